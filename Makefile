@@ -1,0 +1,91 @@
+# The front door. `make help` lists what is here; every target calls `tandem`, which knows how.
+
+PYTHON ?= python3
+VENV ?= .venv
+MODEL ?= digits_cnn
+PROFILE ?= quick
+TARGET ?= torchserve
+RUN ?= runs/latest
+# Where the CPU build of PyTorch is fetched from if pip's own configuration does not offer it.
+TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+LOCKS := $(wildcard requirements/*.lock)
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test setup check train export verify serve compare report doctor bench lock clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  Settings: MODEL=$(MODEL) PROFILE=$(PROFILE) TARGET=$(TARGET) RUN=$(RUN) PYTHON=$(PYTHON)"
+
+demo: setup  ## Set up, export, verify, compare both roads, and print where the report is
+	$(BIN)/tandem compare $(MODEL) --profile $(PROFILE)
+
+test: setup  ## Set up, then lint, types and every test this machine is able to run
+	$(MAKE) --no-print-directory lint
+	$(BIN)/pytest
+
+check: setup  ## Lint, format, types and unit tests, under a minute
+	$(MAKE) --no-print-directory lint
+	$(BIN)/pytest -q -m "not slow"
+
+.PHONY: lint
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: $(READY)  ## Install everything, pinned, into .venv (no CUDA packages)
+
+$(READY): $(LOCKS) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Python 3.11 is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1); set PYTHON=/path/to/python3.11"; exit 2; }
+	@echo "Installing into $(VENV); the downloads may take some minutes"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -qq --no-deps -r requirements/base.lock -r requirements/load.lock -r requirements/dev.lock
+	@$(MAKE) --no-print-directory -j2 install-tensorflow install-torch
+	$(PIP) install -qq --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The two large shares have nothing in common that is not installed before them, so they go in side by side.
+.PHONY: install-tensorflow install-torch
+install-tensorflow:
+	$(PIP) install -qq --no-deps -r requirements/tensorflow.lock
+
+install-torch:
+	$(PIP) install -qq --no-deps -r requirements/torch.lock 2>/dev/null || { \
+	    echo "pip is not configured to offer PyTorch's CPU build; fetching it from $(TORCH_INDEX_URL)"; \
+	    $(PIP) install -qq --no-deps --extra-index-url $(TORCH_INDEX_URL) -r requirements/torch.lock; }
+
+train: setup  ## Train MODEL from scratch
+	$(BIN)/tandem train $(MODEL)
+
+export: setup  ## Export MODEL to every target
+	$(BIN)/tandem export $(MODEL)
+
+verify: setup  ## Compare every artifact of MODEL with the source model
+	$(BIN)/tandem verify $(MODEL)
+
+serve: setup  ## Serve MODEL on TARGET until Ctrl-C
+	$(BIN)/tandem serve $(TARGET) --model $(MODEL)
+
+compare: setup  ## Measure and compare under PROFILE (smoke, quick or full)
+	$(BIN)/tandem compare $(MODEL) --profile $(PROFILE)
+
+report: setup  ## Rebuild the report of RUN from its raw files
+	$(BIN)/tandem report $(RUN)
+
+doctor: setup  ## Say what this machine is able to do
+	$(BIN)/tandem doctor
+
+bench: setup  ## What recording costs, and how fast the embedded server is
+	$(BIN)/python benchmarks/recording_overhead.py
+	$(BIN)/python benchmarks/embedded_server.py
+
+lock: setup  ## Resolve requirements/*.in again and pin the result
+	$(BIN)/python requirements/compile.py
+
+clean:  ## Remove artifacts and runs (not .venv)
+	rm -rf artifacts runs
