@@ -1,0 +1,210 @@
+"""What a model must say about itself, and how to find one by name or by file.
+
+A model is a Python module with a `MODEL: ModelSpec`: a folder of this package ("digits_cnn"), or any file
+("path/to/file.py"). Nothing here imports a framework; the callables of a spec do, when they are called.
+"""
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import json
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
+
+FloatArray = npt.NDArray[np.float32]
+
+
+class ModelError(ValueError):
+    """A model is unknown, says something impossible, or its checkpoint does not fit it."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One named input or output. `shape` starts with the batch dimension, which is None (dynamic)."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    def __post_init__(self) -> None:
+        if not self.shape or self.shape[0] is not None:
+            raise ModelError(
+                f"tensor {self.name!r} has shape {self.shape}; its first dimension, the batch, must be None"
+            )
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Real examples: `inputs` (n, ...) float32 in the model's input layout, `labels` (n,) int64."""
+
+    inputs: FloatArray
+    labels: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """An output passes when |got - expected| <= absolute + relative * |expected|."""
+
+    absolute: float
+    relative: float
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One trained model.
+
+    Attributes:
+        name: letters, digits and underscores; names files, endpoints and folders.
+        inputs: exactly one tensor in this version.
+        outputs: exactly one tensor in this version.
+        labels: class names in output order.
+        tolerance: how far an artifact's outputs may be from the source model's.
+        checkpoint: safetensors file with the state dict of `build_torch()`.
+        build_torch: returns the untrained `torch.nn.Module`; its forward takes and gives the tensors above.
+        test_samples: held-out examples with labels, never used in training.
+        train_samples: the examples the model was trained on, for calibration.
+        build_keras: returns the Keras twin holding the given state dict; None if the model has no twin.
+        train: trains from scratch and writes the checkpoint and its training record beside it.
+        sources: files whose text decides what the model computes, for its digest.
+    """
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    labels: tuple[str, ...]
+    tolerance: Tolerance
+    checkpoint: Path
+    build_torch: Callable[[], "torch.nn.Module"]
+    test_samples: Callable[[], Samples]
+    train_samples: Callable[[], Samples]
+    build_keras: Callable[[Mapping[str, FloatArray]], Any] | None = None
+    train: Callable[[Path, Callable[[str], None]], dict[str, Any]] | None = None
+    sources: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.name.replace("_", "a").isalnum() or not self.name.isascii():
+            raise ModelError(f"model name {self.name!r}: only letters, digits and underscores are allowed")
+        if len(self.inputs) != 1 or len(self.outputs) != 1:
+            raise ModelError(
+                f"model {self.name} has {len(self.inputs)} inputs and {len(self.outputs)} outputs; "
+                "exactly one of each is supported"
+            )
+
+    @property
+    def input(self) -> TensorSpec:
+        """The one input."""
+        return self.inputs[0]
+
+    @property
+    def output(self) -> TensorSpec:
+        """The one output."""
+        return self.outputs[0]
+
+    def samples(self) -> Samples:
+        """The held-out samples, checked against the signature.
+
+        Raises:
+            ModelError: inputs do not have the signature's shape, or labels are out of range.
+        """
+        samples = self.test_samples()
+        if samples.inputs.shape[1:] != self.input.shape[1:]:
+            raise ModelError(
+                f"samples of {self.name} have shape {samples.inputs.shape[1:]} without the batch, "
+                f"its input {self.input.name!r} says {self.input.shape[1:]}"
+            )
+        if samples.labels.size and not 0 <= samples.labels.min() <= samples.labels.max() < len(self.labels):
+            raise ModelError(
+                f"{self.name} has {len(self.labels)} classes, its samples have labels from "
+                f"{samples.labels.min()} to {samples.labels.max()}"
+            )
+        if len(samples.inputs) != len(samples.labels):
+            raise ModelError(
+                f"{self.name}: {len(samples.inputs)} sample inputs for {len(samples.labels)} labels"
+            )
+        return samples
+
+    @cached_property
+    def checkpoint_sha256(self) -> str:
+        """SHA-256 of the checkpoint file, hexadecimal.
+
+        Raises:
+            ModelError: the checkpoint is missing.
+        """
+        if not self.checkpoint.is_file():
+            raise ModelError(
+                f"checkpoint {self.checkpoint} of {self.name} is missing; run `tandem train {self.name}`"
+            )
+        return hashlib.sha256(self.checkpoint.read_bytes()).hexdigest()
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over weights, signature and the sources that decide what the model computes."""
+        said = {
+            "name": self.name,
+            "inputs": [(t.name, t.dtype, t.shape) for t in self.inputs],
+            "outputs": [(t.name, t.dtype, t.shape) for t in self.outputs],
+            "labels": self.labels,
+            "checkpoint": self.checkpoint_sha256,
+            "sources": [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.sources],
+        }
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def model_names() -> list[str]:
+    """Names of the models that ship with this package."""
+    import models
+
+    return sorted(module.name for module in pkgutil.iter_modules(models.__path__) if module.ispkg)
+
+
+def load_model(name: str) -> ModelSpec:
+    """The spec of a shipped model ("digits_cnn") or of a file ("path/to/file.py").
+
+    Raises:
+        ModelError: unknown name (with the nearest ones), missing file, or no `MODEL` in it.
+    """
+    module = _module_from_file(Path(name)) if name.endswith(".py") else _module_by_name(name)
+    spec = getattr(module, "MODEL", None)
+    if not isinstance(spec, ModelSpec):
+        raise ModelError(f"{name} defines no `MODEL = ModelSpec(...)`; see models/digits_cnn/__init__.py")
+    return spec
+
+
+def _module_by_name(name: str) -> ModuleType:
+    known = model_names()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ModelError(f"unknown model {name!r}; {hint}known: {', '.join(known)}, or a path ending in .py")
+    return importlib.import_module(f"models.{name}")
+
+
+def _module_from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ModelError(f"model file {path} does not exist")
+    loader_spec = importlib.util.spec_from_file_location(f"tandem_model_{path.stem}", path)
+    if loader_spec is None or loader_spec.loader is None:
+        raise ModelError(f"model file {path} is not a Python file")
+    module = importlib.util.module_from_spec(loader_spec)
+    try:
+        loader_spec.loader.exec_module(module)
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(f"model file {path} failed to load: {type(error).__name__}: {error}") from error
+    return module
