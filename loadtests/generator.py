@@ -1,0 +1,90 @@
+"""Runs one round in a process of its own: `python -m loadtests.generator PLAN.json`.
+
+Exit code 0: the plan's result file is written, also when the round was interrupted or the server gone.
+2: the plan cannot be carried out. 3: the requests could not be recorded. Errors are one line on stderr.
+
+The first SIGINT or SIGTERM, or the end of the parent process, ends the round and keeps what was measured; the
+second does not wait for the answers still due.
+"""
+
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+from types import FrameType, ModuleType
+
+from loadtests.errors import LoadTestError, RecorderError
+from loadtests.plan import RoundPlan
+
+EXIT_PLAN = 2
+EXIT_MACHINE = 3
+
+
+class StopRequests:
+    """Counts what asks the round to stop."""
+
+    def __init__(self) -> None:
+        self._signals_count = 0
+        self._parent = os.getppid()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def __call__(self) -> int:
+        """Return how many times the round has been told to stop."""
+        return self._signals_count + (os.getppid() != self._parent)
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self._signals_count += 1
+
+
+def main(arguments: list[str]) -> int:
+    """Run the round that the one argument, a plan file, describes; return the exit code."""
+    if len(arguments) != 1:
+        return _fail("usage: python -m loadtests.generator PLAN.json", EXIT_PLAN)
+    stop_requests = StopRequests()
+    try:
+        plan = RoundPlan.load_file(Path(arguments[0]))
+        _run(plan, stop_requests)
+    except RecorderError as error:
+        return _fail(str(error), EXIT_MACHINE)
+    except LoadTestError as error:
+        return _fail(str(error), EXIT_PLAN)
+    except OSError as error:
+        return _fail(f"cannot write the result: {error}", EXIT_MACHINE)
+    return 0
+
+
+def _run(plan: RoundPlan, stop_requests: StopRequests) -> None:
+    # Before the heavy imports, so that the threads they start stay on these cores too.
+    if plan.cores:
+        os.sched_setaffinity(0, plan.cores)
+    _allow_many_connections()
+    leave_out_web_page()
+    from loadtests.one_round import run_round
+
+    run_round(plan, stop_requests).save(plan.result_file)
+
+
+def _allow_many_connections() -> None:
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def leave_out_web_page() -> None:
+    """Put an empty module in the place of Locust's web page, which a round has no use for.
+
+    With it go Flask and what Flask imports, a sixth of the processor time every round needs to start.
+    """
+    page = ModuleType("locust.web")
+    vars(page)["WebUI"] = None
+    sys.modules.setdefault(page.__name__, page)
+
+
+def _fail(message: str, exit_code: int) -> int:
+    sys.stderr.write(" ".join(message.split()) + "\n")
+    return exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,171 @@
+"""Runs one round with Locust as a library. Importing this makes the process a gevent one."""
+
+import gc
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import gevent  # type: ignore[import-untyped]
+from locust.env import Environment
+
+from loadtests.arrivals import NS_PER_S
+from loadtests.ledger import Ledger, Phase
+from loadtests.payloads import PayloadPool
+from loadtests.plan import RoundPlan
+from loadtests.recorder import Recorder
+from loadtests.result import GeneratorUse, RoundResult
+from loadtests.users.rest import rest_user
+from loadtests.warmup import WarmUp
+
+LOOK_UP_S: Final = 0.05
+"""How often the round looks whether it has been told to stop."""
+
+GRACE_S: Final = 0.5
+"""Beyond a request's own timeout, before a request in flight at the end is cut off."""
+
+StopRequests = Callable[[], int]
+"""Returns how many times the round has been told to stop; the second time it does not wait for answers."""
+
+
+def run_round(plan: RoundPlan, stop_requests: StopRequests) -> RoundResult:
+    """Carry out `plan` and leave its samples on disk.
+
+    Raises:
+        LoadTestError: the pool cannot be read, or the requests not recorded.
+    """
+    pool = PayloadPool.load(plan.pool_file)
+    _prepare(pool)
+    with Recorder(plan.warmup_file) as warmup, Recorder(plan.samples_file) as samples:
+        ledger = Ledger(_phase(plan, pool, warmup), _phase(plan, pool, samples))
+        times = _drive(plan, pool, ledger, stop_requests)
+    if ledger.error is not None:
+        raise ledger.error
+    return _result(ledger, times)
+
+
+@dataclass
+class _Times:
+    """What the clocks said while the round ran; monotonic nanoseconds and processor seconds."""
+
+    started_at_utc: str
+    started_ns: int
+    steady: bool | None = None
+    cpu_start_s: float | None = None
+    cpu_end_s: float | None = None
+    interrupted: bool = False
+
+
+def _prepare(pool: PayloadPool) -> None:
+    """Do now what would otherwise be done, or be cleaned up, in the middle of the measurement."""
+    _ = pool.rows_counts
+    gc.collect()
+    gc.freeze()
+
+
+def _phase(plan: RoundPlan, pool: PayloadPool, recorder: Recorder) -> Phase:
+    return Phase(pool, check_share=plan.check_share, seed=plan.seed, recorder=recorder)
+
+
+def _drive(plan: RoundPlan, pool: PayloadPool, ledger: Ledger, stop_requests: StopRequests) -> _Times:
+    runner, users = _runner(plan, pool, ledger)
+    times = _Times(datetime.now(UTC).isoformat(timespec="milliseconds"), time.monotonic_ns())
+    warm_up = _begin(plan, ledger)
+    runner.start(users, spawn_rate=users)
+    runner.spawning_greenlet.get()
+    try:
+        if warm_up is not None:
+            _wait(ledger, stop_requests, times, warm_up.is_over)
+            times.steady = warm_up.steady
+            _open_window(plan, ledger)
+        times.cpu_start_s = time.process_time()
+        _wait(ledger, stop_requests, times, ledger.is_over)
+        times.cpu_end_s = time.process_time()
+        _drain(runner, plan.timeout_s + GRACE_S, stop_requests)
+    finally:
+        runner.quit()
+    return times
+
+
+def _runner(plan: RoundPlan, pool: PayloadPool, ledger: Ledger) -> tuple[Any, int]:
+    """Return a runner and how many users it shall start."""
+    load = plan.parsed_load
+    user_class = rest_user(
+        load.is_open,
+        ledger=ledger,
+        pool=pool,
+        url_base=plan.url_base,
+        seed=plan.seed,
+        timeout_s=plan.timeout_s,
+        rate_per_s=load.value,
+    )
+    environment = Environment(user_classes=[user_class], host=plan.url_base)
+    return environment.create_local_runner(), 1 if load.is_open else int(load.value)
+
+
+def _begin(plan: RoundPlan, ledger: Ledger) -> WarmUp | None:
+    """Begin the warm-up and return what watches it; without one, open the window and return None."""
+    if plan.warmup_limit_s == 0:
+        _open_window(plan, ledger)
+        return None
+    limit_ns, load = round(plan.warmup_limit_s * NS_PER_S), plan.parsed_load
+    warm_up = WarmUp(time.monotonic_ns(), limit_ns, load.value if load.is_open else None)
+    ledger.begin_warmup(warm_up)
+    return warm_up
+
+
+def _open_window(plan: RoundPlan, ledger: Ledger) -> None:
+    start_ns = time.monotonic_ns()
+    ledger.open_window(start_ns, start_ns + round(plan.duration_s * NS_PER_S))
+
+
+def _wait(ledger: Ledger, stop_requests: StopRequests, times: _Times, is_time: Callable[[int], bool]) -> None:
+    """Wait until it `is_time`, asked with the monotonic clock's nanoseconds, or until the round's end."""
+    while not (is_time(now_ns := time.monotonic_ns()) or ledger.is_over(now_ns)):
+        if stop_requests():
+            times.interrupted = True
+            ledger.stop(now_ns)
+        gevent.sleep(min(LOOK_UP_S, (ledger.end_ns - now_ns) / NS_PER_S))
+
+
+def _drain(runner: Any, patience_s: float, stop_requests: StopRequests) -> None:
+    """Wait for the answers still due, but not if the round has been told to stop twice."""
+    deadline = time.monotonic() + patience_s
+    told_twice = 2
+    while time.monotonic() < deadline and stop_requests() < told_twice:
+        if runner.user_greenlets.join(timeout=LOOK_UP_S):
+            return
+
+
+def _result(ledger: Ledger, times: _Times) -> RoundResult:
+    window_s = max(0, ledger.end_ns - ledger.window_start_ns) / NS_PER_S
+    opened = window_s > 0
+    window_start_ns = ledger.window_start_ns if opened else ledger.end_ns
+    window = ledger.window
+    return RoundResult(
+        started_at_utc=times.started_at_utc,
+        window_start_ns=ledger.window_start_ns if opened else None,
+        window_s=window_s,
+        warmup_s=(window_start_ns - times.started_ns) / NS_PER_S,
+        steady=times.steady,
+        warmup_requests_count=ledger.warmup.requests_count,
+        requests_count=window.requests_count,
+        errors_count=window.errors_count,
+        checked_count=window.checked_count,
+        wrong_count=window.wrong_count,
+        errors=window.errors,
+        bytes_received=window.bytes_received,
+        generator=_generator_use(times, window_s),
+        server_gone=ledger.server_gone,
+        interrupted=times.interrupted,
+    )
+
+
+def _generator_use(times: _Times, window_s: float) -> GeneratorUse:
+    cores = tuple(sorted(os.sched_getaffinity(0)))
+    if window_s <= 0 or times.cpu_start_s is None or times.cpu_end_s is None:
+        return GeneratorUse(cpu_s=0.0, cpu_share=None, cores=cores)
+    cpu_s = times.cpu_end_s - times.cpu_start_s
+    return GeneratorUse(cpu_s=cpu_s, cpu_share=cpu_s / (window_s * len(cores)), cores=cores)

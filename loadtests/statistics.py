@@ -1,0 +1,151 @@
+"""Figures from recorded requests. Pure functions: numbers in, numbers out. See docs/metrics.md."""
+
+import functools
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+PERCENTILE_METHOD: Final = "linear"
+"""numpy's name for the method: between the two nearest ranks, linearly (type 7 of Hyndman and Fan, 1996)."""
+
+PERCENTILES: Final = (50, 90, 95, 99)
+CONFIDENCE: Final = 0.99
+STATUS_OK: Final = 200
+WRONG: Final = 0
+"""Value of `correct` for an answer that was checked and found wrong (1 right, -1 not checked)."""
+
+NS_PER_MS: Final = 1e6
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class LatencySummary:
+    """Latencies of successful requests in milliseconds; None with a reason where there are too few of them.
+
+    The keys of `reasons` are the names of the fields that are None.
+    """
+
+    p50: float | None
+    p90: float | None
+    p95: float | None
+    p99: float | None
+    min: float | None
+    max: float | None
+    mean: float | None
+    reasons: dict[str, str]
+
+
+def succeeded(status: NDArray[Any], correct: NDArray[Any]) -> Bools:
+    """Say for each request whether it was answered with 200 and not found wrong; shape (requests,)."""
+    return np.asarray((status == STATUS_OK) & (correct != WRONG))
+
+
+def latency_ns(
+    scheduled_ns: NDArray[np.int64], sent_ns: NDArray[np.int64], done_ns: NDArray[np.int64], *, is_open: bool
+) -> NDArray[np.int64]:
+    """Return the latency of each request, int64 nanoseconds, shape (requests,).
+
+    Closed load: done - sent. Open load: done - scheduled, so that a stalled server cannot hide its queue.
+    """
+    return np.asarray(done_ns - (scheduled_ns if is_open else sent_ns))
+
+
+def percentile(values: NDArray[Any], q: float) -> float:
+    """Return the `q`-th percentile (0 to 100) of `values` by PERCENTILE_METHOD.
+
+    Raises:
+        ValueError: no values, or q outside 0 to 100.
+    """
+    if len(values) == 0:
+        raise ValueError("there is no percentile of nothing")
+    return float(np.percentile(values, q, method="linear"))
+
+
+@functools.cache
+def samples_needed(q: float) -> int:
+    """Return the fewest samples for which the `q`-th percentile (0 < q < 100) may be quoted.
+
+    The early-stopping rule of MLPerf LoadGen at 99 % confidence: the smallest n for which at most one value
+    beyond the true percentile is seen with probability 1 % or less, that is
+    share^n + n * (1 - share) * share^(n - 1) <= 0.01. It gives 11, 64, 130, 662 for p50, p90, p95, p99.
+    """
+    if not 0 < q < 100:  # noqa: PLR2004 - percent
+        raise ValueError(f"a percentile lies between 0 and 100, got {q}")
+    share = q / 100
+    count = 1
+    while share**count + count * (1 - share) * share ** (count - 1) > 1 - CONFIDENCE:
+        count += 1
+    return count
+
+
+def summarize_latency(successful_ns: NDArray[Any]) -> LatencySummary:
+    """Summarize the latencies of successful requests, nanoseconds, shape (requests,)."""
+    values = np.asarray(successful_ns, dtype=np.float64) / NS_PER_MS
+    count = len(values)
+    reasons = {f"p{q}": _too_few(q, count) for q in PERCENTILES if count < samples_needed(q)}
+    figures = {f"p{q}": None if f"p{q}" in reasons else percentile(values, q) for q in PERCENTILES}
+    if count == 0:
+        nothing = dict.fromkeys(("min", "max", "mean"), "no request succeeded")
+        return LatencySummary(**figures, min=None, max=None, mean=None, reasons=reasons | nothing)
+    return LatencySummary(
+        **figures,
+        min=float(values.min()),
+        max=float(values.max()),
+        mean=math.fsum(values) / count,
+        reasons=reasons,
+    )
+
+
+def throughput_per_s(succeeded_count: int, window_s: float) -> float | None:
+    """Return successful requests sent in the window per second; None when there was no window."""
+    return succeeded_count / window_s if window_s > 0 else None
+
+
+def ecdf(values: NDArray[Any], points: int = 200) -> tuple[Floats, Floats]:
+    """Return points of the empirical distribution of `values`, any order, shape (requests,).
+
+    Returns:
+        Distinct values, ascending, and for each the share of all values at or below it; at most `points`
+        of each, the smallest and the largest value always among them. Half of the points are evenly spread,
+        half lie closer and closer together towards the slow end, where the interesting requests are.
+
+    Raises:
+        ValueError: no values, or fewer than two points.
+    """
+    if len(values) == 0 or points < 2:  # noqa: PLR2004 - both extremes
+        raise ValueError("an empirical distribution needs a value and two points")
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    chosen = np.unique(ordered[_ranks(len(ordered), points)])
+    return chosen, np.searchsorted(ordered, chosen, side="right") / len(ordered)
+
+
+def failure_kinds(status: NDArray[Any], correct: NDArray[Any]) -> dict[str, int]:
+    """Count failed requests by kind: `no answer`, `http CODE`, `wrong answer`; the most frequent first."""
+    failed = ~succeeded(status, correct)
+    kinds = Counter(_kind(int(code)) for code in np.asarray(status)[failed])
+    return dict(kinds.most_common())
+
+
+def _kind(status: int) -> str:
+    if status == 0:
+        return "no answer"
+    return "wrong answer" if status == STATUS_OK else f"http {status}"
+
+
+def _too_few(q: int, count: int) -> str:
+    return f"p{q} needs at least {samples_needed(q)} successful requests, there are {count}"
+
+
+def _ranks(count: int, points: int) -> NDArray[np.intp]:
+    """Return at most `points` indices into `count` sorted values, the first and the last among them."""
+    if count <= points:
+        return np.arange(count)
+    even = np.linspace(0, count - 1, points // 2)
+    tail = count - np.geomspace(1, count, points - points // 2)
+    return np.unique(np.rint(np.concatenate([even, tail])).astype(np.intp))

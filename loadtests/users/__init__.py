@@ -1,0 +1,1 @@
+"""One Locust user per protocol."""

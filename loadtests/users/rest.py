@@ -1,0 +1,222 @@
+"""Locust users that speak JSON over HTTP and enter every request into a ledger."""
+
+import itertools
+import random
+import resource
+import time
+from collections.abc import Iterator
+from typing import Any, ClassVar, Final
+
+import gevent  # type: ignore[import-untyped]
+from gevent.pool import Pool  # type: ignore[import-untyped]
+from locust import FastHttpUser, task
+from locust.exception import StopUser
+
+from loadtests.arrivals import IN_FLIGHT_LIMIT, NS_PER_S, poisson_schedule
+from loadtests.ledger import UNREACHABLE, Exchange, Failure, Ledger
+from loadtests.payloads import PayloadPool
+from loadtests.precise_timer import PreciseTimer
+from loadtests.users.wire import WIRE_FAILURES, Wire, encode_requests, failure_of
+
+BACK_OFF_S: Final = 0.05
+"""Pause of a user after it could not reach the server."""
+
+LOOK_UP_NS: Final = NS_PER_S // 10
+"""How often a user that waits for the next arrival looks whether the round has ended."""
+
+
+SPARE_FILES: Final = 64
+"""Of the files this process may open, those that are not for connections."""
+
+TOO_LATE_NS: Final = NS_PER_S // 4
+"""An arrival that could not be sent so long after the round's end is not sent any more."""
+
+TURN: Final = 64
+"""Arrivals that a generator behind its schedule starts before it lets the others run."""
+
+
+class RequestFailed(Exception):  # noqa: N818 - what Locust's own pages show as the error
+    """A failed request, for Locust's statistics, which group failures by this text."""
+
+
+class RestUser(FastHttpUser):
+    """Sends a pool's bodies and enters each request into the ledger and into Locust's own statistics."""
+
+    abstract = True
+    ledger: ClassVar[Ledger]
+    pool: ClassVar[PayloadPool]
+    requests: ClassVar[tuple[bytes, ...]]
+    """The pool's bodies as whole HTTP requests, encoded before the clock starts."""
+    seed: ClassVar[int] = 0
+    users_count: ClassVar[Iterator[int]]
+
+    def __init__(self, environment: Any) -> None:
+        super().__init__(environment)
+        self.wire = Wire(str(self.host), timeout_s=self.network_timeout, concurrency=self.concurrency)
+        self.order = payload_order(len(self.requests), f"{self.seed}/{next(self.users_count)}")
+
+    def on_stop(self) -> None:
+        """Close this user's connections."""
+        self.wire.close()
+
+    def send(self, index: int, scheduled_ns: int | None = None) -> Failure | None:
+        """Send body `index`, enter what came of it, and return why it failed, None if it did not.
+
+        Between the two readings of the clock there is only the connection: nothing is encoded, decoded or
+        counted. Closed load has no schedule but the moment of sending.
+        """
+        request, method = self.requests[index], self.pool.method
+        failure: Failure | None = _CUT_OFF
+        status, body, done_ns = 0, b"", 0
+        sent_ns = time.monotonic_ns()
+        try:
+            status, body, done_ns = self.wire.exchange(request, method)
+            failure = None
+            # Answers that came together are all read before any of them is looked into.
+            gevent.sleep(0)
+        except WIRE_FAILURES as error:
+            failure = failure_of(error)
+        finally:
+            # Also when this greenlet is killed: what was sent is never left out.
+            times = scheduled_ns or sent_ns, sent_ns, done_ns or time.monotonic_ns()
+            known = self._enter(Exchange(index, *times, status, body, failure))
+        return known
+
+    def _enter(self, exchange: Exchange) -> Failure | None:
+        failure = self.ledger.enter(exchange)
+        self.environment.events.request.fire(
+            request_type=self.pool.method,
+            name=self.pool.path,
+            response_time=(exchange.done_ns - exchange.scheduled_ns) / 1e6,
+            response_length=len(exchange.body),
+            exception=None if failure is None else RequestFailed(failure.kind),
+            context={},
+        )
+        return failure
+
+
+class ClosedRestUser(RestUser):
+    """Closed load: sends its next request when it has the answer to the last."""
+
+    abstract = True
+    concurrency = 1
+
+    @task
+    def predict(self) -> None:
+        """Send one request, unless the round is over."""
+        if self.ledger.is_over(time.monotonic_ns()):
+            raise StopUser
+        failure = self.send(next(self.order))
+        if failure is not None and failure.kind in UNREACHABLE:
+            gevent.sleep(BACK_OFF_S)
+
+
+class OpenRestUser(RestUser):
+    """Open load: one user that starts a greenlet per arrival and waits for none of them.
+
+    Only when IN_FLIGHT_LIMIT requests are unanswered does an arrival wait for a place, so that a load beyond
+    the server or the generator ends with a full record instead of a full memory. What it waits is in its
+    latency, and what is still waiting at the end of the round is entered as `not sent`.
+    """
+
+    abstract = True
+    rate_per_s: ClassVar[float]
+    # With the default of 10 connections requests would queue for one, which closes the loop again.
+    concurrency = IN_FLIGHT_LIMIT
+
+    def __init__(self, environment: Any) -> None:
+        super().__init__(environment)
+        self.arrivals: Iterator[int] = iter(())
+        """When requests are due, monotonic nanoseconds; those that were not sent yet."""
+
+    @task
+    def predict_on_schedule(self) -> None:
+        """Follow the schedule to the end of the round, then wait for the answers still due."""
+        start_ns = time.monotonic_ns()
+        self.arrivals = (start_ns + offset_ns for offset_ns in poisson_schedule(self.rate_per_s, self.seed))
+        in_flight = Pool(in_flight_limit())
+        try:
+            self._follow_schedule(in_flight)
+            in_flight.join()
+        finally:
+            in_flight.kill()
+            # When nothing is in flight any more: thousands of rows would delay the reading of answers.
+            self._give_up(time.monotonic_ns())
+        raise StopUser
+
+    def _follow_schedule(self, in_flight: Pool) -> None:
+        with PreciseTimer() as timer:
+            for due_ns in self.arrivals:
+                # Put back until it is sent, so that it is on record also when this greenlet is killed.
+                later, self.arrivals = self.arrivals, itertools.chain((due_ns,), self.arrivals)
+                if not (self._wait_until(due_ns, timer) and self._wait_for_place(in_flight)):
+                    return
+                self.arrivals = later
+                self.ledger.due_count += 1
+                in_flight.spawn(self.send, next(self.order), due_ns)
+
+    def _wait_until(self, due_ns: int, timer: PreciseTimer) -> bool:
+        """Wait for an arrival; return whether it still belongs to the round."""
+        if due_ns <= time.monotonic_ns() and self.ledger.due_count % TURN == 0:
+            gevent.sleep(0)
+        while (now_ns := time.monotonic_ns()) < due_ns and not self.ledger.is_over(now_ns):
+            timer.wait_until(min(due_ns, now_ns + LOOK_UP_NS))
+        return not self.ledger.is_over(due_ns)
+
+    def _wait_for_place(self, in_flight: Pool) -> bool:
+        """Wait until one more request may be in flight; return False when it is too late to send it."""
+        while not self.ledger.is_over(time.monotonic_ns() - TOO_LATE_NS):
+            if not in_flight.full():
+                return True
+            in_flight.wait_available(LOOK_UP_NS / NS_PER_S)
+        return False
+
+    def _give_up(self, now_ns: int) -> None:
+        """Enter every arrival that was due by now and in the round, but could not be sent."""
+        for due_ns in self.arrivals:
+            if due_ns > now_ns or self.ledger.is_over(due_ns):
+                return
+            self.ledger.enter(Exchange(0, due_ns, now_ns, now_ns, 0, b"", _NOT_SENT))
+
+
+_CUT_OFF = Failure("cut off", "still unanswered when the round's time for waiting was over")
+
+_NOT_SENT = Failure("not sent", "the round was over before this arrival could be sent")
+
+
+def in_flight_limit() -> int:
+    """Return how many requests may be in flight, every one of which takes a file descriptor."""
+    return min(IN_FLIGHT_LIMIT, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FILES)
+
+
+def payload_order(bodies_count: int, seed: str) -> Iterator[int]:
+    """Yield indices of bodies for ever: each once, in an order that `seed` decides, then again."""
+    source = random.Random(seed)  # noqa: S311 - an order, not a secret
+    return itertools.cycle(source.sample(range(bodies_count), bodies_count))
+
+
+def rest_user(
+    load_is_open: bool,
+    *,
+    ledger: Ledger,
+    pool: PayloadPool,
+    url_base: str,
+    seed: int,
+    timeout_s: float,
+    rate_per_s: float | None = None,
+) -> type[RestUser]:
+    """Make the user class of one round: Locust wants a class, and its users share what is prepared here."""
+    base = OpenRestUser if load_is_open else ClosedRestUser
+    prepared = {
+        "abstract": False,
+        "host": url_base,
+        "network_timeout": timeout_s,
+        "connection_timeout": timeout_s,
+        "ledger": ledger,
+        "pool": pool,
+        "requests": encode_requests(pool, url_base),
+        "seed": seed,
+        "users_count": itertools.count(),
+        "rate_per_s": rate_per_s,
+    }
+    return type(base.__name__, (base,), prepared)

@@ -1,0 +1,175 @@
+"""May a round be used? Every check gives its reason and what to do about it, in words.
+
+Whether there are enough requests for a percentile is not asked here. That is a matter of each percentile, not
+of the round: `statistics.summarize_latency` leaves it out with a reason.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+ERRORS_SHARE_LIMIT: Final = 0.001
+GENERATOR_CPU_LIMIT: Final = 0.8
+STEAL_LIMIT: Final = 0.05
+FOREIGN_CPU_LIMIT: Final = 0.10
+DELIVERED_LIMIT: Final = 0.99
+LATE_SHARE_LIMIT: Final = 0.01
+
+Check = Literal["interrupted", "warm", "delivered", "lateness", "clean", "right", "generator", "quiet"]
+
+
+@dataclass(frozen=True)
+class RoundFacts:
+    """What the checks look at. Shares are from 0 to 1; None is what could not be measured or does not apply.
+
+    Attributes:
+        requests_count, errors_count, wrong_count: of the measured window.
+        generator_cpu_share: of the generator's own cores.
+        steal_share: of all cores, taken by other guests of the host.
+        foreign_cpu_share: of all cores, used by neither server nor generator.
+        interrupted: the round ended before its time.
+        steady: whether the server was warm when the window began; see loadtests/steady.py.
+        delivered_share: achieved / offered rate of an open load.
+        late_share: of the requests of an open load, sent more than 1 ms after their time.
+    """
+
+    requests_count: int
+    errors_count: int
+    wrong_count: int
+    generator_cpu_share: float | None
+    steal_share: float | None
+    foreign_cpu_share: float | None
+    interrupted: bool
+    steady: bool | None = None
+    delivered_share: float | None = None
+    late_share: float | None = None
+
+
+@dataclass(frozen=True)
+class Invalidity:
+    """One check that a round did not pass; the name of the check, what was found, and what to do about it."""
+
+    check: Check
+    reason: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.remedy}"
+
+
+def invalidities(facts: RoundFacts) -> tuple[Invalidity, ...]:
+    """Return every check that the round did not pass; empty if it may be used."""
+    found = (
+        _interrupted(facts),
+        _warm(facts),
+        _delivered(facts),
+        _lateness(facts),
+        _clean(facts),
+        _right(facts),
+        _generator(facts),
+        _steal(facts),
+        _foreign(facts),
+    )
+    return tuple(invalidity for invalidity in found if invalidity)
+
+
+def invalid_reasons(facts: RoundFacts) -> tuple[str, ...]:
+    """Why the round may not be used, each with its remedy; empty if it may."""
+    return tuple(map(str, invalidities(facts)))
+
+
+def _interrupted(facts: RoundFacts) -> Invalidity | None:
+    return (
+        Invalidity("interrupted", "the round was interrupted", "run it again") if facts.interrupted else None
+    )
+
+
+def _warm(facts: RoundFacts) -> Invalidity | None:
+    if facts.steady is None or facts.steady:
+        return None
+    return Invalidity(
+        "warm",
+        "throughput and p50 had not settled within 10% when the warm-up's time was up",
+        "allow a longer warm-up, or a lower load",
+    )
+
+
+def _delivered(facts: RoundFacts) -> Invalidity | None:
+    share = facts.delivered_share
+    if share is None or share >= DELIVERED_LIMIT:
+        return None
+    shown, limit = _percentages(share, DELIVERED_LIMIT)
+    return Invalidity(
+        "delivered",
+        f"the load generator sent {shown} of the offered rate, at least {limit} is needed",
+        "lower the rate, or give the generator a faster core",
+    )
+
+
+def _lateness(facts: RoundFacts) -> Invalidity | None:
+    share = facts.late_share
+    if share is None or share <= LATE_SHARE_LIMIT:
+        return None
+    shown, limit = _percentages(share, LATE_SHARE_LIMIT)
+    return Invalidity(
+        "lateness",
+        f"{shown} of the requests were sent more than 1 ms late, at most {limit} may be",
+        "lower the rate, or give the generator a core of its own",
+    )
+
+
+def _clean(facts: RoundFacts) -> Invalidity | None:
+    if facts.requests_count == 0:
+        return Invalidity("clean", "no request was answered", "look into the server's log")
+    if facts.errors_count / facts.requests_count <= ERRORS_SHARE_LIMIT:
+        return None
+    return Invalidity(
+        "clean",
+        f"{facts.errors_count} of {facts.requests_count} requests failed, at most "
+        f"{ERRORS_SHARE_LIMIT:.1%} may",
+        "look into the server's log, or lower the load",
+    )
+
+
+def _right(facts: RoundFacts) -> Invalidity | None:
+    if facts.wrong_count == 0:
+        return None
+    return Invalidity("right", f"{facts.wrong_count} checked answers were wrong", "run `tandem verify`")
+
+
+def _generator(facts: RoundFacts) -> Invalidity | None:
+    share = facts.generator_cpu_share
+    if share is None or share <= GENERATOR_CPU_LIMIT:
+        return None
+    shown, limit = _percentages(share, GENERATOR_CPU_LIMIT)
+    return Invalidity(
+        "generator",
+        f"the load generator used {shown} of its core, at most {limit} may be",
+        "its own queue is in the latencies; lower the concurrency",
+    )
+
+
+def _steal(facts: RoundFacts) -> Invalidity | None:
+    share = facts.steal_share
+    if share is None or share <= STEAL_LIMIT:
+        return None
+    shown, limit = _percentages(share, STEAL_LIMIT)
+    reason = f"{shown} of the CPU was stolen by the host's other guests"
+    return Invalidity("quiet", reason, f"use a quieter machine (limit {limit})")
+
+
+def _foreign(facts: RoundFacts) -> Invalidity | None:
+    share = facts.foreign_cpu_share
+    if share is None or share <= FOREIGN_CPU_LIMIT:
+        return None
+    shown, limit = _percentages(share, FOREIGN_CPU_LIMIT)
+    reason = f"{shown} of the CPU was used by other programs"
+    return Invalidity("quiet", reason, f"stop them and run again (limit {limit})")
+
+
+def _percentages(share: float, limit: float) -> tuple[str, str]:
+    """Return both in percent, the share with as many digits as it takes to look different from its limit."""
+    shown_limit = f"{limit:.0%}"
+    for digits in range(6):
+        if float(f"{share:.{digits}%}"[:-1]) != float(shown_limit[:-1]):
+            return f"{share:.{digits}%}", shown_limit
+    return f"{share!r} (as a share)", shown_limit

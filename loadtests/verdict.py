@@ -1,0 +1,172 @@
+"""What may be said about two targets: better, worse, equivalent, or that nobody knows yet, and why."""
+
+import math
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from loadtests.intervals import RatioInterval
+
+MARGIN: Final = 0.05
+
+MOST_ROUNDS: Final = 1000
+"""More further pairs than this are not suggested: the ratio sits at a limit, and nobody measures so long."""
+
+NO_PAIRS: Final = "there are fewer than two valid pairs of rounds, so there is no interval"
+
+Word = Literal["better", "worse", "equivalent", "inconclusive"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the interval of one metric says of the candidate against the baseline.
+
+    Attributes:
+        word: `better` or `worse` is the candidate.
+        reason: one sentence with the figures.
+        rounds_needed: how many further pairs of rounds would probably decide; None when it is decided, or
+            when more rounds alone would not help, which the reason then says.
+    """
+
+    word: Word
+    reason: str
+    rounds_needed: int | None = None
+
+
+def noise_floor(control: RatioInterval | None) -> float | None:
+    """Return the relative difference a target may show to itself; None when no control was measured.
+
+    The control is the same target under two names. Its floor is the largest distance of its interval from 1,
+    in logarithms so that 1/1.03 counts like 1.03: 0.03 says that a 3 % difference may be nothing.
+    """
+    if control is None:
+        return None
+    return math.expm1(max(abs(math.log(control.low)), abs(math.log(control.high))))
+
+
+def decide(
+    interval: RatioInterval | None,
+    *,
+    lower_is_better: bool,
+    margin: float = MARGIN,
+    noise_floor: float | None,
+) -> Verdict:
+    """Return the verdict on the candidate.
+
+    `better` or `worse` needs the whole interval outside 1/(1 + margin) to 1 + margin and beyond the noise
+    floor; without a noise floor neither is said. `equivalent` needs the whole interval inside the margin.
+    Everything else is `inconclusive`.
+
+    Args:
+        interval: of candidate / baseline; None when there were too few pairs.
+        lower_is_better: True for a latency, False for a throughput.
+        margin: relative difference that does not matter, above 0.
+        noise_floor: see the function of that name; None without a control.
+
+    Raises:
+        ValueError: a margin that is not above 0, or a noise floor below 0.
+    """
+    if not 0 < margin < math.inf or not 0 <= (noise_floor or 0) < math.inf:
+        raise ValueError(f"a margin is above 0 and a noise floor not below, got {margin} and {noise_floor}")
+    if interval is None:
+        return Verdict("inconclusive", NO_PAIRS)
+    if _inside(interval, margin):
+        return Verdict("equivalent", f"{_figures(interval)} lies inside ±{_percent(margin)}")
+    if _outside(interval, margin):
+        return _difference(interval, lower_is_better, margin, noise_floor)
+    return _undecided(interval, margin, noise_floor)
+
+
+def _inside(interval: RatioInterval, limit: float) -> bool:
+    """Whether the whole interval lies within 1/(1 + limit) to 1 + limit, the ends included."""
+    return interval.high <= 1 + limit and interval.low >= 1 / (1 + limit)
+
+
+def _outside(interval: RatioInterval, limit: float) -> bool:
+    return interval.low > 1 + limit or interval.high < 1 / (1 + limit)
+
+
+def _difference(
+    interval: RatioInterval, lower_is_better: bool, margin: float, floor: float | None
+) -> Verdict:
+    """Return the verdict on an interval beyond the margin, which may still be noise."""
+    if floor is None or not _outside(interval, floor):
+        return _undecided(interval, margin, floor)
+    word: Word = "better" if (interval.ratio < 1) == lower_is_better else "worse"
+    return Verdict(
+        word,
+        f"{_figures(interval)} lies outside ±{_percent(margin)} and beyond the noise floor of "
+        f"{_percent(floor)}",
+    )
+
+
+def _undecided(interval: RatioInterval, margin: float, floor: float | None) -> Verdict:
+    known = f"{_figures(interval)} {_position(interval, margin, floor)}"
+    hopeless = _hopeless(interval, margin, floor)
+    if hopeless is not None:
+        return Verdict("inconclusive", f"{known}; {hopeless}")
+    more = _further_rounds(interval, margin, floor)
+    if more is None:
+        return Verdict(
+            "inconclusive", f"{known}; the ratio is so near a limit that {MOST_ROUNDS} more rounds may not do"
+        )
+    pairs = "pair" if more == 1 else "pairs"
+    return Verdict("inconclusive", f"{known}; about {more} more {pairs} of rounds would decide", more)
+
+
+def _position(interval: RatioInterval, margin: float, floor: float | None) -> str:
+    if not _outside(interval, margin):
+        return f"reaches across the margin of ±{_percent(margin)}"
+    if floor is None:
+        return f"lies outside ±{_percent(margin)}, but no control was measured"
+    return f"lies outside ±{_percent(margin)}, but not beyond the noise floor of {_percent(floor)}"
+
+
+def _hopeless(interval: RatioInterval, margin: float, floor: float | None) -> str | None:
+    """Say why a narrower interval around the same ratio would not decide either."""
+    distance = abs(math.log(interval.ratio))
+    if distance < math.log1p(margin):
+        return None
+    if floor is None:
+        return "without a control nobody knows how far this machine differs from itself: measure one"
+    if distance <= math.log1p(floor):
+        return "a difference inside the noise floor is not called: use a quieter machine"
+    return None
+
+
+def _further_rounds(interval: RatioInterval, margin: float, floor: float | None) -> int | None:
+    """Estimate the pairs still missing, from a width that shrinks with the square root of their number.
+
+    It errs to the high side with few rounds, where Student's t shrinks as well, and to the low side where
+    blocks differ and the further rounds are not in blocks of their own.
+    """
+    shrink = _shrink_needed(interval, margin, floor)
+    total = interval.pairs_count / shrink**2 if shrink > 0 else math.inf
+    if total - interval.pairs_count > MOST_ROUNDS:
+        return None
+    return max(1, math.ceil(total) - interval.pairs_count)
+
+
+def _shrink_needed(interval: RatioInterval, margin: float, floor: float | None) -> float:
+    """Return the share of its width at which the interval would touch the limit that decides; 0 for none."""
+    centre = math.log(interval.ratio)
+    below, above = centre - math.log(interval.low), math.log(interval.high) - centre
+    inner = math.log1p(margin)
+    if abs(centre) < inner:
+        return min(_room(inner + centre, below), _room(inner - centre, above))
+    outer = max(inner, math.log1p(floor or 0))
+    return _room(abs(centre) - outer, below if centre > 0 else above)
+
+
+def _room(distance: float, reach: float) -> float:
+    return min(1.0, distance / reach) if reach > 0 else 1.0
+
+
+def _figures(interval: RatioInterval) -> str:
+    return (
+        f"the ratio {interval.ratio:.3g} ({interval.confidence:.0%} interval {interval.low:.3g} to "
+        f"{interval.high:.3g}, {interval.pairs_count} pairs of rounds in {interval.blocks_count} blocks)"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g}%"
