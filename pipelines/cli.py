@@ -1,0 +1,319 @@
+"""`tandem …`: parses, calls a stage, prints, maps errors to exit codes. Imports nothing heavy at the top."""
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from pipelines.errors import UserError
+
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+EXIT_REQUEST = 2
+EXIT_MACHINE = 3
+
+Command = Callable[..., Any]
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 done, 1 a gate said no, 2 wrong request, 3 unable."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    sys.exit(_run(arguments))
+
+
+def _interrupt(number: int, frame: object) -> None:  # noqa: ARG001 - a signal handler's signature
+    raise KeyboardInterrupt
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    from models.spec import ModelError
+
+    try:
+        return int(tandem.main(args=arguments, prog_name="tandem", standalone_mode=False) or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return EXIT_REQUEST
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted; everything it started has been ended", EXIT_INTERRUPTED)
+    except (UserError, ModelError, click.ClickException, OSError) as error:
+        return _fail(*_explain(error))
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """The line to print and the exit code."""
+    if isinstance(error, UserError):
+        return str(error), error.exit_code
+    if isinstance(error, click.ClickException):
+        return _usage(error), EXIT_REQUEST
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}: {error.filename or 'the machine refused'}", EXIT_MACHINE
+    return str(error), EXIT_REQUEST
+
+
+def _usage(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "tandem"
+    return f"{error.format_message()} See `{path} --help`."
+
+
+def _fail(message: str, exit_code: int) -> int:
+    sys.stderr.write(f"tandem: {' '.join(message.split())}\n")
+    return exit_code
+
+
+def _example(text: str) -> dict[str, str]:
+    return {"epilog": f"Example: {text}"}
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs, nothing else.")
+artifacts_option = click.option(
+    "--artifacts",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("artifacts"),
+    show_default=True,
+    help="Folder that holds exported artifacts.",
+)
+runs_option = click.option(
+    "--runs",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder that holds runs.",
+)
+model_argument = click.argument("model", default="digits_cnn")
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done; 1 a gate said no; 2 the request was wrong; 3 the machine or a server was "
+    "not able; 130 interrupted.",
+)
+@click.version_option(package_name="tandem-serving", prog_name="tandem")
+def tandem() -> None:
+    """Take one trained model down the PyTorch and the TensorFlow road, serve both, and compare them."""
+
+
+@tandem.command(**_example("tandem doctor"))
+@json_option
+def doctor(as_json: bool) -> int:
+    """Say what this machine can do, with the remedy for what it cannot."""
+    from pipelines import doctor as stage
+    from pipelines import tables
+
+    checks = stage.examine()
+    if as_json:
+        _print_json([vars(check) for check in checks])
+    else:
+        tables.print_checks(checks)
+    return 0 if all(check.ok for check in checks if check.required) else EXIT_MACHINE
+
+
+@tandem.command(**_example("tandem models"))
+@json_option
+def models(as_json: bool) -> None:
+    """List the models that ship with Tandem."""
+    from models.spec import load_model, model_names
+    from pipelines import tables
+
+    specs = [load_model(name) for name in model_names()]
+    if as_json:
+        _print_json([tables.model_facts(spec) for spec in specs])
+    else:
+        tables.print_models(specs)
+
+
+@tandem.command(**_example("tandem train digits_cnn"))
+@model_argument
+@json_option
+def train(model: str, as_json: bool) -> None:
+    """Train MODEL from scratch and replace its checkpoint and training record."""
+    from pipelines import tables, training
+    from pipelines.console import ProgressDisplay
+
+    with ProgressDisplay(quiet=as_json) as progress:
+        outcome = training.train(model, progress)
+    if as_json:
+        _print_json(outcome.record | {"reproduced": outcome.reproduced})
+    else:
+        tables.print_training(outcome)
+
+
+@tandem.command(**_example("tandem export digits_cnn"))
+@model_argument
+@artifacts_option
+@click.option("--force", is_flag=True, help="Export again even if nothing changed.")
+@json_option
+def export(model: str, artifacts: Path, force: bool, as_json: bool) -> None:
+    """Export MODEL to every target, the frameworks at the same time in processes of their own."""
+    from pipelines import exporting, tables
+    from pipelines.console import ProgressDisplay
+
+    with ProgressDisplay(quiet=as_json) as progress:
+        result = exporting.export(model, artifacts, progress, force=force)
+    if as_json:
+        _print_json(tables.export_facts(result))
+    else:
+        tables.print_export(result)
+
+
+@tandem.command(**_example("tandem verify digits_cnn"))
+@model_argument
+@artifacts_option
+@json_option
+def verify(model: str, artifacts: Path, as_json: bool) -> None:
+    """Compare every artifact of MODEL, reloaded from disk, with the source model on all held-out samples."""
+    from pipelines import tables, verifying
+    from pipelines.console import ProgressDisplay
+
+    with ProgressDisplay(quiet=as_json) as progress:
+        verified = verifying.verify(model, artifacts, progress)
+    if as_json:
+        _print_json(tables.parity_facts(verified))
+    else:
+        tables.print_parity(verified)
+    verifying.require(verified)
+
+
+@tandem.command(**_example("tandem serve torchserve --port 8080"))
+@click.argument("target")
+@click.option("--model", default="digits_cnn", show_default=True, help="Name of a model, or a .py file.")
+@click.option(
+    "--preset", default="default", show_default=True, help="Server configuration: default or tuned."
+)
+@click.option("--port", default=0, show_default=True, help="REST port; 0 picks a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@artifacts_option
+@json_option
+def serve(target: str, model: str, preset: str, port: int, host: str, artifacts: Path, as_json: bool) -> None:
+    """Serve MODEL on TARGET until Ctrl-C."""
+    from pipelines import standing, tables
+    from pipelines.console import ProgressDisplay
+
+    request = standing.StandingRequest(target, model, preset, port, host, artifacts)
+    with ProgressDisplay(quiet=as_json) as progress:
+
+        def announce(stands: standing.Standing) -> None:
+            progress.close()
+            if as_json:
+                click.echo(json.dumps(tables.standing_facts(stands)))
+            else:
+                tables.print_standing(stands)
+
+        standing.serve(request, progress, announce)
+
+
+def run_options(function: Command) -> Command:
+    """What every measuring command takes."""
+    options = (
+        click.option("--profile", default="quick", show_default=True, help="smoke, quick or full."),
+        click.option(
+            "--targets",
+            default="torchserve,tfserving",
+            show_default=True,
+            help="Served targets, comma-separated, the first against the others; one twice is an A/A test.",
+        ),
+        click.option(
+            "--preset", default="default", show_default=True, help="Server configuration: default or tuned."
+        ),
+        click.option("--blocks", type=int, help="Times that all servers are started afresh."),
+        click.option("--round-s", type=float, help="Length of each measured round, seconds."),
+        click.option(
+            "--seed",
+            type=click.IntRange(min=0),
+            default=20,
+            show_default=True,
+            help="Of everything random.",
+        ),
+        click.option(
+            "--allow-asymmetry",
+            "allowed_asymmetries",
+            multiple=True,
+            metavar="FIELD",
+            help="Compare although FIELD differs between the sides; it is printed beside the result.",
+        ),
+        artifacts_option,
+        runs_option,
+        json_option,
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@tandem.command(**_example("tandem compare digits_cnn --profile smoke"))
+@model_argument
+@run_options
+@click.option("--rounds", type=int, help="Measured rounds per block, load and target.")
+@click.option("--loads", help="Comma-separated closed:CONCURRENCY or open:RATE, such as closed:8,open:200.")
+@click.option("--margin", type=float, default=0.05, show_default=True, help="Differences within it are none.")
+def compare(as_json: bool, **options: Any) -> int:
+    """Serve MODEL on every target, prove the answers, measure under load, and say what differs."""
+    from pipelines.comparing import compare as stage
+
+    return _measure(stage, as_json=as_json, **options)
+
+
+@tandem.command(**_example("tandem slo digits_cnn --p99-ms 20"))
+@model_argument
+@click.option("--p99-ms", "p99_limit_ms", type=float, required=True, help="Limit of the 99th percentile, ms.")
+@click.option("--hourly-price", type=float, help="Of the machine; adds the cost of a million inferences.")
+@run_options
+def slo(as_json: bool, p99_limit_ms: float, hourly_price: float | None, **options: Any) -> int:
+    """Find the highest rate of requests that each target serves with p99 within a limit."""
+    from pipelines.slo_searching import SloQuestion, search_slo
+
+    question = SloQuestion(p99_limit_ms, hourly_price)
+    return _measure(partial(search_slo, question), as_json=as_json, **options)
+
+
+def _measure(stage: Callable[..., Any], *, as_json: bool, **options: Any) -> int:
+    from pipelines.config import run_settings
+    from pipelines.console import ProgressDisplay
+
+    settings = run_settings(**options)
+    with ProgressDisplay(quiet=as_json) as progress:
+        run, folder = stage(settings, _command_line(), progress)
+    _show(run, folder, as_json)
+    if run.status == "interrupted":
+        return _fail(f"{run.status_reason}; what was measured is kept in {folder}", EXIT_INTERRUPTED)
+    return 0
+
+
+@tandem.command(**_example("tandem report runs/latest"))
+@click.argument("run", type=click.Path(path_type=Path), default=Path("runs/latest"))
+@json_option
+def report(run: Path, as_json: bool) -> None:
+    """Rebuild every figure and page of a RUN folder from its raw files."""
+    from pipelines.rebuilding import rebuild
+
+    record, folder = rebuild(run)
+    _show(record, folder, as_json)
+
+
+def _show(run: Any, folder: Path, as_json: bool) -> None:
+    if as_json:
+        click.echo(run.model_dump_json(indent=2))
+        return
+    from rich.console import Console
+
+    from pipelines.report.terminal import print_run
+
+    print_run(run, Console())
+    click.echo(f"\nReport: {folder / 'report.html'}")
+
+
+def _command_line() -> list[str]:
+    return ["tandem", *sys.argv[1:]]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""Settings: strict and frozen; an unknown key is an error, every field says its unit."""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from loadtests.arrivals import parse_load
+from loadtests.errors import LoadError
+from pipelines.errors import RequestError
+from pipelines.targets.server_plan import PRESETS
+
+DEFAULT_SEED = 20
+
+
+class Settings(BaseModel):
+    """Base of all settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Profile(Settings):
+    """How long and how often a comparison measures."""
+
+    name: str
+    blocks: int = Field(ge=1, description="times that servers are started afresh")
+    rounds: int = Field(ge=1, description="measured stretches per block, load and target")
+    warmup_limit_s: float = Field(ge=0, description="a warm-up that is not steady by then ends, seconds")
+    round_s: float = Field(gt=0, description="length of each measured stretch, seconds")
+    loads: tuple[str, ...] = Field(min_length=1, description="closed:CONCURRENCY or open:RATE per second")
+    control: bool = Field(description="also measure a second server of the last target: the A/A control")
+    null: bool = Field(description="also measure the null server: the harness's own floor")
+    retries: int = Field(ge=0, description="invalid rounds that may be measured again, in the whole run")
+
+    @field_validator("loads")
+    @classmethod
+    def _loads_can_be_read(cls, loads: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(parse_load(load)) for load in loads)
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile(
+            name="smoke",
+            blocks=1,
+            rounds=2,
+            warmup_limit_s=3,
+            round_s=2.5,
+            loads=("closed:1", "closed:8"),
+            control=False,
+            null=False,
+            retries=2,
+        ),
+        Profile(
+            name="quick",
+            blocks=2,
+            rounds=3,
+            warmup_limit_s=8,
+            round_s=3,
+            loads=("closed:8",),
+            control=True,
+            null=False,
+            retries=4,
+        ),
+        Profile(
+            name="full",
+            blocks=4,
+            rounds=6,
+            warmup_limit_s=12,
+            round_s=8,
+            loads=("closed:1", "closed:4", "closed:16"),
+            control=True,
+            null=True,
+            retries=16,
+        ),
+    )
+}
+
+
+def find_profile(name: str) -> Profile:
+    """The profile called `name`.
+
+    Raises:
+        RequestError: there is none, with the nearest one and all allowed.
+    """
+    if name not in PROFILES:
+        near = difflib.get_close_matches(name, PROFILES, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise RequestError(f"unknown profile {name!r}; {hint}allowed: {', '.join(PROFILES)}")
+    return PROFILES[name]
+
+
+class Cores(Settings):
+    """Which CPU cores do what. They never overlap where the machine has two."""
+
+    server: tuple[int, ...] = Field(description="the server under test may use only these")
+    generator: tuple[int, ...] = Field(description="the load generator may use only these")
+
+    @property
+    def shared(self) -> bool:
+        """Whether server and generator disturb each other."""
+        return bool(set(self.server) & set(self.generator))
+
+
+def split_cores(allowed: tuple[int, ...] | None = None) -> Cores:
+    """The last allowed core for the generator, which uses one, and the others for the server.
+
+    Args:
+        allowed: core numbers; None for those this process may use.
+    """
+    usable = tuple(sorted(os.sched_getaffinity(0) if allowed is None else allowed))
+    if len(usable) == 1:
+        return Cores(server=usable, generator=usable)
+    return Cores(server=usable[:-1], generator=usable[-1:])
+
+
+class MeasureSettings(Settings):
+    """How rounds are measured, whoever takes part."""
+
+    profile: Profile
+    seed: int = Field(default=DEFAULT_SEED, ge=0, description="of payloads, checks, schedules and intervals")
+    check_share: float = Field(default=0.02, ge=0.01, le=1, description="share of answers checked, 0.01 to 1")
+    timeout_s: float = Field(
+        default=10, gt=0, description="a request without an answer by then failed, seconds"
+    )
+    cores: Cores = Field(default_factory=split_cores)
+
+
+class RunSettings(MeasureSettings):
+    """What one run measures."""
+
+    model: str = Field(description="name of a model, or path of a file that defines one")
+    targets: tuple[str, ...] = Field(min_length=1, description="served targets, the first is the candidate")
+    preset: str = Field(default="default", description=f"server configuration: {' or '.join(PRESETS)}")
+    margin: float = Field(default=0.05, gt=0, lt=1, description="differences within this are equivalent")
+    allowed_asymmetries: tuple[str, ...] = Field(default=(), description="fields that may differ, by name")
+    artifacts: Path = Path("artifacts")
+    runs: Path = Path("runs")
+
+
+def run_settings(*, profile: str, targets: str, **given: Any) -> RunSettings:
+    """Settings from what was typed; None means that nothing was.
+
+    Raises:
+        RequestError: an unknown profile, or a value out of range; one line.
+    """
+    named = {key: value for key, value in given.items() if value is not None}
+    changes = {key: named.pop(key) for key in ("blocks", "rounds", "round_s", "loads") if key in named}
+    if "loads" in changes:
+        changes["loads"] = _split(changes["loads"])
+    try:
+        chosen = Profile.model_validate(find_profile(profile).model_dump() | changes)
+        return RunSettings(profile=chosen, targets=_split(targets), **named)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise RequestError(f"{place}: {problem['msg']}, given {problem['input']!r}") from error
+    except LoadError as error:
+        raise RequestError(str(error)) from error
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))

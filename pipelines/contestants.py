@@ -1,0 +1,106 @@
+"""Who takes part in a run: compared targets, the A/A control and the null server."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from loadtests.payloads import PayloadPool
+from models.spec import ModelSpec
+from pipelines import serving
+from pipelines.config import RunSettings
+from pipelines.exporting import target_folder
+from pipelines.record import ParityRecord
+from pipelines.runners.local import LocalServer
+from pipelines.targets import null
+from pipelines.targets.server_plan import ServeRequest, ServerPlan
+from pipelines.verifying import Verified
+
+Role = Literal["compared", "control", "floor"]
+NULL_NAME = "null"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One server that takes part in a run, started afresh in every block.
+
+    Attributes:
+        name: unique in the run, fit for file names.
+        target: whose artifacts it serves.
+        control_of: name of the contestant it repeats, for a control.
+        plan: given an empty folder, says how to start the server.
+        pool: given the server's prediction path, the requests and the answers they should get.
+        prove: asks the running server every held-out sample; None where there is nothing to prove.
+    """
+
+    name: str
+    target: str
+    role: Role
+    control_of: str | None
+    plan: Callable[[Path], ServerPlan]
+    pool: Callable[[str], PayloadPool]
+    prove: Callable[[LocalServer, PayloadPool], ParityRecord] | None
+
+
+def contestants(settings: RunSettings, spec: ModelSpec, verified: Verified) -> list[Contestant]:
+    """The compared targets in their order, then the control and the null server if the profile has them."""
+    compared = [
+        _served(settings, spec, verified, name, target)
+        for name, target in zip(unique_names(settings.targets), settings.targets, strict=True)
+    ]
+    found = list(compared)
+    if settings.profile.control:
+        found.append(control(compared[-1]))
+    if settings.profile.null:
+        found.append(_null(settings, spec, verified))
+    return found
+
+
+def unique_names(targets: Sequence[str]) -> list[str]:
+    """A target named twice is compared with itself: its second name is NAME-2."""
+    seen: Counter[str] = Counter()
+    names = []
+    for target in targets:
+        seen[target] += 1
+        names.append(target if seen[target] == 1 else f"{target}-{seen[target]}")
+    return names
+
+
+def control(of: Contestant) -> Contestant:
+    """The same target under a second name: a second server, same machinery, same requests."""
+    return replace(of, name=f"{of.name}-control", role="control", control_of=of.name)
+
+
+def _served(settings: RunSettings, spec: ModelSpec, verified: Verified, name: str, target: str) -> Contestant:
+    folder = target_folder(settings.artifacts, spec.name, target)
+
+    def plan(work: Path) -> ServerPlan:
+        request = ServeRequest(spec, folder, work, preset=settings.preset, cores=settings.cores.server)
+        return serving.plan_server(target, request)
+
+    return Contestant(
+        name=name,
+        target=target,
+        role="compared",
+        control_of=None,
+        plan=plan,
+        pool=lambda path: serving.payload_pool(spec, verified.expected, path),
+        prove=lambda server, pool: serving.check_endpoint(server, pool, verified),
+    )
+
+
+def _null(settings: RunSettings, spec: ModelSpec, verified: Verified) -> Contestant:
+    """Gets the same requests; the right answer is always the constant, which is the first sample's."""
+    constant = verified.expected.outputs[0]
+    body = json.dumps({"predictions": [constant.tolist()]}).encode()
+
+    def plan(work: Path) -> ServerPlan:
+        return null.plan(ServeRequest(spec, work, work, cores=settings.cores.server), body)
+
+    def pool(path: str) -> PayloadPool:
+        real = serving.payload_pool(spec, verified.expected, path)
+        return replace(real, expected=(tuple(constant.ravel().tolist()),) * len(real.bodies))
+
+    return Contestant(NULL_NAME, NULL_NAME, "floor", None, plan, pool, prove=None)

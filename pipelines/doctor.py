@@ -1,0 +1,138 @@
+"""What this machine is able to do, and the remedy for what it is not."""
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.artifact import versions
+from pipelines.errors import MachineError
+from pipelines.java import find_java
+from pipelines.targets.tfserving.server import BINARY, find_implementation
+
+NEEDED_DISK_BYTES = 2_000_000_000
+NEEDED_MEMORY_BYTES = 3_000_000_000
+PROBE_LIMIT_S = 10.0
+FRAMEWORKS = ("torch", "torchserve", "tensorflow-cpu", "tensorflow-serving-api", "ai-edge-litert", "locust")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at. `required` ones must be `ok` for `make demo`; no `remedy` when all is well."""
+
+    name: str
+    ok: bool
+    required: bool
+    found: str
+    remedy: str | None
+
+
+def examine() -> list[Check]:
+    """Look at everything; nothing is started that outlives the call."""
+    return [
+        _cores(),
+        _memory(),
+        _disk(),
+        *map(_package, FRAMEWORKS),
+        _java(),
+        _model_server(),
+        _docker(),
+        _compose(),
+    ]
+
+
+def _cores() -> Check:
+    count = len(os.sched_getaffinity(0))
+    remedy = (
+        None if count > 1 else "use two cores or more: server and load generator disturb each other on one"
+    )
+    return Check("CPU cores", count > 1, required=False, found=f"{count} usable", remedy=remedy)
+
+
+def _memory() -> Check:
+    import psutil
+
+    available = psutil.virtual_memory().available
+    ok = available >= NEEDED_MEMORY_BYTES
+    remedy = None if ok else f"free memory: {NEEDED_MEMORY_BYTES / 1e9:.0f} GB are needed"
+    return Check("memory", ok, required=True, found=f"{available / 1e9:.1f} GB available", remedy=remedy)
+
+
+def _disk() -> Check:
+    free = shutil.disk_usage(Path.cwd()).free
+    ok = free >= NEEDED_DISK_BYTES
+    remedy = (
+        None if ok else f"free disk space: {NEEDED_DISK_BYTES / 1e9:.0f} GB are needed for runs and artifacts"
+    )
+    return Check("disk", ok, required=True, found=f"{free / 1e9:.1f} GB free here", remedy=remedy)
+
+
+def _package(name: str) -> Check:
+    found = versions([name]).get(name)
+    return Check(
+        name,
+        bool(found),
+        required=True,
+        found=found or "not installed",
+        remedy=_unless(found, "run `make setup`"),
+    )
+
+
+def _java() -> Check:
+    try:
+        java = find_java()
+    except MachineError as error:
+        return Check(
+            "Java", ok=False, required=True, found=str(error), remedy="run `make setup`, or set JAVA_HOME"
+        )
+    return Check("Java", ok=True, required=True, found=f"{java.version} from {java.source}", remedy=None)
+
+
+def _model_server() -> Check:
+    found = find_implementation()
+    if found.stand_in:
+        remedy = f"put {BINARY} on PATH for TensorFlow Serving itself; without it the embedded server answers"
+        there = shutil.which(BINARY)
+        found_text = f"{there} does not start" if there else "not on PATH"
+        return Check(BINARY, ok=False, required=False, found=found_text, remedy=remedy)
+    return Check(BINARY, ok=True, required=False, found=found.version, remedy=None)
+
+
+def _docker() -> Check:
+    answer = _ask("docker", "version", "--format", "{{.Server.Version}}")
+    remedy = (
+        "install and start a Docker engine to use containers (Debian: docker.io); local servers work without"
+    )
+    return Check(
+        "Docker engine",
+        bool(answer),
+        required=False,
+        found=answer or "none answers",
+        remedy=_unless(answer, remedy),
+    )
+
+
+def _compose() -> Check:
+    answer = _ask("docker", "compose", "version", "--short") or _ask("docker-compose", "version", "--short")
+    remedy = "install Docker Compose to use the compose stacks (Debian: docker-compose)"
+    return Check(
+        "Docker Compose",
+        bool(answer),
+        required=False,
+        found=answer or "not found",
+        remedy=_unless(answer, remedy),
+    )
+
+
+def _unless(found: str | None, remedy: str) -> str | None:
+    return None if found else remedy
+
+
+def _ask(*command: str) -> str | None:
+    """The first line a command prints; None if it is missing, fails or does not answer in time."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_LIMIT_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip().splitlines()[0] if done.stdout.strip() else None

@@ -1,0 +1,223 @@
+"""Driving one round: the load generator in a process of its own, and what was going on around it."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadtests import delivery
+from loadtests.arrivals import NS_PER_S, parse_load
+from loadtests.plan import RoundPlan
+from loadtests.recorder import read_samples
+from loadtests.result import RoundResult
+from loadtests.rounds import PlannedRound
+from loadtests.validity import Invalidity, RoundFacts, invalidities
+from pipelines.config import MeasureSettings
+from pipelines.environment import CpuShares, cpu_shares, read_cpu
+from pipelines.errors import MachineError
+from pipelines.processes import before_exec, end_group, last_lines
+from pipelines.record import ErrorRecord, GeneratorRecord, LatencyRecord, RoundRecord
+from pipelines.runners.local import LocalServer
+
+# Beyond warm-up, window and timeout: interpreter and Locust start-up, and writing the samples.
+START_AND_FINISH_S = 30.0
+NOT_SUMMARISED = LatencyRecord(
+    p50=None,
+    p90=None,
+    p95=None,
+    p99=None,
+    min=None,
+    max=None,
+    mean=None,
+    reasons={"all": "not summarised yet"},
+)
+
+
+@dataclass(frozen=True)
+class Driven:
+    """One round as it was measured; `stopped` when somebody asked to stop while it ran.
+
+    `found` is every check the round did not pass.
+    """
+
+    record: RoundRecord
+    found: tuple[Invalidity, ...]
+    server_gone: bool
+    stopped: bool
+
+
+def pool_file(folder: Path, name: str) -> Path:
+    """Where a contestant's requests and expected answers are kept."""
+    return folder / f"payloads-{name}.json"
+
+
+def drive(
+    planned: PlannedRound,
+    attempt: int,
+    index: int,
+    server: LocalServer,
+    all_servers: Sequence[LocalServer],
+    settings: MeasureSettings,
+    run_folder: Path,
+    round_s: float | None = None,
+) -> Driven:
+    """Measure one round against a running server, `round_s` seconds or as long as the profile says.
+
+    Raises:
+        MachineError: the generator failed, or left no result.
+    """
+    samples = (
+        run_folder / "samples" / f"{index:03d}-{planned.target}-{planned.load.replace(':', '-')}.parquet"
+    )
+    with tempfile.TemporaryDirectory(prefix="tandem-round-") as name:
+        plan = RoundPlan(
+            url_base=server.plan.base_url,
+            load=planned.load,
+            warmup_limit_s=settings.profile.warmup_limit_s,
+            duration_s=round_s or settings.profile.round_s,
+            pool_file=pool_file(run_folder, planned.target),
+            samples_file=samples,
+            result_file=Path(name) / "result.json",
+            check_share=settings.check_share,
+            # The two sides of a pair get the same payload order, checks and schedule.
+            seed=settings.seed + 1000 * planned.block + planned.repetition,
+            timeout_s=settings.timeout_s,
+            cores=settings.cores.generator,
+        )
+        pids = [other.pid for other in all_servers]
+        before = read_cpu(pids)
+        result, stopped = _generate(plan, Path(name))
+        shares = cpu_shares(before, read_cpu(pids))
+    sent = _delivery(planned, samples, result)
+    found = invalidities(_facts(result, sent, shares))
+    record = _record(planned, attempt, index, result, sent, shares, samples.relative_to(run_folder), found)
+    return Driven(record, found, result.server_gone, stopped)
+
+
+def _generate(plan: RoundPlan, folder: Path) -> tuple[RoundResult, bool]:
+    plan_file, log = folder / "plan.json", folder / "generator.log"
+    plan.save(plan_file)
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "loadtests.generator", str(plan_file)],
+            stdin=subprocess.DEVNULL,
+            stdout=stderr,
+            stderr=stderr,
+            env={**os.environ, "PYTHONWARNINGS": "ignore"},
+            start_new_session=True,
+            preexec_fn=before_exec(),  # noqa: PLW1509 - one system call, no locks
+        )
+    stopped = False
+    limit_s = plan.warmup_limit_s + plan.duration_s + plan.timeout_s + START_AND_FINISH_S
+    try:
+        process.wait(limit_s)
+    except KeyboardInterrupt:
+        # The generator keeps what it measured when it is told to stop; that is worth the wait.
+        process.send_signal(signal.SIGINT)
+        stopped = True
+        _wait_briefly(process, plan.timeout_s + START_AND_FINISH_S)
+    except subprocess.TimeoutExpired:
+        raise MachineError(
+            f"the load generator did not finish within {limit_s:.0f} s: {last_lines(log)}"
+        ) from None
+    finally:
+        end_group(process)
+    if not plan.result_file.is_file():
+        if stopped:
+            raise KeyboardInterrupt
+        raise MachineError(f"the load generator failed (exit code {process.returncode}): {last_lines(log)}")
+    return RoundResult.load(plan.result_file), stopped
+
+
+def _wait_briefly(process: "subprocess.Popen[bytes]", limit_s: float) -> None:
+    try:
+        process.wait(limit_s)
+    except (KeyboardInterrupt, subprocess.TimeoutExpired):
+        return
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How an open load was sent; all None under closed load, which has no schedule to keep."""
+
+    offered_per_s: float | None = None
+    achieved_per_s: float | None = None
+    late_share: float | None = None
+
+
+def _delivery(planned: PlannedRound, samples_file: Path, result: RoundResult) -> Delivery:
+    if not parse_load(planned.load).is_open or result.window_start_ns is None:
+        return Delivery()
+    samples = read_samples(samples_file)
+    start_ns = result.window_start_ns
+    end_ns = start_ns + round(result.window_s * NS_PER_S)
+    return Delivery(
+        offered_per_s=delivery.offered_rate(samples.scheduled_ns, start_ns, end_ns),
+        achieved_per_s=delivery.achieved_rate(samples.scheduled_ns, samples.sent_ns, start_ns, end_ns),
+        late_share=delivery.late_share(samples.scheduled_ns, samples.sent_ns),
+    )
+
+
+def _facts(result: RoundResult, sent: Delivery, shares: CpuShares) -> RoundFacts:
+    return RoundFacts(
+        requests_count=result.requests_count,
+        errors_count=result.errors_count,
+        wrong_count=result.wrong_count,
+        generator_cpu_share=result.generator.cpu_share,
+        steal_share=shares.steal,
+        foreign_cpu_share=shares.foreign,
+        interrupted=result.interrupted or result.server_gone,
+        steady=result.steady,
+        delivered_share=delivery.delivered_share(sent.offered_per_s, sent.achieved_per_s),
+        late_share=sent.late_share,
+    )
+
+
+def _record(
+    planned: PlannedRound,
+    attempt: int,
+    index: int,
+    result: RoundResult,
+    sent: Delivery,
+    shares: CpuShares,
+    samples_file: Path,
+    found: tuple[Invalidity, ...],
+) -> RoundRecord:
+    return RoundRecord(
+        index=index,
+        block=planned.block,
+        repetition=planned.repetition,
+        attempt=attempt,
+        target=planned.target,
+        load=planned.load,
+        started_at_utc=result.started_at_utc,
+        window_s=result.window_s,
+        warmup_s=result.warmup_s,
+        warmup_requests_count=result.warmup_requests_count,
+        steady=result.steady,
+        samples_file=samples_file.as_posix(),
+        requests_count=result.requests_count,
+        errors_count=result.errors_count,
+        checked_count=result.checked_count,
+        wrong_count=result.wrong_count,
+        errors=tuple(ErrorRecord(kind=e.kind, count=e.count, example=e.example) for e in result.errors),
+        latency_ms=NOT_SUMMARISED,
+        throughput_per_s=None,
+        generator=GeneratorRecord(
+            cpu_s=result.generator.cpu_s,
+            cpu_share=result.generator.cpu_share,
+            cores=result.generator.cores,
+        ),
+        cpu_steal_share=shares.steal,
+        foreign_cpu_share=shares.foreign,
+        valid=not found,
+        invalid_reasons=tuple(map(str, found)),
+        interrupted=result.interrupted or result.server_gone,
+        offered_per_s=sent.offered_per_s,
+        achieved_per_s=sent.achieved_per_s,
+        late_share=sent.late_share,
+    )

@@ -1,0 +1,28 @@
+"""Errors a person can act on. `cli.main` prints the message on one line and exits with `exit_code`."""
+
+
+class UserError(Exception):
+    """Something the person who typed the command can mend; never shown with a traceback.
+
+    The message says what happened, what was given, what is allowed and what to do next, on one line.
+    """
+
+    exit_code = 2
+
+
+class RequestError(UserError):
+    """The request was wrong: an unknown name, a file that does not fit, a setting out of range."""
+
+    exit_code = 2
+
+
+class GateError(UserError):
+    """A gate said no: parity, a smoke check or a regression limit failed."""
+
+    exit_code = 1
+
+
+class MachineError(UserError):
+    """The machine or a server was not able: a port is taken, a process died, the disk is full."""
+
+    exit_code = 3

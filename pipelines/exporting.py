@@ -1,0 +1,149 @@
+"""The export stage: every target's artifacts, one process per framework, all at the same time."""
+
+import importlib
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.spec import ModelSpec, load_model
+from pipelines import artifact
+from pipelines.artifact import Manifest
+from pipelines.files import locked, new_folder
+from pipelines.record import ArtifactRecord
+from pipelines.targets.registry import TARGETS, Target
+from pipelines.workers import Progress, Task, run_tasks
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export did.
+
+    Attributes:
+        manifests: by target name, all of them, fresh or not.
+        exported: names of the targets that were exported now.
+        reasons: why each of those was exported, by target name.
+        pipeline_s: wall time of each framework's process, in seconds.
+        elapsed_s: wall time of the whole export, in seconds.
+    """
+
+    manifests: dict[str, Manifest]
+    exported: tuple[str, ...]
+    reasons: dict[str, str]
+    pipeline_s: dict[str, float]
+    elapsed_s: float
+
+
+def target_folder(artifacts: Path, model: str, target: str) -> Path:
+    """Where one target's artifacts of one model live."""
+    return artifacts / model / target
+
+
+def export(
+    model: str,
+    artifacts: Path,
+    progress: Progress,
+    *,
+    targets: Sequence[str] = tuple(TARGETS),
+    force: bool = False,
+) -> ExportResult:
+    """Export what is missing, outdated or damaged (all of it with `force`) below `artifacts`.
+
+    Args:
+        model: a model's name, or the path of a file that defines one.
+
+    Raises:
+        ModelError: the model or its checkpoint is not usable.
+        MachineError: a process died, or the disk refused.
+    """
+    started = time.monotonic()
+    spec = load_model(model)
+    root = artifacts / spec.name
+    with locked(root / ".lock", lambda: progress("export", f"waiting for another export in {root}")):
+        reasons = _reasons(spec, root, targets, force)
+        pipeline_s = _export_targets(model, spec, root, list(reasons), progress) if reasons else {}
+    manifests = {name: artifact.require_manifest(root / name, spec) for name in targets}
+    return ExportResult(manifests, tuple(reasons), reasons, pipeline_s, time.monotonic() - started)
+
+
+def _reasons(spec: ModelSpec, root: Path, targets: Sequence[str], force: bool) -> dict[str, str]:
+    found = {name: _reason(spec, root / name, TARGETS[name], force) for name in targets}
+    return {name: reason for name, reason in found.items() if reason}
+
+
+def _reason(spec: ModelSpec, folder: Path, target: Target, force: bool) -> str | None:
+    manifest = artifact.read_manifest(folder)
+    if manifest is None:
+        return "not exported yet"
+    if force:
+        return "asked for with --force"
+    if manifest.key != _key(spec, target):
+        return "the model, the exporter or a tool's version changed"
+    return artifact.damage(folder, manifest)
+
+
+def _key(spec: ModelSpec, target: Target) -> str:
+    return artifact.export_key(spec, artifact.versions(target.toolchain), target.sources)
+
+
+def _export_targets(
+    model: str, spec: ModelSpec, root: Path, names: list[str], progress: Progress
+) -> dict[str, float]:
+    frameworks = sorted({TARGETS[name].framework for name in names})
+    with ExitStack() as folders:
+        paths = {name: folders.enter_context(new_folder(root / name)) for name in names}
+        tasks = [_task(model, framework, paths) for framework in frameworks]
+        outcomes = run_tasks(tasks, progress)
+        for outcome in outcomes:
+            for name, exported in outcome.result.items():
+                _finish(spec, TARGETS[name], paths[name], exported)
+    return {f: outcome.elapsed_s for f, outcome in zip(frameworks, outcomes, strict=True)}
+
+
+def _task(model: str, framework: str, paths: dict[str, Path]) -> Task:
+    folders = {name: str(path) for name, path in paths.items() if TARGETS[name].framework == framework}
+    return Task(framework, "pipelines.exporting:export_here", {"model": model, "folders": folders})
+
+
+def export_here(
+    model: str, folders: dict[str, str], progress: Callable[[str], None]
+) -> dict[str, list[dict[str, Any]]]:
+    """The work of one framework's process: export each named target into its folder."""
+    progress("loading the framework")
+    spec = load_model(model)
+    results = {}
+    for name, folder in folders.items():
+        module, function = TARGETS[name].export.split(":")
+        exporter = getattr(importlib.import_module(module), function)
+        results[name] = [vars(exported) for exported in exporter(spec, Path(folder), progress)]
+    return results
+
+
+def _finish(spec: ModelSpec, target: Target, folder: Path, exported: list[dict[str, Any]]) -> None:
+    toolchain = artifact.versions(target.toolchain)
+    artifacts = tuple(_describe(target.name, folder, entry, toolchain) for entry in exported)
+    manifest = Manifest(
+        key=_key(spec, target),
+        model=spec.name,
+        model_digest=spec.digest,
+        target=target.name,
+        artifacts=artifacts,
+    )
+    artifact.write_manifest(folder, manifest)
+
+
+def _describe(target: str, folder: Path, entry: dict[str, Any], toolchain: dict[str, str]) -> ArtifactRecord:
+    path = folder / entry["path"]
+    return ArtifactRecord(
+        target=target,
+        path=entry["path"],
+        format=entry["format"],
+        precision=entry["precision"],
+        size_bytes=artifact.size_bytes(path),
+        gzip_bytes=artifact.gzip_bytes(path),
+        sha256=artifact.sha256(path),
+        export_s=round(entry["export_s"], 3),
+        toolchain=toolchain,
+    )

@@ -1,0 +1,103 @@
+"""Writing files and folders so that nobody ever sees half of one."""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipelines.errors import MachineError
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write `content` under a temporary name in the same folder, then rename.
+
+    Raises:
+        MachineError: the disk is full or the folder cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(data)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise disk_error(path, error) from error
+    finally:
+        # Gone after a success; still there after any failure, Ctrl-C included.
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def disk_error(path: Path | str, error: OSError) -> MachineError:
+    """The one line for a file operation that the machine refused."""
+    return MachineError(
+        f"cannot write {path}: {error.strerror or error}; free disk space or check its permissions"
+    )
+
+
+@contextmanager
+def new_folder(final: Path) -> Iterator[Path]:
+    """A temporary folder beside `final` that replaces it when the block succeeds, and vanishes when not.
+
+    Raises:
+        MachineError: the disk refused.
+    """
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}-"))
+    except OSError as error:
+        raise disk_error(final, error) from error
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        _swap(temporary, final)
+    except OSError as error:
+        raise disk_error(final, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(new: Path, final: Path) -> None:
+    if final.exists():
+        old = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}-old-"))
+        final.replace(old / final.name)
+        try:
+            new.replace(final)
+        except OSError:
+            (old / final.name).replace(final)
+            raise
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
+    else:
+        new.replace(final)
+
+
+@contextmanager
+def locked(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock file `path`; calls `on_wait` once if another process holds it, then waits for it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError as error:
+        raise disk_error(path, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def update_link(link: Path, target_name: str) -> None:
+    """Point the symbolic link `link` at `target_name` (relative, same folder), replacing it atomically."""
+    temporary = link.with_name(f".{link.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target_name)
+    temporary.replace(link)

@@ -1,0 +1,41 @@
+"""One small HTTP request at a time, for readiness, canaries and endpoint checks; never for load."""
+
+import http.client
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+TIMEOUT_S = 10.0
+
+
+def fetch(url: str, body: bytes | None = None, timeout_s: float = TIMEOUT_S) -> tuple[int, bytes]:
+    """Status and body of a GET, or of a POST of JSON if there is a `body`. An error status is no exception.
+
+    Raises:
+        OSError: nothing listens, the connection broke, or no answer came within `timeout_s` seconds.
+    """
+    headers = {"Content-Type": "application/json"} if body is not None else {}
+    request = urllib.request.Request(url, data=body, headers=headers)  # noqa: S310 - always http
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=timeout_s) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+    except http.client.HTTPException as error:
+        raise ConnectionError(f"what answers at {url} does not speak HTTP: {error!r}") from error
+
+
+def fetch_json(url: str) -> tuple[int, Any]:
+    """Status and parsed JSON of a GET; None where the body is not JSON.
+
+    Raises:
+        OSError: as `fetch`.
+    """
+    status, body = fetch(url)
+    try:
+        return status, json.loads(body)
+    except ValueError:
+        return status, None

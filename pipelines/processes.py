@@ -1,0 +1,150 @@
+"""Starting and ending operating-system processes so that none outlives us."""
+
+import ctypes
+import errno
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import psutil
+
+PR_SET_PDEATHSIG = 1
+TERMINATE_GRACE_S = 10.0
+
+
+def die_with_parent(signal_number: int = signal.SIGTERM) -> None:
+    """Ask the kernel to send this process a signal when its parent ends, however that happens (Linux)."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal_number)
+
+
+def before_exec(cores: Sequence[int] | None = None) -> Callable[[], None]:
+    """What a started child does between fork and exec: die with us, and keep to `cores` if given.
+
+    Looked up before the fork: between fork and exec nothing may import or take a lock.
+    """
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    wanted = set(cores) if cores else None
+
+    def prepare() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if wanted:
+            os.sched_setaffinity(0, wanted)
+
+    return prepare
+
+
+def end_group(process: subprocess.Popen[bytes], grace_s: float = TERMINATE_GRACE_S) -> None:
+    """End a process started with `start_new_session=True` and everything it started.
+
+    SIGTERM first (after SIGCONT, so that a paused group can act on it), SIGKILL after `grace_s` seconds.
+    """
+    members = _members(process)
+    for signal_number in (signal.SIGCONT, signal.SIGTERM):
+        _signal_group(process.pid, signal_number)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(grace_s)
+    _wait_gone(members, 1.0)
+    _signal_group(process.pid, signal.SIGKILL)
+    for member in members:
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+    process.wait()
+    _wait_gone(members, 5.0)
+
+
+def _wait_gone(members: list[psutil.Process], limit_s: float) -> None:
+    """Wait until none runs. An orphan that has ended may stay a zombie until init gets round to it."""
+    wait_until(lambda: not any(map(_runs, members)), limit_s, interval_s=0.02)
+
+
+def _runs(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _members(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(process.pid).children(recursive=True)
+    return []
+
+
+def _signal_group(group: int, signal_number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal_number)
+
+
+def tree_memory_bytes(pid: int) -> int | None:
+    """Proportional set size of a process and all its descendants; None if it is gone.
+
+    PSS shares each shared page among its users, so adding processes up counts no page twice.
+    """
+    try:
+        root = psutil.Process(pid)
+        members = [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return None
+    total = 0
+    for member in members:
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            total += member.memory_full_info().pss
+    return total or None
+
+
+def free_ports(count: int) -> list[int]:
+    """`count` different TCP ports that nothing listens on at 127.0.0.1 right now."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for candidate in sockets:
+            candidate.bind(("127.0.0.1", 0))
+        return [int(candidate.getsockname()[1]) for candidate in sockets]
+
+
+def port_holder(port: int, host: str = "127.0.0.1") -> str | None:
+    """None if `port` can be bound; otherwise who holds it, as far as this user may see.
+
+    Raises:
+        OSError: it cannot be bound for another reason, such as an address that is not this machine's.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return _holder_name(port) or "a process of another user"
+            raise
+    return None
+
+
+def _holder_name(port: int) -> str | None:
+    with suppress(psutil.AccessDenied):
+        for connection in psutil.net_connections("tcp"):
+            listening = connection.status == psutil.CONN_LISTEN and connection.laddr
+            if listening and tuple(connection.laddr)[1] == port and connection.pid:
+                with suppress(psutil.NoSuchProcess):
+                    return f"{psutil.Process(connection.pid).name()}, pid {connection.pid}"
+    return None
+
+
+def last_lines(path: Path, count: int = 5) -> str:
+    """The last non-empty lines of a log, joined by " | "; "" if there is none."""
+    if not path.is_file():
+        return ""
+    lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    return " | ".join(lines[-count:])
+
+
+def wait_until(ready: Callable[[], bool], limit_s: float, interval_s: float = 0.1) -> bool:
+    """Poll `ready` until it is true (True) or `limit_s` seconds have passed (False)."""
+    deadline = time.monotonic() + limit_s
+    while not ready():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(interval_s)
+    return True

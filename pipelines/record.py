@@ -1,0 +1,413 @@
+"""The record of a run, as `runs/ID/run.json` holds it. Every field is documented in docs/run-json.md.
+
+History of `schema_version`:
+1  first version.
+"""
+
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+SCHEMA_VERSION: Final = 1
+
+
+class Record(BaseModel):
+    """Base of everything in run.json: immutable, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TensorRecord(Record):
+    """One named input or output; the batch dimension is null."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+class ModelRecord(Record):
+    """The one trained model that all targets serve."""
+
+    name: str
+    digest: str
+    checkpoint_sha256: str
+    parameters_count: int
+    inputs: tuple[TensorRecord, ...]
+    outputs: tuple[TensorRecord, ...]
+    samples_count: int
+    accuracy: float | None
+
+
+class EnvironmentRecord(Record):
+    """The machine and the versions that the figures belong to."""
+
+    os: str
+    kernel: str
+    cpu_model: str
+    cores_count: int
+    memory_bytes: int
+    server_cores: tuple[int, ...]
+    generator_cores: tuple[int, ...]
+    versions: dict[str, str]
+    git_commit: str | None
+
+
+class ArtifactRecord(Record):
+    """One exported file or folder. `path` is relative to the repository root or absolute."""
+
+    target: str
+    path: str
+    format: str
+    precision: str
+    size_bytes: int
+    gzip_bytes: int
+    sha256: str
+    export_s: float
+    toolchain: dict[str, str]
+
+
+class ParityRecord(Record):
+    """Outputs of an artifact, or of a live endpoint, against the source model's on the held-out samples."""
+
+    subject: str
+    passed: bool
+    samples_count: int
+    max_abs_error: float
+    max_rel_error: float
+    absolute_tolerance: float
+    relative_tolerance: float
+    top1_agreement: float | None
+    accuracy: float | None
+
+
+class ImplementationRecord(Record):
+    """What really answered. `stand_in` is true when it is not the product the target is named after."""
+
+    name: str
+    version: str
+    runner: str
+    preset: str
+    protocol: str
+    stand_in: bool
+    note: str | None
+
+
+class GivenRecord(Record):
+    """What a target was given to work with; null where the implementation has no such setting."""
+
+    cores: tuple[int, ...]
+    workers_count: int | None
+    threads_per_worker: int | None
+    batch_max_size: int | None
+    memory_limit_bytes: int | None
+
+
+class ColdStartRecord(Record):
+    """From process start to readiness, and to the first right answer, in one block."""
+
+    block: int
+    ready_s: float
+    first_right_answer_s: float
+
+
+class MemoryRecord(Record):
+    """Proportional set size of the server's whole process tree.
+
+    `idle_bytes` before the first load, `peak_bytes` the largest sample taken at the end of a round.
+    """
+
+    idle_bytes: int | None
+    peak_bytes: int | None
+
+
+class LatencyRecord(Record):
+    """Percentiles of successful requests; null with a reason where there are too few samples."""
+
+    p50: float | None
+    p90: float | None
+    p95: float | None
+    p99: float | None
+    min: float | None
+    max: float | None
+    mean: float | None
+    reasons: dict[str, str]
+
+
+class ErrorRecord(Record):
+    """Failed requests of one kind."""
+
+    kind: str
+    count: int
+    example: str
+
+
+class GeneratorRecord(Record):
+    """What the load generator itself used in the measured window."""
+
+    cpu_s: float
+    cpu_share: float | None
+    cores: tuple[int, ...]
+
+
+class RoundRecord(Record):
+    """One measured stretch of one load on one target. Raw requests are in `samples_file`.
+
+    `index` counts all rounds of the run in the order they were measured, `repetition` those of one target and
+    load within a block: rounds of the same block, load and repetition are a pair. `attempt` is 0 for the
+    first try; an invalid round is kept and measured again with the next attempt. `steady` is whether the
+    warm-up ended in a steady state. The last three are about open load, null under closed load.
+    """
+
+    index: int
+    block: int
+    repetition: int
+    attempt: int
+    target: str
+    load: str
+    started_at_utc: str
+    window_s: float
+    warmup_s: float
+    warmup_requests_count: int
+    steady: bool | None
+    samples_file: str
+    requests_count: int
+    errors_count: int
+    checked_count: int
+    wrong_count: int
+    errors: tuple[ErrorRecord, ...]
+    latency_ms: LatencyRecord
+    throughput_per_s: float | None
+    generator: GeneratorRecord
+    cpu_steal_share: float | None
+    foreign_cpu_share: float | None
+    valid: bool
+    invalid_reasons: tuple[str, ...]
+    interrupted: bool
+    offered_per_s: float | None
+    achieved_per_s: float | None
+    late_share: float | None
+
+
+class EcdfRecord(Record):
+    """Points of the empirical distribution of pooled latencies: share of requests at or below."""
+
+    latency_ms: tuple[float, ...]
+    share: tuple[float, ...]
+
+
+class SummaryRecord(Record):
+    """One target under one load: all requests of its valid rounds, pooled.
+
+    `rounds_count` of them are pooled; `invalid_rounds_count` are left out.
+    `round_range` holds, per metric, the smallest and the largest value any single valid round gave.
+    """
+
+    load: str
+    rounds_count: int
+    invalid_rounds_count: int
+    requests_count: int
+    errors_count: int
+    latency_ms: LatencyRecord
+    throughput_per_s: float | None
+    round_range: dict[str, tuple[float, float]]
+    ecdf: EcdfRecord | None
+
+
+class TargetRecord(Record):
+    """Everything about one target in this run.
+
+    `role` is `compared`; `control` for the second server of a compared target (`control_of`), which shows
+    what no difference looks like on this machine; `floor` for the null server, which shows what the harness
+    itself costs; `in-process` for a target without a server, never ranked beside the others.
+    """
+
+    role: Literal["compared", "control", "floor", "in-process"]
+    control_of: str | None
+    implementation: ImplementationRecord
+    given: GivenRecord
+    artifacts: tuple[ArtifactRecord, ...]
+    parity: tuple[ParityRecord, ...]
+    endpoint_parity: ParityRecord | None
+    cold_starts: tuple[ColdStartRecord, ...]
+    memory: MemoryRecord
+    summaries: tuple[SummaryRecord, ...]
+    rounds: tuple[RoundRecord, ...]
+    log_file: str | None
+
+
+class ComparisonRecord(Record):
+    """Ratio candidate / baseline of one metric under one load, from paired valid rounds.
+
+    `interval` is the 95 % interval of the ratio (docs/statistics.md), null with fewer than two pairs.
+    `round_range` is the smallest and the largest ratio of a single pair. `margin` is the equivalence margin
+    and `noise_floor` the A/A control's, both relative. `verdict` is about the candidate, null when there are
+    too few valid rounds for one; `rounds_needed` estimates how many more rounds per target would decide an
+    inconclusive one, null when more rounds would not.
+    """
+
+    load: str
+    metric: str
+    baseline: str
+    candidate: str
+    ratio: float | None
+    interval: tuple[float, float] | None
+    round_range: tuple[float, float] | None
+    pairs_count: int
+    blocks_count: int
+    margin: float
+    noise_floor: float | None
+    verdict: Literal["better", "worse", "equivalent", "inconclusive"] | None
+    reason: str | None
+    rounds_needed: int | None
+
+
+class ControlRecord(Record):
+    """The A/A control: one target against a second server of itself, same machinery, same statistics.
+
+    `noise_floor` is the relative difference that no difference at all can show here; a difference inside it
+    is not called.
+    """
+
+    load: str
+    metric: str
+    target: str
+    ratio: float | None
+    interval: tuple[float, float] | None
+    pairs_count: int
+    noise_floor: float | None
+
+
+class AsymmetryRecord(Record):
+    """Something that the compared targets were not given alike; the run goes on only if it was `allowed`."""
+
+    field: str
+    values: dict[str, str]
+    allowed: bool
+
+
+class FairnessRecord(Record):
+    """What was checked to be alike on all sides, by field and target, and where it was not."""
+
+    checked: dict[str, dict[str, str]]
+    asymmetries: tuple[AsymmetryRecord, ...]
+
+
+class RatePointRecord(Record):
+    """One measurement of an SLO search. `phase` is `search`, or `confirm` for the rounds that confirmed the
+    rate; `met` is null when the round was not valid or not delivered, and so says nothing of the server.
+    """
+
+    round_index: int
+    block: int
+    phase: str
+    rate_per_s: float
+    p99_ms: float | None
+    errors_share: float
+    met: bool | None
+    reason: str | None
+
+
+class SloTargetRecord(Record):
+    """The highest rates that kept the limit, one search per block with fresh servers.
+
+    `rate_per_s` is their geometric mean, null when no rate met the limit. `lower_bound` when the generator,
+    not the server, was the limit in some search. `cost_per_million` is in the unit of `hourly_price`.
+    """
+
+    rate_per_s: float | None
+    interval: tuple[float, float] | None
+    block_rates_per_s: tuple[float | None, ...]
+    lower_bound: bool
+    cost_per_million: float | None
+    cost_interval: tuple[float, float] | None
+    points: tuple[RatePointRecord, ...]
+    reason: str | None
+
+
+class SloRecord(Record):
+    """An SLO search of all compared targets, and the ratio candidate / baseline of their highest rates."""
+
+    p99_limit_ms: float
+    resolution: float
+    hourly_price: float | None
+    targets: dict[str, SloTargetRecord]
+    candidate: str
+    baseline: str | None
+    ratio: float | None
+    interval: tuple[float, float] | None
+    reason: str | None
+
+
+class WarningRecord(Record):
+    """Something a reader must know before believing a figure, with what to do about it."""
+
+    message: str
+    remedy: str | None
+
+
+class ProfileRecord(Record):
+    """How long and how often the run measured.
+
+    A warm-up ends at a steady state, after `warmup_limit_s` at the latest. `control` and `null` say whether
+    the A/A control and the null server were measured, `retries` how many invalid rounds might be redone.
+    """
+
+    name: str
+    blocks: int
+    rounds: int
+    warmup_limit_s: float
+    round_s: float
+    loads: tuple[str, ...]
+    control: bool
+    null: bool
+    retries: int
+    seed: int
+    check_share: float
+    margin: float
+
+
+class PayloadRecord(Record):
+    """What every request carried."""
+
+    protocol: str
+    bodies_count: int
+    body_bytes_min: int
+    body_bytes_max: int
+    body_example: str
+
+
+class RunRecord(Record):
+    """Everything one command measured."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    kind: Literal["compare", "slo"]
+    run_id: str
+    tandem_version: str
+    command: tuple[str, ...]
+    started_at_utc: str
+    ended_at_utc: str | None
+    status: Literal["complete", "interrupted", "failed"]
+    status_reason: str | None
+    percentile_method: str
+    profile: ProfileRecord
+    model: ModelRecord
+    environment: EnvironmentRecord
+    payload: PayloadRecord
+    artifacts: tuple[ArtifactRecord, ...]
+    targets: dict[str, TargetRecord]
+    fairness: FairnessRecord
+    controls: tuple[ControlRecord, ...]
+    comparisons: tuple[ComparisonRecord, ...]
+    slo: SloRecord | None
+    warnings: tuple[WarningRecord, ...]
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read and validate `folder`/run.json.
+
+    Raises:
+        FileNotFoundError: there is no run.json.
+        pydantic.ValidationError: it does not follow this schema.
+    """
+    return RunRecord.model_validate_json((folder / "run.json").read_bytes())

@@ -1,0 +1,246 @@
+"""Putting together the record of a run from its parts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from importlib import metadata
+from typing import Literal
+
+from loadtests.payloads import PayloadPool
+from loadtests.statistics import PERCENTILE_METHOD
+from models.spec import ModelSpec, TensorSpec
+from models.weights import read_checkpoint
+from pipelines.config import RunSettings
+from pipelines.contestants import Contestant
+from pipelines.environment import describe
+from pipelines.exporting import ExportResult
+from pipelines.fairness import NOT_APPLICABLE, Given
+from pipelines.measuring import Measured, Session
+from pipelines.record import (
+    ArtifactRecord,
+    FairnessRecord,
+    GivenRecord,
+    ImplementationRecord,
+    MemoryRecord,
+    ModelRecord,
+    ParityRecord,
+    PayloadRecord,
+    ProfileRecord,
+    RunRecord,
+    SloRecord,
+    TargetRecord,
+    TensorRecord,
+    WarningRecord,
+)
+from pipelines.targets.registry import SERVED
+from pipelines.verifying import Verified
+
+IN_PROCESS_RUNTIME = "ai-edge-litert"
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What is known of a run beside its settings, model, artifacts and measurements."""
+
+    kind: Literal["compare", "slo"]
+    run_id: str
+    command: tuple[str, ...]
+    started: datetime
+    ended: datetime | None
+    status: Literal["complete", "interrupted", "failed"]
+    status_reason: str | None
+    payload: PayloadRecord
+    fairness: FairnessRecord
+    slo: SloRecord | None
+
+
+def build_record(
+    settings: RunSettings,
+    spec: ModelSpec,
+    exported: ExportResult,
+    verified: Verified,
+    session: Session,
+    facts: RunFacts,
+) -> RunRecord:
+    """The whole record; summaries, controls and comparisons come from the raw files afterwards."""
+    served = {
+        contestant.name: _served(contestant, session.measured[contestant.name], exported, verified)
+        for contestant in session.contestants
+        if session.measured[contestant.name].plan is not None
+    }
+    in_process = {
+        name: _in_process(exported, verified, name) for name in exported.manifests if name not in SERVED
+    }
+    return RunRecord(
+        kind=facts.kind,
+        run_id=facts.run_id,
+        tandem_version=metadata.version("tandem-serving"),
+        command=facts.command,
+        started_at_utc=_utc(facts.started),
+        ended_at_utc=_utc(facts.ended) if facts.ended else None,
+        status=facts.status,
+        status_reason=facts.status_reason,
+        percentile_method=PERCENTILE_METHOD,
+        profile=ProfileRecord(
+            **settings.profile.model_dump(),
+            seed=settings.seed,
+            check_share=settings.check_share,
+            margin=settings.margin,
+        ),
+        model=_model(spec, verified),
+        environment=describe(settings.cores),
+        payload=facts.payload,
+        artifacts=tuple(a for manifest in exported.manifests.values() for a in manifest.artifacts),
+        targets={**served, **in_process},
+        fairness=facts.fairness,
+        controls=(),
+        comparisons=(),
+        slo=facts.slo,
+        warnings=_warnings(settings, served),
+    )
+
+
+def _utc(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _served(
+    contestant: Contestant, measured: Measured, exported: ExportResult, verified: Verified
+) -> TargetRecord:
+    assert measured.plan is not None  # noqa: S101 - the caller leaves out servers that were never planned
+    compared = contestant.role == "compared"
+    return TargetRecord(
+        role=contestant.role,
+        control_of=contestant.control_of,
+        implementation=measured.plan.implementation,
+        given=measured.plan.given,
+        artifacts=_artifacts(exported, contestant.target) if compared else (),
+        parity=_parity(verified, contestant.target) if compared else (),
+        endpoint_parity=measured.endpoint_parity,
+        cold_starts=tuple(measured.cold_starts),
+        memory=measured.memory,
+        summaries=(),
+        rounds=tuple(measured.rounds),
+        log_file=f"logs/{contestant.name}-block0.log",
+    )
+
+
+def _in_process(exported: ExportResult, verified: Verified, name: str) -> TargetRecord:
+    """A target without a server: its artifacts and their parity, nothing measured."""
+    return TargetRecord(
+        role="in-process",
+        control_of=None,
+        implementation=ImplementationRecord(
+            name=IN_PROCESS_RUNTIME,
+            version=metadata.version(IN_PROCESS_RUNTIME),
+            runner="in-process",
+            preset="default",
+            protocol="in-process",
+            stand_in=False,
+            note="an in-process runtime for devices: never ranked beside servers",
+        ),
+        given=GivenRecord(
+            cores=(), workers_count=None, threads_per_worker=1, batch_max_size=1, memory_limit_bytes=None
+        ),
+        artifacts=_artifacts(exported, name),
+        parity=_parity(verified, name),
+        endpoint_parity=None,
+        cold_starts=(),
+        memory=MemoryRecord(idle_bytes=None, peak_bytes=None),
+        summaries=(),
+        rounds=(),
+        log_file=None,
+    )
+
+
+def _artifacts(exported: ExportResult, name: str) -> tuple[ArtifactRecord, ...]:
+    return exported.manifests[name].artifacts
+
+
+def _parity(verified: Verified, name: str) -> tuple[ParityRecord, ...]:
+    return verified.records[name]
+
+
+def _tensor(tensor: TensorSpec) -> TensorRecord:
+    return TensorRecord(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape)
+
+
+def _model(spec: ModelSpec, verified: Verified) -> ModelRecord:
+    return ModelRecord(
+        name=spec.name,
+        digest=spec.digest,
+        checkpoint_sha256=spec.checkpoint_sha256,
+        parameters_count=_parameters_count(spec),
+        inputs=tuple(map(_tensor, spec.inputs)),
+        outputs=tuple(map(_tensor, spec.outputs)),
+        samples_count=len(verified.expected.outputs),
+        accuracy=verified.accuracy,
+    )
+
+
+@cache
+def _parameters_count(spec: ModelSpec) -> int:
+    """Numbers in the checkpoint that inference uses: weights and normalisation statistics."""
+    return sum(tensor.size for tensor in read_checkpoint(spec).values() if tensor.dtype.kind == "f")
+
+
+def describe_payload(pool: PayloadPool) -> PayloadRecord:
+    """What every request carries, from the pool that all sides' requests are made from."""
+    sizes = [len(body) for body in pool.bodies]
+    return PayloadRecord(
+        protocol="REST",
+        bodies_count=len(sizes),
+        body_bytes_min=min(sizes),
+        body_bytes_max=max(sizes),
+        body_example=pool.bodies[0].decode(),
+    )
+
+
+def given(session: Session, spec: ModelSpec) -> dict[str, Given]:
+    """What every compared target was given, for the fairness check."""
+    return {
+        contestant.name: _given(contestant, session.measured[contestant.name], spec)
+        for contestant in session.contestants
+        if contestant.role == "compared"
+    }
+
+
+def _given(contestant: Contestant, measured: Measured, spec: ModelSpec) -> Given:
+    plan = measured.plan
+    assert plan is not None  # noqa: S101 - looked at when all servers are planned
+    pool = contestant.pool(plan.predict_path)
+    fields: Mapping[str, object] = {
+        "cores": ", ".join(map(str, plan.given.cores)) or None,
+        "workers": plan.given.workers_count,
+        "threads_per_worker": plan.given.threads_per_worker,
+        "memory_limit_bytes": plan.given.memory_limit_bytes,
+        "batch_max_size": plan.given.batch_max_size,
+        "runner": plan.implementation.runner,
+        "preset": plan.implementation.preset,
+        "protocol": plan.implementation.protocol,
+        "payload_bytes": sum(map(len, pool.bodies)),
+        "model_digest": f"{spec.digest[:12]}…",
+        "implementation": f"{plan.implementation.name} {plan.implementation.version}",
+    }
+    return Given({name: NOT_APPLICABLE if value is None else str(value) for name, value in fields.items()})
+
+
+def _warnings(settings: RunSettings, served: Mapping[str, TargetRecord]) -> tuple[WarningRecord, ...]:
+    found = [
+        WarningRecord(
+            message=f"{name} was answered by {t.implementation.name} {t.implementation.version}: "
+            f"{t.implementation.note}",
+            remedy="read every figure of this target as that server's, not as the product's",
+        )
+        for name, t in served.items()
+        if t.implementation.stand_in and t.role == "compared"
+    ]
+    if settings.cores.shared:
+        found.append(
+            WarningRecord(
+                message="server and load generator shared a CPU core: each one's queue is in the latencies",
+                remedy="run on a machine with at least two cores",
+            )
+        )
+    return tuple(found)

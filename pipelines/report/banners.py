@@ -1,0 +1,91 @@
+"""What a reader must know before any figure: an unfinished run, a stand-in, failed parity, no verdict."""
+
+from pipelines.record import AsymmetryRecord, RunRecord, WarningRecord
+from pipelines.report import format as fmt
+from pipelines.report import pick
+from pipelines.report.reasons import kinds
+
+
+def banners(run: RunRecord) -> tuple[str, ...]:
+    """The most important things, each in one line; usually none."""
+    said = (*_status(run), *_unfair(run), *_no_verdict(run), *_stand_ins(run), *_failed_parity(run))
+    return tuple(map(fmt.one_line, said))
+
+
+def warnings(run: RunRecord) -> tuple[WarningRecord, ...]:
+    """The record's warnings without those that a banner has said: that a stand-in answered."""
+    said = tuple(
+        f"{name} was answered by {target.implementation.name}"
+        for name, target in run.targets.items()
+        if target.implementation.stand_in
+    )
+    return tuple(one for one in run.warnings if not one.message.startswith(said))
+
+
+def _status(run: RunRecord) -> list[str]:
+    if run.status == "complete":
+        return []
+    happened = "was interrupted" if run.status == "interrupted" else "failed"
+    reason = f": {run.status_reason}" if run.status_reason else ""
+    return [f"This run {happened}{reason}. It holds only what was measured before that."]
+
+
+def _unfair(run: RunRecord) -> list[str]:
+    return [
+        f"Not a fair comparison: {not_alike(one)} was not alike, and nobody allowed it by name."
+        for one in run.fairness.asymmetries
+        if not one.allowed
+    ]
+
+
+def not_alike(asymmetry: AsymmetryRecord) -> str:
+    """`threads per worker (torchserve 1, tfserving 2)`."""
+    values = ", ".join(f"{target} {value}" for target, value in asymmetry.values.items())
+    return f"{asymmetry.field} ({values})"
+
+
+def _no_verdict(run: RunRecord) -> list[str]:
+    """Only when nothing at all could be called and rounds were lost."""
+    lost = [one for target in pick.compared(run).values() for one in target.rounds if not one.valid]
+    if not lost or not _nothing_called(run):
+        return []
+    total = sum(len(target.rounds) for target in pick.compared(run).values())
+    counted = [f"{kind.happened} ({fmt.plural(kind.rounds_count, 'round')})" for kind in kinds(lost)]
+    lost_of = pick.not_used(len(lost), total, "compared round")
+    return [f"No verdict: too few valid rounds remain. {lost_of}: {'; '.join(counted)}."]
+
+
+def _nothing_called(run: RunRecord) -> bool:
+    if run.slo is not None:
+        return all(one.rate_per_s is None for one in run.slo.targets.values())
+    return bool(run.comparisons) and all(one.verdict is None for one in run.comparisons)
+
+
+def _stand_ins(run: RunRecord) -> list[str]:
+    return [
+        f"{name} was answered by {target.implementation.name} {target.implementation.version}, "
+        f"{_instead(name, target.implementation.note or '')}. Read its figures as that server's."
+        for name, target in pick.compared(run).items()
+        if target.implementation.stand_in
+    ]
+
+
+def _instead(name: str, note: str) -> str:
+    """What it was not; in the note's own words where it says so."""
+    if note.startswith("not "):
+        return note.rstrip(".")
+    return f"not by {_product(name)}" + (f" ({note.rstrip('.')})" if note else "")
+
+
+def _product(target: str) -> str:
+    product = pick.PRODUCTS.get(target)
+    return f"{product}'s own server" if product else "the product the target is named after"
+
+
+def _failed_parity(run: RunRecord) -> list[str]:
+    return [
+        f"{name}: parity failed for {parity.subject}. It does not give the source model's "
+        "outputs, so its speed and size answer nothing."
+        for name, parity in pick.parities(run)
+        if not parity.passed
+    ]

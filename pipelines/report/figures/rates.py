@@ -1,0 +1,115 @@
+"""p99 against the offered rate, every measurement of an SLO search, with the limit."""
+
+import itertools
+
+from pipelines.record import RatePointRecord, SloRecord
+from pipelines.report.figures import draw
+from pipelines.report.figures.scales import Log, log_domain, log_ticks, tick_label
+from pipelines.report.format import given_ms, milliseconds, percent, rate, span
+
+# Dash patterns of blocks, repeated when there are more.
+BLOCK_STYLES = 4
+
+
+def rates_plot(slo: SloRecord, name: str, slots: dict[str, int]) -> str | None:
+    """The curve as SVG text; None without a measurement. `name` is this figure's own identifier."""
+    points = [point for target in slo.targets.values() for point in target.points]
+    if not points:
+        return None
+    frame = draw.Frame(width=640, height=370, left=52, right=626, top=32, bottom=316)
+    x, y = _scales(slo, points, frame)
+    title = f"p99 against rate, limit {given_ms(slo.p99_limit_ms)}"
+    svg = draw.figure(title, _description(slo), name, frame)
+    svg.set("class", "rates")
+    _axes(svg, frame, x, y, slo.p99_limit_ms)
+    for target, found in slo.targets.items():
+        group = draw.add(svg, "g", class_=f"s{slots[target]}")
+        for block in dict.fromkeys(point.block for point in found.points):
+            _search(group, target, slots[target], [p for p in found.points if p.block == block], x, y)
+    _sustained(svg, slo, x, frame, slots)
+    return draw.to_text(svg)
+
+
+def _scales(slo: SloRecord, points: list[RatePointRecord], frame: draw.Frame) -> tuple[Log, Log]:
+    rates = log_domain([point.rate_per_s for point in points], margin=1.15)
+    latencies = [point.p99_ms for point in points if point.p99_ms is not None]
+    # Room at the bottom for the rates that were found.
+    low, high = log_domain([*latencies, slo.p99_limit_ms], margin=1.3)
+    room = 2.0
+    return Log(*rates, frame.left, frame.right), Log(low / room, high, frame.bottom, frame.top)
+
+
+def _description(slo: SloRecord) -> str:
+    said = [
+        f"{target} {'none' if found.rate_per_s is None else rate(found.rate_per_s)}"
+        for target, found in slo.targets.items()
+    ]
+    return f"p99 over offered rate, both logarithmic. Highest rate within the limit: {', '.join(said)}."
+
+
+def _axes(svg: draw.Element, frame: draw.Frame, x: Log, y: Log, limit_ms: float) -> None:
+    for ticks, scale, draw_axis, label in (
+        (log_ticks(x.low, x.high), x, draw.x_axis, "offered rate, requests per second (logarithmic)"),
+        (log_ticks(y.low, y.high), y, draw.y_axis, "p99, ms (logarithmic)"),
+    ):
+        draw_axis(svg, frame, draw.ticks_at(ticks, scale, list(map(tick_label, ticks))), label)
+    draw.line(svg, (frame.left, y(limit_ms)), (frame.right, y(limit_ms)), "limit")
+    text = f"limit {given_ms(limit_ms)}"
+    draw.add(svg, "text", text=text, x=frame.left + 8, y=y(limit_ms) - 7, class_="value")
+
+
+def _search(
+    group: draw.Element, target: str, slot: int, points: list[RatePointRecord], x: Log, y: Log
+) -> None:
+    """One block's search: its valid points joined in order of rate, then every point."""
+    ordered = sorted(points, key=lambda point: (point.rate_per_s, point.round_index))
+    known = [point for point in ordered if point.met is not None]
+    style = f"search b{points[0].block % BLOCK_STYLES}"
+    for before, after in itertools.pairwise(known):
+        draw.line(group, _at(before, x, y), _at(after, x, y), style)
+    for point in ordered:
+        _point(group, target, slot, point, _at(point, x, y))
+
+
+def _at(point: RatePointRecord, x: Log, y: Log) -> draw.Point:
+    """Without a p99 at the upper edge: nothing was answered in time."""
+    return x(point.rate_per_s), y.end if point.p99_ms is None else y(point.p99_ms)
+
+
+def _point(group: draw.Element, target: str, slot: int, point: RatePointRecord, at: draw.Point) -> None:
+    own = draw.add(group, "g", class_="round unused" if point.met is None else "round")
+    draw.add(own, "title", text=_hover(target, point))
+    if point.phase == "confirm":
+        draw.add(own, "circle", cx=at[0], cy=at[1], r=8, class_="ring")
+    draw.marker(own, slot, at, 4.5, "mark hollow" if point.met is False else "mark")
+    if point.met is None:
+        draw.cross(own, at)
+
+
+def _hover(target: str, point: RatePointRecord) -> str:
+    said = {True: "limit kept", False: "limit not kept", None: "not used"}[point.met]
+    p99 = "no p99" if point.p99_ms is None else f"p99 {milliseconds(point.p99_ms)}"
+    errors = f"errors {percent(point.errors_share)}"
+    parts = [f"{target}, block {point.block}, {point.phase}", rate(point.rate_per_s), p99, errors, said]
+    return ", ".join([*parts, *([point.reason] if point.reason else [])])
+
+
+def _sustained(svg: draw.Element, slo: SloRecord, x: Log, frame: draw.Frame, slots: dict[str, int]) -> None:
+    """The highest rates with their intervals, just above the axis."""
+    found = {target: one for target, one in slo.targets.items() if one.rate_per_s is not None}
+    for place, (target, one) in enumerate(found.items()):
+        value, y = one.rate_per_s or 0.0, frame.bottom - 12 - 20 * place
+        group = draw.add(svg, "g", class_=f"s{slots[target]} sustained")
+        bound = "at least " if one.lower_bound else ""
+        ranged = f", 95 % interval {span(one.interval, rate)}" if one.interval else ""
+        draw.add(group, "title", text=f"{target} sustains {bound}{rate(value)}{ranged}")
+        if one.interval:
+            for end in one.interval:
+                draw.line(group, (x(end), y - 5), (x(end), y + 5), "span")
+            draw.line(group, (x(one.interval[0]), y), (x(one.interval[1]), y), "span")
+        draw.marker(group, slots[target], (x(value), y), 4.5)
+        start = x(max(one.interval)) if one.interval else x(value)
+        end_of_text = start + 190 < frame.right
+        place_x = start + 10 if end_of_text else (x(min(one.interval)) if one.interval else x(value)) - 10
+        anchor = "start" if end_of_text else "end"
+        draw.add(group, "text", text=f"{target} {bound}{rate(value)}", x=place_x, y=y + 4, text_anchor=anchor)

@@ -1,0 +1,97 @@
+"""Every round's p50 and p99 in the order measured, so that scatter and drift are seen."""
+
+import itertools
+from collections.abc import Collection
+
+from pipelines.record import RoundRecord
+from pipelines.report.figures import draw
+from pipelines.report.figures.scales import Linear, Log, log_domain, log_ticks, tick_label
+from pipelines.report.format import significant
+from pipelines.report.measured import validity
+
+MOST_LABELS = 12
+
+
+def rounds_plot(
+    load: str, name: str, rounds: list[RoundRecord], slots: dict[str, int], faint: Collection[str] = ()
+) -> str | None:
+    """The plot of one load as SVG text; None when there are no rounds.
+
+    `rounds` are in the order measured. `name` is an identifier that no other figure of the page has. Targets
+    in `faint` are drawn small and pale: they are not compared.
+    """
+    if not rounds:
+        return None
+    frame = draw.Frame()
+    x = Linear(0.3, len(rounds) + 0.7, frame.left, frame.right)
+    low, high = log_domain([value for one in rounds for value in _values(one)])
+    y = Log(low, high, frame.bottom, frame.top)
+    title = f"p50 and p99 of every round under {load}"
+    svg = draw.figure(title, _description(rounds), name, frame)
+    _axes(svg, frame, x, y, rounds)
+    for place, one in enumerate(rounds, start=1):
+        _round(svg, one, slots[one.target], x(place), y, faint=one.target in faint)
+    return draw.to_text(svg)
+
+
+def _values(one: RoundRecord) -> list[float]:
+    return [value for value in (one.latency_ms.p50, one.latency_ms.p99) if value is not None]
+
+
+def _description(rounds: list[RoundRecord]) -> str:
+    unused = sum(not one.valid for one in rounds)
+    return f"{len(rounds)} rounds, {unused} of them not used and crossed out; milliseconds, logarithmic."
+
+
+def _axes(svg: draw.Element, frame: draw.Frame, x: Linear, y: Log, rounds: list[RoundRecord]) -> None:
+    ticks = log_ticks(y.low, y.high)
+    draw.y_axis(
+        svg, frame, draw.ticks_at(ticks, y, list(map(tick_label, ticks))), "latency, ms (logarithmic)"
+    )
+    every = -(-len(rounds) // MOST_LABELS)
+    places = [float(place) for place in range(1, len(rounds) + 1, every)]
+    labels = [str(one.index) for one in rounds[::every]]
+    draw.x_axis(svg, frame, draw.ticks_at(places, x, labels), "round, in the order measured", grid=False)
+    _blocks(svg, frame, x, rounds)
+
+
+def _blocks(svg: draw.Element, frame: draw.Frame, x: Linear, rounds: list[RoundRecord]) -> None:
+    """A line where a new block, and with it a fresh server, begins."""
+    for place, (before, after) in enumerate(itertools.pairwise(rounds), start=1):
+        if before.block != after.block:
+            border = x(place + 0.5)
+            draw.line(svg, (border, frame.top), (border, frame.bottom), "block")
+
+
+def _round(svg: draw.Element, one: RoundRecord, slot: int, x: float, y: Log, *, faint: bool) -> None:
+    group = draw.add(svg, "g", class_=_classes(one, faint=faint))
+    draw.add(group, "title", text=_hover(one))
+    if one.attempt:
+        # Tries of one round stand side by side: only the number fits; the key beside the plot explains it.
+        text = str(one.attempt + 1)
+        draw.add(group, "text", text=text, x=x, y=y.end - 5, text_anchor="middle", class_="retry")
+    values = _values(one)
+    if len(values) > 1:
+        draw.line(group, (x, y(values[0])), (x, y(values[1])), f"stick s{slot}")
+    for which, kind in (("p50", "mark"), ("p99", "mark hollow")):
+        value = getattr(one.latency_ms, which)
+        if value is not None:
+            draw.marker(group, slot, (x, y(value)), 3 if faint else 4.5, kind)
+    if not one.valid:
+        for position in [y(value) for value in values] or [y.start - 8]:
+            draw.cross(group, (x, position))
+
+
+def _classes(one: RoundRecord, *, faint: bool) -> str:
+    return " ".join(["round", *(["faint"] if faint else []), *([] if one.valid else ["unused"])])
+
+
+def _hover(one: RoundRecord) -> str:
+    figures = [
+        f"{which} {significant(value)} ms"
+        for which, value in (("p50", one.latency_ms.p50), ("p99", one.latency_ms.p99))
+        if value is not None
+    ]
+    again = f", try {one.attempt + 1}" if one.attempt else ""
+    place = f"{one.target}, block {one.block}, round {one.index}{again}"
+    return f"{place}: {', '.join([*figures, validity(one)])}"

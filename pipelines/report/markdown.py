@@ -1,0 +1,146 @@
+"""The report as GitHub-flavoured Markdown: the same tables and sentences, one fact per line."""
+
+import re
+import shlex
+
+from pipelines.record import RunRecord
+from pipelines.report import answers, banners, measured, pick, slo, subjects, verdicts
+from pipelines.report import format as fmt
+from pipelines.report.table import Cell, Table
+
+BODY_CHARACTERS = 300
+
+
+def render_markdown(run: RunRecord) -> str:
+    """The whole report as text that ends in one newline. Same record, same text."""
+    parts = [
+        *_head(run),
+        *_tables("", subjects.implementation_table(run)),
+        *_answers(run),
+        *_warnings(run),
+        *_loads(run),
+        *_tables("", verdicts.noise_table(run), measured.invalid_table(run)),
+        *_tables("Artifacts and parity", subjects.artifact_table(run), subjects.parity_table(run)),
+        *_tables("Servers", *_server_tables(run)),
+        *_about(run),
+        *_reproduce(run),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(run: RunRecord) -> list[str]:
+    title = f"# {escaped(run.model.name)}: Tandem run {escaped(run.run_id)}"
+    started = f"Status: **{run.status}**. Started {escaped(run.started_at_utc)}."
+    return [title, started, *(f"> **Attention:** {escaped(banner)}" for banner in banners.banners(run))]
+
+
+def _answers(run: RunRecord) -> list[str]:
+    if run.slo is not None:
+        said = [f"**{escaped(slo.headline(run))}**"]
+    else:
+        lines = [line for group in answers.groups(run) for line in _group(group)]
+        said = ["\n".join(lines) or "This run holds no comparison."]
+    beside = (*answers.shared_reasons(run), *slo.bounds(run), *answers.remarks(run))
+    remarks = [escaped(remark) for remark in beside]
+    tables = verdicts.verdict_table(run), slo.rate_table(run), slo.search_table(run)
+    return ["## What it says", *said, *remarks, *_tables("", *tables)]
+
+
+def _group(group: answers.Group) -> list[str]:
+    load = f"- **{escaped(group.load)}**: "
+    said = [f"{load}{escaped(one.claim)}: **{one.verdict}**{escaped(one.rest)}" for one in group.answers]
+    return [*said, *(f"{load}{escaped(remark)}" for remark in group.remarks)]
+
+
+def _warnings(run: RunRecord) -> list[str]:
+    lines = [
+        f"- **{escaped(one.message)}**" + (f" {escaped(one.remedy)}" if one.remedy else "")
+        for one in banners.warnings(run)
+    ]
+    return ["## Read this before believing a figure", "\n".join(lines)] if lines else []
+
+
+def _loads(run: RunRecord) -> list[str]:
+    if run.slo is not None:
+        return []
+    tables = [measured.latency_table(run, load) for load in pick.loads(run)]
+    return _tables("Load", *tables) or ["## Load", "No load was measured in this run."]
+
+
+def _server_tables(run: RunRecord) -> tuple[Table, ...]:
+    given = verdicts.fairness_table(run)
+    return (
+        given if given.rows else subjects.given_table(run),
+        measured.memory_table(run),
+        measured.cold_start_table(run),
+    )
+
+
+def _about(run: RunRecord) -> list[str]:
+    tables = subjects.model_table(run), subjects.method_table(run), subjects.machine_table(run)
+    body = fmt.shortened(fmt.one_line(run.payload.body_example), BODY_CHARACTERS)
+    return [*_tables("Model, method and machine", *tables), "### Example of a request body", _fenced(body)]
+
+
+def _reproduce(run: RunRecord) -> list[str]:
+    raw = "Every figure here can be recomputed from the raw requests, one file per round, next to this page."
+    rounds = (
+        slo.point_table(run),
+        measured.rounds_table(run),
+        measured.conditions_table(run),
+        measured.errors_table(run),
+    )
+    logs = [
+        f"- {escaped(name)}: {code(target.log_file)}"
+        for name, target in run.targets.items()
+        if target.log_file
+    ]
+    parts = ["## Reproduce", _fenced(fmt.one_line(shlex.join(run.command))), raw, *_tables("", *rounds)]
+    return [*parts, *(["### Server logs", "\n".join(logs)] if logs else [])]
+
+
+def _tables(heading: str, *tables: Table) -> list[str]:
+    """A heading and the tables that have rows; nothing at all when none has."""
+    filled = [table for table in tables if table.rows]
+    parts = [part for table in filled for part in _table(table, "###" if heading else "##")]
+    return [f"## {heading}", *parts] if heading and filled else parts
+
+
+def _table(table: Table, level: str) -> list[str]:
+    names = [f"{one.name} ({one.unit})" if one.unit else one.name for one in table.columns]
+    rule = ["---:" if one.numeric else ":---" for one in table.columns]
+    rows = [[_cell(table, cell) for cell in row] for row in table.rows]
+    lines = "\n".join("| " + " | ".join(line) + " |" for line in (names, rule, *rows))
+    notes = "\n".join(f"{number}. {escaped(note)}" for number, note in enumerate(table.notes, start=1))
+    remark = escaped(table.remark) if table.remark else ""
+    return [f"{level} {escaped(table.caption)}", *(part for part in (lines, notes, remark) if part)]
+
+
+def _cell(table: Table, cell: Cell) -> str:
+    if cell.why:
+        return f"{cell.text} [{table.note_number(cell)}]"
+    return code(cell.text).replace("|", "\\|") if cell.code else escaped(cell.text)
+
+
+def escaped(text: str) -> str:
+    """`text` so that Markdown shows it as it is: no markup, no HTML, no new cell or line."""
+    plain = re.sub(r"([\\`*\[\]|~#])", r"\\\1", fmt.one_line(text))
+    plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    # Inside a word an underscore is only itself.
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", plain)
+
+
+def code(text: str) -> str:
+    """`text` as a code span, fenced by more backticks than it holds."""
+    ticks = "`" * (_longest_ticks(text) + 1)
+    pad = " " if "`" in text else ""
+    return f"{ticks}{pad}{fmt.one_line(text)}{pad}{ticks}"
+
+
+def _fenced(text: str) -> str:
+    ticks = "`" * max(3, _longest_ticks(text) + 1)
+    return f"{ticks}text\n{text}\n{ticks}"
+
+
+def _longest_ticks(text: str) -> int:
+    return max(map(len, re.findall("`+", text)), default=0)

@@ -1,0 +1,241 @@
+"""Tables of what was measured: latencies, rounds, errors, memory, cold starts."""
+
+from pipelines.record import ErrorRecord, LatencyRecord, RoundRecord, RunRecord, SummaryRecord
+from pipelines.report import format as fmt
+from pipelines.report import pick
+from pipelines.report.reasons import kinds, reasons
+from pipelines.report.table import Cell, Column, Table, code, missing, number, target_cell, word
+
+PERCENTILES = ("p50", "p90", "p95", "p99", "max")
+EXAMPLE_CHARACTERS = 160
+NO_ROUND = "no valid round of this load"
+
+
+def latency_table(run: RunRecord, load: str) -> Table:
+    """One row per served target: pooled percentiles, throughput, errors, requests and rounds."""
+    columns = (
+        Column("target", numeric=False),
+        Column("requests"),
+        Column("errors"),
+        *(Column(name, "ms", minor=name == "p90") for name in PERCENTILES),
+        Column("throughput", "/s"),
+        Column("rounds", "valid"),
+    )
+    rows = tuple(
+        _summary_row(target_cell(name, pick.label(run, name)), pick.summary_of(target, load))
+        for name, target in pick.shown(run).items()
+    )
+    remark = "All requests of a target's valid rounds pooled; only successful requests have a latency."
+    return Table(f"Latency and throughput under {fmt.one_line(load)}", columns, rows, remark)
+
+
+def _summary_row(name: Cell, summary: SummaryRecord | None) -> tuple[Cell, ...]:
+    if summary is None or not summary.rounds_count:
+        rounds = missing(NO_ROUND) if summary is None else word(_valid_rounds(summary))
+        return name, *(missing(NO_ROUND) for _ in range(len(PERCENTILES) + 3)), rounds
+    return (
+        name,
+        word(fmt.count(summary.requests_count)),
+        word(fmt.count(summary.errors_count)),
+        *(latency_cell(summary.latency_ms, which) for which in PERCENTILES),
+        number(summary.throughput_per_s, fmt.rate_number, unit="/s", why=NO_ROUND),
+        word(_valid_rounds(summary)),
+    )
+
+
+def _valid_rounds(summary: SummaryRecord) -> str:
+    return f"{summary.rounds_count} of {summary.rounds_count + summary.invalid_rounds_count}"
+
+
+def latency_cell(latency: LatencyRecord, which: str) -> Cell:
+    """One percentile, or a dash with the reason the record gives."""
+    why = latency.reasons.get(which, "not measured, and the record gives no reason")
+    return number(getattr(latency, which), fmt.significant, unit="ms", why=why)
+
+
+def rounds_table(run: RunRecord) -> Table:
+    """One row per round, invalid ones with their reasons."""
+    columns = (
+        Column("round"),
+        Column("block"),
+        Column("repetition"),
+        Column("try"),
+        Column("load", numeric=False),
+        Column("target", numeric=False),
+        Column("requests"),
+        Column("errors"),
+        Column("p50", "ms"),
+        Column("p99", "ms"),
+        Column("throughput", "/s"),
+        Column("used", numeric=False),
+    )
+    rows = tuple(_round_row(one) for one in pick.all_rounds(run))
+    return Table("Every round, in the order measured", columns, rows)
+
+
+def _round_row(one: RoundRecord) -> tuple[Cell, ...]:
+    return (
+        word(str(one.index)),
+        word(str(one.block)),
+        word(str(one.repetition)),
+        word(str(one.attempt + 1)),
+        word(one.load),
+        target_cell(one.target),
+        word(fmt.count(one.requests_count)),
+        word(fmt.count(one.errors_count)),
+        latency_cell(one.latency_ms, "p50"),
+        latency_cell(one.latency_ms, "p99"),
+        number(one.throughput_per_s, fmt.rate_number, unit="/s", why="not measured in this round"),
+        word(validity(one), tone=None if one.valid else "bad"),
+    )
+
+
+def validity(one: RoundRecord) -> str:
+    """`valid`, or `not used:` with the reasons."""
+    if one.valid:
+        return "valid"
+    return "not used: " + "; ".join(reasons(one))
+
+
+def invalid_table(run: RunRecord) -> Table:
+    """The rounds that were not used, with the reasons and what to do about them; no rows when all were."""
+    columns = (
+        Column("round"),
+        Column("block", minor=True),
+        Column("load", numeric=False),
+        Column("target", numeric=False),
+        Column("try"),
+        Column("why it was not used", numeric=False),
+    )
+    rows = tuple(_invalid_row(run, one) for one in pick.all_rounds(run) if not one.valid)
+    remark = "An invalid round is kept and measured again while retries last; it feeds no figure."
+    return Table("Rounds that were not used", columns, rows, remark)
+
+
+def _invalid_row(run: RunRecord, one: RoundRecord) -> tuple[Cell, ...]:
+    return (
+        word(str(one.index)),
+        word(str(one.block)),
+        word(one.load),
+        target_cell(one.target, pick.label(run, one.target)),
+        word(str(one.attempt + 1)),
+        word("; ".join(reasons(one)), tone="bad"),
+    )
+
+
+def invalid_by_reason(run: RunRecord) -> Table:
+    """How many rounds were not used, one row per kind of reason, where there is little room."""
+    columns = (Column("rounds"), Column("why they were not used", numeric=False))
+    rounds = pick.all_rounds(run)
+    rows = tuple(
+        (word(str(kind.rounds_count)), word(kind.reason + (" (and the like)" if kind.alike else "")))
+        for kind in kinds(rounds)
+    )
+    lost = sum(not one.valid for one in rounds)
+    return Table(f"Rounds that were not used: {lost} of {len(rounds)}", columns, rows)
+
+
+def conditions_table(run: RunRecord) -> Table:
+    """Per round: what the generator and the machine did meanwhile, and where the raw requests are."""
+    columns = (
+        Column("round"),
+        Column("target", numeric=False),
+        Column("started", "UTC", numeric=False, minor=True),
+        Column("warm-up", "s"),
+        Column("window", "s"),
+        Column("checked"),
+        Column("wrong"),
+        Column("generator CPU"),
+        Column("steal"),
+        Column("foreign CPU"),
+        Column("raw requests", numeric=False),
+    )
+    rows = tuple(_condition_row(one) for one in pick.all_rounds(run))
+    return Table("Conditions and raw files of every round", columns, rows)
+
+
+def _condition_row(one: RoundRecord) -> tuple[Cell, ...]:
+    why = "not readable on this machine"
+    return (
+        word(str(one.index)),
+        target_cell(one.target),
+        word(one.started_at_utc),
+        number(one.warmup_s, fmt.significant, unit="s", why=why),
+        number(one.window_s, fmt.significant, unit="s", why=why),
+        word(fmt.count(one.checked_count)),
+        word(fmt.count(one.wrong_count), tone="bad" if one.wrong_count else None),
+        number(one.generator.cpu_share, fmt.percent, unit="of 1", why=why),
+        number(one.cpu_steal_share, fmt.percent, unit="of 1", why=why),
+        number(one.foreign_cpu_share, fmt.percent, unit="of 1", why=why),
+        code(one.samples_file),
+    )
+
+
+def errors_table(run: RunRecord) -> Table:
+    """Failed requests by round and kind; no rows when all succeeded."""
+    columns = (
+        Column("round"),
+        Column("load", numeric=False),
+        Column("target", numeric=False),
+        Column("kind", numeric=False),
+        Column("count"),
+        Column("example", numeric=False),
+    )
+    rows = tuple(
+        (word(str(one.index)), word(one.load), target_cell(one.target), *_error_cells(error))
+        for one in pick.all_rounds(run)
+        for error in one.errors
+    )
+    return Table("Failed requests", columns, rows)
+
+
+def _error_cells(error: ErrorRecord) -> tuple[Cell, ...]:
+    example = fmt.shortened(error.example, EXAMPLE_CHARACTERS)
+    return word(error.kind), word(fmt.count(error.count)), word(example)
+
+
+def memory_table(run: RunRecord) -> Table:
+    """Server memory per target."""
+    columns = (Column("target", numeric=False), Column("idle"), Column("peak"))
+    rows = tuple(
+        (
+            target_cell(name),
+            _bytes(target.memory.idle_bytes, "not sampled before the first load"),
+            _bytes(target.memory.peak_bytes, "not sampled at the end of a round"),
+        )
+        for name, target in pick.compared(run).items()
+    )
+    remark = (
+        "Proportional set size of the server's whole process tree: idle before the first load, peak the "
+        "largest sample taken at the end of a round."
+    )
+    return Table("Server memory", columns, rows, remark)
+
+
+def _bytes(value: int | None, why: str) -> Cell:
+    return missing(why) if value is None else Cell(fmt.size(value), exact=fmt.exact_bytes(value))
+
+
+def _seconds(value: float) -> Cell:
+    return number(value, fmt.significant, unit="s", why="not measured")
+
+
+def cold_start_table(run: RunRecord) -> Table:
+    """Times from process start, one row per target and block."""
+    columns = (
+        Column("target", numeric=False),
+        Column("block"),
+        Column("ready after", "s"),
+        Column("first right answer after", "s"),
+    )
+    rows = tuple(
+        (
+            target_cell(name),
+            word(str(start.block)),
+            _seconds(start.ready_s),
+            _seconds(start.first_right_answer_s),
+        )
+        for name, target in pick.compared(run).items()
+        for start in target.cold_starts
+    )
+    return Table("Cold start", columns, rows, "Counted from the start of the server's process.")

@@ -1,0 +1,144 @@
+"""Which parts of a record belong where. Picks and orders, computes nothing."""
+
+from collections.abc import Iterator
+
+from pipelines.record import (
+    ArtifactRecord,
+    ComparisonRecord,
+    ParityRecord,
+    RoundRecord,
+    RunRecord,
+    SummaryRecord,
+    TargetRecord,
+)
+
+PRODUCTS = {"torchserve": "TorchServe", "tfserving": "TensorFlow Serving"}
+FLOOR = "harness floor (null server)"
+THROUGHPUT = "throughput_per_s"
+
+
+def compared(run: RunRecord) -> dict[str, TargetRecord]:
+    """The targets that are ranked, in the order of the record."""
+    return _of_roles(run, "compared")
+
+
+def shown(run: RunRecord) -> dict[str, TargetRecord]:
+    """The compared targets, then the harness floor: the rows and curves of the main tables and figures."""
+    return compared(run) | _of_roles(run, "floor")
+
+
+def served(run: RunRecord) -> dict[str, TargetRecord]:
+    """Every target that answers over the network, the control's second servers included."""
+    return _of_roles(run, "compared", "control", "floor")
+
+
+def _of_roles(run: RunRecord, *roles: str) -> dict[str, TargetRecord]:
+    return {name: target for name, target in run.targets.items() if target.role in roles}
+
+
+def label(run: RunRecord, name: str) -> str:
+    """What a target is called in tables and figures."""
+    target = run.targets.get(name)
+    if target is not None and target.role == "floor":
+        return FLOOR
+    if target is not None and target.control_of is not None:
+        return f"{target.control_of} (control)"
+    return name
+
+
+def loads(run: RunRecord) -> tuple[str, ...]:
+    """Every load with at least one round or summary, in the order planned."""
+    seen = tuple(dict.fromkeys(_seen(run)))
+    planned = tuple(load for load in run.profile.loads if load in seen)
+    return tuple(dict.fromkeys((*planned, *seen)))
+
+
+def _seen(run: RunRecord) -> Iterator[str]:
+    for target in served(run).values():
+        yield from (summary.load for summary in target.summaries)
+        yield from (one.load for one in target.rounds)
+
+
+def summary_of(target: TargetRecord, load: str) -> SummaryRecord | None:
+    """The summary of one load, if there is one."""
+    return next((summary for summary in target.summaries if summary.load == load), None)
+
+
+def rounds_of(run: RunRecord, load: str) -> list[RoundRecord]:
+    """All rounds of one load, of all targets, in the order they were measured."""
+    return [one for one in all_rounds(run) if one.load == load]
+
+
+def all_rounds(run: RunRecord) -> list[RoundRecord]:
+    """All rounds of all served targets in the order they were measured."""
+    rounds = [one for target in served(run).values() for one in target.rounds]
+    return sorted(rounds, key=lambda one: (one.block, one.index, one.started_at_utc, one.target))
+
+
+def artifacts(run: RunRecord) -> list[ArtifactRecord]:
+    """Every artifact once, whether the run or a target lists it."""
+    listed = (*run.artifacts, *(one for target in run.targets.values() for one in target.artifacts))
+    return list({(one.target, one.path, one.precision): one for one in listed}.values())
+
+
+def parities(run: RunRecord) -> Iterator[tuple[str, ParityRecord]]:
+    """Target and check, of its artifacts and its endpoint."""
+    for name, target in run.targets.items():
+        for parity in (*target.parity, *([target.endpoint_parity] if target.endpoint_parity else [])):
+            yield name, parity
+
+
+def pairs(run: RunRecord, one: ComparisonRecord) -> tuple[float, ...]:
+    """Ratios of single pairs: valid rounds of the same block and repetition, divided."""
+    ours, theirs = (_by_place(run, name, one) for name in (one.candidate, one.baseline))
+    return tuple(value / theirs[place] for place, value in ours.items() if place in theirs)
+
+
+def _by_place(run: RunRecord, name: str, one: ComparisonRecord) -> dict[tuple[int, int], float]:
+    rounds = run.targets[name].rounds if name in run.targets else ()
+    own = [(x, _metric_value(x, one.metric)) for x in rounds if x.valid and x.load == one.load]
+    return {(x.block, x.repetition): value for x, value in own if value}
+
+
+def _metric_value(one: RoundRecord, metric: str) -> float | None:
+    key = metric_key(metric)
+    value: float | None = one.throughput_per_s if key == THROUGHPUT else getattr(one.latency_ms, key, None)
+    return value
+
+
+def not_used(lost: int, total: int, noun: str = "round") -> str:
+    """`1 of 33 rounds was not used`."""
+    return f"{lost} of {total} {noun}s {'was' if lost == 1 else 'were'} not used"
+
+
+def display_name(run: RunRecord, target: str) -> str:
+    """The product's name where the product itself answered, else the target's own name."""
+    record = run.targets.get(target)
+    if record is None or record.implementation.stand_in:
+        return target
+    return PRODUCTS.get(target, target)
+
+
+def ratio_of(one: ComparisonRecord) -> float | None:
+    """The ratio; that of the only pair where one pair is too few for an interval."""
+    if one.ratio is None and one.pairs_count == 1 and one.round_range is not None:
+        return one.round_range[0]
+    return one.ratio
+
+
+def metric_key(metric: str) -> str:
+    """The field a metric's name means: `latency_ms.p99`, `latency_p99_ms` and `p99_ms` are `p99`."""
+    if metric == "throughput":
+        return THROUGHPUT
+    return metric.removeprefix("latency_ms.").removeprefix("latency_").removesuffix("_ms")
+
+
+def metric_name(metric: str) -> str:
+    """A metric in a sentence."""
+    key = metric_key(metric)
+    return "throughput" if key == THROUGHPUT else key
+
+
+def round_range(summary: SummaryRecord, key: str) -> tuple[float, float] | None:
+    """The smallest and largest value of `key` in single valid rounds, if recorded."""
+    return next((span for name, span in summary.round_range.items() if metric_key(name) == key), None)

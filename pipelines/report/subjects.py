@@ -1,0 +1,191 @@
+"""Tables of what was measured on: implementations, what each was given, artifacts, parity, the machine."""
+
+from pipelines.record import ArtifactRecord, GivenRecord, ParityRecord, RunRecord, TensorRecord
+from pipelines.report import format as fmt
+from pipelines.report import pick
+from pipelines.report.table import Cell, Column, Table, code, missing, number, target_cell, word
+
+NO_SETTING = "the implementation has no such setting"
+DIGEST_DIGITS = 12
+
+
+def implementation_table(run: RunRecord) -> Table:
+    """What really answered for each served target."""
+    names = ("target", "answered by", "version", "runner", "preset", "protocol")
+    columns = (*(Column(name, numeric=False) for name in names), Column("note", numeric=False, minor=True))
+    rows = tuple(_implementation_row(run, name) for name in pick.shown(run))
+    return Table("What answered", columns, rows)
+
+
+def _implementation_row(run: RunRecord, name: str) -> tuple[Cell, ...]:
+    it = run.targets[name].implementation
+    answered = f"{it.name} (stand-in)" if it.stand_in else it.name
+    cells = (word(answered, tone="bad" if it.stand_in else None), *map(word, (it.version, it.runner)))
+    note = "" if it.stand_in else it.note or ""  # A banner says it of a stand-in.
+    return target_cell(name, pick.label(run, name)), *cells, word(it.preset), word(it.protocol), word(note)
+
+
+def given_table(run: RunRecord) -> Table:
+    """Cores, workers, threads, batch and memory limit of each served target."""
+    columns = (
+        Column("target", numeric=False),
+        Column("cores"),
+        Column("workers"),
+        Column("threads per worker"),
+        Column("largest batch"),
+        Column("memory limit"),
+    )
+    rows = tuple((target_cell(name), *_given(target.given)) for name, target in pick.compared(run).items())
+    return Table("What each side was given", columns, rows)
+
+
+def _given(given: GivenRecord) -> tuple[Cell, ...]:
+    counts = (given.workers_count, given.threads_per_worker, given.batch_max_size)
+    limit = given.memory_limit_bytes
+    return (
+        word(fmt.numbers(given.cores)),
+        *(missing(NO_SETTING) if one is None else word(fmt.count(one)) for one in counts),
+        missing("no limit was set") if limit is None else Cell(fmt.size(limit), exact=fmt.exact_bytes(limit)),
+    )
+
+
+def artifact_table(run: RunRecord) -> Table:
+    """Every exported file or folder."""
+    columns = (
+        Column("target", numeric=False),
+        Column("format", numeric=False),
+        Column("precision", numeric=False),
+        Column("size"),
+        Column("gzip size"),
+        Column("export", "s"),
+        Column("sha256", numeric=False, minor=True),
+        Column("path", numeric=False, minor=True),
+        Column("exported with", numeric=False, minor=True),
+    )
+    return Table("Artifacts", columns, tuple(map(_artifact_row, pick.artifacts(run))))
+
+
+def _artifact_row(one: ArtifactRecord) -> tuple[Cell, ...]:
+    return (
+        target_cell(one.target),
+        word(one.format),
+        word(one.precision),
+        Cell(fmt.size(one.size_bytes), exact=fmt.exact_bytes(one.size_bytes)),
+        Cell(fmt.size(one.gzip_bytes), exact=fmt.exact_bytes(one.gzip_bytes)),
+        number(one.export_s, fmt.significant, unit="s", why="not measured"),
+        code(one.sha256[:DIGEST_DIGITS], exact=one.sha256),
+        code(one.path),
+        word(versions(one.toolchain) or fmt.MISSING),
+    )
+
+
+def versions(named: dict[str, str]) -> str:
+    """`torch 2.13.0, numpy 2.4.1`, in order of name."""
+    return ", ".join(f"{name} {version}" for name, version in sorted(named.items()))
+
+
+def parity_table(run: RunRecord) -> Table:
+    """Every artifact and endpoint against the source model's outputs."""
+    columns = (
+        Column("target", numeric=False),
+        Column("checked", numeric=False),
+        Column("parity", numeric=False),
+        Column("error", "absolute"),
+        Column("allowed", "absolute", minor=True),
+        Column("error", "relative", minor=True),
+        Column("allowed", "relative", minor=True),
+        Column("top-1", "agreement"),
+        Column("accuracy"),
+        Column("samples", minor=True),
+    )
+    rows = tuple(
+        _parity_row(name, parity)
+        for name, parity in pick.parities(run)
+        if run.targets[name].role != "control"
+    )
+    remark = "Largest error against the source model's outputs on the held-out samples."
+    return Table("Parity", columns, rows, remark)
+
+
+def _parity_row(name: str, one: ParityRecord) -> tuple[Cell, ...]:
+    errors = (one.max_abs_error, one.absolute_tolerance, one.max_rel_error, one.relative_tolerance)
+    return (
+        target_cell(name),
+        _subject(name, one.subject),
+        word("passed", tone="good") if one.passed else word("FAILED", tone="bad"),
+        *(number(value, fmt.scientific, unit="", why="not measured") for value in errors),
+        number(one.top1_agreement, fmt.percent, unit="of 1", why="the model has no classes to agree on"),
+        number(one.accuracy, fmt.percent, unit="of 1", why="the samples have no labels"),
+        word(fmt.count(one.samples_count)),
+    )
+
+
+def _subject(target: str, subject: str) -> Cell:
+    """What was checked; the target's name stands in front of it already."""
+    return word(subject.removeprefix(f"{target}/").removeprefix(f"{target} "), exact=subject)
+
+
+def _facts(caption: str, facts: list[tuple[str, Cell]], remark: str | None = None) -> Table:
+    columns = (Column("what", numeric=False), Column("value", numeric=False))
+    return Table(caption, columns, tuple((word(name), cell) for name, cell in facts), remark)
+
+
+def model_table(run: RunRecord) -> Table:
+    """The model all targets serve."""
+    model = run.model
+    accuracy = number(model.accuracy, fmt.percent, unit="of 1", why="the samples have no labels")
+    facts = [
+        ("model", word(model.name)),
+        ("digest", code(model.digest)),
+        ("checkpoint sha256", code(model.checkpoint_sha256)),
+        ("parameters", word(fmt.count(model.parameters_count))),
+        ("inputs", word("; ".join(map(tensor, model.inputs)))),
+        ("outputs", word("; ".join(map(tensor, model.outputs)))),
+        ("held-out samples", word(fmt.count(model.samples_count))),
+        ("source model's accuracy", accuracy),
+    ]
+    return _facts("Model", facts)
+
+
+def tensor(one: TensorRecord) -> str:
+    """`image: float32 [batch, 1, 28, 28]`."""
+    shape = ", ".join("batch" if size is None else str(size) for size in one.shape)
+    return f"{one.name}: {one.dtype} [{shape}]"
+
+
+def machine_table(run: RunRecord) -> Table:
+    """The machine and the versions."""
+    it = run.environment
+    git = missing("not run from a git repository") if it.git_commit is None else code(it.git_commit)
+    facts = [
+        ("processor", word(f"{it.cpu_model}, {fmt.plural(it.cores_count, 'core')}")),
+        ("memory", Cell(fmt.size(it.memory_bytes), exact=fmt.exact_bytes(it.memory_bytes))),
+        ("system", word(f"{it.os}, kernel {it.kernel}")),
+        ("cores for servers", word(fmt.numbers(it.server_cores))),
+        ("cores for the load generator", word(fmt.numbers(it.generator_cores))),
+        ("Tandem", word(run.tandem_version)),
+        ("git commit", git),
+        *((name, word(version)) for name, version in sorted(it.versions.items())),
+    ]
+    return _facts("Machine and versions", facts)
+
+
+def method_table(run: RunRecord) -> Table:
+    """How long and how often was measured, and how percentiles are defined."""
+    it, body = run.profile, run.payload
+    ended = missing("the run did not end") if run.ended_at_utc is None else word(run.ended_at_utc)
+    facts = [
+        ("profile", word(it.name)),
+        ("loads", word(", ".join(it.loads) or fmt.MISSING)),
+        ("blocks, rounds in each", word(f"{it.blocks}, {it.rounds}")),
+        ("longest warm-up", word(fmt.seconds(it.warmup_limit_s))),
+        ("measured window of a round", word(fmt.seconds(it.round_s))),
+        ("seed", word(str(it.seed))),
+        ("answers checked", word(fmt.percent(it.check_share))),
+        ("percentile method", word(run.percentile_method)),
+        ("payload", word(f"{body.protocol}, {fmt.plural(body.bodies_count, 'different request')}")),
+        ("body size", word(f"{fmt.count(body.body_bytes_min)} to {fmt.exact_bytes(body.body_bytes_max)}")),
+        ("started (UTC)", word(run.started_at_utc)),
+        ("ended (UTC)", ended),
+    ]
+    return _facts("How it was measured", facts)

@@ -1,0 +1,86 @@
+"""Tables as values, built once from the record and drawn three ways, so that all three say the same."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from pipelines.report.format import MISSING, one_line
+
+Figure = TypeVar("Figure", int, float)
+Tone = Literal["good", "bad"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell.
+
+    `exact` is the figure with all its digits, shown on hover; `why` is the reason a figure is missing, shown
+    as a note below the table; `target` asks for that target's mark beside the text.
+    """
+
+    text: str
+    exact: str | None = None
+    why: str | None = None
+    target: str | None = None
+    tone: Tone | None = None
+    code: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading. `minor` columns are left out where there is little room."""
+
+    name: str
+    unit: str | None = None
+    numeric: bool = True
+    minor: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A captioned table; the first cell of each row names the row."""
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    remark: str | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The reasons in the table, each once, in order of appearance."""
+        return tuple(dict.fromkeys(cell.why for row in self.rows for cell in row if cell.why))
+
+    def note_number(self, cell: Cell) -> int | None:
+        """The number of the note that explains `cell`, from 1."""
+        return self.notes.index(cell.why) + 1 if cell.why else None
+
+    def without_minor(self) -> "Table":
+        """The same table with its minor columns left out."""
+        keep = [index for index, column in enumerate(self.columns) if not column.minor]
+        rows = tuple(tuple(row[index] for index in keep) for row in self.rows)
+        return Table(self.caption, tuple(self.columns[index] for index in keep), rows, self.remark)
+
+
+def word(text: str, *, exact: str | None = None, tone: Tone | None = None) -> Cell:
+    """A cell of plain words."""
+    return Cell(one_line(text), exact=exact, tone=tone)
+
+
+def code(text: str, *, exact: str | None = None) -> Cell:
+    """A cell that is to be read letter by letter: a path, a digest."""
+    return Cell(one_line(text), exact=exact, code=True)
+
+
+def target_cell(name: str, label: str | None = None) -> Cell:
+    """The name of a target, or what it is called here, with its mark."""
+    return Cell(one_line(label or name), target=name)
+
+
+def missing(why: str) -> Cell:
+    """A dash with the reason."""
+    return Cell(MISSING, why=one_line(why))
+
+
+def number(value: Figure | None, show: Callable[[Figure], str], *, unit: str, why: str) -> Cell:
+    """A figure in the looks of `show` with all its digits as `exact`; without a value, a dash and `why`."""
+    return missing(why) if value is None else Cell(show(value), exact=f"{value} {unit}".strip())

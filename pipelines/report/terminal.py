@@ -1,0 +1,125 @@
+"""The report for a terminal: who answered, latencies, artifacts, parity and what to beware of."""
+
+from dataclasses import replace
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from pipelines.record import RunRecord
+from pipelines.report import answers, banners, measured, pick, slo, subjects, verdicts
+from pipelines.report import format as fmt
+from pipelines.report.table import Cell, Column, Table
+
+# Wide enough for every column of the widest table with usual names.
+ROOMY_WIDTH = 120
+# Columns of words keep room for a word of this length before they break one.
+LONGEST_WORD = 16
+TONES = {"good": "green", "bad": "bold red"}
+
+
+def print_run(run: RunRecord, console: Console) -> None:
+    """Print a summary; columns of lesser interest only where the console has 120 columns or more."""
+    console.print(Text(f"{fmt.one_line(run.model.name)}  {fmt.one_line(run.run_id)}  {run.status}", "bold"))
+    for banner in banners.banners(run):
+        console.print(Text(f"! {_plain(banner)}", "bold red"))
+    _print_result(run, console)
+    for table in _tables(run):
+        _print_table(table, console)
+    _print_warnings(run, console)
+
+
+def _print_result(run: RunRecord, console: Console) -> None:
+    if run.slo is not None:
+        console.print(Text(f"\n{_plain(slo.headline(run))}", "bold"))
+    for table in (verdicts.verdict_table(run), slo.rate_table(run), slo.search_table(run)):
+        if table.rows:
+            _print_table(table, console)
+            _print_remark(table.remark, "dim", console)
+    for remark in (*slo.bounds(run), *answers.unlike(run)):
+        _print_remark(remark, "yellow", console)
+
+
+def _print_remark(remark: str | None, style: str, console: Console) -> None:
+    if remark:
+        console.print(Padding(Text(_plain(remark), style), (0, 0, 0, 2)))
+
+
+def _tables(run: RunRecord) -> list[Table]:
+    loads = [] if run.slo else [measured.latency_table(run, load) for load in pick.loads(run)]
+    tables = [
+        subjects.implementation_table(run),
+        *loads,
+        measured.invalid_by_reason(run),
+        *([_unlike(run)] if run.fairness.asymmetries else []),
+        subjects.artifact_table(run),
+        subjects.parity_table(run),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def _unlike(run: RunRecord) -> Table:
+    """What was not given alike; what was alike is in the pages."""
+    fields = {one.field for one in run.fairness.asymmetries}
+    table = verdicts.fairness_table(run)
+    return replace(table, rows=tuple(row for row in table.rows if row[0].text in fields))
+
+
+def _print_table(table: Table, console: Console) -> None:
+    shown = table if console.width >= ROOMY_WIDTH else table.without_minor()
+    console.print()
+    console.print(Text(_plain(shown.caption), "bold"))
+    console.print(_rich(shown))
+    for number, note in enumerate(shown.notes, start=1):
+        console.print(Text(f"  [{number}] {note}", "dim"))
+
+
+def _rich(table: Table) -> RichTable:
+    made = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for index, column in enumerate(table.columns):
+        words = [word for row in table.rows for word in row[index].text.split()]
+        made.add_column(
+            _heading(column),
+            justify="right" if column.numeric else "left",
+            no_wrap=column.numeric,
+            overflow="fold",
+            min_width=min(max(map(len, words), default=0), LONGEST_WORD),
+        )
+    for row in table.rows:
+        made.add_row(*(_text(table, cell) for cell in row))
+    return made
+
+
+def _heading(column: Column) -> Text:
+    return Text(_plain(f"{column.name}\n{column.unit}" if column.unit else column.name))
+
+
+def _text(table: Table, cell: Cell) -> Text:
+    note = f" [{table.note_number(cell)}]" if cell.why else ""
+    return Text(_plain(cell.text) + note, TONES.get(cell.tone or "", ""))
+
+
+def _plain(text: str) -> str:
+    """`text` with ordinary spaces: fonts may have no thin one, and nobody can type one into grep.
+
+    None before %, where a line might break.
+    """
+    return text.replace(f"{fmt.THIN}%", "%").replace(fmt.THIN, " ")
+
+
+def _print_warnings(run: RunRecord, console: Console) -> None:
+    warnings = banners.warnings(run)
+    if warnings:
+        console.print(Text("\nRead this before believing a figure", "bold"))
+    for warning in warnings:
+        console.print(_hanging(Text(fmt.one_line(warning.message), "yellow")))
+        if warning.remedy:
+            console.print(Padding(Text(fmt.one_line(warning.remedy)), (0, 0, 0, 2)))
+
+
+def _hanging(text: Text) -> RichTable:
+    """`text` behind a dash, its later lines indented."""
+    made = RichTable.grid(padding=(0, 1, 0, 0))
+    made.add_row("-", text)
+    return made

@@ -1,0 +1,1 @@
+"""Where a server lives: a local process tree, or a container."""

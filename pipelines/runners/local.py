@@ -1,0 +1,148 @@
+"""A server as a local process tree: started, paused, resumed and ended together with all it starts."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from types import TracebackType
+from typing import Self
+
+from pipelines.errors import MachineError
+from pipelines.files import disk_error
+from pipelines.processes import before_exec, end_group, last_lines, tree_memory_bytes
+from pipelines.targets.server_plan import ServerPlan
+
+POLL_S = 0.1
+
+
+class LocalServer:
+    """Use as a context manager: leaving it ends the server, however it is left.
+
+    Attributes:
+        plan: what is running.
+        started: monotonic seconds at process start.
+    """
+
+    def __init__(self, plan: ServerPlan) -> None:
+        self.plan = plan
+        self.started = 0.0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the process group; returns at once.
+
+        Raises:
+            MachineError: the program cannot be started.
+        """
+        plan = self.plan
+        try:
+            log = plan.log.open("ab")
+        except OSError as error:
+            raise disk_error(plan.log, error) from error
+        with log:
+            self.started = time.monotonic()
+            try:
+                self._process = subprocess.Popen(
+                    plan.argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    cwd=plan.cwd,
+                    env={**os.environ, **plan.env},
+                    start_new_session=True,
+                    preexec_fn=before_exec(plan.given.cores),  # noqa: PLW1509 - two system calls, no locks
+                )
+            except OSError as error:
+                raise MachineError(f"cannot start {plan.argv[0]}: {error.strerror}") from error
+            except subprocess.SubprocessError as error:
+                raise MachineError(
+                    f"cannot start {plan.target} on the cores {plan.given.cores}; allowed: "
+                    f"{sorted(os.sched_getaffinity(0))}"
+                ) from error
+
+    def wait_ready(self) -> float:
+        """Wait until the server itself says it is ready; returns seconds since its start.
+
+        Raises:
+            MachineError: it ended, or was not ready within the plan's limit; its last log lines are shown.
+        """
+        deadline = self.started + self.plan.ready_limit_s
+        said = "nothing listens yet"
+        while time.monotonic() < deadline:
+            self.require_alive("at start")
+            self._require_no_failure()
+            try:
+                answer = self.plan.status()
+            except OSError as error:
+                said = str(error)
+            else:
+                if answer is None:
+                    return time.monotonic() - self.started
+                said = answer
+            time.sleep(POLL_S)
+        raise MachineError(
+            f"{self.plan.target} was not ready within {self.plan.ready_limit_s:.0f} s ({said}); "
+            f"its last log lines: {last_lines(self.plan.log)}"
+        )
+
+    def _require_no_failure(self) -> None:
+        pattern = self.plan.failure_pattern
+        if pattern is None or not self.plan.log.is_file():
+            return
+        match = re.search(pattern, self.plan.log.read_text(errors="replace"))
+        if match:
+            raise MachineError(f"{self.plan.target} cannot serve the model: {match.group(1)}")
+
+    @property
+    def alive(self) -> bool:
+        """Whether the started process still runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def require_alive(self, when: str) -> None:
+        """Raises:
+        MachineError: the server has ended; its exit code and last log lines are shown.
+        """
+        if not self.alive:
+            code = self._process.returncode if self._process else None
+            raise MachineError(
+                f"{self.plan.target} died {when} (exit code {code}); "
+                f"its last log lines: {last_lines(self.plan.log) or 'none'}"
+            )
+
+    @property
+    def pid(self) -> int:
+        """Process id of the started process, which is also its process group."""
+        if self._process is None:
+            raise RuntimeError("the server was not started")
+        return self._process.pid
+
+    def pause(self) -> None:
+        """Stop the whole process group from running (SIGSTOP)."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused process group run again."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        if self.alive:
+            os.killpg(self.pid, number)
+
+    def memory_bytes(self) -> int | None:
+        """Proportional set size of the process tree; None if it is gone."""
+        return tree_memory_bytes(self.pid) if self.alive else None
+
+    def stop(self) -> None:
+        """End the process group; harmless if it has ended."""
+        if self._process is not None:
+            end_group(self._process)

@@ -1,0 +1,175 @@
+"""A run from start to end, whatever it measures: its folder, its record after every round, its report.
+
+The record on disk is rewritten after every round, so whatever ends a run, what it measured is kept.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from models.spec import ModelSpec, load_model
+from pipelines import recording, serving
+from pipelines.config import RunSettings
+from pipelines.contestants import contestants
+from pipelines.errors import MachineError, UserError
+from pipelines.exporting import ExportResult, export
+from pipelines.fairness import check, require_fair
+from pipelines.files import disk_error, update_link
+from pipelines.measuring import Session
+from pipelines.record import FairnessRecord, PayloadRecord, RatePointRecord, RunRecord, SloRecord
+from pipelines.report import write_report
+from pipelines.report.json import write_run
+from pipelines.summarising import summarise
+from pipelines.targets.registry import SERVED, find_target
+from pipelines.verifying import Verified, ensure_verified
+from pipelines.workers import Progress
+
+Kind = Literal["compare", "slo"]
+Status = Literal["complete", "interrupted", "failed"]
+UNFINISHED = "the run has not ended, or was ended without a word; `tandem report RUN` rebuilds its report"
+
+
+@dataclass
+class Run:
+    """A run on its way.
+
+    Attributes:
+        folder: runs/ID, where everything goes.
+        fairness: set when all servers are planned.
+        slo: what an SLO search is about, its figures still empty; None in a comparison.
+        slo_points: by target, what the search has measured so far.
+    """
+
+    kind: Kind
+    settings: RunSettings
+    spec: ModelSpec
+    command: tuple[str, ...]
+    exported: ExportResult
+    verified: Verified
+    folder: Path
+    session: Session
+    payload: PayloadRecord
+    started: datetime
+    fairness: FairnessRecord = field(default_factory=lambda: FairnessRecord(checked={}, asymmetries=()))
+    slo: SloRecord | None = None
+    slo_points: dict[str, list[RatePointRecord]] = field(default_factory=dict)
+
+    def check_fairness(self) -> None:
+        """Look at what the planned servers are given, and stop at an asymmetry nobody asked for.
+
+        Raises:
+            GateError: an asymmetry.
+        """
+        self.fairness = check(recording.given(self.session, self.spec), self.settings.allowed_asymmetries)
+        require_fair(self.fairness)
+
+    def save(self) -> None:
+        """Write what is known so far; figures are computed when the run ends."""
+        write_run(self.record("interrupted", UNFINISHED), self.folder)
+
+    def record(self, status: Status, reason: str | None, ended: datetime | None = None) -> RunRecord:
+        """The record as of now, without any figure that comes from raw files."""
+        facts = recording.RunFacts(
+            kind=self.kind,
+            run_id=self.folder.name,
+            command=self.command,
+            started=self.started,
+            ended=ended,
+            status=status,
+            status_reason=reason,
+            payload=self.payload,
+            fairness=self.fairness,
+            slo=self._slo(),
+        )
+        return recording.build_record(
+            self.settings, self.spec, self.exported, self.verified, self.session, facts
+        )
+
+    def _slo(self) -> SloRecord | None:
+        if self.slo is None:
+            return None
+        targets = {
+            name: target.model_copy(update={"points": tuple(self.slo_points.get(name, ()))})
+            for name, target in self.slo.targets.items()
+        }
+        return self.slo.model_copy(update={"targets": targets})
+
+
+def start_run(kind: Kind, settings: RunSettings, command: Sequence[str], progress: Progress) -> Run:
+    """Everything that comes before the first server: export, verification, a folder.
+
+    Raises:
+        ModelError, RequestError: something asked for does not exist.
+        GateError: an artifact does not answer like the source model.
+        MachineError: the machine was not able.
+    """
+    spec = load_model(settings.model)
+    for name in settings.targets:
+        find_target(name, SERVED)
+    exported = export(settings.model, settings.artifacts, progress)
+    verified = ensure_verified(settings.model, settings.artifacts, progress)
+    folder = _new_run_folder(settings.runs, spec.name)
+    session = Session(
+        settings,
+        contestants(settings, spec, verified),
+        folder,
+        progress,
+        on_plans=lambda: run.check_fairness(),  # noqa: PLW0108 - `run` is made from this session
+        on_round=lambda: run.save(),  # noqa: PLW0108 - as above
+    )
+    # Described once: encoding every body again after each round would be work between measurements.
+    payload = recording.describe_payload(serving.payload_pool(spec, verified.expected, "/"))
+    started = datetime.now(UTC)
+    run = Run(kind, settings, spec, tuple(command), exported, verified, folder, session, payload, started)
+    return run
+
+
+def _new_run_folder(runs: Path, model: str) -> Path:
+    """A new folder named by the time (UTC) and the model."""
+    while True:
+        folder = runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{model}"
+        try:
+            runs.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+            for name in ("samples", "logs"):
+                (folder / name).mkdir()
+        except FileExistsError:
+            time.sleep(1)  # somebody else started in the same second
+            continue
+        except OSError as error:
+            raise disk_error(folder, error) from error
+        return folder
+
+
+def conclude(run: Run, measure: Callable[[Run], None]) -> RunRecord:
+    """Measure, and finish the record however that ends.
+
+    Raises:
+        UserError: as `measure`, with the folder in which what was measured is kept.
+    """
+    try:
+        measure(run)
+    except KeyboardInterrupt:
+        return _finish(run, "interrupted", f"interrupted after {run.session.rounds_count} rounds")
+    except UserError as error:
+        kept = f"; {run.session.rounds_count} measured rounds are kept in {run.folder}"
+        try:
+            _finish(run, "failed", str(error))
+        except MachineError:
+            kept += f", its report is not: make room, then run `tandem report {run.folder}`"
+        raise type(error)(f"{error}{kept}") from error
+    return _finish(run, "complete", None)
+
+
+def _finish(run: Run, status: Status, reason: str | None) -> RunRecord:
+    """Compute every figure from the raw files, write the report, and let runs/latest point here."""
+    record = summarise(run.record(status, reason, datetime.now(UTC)), run.folder)
+    try:
+        write_report(record, run.folder)
+        update_link(run.settings.runs / "latest", run.folder.name)
+    except OSError as error:
+        raise disk_error(run.folder, error) from error
+    return record

@@ -1,0 +1,166 @@
+"""The slo stage: for every target the highest Poisson rate that keeps p99 within a limit, block by block."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadtests.rounds import PlannedRound, rotated
+from loadtests.slo import RateMeasurement, SearchLimits, SloResult, as_measurement, search
+from loadtests.statistics import samples_needed
+from pipelines.config import RunSettings
+from pipelines.driving import Driven
+from pipelines.errors import RequestError
+from pipelines.measuring import fresh_servers, measure_once
+from pipelines.record import RatePointRecord, RunRecord, SloRecord, SloTargetRecord
+from pipelines.runners.local import LocalServer
+from pipelines.running import Run, conclude, start_run
+from pipelines.summarising import summarise_round
+from pipelines.workers import Progress
+
+START_RATE_PER_S = 50.0
+# An open load's arrivals vary: a round long enough on average would often be a few requests short.
+SPARE = 1.15
+# A rate beyond the server's means never becomes steady; what it does to p99 shows soon enough.
+WARMUP_LIMIT_S = 2.0
+LIMITS = SearchLimits(min_rate_per_s=5.0)
+UNKNOWN_TARGET = SloTargetRecord(
+    rate_per_s=None,
+    interval=None,
+    block_rates_per_s=(),
+    lower_bound=False,
+    cost_per_million=None,
+    cost_interval=None,
+    points=(),
+    reason=None,
+)
+
+
+@dataclass(frozen=True)
+class SloQuestion:
+    """The limit of p99 in ms, and what an hour of the machine costs (any currency; None not to ask)."""
+
+    p99_limit_ms: float
+    hourly_price: float | None
+
+
+def search_slo(
+    question: SloQuestion, settings: RunSettings, command: Sequence[str], progress: Progress
+) -> tuple[RunRecord, Path]:
+    """Search every target's highest rate once per block; returns the finished record and its folder.
+
+    Raises:
+        As `comparing.compare`; RequestError also for a limit or a price that cannot be.
+    """
+    if not question.p99_limit_ms > 0:
+        raise RequestError(f"--p99-ms is {question.p99_limit_ms:g}; a limit is above 0, such as 20")
+    if question.hourly_price is not None and not question.hourly_price > 0:
+        raise RequestError(f"--hourly-price is {question.hourly_price:g}; a price is above 0")
+    run = start_run("slo", _without_extras(settings), command, progress)
+    run.slo = _empty(question, [contestant.name for contestant in run.session.contestants])
+    return conclude(run, lambda run: _measure(run, question)), run.folder
+
+
+def _without_extras(settings: RunSettings) -> RunSettings:
+    """A search compares what targets sustain: no control, no null server, rates instead of loads."""
+    changes = {"control": False, "null": False, "warmup_limit_s": WARMUP_LIMIT_S, "retries": 0}
+    return settings.model_copy(update={"profile": settings.profile.model_copy(update=changes)})
+
+
+def _empty(question: SloQuestion, names: list[str]) -> SloRecord:
+    return SloRecord(
+        p99_limit_ms=question.p99_limit_ms,
+        resolution=LIMITS.resolution,
+        hourly_price=question.hourly_price,
+        targets=dict.fromkeys(names, UNKNOWN_TARGET),
+        candidate=names[0],
+        baseline=names[1] if len(names) > 1 else None,
+        ratio=None,
+        interval=None,
+        reason=None,
+    )
+
+
+def _measure(run: Run, question: SloQuestion) -> None:
+    names = [contestant.name for contestant in run.session.contestants]
+    for block in range(run.settings.profile.blocks):
+        with fresh_servers(run.session, block) as servers:
+            for name in rotated(names, block):
+                _search_one(run, question, block, name, servers)
+
+
+def _search_one(
+    run: Run, question: SloQuestion, block: int, name: str, servers: dict[str, LocalServer]
+) -> None:
+    points: list[RatePointRecord] = []
+
+    def measure(rate_per_s: float) -> RateMeasurement:
+        planned = PlannedRound(block, f"open:{rate_per_s:.6g}", len(points), name)
+        driven = measure_once(run.session, planned, 0, servers, _round_s(run, rate_per_s))
+        found = _as_measurement(driven, rate_per_s, run.folder)
+        points.append(_point(driven, found, question.p99_limit_ms))
+        return found
+
+    done = run.slo_points.setdefault(name, [])
+    try:
+        result = search(
+            measure,
+            p99_limit_ms=question.p99_limit_ms,
+            start_rate_per_s=START_RATE_PER_S,
+            limits=LIMITS,
+        )
+        points[:] = _with_confirmations(points, result)
+        _note(run, name, result)
+    finally:
+        done.extend(points)
+
+
+def _round_s(run: Run, rate_per_s: float) -> float:
+    """Long enough for a p99, and never shorter than the profile's rounds."""
+    return max(run.settings.profile.round_s, SPARE * samples_needed(99) / rate_per_s)
+
+
+def _as_measurement(driven: Driven, rate_per_s: float, folder: Path) -> RateMeasurement:
+    record = summarise_round(driven.record, folder)
+    errors_share = record.errors_count / record.requests_count if record.requests_count else 1.0
+    return as_measurement(rate_per_s, record.latency_ms.p99, errors_share, driven.found)
+
+
+def _point(driven: Driven, found: RateMeasurement, p99_limit_ms: float) -> RatePointRecord:
+    usable = found.valid and found.delivered
+    kept = found.p99_ms is not None and found.p99_ms <= p99_limit_ms
+    return RatePointRecord(
+        round_index=driven.record.index,
+        block=driven.record.block,
+        phase="search",
+        rate_per_s=found.rate_per_s,
+        p99_ms=found.p99_ms,
+        errors_share=found.errors_share,
+        met=kept and found.errors_share <= LIMITS.errors_share if usable else None,
+        reason=found.reason,
+    )
+
+
+def _with_confirmations(points: list[RatePointRecord], result: SloResult) -> list[RatePointRecord]:
+    """The last rounds at the rate that was found are what confirmed it."""
+    places = [place for place, point in enumerate(points) if point.rate_per_s == result.rate_per_s]
+    confirming = set(places[-LIMITS.confirmations :])
+    return [
+        point.model_copy(update={"phase": "confirm"}) if place in confirming else point
+        for place, point in enumerate(points)
+    ]
+
+
+def _note(run: Run, name: str, result: SloResult) -> None:
+    """Enter one block's result; `judging.judge_slo` makes the figures of all blocks."""
+    if run.slo is None:
+        return
+    before = run.slo.targets[name]
+    after = before.model_copy(
+        update={
+            "block_rates_per_s": (*before.block_rates_per_s, result.rate_per_s),
+            "lower_bound": before.lower_bound or result.outcome == "lower_bound",
+            "reason": result.reason,
+        }
+    )
+    run.slo = run.slo.model_copy(update={"targets": {**run.slo.targets, name: after}})
+    run.session.say(f"{name}: {result.reason}")

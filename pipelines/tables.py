@@ -1,0 +1,216 @@
+"""Tables for people, and the same facts for `--json`, of every stage but the run report."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from models.spec import ModelSpec
+from pipelines.doctor import Check
+from pipelines.exporting import ExportResult
+from pipelines.record import ArtifactRecord, ParityRecord
+from pipelines.report import format as fmt
+from pipelines.standing import Standing
+from pipelines.training import TrainOutcome
+from pipelines.verifying import Verified
+
+
+def _print(
+    columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, numeric: Sequence[str] = ()
+) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        right = column in numeric
+        table.add_column(
+            column,
+            justify="right" if right else "left",
+            overflow="fold",
+            no_wrap=right or column == "artifact",
+        )
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def print_checks(checks: Iterable[Check]) -> None:
+    """What `tandem doctor` found."""
+    _print(
+        ("", "what", "found", "remedy"),
+        [(_mark(check), check.name, check.found, check.remedy or "") for check in checks],
+    )
+
+
+def _mark(check: Check) -> Text:
+    if check.ok:
+        return Text("ok", style="green")
+    return Text("missing", style="bold red") if check.required else Text("absent", style="yellow")
+
+
+def model_facts(spec: ModelSpec) -> dict[str, Any]:
+    """A model's name, digest and signature."""
+    return {
+        "name": spec.name,
+        "digest": spec.digest if spec.checkpoint.is_file() else None,
+        "checkpoint": str(spec.checkpoint),
+        "inputs": [vars(tensor) for tensor in spec.inputs],
+        "outputs": [vars(tensor) for tensor in spec.outputs],
+        "has_twin": spec.build_keras is not None,
+    }
+
+
+def print_models(specs: Iterable[ModelSpec]) -> None:
+    """What `tandem models` lists."""
+    _print(
+        ("model", "input", "output", "checkpoint", "digest"),
+        [
+            (
+                spec.name,
+                f"{spec.input.name} {_shape(spec.input.shape)} {spec.input.dtype}",
+                f"{spec.output.name} {_shape(spec.output.shape)}",
+                *_checkpoint(spec),
+            )
+            for spec in specs
+        ],
+    )
+
+
+def _shape(shape: tuple[int | None, ...]) -> str:
+    return f"({', '.join('batch' if size is None else str(size) for size in shape)})"
+
+
+def _checkpoint(spec: ModelSpec) -> tuple[str, str]:
+    if not spec.checkpoint.is_file():
+        return f"missing: run `tandem train {spec.name}`", fmt.MISSING
+    return fmt.size(spec.checkpoint.stat().st_size), f"{spec.digest[:12]}…"
+
+
+def print_training(outcome: TrainOutcome) -> None:
+    """What `tandem train` did."""
+    same = {True: "the same bytes as before", False: "not the bytes there were before", None: "new"}
+    record = outcome.record
+    _print(
+        ("checkpoint", "weights", "test accuracy", "seconds"),
+        [
+            (
+                str(outcome.checkpoint),
+                same[outcome.reproduced],
+                fmt.percent(record["test_accuracy"]),
+                fmt.significant(record["train_s"]),
+            )
+        ],
+        numeric=("test accuracy", "seconds"),
+    )
+
+
+def export_facts(result: ExportResult) -> dict[str, Any]:
+    """What an export did, and every artifact."""
+    return {
+        "exported": list(result.exported),
+        "reasons": result.reasons,
+        "pipeline_s": {name: round(value, 3) for name, value in result.pipeline_s.items()},
+        "elapsed_s": round(result.elapsed_s, 3),
+        "artifacts": [a.model_dump() for a in _artifacts(result)],
+    }
+
+
+def _artifacts(result: ExportResult) -> list[ArtifactRecord]:
+    return [a for manifest in result.manifests.values() for a in manifest.artifacts]
+
+
+def print_export(result: ExportResult) -> None:
+    """What `tandem export` made, and how long each framework's pipeline took."""
+    columns = ("artifact", "precision", "size", "gzip", "export s", "sha256")
+    rows = [
+        (
+            f"{a.target}/{a.path}",
+            a.precision,
+            fmt.size(a.size_bytes),
+            fmt.size(a.gzip_bytes),
+            fmt.significant(a.export_s),
+            f"{a.sha256[:8]}…",
+        )
+        for a in _artifacts(result)
+    ]
+    _print(columns, rows, numeric=("size", "gzip", "export s"))
+    console = Console()
+    if not result.exported:
+        console.print("Nothing changed since the last export: nothing was done. --force exports again.")
+        return
+    for name, reason in result.reasons.items():
+        console.print(f"exported {name}: {reason}", highlight=False)
+    pipelines = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.pipeline_s.items())
+    console.print(
+        f"pipelines at the same time: {pipelines}; in all {result.elapsed_s:.1f} s", highlight=False
+    )
+
+
+def _records(verified: Verified) -> list[ParityRecord]:
+    return [record for records in verified.records.values() for record in records]
+
+
+def parity_facts(verified: Verified) -> dict[str, Any]:
+    """The verdict of the gate, and every comparison."""
+    return {
+        "passed": not verified.failures,
+        "failures": list(verified.failures),
+        "source_accuracy": verified.accuracy,
+        "parity": [record.model_dump() for record in _records(verified)],
+    }
+
+
+def print_parity(verified: Verified) -> None:
+    """What `tandem verify` found."""
+    columns = ("artifact", "parity", "error", "relative", "top-1", "accuracy")
+    rows = [
+        (
+            record.subject,
+            Text("passed", style="green") if record.passed else Text("FAILED", style="bold red"),
+            fmt.scientific(record.max_abs_error),
+            fmt.scientific(record.max_rel_error),
+            _percent(record.top1_agreement),
+            _percent(record.accuracy),
+        )
+        for record in _records(verified)
+    ]
+    _print(columns, rows, numeric=columns[2:])
+    Console().print(
+        "largest absolute and relative error, top-1 agreement and accuracy on "
+        f"{len(verified.expected.outputs)} held-out samples; "
+        f"the source model's accuracy is {_percent(verified.accuracy)}",
+        highlight=False,
+    )
+
+
+def _percent(share: float | None) -> str:
+    return fmt.MISSING if share is None else fmt.percent(share)
+
+
+def standing_facts(standing: Standing) -> dict[str, Any]:
+    """Where a standing server is, and how long it took to come up."""
+    return {
+        "target": standing.plan.target,
+        "implementation": standing.plan.implementation.model_dump(),
+        "predict_url": standing.predict_url,
+        "endpoints": dict(standing.plan.endpoints),
+        "pid": standing.pid,
+        "ready_s": round(standing.ready.ready_s, 3),
+        "first_right_answer_s": round(standing.ready.first_right_answer_s, 3),
+        "example": str(standing.example),
+    }
+
+
+def print_standing(standing: Standing) -> None:
+    """What `tandem serve` says once the server stands."""
+    plan = standing.plan
+    lines = [f"{plan.target} is answered by {plan.implementation.name} {plan.implementation.version}"]
+    if plan.implementation.note:
+        lines.append(f"  note        {plan.implementation.note}")
+    lines += [f"  {name:<11} {address}" for name, address in plan.endpoints.items()]
+    lines += [
+        f"  ready       after {standing.ready.ready_s:.1f} s; Ctrl-C ends it",
+        f"  try         curl -s {standing.predict_url} -d @{standing.example} "
+        "-H 'Content-Type: application/json'",
+    ]
+    Console(soft_wrap=True).print(*lines, sep="\n", highlight=False, markup=False)

@@ -1,0 +1,86 @@
+"""The targets, by name. Dotted paths, so that naming a target imports no framework."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from models import weights
+from pipelines.errors import RequestError
+
+TARGETS_FOLDER = Path(__file__).parent
+# How weights get into the Keras twin decides every TensorFlow artifact.
+WEIGHTS = Path(weights.__file__)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One way to deploy a model.
+
+    Attributes:
+        name: as people type it.
+        framework: targets of one framework are exported by one process.
+        toolchain: distributions whose versions decide the exported files.
+        export: "module:function" (spec, folder, progress) -> list of `Exported`.
+        runtime: "module:function" (artifact path, format, inputs) -> outputs, from files alone.
+        shared_sources: files outside the target's folder that decide an export too.
+        server: "module:function" that plans a server; None for targets that run in process.
+    """
+
+    name: str
+    framework: str
+    toolchain: tuple[str, ...]
+    export: str
+    runtime: str
+    server: str | None
+    shared_sources: tuple[Path, ...] = ()
+
+    @property
+    def sources(self) -> list[Path]:
+        """Our own files that decide what an export contains."""
+        folder = TARGETS_FOLDER / self.name
+        own = [folder / "export.py", *folder.glob("package.py"), *folder.glob("handler.py")]
+        return [*sorted(own), *self.shared_sources]
+
+
+TORCHSERVE = Target(
+    name="torchserve",
+    framework="torch",
+    toolchain=("torch", "torch-model-archiver"),
+    export="pipelines.targets.torchserve.export:export",
+    runtime="pipelines.targets.torchserve.runtime:predict",
+    server="pipelines.targets.torchserve.server:plan",
+)
+TFSERVING = Target(
+    name="tfserving",
+    framework="tensorflow",
+    toolchain=("tensorflow-cpu", "keras", "tensorflow-serving-api"),
+    export="pipelines.targets.tfserving.export:export",
+    runtime="pipelines.targets.tfserving.runtime:predict",
+    server="pipelines.targets.tfserving.server:plan",
+    shared_sources=(WEIGHTS,),
+)
+TFLITE = Target(
+    name="tflite",
+    framework="tensorflow",
+    toolchain=("tensorflow-cpu", "keras", "ai-edge-litert"),
+    export="pipelines.targets.tflite.export:export",
+    runtime="pipelines.targets.tflite.runtime:predict",
+    server=None,
+    shared_sources=(TARGETS_FOLDER / "tfserving" / "export.py", WEIGHTS),
+)
+TARGETS = {target.name: target for target in (TORCHSERVE, TFSERVING, TFLITE)}
+SERVED = tuple(target.name for target in TARGETS.values() if target.server)
+
+
+def find_target(name: str, among: Sequence[str] = tuple(TARGETS)) -> Target:
+    """The target called `name`.
+
+    Raises:
+        RequestError: there is none of that name, with the nearest one and all allowed.
+    """
+    if name not in among:
+        near = difflib.get_close_matches(name, among, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise RequestError(f"unknown target {name!r}; {hint}allowed: {', '.join(among)}")
+    return TARGETS[name]

@@ -1,0 +1,108 @@
+"""What a target says about the server it wants started; a runner starts it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.spec import ModelSpec
+from pipelines.errors import MachineError, RequestError
+from pipelines.processes import free_ports, port_holder
+from pipelines.record import GivenRecord, ImplementationRecord
+
+PRESETS = ("default", "tuned")
+
+
+@dataclass(frozen=True)
+class ServeRequest:
+    """A server somebody asked for.
+
+    Attributes:
+        folder: the target's artifacts.
+        work: an empty folder of the server's own, for configuration, logs and temporary files. Its path must
+            be short: Unix sockets inside it may have at most 107 characters.
+        preset: a name of `PRESETS`.
+        cores: the only CPU cores the server may run on; empty for all.
+        rest_port: 0 to pick a free one.
+        host: the address to listen on; loopback unless somebody asked for another.
+    """
+
+    spec: ModelSpec
+    folder: Path
+    work: Path
+    preset: str = "default"
+    cores: tuple[int, ...] = ()
+    rest_port: int = 0
+    host: str = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class ServerPlan:
+    """How to start one server and how to talk to it.
+
+    Attributes:
+        argv, env, cwd: the process; `env` is added to ours.
+        log: where its stdout and stderr go.
+        base_url: of the REST endpoint, without a trailing slash.
+        predict_path: path of the prediction endpoint, to POST row-format JSON to.
+        status: None once the server itself says it is ready, else what it says; raises OSError while nothing
+            listens. Ready means a right answer as well, which the runner checks.
+        endpoints: everything that listens, by name, for people.
+        failure_pattern: a log line that means it will never be ready; the first group says why.
+        ready_limit_s: how long a start may take.
+    """
+
+    target: str
+    implementation: ImplementationRecord
+    given: GivenRecord
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: Path
+    log: Path
+    base_url: str
+    predict_path: str
+    status: Callable[[], str | None]
+    endpoints: Mapping[str, str]
+    failure_pattern: str | None = None
+    ready_limit_s: float = 120.0
+
+
+def preset_lines(presets: Path, name: str, suffix: str) -> list[str]:
+    """The settings of a preset file, without comments and empty lines.
+
+    Raises:
+        RequestError: there is no preset of that name.
+    """
+    path = presets / f"{name}{suffix}"
+    if not path.is_file():
+        allowed = ", ".join(sorted(p.stem for p in presets.glob(f"*{suffix}")))
+        raise RequestError(f"unknown preset {name!r}; allowed: {allowed}")
+    lines = (line.strip() for line in path.read_text().splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def choose_ports(request: ServeRequest, count: int) -> list[int]:
+    """`count` ports, the REST port first: the one asked for if it is free, otherwise free ones.
+
+    Raises:
+        RequestError: the asked port is out of range.
+        MachineError: the asked port is taken; says by whom, if this user may know.
+    """
+    ports = free_ports(count)
+    if not request.rest_port:
+        return ports
+    if not 0 < request.rest_port < 2**16:
+        raise RequestError(
+            f"port {request.rest_port} is out of range; allowed: 1 to 65535, or 0 for a free one"
+        )
+    try:
+        holder = port_holder(request.rest_port, request.host)
+    except OSError as error:
+        raise MachineError(
+            f"cannot listen on {request.host} port {request.rest_port}: {error.strerror}; choose another "
+            "address with --host, or another port with --port"
+        ) from error
+    if holder:
+        raise MachineError(
+            f"port {request.rest_port} is taken ({holder}); choose another with --port, or 0 for a free one"
+        )
+    return [request.rest_port, *[port for port in ports if port != request.rest_port][: count - 1]]

@@ -1,0 +1,1 @@
+"""A TensorFlow Lite flatbuffer for devices, run in process."""

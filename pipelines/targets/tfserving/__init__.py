@@ -1,0 +1,1 @@
+"""A frozen SavedModel, answered by `tensorflow_model_server` or by the embedded server."""

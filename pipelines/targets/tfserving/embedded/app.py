@@ -1,0 +1,223 @@
+"""Puts the parts together: load the models, listen on REST and gRPC, run until told to stop, end cleanly."""
+
+import asyncio
+import logging
+import os
+import platform
+import signal
+import socket
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import MachineError, RequestError
+
+from . import SERVER_NAME
+from .flags import Flags
+from .manager import ModelManager
+from .metrics import METRICS_PATH, Metrics, monitoring_config
+from .model_config import check_labels, read_text_proto, settings_of
+from .servable import Servable, SessionOptions
+from .status import ServingError
+from .versions import ModelSettings
+from .warmup import warm_up
+from .workers import Workers
+
+_log = logging.getLogger(__name__)
+_UNLIMITED = -1
+
+
+def serve(flags: Flags) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code, 0.
+
+    Raises RequestError or MachineError before it listens.
+    """
+    listener = _bind(flags.host, flags.rest_api_port) if flags.rest_api_port else None
+    if flags.port:
+        _bind(flags.host, flags.port).close()  # gRPC binds for itself, later
+    models = _models(flags)
+    metrics, metrics_path = _metrics(flags)
+    manager = _manager(flags)
+    manager.apply(models)
+    _check_labels(models, manager, flags)
+    try:
+        finished = _runner()(_run(flags, manager, listener, metrics, metrics_path))
+    finally:
+        manager.stop()
+    if not finished:
+        # A computation that outlived the drain cannot be interrupted, and Python would wait for it.
+        _log.warning("some requests were still running after %g s and were cut off", flags.drain_s)
+        logging.shutdown()
+        os._exit(0)
+    return 0
+
+
+def _runner() -> Any:
+    import uvloop
+
+    return uvloop.run
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """A bound socket that does not listen yet.
+
+    Raises MachineError if the port is taken, RequestError for a bad host.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise RequestError(f"--host={host} is no address of this machine: {error}") from None
+    bound = socket.socket(family, kind, protocol)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind(address)
+        _check_unused(family, kind, address)
+    except OSError as error:
+        bound.close()
+        raise _port_error(host, port, error) from None
+    return bound
+
+
+def _check_unused(family: int, kind: int, address: Any) -> None:
+    """Connect, because binding with SO_REUSEADDR can succeed where another server listens already."""
+    with socket.socket(family, kind) as probe:
+        probe.settimeout(0.2)
+        if probe.connect_ex(address) == 0:
+            raise OSError("another server is listening there")
+
+
+def _port_error(host: str, port: int, error: object) -> MachineError:
+    return MachineError(
+        f"Cannot listen on {host}:{port}: {error}. Choose another port or stop what uses this one."
+    )
+
+
+def _models(flags: Flags) -> list[ModelSettings]:
+    if not flags.model_config_file:
+        return [ModelSettings(flags.model_name, Path(flags.model_base_path).absolute())]
+    from tensorflow_serving.config import model_server_config_pb2
+
+    config = read_text_proto(Path(flags.model_config_file), model_server_config_pb2.ModelServerConfig())
+    try:
+        return settings_of(config)
+    except ServingError as error:
+        raise RequestError(f"{flags.model_config_file}: {error.message}") from None
+
+
+def _metrics(flags: Flags) -> tuple[Metrics | None, str]:
+    if not flags.monitoring_config_file:
+        return None, ""
+    config = read_text_proto(Path(flags.monitoring_config_file), monitoring_config())
+    prometheus = config.prometheus_config
+    return (Metrics(), prometheus.path or METRICS_PATH) if prometheus.enable else (None, "")
+
+
+def _manager(flags: Flags) -> ModelManager:
+    options = SessionOptions(
+        flags.tensorflow_intra_op_parallelism,
+        flags.tensorflow_inter_op_parallelism,
+        flags.rest_api_timeout_in_ms,
+    )
+
+    def load(name: str, version: int, folder: Path) -> Servable:
+        servable = Servable(name, version, folder, options)
+        if flags.enable_model_warmup and (count := warm_up(servable)):
+            _log.info("model %s version %d: replayed %d warm-up requests", name, version, count)
+        return servable
+
+    return ModelManager(load, flags.file_system_poll_wait_seconds)
+
+
+def _check_labels(models: list[ModelSettings], manager: ModelManager, flags: Flags) -> None:
+    try:
+        check_labels(models, manager, flags.allow_version_labels_for_unavailable_models)
+    except ServingError as error:
+        hint = "Put the version there first, or pass --allow_version_labels_for_unavailable_models=true."
+        raise RequestError(f"{error.message}. {hint}") from None
+
+
+async def _run(
+    flags: Flags,
+    manager: ModelManager,
+    listener: socket.socket | None,
+    metrics: Metrics | None,
+    metrics_path: str,
+) -> bool:
+    """Listen until a signal comes, then drain; whether every request finished."""
+    from .http_server import Connection, HttpServer
+    from .rest import RestApi
+
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    workers = Workers(_threads(flags.rest_api_num_threads))
+    api = RestApi(manager, flags.rest_api_max_body_bytes, metrics, metrics_path)
+    http = HttpServer(api, workers, flags.rest_api_max_body_bytes, flags.rest_api_enable_cors_support)
+    grpc_server = _start_grpc(flags, manager, metrics) if flags.port else None
+    rest_server = await loop.create_server(lambda: Connection(http), sock=listener) if listener else None
+    manager.start()
+    _announce(flags, manager)
+    await stop.wait()
+    _log.info("stopping: running requests get up to %g s", flags.drain_s)
+    grpc_stopped = grpc_server.stop(flags.drain_s) if grpc_server else None
+    if rest_server:
+        rest_server.close()
+    finished = await http.drain(flags.drain_s)
+    if grpc_stopped:
+        await asyncio.to_thread(grpc_stopped.wait)
+    return workers.stop(0.1 if not finished else flags.drain_s + 1) and finished
+
+
+def _threads(asked: int) -> int:
+    return asked or max(4, 2 * (os.cpu_count() or 1))
+
+
+def _start_grpc(flags: Flags, manager: ModelManager, metrics: Metrics | None) -> Any:
+    import grpc
+    from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+    from .grpc_services import ModelService, PredictionService
+
+    options = [
+        ("grpc.max_receive_message_length", _UNLIMITED),
+        ("grpc.max_send_message_length", _UNLIMITED),
+        ("grpc.so_reuseport", 0),
+    ]
+    server = grpc.server(ThreadPoolExecutor(_threads(flags.grpc_max_threads)), options=options)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+        PredictionService(manager, metrics), server
+    )
+    service = ModelService(manager, flags.allow_version_labels_for_unavailable_models)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(service, server)
+    try:
+        server.add_insecure_port(f"{_bracketed(flags.host)}:{flags.port}")
+    except RuntimeError:
+        raise _port_error(flags.host, flags.port, "gRPC could not bind") from None
+    server.start()
+    return server
+
+
+def _bracketed(host: str) -> str:
+    """A host as it is written in front of a port."""
+    return f"[{host}]" if ":" in host else host
+
+
+def _announce(flags: Flags, manager: ModelManager) -> None:
+    """One line that says the server is listening, where, and with what."""
+    import tensorflow as tf
+
+    models = [f"{name} {versions}" for name, versions in manager.available().items()]
+    waiting = [
+        f"{name} (not available yet)" for name in manager.settings() if name not in manager.available()
+    ]
+    parts = [
+        f"REST http://{_bracketed(flags.host)}:{flags.rest_api_port}" if flags.rest_api_port else "REST off",
+        f"gRPC {_bracketed(flags.host)}:{flags.port}" if flags.port else "gRPC off",
+        f"models {', '.join(models + waiting) or 'none'}",
+        f"TensorFlow {tf.__version__}",
+        f"Python {platform.python_version()}",
+    ]
+    sys.stdout.write(f"{SERVER_NAME} is listening: {', '.join(parts)}\n")
+    sys.stdout.flush()

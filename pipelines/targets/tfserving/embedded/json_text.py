@@ -1,0 +1,150 @@
+"""JSON in, with RapidJSON's own errors and offsets; and JSON values back as text for error messages.
+
+An object becomes `Members`, a list of (key, value) pairs: it keeps the order and every duplicate, so that the
+first of two equal keys can win. An array is a plain list, numbers are int (up to 64 bits) or float, the rest
+as usual.
+"""
+
+import math
+import re
+import struct
+from decimal import Decimal
+from typing import Any
+
+import rapidjson
+
+from .decimals import float32_text, float64_text
+from .status import ServingError, invalid
+
+_FLOAT32 = struct.Struct("f")
+_FLOAT32_MAX = 3.4028234663852886e38
+_PARSE_ERROR = re.compile(r"Parse error at offset (\d+): (.*)", re.DOTALL)
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_INDENT = "    "
+# Powers of ten between which a number is written without an exponent.
+_PLAIN_FROM, _PLAIN_BELOW = -6, 21
+
+
+class Members(list[tuple[str, Any]]):
+    """The members of a JSON object in the order they were written."""
+
+    __slots__ = ()
+
+    def first(self, key: str, default: Any = None) -> Any:
+        """The value of the first member with this key, or `default`."""
+        for name, value in self:
+            if name == key:
+                return value
+        return default
+
+    def has(self, key: str) -> bool:
+        """Whether any member has this key."""
+        return any(name == key for name, _ in self)
+
+
+class _Decoder(rapidjson.Decoder):
+    def start_object(self) -> Members:
+        return Members()
+
+
+_DECODE = _Decoder(number_mode=rapidjson.NM_NATIVE | rapidjson.NM_NAN)
+
+
+def parse_object(body: bytes) -> Members:
+    """Parse a request body that must be one JSON object.
+
+    Raises ServingError (INVALID_ARGUMENT) with the parser's message and the byte offset of the mistake.
+    """
+    if not body:
+        raise invalid("JSON Parse error: The document is empty")
+    document = _parse(body)
+    if type(document) is not Members:
+        raise invalid(f"JSON Value: {value_text(document)} Is not object")
+    return document
+
+
+def _parse(body: bytes) -> Any:
+    start = len(_BYTE_ORDER_MARK) if body.startswith(_BYTE_ORDER_MARK) else 0
+    # The parser would take a NUL for the end of the text and let anything after it through.
+    if (nul := body.find(0)) >= 0:
+        raise _parse_error("Invalid value.", nul)
+    try:
+        return _DECODE(body[start:] if start else body)
+    except rapidjson.JSONDecodeError as error:
+        raise _translated(error, start) from None
+    except UnicodeDecodeError as error:
+        raise _parse_error("Invalid encoding in string.", error.start + start) from None
+    except RecursionError:
+        raise invalid("JSON Parse error: arrays and objects are nested too deeply") from None
+
+
+def _translated(error: Exception, start: int) -> ServingError:
+    match = _PARSE_ERROR.fullmatch(str(error))
+    if match is None:
+        return invalid(f"JSON Parse error: {error}")
+    return _parse_error(match[2], int(match[1]) + start)
+
+
+def _parse_error(problem: str, offset: int) -> ServingError:
+    return invalid(f"JSON Parse error: {problem} at offset: {offset}")
+
+
+def type_name(value: Any) -> str:
+    """The type of a JSON value as in messages: Null, False, True, Object, Array, String or Number."""
+    if value is None:
+        return "Null"
+    if isinstance(value, bool):
+        return str(value)
+    kinds: dict[Any, str] = {Members: "Object", list: "Array", str: "String"}
+    return kinds.get(type(value), "Number")
+
+
+def value_text(value: Any) -> str:
+    """A JSON value as text for a message: objects indented by 4, arrays on one line."""
+    if type(value) is float:
+        fits = abs(value) <= _FLOAT32_MAX
+        return float32_text(_FLOAT32.unpack(_FLOAT32.pack(value))[0]) if fits else float64_text(value)
+    return _text(value, 0)
+
+
+def _text(value: Any, depth: int) -> str:
+    if type(value) is Members:
+        return _object_text(value, depth)
+    if type(value) is list:
+        return "[" + ", ".join(_text(item, depth + 1) for item in value) + "]"
+    if type(value) is str:
+        return string_text(value)
+    if type(value) is float:
+        return _shortest_text(value)
+    return {None: "null", True: "true", False: "false"}[value] if _is_word(value) else str(value)
+
+
+def _is_word(value: Any) -> bool:
+    return value is None or isinstance(value, bool)
+
+
+def _object_text(members: Members, depth: int) -> str:
+    if not members:
+        return "{}"
+    gap = "\n" + _INDENT * (depth + 1)
+    inside = ",".join(f"{gap}{string_text(key)}: {_text(value, depth + 1)}" for key, value in members)
+    return "{" + inside + "\n" + _INDENT * depth + "}"
+
+
+def _shortest_text(value: float) -> str:
+    """The shortest digits that read back, with an exponent only below 1e-6 and from 1e21 on."""
+    if not math.isfinite(value):
+        return float64_text(value)
+    digits, _, exponent = repr(value).partition("e")
+    if not exponent:
+        return digits
+    if not _PLAIN_FROM <= int(exponent) < _PLAIN_BELOW:
+        return f"{digits}e{int(exponent)}"
+    plain = format(Decimal(repr(value)), "f")
+    return plain if "." in plain else plain + ".0"
+
+
+def string_text(value: str) -> str:
+    """A string as quoted JSON; only quotes, backslashes and control characters are escaped."""
+    text: str = rapidjson.dumps(value, ensure_ascii=False)
+    return text

@@ -1,0 +1,107 @@
+"""Keras twin → frozen function → lean SavedModel in a versioned folder, with warm-up records."""
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from models.spec import ModelError, ModelSpec
+from models.weights import read_checkpoint
+from pipelines.targets.exported import Exported
+
+VERSION = "1"
+SIGNATURE = "serving_default"
+WARMUP_REQUESTS = 50
+WARMUP_BATCHES = (1, 8)
+
+
+def export(spec: ModelSpec, folder: Path, progress: Callable[[str], None]) -> list[Exported]:
+    """Write the SavedModel to `folder`/NAME/1."""
+    progress("freezing the SavedModel")
+    started = time.monotonic()
+    version = folder / spec.name / VERSION
+    write_saved_model(spec, version)
+    progress("writing warm-up records")
+    write_warmup(spec, version)
+    return [Exported(f"{spec.name}/{VERSION}", "saved-model", "float32", time.monotonic() - started)]
+
+
+def frozen_function(spec: ModelSpec) -> Any:
+    """The twin as a concrete function whose weights are constants and whose batch normalisation is folded.
+
+    Keras' own export keeps variables and training ops; serving needs neither.
+
+    Raises:
+        ModelError: the model has no Keras twin.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    if spec.build_keras is None:
+        raise ModelError(f"{spec.name} has no Keras twin; give its ModelSpec a build_keras")
+    twin = spec.build_keras(read_checkpoint(spec))
+    tensor = tf.TensorSpec(spec.input.shape, spec.input.dtype, name=spec.input.name)
+    function = tf.function(lambda x: twin(x, training=False), input_signature=[tensor])
+    frozen = convert_variables_to_constants_v2(function.get_concrete_function())
+    return _fold(frozen)
+
+
+def _fold(frozen: Any) -> Any:
+    """The frozen function after grappler folded its constants: multiplications move into the kernels."""
+    import tensorflow as tf
+    from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
+    from tensorflow.python.grappler import tf_optimizer
+
+    meta = tf.compat.v1.train.export_meta_graph(graph_def=frozen.graph.as_graph_def(), graph=frozen.graph)
+    fetches = meta_graph_pb2.CollectionDef()
+    names = [t.name for t in (*frozen.inputs, *frozen.outputs)]
+    fetches.node_list.value.extend(names)
+    meta.collection_def["train_op"].CopyFrom(fetches)
+    config = config_pb2.ConfigProto()
+    rewrite = config.graph_options.rewrite_options
+    rewrite.optimizers.extend(["constfold", "arithmetic", "constfold", "dependency"])
+    # Small graphs are skipped by default, and ours are small.
+    rewrite.min_graph_nodes = -1
+    graph = tf_optimizer.OptimizeGraph(config, meta)
+    return tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), []).prune(
+        frozen.inputs[0].name, frozen.outputs[0].name
+    )
+
+
+def write_saved_model(spec: ModelSpec, folder: Path) -> None:
+    """Save the frozen function under the signature `serving_default` with the model's own tensor names."""
+    import tensorflow as tf
+
+    frozen = frozen_function(spec)
+    tensor = tf.TensorSpec(spec.input.shape, spec.input.dtype, name=spec.input.name)
+
+    class Served(tf.Module):  # type: ignore[misc]
+        @tf.function(input_signature=[tensor])  # type: ignore[untyped-decorator]
+        def serve(self, x: Any) -> dict[str, Any]:
+            return {spec.output.name: tf.ensure_shape(frozen(x), spec.output.shape)}
+
+    module = Served()
+    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
+    # Constants live in the graph; a debug fingerprint of variables that do not exist helps nobody.
+    if not any((folder / "assets").iterdir()):
+        shutil.rmtree(folder / "assets")
+
+
+def write_warmup(spec: ModelSpec, folder: Path) -> None:
+    """Records TensorFlow Serving replays before it calls a version available (its SavedModel warm-up)."""
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    inputs = spec.train_samples().inputs
+    target = folder / "assets.extra" / "tf_serving_warmup_requests"
+    target.parent.mkdir()
+    with tf.io.TFRecordWriter(str(target)) as writer:
+        for number in range(WARMUP_REQUESTS):
+            batch = WARMUP_BATCHES[number % len(WARMUP_BATCHES)]
+            log = prediction_log_pb2.PredictionLog()
+            request = log.predict_log.request
+            request.model_spec.name = spec.name
+            request.model_spec.signature_name = SIGNATURE
+            request.inputs[spec.input.name].CopyFrom(tf.make_tensor_proto(inputs[number : number + batch]))
+            writer.write(log.SerializeToString())

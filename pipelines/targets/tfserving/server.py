@@ -1,0 +1,125 @@
+"""Starting `tensorflow_model_server` where there is one, else the embedded server with the same flags."""
+
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from pipelines.artifact import versions
+from pipelines.http import fetch_json
+from pipelines.record import GivenRecord, ImplementationRecord
+from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports, preset_lines
+
+PRESETS = Path(__file__).with_name("presets")
+BINARY = "tensorflow_model_server"
+EMBEDDED_NAME = "tandem embedded server"
+STAND_IN_NOTE = (
+    "not TensorFlow Serving: Tandem's own server on the TensorFlow runtime, speaking the same API; "
+    f"put {BINARY} on PATH to measure the real one"
+)
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """The command that starts it, and what it is called in every output."""
+
+    command: tuple[str, ...]
+    name: str
+    version: str
+    stand_in: bool
+
+
+def find_implementation() -> Implementation:
+    """The binary on PATH if it answers `--version`, else the embedded server."""
+    binary = shutil.which(BINARY)
+    version = _binary_version(binary) if binary else None
+    if binary and version:
+        return Implementation((binary,), BINARY, version, stand_in=False)
+    module = (sys.executable, "-m", "pipelines.targets.tfserving.embedded")
+    runtime = versions(["tensorflow-cpu"]).get("tensorflow-cpu", "missing")
+    return Implementation(
+        module, EMBEDDED_NAME, f"{metadata.version('tandem-serving')} (TensorFlow {runtime})", stand_in=True
+    )
+
+
+def _binary_version(binary: str) -> str | None:
+    try:
+        answer = subprocess.run(
+            [binary, "--version"], capture_output=True, text=True, timeout=30, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    match = re.search(r"ModelServer:\s*(\S+)", answer)
+    return match.group(1) if match else None
+
+
+def plan(request: ServeRequest) -> ServerPlan:
+    """A server for one SavedModel folder.
+
+    Raises:
+        MachineError: the port is taken.
+        RequestError: unknown preset.
+    """
+    found = find_implementation()
+    rest_port, grpc_port = choose_ports(request, 2)
+    base_url = f"http://{request.host}:{rest_port}"
+    name = request.spec.name
+    return ServerPlan(
+        target="tfserving",
+        implementation=ImplementationRecord(
+            name=found.name,
+            version=found.version,
+            runner="local",
+            preset=request.preset,
+            protocol="REST",
+            stand_in=found.stand_in,
+            note=STAND_IN_NOTE
+            if found.stand_in
+            else "listens on all interfaces: the binary has no flag for it",
+        ),
+        given=_given(request),
+        argv=(*found.command, *_flags(request, found, rest_port, grpc_port)),
+        env={"TF_CPP_MIN_LOG_LEVEL": "1", "CUDA_VISIBLE_DEVICES": ""},
+        cwd=Path.cwd(),
+        log=request.work / "server.log",
+        base_url=base_url,
+        predict_path=f"/v1/models/{name}:predict",
+        status=lambda: _status(base_url, name),
+        endpoints={"REST": f"{base_url}/v1/models/{name}", "gRPC": f"{request.host}:{grpc_port}"},
+    )
+
+
+def _flags(request: ServeRequest, found: Implementation, rest_port: int, grpc_port: int) -> list[str]:
+    host = [f"--host={request.host}"] if found.stand_in else []
+    return [
+        *host,
+        f"--port={grpc_port}",
+        f"--rest_api_port={rest_port}",
+        f"--model_name={request.spec.name}",
+        f"--model_base_path={(request.folder / request.spec.name).resolve()}",
+        *preset_lines(PRESETS, request.preset, ".flags"),
+    ]
+
+
+def _given(request: ServeRequest) -> GivenRecord:
+    return GivenRecord(
+        cores=request.cores,
+        workers_count=1,
+        threads_per_worker=len(request.cores) or None,  # the runtime's default: as many as it may use
+        batch_max_size=1,
+        memory_limit_bytes=None,
+    )
+
+
+def _status(base_url: str, model: str) -> str | None:
+    """None when a version is AVAILABLE."""
+    status, answer = fetch_json(f"{base_url}/v1/models/{model}")
+    if status != 200 or not isinstance(answer, dict):  # noqa: PLR2004
+        return f"the model status API answers {status}"
+    versions = answer.get("model_version_status", [])
+    if any(version.get("state") == "AVAILABLE" for version in versions):
+        return None
+    return f"versions: {', '.join(v.get('state', '?') for v in versions) or 'none'}"

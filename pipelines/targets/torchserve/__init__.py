@@ -1,0 +1,1 @@
+"""TorchScript in a TorchServe model archive, answered by the real TorchServe."""

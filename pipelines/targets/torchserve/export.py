@@ -1,0 +1,95 @@
+"""PyTorch module → TorchScript (traced, frozen, reloaded) → TorchServe model archive with our handler."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.spec import ModelSpec
+from models.weights import load_source
+from pipelines.errors import MachineError
+from pipelines.targets.exported import Exported
+
+if TYPE_CHECKING:
+    import torch
+
+HANDLER = Path(__file__).with_name("handler.py")
+SIGNATURE_NAME = "signature.json"
+TRACE_BATCH = 2  # a batch of one would let tracing take the batch size for a constant
+
+
+def export(spec: ModelSpec, folder: Path, progress: Callable[[str], None]) -> list[Exported]:
+    """Write `NAME.pt` and `NAME.mar` into `folder`."""
+    progress("tracing TorchScript")
+    started = time.monotonic()
+    script = folder / f"{spec.name}.pt"
+    write_torchscript(spec, script)
+    traced = time.monotonic()
+    progress("packing the model archive")
+    archive = folder / f"{spec.name}.mar"
+    write_archive(spec, script, archive)
+    return [
+        Exported(script.name, "torchscript", "float32", traced - started),
+        Exported(archive.name, "torchserve-archive", "float32", time.monotonic() - traced),
+    ]
+
+
+def write_torchscript(spec: ModelSpec, path: Path) -> None:
+    """Trace, freeze, save, and prove that the file loads and takes other batch sizes.
+
+    Raises:
+        MachineError: the saved file does not give what the module gives.
+    """
+    import torch
+
+    source = load_source(spec)
+    samples = torch.from_numpy(spec.samples().inputs)
+    with torch.inference_mode():
+        frozen = torch.jit.freeze(torch.jit.trace(source, samples[:TRACE_BATCH]))  # type: ignore[no-untyped-call]
+        torch.jit.save(frozen, path)
+    _prove(path, source, samples)
+
+
+def _prove(path: Path, source: "torch.nn.Module", samples: "torch.Tensor") -> None:
+    import torch
+
+    reloaded = torch.jit.load(path)  # type: ignore[no-untyped-call]
+    with torch.inference_mode():
+        for batch in (1, TRACE_BATCH + 1):
+            expected, got = source(samples[:batch]), reloaded(samples[:batch])
+            if not torch.allclose(expected, got, rtol=1e-3, atol=1e-3):
+                worst = float((expected - got).abs().max())
+                raise MachineError(
+                    f"{path.name} does not survive saving: off by {worst:.3g} on a batch of {batch}"
+                )
+
+
+def signature(spec: ModelSpec) -> dict[str, Any]:
+    """What the handler needs to know about the model, as JSON."""
+    return {
+        "input": {"name": spec.input.name, "shape": spec.input.shape[1:], "dtype": spec.input.dtype},
+        "output": {"name": spec.output.name, "shape": spec.output.shape[1:], "dtype": spec.output.dtype},
+        "labels": spec.labels,
+        "model_digest": spec.digest,
+    }
+
+
+def write_archive(spec: ModelSpec, script: Path, archive: Path) -> None:
+    """Pack the TorchScript file, our handler and the signature with torch-model-archiver."""
+    from model_archiver.model_archiver_config import ModelArchiverConfig
+    from model_archiver.model_packaging import package_model
+    from model_archiver.model_packaging_utils import ModelExportUtils
+
+    described = archive.with_name(SIGNATURE_NAME)
+    described.write_text(json.dumps(signature(spec)))
+    config = ModelArchiverConfig(
+        model_name=spec.name,
+        version="1.0",
+        serialized_file=str(script),
+        handler=str(HANDLER),
+        extra_files=str(described),
+        export_path=str(archive.parent),
+    )
+    package_model(config, manifest=ModelExportUtils.generate_manifest_json(config))
+    described.unlink()

@@ -1,0 +1,74 @@
+"""Outputs of TorchScript files and model archives, from the files alone."""
+
+import importlib.util
+import json
+import tempfile
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from models.spec import FloatArray
+from pipelines.errors import GateError
+
+
+def predict(artifact: Path, artifact_format: str, inputs: FloatArray) -> FloatArray:
+    """Outputs (n, …) for inputs (n, …).
+
+    Raises:
+        GateError: the file cannot be loaded, or the archive's handler refuses a sample.
+    """
+    if artifact_format == "torchserve-archive":
+        return _archive(artifact, inputs)
+    return _torchscript(artifact, inputs)
+
+
+def _torchscript(path: Path, inputs: FloatArray) -> FloatArray:
+    import torch
+
+    try:
+        module = torch.jit.load(path)  # type: ignore[no-untyped-call]
+    except (RuntimeError, ValueError) as error:
+        raise GateError(f"{path} does not load as TorchScript: {str(error).splitlines()[0]}") from error
+    with torch.inference_mode():
+        outputs: FloatArray = module(torch.from_numpy(inputs)).numpy()
+    return outputs
+
+
+def _archive(path: Path, inputs: FloatArray) -> FloatArray:
+    """What the archive's own handler answers to JSON bodies, without a server around it."""
+    with tempfile.TemporaryDirectory(prefix="tandem-mar-") as name:
+        folder = Path(name)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                archive.extractall(folder)
+        except zipfile.BadZipFile as error:
+            raise GateError(f"{path} is not a model archive: {error}") from error
+        handler, context = _start_handler(folder)
+        body = json.dumps({"instances": inputs.tolist()}).encode()
+        answer = handler.handle([{"body": body}], context)[0]
+    if not isinstance(answer, str):
+        raise GateError(f"the handler in {path} refused the held-out samples: {answer}")
+    return np.asarray(json.loads(answer)["predictions"], np.float32)
+
+
+def _start_handler(folder: Path) -> tuple[Any, Any]:
+    """The handler of an unpacked archive, initialised the way TorchServe's worker does it."""
+    manifest = json.loads((folder / "MAR-INF/MANIFEST.json").read_text())
+    source = folder / manifest["model"]["handler"]
+    spec = importlib.util.spec_from_file_location("tandem_archive_handler", source)
+    if spec is None or spec.loader is None:
+        raise GateError(f"the archive's handler {source.name} is not Python")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    context = SimpleNamespace(
+        system_properties={"model_dir": str(folder)},
+        manifest=manifest,
+        set_response_status=lambda **_: None,
+        set_response_content_type=lambda *_: None,
+    )
+    handler = module.Handler()
+    handler.initialize(context)
+    return handler, context

@@ -1,0 +1,137 @@
+"""Starting the real TorchServe on ports, folders and settings of its own."""
+
+import sys
+from importlib import metadata, util
+from pathlib import Path
+
+from pipelines.errors import MachineError
+from pipelines.files import write_atomically
+from pipelines.http import fetch_json
+from pipelines.java import find_java
+from pipelines.record import GivenRecord, ImplementationRecord
+from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports, preset_lines
+
+PRESETS = Path(__file__).with_name("presets")
+MAIN_CLASS = "org.pytorch.serve.ModelServer"
+# A worker that cannot load the model dies and is started again, for ever, while the frontend looks healthy.
+WORKER_FAILURE = r"MODEL_LOG - ((?:\w+\.)*\w*(?:Error|Exception)\b.*)"
+PORT_NAMES = ("inference", "management", "metrics", "grpc_inference", "grpc_management")
+
+
+def plan(request: ServeRequest) -> ServerPlan:
+    """A TorchServe for one model archive.
+
+    The Java frontend is started the way `torchserve --start --foreground` starts it, without the Python
+    wrapper in between: that wrapper keeps one pid file per machine, so a second server would be refused, and
+    the frontend would outlive it.
+
+    Raises:
+        MachineError: TorchServe or Java is not installed, or the port is taken.
+        RequestError: unknown preset.
+    """
+    java = find_java()
+    ports = dict(zip(PORT_NAMES, choose_ports(request, len(PORT_NAMES)), strict=True))
+    properties = preset_lines(PRESETS, request.preset, ".properties")
+    config = _write_config(request, properties, ports)
+    base_url = f"http://{request.host}:{ports['inference']}"
+    management = f"http://127.0.0.1:{ports['management']}"
+    return ServerPlan(
+        target="torchserve",
+        implementation=_implementation(request, java.version),
+        given=_given(request),
+        argv=(str(java.executable), *_java_arguments(request, properties), *_arguments(request, config)),
+        env={"LOG_LOCATION": str(request.work / "logs"), "METRICS_LOCATION": str(request.work / "logs")},
+        cwd=request.work,
+        log=request.work / "server.log",
+        base_url=base_url,
+        predict_path=f"/predictions/{request.spec.name}",
+        status=lambda: _status(management, request.spec.name),
+        failure_pattern=WORKER_FAILURE,
+        endpoints={
+            "REST": base_url,
+            "management": management,
+            "gRPC": f"127.0.0.1:{ports['grpc_inference']}",
+        },
+    )
+
+
+def _home() -> Path:
+    found = util.find_spec("ts")
+    if found is None or found.origin is None:
+        raise MachineError("TorchServe is not installed; run `make setup`")
+    return Path(found.origin).parent.parent
+
+
+def _write_config(request: ServeRequest, properties: list[str], ports: dict[str, int]) -> Path:
+    config = request.work / "config.properties"
+    lines = [
+        f"inference_address=http://{request.host}:{ports['inference']}",
+        f"management_address=http://127.0.0.1:{ports['management']}",
+        f"metrics_address=http://127.0.0.1:{ports['metrics']}",
+        f"grpc_inference_port={ports['grpc_inference']}",
+        f"grpc_management_port={ports['grpc_management']}",
+        # The server is on loopback and serves one baked-in model: no token, and no way to change the model.
+        "disable_token_authorization=true",
+        "enable_model_api=false",
+        "install_py_dep_per_model=false",
+        *[line for line in properties if not line.startswith("vmargs=")],
+    ]
+    write_atomically(config, "\n".join(lines) + "\n")
+    return config
+
+
+def _java_arguments(request: ServeRequest, properties: list[str]) -> list[str]:
+    home, temporary = _home(), request.work / "tmp"
+    temporary.mkdir(exist_ok=True)
+    vm = [option for line in properties if line.startswith("vmargs=") for option in line[7:].split()]
+    return [
+        f"-Dmodel_server_home={home}",
+        # Workers listen on Unix sockets named by number in here: of its own, or two servers would meet.
+        f"-Djava.io.tmpdir={temporary}",
+        *vm,
+        *("-cp", f".:{home}/ts/frontend/*", MAIN_CLASS),
+    ]
+
+
+def _arguments(request: ServeRequest, config: Path) -> list[str]:
+    archive = f"{request.spec.name}.mar"
+    return [
+        *("--python", sys.executable, "-f", str(config), "-s", str(request.folder.resolve())),
+        *("-ncs", "-m", f"{request.spec.name}={archive}"),
+    ]
+
+
+def _implementation(request: ServeRequest, java_version: str) -> ImplementationRecord:
+    version = metadata.version("torchserve")
+    return ImplementationRecord(
+        name="torchserve",
+        version=version,
+        runner="local",
+        preset=request.preset,
+        protocol="REST",
+        stand_in=False,
+        note=f"Java {java_version}; TorchServe is archived upstream since August 2025",
+    )
+
+
+def _given(request: ServeRequest) -> GivenRecord:
+    cores = len(request.cores) or None
+    return GivenRecord(
+        cores=request.cores,
+        workers_count=cores,  # the vendor's default: one worker per core it may use
+        threads_per_worker=cores,  # PyTorch's default: one thread per core it may use
+        batch_max_size=1,
+        memory_limit_bytes=None,
+    )
+
+
+def _status(management: str, model: str) -> str | None:
+    """None when every worker of the model is READY. `/ping` says Healthy while workers crash in a loop."""
+    status, answer = fetch_json(f"{management}/models/{model}")
+    if status != 200 or not isinstance(answer, list) or not answer:  # noqa: PLR2004
+        return f"the management API answers {status}"
+    workers = answer[0].get("workers", [])
+    ready = sum(worker.get("status") == "READY" for worker in workers)
+    if workers and ready == len(workers) >= int(answer[0].get("minWorkers", 1)):
+        return None
+    return f"{ready} of {len(workers)} workers are READY"
