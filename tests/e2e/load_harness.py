@@ -1,0 +1,159 @@
+"""Starts servers and generators for the tests of this folder, and reads what both of them say happened."""
+
+import contextlib
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from loadtests.payloads import PayloadPool
+from loadtests.plan import RoundPlan
+from loadtests.recorder import Samples, read_samples
+from loadtests.result import RoundResult
+
+ROOT = Path(__file__).resolve().parents[2]
+CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE, GENERATOR_CORE = CORES[0], CORES[-1]
+PATIENCE_S = 60
+FOREIGN_CORES_LIMIT = 0.25
+
+
+@dataclass(frozen=True)
+class ServerSays:
+    """The server's own log: one element per request it answered."""
+
+    taken_ns: list[int]
+    kinds: list[str]
+
+
+@dataclass
+class Noise:
+    """What other processes did while a server was measured."""
+
+    cores: float = 0.0
+
+    @contextlib.contextmanager
+    def excuses(self) -> Iterator[None]:
+        """Skip instead of failing when others took part of the machine: then a failure tells nothing."""
+        try:
+            yield
+        except AssertionError:
+            if self.cores <= FOREIGN_CORES_LIMIT:
+                raise
+            pytest.skip(f"missed while other processes used {self.cores:.2f} cores: no verdict")
+
+
+@dataclass
+class Server:
+    """A running server with known delays."""
+
+    process: subprocess.Popen
+    url: str
+    log_file: Path
+
+    def stop(self) -> ServerSays:
+        """Stop it and read what it did."""
+        self.process.terminate()
+        self.process.wait(PATIENCE_S)
+        with self.log_file.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        taken = [int(row["answered_ns"]) - int(row["received_ns"]) for row in rows]
+        return ServerSays(taken, [row["kind"] for row in rows])
+
+
+@contextlib.contextmanager
+def known_delay_server(folder: Path, *options: str) -> Iterator[Server]:
+    log_file = folder / "server.csv"
+    command = ["taskset", "-c", str(SERVER_CORE), sys.executable, "-m", "loadtests.servers.known_delay"]
+    command += ["--log-file", str(log_file), *options]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            port = json.loads(process.stdout.readline())["port"]
+            yield Server(process, f"http://127.0.0.1:{port}", log_file)
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def null_server() -> Iterator[tuple[subprocess.Popen, str]]:
+    """Run a server that answers at once; yield its process and its URL."""
+    command = ["taskset", "-c", str(SERVER_CORE), sys.executable, "-m", "loadtests.servers.null"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process, f"http://127.0.0.1:{json.loads(process.stdout.readline())['port']}"
+        finally:
+            process.kill()
+
+
+def make_plan(folder: Path, url: str, **changes) -> RoundPlan:
+    headers = {"Content-Type": "application/json"}
+    bodies = tuple(b'{"instances":[[%d.0]]}' % number for number in range(8))
+    PayloadPool("POST", "/predict", headers, bodies, ((0.1, 0.7, 0.2),) * 8, 1e-4, 0.0).save(
+        folder / "pool.json"
+    )
+    settings = {
+        "url_base": url,
+        "load": "closed:4",
+        "warmup_limit_s": 0.5,
+        "duration_s": 2.0,
+        "pool_file": folder / "pool.json",
+        "samples_file": folder / "round.parquet",
+        "result_file": folder / "result.json",
+        "check_share": 1.0,
+        "seed": 1,
+        "timeout_s": 5.0,
+        "cores": (GENERATOR_CORE,),
+    }
+    return RoundPlan(**settings | changes)
+
+
+def generator_command(plan: RoundPlan) -> list[str]:
+    file = plan.result_file.with_name("plan.json")
+    plan.save(file)
+    return [sys.executable, "-m", "loadtests.generator", str(file)]
+
+
+def start(plan: RoundPlan) -> subprocess.Popen:
+    return subprocess.Popen(generator_command(plan), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen) -> tuple[int, str]:
+    """Wait for a generator; return its exit code and what it said on stderr."""
+    try:
+        _, said = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
+    return process.returncode, said
+
+
+@contextlib.contextmanager
+def listening_for_noise(process: subprocess.Popen) -> Iterator[Noise]:
+    """Note how much of the machine others take while the server `process` is measured."""
+    noise = Noise()
+    before, began_s = _foreign_cpu_s(process), time.monotonic()
+    yield noise
+    noise.cores = (_foreign_cpu_s(process) - before) / (time.monotonic() - began_s)
+
+
+def _foreign_cpu_s(server: subprocess.Popen) -> float:
+    """Processor seconds used on this machine by anything but the server, this test and its generators."""
+    machine, own = psutil.cpu_times(), psutil.Process().cpu_times()
+    served = psutil.Process(server.pid).cpu_times()
+    busy_s = sum(machine) - machine.idle - machine.iowait - machine.guest - machine.guest_nice
+    return (
+        busy_s - own.user - own.system - own.children_user - own.children_system - served.user - served.system
+    )
+
+
+def run(plan: RoundPlan) -> tuple[RoundResult, Samples]:
+    """Run a round to its end; it must succeed without a word."""
+    assert finish(start(plan)) == (0, "")
+    return RoundResult.load(plan.result_file), read_samples(plan.samples_file)

@@ -1,0 +1,68 @@
+"""Runs `tandem` the way a person does, and looks at what it leaves behind."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+TANDEM = (sys.executable, "-m", "pipelines.cli")
+PATIENCE_S = 240
+OURS = ("org.pytorch.serve.ModelServer", "model_service_worker", "tfserving.embedded", "loadtests.generator")
+
+
+def tandem(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The finished command; its stderr holds progress and at most one line of complaint."""
+    return subprocess.run(
+        [*TANDEM, *arguments], cwd=cwd, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+
+
+@contextmanager
+def running(*arguments: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
+    """The command while it runs, in a session of its own; killed at the end if it has not ended."""
+    with subprocess.Popen(
+        [*TANDEM, *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def complaint(stderr: str) -> str:
+    """The one line that says what went wrong."""
+    lines = [line for line in stderr.splitlines() if line.startswith("tandem: ")]
+    assert len(lines) == 1, stderr
+    assert "Traceback" not in stderr
+    return lines[0]
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of servers, workers and generators that run and have `folder` to do with."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            line = " ".join(process.cmdline())
+            belongs = process.cwd() == str(folder) or str(folder) in line
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+        if belongs and process.pid != os.getpid() and any(name in line for name in OURS):
+            found.append(line)
+    return found
+
+
+def temporary_folders() -> set[Path]:
+    """Folders of ours in the system's temporary folder."""
+    import tempfile
+
+    return set(Path(tempfile.gettempdir()).glob("tandem-*"))

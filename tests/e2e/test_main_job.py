@@ -1,0 +1,141 @@
+"""The main job, from artifacts to report, with what an independent reader finds in its record."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from main_job import processes_of, tandem
+
+pytestmark = pytest.mark.slow
+
+RATIO_LIMIT = 1.2
+PERCENTILES = {"p50": 50, "p90": 90, "p95": 95, "p99": 99}
+
+
+@pytest.fixture(scope="module")
+def run(compared: Path) -> dict:
+    return json.loads((compared / "run.json").read_text())
+
+
+def test_a_second_export_does_nothing_and_says_so(exported):
+    before = {p: p.stat().st_mtime_ns for p in (exported / "artifacts").rglob("*") if p.is_file()}
+    done = tandem("export", "digits_cnn", cwd=exported)
+    assert done.returncode == 0
+    assert "nothing was done" in done.stdout
+    after = {p: p.stat().st_mtime_ns for p in (exported / "artifacts").rglob("*") if p.is_file()}
+    assert {p: t for p, t in before.items() if p.name != ".lock"} == {
+        p: t for p, t in after.items() if p.name != ".lock"
+    }
+
+
+def test_the_pipelines_run_at_the_same_time(exported, tmp_path):
+    facts = json.loads(tandem("export", "digits_cnn", "--json", cwd=tmp_path).stdout)
+    assert facts["elapsed_s"] <= RATIO_LIMIT * max(facts["pipeline_s"].values()) + 0.5
+
+
+def test_verify_sees_every_artifact_and_the_whole_held_out_set(exported):
+    facts = json.loads(tandem("verify", "digits_cnn", "--json", cwd=exported).stdout)
+    assert facts["passed"]
+    assert facts["source_accuracy"] >= 0.98
+    assert {p["subject"] for p in facts["parity"]} == {
+        "torchserve/digits_cnn.pt",
+        "torchserve/digits_cnn.mar",
+        "tfserving/digits_cnn/1",
+        "tflite/digits_cnn_float32.tflite",
+    }
+    for record in facts["parity"]:
+        assert record["samples_count"] == 450
+        assert record["top1_agreement"] == 1.0
+        assert 0 < record["max_abs_error"] < 1e-4
+
+
+def test_the_record_says_who_answered_and_with_what(run):
+    assert run["schema_version"] == 1
+    assert run["status"] == "complete"
+    assert run["targets"]["torchserve"]["implementation"]["name"] == "torchserve"
+    for name in ("torchserve", "tfserving"):
+        target = run["targets"][name]
+        assert all(re.fullmatch(r"[0-9a-f]{64}", a["sha256"]) for a in target["artifacts"])
+        assert all(p["passed"] for p in target["parity"])
+        assert target["endpoint_parity"]["passed"]
+        assert target["endpoint_parity"]["samples_count"] == 450
+        assert target["memory"]["peak_bytes"] > 100_000_000
+        assert target["cold_starts"][0]["first_right_answer_s"] >= target["cold_starts"][0]["ready_s"] > 0.5
+
+
+def test_a_stand_in_is_never_called_the_product(run, compared):
+    implementation = run["targets"]["tfserving"]["implementation"]
+    if not implementation["stand_in"]:
+        pytest.skip("tensorflow_model_server is on PATH: the product itself answered")
+    assert implementation["name"] == "tandem embedded server"
+    for page in ("report.html", "report.md"):
+        text = (compared / page).read_text()
+        assert "tandem embedded server" in text
+        assert not re.search(r"TensorFlow Serving (0|1|2)\.", text)
+
+
+def test_every_figure_follows_from_the_raw_files(run, compared):
+    rounds = [r for target in run["targets"].values() for r in target["rounds"]]
+    # An invalid round is measured again: more records, the same places.
+    places = {(r["block"], r["load"], r["repetition"], r["target"]) for r in rounds}
+    assert len(places) == 8
+    for record in rounds:
+        table = pq.read_table(compared / record["samples_file"]).to_pydict()
+        good = [
+            (done - sent) / 1e6
+            for sent, done, status, correct in zip(
+                table["sent_ns"], table["done_ns"], table["status"], table["correct"], strict=True
+            )
+            if status == 200 and correct is not False
+        ]
+        assert len(table["sent_ns"]) == record["requests_count"]
+        assert len(good) == record["requests_count"] - record["errors_count"]
+        for name, q in PERCENTILES.items():
+            assert record["latency_ms"][name] == pytest.approx(np.percentile(good, q), rel=1e-12)
+        assert record["throughput_per_s"] == pytest.approx(len(good) / record["window_s"], rel=1e-12)
+
+
+def test_answers_were_checked_and_right(run):
+    for target in ("torchserve", "tfserving"):
+        for record in run["targets"][target]["rounds"]:
+            assert record["checked_count"] >= 0.01 * record["requests_count"]
+            assert record["wrong_count"] == record["errors_count"] == 0
+
+
+def test_rounds_alternate_and_the_start_rotates(run):
+    rounds = sorted(
+        (r for t in run["targets"].values() for r in t["rounds"]), key=lambda record: record["index"]
+    )
+    order = [r["target"] for r in rounds if r["load"] == "closed:1" and r["attempt"] == 0]
+    assert order == ["torchserve", "tfserving", "tfserving", "torchserve"]
+
+
+def test_generator_and_server_have_cores_of_their_own(run):
+    environment = run["environment"]
+    if environment["cores_count"] < 2:
+        pytest.skip("this machine has one core")
+    assert not set(environment["server_cores"]) & set(environment["generator_cores"])
+    for target in ("torchserve", "tfserving"):
+        for record in run["targets"][target]["rounds"]:
+            assert record["generator"]["cores"] == environment["generator_cores"]
+
+
+def test_the_report_is_rebuilt_identically(compared):
+    names = ("run.json", "report.md", "report.html")
+    before = {name: (compared / name).read_bytes() for name in names}
+    done = tandem("report", str(compared), cwd=compared)
+    assert done.returncode == 0, done.stderr
+    assert {name: (compared / name).read_bytes() for name in names} == before
+
+
+def test_the_report_stands_alone(compared):
+    page = (compared / "report.html").read_text()
+    assert not re.search(r"""(src|href)=["']?https?:""", page)
+    assert "<svg" in page
+
+
+def test_nothing_is_left_running(exported, compared):
+    assert processes_of(exported) == []

@@ -1,0 +1,94 @@
+"""Every command that README.md shows is run, so that none of them can go stale."""
+
+import json
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from main_job import TANDEM, running, tandem
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+COMMANDS = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
+PORT = "8501"
+
+
+def commands(program: str) -> list[str]:
+    return [command for command in COMMANDS if command.split()[0] == program]
+
+
+def run(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    words = shlex.split(command)
+    words[:1] = {"tandem": [*TANDEM], "locust": [sys.executable, "-m", "locust"]}.get(words[0], words[:1])
+    words = [str(ROOT / word) if word == "loadtests/locustfile.py" else word for word in words]
+    return subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=240, check=False)
+
+
+def test_every_command_is_of_a_kind_that_is_run_here():
+    assert {command.split()[0] for command in COMMANDS} == {"make", "tandem", "locust", "jq"}
+
+
+@pytest.mark.parametrize("command", commands("make"))
+def test_make_targets_exist_and_do_what_is_said(command):
+    done = subprocess.run(
+        [*shlex.split(command), "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert ("tandem compare" if "demo" in command else "pytest") in done.stdout
+
+
+def test_every_make_target_in_the_text_exists():
+    text = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`make ([a-z-]+)", README):
+        assert re.search(rf"^{target}:", text, re.MULTILINE), target
+
+
+def test_every_tandem_command_in_the_text_exists():
+    for command in re.findall(r"`tandem ([a-z]+)", README):
+        assert tandem(command, "--help", cwd=ROOT).returncode == 0
+
+
+def test_every_linked_file_exists():
+    for path in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("command", [c for c in commands("tandem") if " serve " not in c])
+def test_a_step(command, compared):
+    folder = compared.parent.parent
+    if "compare" in command:
+        assert json.loads((compared / "run.json").read_text())["command"][1:] == shlex.split(command)[1:]
+        return  # the shared run was made by this very command
+    done = run(command, folder)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
+@pytest.mark.parametrize("command", commands("jq"))
+def test_a_query(command, compared):
+    done = run(command, compared.parent.parent)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(re.split(r"(?<=\n})\n", done.stdout)[0])["requests_count"] > 0
+
+
+def test_a_server_stands_and_the_load_generator_runs_against_it(compared):
+    folder = compared.parent.parent
+    (serve,) = [c for c in commands("tandem") if " serve " in c]
+    assert serve.startswith("tandem serve tfserving")
+    with running("serve", "tfserving", "--json", cwd=folder) as process:
+        facts = json.loads(process.stdout.readline())
+        host = facts["predict_url"].split("/v1/")[0]
+        (headless,) = [c for c in commands("locust") if "--headless" in c]
+        done = run(headless.replace(f"http://127.0.0.1:{PORT}", host).replace("10s", "3s"), folder)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    assert done.returncode == 0, done.stderr
+    assert (folder / "samples.parquet").stat().st_size > 1000

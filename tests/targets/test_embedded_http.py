@@ -1,0 +1,277 @@
+"""The embedded server's HTTP layer and model manager against stand-ins, without tensorflow."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.targets.tfserving.embedded.http_server import Connection, HttpServer
+from pipelines.targets.tfserving.embedded.manager import ModelManager, State
+from pipelines.targets.tfserving.embedded.rest import JSON, Request, Response
+from pipelines.targets.tfserving.embedded.status import Code, ServingError
+from pipelines.targets.tfserving.embedded.versions import ModelSettings, VersionPolicy
+from pipelines.targets.tfserving.embedded.workers import Workers
+
+LIMIT = 1000
+GET = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Echo:
+    """Answers with the path and the size of the body; a path with `slow` waits in a worker for `release`."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+
+    def is_quick(self, request: Request) -> bool:
+        return "slow" not in request.path
+
+    def handle(self, request: Request, quick: bool = False) -> Response:
+        if not quick:
+            self.release.wait(10)
+        return Response(200, JSON, f"{request.path} {len(request.body)};".encode())
+
+
+Scenario = Callable[[HttpServer, Echo, int], Awaitable[None]]
+
+
+def run(scenario: Scenario) -> None:
+    async def main() -> None:
+        echo, workers = Echo(), Workers(2)
+        http = HttpServer(echo, workers, LIMIT)
+        server = await asyncio.get_running_loop().create_server(lambda: Connection(http), "127.0.0.1", 0)
+        try:
+            await asyncio.wait_for(scenario(http, echo, server.sockets[0].getsockname()[1]), 20)
+        finally:
+            echo.release.set()
+            server.close()
+            await http.drain(1)
+            assert workers.stop(5)
+
+    asyncio.run(main())
+
+
+async def exchange(port: int, *parts: bytes) -> bytes:
+    """What comes back until the server hangs up."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for part in parts:
+        writer.write(part)
+        await writer.drain()
+        await asyncio.sleep(0.02)
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+LAST = b"GET /last HTTP/1.1\r\nConnection: close\r\n\r\n"
+
+
+def test_pipelined_requests_are_answered_in_order() -> None:
+    async def scenario(http: HttpServer, echo: Echo, port: int) -> None:
+        echo.release.set()
+        answer = await exchange(port, GET % b"a" + GET % b"slow" + b"".join([GET % b"c"] * 200) + LAST)
+        bodies = [part.rpartition(b"\n")[2] for part in answer.split(b";")[:-1]]
+        assert bodies == [b"/a 0", b"/slow 0", *[b"/c 0"] * 200, b"/last 0"]
+
+    run(scenario)
+
+
+def test_a_slow_request_keeps_nobody_else_waiting() -> None:
+    async def scenario(http: HttpServer, echo: Echo, port: int) -> None:
+        slow = asyncio.create_task(exchange(port, GET % b"slow" + LAST))
+        await asyncio.sleep(0.05)
+        assert b"/last 0" in await exchange(port, LAST)
+        assert not slow.done()
+        echo.release.set()
+        assert (await slow).count(b"200 OK") == 2
+
+    run(scenario)
+
+
+def test_a_body_in_pieces_and_one_byte_at_a_time() -> None:
+    async def scenario(http: HttpServer, echo: Echo, port: int) -> None:
+        request = b"POST /p HTTP/1.1\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
+        assert b"/p 5" in await exchange(port, *[request[at : at + 9] for at in range(0, len(request), 9)])
+
+    run(scenario)
+
+
+def test_expect_100_continue() -> None:
+    async def scenario(http: HttpServer, echo: Echo, port: int) -> None:
+        head = b"POST /p HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+        answer = await exchange(port, head, b"hello")
+        assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"POST /p HTTP/1.1\r\nContent-Length: 1001\r\n\r\n", b"413"),
+        (b"POST /p HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n" + b"x" * 1024 + b"\r\n", b"413"),
+        (b"\x16\x03\x01 not http\r\n\r\n", b"501"),
+        (b"GET /p HTTP/1.1\r\nbad header\r\n\r\n", b"400"),
+        (b"GET /p HTTP/1.1\r\nX: " + b"x" * 300_000, b"400"),
+        (b"FOO / HTTP/1.1\r\n\r\n", b"501"),
+        (b"PROPFIND / HTTP/1.1\r\nConnection: close\r\n\r\n", b"501"),
+        (b"GET http://host/p HTTP/1.1\r\nConnection: close\r\n\r\n", b"200"),
+        (b"GET /p HTTP/1.0\r\n\r\n", b"200"),
+        (b"GET /p HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n", b"200"),
+    ],
+)
+def test_what_is_refused_and_what_is_not(sent: bytes, status: bytes) -> None:
+    async def scenario(http: HttpServer, echo: Echo, port: int) -> None:
+        try:
+            answer = await exchange(port, sent)
+        except ConnectionError:  # hung up with some of our bytes unread
+            answer = b"HTTP/1.1 " + status
+        assert answer.startswith(b"HTTP/1.1 " + status), answer
+        assert b"/last 0" in await exchange(port, LAST)
+
+    run(scenario)
+
+
+def test_a_client_that_goes_away_harms_nobody() -> None:
+    async def scenario(http: HttpServer, echo: Echo, port: int) -> None:
+        for sent in (
+            b"",
+            b"POST /p HTTP/1.1\r\nContent-Length: 50\r\n\r\nhal",
+            GET % b"slow",
+            GET % b"a" * 500,
+        ):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(sent)
+            await asyncio.sleep(0.02)
+            writer.transport.abort()
+        echo.release.set()
+        await asyncio.sleep(0.1)
+        assert not http.connections
+        assert b"/last 0" in await exchange(port, LAST)
+
+    run(scenario)
+
+
+def test_draining_finishes_what_runs_and_refuses_the_rest() -> None:
+    async def scenario(http: HttpServer, echo: Echo, port: int) -> None:
+        idle = asyncio.create_task(exchange(port))
+        busy = asyncio.create_task(exchange(port, GET % b"slow", GET % b"later"))
+        await asyncio.sleep(0.1)
+        drained = asyncio.create_task(http.drain(5))
+        await asyncio.sleep(0.05)
+        assert await idle == b""
+        echo.release.set()
+        assert await drained
+        answer = await busy
+        assert b"200 OK" in answer
+        assert b"Connection: close" in answer
+        assert b"/later" not in answer
+
+    run(scenario)
+
+
+def test_a_drain_ends_in_time() -> None:
+    async def scenario(http: HttpServer, echo: Echo, port: int) -> None:
+        busy = asyncio.create_task(exchange(port, GET % b"slow"))
+        await asyncio.sleep(0.05)
+        began = time.monotonic()
+        assert not await http.drain(0.1)
+        assert time.monotonic() - began < 2
+        assert await busy == b""
+
+    run(scenario)
+
+
+# the model manager
+
+
+class Fake:
+    """A servable that is nothing but its name and version."""
+
+    def __init__(self, name: str, version: int, folder: Path) -> None:
+        if (folder / "saved_model.pb").exists() and (folder / "saved_model.pb").read_text() == "broken":
+            raise ServingError(Code.DATA_LOSS, "broken")
+        self.name, self.version, self.folder = name, version, folder
+
+
+def manager() -> ModelManager:
+    load: Any = Fake
+    return ModelManager(load, 0)
+
+
+def add(base: Path, *versions: int, text: str = "") -> None:
+    for version in versions:
+        (base / str(version)).mkdir(parents=True, exist_ok=True)
+        (base / str(version) / "saved_model.pb").write_text(text)
+
+
+def states(models: ModelManager, name: str = "m") -> list[tuple[int, State]]:
+    return [(status.version, status.state) for status in models.status(name)]
+
+
+def test_the_highest_version_is_served_and_replaces_the_one_before(tmp_path: Path) -> None:
+    models, settings = manager(), [ModelSettings("m", tmp_path)]
+    models.apply(settings)
+    with pytest.raises(ServingError, match="Could not find any versions of model m"):
+        models.status("m")
+    add(tmp_path, 1, 2)
+    models.apply(settings)
+    assert states(models) == [(2, State.AVAILABLE)]
+    add(tmp_path, 10)
+    models.apply(settings)
+    assert states(models) == [(10, State.AVAILABLE), (2, State.END)]
+    assert models.find("m").version == 10
+    with pytest.raises(ServingError, match=r"Servable not found for request: Specific\(m, 2\)"):
+        models.find("m", 2)
+
+
+def test_a_version_that_fails_is_reported_and_does_not_replace_a_good_one(tmp_path: Path) -> None:
+    models, settings = manager(), [ModelSettings("m", tmp_path)]
+    add(tmp_path, 1)
+    models.apply(settings)
+    add(tmp_path, 2, text="broken")
+    models.apply(settings)
+    assert states(models) == [(2, State.END), (1, State.AVAILABLE)]
+    assert models.status("m", 2)[0].error.text == "DATA_LOSS: broken"
+    assert models.find("m").version == 1
+    add(tmp_path, 2, text="mended")
+    models.apply(settings)
+    assert states(models) == [(2, State.AVAILABLE), (1, State.END)]
+
+
+def test_labels_policies_and_models_that_are_dropped(tmp_path: Path) -> None:
+    models = manager()
+    add(tmp_path, 1, 2, 3)
+    models.apply(
+        [ModelSettings("m", tmp_path, VersionPolicy(specific=frozenset([1, 3])), {"stable": 1, "gone": 2})]
+    )
+    assert states(models) == [(3, State.AVAILABLE), (1, State.AVAILABLE)]
+    assert models.find("m", label="stable").version == 1
+    with pytest.raises(ServingError, match="Unrecognized servable version label: new"):
+        models.find("m", label="new")
+    with pytest.raises(ServingError, match=r"Specific\(m, 2\)"):
+        models.find("m", label="gone")
+    with pytest.raises(ServingError, match="ModelSpec has no name specified"):
+        models.find("", label="stable")
+    models.apply([])
+    assert states(models) == [(3, State.END), (1, State.END)]
+    with pytest.raises(ServingError, match=r"Latest\(m\)"):
+        models.find("m")
+
+
+def test_folders_are_polled(tmp_path: Path) -> None:
+    load: Any = Fake
+    models = ModelManager(load, 0.02)
+    models.apply([ModelSettings("m", tmp_path / "later")])
+    models.start()
+    try:
+        add(tmp_path / "later", 4)
+        end = time.monotonic() + 5
+        while not models.available() and time.monotonic() < end:
+            time.sleep(0.01)
+        assert models.available() == {"m": [4]}
+    finally:
+        models.stop()

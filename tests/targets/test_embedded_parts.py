@@ -1,0 +1,388 @@
+"""The embedded server's pure parts: flags, JSON, numbers, tensors, paths, versions.
+
+Fast, without tensorflow.
+"""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.errors import RequestError
+from pipelines.targets.tfserving.embedded.base64_text import decode_base64
+from pipelines.targets.tfserving.embedded.decimals import float32_text, float64_text, float_texts
+from pipelines.targets.tfserving.embedded.dtypes import (
+    DT_BOOL,
+    DT_FLOAT,
+    DT_INT8,
+    DT_INT32,
+    DT_INT64,
+    DT_STRING,
+    DT_UINT8,
+    DT_UINT64,
+    TensorSpec,
+    dtype_of,
+    numpy_dtype,
+)
+from pipelines.targets.tfserving.embedded.flags import help_text, parse_flags
+from pipelines.targets.tfserving.embedded.json_response import column_body, error_body, row_body
+from pipelines.targets.tfserving.embedded.json_tensor import Hints, TensorBuilder, hints_of, quick_array
+from pipelines.targets.tfserving.embedded.json_text import Members, parse_object, value_text
+from pipelines.targets.tfserving.embedded.metrics import Metrics
+from pipelines.targets.tfserving.embedded.predict_request import _quoted, parse_predict
+from pipelines.targets.tfserving.embedded.routes import Route, find_route
+from pipelines.targets.tfserving.embedded.status import Code, ServingError
+from pipelines.targets.tfserving.embedded.versions import VersionPolicy, version_folders
+
+MODEL = "--model_base_path=/models/m"
+
+
+def test_importing_the_package_and_its_flags_does_not_import_tensorflow() -> None:
+    code = "import sys, pipelines.targets.tfserving.embedded.__main__; print('tensorflow' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == "False"
+
+
+# flags
+
+
+def test_flags_have_the_real_servers_defaults() -> None:
+    flags = parse_flags([MODEL])
+    assert (flags.port, flags.rest_api_port, flags.model_name) == (8500, 0, "default")
+    assert (flags.enable_model_warmup, flags.file_system_poll_wait_seconds) == (True, 1.0)
+    assert (flags.host, flags.rest_api_timeout_in_ms) == ("127.0.0.1", 30000)
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("--enable_model_warmup", True),
+        ("--enable_model_warmup=true", True),
+        ("--enable_model_warmup=false", False),
+        ("--noenable_model_warmup", False),
+    ],
+)
+def test_booleans_are_written_in_every_usual_way(argument: str, expected: bool) -> None:
+    assert parse_flags([MODEL, argument]).enable_model_warmup is expected
+
+
+def test_a_value_may_follow_its_flag() -> None:
+    assert parse_flags(["--model_base_path", "/m", "--rest_api_port", "8501"]).rest_api_port == 8501
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--modelname=x"], "Unknown argument '--modelname=x'"),
+        ([MODEL, "serve"], "Unknown argument 'serve'"),
+        ([MODEL, "--noport"], "Unknown argument '--noport'"),
+        ([MODEL, "--port=abc"], "--port must be a whole number, not 'abc'"),
+        ([MODEL, "--port=70000"], "--port must be from 0 to 65535, not 70000"),
+        ([MODEL, "--port=8501", "--rest_api_port=8501"], "must differ"),
+        ([MODEL, "--port=0"], "at most one of them may be 0"),
+        ([MODEL, "--enable_model_warmup=maybe"], "must be true or false, not 'maybe'"),
+        ([MODEL, "--drain_s=-1"], "--drain_s must not be negative"),
+        ([MODEL, "--drain_s=nan"], "--drain_s must not be negative"),
+        ([], "Give --model_base_path"),
+        (["--model_config_file=/no/such/file"], "there is no such file"),
+        (["--model_base_path", __file__], "it must be a folder"),
+        ([MODEL, "--port"], "--port needs a value: gRPC port"),
+    ],
+)
+def test_wrong_flags_say_what_is_wrong_on_one_line(arguments: list[str], problem: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        parse_flags(arguments)
+    assert problem in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_help_names_every_flag() -> None:
+    assert "--rest_api_num_threads" in help_text()
+    assert parse_flags(["--help"]).help
+
+
+def test_help_and_wrong_flags_need_no_tensorflow_and_no_traceback() -> None:
+    command = [sys.executable, "-m", "pipelines.targets.tfserving.embedded", "--bogus=1"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "Unknown argument '--bogus=1'" in done.stderr
+
+
+# JSON
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b"", "The document is empty"),
+        (b"  ", "The document is empty. at offset: 2"),
+        (b"\xef\xbb\xbf{x", "Missing a name for object member. at offset: 4"),
+        (b'{"a": 01}', "Missing a comma or '}' after an object member. at offset: 7"),
+        (b'{"a": "\xff"}', "Invalid encoding in string. at offset: 7"),
+        (b'{"a": 1}\0', "Invalid value. at offset: 8"),
+        (b'{"a": 1E400}', "Number too big to be stored in double. at offset: 6"),
+        (b'{"a": "\\x"}', "Invalid escape character in string. at offset: 7"),
+        (b"[" * 100_000, "arrays and objects are nested too deeply"),
+    ],
+)
+def test_parse_errors_are_those_of_the_real_parser(body: bytes, problem: str) -> None:
+    with pytest.raises(ServingError) as caught:
+        parse_object(body)
+    assert caught.value.code is Code.INVALID_ARGUMENT
+    assert caught.value.message == f"JSON Parse error: {problem}"
+
+
+def test_objects_keep_order_and_duplicates_and_the_first_wins() -> None:
+    document = parse_object(b'{"b": 1, "a": 2, "b": [NaN, -Infinity, 18446744073709551615, 1.0]}')
+    assert [key for key, _ in document] == ["b", "a", "b"]
+    assert document.first("b") == 1
+    assert not document.has("c")
+    assert [type(item) for item in document[2][1]] == [float, float, int, float]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (3.5, "3.5"),
+        (0.1, "0.1"),
+        (1e300, "1e+300"),
+        (math.pi, "3.14159274"),
+        ([1.0, 1e-5, 1e-7, 1e16, 1e20, 1e21, 0.1], "[1.0, 0.00001, 1e-7, 10000000000000000.0, "
+         "100000000000000000000.0, 1e21, 0.1]"),
+        (Members([]), "{}"),
+        ([True, None, "ä\n"], '[true, null, "ä\\n"]'),
+        (Members([("a", [Members([("b", 1)])])]), '{\n    "a": [{\n            "b": 1\n        }]\n}'),
+    ],
+)  # fmt: skip
+def test_values_are_printed_as_in_the_real_servers_messages(value: Any, text: str) -> None:
+    assert value_text(value) == text
+
+
+@given(st.floats(width=32))
+def test_float32_text_reads_back_exactly(value: float) -> None:
+    text = float32_text(value)
+    back = float(text.replace("Infinity", "inf"))
+    assert np.array_equal(np.float32(back), np.float32(value), equal_nan=True)
+    assert "." in text or "e" in text or text in ("NaN", "Infinity", "-Infinity")
+
+
+@given(st.floats())
+def test_float64_text_reads_back_exactly(value: float) -> None:
+    back = float(float64_text(value).replace("Infinity", "inf"))
+    assert back == value or (math.isnan(back) and math.isnan(value))
+
+
+@given(st.lists(st.floats(width=32), min_size=12, max_size=40))
+def test_many_floats_at_once_read_like_one_by_one(values: list[float]) -> None:
+    assert float_texts(np.array(values, dtype=np.float32)) == [float32_text(value) for value in values]
+
+
+@pytest.mark.parametrize(
+    "value", [0.0, -0.0, 1.0, 999999.0, 1e6, 1234567.0, 16777216.0, 1e9, 1e10, 0.1, 1e-7, 3e38]
+)
+def test_edges_of_number_formats(value: float) -> None:
+    assert float_texts(np.full(20, value, dtype=np.float32)) == [float32_text(float(np.float32(value)))] * 20
+
+
+@pytest.mark.parametrize("text", ["aGVsbG8=", "aGVsbG8", " aGVs\nbG8= "])
+def test_base64_with_and_without_padding(text: str) -> None:
+    assert decode_base64(text) == b"hello"
+
+
+@pytest.mark.parametrize("text", ["***", "a", "aGVsbG8==", "aGVsb-8=", "a=Gk"])
+def test_wrong_base64_is_refused(text: str) -> None:
+    with pytest.raises(ServingError, match="Unable to base64 decode"):
+        decode_base64(text)
+
+
+# tensors
+
+
+def careful(value: Any, dtype: int) -> Any:
+    builder = TensorBuilder(dtype)
+    try:
+        return builder.build(builder.add(value).shape)
+    except ServingError as error:
+        return error
+
+
+leaves = st.one_of(
+    st.integers(-(2**64), 2**65 - 1),
+    st.floats(),
+    st.booleans(),
+    st.none(),
+    st.text(max_size=2),
+    st.just(Members()),
+)
+nested = st.recursive(leaves, lambda inner: st.lists(inner, max_size=3), max_leaves=6)
+regular = st.one_of(
+    st.lists(st.integers(-300, 2**40), max_size=4),
+    st.lists(st.lists(st.floats(), min_size=2, max_size=2), max_size=3),
+    st.lists(st.booleans(), max_size=3),
+)
+
+
+@given(
+    st.one_of(nested, regular),
+    st.sampled_from([DT_FLOAT, DT_INT8, DT_INT32, DT_INT64, DT_UINT64, DT_BOOL, DT_STRING]),
+)
+def test_the_quick_way_accepts_only_what_the_careful_way_gives(value: Any, dtype: int) -> None:
+    found = quick_array(value, dtype, Hints("True" in repr(value) or "False" in repr(value), strings=False))
+    if found is not None:
+        expected = careful(value, dtype)
+        assert isinstance(expected, np.ndarray), expected
+        assert found.dtype == expected.dtype
+        assert np.array_equal(found, expected, equal_nan=dtype == DT_FLOAT)
+
+
+def test_small_integers_wrap_and_large_floats_become_infinite() -> None:
+    assert quick_array([256, -1], DT_UINT8, Hints(False, False)).tolist() == [0, 255]  # type: ignore[union-attr]
+    assert careful([256, -1], DT_UINT8).tolist() == [0, 255]
+    assert careful([1e39], DT_FLOAT).tolist() == [math.inf]
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ([[1, 2], 3], "JSON Value: 3 found at incorrect level: 2 in the JSON DOM. Expected at level: 2"),
+        ([1, [2]], "Encountered list at unexpected level: 1 expected < 1"),
+        ([[1], [1, 2]], "Encountered list at unexpected size: 2 at level: 1 expected size: 1"),
+        (["1"], 'JSON Value: "1" Type: String is not of expected type: float'),
+        ([False], "JSON Value: false Type: False is not of expected type: float"),
+    ],
+)
+def test_the_careful_way_names_the_mistake(value: Any, problem: str) -> None:
+    assert str(careful(value, DT_FLOAT)) == problem
+
+
+def specs(**dtypes: int) -> dict[str, TensorSpec]:
+    return {name: TensorSpec(f"{name}:0", dtype, None) for name, dtype in sorted(dtypes.items())}
+
+
+def test_named_rows_in_any_order_of_keys() -> None:
+    body = b'{"instances": [{"a": [1], "b": "x"}, {"b": {"b64": "eQ=="}, "a": [2]}]}'
+    parsed = parse_predict(body, lambda _: specs(a=DT_INT32, b=DT_STRING))
+    assert parsed.by_row
+    assert parsed.inputs["a"].tolist() == [[1], [2]]
+    assert parsed.inputs["b"].tolist() == [b"x", b"y"]
+
+
+def test_the_first_of_two_equal_keys_wins_inside_a_row_too() -> None:
+    parsed = parse_predict(b'{"instances": [{"a": 1, "a": 2}]}', lambda _: specs(a=DT_INT32))
+    assert parsed.inputs["a"].tolist() == [1]
+
+
+def test_a_long_string_among_numbers_does_not_take_its_size_for_each() -> None:
+    body = b'{"instances": ["' + b"x" * 100_000 + b'"' + b", 1" * 100_000 + b"]}"
+    assert hints_of(body, lambda: 1) == Hints(booleans=False, strings=True)
+    with pytest.raises(ServingError, match="Failed to process element: 0"):
+        parse_predict(body, lambda _: specs(a=DT_FLOAT))
+
+
+def test_numbers_in_large_bodies_are_known_to_be_numbers() -> None:
+    rows = b", ".join([b'{"a": 1.5, "b": 2}'] * 1000)
+    found = []
+    for body in (
+        b'{"signature_name": "s", "instances": [' + rows + b"]}",
+        b'{"inputs": {"a": [' + b"1," * 9000 + b"1]}}",
+    ):
+        document = parse_object(body)
+        found.append(hints_of(body, lambda document=document: _quoted(document)))
+    assert found == [Hints(False, False)] * 2
+
+
+def test_numpy_types_and_numbers_agree() -> None:
+    for number in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 14, 17, 18, 19, 22, 23):
+        found = numpy_dtype(number)
+        assert found is not None
+        assert dtype_of(found) == number
+
+
+# answers
+
+
+def test_answers_parse_and_keep_the_types() -> None:
+    outputs = {"f": np.array([[1, 2.5]], np.float32), "s_bytes": np.array([b"\0"], object)}
+    assert json.loads(row_body(outputs)) == {"predictions": [{"f": [1.0, 2.5], "s_bytes": {"b64": "AA=="}}]}
+    assert json.loads(column_body(outputs)) == {"outputs": {"f": [[1.0, 2.5]], "s_bytes": [{"b64": "AA=="}]}}
+    assert row_body({"y": np.array([1, 2], np.float32)}) == b'{\n    "predictions": [1.0, 2.0\n    ]\n}'
+    assert json.loads(column_body({"y": np.float32([])})) == {"outputs": []}
+    assert json.loads(row_body({"y": np.zeros((2, 0), np.float32)})) == {"predictions": [[], []]}
+    assert json.loads(column_body({"y": np.array(b"\xff", object)})) == {"outputs": "�"}
+    assert json.loads(error_body('a "quoted"\nline')) == {"error": 'a "quoted"\nline'}
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.complex64, np.uint16])
+def test_types_json_cannot_hold_are_refused(dtype: Any) -> None:
+    with pytest.raises(ServingError, match="Failed to write JSON value for tensor type"):
+        row_body({"y": np.zeros(1, dtype)})
+
+
+# paths, versions, metrics
+
+
+def test_paths() -> None:
+    assert find_route("POST", "/v1/models/m:predict") == Route("predict", "m", None, None)
+    assert find_route("POST", "/v1/models/m/versions/7:regress") == Route("regress", "m", 7, None)
+    assert find_route("GET", "/v1/models/a%20b/labels/x%C3%A4/metadata") == Route(
+        "metadata", "a b", None, "xä"
+    )
+    assert find_route("GET", "/v1/models/m") == Route("status", "m", None, None)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "problem"),
+    [
+        ("GET", "/v1/models", "Missing model name in request."),
+        ("GET", "/v1/models/m:predict", "Malformed request: GET /v1/models/m:predict"),
+        ("PUT", "/v1/models/m:predict", "Malformed request: PUT /v1/models/m:predict"),
+        (
+            "GET",
+            "/v1/models/m/versions/9223372036854775808",
+            "Failed to convert version: 9223372036854775808",
+        ),
+    ],
+)
+def test_wrong_paths(method: str, path: str, problem: str) -> None:
+    with pytest.raises(ServingError) as caught:
+        find_route(method, path)
+    assert problem in caught.value.message
+
+
+def test_version_policies() -> None:
+    assert VersionPolicy(latest=1).choose([1, 3, 2]) == {3}
+    assert VersionPolicy(latest=2).choose([1, 3, 2]) == {2, 3}
+    assert VersionPolicy().choose([1, 3]) == {1, 3}
+    assert VersionPolicy(specific=frozenset([1, 9])).choose([1, 3]) == {1}
+    assert VersionPolicy(latest=1).choose([]) == set()
+
+
+def test_only_folders_with_a_number_are_versions(tmp_path: Path) -> None:
+    for name in ("1", "002", "v3", "4.5", "tmp"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "7").touch()
+    assert sorted(version_folders(tmp_path)) == [1, 2]
+    assert version_folders(tmp_path / "missing") == {}
+
+
+def test_metrics_add_up() -> None:
+    metrics = Metrics()
+    metrics.record('m"', "Predict", "REST", "OK", 0.001)
+    metrics.record('m"', "Predict", "REST", "OK", 1e9)
+    page = metrics.page()
+    assert ':tensorflow:serving:request_count{model_name="m\\"",status="OK"} 2\n' in page
+    assert 'entrypoint="REST",le="+Inf"} 2\n' in page
+    assert (
+        ':tensorflow:serving:request_latency_count{model_name="m\\"",API="Predict",entrypoint="REST"} 2\n'
+        in page
+    )

@@ -1,0 +1,131 @@
+"""How a server for a SavedModel is planned; nothing is started but stand-ins for the binary."""
+
+import http.server
+import json
+import sys
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from models.digits_cnn import MODEL
+from pipelines.errors import RequestError
+from pipelines.processes import free_ports
+from pipelines.targets.server_plan import ServeRequest
+from pipelines.targets.tfserving.server import BINARY, EMBEDDED_NAME, find_implementation, plan
+
+VERSION = "TensorFlow ModelServer: 2.19.1-rc0\\nTensorFlow Library: 2.19.1\\n"
+
+
+@pytest.fixture
+def request_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return lambda **changes: ServeRequest(MODEL, tmp_path / "artifacts", tmp_path, **changes)
+
+
+def put_binary(folder, script):
+    (folder / BINARY).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / BINARY).chmod(0o755)
+
+
+def flag(made, name):
+    (value,) = [argument.split("=", 1)[1] for argument in made.argv if argument.startswith(f"--{name}=")]
+    return value
+
+
+def test_the_binary_on_path_comes_first(request_for, tmp_path):
+    put_binary(tmp_path, f"printf '{VERSION}'")
+    made = plan(request_for())
+    assert made.argv[0] == str(tmp_path / BINARY)
+    assert (made.implementation.name, made.implementation.version) == (BINARY, "2.19.1-rc0")
+    assert made.implementation.stand_in is False
+    assert not [argument for argument in made.argv if argument.startswith("--host")]
+
+
+@pytest.mark.parametrize("script", ["exit 127", "echo something else", "exec /no/such/interpreter"])
+def test_a_binary_that_does_not_answer_is_passed_over(request_for, tmp_path, script):
+    put_binary(tmp_path, script)
+    assert find_implementation().stand_in
+
+
+def test_without_the_binary_the_embedded_server_says_what_it_is(request_for):
+    made = plan(request_for())
+    assert made.argv[:3] == (sys.executable, "-m", "pipelines.targets.tfserving.embedded")
+    assert made.implementation.name == EMBEDDED_NAME
+    assert made.implementation.stand_in is True
+    assert made.implementation.note.startswith("not TensorFlow Serving: ")
+    assert "TensorFlow Serving" not in made.implementation.name
+
+
+def test_the_flags_are_tensorflow_servings_own(request_for, tmp_path):
+    (port,) = free_ports(1)
+    made = plan(request_for(rest_port=port, cores=(0,)))
+    assert flag(made, "rest_api_port") == str(port)
+    assert flag(made, "port") not in (str(port), "0")
+    assert flag(made, "model_name") == "digits_cnn"
+    assert flag(made, "model_base_path") == str((tmp_path / "artifacts/digits_cnn").resolve())
+    assert flag(made, "host") == "127.0.0.1"
+    assert made.base_url == f"http://127.0.0.1:{port}"
+    assert made.predict_path == "/v1/models/digits_cnn:predict"
+    assert made.given.cores == (0,)
+    assert made.env["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_tuning_adds_flags_and_nothing_else(request_for):
+    default, tuned = (
+        {a.split("=")[0] for a in plan(request_for(preset=p)).argv} for p in ("default", "tuned")
+    )
+    assert default < tuned
+
+
+def test_an_unknown_preset_is_named(request_for):
+    with pytest.raises(RequestError, match="unknown preset 'fast'; allowed: default, tuned"):
+        plan(request_for(preset="fast"))
+
+
+@contextmanager
+def answering(port, status, value):
+    """Something at `port` that answers every GET like this."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = value if isinstance(value, bytes) else json.dumps(value).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", port), Answer) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield
+        server.shutdown()
+
+
+def versions(*states):
+    return {"model_version_status": [{"version": str(n), "state": s} for n, s in enumerate(states)]}
+
+
+@pytest.mark.parametrize(
+    ("status", "value", "said"),
+    [
+        (200, versions("AVAILABLE"), None),
+        (200, versions("END", "AVAILABLE"), None),
+        (200, versions("LOADING"), "versions: LOADING"),
+        (200, versions("END", "START"), "versions: END, START"),
+        (200, versions(), "versions: none"),
+        (404, {"error": "no such model"}, "the model status API answers 404"),
+        (200, b"hello", "the model status API answers 200"),
+    ],
+)
+def test_ready_is_a_version_that_is_available(request_for, status, value, said):
+    made = plan(request_for())
+    with answering(int(flag(made, "rest_api_port")), status, value):
+        assert made.status() == said
+
+
+def test_nothing_listening_is_an_os_error(request_for):
+    with pytest.raises(OSError, match="refused"):
+        plan(request_for()).status()

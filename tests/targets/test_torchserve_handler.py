@@ -1,0 +1,215 @@
+"""The handler as TorchServe's worker uses it, with a model that can be computed by hand."""
+
+import importlib.util
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from pipelines.targets.torchserve.export import HANDLER
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning"),
+]
+
+SIGNATURE = {"input": {"name": "x", "shape": [2, 3], "dtype": "float32"}, "output": {"name": "y"}}
+
+
+class Context:
+    """What TorchServe hands to a handler; remembers what was set."""
+
+    def __init__(self, folder):
+        self.system_properties = {"model_dir": str(folder)}
+        self.manifest = {"model": {"serializedFile": "model.pt"}}
+        self.status, self.types = {}, {}
+
+    def set_response_status(self, code=200, phrase="", idx=0):
+        self.status[idx] = (code, phrase)
+
+    def set_response_content_type(self, idx, value):
+        self.types[idx] = value
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    import torch
+
+    class Weighted(torch.nn.Module):
+        """Two outputs a sample: the sum of its numbers, and the sum of each times its position."""
+
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("place", torch.arange(6, dtype=torch.float32))
+
+        def forward(self, x):
+            flat = x.reshape(-1, 6)
+            return torch.stack([flat.sum(1), (flat * self.place).sum(1)], 1)
+
+    folder = tmp_path_factory.mktemp("model")
+    torch.jit.save(torch.jit.script(Weighted()), folder / "model.pt")
+    (folder / "signature.json").write_text(json.dumps(SIGNATURE))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def handler(folder):
+    spec = importlib.util.spec_from_file_location("the_handler", HANDLER)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    handler = module.Handler()
+    handler.initialize(Context(folder))
+    return handler
+
+
+@pytest.fixture
+def ask(handler, folder):
+    """Answers to one batch of bodies, and the context they were given in."""
+
+    def run(*bodies, key="body"):
+        context = Context(folder)
+        encoded = [body if isinstance(body, (bytes, dict)) else json.dumps(body).encode() for body in bodies]
+        return handler.handle([{key: body} for body in encoded], context), context
+
+    return run
+
+
+def sample(value):
+    return [[value, value + 1, value + 2], [value, 0, 1]]
+
+
+def truth(value):
+    flat = np.asarray(sample(value), np.float32).reshape(-1)
+    return [float(flat.sum()), float((flat * np.arange(6)).sum())]
+
+
+def predictions(answer):
+    return json.loads(answer)["predictions"]
+
+
+def test_one_sample_gets_its_outputs_in_output_order(ask):
+    (answer,), context = ask({"instances": [sample(3)]})
+    assert predictions(answer) == [truth(3)]
+    assert context.types == {0: "application/json"}
+    assert context.status == {}
+
+
+def test_the_samples_of_a_request_are_answered_in_order(ask):
+    (answer,), _ = ask({"instances": [sample(n) for n in (5, 1, 9)]})
+    assert predictions(answer) == [truth(5), truth(1), truth(9)]
+
+
+def test_the_requests_of_a_batch_get_their_own_answers_in_order(ask):
+    counts = [(7,), (1, 2, 3), (9,), (4, 5)]
+    answers, context = ask(*({"instances": [sample(n) for n in values]} for values in counts))
+    assert [predictions(a) for a in answers] == [[truth(n) for n in values] for values in counts]
+    assert sorted(context.types) == [0, 1, 2, 3]
+
+
+def test_a_batch_is_one_forward_pass(ask, handler, monkeypatch):
+    calls = []
+    real = handler.module
+    monkeypatch.setattr(handler, "module", lambda rows: calls.append(tuple(rows.shape)) or real(rows))
+    ask({"instances": [sample(1)]}, {"instances": [sample(2), sample(3)]})
+    assert calls == [(3, 2, 3)]
+
+
+def test_bad_requests_do_not_disturb_their_neighbours(ask):
+    answers, context = ask(
+        {"instances": [sample(1)]}, b"not json", {"instances": [sample(2)]}, {}, {"instances": [sample(3)]}
+    )
+    assert [predictions(answers[n]) for n in (0, 2, 4)] == [[truth(1)], [truth(2)], [truth(3)]]
+    assert [list(answers[n]) for n in (1, 3)] == [["error"], ["error"]]
+    assert context.status == {1: (400, "Bad Request"), 3: (400, "Bad Request")}
+
+
+def test_named_inputs_give_the_same_as_plain_ones(ask):
+    (plain, named), _ = ask({"instances": [sample(4)]}, {"instances": [{"x": sample(4)}]})
+    assert plain == named
+
+
+def test_a_body_that_torchserve_has_parsed_already_is_taken(ask):
+    (answer,), _ = ask({"instances": [sample(2)]}, key="body")
+    (parsed,), _ = ask(b'{"instances": []}', key="data")
+    (again,), _ = ask(json.dumps({"instances": [sample(2)]}).encode(), key="data")
+    assert answer == again
+    assert list(parsed) == ["error"]
+
+
+def test_whole_numbers_are_numbers(ask):
+    (answer,), _ = ask({"instances": [[[1, 2, 3], [4, 5, 6]]]})
+    assert predictions(answer) == [[21.0, 70.0]]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"{", "the body is not JSON: "),
+        (b"\xff", "the body is not JSON: "),
+        (b"", "the body is not JSON: "),
+        (b"[1]", 'expected a JSON object with a non-empty list "instances"'),
+        (b"{}", 'expected a JSON object with a non-empty list "instances"'),
+        (b'{"instances": []}', 'expected a JSON object with a non-empty list "instances"'),
+        (b'{"instances": 3}', 'expected a JSON object with a non-empty list "instances"'),
+        (b'{"instances": [[1, 2, 3]]}', "an instance has shape (3,), expected (2, 3)"),
+        (b'{"instances": [1]}', "an instance has shape (), expected (2, 3)"),
+        (b'{"instances": [[[1, 2], [3, 4], [5, 6]]]}', "an instance has shape (3, 2), expected (2, 3)"),
+        (b'{"instances": [[[1, 2, 3], [4, 5]]]}', "the instances differ in shape, expected (2, 3) each"),
+        (b'{"instances": [[["a", 2, 3], [4, 5, 6]]]}', "the instances hold something that is not a number"),
+        (b'{"instances": [[[null, 2, 3], [4, 5, 6]]]}', "the instances hold something that is not a number"),
+        (b'{"instances": [[[true, false, true], [true, true, true]]]}', "something that is not a number"),
+        (b'{"instances": [{"z": [[1, 2, 3], [4, 5, 6]]}]}', "an instance has keys ['z'], expected ['x']"),
+        (b'{"instances": [{}]}', "an instance has keys [], expected ['x']"),
+    ],
+)
+def test_a_body_that_does_not_fit_is_400_with_the_reason(ask, body, said):
+    (answer,), context = ask(body)
+    assert context.status == {0: (400, "Bad Request")}
+    assert said in answer["error"]
+    assert "\n" not in answer["error"]
+
+
+def test_no_body_at_all_is_400(handler, folder):
+    context = Context(folder)
+    (answer,) = handler.handle([{}], context)
+    assert context.status == {0: (400, "Bad Request")}
+    assert list(answer) == ["error"]
+
+
+def test_a_bottomless_body_does_not_disturb_its_neighbours(ask):
+    answers, context = ask({"instances": [sample(1)]}, b'{"instances": ' + b"[" * 100_000)
+    assert predictions(answers[0]) == [truth(1)]
+    assert context.status == {1: (400, "Bad Request")}
+
+
+def test_the_file_stands_alone_as_torchserve_wants_it():
+    source = HANDLER.read_text()
+    assert "pipelines" not in source.split('"""', 2)[2]
+    assert source.count("\nclass ") == 1
+
+
+def test_a_broken_model_file_is_an_error_at_start(handler, tmp_path):
+    (tmp_path / "signature.json").write_text(json.dumps(SIGNATURE))
+    (tmp_path / "model.pt").write_bytes(b"PK not really")
+    with pytest.raises(RuntimeError):
+        type(handler)().initialize(Context(tmp_path))
+
+
+def test_numbers_survive_the_way_through_json(ask):
+    values = np.random.default_rng(1).normal(size=(50, 2, 3)).astype(np.float32)
+    (answer,), _ = ask({"instances": values.tolist()})
+    flat = values.reshape(50, 6)
+    np.testing.assert_allclose(
+        predictions(answer),
+        np.stack([flat.sum(1), flat @ np.arange(6, dtype=np.float32)], 1),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
+def test_the_context_is_the_only_thing_initialize_needs(handler, folder):
+    fresh = type(handler)()
+    fresh.initialize(SimpleNamespace(**vars(Context(folder))))
+    assert fresh.signature == SIGNATURE

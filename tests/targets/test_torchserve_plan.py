@@ -1,0 +1,230 @@
+"""How TorchServe is planned, and one real start of a good and of a broken archive."""
+
+import json
+import os
+import re
+import time
+import zipfile
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from models.digits_cnn import MODEL
+from pipelines import exporting, serving
+from pipelines.errors import MachineError, RequestError
+from pipelines.http import fetch
+from pipelines.parity import Expectation
+from pipelines.processes import free_ports, wait_until
+from pipelines.runners.local import LocalServer
+from pipelines.targets.server_plan import ServeRequest
+from pipelines.targets.torchserve import server
+
+QUIET_TORCH = [
+    pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning"),
+    pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning"),
+]
+
+
+@pytest.fixture
+def request_for(tmp_path):
+    return lambda **changes: ServeRequest(MODEL, tmp_path, tmp_path, **changes)
+
+
+@pytest.fixture
+def no_java(monkeypatch):
+    monkeypatch.setattr(server, "find_java", lambda: SimpleNamespace(executable="java", version="25"))
+
+
+def properties(folder):
+    lines = (folder / "config.properties").read_text().splitlines()
+    assert len(lines) == len({line.split("=")[0] for line in lines})
+    return dict(line.split("=", 1) for line in lines)
+
+
+def test_the_configuration_is_on_loopback_with_ports_of_its_own(request_for, tmp_path, no_java):
+    (port,) = free_ports(1)
+    made = server.plan(request_for(rest_port=port))
+    found = properties(tmp_path)
+    assert found["inference_address"] == f"http://127.0.0.1:{port}" == made.base_url
+    addresses = [found[f"{name}_address"] for name in ("inference", "management", "metrics")]
+    assert all(address.startswith("http://127.0.0.1:") for address in addresses)
+    ports = [a.rsplit(":", 1)[1] for a in addresses]
+    ports += [found["grpc_inference_port"], found["grpc_management_port"]]
+    assert len(set(ports)) == 5
+    assert found["enable_model_api"] == "false"
+    assert made.predict_path == "/predictions/digits_cnn"
+
+
+def test_only_inference_listens_on_another_address(request_for, tmp_path, no_java):
+    server.plan(request_for(host="0.0.0.0"))  # noqa: S104 - what is asked for
+    found = properties(tmp_path)
+    assert found["inference_address"].startswith("http://0.0.0.0:")
+    assert found["management_address"].startswith("http://127.0.0.1:")
+
+
+def test_everything_it_writes_stays_in_its_folder(request_for, tmp_path, no_java):
+    made = server.plan(request_for())
+    assert f"-Djava.io.tmpdir={tmp_path / 'tmp'}" in made.argv
+    assert (tmp_path / "tmp").is_dir()
+    assert made.env["LOG_LOCATION"] == str(tmp_path / "logs")
+    assert made.log.parent == made.cwd == tmp_path
+    assert made.argv[-2:] == ("-m", "digits_cnn=digits_cnn.mar")
+
+
+def test_tuning_gives_java_its_options_apart(request_for, tmp_path, no_java):
+    made = server.plan(request_for(preset="tuned"))
+    assert "-XX:+UseSerialGC" in made.argv[: made.argv.index("-cp")]
+    found = properties(tmp_path)
+    assert "vmargs" not in found
+    assert found["async_logging"] == "true"
+
+
+def test_the_default_preset_adds_nothing(request_for, tmp_path, no_java):
+    server.plan(request_for())
+    assert not {"async_logging", "job_queue_size", "metrics_mode"} & set(properties(tmp_path))
+
+
+def test_an_unknown_preset_is_named(request_for, no_java):
+    with pytest.raises(RequestError, match="unknown preset 'fast'; allowed: default, tuned"):
+        server.plan(request_for(preset="fast"))
+
+
+def test_without_torchserve_the_way_out_is_named(request_for, no_java, monkeypatch):
+    monkeypatch.setattr(server.util, "find_spec", lambda _: None)
+    with pytest.raises(MachineError, match="TorchServe is not installed; run `make setup`"):
+        server.plan(request_for())
+
+
+def model(*states, minimum=1):
+    return [{"minWorkers": minimum, "workers": [{"status": state} for state in states]}]
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "said"),
+    [
+        (200, model("READY"), None),
+        (200, model("READY", "READY", minimum=2), None),
+        (200, model("READY", "UNLOADING", minimum=2), "1 of 2 workers are READY"),
+        (200, model("READY", minimum=2), "1 of 1 workers are READY"),
+        (200, model("UNLOADING"), "0 of 1 workers are READY"),
+        (200, model(), "0 of 0 workers are READY"),
+        (404, {"code": 404}, "the management API answers 404"),
+        (200, [], "the management API answers 200"),
+        (200, None, "the management API answers 200"),
+    ],
+)
+def test_ready_is_every_worker_ready(monkeypatch, status, answer, said):
+    monkeypatch.setattr(server, "fetch_json", lambda _: (status, answer))
+    assert server._status("http://127.0.0.1:1", "digits_cnn") == said
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (
+            "2026-11-20 INFO W-9000-x_1.0-stdout MODEL_LOG - ModuleNotFoundError: No module named 'onnx'",
+            "ModuleNotFoundError: No module named 'onnx'",
+        ),
+        ("MODEL_LOG - RuntimeError: PytorchStreamReader failed", "RuntimeError: PytorchStreamReader failed"),
+        ("MODEL_LOG - ts.service.OddError: no", "ts.service.OddError: no"),
+        ("MODEL_LOG - Backend worker started", None),
+        ("WARN W-9000 - java.io.IOException: pipe", None),
+    ],
+)
+def test_a_workers_exception_is_recognised_in_the_log(line, why):
+    found = re.search(server.WORKER_FAILURE, line)
+    assert (found and found.group(1)) == why
+
+
+# The real thing.
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("artifacts")
+    exporting.export("digits_cnn", folder, lambda *_: None, targets=("torchserve",))
+    return exporting.target_folder(folder, "digits_cnn", "torchserve")
+
+
+@pytest.fixture(scope="module")
+def pool():
+    import torch
+
+    from models.weights import load_source
+
+    samples = MODEL.samples()
+    with torch.inference_mode():
+        outputs = load_source(MODEL)(torch.from_numpy(samples.inputs)).numpy()
+    return serving.payload_pool(MODEL, Expectation(outputs, samples.labels, MODEL.tolerance), "/")
+
+
+def slow_torch(test):
+    for mark in (pytest.mark.slow, *QUIET_TORCH):
+        test = mark(test)
+    return test
+
+
+def one_core(folder, work):
+    return server.plan(ServeRequest(MODEL, folder, work, cores=(min(os.sched_getaffinity(0)),)))
+
+
+def alive(pids):
+    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+
+
+@slow_torch
+def test_torchserve_starts_answers_pauses_and_leaves_nobody(archive, pool):
+    with serving.work_folder() as work, LocalServer(one_core(archive, work)) as running:
+        ready = serving.wait_until_right(running, pool)
+        assert 0 < ready.ready_s <= ready.first_right_answer_s < 60
+        family = [running.pid, *(p.pid for p in psutil.Process(running.pid).children(recursive=True))]
+        assert len(family) >= 2
+
+        url = running.plan.base_url + running.plan.predict_path
+        status, answer = fetch(url, b'{"instances": [[1]]}')
+        assert (status, list(json.loads(answer))) == (400, ["error"])
+
+        running.pause()
+        with pytest.raises(OSError, match="timed out"):
+            fetch(url, pool.bodies[1], timeout_s=0.3)
+        running.resume()
+        status, answer = fetch(url, pool.bodies[1])
+        assert status == 200
+        assert json.loads(answer)["predictions"][0] == pytest.approx(pool.expected[1], abs=1e-3)
+        running.pause()
+    assert wait_until(lambda: not alive(family), limit_s=5)
+
+
+def rewritten(archive, folder, name, change):
+    """A copy of the archive with one of its files changed."""
+    with (
+        zipfile.ZipFile(archive / "digits_cnn.mar") as old,
+        zipfile.ZipFile(folder / "digits_cnn.mar", "w") as new,
+    ):
+        for entry in old.namelist():
+            content = old.read(entry)
+            new.writestr(entry, change(content) if entry == name else content)
+    return folder
+
+
+@slow_torch
+@pytest.mark.parametrize(
+    ("name", "change", "why"),
+    [
+        ("handler.py", lambda text: b"import onnx_of_nobody\n" + text, "No module named 'onnx_of_nobody'"),
+        ("digits_cnn.pt", lambda content: content[: len(content) // 2], "Error: .*"),
+    ],
+    ids=["handler", "weights"],
+)
+def test_a_broken_archive_is_reported_at_once_with_the_reason(archive, tmp_path, name, change, why):
+    folder = rewritten(archive, tmp_path, name, change)
+    started = time.monotonic()
+    with serving.work_folder() as work, LocalServer(one_core(folder, work)) as running:
+        with pytest.raises(MachineError, match=f"^torchserve cannot serve the model: .*{why}") as caught:
+            running.wait_ready()
+        family = [running.pid, *(p.pid for p in psutil.Process(running.pid).children(recursive=True))]
+    assert time.monotonic() - started < 40
+    assert "\n" not in str(caught.value)
+    assert wait_until(lambda: not alive(family), limit_s=5)

@@ -1,0 +1,216 @@
+import dataclasses
+import gzip
+import hashlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.digits_cnn import MODEL
+from pipelines import artifact
+from pipelines.errors import GateError, RequestError
+from pipelines.exporting import _reason
+from pipelines.targets.registry import TARGETS, TFLITE, TORCHSERVE
+
+names = st.dictionaries(st.sampled_from(["a", "b", "c/d", "c/e", "f"]), st.binary(max_size=8), max_size=5)
+
+
+def make_folder(path, files):
+    for name, content in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(content)
+    path.mkdir(exist_ok=True)
+    return path
+
+
+def describe(folder, name):
+    path = folder / name
+    return artifact.ArtifactRecord(
+        target="torchserve",
+        path=name,
+        format="torchscript",
+        precision="float32",
+        size_bytes=artifact.size_bytes(path),
+        gzip_bytes=artifact.gzip_bytes(path),
+        sha256=artifact.sha256(path),
+        export_s=1.5,
+        toolchain={"torch": "2.13.0"},
+    )
+
+
+@pytest.fixture
+def exported(tmp_path):
+    """A target's folder with a file and a folder artifact, and a manifest that fits."""
+    make_folder(tmp_path, {"m.pt": b"x" * 100, "m/1/saved_model.pb": b"graph", "m/1/variables/v": b"12345"})
+    manifest = artifact.Manifest(
+        key="key",
+        model="digits_cnn",
+        model_digest=MODEL.digest,
+        target="torchserve",
+        artifacts=(describe(tmp_path, "m.pt"), describe(tmp_path, "m/1")),
+    )
+    artifact.write_manifest(tmp_path, manifest)
+    return tmp_path
+
+
+@settings(max_examples=40)
+@given(one=names, other=names)
+def test_folders_share_a_digest_only_with_the_same_names_and_contents(tmp_path_factory, one, other):
+    folders = [make_folder(tmp_path_factory.mktemp("f"), files) for files in (one, other)]
+    digests = [artifact.sha256(folder) for folder in folders]
+    assert (digests[0] == digests[1]) is (one == other)
+
+
+@pytest.mark.parametrize(("one", "other"), [("a", "b"), ("c/d", "d"), ("c/d", "e/d")])
+def test_the_same_content_under_another_name_has_another_digest(tmp_path, one, other):
+    first, second = make_folder(tmp_path / "1", {one: b"x"}), make_folder(tmp_path / "2", {other: b"x"})
+    assert artifact.sha256(first) != artifact.sha256(second)
+
+
+def test_renaming_a_file_changes_the_folders_digest(tmp_path):
+    folder = make_folder(tmp_path / "m", {"a": b"1", "b": b"2"})
+    before = artifact.sha256(folder)
+    (folder / "a").rename(folder / "c")
+    assert artifact.sha256(folder) != before
+
+
+def test_swapping_two_files_changes_the_folders_digest(tmp_path):
+    one = make_folder(tmp_path / "one", {"a": b"1", "b": b"2"})
+    two = make_folder(tmp_path / "two", {"a": b"2", "b": b"1"})
+    assert artifact.sha256(one) != artifact.sha256(two)
+
+
+def test_moving_bytes_from_one_file_to_the_next_changes_the_digest(tmp_path):
+    one = make_folder(tmp_path / "one", {"a": b"12", "b": b"3"})
+    two = make_folder(tmp_path / "two", {"a": b"1", "b": b"23"})
+    assert artifact.sha256(one) != artifact.sha256(two)
+
+
+def test_the_digest_does_not_depend_on_the_folders_own_name(tmp_path):
+    files = {"a": b"1", "c/d": b"2"}
+    assert artifact.sha256(make_folder(tmp_path / "x", files)) == artifact.sha256(
+        make_folder(tmp_path / "y", files)
+    )
+
+
+def test_a_files_digest_is_the_plain_sha256(tmp_path):
+    path = tmp_path / "m.pt"
+    path.write_bytes(b"abc")
+    assert artifact.sha256(path) == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_sizes_are_sums_over_all_files(tmp_path):
+    contents = [b"a" * 1000, b"b" * 10, b""]
+    folder = make_folder(tmp_path / "m", {"a": contents[0], "c/d": contents[1], "c/e": contents[2]})
+    assert artifact.size_bytes(folder) == 1010
+    assert artifact.gzip_bytes(folder) == sum(len(gzip.compress(c, 9, mtime=0)) for c in contents)
+    assert artifact.size_bytes(folder / "a") == 1000
+    assert artifact.gzip_bytes(folder / "a") < 100
+
+
+def test_a_manifest_comes_back_as_it_was_written(exported):
+    manifest = artifact.require_manifest(exported, MODEL)
+    assert [a.path for a in manifest.artifacts] == ["m.pt", "m/1"]
+    assert artifact.damage(exported, manifest) is None
+
+
+@pytest.mark.parametrize("text", ["", '{"key": "x"', "null", '{"key": "k", "surplus": 1}'])
+def test_a_damaged_manifest_counts_as_none(exported, text):
+    (exported / artifact.MANIFEST_NAME).write_text(text)
+    assert artifact.read_manifest(exported) is None
+    with pytest.raises(RequestError, match="holds no exported artifacts; run `tandem export digits_cnn`"):
+        artifact.require_manifest(exported, MODEL)
+
+
+def test_an_empty_folder_holds_nothing_exported(tmp_path):
+    assert artifact.read_manifest(tmp_path) is None
+    with pytest.raises(RequestError, match="holds no exported artifacts"):
+        artifact.require_manifest(tmp_path / "none", MODEL)
+
+
+def test_a_truncated_artifact_is_named(exported):
+    (exported / "m.pt").write_bytes(b"x" * 40)
+    with pytest.raises(GateError) as caught:
+        artifact.require_manifest(exported, MODEL)
+    said = str(caught.value)
+    assert "m.pt has sha256" in said
+    assert "40 bytes" in said
+    assert "100 bytes" in said
+    assert "corrupt; run `tandem export digits_cnn --force`" in said
+
+
+def test_one_flipped_bit_is_noticed(exported):
+    (exported / "m/1/variables/v").write_bytes(b"12344")
+    with pytest.raises(GateError, match=r"m/1 has sha256"):
+        artifact.require_manifest(exported, MODEL)
+
+
+@pytest.mark.parametrize("gone", ["m.pt", "m/1/saved_model.pb", "m/1/variables/v"])
+def test_a_missing_file_is_noticed(exported, gone):
+    (exported / gone).unlink()
+    with pytest.raises(GateError, match=r"m\.pt is missing|m/1 has sha256"):
+        artifact.require_manifest(exported, MODEL)
+
+
+def test_a_file_too_many_in_an_artifact_is_noticed(exported):
+    (exported / "m/1/extra").touch()
+    with pytest.raises(GateError, match=r"m/1 has sha256"):
+        artifact.require_manifest(exported, MODEL)
+
+
+def test_artifacts_of_another_state_of_the_model_are_refused(exported, tmp_path):
+    changed = dataclasses.replace(MODEL, labels=tuple("9876543210"))
+    with pytest.raises(RequestError, match=r"another state of digits_cnn .*; run `tandem export digits_cnn`"):
+        artifact.require_manifest(exported, changed)
+
+
+def test_versions_leave_out_what_is_not_installed():
+    found = artifact.versions(["pytest", "no-such-distribution"])
+    assert list(found) == ["pytest"]
+    assert found["pytest"] == pytest.__version__
+
+
+def test_the_export_key_changes_with_model_tools_and_exporter(tmp_path):
+    source = tmp_path / "export.py"
+    source.write_text("1")
+    tools = {"torch": "2.13.0", "keras": "3"}
+    key = artifact.export_key(MODEL, tools, [source])
+    assert key == artifact.export_key(MODEL, dict(reversed(tools.items())), [source])
+    assert key != artifact.export_key(MODEL, tools | {"torch": "2.13.1"}, [source])
+    assert key != artifact.export_key(dataclasses.replace(MODEL, labels=()), tools, [source])
+    source.write_text("2")
+    assert key != artifact.export_key(MODEL, tools, [source])
+
+
+def test_the_export_key_changes_with_the_twins_code(tmp_path):
+    folder = make_folder(
+        tmp_path / "model", {"c.safetensors": MODEL.checkpoint.read_bytes(), "keras_model.py": b"1"}
+    )
+    spec = dataclasses.replace(MODEL, checkpoint=folder / "c.safetensors", sources=())
+    before = artifact.export_key(spec, {}, [])
+    (folder / "keras_model.py").write_bytes(b"2")
+    assert artifact.export_key(spec, {}, []) != before
+
+
+def test_the_archives_handler_is_part_of_what_torchserve_exports():
+    assert [path.name for path in TORCHSERVE.sources] == ["export.py", "handler.py"]
+    assert all(path.is_file() for target in TARGETS.values() for path in target.sources)
+
+
+def test_the_frozen_function_is_part_of_what_tflite_exports():
+    assert "tfserving" in {path.parent.name for path in TFLITE.sources}
+
+
+def test_the_weight_transforms_are_part_of_what_both_tensorflow_targets_export():
+    assert all("weights.py" in {path.name for path in TARGETS[n].sources} for n in ("tfserving", "tflite"))
+
+
+def test_export_says_why_it_exports_again(exported, monkeypatch):
+    manifest = artifact.read_manifest(exported)
+    assert _reason(MODEL, exported / "none", TORCHSERVE, False) == "not exported yet"
+    assert "changed" in _reason(MODEL, exported, TORCHSERVE, False)
+    monkeypatch.setattr("pipelines.exporting._key", lambda *_: manifest.key)
+    assert _reason(MODEL, exported, TORCHSERVE, False) is None
+    assert _reason(MODEL, exported, TORCHSERVE, True) == "asked for with --force"
+    (exported / "m.pt").unlink()
+    assert _reason(MODEL, exported, TORCHSERVE, False) == f"{exported / 'm.pt'} is missing"

@@ -1,0 +1,302 @@
+import errno
+import json
+import signal
+import subprocess
+import sys
+
+import click
+import pytest
+
+from models.spec import ModelError
+from pipelines import cli, doctor, exporting
+from pipelines.errors import GateError, MachineError, RequestError, UserError
+
+COMMANDS = sorted(cli.tandem.commands)
+HEAVY = ("torch", "tensorflow", "keras", "ai_edge_litert", "locust", "gevent", "sklearn", "scipy")
+IMPORTS = """
+import importlib, json, sys
+for name in sys.argv[1].split(","):
+    importlib.import_module(name)
+print(json.dumps([name for name in sys.argv[2].split(",") if name in sys.modules]))
+"""
+HELP = """
+import json, sys
+from pipelines import cli
+try:
+    cli.main(sys.argv[2:])
+finally:
+    print(json.dumps([name for name in sys.argv[1].split(",") if name in sys.modules]))
+"""
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """`tandem boom` raises whatever the test gives."""
+
+    def run(error):
+        @cli.tandem.command("boom")
+        def boom():
+            raise error
+
+        try:
+            return cli._run(["boom"])
+        finally:
+            del cli.tandem.commands["boom"]
+
+    return run
+
+
+def run_main(*arguments):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (GateError("no"), 1),
+        (UserError("no"), 2),
+        (RequestError("no"), 2),
+        (ModelError("no"), 2),
+        (click.UsageError("no"), 2),
+        (MachineError("no"), 3),
+        (OSError(errno.ENOSPC, "No space left on device", "/runs/x"), 3),
+        (PermissionError(errno.EACCES, "Permission denied", "/runs/x"), 3),
+        (KeyboardInterrupt(), 130),
+        (click.Abort(), 130),
+    ],
+)
+def test_every_error_has_its_exit_code_and_one_line(failing, capsys, error, code):
+    assert failing(error) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.lstrip("\n").startswith("tandem: ")  # after ^C comes an empty line, to get off that line
+    assert err.strip("\n").count("\n") == 0
+    assert "Traceback" not in err
+
+
+def test_a_message_of_many_lines_is_printed_on_one(failing, capsys):
+    failing(MachineError("first line\n  second   line\n\n\tthird"))
+    assert capsys.readouterr().err == "tandem: first line second line third\n"
+
+
+def test_a_refusing_machine_names_file_and_reason(failing, capsys):
+    failing(OSError(errno.ENOSPC, "No space left on device", "/runs/x"))
+    assert capsys.readouterr().err == "tandem: No space left on device: /runs/x\n"
+    failing(OSError("odd"))
+    assert capsys.readouterr().err == "tandem: odd: the machine refused\n"
+
+
+def test_an_interrupt_says_that_nothing_is_left(failing, capsys):
+    failing(KeyboardInterrupt())
+    assert capsys.readouterr().err.strip() == "tandem: interrupted; everything it started has been ended"
+
+
+def test_a_bug_is_not_hidden(failing):
+    with pytest.raises(ZeroDivisionError):
+        failing(ZeroDivisionError("a bug of ours"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command, capsys):
+    assert run_main(command, "--help") == 0
+    said = capsys.readouterr().out
+    assert f"Usage: tandem {command}" in said
+    assert f"Example: tandem {command}" in said
+    parameters = cli.tandem.commands[command].params
+    assert all(p.help for p in parameters if isinstance(p, click.Option))
+    assert "--json" in said
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_example_names_arguments_the_command_takes(command):
+    words = cli.tandem.commands[command].epilog.removeprefix("Example: tandem ").split()
+    assert words[0] == command
+    cli.tandem.commands[command].make_context(command, words[1:])
+
+
+def test_the_help_lists_every_command_and_the_exit_codes(capsys):
+    assert run_main("--help") == 0
+    said = capsys.readouterr().out
+    assert all(f"  {command} " in said for command in COMMANDS)
+    flat = " ".join(said.split())
+    for words in (
+        "0 done",
+        "1 a gate said no",
+        "2 the request was wrong",
+        "3 the machine",
+        "130 interrupted",
+    ):
+        assert words in flat
+
+
+def test_the_version_is_the_packages(capsys):
+    assert run_main("--version") == 0
+    assert capsys.readouterr().out.startswith("tandem, version ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["exprot"], "No such command 'exprot'. Did you mean 'export'? See `tandem --help`."),
+        (["serve"], "Missing argument 'TARGET'. See `tandem serve --help`."),
+        (
+            ["export", "--forse"],
+            "No such option '--forse'. Did you mean '--force'? See `tandem export --help`.",
+        ),
+        (["models", "surplus"], "Got unexpected extra argument (surplus) See `tandem models --help`."),
+        (
+            ["compare", "--seed", "-1"],
+            "Invalid value for '--seed': -1 is not in the range x>=0. See `tandem compare --help`.",
+        ),
+        (["export", "digit_cnn"], "unknown model 'digit_cnn'; did you mean digits_cnn? known: digits_cnn"),
+        (
+            ["serve", "tfservin"],
+            "unknown target 'tfservin'; did you mean tfserving? allowed: torchserve, tfserving",
+        ),
+        (["serve", "tflite"], "unknown target 'tflite'; "),
+        (["compare", "--profile", "smok"], "unknown profile 'smok'; did you mean smoke? allowed: smoke"),
+        (
+            ["compare", "--targets", "torchserve,tfservin"],
+            "unknown target 'tfservin'; did you mean tfserving?",
+        ),
+        (["compare", "--targets", ""], "unknown target ''; allowed: torchserve, tfserving"),
+        (["export", "no/such.py"], "model file no/such.py does not exist"),
+        (["report", "no/run"], "no/run holds no run.json; give a folder below runs/, such as runs/latest"),
+    ],
+)
+def test_a_wrong_request_is_one_line_with_the_way_out(arguments, said, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(exporting, "run_tasks", lambda *_: pytest.fail("this is a wrong request, not work"))
+    assert run_main(*arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"tandem: {said}")
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_verifying_what_was_never_exported_is_a_wrong_request(capsys, tmp_path):
+    assert run_main("verify", "--artifacts", str(tmp_path)) == 2
+    assert "holds no exported artifacts; run `tandem export digits_cnn`" in capsys.readouterr().err
+
+
+def test_a_run_of_another_schema_is_a_wrong_request(capsys, tmp_path):
+    (tmp_path / "run.json").write_text('{"schema_version": 99}')
+    assert run_main("report", str(tmp_path)) == 2
+    assert f"{tmp_path / 'run.json'} does not follow this version's schema at " in capsys.readouterr().err
+
+
+def test_tandem_alone_shows_its_help_in_lines(capsys):
+    run_main()
+    out, err = capsys.readouterr()
+    assert max(len(line) for line in (out + err).splitlines()) <= 120
+
+
+def test_models_prints_json_for_programs(capsys):
+    assert run_main("models", "--json") == 0
+    (found,) = [m for m in json.loads(capsys.readouterr().out) if m["name"] == "digits_cnn"]
+    assert found["inputs"] == [{"name": "image", "dtype": "float32", "shape": [None, 8, 8, 1]}]
+    assert found["has_twin"] is True
+    assert len(found["digest"]) == 64
+
+
+def test_models_prints_a_table_for_people(capsys):
+    assert run_main("models") == 0
+    said = capsys.readouterr().out
+    assert "digits_cnn" in said
+    assert "(batch, 8, 8," in said
+
+
+def test_doctor_fails_only_for_what_is_required(capsys, monkeypatch):
+    def found(**required):
+        return lambda: [
+            doctor.Check(name, ok=False, required=need, found="x", remedy="y")
+            for name, need in required.items()
+        ]
+
+    monkeypatch.setattr(doctor, "examine", found(docker=False))
+    assert run_main("doctor") == 0
+    capsys.readouterr()
+    monkeypatch.setattr(doctor, "examine", found(docker=False, java=True))
+    assert run_main("doctor", "--json") == 3
+    assert [check["name"] for check in json.loads(capsys.readouterr().out)] == ["docker", "java"]
+
+
+def run_python(code, *arguments):
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"], ["models", "--json"]])
+def test_help_and_models_import_nothing_heavy(arguments):
+    done = run_python(HELP, ",".join(HEAVY), *arguments)
+    assert done.returncode == 0
+    assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+@pytest.mark.parametrize("module", ["pipelines.cli"])
+def test_the_command_line_itself_imports_not_even_our_own_stages(module):
+    stages = "pipelines.comparing,pipelines.exporting,pipelines.config,numpy,rich.table,pydantic"
+    assert json.loads(run_python(IMPORTS, module, stages).stdout) == []
+
+
+def test_no_stage_imports_a_framework_before_it_works():
+    modules = [
+        "pipelines.comparing",
+        "pipelines.rebuilding",
+        "pipelines.standing",
+        "pipelines.doctor",
+        "pipelines.tables",
+        "pipelines.training",
+        "pipelines.worker",
+        "pipelines.targets.torchserve.export",
+        "pipelines.targets.torchserve.server",
+        "pipelines.targets.torchserve.runtime",
+        "pipelines.targets.tfserving.export",
+        "pipelines.targets.tfserving.server",
+        "pipelines.targets.tfserving.runtime",
+        "pipelines.targets.tflite.export",
+        "pipelines.targets.tflite.runtime",
+        "models.digits_cnn",
+    ]
+    assert json.loads(run_python(IMPORTS, ",".join(modules), ",".join(HEAVY)).stdout) == []
+
+
+INTERRUPTIBLE = """
+import os, sys, time
+from pipelines import cli
+@cli.tandem.command("wait")
+def wait():
+    print("up", flush=True)
+    time.sleep(60)
+cli.main(["wait"])
+"""
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_ends_it_in_order_with_130(number):
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTIBLE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(getattr(signal, number))
+        assert process.stderr.read().strip() == "tandem: interrupted; everything it started has been ended"
+        assert process.wait(10) == 130
+
+
+def test_running_the_module_is_the_same_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", "nothing"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "tandem: No such command 'nothing'. See `tandem --help`.\n"

@@ -1,0 +1,277 @@
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from pipelines import files
+from pipelines.errors import MachineError
+from pipelines.files import locked, new_folder, update_link, write_atomically
+
+HOLD_THE_LOCK = """
+import fcntl, sys
+file = open(sys.argv[1], "w")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+TRY_THE_LOCK = """
+import fcntl, sys
+try:
+    fcntl.flock(open(sys.argv[1], "w"), fcntl.LOCK_SH | fcntl.LOCK_NB)
+except BlockingIOError:
+    sys.exit(7)
+"""
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def disk_full(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+class HalfWriter:
+    """A temporary file whose disk fills up after three bytes."""
+
+    def __init__(self, real):
+        self.real, self.name = real, real.name
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.real.close()
+
+    def write(self, data):
+        self.real.write(data[:3])
+        self.real.flush()
+        disk_full()
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    real = files.tempfile.NamedTemporaryFile
+    monkeypatch.setattr(files.tempfile, "NamedTemporaryFile", lambda **given: HalfWriter(real(**given)))
+
+
+@pytest.mark.parametrize("content", ["grün\n", b"\x00\xff"])
+def test_text_and_bytes_arrive(tmp_path, content):
+    path = tmp_path / "new" / "deep" / "x"
+    write_atomically(path, content)
+    assert path.read_bytes() == (content.encode() if isinstance(content, str) else content)
+    assert names(path.parent) == ["x"]
+
+
+def test_the_file_can_be_read_by_others(tmp_path):
+    write_atomically(tmp_path / "x", "1")
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, full_disk):
+    path = tmp_path / "x"
+    path.write_text("the old content")
+    with pytest.raises(MachineError) as caught:
+        write_atomically(path, "the new content")
+    assert str(caught.value) == (
+        f"cannot write {path}: No space left on device; free disk space or check its permissions"
+    )
+    assert path.read_text() == "the old content"
+    assert names(tmp_path) == ["x"]
+
+
+def test_a_full_disk_leaves_no_new_file(tmp_path, full_disk):
+    with pytest.raises(MachineError):
+        write_atomically(tmp_path / "x", "content")
+    assert names(tmp_path) == []
+
+
+def test_a_failed_rename_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    (tmp_path / "x").write_text("old")
+    monkeypatch.setattr(Path, "replace", disk_full)
+    with pytest.raises(MachineError, match="No space left on device"):
+        write_atomically(tmp_path / "x", "new")
+    assert (tmp_path / "x").read_text() == "old"
+    assert names(tmp_path) == ["x"]
+
+
+def test_an_interrupted_write_leaves_nothing_behind(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "x", "new")
+    assert names(tmp_path) == []
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path):
+    path = tmp_path / "x"
+    contents = {"a" * 300_000, "b" * 300_000}
+    path.write_text("a" * 300_000)
+    stop, seen = threading.Event(), set()
+
+    def read():
+        while not stop.is_set():
+            seen.add(path.read_text())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(15):
+        for content in sorted(contents):
+            write_atomically(path, content)
+    stop.set()
+    reader.join()
+    assert seen <= contents
+
+
+def test_a_parent_that_is_a_file_is_named(tmp_path):
+    (tmp_path / "x").write_text("a file")
+    with pytest.raises(MachineError, match=r"cannot write .*/x/y: .*; free disk space or check"):
+        write_atomically(tmp_path / "x" / "y", "1")
+
+
+def test_a_new_folder_replaces_the_old_one_whole(tmp_path):
+    final = tmp_path / "final"
+    final.mkdir()
+    (final / "old").touch()
+    with new_folder(final) as temporary:
+        (temporary / "new").touch()
+        assert names(final) == ["old"]
+        assert temporary.parent == tmp_path
+    assert names(final) == ["new"]
+    assert names(tmp_path) == ["final"]
+    assert final.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_new_folder_appears_where_there_was_none(tmp_path):
+    final = tmp_path / "deep" / "final"
+    with new_folder(final) as temporary:
+        (temporary / "new").touch()
+        assert not final.exists()
+    assert names(final) == ["new"]
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("export failed"), KeyboardInterrupt()])
+def test_a_failure_keeps_the_old_folder_and_nothing_else(tmp_path, failure):
+    final = tmp_path / "final"
+    final.mkdir()
+    (final / "old").touch()
+    with pytest.raises(type(failure)), new_folder(final) as temporary:
+        (temporary / "half").touch()
+        raise failure
+    assert names(final) == ["old"]
+    assert names(tmp_path) == ["final"]
+
+
+def test_a_disk_that_fills_up_inside_is_one_line_about_the_folder(tmp_path):
+    with (
+        pytest.raises(MachineError, match=r"cannot write .*/final: No space left"),
+        new_folder(tmp_path / "final"),
+    ):
+        disk_full()
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_swapped_in_leaves_the_old_one(tmp_path, monkeypatch):
+    final, real = tmp_path / "final", Path.replace
+    final.mkdir()
+    (final / "old").touch()
+
+    def no_new_one(self, target):
+        return disk_full() if (self / "new").exists() else real(self, target)
+
+    monkeypatch.setattr(Path, "replace", no_new_one)
+    with pytest.raises(MachineError), new_folder(final) as temporary:
+        (temporary / "new").touch()
+    assert final.exists()
+    assert names(final) == ["old"]
+
+
+def test_no_space_for_the_folder_itself_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.tempfile, "mkdtemp", disk_full)
+    with (
+        pytest.raises(MachineError, match=r"cannot write .*final: No space left"),
+        new_folder(tmp_path / "final"),
+    ):
+        pass
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A file system of 64 kB, where this user may mount one."""
+    if os.geteuid() != 0 or not shutil.which("mount"):
+        pytest.skip("only root may mount a tiny disk")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("this machine does not let us mount a tiny disk")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_disk_that_is_really_full_keeps_the_old_content(tiny_disk):
+    write_atomically(tiny_disk / "x", "old")
+    with pytest.raises(MachineError, match="No space left on device"):
+        write_atomically(tiny_disk / "x", "n" * 200_000)
+    assert (tiny_disk / "x").read_text() == "old"
+    assert names(tiny_disk) == ["x"]
+
+
+def test_a_lock_keeps_other_processes_out_until_it_is_left(tmp_path):
+    path = tmp_path / "deep" / ".lock"
+    attempt = [sys.executable, "-c", TRY_THE_LOCK, str(path)]
+    with locked(path, lambda: pytest.fail("nobody else holds it")):
+        assert subprocess.run(attempt, check=False).returncode == 7
+    assert subprocess.run(attempt, check=False).returncode == 0
+
+
+def test_a_held_lock_is_announced_once_and_waited_for(tmp_path):
+    path, events = tmp_path / ".lock", []
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD_THE_LOCK, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout.readline() == b"held\n"
+
+    def waiting():
+        events.append("waiting")
+        threading.Timer(0.2, let_go).start()
+
+    def let_go():
+        events.append("let go")
+        holder.communicate()
+
+    with locked(path, waiting):
+        events.append("mine")
+    assert events == ["waiting", "let go", "mine"]
+
+
+def test_a_lock_is_left_when_its_block_fails(tmp_path):
+    with suppress(ValueError), locked(tmp_path / ".lock", lambda: None):
+        raise ValueError
+    with locked(tmp_path / ".lock", lambda: pytest.fail("still held")):
+        pass
+
+
+def test_a_lock_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "x").touch()
+    with pytest.raises(MachineError, match="cannot write"), locked(tmp_path / "x" / ".lock", lambda: None):
+        pass
+
+
+def test_a_link_points_to_the_newest(tmp_path):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        update_link(tmp_path / "latest", name)
+        assert (tmp_path / "latest").resolve() == (tmp_path / name).resolve()
+    assert (tmp_path / "latest").readlink() == Path("second")
+    assert names(tmp_path) == ["first", "latest", "second"]

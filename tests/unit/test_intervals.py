@@ -1,0 +1,237 @@
+import itertools
+import math
+import statistics as stdlib
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loadtests import intervals
+from loadtests.intervals import RatioInterval, ratio_interval
+
+logs = st.floats(-0.5, 0.5, allow_subnormal=False)
+blocks = st.lists(st.lists(logs, min_size=1, max_size=5), min_size=1, max_size=4)
+enough = blocks.filter(lambda data: sum(map(len, data)) >= 2)
+few = settings(max_examples=40, deadline=None)
+
+
+def every_resample(data):
+    """The whole bootstrap distribution, counted out: each way to draw blocks, then rounds within each.
+
+    Yields (probability, estimate). Independent of the tested code: no random numbers, no arrays.
+    """
+    for chosen in itertools.product(data, repeat=len(data)):
+        ways = [list(itertools.product(block, repeat=len(block))) for block in chosen]
+        probability = 1 / (len(data) ** len(data) * math.prod(map(len, ways)))
+        for rounds in itertools.product(*ways):
+            yield probability, stdlib.fmean(stdlib.fmean(drawn) for drawn in rounds)
+
+
+def distribution(data):
+    found = {}
+    for probability, estimate in every_resample(data):
+        found[round(estimate, 9)] = found.get(round(estimate, 9), 0.0) + probability
+    return found
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        [[0.1, 0.2], [0.4, 0.8]],
+        [[0.1, 0.2, 0.9], [0.4]],
+        [[0.3], [0.5], [1.0]],
+        [[0.1, 0.3, 0.6]],
+        [[0.0, 1.0, 5.0], [2.0, 2.5, 9.0]],
+    ],
+)
+def test_resampling_has_the_distribution_of_every_possible_resample(data):
+    draws = 40_000
+    exact = distribution(data)
+    assert sum(exact.values()) == pytest.approx(1)
+    seen, counts = np.unique(
+        np.round(intervals.resampled_means(data, seed=4, resamples=draws), 9), return_counts=True
+    )
+    # Adding in another order may move a value to the neighbouring rounding.
+    nearest = [min(exact, key=lambda value: abs(value - estimate)) for estimate in seen]
+    assert max(abs(a - b) for a, b in zip(seen, nearest, strict=True)) < 1e-8
+    shares = dict.fromkeys(exact, 0.0)
+    for value, count in zip(nearest, counts, strict=True):
+        shares[value] += count / draws
+    for value, probability in exact.items():
+        sigma = math.sqrt(probability * (1 - probability) / draws)
+        assert shares[value] == pytest.approx(probability, abs=5 * sigma + 1e-12)
+
+
+def test_one_block_is_resampled_as_scipy_does_it():
+    data = np.random.default_rng(1).gamma(2.0, size=12)
+    theirs = scipy.stats.bootstrap(
+        (data,), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(2)
+    )
+    ours = intervals.resampled_means([data.tolist()], seed=3, resamples=20_000)
+    low, high = np.quantile(ours, [0.025, 0.975])
+    error = 0.03 * theirs.standard_error
+    assert low == pytest.approx(theirs.confidence_interval.low, abs=3 * error)
+    assert high == pytest.approx(theirs.confidence_interval.high, abs=3 * error)
+    assert ours.std() == pytest.approx(theirs.standard_error, rel=0.03)
+
+
+@given(st.lists(logs, min_size=2, max_size=9))
+@few
+def test_one_block_is_as_wide_as_students_interval(values):
+    found = ratio_interval([values], seed=1, resamples=200)
+    error = float(scipy.stats.sem(values))
+    degrees = len(values) - 1
+    expected = 2 * error * float(scipy.stats.t.ppf(0.975, degrees))
+    assert math.log(found.high) - math.log(found.low) == pytest.approx(expected, abs=1e-9)
+
+
+def spelled_out(data):
+    """Standard error and degrees of freedom from the formulas of docs/statistics.md, one step at a time."""
+    data = [[value] for value in data[0]] if len(data) == 1 else data
+    count = len(data)
+    between = stdlib.variance([stdlib.fmean(block) for block in data]) / count
+    within = sum(stdlib.pvariance(block) / len(block) for block in data) / count**2
+    pairs = sum(len(block) for block in data)
+    if between + within == 0:
+        return 0.0, None
+    divisor = between**2 / (count - 1) + (within**2 / (pairs - count) if pairs > count else 0)
+    return math.sqrt(between + within), max((between + within) ** 2 / divisor, min(2, pairs - 1))
+
+
+grid = st.lists(st.lists(st.integers(-50, 50).map(lambda n: n / 100), min_size=1, max_size=5), min_size=1)
+
+
+@given(grid.filter(lambda data: sum(map(len, data)) >= 2))
+@few
+def test_width_follows_the_documented_formulas(data):
+    found = ratio_interval(data, seed=1, resamples=200)
+    error, degrees = spelled_out(data)
+    assert intervals.standard_error(data) == pytest.approx(error, abs=1e-12)
+    if degrees is not None and error > 1e-9:
+        assert intervals.degrees_of_freedom(data) == pytest.approx(degrees)
+        expected = 2 * error * float(scipy.stats.t.ppf(0.975, degrees))
+        assert math.log(found.high / found.low) == pytest.approx(expected)
+
+
+def test_standard_error_is_the_bootstraps_own_with_the_blocks_corrected():
+    data = [[0.1, 0.4, 0.2], [0.5, 0.3], [0.9, 0.7]]
+    variance = (
+        sum(p * e * e for p, e in every_resample(data)) - sum(p * e for p, e in every_resample(data)) ** 2
+    )
+    means = [stdlib.fmean(block) for block in data]
+    between = stdlib.pvariance(means) / 3
+    assert intervals.standard_error(data) ** 2 == pytest.approx(variance - between + between * 3 / 2)
+
+
+@given(enough, st.integers(0, 10**6))
+@few
+def test_swapping_the_sides_mirrors_the_interval(data, seed):
+    found = ratio_interval(data, seed=seed, resamples=300)
+    swapped = ratio_interval([[-value for value in block] for block in data], seed=seed, resamples=300)
+    for ours, theirs in ((found.low, swapped.high), (found.high, swapped.low), (found.ratio, swapped.ratio)):
+        assert max(ours, theirs) == 1 or 1 / max(ours, theirs) == min(ours, theirs)
+
+
+@given(enough, st.integers(0, 10**6))
+@few
+def test_same_seed_same_interval_and_the_ratio_does_not_depend_on_it(data, seed):
+    first = ratio_interval(data, seed=seed, resamples=100)
+    assert first == ratio_interval(data, seed=seed, resamples=100)
+    other = ratio_interval(data, seed=seed + 1, resamples=100)
+    assert first.ratio == other.ratio
+    assert first.high / first.low == pytest.approx(other.high / other.low)
+
+
+@given(enough, st.floats(-2, 2))
+@few
+def test_a_constant_factor_moves_the_interval_and_nothing_else(data, shift):
+    found = ratio_interval(data, seed=1, resamples=300)
+    moved = ratio_interval([[value + shift for value in block] for block in data], seed=1, resamples=300)
+    for name in ("ratio", "low", "high"):
+        assert getattr(moved, name) == pytest.approx(getattr(found, name) * math.exp(shift), rel=1e-6)
+
+
+@given(enough, st.floats(0.6, 0.94))
+@few
+def test_more_confidence_is_a_wider_interval_around_the_same_ratio(data, confidence):
+    wide = ratio_interval(data, seed=1, resamples=300)
+    narrow = ratio_interval(data, seed=1, resamples=300, confidence=confidence)
+    assert narrow.ratio == wide.ratio
+    assert narrow.confidence == confidence
+    assert narrow.high / narrow.low <= wide.high / wide.low * (1 + 1e-12)
+
+
+def test_ratio_is_the_mean_over_blocks_of_block_means():
+    found = ratio_interval([[0.1, 0.3], [0.9]], seed=1)
+    assert found.ratio == pytest.approx(math.exp((0.2 + 0.9) / 2))
+    assert (found.blocks_count, found.pairs_count) == (2, 3)
+
+
+def test_the_longer_side_of_the_data_is_the_longer_side_of_the_interval():
+    found = ratio_interval([[0.0] * 5 + [0.5], [0.01] * 5 + [0.6]], seed=1)
+    centre = math.log(found.ratio)
+    assert math.log(found.high) - centre > 1.1 * (centre - math.log(found.low))
+
+
+@pytest.mark.parametrize("data", [[], [[]], [[0.1]], [[], [0.1], []]])
+def test_fewer_than_two_pairs_have_no_interval(data):
+    assert ratio_interval(data, seed=1) is None
+
+
+def test_empty_blocks_are_left_out():
+    assert ratio_interval([[0.1], [], [0.2]], seed=1) == ratio_interval([[0.1], [0.2]], seed=1)
+
+
+@pytest.mark.parametrize("data", [[[0.1], [0.1]], [[0.2, 0.2]], [[0.0, 0.0], [0.0]]])
+def test_rounds_that_agree_to_the_digit_give_a_point(data):
+    found = ratio_interval(data, seed=1)
+    assert found.high / found.low == pytest.approx(1)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_logarithm_that_is_not_finite_is_refused(value):
+    with pytest.raises(ValueError, match="not finite"):
+        ratio_interval([[0.1, value]], seed=1)
+
+
+@pytest.mark.parametrize("confidence", [0, 1, 95])
+def test_a_confidence_is_a_share(confidence):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        ratio_interval([[0.1, 0.2]], seed=1, confidence=confidence)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "low", "high"), [(1, 1.1, 1.2), (1, 0.8, 0.9), (1, 0, 2), (1, 1, math.inf)]
+)
+def test_an_interval_holds_its_ratio(ratio, low, high):
+    with pytest.raises(ValueError, match="not an interval"):
+        RatioInterval(ratio, low, high, 2, 4)
+
+
+def test_widened_reaches_further_on_both_sides():
+    found = RatioInterval(1.0, 0.8, 1.5, 2, 4, 0.9).widened(1.25)
+    assert (found.low, found.high) == pytest.approx((0.64, 1.875))
+    assert (found.ratio, found.blocks_count, found.pairs_count, found.confidence) == (1.0, 2, 4, 0.9)
+    with pytest.raises(ValueError, match="not an interval"):
+        RatioInterval(1.0, 0.8, 1.5, 2, 4).widened(0.5)
+
+
+def test_ten_percent_under_one_percent_noise_is_called_from_two_blocks_of_three():
+    source = np.random.default_rng(7)
+    calls = 0
+    for seed in range(200):
+        data = source.normal(math.log(1.1), 0.01, size=(2, 3)).tolist()
+        calls += ratio_interval(data, seed=seed, resamples=500).low > 1.05
+    assert calls >= 190
+
+
+def test_nominal_coverage_is_about_real_with_three_blocks_that_differ():
+    source = np.random.default_rng(8)
+    covered = 0
+    for seed in range(300):
+        rounds = source.normal(size=(3, 4)) + source.normal(size=(3, 1))
+        found = ratio_interval((0.01 * rounds).tolist(), seed=seed, resamples=500)
+        covered += found.low <= 1 <= found.high
+    assert 0.91 * 300 <= covered <= 0.985 * 300

@@ -1,0 +1,322 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from models.digits_cnn import MODEL
+from models.spec import Tolerance
+from pipelines import artifact, parity, verifying
+from pipelines.errors import GateError, RequestError
+from pipelines.parity import Expectation
+from pipelines.workers import Outcome
+
+TOLERANCE = Tolerance(absolute=1e-2, relative=1e-2)
+plain = st.floats(-1000, 1000, width=32)
+
+
+def expectation(outputs, labels=None, tolerance=TOLERANCE):
+    return Expectation(np.asarray(outputs, np.float32), labels, tolerance)
+
+
+def passes(got, expected, tolerance=TOLERANCE):
+    return parity.compare(
+        "it", np.asarray(got, np.float32), expectation(expected, tolerance=tolerance)
+    ).passed
+
+
+@given(data=st.data(), samples=st.integers(1, 5), classes=st.integers(1, 4))
+def test_compare_agrees_with_a_loop_over_the_elements(data, samples, classes):
+    expected = data.draw(hnp.arrays(np.float32, (samples, classes), elements=plain))
+    noise = data.draw(hnp.arrays(np.float32, (samples, classes), elements=st.floats(-12, 12, width=32)))
+    got = (expected + noise * data.draw(st.sampled_from([0, 1e-3, 1]))).astype(np.float32)
+    worst_absolute = worst_relative = 0.0
+    ok = True
+    for row_got, row_expected in zip(got.tolist(), expected.tolist(), strict=True):
+        for one_got, one_expected in zip(row_got, row_expected, strict=True):
+            error, allowed = abs(one_got - one_expected), 0.01 + 0.01 * abs(one_expected)
+            assume(abs(error - allowed) > 1e-5 * allowed)  # float32 may fall on either side of the very limit
+            ok &= error <= allowed
+            worst_absolute = max(worst_absolute, error)
+            if abs(one_expected) > 0.01:
+                worst_relative = max(worst_relative, error / abs(one_expected))
+    record = parity.compare("it", got, expectation(expected))
+    assert record.passed is ok
+    assert record.samples_count == samples
+    assert record.max_abs_error == pytest.approx(worst_absolute)
+    assert record.max_rel_error == pytest.approx(worst_relative)
+
+
+@pytest.mark.parametrize(
+    ("error", "passed"), [(0.0199, True), (0.0201, False), (-0.0199, True), (-0.0201, False)]
+)
+def test_the_limit_is_absolute_plus_relative(error, passed):
+    assert passes([[1.0 + error]], [[1.0]]) is passed
+
+
+def test_around_zero_only_the_absolute_tolerance_counts():
+    assert passes([[0.009]], [[0.0]])
+    assert not passes([[0.011]], [[0.0]])
+    assert parity.compare("it", np.float32([[0.009]]), expectation([[0.0]])).max_rel_error == 0
+
+
+@pytest.mark.parametrize("place", [(0, 0), (4, 2), (8, 3)])
+def test_one_wrong_element_of_one_sample_fails(place):
+    expected = np.arange(36, dtype=np.float32).reshape(9, 4) + 100
+    got = expected.copy()
+    got[place] += 3
+    assert not passes(got, expected)
+
+
+@pytest.mark.parametrize("expected", [5.0, 0.0])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_nan_and_infinity_never_pass(bad, expected):
+    record = parity.compare("it", np.float32([[1, 2], [bad, 5]]), expectation([[1, 2], [expected, 5]]))
+    assert not record.passed
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_nan_and_infinity_beside_a_small_value_fail_like_any_other(bad):
+    record = parity.compare("it", np.float32([[1, 2], [bad, 5]]), expectation([[1, 2], [0.5, 5]]))
+    assert not record.passed
+
+
+def test_a_source_model_that_gives_nan_proves_nothing():
+    assert not passes([[math.nan]], [[math.nan]])
+
+
+def test_other_shapes_are_refused_with_both_shapes():
+    with pytest.raises(
+        GateError, match=r"thing gives outputs of shape \(2, 3\), the source model gives \(3, 2\)"
+    ):
+        parity.compare("thing", np.zeros((2, 3), np.float32), expectation(np.zeros((3, 2))))
+
+
+def test_a_missing_sample_is_refused():
+    with pytest.raises(GateError):
+        parity.compare("thing", np.zeros((2, 2), np.float32), expectation(np.zeros((3, 2))))
+
+
+def test_agreement_and_accuracy_are_shares_of_samples():
+    expected = expectation([[1, 0], [1, 0], [0, 1], [0, 1]], labels=np.array([0, 1, 1, 0]))
+    record = parity.compare("it", np.float32([[1, 0], [0, 1], [0, 1], [0, 1]]), expected)
+    assert record.top1_agreement == 0.75
+    assert record.accuracy == 0.75
+    assert parity.accuracy(expected.outputs, expected.labels) == 0.5
+
+
+def test_accuracy_without_labels_or_classes_is_not_measured():
+    assert parity.accuracy(np.zeros((2, 2), np.float32), None) is None
+    assert parity.accuracy(np.zeros((2, 2, 2), np.float32), np.array([0, 0])) is None
+    record = parity.compare("it", np.zeros((2, 2, 2), np.float32), expectation(np.zeros((2, 2, 2))))
+    assert record.top1_agreement is None
+
+
+def test_the_explanation_names_the_worst_sample_and_counts_the_others():
+    expected = expectation([[1, 2], [3, 4], [5, 6], [7, 8]])
+    got = np.float32([[1, 2], [3, 4.2], [5, 9], [7, 8]])
+    record = parity.compare("tflite/x.tflite", got, expected)
+    with pytest.raises(GateError) as caught:
+        parity.require_parity(record, got, expected)
+    assert str(caught.value) == (
+        "tflite/x.tflite is not the source model: sample 2, output [1]: expected 6, got 9 (allowed ±0.07); "
+        "2 of 4 samples are outside tolerance"
+    )
+
+
+def test_the_explanation_prefers_nan_to_any_number():
+    expected = expectation([[1, 2], [3, 4]])
+    got = np.float32([[1, 900], [math.nan, 4]])
+    record = parity.compare("it", got, expected)
+    assert "sample 1, output [0]: expected 3, got nan" in parity.explain_failure(record, got, expected)
+
+
+def test_a_passed_comparison_raises_nothing():
+    expected = expectation([[1, 2]])
+    parity.require_parity(parity.compare("it", expected.outputs, expected), expected.outputs, expected)
+
+
+@given(hnp.arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=plain))
+def test_spread_is_the_median_range_over_elements(outputs):
+    ranges = sorted(max(column) - min(column) for column in zip(*outputs.tolist(), strict=True))
+    middle = len(ranges) // 2
+    median = ranges[middle] if len(ranges) % 2 else (ranges[middle - 1] + ranges[middle]) / 2
+    assert parity.output_spread(outputs) == pytest.approx(median, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize(("spread", "refused"), [(0.0, True), (0.99, True), (1.01, False)])
+def test_samples_that_all_give_the_same_are_refused(spread, refused):
+    expected = expectation([[0, 5], [spread, 5 + spread]])
+    if refused:
+        with pytest.raises(GateError, match=r"parity refused: .* between 2 samples, at least 1 is needed"):
+            parity.require_spread(expected)
+    else:
+        parity.require_spread(expected)
+
+
+def test_no_samples_at_all_prove_nothing():
+    with pytest.raises(GateError, match="parity refused"):
+        parity.require_spread(expectation(np.zeros((0, 2))))
+
+
+# The verify stage, with the three processes replaced by what they would answer.
+
+SAMPLES = len(MODEL.samples())
+OUTPUTS = np.random.default_rng(4).uniform(-9, 9, (SAMPLES, 10)).astype(np.float32)
+KEYS = {
+    "torchserve": ("digits_cnn.pt", "digits_cnn.mar"),
+    "tfserving": ("digits_cnn/1",),
+    "tflite": ("digits_cnn_float32.tflite",),
+}
+
+
+@pytest.fixture
+def exported(tmp_path):
+    """An artifacts folder whose manifests are right, as `tandem export` leaves it."""
+    for target, names in KEYS.items():
+        folder = tmp_path / "digits_cnn" / target
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(f"{target} {name}")
+        records = tuple(
+            artifact.ArtifactRecord(
+                target=target,
+                path=name,
+                format="f",
+                precision="float32",
+                size_bytes=1,
+                gzip_bytes=1,
+                sha256=artifact.sha256(folder / name),
+                export_s=1,
+                toolchain={},
+            )
+            for name in names
+        )
+        manifest = artifact.Manifest(
+            key="k", model="digits_cnn", model_digest=MODEL.digest, target=target, artifacts=records
+        )
+        artifact.write_manifest(folder, manifest)
+    return tmp_path
+
+
+class Answers:
+    """Stands in for the processes; counts how often they were asked."""
+
+    def __init__(self, monkeypatch, **changed):
+        self.changed, self.asked = changed, 0
+        monkeypatch.setattr(verifying, "run_tasks", self.run_tasks)
+
+    def run_tasks(self, tasks, _):
+        self.asked += 1
+        return [Outcome(self.answer(task), 1.0) for task in tasks]
+
+    def answer(self, task):
+        folder, outputs, errors = task.arguments["folder"], {}, {}
+        for number, key in enumerate([e["key"] for e in task.arguments.get("wanted", [{"key": "source"}])]):
+            found = self.changed.get(key, OUTPUTS)
+            if isinstance(found, str):
+                errors[key] = found
+            else:
+                outputs[key] = verifying._save(found, folder, f"{task.title}-{number}")
+        return {"outputs": outputs, "errors": errors}
+
+
+def quiet(title, text):
+    pass
+
+
+def test_artifacts_that_agree_pass_and_leave_a_proof(exported, monkeypatch):
+    Answers(monkeypatch)
+    verified = verifying.require(verifying.verify("digits_cnn", exported, quiet))
+    subjects = [record.subject for records in verified.records.values() for record in records]
+    assert subjects == [f"{target}/{name}" for target, names in KEYS.items() for name in names]
+    assert all(record.passed for records in verified.records.values() for record in records)
+    assert (exported / "digits_cnn" / verifying.PROOF_NAME).is_file()
+
+
+@pytest.mark.parametrize("wrong", [f"{target}/{name}" for target, names in KEYS.items() for name in names])
+def test_one_wrong_sample_of_any_artifact_stops_the_gate(exported, monkeypatch, wrong):
+    got = OUTPUTS.copy()
+    got[SAMPLES - 1, 9] += 1
+    Answers(monkeypatch, **{wrong: got})
+    verified = verifying.verify("digits_cnn", exported, quiet)
+    with pytest.raises(GateError, match=f"{wrong} is not the source model: sample {SAMPLES - 1}"):
+        verifying.require(verified)
+    assert not (exported / "digits_cnn" / verifying.PROOF_NAME).exists()
+
+
+def test_an_artifact_that_does_not_load_stops_the_gate(exported, monkeypatch):
+    Answers(monkeypatch, **{"tflite/digits_cnn_float32.tflite": "it does not load"})
+    with pytest.raises(GateError, match="it does not load"):
+        verifying.require(verifying.verify("digits_cnn", exported, quiet))
+
+
+def test_a_failure_takes_an_older_proof_away(exported, monkeypatch):
+    Answers(monkeypatch)
+    verifying.verify("digits_cnn", exported, quiet)
+    Answers(monkeypatch, **{"tfserving/digits_cnn/1": OUTPUTS + 1})
+    verifying.verify("digits_cnn", exported, quiet)
+    assert not (exported / "digits_cnn" / verifying.PROOF_NAME).exists()
+
+
+def test_outputs_without_spread_stop_the_gate(exported, monkeypatch):
+    flat = np.ones_like(OUTPUTS)
+    Answers(monkeypatch, source=flat, **{f"{t}/{n}": flat for t, names in KEYS.items() for n in names})
+    with pytest.raises(GateError, match="parity refused"):
+        verifying.verify("digits_cnn", exported, quiet)
+
+
+def test_unchanged_artifacts_are_verified_once(exported, monkeypatch):
+    answers = Answers(monkeypatch)
+    first = verifying.ensure_verified("digits_cnn", exported, quiet)
+    again = verifying.ensure_verified("digits_cnn", exported, quiet)
+    assert answers.asked == 1
+    assert again.records == first.records
+    assert again.accuracy == first.accuracy
+    np.testing.assert_array_equal(again.expected.outputs, OUTPUTS)
+
+
+def test_another_artifact_is_verified_anew(exported, monkeypatch):
+    answers = Answers(monkeypatch)
+    verifying.ensure_verified("digits_cnn", exported, quiet)
+    folder = exported / "digits_cnn" / "tflite"
+    (folder / KEYS["tflite"][0]).write_text("another")
+    manifest = artifact.read_manifest(folder)
+    (record,) = manifest.artifacts
+    changed = record.model_copy(update={"sha256": artifact.sha256(folder / record.path)})
+    artifact.write_manifest(folder, manifest.model_copy(update={"artifacts": (changed,)}))
+    verifying.ensure_verified("digits_cnn", exported, quiet)
+    assert answers.asked == 2
+
+
+def test_a_tighter_tolerance_is_verified_anew(exported, monkeypatch):
+    answers = Answers(monkeypatch)
+    verifying.ensure_verified("digits_cnn", exported, quiet)
+    tighter = dataclasses.replace(MODEL, tolerance=Tolerance(1e-9, 0.0))
+    monkeypatch.setattr(verifying, "load_model", lambda _: tighter)
+    verifying.ensure_verified("digits_cnn", exported, quiet)
+    assert answers.asked == 2
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"model_digest": "x"}'])
+def test_a_damaged_proof_is_no_proof(exported, monkeypatch, text):
+    answers = Answers(monkeypatch)
+    (exported / "digits_cnn" / verifying.PROOF_NAME).write_text(text)
+    verifying.ensure_verified("digits_cnn", exported, quiet)
+    assert answers.asked == 1
+
+
+def test_a_truncated_artifact_is_refused_even_with_a_proof(exported, monkeypatch):
+    Answers(monkeypatch)
+    verifying.ensure_verified("digits_cnn", exported, quiet)
+    (exported / "digits_cnn/torchserve/digits_cnn.pt").write_text("torch")
+    with pytest.raises(GateError, match=r"digits_cnn\.pt has sha256 .* corrupt"):
+        verifying.ensure_verified("digits_cnn", exported, quiet)
+
+
+def test_nothing_exported_is_said_so(tmp_path):
+    with pytest.raises(RequestError, match="holds no exported artifacts; run `tandem export digits_cnn`"):
+        verifying.verify("digits_cnn", tmp_path, quiet)

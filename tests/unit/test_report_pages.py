@@ -1,0 +1,272 @@
+"""The HTML page, the Markdown page and the terminal say what the record says, and nothing else."""
+
+import html
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from report_fixture import make_run
+from report_parts import LOADS, no_latency
+from rich.console import Console
+
+from pipelines.record import RunRecord, read_run
+from pipelines.report import format as fmt
+from pipelines.report import pick, write_report
+from pipelines.report.html import render_html
+from pipelines.report.json import render_json
+from pipelines.report.markdown import render_markdown
+from pipelines.report.measured import PERCENTILES
+from pipelines.report.terminal import print_run
+
+HOSTILE = '<script>alert("x")</script>|`*_[a](http://evil.example)_*`\n\x1b[31m"\'&amp;'
+RUN = make_run()
+
+
+def terminal(run: RunRecord, width: int = 80) -> str:
+    out = io.StringIO()
+    print_run(run, Console(file=out, width=width))
+    return out.getvalue()
+
+
+RENDERERS = [render_html, render_markdown, terminal]
+
+
+class Page(HTMLParser):
+    """Tables by caption, as lists of rows of cell texts; every tag's attributes; the text outside tags."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tables: dict[str, list[list[str]]] = {}
+        self.attributes: list[tuple[str, str, str]] = []
+        self.tags: list[str] = []
+        self._rows: list[list[str]] = []
+        self._in_cell = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag == "div" and ("class", "scroll") in attrs:
+            self._rows = self.tables.setdefault(dict(attrs)["aria-label"] or "", [])
+        if tag == "tr":
+            self._rows.append([])
+        if tag in ("td", "th"):
+            self._rows[-1].append("")
+            self._in_cell = True
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self._in_cell = False
+
+    def handle_data(self, data: str) -> None:
+        if self._in_cell:
+            self._rows[-1][-1] += data
+
+
+def markdown_table(text: str, caption: str) -> list[list[str]]:
+    after = text.split(f" {caption}\n\n", 1)[1].split("\n\n", 1)[0]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in after.splitlines()]
+
+
+def as_number(cell: str) -> float:
+    return float(cell.strip().replace(fmt.THIN, ""))
+
+
+def expected(load: str) -> dict[str, list[float]]:
+    found = {name: pick.summary_of(target, load) for name, target in pick.shown(RUN).items()}
+    return {
+        pick.label(RUN, name): [
+            one.requests_count,
+            one.errors_count,
+            *(getattr(one.latency_ms, which) for which in PERCENTILES),
+            one.throughput_per_s,
+        ]
+        for name, one in found.items()
+        if one
+    }
+
+
+@pytest.mark.parametrize("load", LOADS)
+def test_latencies_read_back_from_the_pages_are_the_records(load: str) -> None:
+    caption = f"Latency and throughput under {load}"
+    pages = (Page(render_html(RUN)).tables[caption][1:], markdown_table(render_markdown(RUN), caption)[2:])
+    for rows in pages:
+        read = {row[0].strip(): [as_number(cell) for cell in row[1:9]] for row in rows}
+        assert read.keys() == expected(load).keys()
+        for name, figures in expected(load).items():
+            assert read[name] == pytest.approx(figures, rel=5e-3), name
+
+
+def test_hovering_shows_every_digit() -> None:
+    exact = RUN.targets["torchserve"].summaries[0].latency_ms.p99
+    assert f'title="{exact} ms"' in render_html(RUN)
+    assert f'title="{fmt.exact_bytes(104_441)}"' in render_html(RUN)
+
+
+def test_null_is_a_dash_with_its_reason_and_never_zero() -> None:
+    reason = "12 requests are too few for p99: 662 are needed"
+    target = RUN.targets["torchserve"]
+    summary = target.summaries[0].model_copy(
+        update={"latency_ms": no_latency(reason), "throughput_per_s": None}
+    )
+    changed = target.model_copy(update={"summaries": (summary,)})
+    run = make_run(targets=RUN.targets | {"torchserve": changed})
+    caption = f"Latency and throughput under {summary.load}"
+    row = Page(render_html(run)).tables[caption][1]
+    assert row[3:9] == [f"{fmt.MISSING}1"] * 5 + [f"{fmt.MISSING}2"]
+    assert markdown_table(render_markdown(run), caption)[2][3] == f"{fmt.MISSING} [1]"
+    for render in RENDERERS:
+        assert reason in render(run)
+
+
+@pytest.mark.parametrize("render", RENDERERS)
+def test_invalid_rounds_and_stand_ins_are_visible(render) -> None:
+    text = html.unescape(render(RUN))
+    assert "31% of the CPU was used by other programs" in re.sub(r"\s+", " ", text)
+    assert "(stand-in)" in text
+    assert "not by TensorFlow Serving's own server" in re.sub(r"\s+", " ", text)
+
+
+@pytest.mark.parametrize("render", RENDERERS)
+def test_interrupted_run_with_nothing_measured(render) -> None:
+    bare = {
+        name: target.model_copy(
+            update={"rounds": (), "summaries": (), "cold_starts": (), "endpoint_parity": None}
+        )
+        for name, target in RUN.targets.items()
+    }
+    run = make_run(
+        targets=bare, comparisons=(), warnings=(), status="interrupted", status_reason=None, ended_at_utc=None
+    )
+    assert "This run was interrupted. It holds only what was measured before that." in render(run)
+
+
+@pytest.mark.parametrize("render", RENDERERS)
+def test_no_targets_at_all(render) -> None:
+    run = make_run(targets={}, artifacts=(), comparisons=(), status="failed", status_reason="no Java runtime")
+    assert "failed: no Java runtime" in render(run)
+
+
+@pytest.mark.parametrize("render", RENDERERS)
+def test_a_single_target(render) -> None:
+    text = render(make_run(targets={"torchserve": RUN.targets["torchserve"]}, comparisons=()))
+    assert "torchserve" in text
+    assert "null" not in re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
+
+
+def test_in_process_targets_never_stand_beside_network_latencies() -> None:
+    tables = Page(render_html(RUN)).tables
+    with_tflite = {caption for caption, rows in tables.items() if any("tflite" in row[0] for row in rows)}
+    assert with_tflite == {"Artifacts", "Parity"}
+
+
+def hostile_run() -> RunRecord:
+    renamed = {"torchserve": HOSTILE, "tfserving": "tfserving"}
+    targets = {
+        renamed[name]: RUN.targets[name].model_copy(
+            update={
+                "rounds": tuple(
+                    one.model_copy(update={"target": renamed[name]}) for one in RUN.targets[name].rounds
+                ),
+                "implementation": RUN.targets[name].implementation.model_copy(update={"name": HOSTILE}),
+            }
+        )
+        for name in renamed
+    }
+    return make_run(
+        targets=targets,
+        model=RUN.model.model_copy(update={"name": HOSTILE}),
+        comparisons=tuple(
+            one.model_copy(update={"candidate": HOSTILE, "load": HOSTILE}) for one in RUN.comparisons
+        ),
+        warnings=(RUN.warnings[0].model_copy(update={"message": HOSTILE, "remedy": HOSTILE}),),
+        payload=RUN.payload.model_copy(update={"body_example": HOSTILE}),
+        command=("tandem", HOSTILE),
+        run_id=HOSTILE,
+    )
+
+
+def test_hostile_names_stay_text_in_html() -> None:
+    page = Page(render_html(hostile_run()))
+    assert page.tags.count("script") == 1
+    assert "a" not in page.tags
+    assert HOSTILE.partition("|")[0] in page.tables["What answered"][1][0]
+
+
+def test_hostile_names_stay_text_in_markdown() -> None:
+    text = re.sub(
+        r"^```text$.*?^```$|^````text$.*?^````$", "", render_markdown(hostile_run()), flags=re.M | re.S
+    )
+    assert "<script" not in text
+    assert not re.search(r"(?<!\\)\]\(", text)
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert all(row.endswith(" |") for row in rows)
+
+
+def test_hostile_names_move_no_cursor() -> None:
+    assert "\x1b" not in terminal(hostile_run())
+
+
+def test_the_page_fetches_nothing() -> None:
+    text = render_html(RUN)
+    links = [value for _, name, value in Page(text).attributes if name in ("src", "href", "srcset", "data")]
+    assert links == []
+    assert "url(" not in text
+    assert "@import" not in text
+    assert "//" not in re.sub(r"^//.*$", "", text, flags=re.M)
+
+
+def test_headings_cells_and_figures_are_labelled() -> None:
+    page = Page(render_html(RUN))
+    assert [tag for tag in page.tags if tag == "h1"] == ["h1"]
+    assert page.tags.count("desc") == page.tags.count("figure") == 3 * len(LOADS) + 1
+    identifiers = [value for _, name, value in page.attributes if name == "id"]
+    assert len(identifiers) == len(set(identifiers))
+    labels = [value for _, name, value in page.attributes if name == "aria-labelledby"]
+    assert {one for label in labels for one in label.split()} <= set(identifiers)
+
+
+@pytest.mark.parametrize("render", [render_html, render_markdown])
+def test_the_things_a_reader_needs_to_repeat_the_run(render) -> None:
+    text = html.unescape(render(RUN)).replace("<wbr>", "")
+    assert "tandem compare models/digits_cnn --load closed:1 --load closed:8" in text
+    assert RUN.percentile_method in text
+    for target in RUN.targets.values():
+        assert all(one.samples_file in text for one in target.rounds)
+        assert all(one.sha256[:12] in text for one in target.artifacts)
+
+
+@pytest.mark.parametrize("render", [*RENDERERS, render_json])
+def test_same_record_same_text(render) -> None:
+    again = RunRecord.model_validate_json(render_json(RUN))
+    assert render(RUN) == render(again) == render(make_run())
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_terminal_keeps_to_its_width(width: int) -> None:
+    assert max(map(len, terminal(RUN, width).splitlines())) <= width
+
+
+def test_write_report(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "one"
+    page = write_report(RUN, folder)
+    write_report(RUN, folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["report.html", "report.md", "run.json"]
+    assert page.read_text(encoding="utf-8") == render_html(RUN)
+    assert read_run(folder) == RUN
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = write_report(RUN, tmp_path)
+    before = page.read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_report(make_run(run_id="other"), tmp_path)
+    assert page.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.md", "run.json"]

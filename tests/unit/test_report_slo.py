@@ -1,0 +1,174 @@
+"""An SLO search in words, tables and its curve."""
+
+import html
+import io
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+from report_slo_fixture import make_slo_run, no_rate
+from rich.console import Console
+
+from pipelines.record import RunRecord, SloRecord
+from pipelines.report import format as fmt
+from pipelines.report import slo
+from pipelines.report.banners import banners
+from pipelines.report.figures.draw import slots
+from pipelines.report.figures.rates import rates_plot
+from pipelines.report.html import render_html
+from pipelines.report.markdown import render_markdown
+from pipelines.report.terminal import print_run
+
+RUN = make_slo_run()
+
+
+def terminal(run: RunRecord) -> str:
+    out = io.StringIO()
+    print_run(run, Console(file=out, width=80))
+    return out.getvalue()
+
+
+RENDERERS = [render_html, render_markdown, terminal]
+
+
+def search(run: RunRecord = RUN) -> SloRecord:
+    assert run.slo is not None
+    return run.slo
+
+
+def headline(run: RunRecord) -> str:
+    return slo.headline(run).replace(fmt.THIN, " ").replace(fmt.TO, "-")
+
+
+def with_target(name: str, **changes: object) -> dict[str, object]:
+    targets = search().targets
+    return targets | {name: targets[name].model_copy(update=changes)}
+
+
+def curve(run: RunRecord = RUN) -> ET.Element:
+    svg = rates_plot(search(run), "rates", slots(list(run.targets)))
+    assert svg is not None
+    return ET.fromstring(svg)  # noqa: S314
+
+
+def of_class(svg: ET.Element, *names: str) -> list[ET.Element]:
+    return [one for one in svg.iter() if set(names) <= set(one.get("class", "").split())]
+
+
+def test_the_whole_sentence() -> None:
+    assert headline(RUN) == (
+        "At p99 ≤ 20 ms TorchServe sustains 412 /s and tfserving 1 949 /s: "
+        "0.21 times (95 % interval 0.19-0.23)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "times"),
+    [
+        ("torchserve", "TorchServe sustains at least 412 /s and tfserving 1 949", ": at least 0.21 times"),
+        ("tfserving", "TorchServe sustains 412 /s and tfserving at least 1 949", ": at most 0.21 times"),
+    ],
+)
+def test_a_lower_bound_bounds_the_ratio_too(name: str, rate: str, times: str) -> None:
+    text = headline(make_slo_run(targets=with_target(name, lower_bound=True)))
+    assert rate in text
+    assert times in text
+
+
+@pytest.mark.parametrize("render", RENDERERS)
+def test_why_a_rate_is_a_lower_bound_is_said(render) -> None:
+    run = make_slo_run(targets=with_target("tfserving", lower_bound=True, reason="the generator gave up"))
+    assert "tfserving: the generator gave up." in html.unescape(render(run))
+
+
+def test_one_target_without_a_rate() -> None:
+    targets = search().targets | {"torchserve": no_rate(search().targets["torchserve"])}
+    run = make_slo_run(targets=targets, ratio=None, interval=None, reason="torchserve has no rate")
+    assert headline(run) == (
+        "At p99 ≤ 20 ms TorchServe sustains no rate that was tried and tfserving sustains 1 949 /s; "
+        "no ratio: torchserve has no rate."
+    )
+
+
+def test_no_rate_at_all() -> None:
+    targets = {name: no_rate(one) for name, one in search().targets.items()}
+    run = make_slo_run(targets=targets, ratio=None, interval=None, reason="no target has a rate")
+    assert headline(run) == "At no rate that was tried was p99 ≤ 20 ms kept: not by TorchServe nor tfserving."
+    assert banners(run)[0].startswith(
+        "No verdict: too few valid rounds remain. 1 of 60 compared rounds was not used"
+    )
+    for render in RENDERERS:
+        assert "At no rate that was tried" in render(run)
+
+
+def test_a_ratio_without_an_interval_says_why() -> None:
+    text = headline(make_slo_run(interval=None, reason="only one block"))
+    assert text.endswith("0.21 times (no interval: only one block).")
+
+
+def test_a_search_of_one_target_has_no_ratio() -> None:
+    alone = {"tfserving": search().targets["tfserving"]}
+    run = make_slo_run(targets=alone, candidate="tfserving", baseline=None, ratio=None, interval=None)
+    assert headline(run) == "At p99 ≤ 20 ms tfserving sustains 1 949 /s."
+
+
+def test_costs_only_with_a_price() -> None:
+    assert [cell.text for cell in slo.rate_table(RUN).rows[0]][3] == "0.270"
+    assert "0.40 an hour" in (slo.rate_table(RUN).remark or "")
+    assert len(slo.rate_table(make_slo_run(hourly_price=None)).columns) == 3
+
+
+def test_every_search_and_every_measurement_is_listed() -> None:
+    rates = [rate for one in search().targets.values() for rate in one.block_rates_per_s]
+    assert [row[2].text for row in slo.search_table(RUN).rows] == [
+        fmt.rate_number(rate or 0) for rate in rates
+    ]
+    count = sum(len(one.points) for one in search().targets.values())
+    assert len(slo.point_table(RUN).rows) == count == 60
+
+
+def test_met_not_met_and_not_used_differ_in_shape() -> None:
+    svg = curve()
+    points = [point for one in search().targets.values() for point in one.points]
+    assert len(of_class(svg, "hollow")) == sum(point.met is False for point in points) > 0
+    assert len(of_class(svg, "cross-out")) == sum(point.met is None for point in points) == 1
+    assert len(of_class(svg, "ring")) == sum(point.phase == "confirm" for point in points) == 12
+
+
+def test_blocks_have_lines_of_their_own() -> None:
+    classes = {one.get("class") for one in of_class(curve(), "search")}
+    assert classes == {"search b1", "search b2", "search b3"}
+
+
+def test_a_point_without_p99_is_at_the_upper_edge() -> None:
+    first = search().targets["torchserve"].points[0].model_copy(update={"p99_ms": None, "met": False})
+    svg = curve(make_slo_run(targets=with_target("torchserve", points=(first,))))
+    assert "no p99" in " ".join(one.text or "" for one in svg.iter("title"))
+
+
+def test_no_measurement_gives_no_curve() -> None:
+    targets = {name: no_rate(one).model_copy(update={"points": ()}) for name, one in search().targets.items()}
+    run = make_slo_run(targets=targets, ratio=None, interval=None)
+    assert rates_plot(search(run), "rates", slots(list(run.targets))) is None
+    for render in RENDERERS:
+        assert "At no rate that was tried" in render(run)
+
+
+@pytest.mark.parametrize("render", RENDERERS)
+def test_rates_are_not_loads(render) -> None:
+    text = html.unescape(render(RUN))
+    assert "Latency and throughput under open:" not in text
+    assert "No load was measured" not in text
+    assert "sustains 412" in re.sub(r"\s+", " ", text.replace(fmt.THIN, " "))
+
+
+def test_rounds_are_folded_away_on_the_page() -> None:
+    page = render_html(RUN)
+    folded = page.partition("<details>")[2].partition("</details>")[0]
+    assert "Every round, in the order measured" in folded
+    assert "Every measurement of the search" in folded
+
+
+@pytest.mark.parametrize("render", RENDERERS)
+def test_same_record_same_text(render) -> None:
+    assert render(RUN) == render(make_slo_run())

@@ -1,0 +1,147 @@
+"""The noise floor and fairness as tables, and who stands in which table and figure."""
+
+import io
+
+import pytest
+from report_fixture import CONTROL, invalid, make_run
+from report_parts import ASYMMETRY, FAIRNESS, LOADS, comparison, parity
+from rich.console import Console
+
+from pipelines.report import format as fmt
+from pipelines.report import measured, pick, sections, subjects
+from pipelines.report.html import render_html
+from pipelines.report.terminal import print_run
+from pipelines.report.verdicts import explanation, fairness_table, noise_table
+
+RUN = make_run()
+
+
+def test_the_noise_floor_is_the_records() -> None:
+    table = noise_table(RUN)
+    assert [row[-1].text for row in table.rows] == [fmt.within(one.noise_floor or 0) for one in RUN.controls]
+    assert "A difference inside the noise floor is not called." in (table.remark or "")
+
+
+def test_a_control_without_an_interval_has_dashes_with_a_reason() -> None:
+    one = RUN.controls[0].model_copy(update={"interval": None, "noise_floor": None, "ratio": None})
+    row = noise_table(make_run(controls=(one,))).rows[0]
+    assert [row[index].text for index in (3, 4, 6)] == [fmt.MISSING] * 3
+    assert row[4].why
+
+
+def test_without_a_control_there_is_no_section() -> None:
+    assert noise_table(make_run(controls=())).rows == ()
+    assert "Noise floor of this machine" not in render_html(make_run(controls=()))
+
+
+@pytest.mark.parametrize(("allowed", "words"), [(True, "allowed by name"), (False, "not allowed")])
+def test_what_is_not_alike_is_loud(allowed: bool, words: str) -> None:
+    one = ASYMMETRY.model_copy(update={"allowed": allowed})
+    run = make_run(fairness=FAIRNESS.model_copy(update={"asymmetries": (one,)}))
+    row = next(row for row in fairness_table(run).rows if row[0].text == "threads per worker")
+    assert words in row[-1].text
+    assert row[-1].tone == "bad"
+    out = io.StringIO()
+    print_run(run, Console(file=out, width=80))
+    assert words in out.getvalue()
+
+
+def test_fields_of_one_side_only_are_called_so() -> None:
+    said = {row[0].text: row[-1].text for row in fairness_table(RUN).rows}
+    assert said["cores"] == "yes"
+    assert said["workers"] == "one side has none"
+
+
+@pytest.mark.parametrize("load", LOADS)
+def test_main_tables_hold_compared_targets_and_the_labelled_floor(load: str) -> None:
+    names = [row[0].text for row in measured.latency_table(RUN, load).rows]
+    assert names == ["torchserve", "tfserving", "harness floor (null server)"]
+
+
+def test_the_control_is_only_faint_among_the_rounds() -> None:
+    section = sections.load_section(RUN, "closed:1", 1)
+    assert [one.label for one in section.legend if one.faint] == ["tfserving (control)"]
+    assert CONTROL not in str(section.distribution)
+    assert f"{CONTROL}, block 1" in str(section.rounds)
+    assert str(section.rounds).count('class="round faint"') == 4
+
+
+def test_the_floor_has_a_curve_and_no_rounds_in_the_plot() -> None:
+    section = sections.load_section(RUN, "closed:1", 1)
+    assert pick.FLOOR in str(section.distribution)
+    assert "null, block" not in str(section.rounds)
+
+
+def test_a_control_looks_like_what_it_repeats() -> None:
+    assert sections.slots(RUN)[CONTROL] == sections.slots(RUN)["tfserving"]
+
+
+def test_a_retry_is_marked() -> None:
+    assert "try 2" in str(sections.load_section(RUN, "closed:8", 2).rounds)
+
+
+def test_invalid_rounds_have_a_table_of_their_own() -> None:
+    ((index, _, load, target, attempt, why),) = measured.invalid_table(RUN).rows
+    assert (load.text, target.text, attempt.text) == ("closed:8", "tfserving", "1")
+    assert "31% of the CPU was used by other programs" in why.text
+    assert not next(one for one in pick.all_rounds(RUN) if str(one.index) == index.text).valid
+
+
+FIGURES = "the ratio 1.07 (95% interval 1.06 to 1.08, 4 pairs of rounds in 2 blocks) "
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"verdict": "worse", "reason": f"{FIGURES}lies outside ±5%"}, ""),
+        ({"verdict": "inconclusive", "reason": f"{FIGURES}reaches across", "rounds_needed": 3}, ""),
+        (
+            {"verdict": "inconclusive", "reason": f"{FIGURES}lies outside ±5%, but no control was measured"},
+            "the interval lies outside ±5%, but no control was measured",
+        ),
+        ({"verdict": None, "reason": "too few pairs"}, "too few pairs"),
+    ],
+)
+def test_figures_of_a_reason_are_not_said_twice(changes: dict[str, object], why: str) -> None:
+    assert explanation(comparison(**changes)) == why
+
+
+def test_a_terminal_says_a_reason_once() -> None:
+    rows = tuple(
+        one.model_copy(update={"verdict": None, "interval": None, "reason": "one is not enough"})
+        for one in RUN.comparisons
+    )
+    out = io.StringIO()
+    print_run(make_run(comparisons=rows), Console(file=out, width=80))
+    assert out.getvalue().count("one is not enough") == 1
+    assert out.getvalue().count("no verdict") == len(rows)
+
+
+def test_a_terminal_says_why_rounds_were_not_used_once() -> None:
+    target = RUN.targets["tfserving"]
+    rounds = [invalid(one, f"{40 + one.index}% was loud: hush", "cold") for one in target.rounds]
+    broken = target.model_copy(update={"rounds": tuple(rounds)})
+    table = measured.invalid_by_reason(make_run(targets=RUN.targets | {"tfserving": broken}))
+    assert table.caption == "Rounds that were not used: 9 of 33"
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["9", f"{40 + rounds[0].index}% was loud: hush (and the like)"],
+        ["9", "cold"],
+    ]
+
+
+def test_parity_names_the_subject_without_its_target_and_leaves_the_control_out() -> None:
+    target = RUN.targets["torchserve"].model_copy(update={"parity": (parity("torchserve/digits_cnn.pt"),)})
+    control = RUN.targets[CONTROL].model_copy(update={"endpoint_parity": parity("tfserving endpoint")})
+    run = make_run(targets={"torchserve": target, CONTROL: control})
+    rows = subjects.parity_table(run).rows
+    assert [row[1].text for row in rows] == ["digits_cnn.pt", "rest"]
+    assert rows[0][1].exact == "torchserve/digits_cnn.pt"
+
+
+def test_without_a_valid_round_all_figures_have_one_reason() -> None:
+    target = RUN.targets["torchserve"]
+    summary = target.summaries[0].model_copy(update={"rounds_count": 0, "invalid_rounds_count": 4})
+    changed = target.model_copy(update={"summaries": (summary,)})
+    table = measured.latency_table(make_run(targets={"torchserve": changed}), summary.load)
+    assert table.notes == (measured.NO_ROUND,)
+    assert table.rows[0][-1].text == "0 of 4"

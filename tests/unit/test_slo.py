@@ -1,0 +1,299 @@
+import math
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loadtests.slo import (
+    RateMeasurement,
+    SearchLimits,
+    as_measurement,
+    cost_interval,
+    cost_per_million,
+    search,
+)
+from loadtests.validity import Invalidity
+
+LIMIT_MS = 50.0
+thresholds = st.floats(5, 50_000)
+starts = st.floats(2, 20_000)
+
+
+def oracle(threshold, generator_limit=math.inf):
+    """A server whose p99 is at the limit exactly at the threshold, sent by a generator with a limit."""
+
+    def measure(rate):
+        p99_ms = LIMIT_MS * rate / threshold
+        # Right to the last digit: a rounded product may lie on the wrong side.
+        p99_ms = (
+            min(p99_ms, LIMIT_MS) if rate <= threshold else max(p99_ms, math.nextafter(LIMIT_MS, math.inf))
+        )
+        return RateMeasurement(rate, p99_ms, 0.0, delivered=rate <= generator_limit)
+
+    return measure
+
+
+def find(measure, start=100.0, **limits):
+    return search(measure, p99_limit_ms=LIMIT_MS, start_rate_per_s=start, limits=SearchLimits(**limits))
+
+
+def rates(result):
+    return [found.rate_per_s for found in result.measurements]
+
+
+@given(thresholds, starts, st.sampled_from([0.02, 0.05, 0.2]))
+def test_the_true_rate_is_found_to_the_resolution(threshold, start, resolution):
+    result = find(oracle(threshold), start, resolution=resolution)
+    assert result.outcome == "found"
+    assert result.rate_per_s <= threshold < result.breaks_at_per_s
+    assert result.breaks_at_per_s / result.rate_per_s <= 1 + resolution + 1e-9
+
+
+@given(thresholds, starts)
+def test_the_number_of_measurements_is_bounded(threshold, start):
+    doublings = abs(math.log2(threshold / start))
+    halvings_of_the_gap = math.log2(math.log(2) / math.log(1.05))
+    bound = 2 * (math.ceil(doublings) + 1) + 1 + 2 * math.ceil(halvings_of_the_gap) + 3
+    assert len(find(oracle(threshold), start).measurements) <= bound
+
+
+def test_the_whole_course():
+    result = find(oracle(500), 100, resolution=0.5)
+    middle = math.sqrt(400 * 800)
+    assert rates(result) == [100, 200, 400, 800, 800, middle, middle, 400, 400, 400]
+    assert (result.rate_per_s, result.breaks_at_per_s) == (400, middle)
+    assert result.reason == "p99 stays within 50 ms up to 400 requests/s"
+
+
+def test_the_limit_itself_is_met():
+    assert find(oracle(400), 100, resolution=1.5).rate_per_s == 400
+
+
+def test_breaks_at_the_first_rate_and_is_found_below():
+    result = find(oracle(30), 1000, resolution=0.5)
+    assert result.outcome == "found"
+    assert rates(result)[:4] == [1000, 1000, 500, 500]
+    assert 20 <= result.rate_per_s <= 30
+
+
+def test_no_rate_meets_the_limit():
+    result = find(oracle(5), 100, min_rate_per_s=10)
+    assert (result.outcome, result.rate_per_s, result.breaks_at_per_s) == ("none", None, 10)
+    assert sorted(set(rates(result))) == [10, 12.5, 25, 50, 100]
+    assert result.reason == "no rate keeps p99 within 50 ms, not even 10 requests/s"
+
+
+def test_too_many_errors_break_a_rate_whatever_p99_is():
+    def measure(rate):
+        return RateMeasurement(rate, 1.0 if rate < 2000 else None, 0.001 if rate <= 300 else 0.0011)
+
+    result = find(measure)
+    assert result.outcome == "found"
+    assert result.rate_per_s <= 300 < result.breaks_at_per_s <= result.rate_per_s * 1.05
+
+
+@given(thresholds)
+def test_the_generators_limit_is_not_taken_for_the_servers(threshold):
+    result = find(oracle(threshold, generator_limit=threshold / 2), 4)
+    assert result.outcome in ("lower_bound", "not_measured")
+    if result.outcome == "lower_bound":
+        assert threshold / 2 / 1.051 <= result.rate_per_s <= threshold / 2
+        assert "the generator, not the server, is the limit" in result.reason
+    else:
+        assert result.rate_per_s is None
+
+
+def test_a_generator_that_cannot_send_anything_measures_nothing():
+    result = find(oracle(5000, generator_limit=1), 100, min_rate_per_s=10)
+    assert (result.outcome, result.rate_per_s) == ("not_measured", None)
+    assert "not able to send 10 requests/s" in result.reason
+
+
+def test_the_servers_limit_is_known_where_it_is_below_the_generators():
+    result = find(oracle(700, generator_limit=1000))
+    assert result.outcome == "found"
+    assert 700 / 1.05 <= result.rate_per_s <= 700
+
+
+def test_a_server_that_never_breaks_gives_a_lower_bound_at_the_allowed_rate():
+    result = find(oracle(math.inf), 100, max_rate_per_s=1000)
+    assert (result.outcome, result.rate_per_s, result.breaks_at_per_s) == ("lower_bound", 1000, None)
+    assert rates(result) == [100, 200, 400, 800, 1000, 1000, 1000, 1000]
+    assert "highest rate that was allowed" in result.reason
+
+
+def spoiled(measure, spoil):
+    """The same measurements, but the ones whose numbers are in `spoil` are invalid, with absurd figures."""
+    count = 0
+
+    def spoiling(rate):
+        nonlocal count
+        count += 1
+        found = measure(rate)
+        if count not in spoil:
+            return found
+        absurd = 0.01 if found.p99_ms > LIMIT_MS else 1e9
+        return RateMeasurement(rate, absurd, 0.0, delivered=False, valid=False, reason="a noisy neighbour")
+
+    return spoiling
+
+
+@given(thresholds, st.sets(st.integers(1, 30), max_size=5))
+def test_invalid_rounds_change_nothing_but_the_count(threshold, spoil):
+    plain = find(oracle(threshold))
+    result = find(spoiled(oracle(threshold), spoil))
+    assert (result.outcome, result.rate_per_s) == (plain.outcome, plain.rate_per_s)
+    assert [found for found in result.measurements if found.valid] == list(plain.measurements)
+    assert len(result.measurements) == len(plain.measurements) + sum(not f.valid for f in result.measurements)
+
+
+def test_more_invalid_rounds_than_allowed_end_the_search_with_the_reason():
+    result = find(spoiled(oracle(500), range(1, 100)), most_invalid=5)
+    assert (result.outcome, result.rate_per_s) == ("not_measured", None)
+    assert result.reason == "6 rounds were invalid, the last because a noisy neighbour"
+    assert len(result.measurements) == 6
+
+
+def test_a_round_with_too_few_requests_for_a_p99_is_neither_pass_nor_failure():
+    result = find(lambda rate: RateMeasurement(rate, None, 0.0))
+    assert result.outcome == "not_measured"
+    assert "too few requests succeeded for a p99" in result.reason
+
+
+@given(st.integers(1, 15))
+def test_the_number_of_measurements_is_a_hard_limit(most):
+    result = find(oracle(1e5), 1, most_measurements=most, max_rate_per_s=1e6)
+    assert len(result.measurements) == most
+    assert (result.outcome, result.rate_per_s) == ("not_measured", None)
+    assert f"{most} rounds did not settle it" in result.reason
+
+
+def scripted(*p99_by_round):
+    """A server that behaves differently every time a rate is measured; the last value stays."""
+    seen = {}
+
+    def measure(rate):
+        times = seen[rate] = seen.get(rate, 0) + 1
+        values = p99_by_round[0].get(round(rate), [1.0] if rate < p99_by_round[1] else [99.0])
+        return RateMeasurement(rate, values[min(times, len(values)) - 1], 0.0)
+
+    return measure
+
+
+def test_one_stray_pause_does_not_end_the_climb():
+    result = find(scripted({200: [99.0, 1.0]}, 900), resolution=1.5)
+    assert rates(result)[:5] == [100, 200, 200, 400, 800]
+    assert result.rate_per_s == 800
+
+
+@pytest.mark.parametrize("failing_round", [2, 3, 4])
+def test_one_failed_confirmation_of_three_is_a_step_down(failing_round):
+    course = [1.0] * (failing_round - 1) + [99.0, 1.0]
+    result = find(scripted({400: course}, 500), resolution=0.99)
+    assert result.outcome == "found"
+    assert result.rate_per_s == pytest.approx(400 / 1.99)
+    assert result.breaks_at_per_s == 400
+
+
+def test_a_rate_that_is_never_confirmed_is_never_reported():
+    lucky = set()
+
+    def measure(rate):
+        first = rate not in lucky
+        lucky.add(rate)
+        return RateMeasurement(rate, 1.0 if first and rate < 300 else 99.0, 0.0)
+
+    result = find(measure, min_rate_per_s=80, most_measurements=100)
+    assert (result.outcome, result.rate_per_s) == ("none", None)
+
+
+def noisy_queue(capacity, seed):
+    """The p99 of waiting plus serving in M/M/1, ln(100) / (capacity - rate), with 5 % noise."""
+    source = random.Random(seed)  # noqa: S311 - noise, not a secret
+
+    def measure(rate):
+        if rate >= capacity:
+            return RateMeasurement(rate, 1e4, 0.0)
+        true_ms = 1000 * math.log(100) / (capacity - rate)
+        return RateMeasurement(rate, true_ms * math.exp(source.gauss(0, 0.05)), 0.0)
+
+    return measure
+
+
+@given(st.floats(200, 5000), st.integers(0, 10**6))
+@settings(max_examples=50)
+def test_a_noisy_queue_is_found_near_its_true_rate(capacity, seed):
+    truth = capacity - 1000 * math.log(100) / LIMIT_MS
+    result = find(noisy_queue(capacity, seed), 50)
+    assert result.outcome == "found"
+    assert 0.75 * truth <= result.rate_per_s <= 1.15 * truth
+    assert len(result.measurements) <= 40
+
+
+def test_every_measurement_is_kept_in_order():
+    seen = []
+
+    def measure(rate):
+        seen.append(oracle(700)(rate))
+        return seen[-1]
+
+    assert find(measure).measurements == tuple(seen)
+
+
+@pytest.mark.parametrize("start", [0, 0.5, 2e5, math.nan])
+def test_a_start_outside_the_rates_is_refused(start):
+    with pytest.raises(ValueError, match="start rate"):
+        find(oracle(100), start)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"resolution": 0},
+        {"confirmations": 0},
+        {"most_measurements": 0},
+        {"min_rate_per_s": 0},
+        {"max_rate_per_s": 0.5},
+        {"max_rate_per_s": math.inf},
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(ValueError, match="above zero"):
+        SearchLimits(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("checks", "delivered", "valid"),
+    [
+        ((), True, True),
+        (("warm", "clean"), True, True),
+        (("delivered",), False, True),
+        (("lateness",), False, True),
+        (("generator", "clean"), False, True),
+        (("quiet",), True, False),
+        (("right",), True, False),
+        (("interrupted",), True, False),
+        (("generator", "quiet"), False, False),
+    ],
+)
+def test_what_a_failed_check_means_to_the_search(checks, delivered, valid):
+    found = [Invalidity(check, f"{check} was not so", "do better") for check in checks]
+    measured = as_measurement(100.0, 7.0, 0.2, found)
+    assert (measured.rate_per_s, measured.p99_ms, measured.errors_share) == (100.0, 7.0, 0.2)
+    assert (measured.delivered, measured.valid) == (delivered, valid)
+    said = [str(one) for one in found if one.check not in ("warm", "clean")]
+    assert measured.reason == ("; ".join(said) or None)
+
+
+def test_cost_of_a_million():
+    # 1000 per second are 3.6 million an hour.
+    assert cost_per_million(1000, 3.6) == pytest.approx(1.0)
+    assert cost_per_million(1, 3.6) == pytest.approx(1000.0)
+    assert cost_interval(500, 2000, 3.6) == pytest.approx((0.5, 2.0))
+
+
+@pytest.mark.parametrize("rate", [0, -1, math.nan])
+def test_no_rate_has_no_cost(rate):
+    with pytest.raises(ValueError, match="above zero"):
+        cost_per_million(rate, 1.0)

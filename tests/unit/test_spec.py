@@ -1,0 +1,193 @@
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.digits_cnn import MODEL as DIGITS
+from models.spec import ModelError, ModelSpec, Samples, TensorSpec, Tolerance, load_model, model_names
+
+NO_MODEL = "x = 1\n"
+BROKEN = "import missing_library_of_nobody\n"
+
+
+def samples(count=3, shape=(2,), labels_count=None):
+    labels = np.zeros(count if labels_count is None else labels_count, np.int64)
+    return Samples(np.zeros((count, *shape), np.float32), labels)
+
+
+@pytest.fixture
+def a_spec(tmp_path):
+    checkpoint, source = tmp_path / "checkpoint.safetensors", tmp_path / "architecture.py"
+    checkpoint.write_bytes(b"weights")
+    source.write_text("code")
+
+    def build(**changes):
+        fields = {
+            "name": "tiny",
+            "inputs": (TensorSpec("x", "float32", (None, 2)),),
+            "outputs": (TensorSpec("y", "float32", (None, 3)),),
+            "labels": ("a", "b", "c"),
+            "tolerance": Tolerance(1e-4, 1e-4),
+            "checkpoint": checkpoint,
+            "build_torch": lambda: None,
+            "test_samples": samples,
+            "train_samples": samples,
+            "sources": (source,),
+        }
+        return ModelSpec(**(fields | changes))
+
+    return build
+
+
+def test_the_shipped_model_is_found_by_name():
+    assert "digits_cnn" in model_names()
+    assert load_model("digits_cnn") is DIGITS
+
+
+def test_a_misspelt_model_gets_the_nearest_name_and_all_names():
+    with pytest.raises(ModelError, match=r"'digit_cnn'; did you mean digits_cnn\? known: .*digits_cnn"):
+        load_model("digit_cnn")
+
+
+def test_a_name_like_nothing_gets_no_suggestion():
+    with pytest.raises(ModelError) as caught:
+        load_model("zzz")
+    assert "did you mean" not in str(caught.value)
+    assert "digits_cnn" in str(caught.value)
+
+
+def test_a_model_can_be_a_file_anywhere(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("from models.digits_cnn import MODEL\n")
+    assert load_model(str(path)) is DIGITS
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (NO_MODEL, "defines no `MODEL = ModelSpec"),
+        ("MODEL = 'digits_cnn'\n", "defines no `MODEL = ModelSpec"),
+        (BROKEN, "failed to load: ModuleNotFoundError: No module named 'missing_library_of_nobody'"),
+        ("def broken(:\n", "failed to load: SyntaxError"),
+        ("1 / 0\n", "failed to load: ZeroDivisionError"),
+    ],
+)
+def test_a_model_file_that_does_not_fit_is_named_with_the_reason(tmp_path, text, said):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(ModelError) as caught:
+        load_model(str(path))
+    assert said in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_model_file_is_named(tmp_path):
+    with pytest.raises(ModelError, match=r"nowhere\.py does not exist"):
+        load_model(str(tmp_path / "nowhere.py"))
+
+
+def test_what_a_model_file_says_about_itself_is_passed_on_unchanged(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("from models.spec import ModelError\nraise ModelError('give me a checkpoint')\n")
+    with pytest.raises(ModelError, match=r"^give me a checkpoint$"):
+        load_model(str(path))
+
+
+@pytest.mark.parametrize("shape", [(), (1, 2), (2,)])
+def test_the_batch_dimension_must_be_dynamic(shape):
+    with pytest.raises(ModelError, match=r"'x' has shape .* must be None"):
+        TensorSpec("x", "float32", shape)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "../a", "a-b", "é", "a.b"])
+def test_a_name_that_would_not_do_as_a_file_name_is_refused(a_spec, name):
+    with pytest.raises(ModelError, match="only letters, digits and underscores"):
+        a_spec(name=name)
+
+
+@settings(max_examples=25)
+@given(name=st.from_regex(r"[A-Za-z0-9_]{1,20}", fullmatch=True))
+def test_letters_digits_and_underscores_make_a_name(name):
+    assert dataclasses.replace(DIGITS, name=name).name == name
+
+
+def test_more_than_one_input_or_output_is_refused(a_spec):
+    two = (TensorSpec("x", "float32", (None, 2)), TensorSpec("z", "float32", (None, 2)))
+    with pytest.raises(ModelError, match="2 inputs and 1 outputs"):
+        a_spec(inputs=two)
+    with pytest.raises(ModelError, match="1 inputs and 0 outputs"):
+        a_spec(outputs=())
+
+
+def test_samples_of_another_shape_than_the_signature_are_refused(a_spec):
+    with pytest.raises(ModelError, match=r"shape \(5,\) .*input 'x' says \(2,\)"):
+        a_spec(test_samples=lambda: samples(shape=(5,))).samples()
+
+
+@pytest.mark.parametrize("labels_count", [2, 4])
+def test_every_sample_needs_its_label(a_spec, labels_count):
+    with pytest.raises(ModelError, match=f"3 sample inputs for {labels_count} labels"):
+        a_spec(test_samples=lambda: samples(labels_count=labels_count)).samples()
+
+
+@pytest.mark.parametrize("label", [3, -1])
+def test_a_label_that_is_no_class_is_refused(a_spec, label):
+    labelled = Samples(np.zeros((1, 2), np.float32), np.array([label], np.int64))
+    with pytest.raises(ModelError, match="label"):
+        a_spec(test_samples=lambda: labelled).samples()
+
+
+def test_the_held_out_digits_fit_the_signature_and_are_not_trained_on():
+    held_out, trained = DIGITS.samples(), DIGITS.train_samples()
+    assert held_out.inputs.shape == (450, 8, 8, 1)
+    assert held_out.inputs.dtype == np.float32
+    assert sorted(set(held_out.labels.tolist())) == list(range(10))
+    # The set holds a few identical images; a split that leaks would share far more.
+    seen = {image.tobytes() for image in trained.inputs}
+    assert sum(image.tobytes() in seen for image in held_out.inputs) == 0
+
+
+def test_the_digest_changes_with_everything_that_decides_the_outputs(a_spec, tmp_path):
+    other_weights, other_code = tmp_path / "other.safetensors", tmp_path / "other.py"
+    other_weights.write_bytes(b"Weights")
+    other_code.write_text("Code")
+    digests = [
+        a_spec().digest,
+        a_spec(name="other").digest,
+        a_spec(inputs=(TensorSpec("z", "float32", (None, 2)),)).digest,
+        a_spec(inputs=(TensorSpec("x", "float16", (None, 2)),)).digest,
+        a_spec(inputs=(TensorSpec("x", "float32", (None, 4)),)).digest,
+        a_spec(outputs=(TensorSpec("z", "float32", (None, 3)),)).digest,
+        a_spec(labels=("b", "a", "c")).digest,
+        a_spec(checkpoint=other_weights).digest,
+        a_spec(sources=(other_code,)).digest,
+    ]
+    assert len(set(digests)) == len(digests)
+
+
+def test_the_digest_does_not_depend_on_where_the_files_are(a_spec, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("checkpoint.safetensors", "architecture.py"):
+        (elsewhere / name).write_bytes((tmp_path / name).read_bytes())
+    moved = a_spec(checkpoint=elsewhere / "checkpoint.safetensors", sources=(elsewhere / "architecture.py",))
+    assert moved.digest == a_spec().digest
+
+
+def test_a_missing_checkpoint_says_how_to_get_one(a_spec, tmp_path):
+    spec = a_spec(checkpoint=tmp_path / "none.safetensors")
+    with pytest.raises(ModelError, match=r"none\.safetensors of tiny is missing; run `tandem train tiny`"):
+        _ = spec.digest
+
+
+def test_reading_a_spec_imports_no_framework():
+    code = (
+        "import sys; from models.spec import load_model; load_model('digits_cnn').digest;"
+        "print(sorted({'torch', 'tensorflow', 'keras'} & set(sys.modules)))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"

@@ -1,0 +1,170 @@
+import math
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadtests.validity import RoundFacts, invalid_reasons, invalidities
+
+shares = st.none() | st.floats(0, 1)
+
+
+def facts_of(**changes):
+    fields = {
+        "requests_count": 10_000,
+        "errors_count": 0,
+        "wrong_count": 0,
+        "generator_cpu_share": 0.5,
+        "steal_share": 0.0,
+        "foreign_cpu_share": 0.0,
+        "interrupted": False,
+    }
+    return RoundFacts(**(fields | changes))
+
+
+def reasons(**changes):
+    return invalid_reasons(facts_of(**changes))
+
+
+def test_a_clean_quiet_round_may_be_used():
+    assert reasons() == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "allowed", "refused"),
+    [
+        ("errors_count", 10, 11),
+        ("wrong_count", 0, 1),
+        ("generator_cpu_share", 0.8, 0.8001),
+        ("steal_share", 0.05, 0.0501),
+        ("foreign_cpu_share", 0.10, 0.1001),
+        ("steady", True, False),
+        ("delivered_share", 0.99, 0.9899),
+        ("late_share", 0.01, 0.0101),
+    ],
+)
+def test_the_limit_itself_is_allowed_and_a_little_more_is_not(field, allowed, refused):
+    assert reasons(**{field: allowed}) == ()
+    assert len(reasons(**{field: refused})) == 1
+
+
+def test_an_interrupted_round_may_not_be_used():
+    assert reasons(interrupted=True) == ("the round was interrupted: run it again",)
+
+
+def test_a_round_without_requests_may_not_be_used():
+    assert reasons(requests_count=0) == ("no request was answered: look into the server's log",)
+
+
+@pytest.mark.parametrize("count", [1, 999])
+def test_one_error_in_too_few_requests_is_too_many(count):
+    assert reasons(requests_count=count, errors_count=1)
+    assert not reasons(requests_count=1000, errors_count=1)
+
+
+def test_what_could_not_be_measured_refuses_nothing():
+    assert reasons(generator_cpu_share=None, steal_share=None, foreign_cpu_share=None) == ()
+    assert reasons(steady=None, delivered_share=None, late_share=None) == ()
+
+
+def test_every_reason_is_given_at_once_each_with_its_remedy():
+    said = reasons(
+        errors_count=300,
+        wrong_count=2,
+        generator_cpu_share=0.97,
+        steal_share=0.2,
+        foreign_cpu_share=0.5,
+        interrupted=True,
+    )
+    assert said == (
+        "the round was interrupted: run it again",
+        "300 of 10000 requests failed, at most 0.1% may: look into the server's log, or lower the load",
+        "2 checked answers were wrong: run `tandem verify`",
+        "the load generator used 97% of its core, at most 80% may be: its own queue is in the latencies; "
+        "lower the concurrency",
+        "20% of the CPU was stolen by the host's other guests: use a quieter machine (limit 5%)",
+        "50% of the CPU was used by other programs: stop them and run again (limit 10%)",
+    )
+
+
+@given(
+    requests_count=st.integers(1, 10**6),
+    errors_count=st.integers(0, 10**4),
+    wrong_count=st.integers(0, 3),
+    generator_cpu_share=shares,
+    steal_share=shares,
+    foreign_cpu_share=shares,
+    interrupted=st.booleans(),
+    steady=st.none() | st.booleans(),
+    delivered_share=st.none() | st.floats(0, 1.5),
+    late_share=shares,
+)
+def test_a_round_is_valid_exactly_when_every_rule_holds(**facts):
+    rules = (
+        facts["errors_count"] * 1000 <= facts["requests_count"],
+        facts["wrong_count"] == 0,
+        (facts["generator_cpu_share"] or 0) <= 0.8,
+        (facts["steal_share"] or 0) <= 0.05,
+        (facts["foreign_cpu_share"] or 0) <= 0.10,
+        not facts["interrupted"],
+        facts["steady"] in (None, True),
+        facts["delivered_share"] is None or facts["delivered_share"] >= 0.99,
+        (facts["late_share"] or 0) <= 0.01,
+    )
+    found = reasons(**facts)
+    assert len(found) == rules.count(False)
+    assert all("\n" not in reason for reason in found)
+
+
+@pytest.mark.parametrize("beyond", [0.004, 0.0004, 1e-6, 1e-12])
+@pytest.mark.parametrize(
+    ("field", "limit", "sign"),
+    [
+        ("generator_cpu_share", 0.8, 1),
+        ("steal_share", 0.05, 1),
+        ("foreign_cpu_share", 0.1, 1),
+        ("late_share", 0.01, 1),
+        ("delivered_share", 0.99, -1),
+    ],
+)
+def test_a_reason_never_shows_a_figure_that_equals_its_limit(field, limit, sign, beyond):
+    (said,) = reasons(**{field: limit + sign * beyond})
+    shown, shown_limit = re.findall(r"(0\.\d+|[\d.]+%)", said)
+    assert shown != shown_limit
+
+
+@pytest.mark.parametrize(
+    ("changes", "check"),
+    [
+        ({"interrupted": True}, "interrupted"),
+        ({"steady": False}, "warm"),
+        ({"delivered_share": 0.5}, "delivered"),
+        ({"late_share": 0.5}, "lateness"),
+        ({"errors_count": 5000}, "clean"),
+        ({"requests_count": 0}, "clean"),
+        ({"wrong_count": 5}, "right"),
+        ({"generator_cpu_share": 0.9}, "generator"),
+        ({"steal_share": 0.5}, "quiet"),
+        ({"foreign_cpu_share": 0.5}, "quiet"),
+    ],
+)
+def test_each_check_has_its_name_and_its_parts_make_the_sentence(changes, check):
+    (found,) = invalidities(facts_of(**changes))
+    assert found.check == check
+    assert reasons(**changes) == (f"{found.reason}: {found.remedy}",)
+
+
+def test_reasons_of_an_open_load():
+    assert reasons(steady=False, delivered_share=0.5, late_share=0.125) == (
+        "throughput and p50 had not settled within 10% when the warm-up's time was up: allow a longer "
+        "warm-up, or a lower load",
+        "the load generator sent 50% of the offered rate, at least 99% is needed: lower the rate, or give "
+        "the generator a faster core",
+        "12% of the requests were sent more than 1 ms late, at most 1% may be: lower the rate, or give the "
+        "generator a core of its own",
+    )
+
+
+def test_a_share_that_is_not_a_number_is_not_a_pass():
+    assert len(reasons(generator_cpu_share=math.nan, delivered_share=math.nan, late_share=math.nan)) == 3
