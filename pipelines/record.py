@@ -54,12 +54,16 @@ class EnvironmentRecord(Record):
 
 
 class ArtifactRecord(Record):
-    """One exported file or folder. `path` is relative to the repository root or absolute."""
+    """One exported file or folder. `path` is relative to the repository root or absolute.
+
+    `variant` tells artifacts of the same format and precision apart, such as `portable` and `xnnpack`.
+    """
 
     target: str
     path: str
     format: str
     precision: str
+    variant: str | None
     size_bytes: int
     gzip_bytes: int
     sha256: str
@@ -339,6 +343,102 @@ class SloRecord(Record):
     reason: str | None
 
 
+class NotExportedRecord(Record):
+    """An artifact that could not be written for this model or by this build of a framework, and why."""
+
+    target: str
+    format: str
+    precision: str
+    variant: str | None
+    reason: str
+
+
+class TimingRecord(Record):
+    """One artifact in process on the host's CPU, in a process of its own, with one number of threads.
+
+    `load_ms` from the closed file to a model that is ready, `first_inference_ms` the first call alone.
+    `p50_ms` and `p95_ms` are of `runs_count` calls over `elapsed_s` after `warmup_runs_count` uncounted ones,
+    null with a reason where there are too few. `peak_memory_bytes` is above the same process with its
+    runtime loaded and no model.
+    """
+
+    threads_count: int
+    load_ms: float
+    first_inference_ms: float
+    warmup_runs_count: int
+    runs_count: int
+    elapsed_s: float
+    p50_ms: float | None
+    p95_ms: float | None
+    reasons: dict[str, str]
+    peak_memory_bytes: int | None
+
+
+class MobileArtifactRecord(Record):
+    """One artifact that a device could run: what it costs and what it still knows.
+
+    `accuracy_drop` is the source model's accuracy minus this one's, so negative when it got better.
+    `delegated_ops_count` of `ops_count` operations run in the delegate (XNNPACK). `timings` holds one thread
+    first, then all cores. `runtime_library` is a key of the record's `runtimes`. `on_pareto_front`: no other
+    artifact is both smaller and at least as accurate. `failures` are the gate's reasons against it, each
+    with metric, found and allowed. `error` says why it could not be run; then what depends on it is null.
+    """
+
+    target: str
+    path: str
+    format: str
+    precision: str
+    variant: str | None
+    size_bytes: int
+    gzip_bytes: int
+    zstd_bytes: int
+    sha256: str
+    parameters_count: int | None
+    ops_count: int | None
+    delegated_ops_count: int | None
+    delegate: str | None
+    samples_count: int
+    accuracy: float | None
+    accuracy_drop: float | None
+    top1_agreement: float | None
+    max_abs_error: float | None
+    timings: tuple[TimingRecord, ...]
+    runtime_library: str
+    on_pareto_front: bool
+    passed: bool
+    failures: tuple[str, ...]
+    error: str | None
+
+
+class RuntimeLibraryRecord(Record):
+    """The library an artifact needs beside itself; `source` says which installed files were counted."""
+
+    name: str
+    version: str
+    size_bytes: int
+    source: str
+
+
+class MobileGateRecord(Record):
+    """What an artifact must keep to ship, and the smallest one that does; null limits were not asked for."""
+
+    max_accuracy_drop: float
+    max_bytes: int | None
+    chosen: str | None
+    reason: str
+
+
+class MobileRecord(Record):
+    """Every mobile artifact of the model, both roads. Latencies are of the host's CPU, not of a phone's."""
+
+    measured_at_utc: str
+    source_accuracy: float | None
+    artifacts: tuple[MobileArtifactRecord, ...]
+    not_exported: tuple[NotExportedRecord, ...]
+    runtimes: dict[str, RuntimeLibraryRecord]
+    gate: MobileGateRecord
+
+
 class WarningRecord(Record):
     """Something a reader must know before believing a figure, with what to do about it."""
 
@@ -381,7 +481,7 @@ class RunRecord(Record):
     """Everything one command measured."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    kind: Literal["compare", "slo"]
+    kind: Literal["compare", "slo", "mobile"]
     run_id: str
     tandem_version: str
     command: tuple[str, ...]
@@ -390,16 +490,17 @@ class RunRecord(Record):
     status: Literal["complete", "interrupted", "failed"]
     status_reason: str | None
     percentile_method: str
-    profile: ProfileRecord
+    profile: ProfileRecord | None
     model: ModelRecord
     environment: EnvironmentRecord
-    payload: PayloadRecord
+    payload: PayloadRecord | None
     artifacts: tuple[ArtifactRecord, ...]
     targets: dict[str, TargetRecord]
     fairness: FairnessRecord
     controls: tuple[ControlRecord, ...]
     comparisons: tuple[ComparisonRecord, ...]
     slo: SloRecord | None
+    mobile: MobileRecord | None
     warnings: tuple[WarningRecord, ...]
 
 

@@ -1,13 +1,27 @@
-"""What an exporter says about each thing it wrote."""
+"""What an exporter says about each thing it wrote, and about what it could not write."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Exported:
-    """One artifact, `path` relative to the target's folder; `export_s` is its wall time in seconds."""
+    """One artifact, `path` relative to the target's folder; `export_s` is its wall time in seconds.
+
+    `variant` tells artifacts of the same format and precision apart, such as `portable` and `xnnpack`.
+    """
 
     path: str
     format: str
     precision: str
     export_s: float
+    variant: str | None = None
+
+
+@dataclass(frozen=True)
+class NotExported:
+    """An artifact that this model, or this build of a framework, cannot have, and why, in one line."""
+
+    format: str
+    precision: str
+    reason: str
+    variant: str | None = None

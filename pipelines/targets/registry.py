@@ -11,6 +11,8 @@ from pipelines.errors import RequestError
 TARGETS_FOLDER = Path(__file__).parent
 # How weights get into the Keras twin decides every TensorFlow artifact.
 WEIGHTS = Path(weights.__file__)
+# Modules of a target's folder that decide how an artifact runs, not what is in it.
+RUN_ONLY = ("__init__.py", "runtime.py", "server.py")
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Target:
         name: as people type it.
         framework: targets of one framework are exported by one process.
         toolchain: distributions whose versions decide the exported files.
-        export: "module:function" (spec, folder, progress) -> list of `Exported`.
+        export: "module:function" (spec, folder, progress) -> list of `Exported` and `NotExported`.
         runtime: "module:function" (artifact path, format, inputs) -> outputs, from files alone.
         shared_sources: files outside the target's folder that decide an export too.
         server: "module:function" that plans a server; None for targets that run in process.
@@ -38,8 +40,7 @@ class Target:
     @property
     def sources(self) -> list[Path]:
         """Our own files that decide what an export contains."""
-        folder = TARGETS_FOLDER / self.name
-        own = [folder / "export.py", *folder.glob("package.py"), *folder.glob("handler.py")]
+        own = [path for path in (TARGETS_FOLDER / self.name).glob("*.py") if path.name not in RUN_ONLY]
         return [*sorted(own), *self.shared_sources]
 
 
