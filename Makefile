@@ -6,6 +6,7 @@ MODEL ?= digits_cnn
 PROFILE ?= quick
 TARGET ?= torchserve
 RUN ?= runs/latest
+P99_MS ?= 20
 # Where the CPU build of PyTorch is fetched from if pip's own configuration does not offer it.
 TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 
@@ -15,10 +16,10 @@ LOCKS := $(wildcard requirements/*.lock)
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup check train export verify serve compare report doctor bench lock clean
+.PHONY: help demo test setup check train export verify serve compare slo images up down logs smoke report doctor bench bench-truth bench-verdicts lock clean
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  Settings: MODEL=$(MODEL) PROFILE=$(PROFILE) TARGET=$(TARGET) RUN=$(RUN) PYTHON=$(PYTHON)"
 
 demo: setup  ## Set up, export, verify, compare both roads, and print where the report is
@@ -46,10 +47,12 @@ $(READY): $(LOCKS) pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -qq --no-deps -r requirements/base.lock -r requirements/load.lock -r requirements/dev.lock
 	@$(MAKE) --no-print-directory -j2 install-tensorflow install-torch
+	$(PIP) install -qq --no-deps -r requirements/mobile.lock
 	$(PIP) install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # The two large shares have nothing in common that is not installed before them, so they go in side by side.
+# The mobile share follows: it has small packages in common with each of them.
 .PHONY: install-tensorflow install-torch
 install-tensorflow:
 	$(PIP) install -qq --no-deps -r requirements/tensorflow.lock
@@ -74,6 +77,24 @@ serve: setup  ## Serve MODEL on TARGET until Ctrl-C
 compare: setup  ## Measure and compare under PROFILE (smoke, quick or full)
 	$(BIN)/tandem compare $(MODEL) --profile $(PROFILE)
 
+slo: setup  ## Find the highest rate with p99 within P99_MS
+	$(BIN)/tandem slo $(MODEL) --p99-ms $(P99_MS)
+
+images: setup  ## Build the container images of MODEL
+	$(BIN)/tandem images $(MODEL)
+
+up: setup  ## Start both servers of MODEL in containers
+	$(BIN)/tandem up $(MODEL)
+
+down: setup  ## Stop and remove what `up` started
+	$(BIN)/tandem down
+
+logs: setup  ## The last log lines of what `up` started
+	$(BIN)/tandem logs
+
+smoke: setup  ## Deploy MODEL in containers, check all a deployment must do, take it down
+	$(BIN)/tandem smoke $(MODEL)
+
 report: setup  ## Rebuild the report of RUN from its raw files
 	$(BIN)/tandem report $(RUN)
 
@@ -83,6 +104,13 @@ doctor: setup  ## Say what this machine is able to do
 bench: setup  ## What recording costs, and how fast the embedded server is
 	$(BIN)/python benchmarks/recording_overhead.py
 	$(BIN)/python benchmarks/embedded_server.py
+
+bench-truth: setup  ## Known delays and a schedule of 1,000/s, on a quiet machine, four minutes
+	$(BIN)/python benchmarks/known_delays.py
+
+bench-verdicts: setup  ## How often quick comparisons are wrong or miss 10 %, on a quiet machine, an hour
+	$(BIN)/python benchmarks/verdict_trust.py same
+	$(BIN)/python benchmarks/verdict_trust.py slower
 
 lock: setup  ## Resolve requirements/*.in again and pin the result
 	$(BIN)/python requirements/compile.py

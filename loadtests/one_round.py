@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import gevent  # type: ignore[import-untyped]
@@ -25,6 +26,8 @@ LOOK_UP_S: Final = 0.05
 
 GRACE_S: Final = 0.5
 """Beyond a request's own timeout, before a request in flight at the end is cut off."""
+
+SCHEDSTAT: Final = Path("/proc/self/schedstat")
 
 StopRequests = Callable[[], int]
 """Returns how many times the round has been told to stop; the second time it does not wait for answers."""
@@ -55,6 +58,8 @@ class _Times:
     steady: bool | None = None
     cpu_start_s: float | None = None
     cpu_end_s: float | None = None
+    waited_start_s: float | None = None
+    waited_end_s: float | None = None
     interrupted: bool = False
 
 
@@ -80,9 +85,9 @@ def _drive(plan: RoundPlan, pool: PayloadPool, ledger: Ledger, stop_requests: St
             _wait(ledger, stop_requests, times, warm_up.is_over)
             times.steady = warm_up.steady
             _open_window(plan, ledger)
-        times.cpu_start_s = time.process_time()
+        times.cpu_start_s, times.waited_start_s = time.process_time(), waited_s()
         _wait(ledger, stop_requests, times, ledger.is_over)
-        times.cpu_end_s = time.process_time()
+        times.cpu_end_s, times.waited_end_s = time.process_time(), waited_s()
         _drain(runner, plan.timeout_s + GRACE_S, stop_requests)
     finally:
         runner.quit()
@@ -165,7 +170,29 @@ def _result(ledger: Ledger, times: _Times) -> RoundResult:
 
 def _generator_use(times: _Times, window_s: float) -> GeneratorUse:
     cores = tuple(sorted(os.sched_getaffinity(0)))
+    realtime = os.sched_getscheduler(0) == os.SCHED_FIFO
     if window_s <= 0 or times.cpu_start_s is None or times.cpu_end_s is None:
-        return GeneratorUse(cpu_s=0.0, cpu_share=None, cores=cores)
+        return GeneratorUse(cpu_s=0.0, cpu_share=None, cores=cores, realtime=realtime, waited_share=None)
     cpu_s = times.cpu_end_s - times.cpu_start_s
-    return GeneratorUse(cpu_s=cpu_s, cpu_share=cpu_s / (window_s * len(cores)), cores=cores)
+    waited = None
+    if times.waited_start_s is not None and times.waited_end_s is not None:
+        waited = (times.waited_end_s - times.waited_start_s) / window_s
+    return GeneratorUse(
+        cpu_s=cpu_s,
+        cpu_share=cpu_s / (window_s * len(cores)),
+        cores=cores,
+        realtime=realtime,
+        waited_share=waited,
+    )
+
+
+def waited_s() -> float | None:
+    """Return how long this process's main thread has been ready to run and had no core, in seconds.
+
+    From /proc, see "schedstat" in the kernel's documentation; None where the kernel does not keep count.
+    """
+    try:
+        _, waited_ns, _ = SCHEDSTAT.read_text().split()
+    except (OSError, ValueError):
+        return None
+    return int(waited_ns) / NS_PER_S

@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ class PayloadPool:
         expected: for each body the float outputs of the source model, flattened in the row order of
             `predictions`; None when answers are not checked.
         absolute_tolerance, relative_tolerance: |got - expected| <= absolute + relative * |expected|.
+        rows: for each body the number of rows it asks about, None for a body that is not in TF Serving's row
+            format; None to have them counted, which means to parse every body.
     """
 
     method: str
@@ -38,6 +40,7 @@ class PayloadPool:
     expected: tuple[tuple[float, ...], ...] | None
     absolute_tolerance: float
     relative_tolerance: float
+    rows: tuple[int | None, ...] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         _require(self.method.isalpha() and self.method.isupper(), f"method {self.method!r} is not upper case")
@@ -47,6 +50,10 @@ class PayloadPool:
             self.expected is None or len(self.expected) == len(self.bodies),
             "a pool needs as many expected answers as bodies, or none at all",
         )
+        _require(
+            self.rows is None or len(self.rows) == len(self.bodies),
+            "a pool needs as many row counts as bodies, or none at all",
+        )
         tolerances = (self.absolute_tolerance, self.relative_tolerance)
         _require(all(0 <= value < math.inf for value in tolerances), f"tolerances {tolerances} must be >= 0")
 
@@ -54,9 +61,8 @@ class PayloadPool:
         """Write the pool as JSON, atomically. Bodies that are not UTF-8 text are written in base64."""
         encoding, texts = _bodies_as_text(self.bodies)
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
-        write_json(
-            path, plain | {"headers": dict(self.headers), "bodies_encoding": encoding, "bodies": texts}
-        )
+        written = {"headers": dict(self.headers), "bodies_encoding": encoding, "bodies": texts}
+        write_json(path, plain | written | {"rows": self.rows_counts})
 
     @classmethod
     def load(cls, path: Path) -> "PayloadPool":
@@ -77,7 +83,7 @@ class PayloadPool:
     @functools.cached_property
     def rows_counts(self) -> tuple[int | None, ...]:
         """Per body the number of rows it asks about; None when it is not in TF Serving's row format."""
-        return tuple(_rows_count(body) for body in self.bodies)
+        return tuple(map(_rows_count, self.bodies)) if self.rows is None else self.rows
 
 
 def encode_rows(samples: Iterable[NDArray[Any]]) -> list[bytes]:
@@ -89,7 +95,7 @@ def encode_rows(samples: Iterable[NDArray[Any]]) -> list[bytes]:
     Raises:
         PayloadError: a value that JSON cannot carry (NaN, infinity).
     """
-    return [b'{"instances":[' + _json_text(sample.tolist()).encode() + b"]}" for sample in samples]
+    return [b'{"instances":[' + _json_text(np.asarray(sample)).encode() + b"]}" for sample in samples]
 
 
 def check_answer(pool: PayloadPool, index: int, body: bytes) -> bool:
@@ -134,12 +140,20 @@ def _rows_count(body: bytes) -> int | None:
         return None
 
 
-def _json_text(value: Any) -> str:
-    if isinstance(value, list):
-        return "[" + ",".join(_json_text(item) for item in value) + "]"
-    if isinstance(value, float):
-        return _float_text(value)
-    return json.dumps(value)
+def _json_text(array: NDArray[Any]) -> str:
+    """Write nested lists. Every value that occurs is put into words once: images have few different ones."""
+    if array.size == 0:
+        return json.dumps(array.tolist())
+    values, places = np.unique(array, return_inverse=True)
+    words = [_value_text(value) for value in values.tolist()]
+    items = [words[place] for place in places.ravel().tolist()]
+    for size in reversed(array.shape):
+        items = [f"[{','.join(items[at : at + size])}]" for at in range(0, len(items), size)]
+    return items[0]
+
+
+def _value_text(value: Any) -> str:
+    return _float_text(value) if isinstance(value, float) else json.dumps(value)
 
 
 def _float_text(value: float) -> str:
@@ -175,12 +189,19 @@ def _pool_from_json(value: dict[str, Any]) -> PayloadPool:
             "expected": None if expected is None else tuple(tuple(map(_number, row)) for row in expected),
             "absolute_tolerance": _number(value["absolute_tolerance"]),
             "relative_tolerance": _number(value["relative_tolerance"]),
+            "rows": None if value["rows"] is None else tuple(map(_count, value["rows"])),
         }
     )
 
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
+
+
+def _count(value: Any) -> int | None:
+    if value is not None and type(value) is not int:
+        raise TypeError(f"{value!r} is not a number of rows")
+    return value
 
 
 def _number(value: Any) -> float:

@@ -28,11 +28,16 @@ class GeneratorUse:
         cpu_s: processor seconds, user and system.
         cpu_share: cpu_s / (window_s * number of cores); None without a window.
         cores: the CPU numbers it was allowed to run on.
+        realtime: whether it had those cores before any ordinary process.
+        waited_share: of the window, how long it was ready to run and had to wait for its core; None where the
+            kernel does not say.
     """
 
     cpu_s: float
     cpu_share: float | None
     cores: tuple[int, ...]
+    realtime: bool
+    waited_share: float | None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 ERRORS_SHARE_LIMIT: Final = 0.001
 GENERATOR_CPU_LIMIT: Final = 0.8
+GENERATOR_WAITED_LIMIT: Final = 0.05
 STEAL_LIMIT: Final = 0.05
 FOREIGN_CPU_LIMIT: Final = 0.10
 DELIVERED_LIMIT: Final = 0.99
@@ -24,6 +25,7 @@ class RoundFacts:
     Attributes:
         requests_count, errors_count, wrong_count: of the measured window.
         generator_cpu_share: of the generator's own cores.
+        generator_waited_share: of the window, that the generator was ready to run and had no core.
         steal_share: of all cores, taken by other guests of the host.
         foreign_cpu_share: of all cores, used by neither server nor generator.
         interrupted: the round ended before its time.
@@ -42,6 +44,7 @@ class RoundFacts:
     steady: bool | None = None
     delivered_share: float | None = None
     late_share: float | None = None
+    generator_waited_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -66,15 +69,11 @@ def invalidities(facts: RoundFacts) -> tuple[Invalidity, ...]:
         _clean(facts),
         _right(facts),
         _generator(facts),
+        _starved(facts),
         _steal(facts),
         _foreign(facts),
     )
     return tuple(invalidity for invalidity in found if invalidity)
-
-
-def invalid_reasons(facts: RoundFacts) -> tuple[str, ...]:
-    """Why the round may not be used, each with its remedy; empty if it may."""
-    return tuple(map(str, invalidities(facts)))
 
 
 def _interrupted(facts: RoundFacts) -> Invalidity | None:
@@ -145,6 +144,18 @@ def _generator(facts: RoundFacts) -> Invalidity | None:
         "generator",
         f"the load generator used {shown} of its core, at most {limit} may be",
         "its own queue is in the latencies; lower the concurrency",
+    )
+
+
+def _starved(facts: RoundFacts) -> Invalidity | None:
+    share = facts.generator_waited_share
+    if share is None or share <= GENERATOR_WAITED_LIMIT:
+        return None
+    shown, limit = _percentages(share, GENERATOR_WAITED_LIMIT)
+    return Invalidity(
+        "generator",
+        f"the load generator had to wait for its core {shown} of the time, at most {limit} may be",
+        "what it waited is in the latencies; give it a core of its own, and no CPU quota",
     )
 
 

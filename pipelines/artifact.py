@@ -16,20 +16,25 @@ from pydantic import ValidationError
 from models.spec import ModelSpec
 from pipelines.errors import GateError, RequestError
 from pipelines.files import write_atomically
-from pipelines.record import ArtifactRecord, Record
+from pipelines.record import ArtifactRecord, NotExportedRecord, Record
 
 MANIFEST_NAME = "manifest.json"
 GZIP_LEVEL = 9
+ZSTD_LEVEL = 19
 
 
 class Manifest(Record):
-    """What one target exported from one model. `key` changes with anything that could change the files."""
+    """What one target exported from one model, and what it could not.
+
+    `key` changes with anything that could change the files.
+    """
 
     key: str
     model: str
     model_digest: str
     target: str
     artifacts: tuple[ArtifactRecord, ...]
+    not_exported: tuple[NotExportedRecord, ...]
 
 
 def artifact_files(path: Path) -> list[Path]:
@@ -48,6 +53,14 @@ def gzip_bytes(path: Path) -> int:
         len(gzip.compress(file.read_bytes(), compresslevel=GZIP_LEVEL, mtime=0))
         for file in artifact_files(path)
     )
+
+
+def zstd_bytes(path: Path) -> int:
+    """Bytes after `zstd -19`, each file of a folder by itself."""
+    import pyarrow
+
+    codec = pyarrow.Codec("zstd", compression_level=ZSTD_LEVEL)
+    return sum(codec.compress(file.read_bytes()).size for file in artifact_files(path))
 
 
 def sha256(path: Path) -> str:

@@ -13,6 +13,7 @@ import click
 from pipelines.errors import UserError
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+EXIT_GATE = 1
 EXIT_REQUEST = 2
 EXIT_MACHINE = 3
 
@@ -89,7 +90,14 @@ runs_option = click.option(
     show_default=True,
     help="Folder that holds runs.",
 )
+force_option = click.option("--force", is_flag=True, help="Export again even if nothing changed.")
 model_argument = click.argument("model", default="digits_cnn")
+runner_option = click.option(
+    "--runner",
+    default="local",
+    show_default=True,
+    help="Where servers live: local (processes), docker (containers) or auto (containers if to be had).",
+)
 
 
 @click.group(
@@ -147,18 +155,20 @@ def train(model: str, as_json: bool) -> None:
         tables.print_training(outcome)
 
 
-@tandem.command(**_example("tandem export digits_cnn"))
+@tandem.command(**_example("tandem export digits_cnn --targets torchserve,tflite"))
 @model_argument
+@click.option("--targets", help="Comma-separated targets to export.  [default: all of them]")
 @artifacts_option
-@click.option("--force", is_flag=True, help="Export again even if nothing changed.")
+@force_option
 @json_option
-def export(model: str, artifacts: Path, force: bool, as_json: bool) -> None:
+def export(model: str, targets: str | None, artifacts: Path, force: bool, as_json: bool) -> None:
     """Export MODEL to every target, the frameworks at the same time in processes of their own."""
     from pipelines import exporting, tables
     from pipelines.console import ProgressDisplay
 
+    chosen = exporting.chosen_targets(targets)
     with ProgressDisplay(quiet=as_json) as progress:
-        result = exporting.export(model, artifacts, progress, force=force)
+        result = exporting.export(model, artifacts, progress, targets=chosen, force=force)
     if as_json:
         _print_json(tables.export_facts(result))
     else:
@@ -191,14 +201,17 @@ def verify(model: str, artifacts: Path, as_json: bool) -> None:
 )
 @click.option("--port", default=0, show_default=True, help="REST port; 0 picks a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@runner_option
 @artifacts_option
 @json_option
-def serve(target: str, model: str, preset: str, port: int, host: str, artifacts: Path, as_json: bool) -> None:
+def serve(
+    target: str, model: str, preset: str, port: int, host: str, runner: str, artifacts: Path, as_json: bool
+) -> None:
     """Serve MODEL on TARGET until Ctrl-C."""
     from pipelines import standing, tables
     from pipelines.console import ProgressDisplay
 
-    request = standing.StandingRequest(target, model, preset, port, host, artifacts)
+    request = standing.StandingRequest(target, model, preset, port, host, artifacts, runner)
     with ProgressDisplay(quiet=as_json) as progress:
 
         def announce(stands: standing.Standing) -> None:
@@ -240,6 +253,7 @@ def run_options(function: Command) -> Command:
             metavar="FIELD",
             help="Compare although FIELD differs between the sides; it is printed beside the result.",
         ),
+        runner_option,
         artifacts_option,
         runs_option,
         json_option,
@@ -255,6 +269,13 @@ def run_options(function: Command) -> Command:
 @click.option("--rounds", type=int, help="Measured rounds per block, load and target.")
 @click.option("--loads", help="Comma-separated closed:CONCURRENCY or open:RATE, such as closed:8,open:200.")
 @click.option("--margin", type=float, default=0.05, show_default=True, help="Differences within it are none.")
+@click.option(
+    "--mobile/--no-mobile",
+    default=True,
+    show_default=True,
+    help="Include the artifacts for devices; what was measured before is not measured again, and the "
+    "profile smoke measures none.",
+)
 def compare(as_json: bool, **options: Any) -> int:
     """Serve MODEL on every target, prove the answers, measure under load, and say what differs."""
     from pipelines.comparing import compare as stage
@@ -278,14 +299,179 @@ def slo(as_json: bool, p99_limit_ms: float, hourly_price: float | None, **option
 def _measure(stage: Callable[..., Any], *, as_json: bool, **options: Any) -> int:
     from pipelines.config import run_settings
     from pipelines.console import ProgressDisplay
+    from pipelines.runners.choosing import settle
 
-    settings = run_settings(**options)
+    asked = run_settings(**options)
     with ProgressDisplay(quiet=as_json) as progress:
+        settings = settle(asked, progress)
         run, folder = stage(settings, _command_line(), progress)
+    return _end(run, folder, as_json)
+
+
+def _end(run: Any, folder: Path, as_json: bool) -> int:
+    """Show a finished run; the exit code that its status asks for."""
     _show(run, folder, as_json)
     if run.status == "interrupted":
         return _fail(f"{run.status_reason}; what was measured is kept in {folder}", EXIT_INTERRUPTED)
     return 0
+
+
+@tandem.command(**_example("tandem mobile digits_cnn --max-accuracy-drop 0.01 --max-bytes 4MB"))
+@model_argument
+@click.option(
+    "--max-accuracy-drop",
+    type=float,
+    default=0.01,
+    show_default=True,
+    help="Share of held-out samples that an artifact may lose against the source model, 0 to 1.",
+)
+@click.option("--max-bytes", metavar="SIZE", help="Largest file to ship, such as 4MB, 4MiB, 500kB or 80000.")
+@artifacts_option
+@runs_option
+@force_option
+@json_option
+def mobile(
+    model: str,
+    max_accuracy_drop: float,
+    max_bytes: str | None,
+    artifacts: Path,
+    runs: Path,
+    force: bool,
+    as_json: bool,
+) -> int:
+    """Measure every artifact of MODEL that a device could run, and choose the smallest that is good enough.
+
+    Sizes, accuracy against the source model, latency and memory, each in processes of its own, one after
+    another, on the CPU of this host: not a phone.
+
+    Exit code 1 when an artifact loses more accuracy than allowed or does not run, or when none is left within
+    all limits. An artifact that is merely larger than --max-bytes is not chosen, and that is all.
+    """
+    from pipelines.config import MobileSettings, mobile_limits
+    from pipelines.console import ProgressDisplay
+    from pipelines.mobile import stage
+
+    limits = mobile_limits(max_accuracy_drop, max_bytes)
+    settings = MobileSettings(model=model, limits=limits, force=force, artifacts=artifacts, runs=runs)
+    with ProgressDisplay(quiet=as_json) as progress:
+        run, folder = stage.measure_mobile(settings, _command_line(), progress)
+    ended = _end(run, folder, as_json)
+    if ended == 0:
+        stage.require_gate(run)
+    return ended
+
+
+@tandem.command(**_example("tandem smoke digits_cnn --junit smoke.xml --summary smoke.md"))
+@model_argument
+@click.option(
+    "--runner", default="docker", show_default=True, help="Where servers live: docker, local or auto."
+)
+@click.option("--targets", default="torchserve,tfserving", show_default=True, help="Comma-separated.")
+@click.option(
+    "--preset", default="default", show_default=True, help="Server configuration: default or tuned."
+)
+@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Also write JUnit XML here.")
+@click.option(
+    "--summary", type=click.Path(dir_okay=False, path_type=Path), help="Also write the Markdown summary here."
+)
+@artifacts_option
+@runs_option
+@json_option
+def smoke(as_json: bool, model: str, targets: str, **options: Any) -> int:
+    """Deploy MODEL on every target, check all that a deployment must do, and take it down again."""
+    from pipelines.console import ProgressDisplay
+    from pipelines.smoke import stage, telling
+
+    names = tuple(dict.fromkeys(name.strip() for name in targets.split(",")))
+    with ProgressDisplay(quiet=as_json) as progress:
+        result = stage.smoke(stage.SmokeRequest(model, names, **options), progress)
+    if as_json:
+        _print_json(telling.facts(result))
+    else:
+        telling.print_result(result)
+    if result.failures:
+        return _fail(telling.verdict(result), EXIT_GATE)
+    return 0
+
+
+@tandem.command(**_example("tandem images digits_cnn --only torchserve"))
+@model_argument
+@click.option(
+    "--only", multiple=True, metavar="KEY", help="An image by name; may be repeated.  [default: all]"
+)
+@click.option("--force", is_flag=True, help="Build again, without the engine's cache.")
+@click.option("--compressed", is_flag=True, help="Measure compressed sizes too, about a minute per image.")
+@artifacts_option
+@json_option
+def images(as_json: bool, model: str, **options: Any) -> None:
+    """Build the container images of MODEL that are missing, from verified artifacts."""
+    from pipelines.console import ProgressDisplay
+    from pipelines.images import stage, tables
+
+    with ProgressDisplay(quiet=as_json) as progress:
+        built = stage.make_images(model, progress=progress, **options)
+    if as_json:
+        _print_json(tables.facts(built.images, built.not_built))
+    else:
+        tables.print_images(built.images, built.not_built)
+
+
+@tandem.command(**_example("tandem up digits_cnn --locust tfserving"))
+@model_argument
+@click.option(
+    "--preset", default="default", show_default=True, help="Server configuration: default or tuned."
+)
+@click.option(
+    "--locust", "load_target", metavar="TARGET", help="Add Locust with its web page, driving TARGET."
+)
+@click.option("--prometheus", is_flag=True, help="Add Prometheus, scraping both servers.")
+@artifacts_option
+@json_option
+def up(as_json: bool, **options: Any) -> None:
+    """Start both servers of MODEL in containers that stand until `tandem down`."""
+    from pipelines import stacks
+    from pipelines.console import ProgressDisplay
+
+    with ProgressDisplay(quiet=as_json) as progress:
+        stands = stacks.up(stacks.UpRequest(**options), progress)
+    if as_json:
+        _print_json(vars(stands))
+        return
+    click.echo(f"{stands.project} stands; both servers answered a sample right. `tandem down` ends it.")
+    for name, address in stands.addresses.items():
+        click.echo(f"  {name:<20} {address}")
+
+
+@tandem.command(**_example("tandem down"))
+@click.argument("project", required=False)
+@json_option
+def down(project: str | None, as_json: bool) -> None:
+    """Stop and remove the stack PROJECT, or all that `tandem up` started."""
+    from pipelines import stacks
+    from pipelines.console import ProgressDisplay
+
+    with ProgressDisplay(quiet=as_json) as progress:
+        gone = stacks.down(project, progress)
+    if as_json:
+        _print_json(gone)
+    else:
+        click.echo(f"removed: {', '.join(gone) or 'nothing, no stack stands'}")
+
+
+@tandem.command(**_example("tandem logs --lines 20"))
+@click.argument("project", required=False)
+@click.option("--lines", default=100, show_default=True, type=click.IntRange(min=1), help="Per container.")
+@json_option
+def logs(project: str | None, lines: int, as_json: bool) -> None:
+    """Print the last lines of every container that `tandem up` started."""
+    from pipelines import stacks
+
+    found = stacks.logs(project, lines)
+    if as_json:
+        _print_json(found)
+        return
+    for name, text in found.items():
+        click.echo(f"==> {name} <==\n{text.rstrip()}\n")
 
 
 @tandem.command(**_example("tandem report runs/latest"))

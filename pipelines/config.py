@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,16 @@ from pipelines.errors import RequestError
 from pipelines.targets.server_plan import PRESETS
 
 DEFAULT_SEED = 20
+BYTE_UNITS = {
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+}
 
 
 class Settings(BaseModel):
@@ -122,11 +133,61 @@ class MeasureSettings(Settings):
 
     profile: Profile
     seed: int = Field(default=DEFAULT_SEED, ge=0, description="of payloads, checks, schedules and intervals")
-    check_share: float = Field(default=0.02, ge=0.01, le=1, description="share of answers checked, 0.01 to 1")
+    check_share: float = Field(default=1.0, ge=0.01, le=1, description="share of answers checked, 0.01 to 1")
     timeout_s: float = Field(
         default=10, gt=0, description="a request without an answer by then failed, seconds"
     )
     cores: Cores = Field(default_factory=split_cores)
+
+
+class MobileLimits(Settings):
+    """What an artifact must keep to ship."""
+
+    max_accuracy_drop: float = Field(
+        default=0.01, ge=0, le=1, description="accuracy it may lose against the source model, 0 to 1"
+    )
+    max_bytes: int | None = Field(default=None, gt=0, description="the largest file; None not to ask")
+
+
+class MobileSettings(Settings):
+    """What `tandem mobile` measures."""
+
+    model: str = Field(description="name of a model, or path of a file that defines one")
+    limits: MobileLimits = MobileLimits()
+    force: bool = Field(default=False, description="export again even if nothing changed")
+    artifacts: Path = Path("artifacts")
+    runs: Path = Path("runs")
+
+
+def mobile_limits(max_accuracy_drop: float, max_bytes: str | None) -> MobileLimits:
+    """Limits from what was typed.
+
+    Raises:
+        RequestError: a value out of range, or a size that cannot be read.
+    """
+    if not 0 <= max_accuracy_drop <= 1:
+        raise RequestError(
+            f"--max-accuracy-drop is {max_accuracy_drop:g}; a share from 0 to 1 is allowed, such as 0.01"
+        )
+    size = None if max_bytes is None else parse_bytes(max_bytes)
+    return MobileLimits(max_accuracy_drop=max_accuracy_drop, max_bytes=size)
+
+
+def parse_bytes(text: str) -> int:
+    """Whole bytes of a size such as 4MB (4,000,000), 4MiB (4,194,304), 500kB or 4000000.
+
+    Raises:
+        RequestError: it is no such size, or less than one byte.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([a-z]*)", text.strip(), re.IGNORECASE | re.ASCII)
+    factor = BYTE_UNITS.get(found[2].lower()) if found else None
+    size = int(float(found[1]) * factor) if found and factor else 0
+    if size < 1:
+        raise RequestError(
+            f"--max-bytes is {text!r}; allowed: a number above 0, alone or with B, kB, MB, GB (thousands) or "
+            "KiB, MiB, GiB (1,024s), such as 4MB"
+        )
+    return size
 
 
 class RunSettings(MeasureSettings):
@@ -135,8 +196,11 @@ class RunSettings(MeasureSettings):
     model: str = Field(description="name of a model, or path of a file that defines one")
     targets: tuple[str, ...] = Field(min_length=1, description="served targets, the first is the candidate")
     preset: str = Field(default="default", description=f"server configuration: {' or '.join(PRESETS)}")
+    runner: str = Field(default="local", description="where servers live: local, docker or auto")
+    runner_reason: str | None = Field(default=None, description="why that runner, once auto is settled")
     margin: float = Field(default=0.05, gt=0, lt=1, description="differences within this are equivalent")
     allowed_asymmetries: tuple[str, ...] = Field(default=(), description="fields that may differ, by name")
+    mobile: bool = Field(default=True, description="whether artifacts for devices are part of a comparison")
     artifacts: Path = Path("artifacts")
     runs: Path = Path("runs")
 

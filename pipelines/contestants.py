@@ -2,7 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -13,9 +14,11 @@ from pipelines import serving
 from pipelines.config import RunSettings
 from pipelines.exporting import target_folder
 from pipelines.record import ParityRecord
+from pipelines.runners.choosing import runner_for
 from pipelines.runners.local import LocalServer
+from pipelines.runners.server import Runner, Server
 from pipelines.targets import null
-from pipelines.targets.server_plan import ServeRequest, ServerPlan
+from pipelines.targets.server_plan import ServeRequest
 from pipelines.verifying import Verified
 
 Role = Literal["compared", "control", "floor"]
@@ -30,7 +33,7 @@ class Contestant:
         name: unique in the run, fit for file names.
         target: whose artifacts it serves.
         control_of: name of the contestant it repeats, for a control.
-        plan: given an empty folder, says how to start the server.
+        prepare: given an empty folder, a server that is planned and not started.
         pool: given the server's prediction path, the requests and the answers they should get.
         prove: asks the running server every held-out sample; None where there is nothing to prove.
     """
@@ -39,15 +42,16 @@ class Contestant:
     target: str
     role: Role
     control_of: str | None
-    plan: Callable[[Path], ServerPlan]
+    prepare: Callable[[Path], AbstractContextManager[Server]]
     pool: Callable[[str], PayloadPool]
-    prove: Callable[[LocalServer, PayloadPool], ParityRecord] | None
+    prove: Callable[[Server], ParityRecord] | None
 
 
 def contestants(settings: RunSettings, spec: ModelSpec, verified: Verified) -> list[Contestant]:
     """The compared targets in their order, then the control and the null server if the profile has them."""
+    runner = runner_for(settings)
     compared = [
-        _served(settings, spec, verified, name, target)
+        _served(settings, spec, verified, runner, name, target)
         for name, target in zip(unique_names(settings.targets), settings.targets, strict=True)
     ]
     found = list(compared)
@@ -73,34 +77,40 @@ def control(of: Contestant) -> Contestant:
     return replace(of, name=f"{of.name}-control", role="control", control_of=of.name)
 
 
-def _served(settings: RunSettings, spec: ModelSpec, verified: Verified, name: str, target: str) -> Contestant:
+def _served(
+    settings: RunSettings, spec: ModelSpec, verified: Verified, runner: Runner, name: str, target: str
+) -> Contestant:
     folder = target_folder(settings.artifacts, spec.name, target)
 
-    def plan(work: Path) -> ServerPlan:
+    def prepare(work: Path) -> AbstractContextManager[Server]:
         request = ServeRequest(spec, folder, work, preset=settings.preset, cores=settings.cores.server)
-        return serving.plan_server(target, request)
+        return runner.prepare(target, request)
 
     return Contestant(
         name=name,
         target=target,
         role="compared",
         control_of=None,
-        plan=plan,
+        prepare=prepare,
         pool=lambda path: serving.payload_pool(spec, verified.expected, path),
-        prove=lambda server, pool: serving.check_endpoint(server, pool, verified),
+        prove=lambda server: serving.check_endpoint(server, spec.samples().inputs, verified),
     )
 
 
 def _null(settings: RunSettings, spec: ModelSpec, verified: Verified) -> Contestant:
-    """Gets the same requests; the right answer is always the constant, which is the first sample's."""
+    """Gets the same requests; the right answer is always the constant, which is the first sample's.
+
+    Always a local process: it shows what the harness costs, and no container belongs to that.
+    """
     constant = verified.expected.outputs[0]
     body = json.dumps({"predictions": [constant.tolist()]}).encode()
 
-    def plan(work: Path) -> ServerPlan:
-        return null.plan(ServeRequest(spec, work, work, cores=settings.cores.server), body)
+    @contextmanager
+    def prepare(work: Path) -> Iterator[Server]:
+        yield LocalServer(null.plan(ServeRequest(spec, work, work, cores=settings.cores.server), body))
 
     def pool(path: str) -> PayloadPool:
         real = serving.payload_pool(spec, verified.expected, path)
         return replace(real, expected=(tuple(constant.ravel().tolist()),) * len(real.bodies))
 
-    return Contestant(NULL_NAME, NULL_NAME, "floor", None, plan, pool, prove=None)
+    return Contestant(NULL_NAME, NULL_NAME, "floor", None, prepare, pool, prove=None)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loadtests import delivery
@@ -17,11 +17,12 @@ from loadtests.result import RoundResult
 from loadtests.rounds import PlannedRound
 from loadtests.validity import Invalidity, RoundFacts, invalidities
 from pipelines.config import MeasureSettings
-from pipelines.environment import CpuShares, cpu_shares, read_cpu
+from pipelines.environment import CpuShares, CpuUse, cpu_shares, read_cpu
 from pipelines.errors import MachineError
 from pipelines.processes import before_exec, end_group, last_lines
 from pipelines.record import ErrorRecord, GeneratorRecord, LatencyRecord, RoundRecord
-from pipelines.runners.local import LocalServer
+from pipelines.runners.engine_cpu import engine_cpu_s
+from pipelines.runners.server import Server
 
 # Beyond warm-up, window and timeout: interpreter and Locust start-up, and writing the samples.
 START_AND_FINISH_S = 30.0
@@ -59,8 +60,8 @@ def drive(
     planned: PlannedRound,
     attempt: int,
     index: int,
-    server: LocalServer,
-    all_servers: Sequence[LocalServer],
+    server: Server,
+    all_servers: Sequence[Server],
     settings: MeasureSettings,
     run_folder: Path,
     round_s: float | None = None,
@@ -88,17 +89,32 @@ def drive(
             timeout_s=settings.timeout_s,
             cores=settings.cores.generator,
         )
-        pids = [other.pid for other in all_servers]
-        before = read_cpu(pids)
-        result, stopped = _generate(plan, Path(name))
-        shares = cpu_shares(before, read_cpu(pids))
+        before, server_before_s = _read_cpu(all_servers), server.cpu_s()
+        result, stopped = generate(plan, Path(name))
+        shares = cpu_shares(before, _read_cpu(all_servers))
+        server_cpu_s = server.cpu_s() - server_before_s
     sent = _delivery(planned, samples, result)
     found = invalidities(_facts(result, sent, shares))
     record = _record(planned, attempt, index, result, sent, shares, samples.relative_to(run_folder), found)
-    return Driven(record, found, result.server_gone, stopped)
+    # A server that ended took its count along.
+    counted = record.model_copy(update={"server_cpu_s": server_cpu_s if server_cpu_s > 0 else None})
+    return Driven(counted, found, result.server_gone, stopped)
 
 
-def _generate(plan: RoundPlan, folder: Path) -> tuple[RoundResult, bool]:
+def _read_cpu(servers: Sequence[Server]) -> CpuUse:
+    """The machine's CPU clocks; servers, and the engine that carries containers, are ours and not foreign."""
+    found = read_cpu(())
+    engine_s = engine_cpu_s() if any(s.plan.implementation.runner == "docker" for s in servers) else 0.0
+    return replace(found, ours_s=found.ours_s + engine_s + sum(server.cpu_s() for server in servers))
+
+
+def generate(plan: RoundPlan, folder: Path) -> tuple[RoundResult, bool]:
+    """Run the load generator in a process of its own; its result, and whether somebody asked to stop.
+
+    Raises:
+        MachineError: it failed, or left no result.
+        KeyboardInterrupt: somebody asked to stop before there was one.
+    """
     plan_file, log = folder / "plan.json", folder / "generator.log"
     plan.save(plan_file)
     with log.open("wb") as stderr:
@@ -174,6 +190,7 @@ def _facts(result: RoundResult, sent: Delivery, shares: CpuShares) -> RoundFacts
         steady=result.steady,
         delivered_share=delivery.delivered_share(sent.offered_per_s, sent.achieved_per_s),
         late_share=sent.late_share,
+        generator_waited_share=result.generator.waited_share,
     )
 
 
@@ -211,6 +228,8 @@ def _record(
             cpu_s=result.generator.cpu_s,
             cpu_share=result.generator.cpu_share,
             cores=result.generator.cores,
+            realtime=result.generator.realtime,
+            waited_share=result.generator.waited_share,
         ),
         cpu_steal_share=shares.steal,
         foreign_cpu_share=shares.foreign,

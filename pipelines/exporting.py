@@ -4,7 +4,7 @@ import importlib
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,13 @@ from models.spec import ModelSpec, load_model
 from pipelines import artifact
 from pipelines.artifact import Manifest
 from pipelines.files import locked, new_folder
-from pipelines.record import ArtifactRecord
-from pipelines.targets.registry import TARGETS, Target
+from pipelines.record import ArtifactRecord, NotExportedRecord
+from pipelines.targets.exported import Exported, NotExported
+from pipelines.targets.registry import SERVED, TARGETS, Target, find_target
 from pipelines.workers import Progress, Task, run_tasks
+
+# Targets whose artifacts run inside an application, on a device or on this host.
+IN_PROCESS = tuple(name for name in TARGETS if name not in SERVED)
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class ExportResult:
     """What an export did.
 
     Attributes:
-        manifests: by target name, all of them, fresh or not.
+        manifests: by target name, all that were asked for, fresh or not.
         exported: names of the targets that were exported now.
         reasons: why each of those was exported, by target name.
         pipeline_s: wall time of each framework's process, in seconds.
@@ -53,6 +57,7 @@ def export(
 
     Args:
         model: a model's name, or the path of a file that defines one.
+        targets: names of targets; all of them if nothing is said.
 
     Raises:
         ModelError: the model or its checkpoint is not usable.
@@ -66,6 +71,25 @@ def export(
         pipeline_s = _export_targets(model, spec, root, list(reasons), progress) if reasons else {}
     manifests = {name: artifact.require_manifest(root / name, spec) for name in targets}
     return ExportResult(manifests, tuple(reasons), reasons, pipeline_s, time.monotonic() - started)
+
+
+def chosen_targets(text: str | None) -> tuple[str, ...]:
+    """Names of targets from a comma-separated list; all of them for None.
+
+    Raises:
+        RequestError: there is no such target.
+    """
+    if text is None:
+        return tuple(TARGETS)
+    return tuple(dict.fromkeys(find_target(name.strip()).name for name in text.split(",")))
+
+
+def current(model: str, artifacts: Path, targets: Sequence[str]) -> dict[str, Manifest]:
+    """Manifests of those `targets` that an export would leave as they are; nothing is exported."""
+    spec = load_model(model)
+    root = artifacts / spec.name
+    stale = _reasons(spec, root, targets, force=False)
+    return {name: artifact.require_manifest(root / name, spec) for name in targets if name not in stale}
 
 
 def _reasons(spec: ModelSpec, root: Path, targets: Sequence[str], force: bool) -> dict[str, str]:
@@ -113,23 +137,29 @@ def export_here(
     """The work of one framework's process: export each named target into its folder."""
     progress("loading the framework")
     spec = load_model(model)
-    results = {}
+    results: dict[str, list[dict[str, Any]]] = {}
     for name, folder in folders.items():
         module, function = TARGETS[name].export.split(":")
-        exporter = getattr(importlib.import_module(module), function)
-        results[name] = [vars(exported) for exported in exporter(spec, Path(folder), progress)]
+        exporter: Callable[..., list[Exported | NotExported]] = getattr(
+            importlib.import_module(module), function
+        )
+        results[name] = [asdict(one) for one in exporter(spec, Path(folder), progress)]
     return results
 
 
 def _finish(spec: ModelSpec, target: Target, folder: Path, exported: list[dict[str, Any]]) -> None:
     toolchain = artifact.versions(target.toolchain)
-    artifacts = tuple(_describe(target.name, folder, entry, toolchain) for entry in exported)
+    artifacts = tuple(
+        _describe(target.name, folder, entry, toolchain) for entry in exported if "reason" not in entry
+    )
+    refused = tuple(NotExportedRecord(target=target.name, **entry) for entry in exported if "reason" in entry)
     manifest = Manifest(
         key=_key(spec, target),
         model=spec.name,
         model_digest=spec.digest,
         target=target.name,
         artifacts=artifacts,
+        not_exported=refused,
     )
     artifact.write_manifest(folder, manifest)
 
@@ -141,6 +171,7 @@ def _describe(target: str, folder: Path, entry: dict[str, Any], toolchain: dict[
         path=entry["path"],
         format=entry["format"],
         precision=entry["precision"],
+        variant=entry["variant"],
         size_bytes=artifact.size_bytes(path),
         gzip_bytes=artifact.gzip_bytes(path),
         sha256=artifact.sha256(path),

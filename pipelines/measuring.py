@@ -17,7 +17,7 @@ from pipelines.contestants import Contestant
 from pipelines.driving import Driven, drive, pool_file
 from pipelines.errors import MachineError
 from pipelines.record import ColdStartRecord, MemoryRecord, ParityRecord, RoundRecord
-from pipelines.runners.local import LocalServer
+from pipelines.runners.server import Server
 from pipelines.targets.server_plan import ServerPlan
 from pipelines.workers import Progress
 
@@ -36,18 +36,22 @@ class Measured:
     endpoint_parity: ParityRecord | None = None
     idle_bytes: int | None = None
     peak_bytes: int | None = None
+    memory_source: str | None = None
     cold_starts: list[ColdStartRecord] = field(default_factory=list)
     rounds: list[RoundRecord] = field(default_factory=list)
 
-    def note_memory(self, found: int | None) -> None:
-        """Keep the largest sample."""
+    def note_memory(self, server: Server) -> None:
+        """Keep the largest: of the kernel's own peaks where it counts them, else of the samples."""
+        peak = server.peak_bytes()
+        found = server.memory_bytes() if peak is None else peak
         if found is not None:
             self.peak_bytes = max(found, self.peak_bytes or 0)
+            self.memory_source = "pss" if server.plan.implementation.runner == "local" else "cgroup"
 
     @property
     def memory(self) -> MemoryRecord:
         """The samples taken, as run.json holds them."""
-        return MemoryRecord(idle_bytes=self.idle_bytes, peak_bytes=self.peak_bytes)
+        return MemoryRecord(idle_bytes=self.idle_bytes, peak_bytes=self.peak_bytes, source=self.memory_source)
 
 
 @dataclass
@@ -56,7 +60,8 @@ class Session:
 
     Attributes:
         folder: runs/ID; has the folders samples and logs.
-        on_plans: called once, when all servers of the first block are planned and none is started.
+        on_plans: called when all servers of the first block are planned and none is started, and again when
+            they run and say what they were given.
         on_round: called after every measured round.
         retries_left: how many more invalid rounds may be measured again.
         measured: by contestant, in their order.
@@ -113,7 +118,7 @@ def measure_blocks(session: Session) -> None:
 
 
 @contextmanager
-def fresh_servers(session: Session, block: int) -> Iterator[dict[str, LocalServer]]:
+def fresh_servers(session: Session, block: int) -> Iterator[dict[str, Server]]:
     """A fresh server of every contestant, right answers proven, all paused; ended with the block."""
     with ExitStack() as stack:
         ordered = rotated(session.contestants, block)
@@ -122,26 +127,29 @@ def fresh_servers(session: Session, block: int) -> Iterator[dict[str, LocalServe
         ]
         if block == 0:
             session.on_plans()
-        servers: dict[str, LocalServer] = {}
-        for contestant, plan in planned:
-            told = f"{plan.implementation.name} {plan.implementation.version}"
+        servers: dict[str, Server] = {}
+        for contestant, server in planned:
+            implementation = server.plan.implementation
+            told = f"{implementation.name} {implementation.version}"
             session.say(f"block {block + 1}: starting {contestant.name}, {told}")
-            servers[contestant.name] = stack.enter_context(LocalServer(plan))
-            _prove(session, contestant, servers[contestant.name], block)
-            servers[contestant.name].pause()
+            servers[contestant.name] = stack.enter_context(server)
+            session.measured[contestant.name].plan = server.plan
+            _prove(session, contestant, server, block)
+            server.pause()
+        if block == 0:
+            session.on_plans()
         yield servers
 
 
 @contextmanager
-def _planned(session: Session, contestant: Contestant, block: int) -> Iterator[ServerPlan]:
-    """A server's plan and folder; its log is kept in the run when the block ends."""
-    with serving.work_folder() as work:
-        plan = contestant.plan(work)
-        session.measured[contestant.name].plan = plan
+def _planned(session: Session, contestant: Contestant, block: int) -> Iterator[Server]:
+    """A server that is planned and not started; its log is kept in the run when the block ends."""
+    with serving.work_folder() as work, contestant.prepare(work) as server:
+        session.measured[contestant.name].plan = server.plan
         try:
-            yield plan
+            yield server
         finally:
-            _keep_log(session, plan.log, f"{contestant.name}-block{block}.log")
+            _keep_log(session, server.plan.log, f"{contestant.name}-block{block}.log")
 
 
 def _keep_log(session: Session, log: Path, name: str) -> None:
@@ -154,7 +162,7 @@ def _keep_log(session: Session, log: Path, name: str) -> None:
         session.say(f"the log {name} could not be kept: {error.strerror or error}")
 
 
-def _prove(session: Session, contestant: Contestant, server: LocalServer, block: int) -> None:
+def _prove(session: Session, contestant: Contestant, server: Server, block: int) -> None:
     """Ready and right on one sample; in the first block right on every held-out sample, over the wire."""
     measured = session.measured[contestant.name]
     if measured.pool is None:
@@ -165,12 +173,12 @@ def _prove(session: Session, contestant: Contestant, server: LocalServer, block:
     if block == 0:
         if contestant.prove is not None:
             session.say(f"checking every held-out answer of {contestant.name}")
-            measured.endpoint_parity = contestant.prove(server, measured.pool)
+            measured.endpoint_parity = contestant.prove(server)
         measured.idle_bytes = server.memory_bytes()
-    measured.note_memory(server.memory_bytes())
+    measured.note_memory(server)
 
 
-def measure_round(session: Session, planned: PlannedRound, servers: dict[str, LocalServer]) -> RoundRecord:
+def measure_round(session: Session, planned: PlannedRound, servers: dict[str, Server]) -> RoundRecord:
     """Measure a round, and again while it is invalid and the budget allows; returns the last attempt.
 
     Raises:
@@ -192,7 +200,7 @@ def measure_once(
     session: Session,
     planned: PlannedRound,
     attempt: int,
-    servers: dict[str, LocalServer],
+    servers: dict[str, Server],
     round_s: float | None = None,
 ) -> Driven:
     """Measure a round, valid or not, `round_s` seconds or as long as the profile says.
@@ -214,7 +222,7 @@ def measure_once(
             session.folder,
             round_s,
         )
-        measured.note_memory(server.memory_bytes())
+        measured.note_memory(server)
     finally:
         server.pause()
     measured.rounds.append(driven.record)
@@ -226,7 +234,7 @@ def measure_once(
     return driven
 
 
-def _require_server(driven: Driven, server: LocalServer) -> None:
+def _require_server(driven: Driven, server: Server) -> None:
     server.require_alive(f"in round {driven.record.index}")
     if driven.server_gone:
         raise MachineError(

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from pipelines.errors import RequestError
 from pipelines.files import disk_error
+from pipelines.mobile.figures import refigure
 from pipelines.record import RunRecord, read_run
 from pipelines.report import write_report
 from pipelines.summarising import summarise
@@ -30,7 +31,9 @@ def rebuild(folder: Path) -> tuple[RunRecord, Path]:
         raise RequestError(
             f"{folder / 'run.json'} does not follow this version's schema at {place}: {first['msg']}"
         ) from error
-    record = summarise(run, folder)
+    record = run if run.kind == "mobile" else summarise(run, folder)
+    if record.mobile:
+        record = record.model_copy(update={"mobile": refigure(record.mobile, folder)})
     try:
         write_report(record, folder)
     except OSError as error:

@@ -72,21 +72,38 @@ class ArtifactRecord(Record):
 
 
 class ParityRecord(Record):
-    """Outputs of an artifact, or of a live endpoint, against the source model's on the held-out samples."""
+    """Outputs of an artifact, or of a live endpoint, against the source model's on the held-out samples.
+
+    What computes in float32 must stay within the two tolerances. A reduced precision cannot; it must keep the
+    source model's accuracy to within `max_accuracy_drop` instead, and then the tolerances are null.
+    """
 
     subject: str
     passed: bool
     samples_count: int
     max_abs_error: float
     max_rel_error: float
-    absolute_tolerance: float
-    relative_tolerance: float
+    absolute_tolerance: float | None
+    relative_tolerance: float | None
+    max_accuracy_drop: float | None
     top1_agreement: float | None
     accuracy: float | None
 
 
+class ImageRecord(Record):
+    """The image a container was made from. `compressed_bytes` is what a registry would send."""
+
+    reference: str
+    id: str
+    size_bytes: int
+    compressed_bytes: int | None
+
+
 class ImplementationRecord(Record):
-    """What really answered. `stand_in` is true when it is not the product the target is named after."""
+    """What really answered. `stand_in` is true when it is not the product the target is named after.
+
+    `image` is null where no container answered.
+    """
 
     name: str
     version: str
@@ -95,20 +112,25 @@ class ImplementationRecord(Record):
     protocol: str
     stand_in: bool
     note: str | None
+    image: ImageRecord | None = None
 
 
 class GivenRecord(Record):
-    """What a target was given to work with; null where the implementation has no such setting."""
+    """What a target was given to work with; null where the implementation has no such setting.
+
+    `cpus` is a limit on CPU time, in cores' worth of it.
+    """
 
     cores: tuple[int, ...]
     workers_count: int | None
     threads_per_worker: int | None
     batch_max_size: int | None
     memory_limit_bytes: int | None
+    cpus: float | None = None
 
 
 class ColdStartRecord(Record):
-    """From process start to readiness, and to the first right answer, in one block."""
+    """From process or container start to readiness, and to the first right answer, in one block."""
 
     block: int
     ready_s: float
@@ -116,13 +138,16 @@ class ColdStartRecord(Record):
 
 
 class MemoryRecord(Record):
-    """Proportional set size of the server's whole process tree.
+    """Memory of the whole server. `source` says how it was counted: `pss` or `cgroup`, null if it was not.
 
-    `idle_bytes` before the first load, `peak_bytes` the largest sample taken at the end of a round.
+    `pss` is the proportional set size of a local process tree, `peak_bytes` its largest sample at the end of
+    a round. `cgroup` is the kernel's count for a container: `idle_bytes` without file pages that could be
+    dropped, `peak_bytes` the most it ever held with them. The two do not compare.
     """
 
     idle_bytes: int | None
     peak_bytes: int | None
+    source: str | None = None
 
 
 class LatencyRecord(Record):
@@ -147,11 +172,17 @@ class ErrorRecord(Record):
 
 
 class GeneratorRecord(Record):
-    """What the load generator itself used in the measured window."""
+    """What the load generator itself used in the measured window.
+
+    `realtime`: it had its cores before any ordinary process. `waited_share` of the window it was ready to run
+    and had to wait for its core, null where the kernel does not say.
+    """
 
     cpu_s: float
     cpu_share: float | None
     cores: tuple[int, ...]
+    realtime: bool
+    waited_share: float | None
 
 
 class RoundRecord(Record):
@@ -160,7 +191,8 @@ class RoundRecord(Record):
     `index` counts all rounds of the run in the order they were measured, `repetition` those of one target and
     load within a block: rounds of the same block, load and repetition are a pair. `attempt` is 0 for the
     first try; an invalid round is kept and measured again with the next attempt. `steady` is whether the
-    warm-up ended in a steady state. The last three are about open load, null under closed load.
+    warm-up ended in a steady state. `offered_per_s` to `late_share` are about open load, null under closed
+    load. `server_cpu_s` is what the server under test used from before the warm-up to after the last answer.
     """
 
     index: int
@@ -191,6 +223,7 @@ class RoundRecord(Record):
     offered_per_s: float | None
     achieved_per_s: float | None
     late_share: float | None
+    server_cpu_s: float | None = None
 
 
 class EcdfRecord(Record):
@@ -359,7 +392,8 @@ class TimingRecord(Record):
     `load_ms` from the closed file to a model that is ready, `first_inference_ms` the first call alone.
     `p50_ms` and `p95_ms` are of `runs_count` calls over `elapsed_s` after `warmup_runs_count` uncounted ones,
     null with a reason where there are too few. `peak_memory_bytes` is above the same process with its
-    runtime loaded and no model.
+    runtime loaded and no model. `samples_file` holds the raw nanoseconds of every call, relative to the run's
+    folder. The two shares are of all cores, while the process ran.
     """
 
     threads_count: int
@@ -372,6 +406,9 @@ class TimingRecord(Record):
     p95_ms: float | None
     reasons: dict[str, str]
     peak_memory_bytes: int | None
+    samples_file: str | None
+    cpu_steal_share: float | None
+    foreign_cpu_share: float | None
 
 
 class MobileArtifactRecord(Record):
@@ -429,9 +466,13 @@ class MobileGateRecord(Record):
 
 
 class MobileRecord(Record):
-    """Every mobile artifact of the model, both roads. Latencies are of the host's CPU, not of a phone's."""
+    """Every mobile artifact of the model, both roads. Latencies are of the host's CPU, not of a phone's.
+
+    `memory_source` says how peak memory was read on this machine, null where it could not be.
+    """
 
     measured_at_utc: str
+    memory_source: str | None
     source_accuracy: float | None
     artifacts: tuple[MobileArtifactRecord, ...]
     not_exported: tuple[NotExportedRecord, ...]

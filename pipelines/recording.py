@@ -11,18 +11,20 @@ from loadtests.payloads import PayloadPool
 from loadtests.statistics import PERCENTILE_METHOD
 from models.spec import ModelSpec, TensorSpec
 from models.weights import read_checkpoint
-from pipelines.config import RunSettings
+from pipelines.config import Cores, RunSettings
 from pipelines.contestants import Contestant
 from pipelines.environment import describe
 from pipelines.exporting import ExportResult
 from pipelines.fairness import NOT_APPLICABLE, Given
 from pipelines.measuring import Measured, Session
+from pipelines.mobile.libraries import installed_library
 from pipelines.record import (
     ArtifactRecord,
     FairnessRecord,
     GivenRecord,
     ImplementationRecord,
     MemoryRecord,
+    MobileRecord,
     ModelRecord,
     ParityRecord,
     PayloadRecord,
@@ -36,23 +38,23 @@ from pipelines.record import (
 from pipelines.targets.registry import SERVED
 from pipelines.verifying import Verified
 
-IN_PROCESS_RUNTIME = "ai-edge-litert"
-
 
 @dataclass(frozen=True)
 class RunFacts:
     """What is known of a run beside its settings, model, artifacts and measurements."""
 
-    kind: Literal["compare", "slo"]
+    kind: Literal["compare", "slo", "mobile"]
     run_id: str
     command: tuple[str, ...]
     started: datetime
     ended: datetime | None
     status: Literal["complete", "interrupted", "failed"]
     status_reason: str | None
-    payload: PayloadRecord
+    payload: PayloadRecord | None
     fairness: FairnessRecord
     slo: SloRecord | None
+    mobile: MobileRecord | None
+    warnings: tuple[WarningRecord, ...]
 
 
 def build_record(
@@ -72,6 +74,25 @@ def build_record(
     in_process = {
         name: _in_process(exported, verified, name) for name in exported.manifests if name not in SERVED
     }
+    profile = ProfileRecord(
+        **settings.profile.model_dump(),
+        seed=settings.seed,
+        check_share=settings.check_share,
+        margin=settings.margin,
+    )
+    return run_record(spec, exported, verified, settings.cores, facts).model_copy(
+        update={
+            "profile": profile,
+            "targets": {**served, **in_process},
+            "warnings": (*_warnings(settings, served), *facts.warnings),
+        }
+    )
+
+
+def run_record(
+    spec: ModelSpec, exported: ExportResult, verified: Verified, cores: Cores, facts: RunFacts
+) -> RunRecord:
+    """The record of a run without servers: model, machine, artifacts and what `facts` says."""
     return RunRecord(
         kind=facts.kind,
         run_id=facts.run_id,
@@ -82,22 +103,18 @@ def build_record(
         status=facts.status,
         status_reason=facts.status_reason,
         percentile_method=PERCENTILE_METHOD,
-        profile=ProfileRecord(
-            **settings.profile.model_dump(),
-            seed=settings.seed,
-            check_share=settings.check_share,
-            margin=settings.margin,
-        ),
+        profile=None,
         model=_model(spec, verified),
-        environment=describe(settings.cores),
+        environment=describe(cores),
         payload=facts.payload,
         artifacts=tuple(a for manifest in exported.manifests.values() for a in manifest.artifacts),
-        targets={**served, **in_process},
+        targets={},
         fairness=facts.fairness,
         controls=(),
         comparisons=(),
         slo=facts.slo,
-        warnings=_warnings(settings, served),
+        mobile=facts.mobile,
+        warnings=facts.warnings,
     )
 
 
@@ -127,13 +144,14 @@ def _served(
 
 
 def _in_process(exported: ExportResult, verified: Verified, name: str) -> TargetRecord:
-    """A target without a server: its artifacts and their parity, nothing measured."""
+    """A target without a server: its artifacts and their parity; what they cost is in the mobile record."""
+    library = installed_library(name)
     return TargetRecord(
         role="in-process",
         control_of=None,
         implementation=ImplementationRecord(
-            name=IN_PROCESS_RUNTIME,
-            version=metadata.version(IN_PROCESS_RUNTIME),
+            name=library.name,
+            version=library.version,
             runner="in-process",
             preset="default",
             protocol="in-process",
@@ -159,7 +177,7 @@ def _artifacts(exported: ExportResult, name: str) -> tuple[ArtifactRecord, ...]:
 
 
 def _parity(verified: Verified, name: str) -> tuple[ParityRecord, ...]:
-    return verified.records[name]
+    return verified.records.get(name, ())
 
 
 def _tensor(tensor: TensorSpec) -> TensorRecord:

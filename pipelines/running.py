@@ -5,7 +5,7 @@ The record on disk is rewritten after every round, so whatever ends a run, what 
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -15,11 +15,20 @@ from pipelines import recording, serving
 from pipelines.config import RunSettings
 from pipelines.contestants import contestants
 from pipelines.errors import MachineError, UserError
-from pipelines.exporting import ExportResult, export
+from pipelines.exporting import IN_PROCESS, ExportResult, current, export
 from pipelines.fairness import check, require_fair
 from pipelines.files import disk_error, update_link
 from pipelines.measuring import Session
-from pipelines.record import FairnessRecord, PayloadRecord, RatePointRecord, RunRecord, SloRecord
+from pipelines.proof import proven_records
+from pipelines.record import (
+    FairnessRecord,
+    MobileRecord,
+    PayloadRecord,
+    RatePointRecord,
+    RunRecord,
+    SloRecord,
+    WarningRecord,
+)
 from pipelines.report import write_report
 from pipelines.report.json import write_run
 from pipelines.summarising import summarise
@@ -39,6 +48,8 @@ class Run:
     Attributes:
         folder: runs/ID, where everything goes.
         fairness: set when all servers are planned.
+        mobile: the artifacts for devices, if they are part of this run.
+        warnings: what else a reader must know.
         slo: what an SLO search is about, its figures still empty; None in a comparison.
         slo_points: by target, what the search has measured so far.
     """
@@ -54,6 +65,8 @@ class Run:
     payload: PayloadRecord
     started: datetime
     fairness: FairnessRecord = field(default_factory=lambda: FairnessRecord(checked={}, asymmetries=()))
+    mobile: MobileRecord | None = None
+    warnings: list[WarningRecord] = field(default_factory=list)
     slo: SloRecord | None = None
     slo_points: dict[str, list[RatePointRecord]] = field(default_factory=dict)
 
@@ -83,6 +96,8 @@ class Run:
             payload=self.payload,
             fairness=self.fairness,
             slo=self._slo(),
+            mobile=self.mobile,
+            warnings=tuple(self.warnings),
         )
         return recording.build_record(
             self.settings, self.spec, self.exported, self.verified, self.session, facts
@@ -109,9 +124,10 @@ def start_run(kind: Kind, settings: RunSettings, command: Sequence[str], progres
     spec = load_model(settings.model)
     for name in settings.targets:
         find_target(name, SERVED)
-    exported = export(settings.model, settings.artifacts, progress)
+    exported = export(settings.model, settings.artifacts, progress, targets=SERVED)
     verified = ensure_verified(settings.model, settings.artifacts, progress)
-    folder = _new_run_folder(settings.runs, spec.name)
+    exported, verified = _with_in_process(settings, spec, exported, verified)
+    folder = new_run_folder(settings.runs, spec.name)
     session = Session(
         settings,
         contestants(settings, spec, verified),
@@ -127,7 +143,19 @@ def start_run(kind: Kind, settings: RunSettings, command: Sequence[str], progres
     return run
 
 
-def _new_run_folder(runs: Path, model: str) -> Path:
+def _with_in_process(
+    settings: RunSettings, spec: ModelSpec, exported: ExportResult, verified: Verified
+) -> tuple[ExportResult, Verified]:
+    """With those artifacts for devices that are there and whole, and what is proven of them."""
+    found = current(settings.model, settings.artifacts, IN_PROCESS)
+    proven = proven_records(spec, settings.artifacts / spec.name, found)
+    return (
+        replace(exported, manifests={**exported.manifests, **found}),
+        replace(verified, records={**verified.records, **proven}),
+    )
+
+
+def new_run_folder(runs: Path, model: str) -> Path:
     """A new folder named by the time (UTC) and the model."""
     while True:
         folder = runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{model}"
@@ -167,9 +195,18 @@ def conclude(run: Run, measure: Callable[[Run], None]) -> RunRecord:
 def _finish(run: Run, status: Status, reason: str | None) -> RunRecord:
     """Compute every figure from the raw files, write the report, and let runs/latest point here."""
     record = summarise(run.record(status, reason, datetime.now(UTC)), run.folder)
-    try:
-        write_report(record, run.folder)
-        update_link(run.settings.runs / "latest", run.folder.name)
-    except OSError as error:
-        raise disk_error(run.folder, error) from error
+    publish(record, run.folder)
     return record
+
+
+def publish(record: RunRecord, folder: Path) -> None:
+    """Write the report into the run's folder and let `latest` beside it point there.
+
+    Raises:
+        MachineError: the disk refused.
+    """
+    try:
+        write_report(record, folder)
+        update_link(folder.parent / "latest", folder.name)
+    except OSError as error:
+        raise disk_error(folder, error) from error

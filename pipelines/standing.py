@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from loadtests.payloads import PayloadPool
 from models.spec import load_model
 from pipelines import serving
 from pipelines.exporting import export, target_folder
 from pipelines.files import write_atomically
-from pipelines.runners.local import LocalServer
+from pipelines.runners.choosing import choose, docker_runner
+from pipelines.runners.local import LocalRunner
+from pipelines.runners.server import Runner, Server
 from pipelines.serving import Ready
 from pipelines.targets.registry import SERVED, find_target
 from pipelines.targets.server_plan import ServeRequest, ServerPlan
@@ -23,7 +26,7 @@ LOOK_S = 0.5
 
 @dataclass(frozen=True)
 class StandingRequest:
-    """What to serve, and where; `port` 0 picks a free one."""
+    """What to serve, and where; `port` 0 picks a free one, `runner` is local, docker or auto."""
 
     target: str
     model: str
@@ -31,6 +34,7 @@ class StandingRequest:
     port: int
     host: str
     artifacts: Path
+    runner: str = "local"
 
 
 @dataclass(frozen=True)
@@ -54,26 +58,48 @@ def serve(request: StandingRequest, progress: Progress, announce: Callable[[Stan
     Raises:
         RequestError, ModelError: something asked for does not exist.
         GateError: an artifact or the first answer is wrong.
-        MachineError: the server died, or the port is taken.
+        MachineError: the server died, the port is taken, or containers were asked for and cannot be had.
     """
     spec = load_model(request.model)
     find_target(request.target, SERVED)
+    runner = _runner(request, progress)
     export(request.model, request.artifacts, progress)
     verified = ensure_verified(request.model, request.artifacts, progress)
     folder = target_folder(request.artifacts, spec.name, request.target)
     with serving.work_folder() as work:
-        plan = serving.plan_server(
-            request.target,
-            ServeRequest(spec, folder, work, request.preset, rest_port=request.port, host=request.host),
-        )
-        progress("serve", f"starting {plan.implementation.name} {plan.implementation.version}")
-        pool = serving.payload_pool(spec, verified.expected, plan.predict_path)
-        with LocalServer(plan) as server:
-            ready = serving.wait_until_right(server, pool)
-            # From the first right answer on, Ctrl-C is the normal end and no interruption.
-            with suppress(KeyboardInterrupt):
-                announce(Standing(plan, server.pid, ready, _example(folder.parent, pool.bodies[0])))
-                _stand(server)
+        asked = ServeRequest(spec, folder, work, request.preset, rest_port=request.port, host=request.host)
+        with runner.prepare(request.target, asked) as planned:
+            implementation = planned.plan.implementation
+            progress("serve", f"starting {implementation.name} {implementation.version}")
+            pool = serving.payload_pool(spec, verified.expected, planned.plan.predict_path)
+            with planned as server:
+                _serve(server, pool, folder, announce)
+
+
+def _runner(request: StandingRequest, progress: Progress) -> Runner:
+    """Containers that stand are talked to where they are published, and their health is looked after."""
+    targets = (request.target,)
+    choice = choose(request.runner, targets, request.model, request.artifacts, progress)
+    if choice.runner == "local":
+        return LocalRunner(choice.reason)
+    return docker_runner(
+        targets,
+        request.model,
+        request.artifacts,
+        "serve",
+        progress,
+        reason=choice.reason,
+        direct=False,
+        health_checks=True,
+    )
+
+
+def _serve(server: Server, pool: PayloadPool, folder: Path, announce: Callable[[Standing], None]) -> None:
+    ready = serving.wait_until_right(server, pool)
+    # From the first right answer on, Ctrl-C is the normal end and no interruption.
+    with suppress(KeyboardInterrupt):
+        announce(Standing(server.plan, server.pid, ready, _example(folder.parent, pool.bodies[0])))
+        _stand(server)
 
 
 def _example(folder: Path, body: bytes) -> Path:
@@ -83,7 +109,7 @@ def _example(folder: Path, body: bytes) -> Path:
     return path
 
 
-def _stand(server: LocalServer) -> NoReturn:
+def _stand(server: Server) -> NoReturn:
     while True:
         server.require_alive("while it was serving")
         time.sleep(LOOK_S)

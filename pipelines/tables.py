@@ -10,7 +10,7 @@ from rich.text import Text
 from models.spec import ModelSpec
 from pipelines.doctor import Check
 from pipelines.exporting import ExportResult
-from pipelines.record import ArtifactRecord, ParityRecord
+from pipelines.record import ArtifactRecord, NotExportedRecord, ParityRecord
 from pipelines.report import format as fmt
 from pipelines.standing import Standing
 from pipelines.training import TrainOutcome
@@ -112,6 +112,7 @@ def export_facts(result: ExportResult) -> dict[str, Any]:
         "pipeline_s": {name: round(value, 3) for name, value in result.pipeline_s.items()},
         "elapsed_s": round(result.elapsed_s, 3),
         "artifacts": [a.model_dump() for a in _artifacts(result)],
+        "not_exported": [one.model_dump() for one in _not_exported(result)],
     }
 
 
@@ -119,13 +120,18 @@ def _artifacts(result: ExportResult) -> list[ArtifactRecord]:
     return [a for manifest in result.manifests.values() for a in manifest.artifacts]
 
 
+def _not_exported(result: ExportResult) -> list[NotExportedRecord]:
+    return [one for manifest in result.manifests.values() for one in manifest.not_exported]
+
+
 def print_export(result: ExportResult) -> None:
     """What `tandem export` made, and how long each framework's pipeline took."""
-    columns = ("artifact", "precision", "size", "gzip", "export s", "sha256")
+    columns = ("artifact", "precision", "variant", "size", "gzip", "export s", "sha256")
     rows = [
         (
             f"{a.target}/{a.path}",
             a.precision,
+            a.variant or "",
             fmt.size(a.size_bytes),
             fmt.size(a.gzip_bytes),
             fmt.significant(a.export_s),
@@ -135,6 +141,9 @@ def print_export(result: ExportResult) -> None:
     ]
     _print(columns, rows, numeric=("size", "gzip", "export s"))
     console = Console()
+    for one in _not_exported(result):
+        named = " ".join(part for part in (one.format, one.precision, one.variant) if part)
+        console.print(f"not exported: {one.target} {named}: {one.reason}", highlight=False, markup=False)
     if not result.exported:
         console.print("Nothing changed since the last export: nothing was done. --force exports again.")
         return

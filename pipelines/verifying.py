@@ -1,57 +1,46 @@
 """The verify stage: every artifact, reloaded from disk in a fresh process, against the source model."""
 
-import hashlib
 import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
-from models.spec import FloatArray, ModelSpec, load_model
+from models.spec import FloatArray, load_model
 from pipelines import parity
 from pipelines.artifact import Manifest, require_manifest
-from pipelines.errors import GateError
-from pipelines.files import write_atomically
+from pipelines.errors import GateError, MachineError
 from pipelines.parity import Expectation
-from pipelines.record import ParityRecord, Record
-from pipelines.targets.registry import TARGETS
+from pipelines.proof import PROOF_NAME, keep_proof, proven_records, read_proof
+from pipelines.record import ParityRecord
+from pipelines.targets.registry import SERVED, TARGETS
 from pipelines.workers import Progress, Task, run_tasks
-
-PROOF_NAME = "verified.json"
-
-
-class Proof(Record):
-    """What was verified, so that an unchanged set of artifacts need not be verified twice."""
-
-    model_digest: str
-    artifact_sha256: dict[str, str]
-    question_sha256: str
-    accuracy: float | None
-    records: dict[str, tuple[ParityRecord, ...]]
-    source_outputs: tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
 class Verified:
     """Parity of every artifact by target, and the source model's outputs that all are held against.
 
-    `failures` has one line per artifact outside tolerance; empty when the gate says yes.
+    `failures` has one line per artifact that is not the source model, or does not run; empty when the gate
+    says yes. `errors` are those of them that do not run, by TARGET/PATH.
     """
 
     records: dict[str, tuple[ParityRecord, ...]]
     expected: Expectation
     accuracy: float | None
     failures: tuple[str, ...]
+    errors: dict[str, str] = field(default_factory=dict)
 
 
-def verify(model: str, artifacts: Path, progress: Progress) -> Verified:
-    """Compare every exported artifact with the source model on the whole held-out set.
+def verify(
+    model: str, artifacts: Path, progress: Progress, targets: Sequence[str] = tuple(TARGETS)
+) -> Verified:
+    """Compare every exported artifact of `targets` with the source model on the whole held-out set.
 
-    The proof of a success is kept beside the artifacts; a failure removes it.
+    A proof of the targets that passed is kept beside the artifacts; a failure of a served one removes it all.
 
     Raises:
         GateError: an artifact is corrupt, or the samples could not show a difference.
@@ -59,86 +48,134 @@ def verify(model: str, artifacts: Path, progress: Progress) -> Verified:
     """
     spec = load_model(model)
     root = artifacts / spec.name
-    manifests = {name: require_manifest(root / name, spec) for name in TARGETS}
+    manifests = {name: require_manifest(root / name, spec) for name in targets}
+    before = read_proof(root)
     (root / PROOF_NAME).unlink(missing_ok=True)
     with TemporaryDirectory(prefix="tandem-verify-") as folder:
-        tasks = [_source_task(model, folder), *_artifact_tasks(model, root, manifests, folder)]
-        outcomes = run_tasks(tasks, progress)
-        outputs = {
-            key: np.load(path) for outcome in outcomes for key, path in outcome.result["outputs"].items()
-        }
-        errors = {key: text for outcome in outcomes for key, text in outcome.result["errors"].items()}
+        answers = _ask_all(model, root, manifests, folder, progress)
+        outputs = {key: np.load(path) for key, path in answers.outputs.items()}
     expected = Expectation(outputs["source"], spec.samples().labels, spec.tolerance)
     parity.require_spread(expected)
-    verified = _judge(manifests, outputs, errors, expected)
-    if not verified.failures:
-        _keep_proof(root, spec, manifests, verified)
+    verified = _judge(manifests, outputs, answers.errors, expected)
+    keep_proof(root, spec, manifests, verified.records, expected, before)
     return verified
 
 
 def require(verified: Verified) -> Verified:
     """Raises:
-    GateError: some artifact is outside tolerance.
+    GateError: some artifact is not the source model.
     """
     if verified.failures:
         raise GateError("; ".join(verified.failures))
     return verified
 
 
-def ensure_verified(model: str, artifacts: Path, progress: Progress) -> Verified:
+def ensure_verified(
+    model: str, artifacts: Path, progress: Progress, targets: Sequence[str] = SERVED
+) -> Verified:
     """The kept proof if it is about these very artifacts and this model, else a new verification.
 
+    A server needs the proof of served targets only: a bad file for devices forbids no comparison of servers.
+
     Raises:
-        GateError: as `verify`, and when an artifact is outside tolerance.
+        GateError: as `verify`, and when an artifact is not the source model.
+    """
+    return require(examine(model, artifacts, progress, targets))
+
+
+def examine(model: str, artifacts: Path, progress: Progress, targets: Sequence[str]) -> Verified:
+    """As `ensure_verified`, but what fails is only said in the result.
+
+    Raises:
+        GateError, RequestError: as `verify`.
     """
     spec = load_model(model)
     root = artifacts / spec.name
-    manifests = {name: require_manifest(root / name, spec) for name in TARGETS}
-    proof = _read_proof(root)
-    if proof and _still_holds(proof, spec, manifests):
-        outputs = np.asarray(proof.source_outputs, np.float32)
-        expected = Expectation(
-            outputs.reshape(-1, *[n or 1 for n in spec.output.shape[1:]]),
-            spec.samples().labels,
-            spec.tolerance,
-        )
-        return Verified(proof.records, expected, proof.accuracy, ())
-    return require(verify(model, artifacts, progress))
-
-
-def _still_holds(proof: Proof, spec: ModelSpec, manifests: Mapping[str, Manifest]) -> bool:
-    return (
-        proof.model_digest == spec.digest
-        and proof.artifact_sha256 == _digests(manifests)
-        and proof.question_sha256 == _question(spec)
+    manifests = {name: require_manifest(root / name, spec) for name in targets}
+    proof = read_proof(root)
+    proven = proven_records(spec, root, manifests)
+    if proof is None or set(proven) != set(manifests):
+        return verify(model, artifacts, progress, targets)
+    outputs = np.asarray(proof.source_outputs, np.float32)
+    expected = Expectation(
+        outputs.reshape(-1, *[n or 1 for n in spec.output.shape[1:]]),
+        spec.samples().labels,
+        spec.tolerance,
     )
+    return Verified(proven, expected, proof.accuracy, ())
 
 
-def _question(spec: ModelSpec) -> str:
-    """Digest of what was asked: the samples, their labels and the tolerance."""
-    samples = spec.samples()
-    asked = hashlib.sha256(np.ascontiguousarray(samples.inputs).tobytes())
-    asked.update(np.ascontiguousarray(samples.labels).tobytes())
-    asked.update(repr(spec.tolerance).encode())
-    return asked.hexdigest()
+@dataclass
+class _Answers:
+    """By TARGET/PATH: a .npy file of outputs, or why there are none."""
+
+    outputs: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+
+    def add(self, result: Mapping[str, dict[str, str]]) -> None:
+        self.outputs |= result["outputs"]
+        self.errors |= result["errors"]
+
+
+def _ask_all(
+    model: str, root: Path, manifests: Mapping[str, Manifest], folder: str, progress: Progress
+) -> _Answers:
+    """Everything at once; should a process die, what runs in process once more, each artifact by itself."""
+    served, in_process = _artifact_tasks(model, root, manifests, folder)
+    needed = [_source_task(model, folder), *served]
+    answers = _Answers()
+    try:
+        for outcome in run_tasks([*needed, *in_process], progress):
+            answers.add(outcome.result)
+    except MachineError:
+        if not in_process:
+            raise
+        for outcome in run_tasks(needed, progress):
+            answers.add(outcome.result)
+        for task in in_process:
+            _ask_one_by_one(task, answers, progress)
+    return answers
+
+
+def _ask_one_by_one(task: Task, answers: _Answers, progress: Progress) -> None:
+    """An artifact whose process dies is an error of that artifact alone."""
+    for entry in task.arguments["wanted"]:
+        alone = Task(Path(entry["path"]).name, task.function, {**task.arguments, "wanted": [entry]})
+        try:
+            (outcome,) = run_tasks([alone], progress)
+        except MachineError as error:
+            answers.errors[entry["key"]] = str(error)
+        else:
+            answers.add(outcome.result)
 
 
 def _source_task(model: str, folder: str) -> Task:
     return Task("source model", "pipelines.verifying:source_outputs", {"model": model, "folder": folder})
 
 
-def _artifact_tasks(model: str, root: Path, manifests: Mapping[str, Manifest], folder: str) -> list[Task]:
-    tasks = []
-    for framework in sorted({TARGETS[name].framework for name in manifests}):
+def _artifact_tasks(
+    model: str, root: Path, manifests: Mapping[str, Manifest], folder: str
+) -> tuple[list[Task], list[Task]]:
+    """One process per framework for the served targets, and one per target that runs in process."""
+    served: dict[str, list[str]] = {}
+    for name in manifests:
+        if name in SERVED:
+            served.setdefault(TARGETS[name].framework, []).append(name)
+    in_process = [name for name in manifests if name not in SERVED]
+
+    def task(title: str, names: list[str]) -> Task:
         wanted = [
             {"target": name, "path": str(root / name / a.path), "format": a.format, "key": f"{name}/{a.path}"}
-            for name, manifest in manifests.items()
-            if TARGETS[name].framework == framework
-            for a in manifest.artifacts
+            for name in names
+            for a in manifests[name].artifacts
         ]
         arguments = {"model": model, "folder": folder, "wanted": wanted}
-        tasks.append(Task(f"{framework} artifacts", "pipelines.verifying:artifact_outputs", arguments))
-    return tasks
+        return Task(f"{title} artifacts", "pipelines.verifying:artifact_outputs", arguments)
+
+    return (
+        [task(framework, names) for framework, names in sorted(served.items())],
+        [task(name, [name]) for name in in_process],
+    )
 
 
 def source_outputs(model: str, folder: str, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -158,7 +195,7 @@ def source_outputs(model: str, folder: str, progress: Callable[[str], None]) -> 
 def artifact_outputs(
     model: str, folder: str, wanted: list[dict[str, str]], progress: Callable[[str], None]
 ) -> dict[str, Any]:
-    """In a process of its own: outputs of one framework's artifacts, reloaded from disk."""
+    """In a process of its own: outputs of artifacts reloaded from disk, as .npy files."""
     inputs = load_model(model).samples().inputs
     outputs: dict[str, str] = {}
     errors: dict[str, str] = {}
@@ -171,7 +208,9 @@ def artifact_outputs(
         except GateError as error:
             errors[entry["key"]] = str(error)
         else:
-            outputs[entry["key"]] = _save(result, folder, f"{entry['target']}-{number}")
+            outputs[entry["key"]] = _save(
+                result, folder, f"{entry['target']}-{Path(entry['path']).name}-{number}"
+            )
     return {"outputs": outputs, "errors": errors}
 
 
@@ -190,35 +229,16 @@ def _judge(
     records: dict[str, tuple[ParityRecord, ...]] = {}
     failures = list(errors.values())
     for name, manifest in manifests.items():
-        keys = [f"{name}/{a.path}" for a in manifest.artifacts if f"{name}/{a.path}" in outputs]
-        records[name] = tuple(parity.compare(key, outputs[key], expected) for key in keys)
+        precisions = {f"{name}/{a.path}": a.precision for a in manifest.artifacts}
+        records[name] = tuple(
+            parity.compare(key, outputs[key], expected, precision)
+            for key, precision in precisions.items()
+            if key in outputs
+        )
         failures += [
             parity.explain_failure(record, outputs[record.subject], expected)
             for record in records[name]
             if not record.passed
         ]
-    return Verified(records, expected, parity.accuracy(expected.outputs, expected.labels), tuple(failures))
-
-
-def _digests(manifests: Mapping[str, Manifest]) -> dict[str, str]:
-    return {f"{name}/{a.path}": a.sha256 for name, m in manifests.items() for a in m.artifacts}
-
-
-def _keep_proof(root: Path, spec: ModelSpec, manifests: Mapping[str, Manifest], verified: Verified) -> None:
-    flat = verified.expected.outputs.reshape(len(verified.expected.outputs), -1)
-    proof = Proof(
-        model_digest=spec.digest,
-        artifact_sha256=_digests(manifests),
-        question_sha256=_question(spec),
-        accuracy=verified.accuracy,
-        records=verified.records,
-        source_outputs=tuple(map(tuple, flat.tolist())),
-    )
-    write_atomically(root / PROOF_NAME, proof.model_dump_json() + "\n")
-
-
-def _read_proof(root: Path) -> Proof | None:
-    try:
-        return Proof.model_validate_json((root / PROOF_NAME).read_bytes())
-    except (FileNotFoundError, ValidationError):
-        return None
+    accuracy = parity.accuracy(expected.outputs, expected.labels)
+    return Verified(records, expected, accuracy, tuple(failures), dict(errors))

@@ -20,6 +20,22 @@ HEADER = "# Written by requirements/compile.py from {source}; change that file, 
 # run; tensorflow-cpu provides the same modules under another distribution name.
 REPLACED = {"tensorflow": "tensorflow-cpu"}
 
+# What a distribution asks for and nothing here imports, by distribution: exporting to `.pte` and running it
+# were tried without. These are for executorch's own tests (expecttest, hypothesis, kgb, parameterized), for
+# Apple's Core ML (coremltools, which wants scikit-learn), for language models (pytorch-tokenizers,
+# hydra-core, omegaconf) and for developer tools' tables, downloads and CPU listings (pandas, requests,
+# py-cpuinfo).
+DROPPED = {
+    "executorch": frozenset(
+        {
+            *("expecttest", "hypothesis", "kgb", "parameterized"),
+            *("coremltools", "scikit-learn"),
+            *("pytorch-tokenizers", "hydra-core", "omegaconf"),
+            *("pandas", "requests", "py-cpuinfo"),
+        }
+    )
+}
+
 Package = dict[str, Any]
 
 
@@ -55,7 +71,8 @@ def closure(source: Path, packages: dict[str, Package]) -> dict[str, str]:
         seen.add((name, extras))
         package = packages[name]
         found[name] = package["version"]
-        waiting += requirements(package.get("requires_dist") or [], extras)
+        needed = requirements(package.get("requires_dist") or [], extras)
+        waiting += [r for r in needed if canonicalize_name(r.name) not in DROPPED.get(name, ())]
     return found
 
 

@@ -2,7 +2,6 @@
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from models.mobilenet_v2.layout import (
     CLASSES,
@@ -17,11 +16,11 @@ from models.mobilenet_v2.layout import (
 DROPOUT = 0.2
 
 
-def convolution(channels_in: int, channels_out: int, size: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+def convolution(
+    channels_in: int, channels_out: int, size: int, stride: int = 1, groups: int = 1
+) -> nn.Conv2d:
     """Without bias, padded on both sides alike so that stride 1 keeps the size."""
-    return nn.Conv2d(
-        channels_in, channels_out, size, stride, padding=size // 2, groups=groups, bias=False
-    )
+    return nn.Conv2d(channels_in, channels_out, size, stride, padding=size // 2, groups=groups, bias=False)
 
 
 def normalised(conv: nn.Conv2d) -> nn.Sequential:
@@ -71,7 +70,8 @@ class MobileNetV2(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Logits of a batch of images."""
         x = self.features(image.permute(0, 3, 1, 2) / PIXEL_HALF - 1)
-        x = functional.adaptive_avg_pool2d(x, (1, 1))
+        # What adaptive_avg_pool2d computes, without the change of strides it adds for channels-last tensors.
+        x = x.mean((2, 3), keepdim=True)
         logits: torch.Tensor = self.classifier(torch.flatten(x, 1))
         return logits
 

@@ -56,6 +56,12 @@ def size(value: int) -> str:
     return f"{significant(scaled)}{THIN}GB"
 
 
+def given_size(value: int) -> str:
+    """Bytes that somebody asked for, or a tick of an axis: without trailing zeros."""
+    figure, _, unit = size(value).partition(THIN)
+    return f"{figure.rstrip('0').rstrip('.') if '.' in figure else figure}{THIN}{unit}"
+
+
 def exact_bytes(value: int) -> str:
     """All digits of a number of bytes."""
     return f"{count(value)}{THIN}bytes"
@@ -79,6 +85,12 @@ def ratio(value: float) -> str:
 def percent(share: float) -> str:
     """A share of 1 in per cent, two decimals at most."""
     return f"{share * 100:.2f}".rstrip("0").rstrip(".") + f"{THIN}%"
+
+
+def points(share: float) -> str:
+    """A difference of shares in percentage points without the unit, two decimals at most."""
+    text = f"{share * 100:.2f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
 
 
 def within(share: float) -> str:

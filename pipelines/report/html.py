@@ -7,7 +7,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipelines.record import RunRecord
-from pipelines.report import answers, banners, measured, pick, sections, slo, subjects, verdicts
+from pipelines.report import (
+    answers,
+    banners,
+    measured,
+    mobile_tables,
+    pick,
+    sections,
+    slo,
+    subjects,
+    verdicts,
+)
 from pipelines.report import format as fmt
 from pipelines.report.figures import draw
 from pipelines.report.table import Table
@@ -25,6 +35,7 @@ def render_html(run: RunRecord) -> str:
         swatches=swatches,
         **_result(run),
         **_load(run),
+        mobile=sections.mobile_section(run),
         **_background(run),
         **_end(run),
     )
@@ -60,16 +71,18 @@ def _background(run: RunRecord) -> dict[str, object]:
         "given": _filled(verdicts.fairness_table(run)) or _filled(subjects.given_table(run)),
         "servers": _filled(measured.memory_table(run), measured.cold_start_table(run)),
         "about": _filled(subjects.model_table(run), subjects.method_table(run), subjects.machine_table(run)),
-        "body": fmt.shortened(fmt.clean(run.payload.body_example), BODY_CHARACTERS),
+        "body": fmt.shortened(fmt.clean(run.payload.body_example), BODY_CHARACTERS) if run.payload else None,
     }
 
 
 def _end(run: RunRecord) -> dict[str, object]:
     rounds = (measured.rounds_table(run), measured.conditions_table(run), measured.errors_table(run))
+    timings = mobile_tables.timing_table(run)
     return {
         "invalid": _filled(measured.invalid_table(run)),
         "command": fmt.clean(shlex.join(run.command)),
-        "rounds": _filled(slo.point_table(run), *rounds),
+        "raw": subjects.raw_files(run),
+        "rounds": _filled(slo.point_table(run), *rounds, timings),
         "logs": [(name, target.log_file) for name, target in run.targets.items() if target.log_file],
     }
 

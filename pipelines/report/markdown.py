@@ -4,7 +4,7 @@ import re
 import shlex
 
 from pipelines.record import RunRecord
-from pipelines.report import answers, banners, measured, pick, slo, subjects, verdicts
+from pipelines.report import answers, banners, measured, mobile, mobile_tables, pick, slo, subjects, verdicts
 from pipelines.report import format as fmt
 from pipelines.report.table import Cell, Table
 
@@ -16,10 +16,11 @@ def render_markdown(run: RunRecord) -> str:
     parts = [
         *_head(run),
         *_tables("", subjects.implementation_table(run)),
-        *_answers(run),
-        *_warnings(run),
+        *(_mobile(run) if run.kind == "mobile" else _answers(run)),
+        *([] if run.kind == "mobile" else _warnings(run)),
         *_loads(run),
         *_tables("", verdicts.noise_table(run), measured.invalid_table(run)),
+        *(_mobile(run) if run.mobile and run.kind != "mobile" else []),
         *_tables("Artifacts and parity", subjects.artifact_table(run), subjects.parity_table(run)),
         *_tables("Servers", *_server_tables(run)),
         *_about(run),
@@ -52,6 +53,17 @@ def _group(group: answers.Group) -> list[str]:
     return [*said, *(f"{load}{escaped(remark)}" for remark in group.remarks)]
 
 
+def _mobile(run: RunRecord) -> list[str]:
+    heading = "## Which file to ship"
+    if run.mobile is None:
+        return [heading, "No artifact was measured in this run.", *_warnings(run)]
+    said = f"**{escaped(mobile.headline(run.mobile))}**"
+    beside = (mobile.reason(run.mobile), mobile.limits(run.mobile))
+    warned = _warnings(run) if run.kind == "mobile" else []
+    tables = _tables("Every artifact for devices", *mobile_tables.tables(run))
+    return [heading, said, *map(escaped, beside), *warned, *tables]
+
+
 def _warnings(run: RunRecord) -> list[str]:
     lines = [
         f"- **{escaped(one.message)}**" + (f" {escaped(one.remedy)}" if one.remedy else "")
@@ -61,7 +73,7 @@ def _warnings(run: RunRecord) -> list[str]:
 
 
 def _loads(run: RunRecord) -> list[str]:
-    if run.slo is not None:
+    if run.slo is not None or run.kind == "mobile":
         return []
     tables = [measured.latency_table(run, load) for load in pick.loads(run)]
     return _tables("Load", *tables) or ["## Load", "No load was measured in this run."]
@@ -78,32 +90,45 @@ def _server_tables(run: RunRecord) -> tuple[Table, ...]:
 
 def _about(run: RunRecord) -> list[str]:
     tables = subjects.model_table(run), subjects.method_table(run), subjects.machine_table(run)
+    return [*_tables("Model, method and machine", *tables), *_body(run)]
+
+
+def _body(run: RunRecord) -> list[str]:
+    if run.payload is None:
+        return []
     body = fmt.shortened(fmt.one_line(run.payload.body_example), BODY_CHARACTERS)
-    return [*_tables("Model, method and machine", *tables), "### Example of a request body", _fenced(body)]
+    return ["### Example of a request body", _fenced(body)]
 
 
 def _reproduce(run: RunRecord) -> list[str]:
-    raw = "Every figure here can be recomputed from the raw requests, one file per round, next to this page."
     rounds = (
         slo.point_table(run),
         measured.rounds_table(run),
         measured.conditions_table(run),
         measured.errors_table(run),
+        mobile_tables.timing_table(run),
     )
     logs = [
         f"- {escaped(name)}: {code(target.log_file)}"
         for name, target in run.targets.items()
         if target.log_file
     ]
-    parts = ["## Reproduce", _fenced(fmt.one_line(shlex.join(run.command))), raw, *_tables("", *rounds)]
+    parts = [
+        "## Reproduce",
+        _fenced(fmt.one_line(shlex.join(run.command))),
+        subjects.raw_files(run),
+        *_tables("", *rounds),
+    ]
     return [*parts, *(["### Server logs", "\n".join(logs)] if logs else [])]
 
 
 def _tables(heading: str, *tables: Table) -> list[str]:
     """A heading and the tables that have rows; nothing at all when none has."""
     filled = [table for table in tables if table.rows]
-    parts = [part for table in filled for part in _table(table, "###" if heading else "##")]
-    return [f"## {heading}", *parts] if heading and filled else parts
+    if not heading:
+        return [part for table in filled for part in _table(table, "##")]
+    below = [part for table in filled for part in _table(table, "###")]
+    return [f"## {heading}", *below] if filled else []
 
 
 def _table(table: Table, level: str) -> list[str]:

@@ -49,7 +49,7 @@ def label(run: RunRecord, name: str) -> str:
 def loads(run: RunRecord) -> tuple[str, ...]:
     """Every load with at least one round or summary, in the order planned."""
     seen = tuple(dict.fromkeys(_seen(run)))
-    planned = tuple(load for load in run.profile.loads if load in seen)
+    planned = tuple(load for load in (run.profile.loads if run.profile else ()) if load in seen)
     return tuple(dict.fromkeys((*planned, *seen)))
 
 
@@ -78,7 +78,7 @@ def all_rounds(run: RunRecord) -> list[RoundRecord]:
 def artifacts(run: RunRecord) -> list[ArtifactRecord]:
     """Every artifact once, whether the run or a target lists it."""
     listed = (*run.artifacts, *(one for target in run.targets.values() for one in target.artifacts))
-    return list({(one.target, one.path, one.precision): one for one in listed}.values())
+    return list({(one.target, one.path, one.precision, one.variant): one for one in listed}.values())
 
 
 def parities(run: RunRecord) -> Iterator[tuple[str, ParityRecord]]:

@@ -6,8 +6,8 @@ from markupsafe import Markup
 
 from pipelines.record import ComparisonRecord, RunRecord, SummaryRecord, TargetRecord
 from pipelines.report import format as fmt
-from pipelines.report import measured, pick
-from pipelines.report.figures import draw, ecdf, forest, rates, rounds, throughput
+from pipelines.report import measured, mobile, mobile_tables, pick
+from pipelines.report.figures import draw, ecdf, forest, front, rates, rounds, throughput
 from pipelines.report.table import Table
 
 
@@ -41,9 +41,23 @@ class Forest:
     plot: Markup
 
 
+@dataclass(frozen=True)
+class MobileSection:
+    """What the page shows of the mobile artifacts."""
+
+    headline: str
+    reason: str
+    passes: bool
+    limits: str
+    plot: Markup | None
+    key: str
+    legend: tuple[LegendEntry, ...]
+    tables: tuple[Table, ...]
+
+
 def slots(run: RunRecord) -> dict[str, int]:
     """Colour, dash and shape by name and by label; a control looks like the target it repeats."""
-    names = (*run.targets, *(artifact.target for artifact in pick.artifacts(run)))
+    names = (*run.targets, *(one.target for one in pick.artifacts(run)), *mobile.targets(run))
     controls = {name: target.control_of for name, target in run.targets.items() if target.control_of}
     made = draw.slots([name for name in dict.fromkeys(names) if name not in controls])
     made |= {name: made[of] for name, of in controls.items() if of in made}
@@ -127,6 +141,24 @@ def _key(own: list[ComparisonRecord]) -> str:
 def rates_figure(run: RunRecord) -> Markup | None:
     """The curve of an SLO search."""
     return None if run.slo is None else _markup(rates.rates_plot(run.slo, "rates", slots(run)))
+
+
+def mobile_section(run: RunRecord) -> MobileSection | None:
+    """Everything about the mobile artifacts; None when the run has none."""
+    if run.mobile is None:
+        return None
+    return MobileSection(
+        headline=mobile.headline(run.mobile),
+        reason=mobile.reason(run.mobile),
+        passes=run.mobile.gate.chosen is not None,
+        limits=mobile.limits(run.mobile),
+        plot=_markup(front.front_plot(run.mobile, "front", slots(run))),
+        key=mobile.key(run.mobile),
+        legend=tuple(
+            LegendEntry(name, fmt.one_line(name), mobile.road(name)) for name in mobile.targets(run)
+        ),
+        tables=tuple(mobile_tables.tables(run)),
+    )
 
 
 def _markup(svg: str | None) -> Markup | None:

@@ -1,10 +1,20 @@
 """Tables of what was measured on: implementations, what each was given, artifacts, parity, the machine."""
 
-from pipelines.record import ArtifactRecord, GivenRecord, ParityRecord, RunRecord, TensorRecord
+from pipelines.record import (
+    ArtifactRecord,
+    GivenRecord,
+    ParityRecord,
+    PayloadRecord,
+    ProfileRecord,
+    RunRecord,
+    TensorRecord,
+)
 from pipelines.report import format as fmt
 from pipelines.report import pick
 from pipelines.report.table import Cell, Column, Table, code, missing, number, target_cell, word
 
+JUDGED_BY_ACCURACY = "of a reduced precision, which is judged by its accuracy"
+JUDGED_BY_OUTPUTS = "computes in float32, and is judged by its outputs"
 NO_SETTING = "the implementation has no such setting"
 DIGEST_DIGITS = 12
 
@@ -51,10 +61,13 @@ def _given(given: GivenRecord) -> tuple[Cell, ...]:
 
 def artifact_table(run: RunRecord) -> Table:
     """Every exported file or folder."""
+    found = pick.artifacts(run)
+    varied = any(one.variant for one in found)
     columns = (
         Column("target", numeric=False),
         Column("format", numeric=False),
         Column("precision", numeric=False),
+        *([Column("variant", numeric=False)] if varied else []),
         Column("size"),
         Column("gzip size"),
         Column("export", "s"),
@@ -62,14 +75,15 @@ def artifact_table(run: RunRecord) -> Table:
         Column("path", numeric=False, minor=True),
         Column("exported with", numeric=False, minor=True),
     )
-    return Table("Artifacts", columns, tuple(map(_artifact_row, pick.artifacts(run))))
+    return Table("Artifacts", columns, tuple(_artifact_row(one, varied=varied) for one in found))
 
 
-def _artifact_row(one: ArtifactRecord) -> tuple[Cell, ...]:
+def _artifact_row(one: ArtifactRecord, *, varied: bool) -> tuple[Cell, ...]:
     return (
         target_cell(one.target),
         word(one.format),
         word(one.precision),
+        *([word(one.variant or fmt.MISSING)] if varied else []),
         Cell(fmt.size(one.size_bytes), exact=fmt.exact_bytes(one.size_bytes)),
         Cell(fmt.size(one.gzip_bytes), exact=fmt.exact_bytes(one.gzip_bytes)),
         number(one.export_s, fmt.significant, unit="s", why="not measured"),
@@ -86,6 +100,7 @@ def versions(named: dict[str, str]) -> str:
 
 def parity_table(run: RunRecord) -> Table:
     """Every artifact and endpoint against the source model's outputs."""
+    by_accuracy = any(parity.max_accuracy_drop is not None for _, parity in pick.parities(run))
     columns = (
         Column("target", numeric=False),
         Column("checked", numeric=False),
@@ -96,10 +111,11 @@ def parity_table(run: RunRecord) -> Table:
         Column("allowed", "relative", minor=True),
         Column("top-1", "agreement"),
         Column("accuracy"),
+        *([Column("drop allowed", "points", minor=True)] if by_accuracy else []),
         Column("samples", minor=True),
     )
     rows = tuple(
-        _parity_row(name, parity)
+        _parity_row(name, parity, by_accuracy=by_accuracy)
         for name, parity in pick.parities(run)
         if run.targets[name].role != "control"
     )
@@ -107,15 +123,17 @@ def parity_table(run: RunRecord) -> Table:
     return Table("Parity", columns, rows, remark)
 
 
-def _parity_row(name: str, one: ParityRecord) -> tuple[Cell, ...]:
+def _parity_row(name: str, one: ParityRecord, *, by_accuracy: bool) -> tuple[Cell, ...]:
     errors = (one.max_abs_error, one.absolute_tolerance, one.max_rel_error, one.relative_tolerance)
+    drop = number(one.max_accuracy_drop, fmt.points, unit="of 1", why=JUDGED_BY_OUTPUTS)
     return (
         target_cell(name),
         _subject(name, one.subject),
         word("passed", tone="good") if one.passed else word("FAILED", tone="bad"),
-        *(number(value, fmt.scientific, unit="", why="not measured") for value in errors),
+        *(number(value, fmt.scientific, unit="", why=JUDGED_BY_ACCURACY) for value in errors),
         number(one.top1_agreement, fmt.percent, unit="of 1", why="the model has no classes to agree on"),
         number(one.accuracy, fmt.percent, unit="of 1", why="the samples have no labels"),
+        *([drop] if by_accuracy else []),
         word(fmt.count(one.samples_count)),
     )
 
@@ -161,8 +179,7 @@ def machine_table(run: RunRecord) -> Table:
         ("processor", word(f"{it.cpu_model}, {fmt.plural(it.cores_count, 'core')}")),
         ("memory", Cell(fmt.size(it.memory_bytes), exact=fmt.exact_bytes(it.memory_bytes))),
         ("system", word(f"{it.os}, kernel {it.kernel}")),
-        ("cores for servers", word(fmt.numbers(it.server_cores))),
-        ("cores for the load generator", word(fmt.numbers(it.generator_cores))),
+        *(_cores_facts(run) if run.kind != "mobile" else []),
         ("Tandem", word(run.tandem_version)),
         ("git commit", git),
         *((name, word(version)) for name, version in sorted(it.versions.items())),
@@ -170,11 +187,36 @@ def machine_table(run: RunRecord) -> Table:
     return _facts("Machine and versions", facts)
 
 
+def _cores_facts(run: RunRecord) -> list[tuple[str, Cell]]:
+    it = run.environment
+    return [
+        ("cores for servers", word(fmt.numbers(it.server_cores))),
+        ("cores for the load generator", word(fmt.numbers(it.generator_cores))),
+    ]
+
+
+def raw_files(run: RunRecord) -> str:
+    """Where the figures of the run can be recomputed from."""
+    if run.kind == "mobile":
+        return "Every latency here can be recomputed from the raw times of its calls, next to this page."
+    return "Every figure here can be recomputed from the raw requests, one file per round, next to this page."
+
+
 def method_table(run: RunRecord) -> Table:
     """How long and how often was measured, and how percentiles are defined."""
-    it, body = run.profile, run.payload
     ended = missing("the run did not end") if run.ended_at_utc is None else word(run.ended_at_utc)
     facts = [
+        *(_profile_facts(run.profile) if run.profile else []),
+        ("percentile method", word(run.percentile_method)),
+        *(_payload_facts(run.payload) if run.payload else []),
+        ("started (UTC)", word(run.started_at_utc)),
+        ("ended (UTC)", ended),
+    ]
+    return _facts("How it was measured", facts)
+
+
+def _profile_facts(it: ProfileRecord) -> list[tuple[str, Cell]]:
+    return [
         ("profile", word(it.name)),
         ("loads", word(", ".join(it.loads) or fmt.MISSING)),
         ("blocks, rounds in each", word(f"{it.blocks}, {it.rounds}")),
@@ -182,10 +224,11 @@ def method_table(run: RunRecord) -> Table:
         ("measured window of a round", word(fmt.seconds(it.round_s))),
         ("seed", word(str(it.seed))),
         ("answers checked", word(fmt.percent(it.check_share))),
-        ("percentile method", word(run.percentile_method)),
+    ]
+
+
+def _payload_facts(body: PayloadRecord) -> list[tuple[str, Cell]]:
+    return [
         ("payload", word(f"{body.protocol}, {fmt.plural(body.bodies_count, 'different request')}")),
         ("body size", word(f"{fmt.count(body.body_bytes_min)} to {fmt.exact_bytes(body.body_bytes_max)}")),
-        ("started (UTC)", word(run.started_at_utc)),
-        ("ended (UTC)", ended),
     ]
-    return _facts("How it was measured", facts)

@@ -8,7 +8,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from pipelines.record import RunRecord
-from pipelines.report import answers, banners, measured, pick, slo, subjects, verdicts
+from pipelines.report import answers, banners, measured, mobile, mobile_tables, pick, slo, subjects, verdicts
 from pipelines.report import format as fmt
 from pipelines.report.table import Cell, Column, Table
 
@@ -25,8 +25,12 @@ def print_run(run: RunRecord, console: Console) -> None:
     for banner in banners.banners(run):
         console.print(Text(f"! {_plain(banner)}", "bold red"))
     _print_result(run, console)
+    if run.kind == "mobile":
+        _print_mobile(run, console)
     for table in _tables(run):
         _print_table(table, console)
+    if run.kind != "mobile":
+        _print_mobile(run, console)
     _print_warnings(run, console)
 
 
@@ -41,6 +45,17 @@ def _print_result(run: RunRecord, console: Console) -> None:
         _print_remark(remark, "yellow", console)
 
 
+def _print_mobile(run: RunRecord, console: Console) -> None:
+    if run.mobile is None:
+        return
+    tone = "good" if run.mobile.gate.chosen is not None else "bad"
+    console.print(Text(f"\n{_plain(mobile.headline(run.mobile))}", TONES[tone]))
+    _print_remark(mobile.reason(run.mobile), "", console)
+    _print_remark(mobile.limits(run.mobile), "dim", console)
+    for table in mobile_tables.tables(run):
+        _print_table(table, console)
+
+
 def _print_remark(remark: str | None, style: str, console: Console) -> None:
     if remark:
         console.print(Padding(Text(_plain(remark), style), (0, 0, 0, 2)))
@@ -53,7 +68,7 @@ def _tables(run: RunRecord) -> list[Table]:
         *loads,
         measured.invalid_by_reason(run),
         *([_unlike(run)] if run.fairness.asymmetries else []),
-        subjects.artifact_table(run),
+        *([] if run.kind == "mobile" else [subjects.artifact_table(run)]),
         subjects.parity_table(run),
     ]
     return [table for table in tables if table.rows]

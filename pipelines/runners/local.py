@@ -5,13 +5,19 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
+
+import psutil
 
 from pipelines.errors import MachineError
 from pipelines.files import disk_error
 from pipelines.processes import before_exec, end_group, last_lines, tree_memory_bytes
-from pipelines.targets.server_plan import ServerPlan
+from pipelines.serving import plan_server
+from pipelines.targets.server_plan import ServeRequest, ServerPlan
 
 POLL_S = 0.1
 
@@ -142,7 +148,52 @@ class LocalServer:
         """Proportional set size of the process tree; None if it is gone."""
         return tree_memory_bytes(self.pid) if self.alive else None
 
+    def peak_bytes(self) -> int | None:
+        """None: the kernel keeps no peak of a process tree's proportional set size."""
+        return None
+
+    def cpu_s(self) -> float:
+        """CPU seconds of the processes of the tree that still run."""
+        return tree_cpu_s(self.pid)
+
     def stop(self) -> None:
         """End the process group; harmless if it has ended."""
         if self._process is not None:
             end_group(self._process)
+
+
+def tree_cpu_s(pid: int) -> float:
+    """CPU seconds used so far by a process and all its descendants; 0.0 if it is gone."""
+    total = 0.0
+    with suppress(psutil.NoSuchProcess):
+        root = psutil.Process(pid)
+        for process in (root, *root.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                total += times.user + times.system
+    return total
+
+
+@dataclass(frozen=True)
+class LocalRunner:
+    """Servers as processes of this machine.
+
+    Attributes:
+        reason: why they are, where it was not simply asked for; told with each implementation.
+    """
+
+    reason: str | None = None
+    name: str = "local"
+
+    @contextmanager
+    def prepare(self, target: str, request: ServeRequest) -> Iterator[LocalServer]:
+        """What the target says about the server it wants, ready to be started.
+
+        Raises:
+            RequestError: the target has no server, or a setting is wrong.
+            MachineError: something it needs is missing.
+        """
+        plan = plan_server(target, request)
+        notes = "; ".join(filter(None, (plan.implementation.note, self.reason)))
+        told = plan.implementation.model_copy(update={"note": notes or None})
+        yield LocalServer(replace(plan, implementation=told))

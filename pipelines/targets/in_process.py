@@ -14,7 +14,7 @@ from models.spec import FloatArray
 
 
 class InProcessModel(Protocol):
-    """A loaded artifact. Only `invoke` is timed; conversion to and from the file's own dtype is outside it."""
+    """A loaded artifact. Only `invoke` is timed, not the conversion to and from the file's own dtype."""
 
     def set_input(self, sample: FloatArray) -> None:
         """Hand over one float32 sample without its batch dimension, quantised here if the file wants that."""

@@ -70,7 +70,23 @@ TFLITE = Target(
     server=None,
     shared_sources=(TARGETS_FOLDER / "tfserving" / "export.py", WEIGHTS),
 )
-TARGETS = {target.name: target for target in (TORCHSERVE, TFSERVING, TFLITE)}
+EXECUTORCH = Target(
+    name="executorch",
+    framework="executorch",
+    toolchain=("torch", "executorch", "torchao"),
+    export="pipelines.targets.executorch.export:export",
+    runtime="pipelines.targets.executorch.runtime:predict",
+    server=None,
+)
+ONNX = Target(
+    name="onnx",
+    framework="torch",
+    toolchain=("torch", "onnx"),
+    export="pipelines.targets.onnx.export:export",
+    runtime="pipelines.targets.onnx.runtime:predict",
+    server=None,
+)
+TARGETS = {target.name: target for target in (TORCHSERVE, TFSERVING, TFLITE, EXECUTORCH, ONNX)}
 SERVED = tuple(target.name for target in TARGETS.values() if target.server)
 
 

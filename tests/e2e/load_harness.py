@@ -69,11 +69,16 @@ class Server:
         return ServerSays(taken, [row["kind"] for row in rows])
 
 
+def on_server_core(module: str, *options: str) -> list[str]:
+    """The command of a server that no ordinary process delays, where we may ask for that."""
+    first = ["nice", "-n", "-20"] if os.geteuid() == 0 else []
+    return [*first, "taskset", "-c", str(SERVER_CORE), sys.executable, "-m", module, *options]
+
+
 @contextlib.contextmanager
 def known_delay_server(folder: Path, *options: str) -> Iterator[Server]:
     log_file = folder / "server.csv"
-    command = ["taskset", "-c", str(SERVER_CORE), sys.executable, "-m", "loadtests.servers.known_delay"]
-    command += ["--log-file", str(log_file), *options]
+    command = on_server_core("loadtests.servers.known_delay", "--log-file", str(log_file), *options)
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             port = json.loads(process.stdout.readline())["port"]
@@ -85,7 +90,7 @@ def known_delay_server(folder: Path, *options: str) -> Iterator[Server]:
 @contextlib.contextmanager
 def null_server() -> Iterator[tuple[subprocess.Popen, str]]:
     """Run a server that answers at once; yield its process and its URL."""
-    command = ["taskset", "-c", str(SERVER_CORE), sys.executable, "-m", "loadtests.servers.null"]
+    command = on_server_core("loadtests.servers.null")
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process, f"http://127.0.0.1:{json.loads(process.stdout.readline())['port']}"

@@ -6,6 +6,7 @@ import subprocess
 import time
 
 import numpy as np
+import psutil
 import pytest
 from load_harness import ROOT, finish, generator_command, known_delay_server, make_plan, run, start
 
@@ -33,13 +34,13 @@ def test_a_signal_keeps_what_was_measured(tmp_path, number):
     with known_delay_server(tmp_path, "--delay", "constant:5") as server:
         plan = make_plan(tmp_path, server.url, duration_s=30.0, warmup_limit_s=0.2)
         generator = start(plan)
-        time.sleep(2.5)
+        wait_for(sends(server, 600))
         generator.send_signal(number)
         assert finish(generator) == (0, "")
         says = server.stop()
     result, samples = RoundResult.load(plan.result_file), read_samples(plan.samples_file)
     assert result.interrupted
-    assert 0 < result.window_s < 10
+    assert 0 < result.window_s < 25
     assert result.requests_count == len(samples) > 10
     assert result.errors_count == 0
     assert result.requests_count + result.warmup_requests_count == len(says.kinds)
@@ -60,13 +61,13 @@ def test_the_second_signal_does_not_wait_for_answers(tmp_path):
     with known_delay_server(tmp_path, "--delay", "constant:20000") as server:
         plan = make_plan(tmp_path, server.url, timeout_s=30.0, duration_s=20.0, warmup_limit_s=0.0)
         generator = start(plan)
-        time.sleep(3)
+        wait_for(lambda: len(psutil.Process(server.process.pid).net_connections("tcp")) > 4)
         began = time.monotonic()
         generator.send_signal(signal.SIGINT)
         time.sleep(0.5)
         generator.send_signal(signal.SIGINT)
         assert finish(generator) == (0, "")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     result = RoundResult.load(plan.result_file)
     assert [(group.kind, group.count) for group in result.errors] == [("cut off", 4)]
 
@@ -79,7 +80,7 @@ def test_a_server_that_dies_ends_the_round_early_and_is_named(tmp_path):
         server.process.kill()
         killed = time.monotonic()
         assert finish(generator) == (0, "")
-    assert time.monotonic() - killed < 6
+    assert time.monotonic() - killed < 20
     result, samples = RoundResult.load(plan.result_file), read_samples(plan.samples_file)
     assert result.server_gone
     assert not result.interrupted
@@ -173,5 +174,5 @@ def test_a_generator_does_not_outlive_its_parent(tmp_path):
         wait_for(sends(server, 300))
         parent.kill()
         parent.wait()
-        wait_for(plan.result_file.exists, 5)
+        wait_for(plan.result_file.exists, 30)
     assert RoundResult.load(plan.result_file).interrupted

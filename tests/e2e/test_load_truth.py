@@ -54,13 +54,15 @@ def test_the_window_holds_exactly_what_was_sent_in_it(tmp_path):
     with known_delay_server(tmp_path, "--delay", "constant:20") as server:
         plan = make_plan(tmp_path, server.url)
         result, samples = run(plan)
+        says = server.stop()
     end_ns = result.window_start_ns + round(result.window_s * 1e9)
     assert result.window_s == 2.0
     assert np.all((samples.sent_ns >= result.window_start_ns) & (samples.sent_ns < end_ns))
     assert np.all(read_samples(plan.warmup_file).sent_ns < result.window_start_ns)
     assert np.array_equal(samples.scheduled_ns, samples.sent_ns)
-    # Requests in flight at the end are awaited: the last of every user ends after the window.
-    assert np.count_nonzero(samples.done_ns > end_ns) == 4
+    # Requests in flight at the end are awaited, at most one of every user: the server answered no other.
+    assert np.count_nonzero(samples.done_ns > end_ns) <= 4
+    assert len(says.kinds) == len(samples) + len(read_samples(plan.warmup_file))
     assert result.bytes_received == samples.bytes.sum()
     assert result.checked_count == np.count_nonzero(samples.correct >= 0) == len(samples)
     assert 0 < result.generator.cpu_share < 1
@@ -78,7 +80,7 @@ def test_a_warm_up_ends_when_the_server_is_steady(tmp_path, load):
     with noise.excuses():
         assert result.steady
         # Three windows of 0.25 s, by the schedule's clock under open load, which chance may put ahead.
-        assert 0.5 <= result.warmup_s < 4
+        assert 0.5 <= result.warmup_s < 9
 
 
 def test_a_warm_up_that_is_too_short_is_not_steady(tmp_path):

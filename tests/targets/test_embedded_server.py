@@ -196,13 +196,12 @@ def test_others_are_answered_while_a_slow_request_runs(server: Server) -> None:
     server.predict("slow", {"instances": [1]})
     slow = threading.Thread(target=server.predict, args=("slow", {"instances": [1000]}))
     slow.start()
-    began = time.monotonic()
-    for _ in range(5):
+    answered_meanwhile = 0
+    while slow.is_alive():
         assert server.ask("GET", "/v1/models/slow")[0] == 200
         assert server.predict("types", {"signature_name": "int8", "instances": [1]})[0] == 200
-    assert slow.is_alive()
-    assert time.monotonic() - began < 1
-    slow.join()
+        answered_meanwhile += slow.is_alive()
+    assert answered_meanwhile >= 2
 
 
 def test_a_time_limit_ends_a_request(server: Server) -> None:

@@ -30,6 +30,11 @@ ARTIFACTS = [
     ("tfserving", "saved-model", "digits_cnn/1"),
     ("tflite", "tflite", "digits_cnn_float32.tflite"),
 ]
+# Held to accuracy, not to the tolerance: test_tflite_export.py.
+REDUCED = [
+    ("tflite", "tflite", f"digits_cnn_{precision}.tflite")
+    for precision in ("float16", "dynamic-int8", "int8", "int16x8")
+]
 
 
 def quiet(*_):
@@ -82,12 +87,12 @@ def test_the_manifests_say_what_is_on_disk(root):
         for one in manifest.artifacts:
             path = root / target / one.path
             found.append((target, one.format, one.path))
-            assert one.size_bytes == artifact.size_bytes(path) > 50_000
+            assert one.size_bytes == artifact.size_bytes(path) > 25_000
             assert 0 < one.gzip_bytes <= one.size_bytes
             assert one.sha256 == artifact.sha256(path)
             assert one.export_s > 0
             assert set(one.toolchain) == set(TARGETS[target].toolchain)
-    assert found == ARTIFACTS
+    assert found == ARTIFACTS + REDUCED
 
 
 @pytest.mark.parametrize(("target", "artifact_format", "path"), ARTIFACTS)
@@ -128,7 +133,7 @@ def test_nothing_is_exported_twice_until_something_changes(exported, root):
     }
     result = exporting.export("digits_cnn", folder, quiet)
     assert result.exported == ()
-    assert result.elapsed_s < 3
+    assert result.pipeline_s == {}
     after = {
         path: hashlib.sha256(path.read_bytes()).hexdigest() for path in root.rglob("*") if path.is_file()
     }
@@ -153,7 +158,7 @@ def test_verify_says_yes_and_then_no_when_a_weight_changes(exported, tmp_path):
     shutil.copytree(exported[0], copy)
     verified = verifying.require(verifying.verify("digits_cnn", copy, quiet))
     assert [r.subject for rs in verified.records.values() for r in rs] == [
-        f"{t}/{p}" for t, _, p in ARTIFACTS
+        f"{t}/{p}" for t, _, p in ARTIFACTS + REDUCED
     ]
     assert all(r.samples_count == 450 and r.passed for rs in verified.records.values() for r in rs)
     assert verified.accuracy > 0.98

@@ -178,7 +178,7 @@ def alive(pids):
 def test_torchserve_starts_answers_pauses_and_leaves_nobody(archive, pool):
     with serving.work_folder() as work, LocalServer(one_core(archive, work)) as running:
         ready = serving.wait_until_right(running, pool)
-        assert 0 < ready.ready_s <= ready.first_right_answer_s < 60
+        assert 0 < ready.ready_s <= ready.first_right_answer_s < 120
         family = [running.pid, *(p.pid for p in psutil.Process(running.pid).children(recursive=True))]
         assert len(family) >= 2
 
@@ -194,7 +194,7 @@ def test_torchserve_starts_answers_pauses_and_leaves_nobody(archive, pool):
         assert status == 200
         assert json.loads(answer)["predictions"][0] == pytest.approx(pool.expected[1], abs=1e-3)
         running.pause()
-    assert wait_until(lambda: not alive(family), limit_s=5)
+    assert wait_until(lambda: not alive(family), limit_s=30)
 
 
 def rewritten(archive, folder, name, change):
@@ -225,6 +225,6 @@ def test_a_broken_archive_is_reported_at_once_with_the_reason(archive, tmp_path,
         with pytest.raises(MachineError, match=f"^torchserve cannot serve the model: .*{why}") as caught:
             running.wait_ready()
         family = [running.pid, *(p.pid for p in psutil.Process(running.pid).children(recursive=True))]
-    assert time.monotonic() - started < 40
+    assert time.monotonic() - started < 100
     assert "\n" not in str(caught.value)
-    assert wait_until(lambda: not alive(family), limit_s=5)
+    assert wait_until(lambda: not alive(family), limit_s=30)

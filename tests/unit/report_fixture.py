@@ -78,6 +78,7 @@ def _fields() -> dict[str, Any]:
         "controls": _controls(targets),
         "comparisons": _comparisons(targets),
         "slo": None,
+        "mobile": None,
         "warnings": WARNINGS,
     }
 
@@ -124,7 +125,9 @@ def make_round(values: list[float], **changes: Any) -> r.RoundRecord:
         "errors": (),
         "latency_ms": latency(values),
         "throughput_per_s": throughput(load, values),
-        "generator": r.GeneratorRecord(cpu_s=4.3, cpu_share=0.43, cores=(1,)),
+        "generator": r.GeneratorRecord(
+            cpu_s=4.3, cpu_share=0.43, cores=(1,), realtime=True, waited_share=0.001
+        ),
         "cpu_steal_share": 0.001,
         "foreign_cpu_share": 0.012,
         "valid": True,

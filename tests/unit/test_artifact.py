@@ -30,6 +30,7 @@ def describe(folder, name):
         path=name,
         format="torchscript",
         precision="float32",
+        variant=None,
         size_bytes=artifact.size_bytes(path),
         gzip_bytes=artifact.gzip_bytes(path),
         sha256=artifact.sha256(path),
@@ -48,6 +49,7 @@ def exported(tmp_path):
         model_digest=MODEL.digest,
         target="torchserve",
         artifacts=(describe(tmp_path, "m.pt"), describe(tmp_path, "m/1")),
+        not_exported=(),
     )
     artifact.write_manifest(tmp_path, manifest)
     return tmp_path
@@ -214,3 +216,15 @@ def test_export_says_why_it_exports_again(exported, monkeypatch):
     assert _reason(MODEL, exported, TORCHSERVE, True) == "asked for with --force"
     (exported / "m.pt").unlink()
     assert _reason(MODEL, exported, TORCHSERVE, False) == f"{exported / 'm.pt'} is missing"
+
+
+def test_zstd_bytes_are_what_the_codec_gives_file_by_file(tmp_path):
+    import pyarrow
+
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "a").write_bytes(b"weights" * 1000)
+    (tmp_path / "m" / "b").write_bytes(bytes(range(256)))
+    codec = pyarrow.Codec("zstd", compression_level=19)
+    sizes = [len(codec.compress(file.read_bytes(), asbytes=True)) for file in (tmp_path / "m").iterdir()]
+    assert artifact.zstd_bytes(tmp_path / "m") == sum(sizes)
+    assert artifact.zstd_bytes(tmp_path / "m" / "a") < 100

@@ -12,7 +12,19 @@ from pipelines import cli, doctor, exporting
 from pipelines.errors import GateError, MachineError, RequestError, UserError
 
 COMMANDS = sorted(cli.tandem.commands)
-HEAVY = ("torch", "tensorflow", "keras", "ai_edge_litert", "locust", "gevent", "sklearn", "scipy")
+HEAVY = (
+    "torch",
+    "tensorflow",
+    "keras",
+    "ai_edge_litert",
+    "executorch",
+    "onnx",
+    "onnxruntime",
+    "locust",
+    "gevent",
+    "sklearn",
+    "scipy",
+)
 IMPORTS = """
 import importlib, json, sys
 for name in sys.argv[1].split(","):
@@ -264,6 +276,11 @@ def test_no_stage_imports_a_framework_before_it_works():
         "pipelines.targets.tfserving.runtime",
         "pipelines.targets.tflite.export",
         "pipelines.targets.tflite.runtime",
+        "pipelines.targets.executorch.export",
+        "pipelines.targets.executorch.runtime",
+        "pipelines.targets.onnx.export",
+        "pipelines.targets.onnx.runtime",
+        "pipelines.mobile.stage",
         "models.digits_cnn",
     ]
     assert json.loads(run_python(IMPORTS, ",".join(modules), ",".join(HEAVY)).stdout) == []

@@ -10,8 +10,9 @@ from hypothesis.extra import numpy as hnp
 from models.digits_cnn import MODEL
 from models.spec import Tolerance
 from pipelines import artifact, parity, verifying
-from pipelines.errors import GateError, RequestError
+from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.parity import Expectation
+from pipelines.targets.registry import TARGETS
 from pipelines.workers import Outcome
 
 TOLERANCE = Tolerance(absolute=1e-2, relative=1e-2)
@@ -127,6 +128,54 @@ def test_the_explanation_names_the_worst_sample_and_counts_the_others():
     )
 
 
+HALF = np.array([0, 1, 0, 1])
+ONE_HOT = np.eye(2, dtype=np.float32)
+
+
+def reduced(chosen, labels=HALF):
+    """A reduced precision that chooses so, against a source model that is always right."""
+    expected = expectation(ONE_HOT[HALF], labels=labels)
+    got = ONE_HOT[np.asarray(chosen)]
+    return parity.compare("it", got, expected, "int8"), got, expected
+
+
+def test_a_reduced_precision_may_be_better_than_the_source_model():
+    got = ONE_HOT[HALF]
+    assert parity.compare("it", got, expectation(1 - got, labels=HALF), "int8").passed
+
+
+def test_without_labels_the_first_choices_are_what_counts():
+    record, got, expected = reduced([0, 1, 0, 0], labels=None)
+    assert not record.passed
+    assert parity.explain_failure(record, got, expected) == (
+        "it is not the source model: top-1 agreement 0.7500, at least 0.99 is allowed"
+    )
+    assert reduced(HALF, labels=None)[0].passed
+
+
+def test_a_drop_of_exactly_the_limit_is_allowed():
+    labels = np.zeros(100, np.int64)
+    expected = expectation(ONE_HOT[labels], labels=labels)
+    for wrong, passed in ((1, True), (2, False)):
+        got = ONE_HOT[(np.arange(100) < wrong).astype(int)]
+        assert parity.compare("it", got, expected, "int8").passed is passed
+
+
+def test_a_reduced_precision_that_gives_nan_fails_and_says_so():
+    got = np.float32([[1, 0], [0, math.nan]])
+    expected = expectation(ONE_HOT, labels=np.array([0, 1]))
+    record = parity.compare("it", got, expected, "float16")
+    assert not record.passed
+    assert "not finite" in parity.explain_failure(record, got, expected)
+
+
+def test_outputs_that_are_no_classes_keep_the_tolerance_at_any_precision():
+    expected = expectation(np.zeros((2, 2, 2)), labels=np.array([0, 0]))
+    record = parity.compare("it", np.full((2, 2, 2), 0.02, np.float32), expected, "int8")
+    assert not record.passed
+    assert record.absolute_tolerance == TOLERANCE.absolute
+
+
 def test_the_explanation_prefers_nan_to_any_number():
     expected = expectation([[1, 2], [3, 4]])
     got = np.float32([[1, 900], [math.nan, 4]])
@@ -169,8 +218,13 @@ OUTPUTS = np.random.default_rng(4).uniform(-9, 9, (SAMPLES, 10)).astype(np.float
 KEYS = {
     "torchserve": ("digits_cnn.pt", "digits_cnn.mar"),
     "tfserving": ("digits_cnn/1",),
-    "tflite": ("digits_cnn_float32.tflite",),
+    "tflite": ("digits_cnn_float32.tflite", "digits_cnn_int8.tflite"),
+    **{
+        name: (f"digits_cnn.{name}",) for name in TARGETS if name not in ("torchserve", "tfserving", "tflite")
+    },
 }
+ALL = [f"{target}/{name}" for target, names in KEYS.items() for name in names]
+INT8 = "tflite/digits_cnn_int8.tflite"
 
 
 @pytest.fixture
@@ -186,7 +240,8 @@ def exported(tmp_path):
                 target=target,
                 path=name,
                 format="f",
-                precision="float32",
+                precision="int8" if "int8" in name else "float32",
+                variant=None,
                 size_bytes=1,
                 gzip_bytes=1,
                 sha256=artifact.sha256(folder / name),
@@ -196,7 +251,12 @@ def exported(tmp_path):
             for name in names
         )
         manifest = artifact.Manifest(
-            key="k", model="digits_cnn", model_digest=MODEL.digest, target=target, artifacts=records
+            key="k",
+            model="digits_cnn",
+            model_digest=MODEL.digest,
+            target=target,
+            artifacts=records,
+            not_exported=(),
         )
         artifact.write_manifest(folder, manifest)
     return tmp_path
@@ -232,12 +292,12 @@ def test_artifacts_that_agree_pass_and_leave_a_proof(exported, monkeypatch):
     Answers(monkeypatch)
     verified = verifying.require(verifying.verify("digits_cnn", exported, quiet))
     subjects = [record.subject for records in verified.records.values() for record in records]
-    assert subjects == [f"{target}/{name}" for target, names in KEYS.items() for name in names]
+    assert subjects == ALL
     assert all(record.passed for records in verified.records.values() for record in records)
     assert (exported / "digits_cnn" / verifying.PROOF_NAME).is_file()
 
 
-@pytest.mark.parametrize("wrong", [f"{target}/{name}" for target, names in KEYS.items() for name in names])
+@pytest.mark.parametrize("wrong", [key for key in ALL if key != INT8])
 def test_one_wrong_sample_of_any_artifact_stops_the_gate(exported, monkeypatch, wrong):
     got = OUTPUTS.copy()
     got[SAMPLES - 1, 9] += 1
@@ -245,7 +305,90 @@ def test_one_wrong_sample_of_any_artifact_stops_the_gate(exported, monkeypatch, 
     verified = verifying.verify("digits_cnn", exported, quiet)
     with pytest.raises(GateError, match=f"{wrong} is not the source model: sample {SAMPLES - 1}"):
         verifying.require(verified)
+    target = wrong.partition("/")[0]
+    with pytest.raises(GateError, match=f"{wrong} is not the source model"):
+        verifying.ensure_verified("digits_cnn", exported, quiet, [target])
+
+
+def test_a_served_artifact_that_fails_leaves_no_proof_at_all(exported, monkeypatch):
+    Answers(monkeypatch, **{"torchserve/digits_cnn.pt": OUTPUTS + 1})
+    verifying.verify("digits_cnn", exported, quiet)
     assert not (exported / "digits_cnn" / verifying.PROOF_NAME).exists()
+
+
+def labelled(share):
+    """Outputs that classify that share of the held-out set as the labels have it, the rest otherwise."""
+    labels = MODEL.samples().labels
+    outputs = np.zeros_like(OUTPUTS)
+    chosen = np.where(np.arange(SAMPLES) < round(share * SAMPLES), labels, (labels + 1) % 10)
+    outputs[np.arange(SAMPLES), chosen] = 9
+    return outputs
+
+
+def with_source(monkeypatch, source, int8):
+    return Answers(monkeypatch, **dict.fromkeys(("source", *ALL), source) | {INT8: int8})
+
+
+def test_a_reduced_precision_is_asked_for_accuracy_not_for_figures(exported, monkeypatch):
+    with_source(monkeypatch, labelled(1.0), labelled(0.992) * 3)
+    verified = verifying.require(verifying.verify("digits_cnn", exported, quiet))
+    float32, int8 = verified.records["tflite"]
+    assert int8.passed
+    assert int8.max_abs_error == 27
+    assert int8.max_accuracy_drop == 0.01
+    assert int8.absolute_tolerance is None
+    assert float32.max_accuracy_drop is None
+    assert float32.absolute_tolerance == MODEL.tolerance.absolute
+
+
+def test_a_reduced_precision_that_lost_accuracy_names_metric_found_and_allowed(exported, monkeypatch):
+    with_source(monkeypatch, labelled(1.0), labelled(0.9))
+    with pytest.raises(GateError) as caught:
+        verifying.require(verifying.verify("digits_cnn", exported, quiet))
+    assert str(caught.value) == (
+        f"{INT8} is not the source model: accuracy 0.9000, the source model's is 1.0000: "
+        "accuracy drop 0.1000, at most 0.01 is allowed"
+    )
+
+
+def test_a_bad_file_for_devices_forbids_no_server(exported, monkeypatch):
+    answers = with_source(monkeypatch, labelled(1.0), labelled(0.5))
+    assert verifying.verify("digits_cnn", exported, quiet).failures
+    verified = verifying.ensure_verified("digits_cnn", exported, quiet)
+    assert answers.asked == 1
+    assert list(verified.records) == ["torchserve", "tfserving"]
+
+
+def test_proofs_of_targets_looked_at_apart_add_up(exported, monkeypatch):
+    answers = Answers(monkeypatch)
+    for targets in (["tflite"], ["torchserve", "tfserving"]):
+        verifying.ensure_verified("digits_cnn", exported, quiet, targets)
+    verifying.ensure_verified("digits_cnn", exported, quiet, ["torchserve", "tfserving", "tflite"])
+    assert answers.asked == 2
+
+
+def test_an_artifact_whose_process_dies_is_an_error_of_its_own(exported, monkeypatch):
+    answers = Answers(monkeypatch)
+    bad = "tflite/digits_cnn_int8.tflite"
+
+    def run_tasks(tasks, progress):
+        if any(entry["key"] == bad for task in tasks for entry in task.arguments.get("wanted", ())):
+            raise MachineError("it ended without a result")
+        return answers.run_tasks(tasks, progress)
+
+    monkeypatch.setattr(verifying, "run_tasks", run_tasks)
+    verified = verifying.verify("digits_cnn", exported, quiet)
+    assert verified.errors == {bad: "it ended without a result"}
+    assert [record.subject for record in verified.records["tflite"]] == ["tflite/digits_cnn_float32.tflite"]
+
+
+def test_a_served_artifact_whose_process_dies_ends_it(exported, monkeypatch):
+    def run_tasks(tasks, progress):
+        raise MachineError("it ended without a result")
+
+    monkeypatch.setattr(verifying, "run_tasks", run_tasks)
+    with pytest.raises(MachineError, match="without a result"):
+        verifying.verify("digits_cnn", exported, quiet)
 
 
 def test_an_artifact_that_does_not_load_stops_the_gate(exported, monkeypatch):
@@ -282,8 +425,8 @@ def test_unchanged_artifacts_are_verified_once(exported, monkeypatch):
 def test_another_artifact_is_verified_anew(exported, monkeypatch):
     answers = Answers(monkeypatch)
     verifying.ensure_verified("digits_cnn", exported, quiet)
-    folder = exported / "digits_cnn" / "tflite"
-    (folder / KEYS["tflite"][0]).write_text("another")
+    folder = exported / "digits_cnn" / "tfserving"
+    (folder / KEYS["tfserving"][0]).write_text("another")
     manifest = artifact.read_manifest(folder)
     (record,) = manifest.artifacts
     changed = record.model_copy(update={"sha256": artifact.sha256(folder / record.path)})

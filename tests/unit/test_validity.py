@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.validity import RoundFacts, invalid_reasons, invalidities
+from loadtests.validity import RoundFacts, invalidities
 
 shares = st.none() | st.floats(0, 1)
 
@@ -24,7 +24,7 @@ def facts_of(**changes):
 
 
 def reasons(**changes):
-    return invalid_reasons(facts_of(**changes))
+    return tuple(map(str, invalidities(facts_of(**changes))))
 
 
 def test_a_clean_quiet_round_may_be_used():
@@ -42,6 +42,7 @@ def test_a_clean_quiet_round_may_be_used():
         ("steady", True, False),
         ("delivered_share", 0.99, 0.9899),
         ("late_share", 0.01, 0.0101),
+        ("generator_waited_share", 0.05, 0.0501),
     ],
 )
 def test_the_limit_itself_is_allowed_and_a_little_more_is_not(field, allowed, refused):

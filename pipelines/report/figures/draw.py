@@ -9,7 +9,7 @@ from pipelines.report.format import one_line
 Element = ET.Element
 Point = tuple[float, float]
 SLOTS = 6
-_FIXED = {"torchserve": 0, "tfserving": 1, "null": 5}
+_FIXED = {"torchserve": 0, "tfserving": 1, "tflite": 2, "executorch": 3, "onnx": 4, "null": 5}
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,113 @@
-"""Frozen function → TensorFlow Lite flatbuffer."""
+"""Frozen function → TensorFlow Lite flatbuffers, one per precision, with metadata and a signature."""
 
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
-from models.spec import ModelSpec
-from pipelines.targets.exported import Exported
+from models.spec import FloatArray, ModelError, ModelSpec
+from pipelines.files import write_atomically
+from pipelines.targets.exported import Exported, NotExported
+from pipelines.targets.tflite import flatbuffer, metadata
+from pipelines.targets.tflite.quantise import (
+    PRECISIONS,
+    RefusedError,
+    Representative,
+    convert,
+    one_line,
+    representative,
+)
 from pipelines.targets.tfserving.export import frozen_function
 
+FORMAT = "tflite"
+SIGNATURE = "serving_default"
 
-def export(spec: ModelSpec, folder: Path, progress: Callable[[str], None]) -> list[Exported]:
-    """Write `NAME_float32.tflite` into `folder`. Only built-in operations are allowed: no Flex delegate."""
+
+def export(spec: ModelSpec, folder: Path, progress: Callable[[str], None]) -> list[Exported | NotExported]:
+    """Write `NAME_PRECISION.tflite` for every precision into `folder`.
+
+    The first one's time includes freezing the function that all share. A precision that the converter or the
+    runtime refuses is listed with its reason; float32 must convert.
+
+    Raises:
+        ModelError: no Keras twin, no training samples, or operations that only Flex or custom kernels have.
+    """
+    progress("freezing the function for TensorFlow Lite")
+    started = time.monotonic()
+    training = spec.train_samples().inputs
+    samples = representative(spec, training)
+    entries: list[Exported | NotExported] = []
+    # Inside `folder`, which whoever started this process removes, however it ends.
+    with TemporaryDirectory(dir=folder, prefix=".saved-model-") as saved:
+        write_one_sample_model(spec, Path(saved))
+        for precision in PRECISIONS:
+            progress(f"converting to TensorFlow Lite {precision}")
+            path = folder / f"{spec.name}_{precision}.tflite"
+            refusal = write_flatbuffer(spec, Path(saved), path, precision, samples, training)
+            took = time.monotonic() - started
+            entries.append(refusal or Exported(path.name, FORMAT, precision, took))
+            started = time.monotonic()
+    return entries
+
+
+def write_one_sample_model(spec: ModelSpec, folder: Path) -> None:
+    """Save the frozen function for a batch of one under the signature `serving_default`.
+
+    A device computes one sample at a time, and a fixed batch lets a delegate plan the whole graph: with a
+    dynamic one, the operations that compute shapes stay outside and split it.
+    """
     import tensorflow as tf
 
-    progress("converting to TensorFlow Lite")
-    started = time.monotonic()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen_function(spec)])
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    path = folder / f"{spec.name}_float32.tflite"
-    path.write_bytes(converter.convert())
-    return [Exported(path.name, "tflite", "float32", time.monotonic() - started)]
+    frozen = frozen_function(spec)
+    tensor = tf.TensorSpec((1, *spec.input.shape[1:]), spec.input.dtype, name=spec.input.name)
+
+    class OneSample(tf.Module):  # type: ignore[misc]
+        @tf.function(input_signature=[tensor])  # type: ignore[untyped-decorator]
+        def serve(self, x: Any) -> dict[str, Any]:
+            return {spec.output.name: tf.ensure_shape(frozen(x), (1, *spec.output.shape[1:]))}
+
+    module = OneSample()
+    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
+
+
+def write_flatbuffer(
+    spec: ModelSpec, saved: Path, path: Path, precision: str, samples: Representative, training: FloatArray
+) -> NotExported | None:
+    """Convert the SavedModel in `saved` to `path`; a `NotExported` when the precision cannot be had.
+
+    Raises:
+        ModelError: TensorFlow Lite lacks operations of the model, or refuses it in float32 already.
+    """
+    try:
+        content = _finish(spec, convert(saved, precision, samples), precision, training)
+        _require_loadable(content)
+    except ModelError as error:
+        raise ModelError(f"{spec.name}: {error}") from error
+    except RefusedError as error:
+        if precision == "float32":
+            raise ModelError(f"{spec.name} does not convert to TensorFlow Lite: {error}") from error
+        return NotExported(FORMAT, precision, str(error))
+    write_atomically(path, content)
+    return None
+
+
+def _finish(spec: ModelSpec, converted: bytes, precision: str, training: FloatArray) -> bytes:
+    model = flatbuffer.read(converted)
+    flatbuffer.slim(model, spec)
+    flatbuffer.add_metadata(model, metadata.BUFFER_NAME, metadata.describe(spec, precision, training))
+    return metadata.with_labels(flatbuffer.pack(model), spec.labels)
+
+
+def _require_loadable(content: bytes) -> None:
+    """The converter writes files that the runtime then refuses, 16x8 ones with extreme scales for instance.
+
+    Raises:
+        RefusedError: LiteRT does not load it, with LiteRT's reason.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        Interpreter(model_content=content).allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise RefusedError(f"converted, but LiteRT does not load it: {one_line(error)}") from error

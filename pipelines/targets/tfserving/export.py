@@ -14,6 +14,8 @@ VERSION = "1"
 SIGNATURE = "serving_default"
 WARMUP_REQUESTS = 50
 WARMUP_BATCHES = (1, 8)
+# Of a model with large inputs fewer: twice each batch, then as many as these bytes hold.
+WARMUP_BYTES = 1_000_000
 
 
 def export(spec: ModelSpec, folder: Path, progress: Callable[[str], None]) -> list[Exported]:
@@ -94,14 +96,19 @@ def write_warmup(spec: ModelSpec, folder: Path) -> None:
     from tensorflow_serving.apis import prediction_log_pb2
 
     inputs = spec.train_samples().inputs
+    written_bytes, least = 0, 2 * len(WARMUP_BATCHES)
     target = folder / "assets.extra" / "tf_serving_warmup_requests"
     target.parent.mkdir()
     with tf.io.TFRecordWriter(str(target)) as writer:
         for number in range(WARMUP_REQUESTS):
+            if number >= least and written_bytes > WARMUP_BYTES:
+                break
             batch = WARMUP_BATCHES[number % len(WARMUP_BATCHES)]
             log = prediction_log_pb2.PredictionLog()
             request = log.predict_log.request
             request.model_spec.name = spec.name
             request.model_spec.signature_name = SIGNATURE
             request.inputs[spec.input.name].CopyFrom(tf.make_tensor_proto(inputs[number : number + batch]))
-            writer.write(log.SerializeToString())
+            record = log.SerializeToString()
+            written_bytes += len(record)
+            writer.write(record)

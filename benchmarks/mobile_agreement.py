@@ -1,0 +1,116 @@
+"""Do our TFLite latencies agree with a plain loop over the interpreter? One thread, host CPU.
+
+Run on a quiet machine, with a model that was exported: `python benchmarks/mobile_agreement.py digits_cnn`.
+Every turn, two fresh processes per artifact time it one right after the other, in alternating order: one is
+the measurement of `tandem mobile`, the other a loop of a few lines that knows nothing of this project. Both
+warm up for half a second and call for one. Printed is the ratio ours / plain loop of the medians: its median
+over the turns, and the smallest and the largest.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from models.spec import load_model
+from pipelines.mobile.timing import TimingRules
+from pipelines.workers import Task, run_tasks
+
+# The independent side: the vendor's interpreter, a clock, a list.
+PLAIN = """
+import json, sys, time
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+path, samples = sys.argv[1:]
+interpreter = Interpreter(model_path=path, num_threads=1)
+interpreter.allocate_tensors()
+tensor = interpreter.get_input_details()[0]
+scale, zero = tensor["quantization"]
+inputs = np.load(samples)
+if tensor["dtype"] != np.float32:
+    limits = np.iinfo(tensor["dtype"])
+    inputs = np.clip(np.round(inputs / scale) + zero, limits.min, limits.max)
+inputs = inputs.astype(tensor["dtype"])
+def calls(seconds):
+    took, end, number = [], time.perf_counter() + seconds, 0
+    while time.perf_counter() < end or number < 50:
+        interpreter.set_tensor(tensor["index"], inputs[number % len(inputs)][None])
+        began = time.perf_counter_ns()
+        interpreter.invoke()
+        took.append(time.perf_counter_ns() - began)
+        number += 1
+    return took
+calls(0.5)
+print(json.dumps(calls(1.0)))
+"""
+
+
+def plain_us(artifact: Path, samples: Path) -> float:
+    """Median of the plain loop, microseconds."""
+    done = subprocess.run(
+        [sys.executable, "-c", PLAIN, str(artifact), str(samples)], capture_output=True, text=True, check=True
+    )
+    return statistics.median(json.loads(done.stdout)) / 1e3
+
+
+def ours_us(artifact: Path, samples: Path, work: Path) -> float:
+    """Median of our measurement, microseconds."""
+    arguments = {
+        "runtime": "pipelines.targets.tflite.runtime",
+        "artifact": str(artifact),
+        "artifact_format": "tflite",
+        "threads_count": 1,
+        "samples": str(samples),
+        "modules": ["ai_edge_litert.interpreter"],
+        "calls": str(work / "calls.npy"),
+        "rules": vars(TimingRules()),
+    }
+    run_tasks([Task(artifact.name, "pipelines.mobile.timing:time_here", arguments)], lambda *_: None)
+    return float(np.median(np.load(work / "calls.npy"))) / 1e3
+
+
+def ratios(artifact: Path, samples: Path, work: Path, turns: int) -> list[float]:
+    """Ours / theirs, turn by turn; who goes first alternates."""
+    found = []
+    for turn in range(turns):
+        if turn % 2:
+            theirs, ours = plain_us(artifact, samples), ours_us(artifact, samples, work)
+        else:
+            ours, theirs = ours_us(artifact, samples, work), plain_us(artifact, samples)
+        found.append(ours / theirs)
+        print(
+            f"  {artifact.name} turn {turn + 1}: ours {ours:.2f} us, plain loop {theirs:.2f} us",
+            file=sys.stderr,
+        )
+    return found
+
+
+def main() -> None:
+    """Compare every TFLite artifact of a model."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", nargs="?", default="digits_cnn")
+    parser.add_argument("--artifacts", type=Path, default=Path("artifacts"))
+    parser.add_argument("--turns", type=int, default=8)
+    given = parser.parse_args()
+    spec = load_model(given.model)
+    files = sorted((given.artifacts / spec.name / "tflite").glob("*.tflite"))
+    if not files:
+        sys.exit(f"no .tflite below {given.artifacts / spec.name}; run `tandem export {given.model}`")
+    with tempfile.TemporaryDirectory(prefix="tandem-agreement-") as folder:
+        samples = Path(folder) / "samples.npy"
+        np.save(samples, spec.samples().inputs[:16])
+        for artifact in files:
+            found = ratios(artifact, samples, Path(folder), given.turns)
+            print(
+                f"{artifact.name}: ours / plain loop {statistics.median(found):.3f} "
+                f"({min(found):.3f} to {max(found):.3f}, {len(found)} turns)"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Finding the container engine, and saying what to do where none answers."""
+
+import os
+from typing import TYPE_CHECKING
+
+from pipelines.errors import MachineError
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+DEFAULT_HOST = "unix:///var/run/docker.sock"
+ANSWER_LIMIT_S = 60
+
+
+def connect() -> "DockerClient":
+    """A client of the engine that DOCKER_HOST names, else of the default socket; it has answered once.
+
+    Raises:
+        MachineError: there is no engine, this user may not talk to it, or it does not answer.
+    """
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    import docker
+
+    host = os.environ.get("DOCKER_HOST", DEFAULT_HOST)
+    try:
+        client = docker.from_env(timeout=ANSWER_LIMIT_S)
+        client.ping()
+    except (DockerException, RequestException, OSError) as error:
+        raise MachineError(explain(host, error)) from error
+    return client
+
+
+def explain(host: str, error: Exception) -> str:
+    """What keeps us from the engine at `host`, and the remedy, on one line."""
+    said = " ".join(str(error).split())
+    if "Permission denied" in said or "PermissionError" in said:
+        return (
+            f"the container engine at {host} does not let this user in; add the user to the group `docker` "
+            "and log in again, or use an engine of your own with DOCKER_HOST"
+        )
+    if any(hint in said for hint in ("No such file", "FileNotFoundError", "Connection refused")):
+        return (
+            f"no container engine listens at {host}; start one (Debian: apt install docker.io), or name it "
+            "with DOCKER_HOST"
+        )
+    if "timed out" in said.lower():
+        return f"the container engine at {host} does not answer within {ANSWER_LIMIT_S} s; restart it"
+    return f"the container engine at {host} cannot be used: {said}; check DOCKER_HOST"

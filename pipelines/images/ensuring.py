@@ -1,0 +1,110 @@
+"""The images stage: build what is missing from verified artifacts, and say what would have to be built."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models.spec import load_model
+from pipelines.errors import RequestError
+from pipelines.exporting import export
+from pipelines.files import locked
+from pipelines.images import base
+from pipelines.images.building import build
+from pipelines.images.engine import connect
+from pipelines.images.image import Image, find_image
+from pipelines.images.recipes import KEYS, NAIVE, ModelParts, Recipe, make_recipe
+from pipelines.images.settings import Settings, read_settings
+from pipelines.images.wheels import collect, wheel_folder
+from pipelines.targets.registry import SERVED
+from pipelines.verifying import ensure_verified
+from pipelines.workers import Progress
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+
+@dataclass(frozen=True)
+class Status:
+    """One image: what it is called, and the image itself if the engine has it."""
+
+    key: str
+    reference: str
+    image: Image | None
+
+
+def require_keys(keys: Sequence[str]) -> None:
+    """Raises:
+    RequestError: there is no image of that name.
+    """
+    for key in keys:
+        if key not in (*KEYS, NAIVE):
+            raise RequestError(f"unknown image {key!r}; allowed: {', '.join((*KEYS, NAIVE))}")
+
+
+def ensure_images(
+    model: str,
+    artifacts: Path,
+    keys: Sequence[str],
+    progress: Progress,
+    *,
+    force: bool = False,
+) -> dict[str, Image]:
+    """Every image of `keys`, by key; what the engine lacks (everything with `force`) is built.
+
+    Artifacts are exported and verified first, unless they are.
+
+    Raises:
+        RequestError, ModelError: there is no such image or model.
+        GateError: an artifact is not the source model, so it is not baked.
+        MachineError: no engine, a base image that cannot be had, or a build that failed.
+    """
+    require_keys(keys)
+    client = connect()
+    settings = read_settings()
+    parts = _parts(model, artifacts, progress) if set(keys) != {"locust"} else None
+    recipes = [make_recipe(key, parts, settings) for key in keys]
+    with locked(
+        wheel_folder().parent / ".images.lock", lambda: progress("images", "waiting for another build")
+    ):
+        return {recipe.key: _ensure(client, recipe, settings, progress, force=force) for recipe in recipes}
+
+
+def image_status(model: str, artifacts: Path, keys: Sequence[str], progress: Progress) -> list[Status]:
+    """What the engine has of `keys`; exports and verifies if need be, because content decides the references.
+
+    Raises:
+        As `ensure_images`, but nothing is built.
+    """
+    require_keys(keys)
+    client = connect()
+    settings = read_settings()
+    parts = _parts(model, artifacts, progress) if set(keys) != {"locust"} else None
+    recipes = [make_recipe(key, parts, settings) for key in keys]
+    return [Status(r.key, r.reference, find_image(client, r.key, r.target, r.reference)) for r in recipes]
+
+
+def _parts(model: str, artifacts: Path, progress: Progress) -> ModelParts:
+    spec = load_model(model)
+    exported = export(model, artifacts, progress, targets=SERVED)
+    verified = ensure_verified(model, artifacts, progress)
+    return ModelParts(spec, artifacts / spec.name, exported.manifests, verified.expected)
+
+
+def _ensure(
+    client: "DockerClient", recipe: Recipe, settings: Settings, progress: Progress, *, force: bool
+) -> Image:
+    found = find_image(client, recipe.key, recipe.target, recipe.reference)
+    if found and not force:
+        progress(recipe.key, "there already")
+        return found
+    if "TFSERVING_BASE" in recipe.arguments:
+        base.require_base(client, settings.tfserving_base, "TFSERVING_BASE", progress)
+    debian = base.debian_base(client, settings, progress)
+    wheels = collect(recipe.pins, progress, recipe.key) if recipe.pins else []
+    build(client, recipe, debian, wheels, progress, use_cache=not force)
+    built = find_image(client, recipe.key, recipe.target, recipe.reference)
+    if built is None:
+        raise RuntimeError(f"the engine built {recipe.reference} and does not have it")
+    progress(recipe.key, "built")
+    return built

@@ -1,0 +1,77 @@
+"""From raw calls to figures: the same functions when artifacts are measured and when a report is rebuilt."""
+
+import zipfile
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from loadtests.statistics import NS_PER_MS, percentile, samples_needed
+from pipelines.errors import MachineError
+from pipelines.record import MobileArtifactRecord, MobileRecord, TimingRecord
+
+PERCENTILES = (50, 95)
+
+
+class Figures(TypedDict):
+    """The fields of `TimingRecord` that follow from its raw calls."""
+
+    runs_count: int
+    p50_ms: float | None
+    p95_ms: float | None
+    reasons: dict[str, str]
+
+
+def figures(calls_ns: npt.NDArray[np.int64]) -> Figures:
+    """Percentiles of nanoseconds per call, shape (runs,), where there are enough of them."""
+    count = len(calls_ns)
+    reasons = {f"p{q}_ms": _too_few(q, count) for q in PERCENTILES if count < samples_needed(q)}
+    p50_ms, p95_ms = (
+        None if f"p{q}_ms" in reasons else percentile(calls_ns, q) / NS_PER_MS for q in PERCENTILES
+    )
+    return Figures(runs_count=count, p50_ms=p50_ms, p95_ms=p95_ms, reasons=reasons)
+
+
+def _too_few(q: int, count: int) -> str:
+    return f"p{q} needs at least {samples_needed(q)} calls, there was time for {count}"
+
+
+def write_calls(path: Path, calls_ns: npt.NDArray[np.int64]) -> None:
+    """Keep raw calls, nanoseconds each, shape (runs,)."""
+    np.savez_compressed(path, invoke_ns=calls_ns)
+
+
+def read_calls(path: Path) -> npt.NDArray[np.int64]:
+    """Raw calls again.
+
+    Raises:
+        MachineError: the file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            calls_ns: npt.NDArray[np.int64] = kept["invoke_ns"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise MachineError(f"{path} cannot be read: {error}; the run's raw calls are damaged") from error
+    return calls_ns
+
+
+def refigure(mobile: MobileRecord, folder: Path) -> MobileRecord:
+    """The record with every percentile computed again from the raw files in `folder`.
+
+    Raises:
+        MachineError: a raw file is missing or damaged.
+    """
+    artifacts = tuple(_refigure(artifact, folder) for artifact in mobile.artifacts)
+    return mobile.model_copy(update={"artifacts": artifacts})
+
+
+def _refigure(artifact: MobileArtifactRecord, folder: Path) -> MobileArtifactRecord:
+    timings = tuple(_again(timing, folder) for timing in artifact.timings)
+    return artifact.model_copy(update={"timings": timings})
+
+
+def _again(timing: TimingRecord, folder: Path) -> TimingRecord:
+    if timing.samples_file is None:
+        return timing
+    return timing.model_copy(update=dict(figures(read_calls(folder / timing.samples_file))))

@@ -1,0 +1,26 @@
+"""Which artifacts are on the Pareto front of size against accuracy. Pure functions."""
+
+from collections.abc import Sequence
+
+Point = tuple[int, float | None]
+
+
+def on_front(points: Sequence[Point]) -> list[bool]:
+    """For each (size in bytes, accuracy): whether no other is at least as good in both and better in one.
+
+    An artifact whose accuracy is unknown is never on the front.
+    """
+    return [known(point) and not any(dominates(other, point) for other in points) for point in points]
+
+
+def known(point: Point) -> bool:
+    """Whether there is an accuracy."""
+    return point[1] is not None
+
+
+def dominates(one: Point, other: Point) -> bool:
+    """Whether `one` is as small and as accurate as `other`, and smaller or more accurate."""
+    if one[1] is None or other[1] is None:
+        return False
+    no_worse = one[0] <= other[0] and one[1] >= other[1]
+    return no_worse and (one[0] < other[0] or one[1] > other[1])

@@ -1,0 +1,132 @@
+"""Which artifact to ship: the smallest that keeps the limits. Pure functions on records."""
+
+from collections.abc import Sequence
+
+from pipelines.config import MobileLimits
+from pipelines.mobile.front import on_front
+from pipelines.record import MobileArtifactRecord, MobileGateRecord, MobileRecord
+from pipelines.report import format as fmt
+
+
+def judge(mobile: MobileRecord, limits: MobileLimits) -> MobileRecord:
+    """The record with every artifact's verdict, the front and the choice made anew for these limits."""
+    fronts = on_front([(one.size_bytes, one.accuracy) for one in mobile.artifacts])
+    artifacts = tuple(
+        one.model_copy(update=_verdict(one, limits) | {"on_pareto_front": front})
+        for one, front in zip(mobile.artifacts, fronts, strict=True)
+    )
+    return mobile.model_copy(update={"artifacts": artifacts, "gate": _choose(artifacts, limits)})
+
+
+def _verdict(one: MobileArtifactRecord, limits: MobileLimits) -> dict[str, object]:
+    found = (_not_run(one), accuracy_failure(one, limits.max_accuracy_drop), _size_failure(one, limits))
+    failures = tuple(failure for failure in found if failure)
+    return {"failures": failures, "passed": not failures}
+
+
+def refusals(mobile: MobileRecord) -> tuple[str, ...]:
+    """Why the gate says no: artifacts that lost too much or do not run, and if none is left to ship.
+
+    An artifact that is only larger than the limit is not chosen; that alone is no reason to say no.
+    """
+    allowed = mobile.gate.max_accuracy_drop
+    found = [
+        f"{one.target}/{one.path}: {failure}"
+        for one in mobile.artifacts
+        for failure in (_not_run(one), accuracy_failure(one, allowed))
+        if failure
+    ]
+    if mobile.gate.chosen is None:
+        found.append(mobile.gate.reason)
+    return tuple(found)
+
+
+def accuracy_failure(one: MobileArtifactRecord, allowed: float) -> str | None:
+    """The metric, what was found, what is allowed and by how much it is missed; None if it is kept."""
+    if one.accuracy_drop is not None:
+        if one.accuracy_drop <= allowed:
+            return None
+        beyond = one.accuracy_drop - allowed
+        return (
+            f"accuracy drop {one.accuracy_drop:.4f} (accuracy {one.accuracy:.4f}), at most {allowed:g} is "
+            f"allowed: {beyond:.4f} too much"
+        )
+    if one.top1_agreement is None:
+        return None if one.error else "neither accuracy nor top-1 agreement could be measured"
+    beyond = round(1 - one.top1_agreement - allowed, 9)
+    if beyond <= 0:
+        return None
+    return (
+        f"top-1 agreement {one.top1_agreement:.4f}, at least {1 - allowed:g} is allowed: "
+        f"{beyond:.4f} too little"
+    )
+
+
+def _size_failure(one: MobileArtifactRecord, limits: MobileLimits) -> str | None:
+    if limits.max_bytes is None or one.size_bytes <= limits.max_bytes:
+        return None
+    return (
+        f"size {_size(one.size_bytes)}, at most {_size(limits.max_bytes)} is allowed: "
+        f"{_size(one.size_bytes - limits.max_bytes)} too much"
+    )
+
+
+def _not_run(one: MobileArtifactRecord) -> str | None:
+    return f"it could not be measured: {one.error}" if one.error else None
+
+
+def _choose(artifacts: Sequence[MobileArtifactRecord], limits: MobileLimits) -> MobileGateRecord:
+    passed = sorted((one for one in artifacts if one.passed), key=_rank)
+    return MobileGateRecord(
+        max_accuracy_drop=limits.max_accuracy_drop,
+        max_bytes=limits.max_bytes,
+        chosen=passed[0].path if passed else None,
+        reason=_why(passed, artifacts, limits),
+    )
+
+
+def _rank(one: MobileArtifactRecord) -> tuple[int, float, float, str]:
+    """Smallest first, then most accurate, then fastest, then by name."""
+    p50_ms = one.timings[0].p50_ms if one.timings else None
+    return (
+        one.size_bytes,
+        -(one.accuracy or 0.0),
+        float("inf") if p50_ms is None else p50_ms,
+        f"{one.target}/{one.path}",
+    )
+
+
+def _why(
+    passed: Sequence[MobileArtifactRecord], artifacts: Sequence[MobileArtifactRecord], limits: MobileLimits
+) -> str:
+    rejected = "; ".join(f"{one.path} ({', '.join(one.failures)})" for one in artifacts if not one.passed)
+    if not passed:
+        return f"none of {len(artifacts)} artifacts passes: {rejected or 'there is none'}"
+    best = passed[0]
+    only = "the only one that passes" if len(passed) == 1 else f"the smallest of {len(passed)} that pass"
+    told = f"{best.path}, {_size(best.size_bytes)}, is {only}: {_kept(best, limits)}"
+    return f"{told}; rejected: {rejected}" if rejected else f"{told}; none is rejected"
+
+
+def _kept(best: MobileArtifactRecord, limits: MobileLimits) -> str:
+    allowed = limits.max_accuracy_drop
+    facts = []
+    if best.accuracy is not None:
+        lost = best.accuracy_drop or 0.0
+        facts.append(f"accuracy {_plain(fmt.percent(best.accuracy))} (drop {lost:.4f}, allowed {allowed:g})")
+    elif best.top1_agreement is not None:
+        facts.append(f"top-1 agreement {best.top1_agreement:.4f} (at least {1 - allowed:g} is allowed)")
+    if limits.max_bytes is not None:
+        facts.append(f"at most {_size(limits.max_bytes)} allowed")
+    if best.timings and best.timings[0].p50_ms is not None:
+        p50 = _plain(fmt.milliseconds(best.timings[0].p50_ms))
+        facts.append(f"p50 {p50} with one thread on this host's CPU")
+    return ", ".join(facts)
+
+
+def _size(value: int) -> str:
+    return _plain(fmt.size(value))
+
+
+def _plain(text: str) -> str:
+    return text.replace(fmt.THIN, " ")

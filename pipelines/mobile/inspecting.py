@@ -1,0 +1,46 @@
+"""What is inside artifacts, and what running them imports; in a process of its own (`pipelines.worker`)."""
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def inspect_here(
+    runtime: str,
+    artifacts: Sequence[tuple[str, str]],
+    samples: str,
+    progress: Callable[[str], None],
+) -> dict[str, Any]:
+    """Run each artifact, given as (path, format), once, then look into it.
+
+    Returns:
+        `inspections` in the order of `artifacts`, and `modules`: the names of everything that running them
+        imported, in the order it came.
+    """
+    sample = np.load(samples, allow_pickle=False)[0]
+    before = set(sys.modules)
+    module = importlib.import_module(runtime)
+    for path, artifact_format in artifacts:
+        progress(f"opening {Path(path).name}")
+        model = module.open_model(Path(path), artifact_format, 1)
+        model.set_input(sample)
+        model.invoke()
+        model.output()
+        del model
+    modules = [name for name in sys.modules if name not in before]
+    inspections = [asdict(module.inspect(Path(path), artifact_format)) for path, artifact_format in artifacts]
+    return {"modules": modules, "inspections": inspections}
+
+
+def library_here(runtime: str, artifact_format: str, progress: Callable[[str], None]) -> dict[str, Any]:
+    """The library that artifacts of that format need beside themselves."""
+    progress("counting the runtime library")
+    counted = importlib.import_module(runtime).runtime_library
+    # Most targets have one library; a target whose formats need different ones asks for the format.
+    return asdict(counted(artifact_format) if signature(counted).parameters else counted())

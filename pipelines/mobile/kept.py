@@ -1,0 +1,82 @@
+"""The last measurement of a model's artifacts, kept beside them so that a comparison need not measure twice.
+
+artifacts/MODEL/mobile.json      the record, and a digest of everything it depends on
+artifacts/MODEL/mobile-samples/  its raw calls
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from models.spec import ModelSpec
+from pipelines import proof
+from pipelines.artifact import Manifest, versions
+from pipelines.config import split_cores
+from pipelines.environment import describe
+from pipelines.files import new_folder, write_atomically
+from pipelines.mobile.libraries import installed_library
+from pipelines.record import MobileRecord, Record, TimingRecord
+from pipelines.targets.registry import TARGETS, TARGETS_FOLDER
+
+KEPT_NAME = "mobile.json"
+SAMPLES_NAME = "mobile-samples"
+
+
+class Kept(Record):
+    """A measurement; `key` changes with anything that could change it."""
+
+    key: str
+    mobile: MobileRecord
+
+
+def key_of(spec: ModelSpec, manifests: Mapping[str, Manifest]) -> str:
+    """Digest of artifacts, held-out samples, machine, tool versions and the code that runs and times them."""
+    sources = [
+        *sorted(Path(__file__).parent.glob("*.py")),
+        *(TARGETS_FOLDER / name / "runtime.py" for name in manifests),
+    ]
+    said = {
+        "artifacts": {n: {a.path: a.sha256 for a in m.artifacts} for n, m in manifests.items()},
+        "question": proof.question(spec),
+        "cpu": [describe(split_cores()).cpu_model, len(os.sched_getaffinity(0))],
+        "versions": {name: versions(TARGETS[name].toolchain) for name in manifests},
+        "runtimes": {name: installed_library(name).version for name in manifests},
+        "sources": [hashlib.sha256(path.read_bytes()).hexdigest() for path in sources],
+    }
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def keep(root: Path, key: str, mobile: MobileRecord, run_folder: Path) -> None:
+    """Keep the record in `root`, with the raw calls of the run in `run_folder`.
+
+    Raises:
+        MachineError: the disk refused.
+    """
+    with new_folder(root / SAMPLES_NAME) as folder:
+        for timing in _timings(mobile):
+            if timing.samples_file:
+                shutil.copyfile(run_folder / timing.samples_file, folder / Path(timing.samples_file).name)
+    write_atomically(root / KEPT_NAME, Kept(key=key, mobile=mobile).model_dump_json(indent=2) + "\n")
+
+
+def recall(root: Path, key: str, run_folder: Path) -> MobileRecord | None:
+    """The kept record if it is of this `key` and whole; its raw calls go into the run in `run_folder`."""
+    with suppress(FileNotFoundError, ValidationError):
+        kept = Kept.model_validate_json((root / KEPT_NAME).read_bytes())
+        if kept.key == key:
+            for timing in _timings(kept.mobile):
+                if timing.samples_file:
+                    source = root / SAMPLES_NAME / Path(timing.samples_file).name
+                    shutil.copyfile(source, run_folder / timing.samples_file)
+            return kept.mobile
+    return None
+
+
+def _timings(mobile: MobileRecord) -> list[TimingRecord]:
+    return [timing for one in mobile.artifacts for timing in one.timings]

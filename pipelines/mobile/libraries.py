@@ -1,0 +1,19 @@
+"""The library that runs a target's artifacts in process, as it is installed here."""
+
+import importlib
+from functools import cache
+
+from pipelines.targets.in_process import RuntimeLibrary
+from pipelines.targets.registry import TARGETS
+
+
+@cache
+def installed_library(target: str) -> RuntimeLibrary:
+    """The library of the target's own format; looks at files and imports no framework.
+
+    Raises:
+        MachineError: it is not installed.
+    """
+    module = importlib.import_module(TARGETS[target].runtime.split(":")[0])
+    library: RuntimeLibrary = module.runtime_library()
+    return library

@@ -1,0 +1,268 @@
+"""Measuring every artifact for a device, one after another, each in processes of its own."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from models.spec import ModelSpec
+from pipelines import artifact
+from pipelines.artifact import Manifest
+from pipelines.config import MobileLimits
+from pipelines.errors import UserError
+from pipelines.mobile.figures import figures, write_calls
+from pipelines.mobile.gate import judge
+from pipelines.mobile.timing import TimingRules
+from pipelines.record import (
+    ArtifactRecord,
+    MobileArtifactRecord,
+    MobileGateRecord,
+    MobileRecord,
+    ParityRecord,
+    RuntimeLibraryRecord,
+    TimingRecord,
+)
+from pipelines.targets.in_process import Inspection
+from pipelines.targets.registry import TARGETS
+from pipelines.verifying import Verified
+from pipelines.workers import Progress, Task, run_tasks
+
+# Calls take so many real samples in turn: more would only be conversion work between calls.
+SAMPLES_COUNT = 16
+NOTHING_KNOWN = Inspection(parameters_count=None, ops_count=None, delegated_ops_count=None, delegate=None)
+NOT_MEASURED = "not measured: it was interrupted"
+
+
+Kind = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One artifact."""
+
+    target: str
+    file: Path
+    record: ArtifactRecord
+
+    @property
+    def key(self) -> str:
+        """TARGET/PATH."""
+        return f"{self.target}/{self.record.path}"
+
+    @property
+    def kind(self) -> Kind:
+        """Artifacts of one kind make their runtime import the same."""
+        return self.target, self.record.format
+
+
+@dataclass
+class Survey:
+    """All artifacts for devices of one model on their way through the measurement.
+
+    Attributes:
+        root: folder of the model's artifacts.
+        folder: the run's folder; raw calls go to its `samples`.
+        modules: by kind of artifact, what its runtime imports when it is first used.
+        errors: by TARGET/PATH, why an artifact could not be run.
+    """
+
+    spec: ModelSpec
+    root: Path
+    manifests: Mapping[str, Manifest]
+    verified: Verified
+    folder: Path
+    progress: Progress
+    rules: TimingRules = field(default_factory=TimingRules)
+    libraries: dict[Kind, RuntimeLibraryRecord] = field(default_factory=dict)
+    inspections: dict[str, Inspection] = field(default_factory=dict)
+    modules: dict[Kind, list[str]] = field(default_factory=dict)
+    timings: dict[str, list[TimingRecord]] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    memory_source: str | None = None
+
+    def __post_init__(self) -> None:
+        self.errors |= self.verified.errors
+
+    @property
+    def subjects(self) -> list[Subject]:
+        """All artifacts, target by target."""
+        return [
+            Subject(name, self.root / name / one.path, one)
+            for name, manifest in self.manifests.items()
+            for one in manifest.artifacts
+        ]
+
+    @property
+    def done(self) -> str:
+        """How many artifacts have been timed, in words."""
+        return f"{len(self.timings)} of {len(self.subjects)} artifacts"
+
+    def measure(self) -> None:
+        """Look into every artifact, then time each alone; what cannot be run is noted, the others go on.
+
+        Raises:
+            MachineError: a runtime's library cannot be found, or the disk refused.
+            KeyboardInterrupt: somebody asked to stop; what was measured is kept.
+        """
+        with TemporaryDirectory(prefix="tandem-mobile-") as work:
+            samples = Path(work) / "samples.npy"
+            np.save(samples, _spread(self.spec.samples().inputs))
+            self._look(samples)
+            counts = threads_counts()
+            for number, subject in enumerate(self.subjects, start=1):
+                if subject.key not in self.errors:
+                    self._time(subject, counts, f"[{number}/{len(self.subjects)}]", samples, Path(work))
+
+    def _look(self, samples: Path) -> None:
+        """The libraries that runtimes need, then what is inside every artifact that runs."""
+        kinds = list(dict.fromkeys(subject.kind for subject in self.subjects))
+        libraries = [
+            Task(
+                f"{target} library",
+                f"{INSPECTING}:library_here",
+                {**_runtime(target), "artifact_format": artifact_format},
+            )
+            for target, artifact_format in kinds
+        ]
+        for kind, outcome in zip(kinds, run_tasks(libraries, self.progress), strict=True):
+            self.libraries[kind] = RuntimeLibraryRecord(**outcome.result)
+        whole = [subject for subject in self.subjects if subject.key not in self.errors]
+        for kind in dict.fromkeys(subject.kind for subject in whole):
+            self._look_into([subject for subject in whole if subject.kind == kind], samples)
+
+    def _look_into(self, subjects: list[Subject], samples: Path) -> None:
+        """Artifacts of one kind in one process; should it die, each once more by itself."""
+        try:
+            self._inspect(subjects, samples)
+        except UserError:
+            for subject in subjects:
+                try:
+                    self._inspect([subject], samples)
+                except UserError as error:
+                    self.errors[subject.key] = str(error)
+
+    def _inspect(self, subjects: list[Subject], samples: Path) -> None:
+        kind = subjects[0].kind
+        wanted = [(str(subject.file), subject.record.format) for subject in subjects]
+        arguments = {**_runtime(kind[0]), "artifacts": wanted, "samples": str(samples)}
+        task = Task(f"{kind[0]} inspection", f"{INSPECTING}:inspect_here", arguments)
+        (outcome,) = run_tasks([task], self.progress)
+        self.modules.setdefault(kind, outcome.result["modules"])
+        for subject, inspection in zip(subjects, outcome.result["inspections"], strict=True):
+            self.inspections[subject.key] = Inspection(**inspection)
+
+    def _time(self, subject: Subject, counts: tuple[int, ...], place: str, samples: Path, work: Path) -> None:
+        for threads_count in counts:
+            threads = "1 thread" if threads_count == 1 else f"{threads_count} threads"
+            self.progress("mobile", f"{place} {subject.record.path}, {threads}")
+            try:
+                timing = self._time_once(subject, threads_count, samples, work)
+            except UserError as error:
+                self.errors[subject.key] = str(error)
+                return
+            self.timings.setdefault(subject.key, []).append(timing)
+
+    def _time_once(self, subject: Subject, threads_count: int, samples: Path, work: Path) -> TimingRecord:
+        calls = work / "calls.npy"
+        arguments = {
+            **_runtime(subject.target),
+            "artifact": str(subject.file),
+            "artifact_format": subject.record.format,
+            "threads_count": threads_count,
+            "samples": str(samples),
+            "modules": self.modules.get(subject.kind, []),
+            "calls": str(calls),
+            "rules": asdict(self.rules),
+        }
+        (outcome,) = run_tasks([Task(subject.key, TIMING, arguments)], _quiet)
+        found: dict[str, Any] = outcome.result
+        self.memory_source = found.pop("memory_source")
+        calls_ns = np.load(calls, allow_pickle=False)
+        name = f"samples/mobile-{subject.key.replace('/', '-')}-{threads_count}.npz"
+        write_calls(self.folder / name, calls_ns)
+        return TimingRecord(threads_count=threads_count, samples_file=name, **found, **figures(calls_ns))
+
+    def record(self, limits: MobileLimits) -> MobileRecord:
+        """What is known by now, judged by `limits`."""
+        subjects = self.subjects
+        record = MobileRecord(
+            measured_at_utc=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            memory_source=self.memory_source,
+            source_accuracy=self.verified.accuracy,
+            artifacts=tuple(map(self._describe, subjects)),
+            not_exported=tuple(r for manifest in self.manifests.values() for r in manifest.not_exported),
+            runtimes={library.name: library for library in self.libraries.values()},
+            gate=MobileGateRecord(
+                max_accuracy_drop=limits.max_accuracy_drop, max_bytes=None, chosen=None, reason=""
+            ),
+        )
+        return judge(record, limits)
+
+    def _describe(self, subject: Subject) -> MobileArtifactRecord:
+        found = self._parity(subject)
+        one, inspection = subject.record, self.inspections.get(subject.key, NOTHING_KNOWN)
+        timings = tuple(self.timings.get(subject.key, ()))
+        error = self.errors.get(subject.key) or (None if timings else NOT_MEASURED)
+        return MobileArtifactRecord(
+            target=one.target,
+            path=one.path,
+            format=one.format,
+            precision=one.precision,
+            variant=one.variant,
+            size_bytes=one.size_bytes,
+            gzip_bytes=one.gzip_bytes,
+            zstd_bytes=artifact.zstd_bytes(subject.file),
+            sha256=one.sha256,
+            **asdict(inspection),
+            samples_count=len(self.verified.expected.outputs),
+            accuracy=found.accuracy if found else None,
+            accuracy_drop=_drop(self.verified.accuracy, found),
+            top1_agreement=found.top1_agreement if found else None,
+            max_abs_error=found.max_abs_error if found else None,
+            timings=timings,
+            runtime_library=self.libraries[subject.kind].name
+            if subject.kind in self.libraries
+            else one.target,
+            on_pareto_front=False,
+            passed=False,
+            failures=(),
+            error=error,
+        )
+
+    def _parity(self, subject: Subject) -> ParityRecord | None:
+        records = self.verified.records[subject.target]
+        return next((record for record in records if record.subject == subject.key), None)
+
+
+INSPECTING = "pipelines.mobile.inspecting"
+TIMING = "pipelines.mobile.timing:time_here"
+
+
+def threads_counts() -> tuple[int, ...]:
+    """One thread, then as many as there are cores that this process may use."""
+    return tuple(sorted({1, len(os.sched_getaffinity(0))}))
+
+
+def _runtime(target: str) -> dict[str, str]:
+    return {"runtime": TARGETS[target].runtime.split(":")[0]}
+
+
+def _spread(inputs: Any) -> Any:
+    """A few samples from all over the held-out set."""
+    step = max(1, len(inputs) // SAMPLES_COUNT)
+    return inputs[::step][:SAMPLES_COUNT]
+
+
+def _drop(before: float | None, found: ParityRecord | None) -> float | None:
+    if before is None or found is None or found.accuracy is None:
+        return None
+    return round(before - found.accuracy, 9)
+
+
+def _quiet(title: str, text: str) -> None:
+    """What happens inside one measurement is too short to be told."""

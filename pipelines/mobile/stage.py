@@ -1,0 +1,154 @@
+"""The mobile stage: export for devices, see what each artifact still knows, measure each, choose one."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from loadtests.validity import FOREIGN_CPU_LIMIT, STEAL_LIMIT
+from models.spec import load_model
+from pipelines.config import MobileLimits, MobileSettings, split_cores
+from pipelines.errors import GateError, UserError
+from pipelines.exporting import IN_PROCESS, ExportResult, export
+from pipelines.mobile import kept
+from pipelines.mobile.gate import refusals
+from pipelines.mobile.measuring import Survey
+from pipelines.record import FairnessRecord, MobileRecord, RunRecord, TimingRecord, WarningRecord
+from pipelines.recording import RunFacts, run_record
+from pipelines.running import Status, new_run_folder, publish
+from pipelines.verifying import Verified, examine
+from pipelines.workers import Progress
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Exported artifacts that were held against the source model; `key` is what a measurement is kept by."""
+
+    exported: ExportResult
+    verified: Verified
+    root: Path
+    key: str
+
+
+def measure_mobile(
+    settings: MobileSettings, command: Sequence[str], progress: Progress
+) -> tuple[RunRecord, Path]:
+    """Measure every artifact for devices and choose one; returns the finished record and the run's folder.
+
+    What the gate says is in the record: `require_gate` asks it. When the run is interrupted it returns what
+    was measured, with status "interrupted".
+
+    Raises:
+        ModelError, RequestError: something asked for does not exist.
+        GateError: an artifact is corrupt, or the samples could not show a difference.
+        MachineError: an export failed, or the disk refused.
+    """
+    started = datetime.now(UTC)
+    spec = load_model(settings.model)
+    prepared = prepare(settings.model, settings.artifacts, progress, force=settings.force)
+    folder = new_run_folder(settings.runs, spec.name)
+    survey = survey_of(settings.model, prepared, folder, progress)
+
+    def finish(status: Status, reason: str | None) -> RunRecord:
+        mobile = survey.record(settings.limits)
+        facts = RunFacts(
+            kind="mobile",
+            run_id=folder.name,
+            command=tuple(command),
+            started=started,
+            ended=datetime.now(UTC),
+            status=status,
+            status_reason=reason,
+            payload=None,
+            fairness=FairnessRecord(checked={}, asymmetries=()),
+            slo=None,
+            mobile=mobile,
+            warnings=noise_warnings(mobile),
+        )
+        record = run_record(spec, prepared.exported, prepared.verified, split_cores(), facts)
+        publish(record, folder)
+        return record
+
+    try:
+        survey.measure()
+        kept.keep(prepared.root, prepared.key, survey.record(settings.limits), folder)
+    except KeyboardInterrupt:
+        return finish("interrupted", f"interrupted after {survey.done}"), folder
+    except UserError as error:
+        finish("failed", str(error))
+        raise type(error)(f"{error}; what was measured is kept in {folder}") from error
+    return finish("complete", None), folder
+
+
+def require_gate(run: RunRecord) -> None:
+    """Raises:
+    GateError: an artifact lost too much accuracy or does not run, or none is left to ship.
+    """
+    found = refusals(run.mobile) if run.mobile else ()
+    if found:
+        raise GateError("; ".join(found))
+
+
+def prepare(model: str, artifacts: Path, progress: Progress, *, force: bool = False) -> Prepared:
+    """Export what is missing, and hold every artifact against the source model unless that is proven.
+
+    Raises:
+        As `measure_mobile`.
+    """
+    spec = load_model(model)
+    exported = export(model, artifacts, progress, targets=IN_PROCESS, force=force)
+    verified = examine(model, artifacts, progress, IN_PROCESS)
+    return Prepared(exported, verified, artifacts / spec.name, kept.key_of(spec, exported.manifests))
+
+
+def survey_of(model: str, prepared: Prepared, folder: Path, progress: Progress) -> Survey:
+    """All artifacts, nothing measured yet; raw calls will go into the run's `folder`."""
+    manifests = prepared.exported.manifests
+    return Survey(load_model(model), prepared.root, manifests, prepared.verified, folder, progress)
+
+
+def measure_or_recall(
+    model: str, prepared: Prepared, folder: Path, progress: Progress, note: Callable[[MobileRecord], None]
+) -> None:
+    """Note the kept record if it is about these artifacts on this machine; else measure, note and keep.
+
+    Raises:
+        MachineError: the disk refused.
+        KeyboardInterrupt: somebody asked to stop; what was measured was noted.
+    """
+    found = kept.recall(prepared.root, prepared.key, folder)
+    if found is not None:
+        note(found)
+        return
+    survey = survey_of(model, prepared, folder, progress)
+    try:
+        survey.measure()
+    except KeyboardInterrupt:
+        note(survey.record(MobileLimits()))
+        raise
+    mobile = survey.record(MobileLimits())
+    note(mobile)
+    kept.keep(prepared.root, prepared.key, mobile, folder)
+
+
+def noise_warnings(mobile: MobileRecord) -> tuple[WarningRecord, ...]:
+    """What to beware of when other programs or other guests of the host used the CPU meanwhile."""
+    timings = [timing for one in mobile.artifacts for timing in one.timings]
+    noisy = [timing for timing in timings if not _quiet(timing)]
+    if not noisy:
+        return ()
+    foreign = max(timing.foreign_cpu_share or 0 for timing in noisy)
+    steal = max(timing.cpu_steal_share or 0 for timing in noisy)
+    return (
+        WarningRecord(
+            message=f"the machine was not quiet in {len(noisy)} of {len(timings)} in-process measurements: "
+            f"up to {foreign:.0%} of all cores went to other programs (limit {FOREIGN_CPU_LIMIT:.0%}) and "
+            f"{steal:.0%} to other guests of the host (limit {STEAL_LIMIT:.0%})",
+            remedy="measure again on an idle machine before believing a latency; sizes and accuracies stand",
+        ),
+    )
+
+
+def _quiet(timing: TimingRecord) -> bool:
+    foreign, steal = timing.foreign_cpu_share or 0, timing.cpu_steal_share or 0
+    return foreign <= FOREIGN_CPU_LIMIT and steal <= STEAL_LIMIT

@@ -1,0 +1,187 @@
+"""Size against accuracy: a point per artifact, the Pareto front, the gate's limits, failures crossed out."""
+
+import itertools
+
+from pipelines.record import MobileArtifactRecord, MobileRecord
+from pipelines.report import mobile as said
+from pipelines.report.figures import draw
+from pipelines.report.figures.broken import BAND, Broken, broken
+from pipelines.report.figures.labels import HEIGHT, Anchor, Box, Place, Space
+from pipelines.report.figures.scales import Log, linear_ticks, log_domain, log_ticks
+from pipelines.report.format import given_size, percent, points, size
+
+FRAME = draw.Frame(width=640, height=420, left=66, right=626, top=32, bottom=362)
+# A limit on the size this many times beyond all sizes is named at the edge, not drawn.
+NEAR = 3.0
+# The label of a tick, in the larger text of a narrow screen.
+TICK_WIDTH = 70.0
+Known = list[tuple[MobileArtifactRecord, float]]
+
+
+def front_plot(mobile: MobileRecord, name: str, slots: dict[str, int]) -> str | None:
+    """The plot as SVG text; None when no artifact has an accuracy. `name` is this figure's own identifier."""
+    known = [(one, one.accuracy) for one in mobile.artifacts if one.accuracy is not None]
+    if not known:
+        return None
+    x, y = _sizes(mobile, known), _accuracies(mobile, known)
+    svg = draw.figure("Size against accuracy", _description(mobile, known), name, FRAME)
+    svg.set("class", "front")
+    _axes(svg, x, y)
+    space = Space(Box(FRAME.left, FRAME.top - 6, FRAME.right, FRAME.bottom - 2))
+    for one, accuracy in known:
+        space.take_point((x(one.size_bytes), y(accuracy)))
+    _front(svg, known, x, y, space)
+    _limits(svg, mobile, x, y, space)
+    for one, accuracy in sorted(known, key=lambda pair: pair[0].size_bytes):
+        _point(svg, mobile, one, slots[one.target], (x(one.size_bytes), y(accuracy)), space, y)
+    return draw.to_text(svg)
+
+
+def _description(mobile: MobileRecord, known: Known) -> str:
+    each = [f"{said.full_name(mobile, one)} {size(one.size_bytes)}, {percent(value)}" for one, value in known]
+    return f"Accuracy over bytes, logarithmic, of each artifact: {'; '.join(each)}."
+
+
+def _sizes(mobile: MobileRecord, known: Known) -> Log:
+    sizes = [float(one.size_bytes) for one, _ in known]
+    limit = mobile.gate.max_bytes
+    near = [float(limit)] if limit and min(sizes) / NEAR <= limit <= max(sizes) * NEAR else []
+    return Log(*log_domain([*sizes, *near], margin=1.3), FRAME.left, FRAME.right)
+
+
+def _accuracies(mobile: MobileRecord, known: Known) -> Broken:
+    source = [] if mobile.source_accuracy is None else [mobile.source_accuracy]
+    return broken([*(value for _, value in known), *source, *_least(mobile)], FRAME.bottom, FRAME.top)
+
+
+def _least(mobile: MobileRecord) -> list[float]:
+    """The accuracy that the gate still lets pass, if the source model's is known."""
+    if mobile.source_accuracy is None:
+        return []
+    return [mobile.source_accuracy - mobile.gate.max_accuracy_drop]
+
+
+def _axes(svg: draw.Element, x: Log, y: Broken) -> None:
+    across = _apart(log_ticks(x.low, x.high, most=7), x)
+    label = "size of the file (logarithmic)"
+    draw.x_axis(svg, FRAME, draw.ticks_at(across, x, [given_size(round(value)) for value in across]), label)
+    # A tick right above the break would stand on it.
+    lowest = y.inside.low if y.below is None else y.inside.low + (y.inside.high - y.inside.low) / 20
+    up = [value for value in linear_ticks(y.inside.low, y.inside.high, 6) if lowest <= value <= 1]
+    draw.y_axis(svg, FRAME, [(y.inside(value), percent(value)) for value in up], "accuracy")
+    if y.below is not None:
+        _break(svg)
+
+
+def _apart(ticks: list[float], x: Log) -> list[float]:
+    """The ticks without those whose label would touch the one before."""
+    kept = ticks[:1]
+    for tick in ticks[1:]:
+        if x(tick) - x(kept[-1]) >= TICK_WIDTH:
+            kept.append(tick)
+    return kept
+
+
+def _break(svg: draw.Element) -> None:
+    """Two slanted strokes on the axis, and a word on what is below them."""
+    top = FRAME.bottom - BAND
+    draw.line(svg, (FRAME.left, top), (FRAME.right, top), "break")
+    for y in (top - 3, top + 3):
+        draw.line(svg, (FRAME.left - 8, y + 4), (FRAME.left + 8, y - 4), "axis")
+    draw.add(svg, "text", text="below", x=FRAME.left - 8, y=top + BAND / 2 + 8, text_anchor="end")
+
+
+def _limits(svg: draw.Element, mobile: MobileRecord, x: Log, y: Broken, space: Space) -> None:
+    """All lines first, so that no name is put on one."""
+    named = [
+        _across(svg, y, least, "limit", f"gate: {percent(least)} or more", space) for least in _least(mobile)
+    ]
+    if mobile.source_accuracy is not None:
+        named.append(_across(svg, y, mobile.source_accuracy, "source", "source model", space))
+    if mobile.gate.max_bytes is not None:
+        named.append(_most_bytes(svg, mobile.gate.max_bytes, x, space))
+    for places in named:
+        _write(svg, space.put(places), "limit-name")
+
+
+def _across(svg: draw.Element, y: Broken, value: float, class_: str, text: str, space: Space) -> list[Place]:
+    """A line at an accuracy, and where its name may stand; under the break no line, only the name."""
+    at = y(value)
+    if not y.is_below(value):
+        draw.line(svg, (FRAME.left, at), (FRAME.right, at), class_)
+        space.take_line((FRAME.left, at), (FRAME.right, at))
+    heights = (at - 6, at + HEIGHT - 1)
+    ends: tuple[tuple[float, Anchor], ...] = (
+        (FRAME.right - 4, "end"),
+        (FRAME.left + 4, "start"),
+        ((FRAME.left + FRAME.right) / 2, "middle"),
+        ((FRAME.left + FRAME.right) / 3, "middle"),
+    )
+    return [Place(text, end, height, anchor) for end, anchor in ends for height in heights]
+
+
+def _most_bytes(svg: draw.Element, limit: int, x: Log, space: Space) -> list[Place]:
+    """A line at a size, and where its name may stand; beyond the axis an arrow at its end."""
+    text = f"gate: {given_size(limit)} or less"
+    heights = [FRAME.bottom - 10 - HEIGHT * step for step in range(16)]
+    if limit > x.high:
+        return [Place(f"{text} →", FRAME.right - 4, height, "end") for height in heights]
+    if limit < x.low:
+        return [Place(f"← {text}", FRAME.left + 4, height, "start") for height in heights]
+    draw.line(svg, (x(limit), FRAME.top), (x(limit), FRAME.bottom), "limit")
+    space.take_line((x(limit), FRAME.top), (x(limit), FRAME.bottom))
+    left = [Place(text, x(limit) - 6, height, "end") for height in heights]
+    return left + [Place(text, x(limit) + 6, height, "start") for height in heights]
+
+
+def _write(svg: draw.Element, place: Place, class_: str) -> None:
+    draw.add(svg, "text", text=place.text, x=place.x, y=place.y, text_anchor=place.anchor, class_=class_)
+
+
+def _front(svg: draw.Element, known: Known, x: Log, y: Broken, space: Space) -> None:
+    """From the smallest on, the best accuracy that a file of at most that size has."""
+    steps = sorted((x(one.size_bytes), y(value)) for one, value in known if one.on_pareto_front)
+    if not steps:
+        return
+    corners = [steps[0]]
+    for across, up in steps[1:]:
+        corners += [(across, corners[-1][1]), (across, up)]
+    corners.append((FRAME.right, corners[-1][1]))
+    for start, end in itertools.pairwise(corners):
+        space.take_line(start, end)
+    path = "L".join(f"{across:.1f} {up:.1f}" for across, up in corners)
+    draw.add(svg, "path", d=f"M{path}", class_="pareto")
+
+
+def _point(
+    svg: draw.Element,
+    mobile: MobileRecord,
+    one: MobileArtifactRecord,
+    slot: int,
+    at: draw.Point,
+    space: Space,
+    y: Broken,
+) -> None:
+    below = one.accuracy is not None and y.is_below(one.accuracy)
+    value = f" {percent(one.accuracy)}" if below and one.accuracy is not None else ""
+    place = space.name(said.unique_name(mobile, one) + value, at)
+    group = draw.add(svg, "g", class_=f"artifact s{slot}")
+    draw.add(group, "title", text=_hover(mobile, one))
+    if place.led_from:
+        draw.line(group, at, place.lead, "leader")
+    if one is said.chosen(mobile):
+        draw.add(group, "circle", cx=at[0], cy=at[1], r=9.5, class_="ring")
+    draw.marker(group, slot, at, 5)
+    if not one.passed:
+        draw.cross(group, at)
+    _write(group, place, "name")
+
+
+def _hover(mobile: MobileRecord, one: MobileArtifactRecord) -> str:
+    parts = [f"{said.full_name(mobile, one)}: {size(one.size_bytes)}"]
+    if one.accuracy is not None:
+        parts.append(f"accuracy {percent(one.accuracy)}")
+    if one.accuracy_drop is not None:
+        parts.append(f"drop {points(one.accuracy_drop)} points")
+    parts.append("passes" if one.passed else f"fails: {'; '.join(one.failures)}")
+    return ", ".join(parts)

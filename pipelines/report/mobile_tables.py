@@ -1,0 +1,264 @@
+"""Tables of the mobile artifacts: size and accuracy, speed on this host, what each holds and needs."""
+
+from collections.abc import Callable
+
+from pipelines.record import MobileArtifactRecord, MobileRecord, RunRecord, TimingRecord
+from pipelines.report import format as fmt
+from pipelines.report import mobile as said
+from pipelines.report.table import Cell, Column, Table, code, missing, number, target_cell, word
+
+BROKEN = "it could not be run: its error is below"
+NO_LABELS = "the samples have no labels"
+NO_CLASSES = "the model has no classes to agree on"
+NOT_SAID = "its format does not say"
+NOT_TIMED = "not timed"
+ONE_CORE = "not timed with more than one thread"
+DIGEST_DIGITS = 12
+NAMED = (Column("precision", numeric=False), Column("artifact", numeric=False))
+
+
+def tables(run: RunRecord) -> list[Table]:
+    """All of them that have rows, in the order to be read."""
+    if run.mobile is None:
+        return []
+    made = (size_table, speed_table, content_table, error_table, not_exported_table, library_table)
+    return [table for table in (make(run.mobile) for make in made) if table.rows]
+
+
+def _named(mobile: MobileRecord, one: MobileArtifactRecord) -> tuple[Cell, Cell]:
+    return word(one.precision), target_cell(one.target, said.file_kind(mobile, one))
+
+
+def _unknown(one: MobileArtifactRecord, why: str) -> str:
+    """Why a figure is missing: its own reason, or that nothing could be run."""
+    return BROKEN if one.error else why
+
+
+def size_table(mobile: MobileRecord) -> Table:
+    """What each artifact weighs, what it still knows, and whether it may ship."""
+    columns = (
+        *NAMED,
+        Column("size"),
+        Column("of", "float32"),
+        Column("gzip", minor=True),
+        Column("zstd", minor=True),
+        Column("accuracy"),
+        Column("drop", "points"),
+        Column("top-1", "agreement", minor=True),
+        Column("max error", minor=True),
+        Column("gate", numeric=False),
+    )
+    rows = tuple(_size_row(mobile, one) for one in said.by_precision(mobile))
+    remark = (
+        "Accuracy, agreement and largest error are against the source model on the held-out samples. "
+        "A drop below 0 is a gain."
+    )
+    return Table("Size and accuracy", columns, rows, remark)
+
+
+def _size_row(mobile: MobileRecord, one: MobileArtifactRecord) -> tuple[Cell, ...]:
+    full = said.share_of_float32(mobile, one)
+    return (
+        *_named(mobile, one),
+        _bytes(one.size_bytes),
+        number(full, fmt.ratio, unit="of float32", why="there is no float32 of this format"),
+        _bytes(one.gzip_bytes),
+        _bytes(one.zstd_bytes),
+        number(one.accuracy, fmt.percent, unit="of 1", why=_unknown(one, NO_LABELS)),
+        number(one.accuracy_drop, fmt.points, unit="of 1", why=_unknown(one, NO_LABELS)),
+        number(one.top1_agreement, fmt.percent, unit="of 1", why=_unknown(one, NO_CLASSES)),
+        number(one.max_abs_error, fmt.scientific, unit="", why=_unknown(one, "not measured")),
+        _gate(mobile, one),
+    )
+
+
+def _bytes(value: int) -> Cell:
+    return Cell(fmt.size(value), exact=fmt.exact_bytes(value))
+
+
+def _gate(mobile: MobileRecord, one: MobileArtifactRecord) -> Cell:
+    if one.passed:
+        return word("ship" if one is said.chosen(mobile) else "passes", tone="good")
+    return Cell("FAILS", why=fmt.one_line("; ".join(one.failures)) or None, tone="bad")
+
+
+def speed_table(mobile: MobileRecord) -> Table:
+    """Latency and memory in process, with one thread and with all cores."""
+    columns = (
+        *NAMED,
+        Column("load", "ms", minor=True),
+        Column("first", "call, ms", minor=True),
+        Column("p50", "1 thread, ms"),
+        Column("p95", "1 thread, ms", minor=True),
+        Column("p50", "all cores, ms"),
+        Column("p95", "all cores, ms", minor=True),
+        Column("peak", "memory"),
+    )
+    rows = tuple(_speed_row(mobile, one) for one in said.by_precision(mobile))
+    remark = (
+        f"Host CPU, not a phone: a phone's order may be another. In process, one sample at a time, each "
+        "artifact in a process of its own. Load, first call and peak memory with one thread; memory "
+        f"above the same process without a model{_memory(mobile)}.{_threads(mobile)}"
+    )
+    return Table(f"Speed on this host ({said.HOST})", columns, rows, remark)
+
+
+def _memory(mobile: MobileRecord) -> str:
+    return f", read from {mobile.memory_source}" if mobile.memory_source else ""
+
+
+def _threads(mobile: MobileRecord) -> str:
+    counts = {timing.threads_count for one in mobile.artifacts if (timing := said.all_cores(one))}
+    return f" All cores: {fmt.plural(max(counts), 'thread')}." if counts else ""
+
+
+def _speed_row(mobile: MobileRecord, one: MobileArtifactRecord) -> tuple[Cell, ...]:
+    single, every = said.single(one), said.all_cores(one)
+    return (
+        *_named(mobile, one),
+        _timed(one, single, lambda it: it.load_ms),
+        _timed(one, single, lambda it: it.first_inference_ms),
+        *(_percentile(one, single, which, NOT_TIMED) for which in ("p50", "p95")),
+        *(_percentile(one, every, which, ONE_CORE) for which in ("p50", "p95")),
+        _peak(one, single),
+    )
+
+
+def _timed(
+    one: MobileArtifactRecord, timing: TimingRecord | None, take: Callable[[TimingRecord], float]
+) -> Cell:
+    value = take(timing) if timing else None
+    return number(value, fmt.significant, unit="ms", why=_unknown(one, NOT_TIMED))
+
+
+def _percentile(one: MobileArtifactRecord, timing: TimingRecord | None, which: str, why: str) -> Cell:
+    if timing is None:
+        return missing(_unknown(one, why))
+    reason = timing.reasons.get(f"{which}_ms") or timing.reasons.get(which)
+    value: float | None = getattr(timing, f"{which}_ms")
+    why = reason or "not measured, and the record gives no reason"
+    return number(value, fmt.significant, unit="ms", why=why)
+
+
+def _peak(one: MobileArtifactRecord, timing: TimingRecord | None) -> Cell:
+    if timing is None or timing.peak_memory_bytes is None:
+        return missing(_unknown(one, "not readable on this machine" if timing else NOT_TIMED))
+    return _bytes(timing.peak_memory_bytes)
+
+
+def content_table(mobile: MobileRecord) -> Table:
+    """What is inside each artifact, and the library it needs beside itself."""
+    columns = (
+        *NAMED,
+        Column("parameters", minor=True),
+        Column("operations", minor=True),
+        Column("delegated"),
+        Column("delegate", numeric=False, minor=True),
+        Column("runtime library", numeric=False),
+        Column("library size"),
+        Column("sha256", numeric=False, minor=True),
+    )
+    rows = tuple(_content_row(mobile, one) for one in said.by_precision(mobile))
+    remark = "Delegated: the share of the operations that the delegate takes over."
+    return Table("What each holds and needs", columns, rows, remark)
+
+
+def _content_row(mobile: MobileRecord, one: MobileArtifactRecord) -> tuple[Cell, ...]:
+    why = _unknown(one, NOT_SAID)
+    library = mobile.runtimes.get(one.runtime_library)
+    delegated = said.delegated_share(one)
+    exact = None if delegated is None else f"{one.delegated_ops_count} of {one.ops_count}"
+    return (
+        *_named(mobile, one),
+        number(one.parameters_count, fmt.count, unit="", why=why),
+        number(one.ops_count, fmt.count, unit="", why=why),
+        missing(why) if delegated is None else word(fmt.percent(delegated), exact=exact),
+        word(one.delegate or "none"),
+        word(one.runtime_library if library is None else library.name),
+        missing("the library was not found") if library is None else _bytes(library.size_bytes),
+        code(one.sha256[:DIGEST_DIGITS], exact=one.sha256),
+    )
+
+
+def error_table(mobile: MobileRecord) -> Table:
+    """The artifacts that could not be run, and why."""
+    columns = (*NAMED, Column("error", numeric=False))
+    rows = tuple(
+        (*_named(mobile, one), word(one.error, tone="bad")) for one in said.by_precision(mobile) if one.error
+    )
+    return Table("Could not be run", columns, rows)
+
+
+def not_exported_table(mobile: MobileRecord) -> Table:
+    """What could not be written for this model, and why."""
+    columns = (
+        Column("precision", numeric=False),
+        Column("target", numeric=False),
+        Column("format", numeric=False),
+        Column("variant", numeric=False, minor=True),
+        Column("why", numeric=False),
+    )
+    rows = tuple(
+        (
+            word(one.precision),
+            target_cell(one.target),
+            word(one.format),
+            word(one.variant or fmt.MISSING),
+            word(one.reason),
+        )
+        for one in mobile.not_exported
+    )
+    return Table("Could not be exported", columns, rows)
+
+
+def library_table(mobile: MobileRecord) -> Table:
+    """The libraries that the artifacts need on a device, as this host has them."""
+    columns = (
+        Column("library", numeric=False),
+        Column("version", numeric=False),
+        Column("size"),
+        Column("counted", numeric=False),
+    )
+    rows = tuple(
+        (word(one.name), word(one.version), _bytes(one.size_bytes), word(one.source))
+        for one in mobile.runtimes.values()
+    )
+    remark = "As installed on this host; a build for a phone, cut down to the operations in use, is smaller."
+    return Table("Runtime libraries", columns, rows, remark)
+
+
+def timing_table(run: RunRecord) -> Table:
+    """How each latency was taken, and where its raw times are; no rows without mobile artifacts."""
+    columns = (
+        *NAMED,
+        Column("threads"),
+        Column("warm-up", "calls"),
+        Column("calls"),
+        Column("took", "s"),
+        Column("steal"),
+        Column("foreign CPU"),
+        Column("raw times", numeric=False),
+    )
+    rows = _timing_rows(run.mobile) if run.mobile else ()
+    return Table(f"Every timing of an artifact ({said.HOST})", columns, rows)
+
+
+def _timing_rows(mobile: MobileRecord) -> tuple[tuple[Cell, ...], ...]:
+    return tuple(
+        (*_named(mobile, one), *_timing_cells(timing))
+        for one in said.by_precision(mobile)
+        for timing in one.timings
+    )
+
+
+def _timing_cells(one: TimingRecord) -> tuple[Cell, ...]:
+    why = "not readable on this machine"
+    return (
+        word(str(one.threads_count)),
+        word(fmt.count(one.warmup_runs_count)),
+        word(fmt.count(one.runs_count)),
+        number(one.elapsed_s, fmt.significant, unit="s", why="not measured"),
+        number(one.cpu_steal_share, fmt.percent, unit="of 1", why=why),
+        number(one.foreign_cpu_share, fmt.percent, unit="of 1", why=why),
+        missing("no raw times were kept") if one.samples_file is None else code(one.samples_file),
+    )

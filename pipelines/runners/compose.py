@@ -1,0 +1,126 @@
+"""Making containers from docker/compose.yaml, the one place where limits and security options are written."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import MachineError
+from pipelines.files import write_atomically
+from pipelines.processes import end_group
+from pipelines.runners.ownership import OWNER_LABEL, PROJECT_LABEL, owner
+
+DOCKER = Path(__file__).parents[2] / "docker"
+COMPOSE_FILE = DOCKER / "compose.yaml"
+CREATE_LIMIT_S = 120.0
+PROBE_LIMIT_S = 20.0
+LAST_LINES = 4
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Services of the compose file under a project name of their own.
+
+    Attributes:
+        variables: for the compose file, added to our environment.
+        overlays: further compose files.
+        health_checks: whether the engine runs the images' own health checks.
+    """
+
+    project: str
+    services: tuple[str, ...]
+    variables: Mapping[str, str]
+    overlays: Sequence[Path] = field(default=())
+    health_checks: bool = True
+
+    def labels(self) -> dict[str, str]:
+        """What everything of this stack carries, so that it can be found when we are gone."""
+        return {PROJECT_LABEL: self.project, OWNER_LABEL: owner()}
+
+
+def create(stack: Stack, work: Path) -> None:
+    """Make the stack's containers and networks; nothing of it runs yet. `work` takes one small file.
+
+    Raises:
+        MachineError: there is no compose command, or it failed; with its last lines.
+    """
+    override = work / f"{stack.project}.json"
+    write_atomically(override, json.dumps(_override(stack), indent=2))
+    files = [argument for path in (COMPOSE_FILE, *stack.overlays, override) for argument in ("-f", str(path))]
+    command = [*compose_command(), "-p", stack.project, *files, "up", "--no-start", *stack.services]
+    code, output = _run(command, {**os.environ, **stack.variables, "COMPOSE_ANSI": "never"})
+    if code != 0:
+        raise MachineError(f"compose could not make {', '.join(stack.services)}: {_last(output)}")
+
+
+def _override(stack: Stack) -> dict[str, Any]:
+    """Adds our labels to every service, network and volume, and nothing that limits or secures."""
+    import yaml
+
+    described = yaml.safe_load(COMPOSE_FILE.read_text())
+    labels = stack.labels()
+    health: dict[str, Any] = {} if stack.health_checks else {"healthcheck": {"disable": True}}
+    networks = described.get("networks") or {"default": None}
+    volumes = described.get("volumes") or {}
+    override: dict[str, Any] = {
+        "services": {name: {"labels": labels, **health} for name in stack.services},
+        "networks": {name: {"labels": labels} for name in networks},
+        "volumes": {name: {"labels": labels} for name in volumes},
+    }
+    return {"version": described["version"], **override} if "version" in described else override
+
+
+@cache
+def compose_command() -> tuple[str, ...]:
+    """`docker compose` where there is the plugin, else `docker-compose`.
+
+    Raises:
+        MachineError: there is neither.
+    """
+    if shutil.which("docker") and _answers(("docker", "compose", "version")):
+        return ("docker", "compose")
+    if shutil.which("docker-compose"):
+        return ("docker-compose",)
+    raise MachineError(
+        "neither `docker compose` nor `docker-compose` is installed; install one (Debian: "
+        "apt install docker-compose), or use --runner local"
+    )
+
+
+def _answers(command: Sequence[str]) -> bool:
+    try:
+        return (
+            subprocess.run(command, capture_output=True, timeout=PROBE_LIMIT_S, check=False).returncode == 0
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
+    """Run to the end; a Ctrl-C ends compose as a group and is passed on."""
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=dict(environment),
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=CREATE_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        return 1, f"it did not end within {CREATE_LIMIT_S:.0f} s"
+    finally:
+        end_group(process)
+    return process.returncode, output.decode(errors="replace")
+
+
+def _last(output: str) -> str:
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in output.splitlines()]
+    return " | ".join([line for line in lines if line][-LAST_LINES:])

@@ -1,0 +1,106 @@
+"""What a runner must know of each target's container: its ports, its paths, and who says it is ready."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.http import fetch, fetch_json
+from pipelines.targets.torchserve.server import WORKER_FAILURE
+
+HTTP_OK = 200
+# Runs a command inside the container: exit code and output.
+Execute = Callable[[list[str]], tuple[int, str]]
+# Every image has it: a static program, so that asking costs the container next to nothing.
+PROBE = "tandem-probe"
+MANAGEMENT_PORT = "8081"
+
+
+@dataclass(frozen=True)
+class Contained:
+    """One target as its container offers it.
+
+    Attributes:
+        service: in docker/compose.yaml; the variable SERVICE_IMAGE names its image.
+        rest_port, grpc_port: inside the container.
+        predict_path: given the model's name, where to POST row-format JSON.
+        status: given the REST base URL, the model's name and a way to run commands inside: None once the
+            server itself says it is ready, else what it says; raises OSError while nothing listens.
+        one_worker_per_core: whether it starts a worker for every core, or one with a thread for every core.
+        failure_pattern: a log line that means it will never be ready; the first group says why.
+    """
+
+    service: str
+    rest_port: int
+    grpc_port: int
+    predict_path: Callable[[str], str]
+    status: Callable[[str, str, Execute], str | None]
+    one_worker_per_core: bool
+    failure_pattern: str | None = None
+
+    @property
+    def image_variable(self) -> str:
+        """The compose variable, and the environment variable, that names the image."""
+        return f"{self.service.upper()}_IMAGE"
+
+    @property
+    def port_variables(self) -> tuple[str, str]:
+        """The compose variables of the published REST and gRPC ports."""
+        return f"{self.service.upper()}_PORT", f"{self.service.upper()}_GRPC_PORT"
+
+
+def _torchserve_status(base_url: str, model: str, execute: Execute) -> str | None:
+    """None when every worker is READY by the management API, which is not published and asked inside.
+
+    Whether the frontend listens at all is asked from outside, which costs the container less.
+    """
+    fetch(f"{base_url}/ping")
+    code, output = execute([PROBE, "get", MANAGEMENT_PORT, f"/models/{model}"])
+    answer = _parsed(output) if code == 0 else None
+    if not isinstance(answer, list) or not answer:
+        return f"the management API answers {output.strip()[-100:]!r}"
+    workers = answer[0].get("workers", [])
+    ready = sum(worker.get("status") == "READY" for worker in workers)
+    if workers and ready == len(workers) >= int(answer[0].get("minWorkers", 1)):
+        return None
+    return f"{ready} of {len(workers)} workers are READY"
+
+
+def _tfserving_status(base_url: str, model: str, execute: Execute) -> str | None:  # noqa: ARG001 - not needed
+    """None when a version is AVAILABLE."""
+    status, answer = fetch_json(f"{base_url}/v1/models/{model}")
+    if status != HTTP_OK or not isinstance(answer, dict):
+        return f"the model status API answers {status}"
+    states = [version.get("state", "?") for version in answer.get("model_version_status", [])]
+    return None if "AVAILABLE" in states else f"versions: {', '.join(states) or 'none'}"
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+CONTAINED = {
+    found.service: found
+    for found in (
+        Contained(
+            service="torchserve",
+            rest_port=8080,
+            grpc_port=7070,
+            predict_path=lambda model: f"/predictions/{model}",
+            status=_torchserve_status,
+            one_worker_per_core=True,
+            failure_pattern=WORKER_FAILURE,
+        ),
+        Contained(
+            service="tfserving",
+            rest_port=8501,
+            grpc_port=8500,
+            predict_path=lambda model: f"/v1/models/{model}:predict",
+            status=_tfserving_status,
+            one_worker_per_core=False,
+        ),
+    )
+}

@@ -1,0 +1,83 @@
+"""What measuring needs of a server, wherever it lives; a runner makes them."""
+
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Protocol, Self
+
+from pipelines.targets.server_plan import ServeRequest, ServerPlan
+
+
+class Server(Protocol):
+    """One server. Entering starts it; leaving ends it and all it started, however it is left.
+
+    Attributes:
+        plan: what is planned or running. A container's addresses are known when it runs, not before.
+        started: monotonic seconds at its start.
+    """
+
+    @property
+    def plan(self) -> ServerPlan: ...  # noqa: D102 - described above
+
+    @property
+    def started(self) -> float: ...  # noqa: D102 - described above
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def wait_ready(self) -> float:
+        """Wait until the server itself says it is ready; returns seconds since its start.
+
+        Raises:
+            MachineError: it ended, or was not ready within the plan's limit.
+        """
+        ...
+
+    def require_alive(self, when: str) -> None:
+        """Raises:
+        MachineError: the server has ended, or lost a part of itself; says why and what it last logged.
+        """
+        ...
+
+    def pause(self) -> None:
+        """Stop it from running, without its taking part."""
+        ...
+
+    def resume(self) -> None:
+        """Let it run again; harmless if it does."""
+        ...
+
+    def memory_bytes(self) -> int | None:
+        """What it holds now, shared pages counted once; None if it is gone."""
+        ...
+
+    def peak_bytes(self) -> int | None:
+        """The most it ever held, if the kernel keeps count of that; None if not."""
+        ...
+
+    def cpu_s(self) -> float:
+        """CPU seconds it has used so far, with everything that worked for it alone."""
+        ...
+
+    @property
+    def pid(self) -> int:
+        """Process id of its first process, as this machine sees it."""
+        ...
+
+
+class Runner(Protocol):
+    """Where servers live."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - "local" or "docker", as run.json has it
+
+    def prepare(self, target: str, request: ServeRequest) -> AbstractContextManager[Server]:
+        """A server that is planned and not started; leaving the context leaves nothing behind.
+
+        Raises:
+            RequestError: the target has no server, or a setting is wrong.
+            MachineError: something it needs is missing.
+        """
+        ...

@@ -1,0 +1,43 @@
+"""A short load, to see that a server bears one without an error. It measures nothing."""
+
+import tempfile
+from pathlib import Path
+
+from loadtests.plan import RoundPlan
+from pipelines.config import split_cores
+from pipelines.driving import generate
+from pipelines.smoke.checklist import require
+from pipelines.smoke.subject import Subject
+
+LOAD = "closed:2"
+WARMUP_S = 0.5
+DURATION_S = 2.5
+TIMEOUT_S = 10.0
+
+
+def load(subject: Subject) -> str:
+    """Two connections, a few seconds, every answer checked."""
+    with tempfile.TemporaryDirectory(prefix="tandem-smoke-") as name:
+        folder = Path(name)
+        subject.pool.save(folder / "pool.json")
+        plan = RoundPlan(
+            url_base=subject.url,
+            load=LOAD,
+            warmup_limit_s=WARMUP_S,
+            duration_s=DURATION_S,
+            pool_file=folder / "pool.json",
+            samples_file=folder / "samples.parquet",
+            result_file=folder / "result.json",
+            check_share=1.0,
+            seed=0,
+            timeout_s=TIMEOUT_S,
+            cores=split_cores().generator,
+        )
+        result, stopped = generate(plan, folder)
+    if stopped:
+        raise KeyboardInterrupt
+    kinds = ", ".join(f"{error.count} {error.kind}: {error.example}" for error in result.errors)
+    require(result.requests_count > 0, "no request was answered")
+    require(result.errors_count == 0, f"{result.errors_count} of {result.requests_count} failed: {kinds}")
+    require(result.wrong_count == 0, f"{result.wrong_count} of {result.checked_count} answers were wrong")
+    return f"{result.requests_count} requests in {result.window_s:.1f} s, none failed, every answer right"

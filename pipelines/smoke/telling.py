@@ -1,0 +1,57 @@
+"""What the smoke test says on the terminal, and as JSON for programs."""
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.smoke.stage import SmokeResult
+from pipelines.smoke.writing import MARKS
+
+STYLES = {"passed": "green", "failed": "bold red", "skipped": "dim"}
+
+
+def facts(result: SmokeResult) -> dict[str, Any]:
+    """The verdict and every check."""
+    return {
+        "passed": not result.failures,
+        "model": result.model,
+        "runner": result.runner,
+        "folder": str(result.folder),
+        "elapsed_s": round(result.elapsed_s, 1),
+        "checks": [asdict(outcome) for outcome in result.outcomes],
+    }
+
+
+def print_result(result: SmokeResult) -> None:
+    """A table with a row per check, and where the files are."""
+    table = Table(show_edge=False, pad_edge=False)
+    for column in ("", "check", "found"):
+        table.add_column(column, overflow="fold")
+    table.add_column("s", justify="right")
+    for outcome in result.outcomes:
+        style = STYLES[outcome.state]
+        table.add_row(
+            Text(MARKS[outcome.state], style=style),
+            Text(outcome.name, style=style),
+            Text(outcome.detail),
+            f"{outcome.elapsed_s:.1f}",
+        )
+    console = Console()
+    console.print(table)
+    passed = sum(outcome.state == "passed" for outcome in result.outcomes)
+    console.print(
+        f"{passed} of {len(result.outcomes)} checks passed in {result.elapsed_s:.0f} s; "
+        f"JUnit XML, summary and logs: {result.folder}",
+        highlight=False,
+        markup=False,
+    )
+
+
+def verdict(result: SmokeResult) -> str:
+    """One line for a failed smoke test: its first failed check by name, and how many more there are."""
+    first, *others = result.failures
+    more = f"; and {len(others)} more failed: {', '.join(o.name for o in others)}" if others else ""
+    return f"smoke test failed at {first.name} ({first.sentence}): {first.detail}{more}"

@@ -1,0 +1,1 @@
+"""ExecuTorch programs for devices (`.pte`), and the lite interpreter's older `.ptl`, run in process."""

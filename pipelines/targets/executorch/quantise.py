@@ -1,0 +1,47 @@
+"""Post-training quantisation to int8 (PT2E): the samples it is calibrated on, and how it is done."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from models.spec import FloatArray, ModelError, ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+
+# The same draw as TensorFlow Lite's representative data set, so that both roads learn their ranges alike.
+CALIBRATION_COUNT = 300
+CALIBRATION_SEED = 5
+
+
+def calibration_inputs(spec: ModelSpec) -> FloatArray:
+    """`CALIBRATION_COUNT` training inputs (n, …), or all there are, drawn by a fixed seed.
+
+    Raises:
+        ModelError: there is no training sample.
+    """
+    training = spec.train_samples().inputs
+    if len(training) == 0:
+        raise ModelError(f"{spec.name} has no training samples to calibrate int8 on; give it train_samples")
+    count = min(CALIBRATION_COUNT, len(training))
+    drawn = np.random.default_rng(CALIBRATION_SEED).choice(len(training), count, replace=False)
+    return training[drawn]
+
+
+def quantise(program: "torch.export.ExportedProgram", inputs: "torch.Tensor") -> Any:
+    """The program's module with weights and activations in int8, ranges learned from `inputs` (n, …).
+
+    Symmetric weights with a scale per output channel, activations with a scale and a zero point per tensor:
+    what XNNPACK computes in. Biases stay float32 and XNNPACK turns them into int32.
+    """
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    settings = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=False)
+    prepared = prepare_pt2e(program.module(), XNNPACKQuantizer().set_global(settings))
+    for number in range(len(inputs)):
+        prepared(inputs[number : number + 1])
+    return convert_pt2e(prepared)

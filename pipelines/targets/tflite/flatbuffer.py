@@ -1,0 +1,93 @@
+"""The TensorFlow Lite flatbuffer as an object: read it, take out what no runtime reads, pack it tightly.
+
+Nothing a runtime computes with is touched, and every precision goes through the same: on a small model the
+names and repeated tables that a converter leaves behind would weigh as much as the saved bits.
+"""
+
+from typing import Any
+
+import flatbuffers  # type: ignore[import-untyped]
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+
+from models.spec import ModelSpec
+
+IDENTIFIER = b"TFL3"
+# How the schema wants the data of every buffer aligned, in bytes.
+BUFFER_ALIGNMENT = 16
+# The converter's own settings and version; runtimes do not read it, and the manifest has the toolchain.
+CONVERSION_METADATA = b"CONVERSION_METADATA"
+
+
+class SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]
+    """Writes vectors of equal content once: weights and biases repeat each other's zero points, for one."""
+
+    def __init__(self) -> None:
+        super().__init__(1024)
+        self._written: dict[tuple[str, bytes], int] = {}
+
+    def CreateNumpyVector(self, x: npt.NDArray[Any]) -> int:  # noqa: N802 - the name is the library's
+        """Offset of the vector `x`, written now or before."""
+        key = (x.dtype.str, x.tobytes())
+        if key not in self._written:
+            if x.dtype == np.uint8:
+                self.Prep(BUFFER_ALIGNMENT, x.nbytes)
+            self._written[key] = super().CreateNumpyVector(x)
+        return self._written[key]
+
+
+def read(content: bytes) -> Any:
+    """The flatbuffer as the schema's object `ModelT`; its arrays are views into `content`."""
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
+
+
+def pack(model: Any) -> bytes:
+    """The bytes of a `ModelT`, buffers aligned as the schema asks."""
+    builder = SharingBuilder()
+    builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def slim(model: Any, spec: ModelSpec) -> None:
+    """Keep the model's own tensor names and drop what only the converter used: names, settings, buffers."""
+    model.metadata = [entry for entry in model.metadata or [] if entry.name != CONVERSION_METADATA]
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            tensor.name = None
+    main = model.subgraphs[0]
+    main.tensors[main.inputs[0]].name = spec.input.name
+    main.tensors[main.outputs[0]].name = spec.output.name
+    _drop_unused_buffers(model)
+
+
+def _drop_unused_buffers(model: Any) -> None:
+    holders = [tensor for graph in model.subgraphs for tensor in graph.tensors] + model.metadata
+    # Buffer 0 is empty by definition: tensors without constant data point to it.
+    used = sorted({0, *(holder.buffer for holder in holders)})
+    numbers = {old: new for new, old in enumerate(used)}
+    for holder in holders:
+        holder.buffer = numbers[holder.buffer]
+    model.buffers = [model.buffers[old] for old in used]
+
+
+def add_metadata(model: Any, name: str, content: bytes) -> None:
+    """Store `content` in a buffer of its own, to be found under `name`."""
+    entry, buffer = schema.MetadataT(), schema.BufferT()
+    buffer.data = np.frombuffer(content, np.uint8)
+    entry.name, entry.buffer = name, len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata.append(entry)
+
+
+def floating_operations(model: Any) -> list[str]:
+    """Names of the operations that compute in floating point, each once, sorted; conversions left out."""
+    floating = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, schema.TensorType.FLOAT64}
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
+    found = {
+        names[model.operatorCodes[operator.opcodeIndex].builtinCode]
+        for graph in model.subgraphs
+        for operator in graph.operators
+        if any(graph.tensors[number].type in floating for number in (*operator.inputs, *operator.outputs))
+    }
+    return sorted(found - {"QUANTIZE", "DEQUANTIZE"})

@@ -1,0 +1,99 @@
+"""The converter's settings for each precision, and the samples that full quantisation is calibrated on."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.spec import FloatArray, ModelError, ModelSpec
+from pipelines.targets.tflite import flatbuffer
+
+PRECISIONS = ("float32", "float16", "dynamic-int8", "int8", "int16x8")
+# Activations and weights in integers, integers in and out; ranges are learned from samples.
+FULL = ("int8", "int16x8")
+CALIBRATION_COUNT = 300
+CALIBRATION_SEED = 5
+
+Representative = Callable[[], Iterator[dict[str, FloatArray]]]
+
+
+class RefusedError(Exception):
+    """This precision cannot be had; the message is the tool's own reason, in one line."""
+
+
+def representative(spec: ModelSpec, training: FloatArray) -> Representative:
+    """One sample (1, …) at a time: `CALIBRATION_COUNT` of `training` (n, …), or all, drawn by a fixed seed.
+
+    Raises:
+        ModelError: there is no training sample.
+    """
+    if len(training) == 0:
+        raise ModelError(f"{spec.name} has no training samples to calibrate int8 on; give it train_samples")
+    count = min(CALIBRATION_COUNT, len(training))
+    drawn = np.random.default_rng(CALIBRATION_SEED).choice(len(training), count, replace=False)
+    return lambda: ({spec.input.name: training[number][None]} for number in drawn)
+
+
+def convert(saved: Path, precision: str, samples: Representative) -> bytes:
+    """The SavedModel in `saved` as a flatbuffer of built-in operations only, no Flex and no custom ones.
+
+    Raises:
+        ModelError: the model needs operations that TensorFlow Lite does not have; all are named.
+        RefusedError: the converter cannot write this precision.
+    """
+    from tensorflow.lite.python.convert_phase import ConverterError
+
+    try:
+        content: bytes = _converter(saved, precision, samples).convert()
+    except ConverterError as error:
+        missing = sorted({data.operator.name.removeprefix("tf.") for data in error.errors} - {""})
+        if missing:
+            raise ModelError(
+                f"TensorFlow Lite has no built-in operation for {', '.join(missing)}; Flex and custom "
+                "operations are refused: express the Keras twin without, or leave this target out"
+            ) from error
+        raise RefusedError(one_line(error)) from error
+    except (RuntimeError, ValueError) as error:
+        raise RefusedError(one_line(error)) from error
+    if precision in FULL:
+        _require_integers(content)
+    return content
+
+
+def _converter(saved: Path, precision: str, samples: Representative) -> Any:
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if precision != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if precision in FULL:
+        operations, dtype = {
+            "int8": (tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.int8),
+            "int16x8": (
+                tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+                tf.int16,
+            ),
+        }[precision]
+        converter.target_spec.supported_ops = [operations]
+        converter.inference_input_type = converter.inference_output_type = dtype
+        converter.representative_dataset = samples
+    return converter
+
+
+def _require_integers(content: bytes) -> None:
+    """Raises:
+    RefusedError: the converter left operations in floating point without saying so.
+    """
+    floating = flatbuffer.floating_operations(flatbuffer.read(content))
+    if floating:
+        raise RefusedError(f"the converter left {', '.join(floating)} in floating point")
+
+
+def one_line(error: Exception) -> str:
+    """The first line that says something, or the kind of error."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,94 @@
+"""Real containers for tests: an engine, the model's artifacts and images, and images spoilt on purpose."""
+
+import io
+import tarfile
+
+import pytest
+from real_model import ARTIFACTS, MODEL, TARGETS, say_nothing
+
+from models.spec import load_model
+from pipelines import serving
+from pipelines.errors import MachineError
+from pipelines.runners import ownership
+from pipelines.runners.choosing import docker_runner
+from pipelines.targets.server_plan import ServeRequest
+from pipelines.verifying import ensure_verified
+
+
+@pytest.fixture(scope="session")
+def client():
+    """An engine that answers; without one these tests have nothing to say."""
+    from pipelines.images import connect
+
+    try:
+        return connect()
+    except MachineError as error:
+        pytest.skip(f"no container engine: {error}")
+
+
+@pytest.fixture(scope="session")
+def runner(client):
+    """A runner with an image for every target, built if they are missing."""
+    return docker_runner(TARGETS, MODEL, ARTIFACTS, "test", say_nothing)
+
+
+@pytest.fixture
+def nothing_left(client):
+    """Whatever a test starts is gone after it; what others run on the same engine is none of ours."""
+    before = {found.project for found in ownership.projects(client)}
+    yield
+    mine = {found.project for found in ownership.projects(client) if not found.abandoned} - before
+    assert not {name for name in mine if name.startswith(("tandem-test-", "tandem-smoke-"))}
+
+
+@pytest.fixture(scope="session")
+def verified(runner):
+    return ensure_verified(MODEL, ARTIFACTS, say_nothing)
+
+
+@pytest.fixture
+def request_for(tmp_path):
+    """A request for a server on core 0, with a short-named folder of its own."""
+    with serving.work_folder() as work:
+        spec = load_model(MODEL)
+
+        def build(target, **changes):
+            folder = work / str(len(list(work.iterdir())))
+            folder.mkdir()
+            return ServeRequest(spec, ARTIFACTS / MODEL / target, folder, cores=(0,), **changes)
+
+        yield build
+
+
+@pytest.fixture
+def spoil(client, runner):
+    """Makes an image like a target's, with some files or labels replaced; removed after the test."""
+    made = []
+
+    def build(target, files=None, labels=None):
+        base = runner.images[target].record.reference
+        lines = [
+            f"FROM {base}",
+        ]
+        context = io.BytesIO()
+        with tarfile.open(fileobj=context, mode="w") as archive:
+            for number, (path, data) in enumerate((files or {}).items()):
+                lines.append(f"COPY file{number} {path}")
+                _add(archive, f"file{number}", data)
+            lines += [f'LABEL {name}="{value}"' for name, value in (labels or {}).items()]
+            _add(archive, "Dockerfile", "\n".join(lines).encode())
+        context.seek(0)
+        tag = f"tandem-test/spoilt:{len(made)}"
+        client.images.build(fileobj=context, custom_context=True, tag=tag, rm=True)
+        made.append(tag)
+        return tag
+
+    yield build
+    for tag in made:
+        client.images.remove(tag, force=True)
+
+
+def _add(archive, name, data):
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = len(data), 0o644
+    archive.addfile(info, io.BytesIO(data))

@@ -1,0 +1,183 @@
+"""ExecuTorch programs and the `.ptl`: right, small, calibrated on training samples alone, reproducible."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from executorch_fixture import SHORT, model_files, outputs_of
+
+from models.digits_cnn import MODEL
+from models.spec import ModelError, Samples
+from models.weights import load_source
+from pipelines.parity import accuracy
+from pipelines.targets.executorch.export import export, folded, lower
+from pipelines.targets.executorch.quantise import CALIBRATION_COUNT, calibration_inputs, quantise
+from pipelines.targets.exported import Exported, NotExported
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+
+INT8_SHARE = 0.30
+PRECISE = ["float32_portable.pte", "float32_xnnpack.pte", "float32.ptl"]
+QUANTISED = ["int8_portable.pte", "int8_xnnpack.pte"]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """The folder, the entries and what was said, of a model whose test split must not be touched."""
+    folder, said = tmp_path_factory.mktemp("executorch"), []
+    return folder, export(untestable(MODEL), folder, said.append), said
+
+
+@pytest.fixture(scope="module")
+def truth():
+    import torch
+
+    with torch.inference_mode():
+        return load_source(MODEL)(torch.from_numpy(MODEL.samples().inputs)).numpy()
+
+
+def untestable(spec):
+    def touched():
+        raise AssertionError("the test split was touched")
+
+    return dataclasses.replace(spec, test_samples=touched)
+
+
+def int8_program(spec):
+    """The XNNPACK int8 program alone."""
+    import torch
+
+    inputs = torch.from_numpy(calibration_inputs(spec))
+    with torch.no_grad():
+        program = torch.export.export(folded(load_source(spec)), (inputs[:1],))
+        program = torch.export.export(quantise(program, inputs), (inputs[:1],))
+    return lower(program, "xnnpack")
+
+
+def test_every_precision_and_variant_is_written_and_named(exported):
+    folder, entries, said = exported
+    assert all(isinstance(entry, Exported) for entry in entries)
+    assert [(e.path, e.format, e.precision, e.variant) for e in entries] == [
+        ("digits_cnn_float32_portable.pte", "pte", "float32", "portable"),
+        ("digits_cnn_float32_xnnpack.pte", "pte", "float32", "xnnpack"),
+        ("digits_cnn_int8_portable.pte", "pte", "int8", "portable"),
+        ("digits_cnn_int8_xnnpack.pte", "pte", "int8", "xnnpack"),
+        ("digits_cnn_float32.ptl", "ptl", "float32", None),
+    ]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(entry.path for entry in entries)
+    assert all(entry.export_s > 0 for entry in entries)
+    assert "lowering int8 to xnnpack" in said
+
+
+@pytest.mark.parametrize("name", PRECISE)
+def test_float32_gives_the_source_models_outputs(exported, truth, name):
+    got = outputs_of(exported[0] / f"digits_cnn_{name}", MODEL.samples().inputs)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, truth, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", QUANTISED)
+def test_int8_loses_at_most_a_point_of_accuracy(exported, truth, name):
+    samples = MODEL.samples()
+    got = outputs_of(exported[0] / f"digits_cnn_{name}", samples.inputs)
+    assert not np.allclose(got, truth, rtol=1e-4, atol=1e-4), "int8 as exact as float32 is not int8"
+    assert accuracy(truth, samples.labels) - accuracy(got, samples.labels) <= 0.01
+    assert (got.argmax(axis=1) == truth.argmax(axis=1)).mean() >= 0.99
+
+
+def test_int8_for_xnnpack_is_at_most_three_tenths_of_float32(exported):
+    sizes = {path.name: path.stat().st_size for path in exported[0].iterdir()}
+    whole = sizes["digits_cnn_float32_xnnpack.pte"]
+    assert sizes["digits_cnn_int8_xnnpack.pte"] <= INT8_SHARE * whole
+    # Weights alone: the rest of the float32 file must not be padding that flatters the share.
+    assert whole < 1.05 * 4 * 25_866
+
+
+def test_the_same_model_gives_the_same_bytes(exported, tmp_path):
+    export(MODEL, tmp_path, lambda _: None)
+    # TorchScript numbers the classes it traces: a second `.ptl` differs within one process, not in a new one.
+    for path in exported[0].glob("*.pte"):
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_no_file_tells_where_it_was_made(exported):
+    for path in exported[0].iterdir():
+        content = path.read_bytes()
+        assert str(Path(__file__).parents[2]).encode() not in content
+        assert b"write_lite" not in content, "that is a call stack"
+
+
+def test_calibration_is_the_same_draw_as_tensorflow_lites():
+    from pipelines.targets.tflite.quantise import representative
+
+    training = MODEL.train_samples().inputs
+    theirs = [sample["image"][0] for sample in representative(MODEL, training)()]
+    ours = calibration_inputs(MODEL)
+    assert len(ours) == CALIBRATION_COUNT
+    np.testing.assert_array_equal(ours, np.stack(theirs))
+
+
+def test_calibration_takes_what_there_is_and_refuses_nothing_at_all():
+    few = dataclasses.replace(MODEL, train_samples=lambda: Samples(*SHORT))
+    assert len(calibration_inputs(few)) == len(SHORT[0])
+    none = dataclasses.replace(MODEL, train_samples=lambda: Samples(SHORT[0][:0], SHORT[1][:0]))
+    with pytest.raises(ModelError, match="digits_cnn has no training samples to calibrate int8 on"):
+        calibration_inputs(none)
+
+
+def test_calibration_on_constant_images_shows(tmp_path):
+    training = MODEL.train_samples()
+    constant = Samples(np.zeros_like(training.inputs), training.labels)
+    path = tmp_path / "broken.pte"
+    path.write_bytes(int8_program(dataclasses.replace(MODEL, train_samples=lambda: constant)))
+    samples = MODEL.samples()
+    assert accuracy(outputs_of(path, samples.inputs), samples.labels) < 0.9
+
+
+def test_a_build_of_torch_that_cannot_write_ptl_is_quoted(monkeypatch, tmp_path):
+    import torch
+
+    from pipelines.targets.executorch.lite import write_lite
+
+    def refuse(*_, **__):
+        raise RuntimeError("lite interpreter not built\nC++ stack")
+
+    monkeypatch.setattr(torch.jit, "freeze", refuse)
+    assert write_lite(MODEL, tmp_path) == NotExported(
+        "ptl", "float32", "this build of torch refuses: lite interpreter not built"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_lowering_leaves_the_exporter_as_it_was():
+    from executorch.backends.xnnpack import xnnpack_preprocess as step
+
+    from pipelines.targets.executorch.payload import constants_in_payload
+
+    before = step.NamedDataStore, step.serialize_xnnpack_binary
+    with pytest.raises(ZeroDivisionError), constants_in_payload():
+        assert (step.NamedDataStore, step.serialize_xnnpack_binary) != before
+        _ = 1 / 0
+    assert (step.NamedDataStore, step.serialize_xnnpack_binary) == before
+
+
+def test_a_model_that_fx_cannot_trace_is_exported_unfolded():
+    import torch
+
+    class Branching(torch.nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    module = Branching()
+    assert folded(module) is module
+
+
+def test_the_fixture_writes_what_the_exporter_writes(exported, tmp_path):
+    files = model_files(tmp_path)
+    assert files["pte"].read_bytes() == (exported[0] / "digits_cnn_float32_xnnpack.pte").read_bytes()

@@ -1,0 +1,102 @@
+"""What belongs to a dead process is found and removed; what belongs to a live one never is."""
+
+import os
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from pipelines.runners import ownership
+
+
+class FakeEngine:
+    """Containers, networks and volumes as the SDK's collections offer them."""
+
+    def __init__(self, *things):
+        self.things = list(things)
+        self.containers, self.networks, self.volumes = (
+            SimpleNamespace(list=lambda kind=kind, **given: self.find(kind, given["filters"]["label"]))
+            for kind in ("container", "network", "volume")
+        )
+
+    def find(self, kind, label):
+        name, _, value = label.partition("=")
+        return [
+            thing
+            for thing in self.things
+            if thing.kind == kind and name in thing.labels and value in {"", thing.labels[name]}
+        ]
+
+    def add(self, kind, project, owner):
+        labels = {
+            ownership.PROJECT_LABEL: project,
+            ownership.COMPOSE_LABEL: project,
+            **({ownership.OWNER_LABEL: owner} if owner else {}),
+        }
+        thing = SimpleNamespace(kind=kind, name=f"{project}_{kind}", labels=labels, attrs={"Labels": labels})
+        thing.remove = lambda **_: self.things.remove(thing)
+        self.things.append(thing)
+
+
+@pytest.fixture
+def dead_owner():
+    """The owner label of a process that has ended."""
+    code = "from pipelines.runners.ownership import owner; print(owner())"
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+@pytest.fixture
+def engine(dead_owner):
+    made = FakeEngine()
+    for kind in ("container", "network", "volume"):
+        made.add(kind, "tandem-compare-dead", dead_owner)
+        made.add(kind, "tandem-compare-mine", ownership.owner())
+        made.add(kind, "tandem-up-standing", None)
+        made.add(kind, "tandem-compare-elsewhere", "another-host/1/5.00")
+    return made
+
+
+def test_only_what_a_dead_process_owned_is_removed(engine):
+    assert ownership.remove_abandoned(engine) == ["tandem-compare-dead"]
+    left = {thing.labels[ownership.PROJECT_LABEL] for thing in engine.things}
+    assert left == {"tandem-compare-mine", "tandem-up-standing", "tandem-compare-elsewhere"}
+    assert ownership.remains(engine, "tandem-compare-dead") == []
+
+
+@pytest.mark.parametrize("kind", ["container", "network", "volume"])
+def test_one_thing_alone_is_found_too(kind, dead_owner):
+    engine = FakeEngine()
+    engine.add(kind, "tandem-smoke-half", dead_owner)
+    assert ownership.remove_abandoned(engine) == ["tandem-smoke-half"]
+    assert engine.things == []
+
+
+def test_what_remains_is_named(engine):
+    assert ownership.remains(engine, "tandem-compare-mine") == [
+        "container tandem-compare-mine_container",
+        "network tandem-compare-mine_network",
+        "volume tandem-compare-mine_volume",
+    ]
+
+
+def test_a_process_id_that_was_used_again_is_another_owner():
+    host, pid, started = ownership.owner().split("/")
+    assert int(pid) == os.getpid()
+    assert not ownership.is_dead(f"{host}/{pid}/{started}")
+    assert ownership.is_dead(f"{host}/{pid}/{psutil.Process().create_time() - 3600:.2f}")
+
+
+@pytest.mark.parametrize("label", ["", "nonsense", "host/pid/start", "a/b"])
+def test_an_owner_that_cannot_be_read_is_left_alone(label):
+    assert not ownership.is_dead(label)
+
+
+def test_projects_never_share_a_name():
+    names = {ownership.new_project("compare") for _ in range(200)}
+    assert len(names) == 200
+    assert all(re.fullmatch(r"tandem-compare-[0-9a-f]{8}", name) for name in names)

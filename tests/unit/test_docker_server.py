@@ -1,0 +1,212 @@
+"""A container as a server on a pretended engine: what it is told, and how its troubles are named."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+from docker.errors import APIError
+
+from pipelines.errors import MachineError, RequestError
+from pipelines.record import GivenRecord, ImageRecord, ImplementationRecord
+from pipelines.runners import compose, containers
+from pipelines.runners.contained import CONTAINED
+from pipelines.runners.containers import ContainerImage, DockerRunner
+from pipelines.runners.docker import DockerServer
+from pipelines.targets.server_plan import ServerPlan
+
+ADDRESSES = {
+    "Networks": {"x": {"IPAddress": "127.0.0.1"}},
+    "Ports": {
+        "8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": "40001"}],
+        "7070/tcp": [{"HostIp": "127.0.0.1", "HostPort": "40002"}],
+    },
+}
+LIMITS = {"CpusetCpus": "0", "NanoCpus": 10**9, "Memory": 2**30}
+
+
+class FakeContainer:
+    """Keeps what it was told."""
+
+    def __init__(self, **state):
+        self.attrs = {
+            "State": {"Status": "running", "Pid": 0, "ExitCode": 0, **state},
+            "HostConfig": LIMITS,
+            "NetworkSettings": ADDRESSES,
+        }
+        self.told = []
+        self.refuses = {}
+        self.text = b"one\ntwo\nthree\n"
+
+    def __getattr__(self, name):
+        def order(**given):
+            self.told.append(name)
+            if name in self.refuses:
+                raise self.refuses[name]
+
+        return order
+
+    def reload(self):
+        pass
+
+    def logs(self, stream=False, **given):  # noqa: ARG002 - the SDK's signature
+        return iter([self.text]) if stream else self.text
+
+
+def refusal(text):
+    return APIError("500 Server Error", explanation=text)
+
+
+@pytest.fixture
+def plan(tmp_path):
+    return ServerPlan(
+        target="torchserve",
+        implementation=ImplementationRecord(
+            name="fake",
+            version="1",
+            runner="docker",
+            preset="default",
+            protocol="REST",
+            stand_in=True,
+            note=None,
+        ),
+        given=GivenRecord(
+            cores=(),
+            workers_count=None,
+            threads_per_worker=None,
+            batch_max_size=None,
+            memory_limit_bytes=None,
+        ),
+        argv=(),
+        env={},
+        cwd=tmp_path,
+        log=tmp_path / "server.log",
+        base_url="http://127.0.0.1:9",
+        predict_path="/predictions/digits_cnn",
+        status=lambda: None,
+        endpoints={},
+        ready_limit_s=0.5,
+    )
+
+
+def server(container, plan, direct=True):
+    return DockerServer(container, plan, CONTAINED["torchserve"], direct=direct)
+
+
+def test_it_is_frozen_thawed_and_stopped_and_its_log_is_kept(plan):
+    container = FakeContainer()
+    with server(container, plan) as running:
+        running.pause()
+        running.pause()
+        running.resume()
+        running.resume()
+        running.pause()
+    assert container.told == ["start", "pause", "unpause", "pause", "unpause", "stop"]
+    assert plan.log.read_bytes() == container.text
+
+
+def test_it_says_what_it_was_really_given(plan):
+    with server(FakeContainer(), plan) as running:
+        assert running.plan.given.cores == (0,)
+        assert running.plan.given.memory_limit_bytes == 2**30
+
+
+@pytest.mark.parametrize(
+    ("direct", "url"), [(True, "http://127.0.0.1:8080"), (False, "http://127.0.0.1:40001")]
+)
+def test_it_is_talked_to_directly_or_where_it_is_published(plan, direct, url):
+    with server(FakeContainer(), plan, direct) as running:
+        assert running.plan.base_url == url
+
+
+def test_a_taken_port_is_named_and_nothing_is_left_running(plan):
+    container = FakeContainer()
+    container.refuses["start"] = refusal("Bind for 127.0.0.1:8080 failed: port is already allocated")
+    with pytest.raises(MachineError, match=r"port that is taken .*8080.* choose another with --port"):
+        server(container, plan).__enter__()
+    assert container.told[-1] == "stop"
+
+
+def test_out_of_memory_is_recognised_with_the_limit(plan):
+    container = FakeContainer(Status="exited", OOMKilled=True, ExitCode=137)
+    with pytest.raises(MachineError, match=r"ran out of memory at its limit of 1 GiB.*TANDEM_MEMORY.*three"):
+        server(container, plan).require_alive("in round 3")
+
+
+def test_a_killed_container_is_named_with_its_last_words(plan):
+    container = FakeContainer(Status="exited", ExitCode=137)
+    with pytest.raises(MachineError, match=r"in round 3: its container died .*signal 9.*one \| two \| three"):
+        server(container, plan).require_alive("in round 3")
+
+
+def test_unready_for_ever_ends_with_what_it_said_last(plan):
+    container = FakeContainer()
+    running = server(container, plan)
+    running.plan = ServerPlan(**{**vars(plan), "status": lambda: "0 of 1 workers are READY"})
+    running.started = time.monotonic()
+    with pytest.raises(MachineError, match=r"not ready within 0 s \(0 of 1 workers are READY\).*three"):
+        running.wait_ready()
+
+
+@pytest.fixture
+def runner(monkeypatch):
+    """A runner whose compose makes nothing; what was asked of it and what was removed is kept."""
+    made = SimpleNamespace(stacks=[], removed=[], fails=None)
+
+    def create(stack, work):
+        made.stacks.append(stack)
+        if made.fails:
+            raise made.fails
+
+    monkeypatch.setattr(compose, "create", create)
+    monkeypatch.setattr(containers, "_find", lambda *_: FakeContainer())
+    monkeypatch.setattr(
+        containers.ownership, "remove_project", lambda _, project: made.removed.append(project)
+    )
+    record = ImageRecord(reference="tandem/torchserve:x", id="sha256:1", size_bytes=1, compressed_bytes=None)
+    images = {"torchserve": ContainerImage("torchserve", "torchserve", "0.12.0", False, record)}
+    made.runner = DockerRunner(None, images, "compare")
+    return made
+
+
+def request(tmp_path, **changes):
+    fields = {
+        "spec": SimpleNamespace(name="digits_cnn"),
+        "folder": tmp_path,
+        "work": tmp_path,
+        "preset": "default",
+        "cores": (0, 1),
+        "rest_port": 0,
+        "host": "127.0.0.1",
+    }
+    return SimpleNamespace(**(fields | changes))
+
+
+def test_every_server_is_a_project_of_its_own_and_goes_again(runner, tmp_path):
+    for _ in range(2):
+        with runner.runner.prepare("torchserve", request(tmp_path)) as prepared:
+            assert prepared.plan.implementation.image.reference == "tandem/torchserve:x"
+    projects = [stack.project for stack in runner.stacks]
+    assert runner.removed == projects
+    assert len(set(projects)) == 2
+    assert runner.stacks[0].variables["TANDEM_CPUSET"] == "0,1"
+    assert runner.stacks[0].variables["TORCHSERVE_IMAGE"] == "tandem/torchserve:x"
+
+
+@pytest.mark.parametrize("error", [MachineError("compose failed"), KeyboardInterrupt()])
+def test_what_half_a_start_left_is_removed(runner, tmp_path, error):
+    runner.fails = error
+    with (
+        pytest.raises(type(error)),
+        runner.runner.prepare("torchserve", request(tmp_path)),
+    ):
+        raise AssertionError("never entered")
+    assert runner.removed == [runner.stacks[0].project]
+
+
+def test_other_addresses_than_loopback_are_refused_before_anything_is_made(runner, tmp_path):
+    with (
+        pytest.raises(RequestError, match="loopback only"),
+        runner.runner.prepare("torchserve", request(tmp_path, host="0.0.0.0")),  # noqa: S104 - refused
+    ):
+        raise AssertionError("never entered")
+    assert runner.stacks == []

@@ -1,0 +1,115 @@
+"""What an exporter says it could not write, and which targets somebody asked for."""
+
+import pytest
+
+from models.digits_cnn import MODEL
+from pipelines import artifact, comparing, exporting
+from pipelines.config import run_settings
+from pipelines.errors import MachineError, RequestError
+from pipelines.mobile import stage
+from pipelines.record import MobileRecord
+from pipelines.targets.exported import Exported, NotExported
+from pipelines.targets.registry import SERVED, TARGETS
+from pipelines.workers import Outcome
+
+
+def quiet(title, text):
+    pass
+
+
+def exporter(spec, folder, progress):
+    (folder / "a.tflite").write_bytes(b"weights")
+    return [
+        Exported("a.tflite", "tflite", "int8", 1.5, variant="xnnpack"),
+        NotExported("tflite", "int16x8", "an operation has no such kernel"),
+    ]
+
+
+@pytest.fixture
+def exported(monkeypatch, tmp_path):
+    """The tflite target exported by the exporter above, without a process."""
+    import pipelines.targets.tflite.export as module
+
+    monkeypatch.setattr(module, "export", exporter)
+    monkeypatch.setattr(
+        exporting,
+        "run_tasks",
+        lambda tasks, _: [Outcome(exporting.export_here(**t.arguments, progress=str), 1.0) for t in tasks],
+    )
+    return exporting.export("digits_cnn", tmp_path, quiet, targets=("tflite",))
+
+
+def test_what_could_not_be_exported_is_in_the_manifest_with_its_reason(exported, tmp_path):
+    manifest = artifact.read_manifest(tmp_path / "digits_cnn" / "tflite")
+    assert manifest == exported.manifests["tflite"]
+    (written,), (refused,) = manifest.artifacts, manifest.not_exported
+    assert (written.path, written.precision, written.variant) == ("a.tflite", "int8", "xnnpack")
+    assert (refused.target, refused.precision, refused.reason) == (
+        "tflite",
+        "int16x8",
+        "an operation has no such kernel",
+    )
+
+
+def test_an_export_that_still_holds_is_current_and_a_damaged_one_is_not(exported, tmp_path):
+    assert list(exporting.current("digits_cnn", tmp_path, TARGETS)) == ["tflite"]
+    (tmp_path / "digits_cnn/tflite/a.tflite").write_bytes(b"other")
+    assert exporting.current("digits_cnn", tmp_path, TARGETS) == {}
+
+
+def test_targets_are_chosen_by_name_once_each():
+    assert exporting.chosen_targets("tflite, torchserve,tflite") == ("tflite", "torchserve")
+    assert exporting.chosen_targets(None) == tuple(TARGETS)
+
+
+@pytest.mark.parametrize("text", ["tflit", "", "tflite,,torchserve"])
+def test_an_unknown_target_is_a_wrong_request(text):
+    with pytest.raises(RequestError, match="unknown target"):
+        exporting.chosen_targets(text)
+
+
+def test_no_target_is_both_served_and_in_process():
+    assert set(exporting.IN_PROCESS) | set(SERVED) == set(TARGETS)
+    assert not set(exporting.IN_PROCESS) & set(SERVED)
+
+
+class FakeRun:
+    """What a comparison changes of its run before any server starts."""
+
+    def __init__(self, tmp_path, profile):
+        self.settings = run_settings(
+            profile=profile, targets="torchserve", model="digits_cnn", artifacts=tmp_path
+        )
+        self.spec, self.folder = MODEL, tmp_path
+        self.exported = exporting.ExportResult({}, (), {}, {}, 0.0)
+        self.mobile, self.warnings = None, []
+
+
+def test_a_smoke_comparison_without_a_kept_record_says_how_to_get_one(tmp_path):
+    run = FakeRun(tmp_path, "smoke")
+    comparing._include_mobile(run, quiet)
+    (warning,) = run.warnings
+    assert run.mobile is None
+    assert warning.message == "mobile artifacts were not measured"
+    assert warning.remedy == "run `tandem mobile digits_cnn`"
+
+
+def test_what_goes_wrong_with_mobile_artifacts_fails_no_comparison(tmp_path, monkeypatch):
+    def broken(*arguments, **named):
+        raise MachineError("the export failed")
+
+    monkeypatch.setattr(comparing, "prepare", broken)
+    run = FakeRun(tmp_path, "quick")
+    comparing._include_mobile(run, quiet)
+    assert [w.message for w in run.warnings] == ["mobile artifacts could not be measured: the export failed"]
+
+
+def test_a_gate_that_says_no_is_a_warning_of_a_comparison(tmp_path):
+    run = FakeRun(tmp_path, "quick")
+    gate = stage.MobileLimits()
+    empty = MobileRecord.model_construct(artifacts=(), gate=gate, source_accuracy=None)
+    comparing._note(run, empty)
+    assert run.mobile.gate.chosen is None
+    assert [w.message for w in run.warnings] == [
+        "the gate for mobile artifacts says no: none of 0 artifacts passes: there is none"
+    ]

@@ -1,0 +1,172 @@
+"""The gate and the Pareto front, on records made in code."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.config import MobileLimits, mobile_limits, parse_bytes
+from pipelines.errors import RequestError
+from pipelines.mobile.front import on_front
+from pipelines.mobile.gate import judge, refusals
+from pipelines.record import MobileArtifactRecord, MobileGateRecord, MobileRecord, TimingRecord
+
+SOURCE = 0.99
+
+
+def timing(p50_ms):
+    return TimingRecord.model_construct(threads_count=1, p50_ms=p50_ms)
+
+
+def one(path, size_bytes, accuracy=SOURCE, *, p50_ms=1.0, **changes):
+    fields = {
+        "target": "tflite",
+        "path": path,
+        "size_bytes": size_bytes,
+        "accuracy": accuracy,
+        "accuracy_drop": None if accuracy is None else round(SOURCE - accuracy, 9),
+        "top1_agreement": accuracy,
+        "timings": (timing(p50_ms),),
+        "error": None,
+    }
+    return MobileArtifactRecord.model_construct(**fields | changes)
+
+
+def judged(*artifacts, **limits):
+    gate = MobileGateRecord(max_accuracy_drop=0, max_bytes=None, chosen=None, reason="")
+    mobile = MobileRecord.model_construct(artifacts=artifacts, gate=gate, source_accuracy=SOURCE)
+    return judge(mobile, MobileLimits(**limits))
+
+
+def test_the_smallest_that_passes_is_chosen_and_the_reason_says_why():
+    mobile = judged(one("big.tflite", 100_000), one("small.tflite", 24_100, 0.988), one("bad.tflite", 9, 0.5))
+    assert mobile.gate.chosen == "small.tflite"
+    assert [artifact.passed for artifact in mobile.artifacts] == [True, True, False]
+    assert mobile.gate.reason == (
+        "small.tflite, 24.1 kB, is the smallest of 2 that pass: accuracy 98.8 % (drop 0.0020, "
+        "allowed 0.01), p50 1.00 ms with one thread on this host's CPU; rejected: bad.tflite (accuracy drop "
+        "0.4900 (accuracy 0.5000), at most 0.01 is allowed: 0.4800 too much)"
+    )
+
+
+def test_lost_accuracy_is_refused_with_metric_found_allowed_and_by_how_much():
+    mobile = judged(one("good.tflite", 10), one("bad.tflite", 9, 0.5))
+    assert mobile.gate.chosen == "good.tflite"
+    assert refusals(mobile) == (
+        "tflite/bad.tflite: accuracy drop 0.4900 (accuracy 0.5000), at most 0.01 is allowed: 0.4800 too much",
+    )
+
+
+def test_a_file_that_is_only_too_large_is_not_chosen_and_no_reason_to_say_no():
+    mobile = judged(one("big", 5_000_000), one("small", 3_000_000), max_bytes=4_000_000)
+    assert refusals(mobile) == ()
+    assert mobile.gate.chosen == "small"
+    assert mobile.artifacts[0].failures == ("size 5.00 MB, at most 4.00 MB is allowed: 1.00 MB too much",)
+
+
+def test_none_small_enough_is_refused():
+    (said,) = refusals(judged(one("big", 5_000_000), max_bytes=4_000_000))
+    assert said.startswith("none of 1 artifacts passes: big (size 5.00 MB, at most 4.00 MB is allowed")
+
+
+def test_an_artifact_that_does_not_run_is_refused_and_never_chosen():
+    broken = one("broken", 1, None, top1_agreement=None, timings=(), error="it does not load")
+    mobile = judged(broken, one("good", 10))
+    assert mobile.gate.chosen == "good"
+    assert refusals(mobile) == ("tflite/broken: it could not be measured: it does not load",)
+
+
+def test_no_artifacts_at_all_are_refused():
+    assert refusals(judged()) == ("none of 0 artifacts passes: there is none",)
+
+
+@pytest.mark.parametrize(("agreement", "passed"), [(0.99, True), (0.989, False)])
+def test_without_labels_top1_agreement_decides(agreement, passed):
+    mobile = judged(one("a", 1, None, top1_agreement=agreement))
+    assert mobile.artifacts[0].passed is passed
+    assert bool(refusals(mobile)) is not passed
+    if not passed:
+        assert "top-1 agreement 0.9890, at least 0.99 is allowed: 0.0010 too little" in refusals(mobile)[0]
+
+
+def test_a_drop_of_exactly_the_limit_passes_and_a_gain_passes():
+    mobile = judged(one("a", 1, SOURCE - 0.01), one("b", 2, 1.0), one("c", 3, SOURCE - 0.0101))
+    assert [artifact.passed for artifact in mobile.artifacts] == [True, True, False]
+
+
+def test_a_file_of_exactly_the_limit_passes():
+    assert judged(one("a", 4_000_000), max_bytes=4_000_000).gate.chosen == "a"
+
+
+TIED = [
+    (one("z", 5), one("a", 6)),
+    (one("z", 5, 0.99), one("a", 5, 0.985)),
+    (one("z", 5, p50_ms=1), one("a", 5, p50_ms=2)),
+    (one("z", 5, p50_ms=1), one("a", 5, p50_ms=None)),
+    (one("a", 5), one("z", 5)),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), TIED)
+def test_ties_go_by_accuracy_then_speed_then_name(first, second):
+    for order in itertools.permutations((first, second)):
+        assert judged(*order).gate.chosen == first.path
+
+
+def test_judging_again_with_other_limits_forgets_the_first_verdict():
+    strict = judged(one("a", 10, 0.985), max_accuracy_drop=0.0)
+    assert not strict.artifacts[0].passed
+    assert judge(strict, MobileLimits()).artifacts[0].passed
+
+
+points = st.lists(
+    st.tuples(st.integers(1, 6), st.one_of(st.none(), st.sampled_from([0.5, 0.7, 0.9]))), max_size=7
+)
+
+
+@given(points)
+def test_the_front_is_what_a_double_loop_leaves(given_points):
+    for index, (size, accuracy) in enumerate(given_points):
+        beaten = accuracy is None
+        for other_size, other in given_points:
+            if accuracy is None or other is None:
+                continue
+            if (other_size < size and other >= accuracy) or (other_size <= size and other > accuracy):
+                beaten = True
+        assert on_front(given_points)[index] is not beaten
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("4MB", 4_000_000),
+        ("4MiB", 4_194_304),
+        ("500kB", 500_000),
+        ("500 KB", 500_000),
+        ("1.5mb", 1_500_000),
+        ("80000", 80_000),
+        ("80000B", 80_000),
+        ("2KiB", 2048),
+        ("1GB", 10**9),
+        ("1GiB", 2**30),
+    ],
+)
+def test_sizes_are_read(text, size):
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize(
+    "text", ["", "MB", "-4MB", "0", "0MB", "4 M B", "4TB", "four", "4MB8", "1e6", "nan", "0.1B"]
+)
+def test_other_sizes_are_wrong_requests_that_say_what_is_allowed(text):
+    with pytest.raises(
+        RequestError, match=r"--max-bytes is .*; allowed: a number above 0, alone or with B, kB"
+    ):
+        parse_bytes(text)
+
+
+@pytest.mark.parametrize("drop", [-0.1, 1.1, float("nan"), float("inf")])
+def test_a_drop_that_is_no_share_is_a_wrong_request(drop):
+    with pytest.raises(RequestError, match=r"--max-accuracy-drop is .*; a share from 0 to 1 is allowed"):
+        mobile_limits(drop, None)
