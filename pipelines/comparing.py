@@ -11,7 +11,7 @@ from pipelines.exporting import IN_PROCESS
 from pipelines.measuring import measure_blocks
 from pipelines.mobile import kept
 from pipelines.mobile.gate import judge, refusals
-from pipelines.mobile.stage import Prepared, measure_or_recall, noise_warnings, prepare
+from pipelines.mobile.stage import Prepared, measure_or_recall, noise_warnings, prepare, sample_warnings
 from pipelines.record import MobileRecord, RunRecord, WarningRecord
 from pipelines.running import Run, conclude, start_run
 from pipelines.workers import Progress
@@ -80,7 +80,7 @@ def _show_artifacts(run: Run, prepared: Prepared) -> None:
 def _note(run: Run, mobile: MobileRecord) -> None:
     """Take the record in, judged by the usual limits, with what its reader must know."""
     run.mobile = judge(mobile, MobileLimits())
-    run.warnings += noise_warnings(run.mobile)
+    run.warnings += (*noise_warnings(run.mobile), *sample_warnings(run.mobile, run.spec))
     for refusal in refusals(run.mobile):
         _warn(run, f"the gate for mobile artifacts says no: {refusal}")
 

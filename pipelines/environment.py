@@ -18,16 +18,20 @@ from pipelines.record import EnvironmentRecord
 
 PACKAGES = (
     "ai-edge-litert",
+    "executorch",
     "gevent",
     "grpcio",
     "keras",
     "locust",
     "numpy",
+    "onnx",
+    "onnxruntime",
     "tandem-serving",
     "tensorflow-cpu",
     "tensorflow-serving-api",
     "torch",
     "torch-model-archiver",
+    "torchao",
     "torchserve",
 )
 

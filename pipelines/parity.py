@@ -28,6 +28,11 @@ class Expectation:
     labels: npt.NDArray[np.int64] | None
     tolerance: Tolerance
 
+    def first(self, count: int) -> "Expectation":
+        """The same about the first `count` samples."""
+        labels = None if self.labels is None else self.labels[:count]
+        return Expectation(self.outputs[:count], labels, self.tolerance)
+
 
 def output_spread(outputs: FloatArray) -> float:
     """How far outputs differ between samples: the median over output elements of (largest - smallest)."""

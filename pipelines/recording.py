@@ -145,7 +145,7 @@ def _served(
 
 def _in_process(exported: ExportResult, verified: Verified, name: str) -> TargetRecord:
     """A target without a server: its artifacts and their parity; what they cost is in the mobile record."""
-    library = installed_library(name)
+    library = installed_library(name, exported.manifests[name].artifacts[0].format)
     return TargetRecord(
         role="in-process",
         control_of=None,

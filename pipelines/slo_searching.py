@@ -12,7 +12,7 @@ from pipelines.driving import Driven
 from pipelines.errors import RequestError
 from pipelines.measuring import fresh_servers, measure_once
 from pipelines.record import RatePointRecord, RunRecord, SloRecord, SloTargetRecord
-from pipelines.runners.local import LocalServer
+from pipelines.runners.server import Server
 from pipelines.running import Run, conclude, start_run
 from pipelines.summarising import summarise_round
 from pipelines.workers import Progress
@@ -88,9 +88,7 @@ def _measure(run: Run, question: SloQuestion) -> None:
                 _search_one(run, question, block, name, servers)
 
 
-def _search_one(
-    run: Run, question: SloQuestion, block: int, name: str, servers: dict[str, LocalServer]
-) -> None:
+def _search_one(run: Run, question: SloQuestion, block: int, name: str, servers: dict[str, Server]) -> None:
     points: list[RatePointRecord] = []
 
     def measure(rate_per_s: float) -> RateMeasurement:

@@ -30,6 +30,14 @@ STOP_LIMIT_S = 20
 TARGETS = tuple(CONTAINED)
 
 
+class StandingStack(compose.Stack):
+    """A stack that outlives the command that started it: nobody may take it for abandoned."""
+
+    def labels(self) -> dict[str, str]:
+        """As of any stack, but owned by nobody."""
+        return super().labels() | {ownership.OWNER_LABEL: ownership.STANDING}
+
+
 @dataclass(frozen=True)
 class UpRequest:
     """A stack somebody asked for; `load_target` adds Locust driving that target."""
@@ -73,7 +81,7 @@ def up(request: UpRequest, progress: Progress) -> Standing:
         services += ["locust-master", "locust-worker"]
         overlays.append(compose.DOCKER / "compose.locust.yaml")
         variables |= _load_variables(request, found.reference, progress)
-    stack = compose.Stack(
+    stack = StandingStack(
         ownership.new_project(COMMAND), tuple(services), _free_ports(variables), tuple(overlays)
     )
     return _start(client, stack, progress)
@@ -122,8 +130,9 @@ def _start(client: "DockerClient", stack: compose.Stack, progress: Progress) -> 
         with tempfile.TemporaryDirectory(prefix="tandem-up-") as work:
             compose.create(stack, Path(work))
         containers = _containers(client, stack.project)
-        for container in containers.values():
-            container.start()
+        # In the order asked for: a Locust worker looks for the name of its master once.
+        for service in stack.services:
+            containers[service].start()
         for target in TARGETS:
             progress(target, "waiting for a right answer")
             _wait_right(containers[target], target)

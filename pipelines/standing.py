@@ -63,7 +63,7 @@ def serve(request: StandingRequest, progress: Progress, announce: Callable[[Stan
     spec = load_model(request.model)
     find_target(request.target, SERVED)
     runner = _runner(request, progress)
-    export(request.model, request.artifacts, progress)
+    export(request.model, request.artifacts, progress, targets=SERVED)
     verified = ensure_verified(request.model, request.artifacts, progress)
     folder = target_folder(request.artifacts, spec.name, request.target)
     with serving.work_folder() as work:

@@ -31,6 +31,8 @@ def summarise(run: RunRecord, folder: Path) -> RunRecord:
     Raises:
         MachineError: a raw file is missing or unreadable.
     """
+    if run.profile is None:
+        return run
     latencies = {
         record.index: _successful_ns(record, folder)
         for target in run.targets.values()

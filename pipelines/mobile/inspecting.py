@@ -4,7 +4,6 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +40,4 @@ def inspect_here(
 def library_here(runtime: str, artifact_format: str, progress: Callable[[str], None]) -> dict[str, Any]:
     """The library that artifacts of that format need beside themselves."""
     progress("counting the runtime library")
-    counted = importlib.import_module(runtime).runtime_library
-    # Most targets have one library; a target whose formats need different ones asks for the format.
-    return asdict(counted(artifact_format) if signature(counted).parameters else counted())
+    return asdict(importlib.import_module(runtime).runtime_library(artifact_format))

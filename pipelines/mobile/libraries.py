@@ -8,12 +8,12 @@ from pipelines.targets.registry import TARGETS
 
 
 @cache
-def installed_library(target: str) -> RuntimeLibrary:
-    """The library of the target's own format; looks at files and imports no framework.
+def installed_library(target: str, artifact_format: str) -> RuntimeLibrary:
+    """The library that artifacts of that format need; looks at files and imports no framework.
 
     Raises:
         MachineError: it is not installed.
     """
     module = importlib.import_module(TARGETS[target].runtime.split(":")[0])
-    library: RuntimeLibrary = module.runtime_library()
+    library: RuntimeLibrary = module.runtime_library(artifact_format)
     return library

@@ -18,6 +18,7 @@ from pipelines.errors import UserError
 from pipelines.mobile.figures import figures, write_calls
 from pipelines.mobile.gate import judge
 from pipelines.mobile.timing import TimingRules
+from pipelines.parity import Expectation, accuracy
 from pipelines.record import (
     ArtifactRecord,
     MobileArtifactRecord,
@@ -219,9 +220,9 @@ class Survey:
             zstd_bytes=artifact.zstd_bytes(subject.file),
             sha256=one.sha256,
             **asdict(inspection),
-            samples_count=len(self.verified.expected.outputs),
+            samples_count=found.samples_count if found else 0,
             accuracy=found.accuracy if found else None,
-            accuracy_drop=_drop(self.verified.accuracy, found),
+            accuracy_drop=_drop(self.verified.expected, found),
             top1_agreement=found.top1_agreement if found else None,
             max_abs_error=found.max_abs_error if found else None,
             timings=timings,
@@ -258,10 +259,13 @@ def _spread(inputs: Any) -> Any:
     return inputs[::step][:SAMPLES_COUNT]
 
 
-def _drop(before: float | None, found: ParityRecord | None) -> float | None:
-    if before is None or found is None or found.accuracy is None:
+def _drop(expected: Expectation, found: ParityRecord | None) -> float | None:
+    """How much less accurate than the source model on the very samples that the artifact was asked."""
+    if found is None or found.accuracy is None:
         return None
-    return round(before - found.accuracy, 9)
+    asked = expected.first(found.samples_count)
+    before = accuracy(asked.outputs, asked.labels)
+    return None if before is None else round(before - found.accuracy, 9)
 
 
 def _quiet(title: str, text: str) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from loadtests.validity import FOREIGN_CPU_LIMIT, STEAL_LIMIT
-from models.spec import load_model
+from models.spec import ModelSpec, load_model
 from pipelines.config import MobileLimits, MobileSettings, split_cores
 from pipelines.errors import GateError, UserError
 from pipelines.exporting import IN_PROCESS, ExportResult, export
@@ -63,7 +63,7 @@ def measure_mobile(
             fairness=FairnessRecord(checked={}, asymmetries=()),
             slo=None,
             mobile=mobile,
-            warnings=noise_warnings(mobile),
+            warnings=(*noise_warnings(mobile), *sample_warnings(mobile, spec)),
         )
         record = run_record(spec, prepared.exported, prepared.verified, split_cores(), facts)
         publish(record, folder)
@@ -145,6 +145,22 @@ def noise_warnings(mobile: MobileRecord) -> tuple[WarningRecord, ...]:
             f"up to {foreign:.0%} of all cores went to other programs (limit {FOREIGN_CPU_LIMIT:.0%}) and "
             f"{steal:.0%} to other guests of the host (limit {STEAL_LIMIT:.0%})",
             remedy="measure again on an idle machine before believing a latency; sizes and accuracies stand",
+        ),
+    )
+
+
+def sample_warnings(mobile: MobileRecord, spec: ModelSpec) -> tuple[WarningRecord, ...]:
+    """Artifacts that are too slow here to be asked the whole held-out set."""
+    count = len(spec.samples())
+    asked = {one.path: one.samples_count for one in mobile.artifacts if 0 < one.samples_count < count}
+    if not asked:
+        return ()
+    said = ", ".join(f"{path} {number}" for path, number in asked.items())
+    return (
+        WarningRecord(
+            message=f"some artifacts were asked only the first of {count} held-out samples, since all would "
+            f"take too long on this machine: {said}",
+            remedy="read their accuracies as less certain than the others'",
         ),
     )
 

@@ -30,14 +30,12 @@ class Stack:
     Attributes:
         variables: for the compose file, added to our environment.
         overlays: further compose files.
-        health_checks: whether the engine runs the images' own health checks.
     """
 
     project: str
     services: tuple[str, ...]
     variables: Mapping[str, str]
     overlays: Sequence[Path] = field(default=())
-    health_checks: bool = True
 
     def labels(self) -> dict[str, str]:
         """What everything of this stack carries, so that it can be found when we are gone."""
@@ -65,11 +63,10 @@ def _override(stack: Stack) -> dict[str, Any]:
 
     described = yaml.safe_load(COMPOSE_FILE.read_text())
     labels = stack.labels()
-    health: dict[str, Any] = {} if stack.health_checks else {"healthcheck": {"disable": True}}
     networks = described.get("networks") or {"default": None}
     volumes = described.get("volumes") or {}
     override: dict[str, Any] = {
-        "services": {name: {"labels": labels, **health} for name in stack.services},
+        "services": {name: {"labels": labels} for name in stack.services},
         "networks": {name: {"labels": labels} for name in networks},
         "volumes": {name: {"labels": labels} for name in volumes},
     }

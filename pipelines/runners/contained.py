@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.errors import MachineError
 from pipelines.http import fetch, fetch_json
 from pipelines.targets.torchserve.server import WORKER_FAILURE
 
@@ -67,11 +68,19 @@ def _torchserve_status(base_url: str, model: str, execute: Execute) -> str | Non
 
 
 def _tfserving_status(base_url: str, model: str, execute: Execute) -> str | None:  # noqa: ARG001 - not needed
-    """None when a version is AVAILABLE."""
+    """None when a version is AVAILABLE.
+
+    Raises:
+        MachineError: it has given up every version: waiting longer would change nothing.
+    """
     status, answer = fetch_json(f"{base_url}/v1/models/{model}")
     if status != HTTP_OK or not isinstance(answer, dict):
         return f"the model status API answers {status}"
-    states = [version.get("state", "?") for version in answer.get("model_version_status", [])]
+    versions = answer.get("model_version_status", [])
+    states = [version.get("state", "?") for version in versions]
+    if states and set(states) == {"END"}:
+        said = versions[0].get("status", {}).get("error_message") or "it gave the version up"
+        raise MachineError(f"tfserving cannot serve the model: {said}")
     return None if "AVAILABLE" in states else f"versions: {', '.join(states) or 'none'}"
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from docker import DockerClient
 
+# Compose cannot turn off a health check whose interval it sets; none comes before a run has ended.
+NEVER = "24h"
 # Base URL until the container runs and has an address.
 NOWHERE = "http://127.0.0.1:9"
 
@@ -68,13 +70,8 @@ class DockerRunner:
         _require_possible(request)
         contained = CONTAINED[target]
         project = ownership.new_project(self.command)
-        stack = compose.Stack(
-            project,
-            (contained.service,),
-            self._variables(contained, request),
-            self.overlays,
-            self.health_checks,
-        )
+        variables = self._variables(contained, request)
+        stack = compose.Stack(project, (contained.service,), variables, self.overlays)
         try:
             compose.create(stack, request.work)
             container = _find(self.client, project, contained.service)
@@ -91,6 +88,7 @@ class DockerRunner:
             **{other.image_variable: "not-asked-for" for other in CONTAINED.values()},
             **{CONTAINED[name].image_variable: image.record.reference for name, image in self.images.items()},
             "TANDEM_PRESET": request.preset,
+            **({} if self.health_checks else {"TANDEM_HEALTH_INTERVAL": NEVER}),
             **({"TANDEM_CPUSET": cores, "TANDEM_CPUS": str(len(request.cores))} if cores else {}),
         }
         if request.rest_port:

@@ -4,7 +4,7 @@ Such a target's `runtime.py` has:
     predict(artifact, artifact_format, inputs) -> outputs            as every target
     open_model(artifact, artifact_format, threads_count) -> InProcessModel
     inspect(artifact, artifact_format) -> Inspection
-    runtime_library() -> RuntimeLibrary
+    runtime_library(artifact_format) -> RuntimeLibrary
 """
 
 from dataclasses import dataclass

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from main_job import tandem
 
+from pipelines.targets.registry import TARGETS
+
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -13,7 +15,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("main-job")
     done = tandem("export", "digits_cnn", "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert set(json.loads(done.stdout)["exported"]) == {"torchserve", "tfserving", "tflite"}
+    assert set(json.loads(done.stdout)["exported"]) == set(TARGETS)
     verified = tandem("verify", "digits_cnn", "--json", cwd=folder)
     assert verified.returncode == 0, verified.stderr
     return folder

@@ -55,8 +55,7 @@ def int8_program(spec):
 
     inputs = torch.from_numpy(calibration_inputs(spec))
     with torch.no_grad():
-        program = torch.export.export(folded(load_source(spec)), (inputs[:1],))
-        program = torch.export.export(quantise(program, inputs), (inputs[:1],))
+        program = torch.export.export(quantise(folded(load_source(spec)), inputs), (inputs[:1],))
     return lower(program, "xnnpack")
 
 

@@ -299,7 +299,7 @@ def test_an_input_that_is_no_image_is_a_feature(tmp_path):
 
 def test_the_runtime_library_is_what_a_process_really_maps(files):
     """Seen from the kernel's list of mapped files; libLiteRt.so is there for accelerators only."""
-    found = runtime_library()
+    found = runtime_library("tflite")
     code = (
         "import sys; from ai_edge_litert.interpreter import Interpreter\n"
         "Interpreter(model_path=sys.argv[1]).allocate_tensors()\n"

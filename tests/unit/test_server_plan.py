@@ -83,7 +83,7 @@ def test_every_served_target_has_both_presets_and_the_default_changes_nothing(ta
 
 
 def test_targets_are_found_by_name_and_what_they_name_exists():
-    assert list(TARGETS) == ["torchserve", "tfserving", "tflite"]
+    assert list(TARGETS) == ["torchserve", "tfserving", "tflite", "executorch", "onnx"]
     assert SERVED == ("torchserve", "tfserving")
     for name, target in TARGETS.items():
         assert find_target(name) is target
@@ -98,7 +98,8 @@ def test_a_misspelt_target_gets_the_nearest_name_and_all_names():
     with pytest.raises(RequestError) as caught:
         find_target("tfservin")
     assert str(caught.value) == (
-        "unknown target 'tfservin'; did you mean tfserving? allowed: torchserve, tfserving, tflite"
+        "unknown target 'tfservin'; did you mean tfserving? allowed: torchserve, tfserving, tflite, "
+        "executorch, onnx"
     )
 
 

@@ -68,10 +68,8 @@ def _traced(spec: ModelSpec, source: "torch.nn.Module", precision: str) -> "torc
 
     inputs = torch.from_numpy(calibration_inputs(spec))
     with torch.no_grad():
-        program = torch.export.export(source, (inputs[:1],), strict=False)
-        if precision == "float32":
-            return program
-        return torch.export.export(quantise(program, inputs), (inputs[:1],), strict=False)
+        module = source if precision == "float32" else quantise(source, inputs)
+        return torch.export.export(module, (inputs[:1],))
 
 
 def lower(program: "torch.export.ExportedProgram", variant: str) -> bytes:

@@ -232,7 +232,7 @@ def _inspect_lite(artifact: Path) -> Inspection:
     )
 
 
-def runtime_library(artifact_format: str = "pte") -> RuntimeLibrary:
+def runtime_library(artifact_format: str) -> RuntimeLibrary:
     """What a file of that format needs beside itself, as installed here: a Python build, no phone's.
 
     Raises:

@@ -110,7 +110,7 @@ def inspect(artifact: Path, artifact_format: str) -> Inspection:  # noqa: ARG001
     )
 
 
-def runtime_library() -> RuntimeLibrary:
+def runtime_library(artifact_format: str) -> RuntimeLibrary:  # noqa: ARG001 - one for all formats
     """ONNX Runtime as the package installed it here: one library with every CPU operator and the binding.
 
     Raises:

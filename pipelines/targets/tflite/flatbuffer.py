@@ -9,7 +9,6 @@ from typing import Any
 import flatbuffers  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
-from ai_edge_litert import schema_py_generated as schema
 
 from models.spec import ModelSpec
 
@@ -39,6 +38,8 @@ class SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]
 
 def read(content: bytes) -> Any:
     """The flatbuffer as the schema's object `ModelT`; its arrays are views into `content`."""
+    from ai_edge_litert import schema_py_generated as schema
+
     return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
 
 
@@ -73,6 +74,8 @@ def _drop_unused_buffers(model: Any) -> None:
 
 def add_metadata(model: Any, name: str, content: bytes) -> None:
     """Store `content` in a buffer of its own, to be found under `name`."""
+    from ai_edge_litert import schema_py_generated as schema
+
     entry, buffer = schema.MetadataT(), schema.BufferT()
     buffer.data = np.frombuffer(content, np.uint8)
     entry.name, entry.buffer = name, len(model.buffers)
@@ -82,6 +85,8 @@ def add_metadata(model: Any, name: str, content: bytes) -> None:
 
 def floating_operations(model: Any) -> list[str]:
     """Names of the operations that compute in floating point, each once, sorted; conversions left out."""
+    from ai_edge_litert import schema_py_generated as schema
+
     floating = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, schema.TensorType.FLOAT64}
     names = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
     found = {

@@ -178,7 +178,7 @@ def _parameters_count(content: bytes) -> int:
     return sum(counts.values())
 
 
-def runtime_library() -> RuntimeLibrary:
+def runtime_library(artifact_format: str) -> RuntimeLibrary:  # noqa: ARG001 - one for all formats
     """LiteRT's interpreter with its built-in operations and XNNPACK, as the package installed it here.
 
     Raises:

@@ -1,0 +1,255 @@
+"""The images on a real engine: what is in them, what their health checks notice, what building leaves."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from conftest import ARTIFACTS, BUILT, MODEL, ROOT, say_nothing
+
+from models.spec import load_model
+from pipelines.artifact import read_manifest
+from pipelines.errors import MachineError
+from pipelines.images import SERVER_KEYS, ensuring
+from pipelines.images.base import debian_base
+from pipelines.images.building import build
+from pipelines.images.recipes import Recipe, make_recipe
+from pipelines.images.settings import Settings, read_settings
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+SERVERS = [key for key in BUILT if key in SERVER_KEYS]
+PORTS = {"torchserve": 8080, "tfserving-embedded": 8501, "tfserving": 8501}
+SECOND_NS = 10**9
+FORMATS = {"torchserve": "torchserve-archive", "tfserving": "saved-model"}
+
+
+@contextmanager
+def running(engine, reference, **settings) -> Iterator:
+    """A container with the limits of the compose file, gone when the block ends."""
+    container = engine.containers.run(
+        reference,
+        detach=True,
+        read_only=True,
+        tmpfs={"/tmp": "mode=1777", **settings.pop("tmpfs", {})},  # noqa: S108 - inside the container
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges:true"],
+        mem_limit="2g",
+        **settings,
+    )
+    try:
+        yield container
+    finally:
+        container.remove(force=True, v=True)
+
+
+LOGS = {"/var/log/torchserve": "uid=10001,gid=10001"}
+
+
+def health(every_s: int = 1) -> dict:
+    """The image's own check, only more often."""
+    return {"interval": every_s * SECOND_NS, "retries": 1, "start_period": 120 * SECOND_NS}
+
+
+def wait_health(container, wanted: str, limit_s: float = 240) -> str:
+    deadline = time.monotonic() + limit_s
+    while True:
+        container.reload()
+        state = container.attrs["State"]
+        assert state["Running"], container.logs(tail=20).decode()
+        found = state["Health"]["Status"]
+        if found == wanted or time.monotonic() > deadline:
+            assert found == wanted, state["Health"]["Log"][-1:]
+            return found
+        time.sleep(0.5)
+
+
+@pytest.mark.parametrize("key", SERVERS)
+def test_labels_say_what_is_inside(images, key):
+    labels, target = images[key].labels, images[key].target
+    manifest = read_manifest(ARTIFACTS / MODEL / target)
+    baked = next(a for a in manifest.artifacts if a.format == FORMATS[target])
+    assert labels["io.tandem.artifact.sha256"] == baked.sha256
+    assert labels["io.tandem.model"] == MODEL
+    assert labels["io.tandem.model.digest"] == load_model(MODEL).digest
+    assert labels["io.tandem.target"] == target
+    assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
+
+
+@pytest.mark.parametrize("key", SERVERS)
+def test_the_versions_in_the_label_are_those_installed(engine, images, key):
+    said = json.loads(images[key].labels["io.tandem.versions"])
+    said.pop("tandem-serving", None)
+    assert said
+    ask = (
+        "import sys, json; from importlib.metadata import version; "
+        "print(json.dumps({name: version(name) for name in sys.argv[1:]}))"
+    )
+    answer = engine.containers.run(
+        images[key].reference, ["-c", ask, *said], entrypoint="python", remove=True, network_disabled=True
+    )
+    assert json.loads(answer) == said
+
+
+@pytest.mark.parametrize("key", BUILT)
+def test_nothing_that_only_builds_is_inside(engine, images, key):
+    look = "command -v gcc pip pip3 curl debootstrap; ls -d /wheels /install.sh 2>/dev/null; id -u; true"
+    answer = engine.containers.run(
+        images[key].reference, ["-c", look], entrypoint="sh", remove=True, network_disabled=True
+    )
+    assert answer.decode().split() == ["10001"]
+
+
+@pytest.mark.parametrize("key", SERVERS)
+def test_healthy_means_answers_right_and_stopping_is_graceful(engine, images, key):
+    with running(engine, images[key].reference, tmpfs=LOGS, healthcheck=health()) as container:
+        wait_health(container, "healthy")
+        container.stop(timeout=60)
+        container.reload()
+        # 137 would be the kill after the grace period.
+        assert container.attrs["State"]["ExitCode"] in (0, 143)
+
+
+@pytest.mark.parametrize("key", SERVERS)
+def test_a_server_that_answers_wrong_is_unhealthy(engine, images, key, tmp_path):
+    """By its own word and its open port it is well; only the expected answer differs in one value."""
+    baked = engine.containers.run(
+        images[key].reference, ["/etc/tandem/health/expected.txt"], entrypoint="cat", remove=True
+    )
+    numbers = baked.decode().split()
+    numbers[-1] = str(float(numbers[-1]) + 0.5)
+    (tmp_path / "expected.txt").write_text("\n".join(numbers))
+    tmp_path.chmod(0o755)
+    mount = {str(tmp_path / "expected.txt"): {"bind": "/etc/tandem/health/expected.txt", "mode": "ro"}}
+    check = health() | {"start_period": SECOND_NS, "retries": 10_000}
+    with running(engine, images[key].reference, tmpfs=LOGS, volumes=mount, healthcheck=check) as container:
+        deadline = time.monotonic() + 240
+        said = ""
+        while f"expected {float(numbers[-1]):.6g}"[:14] not in said and time.monotonic() < deadline:
+            time.sleep(1)
+            container.reload()
+            said = " ".join(entry["Output"] for entry in container.attrs["State"]["Health"]["Log"] or [])
+        assert f"value {len(numbers) - 3} is" in said
+        assert container.attrs["State"]["Health"]["Status"] != "healthy"
+
+
+@pytest.mark.parametrize(
+    ("key", "port", "path", "metric"),
+    [
+        ("torchserve", 8082, "/metrics", "ts_inference_requests_total"),
+        ("tfserving-embedded", 8501, "/monitoring/prometheus/metrics", ":tensorflow:serving:request_count"),
+    ],
+)
+def test_metrics_are_where_prometheus_looks(engine, images, key, port, path, metric):
+    settings = {"environment": {"TANDEM_METRICS": "prometheus"}, "healthcheck": health()}
+    with running(engine, images[key].reference, tmpfs=LOGS, **settings) as container:
+        wait_health(container, "healthy")
+        code, output = container.exec_run(["tandem-probe", "get", str(port), path])
+        assert code == 0, output
+        assert metric in output.decode()
+
+
+def test_an_unknown_preset_ends_the_container_with_a_line(engine, images):
+    for key in SERVERS:
+        with running(engine, images[key].reference, environment={"TANDEM_PRESET": "fast"}) as container:
+            assert container.wait(timeout=60)["StatusCode"] == 2
+            assert "allowed: default tuned" in container.logs().decode()
+
+
+def test_the_official_dockerfile_bakes_starts_and_checks(engine, images):
+    """With a stand-in for the official base image, which cannot be pulled everywhere: a file called
+    `tensorflow_model_server` that starts the embedded server. Everything else is the Dockerfile's own."""
+    server = b'#!/bin/sh\nexec python -m pipelines.targets.tfserving.embedded --host=0.0.0.0 "$@"\n'
+    dockerfile = (
+        f"FROM {images['tfserving-embedded'].reference}\nUSER root\nRUN rm -rf /models /etc/tandem "
+        "/usr/local/bin/tandem-*\nCOPY --chown=0:0 server.sh /usr/local/bin/tensorflow_model_server\n"
+        "HEALTHCHECK NONE\nENTRYPOINT []\n"
+    ).encode()
+    base, reference = "tandem-test/stand-in-base:1", None
+    stand_in = Recipe(
+        "stand-in", "tfserving", base.removesuffix("1"), {"Dockerfile": dockerfile, "server.sh": server}, {}
+    )
+    try:
+        build(engine, stand_in, "scratch", [], say_nothing)
+        settings = Settings(None, stand_in.reference)
+        parts = ensuring._parts(MODEL, ARTIFACTS, say_nothing)
+        recipe = make_recipe("tfserving", parts, settings)
+        reference = recipe.reference
+        assert recipe.labels["io.tandem.implementation"] == f"docker {stand_in.reference}"
+        build(engine, recipe, debian_base(engine, settings, say_nothing), [], say_nothing)
+        with running(engine, reference, healthcheck=health()) as container:
+            wait_health(container, "healthy")
+            assert container.attrs["Config"]["User"] == "10001:10001"
+            container.stop(timeout=60)
+            container.reload()
+            assert container.attrs["State"]["ExitCode"] in (0, 143)
+    finally:
+        for name in filter(None, (reference, stand_in.reference)):
+            engine.api.remove_image(name, force=True)
+
+
+def recipe_of(dockerfile: str) -> Recipe:
+    return Recipe("trial", "trial", "tandem-test/trial:", {"Dockerfile": dockerfile.encode()}, {})
+
+
+def containers(engine) -> set[str]:
+    return {container.id for container in engine.containers.list(all=True, ignore_removed=True)}
+
+
+def test_a_failing_build_is_one_line_with_its_last_words_and_leaves_no_tag(engine, images):
+    recipe = recipe_of("ARG BASE\nFROM ${BASE}\nRUN echo first; echo the reason >&2; exit 7\n")
+    base = debian_base(engine, read_settings(), say_nothing)
+    with pytest.raises(MachineError) as failed:
+        build(engine, recipe, base, [], say_nothing)
+    assert "the reason" in str(failed.value)
+    assert "7" in str(failed.value)
+    assert "\n" not in str(failed.value)
+    assert not engine.images.list(name=recipe.reference)
+
+
+INTERRUPTED = """
+import signal, sys
+from pipelines.images.building import build
+from pipelines.images.engine import connect
+from pipelines.images.recipes import Recipe
+recipe = Recipe("trial", "trial", "tandem-test/trial:", {"Dockerfile": sys.argv[2].encode()}, {})
+def say(title, text):
+    print(text, flush=True)
+build(connect(), recipe, sys.argv[1], [], say)
+"""
+
+
+def test_ctrl_c_during_a_build_leaves_no_container_and_no_tag(engine, images):
+    marker = f"sleep 6{os.getpid()}"
+    dockerfile = f"ARG BASE\nFROM ${{BASE}}\nRUN {marker}\n"
+    base = debian_base(engine, read_settings(), say_nothing)
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, base, dockerfile],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+    def ours() -> list[str]:
+        found = engine.api.containers(all=True)
+        return [entry["Id"] for entry in found if marker in entry["Command"]]
+
+    try:
+        deadline = time.monotonic() + 120
+        while not ours() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert ours()
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+        while ours() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert ours() == []
+        assert not engine.images.list(name="tandem-test/trial")
+    finally:
+        process.kill()
+        process.communicate()
