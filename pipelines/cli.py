@@ -326,6 +326,7 @@ def _end(run: Any, folder: Path, as_json: bool) -> int:
     help="Share of held-out samples that an artifact may lose against the source model, 0 to 1.",
 )
 @click.option("--max-bytes", metavar="SIZE", help="Largest file to ship, such as 4MB, 4MiB, 500kB or 80000.")
+@click.option("--targets", help="Only these, comma-separated: tflite, executorch, onnx. Default: all.")
 @artifacts_option
 @runs_option
 @force_option
@@ -334,6 +335,7 @@ def mobile(
     model: str,
     max_accuracy_drop: float,
     max_bytes: str | None,
+    targets: str | None,
     artifacts: Path,
     runs: Path,
     force: bool,
@@ -349,10 +351,19 @@ def mobile(
     """
     from pipelines.config import MobileSettings, mobile_limits
     from pipelines.console import ProgressDisplay
+    from pipelines.exporting import chosen_targets
     from pipelines.mobile import stage
+    from pipelines.targets.registry import IN_PROCESS
 
     limits = mobile_limits(max_accuracy_drop, max_bytes)
-    settings = MobileSettings(model=model, limits=limits, force=force, artifacts=artifacts, runs=runs)
+    settings = MobileSettings(
+        model=model,
+        limits=limits,
+        targets=chosen_targets(targets, IN_PROCESS),
+        force=force,
+        artifacts=artifacts,
+        runs=runs,
+    )
     with ProgressDisplay(quiet=as_json) as progress:
         run, folder = stage.measure_mobile(settings, _command_line(), progress)
     ended = _end(run, folder, as_json)

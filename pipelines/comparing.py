@@ -7,13 +7,13 @@ from pathlib import Path
 
 from pipelines.config import MobileLimits, RunSettings
 from pipelines.errors import UserError
-from pipelines.exporting import IN_PROCESS
 from pipelines.measuring import measure_blocks
 from pipelines.mobile import kept
 from pipelines.mobile.gate import judge, refusals
 from pipelines.mobile.stage import Prepared, measure_or_recall, noise_warnings, prepare, sample_warnings
 from pipelines.record import MobileRecord, RunRecord, WarningRecord
 from pipelines.running import Run, conclude, start_run
+from pipelines.targets.registry import IN_PROCESS
 from pipelines.workers import Progress
 
 # Profiles that are to be short show the artifacts for devices only if somebody measured them before.

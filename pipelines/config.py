@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from loadtests.arrivals import parse_load
 from loadtests.errors import LoadError
 from pipelines.errors import RequestError
+from pipelines.targets.registry import IN_PROCESS
 from pipelines.targets.server_plan import PRESETS
 
 DEFAULT_SEED = 20
@@ -154,6 +155,9 @@ class MobileSettings(Settings):
 
     model: str = Field(description="name of a model, or path of a file that defines one")
     limits: MobileLimits = MobileLimits()
+    targets: tuple[str, ...] = Field(
+        default=IN_PROCESS, min_length=1, description="targets that run in process"
+    )
     force: bool = Field(default=False, description="export again even if nothing changed")
     artifacts: Path = Path("artifacts")
     runs: Path = Path("runs")

@@ -19,7 +19,7 @@ from loadtests.validity import Invalidity, RoundFacts, invalidities
 from pipelines.config import MeasureSettings
 from pipelines.environment import CpuShares, CpuUse, cpu_shares, read_cpu
 from pipelines.errors import MachineError
-from pipelines.processes import before_exec, end_group, last_lines
+from pipelines.processes import before_exec, end_group, interrupts_held, last_lines
 from pipelines.record import ErrorRecord, GeneratorRecord, LatencyRecord, RoundRecord
 from pipelines.runners.engine_cpu import engine_cpu_s
 from pipelines.runners.server import Server
@@ -117,21 +117,23 @@ def generate(plan: RoundPlan, folder: Path) -> tuple[RoundResult, bool]:
     """
     plan_file, log = folder / "plan.json", folder / "generator.log"
     plan.save(plan_file)
-    with log.open("wb") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "loadtests.generator", str(plan_file)],
-            stdin=subprocess.DEVNULL,
-            stdout=stderr,
-            stderr=stderr,
-            env={**os.environ, "PYTHONWARNINGS": "ignore"},
-            start_new_session=True,
-            preexec_fn=before_exec(),  # noqa: PLW1509 - one system call, no locks
-        )
-    stopped = False
+    process, stopped = None, False
     limit_s = plan.warmup_limit_s + plan.duration_s + plan.timeout_s + START_AND_FINISH_S
     try:
+        with log.open("wb") as stderr, interrupts_held():
+            process = subprocess.Popen(
+                [sys.executable, "-m", "loadtests.generator", str(plan_file)],
+                stdin=subprocess.DEVNULL,
+                stdout=stderr,
+                stderr=stderr,
+                env={**os.environ, "PYTHONWARNINGS": "ignore"},
+                start_new_session=True,
+                preexec_fn=before_exec(),  # noqa: PLW1509 - system calls, no locks
+            )
         process.wait(limit_s)
     except KeyboardInterrupt:
+        if process is None:
+            raise
         # The generator keeps what it measured when it is told to stop; that is worth the wait.
         process.send_signal(signal.SIGINT)
         stopped = True
@@ -141,7 +143,8 @@ def generate(plan: RoundPlan, folder: Path) -> tuple[RoundResult, bool]:
             f"the load generator did not finish within {limit_s:.0f} s: {last_lines(log)}"
         ) from None
     finally:
-        end_group(process)
+        if process is not None:
+            end_group(process)
     if not plan.result_file.is_file():
         if stopped:
             raise KeyboardInterrupt

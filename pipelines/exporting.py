@@ -14,11 +14,10 @@ from pipelines.artifact import Manifest
 from pipelines.files import locked, new_folder
 from pipelines.record import ArtifactRecord, NotExportedRecord
 from pipelines.targets.exported import Exported, NotExported
-from pipelines.targets.registry import SERVED, TARGETS, Target, find_target
+from pipelines.targets.registry import TARGETS, Target, find_target
 from pipelines.workers import Progress, Task, run_tasks
 
 # Targets whose artifacts run inside an application, on a device or on this host.
-IN_PROCESS = tuple(name for name in TARGETS if name not in SERVED)
 
 
 @dataclass(frozen=True)
@@ -73,15 +72,15 @@ def export(
     return ExportResult(manifests, tuple(reasons), reasons, pipeline_s, time.monotonic() - started)
 
 
-def chosen_targets(text: str | None) -> tuple[str, ...]:
-    """Names of targets from a comma-separated list; all of them for None.
+def chosen_targets(text: str | None, among: Sequence[str] = tuple(TARGETS)) -> tuple[str, ...]:
+    """Names of targets from a comma-separated list; all of `among` for None.
 
     Raises:
         RequestError: there is no such target.
     """
     if text is None:
-        return tuple(TARGETS)
-    return tuple(dict.fromkeys(find_target(name.strip()).name for name in text.split(",")))
+        return tuple(among)
+    return tuple(dict.fromkeys(find_target(name.strip(), among).name for name in text.split(",")))
 
 
 def current(model: str, artifacts: Path, targets: Sequence[str]) -> dict[str, Manifest]:

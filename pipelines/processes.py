@@ -7,14 +7,29 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
 PR_SET_PDEATHSIG = 1
 TERMINATE_GRACE_S = 10.0
+INTERRUPTS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Let a Ctrl-C wait until a process is started and known; to be used with `before_exec`.
+
+    Python runs functions of its own around a fork, and loses an exception that is raised inside one of them:
+    the interrupt would be forgotten, or the new process.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def die_with_parent(signal_number: int = signal.SIGTERM) -> None:
@@ -23,7 +38,7 @@ def die_with_parent(signal_number: int = signal.SIGTERM) -> None:
 
 
 def before_exec(cores: Sequence[int] | None = None) -> Callable[[], None]:
-    """What a started child does between fork and exec: die with us, and keep to `cores` if given.
+    """What a started child does between fork and exec: heed signals, die with us, keep to `cores`.
 
     Looked up before the fork: between fork and exec nothing may import or take a lock.
     """
@@ -31,6 +46,7 @@ def before_exec(cores: Sequence[int] | None = None) -> Callable[[], None]:
     wanted = set(cores) if cores else None
 
     def prepare() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
         prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if wanted:
             os.sched_setaffinity(0, wanted)

@@ -232,6 +232,7 @@ def _given(contestant: Contestant, measured: Measured, spec: ModelSpec) -> Given
         "cores": ", ".join(map(str, plan.given.cores)) or None,
         "workers": plan.given.workers_count,
         "threads_per_worker": plan.given.threads_per_worker,
+        "cpus": plan.given.cpus,
         "memory_limit_bytes": plan.given.memory_limit_bytes,
         "batch_max_size": plan.given.batch_max_size,
         "runner": plan.implementation.runner,

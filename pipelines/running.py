@@ -15,7 +15,7 @@ from pipelines import recording, serving
 from pipelines.config import RunSettings
 from pipelines.contestants import contestants
 from pipelines.errors import MachineError, UserError
-from pipelines.exporting import IN_PROCESS, ExportResult, current, export
+from pipelines.exporting import ExportResult, current, export
 from pipelines.fairness import check, require_fair
 from pipelines.files import disk_error, update_link
 from pipelines.measuring import Session
@@ -32,7 +32,7 @@ from pipelines.record import (
 from pipelines.report import write_report
 from pipelines.report.json import write_run
 from pipelines.summarising import summarise
-from pipelines.targets.registry import SERVED, find_target
+from pipelines.targets.registry import IN_PROCESS, SERVED, find_target
 from pipelines.verifying import Verified, ensure_verified
 from pipelines.workers import Progress
 

@@ -4,7 +4,7 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from pipelines.workers import Progress
 
 if TYPE_CHECKING:
     from docker import DockerClient
+    from pipelines.runners.containers import ContainerImage
 
 COMMAND = "up"
 PREFIX = f"tandem-{COMMAND}-"
@@ -66,10 +67,16 @@ def up(request: UpRequest, progress: Progress) -> Standing:
         MachineError: no engine, no image, or a container that ended.
     """
     _require(request)
-    from pipelines.images import ensure_images
     from pipelines.runners.images import find_images
 
     client, images = find_images(TARGETS, request.model, request.artifacts, progress)
+    with closing(client):
+        return _start(client, _stack(request, images, progress), progress)
+
+
+def _stack(request: UpRequest, images: "Mapping[str, ContainerImage]", progress: Progress) -> compose.Stack:
+    from pipelines.images import ensure_images
+
     variables = {CONTAINED[name].image_variable: image.record.reference for name, image in images.items()}
     variables["TANDEM_PRESET"] = request.preset
     services, overlays = list(TARGETS), []
@@ -81,10 +88,8 @@ def up(request: UpRequest, progress: Progress) -> Standing:
         services += ["locust-master", "locust-worker"]
         overlays.append(compose.DOCKER / "compose.locust.yaml")
         variables |= _load_variables(request, found.reference, progress)
-    stack = StandingStack(
-        ownership.new_project(COMMAND), tuple(services), _free_ports(variables), tuple(overlays)
-    )
-    return _start(client, stack, progress)
+    _require_ports()
+    return StandingStack(ownership.new_project(COMMAND), tuple(services), variables, tuple(overlays))
 
 
 def _require(request: UpRequest) -> None:
@@ -110,18 +115,15 @@ def _load_variables(request: UpRequest, image: str, progress: Progress) -> dict[
     }
 
 
-def _free_ports(variables: Mapping[str, str]) -> dict[str, str]:
-    """`variables`, after making sure that ports asked for in the environment can be had.
-
-    Raises:
-        MachineError: one is taken; says by whom.
+def _require_ports() -> None:
+    """Raises:
+    MachineError: a port asked for in the environment is taken; says by whom.
     """
     for name in (port for contained in CONTAINED.values() for port in contained.port_variables):
         port = int(os.environ.get(name) or 0)
         holder = port_holder(port) if port else None
         if holder:
             raise MachineError(f"{name}={port} is taken ({holder}); choose another, or 0 for a free one")
-    return dict(variables)
 
 
 def _start(client: "DockerClient", stack: compose.Stack, progress: Progress) -> Standing:
@@ -188,16 +190,20 @@ def down(project: str | None, progress: Progress) -> list[str]:
         RequestError: there is no stack of that name.
         MachineError: no engine answers.
     """
+    from docker.errors import APIError
+    from requests.exceptions import RequestException
+
     from pipelines.images import connect
 
-    client = connect()
-    chosen = _chosen(standing(client), project)
-    for name in chosen:
-        progress(name, "stopping")
-        for container in _containers(client, name).values():
-            with suppress(Exception):
-                container.stop(timeout=STOP_LIMIT_S)
-        ownership.remove_project(client, name)
+    with closing(connect()) as client:
+        chosen = _chosen(standing(client), project)
+        for name in chosen:
+            progress(name, "stopping")
+            for container in _containers(client, name).values():
+                # What does not stop is removed by force below.
+                with suppress(APIError, RequestException):
+                    container.stop(timeout=STOP_LIMIT_S)
+            ownership.remove_project(client, name)
     return chosen
 
 
@@ -217,9 +223,9 @@ def logs(project: str | None, lines: int) -> dict[str, str]:
     """
     from pipelines.images import connect
 
-    client = connect()
-    return {
-        f"{name} {service}": container.logs(tail=lines).decode(errors="replace")
-        for name in _chosen(standing(client), project)
-        for service, container in sorted(_containers(client, name).items())
-    }
+    with closing(connect()) as client:
+        return {
+            f"{name} {service}": container.logs(tail=lines).decode(errors="replace")
+            for name in _chosen(standing(client), project)
+            for service, container in sorted(_containers(client, name).items())
+        }

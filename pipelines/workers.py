@@ -15,7 +15,7 @@ from typing import IO, Any, cast
 
 from models.spec import ModelError
 from pipelines import errors
-from pipelines.processes import before_exec, end_group, last_lines
+from pipelines.processes import before_exec, end_group, interrupts_held, last_lines
 
 # Says which task, and what it is doing now.
 Progress = Callable[[str, str], None]
@@ -65,7 +65,8 @@ def run_tasks(tasks: Sequence[Task], progress: Progress) -> list[Outcome]:
         messages: SimpleQueue[tuple[int, dict[str, Any] | None]] = SimpleQueue()
         try:
             for number, task in enumerate(tasks):
-                children.append(_start(task, Path(folder) / f"{number}.log"))
+                with interrupts_held():
+                    children.append(_start(task, Path(folder) / f"{number}.log"))
                 threading.Thread(target=_read, args=(number, children[-1], messages), daemon=True).start()
             return _collect(children, messages, progress)
         finally:

@@ -15,7 +15,7 @@ trap 'exit 130' INT
 
 # Documentation, manual pages and translations serve nobody in a container; later installs leave them out too.
 slim=etc/dpkg/dpkg.cfg.d/slim
-mkdir -p "$folder/root/etc/dpkg/dpkg.cfg.d"
+mkdir -p "$folder/root/etc/dpkg/dpkg.cfg.d" "$folder/root/etc/apt/apt.conf.d"
 cat > "$folder/root/$slim" <<'SLIM'
 # A build that is cut off is thrown away: no need to wait for the disk after every file.
 force-unsafe-io
@@ -26,6 +26,12 @@ path-exclude=/usr/share/info/*
 path-exclude=/usr/share/lintian/*
 path-exclude=/usr/share/locale/*
 SLIM
+# As in Debian's own image, what apt downloaded is not kept.
+cat > "$folder/root/etc/apt/apt.conf.d/clean" <<'CLEAN'
+DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb /var/cache/apt/archives/partial/*.deb || true"; };
+Dir::Cache::pkgcache "";
+Dir::Cache::srcpkgcache "";
+CLEAN
 
 debootstrap --variant=minbase bookworm "$folder/root" "$mirror" >&2
 

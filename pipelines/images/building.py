@@ -59,20 +59,21 @@ def build(
                 decode=True,
                 timeout=SILENCE_LIMIT_S,
             )
-            for event in events:
-                _follow(recipe.key, event, lines, progress)
+            # To the end even after an error: an answer that was not read leaves its connection open.
+            errors = [event["error"] for event in events if _follow(recipe.key, event, lines, progress)]
         except (APIError, RequestException) as error:
             text = getattr(error, "explanation", None) or str(error)
             raise failure(recipe.key, str(text), lines) from error
+    if errors:
+        raise failure(recipe.key, errors[0], lines)
 
 
 def _base_name(recipe: Recipe, base: str) -> str:
     return recipe.arguments.get("TFSERVING_BASE", base)
 
 
-def _follow(key: str, event: dict[str, Any], lines: deque[str], progress: Progress) -> None:
-    if "error" in event:
-        raise failure(key, event["error"], lines)
+def _follow(key: str, event: dict[str, Any], lines: deque[str], progress: Progress) -> bool:
+    """Show what the engine says, keep the last lines of a step; whether it says that the build failed."""
     for line in str(event.get("stream", "")).splitlines():
         text = COLOUR.sub("", line).strip()[:LINE_LIMIT]
         if not text:
@@ -82,6 +83,7 @@ def _follow(key: str, event: dict[str, Any], lines: deque[str], progress: Progre
             lines.clear()
         elif not text.startswith(("--->", "Removing intermediate")):
             lines.append(text)
+    return "error" in event
 
 
 def failure(key: str, error: str, lines: "deque[str] | list[str]") -> MachineError:

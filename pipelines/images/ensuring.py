@@ -1,6 +1,7 @@
 """The images stage: build what is missing from verified artifacts, and say what would have to be built."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,14 +61,14 @@ def ensure_images(
         MachineError: no engine, a base image that cannot be had, or a build that failed.
     """
     require_keys(keys)
-    client = connect()
-    settings = read_settings()
-    parts = _parts(model, artifacts, progress) if set(keys) != {"locust"} else None
-    recipes = [make_recipe(key, parts, settings) for key in keys]
-    with locked(
-        wheel_folder().parent / ".images.lock", lambda: progress("images", "waiting for another build")
-    ):
-        return {recipe.key: _ensure(client, recipe, settings, progress, force=force) for recipe in recipes}
+    with closing(connect()) as client:
+        settings = read_settings()
+        recipes = _recipes(model, artifacts, keys, settings, progress)
+        lock = wheel_folder().parent / ".images.lock"
+        with locked(lock, lambda: progress("images", "waiting for another build")):
+            return {
+                recipe.key: _ensure(client, recipe, settings, progress, force=force) for recipe in recipes
+            }
 
 
 def image_status(model: str, artifacts: Path, keys: Sequence[str], progress: Progress) -> list[Status]:
@@ -77,14 +78,24 @@ def image_status(model: str, artifacts: Path, keys: Sequence[str], progress: Pro
         As `ensure_images`, but nothing is built.
     """
     require_keys(keys)
-    client = connect()
-    settings = read_settings()
-    parts = _parts(model, artifacts, progress) if set(keys) != {"locust"} else None
-    recipes = [make_recipe(key, parts, settings) for key in keys]
-    return [Status(r.key, r.reference, find_image(client, r.key, r.target, r.reference)) for r in recipes]
+    with closing(connect()) as client:
+        recipes = _recipes(model, artifacts, keys, read_settings(), progress)
+        return [Status(r.key, r.reference, find_image(client, r.key, r.target, r.reference)) for r in recipes]
 
 
-def _parts(model: str, artifacts: Path, progress: Progress) -> ModelParts:
+def _recipes(
+    model: str, artifacts: Path, keys: Sequence[str], settings: Settings, progress: Progress
+) -> list[Recipe]:
+    parts = model_parts(model, artifacts, progress) if set(keys) != {"locust"} else None
+    return [make_recipe(key, parts, settings) for key in keys]
+
+
+def model_parts(model: str, artifacts: Path, progress: Progress) -> ModelParts:
+    """What server images bake in, exported and verified if need be.
+
+    Raises:
+        As `ensure_images`, but no engine is asked.
+    """
     spec = load_model(model)
     exported = export(model, artifacts, progress, targets=SERVED)
     verified = ensure_verified(model, artifacts, progress)

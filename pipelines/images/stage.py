@@ -1,6 +1,7 @@
 """`tandem images`: all images of one model, with their sizes; what cannot be had is said, not fatal."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def _sized(image: Image, progress: Progress, *, measure: bool) -> Image:
     known = remembered(SIZES).get(image.image_id)
     if known is None and measure:
         progress(image.key, "measuring its compressed size")
-        known = compressed_bytes(connect(), image)
+        with closing(connect()) as client:
+            known = compressed_bytes(client, image)
         remember(SIZES, image.image_id, known)
     return replace(image, compressed_bytes=known)

@@ -85,6 +85,7 @@ class Survey:
     timings: dict[str, list[TimingRecord]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     memory_source: str | None = None
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def __post_init__(self) -> None:
         self.errors |= self.verified.errors
@@ -192,7 +193,7 @@ class Survey:
         """What is known by now, judged by `limits`."""
         subjects = self.subjects
         record = MobileRecord(
-            measured_at_utc=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            measured_at_utc=f"{self.began:%Y-%m-%dT%H:%M:%SZ}",
             memory_source=self.memory_source,
             source_accuracy=self.verified.accuracy,
             artifacts=tuple(map(self._describe, subjects)),

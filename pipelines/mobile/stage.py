@@ -9,13 +9,14 @@ from loadtests.validity import FOREIGN_CPU_LIMIT, STEAL_LIMIT
 from models.spec import ModelSpec, load_model
 from pipelines.config import MobileLimits, MobileSettings, split_cores
 from pipelines.errors import GateError, UserError
-from pipelines.exporting import IN_PROCESS, ExportResult, export
+from pipelines.exporting import ExportResult, export
 from pipelines.mobile import kept
 from pipelines.mobile.gate import refusals
 from pipelines.mobile.measuring import Survey
 from pipelines.record import FairnessRecord, MobileRecord, RunRecord, TimingRecord, WarningRecord
 from pipelines.recording import RunFacts, run_record
 from pipelines.running import Status, new_run_folder, publish
+from pipelines.targets.registry import IN_PROCESS
 from pipelines.verifying import Verified, examine
 from pipelines.workers import Progress
 
@@ -45,7 +46,9 @@ def measure_mobile(
     """
     started = datetime.now(UTC)
     spec = load_model(settings.model)
-    prepared = prepare(settings.model, settings.artifacts, progress, force=settings.force)
+    prepared = prepare(
+        settings.model, settings.artifacts, progress, targets=settings.targets, force=settings.force
+    )
     folder = new_run_folder(settings.runs, spec.name)
     survey = survey_of(settings.model, prepared, folder, progress)
 
@@ -71,7 +74,8 @@ def measure_mobile(
 
     try:
         survey.measure()
-        kept.keep(prepared.root, prepared.key, survey.record(settings.limits), folder)
+        if set(settings.targets) == set(IN_PROCESS):
+            kept.keep(prepared.root, prepared.key, survey.record(settings.limits), folder)
     except KeyboardInterrupt:
         return finish("interrupted", f"interrupted after {survey.done}"), folder
     except UserError as error:
@@ -89,15 +93,22 @@ def require_gate(run: RunRecord) -> None:
         raise GateError("; ".join(found))
 
 
-def prepare(model: str, artifacts: Path, progress: Progress, *, force: bool = False) -> Prepared:
+def prepare(
+    model: str,
+    artifacts: Path,
+    progress: Progress,
+    *,
+    targets: Sequence[str] = IN_PROCESS,
+    force: bool = False,
+) -> Prepared:
     """Export what is missing, and hold every artifact against the source model unless that is proven.
 
     Raises:
         As `measure_mobile`.
     """
     spec = load_model(model)
-    exported = export(model, artifacts, progress, targets=IN_PROCESS, force=force)
-    verified = examine(model, artifacts, progress, IN_PROCESS)
+    exported = export(model, artifacts, progress, targets=targets, force=force)
+    verified = examine(model, artifacts, progress, targets)
     return Prepared(exported, verified, artifacts / spec.name, kept.key_of(spec, exported.manifests))
 
 

@@ -15,7 +15,7 @@ import psutil
 
 from pipelines.errors import MachineError
 from pipelines.files import disk_error
-from pipelines.processes import before_exec, end_group, last_lines, tree_memory_bytes
+from pipelines.processes import before_exec, end_group, interrupts_held, last_lines, tree_memory_bytes
 from pipelines.serving import plan_server
 from pipelines.targets.server_plan import ServeRequest, ServerPlan
 
@@ -36,7 +36,11 @@ class LocalServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(
@@ -55,7 +59,7 @@ class LocalServer:
             log = plan.log.open("ab")
         except OSError as error:
             raise disk_error(plan.log, error) from error
-        with log:
+        with log, interrupts_held():
             self.started = time.monotonic()
             try:
                 self._process = subprocess.Popen(

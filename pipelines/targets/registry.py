@@ -88,6 +88,7 @@ ONNX = Target(
 )
 TARGETS = {target.name: target for target in (TORCHSERVE, TFSERVING, TFLITE, EXECUTORCH, ONNX)}
 SERVED = tuple(target.name for target in TARGETS.values() if target.server)
+IN_PROCESS = tuple(target.name for target in TARGETS.values() if not target.server)
 
 
 def find_target(name: str, among: Sequence[str] = tuple(TARGETS)) -> Target:

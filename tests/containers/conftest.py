@@ -1,11 +1,12 @@
 """A container engine, and the images of one small model on it, for all tests with real containers."""
 
 import os
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from real_model import ARTIFACTS, MODEL, say_nothing
 
 from pipelines.errors import MachineError
 from pipelines.images import Image, connect, ensure_images
@@ -13,26 +14,21 @@ from pipelines.images import Image, connect, ensure_images
 if TYPE_CHECKING:
     from docker import DockerClient
 
-ROOT = Path(__file__).parents[2]
-# The same folder as everybody's, so that what is exported and built already is not made again.
-ARTIFACTS = Path(os.environ.get("TANDEM_TEST_ARTIFACTS") or ROOT / "artifacts")
-MODEL = "digits_cnn"
+# What can be built without a registry.
 BUILT = ("torchserve", "tfserving-embedded", "locust")
 
 
-def say_nothing(title: str, text: str) -> None:
-    """Progress that nobody watches."""
-
-
 @pytest.fixture(scope="session")
-def engine() -> "DockerClient":
+def engine() -> "Iterator[DockerClient]":
     """An engine that answers. Where CI is set its absence is a failure: no test may go missing there."""
     try:
-        return connect()
+        client = connect()
     except MachineError as error:
         if os.environ.get("CI"):
             raise
         pytest.skip(f"needs a container engine: {error}")
+    with closing(client):
+        yield client
 
 
 @pytest.fixture(scope="session")

@@ -10,20 +10,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from conftest import ARTIFACTS, BUILT, MODEL, ROOT, say_nothing
+from real_model import ARTIFACTS, MODEL, ROOT, say_nothing
 
 from models.spec import load_model
 from pipelines.artifact import read_manifest
 from pipelines.errors import MachineError
-from pipelines.images import SERVER_KEYS, ensuring
+from pipelines.images import ensuring
 from pipelines.images.base import debian_base
 from pipelines.images.building import build
 from pipelines.images.recipes import Recipe, make_recipe
 from pipelines.images.settings import Settings, read_settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-SERVERS = [key for key in BUILT if key in SERVER_KEYS]
-PORTS = {"torchserve": 8080, "tfserving-embedded": 8501, "tfserving": 8501}
+SERVERS = ("torchserve", "tfserving-embedded")
+BUILT = (*SERVERS, "locust")
 SECOND_NS = 10**9
 FORMATS = {"torchserve": "torchserve-archive", "tfserving": "saved-model"}
 
@@ -176,7 +176,7 @@ def test_the_official_dockerfile_bakes_starts_and_checks(engine, images):
     try:
         build(engine, stand_in, "scratch", [], say_nothing)
         settings = Settings(None, stand_in.reference)
-        parts = ensuring._parts(MODEL, ARTIFACTS, say_nothing)
+        parts = ensuring.model_parts(MODEL, ARTIFACTS, say_nothing)
         recipe = make_recipe("tfserving", parts, settings)
         reference = recipe.reference
         assert recipe.labels["io.tandem.implementation"] == f"docker {stand_in.reference}"

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ARTIFACTS, MODEL, ROOT
+from real_model import ARTIFACTS, MODEL, ROOT
 
 from loadtests.payloads import encode_rows
 from models.spec import load_model

@@ -106,7 +106,11 @@ def test_every_figure_follows_from_the_raw_files(run, compared):
         assert len(table["sent_ns"]) == record["requests_count"]
         assert len(good) == record["requests_count"] - record["errors_count"]
         for name, q in PERCENTILES.items():
-            assert record["latency_ms"][name] == pytest.approx(np.percentile(good, q), rel=1e-12)
+            found = record["latency_ms"][name]
+            if found is None:  # a machine this busy answered too few requests for it
+                assert f"{len(good)}" in record["latency_ms"]["reasons"][name]
+            else:
+                assert found == pytest.approx(np.percentile(good, q), rel=1e-12)
         assert record["throughput_per_s"] == pytest.approx(len(good) / record["window_s"], rel=1e-12)
 
 

@@ -120,7 +120,7 @@ def test_a_broken_calibration_is_caught(tmp_path):
             """
         )
     )
-    done = tandem("mobile", "dull.py", cwd=tmp_path)
+    done = tandem("mobile", "dull.py", "--targets", "tflite", cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     line = complaint(done.stderr)
     assert "tflite/dull_int8.tflite: accuracy drop " in line
@@ -133,7 +133,7 @@ def test_a_broken_calibration_is_caught(tmp_path):
 
 
 def test_a_limit_that_nothing_keeps_is_a_no(folder):
-    done = tandem("mobile", "digits_cnn", "--max-bytes", "1kB", cwd=folder)
+    done = tandem("mobile", "digits_cnn", "--max-bytes", "1kB", "--targets", "onnx", cwd=folder)
     assert done.returncode == 1
     assert "passes: " in complaint(done.stderr)
     assert "at most 1.00 kB is allowed" in done.stderr

@@ -30,10 +30,19 @@ ARTIFACTS = [
     ("tfserving", "saved-model", "digits_cnn/1"),
     ("tflite", "tflite", "digits_cnn_float32.tflite"),
 ]
-# Held to accuracy, not to the tolerance: test_tflite_export.py.
-REDUCED = [
-    ("tflite", "tflite", f"digits_cnn_{precision}.tflite")
-    for precision in ("float16", "dynamic-int8", "int8", "int16x8")
+# Held to accuracy or in other ways in test_tflite_export.py, test_executorch_export.py, test_onnx_target.py.
+FOR_DEVICES = [
+    *(
+        ("tflite", "tflite", f"digits_cnn_{precision}.tflite")
+        for precision in ("float16", "dynamic-int8", "int8", "int16x8")
+    ),
+    *(
+        ("executorch", "pte", f"digits_cnn_{precision}_{variant}.pte")
+        for precision in ("float32", "int8")
+        for variant in ("portable", "xnnpack")
+    ),
+    ("executorch", "ptl", "digits_cnn_float32.ptl"),
+    ("onnx", "onnx", "digits_cnn_float32.onnx"),
 ]
 
 
@@ -71,13 +80,13 @@ def predict(root, target, artifact_format, path, inputs):
 
 def test_every_target_is_exported_by_a_process_per_framework(exported, root):
     _, result, said = exported
-    assert sorted(result.exported) == ["tflite", "tfserving", "torchserve"]
+    assert sorted(result.exported) == sorted(TARGETS)
     assert set(result.reasons.values()) == {"not exported yet"}
-    assert sorted(result.pipeline_s) == ["tensorflow", "torch"]
+    assert sorted(result.pipeline_s) == ["executorch", "tensorflow", "torch"]
     assert result.elapsed_s < sum(result.pipeline_s.values())
     assert ("torch", "done") in said
-    assert {name for name, *_ in said} == {"torch", "tensorflow"}
-    assert sorted(path.name for path in root.iterdir()) == [".lock", "tflite", "tfserving", "torchserve"]
+    assert {name for name, *_ in said} == {"executorch", "torch", "tensorflow"}
+    assert sorted(path.name for path in root.iterdir()) == sorted([".lock", *TARGETS])
 
 
 def test_the_manifests_say_what_is_on_disk(root):
@@ -92,7 +101,7 @@ def test_the_manifests_say_what_is_on_disk(root):
             assert one.sha256 == artifact.sha256(path)
             assert one.export_s > 0
             assert set(one.toolchain) == set(TARGETS[target].toolchain)
-    assert found == ARTIFACTS + REDUCED
+    assert set(found) == {*ARTIFACTS, *FOR_DEVICES}
 
 
 @pytest.mark.parametrize(("target", "artifact_format", "path"), ARTIFACTS)
@@ -157,9 +166,9 @@ def test_verify_says_yes_and_then_no_when_a_weight_changes(exported, tmp_path):
     copy = tmp_path / "artifacts"
     shutil.copytree(exported[0], copy)
     verified = verifying.require(verifying.verify("digits_cnn", copy, quiet))
-    assert [r.subject for rs in verified.records.values() for r in rs] == [
-        f"{t}/{p}" for t, _, p in ARTIFACTS + REDUCED
-    ]
+    assert {r.subject for rs in verified.records.values() for r in rs} == {
+        f"{t}/{p}" for t, _, p in (*ARTIFACTS, *FOR_DEVICES)
+    }
     assert all(r.samples_count == 450 and r.passed for rs in verified.records.values() for r in rs)
     assert verified.accuracy > 0.98
 

@@ -9,7 +9,7 @@ from pipelines.errors import MachineError, RequestError
 from pipelines.mobile import stage
 from pipelines.record import MobileRecord
 from pipelines.targets.exported import Exported, NotExported
-from pipelines.targets.registry import SERVED, TARGETS
+from pipelines.targets.registry import IN_PROCESS, SERVED, TARGETS
 from pipelines.workers import Outcome
 
 
@@ -69,8 +69,8 @@ def test_an_unknown_target_is_a_wrong_request(text):
 
 
 def test_no_target_is_both_served_and_in_process():
-    assert set(exporting.IN_PROCESS) | set(SERVED) == set(TARGETS)
-    assert not set(exporting.IN_PROCESS) & set(SERVED)
+    assert set(IN_PROCESS) | set(SERVED) == set(TARGETS)
+    assert not set(IN_PROCESS) & set(SERVED)
 
 
 class FakeRun:
