@@ -54,12 +54,12 @@ def add_options(parser: ArgumentParser) -> None:
     """Declare our options beside Locust's own."""
     parser.set_defaults(stop_timeout=str(STOP_TIMEOUT_S))
     group = parser.add_argument_group("Tandem")
-    group.add_argument("--payloads", type=Path, help="payload pool (JSON); its answers are checked")
+    group.add_argument("--payloads", help="payload pool (JSON); its answers are checked")
     group.add_argument("--model", default="digits_cnn", help="model whose samples to send without --payloads")
     group.add_argument(
         "--target", choices=sorted(PATHS), default="tfserving", help="whose URLs to use with --model"
     )
-    group.add_argument("--record", type=Path, help="Parquet file for one record per request")
+    group.add_argument("--record", help="Parquet file for one record per request")
     group.add_argument("--check-share", type=float, default=0.01, help="share of answers to check, 0 to 1")
     group.add_argument(
         "--timeout-s", type=float, default=10.0, help="silence after which a request has failed"
@@ -73,7 +73,9 @@ def make_pool(environment: Any, **_: Any) -> None:
     if options.record and not isinstance(environment.runner, LocalRunner | None):
         _fail("--record works in a single process: leave out --processes, --master and --worker")
     try:
-        PredictUser.pool = PayloadPool.load(options.payloads) if options.payloads else model_pool(options)
+        PredictUser.pool = (
+            PayloadPool.load(Path(options.payloads)) if options.payloads else model_pool(options)
+        )
     except (LoadTestError, ImportError, ValueError) as error:
         _fail(str(error))
     PredictUser.network_timeout = PredictUser.connection_timeout = options.timeout_s
@@ -88,7 +90,7 @@ def make_pool(environment: Any, **_: Any) -> None:
 def open_ledger(environment: Any, **_: Any) -> None:
     """Begin a fresh ledger, and a fresh recording if one was asked for."""
     options = environment.parsed_options
-    PredictUser.recorder = Recorder(options.record) if options.record else None
+    PredictUser.recorder = Recorder(Path(options.record)) if options.record else None
     phases = [_phase(options, recorder) for recorder in (None, PredictUser.recorder)]
     PredictUser.ledger = Ledger(*phases)
     PredictUser.ledger.open_window(time.monotonic_ns(), NEVER)

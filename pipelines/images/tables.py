@@ -24,7 +24,7 @@ def print_images(images: Mapping[str, Image], not_built: Mapping[str, str]) -> N
     """What `tandem images` built or found."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("image", "answered by", *NUMERIC):
-        table.add_column(column, justify="right" if column in NUMERIC else "left", no_wrap=column != "image")
+        table.add_column(column, justify="right" if column in NUMERIC else "left", overflow="fold")
     for image in images.values():
         table.add_row(
             image.reference,

@@ -10,7 +10,11 @@ from pipelines.report import format as fmt
 
 def judge(mobile: MobileRecord, limits: MobileLimits) -> MobileRecord:
     """The record with every artifact's verdict, the front and the choice made anew for these limits."""
-    fronts = on_front([(one.size_bytes, one.accuracy) for one in mobile.artifacts])
+    # Accuracies on fewer samples do not compare.
+    most = max((one.samples_count for one in mobile.artifacts), default=0)
+    fronts = on_front(
+        [(one.size_bytes, one.accuracy if one.samples_count == most else None) for one in mobile.artifacts]
+    )
     artifacts = tuple(
         one.model_copy(update=_verdict(one, limits) | {"on_pareto_front": front})
         for one, front in zip(mobile.artifacts, fronts, strict=True)

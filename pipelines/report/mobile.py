@@ -122,6 +122,20 @@ def road(target: str) -> str:
     return ROADS.get(target, "")
 
 
+def partly_asked(mobile: MobileRecord) -> list[MobileArtifactRecord]:
+    """Artifacts that were asked fewer samples than the others: their accuracies do not compare."""
+    most = max((one.samples_count for one in mobile.artifacts), default=0)
+    return [one for one in mobile.artifacts if 0 < one.samples_count < most]
+
+
+def asked_less(mobile: MobileRecord) -> str:
+    """Those artifacts and how many samples they were asked, as a sentence; empty if there are none."""
+    named = [
+        f"{full_name(mobile, one)} ({fmt.count(one.samples_count)} samples)" for one in partly_asked(mobile)
+    ]
+    return f" On fewer samples, so not to be compared: {', '.join(named)}." if named else ""
+
+
 def key(mobile: MobileRecord) -> str:
     """What the marks of the figure mean, and which artifacts are not in it."""
     marks = [
@@ -131,5 +145,6 @@ def key(mobile: MobileRecord) -> str:
         "dashed: the gate's limits, dotted: the source model",
     ]
     without = [full_name(mobile, one) for one in mobile.artifacts if one.accuracy is None]
-    absent = f". Without an accuracy, so not drawn: {', '.join(without)}" if without else ""
+    without += [full_name(mobile, one) for one in partly_asked(mobile)]
+    absent = f". Without an accuracy on all samples, so not drawn: {', '.join(without)}" if without else ""
     return ", ".join(mark for mark in marks if mark) + absent

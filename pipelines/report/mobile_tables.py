@@ -51,7 +51,7 @@ def size_table(mobile: MobileRecord) -> Table:
     rows = tuple(_size_row(mobile, one) for one in said.by_precision(mobile))
     remark = (
         "Accuracy, agreement and largest error are against the source model on the held-out samples. "
-        "A drop below 0 is a gain."
+        f"A drop below 0 is a gain.{said.asked_less(mobile)}"
     )
     return Table("Size and accuracy", columns, rows, remark)
 

@@ -8,7 +8,6 @@ from real_model import ARTIFACTS, MODEL, TARGETS, say_nothing
 
 from models.spec import load_model
 from pipelines import serving
-from pipelines.errors import MachineError
 from pipelines.runners import ownership
 from pipelines.runners.choosing import docker_runner
 from pipelines.targets.server_plan import ServeRequest
@@ -16,14 +15,9 @@ from pipelines.verifying import ensure_verified
 
 
 @pytest.fixture(scope="session")
-def client():
-    """An engine that answers; without one these tests have nothing to say."""
-    from pipelines.images import connect
-
-    try:
-        return connect()
-    except MachineError as error:
-        pytest.skip(f"no container engine: {error}")
+def client(engine):
+    """An engine that answers."""
+    return engine
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,10 @@ Known = list[tuple[MobileArtifactRecord, float]]
 
 def front_plot(mobile: MobileRecord, name: str, slots: dict[str, int]) -> str | None:
     """The plot as SVG text; None when no artifact has an accuracy. `name` is this figure's own identifier."""
-    known = [(one, one.accuracy) for one in mobile.artifacts if one.accuracy is not None]
+    partly = said.partly_asked(mobile)
+    known = [
+        (one, one.accuracy) for one in mobile.artifacts if one.accuracy is not None and one not in partly
+    ]
     if not known:
         return None
     x, y = _sizes(mobile, known), _accuracies(mobile, known)
