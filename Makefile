@@ -27,11 +27,12 @@ demo: setup  ## Set up, export, verify, compare both roads, and print where the 
 
 test: setup  ## Set up, then lint, types and every test this machine is able to run
 	$(MAKE) --no-print-directory lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n logical --dist loadfile tests/unit tests/targets
+	$(BIN)/pytest tests/e2e tests/containers
 
 check: setup  ## Lint, format, types and unit tests, under a minute
 	$(MAKE) --no-print-directory lint
-	$(BIN)/pytest -q -m "not slow"
+	$(BIN)/pytest -q -n logical --dist loadfile -m "not slow"
 
 .PHONY: lint
 lint:
