@@ -69,7 +69,9 @@ def _background(run: RunRecord) -> dict[str, object]:
     return {
         "before": _filled(subjects.artifact_table(run), subjects.parity_table(run)),
         "given": _filled(verdicts.fairness_table(run)) or _filled(subjects.given_table(run)),
-        "servers": _filled(measured.memory_table(run), measured.cold_start_table(run)),
+        "servers": _filled(
+            measured.image_table(run), measured.memory_table(run), measured.cold_start_table(run)
+        ),
         "about": _filled(subjects.model_table(run), subjects.method_table(run), subjects.machine_table(run)),
         "body": fmt.shortened(fmt.clean(run.payload.body_example), BODY_CHARACTERS) if run.payload else None,
     }

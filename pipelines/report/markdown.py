@@ -83,6 +83,7 @@ def _server_tables(run: RunRecord) -> tuple[Table, ...]:
     given = verdicts.fairness_table(run)
     return (
         given if given.rows else subjects.given_table(run),
+        measured.image_table(run),
         measured.memory_table(run),
         measured.cold_start_table(run),
     )

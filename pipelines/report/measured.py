@@ -194,6 +194,16 @@ def _error_cells(error: ErrorRecord) -> tuple[Cell, ...]:
     return word(error.kind), word(fmt.count(error.count)), word(example)
 
 
+AS_PROCESSES = (
+    "Proportional set size of the server's whole process tree: idle before the first load, peak the largest "
+    "sample taken at the end of a round."
+)
+IN_CONTAINERS = (
+    "The kernel's count for the container: idle before the first load without file pages that could be "
+    "dropped, peak the most it ever held with them. Not to be compared with that of local processes."
+)
+
+
 def memory_table(run: RunRecord) -> Table:
     """Server memory per target."""
     columns = (Column("target", numeric=False), Column("idle"), Column("peak"))
@@ -205,11 +215,30 @@ def memory_table(run: RunRecord) -> Table:
         )
         for name, target in pick.compared(run).items()
     )
-    remark = (
-        "Proportional set size of the server's whole process tree: idle before the first load, peak the "
-        "largest sample taken at the end of a round."
+    contained = any(target.memory.source == "cgroup" for target in run.targets.values())
+    return Table("Server memory", columns, rows, IN_CONTAINERS if contained else AS_PROCESSES)
+
+
+def image_table(run: RunRecord) -> Table:
+    """The image of each target that ran in a container; no rows where none did."""
+    columns = (
+        Column("target", numeric=False),
+        Column("image", numeric=False),
+        Column("on disk"),
+        Column("compressed"),
     )
-    return Table("Server memory", columns, rows, remark)
+    images = {name: target.implementation.image for name, target in pick.compared(run).items()}
+    rows = tuple(
+        (
+            target_cell(name),
+            code(image.reference),
+            _bytes(image.size_bytes, "not known"),
+            _bytes(image.compressed_bytes, "not measured"),
+        )
+        for name, image in images.items()
+        if image is not None
+    )
+    return Table("Images", columns, rows, "Compressed: what a registry would send, every layer with gzip.")
 
 
 def _bytes(value: int | None, why: str) -> Cell:
