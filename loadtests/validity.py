@@ -105,13 +105,11 @@ def _delivered(facts: RoundFacts) -> Invalidity | None:
 
 
 def _lateness(facts: RoundFacts) -> Invalidity | None:
-    share = facts.late_share
-    if share is None or share <= LATE_SHARE_LIMIT:
-        return None
-    shown, limit = _percentages(share, LATE_SHARE_LIMIT)
-    return Invalidity(
+    return _at_most(
+        LATE_SHARE_LIMIT,
+        facts.late_share,
         "lateness",
-        f"{shown} of the requests were sent more than 1 ms late, at most {limit} may be",
+        "{found} of the requests were sent more than 1 ms late, at most {limit} may be",
         "lower the rate, or give the generator a core of its own",
     )
 
@@ -136,45 +134,52 @@ def _right(facts: RoundFacts) -> Invalidity | None:
 
 
 def _generator(facts: RoundFacts) -> Invalidity | None:
-    share = facts.generator_cpu_share
-    if share is None or share <= GENERATOR_CPU_LIMIT:
-        return None
-    shown, limit = _percentages(share, GENERATOR_CPU_LIMIT)
-    return Invalidity(
+    return _at_most(
+        GENERATOR_CPU_LIMIT,
+        facts.generator_cpu_share,
         "generator",
-        f"the load generator used {shown} of its core, at most {limit} may be",
+        "the load generator used {found} of its core, at most {limit} may be",
         "its own queue is in the latencies; lower the concurrency",
     )
 
 
 def _starved(facts: RoundFacts) -> Invalidity | None:
-    share = facts.generator_waited_share
-    if share is None or share <= GENERATOR_WAITED_LIMIT:
-        return None
-    shown, limit = _percentages(share, GENERATOR_WAITED_LIMIT)
-    return Invalidity(
+    return _at_most(
+        GENERATOR_WAITED_LIMIT,
+        facts.generator_waited_share,
         "generator",
-        f"the load generator had to wait for its core {shown} of the time, at most {limit} may be",
+        "the load generator had to wait for its core {found} of the time, at most {limit} may be",
         "what it waited is in the latencies; give it a core of its own, and no CPU quota",
     )
 
 
 def _steal(facts: RoundFacts) -> Invalidity | None:
-    share = facts.steal_share
-    if share is None or share <= STEAL_LIMIT:
-        return None
-    shown, limit = _percentages(share, STEAL_LIMIT)
-    reason = f"{shown} of the CPU was stolen by the host's other guests"
-    return Invalidity("quiet", reason, f"use a quieter machine (limit {limit})")
+    return _at_most(
+        STEAL_LIMIT,
+        facts.steal_share,
+        "quiet",
+        "{found} of the CPU was stolen by the host's other guests",
+        "use a quieter machine (limit {limit})",
+    )
 
 
 def _foreign(facts: RoundFacts) -> Invalidity | None:
-    share = facts.foreign_cpu_share
-    if share is None or share <= FOREIGN_CPU_LIMIT:
+    return _at_most(
+        FOREIGN_CPU_LIMIT,
+        facts.foreign_cpu_share,
+        "quiet",
+        "{found} of the CPU was used by other programs",
+        "stop them and run again (limit {limit})",
+    )
+
+
+def _at_most(limit: float, share: float | None, check: Check, reason: str, remedy: str) -> Invalidity | None:
+    """None where `share` is unknown or within `limit`; `{found}` and `{limit}` in the texts are filled in."""
+    if share is None or share <= limit:
         return None
-    shown, limit = _percentages(share, FOREIGN_CPU_LIMIT)
-    reason = f"{shown} of the CPU was used by other programs"
-    return Invalidity("quiet", reason, f"stop them and run again (limit {limit})")
+    found, shown_limit = _percentages(share, limit)
+    texts = (text.format(found=found, limit=shown_limit) for text in (reason, remedy))
+    return Invalidity(check, *texts)
 
 
 def _percentages(share: float, limit: float) -> tuple[str, str]:

@@ -103,7 +103,7 @@ def drive(
 
 def _read_cpu(servers: Sequence[Server]) -> CpuUse:
     """The machine's CPU clocks; servers, and the engine that carries containers, are ours and not foreign."""
-    found = read_cpu(())
+    found = read_cpu()
     engine_s = engine_cpu_s() if any(s.plan.implementation.runner == "docker" for s in servers) else 0.0
     return replace(found, ours_s=found.ours_s + engine_s + sum(server.cpu_s() for server in servers))
 

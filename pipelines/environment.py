@@ -3,7 +3,6 @@
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -98,26 +97,15 @@ class CpuShares:
     foreign: float | None
 
 
-def read_cpu(server_pids: Sequence[int]) -> CpuUse:
-    """Read the machine's CPU clocks, and those of this process, its ended children and the servers' trees."""
+def read_cpu() -> CpuUse:
+    """Read the machine's CPU clocks, and those of this process and its ended children."""
     times = psutil.cpu_times()
     steal = getattr(times, "steal", 0.0)
     idle = times.idle + getattr(times, "iowait", 0.0)
     total = sum(getattr(times, name) for name in ("user", "nice", "system", "irq", "softirq")) + idle + steal
     own = os.times()
     ours = own.user + own.system + own.children_user + own.children_system
-    return CpuUse(total - idle - steal, steal, total, ours + sum(map(_tree_cpu_s, server_pids)))
-
-
-def _tree_cpu_s(pid: int) -> float:
-    total = 0.0
-    with suppress(psutil.NoSuchProcess):
-        root = psutil.Process(pid)
-        for process in (root, *root.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess):
-                times = process.cpu_times()
-                total += times.user + times.system
-    return total
+    return CpuUse(total - idle - steal, steal, total, ours)
 
 
 def cpu_shares(before: CpuUse, after: CpuUse) -> CpuShares:

@@ -82,9 +82,9 @@ def time_here(
     warmup_runs = _warm_up(model, inputs, limits.warmup_s)
     peak_bytes = memory.peak_above_bytes(start)
     progress("measuring")
-    before = read_cpu(())
+    before = read_cpu()
     calls_ns, elapsed_s = timed_calls(model, inputs, limits)
-    shares = cpu_shares(before, read_cpu(()))
+    shares = cpu_shares(before, read_cpu())
     np.save(calls, calls_ns)
     return {
         "load_ms": load_ns / NS_PER_MS,

@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import MachineError
 from pipelines.files import disk_error
 from pipelines.runners import inspected
 from pipelines.runners.cgroup import ControlGroup, Usage
 from pipelines.runners.contained import Contained
+from pipelines.runners.starting import StartedServer
 from pipelines.targets.server_plan import ServerPlan
 
 if TYPE_CHECKING:
@@ -22,46 +22,32 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 
-POLL_S = 0.2
 STOP_GRACE_S = 10
 REACH_LIMIT_S = 1.0
 RECENT_LINES = 60
 
 
-class DockerServer:
-    """Use as a context manager: leaving it stops the container, however it is left.
-
-    The container exists already; removing it is left to whoever created it.
+class DockerServer(StartedServer):
+    """A container that exists already; leaving it stops it, removing it is left to whoever created it.
 
     Attributes:
         plan: what is running; its addresses are real once it is started.
         started: monotonic seconds when the engine was told to start it.
     """
 
+    # Asking may run a program inside the container.
+    poll_s = 0.2
+
     def __init__(
         self, container: "Container", plan: ServerPlan, contained: Contained, *, direct: bool
     ) -> None:
         self.container = container
         self.plan = plan
-        self.started = 0.0
         self._contained = contained
         self._direct = direct
         self._group: ControlGroup | None = None
         self._paused = False
         self._stopped = False
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Start the container and find out where it answers; returns before it is ready.
@@ -118,30 +104,12 @@ class DockerServer:
             raise ConnectionError(f"nothing can be run inside: {error.explanation}") from error
         return code or 0, b"".join([output] if isinstance(output, bytes) else output).decode(errors="replace")
 
-    def wait_ready(self) -> float:
-        """Wait until the server itself says it is ready; returns seconds since the container's start.
+    def _watch(self) -> None:
+        self.require_alive("at start")
 
-        Raises:
-            MachineError: it ended, ran out of memory, or was not ready within the plan's limit.
-        """
-        deadline = self.started + self.plan.ready_limit_s
-        said = "nothing listens yet"
-        while time.monotonic() < deadline:
-            self.require_alive("at start")
-            try:
-                answer = self.plan.status()
-            except OSError as error:
-                said = str(error)
-            else:
-                if answer is None:
-                    return time.monotonic() - self.started
-                said = answer
-                self._require_no_failure()
-            time.sleep(POLL_S)
-        raise MachineError(
-            f"{self.plan.target} was not ready within {self.plan.ready_limit_s:.0f} s ({said}); "
-            f"its last log lines: {self._last_lines()}"
-        )
+    def _watch_unready(self) -> None:
+        """Its log is asked of the engine, so only when there may be something to read."""
+        self._require_no_failure()
 
     def _require_no_failure(self) -> None:
         pattern = self.plan.failure_pattern

@@ -8,45 +8,23 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Self
 
 import psutil
 
 from pipelines.errors import MachineError
 from pipelines.files import disk_error
 from pipelines.processes import before_exec, end_group, interrupts_held, last_lines, tree_memory_bytes
+from pipelines.runners.starting import StartedServer
 from pipelines.serving import plan_server
 from pipelines.targets.server_plan import ServeRequest, ServerPlan
 
-POLL_S = 0.1
 
-
-class LocalServer:
-    """Use as a context manager: leaving it ends the server, however it is left.
-
-    Attributes:
-        plan: what is running.
-        started: monotonic seconds at process start.
-    """
+class LocalServer(StartedServer):
+    """A process group of its own; `started` is monotonic seconds at process start."""
 
     def __init__(self, plan: ServerPlan) -> None:
         self.plan = plan
-        self.started = 0.0
         self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Start the process group; returns at once.
@@ -80,30 +58,15 @@ class LocalServer:
                     f"{sorted(os.sched_getaffinity(0))}"
                 ) from error
 
-    def wait_ready(self) -> float:
-        """Wait until the server itself says it is ready; returns seconds since its start.
+    def _watch(self) -> None:
+        self.require_alive("at start")
+        self._require_no_failure()
 
-        Raises:
-            MachineError: it ended, or was not ready within the plan's limit; its last log lines are shown.
-        """
-        deadline = self.started + self.plan.ready_limit_s
-        said = "nothing listens yet"
-        while time.monotonic() < deadline:
-            self.require_alive("at start")
-            self._require_no_failure()
-            try:
-                answer = self.plan.status()
-            except OSError as error:
-                said = str(error)
-            else:
-                if answer is None:
-                    return time.monotonic() - self.started
-                said = answer
-            time.sleep(POLL_S)
-        raise MachineError(
-            f"{self.plan.target} was not ready within {self.plan.ready_limit_s:.0f} s ({said}); "
-            f"its last log lines: {last_lines(self.plan.log)}"
-        )
+    def _watch_unready(self) -> None:
+        """Its log was read a moment ago."""
+
+    def _last_lines(self) -> str:
+        return last_lines(self.plan.log)
 
     def _require_no_failure(self) -> None:
         pattern = self.plan.failure_pattern

@@ -11,6 +11,8 @@ from pipelines.errors import RequestError
 TARGETS_FOLDER = Path(__file__).parent
 # How weights get into the Keras twin decides every TensorFlow artifact.
 WEIGHTS = Path(weights.__file__)
+# The draw of samples decides every file of full integers.
+CALIBRATION = TARGETS_FOLDER / "calibration.py"
 # Modules of a target's folder that decide how an artifact runs, not what is in it.
 RUN_ONLY = ("__init__.py", "runtime.py", "server.py")
 
@@ -68,7 +70,7 @@ TFLITE = Target(
     export="pipelines.targets.tflite.export:export",
     runtime="pipelines.targets.tflite.runtime:predict",
     server=None,
-    shared_sources=(TARGETS_FOLDER / "tfserving" / "export.py", WEIGHTS),
+    shared_sources=(TARGETS_FOLDER / "tfserving" / "export.py", CALIBRATION, WEIGHTS),
 )
 EXECUTORCH = Target(
     name="executorch",
@@ -77,6 +79,7 @@ EXECUTORCH = Target(
     export="pipelines.targets.executorch.export:export",
     runtime="pipelines.targets.executorch.runtime:predict",
     server=None,
+    shared_sources=(CALIBRATION,),
 )
 ONNX = Target(
     name="onnx",

@@ -11,8 +11,9 @@ from models.digits_cnn import MODEL
 from models.spec import ModelError, Samples
 from models.weights import load_source
 from pipelines.parity import accuracy
+from pipelines.targets.calibration import CALIBRATION_COUNT, draw
 from pipelines.targets.executorch.export import export, folded, lower
-from pipelines.targets.executorch.quantise import CALIBRATION_COUNT, calibration_inputs, quantise
+from pipelines.targets.executorch.quantise import quantise
 from pipelines.targets.exported import Exported, NotExported
 
 pytestmark = [
@@ -53,7 +54,7 @@ def int8_program(spec):
     """The XNNPACK int8 program alone."""
     import torch
 
-    inputs = torch.from_numpy(calibration_inputs(spec))
+    inputs = torch.from_numpy(draw(spec, spec.train_samples().inputs))
     with torch.no_grad():
         program = torch.export.export(quantise(folded(load_source(spec)), inputs), (inputs[:1],))
     return lower(program, "xnnpack")
@@ -117,17 +118,17 @@ def test_calibration_is_the_same_draw_as_tensorflow_lites():
 
     training = MODEL.train_samples().inputs
     theirs = [sample["image"][0] for sample in representative(MODEL, training)()]
-    ours = calibration_inputs(MODEL)
+    ours = draw(MODEL, training)
     assert len(ours) == CALIBRATION_COUNT
     np.testing.assert_array_equal(ours, np.stack(theirs))
 
 
 def test_calibration_takes_what_there_is_and_refuses_nothing_at_all():
     few = dataclasses.replace(MODEL, train_samples=lambda: Samples(*SHORT))
-    assert len(calibration_inputs(few)) == len(SHORT[0])
+    assert len(draw(few, few.train_samples().inputs)) == len(SHORT[0])
     none = dataclasses.replace(MODEL, train_samples=lambda: Samples(SHORT[0][:0], SHORT[1][:0]))
     with pytest.raises(ModelError, match="digits_cnn has no training samples to calibrate int8 on"):
-        calibration_inputs(none)
+        draw(none, none.train_samples().inputs)
 
 
 def test_calibration_on_constant_images_shows(tmp_path):

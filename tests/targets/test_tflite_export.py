@@ -14,6 +14,7 @@ from models.digits_cnn import MODEL
 from models.spec import ModelError
 from models.weights import load_source
 from pipelines.errors import GateError
+from pipelines.targets.calibration import CALIBRATION_COUNT
 from pipelines.targets.exported import Exported, NotExported
 from pipelines.targets.tflite import quantise
 from pipelines.targets.tflite.export import export
@@ -206,7 +207,7 @@ def test_calibration_draws_training_samples_once_each_and_few(monkeypatch):
     drawn = [one["image"] for one in quantise.representative(MODEL, training)()]
     assert {one.shape for one in drawn} == {(1, 1)}
     values = [float(one[0, 0]) for one in drawn]
-    assert len(set(values)) == len(values) == quantise.CALIBRATION_COUNT <= 300
+    assert len(set(values)) == len(values) == CALIBRATION_COUNT <= 300
     assert values == [float(one["image"][0, 0]) for one in quantise.representative(MODEL, training)()]
     assert len(list(quantise.representative(MODEL, training[:7])())) == 7
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from models.spec import ModelSpec
 from models.weights import load_source
 from pipelines.files import write_atomically
+from pipelines.targets.calibration import draw
 from pipelines.targets.executorch.lite import write_lite
 from pipelines.targets.executorch.payload import constants_in_payload
-from pipelines.targets.executorch.quantise import calibration_inputs, quantise
+from pipelines.targets.executorch.quantise import quantise
 from pipelines.targets.exported import Exported, NotExported
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def folded(source: "torch.nn.Module") -> "torch.nn.Module":
 def _traced(spec: ModelSpec, source: "torch.nn.Module", precision: str) -> "torch.export.ExportedProgram":
     import torch
 
-    inputs = torch.from_numpy(calibration_inputs(spec))
+    inputs = torch.from_numpy(draw(spec, spec.train_samples().inputs))
     with torch.no_grad():
         module = source if precision == "float32" else quantise(source, inputs)
         return torch.export.export(module, (inputs[:1],))

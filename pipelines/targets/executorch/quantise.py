@@ -1,33 +1,12 @@
-"""Post-training quantisation to int8 (PT2E): the samples it is calibrated on, and how it is done."""
+"""Post-training quantisation to int8 (PT2E)."""
 
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-
-from models.spec import FloatArray, ModelError, ModelSpec
 
 if TYPE_CHECKING:
     import torch
 
-# The same draw as TensorFlow Lite's representative data set, so that both roads learn their ranges alike.
-CALIBRATION_COUNT = 300
-CALIBRATION_SEED = 5
 # Samples calibrated at once: one by one, keeping the histograms would take several times as long.
 CALIBRATION_BATCH = 50
-
-
-def calibration_inputs(spec: ModelSpec) -> FloatArray:
-    """`CALIBRATION_COUNT` training inputs (n, …), or all there are, drawn by a fixed seed.
-
-    Raises:
-        ModelError: there is no training sample.
-    """
-    training = spec.train_samples().inputs
-    if len(training) == 0:
-        raise ModelError(f"{spec.name} has no training samples to calibrate int8 on; give it train_samples")
-    count = min(CALIBRATION_COUNT, len(training))
-    drawn = np.random.default_rng(CALIBRATION_SEED).choice(len(training), count, replace=False)
-    return training[drawn]
 
 
 def quantise(source: "torch.nn.Module", inputs: "torch.Tensor") -> Any:

@@ -4,16 +4,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from models.spec import FloatArray, ModelError, ModelSpec
+from pipelines.targets.calibration import draw
 from pipelines.targets.tflite import flatbuffer
 
 PRECISIONS = ("float32", "float16", "dynamic-int8", "int8", "int16x8")
 # Activations and weights in integers, integers in and out; ranges are learned from samples.
 FULL = ("int8", "int16x8")
-CALIBRATION_COUNT = 300
-CALIBRATION_SEED = 5
 
 Representative = Callable[[], Iterator[dict[str, FloatArray]]]
 
@@ -23,16 +20,13 @@ class RefusedError(Exception):
 
 
 def representative(spec: ModelSpec, training: FloatArray) -> Representative:
-    """One sample (1, …) at a time: `CALIBRATION_COUNT` of `training` (n, …), or all, drawn by a fixed seed.
+    """One sample (1, …) at a time of those drawn from `training` (n, …).
 
     Raises:
         ModelError: there is no training sample.
     """
-    if len(training) == 0:
-        raise ModelError(f"{spec.name} has no training samples to calibrate int8 on; give it train_samples")
-    count = min(CALIBRATION_COUNT, len(training))
-    drawn = np.random.default_rng(CALIBRATION_SEED).choice(len(training), count, replace=False)
-    return lambda: ({spec.input.name: training[number][None]} for number in drawn)
+    drawn = draw(spec, training)
+    return lambda: ({spec.input.name: sample[None]} for sample in drawn)
 
 
 def convert(saved: Path, precision: str, samples: Representative) -> bytes:
