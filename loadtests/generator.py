@@ -58,16 +58,16 @@ def main(arguments: list[str]) -> int:
 
 def _run(plan: RoundPlan, stop_requests: StopRequests) -> None:
     # Before the heavy imports, so that the threads they start stay on these cores too.
+    core_is_ours = bool(plan.cores) and len(os.sched_getaffinity(0)) > len(plan.cores)
     if plan.cores:
-        others_remain = len(os.sched_getaffinity(0)) > len(plan.cores)
         os.sched_setaffinity(0, plan.cores)
-        if others_remain:
-            go_first()
+    if core_is_ours:
+        go_first()
     _allow_many_connections()
     leave_out_web_page()
     from loadtests.one_round import run_round
 
-    run_round(plan, stop_requests).save(plan.result_file)
+    run_round(plan, stop_requests, core_is_ours=core_is_ours).save(plan.result_file)
 
 
 def go_first() -> None:

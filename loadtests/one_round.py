@@ -13,6 +13,7 @@ import gevent  # type: ignore[import-untyped]
 from locust.env import Environment
 
 from loadtests.arrivals import NS_PER_S
+from loadtests.last_moment import LastMoment, ahead_ns
 from loadtests.ledger import Ledger, Phase
 from loadtests.payloads import PayloadPool
 from loadtests.plan import RoundPlan
@@ -33,8 +34,10 @@ StopRequests = Callable[[], int]
 """Returns how many times the round has been told to stop; the second time it does not wait for answers."""
 
 
-def run_round(plan: RoundPlan, stop_requests: StopRequests) -> RoundResult:
+def run_round(plan: RoundPlan, stop_requests: StopRequests, *, core_is_ours: bool) -> RoundResult:
     """Carry out `plan` and leave its samples on disk.
+
+    `core_is_ours`: no server runs on the generator's cores, so that it may stay awake before each arrival.
 
     Raises:
         LoadTestError: the pool cannot be read, or the requests not recorded.
@@ -43,7 +46,8 @@ def run_round(plan: RoundPlan, stop_requests: StopRequests) -> RoundResult:
     _prepare(pool)
     with Recorder(plan.warmup_file) as warmup, Recorder(plan.samples_file) as samples:
         ledger = Ledger(_phase(plan, pool, warmup), _phase(plan, pool, samples))
-        times = _drive(plan, pool, ledger, stop_requests)
+        last_moment = _last_moment(plan, core_is_ours=core_is_ours)
+        times = _drive(plan, pool, ledger, last_moment, stop_requests)
     if ledger.error is not None:
         raise ledger.error
     return _result(ledger, times)
@@ -51,13 +55,18 @@ def run_round(plan: RoundPlan, stop_requests: StopRequests) -> RoundResult:
 
 @dataclass
 class _Times:
-    """What the clocks said while the round ran; monotonic nanoseconds and processor seconds."""
+    """What the clocks said while the round ran; monotonic nanoseconds and processor seconds.
+
+    `cpu_..._s` hold what it worked and what it polled, `polled_..._s` what it polled.
+    """
 
     started_at_utc: str
     started_ns: int
     steady: bool | None = None
     cpu_start_s: float | None = None
     cpu_end_s: float | None = None
+    polled_start_s: float = 0.0
+    polled_end_s: float = 0.0
     waited_start_s: float | None = None
     waited_end_s: float | None = None
     interrupted: bool = False
@@ -74,8 +83,16 @@ def _phase(plan: RoundPlan, pool: PayloadPool, recorder: Recorder) -> Phase:
     return Phase(pool, check_share=plan.check_share, seed=plan.seed, recorder=recorder)
 
 
-def _drive(plan: RoundPlan, pool: PayloadPool, ledger: Ledger, stop_requests: StopRequests) -> _Times:
-    runner, users = _runner(plan, pool, ledger)
+def _last_moment(plan: RoundPlan, *, core_is_ours: bool) -> LastMoment:
+    load = plan.parsed_load
+    # On a core that a server needs, polling would be a load of its own.
+    return LastMoment(ahead_ns(load.value) if load.is_open and core_is_ours else 0)
+
+
+def _drive(
+    plan: RoundPlan, pool: PayloadPool, ledger: Ledger, last_moment: LastMoment, stop_requests: StopRequests
+) -> _Times:
+    runner, users = _runner(plan, pool, ledger, last_moment)
     times = _Times(datetime.now(UTC).isoformat(timespec="milliseconds"), time.monotonic_ns())
     warm_up = _begin(plan, ledger)
     runner.start(users, spawn_rate=users)
@@ -86,15 +103,17 @@ def _drive(plan: RoundPlan, pool: PayloadPool, ledger: Ledger, stop_requests: St
             times.steady = warm_up.steady
             _open_window(plan, ledger)
         times.cpu_start_s, times.waited_start_s = time.process_time(), waited_s()
+        times.polled_start_s = last_moment.polled_ns / NS_PER_S
         _wait(ledger, stop_requests, times, ledger.is_over)
         times.cpu_end_s, times.waited_end_s = time.process_time(), waited_s()
+        times.polled_end_s = last_moment.polled_ns / NS_PER_S
         _drain(runner, plan.timeout_s + GRACE_S, stop_requests)
     finally:
         runner.quit()
     return times
 
 
-def _runner(plan: RoundPlan, pool: PayloadPool, ledger: Ledger) -> tuple[Any, int]:
+def _runner(plan: RoundPlan, pool: PayloadPool, ledger: Ledger, last_moment: LastMoment) -> tuple[Any, int]:
     """Return a runner and how many users it shall start."""
     load = plan.parsed_load
     user_class = rest_user(
@@ -105,6 +124,7 @@ def _runner(plan: RoundPlan, pool: PayloadPool, ledger: Ledger) -> tuple[Any, in
         seed=plan.seed,
         timeout_s=plan.timeout_s,
         rate_per_s=load.value,
+        last_moment=last_moment,
     )
     environment = Environment(user_classes=[user_class], host=plan.url_base)
     return environment.create_local_runner(), 1 if load.is_open else int(load.value)
@@ -172,14 +192,18 @@ def _generator_use(times: _Times, window_s: float) -> GeneratorUse:
     cores = tuple(sorted(os.sched_getaffinity(0)))
     realtime = os.sched_getscheduler(0) == os.SCHED_FIFO
     if window_s <= 0 or times.cpu_start_s is None or times.cpu_end_s is None:
-        return GeneratorUse(cpu_s=0.0, cpu_share=None, cores=cores, realtime=realtime, waited_share=None)
-    cpu_s = times.cpu_end_s - times.cpu_start_s
+        return GeneratorUse(
+            cpu_s=0.0, cpu_share=None, polled_s=0.0, cores=cores, realtime=realtime, waited_share=None
+        )
+    polled_s = times.polled_end_s - times.polled_start_s
+    cpu_s = times.cpu_end_s - times.cpu_start_s - polled_s
     waited = None
     if times.waited_start_s is not None and times.waited_end_s is not None:
         waited = (times.waited_end_s - times.waited_start_s) / window_s
     return GeneratorUse(
         cpu_s=cpu_s,
         cpu_share=cpu_s / (window_s * len(cores)),
+        polled_s=polled_s,
         cores=cores,
         realtime=realtime,
         waited_share=waited,

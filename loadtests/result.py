@@ -25,8 +25,9 @@ class GeneratorUse:
     """What the generator itself used in the measured window.
 
     Attributes:
-        cpu_s: processor seconds, user and system.
+        cpu_s: processor seconds, user and system, that it worked.
         cpu_share: cpu_s / (window_s * number of cores); None without a window.
+        polled_s: processor seconds beside `cpu_s` in which it only waited, awake, for the next arrival.
         cores: the CPU numbers it was allowed to run on.
         realtime: whether it had those cores before any ordinary process.
         waited_share: of the window, how long it was ready to run and had to wait for its core; None where the
@@ -35,6 +36,7 @@ class GeneratorUse:
 
     cpu_s: float
     cpu_share: float | None
+    polled_s: float
     cores: tuple[int, ...]
     realtime: bool
     waited_share: float | None

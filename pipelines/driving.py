@@ -230,6 +230,7 @@ def _record(
         generator=GeneratorRecord(
             cpu_s=result.generator.cpu_s,
             cpu_share=result.generator.cpu_share,
+            polled_s=result.generator.polled_s,
             cores=result.generator.cores,
             realtime=result.generator.realtime,
             waited_share=result.generator.waited_share,

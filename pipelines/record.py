@@ -174,8 +174,9 @@ class ErrorRecord(Record):
 class GeneratorRecord(Record):
     """What the load generator itself used in the measured window.
 
-    `realtime`: it had its cores before any ordinary process. `waited_share` of the window it was ready to run
-    and had to wait for its core, null where the kernel does not say.
+    `cpu_s` it worked; `polled_s` beside that it was awake and only waited for the next arrival, null where a
+    run is older than that. `realtime`: it had its cores before any ordinary process. `waited_share` of the
+    window it was ready to run and had to wait for its core, null where the kernel does not say.
     """
 
     cpu_s: float
@@ -183,6 +184,7 @@ class GeneratorRecord(Record):
     cores: tuple[int, ...]
     realtime: bool
     waited_share: float | None
+    polled_s: float | None = None
 
 
 class RoundRecord(Record):

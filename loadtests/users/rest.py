@@ -13,10 +13,11 @@ from locust import FastHttpUser, task
 from locust.exception import StopUser
 
 from loadtests.arrivals import IN_FLIGHT_LIMIT, NS_PER_S, poisson_schedule
+from loadtests.last_moment import LastMoment, let_answers_in
 from loadtests.ledger import UNREACHABLE, Exchange, Failure, Ledger
 from loadtests.payloads import PayloadPool
 from loadtests.precise_timer import PreciseTimer
-from loadtests.users.wire import WIRE_FAILURES, Wire, encode_requests, failure_of
+from loadtests.users.wire import WIRE_FAILURES, Connection, Wire, encode_requests, failure_of
 
 BACK_OFF_S: Final = 0.05
 """Pause of a user after it could not reach the server."""
@@ -48,6 +49,7 @@ class RestUser(FastHttpUser):
     requests: ClassVar[tuple[bytes, ...]]
     """The pool's bodies as whole HTTP requests, encoded before the clock starts."""
     seed: ClassVar[int] = 0
+    last_moment: ClassVar[LastMoment] = LastMoment(0)
     users_count: ClassVar[Iterator[int]]
 
     def __init__(self, environment: Any) -> None:
@@ -59,21 +61,25 @@ class RestUser(FastHttpUser):
         """Close this user's connections."""
         self.wire.close()
 
-    def send(self, index: int, scheduled_ns: int | None = None) -> Failure | None:
+    def send(
+        self, index: int, connection: Connection | None, scheduled_ns: int | None = None
+    ) -> Failure | None:
         """Send body `index`, enter what came of it, and return why it failed, None if it did not.
 
         Between the two readings of the clock there is only the connection: nothing is encoded, decoded or
-        counted. Closed load has no schedule but the moment of sending.
+        counted. Without a `connection`, one is made in that time. Closed load has no schedule but the moment
+        of sending.
         """
         request, method = self.requests[index], self.pool.method
         failure: Failure | None = _CUT_OFF
         status, body, done_ns = 0, b"", 0
         sent_ns = time.monotonic_ns()
         try:
-            status, body, done_ns = self.wire.exchange(request, method)
+            status, body, done_ns = self.wire.exchange(request, method, connection)
             failure = None
-            # Answers that came together are all read before any of them is looked into.
-            gevent.sleep(0)
+            self.last_moment.note_work()
+            # Answers that came meanwhile are all read before any of them is looked into.
+            let_answers_in()
         except WIRE_FAILURES as error:
             failure = failure_of(error)
         finally:
@@ -83,6 +89,7 @@ class RestUser(FastHttpUser):
         return known
 
     def _enter(self, exchange: Exchange) -> Failure | None:
+        self.last_moment.note_work()
         failure = self.ledger.enter(exchange)
         self.environment.events.request.fire(
             request_type=self.pool.method,
@@ -106,7 +113,7 @@ class ClosedRestUser(RestUser):
         """Send one request, unless the round is over."""
         if self.ledger.is_over(time.monotonic_ns()):
             raise StopUser
-        failure = self.send(next(self.order))
+        failure = self.send(next(self.order), self.wire.idle_connection())
         if failure is not None and failure.kind in UNREACHABLE:
             gevent.sleep(BACK_OFF_S)
 
@@ -153,14 +160,26 @@ class OpenRestUser(RestUser):
                     return
                 self.arrivals = later
                 self.ledger.due_count += 1
-                in_flight.spawn(self.send, next(self.order), due_ns)
+                in_flight.spawn(self._send_when_due, next(self.order), due_ns)
+
+    def _send_when_due(self, index: int, due_ns: int) -> None:
+        connection = self.wire.idle_connection()
+        self.last_moment.note_work()
+        self.last_moment.wait_until(due_ns)
+        if self.ledger.is_over(due_ns):
+            # The round was stopped in the meantime.
+            self.wire.give_back(connection)
+            return
+        self.last_moment.note_work()
+        self.send(index, connection, due_ns)
 
     def _wait_until(self, due_ns: int, timer: PreciseTimer) -> bool:
-        """Wait for an arrival; return whether it still belongs to the round."""
+        """Wait until an arrival is near; return whether it still belongs to the round."""
         if due_ns <= time.monotonic_ns() and self.ledger.due_count % TURN == 0:
             gevent.sleep(0)
-        while (now_ns := time.monotonic_ns()) < due_ns and not self.ledger.is_over(now_ns):
-            timer.wait_until(min(due_ns, now_ns + LOOK_UP_NS))
+        near_ns = due_ns - self.last_moment.ahead_ns
+        while (now_ns := time.monotonic_ns()) < near_ns and not self.ledger.is_over(now_ns):
+            timer.wait_until(min(near_ns, now_ns + LOOK_UP_NS))
         return not self.ledger.is_over(due_ns)
 
     def _wait_for_place(self, in_flight: Pool) -> bool:
@@ -204,6 +223,7 @@ def rest_user(
     seed: int,
     timeout_s: float,
     rate_per_s: float | None = None,
+    last_moment: LastMoment,
 ) -> type[RestUser]:
     """Make the user class of one round: Locust wants a class, and its users share what is prepared here."""
     base = OpenRestUser if load_is_open else ClosedRestUser
@@ -218,5 +238,6 @@ def rest_user(
         "seed": seed,
         "users_count": itertools.count(),
         "rate_per_s": rate_per_s,
+        "last_moment": last_moment,
     }
     return type(base.__name__, (base,), prepared)

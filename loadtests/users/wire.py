@@ -34,6 +34,18 @@ def encode_requests(pool: PayloadPool, url_base: str) -> tuple[bytes, ...]:
     return tuple(head + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body for body in pool.bodies)
 
 
+class Connection(gevent.socket.socket):  # type: ignore[misc]
+    """A connection that remembers when it was last read from."""
+
+    read_ns = 0
+
+    def recv(self, *arguments: int) -> bytes:
+        """Read what there is, and the clock with it."""
+        data: bytes = super().recv(*arguments)
+        self.read_ns = time.monotonic_ns()
+        return data
+
+
 class Wire:
     """Kept-alive connections to one server.
 
@@ -50,7 +62,16 @@ class Wire:
             host, port, host, port, size=concurrency, connection_timeout=timeout_s, network_timeout=timeout_s
         )
 
-    def exchange(self, request: bytes, method: str) -> tuple[int, bytes, int]:
+    def idle_connection(self) -> Connection | None:
+        """Take a kept-alive connection for the next request; None when it will need a new one."""
+        return self._pool.take_idle()
+
+    def give_back(self, connection: Connection | None) -> None:
+        """Put back a connection that was not used after all."""
+        if connection is not None:
+            self._pool.return_socket(connection)
+
+    def exchange(self, request: bytes, method: str, connection: Connection | None) -> tuple[int, bytes, int]:
         """Send `request`, read the whole answer, and return its status, its body and when its last byte came.
 
         The moment is in monotonic nanoseconds and before any parsing.
@@ -58,7 +79,8 @@ class Wire:
         Raises:
             OSError, HTTPParseError: see `failure_of`. Nothing is tried twice.
         """
-        connection = self._pool.get_socket()
+        if connection is None:
+            connection = self._pool.get_socket()
         try:
             connection.sendall(request)
         except BaseException:
@@ -73,21 +95,20 @@ class Wire:
         self._pool.close()
 
 
-class _ClockedSocket(gevent.socket.socket):  # type: ignore[misc]
-    """A socket that remembers when it was last read from."""
-
-    read_ns = 0
-
-    def recv(self, *arguments: int) -> bytes:
-        data: bytes = super().recv(*arguments)
-        self.read_ns = time.monotonic_ns()
-        return data
-
-
 class _Connections(ConnectionPool):  # type: ignore[misc]
     """A connection pool that neither delays a request nor lets another greenlet run inside the timed span."""
 
     _addresses: list[Any] | None = None
+
+    def take_idle(self) -> Connection | None:
+        """Take a connection that is there and alive, as `get_socket` does, but make none."""
+        while not self._socket_queue.empty():
+            connection: Connection = self._socket_queue.get(block=False)
+            if self._is_socket_alive(connection):
+                self._semaphore.acquire()
+                return connection
+            connection.close()
+        return None
 
     def _resolve(self) -> list[Any]:
         # A look-up goes through gevent's thread pool, for a number too; once is enough.
@@ -95,8 +116,8 @@ class _Connections(ConnectionPool):  # type: ignore[misc]
             self._addresses = super()._resolve()
         return self._addresses
 
-    def _create_tcp_socket(self, family: int, kind: int, protocol: int) -> _ClockedSocket:
-        return _ClockedSocket(family, kind, protocol)
+    def _create_tcp_socket(self, family: int, kind: int, protocol: int) -> Connection:
+        return Connection(family, kind, protocol)
 
     def after_connect(self, connection: Any) -> None:
         # A body longer than one segment would otherwise wait for the server's delayed acknowledgement.

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from load_harness import (
+    CORES,
     known_delay_server,
     listening_for_noise,
     make_plan,
@@ -86,6 +87,16 @@ def test_a_thousand_a_second_are_delivered_on_schedule(tmp_path):
     with noise.excuses():
         assert np.percentile(lateness_ms, 99) < 2
         assert achieved_per_s / offered_per_s >= 0.99
+
+
+@pytest.mark.parametrize("cores", [(), (CORES[-1],)], ids=["anywhere", "its own"])
+def test_the_generator_stays_awake_before_an_arrival_only_on_a_core_of_its_own(tmp_path, cores):
+    with known_delay_server(tmp_path, "--delay", "constant:1") as server:
+        result, samples = run(make_plan(tmp_path, server.url, load="open:200", cores=cores, duration_s=1.0))
+    use = result.generator
+    assert (use.polled_s > 0) == (0 < len(cores) < len(CORES))
+    assert 0 < use.cpu_s + use.polled_s <= 1.05
+    assert (samples.sent_ns >= samples.scheduled_ns).all()
 
 
 def test_many_requests_are_in_flight_at_once(tmp_path):

@@ -103,7 +103,9 @@ def test_a_result_comes_back_as_it_was_saved(tmp_path):
         wrong_count=0,
         errors=(ErrorGroup("refused", 3, "ConnectionRefusedError"),),
         bytes_received=0,
-        generator=GeneratorUse(cpu_s=0.0, cpu_share=None, cores=(0, 1), realtime=False, waited_share=None),
+        generator=GeneratorUse(
+            cpu_s=0.0, cpu_share=None, polled_s=0.0, cores=(0, 1), realtime=False, waited_share=None
+        ),
         server_gone=True,
         interrupted=False,
     )

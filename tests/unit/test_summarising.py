@@ -68,7 +68,9 @@ def write(folder, index, planned):
         errors=(),
         latency_ms=NOT_SUMMARISED,
         throughput_per_s=None,
-        generator=r.GeneratorRecord(cpu_s=1, cpu_share=0.5, cores=(1,), realtime=True, waited_share=0.0),
+        generator=r.GeneratorRecord(
+            cpu_s=1, cpu_share=0.5, polled_s=0.0, cores=(1,), realtime=True, waited_share=0.0
+        ),
         cpu_steal_share=0,
         foreign_cpu_share=0,
         valid=planned.valid,
