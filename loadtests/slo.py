@@ -5,7 +5,7 @@ The algorithm only; a callback measures. Nothing here is random: who measures gi
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, Literal
 
@@ -15,7 +15,13 @@ GENERATOR_CHECKS: Final = frozenset({"delivered", "lateness", "generator"})
 """A round that does not pass these was not the load it should have been: the generator's own limit."""
 
 OVERLOAD_CHECKS: Final = frozenset({"warm", "clean"})
-"""A server that has too much to do fails these because of that: a finding, which p99 and errors show."""
+"""A server that has too much to do fails these because of that: a finding, which p99 and errors show.
+
+Near its capacity p50 of a queue differs by more than 10 % from one second to the next for ever, however warm
+the server is. It is warm after the rounds at lower rates, and three rounds have to keep the limit.
+"""
+
+Phase = Literal["search", "confirm"]
 
 S_PER_H: Final = 3600
 MILLION: Final = 1_000_000
@@ -32,6 +38,7 @@ class RateMeasurement:
         delivered: whether the generator was able to send that load.
         valid: whether nothing else, such as a noisy neighbour, made the round useless.
         reason: why it was not delivered or not valid; None when it was both.
+        phase: what it was for.
     """
 
     rate_per_s: float
@@ -40,6 +47,7 @@ class RateMeasurement:
     delivered: bool = True
     valid: bool = True
     reason: str | None = None
+    phase: Phase = field(default="search", compare=False)
 
 
 def as_measurement(
@@ -231,7 +239,7 @@ class _Search:
         return self._noted(rate_per_s, outcome)
 
     def _passes(self, rate_per_s: float) -> bool:
-        return self._noted(rate_per_s, self._outcome(rate_per_s))
+        return self._noted(rate_per_s, self._outcome(rate_per_s, "confirm"))
 
     def _noted(self, rate_per_s: float, outcome: _Outcome) -> bool:
         """Whether the rate passed; if not, it is the lowest so far: no rate above the ceiling is measured."""
@@ -239,14 +247,14 @@ class _Search:
             self._ceiling, self._ceiling_outcome = rate_per_s, outcome
         return outcome is _Outcome.PASSED
 
-    def _outcome(self, rate_per_s: float) -> _Outcome:
+    def _outcome(self, rate_per_s: float, phase: Phase = "search") -> _Outcome:
         """Measure until there is a valid round.
 
         Raises:
             _GiveUpError: no more measurements are allowed.
         """
         while True:
-            found = self._next(rate_per_s)
+            found = self._next(rate_per_s, phase)
             if found.valid and not found.delivered:
                 return _Outcome.NOT_DELIVERED
             if found.valid and found.errors_share > self._limits.errors_share:
@@ -255,11 +263,11 @@ class _Search:
                 return _Outcome.PASSED if found.p99_ms <= self._p99_limit_ms else _Outcome.BROKE
             self._note_invalid(found)
 
-    def _next(self, rate_per_s: float) -> RateMeasurement:
+    def _next(self, rate_per_s: float, phase: Phase) -> RateMeasurement:
         if len(self._measurements) >= self._limits.most_measurements:
             count = self._limits.most_measurements
             raise _GiveUpError(f"{count} rounds did not settle it: use longer rounds, or start nearer")
-        self._measurements.append(self._measure(rate_per_s))
+        self._measurements.append(replace(self._measure(rate_per_s), phase=phase))
         return self._measurements[-1]
 
     def _note_invalid(self, found: RateMeasurement) -> None:

@@ -290,8 +290,10 @@ def compare(as_json: bool, **options: Any) -> int:
 @run_options
 def slo(as_json: bool, p99_limit_ms: float, hourly_price: float | None, **options: Any) -> int:
     """Find the highest rate of requests that each target serves with p99 within a limit."""
-    from pipelines.slo_searching import SloQuestion, search_slo
+    from pipelines.slo_searching import QUICK_BLOCKS, SloQuestion, search_slo
 
+    if options["profile"] == "quick" and options["blocks"] is None:
+        options["blocks"] = QUICK_BLOCKS
     question = SloQuestion(p99_limit_ms, hourly_price)
     return _measure(partial(search_slo, question), as_json=as_json, **options)
 

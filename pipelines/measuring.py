@@ -63,6 +63,7 @@ class Session:
         on_plans: called when all servers of the first block are planned and none is started, and again when
             they run and say what they were given.
         on_round: called after every measured round.
+        counted: whether it is known beforehand how many rounds there will be.
         retries_left: how many more invalid rounds may be measured again.
         measured: by contestant, in their order.
     """
@@ -73,6 +74,7 @@ class Session:
     progress: Progress
     on_plans: Callable[[], None]
     on_round: Callable[[], None]
+    counted: bool = True
     retries_left: int = 0
     rounds_count: int = 0
     planned_count: int = 0
@@ -81,12 +83,15 @@ class Session:
     def __post_init__(self) -> None:
         self.measured = {contestant.name: Measured() for contestant in self.contestants}
         self.retries_left = self.settings.profile.retries
-        self.planned_count = planned_rounds(self.settings, len(self.contestants))
+        if self.counted:
+            self.planned_count = planned_rounds(self.settings, len(self.contestants))
 
     def say(self, text: str) -> None:
         """Show where the run is."""
-        done = f"[{self.rounds_count}/{self.planned_count} rounds, about {self.left_s():.0f} s left]"
-        self.progress("measure", f"{done} {text}")
+        done = f"{self.rounds_count} rounds"
+        if self.counted:
+            done = f"{self.rounds_count}/{self.planned_count} rounds, about {self.left_s():.0f} s left"
+        self.progress("measure", f"[{done}] {text}")
 
     def left_s(self) -> float:
         """Roughly how long the rest takes, in seconds."""

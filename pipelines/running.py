@@ -135,6 +135,7 @@ def start_run(kind: Kind, settings: RunSettings, command: Sequence[str], progres
         progress,
         on_plans=lambda: run.check_fairness(),  # noqa: PLW0108 - `run` is made from this session
         on_round=lambda: run.save(),  # noqa: PLW0108 - as above
+        counted=kind == "compare",
     )
     # Described once: encoding every body again after each round would be work between measurements.
     payload = recording.describe_payload(serving.payload_pool(spec, verified.expected, "/"))

@@ -10,7 +10,7 @@ from loadtests.statistics import samples_needed
 from pipelines.config import RunSettings
 from pipelines.driving import Driven
 from pipelines.errors import RequestError
-from pipelines.measuring import fresh_servers, measure_once
+from pipelines.measuring import fresh_servers, measure_once, round_s
 from pipelines.record import RatePointRecord, RunRecord, SloRecord, SloTargetRecord
 from pipelines.runners.server import Server
 from pipelines.running import Run, conclude, start_run
@@ -18,11 +18,14 @@ from pipelines.summarising import summarise_round
 from pipelines.workers import Progress
 
 START_RATE_PER_S = 50.0
+QUICK_BLOCKS = 3
+"""Of the profile quick, unless asked otherwise: a search is one observation, and two tell no spread."""
 # An open load's arrivals vary: a round long enough on average would often be a few requests short.
 SPARE = 1.15
-# A rate beyond the server's means never becomes steady; what it does to p99 shows soon enough.
+# A rate near the server's means or beyond never becomes steady; what it does to p99 shows soon enough.
 WARMUP_LIMIT_S = 2.0
 LIMITS = SearchLimits(min_rate_per_s=5.0)
+USUAL_ROUNDS = (12, 25)
 UNKNOWN_TARGET = SloTargetRecord(
     rate_per_s=None,
     interval=None,
@@ -57,7 +60,18 @@ def search_slo(
         raise RequestError(f"--hourly-price is {question.hourly_price:g}; a price is above 0")
     run = start_run("slo", _without_extras(settings), command, progress)
     run.slo = _empty(question, [contestant.name for contestant in run.session.contestants])
+    progress("slo", f"{_plan(run.settings, len(run.session.contestants))}, into {run.folder}")
     return conclude(run, lambda run: _measure(run, question)), run.folder
+
+
+def _plan(settings: RunSettings, contestants_count: int) -> str:
+    """How many rounds there will be and how long they take, as far as that is known of a search."""
+    searches_count = settings.profile.blocks * contestants_count
+    minutes = [count * searches_count * round_s(settings) / 60 for count in USUAL_ROUNDS]
+    return (
+        f"{searches_count} searches of {USUAL_ROUNDS[0]} to {USUAL_ROUNDS[1]} rounds each, at most "
+        f"{LIMITS.most_measurements}; about {minutes[0]:.0f} to {minutes[1]:.0f} min"
+    )
 
 
 def _without_extras(settings: RunSettings) -> RunSettings:
@@ -95,7 +109,7 @@ def _search_one(run: Run, question: SloQuestion, block: int, name: str, servers:
         planned = PlannedRound(block, f"open:{rate_per_s:.6g}", len(points), name)
         driven = measure_once(run.session, planned, 0, servers, _round_s(run, rate_per_s))
         found = _as_measurement(driven, rate_per_s, run.folder)
-        points.append(_point(driven, found, question.p99_limit_ms))
+        points.append(_with_meaning(_point(driven, found), found, question.p99_limit_ms))
         return found
 
     done = run.slo_points.setdefault(name, [])
@@ -103,13 +117,22 @@ def _search_one(run: Run, question: SloQuestion, block: int, name: str, servers:
         result = search(
             measure,
             p99_limit_ms=question.p99_limit_ms,
-            start_rate_per_s=START_RATE_PER_S,
+            start_rate_per_s=_start_rate_per_s(run, name),
             limits=LIMITS,
         )
-        points[:] = _with_confirmations(points, result)
+        points[:] = [
+            _with_meaning(point, found, question.p99_limit_ms)
+            for point, found in zip(points, result.measurements, strict=True)
+        ]
         _note(run, name, result)
     finally:
         done.extend(points)
+
+
+def _start_rate_per_s(run: Run, name: str) -> float:
+    """Half of what the last block found, if one did: low rates need long rounds, and are known to pass."""
+    found = [rate for rate in (run.slo.targets[name].block_rates_per_s if run.slo else ()) if rate]
+    return max(found[-1] / 2, LIMITS.min_rate_per_s) if found else START_RATE_PER_S
 
 
 def _round_s(run: Run, rate_per_s: float) -> float:
@@ -123,9 +146,7 @@ def _as_measurement(driven: Driven, rate_per_s: float, folder: Path) -> RateMeas
     return as_measurement(rate_per_s, record.latency_ms.p99, errors_share, driven.found)
 
 
-def _point(driven: Driven, found: RateMeasurement, p99_limit_ms: float) -> RatePointRecord:
-    usable = found.valid and found.delivered
-    kept = found.p99_ms is not None and found.p99_ms <= p99_limit_ms
+def _point(driven: Driven, found: RateMeasurement) -> RatePointRecord:
     return RatePointRecord(
         round_index=driven.record.index,
         block=driven.record.block,
@@ -133,19 +154,17 @@ def _point(driven: Driven, found: RateMeasurement, p99_limit_ms: float) -> RateP
         rate_per_s=found.rate_per_s,
         p99_ms=found.p99_ms,
         errors_share=found.errors_share,
-        met=kept and found.errors_share <= LIMITS.errors_share if usable else None,
-        reason=found.reason,
+        met=None,
+        reason=None,
     )
 
 
-def _with_confirmations(points: list[RatePointRecord], result: SloResult) -> list[RatePointRecord]:
-    """The last rounds at the rate that was found are what confirmed it."""
-    places = [place for place, point in enumerate(points) if point.rate_per_s == result.rate_per_s]
-    confirming = set(places[-LIMITS.confirmations :])
-    return [
-        point.model_copy(update={"phase": "confirm"}) if place in confirming else point
-        for place, point in enumerate(points)
-    ]
+def _with_meaning(point: RatePointRecord, found: RateMeasurement, p99_limit_ms: float) -> RatePointRecord:
+    """What the round was for, whether it kept the limit, and why it was not used."""
+    usable = found.valid and found.delivered
+    kept = found.p99_ms is not None and found.p99_ms <= p99_limit_ms
+    met = kept and found.errors_share <= LIMITS.errors_share if usable else None
+    return point.model_copy(update={"phase": found.phase, "met": met, "reason": found.reason})
 
 
 def _note(run: Run, name: str, result: SloResult) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.spec import load_model
-from pipelines.errors import RequestError
+from pipelines.errors import MachineError, RequestError
 from pipelines.exporting import export
 from pipelines.files import locked
 from pipelines.images import base
@@ -116,6 +116,9 @@ def _ensure(
     build(client, recipe, debian, wheels, progress, use_cache=not force)
     built = find_image(client, recipe.key, recipe.target, recipe.reference)
     if built is None:
-        raise RuntimeError(f"the engine built {recipe.reference} and does not have it")
+        raise MachineError(
+            f"the engine built {recipe.reference} and no longer has it; if something removes images "
+            "meanwhile (docker image prune), stop that and run again"
+        )
     progress(recipe.key, "built")
     return built

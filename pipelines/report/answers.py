@@ -41,7 +41,7 @@ def groups(run: RunRecord) -> tuple[Group, ...]:
 def remarks(run: RunRecord) -> tuple[str, ...]:
     """What stands beside the result: what was not alike, and how many rounds were left out."""
     rounds = pick.all_rounds(run)
-    lost = sum(not one.valid for one in rounds)
+    lost = len(pick.unused(run))
     left_out = [f"{pick.not_used(lost, len(rounds))}; each stands with its reason below."] if lost else []
     return (*unlike(run), *left_out)
 

@@ -46,7 +46,7 @@ def _result(run: RunRecord) -> dict[str, object]:
         "banners": banners.banners(run),
         "headline": slo.headline(run),
         "groups": answers.groups(run),
-        "remarks": (*answers.shared_reasons(run), *slo.bounds(run), *answers.remarks(run)),
+        "remarks": (*answers.shared_reasons(run), *slo.remarks(run), *answers.remarks(run)),
         "forests": sections.forests(run),
         "result_tables": _filled(verdicts.verdict_table(run), slo.rate_table(run)),
         "rates": sections.rates_figure(run),

@@ -41,7 +41,7 @@ def _answers(run: RunRecord) -> list[str]:
     else:
         lines = [line for group in answers.groups(run) for line in _group(group)]
         said = ["\n".join(lines) or "This run holds no comparison."]
-    beside = (*answers.shared_reasons(run), *slo.bounds(run), *answers.remarks(run))
+    beside = (*answers.shared_reasons(run), *slo.remarks(run), *answers.remarks(run))
     remarks = [escaped(remark) for remark in beside]
     tables = verdicts.verdict_table(run), slo.rate_table(run), slo.search_table(run)
     return ["## What it says", *said, *remarks, *_tables("", *tables)]

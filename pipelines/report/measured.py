@@ -69,11 +69,12 @@ def rounds_table(run: RunRecord) -> Table:
         Column("throughput", "/s"),
         Column("used", numeric=False),
     )
-    rows = tuple(_round_row(one) for one in pick.all_rounds(run))
+    unused = {one.index for one in pick.unused(run)}
+    rows = tuple(_round_row(one, used=one.index not in unused) for one in pick.all_rounds(run))
     return Table("Every round, in the order measured", columns, rows)
 
 
-def _round_row(one: RoundRecord) -> tuple[Cell, ...]:
+def _round_row(one: RoundRecord, *, used: bool) -> tuple[Cell, ...]:
     return (
         word(str(one.index)),
         word(str(one.block)),
@@ -86,15 +87,15 @@ def _round_row(one: RoundRecord) -> tuple[Cell, ...]:
         latency_cell(one.latency_ms, "p50"),
         latency_cell(one.latency_ms, "p99"),
         number(one.throughput_per_s, fmt.rate_number, unit="/s", why="not measured in this round"),
-        word(validity(one), tone=None if one.valid else "bad"),
+        word(validity(one, used=used), tone=None if used else "bad"),
     )
 
 
-def validity(one: RoundRecord) -> str:
-    """`valid`, or `not used:` with the reasons."""
+def validity(one: RoundRecord, *, used: bool = False) -> str:
+    """`valid`, or the reasons: why it was `not used`, or which signs of `overload` a search found in it."""
     if one.valid:
         return "valid"
-    return "not used: " + "; ".join(reasons(one))
+    return ("overload: " if used else "not used: ") + "; ".join(reasons(one))
 
 
 def invalid_table(run: RunRecord) -> Table:
@@ -107,7 +108,7 @@ def invalid_table(run: RunRecord) -> Table:
         Column("try"),
         Column("why it was not used", numeric=False),
     )
-    rows = tuple(_invalid_row(run, one) for one in pick.all_rounds(run) if not one.valid)
+    rows = tuple(_invalid_row(run, one) for one in pick.unused(run))
     remark = "An invalid round is kept and measured again while retries last; it feeds no figure."
     return Table("Rounds that were not used", columns, rows, remark)
 
@@ -126,13 +127,12 @@ def _invalid_row(run: RunRecord, one: RoundRecord) -> tuple[Cell, ...]:
 def invalid_by_reason(run: RunRecord) -> Table:
     """How many rounds were not used, one row per kind of reason, where there is little room."""
     columns = (Column("rounds"), Column("why they were not used", numeric=False))
-    rounds = pick.all_rounds(run)
+    rounds, unused = pick.all_rounds(run), pick.unused(run)
     rows = tuple(
         (word(str(kind.rounds_count)), word(kind.reason + (" (and the like)" if kind.alike else "")))
-        for kind in kinds(rounds)
+        for kind in kinds(unused)
     )
-    lost = sum(not one.valid for one in rounds)
-    return Table(f"Rounds that were not used: {lost} of {len(rounds)}", columns, rows)
+    return Table(f"Rounds that were not used: {len(unused)} of {len(rounds)}", columns, rows)
 
 
 def conditions_table(run: RunRecord) -> Table:

@@ -106,6 +106,20 @@ def _metric_value(one: RoundRecord, metric: str) -> float | None:
     return value
 
 
+def unused(run: RunRecord) -> list[RoundRecord]:
+    """The rounds that feed no figure, as they were measured.
+
+    A search goes by its own rule, see `met` of RatePointRecord: that a server under too much load fails, or
+    never becomes steady, is what it looks for.
+    """
+    if run.slo is None:
+        return [one for one in all_rounds(run) if not one.valid]
+    used = {
+        point.round_index for one in run.slo.targets.values() for point in one.points if point.met is not None
+    }
+    return [one for one in all_rounds(run) if not one.valid and one.index not in used]
+
+
 def not_used(lost: int, total: int, noun: str = "round") -> str:
     """`1 of 33 rounds was not used`."""
     return f"{lost} of {total} {noun}s {'was' if lost == 1 else 'were'} not used"

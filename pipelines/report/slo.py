@@ -53,13 +53,32 @@ def _ratio_bound(slo: SloRecord) -> str:
     )
 
 
-def bounds(run: RunRecord) -> tuple[str, ...]:
-    """Why a rate is only a lower bound, one line per target."""
-    return tuple(
-        fmt.one_line(f"{pick.display_name(run, name)}: {one.reason}.")
+def remarks(run: RunRecord) -> tuple[str, ...]:
+    """Why a rate is only a lower bound, and that the ratio decides nothing; one line each."""
+    return tuple(map(fmt.one_line, (*_bounds(run), *_undecided(run))))
+
+
+def _bounds(run: RunRecord) -> list[str]:
+    return [
+        f"{pick.display_name(run, name)}: {one.reason}."
         for name, one in (run.slo.targets if run.slo else {}).items()
         if one.lower_bound and one.reason
-    )
+    ]
+
+
+def _undecided(run: RunRecord) -> list[str]:
+    interval = run.slo.interval if run.slo else None
+    if run.slo is None or interval is None or not interval[0] <= 1 <= interval[1]:
+        return []
+    spreads = [max(found) / min(found) for one in run.slo.targets.values() if (found := _found(one))]
+    return [
+        "Which of the two sustains more is not decided: the interval holds 1. What two searches of the same "
+        f"target found differs by up to {fmt.ratio(max(spreads))} times; more --blocks narrow the interval."
+    ]
+
+
+def _found(one: SloTargetRecord) -> list[float]:
+    return [rate for rate in one.block_rates_per_s if rate]
 
 
 def price(slo: SloRecord) -> str:

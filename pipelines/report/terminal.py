@@ -41,7 +41,7 @@ def _print_result(run: RunRecord, console: Console) -> None:
         if table.rows:
             _print_table(table, console)
             _print_remark(table.remark, "dim", console)
-    for remark in (*slo.bounds(run), *answers.unlike(run)):
+    for remark in (*slo.remarks(run), *answers.unlike(run)):
         _print_remark(remark, "yellow", console)
 
 

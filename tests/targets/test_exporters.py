@@ -149,6 +149,14 @@ def test_nothing_is_exported_twice_until_something_changes(exported, root):
     assert after == before
 
 
+def test_another_export_of_the_same_model_gives_the_same_saved_model(exported, root, tmp_path):
+    exporting.export("digits_cnn", tmp_path, quiet, targets=["tfserving"])
+    first, second = (folder / "tfserving" / "digits_cnn" / "1" for folder in (root, tmp_path / "digits_cnn"))
+    files = {path.relative_to(first) for path in first.rglob("*") if path.is_file()}
+    assert {"saved_model.pb", "fingerprint.pb"} <= {path.name for path in files}
+    assert [path for path in files if (first / path).read_bytes() != (second / path).read_bytes()] == []
+
+
 def test_a_damaged_artifact_is_exported_again_and_only_its_target(exported, tmp_path):
     copy = tmp_path / "artifacts"
     shutil.copytree(exported[0], copy)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pipelines.record import RunRecord, SloRecord
 from pipelines.report import format as fmt
-from pipelines.report import slo
+from pipelines.report import pick, slo
 from pipelines.report.banners import banners
 from pipelines.report.figures.draw import slots
 from pipelines.report.figures.rates import rates_plot
@@ -53,6 +53,57 @@ def curve(run: RunRecord = RUN) -> ET.Element:
 
 def of_class(svg: ET.Element, *names: str) -> list[ET.Element]:
     return [one for one in svg.iter() if set(names) <= set(one.get("class", "").split())]
+
+
+def test_an_interval_that_holds_1_decides_nothing_and_says_so() -> None:
+    assert "is not decided" not in render_html(RUN)
+    for render in RENDERERS:
+        text = " ".join(render(make_slo_run(ratio=0.9, interval=(0.5, 1.7))).replace(fmt.THIN, " ").split())
+        assert "Which of the two sustains more is not decided: the interval holds 1." in text
+        assert "differs by up to 1.06 times" in text
+
+
+def test_rounds_that_show_overload_were_used_and_are_not_listed_as_lost() -> None:
+    """A search goes by whether the limit was met; that an overloaded server is not steady is no loss."""
+    reason = (
+        "throughput and p50 had not settled within 10% when the warm-up's time was up: allow a longer warm-up"
+    )
+    targets = {
+        name: target.model_copy(
+            update={
+                "rounds": tuple(
+                    one.model_copy(update={"valid": False, "invalid_reasons": (reason,)})
+                    if one.valid
+                    else one
+                    for one in target.rounds
+                )
+            }
+        )
+        for name, target in RUN.targets.items()
+    }
+    run = RUN.model_copy(update={"targets": targets})
+    unused = [p.round_index for one in search().targets.values() for p in one.points if p.met is None]
+    assert [one.index for one in pick.unused(run)] == unused == [4]
+    assert "1 of " in render_markdown(run)
+    assert f"overload: {reason.partition(':')[0]}" in render_html(run).replace("&#39;", "'")
+
+
+@pytest.mark.parametrize(
+    ("interval", "anchor"),
+    [((1000.0, 1400.0), "end"), ((55.0, 90.0), "start"), ((1.0, 90000.0), None)],
+    ids=["before it", "behind it", "above it"],
+)
+def test_the_label_of_a_rate_stays_inside_the_figure(
+    interval: tuple[float, float], anchor: str | None
+) -> None:
+    middle = (interval[0] * interval[1]) ** 0.5
+    svg = curve(make_slo_run(targets=with_target("tfserving", rate_per_s=middle, interval=interval)))
+    (label,) = (t for t in svg.iter() if (t.text or "").startswith("tfserving ") and t.tag.endswith("text"))
+    x, width = float(label.get("x", "nan")), 190
+    assert label.get("text-anchor") == (anchor or label.get("text-anchor"))
+    left, right = (x - width, x) if label.get("text-anchor") == "end" else (x, x + width)
+    assert left >= 40
+    assert right <= 640
 
 
 def test_the_whole_sentence() -> None:

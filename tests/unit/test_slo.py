@@ -196,6 +196,13 @@ def test_one_failed_confirmation_of_three_is_a_step_down(failing_round):
     assert result.breaks_at_per_s == 400
 
 
+def test_what_a_round_was_for_is_known():
+    result = find(oracle(200), resolution=0.5)
+    phases = [(one.rate_per_s, one.phase) for one in result.measurements]
+    assert phases[-3:] == [(200, "confirm")] * 3
+    assert {phase for _, phase in phases[:-3]} == {"search"}
+
+
 def test_a_rate_that_is_never_confirmed_is_never_reported():
     lucky = set()
 

@@ -1,6 +1,7 @@
 """p99 against the offered rate, every measurement of an SLO search, with the limit."""
 
 import itertools
+from typing import Any
 
 from pipelines.record import RatePointRecord, SloRecord
 from pipelines.report.figures import draw
@@ -9,6 +10,7 @@ from pipelines.report.format import given_ms, milliseconds, percent, rate, span
 
 # Dash patterns of blocks, repeated when there are more.
 BLOCK_STYLES = 4
+LABEL_WIDTH = 190
 
 
 def rates_plot(slo: SloRecord, name: str, slots: dict[str, int]) -> str | None:
@@ -35,7 +37,7 @@ def _scales(slo: SloRecord, points: list[RatePointRecord], frame: draw.Frame) ->
     latencies = [point.p99_ms for point in points if point.p99_ms is not None]
     # Room at the bottom for the rates that were found.
     low, high = log_domain([*latencies, slo.p99_limit_ms], margin=1.3)
-    room = 2.0
+    room = 4.0
     return Log(*rates, frame.left, frame.right), Log(low / room, high, frame.bottom, frame.top)
 
 
@@ -94,6 +96,16 @@ def _hover(target: str, point: RatePointRecord) -> str:
     return ", ".join([*parts, *([point.reason] if point.reason else [])])
 
 
+def _label_place(left: float, right: float, middle: float, y: float, frame: draw.Frame) -> dict[str, Any]:
+    """Behind the interval from `left` to `right`, else before it, else above its `middle`."""
+    if right + LABEL_WIDTH < frame.right:
+        return {"x": right + 10, "y": y + 4, "text_anchor": "start"}
+    if left - LABEL_WIDTH > frame.left:
+        return {"x": left - 10, "y": y + 4, "text_anchor": "end"}
+    fits = middle + LABEL_WIDTH < frame.right
+    return {"x": middle + (8 if fits else -8), "y": y - 6, "text_anchor": "start" if fits else "end"}
+
+
 def _sustained(svg: draw.Element, slo: SloRecord, x: Log, frame: draw.Frame, slots: dict[str, int]) -> None:
     """The highest rates with their intervals, just above the axis."""
     found = {target: one for target, one in slo.targets.items() if one.rate_per_s is not None}
@@ -108,8 +120,6 @@ def _sustained(svg: draw.Element, slo: SloRecord, x: Log, frame: draw.Frame, slo
                 draw.line(group, (x(end), y - 5), (x(end), y + 5), "span")
             draw.line(group, (x(one.interval[0]), y), (x(one.interval[1]), y), "span")
         draw.marker(group, slots[target], (x(value), y), 4.5)
-        start = x(max(one.interval)) if one.interval else x(value)
-        end_of_text = start + 190 < frame.right
-        place_x = start + 10 if end_of_text else (x(min(one.interval)) if one.interval else x(value)) - 10
-        anchor = "start" if end_of_text else "end"
-        draw.add(group, "text", text=f"{target} {bound}{rate(value)}", x=place_x, y=y + 4, text_anchor=anchor)
+        left, right = (x(end) for end in one.interval or (value, value))
+        text = f"{target} {bound}{rate(value)}"
+        draw.add(group, "text", text=text, **_label_place(left, right, x(value), y, frame))

@@ -1,5 +1,6 @@
 """Keras twin → frozen function → lean SavedModel in a versioned folder, with warm-up records."""
 
+import hashlib
 import shutil
 import time
 from collections.abc import Callable
@@ -85,9 +86,24 @@ def write_saved_model(spec: ModelSpec, folder: Path) -> None:
 
     module = Served()
     tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
-    # Constants live in the graph; a debug fingerprint of variables that do not exist helps nobody.
+    # Constants live in the graph: no model of ours has assets.
     if not any((folder / "assets").iterdir()):
         shutil.rmtree(folder / "assets")
+    _draw_id_from_content(folder / "fingerprint.pb")
+
+
+def _draw_id_from_content(file: Path) -> None:
+    """Replace the fingerprint's id, which TensorFlow draws at random, by one that its hashes decide.
+
+    The same model gives the same files then, and no container image is built anew for an id.
+    """
+    from tensorflow.core.protobuf.fingerprint_pb2 import FingerprintDef
+
+    fingerprint = FingerprintDef.FromString(file.read_bytes())
+    fingerprint.uuid = ""
+    digest = hashlib.sha256(fingerprint.SerializeToString(deterministic=True)).digest()
+    fingerprint.uuid = str(int.from_bytes(digest[:8], "big"))
+    file.write_bytes(fingerprint.SerializeToString(deterministic=True))
 
 
 def write_warmup(spec: ModelSpec, folder: Path) -> None:
