@@ -5,13 +5,25 @@ part of a wait is spent awake, polling the event loop, which goes on reading ans
 """
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 import gevent  # type: ignore[import-untyped]
 
 LONGEST_NS: Final = 800_000
 SHARE_LIMIT: Final = 0.4
-"""Of the core, what polling may take: the kernel has work there too, and yields to real-time priority."""
+"""Of the core, what polling may take."""
+
+BUSY_LIMIT: Final = 0.75
+"""Of the core, what work and polling may take together. The kernel stops a process of real-time priority for
+50 ms in every second of which it takes 95 % (`sched_rt_runtime_us`), and has work of its own there."""
+
+IDLE_ENOUGH: Final = 0.5
+"""Below it, polling may take more again."""
+
+LOOK_NS: Final = 100_000_000
+SMALLEST_PART: Final = 16
+"""Of the longest time, what polling comes down to on a core that is too busy."""
 
 _NS_PER_S: Final = 1_000_000_000
 
@@ -25,17 +37,37 @@ class LastMoment:
     """Waits by polling, and counts how long, for that is no work.
 
     Args:
-        ahead_ns: how long before a moment the caller means to come here; 0 for never.
+        longest_ns: how long before a moment the caller may come here at most; 0 for never.
+        cpu_ns: reads the processor time of this process, nanoseconds.
 
     Attributes:
+        ahead_ns: how long before a moment the caller shall come here, see `adapt`.
         polled_ns: processor time in which there was nothing to do but poll.
     """
 
-    def __init__(self, ahead_ns: int) -> None:
-        self.ahead_ns = ahead_ns
+    def __init__(self, longest_ns: int, cpu_ns: Callable[[], int] = time.process_time_ns) -> None:
+        self.ahead_ns = longest_ns
         self.polled_ns = 0
+        self._longest_ns = longest_ns
+        self._cpu_ns = cpu_ns
+        self._looked_ns: int | None = None
+        self._cpu_then_ns = 0
         self._works_count = 0
         self._counted_until_ns = 0
+
+    def adapt(self, now_ns: int) -> None:
+        """Ten times a second: poll half as long if the core is too busy, twice as long if it has time."""
+        if self._longest_ns == 0 or (self._looked_ns is not None and now_ns - self._looked_ns < LOOK_NS):
+            return
+        cpu_ns = self._cpu_ns()
+        if self._looked_ns is not None:
+            busy_share = (cpu_ns - self._cpu_then_ns) / (now_ns - self._looked_ns)
+            if busy_share > BUSY_LIMIT:
+                self.ahead_ns //= 2
+            elif busy_share < IDLE_ENOUGH:
+                self.ahead_ns = min(2 * self.ahead_ns, self._longest_ns)
+            self.ahead_ns = max(self.ahead_ns, self._longest_ns // SMALLEST_PART)
+        self._looked_ns, self._cpu_then_ns = now_ns, cpu_ns
 
     def note_work(self) -> None:
         """Say that something else was done: the poll it fell into does not count as one."""

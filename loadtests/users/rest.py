@@ -177,6 +177,7 @@ class OpenRestUser(RestUser):
         """Wait until an arrival is near; return whether it still belongs to the round."""
         if due_ns <= time.monotonic_ns() and self.ledger.due_count % TURN == 0:
             gevent.sleep(0)
+        self.last_moment.adapt(time.monotonic_ns())
         near_ns = due_ns - self.last_moment.ahead_ns
         while (now_ns := time.monotonic_ns()) < near_ns and not self.ledger.is_over(now_ns):
             timer.wait_until(min(near_ns, now_ns + LOOK_UP_NS))

@@ -33,6 +33,51 @@ def test_never_returns_early_and_counts_what_it_polled():
     assert 0.5 * took_ns < last_moment.polled_ns <= took_ns
 
 
+def lead_after(busy_share, looks, last_moment=None):
+    """How early to come after so many looks at a core that is so busy; and who says so."""
+    clock = {"now": 10**12, "cpu": 5 * MS}
+    last_moment = last_moment or LastMoment(400_000, lambda: clock["cpu"])
+    for _ in range(looks):
+        last_moment.adapt(clock["now"])
+        clock["now"] += 100 * MS
+        clock["cpu"] += round(busy_share * 100 * MS)
+    return last_moment.ahead_ns
+
+
+@pytest.mark.parametrize(
+    ("busy_share", "looks", "expected"),
+    [(0.99, 1, 400_000), (0.99, 2, 200_000), (0.99, 3, 100_000), (0.99, 50, 25_000), (0.6, 50, 400_000)],
+)
+def test_a_busy_core_is_polled_less_until_it_has_time_again(busy_share, looks, expected):
+    """Real-time priority is taken away for 50 ms when it uses up the core."""
+    assert lead_after(busy_share, looks) == expected
+
+
+def test_a_core_that_has_time_again_is_polled_as_long_as_before():
+    clock = {"now": 10**12, "cpu": 0}
+    last_moment = LastMoment(400_000, lambda: clock["cpu"])
+    leads = []
+    for busy_share in [0.9] * 4 + [0.6] * 3 + [0.3] * 6:
+        last_moment.adapt(clock["now"])
+        leads.append(last_moment.ahead_ns)
+        clock["now"] += 100 * MS
+        clock["cpu"] += round(busy_share * 100 * MS)
+    assert leads[4:8] == [25_000] * 4
+    assert leads[-1] == 400_000
+
+
+def test_looks_ten_times_a_second_and_not_at_every_arrival():
+    asked = []
+    last_moment = LastMoment(400_000, lambda: asked.append(1) or 0)
+    for now_ns in range(0, 1000 * MS, MS):
+        last_moment.adapt(now_ns)
+    assert len(asked) == 10
+
+
+def test_who_may_never_poll_never_does():
+    assert lead_after(0.1, 20, LastMoment(0)) == 0
+
+
 def test_a_moment_that_has_passed_is_not_waited_for():
     last_moment = LastMoment(MS)
     last_moment.wait_until(time.monotonic_ns())
