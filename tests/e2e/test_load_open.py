@@ -76,7 +76,7 @@ def test_a_stall_shows_as_a_queueing_calculation_says(tmp_path):
 
 
 def test_a_thousand_a_second_are_delivered_on_schedule(tmp_path):
-    """One try of three has to: the host of a virtual machine stops it for some 30 ms now and then, which is a
+    """One try of three has to: the host of a virtual machine may stop it for some 30 ms, which is a
     hundredth of a round of three seconds. A generator that is late is late in all of them."""
     noises, delivered = [], []
     for _ in range(3):
