@@ -109,7 +109,7 @@ def _search_one(run: Run, question: SloQuestion, block: int, name: str, servers:
         planned = PlannedRound(block, f"open:{rate_per_s:.6g}", len(points), name)
         driven = measure_once(run.session, planned, 0, servers, _round_s(run, rate_per_s))
         found = _as_measurement(driven, rate_per_s, run.folder)
-        points.append(_with_meaning(_point(driven, found), found, question.p99_limit_ms))
+        points.append(_point(driven, found, question.p99_limit_ms))
         return found
 
     done = run.slo_points.setdefault(name, [])
@@ -121,7 +121,7 @@ def _search_one(run: Run, question: SloQuestion, block: int, name: str, servers:
             limits=LIMITS,
         )
         points[:] = [
-            _with_meaning(point, found, question.p99_limit_ms)
+            point.model_copy(update={"phase": found.phase})
             for point, found in zip(points, result.measurements, strict=True)
         ]
         _note(run, name, result)
@@ -146,25 +146,20 @@ def _as_measurement(driven: Driven, rate_per_s: float, folder: Path) -> RateMeas
     return as_measurement(rate_per_s, record.latency_ms.p99, errors_share, driven.found)
 
 
-def _point(driven: Driven, found: RateMeasurement) -> RatePointRecord:
+def _point(driven: Driven, found: RateMeasurement, p99_limit_ms: float) -> RatePointRecord:
+    """The round as a point; what it was for is entered when the search has said it."""
+    usable = found.valid and found.delivered
+    kept = found.p99_ms is not None and found.p99_ms <= p99_limit_ms
     return RatePointRecord(
         round_index=driven.record.index,
         block=driven.record.block,
-        phase="search",
+        phase=found.phase,
         rate_per_s=found.rate_per_s,
         p99_ms=found.p99_ms,
         errors_share=found.errors_share,
-        met=None,
-        reason=None,
+        met=kept and found.errors_share <= LIMITS.errors_share if usable else None,
+        reason=found.reason,
     )
-
-
-def _with_meaning(point: RatePointRecord, found: RateMeasurement, p99_limit_ms: float) -> RatePointRecord:
-    """What the round was for, whether it kept the limit, and why it was not used."""
-    usable = found.valid and found.delivered
-    kept = found.p99_ms is not None and found.p99_ms <= p99_limit_ms
-    met = kept and found.errors_share <= LIMITS.errors_share if usable else None
-    return point.model_copy(update={"phase": found.phase, "met": met, "reason": found.reason})
 
 
 def _note(run: Run, name: str, result: SloResult) -> None:
