@@ -53,22 +53,24 @@ def run_round(plan: RoundPlan, stop_requests: StopRequests, *, core_is_ours: boo
     return _result(ledger, times)
 
 
+@dataclass(frozen=True)
+class _Clocks:
+    """What this process had used when they were read, seconds; `cpu_s` holds `polled_s` as well."""
+
+    cpu_s: float
+    polled_s: float
+    waited_s: float | None
+
+
 @dataclass
 class _Times:
-    """What the clocks said while the round ran; monotonic nanoseconds and processor seconds.
-
-    `cpu_..._s` hold what it worked and what it polled, `polled_..._s` what it polled.
-    """
+    """What the clocks said while the round ran; `before` and `after` the window, None if it never opened."""
 
     started_at_utc: str
     started_ns: int
     steady: bool | None = None
-    cpu_start_s: float | None = None
-    cpu_end_s: float | None = None
-    polled_start_s: float = 0.0
-    polled_end_s: float = 0.0
-    waited_start_s: float | None = None
-    waited_end_s: float | None = None
+    before: _Clocks | None = None
+    after: _Clocks | None = None
     interrupted: bool = False
 
 
@@ -102,11 +104,9 @@ def _drive(
             _wait(ledger, stop_requests, times, warm_up.is_over)
             times.steady = warm_up.steady
             _open_window(plan, ledger)
-        times.cpu_start_s, times.waited_start_s = time.process_time(), waited_s()
-        times.polled_start_s = last_moment.polled_ns / NS_PER_S
+        times.before = _clocks(last_moment)
         _wait(ledger, stop_requests, times, ledger.is_over)
-        times.cpu_end_s, times.waited_end_s = time.process_time(), waited_s()
-        times.polled_end_s = last_moment.polled_ns / NS_PER_S
+        times.after = _clocks(last_moment)
         _drain(runner, plan.timeout_s + GRACE_S, stop_requests)
     finally:
         runner.quit()
@@ -188,18 +188,23 @@ def _result(ledger: Ledger, times: _Times) -> RoundResult:
     )
 
 
+def _clocks(last_moment: LastMoment) -> _Clocks:
+    return _Clocks(time.process_time(), last_moment.polled_ns / NS_PER_S, waited_s())
+
+
 def _generator_use(times: _Times, window_s: float) -> GeneratorUse:
     cores = tuple(sorted(os.sched_getaffinity(0)))
     realtime = os.sched_getscheduler(0) == os.SCHED_FIFO
-    if window_s <= 0 or times.cpu_start_s is None or times.cpu_end_s is None:
+    before, after = times.before, times.after
+    if window_s <= 0 or before is None or after is None:
         return GeneratorUse(
             cpu_s=0.0, cpu_share=None, polled_s=0.0, cores=cores, realtime=realtime, waited_share=None
         )
-    polled_s = times.polled_end_s - times.polled_start_s
-    cpu_s = times.cpu_end_s - times.cpu_start_s - polled_s
+    polled_s = after.polled_s - before.polled_s
+    cpu_s = after.cpu_s - before.cpu_s - polled_s
     waited = None
-    if times.waited_start_s is not None and times.waited_end_s is not None:
-        waited = (times.waited_end_s - times.waited_start_s) / window_s
+    if before.waited_s is not None and after.waited_s is not None:
+        waited = (after.waited_s - before.waited_s) / window_s
     return GeneratorUse(
         cpu_s=cpu_s,
         cpu_share=cpu_s / (window_s * len(cores)),
