@@ -18,6 +18,11 @@ LATE_SHARE_LIMIT: Final = 0.01
 Check = Literal["interrupted", "warm", "delivered", "lateness", "clean", "right", "generator", "quiet"]
 
 
+FINDINGS: Final[frozenset[Check]] = frozenset({"clean", "right"})
+"""What a round that fails these shows of the server. It is not measured again: a server that sometimes fails
+would lose its bad rounds and be judged by its good ones."""
+
+
 @dataclass(frozen=True)
 class RoundFacts:
     """What the checks look at. Shares are from 0 to 1; None is what could not be measured or does not apply.

@@ -1,6 +1,7 @@
 """What may be said about two targets: better, worse, equivalent, or that nobody knows yet, and why."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -43,12 +44,22 @@ def noise_floor(control: RatioInterval | None) -> float | None:
     return math.expm1(max(abs(math.log(control.low)), abs(math.log(control.high))))
 
 
+def larger_floor(floors: Sequence[float | None]) -> float | None:
+    """Return the noise floor of a pair: the larger of its sides' floors; None when a side has none.
+
+    A difference is a difference of two sides, and either may be the one that the machine disturbs.
+    """
+    known = [floor for floor in floors if floor is not None]
+    return max(known) if known and len(known) == len(floors) else None
+
+
 def decide(
     interval: RatioInterval | None,
     *,
     lower_is_better: bool,
     margin: float = MARGIN,
     noise_floor: float | None,
+    without_floor: Sequence[str] = (),
 ) -> Verdict:
     """Return the verdict on the candidate.
 
@@ -60,7 +71,8 @@ def decide(
         interval: of candidate / baseline; None when there were too few pairs.
         lower_is_better: True for a latency, False for a throughput.
         margin: relative difference that does not matter, above 0.
-        noise_floor: see the function of that name; None without a control.
+        noise_floor: of the pair, see `larger_floor`; None without one.
+        without_floor: names of the sides that have none, for the reason.
 
     Raises:
         ValueError: a margin that is not above 0, or a noise floor below 0.
@@ -71,9 +83,21 @@ def decide(
         return Verdict("inconclusive", NO_PAIRS)
     if _inside(interval, margin):
         return Verdict("equivalent", f"{_figures(interval)} lies inside ±{_percent(margin)}")
+    if noise_floor is None and abs(math.log(interval.ratio)) >= math.log1p(margin):
+        return _floorless(interval, margin, without_floor)
     if _outside(interval, margin):
-        return _difference(interval, lower_is_better, margin, noise_floor)
-    return _undecided(interval, margin, noise_floor)
+        return _difference(interval, lower_is_better, margin, noise_floor or 0.0)
+    return _undecided(interval, margin, noise_floor or 0.0)
+
+
+def _floorless(interval: RatioInterval, margin: float, sides: Sequence[str]) -> Verdict:
+    """Return the verdict on what may be a difference, while nobody knows how a side differs from itself."""
+    which = f" of {' and '.join(sides)}" if sides else ""
+    return Verdict(
+        "inconclusive",
+        f"{_figures(interval)} {_position(interval, margin, 0.0)}; no control{which} gave an interval, so "
+        "nobody knows how far this machine differs from itself: measure a control of every side",
+    )
 
 
 def _inside(interval: RatioInterval, limit: float) -> bool:
@@ -85,11 +109,9 @@ def _outside(interval: RatioInterval, limit: float) -> bool:
     return interval.low > 1 + limit or interval.high < 1 / (1 + limit)
 
 
-def _difference(
-    interval: RatioInterval, lower_is_better: bool, margin: float, floor: float | None
-) -> Verdict:
+def _difference(interval: RatioInterval, lower_is_better: bool, margin: float, floor: float) -> Verdict:
     """Return the verdict on an interval beyond the margin, which may still be noise."""
-    if floor is None or not _outside(interval, floor):
+    if not _outside(interval, floor):
         return _undecided(interval, margin, floor)
     word: Word = "better" if (interval.ratio < 1) == lower_is_better else "worse"
     return Verdict(
@@ -99,7 +121,7 @@ def _difference(
     )
 
 
-def _undecided(interval: RatioInterval, margin: float, floor: float | None) -> Verdict:
+def _undecided(interval: RatioInterval, margin: float, floor: float) -> Verdict:
     known = f"{_figures(interval)} {_position(interval, margin, floor)}"
     hopeless = _hopeless(interval, margin, floor)
     if hopeless is not None:
@@ -113,27 +135,25 @@ def _undecided(interval: RatioInterval, margin: float, floor: float | None) -> V
     return Verdict("inconclusive", f"{known}; about {more} more {pairs} of rounds would decide", more)
 
 
-def _position(interval: RatioInterval, margin: float, floor: float | None) -> str:
+def _position(interval: RatioInterval, margin: float, floor: float) -> str:
     if not _outside(interval, margin):
         return f"reaches across the margin of ±{_percent(margin)}"
-    if floor is None:
-        return f"lies outside ±{_percent(margin)}, but no control was measured"
+    if _outside(interval, floor):
+        return f"lies outside ±{_percent(margin)}"
     return f"lies outside ±{_percent(margin)}, but not beyond the noise floor of {_percent(floor)}"
 
 
-def _hopeless(interval: RatioInterval, margin: float, floor: float | None) -> str | None:
+def _hopeless(interval: RatioInterval, margin: float, floor: float) -> str | None:
     """Say why a narrower interval around the same ratio would not decide either."""
     distance = abs(math.log(interval.ratio))
     if distance < math.log1p(margin):
         return None
-    if floor is None:
-        return "without a control nobody knows how far this machine differs from itself: measure one"
     if distance <= math.log1p(floor):
         return "a difference inside the noise floor is not called: use a quieter machine"
     return None
 
 
-def _further_rounds(interval: RatioInterval, margin: float, floor: float | None) -> int | None:
+def _further_rounds(interval: RatioInterval, margin: float, floor: float) -> int | None:
     """Estimate the pairs still missing, from a width that shrinks with the square root of their number.
 
     It errs to the high side with few rounds, where Student's t shrinks as well, and to the low side where
@@ -146,14 +166,14 @@ def _further_rounds(interval: RatioInterval, margin: float, floor: float | None)
     return max(1, math.ceil(total) - interval.pairs_count)
 
 
-def _shrink_needed(interval: RatioInterval, margin: float, floor: float | None) -> float:
+def _shrink_needed(interval: RatioInterval, margin: float, floor: float) -> float:
     """Return the share of its width at which the interval would touch the limit that decides; 0 for none."""
     centre = math.log(interval.ratio)
     below, above = centre - math.log(interval.low), math.log(interval.high) - centre
     inner = math.log1p(margin)
     if abs(centre) < inner:
         return min(_room(inner + centre, below), _room(inner - centre, above))
-    outer = max(inner, math.log1p(floor or 0))
+    outer = max(inner, math.log1p(floor))
     return _room(abs(centre) - outer, below if centre > 0 else above)
 
 

@@ -4,7 +4,7 @@ import difflib
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -42,7 +42,10 @@ class Profile(Settings):
     warmup_limit_s: float = Field(ge=0, description="a warm-up that is not steady by then ends, seconds")
     round_s: float = Field(gt=0, description="length of each measured stretch, seconds")
     loads: tuple[str, ...] = Field(min_length=1, description="closed:CONCURRENCY or open:RATE per second")
-    control: bool = Field(description="also measure a second server of the last target: the A/A control")
+    control: bool = Field(description="also measure a second server of every side: its A/A control")
+    control_blocks: Literal["all", "in turn"] = Field(
+        default="all", description="every control in all blocks, or one after the other, block by block"
+    )
     null: bool = Field(description="also measure the null server: the harness's own floor")
     retries: int = Field(ge=0, description="invalid rounds that may be measured again, in the whole run")
 
@@ -74,6 +77,7 @@ PROFILES = {
             round_s=3,
             loads=("closed:8",),
             control=True,
+            control_blocks="in turn",
             null=False,
             retries=4,
         ),

@@ -1,4 +1,4 @@
-"""Who takes part in a run: compared targets, the A/A control and the null server."""
+"""Who takes part in a run: compared targets, their A/A controls and the null server."""
 
 import json
 from collections import Counter
@@ -11,7 +11,7 @@ from typing import Literal
 from loadtests.payloads import PayloadPool
 from models.spec import ModelSpec
 from pipelines import serving
-from pipelines.config import RunSettings
+from pipelines.config import Profile, RunSettings
 from pipelines.exporting import target_folder
 from pipelines.record import ParityRecord
 from pipelines.runners.choosing import runner_for
@@ -27,7 +27,7 @@ NULL_NAME = "null"
 
 @dataclass(frozen=True)
 class Contestant:
-    """One server that takes part in a run, started afresh in every block.
+    """One server that takes part in a run, started afresh in every block that it takes part in.
 
     Attributes:
         name: unique in the run, fit for file names.
@@ -36,6 +36,7 @@ class Contestant:
         prepare: given an empty folder, a server that is planned and not started.
         pool: given the server's prediction path, the requests and the answers they should get.
         prove: asks the running server every held-out sample; None where there is nothing to prove.
+        blocks: the blocks it takes part in; None for all.
     """
 
     name: str
@@ -45,18 +46,26 @@ class Contestant:
     prepare: Callable[[Path], AbstractContextManager[Server]]
     pool: Callable[[str], PayloadPool]
     prove: Callable[[Server], ParityRecord] | None
+    blocks: frozenset[int] | None = None
+
+    def takes_part(self, block: int) -> bool:
+        """Whether this block starts a server of it."""
+        return self.blocks is None or block in self.blocks
+
+    @property
+    def first_block(self) -> int:
+        """The first block it takes part in."""
+        return 0 if self.blocks is None else min(self.blocks)
 
 
 def contestants(settings: RunSettings, spec: ModelSpec, verified: Verified) -> list[Contestant]:
-    """The compared targets in their order, then the control and the null server if the profile has them."""
+    """The compared targets in their order, then the controls and the null server if the profile has them."""
     runner = runner_for(settings)
     compared = [
         _served(settings, spec, verified, runner, name, target)
         for name, target in zip(unique_names(settings.targets), settings.targets, strict=True)
     ]
-    found = list(compared)
-    if settings.profile.control:
-        found.append(control(compared[-1]))
+    found = [*compared, *controls(compared, settings.profile)]
     if settings.profile.null:
         found.append(_null(settings, spec, verified))
     return found
@@ -72,9 +81,24 @@ def unique_names(targets: Sequence[str]) -> list[str]:
     return names
 
 
-def control(of: Contestant) -> Contestant:
+def controls(compared: Sequence[Contestant], profile: Profile) -> list[Contestant]:
+    """A control of every compared side, in all blocks or in turn, as the profile says.
+
+    In turn, block 0 has the control of the first side, block 1 that of the second, and so on from the start.
+    With fewer blocks than sides some blocks have several, so that no side is left without one.
+    """
+    if not profile.control:
+        return []
+    turns = 1 if profile.control_blocks == "all" else min(len(compared), profile.blocks)
+    return [
+        _control(side, frozenset(range(place % turns, profile.blocks, turns)))
+        for place, side in enumerate(compared)
+    ]
+
+
+def _control(of: Contestant, blocks: frozenset[int]) -> Contestant:
     """The same target under a second name: a second server, same machinery, same requests."""
-    return replace(of, name=f"{of.name}-control", role="control", control_of=of.name)
+    return replace(of, name=f"{of.name}-control", role="control", control_of=of.name, blocks=blocks)
 
 
 def _served(

@@ -239,6 +239,7 @@ def _record(
         foreign_cpu_share=shares.foreign,
         valid=not found,
         invalid_reasons=tuple(map(str, found)),
+        failed_checks=tuple(dict.fromkeys(one.check for one in found)),
         interrupted=result.interrupted or result.server_gone,
         offered_per_s=sent.offered_per_s,
         achieved_per_s=sent.achieved_per_s,

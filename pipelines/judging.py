@@ -1,13 +1,13 @@
 """From summarised rounds to ratios with intervals, the noise floor, and verdicts."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 from loadtests.intervals import RatioInterval, ratio_interval
 from loadtests.slo import cost_interval, cost_per_million
-from loadtests.verdict import decide, noise_floor
+from loadtests.verdict import decide, larger_floor, noise_floor
 from pipelines.record import (
     ComparisonRecord,
     ControlRecord,
@@ -76,7 +76,7 @@ def _by_place(target: TargetRecord, load: str, metric: str) -> dict[tuple[int, i
 def judge(
     targets: Targets, *, margin: float, seed: int
 ) -> tuple[tuple[ControlRecord, ...], tuple[ComparisonRecord, ...]]:
-    """The noise floor of every load and metric, and a verdict for every pair of compared targets."""
+    """The noise floor of every side, load and metric, and a verdict for every pair of compared targets."""
     controls = tuple(
         _control(name, target, targets, load, metric, seed)
         for name, target in targets.items()
@@ -84,10 +84,12 @@ def judge(
         for load in _loads([target])
         for metric in METRICS
     )
-    floors = {(c.load, c.metric): c.noise_floor for c in controls}
+    floors = {(c.target, c.load, c.metric): c.noise_floor for c in controls}
     compared = {name: target for name, target in targets.items() if target.role == "compared"}
     comparisons = tuple(
-        _compare(pair, compared, load, metric, floors.get((load, metric)), margin, seed)
+        _compare(
+            pair, compared, load, metric, [floors.get((name, load, metric)) for name in pair], margin, seed
+        )
         for pair in combinations(compared, 2)
         for load in _loads(compared[name] for name in pair)
         for metric in METRICS
@@ -121,11 +123,12 @@ def _compare(
     targets: Targets,
     load: str,
     metric: str,
-    floor: float | None,
+    floors: Sequence[float | None],
     margin: float,
     seed: int,
 ) -> ComparisonRecord:
     candidate, baseline = pair
+    floor = larger_floor(floors)
     pairs = pair_rounds(targets[candidate], targets[baseline], load, metric)
     interval = pairs.interval(seed)
     verdict = (
@@ -134,6 +137,7 @@ def _compare(
             lower_is_better=metric not in HIGHER_IS_BETTER,
             margin=margin,
             noise_floor=floor,
+            without_floor=[name for name, one in zip(pair, floors, strict=True) if one is None],
         )
         if interval
         else None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from loadtests.payloads import PayloadPool
 from loadtests.rounds import PlannedRound, block_rounds, rotated
+from loadtests.validity import FINDINGS
 from pipelines import serving
 from pipelines.config import MeasureSettings
 from pipelines.contestants import Contestant
@@ -84,7 +85,11 @@ class Session:
         self.measured = {contestant.name: Measured() for contestant in self.contestants}
         self.retries_left = self.settings.profile.retries
         if self.counted:
-            self.planned_count = planned_rounds(self.settings, len(self.contestants))
+            self.planned_count = planned_rounds(self.settings, self.contestants)
+
+    def of_block(self, block: int) -> list[Contestant]:
+        """Who takes part in that block."""
+        return [contestant for contestant in self.contestants if contestant.takes_part(block)]
 
     def say(self, text: str) -> None:
         """Show where the run is."""
@@ -96,14 +101,16 @@ class Session:
     def left_s(self) -> float:
         """Roughly how long the rest takes, in seconds."""
         left = max(0, self.planned_count - self.rounds_count)
-        blocks = left / max(1, self.planned_count) * self.settings.profile.blocks
-        return left * round_s(self.settings) + blocks * len(self.contestants) * SERVER_START_S
+        starts_count = sum(len(self.of_block(block)) for block in range(self.settings.profile.blocks))
+        starts_left = left / max(1, self.planned_count) * starts_count
+        return left * round_s(self.settings) + starts_left * SERVER_START_S
 
 
-def planned_rounds(settings: MeasureSettings, contestants_count: int) -> int:
+def planned_rounds(settings: MeasureSettings, contestants: Sequence[Contestant]) -> int:
     """Rounds of a whole comparison, without any that have to be measured again."""
     profile = settings.profile
-    return profile.blocks * profile.rounds * len(profile.loads) * contestants_count
+    servers_count = sum(one.takes_part(block) for block in range(profile.blocks) for one in contestants)
+    return servers_count * profile.rounds * len(profile.loads)
 
 
 def round_s(settings: MeasureSettings) -> float:
@@ -115,8 +122,8 @@ def round_s(settings: MeasureSettings) -> float:
 def measure_blocks(session: Session) -> None:
     """All rounds of a comparison."""
     profile = session.settings.profile
-    names = [contestant.name for contestant in session.contestants]
     for block in range(profile.blocks):
+        names = [contestant.name for contestant in session.of_block(block)]
         with fresh_servers(session, block) as servers:
             for planned in block_rounds(block, names, profile.loads, profile.rounds):
                 measure_round(session, planned, servers)
@@ -124,9 +131,9 @@ def measure_blocks(session: Session) -> None:
 
 @contextmanager
 def fresh_servers(session: Session, block: int) -> Iterator[dict[str, Server]]:
-    """A fresh server of every contestant, right answers proven, all paused; ended with the block."""
+    """A fresh server of everyone in this block, right answers proven, all paused; ended with the block."""
     with ExitStack() as stack:
-        ordered = rotated(session.contestants, block)
+        ordered = rotated(session.of_block(block), block)
         planned = [
             (contestant, stack.enter_context(_planned(session, contestant, block))) for contestant in ordered
         ]
@@ -168,14 +175,14 @@ def _keep_log(session: Session, log: Path, name: str) -> None:
 
 
 def _prove(session: Session, contestant: Contestant, server: Server, block: int) -> None:
-    """Ready and right on one sample; in the first block right on every held-out sample, over the wire."""
+    """Ready and right on one sample; its first server right on every held-out sample, over the wire."""
     measured = session.measured[contestant.name]
     if measured.pool is None:
         measured.pool = contestant.pool(server.plan.predict_path)
         measured.pool.save(pool_file(session.folder, contestant.name))
     ready = serving.wait_until_right(server, measured.pool)
     measured.cold_starts.append(ready.as_record(block))
-    if block == 0:
+    if block == contestant.first_block:
         if contestant.prove is not None:
             session.say(f"checking every held-out answer of {contestant.name}")
             measured.endpoint_parity = contestant.prove(server)
@@ -186,6 +193,8 @@ def _prove(session: Session, contestant: Contestant, server: Server, block: int)
 def measure_round(session: Session, planned: PlannedRound, servers: dict[str, Server]) -> RoundRecord:
     """Measure a round, and again while it is invalid and the budget allows; returns the last attempt.
 
+    A round that fails because of the server (`FINDINGS`) is a result and not measured again.
+
     Raises:
         MachineError: the server died or stopped answering, or the generator failed.
         KeyboardInterrupt: somebody asked to stop; what was measured is kept.
@@ -193,7 +202,7 @@ def measure_round(session: Session, planned: PlannedRound, servers: dict[str, Se
     attempt = 0
     while True:
         record = measure_once(session, planned, attempt, servers).record
-        if record.valid or session.retries_left <= 0:
+        if record.valid or session.retries_left <= 0 or FINDINGS.intersection(record.failed_checks):
             return record
         session.retries_left -= 1
         session.planned_count += 1

@@ -192,9 +192,11 @@ class RoundRecord(Record):
 
     `index` counts all rounds of the run in the order they were measured, `repetition` those of one target and
     load within a block: rounds of the same block, load and repetition are a pair. `attempt` is 0 for the
-    first try; an invalid round is kept and measured again with the next attempt. `steady` is whether the
-    warm-up ended in a steady state. `offered_per_s` to `late_share` are about open load, null under closed
-    load. `server_cpu_s` is what the server under test used from before the warm-up to after the last answer.
+    first try; an invalid round is kept and measured again with the next attempt, unless it is a finding about
+    the server. `failed_checks` names the checks it did not pass, empty in a record older than that. `steady`
+    is whether the warm-up ended in a steady state. `offered_per_s` to `late_share` are about open load, null
+    under closed load. `server_cpu_s` is what the server under test used from before the warm-up to after the
+    last answer.
     """
 
     index: int
@@ -226,6 +228,7 @@ class RoundRecord(Record):
     achieved_per_s: float | None
     late_share: float | None
     server_cpu_s: float | None = None
+    failed_checks: tuple[str, ...] = ()
 
 
 class EcdfRecord(Record):
@@ -280,9 +283,10 @@ class ComparisonRecord(Record):
 
     `interval` is the 95 % interval of the ratio (docs/statistics.md), null with fewer than two pairs.
     `round_range` is the smallest and the largest ratio of a single pair. `margin` is the equivalence margin
-    and `noise_floor` the A/A control's, both relative. `verdict` is about the candidate, null when there are
-    too few valid rounds for one; `rounds_needed` estimates how many more rounds per target would decide an
-    inconclusive one, null when more rounds would not.
+    and `noise_floor` the larger one of the two sides, null without a usable control of each; both relative.
+    `verdict` is about the candidate, null when there are too few valid rounds for one; `rounds_needed`
+    estimates how many more rounds per target would decide an inconclusive one, null when more rounds would
+    not.
     """
 
     load: str
@@ -302,7 +306,7 @@ class ComparisonRecord(Record):
 
 
 class ControlRecord(Record):
-    """The A/A control: one target against a second server of itself, same machinery, same statistics.
+    """An A/A control: one target against a second server of itself, same machinery, same statistics.
 
     `noise_floor` is the relative difference that no difference at all can show here; a difference inside it
     is not called.
@@ -493,7 +497,8 @@ class ProfileRecord(Record):
     """How long and how often the run measured.
 
     A warm-up ends at a steady state, after `warmup_limit_s` at the latest. `control` and `null` say whether
-    the A/A control and the null server were measured, `retries` how many invalid rounds might be redone.
+    A/A controls and the null server were measured, `control_blocks` whether every block had all controls or
+    they took turns, `retries` how many invalid rounds might be redone.
     """
 
     name: str
@@ -508,6 +513,7 @@ class ProfileRecord(Record):
     seed: int
     check_share: float
     margin: float
+    control_blocks: Literal["all", "in turn"] = "all"
 
 
 class PayloadRecord(Record):

@@ -139,7 +139,7 @@ def _served(
         memory=measured.memory,
         summaries=(),
         rounds=tuple(measured.rounds),
-        log_file=f"logs/{contestant.name}-block0.log",
+        log_file=f"logs/{contestant.name}-block{contestant.first_block}.log",
     )
 
 

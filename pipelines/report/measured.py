@@ -1,5 +1,6 @@
 """Tables of what was measured: latencies, rounds, errors, memory, cold starts."""
 
+from loadtests.validity import FINDINGS
 from pipelines.record import ErrorRecord, LatencyRecord, RoundRecord, RunRecord, SummaryRecord
 from pipelines.report import format as fmt
 from pipelines.report import pick
@@ -9,6 +10,10 @@ from pipelines.report.table import Cell, Column, Table, code, missing, number, t
 PERCENTILES = ("p50", "p90", "p95", "p99", "max")
 EXAMPLE_CHARACTERS = 160
 NO_ROUND = "no valid round of this load"
+UNUSED_REMARK = (
+    "An invalid round is kept and measured again while retries last; it feeds no figure. Errors and wrong "
+    "answers are findings about the server, and those rounds are not measured again."
+)
 
 
 def latency_table(run: RunRecord, load: str) -> Table:
@@ -95,7 +100,13 @@ def validity(one: RoundRecord, *, used: bool = False) -> str:
     """`valid`, or the reasons: why it was `not used`, or which signs of `overload` a search found in it."""
     if one.valid:
         return "valid"
-    return ("overload: " if used else "not used: ") + "; ".join(reasons(one))
+    kind = "overload" if used else "finding, not used" if is_finding(one) else "not used"
+    return f"{kind}: {'; '.join(reasons(one))}"
+
+
+def is_finding(one: RoundRecord) -> bool:
+    """Whether a round that was not used shows something of the server: errors or wrong answers."""
+    return bool(FINDINGS.intersection(one.failed_checks))
 
 
 def invalid_table(run: RunRecord) -> Table:
@@ -109,8 +120,7 @@ def invalid_table(run: RunRecord) -> Table:
         Column("why it was not used", numeric=False),
     )
     rows = tuple(_invalid_row(run, one) for one in pick.unused(run))
-    remark = "An invalid round is kept and measured again while retries last; it feeds no figure."
-    return Table("Rounds that were not used", columns, rows, remark)
+    return Table("Rounds that were not used", columns, rows, UNUSED_REMARK)
 
 
 def _invalid_row(run: RunRecord, one: RoundRecord) -> tuple[Cell, ...]:
@@ -120,7 +130,7 @@ def _invalid_row(run: RunRecord, one: RoundRecord) -> tuple[Cell, ...]:
         word(one.load),
         target_cell(one.target, pick.label(run, one.target)),
         word(str(one.attempt + 1)),
-        word("; ".join(reasons(one)), tone="bad"),
+        word(("finding: " if is_finding(one) else "") + "; ".join(reasons(one)), tone="bad"),
     )
 
 

@@ -9,13 +9,13 @@ from pipelines.report import pick
 from pipelines.report.table import Cell, Column, Table, Tone, missing, number, target_cell, word
 
 NO_INTERVAL = "an interval needs two pairs of valid rounds"
-NO_FLOOR = "the A/A control gave no interval, or was not measured"
+NO_FLOOR = "a side has no A/A control that gave an interval"
 TONES: Final[dict[str | None, Tone]] = {"better": "good", "worse": "bad"}
 RATIO_REMARK = "A ratio above 1: slower for latency, more per second for throughput."
 FLOOR_REMARK = (
     "A second server of the same target, measured like any other: its ratio should be 1, and how far its "
     "interval reaches from 1 is what this machine shows where there is no difference. A difference inside "
-    "the noise floor is not called."
+    "the larger noise floor of its two sides is not called."
 )
 
 
@@ -86,7 +86,7 @@ def explanation(one: ComparisonRecord) -> str:
 
 
 def noise_table(run: RunRecord) -> Table:
-    """The A/A control: load by metric; no rows when it was not measured."""
+    """The A/A controls: load by metric and side; no rows when none was measured."""
     columns = (
         Column("load", numeric=False),
         Column("metric", numeric=False),

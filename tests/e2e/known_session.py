@@ -9,8 +9,9 @@ from pathlib import Path
 from load_harness import ROOT
 
 from loadtests.payloads import PayloadPool
+from pipelines import contestants as taking
 from pipelines.config import MeasureSettings
-from pipelines.contestants import Contestant, control
+from pipelines.contestants import Contestant
 from pipelines.http import fetch
 from pipelines.judging import judge
 from pipelines.measuring import Session, measure_blocks
@@ -108,10 +109,10 @@ def compare(
     progress: Callable[[str, str], None] = lambda _title, _text: None,
     on_round: Callable[[], None] = lambda: None,
 ) -> Outcome:
-    """Measure and judge as `tandem compare` does, without a model; a control if the profile has one."""
+    """Measure and judge as `tandem compare` does, without a model; with controls if the profile has them."""
     for name in ("samples", "logs"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    taking_part = [*contestants, *([control(contestants[-1])] if settings.profile.control else [])]
+    taking_part = [*contestants, *taking.controls(contestants, settings.profile)]
     session = Session(settings, taking_part, folder, progress, on_plans=lambda: None, on_round=on_round)
     measure_blocks(session)
     targets = {

@@ -19,7 +19,26 @@ RUN = make_run()
 def test_the_noise_floor_is_the_records() -> None:
     table = noise_table(RUN)
     assert [row[-1].text for row in table.rows] == [fmt.within(one.noise_floor or 0) for one in RUN.controls]
-    assert "A difference inside the noise floor is not called." in (table.remark or "")
+    assert "the larger noise floor of its two sides" in (table.remark or "")
+
+
+def test_both_sides_controls_have_rows() -> None:
+    other = tuple(one.model_copy(update={"target": "torchserve"}) for one in RUN.controls)
+    rows = noise_table(make_run(controls=(*RUN.controls, *other))).rows
+    assert {row[2].text for row in rows} == {"tfserving", "torchserve"}
+
+
+def test_a_finding_about_the_server_is_told_from_a_spoilt_round() -> None:
+    target = RUN.targets["torchserve"]
+    failing = invalid(target.rounds[0], "7 of 800 requests failed: look").model_copy(
+        update={"failed_checks": ("clean",)}
+    )
+    broken = target.model_copy(update={"rounds": (failing, *target.rounds[1:])})
+    run = make_run(targets=RUN.targets | {"torchserve": broken})
+    said = {row[3].text: row[-1].text for row in measured.invalid_table(run).rows}
+    assert said["torchserve"].startswith("finding: ")
+    assert not said["tfserving"].startswith("finding: ")
+    assert measured.validity(failing).startswith("finding, not used: ")
 
 
 def test_a_control_without_an_interval_has_dashes_with_a_reason() -> None:

@@ -5,7 +5,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from loadtests.intervals import RatioInterval, ratio_interval
-from loadtests.verdict import decide, noise_floor
+from loadtests.verdict import decide, larger_floor, noise_floor
 
 log_sides = st.floats(0, 0.3)
 floors = st.none() | st.floats(0, 0.2)
@@ -135,7 +135,7 @@ def test_the_suggested_rounds_decide_and_far_fewer_do_not(found, lower_is_better
         (1.02, 1.0501, 1.08, 0.01, None, "so near a limit"),
         (1.07, 1.08, 1.09, 0.10, None, "inside the noise floor"),
         (1.07, 1.12, 1.17, 0.10, 33, "not beyond the noise floor of 10%"),  # (ln 1.12/1.07 / ln 1.12/1.1)^2
-        (1.07, 1.08, 1.09, None, None, "measure one"),
+        (1.07, 1.08, 1.09, None, None, "measure a control of every side"),
         (1.05, 1.075, 1.1, 0.01, 1, "about 1 more pair of"),
     ],
 )
@@ -175,6 +175,23 @@ def test_noise_floor_is_the_same_from_both_sides_and_the_control_itself_is_never
 
 def test_no_control_no_noise_floor():
     assert noise_floor(None) is None
+
+
+@pytest.mark.parametrize(
+    ("floors", "larger"),
+    [((0.02, 0.09), 0.09), ((0.09, 0.02), 0.09), ((0.0, 0.0), 0.0), ((0.02, None), None), ((), None)],
+)
+def test_the_floor_of_a_pair_is_the_larger_one_and_there_is_none_without_both(floors, larger):
+    assert larger_floor(floors) == larger
+
+
+@pytest.mark.parametrize("interval_of", [(1.2, 1.4), (0.9, 1.4)])
+def test_sides_without_a_floor_are_named(interval_of):
+    verdict = decide(
+        interval(*interval_of), lower_is_better=True, noise_floor=None, without_floor=["torchserve"]
+    )
+    assert (verdict.word, verdict.rounds_needed) == ("inconclusive", None)
+    assert "no control of torchserve gave an interval" in verdict.reason
 
 
 @pytest.mark.parametrize(
