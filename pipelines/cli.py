@@ -1,6 +1,7 @@
 """`tandem …`: parses, calls a stage, prints, maps errors to exit codes. Imports nothing heavy at the top."""
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -75,17 +76,32 @@ def _print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
+class _Folder(click.Path):
+    """A folder that is there or can be made."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; what is on the way to it must be folders, and links that lead to some."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        there = next((part for part in (path, *path.parents) if os.path.lexists(part)), Path())
+        if not there.is_dir():
+            self.fail(f"{str(there)!r} is no folder, or a link that leads to none; name another.", param, ctx)
+        return path
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs, nothing else.")
 artifacts_option = click.option(
     "--artifacts",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=_Folder(),
     default=Path("artifacts"),
     show_default=True,
     help="Folder that holds exported artifacts.",
 )
 runs_option = click.option(
     "--runs",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=_Folder(),
     default=Path("runs"),
     show_default=True,
     help="Folder that holds runs.",
@@ -100,7 +116,25 @@ runner_option = click.option(
 )
 
 
+class _Guarded(click.Command):
+    """A command that starts processes: all it starts is ended and removed, also if it is killed."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Carry it out beside a guard."""
+        from pipelines.guard import guarded
+
+        with guarded():
+            return super().invoke(ctx)
+
+
+class _Commands(click.Group):
+    """Commands are guarded unless they say `cls=click.Command`."""
+
+    command_class = _Guarded
+
+
 @click.group(
+    cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done; 1 a gate said no; 2 the request was wrong; 3 the machine or a server was "
     "not able; 130 interrupted.",
@@ -110,7 +144,7 @@ def tandem() -> None:
     """Take one trained model down the PyTorch and the TensorFlow road, serve both, and compare them."""
 
 
-@tandem.command(**_example("tandem doctor"))
+@tandem.command(cls=click.Command, **_example("tandem doctor"))
 @json_option
 def doctor(as_json: bool) -> int:
     """Say what this machine can do, with the remedy for what it cannot."""
@@ -125,7 +159,7 @@ def doctor(as_json: bool) -> int:
     return 0 if all(check.ok for check in checks if check.required) else EXIT_MACHINE
 
 
-@tandem.command(**_example("tandem models"))
+@tandem.command(cls=click.Command, **_example("tandem models"))
 @json_option
 def models(as_json: bool) -> None:
     """List the models that ship with Tandem."""
@@ -455,7 +489,7 @@ def up(as_json: bool, **options: Any) -> None:
         click.echo(f"  {name:<20} {address}")
 
 
-@tandem.command(**_example("tandem down"))
+@tandem.command(cls=click.Command, **_example("tandem down"))
 @click.argument("project", required=False)
 @json_option
 def down(project: str | None, as_json: bool) -> None:
@@ -471,7 +505,7 @@ def down(project: str | None, as_json: bool) -> None:
         click.echo(f"removed: {', '.join(gone) or 'nothing, no stack stands'}")
 
 
-@tandem.command(**_example("tandem logs --lines 20"))
+@tandem.command(cls=click.Command, **_example("tandem logs --lines 20"))
 @click.argument("project", required=False)
 @click.option("--lines", default=100, show_default=True, type=click.IntRange(min=1), help="Per container.")
 @json_option
@@ -487,7 +521,7 @@ def logs(project: str | None, lines: int, as_json: bool) -> None:
         click.echo(f"==> {name} <==\n{text.rstrip()}\n")
 
 
-@tandem.command(**_example("tandem report runs/latest"))
+@tandem.command(cls=click.Command, **_example("tandem report runs/latest"))
 @click.argument("run", type=click.Path(path_type=Path), default=Path("runs/latest"))
 @json_option
 def report(run: Path, as_json: bool) -> None:

@@ -1,14 +1,18 @@
 """Writing files and folders so that nobody ever sees half of one."""
 
+import errno
 import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pipelines.errors import MachineError
+from pipelines.leftovers import note_elsewhere
+
+IN_THE_WAY = (errno.EEXIST, errno.ELOOP, errno.ENOTDIR)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -23,6 +27,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             temporary = Path(file.name)
+            note_elsewhere(file.name)
             file.write(data)
         temporary.chmod(0o644)
         temporary.replace(path)
@@ -35,10 +40,11 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def disk_error(path: Path | str, error: OSError) -> MachineError:
-    """The one line for a file operation that the machine refused."""
-    return MachineError(
-        f"cannot write {path}: {error.strerror or error}; free disk space or check its permissions"
-    )
+    """The one line for a file operation that was refused."""
+    remedy = "free disk space or check its permissions"
+    if error.errno in IN_THE_WAY:
+        remedy = "something on the way is no folder, such as a link that leads nowhere; name another"
+    return MachineError(f"cannot write {path}: {error.strerror or error}; {remedy}")
 
 
 @contextmanager
@@ -51,6 +57,7 @@ def new_folder(final: Path) -> Iterator[Path]:
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}-"))
+        note_elsewhere(str(temporary))
     except OSError as error:
         raise disk_error(final, error) from error
     try:
@@ -66,6 +73,7 @@ def new_folder(final: Path) -> Iterator[Path]:
 def _swap(new: Path, final: Path) -> None:
     if final.exists():
         old = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}-old-"))
+        note_elsewhere(str(old))
         final.replace(old / final.name)
         try:
             new.replace(final)
@@ -76,6 +84,35 @@ def _swap(new: Path, final: Path) -> None:
             shutil.rmtree(old, ignore_errors=True)
     else:
         new.replace(final)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy the content of a file.
+
+    Raises:
+        FileNotFoundError: there is no `source`.
+        MachineError: the disk refused; names the file that could not be written.
+    """
+    data = source.read_bytes()
+    try:
+        target.write_bytes(data)
+    except OSError as error:
+        raise disk_error(target, error) from error
+
+
+def make_first(folder: Path, result: str, inner: Iterable[str]) -> bool:
+    """Make a run's folder and the `inner` ones; False if somebody else has made it.
+
+    If we are killed, it goes again unless it holds a file called `result` by then.
+    """
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    note_elsewhere(str(folder), unless=result)
+    for name in inner:
+        (folder / name).mkdir()
+    return True
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from pipelines.contestants import contestants
 from pipelines.errors import MachineError, UserError
 from pipelines.exporting import ExportResult, current, export
 from pipelines.fairness import check, require_fair
-from pipelines.files import disk_error, update_link
+from pipelines.files import disk_error, make_first, update_link
 from pipelines.measuring import Session
 from pipelines.proof import proven_records
 from pipelines.record import (
@@ -80,8 +80,15 @@ class Run:
         require_fair(self.fairness)
 
     def save(self) -> None:
-        """Write what is known so far; figures are computed when the run ends."""
-        write_run(self.record("interrupted", UNFINISHED), self.folder)
+        """Write what is known so far; figures are computed when the run ends.
+
+        Raises:
+            MachineError: the disk refused.
+        """
+        try:
+            write_run(self.record("interrupted", UNFINISHED), self.folder)
+        except OSError as error:
+            raise disk_error(self.folder / "run.json", error) from error
 
     def record(self, status: Status, reason: str | None, ended: datetime | None = None) -> RunRecord:
         """The record as of now, without any figure that comes from raw files."""
@@ -141,6 +148,7 @@ def start_run(kind: Kind, settings: RunSettings, command: Sequence[str], progres
     payload = recording.describe_payload(serving.payload_pool(spec, verified.expected, "/"))
     started = datetime.now(UTC)
     run = Run(kind, settings, spec, tuple(command), exported, verified, folder, session, payload, started)
+    run.save()
     return run
 
 
@@ -161,16 +169,13 @@ def new_run_folder(runs: Path, model: str) -> Path:
     while True:
         folder = runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{model}"
         try:
+            # What is there and is no folder, such as a link to nowhere, is an error and not somebody's run.
             runs.mkdir(parents=True, exist_ok=True)
-            folder.mkdir()
-            for name in ("samples", "logs"):
-                (folder / name).mkdir()
-        except FileExistsError:
-            time.sleep(1)  # somebody else started in the same second
-            continue
+            if make_first(folder, "run.json", ["samples", "logs"]):
+                return folder
         except OSError as error:
             raise disk_error(folder, error) from error
-        return folder
+        time.sleep(1)  # somebody else started in the same second
 
 
 def conclude(run: Run, measure: Callable[[Run], None]) -> RunRecord:

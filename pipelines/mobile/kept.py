@@ -7,7 +7,6 @@ artifacts/MODEL/mobile-samples/  its raw calls
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +18,7 @@ from pipelines import proof
 from pipelines.artifact import Manifest, versions
 from pipelines.config import split_cores
 from pipelines.environment import describe
-from pipelines.files import new_folder, write_atomically
+from pipelines.files import copy_file, new_folder, write_atomically
 from pipelines.mobile.libraries import installed_library
 from pipelines.record import MobileRecord, Record, TimingRecord
 from pipelines.targets.registry import TARGETS, TARGETS_FOLDER
@@ -61,19 +60,23 @@ def keep(root: Path, key: str, mobile: MobileRecord, run_folder: Path) -> None:
     with new_folder(root / SAMPLES_NAME) as folder:
         for timing in _timings(mobile):
             if timing.samples_file:
-                shutil.copyfile(run_folder / timing.samples_file, folder / Path(timing.samples_file).name)
+                copy_file(run_folder / timing.samples_file, folder / Path(timing.samples_file).name)
     write_atomically(root / KEPT_NAME, Kept(key=key, mobile=mobile).model_dump_json(indent=2) + "\n")
 
 
 def recall(root: Path, key: str, run_folder: Path) -> MobileRecord | None:
-    """The kept record if it is of this `key` and whole; its raw calls go into the run in `run_folder`."""
+    """The kept record if it is of this `key` and whole; its raw calls go into the run in `run_folder`.
+
+    Raises:
+        MachineError: the disk refused.
+    """
     with suppress(FileNotFoundError, ValidationError):
         kept = Kept.model_validate_json((root / KEPT_NAME).read_bytes())
         if kept.key == key:
             for timing in _timings(kept.mobile):
                 if timing.samples_file:
                     source = root / SAMPLES_NAME / Path(timing.samples_file).name
-                    shutil.copyfile(source, run_folder / timing.samples_file)
+                    copy_file(source, run_folder / timing.samples_file)
             return kept.mobile
     return None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.errors import MachineError, RequestError
+from pipelines.leftovers import note_engine
 from pipelines.record import ImageRecord, ImplementationRecord
 from pipelines.runners import compose, inspected, ownership
 from pipelines.runners.contained import CONTAINED, Contained
@@ -68,6 +69,7 @@ class DockerRunner:
             MachineError: compose or the engine refused.
         """
         _require_possible(request)
+        note_engine()
         contained = CONTAINED[target]
         project = ownership.new_project(self.command)
         variables = self._variables(contained, request)

@@ -40,7 +40,10 @@ def is_dead(owned_by: str) -> bool:
         host, pid, started = owned_by.split("/")
         if host != socket.gethostname():
             return False
-        return abs(psutil.Process(int(pid)).create_time() - float(started)) > START_SLACK_S
+        process = psutil.Process(int(pid))
+        # A killed process whose parent has not asked for its exit code is dead all the same.
+        ended = process.status() == psutil.STATUS_ZOMBIE
+        return ended or abs(process.create_time() - float(started)) > START_SLACK_S
     except psutil.NoSuchProcess:
         return True
     except (ValueError, psutil.AccessDenied):
@@ -115,3 +118,14 @@ def remains(client: "DockerClient", project: str) -> list[str]:
 
 def _named(kind: str, things: Iterable[object]) -> list[str]:
     return [f"{kind} {getattr(thing, 'name', '?')}" for thing in things]
+
+
+def main() -> None:
+    """Remove what dead processes left on the engine; the guard runs this after its command was killed."""
+    from pipelines.images.engine import connect
+
+    remove_abandoned(connect())
+
+
+if __name__ == "__main__":
+    main()

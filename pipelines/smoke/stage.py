@@ -15,7 +15,7 @@ from pipelines.artifact import damage, read_manifest, require_manifest
 from pipelines.config import split_cores
 from pipelines.errors import MachineError
 from pipelines.exporting import export, target_folder
-from pipelines.files import disk_error, write_atomically
+from pipelines.files import disk_error, make_first, write_atomically
 from pipelines.runners import ownership
 from pipelines.runners.choosing import Choice, choose_runner, docker_runner
 from pipelines.runners.docker import DockerServer
@@ -149,12 +149,11 @@ def _new_folder(runs: Path, name: str) -> Path:
     for number in range(1, 100):
         folder = runs / (name if number == 1 else f"{name}-{number}")
         try:
-            (folder / "logs").mkdir(parents=True)
-        except FileExistsError:
-            continue
+            runs.mkdir(parents=True, exist_ok=True)
+            if make_first(folder, "smoke.xml", ["logs"]):
+                return folder
         except OSError as error:
             raise disk_error(folder, error) from error
-        return folder
     raise MachineError(f"{runs} is full of folders called {name}; remove some")
 
 

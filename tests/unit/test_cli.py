@@ -317,3 +317,12 @@ def test_running_the_module_is_the_same_command():
     )
     assert done.returncode == 2
     assert done.stderr == "tandem: No such command 'nothing'. See `tandem --help`.\n"
+
+
+@pytest.mark.parametrize("option", ["--runs", "--artifacts"])
+@pytest.mark.parametrize("target", ["nowhere", "link"])
+def test_a_link_that_leads_to_no_folder_is_a_wrong_request(option, target, tmp_path, capsys):
+    (tmp_path / "link").symlink_to(target)
+    for path in (tmp_path / "link", tmp_path / "link" / "inner"):
+        assert run_main("compare", "no_such_model", option, str(path)) == 2
+        assert option in capsys.readouterr().err

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from pipelines.processes import wait_until
 from pipelines.runners import ownership
 
 
@@ -100,3 +101,15 @@ def test_projects_never_share_a_name():
     names = {ownership.new_project("compare") for _ in range(200)}
     assert len(names) == 200
     assert all(re.fullmatch(r"tandem-compare-[0-9a-f]{8}", name) for name in names)
+
+
+def test_the_owner_is_dead_once_it_was_killed_even_if_nobody_has_asked_for_its_exit_code():
+    code = "from pipelines.runners.ownership import owner; print(owner(), flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        label = process.stdout.readline().strip()
+        assert not ownership.is_dead(label)
+        process.kill()
+        assert wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE, 10)
+        assert ownership.is_dead(label)

@@ -11,7 +11,8 @@ import pytest
 
 from pipelines import files
 from pipelines.errors import MachineError
-from pipelines.files import locked, new_folder, update_link, write_atomically
+from pipelines.files import copy_file, locked, make_first, new_folder, update_link, write_atomically
+from pipelines.running import new_run_folder
 
 HOLD_THE_LOCK = """
 import fcntl, sys
@@ -133,7 +134,7 @@ def test_a_reader_never_sees_half_a_file(tmp_path):
 
 def test_a_parent_that_is_a_file_is_named(tmp_path):
     (tmp_path / "x").write_text("a file")
-    with pytest.raises(MachineError, match=r"cannot write .*/x/y: .*; free disk space or check"):
+    with pytest.raises(MachineError, match=r"cannot write .*/x/y: .*no folder"):
         write_atomically(tmp_path / "x" / "y", "1")
 
 
@@ -225,6 +226,47 @@ def test_a_disk_that_is_really_full_keeps_the_old_content(tiny_disk):
         write_atomically(tiny_disk / "x", "n" * 200_000)
     assert (tiny_disk / "x").read_text() == "old"
     assert names(tiny_disk) == ["x"]
+
+
+def test_a_copy_that_finds_the_disk_full_names_the_file_that_could_not_be_written(tiny_disk, tmp_path):
+    (tmp_path / "source").write_bytes(b"n" * 200_000)
+    with pytest.raises(MachineError) as caught:
+        copy_file(tmp_path / "source", tiny_disk / "copy")
+    assert str(tiny_disk / "copy") in str(caught.value)
+    assert str(tmp_path / "source") not in str(caught.value)
+
+
+def test_a_copy_of_what_is_not_there_says_so(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        copy_file(tmp_path / "source", tmp_path / "copy")
+
+
+def link_to_nowhere(path):
+    path.symlink_to("nowhere")
+
+
+def link_to_itself(path):
+    path.symlink_to(path.name)
+
+
+def plain_file(path):
+    path.touch()
+
+
+@pytest.mark.parametrize("occupy", [link_to_nowhere, link_to_itself, plain_file])
+@pytest.mark.parametrize("inner", ["", "inner"])
+def test_what_is_no_folder_is_refused_where_runs_shall_go(occupy, inner, tmp_path):
+    occupy(tmp_path / "runs")
+    with pytest.raises(MachineError, match="no folder"):
+        new_run_folder(tmp_path / "runs" / inner, "m")
+    with pytest.raises(MachineError, match="no folder"):
+        write_atomically(tmp_path / "runs" / "file", "x")
+
+
+def test_only_the_first_makes_a_run_folder(tmp_path):
+    assert make_first(tmp_path / "run", "run.json", ["logs"])
+    assert not make_first(tmp_path / "run", "run.json", ["logs"])
+    assert names(tmp_path / "run") == ["logs"]
 
 
 def test_a_lock_keeps_other_processes_out_until_it_is_left(tmp_path):
