@@ -11,6 +11,7 @@ from typing import Any
 from models.spec import ModelSpec, load_model
 from pipelines import artifact
 from pipelines.artifact import Manifest
+from pipelines.errors import GateError
 from pipelines.files import locked, new_folder
 from pipelines.record import ArtifactRecord, NotExportedRecord
 from pipelines.targets.exported import Exported, NotExported
@@ -97,11 +98,16 @@ def _reasons(spec: ModelSpec, root: Path, targets: Sequence[str], force: bool) -
 
 
 def _reason(spec: ModelSpec, folder: Path, target: Target, force: bool) -> str | None:
-    manifest = artifact.read_manifest(folder)
+    try:
+        manifest = artifact.read_manifest(folder)
+    except GateError as error:
+        return str(error)
     if manifest is None:
         return "not exported yet"
     if force:
         return "asked for with --force"
+    # Replacing the folder would delete what somebody else put there.
+    artifact.require_only_listed(folder, manifest)
     if manifest.key != _key(spec, target):
         return "the model, the exporter or a tool's version changed"
     return artifact.damage(folder, manifest)
@@ -159,6 +165,7 @@ def _finish(spec: ModelSpec, target: Target, folder: Path, exported: list[dict[s
         target=target.name,
         artifacts=artifacts,
         not_exported=refused,
+        files=artifact.file_digests(folder, [a.path for a in artifacts]),
     )
     artifact.write_manifest(folder, manifest)
 

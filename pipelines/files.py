@@ -120,7 +120,9 @@ def locked(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
     """Hold the lock file `path`; calls `on_wait` once if another process holds it, then waits for it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
+        # Nothing is truncated, no link is followed, and a FIFO of that name does not wait for a reader.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        file = os.fdopen(os.open(path, flags, 0o644), "rb", buffering=0)
     except OSError as error:
         raise disk_error(path, error) from error
     with file:

@@ -11,12 +11,15 @@ from pydantic import ValidationError
 from models.spec import ModelSpec
 from pipelines import parity
 from pipelines.artifact import Manifest
+from pipelines.errors import GateError
 from pipelines.files import write_atomically
 from pipelines.parity import Expectation
 from pipelines.record import ParityRecord, Record
+from pipelines.regular_files import read_regular
 from pipelines.targets.registry import SERVED
 
 PROOF_NAME = "verified.json"
+PROOF_LIMIT_BYTES = 2**30
 Value = TypeVar("Value")
 
 
@@ -37,8 +40,8 @@ class Proof(Record):
 def read_proof(root: Path) -> Proof | None:
     """The proof in `root`; None if there is none that can be read."""
     try:
-        return Proof.model_validate_json((root / PROOF_NAME).read_bytes())
-    except (FileNotFoundError, ValidationError):
+        return Proof.model_validate_json(read_regular(root / PROOF_NAME, PROOF_LIMIT_BYTES))
+    except (FileNotFoundError, GateError, ValidationError):
         return None
 
 

@@ -187,6 +187,7 @@ def _artifact(bench: _Bench, target: str) -> str:
     """Exports what is missing or outdated; a file that was changed since is never quietly replaced."""
     folder = bench.artifact_folder(target)
     manifest = read_manifest(folder)
+    # What the manifest does not list, the export refuses itself.
     damaged = damage(folder, manifest) if manifest is not None else None
     require(
         damaged is None,

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from main_job import complaint, processes_of, running, tandem, temporary_folders
 
-from pipelines.artifact import read_manifest, sha256, write_manifest
+from pipelines.artifact import file_digests, read_manifest, sha256, write_manifest
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +30,8 @@ def adopt(folder: Path, name: str) -> None:
         a.model_copy(update={"sha256": sha256(folder / a.path)}) if a.path == name else a
         for a in manifest.artifacts
     ]
-    write_manifest(folder, manifest.model_copy(update={"artifacts": tuple(artifacts)}))
+    changes = {"artifacts": tuple(artifacts), "files": file_digests(folder, [a.path for a in artifacts])}
+    write_manifest(folder, manifest.model_copy(update=changes))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_a_truncated_artifact_is_named(copy, name):
     assert done.returncode == 1, done.stderr
     line = complaint(done.stderr)
     assert str(Path(name).parent) in line
-    assert "sha256" in line
+    assert "bytes" in line
     assert "tandem export digits_cnn --force" in line
 
 
@@ -73,7 +74,7 @@ def test_export_mends_a_damaged_artifact_and_says_why(copy):
     path.write_bytes(b"short")
     facts = json.loads(tandem("export", "--json", cwd=copy).stdout)
     assert facts["exported"] == ["tflite"]
-    assert "sha256" in facts["reasons"]["tflite"]
+    assert "5 bytes" in facts["reasons"]["tflite"]
     assert path.stat().st_size > 10_000
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.digits_cnn import MODEL
-from pipelines.artifact import Manifest, sha256
+from pipelines.artifact import Manifest, file_digests, sha256
 from pipelines.config import MobileLimits, MobileSettings
 from pipelines.errors import MachineError
 from pipelines.exporting import ExportResult
@@ -128,6 +128,7 @@ def manifest_of(root):
         target="tflite",
         artifacts=tuple(described(root / "tflite" / name) for name in NAMES),
         not_exported=(refused,),
+        files=file_digests(root / "tflite", NAMES),
     )
 
 

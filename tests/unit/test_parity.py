@@ -242,7 +242,7 @@ def exported(tmp_path):
                 format="f",
                 precision="int8" if "int8" in name else "float32",
                 variant=None,
-                size_bytes=1,
+                size_bytes=artifact.size_bytes(folder / name),
                 gzip_bytes=1,
                 sha256=artifact.sha256(folder / name),
                 export_s=1,
@@ -257,6 +257,7 @@ def exported(tmp_path):
             target=target,
             artifacts=records,
             not_exported=(),
+            files=artifact.file_digests(folder, names),
         )
         artifact.write_manifest(folder, manifest)
     return tmp_path
@@ -429,8 +430,12 @@ def test_another_artifact_is_verified_anew(exported, monkeypatch):
     (folder / KEYS["tfserving"][0]).write_text("another")
     manifest = artifact.read_manifest(folder)
     (record,) = manifest.artifacts
-    changed = record.model_copy(update={"sha256": artifact.sha256(folder / record.path)})
-    artifact.write_manifest(folder, manifest.model_copy(update={"artifacts": (changed,)}))
+    path = folder / record.path
+    changed = record.model_copy(
+        update={"sha256": artifact.sha256(path), "size_bytes": artifact.size_bytes(path)}
+    )
+    changes = {"artifacts": (changed,), "files": artifact.file_digests(folder, [record.path])}
+    artifact.write_manifest(folder, manifest.model_copy(update=changes))
     verifying.ensure_verified("digits_cnn", exported, quiet)
     assert answers.asked == 2
 
@@ -456,7 +461,7 @@ def test_a_truncated_artifact_is_refused_even_with_a_proof(exported, monkeypatch
     Answers(monkeypatch)
     verifying.ensure_verified("digits_cnn", exported, quiet)
     (exported / "digits_cnn/torchserve/digits_cnn.pt").write_text("torch")
-    with pytest.raises(GateError, match=r"digits_cnn\.pt has sha256 .* corrupt"):
+    with pytest.raises(GateError, match=r"digits_cnn\.pt has 5 bytes.* corrupt"):
         verifying.ensure_verified("digits_cnn", exported, quiet)
 
 
