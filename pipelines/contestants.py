@@ -107,7 +107,14 @@ def _served(
     folder = target_folder(settings.artifacts, spec.name, target)
 
     def prepare(work: Path) -> AbstractContextManager[Server]:
-        request = ServeRequest(spec, folder, work, preset=settings.preset, cores=settings.cores.server)
+        request = ServeRequest(
+            spec,
+            folder,
+            work,
+            preset=settings.preset,
+            cores=settings.cores.server,
+            proven=verified.manifests[target],
+        )
         return runner.prepare(target, request)
 
     return Contestant(

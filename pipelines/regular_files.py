@@ -65,7 +65,9 @@ def read_regular(path: Path, limit_bytes: int) -> bytes:
     with open_regular(path) as file:
         content = file.read(limit_bytes + 1)
     if len(content) > limit_bytes:
-        raise GateError(f"{path} has more than {limit_bytes} bytes, which is the limit for a file of its kind")
+        raise GateError(
+            f"{path} has more than {limit_bytes} bytes, which is the limit for a file of its kind"
+        )
     return content
 
 

@@ -67,7 +67,15 @@ def serve(request: StandingRequest, progress: Progress, announce: Callable[[Stan
     verified = ensure_verified(request.model, request.artifacts, progress)
     folder = target_folder(request.artifacts, spec.name, request.target)
     with serving.work_folder() as work:
-        asked = ServeRequest(spec, folder, work, request.preset, rest_port=request.port, host=request.host)
+        asked = ServeRequest(
+            spec,
+            folder,
+            work,
+            request.preset,
+            rest_port=request.port,
+            host=request.host,
+            proven=verified.manifests[request.target],
+        )
         with runner.prepare(request.target, asked) as planned:
             implementation = planned.plan.implementation
             progress("serve", f"starting {implementation.name} {implementation.version}")

@@ -15,6 +15,7 @@ from pipelines import parity
 from pipelines.artifact import Manifest, require_manifest
 from pipelines.errors import GateError, MachineError
 from pipelines.parity import Expectation
+from pipelines.private_copy import require_unchanged
 from pipelines.proof import PROOF_NAME, keep_proof, proven_records, read_proof
 from pipelines.record import ParityRecord
 from pipelines.targets.registry import SERVED, TARGETS
@@ -31,7 +32,7 @@ class Verified:
     """Parity of every artifact by target, and the source model's outputs that all are held against.
 
     `failures` has one line per artifact that is not the source model, or does not run; empty when the gate
-    says yes. `errors` are those of them that do not run, by TARGET/PATH.
+    says yes. `errors` are those of them that do not run, by TARGET/PATH. `manifests` say what was looked at.
     """
 
     records: dict[str, tuple[ParityRecord, ...]]
@@ -39,6 +40,7 @@ class Verified:
     accuracy: float | None
     failures: tuple[str, ...]
     errors: dict[str, str] = field(default_factory=dict)
+    manifests: dict[str, Manifest] = field(default_factory=dict)
 
 
 def verify(
@@ -62,6 +64,7 @@ def verify(
         outputs = {key: np.load(path) for key, path in answers.outputs.items()}
     expected = Expectation(outputs["source"], spec.samples().labels, spec.tolerance)
     parity.require_spread(expected)
+    require_unchanged(manifests, {name: require_manifest(root / name, spec) for name in targets})
     verified = _judge(manifests, outputs, answers.errors, expected)
     keep_proof(root, spec, manifests, verified.records, expected, before)
     return verified
@@ -108,7 +111,7 @@ def examine(model: str, artifacts: Path, progress: Progress, targets: Sequence[s
         spec.samples().labels,
         spec.tolerance,
     )
-    return Verified(proven, expected, proof.accuracy, ())
+    return Verified(proven, expected, proof.accuracy, (), manifests=manifests)
 
 
 @dataclass
@@ -260,4 +263,4 @@ def _judge(
             if not record.passed
         ]
     accuracy = parity.accuracy(expected.outputs, expected.labels)
-    return Verified(records, expected, accuracy, tuple(failures), dict(errors))
+    return Verified(records, expected, accuracy, tuple(failures), dict(errors), dict(manifests))

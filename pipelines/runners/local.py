@@ -13,6 +13,7 @@ import psutil
 
 from pipelines.errors import MachineError
 from pipelines.files import disk_error
+from pipelines.private_copy import copy_proven
 from pipelines.processes import before_exec, end_group, interrupts_held, last_lines, tree_memory_bytes
 from pipelines.runners.starting import StartedServer
 from pipelines.serving import plan_server
@@ -141,6 +142,13 @@ def tree_cpu_s(pid: int) -> float:
     return total
 
 
+def _privately(request: ServeRequest) -> ServeRequest:
+    """The request with a copy of its own of what was proven."""
+    if request.proven is None:
+        return request
+    return replace(request, folder=copy_proven(request.folder, request.proven, request.work / "served"))
+
+
 @dataclass(frozen=True)
 class LocalRunner:
     """Servers as processes of this machine.
@@ -158,9 +166,10 @@ class LocalRunner:
 
         Raises:
             RequestError: the target has no server, or a setting is wrong.
+            GateError: a file changed after it was verified.
             MachineError: something it needs is missing.
         """
-        plan = plan_server(target, request)
+        plan = plan_server(target, _privately(request))
         notes = "; ".join(filter(None, (plan.implementation.note, self.reason)))
         told = plan.implementation.model_copy(update={"note": notes or None})
         yield LocalServer(replace(plan, implementation=told))

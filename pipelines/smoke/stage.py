@@ -236,7 +236,12 @@ def _start(bench: _Bench, target: str) -> None:
 def _enter(bench: _Bench, target: str) -> str:
     work = bench.stack.enter_context(serving.work_folder())
     asked = ServeRequest(
-        bench.spec, bench.artifact_folder(target), work, bench.request.preset, cores=split_cores().server
+        bench.spec,
+        bench.artifact_folder(target),
+        work,
+        bench.request.preset,
+        cores=split_cores().server,
+        proven=bench.verified.manifests[target] if bench.verified else None,
     )
     context: AbstractContextManager[Server] = bench.runners[target].prepare(target, asked)
     server = bench.stack.enter_context(context)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.spec import ModelSpec
+from pipelines.artifact import Manifest
 from pipelines.errors import MachineError, RequestError
 from pipelines.processes import free_ports, port_holder
 from pipelines.record import GivenRecord, ImplementationRecord
@@ -18,6 +19,8 @@ class ServeRequest:
 
     Attributes:
         folder: the target's artifacts.
+        proven: what was verified of them; the runner then serves a private copy of exactly that. None serves
+            `folder` as it is.
         work: an empty folder of the server's own, for configuration, logs and temporary files. Its path must
             be short: Unix sockets inside it may have at most 107 characters.
         preset: a name of `PRESETS`.
@@ -33,6 +36,7 @@ class ServeRequest:
     cores: tuple[int, ...] = ()
     rest_port: int = 0
     host: str = "127.0.0.1"
+    proven: Manifest | None = None
 
 
 @dataclass(frozen=True)
