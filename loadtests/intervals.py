@@ -55,13 +55,52 @@ class RatioInterval:
         return replace(self, low=self.low / factor, high=self.high * factor)
 
 
-def ratio_interval(
-    log_ratios_by_block: Blocks, *, seed: int, confidence: float = CONFIDENCE, resamples: int = RESAMPLES
-) -> RatioInterval | None:
-    """Return the ratio of two targets with its interval, or None with fewer than two pairs of rounds.
+@dataclass(frozen=True)
+class RatioEstimate:
+    """A ratio whose interval can be asked for at any confidence; see `estimate_ratio`.
+
+    Attributes:
+        centre: ln of the ratio.
+        deviations: of the bootstrap's estimates from it, shape (resamples,).
+        standard_error: in units of ln(ratio).
+        degrees: of freedom of the standard error.
+        blocks_count, pairs_count: as in RatioInterval.
+    """
+
+    centre: float
+    deviations: Floats
+    standard_error: float
+    degrees: float
+    blocks_count: int
+    pairs_count: int
+
+    def interval(self, confidence: float = CONFIDENCE) -> RatioInterval:
+        """Return the interval of that nominal coverage, which lies between 0 and 1.
+
+        Raises:
+            ValueError: a confidence outside 0 to 1.
+        """
+        if not 0 < confidence < 1:
+            raise ValueError(f"a confidence lies between 0 and 1, got {confidence}")
+        below, above = _shape(self.deviations, confidence)
+        width = 2 * _t_quantile(confidence, self.degrees) * self.standard_error
+        return RatioInterval(
+            ratio=_mirrored_exp(self.centre),
+            low=_mirrored_exp(self.centre - width * below),
+            high=_mirrored_exp(self.centre + width * above),
+            blocks_count=self.blocks_count,
+            pairs_count=self.pairs_count,
+            confidence=confidence,
+        )
+
+
+def estimate_ratio(
+    log_ratios_by_block: Blocks, *, seed: int, resamples: int = RESAMPLES
+) -> RatioEstimate | None:
+    """Return the ratio of two targets, ready for intervals, or None with fewer than two pairs of rounds.
 
     The estimate is exp of the mean over blocks of block means, so every block weighs the same however many of
-    its rounds were valid. The bootstrap gives the interval its shape, Student's t its width: with few blocks
+    its rounds were valid. The bootstrap gives an interval its shape, Student's t its width: with few blocks
     a bootstrap knows which side is longer but is far too narrow (Hesterberg 2015, "What teachers should know
     about the bootstrap", American Statistician 69(4)). See `standard_error` for the width.
 
@@ -72,29 +111,38 @@ def ratio_interval(
         log_ratios_by_block: ln(candidate / baseline) of each pair of rounds, by block; empty blocks are left
             out.
         seed: of the resampling.
-        confidence: nominal coverage, between 0 and 1.
         resamples: how often to resample.
+
+    Raises:
+        ValueError: a logarithm that is not finite.
+    """
+    blocks = [_finite(block) for block in log_ratios_by_block if len(block)]
+    pairs_count = sum(map(len, blocks))
+    if pairs_count < FEWEST_PAIRS:
+        return None
+    centre = _mean_of_means(blocks)
+    return RatioEstimate(
+        centre=centre,
+        deviations=resampled_means(blocks, seed=seed, resamples=resamples) - centre,
+        standard_error=standard_error(blocks),
+        degrees=degrees_of_freedom(blocks),
+        blocks_count=len(blocks),
+        pairs_count=pairs_count,
+    )
+
+
+def ratio_interval(
+    log_ratios_by_block: Blocks, *, seed: int, confidence: float = CONFIDENCE, resamples: int = RESAMPLES
+) -> RatioInterval | None:
+    """Return the interval of one confidence; everything else as `estimate_ratio`.
 
     Raises:
         ValueError: a logarithm that is not finite, or a confidence outside 0 to 1.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"a confidence lies between 0 and 1, got {confidence}")
-    blocks = [_finite(block) for block in log_ratios_by_block if len(block)]
-    pairs_count = sum(map(len, blocks))
-    if pairs_count < FEWEST_PAIRS:
-        return None
-    centre = _mean_of_means(blocks)
-    below, above = _shape(resampled_means(blocks, seed=seed, resamples=resamples) - centre, confidence)
-    width = 2 * _t_quantile(confidence, degrees_of_freedom(blocks)) * standard_error(blocks)
-    return RatioInterval(
-        ratio=_mirrored_exp(centre),
-        low=_mirrored_exp(centre - width * below),
-        high=_mirrored_exp(centre + width * above),
-        blocks_count=len(blocks),
-        pairs_count=pairs_count,
-        confidence=confidence,
-    )
+    estimate = estimate_ratio(log_ratios_by_block, seed=seed, resamples=resamples)
+    return estimate.interval(confidence) if estimate else None
 
 
 def resampled_means(log_ratios_by_block: Blocks, *, seed: int, resamples: int = RESAMPLES) -> Floats:

@@ -15,6 +15,15 @@ MOST_ROUNDS: Final = 1000
 NO_PAIRS: Final = "there are fewer than two valid pairs of rounds, so there is no interval"
 
 Word = Literal["better", "worse", "equivalent", "inconclusive"]
+Code = Literal[
+    "inside_margin",
+    "beyond_margin",
+    "across_margin",
+    "inside_floor",
+    "near_limit",
+    "no_floor",
+    "too_few_pairs",
+]
 
 
 @dataclass(frozen=True)
@@ -23,12 +32,14 @@ class Verdict:
 
     Attributes:
         word: `better` or `worse` is the candidate.
+        code: which rule gave the word.
         reason: one sentence with the figures.
         rounds_needed: how many further pairs of rounds would probably decide; None when it is decided, or
             when more rounds alone would not help, which the reason then says.
     """
 
     word: Word
+    code: Code
     reason: str
     rounds_needed: int | None = None
 
@@ -80,9 +91,9 @@ def decide(
     if not 0 < margin < math.inf or not 0 <= (noise_floor or 0) < math.inf:
         raise ValueError(f"a margin is above 0 and a noise floor not below, got {margin} and {noise_floor}")
     if interval is None:
-        return Verdict("inconclusive", NO_PAIRS)
+        return Verdict("inconclusive", "too_few_pairs", NO_PAIRS)
     if _inside(interval, margin):
-        return Verdict("equivalent", f"{_figures(interval)} lies inside ±{_percent(margin)}")
+        return Verdict("equivalent", "inside_margin", f"{_figures(interval)} lies inside ±{_percent(margin)}")
     if noise_floor is None and abs(math.log(interval.ratio)) >= math.log1p(margin):
         return _floorless(interval, margin, without_floor)
     if _outside(interval, margin):
@@ -95,6 +106,7 @@ def _floorless(interval: RatioInterval, margin: float, sides: Sequence[str]) -> 
     which = f" of {' and '.join(sides)}" if sides else ""
     return Verdict(
         "inconclusive",
+        "no_floor",
         f"{_figures(interval)} {_position(interval, margin, 0.0)}; no control{which} gave an interval, so "
         "nobody knows how far this machine differs from itself: measure a control of every side",
     )
@@ -116,6 +128,7 @@ def _difference(interval: RatioInterval, lower_is_better: bool, margin: float, f
     word: Word = "better" if (interval.ratio < 1) == lower_is_better else "worse"
     return Verdict(
         word,
+        "beyond_margin",
         f"{_figures(interval)} lies outside ±{_percent(margin)} and beyond the noise floor of "
         f"{_percent(floor)}",
     )
@@ -123,16 +136,16 @@ def _difference(interval: RatioInterval, lower_is_better: bool, margin: float, f
 
 def _undecided(interval: RatioInterval, margin: float, floor: float) -> Verdict:
     known = f"{_figures(interval)} {_position(interval, margin, floor)}"
-    hopeless = _hopeless(interval, margin, floor)
-    if hopeless is not None:
-        return Verdict("inconclusive", f"{known}; {hopeless}")
+    if _inside_floor(interval, margin, floor):
+        advice = "a difference inside the noise floor is not called: use a quieter machine"
+        return Verdict("inconclusive", "inside_floor", f"{known}; {advice}")
     more = _further_rounds(interval, margin, floor)
     if more is None:
-        return Verdict(
-            "inconclusive", f"{known}; the ratio is so near a limit that {MOST_ROUNDS} more rounds may not do"
-        )
+        advice = f"the ratio is so near a limit that {MOST_ROUNDS} more rounds may not do"
+        return Verdict("inconclusive", "near_limit", f"{known}; {advice}")
     pairs = "pair" if more == 1 else "pairs"
-    return Verdict("inconclusive", f"{known}; about {more} more {pairs} of rounds would decide", more)
+    advice = f"about {more} more {pairs} of rounds would decide"
+    return Verdict("inconclusive", "across_margin", f"{known}; {advice}", more)
 
 
 def _position(interval: RatioInterval, margin: float, floor: float) -> str:
@@ -143,14 +156,9 @@ def _position(interval: RatioInterval, margin: float, floor: float) -> str:
     return f"lies outside ±{_percent(margin)}, but not beyond the noise floor of {_percent(floor)}"
 
 
-def _hopeless(interval: RatioInterval, margin: float, floor: float) -> str | None:
-    """Say why a narrower interval around the same ratio would not decide either."""
-    distance = abs(math.log(interval.ratio))
-    if distance < math.log1p(margin):
-        return None
-    if distance <= math.log1p(floor):
-        return "a difference inside the noise floor is not called: use a quieter machine"
-    return None
+def _inside_floor(interval: RatioInterval, margin: float, floor: float) -> bool:
+    """Whether a narrower interval around the same ratio would not decide either."""
+    return math.log1p(margin) <= abs(math.log(interval.ratio)) <= math.log1p(floor)
 
 
 def _further_rounds(interval: RatioInterval, margin: float, floor: float) -> int | None:
@@ -183,7 +191,7 @@ def _room(distance: float, reach: float) -> float:
 
 def _figures(interval: RatioInterval) -> str:
     return (
-        f"the ratio {interval.ratio:.3g} ({interval.confidence:.0%} interval {interval.low:.3g} to "
+        f"the ratio {interval.ratio:.3g} ({100 * interval.confidence:.3g}% interval {interval.low:.3g} to "
         f"{interval.high:.3g}, {interval.pairs_count} pairs of rounds in {interval.blocks_count} blocks)"
     )
 

@@ -304,6 +304,13 @@ def run_options(function: Command) -> Command:
 @click.option("--loads", help="Comma-separated closed:CONCURRENCY or open:RATE, such as closed:8,open:200.")
 @click.option("--margin", type=float, default=0.05, show_default=True, help="Differences within it are none.")
 @click.option(
+    "--primary",
+    type=click.Choice(["p50", "p95", "p99", "throughput"]),
+    default="p99",
+    show_default=True,
+    help="The metric to decide by; verdicts on the others are corrected for their number.",
+)
+@click.option(
     "--mobile/--no-mobile",
     default=True,
     show_default=True,

@@ -47,6 +47,7 @@ class Profile(Settings):
         default="all", description="every control in all blocks, or one after the other, block by block"
     )
     null: bool = Field(description="also measure the null server: the harness's own floor")
+    verdicts: bool = Field(default=True, description="whether it measures enough to say better or worse")
     retries: int = Field(ge=0, description="invalid rounds that may be measured again, in the whole run")
 
     @field_validator("loads")
@@ -67,6 +68,7 @@ PROFILES = {
             loads=("closed:1", "closed:8"),
             control=False,
             null=False,
+            verdicts=False,
             retries=2,
         ),
         Profile(
@@ -207,6 +209,9 @@ class RunSettings(MeasureSettings):
     runner: str = Field(default="local", description="where servers live: local, docker or auto")
     runner_reason: str | None = Field(default=None, description="why that runner, once auto is settled")
     margin: float = Field(default=0.05, gt=0, lt=1, description="differences within this are equivalent")
+    primary: Literal["p50", "p95", "p99", "throughput_per_s"] = Field(
+        default="p99", description="the metric that is judged by itself; the others are one family"
+    )
     allowed_asymmetries: tuple[str, ...] = Field(default=(), description="fields that may differ, by name")
     mobile: bool = Field(default=True, description="whether artifacts for devices are part of a comparison")
     artifacts: Path = Path("artifacts")
@@ -221,6 +226,8 @@ def run_settings(*, profile: str, targets: str, **given: Any) -> RunSettings:
     """
     named = {key: value for key, value in given.items() if value is not None}
     changes = {key: named.pop(key) for key in ("blocks", "rounds", "round_s", "loads") if key in named}
+    if named.get("primary") == "throughput":
+        named["primary"] = "throughput_per_s"
     if "loads" in changes:
         changes["loads"] = _split(changes["loads"])
     try:

@@ -1,25 +1,21 @@
-"""From summarised rounds to ratios with intervals, the noise floor, and verdicts."""
+"""From summarised rounds to ratios with intervals, noise floors, and verdicts."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
+from typing import Any
 
-from loadtests.intervals import RatioInterval, ratio_interval
-from loadtests.slo import cost_interval, cost_per_million
-from loadtests.verdict import decide, larger_floor, noise_floor
-from pipelines.record import (
-    ComparisonRecord,
-    ControlRecord,
-    RoundRecord,
-    SloRecord,
-    SloTargetRecord,
-    SummaryRecord,
-    TargetRecord,
-)
+from loadtests.intervals import FEWEST_PAIRS, RatioEstimate, RatioInterval, estimate_ratio
+from loadtests.multiplicity import Corrected, holm
+from loadtests.verdict import Verdict, decide, larger_floor, noise_floor
+from pipelines.record import ComparisonRecord, ControlRecord, RoundRecord, SummaryRecord, TargetRecord
 
 METRICS = ("p50", "p95", "p99", "throughput_per_s")
 HIGHER_IS_BETTER = frozenset({"throughput_per_s"})
+PRIMARY = "p99"
+NO_VERDICTS = "this profile measures too little for verdicts: use quick or full"
 
 Targets = Mapping[str, TargetRecord]
 
@@ -49,9 +45,9 @@ class Pairs:
         flat = [math.exp(value) for block in self.by_block for value in block]
         return (min(flat), max(flat)) if flat else None
 
-    def interval(self, seed: int) -> RatioInterval | None:
-        """The 95 % interval of the ratio; None with fewer than two pairs."""
-        return ratio_interval(self.by_block, seed=seed)
+    def estimate(self, seed: int) -> RatioEstimate | None:
+        """The ratio, ready for intervals; None with fewer than two pairs."""
+        return estimate_ratio(self.by_block, seed=seed)
 
 
 def pair_rounds(candidate: TargetRecord, baseline: TargetRecord, load: str, metric: str) -> Pairs:
@@ -73,10 +69,53 @@ def _by_place(target: TargetRecord, load: str, metric: str) -> dict[tuple[int, i
     return found
 
 
+@dataclass(frozen=True)
+class Question:
+    """One metric of two sides under one load, measured and not judged yet.
+
+    Attributes:
+        floors: noise floor of the candidate and of the baseline; None for a side without one.
+        margin: relative difference that does not matter.
+    """
+
+    candidate: str
+    baseline: str
+    load: str
+    metric: str
+    pairs: Pairs
+    floors: tuple[float | None, float | None]
+    margin: float
+    seed: int
+
+    @cached_property
+    def estimate(self) -> RatioEstimate | None:
+        """The ratio, ready for intervals; None with fewer than two pairs."""
+        return self.pairs.estimate(self.seed)
+
+    def verdict(self, confidence: float) -> Verdict:
+        """The verdict by the interval of that confidence."""
+        sides = zip((self.candidate, self.baseline), self.floors, strict=True)
+        return decide(
+            self.estimate.interval(confidence) if self.estimate else None,
+            lower_is_better=self.metric not in HIGHER_IS_BETTER,
+            margin=self.margin,
+            noise_floor=larger_floor(self.floors),
+            without_floor=[name for name, floor in sides if floor is None],
+        )
+
+
 def judge(
-    targets: Targets, *, margin: float, seed: int
+    targets: Targets, *, margin: float, seed: int, primary: str = PRIMARY, verdicts: bool = True
 ) -> tuple[tuple[ControlRecord, ...], tuple[ComparisonRecord, ...]]:
-    """The noise floor of every side, load and metric, and a verdict for every pair of compared targets."""
+    """The noise floor of every side, load and metric, and a verdict for every pair of compared targets.
+
+    Args:
+        targets: with their rounds summarised.
+        margin: relative difference that does not matter.
+        seed: of the bootstrap.
+        primary: the metric that is judged by itself; the others are corrected as one family.
+        verdicts: False for a profile that measures too little for any.
+    """
     controls = tuple(
         _control(name, target, targets, load, metric, seed)
         for name, target in targets.items()
@@ -84,17 +123,41 @@ def judge(
         for load in _loads([target])
         for metric in METRICS
     )
+    questions = list(_questions(targets, controls, margin, seed, primary))
+    found = _judged(questions, primary) if verdicts else {}
+    return controls, tuple(
+        _comparison(question, found.get(place), is_primary=question.metric == primary)
+        for place, question in enumerate(questions)
+    )
+
+
+def _questions(
+    targets: Targets, controls: Iterable[ControlRecord], margin: float, seed: int, primary: str
+) -> Iterable[Question]:
+    """What is asked of every pair of compared targets, under each load the primary metric first."""
     floors = {(c.target, c.load, c.metric): c.noise_floor for c in controls}
     compared = {name: target for name, target in targets.items() if target.role == "compared"}
-    comparisons = tuple(
-        _compare(
-            pair, compared, load, metric, [floors.get((name, load, metric)) for name in pair], margin, seed
-        )
-        for pair in combinations(compared, 2)
-        for load in _loads(compared[name] for name in pair)
-        for metric in METRICS
-    )
-    return controls, comparisons
+    for candidate, baseline in combinations(compared, 2):
+        ours, theirs = compared[candidate], compared[baseline]
+        for load in _loads((ours, theirs)):
+            for metric in sorted(METRICS, key=lambda metric: metric != primary):
+                pairs = pair_rounds(ours, theirs, load, metric)
+                both = (floors.get((candidate, load, metric)), floors.get((baseline, load, metric)))
+                yield Question(candidate, baseline, load, metric, pairs, both, margin, seed)
+
+
+def _judged(questions: Sequence[Question], primary: str) -> dict[int, Corrected]:
+    """Verdicts by place: the primary metric's are one family, those of all other metrics are another."""
+    found: dict[int, Corrected] = {}
+    for is_primary in (True, False):
+        family = [
+            place
+            for place, question in enumerate(questions)
+            if (question.metric == primary) == is_primary and question.estimate
+        ]
+        said = holm([questions[place].verdict for place in family])
+        found |= dict(zip(family, said, strict=True))
+    return found
 
 
 def _loads(targets: Iterable[TargetRecord]) -> list[str]:
@@ -106,7 +169,8 @@ def _control(
 ) -> ControlRecord:
     original = target.control_of or name
     pairs = pair_rounds(target, targets[original], load, metric)
-    interval = pairs.interval(seed)
+    estimate = pairs.estimate(seed)
+    interval = estimate.interval() if estimate else None
     return ControlRecord(
         load=load,
         metric=metric,
@@ -118,46 +182,45 @@ def _control(
     )
 
 
-def _compare(
-    pair: tuple[str, str],
-    targets: Targets,
-    load: str,
-    metric: str,
-    floors: Sequence[float | None],
-    margin: float,
-    seed: int,
-) -> ComparisonRecord:
-    candidate, baseline = pair
-    floor = larger_floor(floors)
-    pairs = pair_rounds(targets[candidate], targets[baseline], load, metric)
-    interval = pairs.interval(seed)
-    verdict = (
-        decide(
-            interval,
-            lower_is_better=metric not in HIGHER_IS_BETTER,
-            margin=margin,
-            noise_floor=floor,
-            without_floor=[name for name, one in zip(pair, floors, strict=True) if one is None],
-        )
-        if interval
-        else None
-    )
+def _comparison(question: Question, said: Corrected | None, *, is_primary: bool) -> ComparisonRecord:
+    pairs, estimate = question.pairs, question.estimate
     return ComparisonRecord(
-        load=load,
-        metric=metric,
-        baseline=baseline,
-        candidate=candidate,
-        ratio=interval.ratio if interval else None,
-        interval=_ends(interval),
+        load=question.load,
+        metric=question.metric,
+        baseline=question.baseline,
+        candidate=question.candidate,
+        ratio=estimate.interval().ratio if estimate else None,
+        interval=_ends(estimate.interval()) if estimate else None,
         round_range=pairs.round_range,
         pairs_count=pairs.count,
         blocks_count=len(pairs.by_block),
-        margin=margin,
-        noise_floor=floor,
-        verdict=verdict.word if verdict else None,
-        reason=verdict.reason if verdict else _too_few(pairs.count),
-        rounds_needed=verdict.rounds_needed if verdict else None,
+        margin=question.margin,
+        noise_floor=larger_floor(question.floors),
+        is_primary=is_primary,
+        **(_said(said, estimate) if said and estimate else _nothing_said(pairs.count)),
     )
+
+
+def _said(said: Corrected, estimate: RatioEstimate) -> dict[str, Any]:
+    return {
+        "verdict": said.verdict.word,
+        "reason": said.verdict.reason,
+        "reason_code": said.verdict.code,
+        "rounds_needed": said.verdict.rounds_needed,
+        "verdict_confidence": said.confidence,
+        "verdict_interval": _ends(estimate.interval(said.confidence)),
+    }
+
+
+def _nothing_said(pairs_count: int) -> dict[str, Any]:
+    """Too few pairs, or a profile that gives no verdicts."""
+    few = pairs_count < FEWEST_PAIRS
+    return {
+        "verdict": None,
+        "reason": _too_few(pairs_count) if few else NO_VERDICTS,
+        "reason_code": "too_few_pairs" if few else "profile",
+        "rounds_needed": None,
+    }
 
 
 def _too_few(count: int) -> str:
@@ -167,50 +230,3 @@ def _too_few(count: int) -> str:
 
 def _ends(interval: RatioInterval | None) -> tuple[float, float] | None:
     return (interval.low, interval.high) if interval else None
-
-
-def judge_slo(slo: SloRecord, seed: int) -> SloRecord:
-    """Highest rates, their ratio and its interval, and costs, from the rate each block's search found."""
-    targets = {name: _judge_slo_target(target, slo, seed) for name, target in slo.targets.items()}
-    ratio = _slo_ratio(slo, targets, seed)
-    return slo.model_copy(
-        update={
-            "targets": targets,
-            "ratio": ratio.ratio if ratio else None,
-            "interval": _ends(ratio),
-            "reason": None if ratio else "fewer than two blocks found a rate for both targets",
-        }
-    )
-
-
-def _judge_slo_target(target: SloTargetRecord, slo: SloRecord, seed: int) -> SloTargetRecord:
-    """The rate's interval is that of its ratio to 1 per second, from one logarithm per block."""
-    price = slo.hourly_price
-    found = [rate for rate in target.block_rates_per_s if rate]
-    interval = _searched([math.log(rate) for rate in found], slo.resolution, seed)
-    rate = math.exp(math.fsum(map(math.log, found)) / len(found)) if found else None
-    return target.model_copy(
-        update={
-            "rate_per_s": rate,
-            "interval": _ends(interval),
-            "cost_per_million": cost_per_million(rate, price) if rate and price else None,
-            "cost_interval": (
-                cost_interval(interval.low, interval.high, price) if interval and price else None
-            ),
-        }
-    )
-
-
-def _slo_ratio(slo: SloRecord, targets: Mapping[str, SloTargetRecord], seed: int) -> RatioInterval | None:
-    if slo.baseline is None:
-        return None
-    sides = zip(
-        targets[slo.candidate].block_rates_per_s, targets[slo.baseline].block_rates_per_s, strict=False
-    )
-    return _searched([math.log(a / b) for a, b in sides if a and b], slo.resolution, seed)
-
-
-def _searched(logarithms: list[float], resolution: float, seed: int) -> RatioInterval | None:
-    """The interval of what one search per block found, which no search knows better than its resolution."""
-    interval = ratio_interval([[value] for value in logarithms], seed=seed)
-    return interval.widened(1 + resolution) if interval else None

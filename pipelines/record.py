@@ -284,9 +284,11 @@ class ComparisonRecord(Record):
     `interval` is the 95 % interval of the ratio (docs/statistics.md), null with fewer than two pairs.
     `round_range` is the smallest and the largest ratio of a single pair. `margin` is the equivalence margin
     and `noise_floor` the larger one of the two sides, null without a usable control of each; both relative.
-    `verdict` is about the candidate, null when there are too few valid rounds for one; `rounds_needed`
-    estimates how many more rounds per target would decide an inconclusive one, null when more rounds would
-    not.
+    `verdict` is about the candidate, null when there are too few valid rounds for one or the profile gives
+    none; `reason_code` is which rule gave it. It goes by `verdict_interval`, whose confidence is
+    `verdict_confidence`: 95 % for the primary metric under one load, higher in a family of several
+    (docs/statistics.md). `rounds_needed` estimates how many more rounds per target would decide an
+    inconclusive one, null when more rounds would not.
     """
 
     load: str
@@ -303,6 +305,10 @@ class ComparisonRecord(Record):
     verdict: Literal["better", "worse", "equivalent", "inconclusive"] | None
     reason: str | None
     rounds_needed: int | None
+    is_primary: bool = False
+    reason_code: str | None = None
+    verdict_confidence: float | None = None
+    verdict_interval: tuple[float, float] | None = None
 
 
 class ControlRecord(Record):
@@ -498,7 +504,8 @@ class ProfileRecord(Record):
 
     A warm-up ends at a steady state, after `warmup_limit_s` at the latest. `control` and `null` say whether
     A/A controls and the null server were measured, `control_blocks` whether every block had all controls or
-    they took turns, `retries` how many invalid rounds might be redone.
+    they took turns, `retries` how many invalid rounds might be redone. `primary` is the metric that was
+    judged by itself, `verdicts` whether any were given.
     """
 
     name: str
@@ -514,6 +521,8 @@ class ProfileRecord(Record):
     check_share: float
     margin: float
     control_blocks: Literal["all", "in turn"] = "all"
+    primary: Literal["p50", "p95", "p99", "throughput_per_s"] = "p99"
+    verdicts: bool = True
 
 
 class PayloadRecord(Record):

@@ -79,6 +79,7 @@ def build_record(
         seed=settings.seed,
         check_share=settings.check_share,
         margin=settings.margin,
+        primary=settings.primary,
     )
     return run_record(spec, exported, verified, settings.cores, facts).model_copy(
         update={

@@ -12,7 +12,7 @@ from loadtests.arrivals import parse_load
 from loadtests.errors import LoadTestError
 from loadtests.recorder import read_samples
 from pipelines.errors import MachineError
-from pipelines.judging import METRICS, judge, judge_slo, metric_value
+from pipelines.judging import METRICS, judge, metric_value
 from pipelines.record import (
     EcdfRecord,
     LatencyRecord,
@@ -21,6 +21,7 @@ from pipelines.record import (
     SummaryRecord,
     TargetRecord,
 )
+from pipelines.slo_judging import judge_slo
 
 Latencies = NDArray[np.int64]
 
@@ -39,7 +40,13 @@ def summarise(run: RunRecord, folder: Path) -> RunRecord:
         for record in target.rounds
     }
     targets = {name: _summarise_target(target, latencies) for name, target in run.targets.items()}
-    controls, comparisons = judge(targets, margin=run.profile.margin, seed=run.profile.seed)
+    controls, comparisons = judge(
+        targets,
+        margin=run.profile.margin,
+        seed=run.profile.seed,
+        primary=run.profile.primary,
+        verdicts=run.profile.verdicts,
+    )
     return run.model_copy(
         update={
             "targets": targets,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pipelines.record import ComparisonRecord, RunRecord
 from pipelines.report import banners, pick
 from pipelines.report import format as fmt
-from pipelines.report.verdicts import explanation
+from pipelines.report.verdicts import explanation, judged_wider
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,21 @@ def _basis(one: ComparisonRecord) -> str:
         return "one pair"
     counts = [fmt.plural(one.blocks_count, "block"), fmt.plural(one.pairs_count, "pair")]
     if one.interval is not None:
-        return ", ".join([f"95{fmt.THIN}% interval {fmt.span(one.interval, fmt.ratio)}", *counts])
+        spans = [f"95{fmt.THIN}% interval {fmt.span(one.interval, fmt.ratio)}", *_judged(one)]
+        return ", ".join([*spans, *counts])
     if one.round_range is not None:
         return ", ".join(["no interval", f"single pairs {fmt.span(one.round_range, fmt.ratio)}", *counts])
     return ", ".join(["no interval", *counts])
+
+
+def _judged(one: ComparisonRecord) -> list[str]:
+    """The wider interval that left it undecided, where the 95 % interval does not show why."""
+    if one.verdict != "inconclusive" or not judged_wider(one):
+        return []
+    assert one.verdict_interval and one.verdict_confidence  # noqa: S101 - judged_wider has looked
+    return [
+        f"judged by {fmt.confidence(one.verdict_confidence)}: {fmt.span(one.verdict_interval, fmt.ratio)}"
+    ]
 
 
 def _rest(one: ComparisonRecord, reason: str) -> str:

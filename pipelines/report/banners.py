@@ -2,13 +2,20 @@
 
 from pipelines.record import AsymmetryRecord, RunRecord, WarningRecord
 from pipelines.report import format as fmt
-from pipelines.report import pick
+from pipelines.report import pick, verdicts
 from pipelines.report.reasons import kinds
 
 
 def banners(run: RunRecord) -> tuple[str, ...]:
     """The most important things, each in one line; usually none."""
-    said = (*_status(run), *_unfair(run), *_no_verdict(run), *_stand_ins(run), *_failed_parity(run))
+    said = (
+        *_status(run),
+        *_unfair(run),
+        *_no_verdict(run),
+        *verdicts.primary_missing(run),
+        *_stand_ins(run),
+        *_failed_parity(run),
+    )
     return tuple(map(fmt.one_line, said))
 
 
@@ -58,7 +65,9 @@ def _no_verdict(run: RunRecord) -> list[str]:
 def _nothing_called(run: RunRecord) -> bool:
     if run.slo is not None:
         return all(one.rate_per_s is None for one in run.slo.targets.values())
-    return bool(run.comparisons) and all(one.verdict is None for one in run.comparisons)
+    return bool(run.comparisons) and all(
+        one.verdict is None and one.reason_code != "profile" for one in run.comparisons
+    )
 
 
 def _stand_ins(run: RunRecord) -> list[str]:

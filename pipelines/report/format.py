@@ -87,6 +87,11 @@ def percent(share: float) -> str:
     return f"{share * 100:.2f}".rstrip("0").rstrip(".") + f"{THIN}%"
 
 
+def confidence(share: float) -> str:
+    """A confidence in per cent, three significant digits at most: 95 %, 98.3 %, 99.6 %."""
+    return f"{share * 100:.3g}{THIN}%"
+
+
 def points(share: float) -> str:
     """A difference of shares in percentage points without the unit, two decimals at most."""
     text = f"{share * 100:.2f}".rstrip("0").rstrip(".")

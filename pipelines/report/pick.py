@@ -106,6 +106,16 @@ def _metric_value(one: RoundRecord, metric: str) -> float | None:
     return value
 
 
+def percentile_reasons(run: RunRecord, one: ComparisonRecord) -> tuple[str, ...]:
+    """Why valid rounds of the two sides lack the metric, the first reason of each side."""
+    found = []
+    for name in (one.candidate, one.baseline):
+        rounds = run.targets[name].rounds if name in run.targets else ()
+        own = [x.latency_ms.reasons for x in rounds if x.valid and x.load == one.load]
+        found += [f"{name}: {said[key]}" for said in own if (key := metric_key(one.metric)) in said][:1]
+    return tuple(found)
+
+
 def unused(run: RunRecord) -> list[RoundRecord]:
     """The rounds that feed no figure, as they were measured.
 

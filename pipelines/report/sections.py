@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from pipelines.record import ComparisonRecord, RunRecord, SummaryRecord, TargetRecord
 from pipelines.report import format as fmt
-from pipelines.report import measured, mobile, mobile_tables, pick
+from pipelines.report import measured, mobile, mobile_tables, pick, verdicts
 from pipelines.report.figures import draw, ecdf, forest, front, rates, rounds, throughput
 from pipelines.report.table import Table
 
@@ -135,7 +135,9 @@ def _forest(run: RunRecord, own: list[ComparisonRecord], number: int) -> Forest 
 def _key(own: list[ComparisonRecord]) -> str:
     floor = any(one.noise_floor is not None for one in own)
     said = "dashed: noise floor" if floor else "no noise floor"
-    return f"bar: 95 % interval, dots: single pairs, shaded: differences that do not matter, {said}"
+    wider = "thin: what a corrected verdict goes by, " if any(map(verdicts.judged_wider, own)) else ""
+    bar = f"bar: 95 % interval, {wider}dots: single pairs"
+    return f"{bar}, shaded: differences that do not matter, {said}"
 
 
 def rates_figure(run: RunRecord) -> Markup | None:

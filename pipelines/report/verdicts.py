@@ -9,9 +9,14 @@ from pipelines.report import pick
 from pipelines.report.table import Cell, Column, Table, Tone, missing, number, target_cell, word
 
 NO_INTERVAL = "an interval needs two pairs of valid rounds"
+NO_VERDICT = "no verdict was given"
 NO_FLOOR = "a side has no A/A control that gave an interval"
 TONES: Final[dict[str | None, Tone]] = {"better": "good", "worse": "bad"}
 RATIO_REMARK = "A ratio above 1: slower for latency, more per second for throughput."
+FAMILY_REMARK = (
+    "The primary metric decides. The verdicts on the others are one family: each goes by a wider interval, "
+    "so that a false one among all of them is no likelier than with one alone (Holm)."
+)
 FLOOR_REMARK = (
     "A second server of the same target, measured like any other: its ratio should be 1, and how far its "
     "interval reaches from 1 is what this machine shows where there is no difference. A difference inside "
@@ -29,11 +34,14 @@ def verdict_table(run: RunRecord) -> Table:
         Column("verdict", numeric=False),
         Column("ratio"),
         Column("interval", f"95{fmt.THIN}%"),
+        Column("judged by", minor=True),
         Column("pairs"),
         Column("noise floor", minor=True),
     )
     rows = tuple(_verdict_row(run, one, several=several) for one in run.comparisons)
-    return Table(_caption(run, several=several), columns, rows, RATIO_REMARK)
+    corrected = any(one.verdict_confidence for one in run.comparisons)
+    remark = f"{RATIO_REMARK} {FAMILY_REMARK}" if corrected else RATIO_REMARK
+    return Table(_caption(run, several=several), columns, rows, remark)
 
 
 def _caption(run: RunRecord, *, several: bool) -> str:
@@ -49,13 +57,43 @@ def _verdict_row(run: RunRecord, one: ComparisonRecord, *, several: bool) -> tup
     return (
         word(one.load),
         *(names if several else []),
-        word(pick.metric_name(one.metric)),
+        word(pick.metric_name(one.metric) + (" (primary)" if one.is_primary else "")),
         _verdict_cell(one),
         number(pick.ratio_of(one), fmt.ratio, unit="", why=one.reason or NO_INTERVAL),
         interval_cell(one.interval, one.reason or NO_INTERVAL),
+        _judged_by(one),
         word(fmt.count(one.pairs_count)),
         floor_cell(one.noise_floor),
     )
+
+
+def _judged_by(one: ComparisonRecord) -> Cell:
+    """The interval that the verdict goes by, with its confidence."""
+    if one.verdict_interval is None or one.verdict_confidence is None:
+        return missing(one.reason or NO_VERDICT)
+    span, confidence = one.verdict_interval, fmt.confidence(one.verdict_confidence)
+    return word(f"{fmt.span(span, fmt.ratio)} ({confidence})", exact=f"{span[0]} to {span[1]}")
+
+
+def judged_wider(one: ComparisonRecord) -> bool:
+    """Whether the verdict goes by a wider interval than the one that stands beside the ratio."""
+    return one.verdict_interval is not None and one.verdict_interval != one.interval
+
+
+def primary_missing(run: RunRecord) -> tuple[str, ...]:
+    """That the primary metric was not measured, one sentence per load and pair; no other takes its place."""
+    if run.profile is None or not run.profile.verdicts:
+        return ()
+    lost = [one for one in run.comparisons if one.is_primary and one.interval is None]
+    return tuple(fmt.one_line(_missing_sentence(run, one)) for one in lost)
+
+
+def _missing_sentence(run: RunRecord, one: ComparisonRecord) -> str:
+    metric, reasons = pick.metric_name(one.metric), pick.percentile_reasons(run, one)
+    why = "; ".join(reasons) or one.reason or NO_INTERVAL
+    advice = "Measure longer rounds with --round-s, or name another metric with --primary." if reasons else ""
+    said = f"The primary metric, {metric}, could not be compared under {one.load}: {why}. {advice}"
+    return f"{said.strip()} The other metrics do not take its place."
 
 
 def interval_cell(span: tuple[float, float] | None, why: str) -> Cell:

@@ -121,6 +121,17 @@ def test_answers_were_checked_and_right(run):
             assert record["wrong_count"] == record["errors_count"] == 0
 
 
+def test_smoke_gives_ratios_and_no_verdict(run, compared):
+    assert run["profile"]["verdicts"] is False
+    assert len(run["comparisons"]) == 8
+    for one in run["comparisons"]:
+        assert one["verdict"] is None
+        # A machine this busy may leave too few pairs of rounds, which is a reason of its own.
+        assert one["reason_code"] == ("profile" if one["pairs_count"] >= 2 else "too_few_pairs")
+    claims = (compared / "report.md").read_text().partition("## What it says")[2]
+    assert not re.search(r"\*\*(better|worse|equivalent|inconclusive)\*\*", claims)
+
+
 def test_rounds_alternate_and_the_start_rotates(run):
     rounds = sorted(
         (r for t in run["targets"].values() for r in t["rounds"]), key=lambda record: record["index"]

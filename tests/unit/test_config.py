@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from loadtests.arrivals import parse_load
-from pipelines.config import PROFILES, Cores, Profile, RunSettings, find_profile, split_cores
+from pipelines.config import PROFILES, Cores, Profile, RunSettings, find_profile, run_settings, split_cores
 from pipelines.errors import RequestError
 
 SMOKE = PROFILES["smoke"]
@@ -102,3 +102,13 @@ def test_one_core_in_common_is_shared():
 def test_the_cores_of_this_process_are_the_ones_split(monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {5, 2, 9})
     assert split_cores() == Cores(server=(2, 5), generator=(9,))
+
+
+def test_verdicts_and_the_primary_metric_are_settings():
+    assert [profile.name for profile in PROFILES.values() if not profile.verdicts] == ["smoke"]
+    assert settings().primary == "p99"
+    for asked, kept in (("throughput", "throughput_per_s"), ("p50", "p50"), (None, "p99")):
+        given = {"profile": "quick", "model": "digits_cnn", "targets": "tfserving", "primary": asked}
+        assert run_settings(**given).primary == kept
+    with pytest.raises(RequestError, match="primary"):
+        run_settings(profile="quick", model="digits_cnn", targets="tfserving", primary="p42")

@@ -96,3 +96,75 @@ def test_a_target_against_itself_is_equivalent_and_each_name_has_its_floor():
     assert set(known) == {"tfserving", "tfserving-2"}
     assert (found.candidate, found.baseline) == ("tfserving", "tfserving-2")
     assert found.verdict == "equivalent"
+
+
+def both(slow, **kwargs):
+    """The comparisons with a side that always takes 1, by metric; `slow` holds the ratios by block."""
+    flat = {block: (1.0,) * len(own) for block, own in slow.items()}
+    targets = {
+        "slow": target(slow),
+        "fast": target(flat),
+        "slow-control": target(slow, "slow"),
+        "fast-control": target(flat, "fast"),
+    }
+    return {one.metric: one for one in judge(targets, margin=0.05, seed=1, **kwargs)[1]}
+
+
+# The 95 % interval lies just beyond the margin; that of 98.3 %, for one of three, reaches across it.
+NEAR = {0: (1.084, 1.089, 1.052), 1: (1.06, 1.089, 1.108)}
+
+
+@pytest.mark.parametrize("primary", ["p99", "p50", "throughput_per_s"])
+def test_only_the_primary_metric_is_judged_by_itself_and_it_comes_first(primary):
+    found = both(NEAR, primary=primary)
+    assert next(iter(found)) == primary
+    assert [one.metric for one in found.values() if one.is_primary] == [primary]
+    assert found[primary].verdict_confidence == pytest.approx(0.95)
+    assert found[primary].verdict_interval == found[primary].interval
+    for metric, one in found.items():
+        if metric != primary:
+            assert one.verdict_confidence == pytest.approx(1 - 0.05 / 3)
+            assert one.verdict_interval[0] < one.interval[0]
+            assert one.verdict_interval[1] > one.interval[1]
+
+
+def test_what_the_primary_metric_may_say_the_others_may_not():
+    """All four metrics have the same figures here: the correction alone makes the difference."""
+    found = both(NEAR)
+    assert found["p99"].verdict == "worse"
+    assert {found[metric].verdict for metric in ("p50", "p95", "throughput_per_s")} == {"inconclusive"}
+    assert all(one.interval[0] > 1.05 or one.interval[1] < 1 / 1.05 for one in found.values())
+
+
+def without_p99(values):
+    made = target(values)
+    rounds_without = tuple(
+        one.model_copy(
+            update={
+                "latency_ms": one.latency_ms.model_copy(update={"p99": None, "reasons": {"p99": "too few"}})
+            }
+        )
+        for one in made.rounds
+    )
+    return made.model_copy(update={"rounds": rounds_without})
+
+
+def test_without_a_p99_nothing_takes_its_place():
+    targets = {
+        "slow": without_p99(SLOW),
+        "fast": without_p99(FAST),
+        "slow-control": target(SLOW, "slow"),
+        "fast-control": target(FAST, "fast"),
+    }
+    found = {one.metric: one for one in judge(targets, margin=0.05, seed=1)[1]}
+    assert [one.metric for one in found.values() if one.is_primary] == ["p99"]
+    assert (found["p99"].verdict, found["p99"].reason_code) == (None, "too_few_pairs")
+    assert all(found[m].verdict_confidence > 0.95 for m in ("p50", "p95"))
+
+
+def test_a_profile_without_verdicts_gives_ratios_and_intervals_alone():
+    for one in both(SLOW, verdicts=False).values():
+        assert one.ratio is not None
+        assert one.interval is not None
+        assert (one.verdict, one.reason_code, one.rounds_needed) == (None, "profile", None)
+        assert (one.verdict_confidence, one.verdict_interval) == (None, None)

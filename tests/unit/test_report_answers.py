@@ -141,3 +141,11 @@ def test_several_pairs_of_targets_are_named_in_the_table() -> None:
     rows = (comparison(), comparison(candidate="other"))
     table = verdict_table(make_run(comparisons=rows))
     assert [cell.text for cell in table.rows[1]][:3] == ["closed:8", "other", "tfserving"]
+
+
+def test_a_verdict_that_a_wider_interval_left_open_shows_it() -> None:
+    wider = {"verdict": "inconclusive", "verdict_confidence": 0.98333, "verdict_interval": (1.04, 3.4)}
+    assert "(95 % interval 1.71-2.12, judged by 98.3 %: 1.04-3.40, 2 blocks, 6 pairs)" in said(**wider)
+    assert "judged by" not in said(**wider | {"verdict": "worse"})
+    same = {"verdict": "inconclusive", "verdict_confidence": 0.95, "verdict_interval": (1.71, 2.12)}
+    assert "judged by" not in said(**same)

@@ -99,3 +99,44 @@ def test_one_verdict_is_enough_to_keep_quiet() -> None:
     run = without_verdicts(torchserve=("31% was stolen",))
     both = make_run(targets=run.targets, comparisons=(*run.comparisons, comparison()))
     assert not any("No verdict" in banner for banner in banners(both))
+
+
+def primary(**changes: object) -> RunRecord:
+    fields = {"is_primary": True, "interval": None, "ratio": None, "verdict": None, "pairs_count": 0}
+    return make_run(comparisons=(comparison(**(fields | changes)), comparison(metric="p50")))
+
+
+def test_a_primary_metric_that_was_not_measured_is_called_out() -> None:
+    run = primary(reason="0 valid pairs of rounds have this figure")
+    assert any(
+        "The primary metric, p99, could not be compared under closed:8: 0 valid pairs" in said
+        for said in banners(run)
+    )
+    target = run.targets["torchserve"]
+    reasons = {"p99": "p99 needs at least 662 successful requests, there are 410"}
+    rounds = tuple(
+        one.model_copy(
+            update={"latency_ms": one.latency_ms.model_copy(update={"p99": None, "reasons": reasons})}
+        )
+        for one in target.rounds
+    )
+    short = run.model_copy(
+        update={"targets": run.targets | {"torchserve": target.model_copy(update={"rounds": rounds})}}
+    )
+    (found,) = [said for said in banners(short) if "primary" in said]
+    assert "torchserve: p99 needs at least 662 successful requests, there are 410" in found
+    assert "--round-s" in found
+    assert not any("primary" in said for said in banners(primary(interval=(1.0, 2.0))))
+
+
+def test_a_profile_without_verdicts_is_no_alarm() -> None:
+    run = make_run()
+    rows = tuple(
+        one.model_copy(update={"verdict": None, "reason_code": "profile", "is_primary": one.metric == "p99"})
+        for one in run.comparisons
+    )
+    profile = run.profile.model_copy(update={"verdicts": False}) if run.profile else None
+    target = run.targets["torchserve"]
+    lost = target.model_copy(update={"rounds": (invalid(target.rounds[0]), *target.rounds[1:])})
+    quiet = make_run(comparisons=rows, profile=profile, targets=run.targets | {"torchserve": lost})
+    assert not any("verdict" in said or "primary" in said for said in banners(quiet))

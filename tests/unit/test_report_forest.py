@@ -119,3 +119,12 @@ def test_one_figure_per_load_and_pair_of_targets() -> None:
         "other / tfserving under closed:8",
         "TorchServe / tfserving under x",
     ]
+
+
+def test_the_interval_a_corrected_verdict_goes_by_is_drawn_wider_than_the_bar() -> None:
+    wide = drawn(comparison(verdict_confidence=0.983, verdict_interval=(1.5, 2.4)))
+    (judged,) = of_class(wide, "judged")
+    ends = [at(line, "x1") for line in of_class(wide, "interval")]
+    assert at(judged, "x1") < min(ends)
+    assert at(judged, "x2") > max(ends)
+    assert of_class(drawn(comparison()), "judged") == []

@@ -76,7 +76,13 @@ def _scale(rows: list[Row], frame: draw.Frame) -> Log:
 
 def _values(row: Row) -> list[float]:
     one = row.comparison
-    ends = [*(one.interval or ()), *(one.round_range or ()), 1 + one.margin, 1 + (one.noise_floor or 0)]
+    ends = [
+        *(one.interval or ()),
+        *(one.verdict_interval or ()),
+        *(one.round_range or ()),
+        1 + one.margin,
+        1 + (one.noise_floor or 0),
+    ]
     return [*ends, *row.pairs, *([one.ratio] if one.ratio else [])]
 
 
@@ -110,6 +116,9 @@ def _row(svg: draw.Element, row: Row, x: Log, y: float) -> None:
     _noise(group, one, x, y)
     for pair in row.pairs:
         draw.add(group, "circle", cx=x(pair), cy=y + 10, r=2.5, class_="pair")
+    if one.verdict_interval is not None:
+        low, high = one.verdict_interval
+        draw.line(group, (x(low), y), (x(high), y), "judged")
     if one.interval is not None:
         _interval(group, x(one.interval[0]), x(one.interval[1]), y)
     if value is not None:
