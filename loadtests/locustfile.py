@@ -17,9 +17,10 @@ import sys
 from pathlib import Path
 
 _HERE = Path(__file__).resolve().parent
-# Locust puts this folder first on the path, where our `statistics` would hide the standard library's.
-sys.path[:] = [str(_HERE.parent) if Path(entry).resolve() == _HERE else entry for entry in sys.path]
-sys.path.append(str(_HERE.parent))
+# Locust puts this folder first on the path, where our `statistics` would hide the standard library's, and the
+# working directory, where a project's own `models` would hide ours. Afterwards it takes the first entry away.
+_OURS, _CWD = str(_HERE.parent), str(Path.cwd())
+sys.path[:] = [_OURS, _OURS, *(entry for entry in sys.path if entry not in {str(_HERE), _CWD, ""}), _CWD]
 
 import itertools
 import logging

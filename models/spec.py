@@ -10,6 +10,8 @@ import importlib
 import importlib.util
 import json
 import pkgutil
+import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -169,7 +171,7 @@ def model_names() -> list[str]:
     """Names of the models that ship with this package."""
     import models
 
-    return sorted(module.name for module in pkgutil.iter_modules(models.__path__) if module.ispkg)
+    return sorted(module.name for module in pkgutil.iter_modules(models.__path__[:1]) if module.ispkg)
 
 
 def load_model(name: str) -> ModelSpec:
@@ -194,13 +196,27 @@ def _module_by_name(name: str) -> ModuleType:
     return importlib.import_module(f"models.{name}")
 
 
+def _make_importable(folder: Path) -> None:
+    """Let a model file import what lies beside it, behind everything else; a `models/` there adds to ours."""
+    import models
+
+    for path, entry in ((sys.path, folder), (models.__path__, folder / "models")):
+        if str(entry) not in path and entry.is_dir():
+            path.append(str(entry))
+
+
 def _module_from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise ModelError(f"model file {path} does not exist")
-    loader_spec = importlib.util.spec_from_file_location(f"tandem_model_{path.stem}", path)
+    # A dot would make it a submodule of what is not there.
+    name = "tandem_model_" + re.sub(r"\W", "_", path.stem)
+    loader_spec = importlib.util.spec_from_file_location(name, path)
     if loader_spec is None or loader_spec.loader is None:
         raise ModelError(f"model file {path} is not a Python file")
     module = importlib.util.module_from_spec(loader_spec)
+    # Where dataclasses and pickles of the file look for what it defines.
+    sys.modules[name] = module
+    _make_importable(path.resolve().parent)
     try:
         loader_spec.loader.exec_module(module)
     except ModelError:

@@ -1,9 +1,7 @@
 """Driving one round: the load generator in a process of its own, and what was going on around it."""
 
-import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +14,7 @@ from loadtests.recorder import read_samples
 from loadtests.result import RoundResult
 from loadtests.rounds import PlannedRound
 from loadtests.validity import Invalidity, RoundFacts, invalidities
+from pipelines.children import child_environment, python_module
 from pipelines.config import MeasureSettings
 from pipelines.environment import CpuShares, CpuUse, cpu_shares, read_cpu
 from pipelines.errors import MachineError
@@ -122,11 +121,11 @@ def generate(plan: RoundPlan, folder: Path) -> tuple[RoundResult, bool]:
     try:
         with log.open("wb") as stderr, interrupts_held():
             process = subprocess.Popen(
-                [sys.executable, "-m", "loadtests.generator", str(plan_file)],
+                python_module("loadtests.generator", str(plan_file)),
                 stdin=subprocess.DEVNULL,
                 stdout=stderr,
                 stderr=stderr,
-                env={**os.environ, "PYTHONWARNINGS": "ignore"},
+                env=child_environment(),
                 start_new_session=True,
                 preexec_fn=before_exec(),  # noqa: PLW1509 - system calls, no locks
             )

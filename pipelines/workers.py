@@ -1,9 +1,7 @@
 """Runs tasks in processes of their own, at the same time, with progress, and ends them all on any failure."""
 
 import json
-import os
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -15,16 +13,13 @@ from typing import IO, Any, cast
 
 from models.spec import ModelError
 from pipelines import errors
+from pipelines.children import child_environment, python_module
 from pipelines.processes import before_exec, end_group, interrupts_held, last_lines
 
 # Says which task, and what it is doing now.
 Progress = Callable[[str, str], None]
 
-QUIET = {
-    "TF_CPP_MIN_LOG_LEVEL": "2",
-    "PYTHONWARNINGS": "ignore",
-    "CUDA_VISIBLE_DEVICES": "",  # an export must not depend on a GPU that happens to be there
-}
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
 @dataclass(frozen=True)
@@ -77,11 +72,11 @@ def run_tasks(tasks: Sequence[Task], progress: Progress) -> list[Outcome]:
 def _start(task: Task, log: Path) -> _Child:
     with log.open("wb") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.worker"],
+            python_module("pipelines.worker"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
-            env={**os.environ, **QUIET},
+            env=child_environment(QUIET),
             start_new_session=True,
             preexec_fn=before_exec(),  # noqa: PLW1509 - only a prctl call, looked up beforehand
         )

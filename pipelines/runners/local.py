@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import psutil
 
+from pipelines.children import child_environment
 from pipelines.errors import MachineError
 from pipelines.files import disk_error
 from pipelines.private_copy import copy_proven
@@ -47,7 +48,7 @@ class LocalServer(StartedServer):
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     cwd=plan.cwd,
-                    env={**os.environ, **plan.env},
+                    env=child_environment(plan.env),
                     start_new_session=True,
                     preexec_fn=before_exec(plan.given.cores),  # noqa: PLW1509 - two system calls, no locks
                 )

@@ -1,8 +1,6 @@
 """The null target: a server that answers a constant. Its latency is what the harness itself costs."""
 
-import sys
-from pathlib import Path
-
+from pipelines.children import python_module
 from pipelines.files import write_atomically
 from pipelines.http import fetch
 from pipelines.record import GivenRecord, ImplementationRecord
@@ -40,11 +38,11 @@ def plan(request: ServeRequest, body: bytes) -> ServerPlan:
             memory_limit_bytes=None,
         ),
         argv=(
-            *(sys.executable, "-m", "loadtests.servers.null"),
+            *python_module("loadtests.servers.null"),
             *("--port", str(port), "--body-file", str(answer)),
         ),
         env={},
-        cwd=Path.cwd(),
+        cwd=request.work,
         log=request.work / "server.log",
         base_url=base_url,
         predict_path="/",

@@ -3,12 +3,12 @@
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from pipelines.artifact import versions
+from pipelines.children import python_module
 from pipelines.http import fetch_json
 from pipelines.record import GivenRecord, ImplementationRecord
 from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports, preset_lines
@@ -38,7 +38,7 @@ def find_implementation() -> Implementation:
     version = _binary_version(binary) if binary else None
     if binary and version:
         return Implementation((binary,), BINARY, version, stand_in=False)
-    module = (sys.executable, "-m", "pipelines.targets.tfserving.embedded")
+    module = tuple(python_module("pipelines.targets.tfserving.embedded"))
     runtime = versions(["tensorflow-cpu"]).get("tensorflow-cpu", "missing")
     return Implementation(
         module, EMBEDDED_NAME, f"{metadata.version('tandem-serving')} (TensorFlow {runtime})", stand_in=True
@@ -82,8 +82,8 @@ def plan(request: ServeRequest) -> ServerPlan:
         ),
         given=_given(request),
         argv=(*found.command, *_flags(request, found, rest_port, grpc_port)),
-        env={"TF_CPP_MIN_LOG_LEVEL": "1", "CUDA_VISIBLE_DEVICES": ""},
-        cwd=Path.cwd(),
+        env={"TF_CPP_MIN_LOG_LEVEL": "1"},
+        cwd=request.work,
         log=request.work / "server.log",
         base_url=base_url,
         predict_path=f"/v1/models/{name}:predict",

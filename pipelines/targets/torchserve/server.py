@@ -40,7 +40,10 @@ def plan(request: ServeRequest) -> ServerPlan:
         implementation=_implementation(request, java.version),
         given=_given(request),
         argv=(str(java.executable), *_java_arguments(request, properties), *_arguments(request, config)),
-        env={"LOG_LOCATION": str(request.work / "logs"), "METRICS_LOCATION": str(request.work / "logs")},
+        env={
+            **{"LOG_LOCATION": str(request.work / "logs"), "METRICS_LOCATION": str(request.work / "logs")},
+            "PYTHONPATH": "",  # the workers run the archive alone, with nothing of ours
+        },
         cwd=request.work,
         log=request.work / "server.log",
         base_url=base_url,
