@@ -90,16 +90,8 @@ def _fetch(requirements: list[str], folder: Path) -> None:
 
 def _pip_wheel(requirements: list[str], folder: Path, options: list[str]) -> str | None:
     """None when all are in `folder`; else the last words of pip."""
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-deps",
-    ]
+    pip = [sys.executable, "-P", "-m", "pip"]
+    command = [*pip, "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
     process = subprocess.Popen(
         [*command, *options, "--wheel-dir", str(folder), *requirements],
         stdin=subprocess.DEVNULL,
