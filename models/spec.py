@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import os
 import pkgutil
 import re
 import sys
@@ -151,7 +152,14 @@ class ModelSpec:
             raise ModelError(
                 f"checkpoint {self.checkpoint} of {self.name} is missing; run `tandem train {self.name}`"
             )
-        return hashlib.sha256(self.checkpoint.read_bytes()).hexdigest()
+        size_bytes, memory_bytes = self.checkpoint.stat().st_size, _memory_bytes()
+        if size_bytes > memory_bytes:
+            raise ModelError(
+                f"checkpoint {self.checkpoint} of {self.name} has {size_bytes} bytes, more than this "
+                f"machine's memory of {memory_bytes}; restore it or run `tandem train {self.name}`"
+            )
+        with self.checkpoint.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     @cached_property
     def digest(self) -> str:
@@ -165,6 +173,10 @@ class ModelSpec:
             "sources": [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.sources],
         }
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def model_names() -> list[str]:
@@ -184,6 +196,18 @@ def load_model(name: str) -> ModelSpec:
     spec = getattr(module, "MODEL", None)
     if not isinstance(spec, ModelSpec):
         raise ModelError(f"{name} defines no `MODEL = ModelSpec(...)`; see models/digits_cnn/__init__.py")
+    return spec
+
+
+def load_unchanged(name: str, digest: str) -> ModelSpec:
+    """The spec of a model that had `digest` when the process that asks for it looked.
+
+    Raises:
+        ModelError: as `load_model`, and when its checkpoint or sources were replaced meanwhile.
+    """
+    spec = load_model(name)
+    if spec.digest != digest:
+        raise ModelError(f"{spec.name} changed meanwhile (its digest was {digest[:12]}…); run again")
     return spec
 
 

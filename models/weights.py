@@ -1,11 +1,13 @@
 """Moving one checkpoint into another framework's variables, explicitly and shape-checked."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.checkpoint import CheckpointError, read_tensors
 from models.spec import FloatArray, ModelError, ModelSpec
 
 if TYPE_CHECKING:
@@ -15,6 +17,9 @@ Transform = Callable[[FloatArray], FloatArray]
 
 # PyTorch counts batches during training; no inference variable corresponds to it.
 UNMAPPED_SUFFIX = "num_batches_tracked"
+SHOWN = 3  # problems of one checkpoint that are spelt out
+FLOATS, INTEGERS = "floats", "integers"
+KINDS = {"f": FLOATS, "i": INTEGERS, "u": INTEGERS, "b": INTEGERS}
 
 
 def unchanged(tensor: FloatArray) -> FloatArray:
@@ -70,7 +75,7 @@ def load_twin(twin: Any, state: Mapping[str, FloatArray], mappings: Sequence[Wei
     """Assign every checkpoint tensor to the Keras model `twin`.
 
     Raises:
-        ModelError: a tensor or a variable is left over, mapped twice, unknown, or of another shape.
+        ModelError: a tensor or variable is left over, mapped twice, unknown, of another shape or not floats.
     """
     variables = {f"{layer.name}/{v.name}": v for layer in twin.layers for v in layer.weights}
     wanted = {name for name in state if not name.endswith(UNMAPPED_SUFFIX)}
@@ -82,6 +87,10 @@ def load_twin(twin: Any, state: Mapping[str, FloatArray], mappings: Sequence[Wei
             raise ModelError(
                 f"{mapping.source} has shape {value.shape} after mapping, "
                 f"{mapping.variable} needs {tuple(variable.shape)}"
+            )
+        if value.dtype.kind != "f":
+            raise ModelError(
+                f"{mapping.source} holds {KINDS[value.dtype.kind]}, {mapping.variable} needs {FLOATS}"
             )
         variable.assign(value)
 
@@ -101,22 +110,37 @@ def read_checkpoint(spec: ModelSpec) -> dict[str, FloatArray]:
     """All tensors of the model's checkpoint, without executing code.
 
     Raises:
-        ModelError: the file is missing, truncated or not a safetensors file.
+        ModelError: the file is missing, no safetensors file, holds a NaN, or is not the one that the model's
+            digest was taken of.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    if not spec.checkpoint.is_file():
-        raise ModelError(
-            f"checkpoint {spec.checkpoint} of {spec.name} is missing; run `tandem train {spec.name}`"
-        )
+    digest = spec.checkpoint_sha256
+    content = spec.checkpoint.read_bytes()
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise ModelError(f"checkpoint {spec.checkpoint} of {spec.name} was replaced meanwhile; run again")
     try:
-        return load_file(spec.checkpoint)
-    except SafetensorError as error:
+        state = read_tensors(content)
+    except CheckpointError as error:
         raise ModelError(
             f"checkpoint {spec.checkpoint} is not a readable safetensors file ({error}); "
             f"restore it or run `tandem train {spec.name}`"
         ) from error
+    _require_numbers(spec, state)
+    return state
+
+
+def _require_numbers(spec: ModelSpec, state: Mapping[str, FloatArray]) -> None:
+    """Infinities may be meant, as in an attention mask; a NaN never is, and compares with nothing."""
+    bad = [name for name, tensor in state.items() if tensor.dtype.kind == "f" and np.isnan(tensor).any()]
+    if bad:
+        raise ModelError(
+            f"checkpoint {spec.checkpoint} of {spec.name} has NaN in {_first(bad)}: its training diverged or "
+            f"the file is damaged; restore it or run `tandem train {spec.name}`"
+        )
+
+
+def _first(found: Sequence[str], between: str = ", ") -> str:
+    rest = f" (and {len(found) - SHOWN} more)" if len(found) > SHOWN else ""
+    return between.join(found[:SHOWN]) + rest
 
 
 def load_source(spec: ModelSpec) -> "torch.nn.Module":
@@ -129,24 +153,33 @@ def load_source(spec: ModelSpec) -> "torch.nn.Module":
 
     module = spec.build_torch()
     state = read_checkpoint(spec)
-    _check_state(spec, {name: tuple(t.shape) for name, t in module.state_dict().items()}, state)
+    wanted = {name: (tuple(t.shape), _numbers(t)) for name, t in module.state_dict().items()}
+    _check_state(spec, wanted, state)
     module.load_state_dict({name: torch.from_numpy(np.array(tensor)) for name, tensor in state.items()})
     return module.eval()
 
 
+def _numbers(tensor: "torch.Tensor") -> str:
+    """What kind of numbers a tensor of the architecture holds."""
+    if tensor.is_floating_point():
+        return FLOATS
+    return "complex numbers" if tensor.is_complex() else INTEGERS
+
+
 def _check_state(
-    spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]], state: Mapping[str, FloatArray]
+    spec: ModelSpec, wanted: Mapping[str, tuple[tuple[int, ...], str]], state: Mapping[str, FloatArray]
 ) -> None:
-    problems = [f"{name} is missing" for name in sorted(set(shapes) - set(state))]
-    problems += [f"{name} is not in the architecture" for name in sorted(set(state) - set(shapes))]
-    problems += [
-        f"{name} has shape {state[name].shape}, the architecture needs {shape}"
-        for name, shape in shapes.items()
-        if name in state and state[name].shape != shape
-    ]
+    """`wanted` has each tensor's shape and kind of numbers, as the architecture declares them."""
+    problems = [f"{name} is missing" for name in sorted(set(wanted) - set(state))]
+    problems += [f"{name} is not in the architecture" for name in sorted(set(state) - set(wanted))]
+    for name in sorted(set(wanted) & set(state)):
+        (shape, numbers), tensor = wanted[name], state[name]
+        if tensor.shape != shape:
+            problems.append(f"{name} has shape {tensor.shape}, the architecture needs {shape}")
+        elif KINDS[tensor.dtype.kind] != numbers:
+            problems.append(f"{name} holds {KINDS[tensor.dtype.kind]}, the architecture needs {numbers}")
     if problems:
-        rest = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""  # noqa: PLR2004
         raise ModelError(
-            f"checkpoint {spec.checkpoint} does not fit {spec.name}: {'; '.join(problems[:3])}{rest}; "
+            f"checkpoint {spec.checkpoint} does not fit {spec.name}: {_first(problems, '; ')}; "
             f"run `tandem train {spec.name}` or restore the architecture it was trained with"
         )

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from models.spec import ModelSpec, load_model
+from models.spec import ModelSpec, load_model, load_unchanged
 from pipelines import artifact
 from pipelines.artifact import Manifest
 from pipelines.errors import GateError
@@ -123,7 +123,7 @@ def _export_targets(
     frameworks = sorted({TARGETS[name].framework for name in names})
     with ExitStack() as folders:
         paths = {name: folders.enter_context(new_folder(root / name)) for name in names}
-        tasks = [_task(model, framework, paths) for framework in frameworks]
+        tasks = [_task(model, spec.digest, framework, paths) for framework in frameworks]
         outcomes = run_tasks(tasks, progress)
         for outcome in outcomes:
             for name, exported in outcome.result.items():
@@ -131,17 +131,19 @@ def _export_targets(
     return {f: outcome.elapsed_s for f, outcome in zip(frameworks, outcomes, strict=True)}
 
 
-def _task(model: str, framework: str, paths: dict[str, Path]) -> Task:
+def _task(model: str, digest: str, framework: str, paths: dict[str, Path]) -> Task:
     folders = {name: str(path) for name, path in paths.items() if TARGETS[name].framework == framework}
-    return Task(framework, "pipelines.exporting:export_here", {"model": model, "folders": folders})
+    return Task(
+        framework, "pipelines.exporting:export_here", {"model": model, "digest": digest, "folders": folders}
+    )
 
 
 def export_here(
-    model: str, folders: dict[str, str], progress: Callable[[str], None]
+    model: str, digest: str, folders: dict[str, str], progress: Callable[[str], None]
 ) -> dict[str, list[dict[str, Any]]]:
     """The work of one framework's process: export each named target into its folder."""
     progress("loading the framework")
-    spec = load_model(model)
+    spec = load_unchanged(model, digest)
     results: dict[str, list[dict[str, Any]]] = {}
     for name, folder in folders.items():
         module, function = TARGETS[name].export.split(":")

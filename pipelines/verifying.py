@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from models.spec import FloatArray, load_model
+from models.spec import FloatArray, load_model, load_unchanged
 from pipelines import parity
 from pipelines.artifact import Manifest, require_manifest
 from pipelines.errors import GateError, MachineError
@@ -60,7 +60,7 @@ def verify(
     before = read_proof(root)
     (root / PROOF_NAME).unlink(missing_ok=True)
     with TemporaryDirectory(prefix="tandem-verify-") as folder:
-        answers = _ask_all(model, root, manifests, folder, progress)
+        answers = _ask_all(model, spec.digest, root, manifests, folder, progress)
         outputs = {key: np.load(path) for key, path in answers.outputs.items()}
     expected = Expectation(outputs["source"], spec.samples().labels, spec.tolerance)
     parity.require_spread(expected)
@@ -127,11 +127,11 @@ class _Answers:
 
 
 def _ask_all(
-    model: str, root: Path, manifests: Mapping[str, Manifest], folder: str, progress: Progress
+    model: str, digest: str, root: Path, manifests: Mapping[str, Manifest], folder: str, progress: Progress
 ) -> _Answers:
     """Everything at once; should a process die, what runs in process once more, each artifact by itself."""
     served, in_process = _artifact_tasks(model, root, manifests, folder)
-    needed = [_source_task(model, folder), *served]
+    needed = [_source_task(model, digest, folder), *served]
     answers = _Answers()
     try:
         for outcome in run_tasks([*needed, *in_process], progress):
@@ -158,8 +158,9 @@ def _ask_one_by_one(task: Task, answers: _Answers, progress: Progress) -> None:
             answers.add(outcome.result)
 
 
-def _source_task(model: str, folder: str) -> Task:
-    return Task("source model", "pipelines.verifying:source_outputs", {"model": model, "folder": folder})
+def _source_task(model: str, digest: str, folder: str) -> Task:
+    arguments = {"model": model, "digest": digest, "folder": folder}
+    return Task("source model", "pipelines.verifying:source_outputs", arguments)
 
 
 def _artifact_tasks(
@@ -187,14 +188,14 @@ def _artifact_tasks(
     )
 
 
-def source_outputs(model: str, folder: str, progress: Callable[[str], None]) -> dict[str, Any]:
+def source_outputs(model: str, digest: str, folder: str, progress: Callable[[str], None]) -> dict[str, Any]:
     """In a process of its own: the source model's outputs on the held-out samples, as a .npy file."""
     import torch
 
     from models.weights import load_source
 
     progress("running the checkpoint")
-    spec = load_model(model)
+    spec = load_unchanged(model, digest)
     module = load_source(spec)
     with torch.inference_mode():
         outputs = module(torch.from_numpy(spec.samples().inputs)).numpy()

@@ -1,4 +1,4 @@
-"""Folders that somebody else may have prepared: what the manifest does not list is refused, and never opened."""
+"""Folders that somebody else prepared: what the manifest does not list is refused and never opened."""
 
 import json
 import os
