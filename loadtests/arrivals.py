@@ -13,6 +13,12 @@ NS_PER_S: Final = 1_000_000_000
 RATE_LIMIT_PER_S: Final = 50_000
 """Several times what one generator can send; beyond it, it could not even note what it did not send."""
 
+RATE_LEAST_PER_S: Final = 0.001
+"""One request in a quarter of an hour: below it, no round sends any."""
+
+USERS_LIMIT: Final = 8192
+"""As many connections as open load may have; each costs two descriptors and some 100 kB."""
+
 IN_FLIGHT_LIMIT: Final = 8192
 """Requests of open load that may be unanswered at once. Beyond it, arrivals wait: sent late, or never."""
 
@@ -55,10 +61,14 @@ def parse_load(text: str) -> Load:
         raise LoadError(f"load {text!r} sends nothing: give a number above zero")
     if kind == "open" and value > RATE_LIMIT_PER_S:
         raise LoadError(
-            f"load {text!r} is beyond any generator: at most {RATE_LIMIT_PER_S} requests per second"
+            f"load {text[:80]!r} is beyond any generator: at most {RATE_LIMIT_PER_S} requests per second"
         )
+    if kind == "open" and value < RATE_LEAST_PER_S:
+        raise LoadError(f"load {text!r} sends nothing: at least {RATE_LEAST_PER_S} requests per second")
     if kind == "open":
         return Load("open", value)
+    if value > USERS_LIMIT:
+        raise LoadError(f"load {text[:80]!r} is beyond any generator: at most {USERS_LIMIT} users")
     if not value.is_integer():
         raise LoadError(f"load {text!r} asks for a part of a user: give a whole number")
     return Load("closed", value)

@@ -208,7 +208,9 @@ def read_samples(path: Path) -> Samples:
         RecorderError: unreadable, or not a recording of ours.
     """
     try:
-        table = pq.read_table(path)
+        # In this thread: `read_table` waits for ever where memory is too short to start another one.
+        with pq.ParquetFile(path) as file:
+            table = file.read(use_threads=False)
     except (OSError, pa.ArrowException) as problem:
         raise RecorderError(f"cannot read {path}: {problem}") from problem
     if not table.schema.equals(SCHEMA):

@@ -1,5 +1,6 @@
 """`tandem …`: parses, calls a stage, prints, maps errors to exit codes. Imports nothing heavy at the top."""
 
+import errno
 import json
 import os
 import signal
@@ -11,21 +12,27 @@ from typing import Any, NoReturn
 
 import click
 
-from pipelines.errors import UserError
+from pipelines.errors import RequestError, UserError
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 EXIT_GATE = 1
 EXIT_REQUEST = 2
 EXIT_MACHINE = 3
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 Command = Callable[..., Any]
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 a gate said no, 2 wrong request, 3 unable."""
+    from pipelines.console import flush_output, open_closed_streams
+
+    open_closed_streams()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    sys.exit(_run(arguments))
+    code = _run(arguments)
+    problem = flush_output()
+    sys.exit(_fail(problem, EXIT_MACHINE) if problem else code)
 
 
 def _interrupt(number: int, frame: object) -> None:  # noqa: ARG001 - a signal handler's signature
@@ -33,17 +40,26 @@ def _interrupt(number: int, frame: object) -> None:  # noqa: ARG001 - a signal h
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    from models.spec import ModelError
-
     try:
-        return int(tandem.main(args=arguments, prog_name="tandem", standalone_mode=False) or 0)
+        return _carry_out(arguments)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return EXIT_REQUEST
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted; everything it started has been ended", EXIT_INTERRUPTED)
-    except (UserError, ModelError, click.ClickException, OSError) as error:
+    except (UserError, click.ClickException, OSError) as error:
         return _fail(*_explain(error))
+    except (MemoryError, ImportError, SystemError) as error:
+        return _fail(_explain_load(error), EXIT_MACHINE)
+
+
+def _carry_out(arguments: Sequence[str] | None) -> int:
+    from models.spec import ModelError
+
+    try:
+        return int(tandem.main(args=arguments, prog_name="tandem", standalone_mode=False) or 0)
+    except ModelError as error:
+        raise RequestError(str(error)) from error
 
 
 def _explain(error: Exception) -> tuple[str, int]:
@@ -53,8 +69,19 @@ def _explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, click.ClickException):
         return _usage(error), EXIT_REQUEST
     if isinstance(error, OSError):
-        return f"{error.strerror or error}: {error.filename or 'the machine refused'}", EXIT_MACHINE
+        # Of the two files of a copy, a full disk is where the second one is.
+        name = error.filename2 if error.errno in DISK_FULL and error.filename2 else error.filename
+        return f"{error.strerror or error}: {name or 'the machine refused'}", EXIT_MACHINE
     return str(error), EXIT_REQUEST
+
+
+def _explain_load(error: MemoryError | ImportError | SystemError) -> str:
+    """Too little memory shows in either way: a library that finds no room cannot be loaded."""
+    if isinstance(error, MemoryError):
+        return (
+            f"out of memory ({str(error) or 'there is no more'}); free some, or raise the limit (ulimit -v)"
+        )
+    return f"a library cannot be loaded: {error}; free memory, or run `make setup` if it is missing"
 
 
 def _usage(error: click.ClickException) -> str:
@@ -64,7 +91,9 @@ def _usage(error: click.ClickException) -> str:
 
 
 def _fail(message: str, exit_code: int) -> int:
-    sys.stderr.write(f"tandem: {' '.join(message.split())}\n")
+    from pipelines.console import complain
+
+    complain(f"tandem: {' '.join(message.split())}")
     return exit_code
 
 
@@ -275,7 +304,7 @@ def run_options(function: Command) -> Command:
         click.option("--round-s", type=float, help="Length of each measured round, seconds."),
         click.option(
             "--seed",
-            type=click.IntRange(min=0),
+            type=click.IntRange(0, 2**63 - 1),
             default=20,
             show_default=True,
             help="Of everything random.",
@@ -514,7 +543,7 @@ def down(project: str | None, as_json: bool) -> None:
 
 @tandem.command(cls=click.Command, **_example("tandem logs --lines 20"))
 @click.argument("project", required=False)
-@click.option("--lines", default=100, show_default=True, type=click.IntRange(min=1), help="Per container.")
+@click.option("--lines", default=100, show_default=True, type=click.IntRange(1, 10**6), help="Per container.")
 @json_option
 def logs(project: str | None, lines: int, as_json: bool) -> None:
     """Print the last lines of every container that `tandem up` started."""

@@ -15,6 +15,10 @@ from pipelines.targets.registry import IN_PROCESS
 from pipelines.targets.server_plan import PRESETS
 
 DEFAULT_SEED = 20
+DAY_S = 86_400
+ROUND_LEAST_S = 0.05
+COUNT_LIMIT = 10_000
+SIZE_LIMIT = 2**60
 BYTE_UNITS = {
     "": 1,
     "b": 1,
@@ -37,10 +41,12 @@ class Profile(Settings):
     """How long and how often a comparison measures."""
 
     name: str
-    blocks: int = Field(ge=1, description="times that servers are started afresh")
-    rounds: int = Field(ge=1, description="measured stretches per block, load and target")
-    warmup_limit_s: float = Field(ge=0, description="a warm-up that is not steady by then ends, seconds")
-    round_s: float = Field(gt=0, description="length of each measured stretch, seconds")
+    blocks: int = Field(ge=1, le=COUNT_LIMIT, description="times that servers are started afresh")
+    rounds: int = Field(ge=1, le=COUNT_LIMIT, description="measured stretches per block, load and target")
+    warmup_limit_s: float = Field(
+        ge=0, le=DAY_S, description="a warm-up that is not steady by then ends, seconds"
+    )
+    round_s: float = Field(ge=ROUND_LEAST_S, le=DAY_S, description="length of each measured stretch, seconds")
     loads: tuple[str, ...] = Field(min_length=1, description="closed:CONCURRENCY or open:RATE per second")
     control: bool = Field(description="also measure a second server of every side: its A/A control")
     control_blocks: Literal["all", "in turn"] = Field(
@@ -142,7 +148,7 @@ class MeasureSettings(Settings):
     seed: int = Field(default=DEFAULT_SEED, ge=0, description="of payloads, checks, schedules and intervals")
     check_share: float = Field(default=1.0, ge=0.01, le=1, description="share of answers checked, 0.01 to 1")
     timeout_s: float = Field(
-        default=10, gt=0, description="a request without an answer by then failed, seconds"
+        default=10, gt=0, le=DAY_S, description="a request without an answer by then failed, seconds"
     )
     cores: Cores = Field(default_factory=split_cores)
 
@@ -191,13 +197,13 @@ def parse_bytes(text: str) -> int:
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([a-z]*)", text.strip(), re.IGNORECASE | re.ASCII)
     factor = BYTE_UNITS.get(found[2].lower()) if found else None
-    size = int(float(found[1]) * factor) if found and factor else 0
-    if size < 1:
+    size = float(found[1]) * factor if found and factor else 0
+    if not 1 <= size <= SIZE_LIMIT:
         raise RequestError(
-            f"--max-bytes is {text!r}; allowed: a number above 0, alone or with B, kB, MB, GB (thousands) or "
-            "KiB, MiB, GiB (1,024s), such as 4MB"
+            f"--max-bytes is {text[:80]!r}; allowed: a number from 1 to 10^18, alone or with B, kB, MB, GB "
+            "(thousands) or KiB, MiB, GiB (1,024s), such as 4MB"
         )
-    return size
+    return int(size)
 
 
 class RunSettings(MeasureSettings):

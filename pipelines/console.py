@@ -1,13 +1,47 @@
 """What people see while a command works. Progress goes to stderr, results to stdout."""
 
+import os
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
+
+
+def open_closed_streams() -> None:
+    """Give this process the standard streams it was started without: nothing is read and nothing shown.
+
+    Otherwise the first file it opened would take the place of a stream, and be written into.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - for good
+
+
+def flush_output() -> str | None:
+    """Hand over what was printed; says what is wrong if it cannot be, and then it is dropped."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError) as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return f"the output could not be written: {getattr(error, 'strerror', None) or error}"
+    return None
+
+
+def complain(text: str) -> None:
+    """Write a line to stderr; one that takes nothing any more changes nothing of what we do."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 class ProgressDisplay:
@@ -51,8 +85,7 @@ class ProgressDisplay:
         self._texts[title] = text
         self._started.setdefault(title, time.monotonic())
         if not self._quiet and self._live is None:
-            sys.stderr.write(f"{title}: {text}\n")
-            sys.stderr.flush()
+            complain(f"{title}: {text}")
 
     def _table(self) -> "Table":
         from rich.table import Table

@@ -36,6 +36,8 @@ UNKNOWN_TARGET = SloTargetRecord(
     points=(),
     reason=None,
 )
+MS_PER_S = 1000
+PRICE_LIMIT = 1e9
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,18 @@ class SloQuestion:
     hourly_price: float | None
 
 
+def _require_possible(question: SloQuestion, timeout_ms: float) -> None:
+    if not 0 < question.p99_limit_ms <= timeout_ms:
+        raise RequestError(
+            f"--p99-ms is {question.p99_limit_ms:g}; a limit is above 0 and at most {timeout_ms:g}, when a "
+            "request has failed, such as 20"
+        )
+    if question.hourly_price is not None and not 0 < question.hourly_price <= PRICE_LIMIT:
+        raise RequestError(
+            f"--hourly-price is {question.hourly_price:g}; a price is above 0 and at most {PRICE_LIMIT:g}"
+        )
+
+
 def search_slo(
     question: SloQuestion, settings: RunSettings, command: Sequence[str], progress: Progress
 ) -> tuple[RunRecord, Path]:
@@ -54,10 +68,7 @@ def search_slo(
     Raises:
         As `comparing.compare`; RequestError also for a limit or a price that cannot be.
     """
-    if not question.p99_limit_ms > 0:
-        raise RequestError(f"--p99-ms is {question.p99_limit_ms:g}; a limit is above 0, such as 20")
-    if question.hourly_price is not None and not question.hourly_price > 0:
-        raise RequestError(f"--hourly-price is {question.hourly_price:g}; a price is above 0")
+    _require_possible(question, settings.timeout_s * MS_PER_S)
     run = start_run("slo", _without_extras(settings), command, progress)
     run.slo = _empty(question, [contestant.name for contestant in run.session.contestants])
     progress("slo", f"{_plan(run.settings, len(run.session.contestants))}, into {run.folder}")

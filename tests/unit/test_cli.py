@@ -160,7 +160,7 @@ def test_the_version_is_the_packages(capsys):
         (["models", "surplus"], "Got unexpected extra argument (surplus) See `tandem models --help`."),
         (
             ["compare", "--seed", "-1"],
-            "Invalid value for '--seed': -1 is not in the range x>=0. See `tandem compare --help`.",
+            "Invalid value for '--seed': -1 is not in the range 0<=x<=9223372036854775807. See `tandem",
         ),
         (["export", "digit_cnn"], "unknown model 'digit_cnn'; did you mean digits_cnn? known: digits_cnn"),
         (
@@ -326,3 +326,92 @@ def test_a_link_that_leads_to_no_folder_is_a_wrong_request(option, target, tmp_p
     for path in (tmp_path / "link", tmp_path / "link" / "inner"):
         assert run_main("compare", "no_such_model", option, str(path)) == 2
         assert option in capsys.readouterr().err
+
+
+ODD_NUMBERS = ("inf", "-inf", "nan", "1e308", "-1", "9" * 400, "", "x")
+
+
+@pytest.mark.parametrize("number", ODD_NUMBERS)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "compare --blocks",
+        "compare --rounds",
+        "compare --round-s",
+        "compare --margin",
+        "compare --seed",
+        "compare --loads closed:",
+        "compare --loads open:",
+        "slo --p99-ms",
+        "slo --p99-ms 20 --hourly-price",
+        "slo --p99-ms 20 --round-s",
+        "mobile --max-accuracy-drop",
+        "mobile --max-bytes",
+        "logs --lines",
+        "serve torchserve --port",
+    ],
+)
+def test_a_number_that_cannot_be_is_a_wrong_request_in_one_line(arguments, number, capsys):
+    words = arguments.split()
+    words = [*words[:-1], words[-1] + number] if words[-1].endswith(":") else [*words, number]
+    assert run_main(*words, "--json") == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tandem: ")]
+    assert len(lines) == 1
+    assert len(lines[0]) < 1000
+
+
+@pytest.mark.parametrize("number", ["closed:99999999999", "closed:8193", "open:50001", "open:0.0001"])
+def test_a_load_beyond_what_a_generator_can_do_is_a_wrong_request(number, capsys):
+    assert run_main("compare", "--loads", number) == 2
+    assert number.partition(":")[2] in capsys.readouterr().err
+
+
+def redirected(words, redirection):
+    script = f'exec "$0" -m pipelines.cli {words} {redirection}'
+    return subprocess.run(
+        ["sh", "-c", script, sys.executable], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "<&- 2>&-", "2>/dev/full", "<&- >&- 2>&-", ">&-"])
+@pytest.mark.parametrize(("words", "code"), [("models", 0), ("nothing", 2), ("report /nowhere", 2)])
+def test_a_stream_that_is_closed_or_full_changes_no_exit_code(words, code, redirection):
+    done = redirected(words, redirection)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", "| true", "--json >/dev/full"])
+def test_output_that_nobody_takes_is_told_in_one_line(redirection):
+    done = redirected("models", redirection)
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    if redirection.endswith("full"):
+        assert done.returncode == 3
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_no_file_takes_the_place_of_a_closed_stream(tmp_path):
+    code = (
+        "import os, sys; from pipelines.console import open_closed_streams; open_closed_streams();"
+        "print(open(sys.argv[1], 'w').fileno(), file=sys.stdout)"
+    )
+    script = 'exec "$0" -c "$1" "$2" <&- 2>&-'
+    done = subprocess.run(
+        ["sh", "-c", script, sys.executable, code, tmp_path / "x"], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) > 2
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), MemoryError("malloc of size 64 failed"), ImportError("failed to map segment")]
+)
+def test_too_little_memory_is_one_line_and_3(error, failing, capsys):
+    assert failing(error) == 3
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_full_disk_is_told_by_the_file_that_was_written(failing, capsys):
+    copying = OSError(errno.ENOSPC, "No space left on device", "/from/here", None, "/to/there")
+    assert failing(copying) == 3
+    assert "/to/there" in capsys.readouterr().err

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -186,3 +189,24 @@ def test_ten_thousand_requests_over_many_batches_all_come_back(tmp_path):
     samples = read_samples(path)
     assert samples.scheduled_ns.tolist() == list(range(10_000))
     assert samples.done_ns.tolist() == list(range(2, 10_002))
+
+
+THREADS_TO_READ = """
+import os, sys
+from pathlib import Path
+from loadtests.recorder import read_samples
+before = len(os.listdir("/proc/self/task"))
+read_samples(Path(sys.argv[1]))
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+def test_reading_needs_no_other_thread(tmp_path):
+    """Where memory is too short to start one, reading would wait for it for ever, deaf to SIGTERM."""
+    path = tmp_path / "r.parquet"
+    with Recorder(path) as recorder:
+        recorder.add(RequestRecord(1, 1, 2, 200, 3, True))
+    done = subprocess.run(
+        [sys.executable, "-c", THREADS_TO_READ, path], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert int(done.stdout) <= 1  # the allocator's own
