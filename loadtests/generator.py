@@ -58,7 +58,8 @@ def main(arguments: list[str]) -> int:
 
 def _run(plan: RoundPlan, stop_requests: StopRequests) -> None:
     # Before the heavy imports, so that the threads they start stay on these cores too.
-    core_is_ours = bool(plan.cores) and len(os.sched_getaffinity(0)) > len(plan.cores)
+    alone = not plan.cores_shared and len(os.sched_getaffinity(0)) > len(plan.cores)
+    core_is_ours = bool(plan.cores) and alone
     if plan.cores:
         os.sched_setaffinity(0, plan.cores)
     if core_is_ours:

@@ -30,6 +30,7 @@ class RoundPlan:
         seed: decides the order of payloads, the answers to check and the open load's schedule.
         timeout_s: seconds a server may stay silent before a request counts as failed.
         cores: CPU numbers to run on; empty to stay where the process was started.
+        cores_shared: whether the server runs on some of them too, so that the generator may not go first.
     """
 
     url_base: str
@@ -43,6 +44,7 @@ class RoundPlan:
     seed: int
     timeout_s: float
     cores: tuple[int, ...]
+    cores_shared: bool = False
 
     def __post_init__(self) -> None:
         _require(_is_http_base(self.url_base), f"url_base {self.url_base!r} is not http://HOST:PORT")
@@ -116,7 +118,7 @@ def _convert(name: str, kind: Any, value: Any) -> Any:
         return float(value)
     if kind is Path and isinstance(value, str):
         return Path(value)
-    if kind in (str, int) and type(value) is kind:
+    if kind in (str, int, bool) and type(value) is kind:
         return value
     if name == "cores" and isinstance(value, list) and all(type(core) is int for core in value):
         return tuple(value)

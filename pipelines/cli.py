@@ -144,6 +144,17 @@ runner_option = click.option(
     help="Where servers live: local (processes), docker (containers) or auto (containers if to be had).",
 )
 
+server_cores_option = click.option(
+    "--server-cores",
+    metavar="LIST",
+    help="CPU cores that the server may use, such as 0-2 or 0,2-3.  [default: see `tandem doctor`]",
+)
+generator_core_option = click.option(
+    "--generator-core",
+    metavar="CORE",
+    help="The CPU core of the load generator.  [default: see `tandem doctor`]",
+)
+
 
 class _Guarded(click.Command):
     """A command that starts processes: all it starts is ended and removed, also if it is killed."""
@@ -174,13 +185,16 @@ def tandem() -> None:
 
 
 @tandem.command(cls=click.Command, **_example("tandem doctor"))
+@server_cores_option
+@generator_core_option
 @json_option
-def doctor(as_json: bool) -> int:
-    """Say what this machine can do, with the remedy for what it cannot."""
+def doctor(server_cores: str | None, generator_core: str | None, as_json: bool) -> int:
+    """Say what this machine can do, with the remedy for what it cannot, and which cores would do what."""
     from pipelines import doctor as stage
     from pipelines import tables
+    from pipelines.cores import asked_cores
 
-    checks = stage.examine()
+    checks = stage.examine(asked_cores(server_cores, generator_core))
     if as_json:
         _print_json([vars(check) for check in checks])
     else:
@@ -264,17 +278,22 @@ def verify(model: str, artifacts: Path, as_json: bool) -> None:
 )
 @click.option("--port", default=0, show_default=True, help="REST port; 0 picks a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--server-cores",
+    metavar="LIST",
+    help="CPU cores that the server may use, such as 0-2 or 0,2-3.  [default: as many as its runner gives]",
+)
 @runner_option
 @artifacts_option
 @json_option
-def serve(
-    target: str, model: str, preset: str, port: int, host: str, runner: str, artifacts: Path, as_json: bool
-) -> None:
+def serve(server_cores: str | None, as_json: bool, **options: Any) -> None:
     """Serve MODEL on TARGET until Ctrl-C."""
     from pipelines import standing, tables
     from pipelines.console import ProgressDisplay
+    from pipelines.cores import asked_cores
 
-    request = standing.StandingRequest(target, model, preset, port, host, artifacts, runner)
+    cores = asked_cores(server_cores).server if server_cores is not None else ()
+    request = standing.StandingRequest(**options, cores=cores)
     with ProgressDisplay(quiet=as_json) as progress:
 
         def announce(stands: standing.Standing) -> None:
@@ -316,6 +335,8 @@ def run_options(function: Command) -> Command:
             metavar="FIELD",
             help="Compare although FIELD differs between the sides; it is printed beside the result.",
         ),
+        server_cores_option,
+        generator_core_option,
         runner_option,
         artifacts_option,
         runs_option,
@@ -457,17 +478,28 @@ def mobile(
 @click.option(
     "--summary", type=click.Path(dir_okay=False, path_type=Path), help="Also write the Markdown summary here."
 )
+@server_cores_option
+@generator_core_option
 @artifacts_option
 @runs_option
 @json_option
-def smoke(as_json: bool, model: str, targets: str, **options: Any) -> int:
+def smoke(
+    as_json: bool,
+    model: str,
+    targets: str,
+    server_cores: str | None,
+    generator_core: str | None,
+    **options: Any,
+) -> int:
     """Deploy MODEL on every target, check all that a deployment must do, and take it down again."""
     from pipelines.console import ProgressDisplay
+    from pipelines.cores import asked_cores
     from pipelines.smoke import stage, telling
 
     names = tuple(dict.fromkeys(name.strip() for name in targets.split(",")))
+    cores = asked_cores(server_cores, generator_core)
     with ProgressDisplay(quiet=as_json) as progress:
-        result = stage.smoke(stage.SmokeRequest(model, names, **options), progress)
+        result = stage.smoke(stage.SmokeRequest(model, names, cores=cores, **options), progress)
     if as_json:
         _print_json(telling.facts(result))
     else:

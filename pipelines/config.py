@@ -1,7 +1,6 @@
 """Settings: strict and frozen; an unknown key is an error, every field says its unit."""
 
 import difflib
-import os
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from loadtests.arrivals import parse_load
 from loadtests.errors import LoadError
+from pipelines.cores import Cores, asked_cores, split_cores
 from pipelines.errors import RequestError
 from pipelines.targets.registry import IN_PROCESS
 from pipelines.targets.server_plan import PRESETS
@@ -117,30 +117,6 @@ def find_profile(name: str) -> Profile:
     return PROFILES[name]
 
 
-class Cores(Settings):
-    """Which CPU cores do what. They never overlap where the machine has two."""
-
-    server: tuple[int, ...] = Field(description="the server under test may use only these")
-    generator: tuple[int, ...] = Field(description="the load generator may use only these")
-
-    @property
-    def shared(self) -> bool:
-        """Whether server and generator disturb each other."""
-        return bool(set(self.server) & set(self.generator))
-
-
-def split_cores(allowed: tuple[int, ...] | None = None) -> Cores:
-    """The last allowed core for the generator, which uses one, and the others for the server.
-
-    Args:
-        allowed: core numbers; None for those this process may use.
-    """
-    usable = tuple(sorted(os.sched_getaffinity(0) if allowed is None else allowed))
-    if len(usable) == 1:
-        return Cores(server=usable, generator=usable)
-    return Cores(server=usable[:-1], generator=usable[-1:])
-
-
 class MeasureSettings(Settings):
     """How rounds are measured, whoever takes part."""
 
@@ -228,8 +204,9 @@ def run_settings(*, profile: str, targets: str, **given: Any) -> RunSettings:
     """Settings from what was typed; None means that nothing was.
 
     Raises:
-        RequestError: an unknown profile, or a value out of range; one line.
+        RequestError: an unknown profile, cores that may not be used, or a value out of range; one line.
     """
+    cores = asked_cores(given.pop("server_cores", None), given.pop("generator_core", None))
     named = {key: value for key, value in given.items() if value is not None}
     changes = {key: named.pop(key) for key in ("blocks", "rounds", "round_s", "loads") if key in named}
     if named.get("primary") == "throughput":
@@ -238,7 +215,7 @@ def run_settings(*, profile: str, targets: str, **given: Any) -> RunSettings:
         changes["loads"] = _split(changes["loads"])
     try:
         chosen = Profile.model_validate(find_profile(profile).model_dump() | changes)
-        return RunSettings(profile=chosen, targets=_split(targets), **named)
+        return RunSettings(profile=chosen, targets=_split(targets), cores=cores, **named)
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(map(str, problem["loc"]))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.artifact import versions
+from pipelines.cores import Cores, listed, split_cores
 from pipelines.errors import MachineError
 from pipelines.java import find_java
 from pipelines.targets.tfserving.server import BINARY, find_implementation
@@ -28,10 +29,10 @@ class Check:
     remedy: str | None
 
 
-def examine() -> list[Check]:
-    """Look at everything; nothing is started that outlives the call."""
+def examine(cores: Cores | None = None) -> list[Check]:
+    """Look at everything; nothing is started that outlives the call. `cores` as a run would split them."""
     return [
-        _cores(),
+        _cores(cores or split_cores()),
         _memory(),
         _disk(),
         *map(_package, FRAMEWORKS),
@@ -42,12 +43,35 @@ def examine() -> list[Check]:
     ]
 
 
-def _cores() -> Check:
-    count = len(os.sched_getaffinity(0))
-    remedy = (
-        None if count > 1 else "use two cores or more: server and load generator disturb each other on one"
+def _cores(cores: Cores) -> Check:
+    """The split that a run would use, why, and what it costs where it is not a clean one."""
+    usable = sorted(os.sched_getaffinity(0))
+    found = (
+        f"{len(usable)} usable ({listed(usable)}): server {listed(cores.server)}, "
+        f"load generator {listed(cores.generator)}, as its one thread needs{_idle(cores)}"
     )
-    return Check("CPU cores", count > 1, required=False, found=f"{count} usable", remedy=remedy)
+    remedy = _core_remedy(cores, len(usable))
+    return Check("CPU cores", remedy is None, required=False, found=found, remedy=remedy)
+
+
+def _idle(cores: Cores) -> str:
+    if not cores.idle:
+        return ""
+    return f"; idle {listed(cores.idle)}, a hyper-thread of the generator's core that would slow it"
+
+
+def _core_remedy(cores: Cores, usable_count: int) -> str | None:
+    if cores.shared:
+        rest = "use two cores or more" if usable_count == 1 else "choose cores that do not overlap"
+        return (
+            f"{rest}: server and load generator disturb each other, so each one's queue is in the latencies"
+        )
+    if cores.coupled:
+        return (
+            f"use another physical core: {listed(cores.coupled)} and {listed(cores.generator)} are "
+            "hyper-threads of one, so server and load generator slow each other"
+        )
+    return None
 
 
 def _memory() -> Check:

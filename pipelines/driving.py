@@ -87,6 +87,7 @@ def drive(
             seed=settings.seed + 1000 * planned.block + planned.repetition,
             timeout_s=settings.timeout_s,
             cores=settings.cores.generator,
+            cores_shared=settings.cores.shared,
         )
         before, server_before_s = _read_cpu(all_servers), server.cpu_s()
         result, stopped = generate(plan, Path(name))

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from pipelines.artifact import versions
-from pipelines.config import Cores
+from pipelines.cores import Cores
 from pipelines.java import find_java
 from pipelines.record import EnvironmentRecord
 
@@ -46,6 +46,7 @@ def describe(cores: Cores) -> EnvironmentRecord:
         memory_bytes=psutil.virtual_memory().total,
         server_cores=cores.server,
         generator_cores=cores.generator,
+        idle_cores=cores.idle,
         versions={
             "python": platform.python_version(),
             "java": find_java().version,

@@ -1,4 +1,8 @@
-"""Were both sides given the same? What was given, field by field, and where it differs."""
+"""Were both sides given the same budget? What was given, field by field, and where it differs.
+
+What a server makes of its budget (workers, threads, batching, queues) is its configuration: the report puts
+it side by side, and no difference in it stops a comparison.
+"""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -11,7 +15,7 @@ NOT_APPLICABLE = "none"
 
 @dataclass(frozen=True)
 class Given:
-    """What one compared target was given, as text by field; `NOT_APPLICABLE` where it has no such thing.
+    """The budget of one compared target, as text by field; `NOT_APPLICABLE` where it has no such thing.
 
     Fields in `INFORMATIVE` are shown and not compared.
     """
@@ -23,7 +27,7 @@ INFORMATIVE = frozenset({"implementation"})
 
 
 def check(given: Mapping[str, Given], allowed: Collection[str]) -> FairnessRecord:
-    """Compare all sides field by field. A setting that one side does not have is no asymmetry."""
+    """Compare all sides field by field. A limit that one side does not have is no asymmetry."""
     names = list(dict.fromkeys(field for side in given.values() for field in side.fields))
     checked = {
         field: {target: side.fields.get(field, NOT_APPLICABLE) for target, side in given.items()}

@@ -181,6 +181,7 @@ def _prove(session: Session, contestant: Contestant, server: Server, block: int)
         measured.pool = contestant.pool(server.plan.predict_path)
         measured.pool.save(pool_file(session.folder, contestant.name))
     ready = serving.wait_until_right(server, measured.pool)
+    measured.plan = server.plan  # the running server has said how it is configured
     measured.cold_starts.append(ready.as_record(block))
     if block == contestant.first_block:
         if contestant.prove is not None:

@@ -40,7 +40,10 @@ class ModelRecord(Record):
 
 
 class EnvironmentRecord(Record):
-    """The machine and the versions that the figures belong to."""
+    """The machine and the versions that the figures belong to.
+
+    `idle_cores` were left to nobody: hyper-threads of the load generator's physical core.
+    """
 
     os: str
     kernel: str
@@ -49,6 +52,7 @@ class EnvironmentRecord(Record):
     memory_bytes: int
     server_cores: tuple[int, ...]
     generator_cores: tuple[int, ...]
+    idle_cores: tuple[int, ...] = ()
     versions: dict[str, str]
     git_commit: str | None
 
@@ -116,9 +120,13 @@ class ImplementationRecord(Record):
 
 
 class GivenRecord(Record):
-    """What a target was given to work with; null where the implementation has no such setting.
+    """What a target was given to work with, and how its server is configured to use that.
 
-    `cpus` is a limit on CPU time, in cores' worth of it.
+    The budget is `cores`, `cpus` (a limit on CPU time, in cores' worth of it) and `memory_limit_bytes`: the
+    same on all sides, or the comparison is unfair. Everything else is the server's configuration as it really
+    ran, null where it is unknown or where there is no such setting. `sources` says for every field of the
+    configuration where it is from: `server` (asked of the running one), `flag` (passed at its start) or
+    `rule` (what the runtime makes of no flag).
     """
 
     cores: tuple[int, ...]
@@ -127,6 +135,12 @@ class GivenRecord(Record):
     batch_max_size: int | None
     memory_limit_bytes: int | None
     cpus: float | None = None
+    workers_max_count: int | None = None
+    inter_op_threads_count: int | None = None
+    rest_threads_count: int | None = None
+    batch_delay_ms: float | None = None
+    queue_max_count: int | None = None
+    sources: dict[str, str] = {}
 
 
 class ColdStartRecord(Record):
@@ -336,7 +350,10 @@ class AsymmetryRecord(Record):
 
 
 class FairnessRecord(Record):
-    """What was checked to be alike on all sides, by field and target, and where it was not."""
+    """What was checked to be alike on all sides, by field and target, and where it was not.
+
+    Only budgets are: what each server makes of its own is its configuration, in `targets.NAME.given`.
+    """
 
     checked: dict[str, dict[str, str]]
     asymmetries: tuple[AsymmetryRecord, ...]

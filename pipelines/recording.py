@@ -11,8 +11,9 @@ from loadtests.payloads import PayloadPool
 from loadtests.statistics import PERCENTILE_METHOD
 from models.spec import ModelSpec, TensorSpec
 from models.weights import read_checkpoint
-from pipelines.config import Cores, RunSettings
+from pipelines.config import RunSettings
 from pipelines.contestants import Contestant
+from pipelines.cores import Cores, listed
 from pipelines.environment import describe
 from pipelines.exporting import ExportResult
 from pipelines.fairness import NOT_APPLICABLE, Given
@@ -217,7 +218,7 @@ def describe_payload(pool: PayloadPool) -> PayloadRecord:
 
 
 def given(session: Session, spec: ModelSpec) -> dict[str, Given]:
-    """What every compared target was given, for the fairness check."""
+    """The budget of every compared target, for the fairness check."""
     return {
         contestant.name: _given(contestant, session.measured[contestant.name], spec)
         for contestant in session.contestants
@@ -231,11 +232,8 @@ def _given(contestant: Contestant, measured: Measured, spec: ModelSpec) -> Given
     pool = contestant.pool(plan.predict_path)
     fields: Mapping[str, object] = {
         "cores": ", ".join(map(str, plan.given.cores)) or None,
-        "workers": plan.given.workers_count,
-        "threads_per_worker": plan.given.threads_per_worker,
         "cpus": plan.given.cpus,
         "memory_limit_bytes": plan.given.memory_limit_bytes,
-        "batch_max_size": plan.given.batch_max_size,
         "runner": plan.implementation.runner,
         "preset": plan.implementation.preset,
         "protocol": plan.implementation.protocol,
@@ -256,11 +254,27 @@ def _warnings(settings: RunSettings, served: Mapping[str, TargetRecord]) -> tupl
         for name, t in served.items()
         if t.implementation.stand_in and t.role == "compared"
     ]
-    if settings.cores.shared:
-        found.append(
+    return (*found, *_core_warnings(settings.cores))
+
+
+def _core_warnings(cores: Cores) -> tuple[WarningRecord, ...]:
+    """What the choice of cores costs."""
+    if cores.shared:
+        alone = cores.server == cores.generator
+        return (
             WarningRecord(
                 message="server and load generator shared a CPU core: each one's queue is in the latencies",
-                remedy="run on a machine with at least two cores",
-            )
+                remedy="run on a machine with at least two cores"
+                if alone
+                else f"leave core {listed(cores.generator)} to one of them: --server-cores, --generator-core",
+            ),
         )
-    return tuple(found)
+    if cores.coupled:
+        return (
+            WarningRecord(
+                message=f"server core {listed(cores.coupled)} and the load generator's core "
+                f"{listed(cores.generator)} are hyper-threads of one physical core: each slows the other",
+                remedy="give them physical cores of their own with --server-cores and --generator-core",
+            ),
+        )
+    return ()

@@ -118,7 +118,9 @@ def wait_until_right(server: Server, pool: PayloadPool) -> Ready:
             f"{_short(pool.expected[CANARY_SAMPLE] if pool.expected else ())}, got status {status}, "
             f"{body[:200].decode(errors='replace')!r}"
         )
-    return Ready(ready_s, time.monotonic() - server.started)
+    ready = Ready(ready_s, time.monotonic() - server.started)
+    server.read_configuration()
+    return ready
 
 
 def check_endpoint(server: Server, inputs: FloatArray, verified: Verified) -> ParityRecord:

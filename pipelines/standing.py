@@ -26,7 +26,10 @@ LOOK_S = 0.5
 
 @dataclass(frozen=True)
 class StandingRequest:
-    """What to serve, and where; `port` 0 picks a free one, `runner` is local, docker or auto."""
+    """What to serve, and where; `port` 0 picks a free one, `runner` is local, docker or auto.
+
+    `cores` are the only ones the server may use; empty for as many as its runner gives.
+    """
 
     target: str
     model: str
@@ -35,6 +38,7 @@ class StandingRequest:
     host: str
     artifacts: Path
     runner: str = "local"
+    cores: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ def serve(request: StandingRequest, progress: Progress, announce: Callable[[Stan
             folder,
             work,
             request.preset,
+            request.cores,
             rest_port=request.port,
             host=request.host,
             proven=verified.manifests[request.target],

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from models.spec import ModelSpec
 from pipelines import proof
 from pipelines.artifact import Manifest, versions
-from pipelines.config import split_cores
+from pipelines.cores import split_cores
 from pipelines.environment import describe
 from pipelines.files import copy_file, new_folder, write_atomically
 from pipelines.mobile.libraries import installed_library

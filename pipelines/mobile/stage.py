@@ -7,7 +7,8 @@ from pathlib import Path
 
 from loadtests.validity import FOREIGN_CPU_LIMIT, STEAL_LIMIT
 from models.spec import ModelSpec, load_model
-from pipelines.config import MobileLimits, MobileSettings, split_cores
+from pipelines.config import MobileLimits, MobileSettings
+from pipelines.cores import split_cores
 from pipelines.errors import GateError, UserError
 from pipelines.exporting import ExportResult, export
 from pipelines.mobile import kept

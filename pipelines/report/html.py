@@ -68,7 +68,7 @@ def _load(run: RunRecord) -> dict[str, object]:
 def _background(run: RunRecord) -> dict[str, object]:
     return {
         "before": _filled(subjects.artifact_table(run), subjects.parity_table(run)),
-        "given": _filled(verdicts.fairness_table(run)) or _filled(subjects.given_table(run)),
+        "given": _filled(verdicts.fairness_table(run), subjects.configuration_table(run)),
         "servers": _filled(
             measured.image_table(run), measured.memory_table(run), measured.cold_start_table(run)
         ),

@@ -80,9 +80,9 @@ def _loads(run: RunRecord) -> list[str]:
 
 
 def _server_tables(run: RunRecord) -> tuple[Table, ...]:
-    given = verdicts.fairness_table(run)
     return (
-        given if given.rows else subjects.given_table(run),
+        verdicts.fairness_table(run),
+        subjects.configuration_table(run),
         measured.image_table(run),
         measured.memory_table(run),
         measured.cold_start_table(run),
@@ -133,7 +133,7 @@ def _tables(heading: str, *tables: Table) -> list[str]:
 
 
 def _table(table: Table, level: str) -> list[str]:
-    names = [f"{one.name} ({one.unit})" if one.unit else one.name for one in table.columns]
+    names = [escaped(f"{one.name} ({one.unit})" if one.unit else one.name) for one in table.columns]
     rule = ["---:" if one.numeric else ":---" for one in table.columns]
     rows = [[_cell(table, cell) for cell in row] for row in table.rows]
     lines = "\n".join("| " + " | ".join(line) + " |" for line in (names, rule, *rows))

@@ -15,7 +15,18 @@ from pipelines.report.table import Cell, Column, Table, code, missing, number, t
 
 JUDGED_BY_ACCURACY = "of a reduced precision, which is judged by its accuracy"
 JUDGED_BY_OUTPUTS = "computes in float32, and is judged by its outputs"
-NO_SETTING = "the implementation has no such setting"
+NO_SETTING = "unknown, or the server has no such setting"
+SETTINGS = {
+    "workers_count": "workers",
+    "workers_max_count": "workers at most",
+    "threads_per_worker": "threads in an operation, per worker",
+    "inter_op_threads_count": "threads between operations, per worker",
+    "rest_threads_count": "threads for REST",
+    "batch_max_size": "largest batch",
+    "batch_delay_ms": "longest wait for a batch, ms",
+    "queue_max_count": "queue, requests or batches",
+}
+SOURCES = {"server": "asked", "flag": "flag", "rule": "rule"}
 DIGEST_DIGITS = 12
 
 
@@ -35,28 +46,26 @@ def _implementation_row(run: RunRecord, name: str) -> tuple[Cell, ...]:
     return target_cell(name, pick.label(run, name)), *cells, word(it.preset), word(it.protocol), word(note)
 
 
-def given_table(run: RunRecord) -> Table:
-    """Cores, workers, threads, batch and memory limit of each served target."""
-    columns = (
-        Column("target", numeric=False),
-        Column("cores"),
-        Column("workers"),
-        Column("threads per worker"),
-        Column("largest batch"),
-        Column("memory limit"),
+def configuration_table(run: RunRecord) -> Table:
+    """What each server makes of its budget, a column per compared target; only what some side has."""
+    sides = {name: target.given for name, target in pick.compared(run).items()}
+    columns = (Column("configuration", numeric=False), *(Column(fmt.one_line(name)) for name in sides))
+    rows = tuple(
+        (word(title), *(_setting(given, field) for given in sides.values()))
+        for field, title in SETTINGS.items()
+        if any(getattr(given, field) is not None for given in sides.values())
     )
-    rows = tuple((target_cell(name), *_given(target.given)) for name, target in pick.compared(run).items())
-    return Table("What each side was given", columns, rows)
+    return Table("How each server was configured", columns, rows)
 
 
-def _given(given: GivenRecord) -> tuple[Cell, ...]:
-    counts = (given.workers_count, given.threads_per_worker, given.batch_max_size)
-    limit = given.memory_limit_bytes
-    return (
-        word(fmt.numbers(given.cores)),
-        *(missing(NO_SETTING) if one is None else word(fmt.count(one)) for one in counts),
-        missing("no limit was set") if limit is None else Cell(fmt.size(limit), exact=fmt.exact_bytes(limit)),
-    )
+def _setting(given: GivenRecord, field: str) -> Cell:
+    """A value and where it is from."""
+    value = getattr(given, field)
+    if value is None:
+        return missing(NO_SETTING)
+    source = SOURCES.get(given.sources.get(field, ""))
+    shown = f"{value:,g}"
+    return word(f"{shown} ({source})" if source else shown)
 
 
 def artifact_table(run: RunRecord) -> Table:

@@ -65,6 +65,7 @@ def _tables(run: RunRecord) -> list[Table]:
     loads = [] if run.slo else [measured.latency_table(run, load) for load in pick.loads(run)]
     tables = [
         subjects.implementation_table(run),
+        subjects.configuration_table(run),
         measured.image_table(run),
         *loads,
         measured.invalid_by_reason(run),

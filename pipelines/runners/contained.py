@@ -1,12 +1,15 @@
 """What a runner must know of each target's container: its ports, its paths, and who says it is ready."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipelines.errors import MachineError
 from pipelines.http import fetch, fetch_json
+from pipelines.targets.server_plan import Configuration
+from pipelines.targets.tfserving.configuration import from_flags
+from pipelines.targets.torchserve.configuration import description_path, from_description
 from pipelines.targets.torchserve.server import WORKER_FAILURE
 
 HTTP_OK = 200
@@ -15,6 +18,21 @@ Execute = Callable[[list[str]], tuple[int, str]]
 # Every image has it: a static program, so that asking costs the container next to nothing.
 PROBE = "tandem-probe"
 MANAGEMENT_PORT = "8081"
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What runs in a container, as far as its configuration goes.
+
+    Attributes:
+        execute: runs a command inside.
+        commands: the command line of each of its processes.
+        cores_count: the cores of its cpuset; None where it has none.
+    """
+
+    execute: Execute
+    commands: Sequence[Sequence[str]]
+    cores_count: int | None
 
 
 @dataclass(frozen=True)
@@ -27,7 +45,8 @@ class Contained:
         predict_path: given the model's name, where to POST row-format JSON.
         status: given the REST base URL, the model's name and a way to run commands inside: None once the
             server itself says it is ready, else what it says; raises OSError while nothing listens.
-        one_worker_per_core: whether it starts a worker for every core, or one with a thread for every core.
+        configuration: given the model's name and what runs inside, how the server is configured; raises
+            OSError where nothing answers.
         failure_pattern: a log line that means it will never be ready; the first group says why.
     """
 
@@ -36,7 +55,7 @@ class Contained:
     grpc_port: int
     predict_path: Callable[[str], str]
     status: Callable[[str, str, Execute], str | None]
-    one_worker_per_core: bool
+    configuration: Callable[[str, Inside], Configuration]
     failure_pattern: str | None = None
 
     @property
@@ -84,6 +103,21 @@ def _tfserving_status(base_url: str, model: str, execute: Execute) -> str | None
     return None if "AVAILABLE" in states else f"versions: {', '.join(states) or 'none'}"
 
 
+def _torchserve_configuration(model: str, inside: Inside) -> Configuration:
+    """What the management API tells, asked inside."""
+    code, output = inside.execute([PROBE, "get", MANAGEMENT_PORT, description_path(model)])
+    return from_description(_parsed(output) if code == 0 else None)
+
+
+def _tfserving_configuration(model: str, inside: Inside) -> Configuration:  # noqa: ARG001 - not needed
+    """What the process that serves was started with."""
+    for argv in inside.commands:
+        if any(word.startswith("--model_base_path") for word in argv):
+            embedded = any(word.endswith(".embedded") for word in argv)
+            return from_flags(argv, inside.cores_count, embedded=embedded)
+    return {}
+
+
 def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
@@ -100,7 +134,7 @@ CONTAINED = {
             grpc_port=7070,
             predict_path=lambda model: f"/predictions/{model}",
             status=_torchserve_status,
-            one_worker_per_core=True,
+            configuration=_torchserve_configuration,
             failure_pattern=WORKER_FAILURE,
         ),
         Contained(
@@ -109,7 +143,7 @@ CONTAINED = {
             grpc_port=8500,
             predict_path=lambda model: f"/v1/models/{model}:predict",
             status=_tfserving_status,
-            one_worker_per_core=False,
+            configuration=_tfserving_configuration,
         ),
     )
 }

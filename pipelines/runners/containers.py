@@ -78,7 +78,7 @@ class DockerRunner:
             compose.create(stack, request.work)
             container = _find(self.client, project, contained.service)
             plan = self._plan(target, contained, request, container)
-            yield DockerServer(container, plan, contained, direct=self.direct)
+            yield DockerServer(container, plan, contained, model=request.spec.name, direct=self.direct)
         finally:
             ownership.remove_project(self.client, project)
 
@@ -114,7 +114,7 @@ class DockerRunner:
                 note="; ".join(filter(None, (image.note, self.reason))) or None,
                 image=image.record,
             ),
-            given=inspected.given(container.attrs, contained),
+            given=inspected.given(container.attrs),
             argv=(),
             env={},
             cwd=request.work,

@@ -12,9 +12,9 @@ from pipelines.errors import MachineError
 from pipelines.files import disk_error
 from pipelines.runners import inspected
 from pipelines.runners.cgroup import ControlGroup, Usage
-from pipelines.runners.contained import Contained
+from pipelines.runners.contained import Contained, Inside
 from pipelines.runners.starting import StartedServer
-from pipelines.targets.server_plan import ServerPlan
+from pipelines.targets.server_plan import Configuration, ServerPlan
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -39,11 +39,12 @@ class DockerServer(StartedServer):
     poll_s = 0.2
 
     def __init__(
-        self, container: "Container", plan: ServerPlan, contained: Contained, *, direct: bool
+        self, container: "Container", plan: ServerPlan, contained: Contained, *, model: str, direct: bool
     ) -> None:
         self.container = container
         self.plan = plan
         self._contained = contained
+        self._model = model
         self._direct = direct
         self._group: ControlGroup | None = None
         self._paused = False
@@ -67,7 +68,10 @@ class DockerServer(StartedServer):
         with suppress(OSError):
             self._group = ControlGroup.of(self.pid)
         self.plan = replace(
-            self.plan, given=inspected.given(attributes, self._contained), **self._addresses(attributes)
+            self.plan,
+            given=inspected.given(attributes),
+            configuration=self._configuration,
+            **self._addresses(attributes),
         )
 
     def _addresses(self, attributes: dict[str, Any]) -> dict[str, Any]:
@@ -80,14 +84,28 @@ class DockerServer(StartedServer):
                 f"the container of {self.plan.target} has no address this machine reaches; "
                 "docker/compose.yaml publishes its ports on 127.0.0.1"
             )
-        base_url, model = f"http://{chosen}", self.plan.predict_path
-        name = re.sub(r".*/|:.*", "", model)
+        base_url = f"http://{chosen}"
         endpoints = {"REST": base_url, "gRPC": (grpc.bridge if direct else grpc.published) or "not published"}
         return {
             "base_url": base_url,
             "endpoints": endpoints,
-            "status": lambda: self._contained.status(base_url, name, self.execute),
+            "status": lambda: self._contained.status(base_url, self._model, self.execute),
         }
+
+    def _configuration(self) -> Configuration:
+        """How what runs inside is configured.
+
+        Raises:
+            OSError: the container does not answer.
+        """
+        from docker.errors import APIError
+
+        try:
+            commands = [process[-1].split() for process in self.container.top().get("Processes") or []]
+        except APIError as error:
+            raise ConnectionError(f"its processes cannot be listed: {error.explanation}") from error
+        cores_count = len(self.plan.given.cores) or None
+        return self._contained.configuration(self._model, Inside(self.execute, commands, cores_count))
 
     def _inspect(self) -> dict[str, Any]:
         """The engine's description of the container, now."""

@@ -3,35 +3,27 @@
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.cores import expand
 from pipelines.record import GivenRecord
-from pipelines.runners.contained import Contained
 
 NANO = 1e9
 GIBIBYTE = 2**30
 
 
-def given(attributes: dict[str, Any], contained: Contained) -> GivenRecord:
-    """What the container is really given: the engine's word, not what we asked for."""
+def given(attributes: dict[str, Any]) -> GivenRecord:
+    """The budget the container really has: the engine's word, not what we asked for.
+
+    Its configuration is asked of what runs inside.
+    """
     host = attributes["HostConfig"]
-    cores = parse_cpuset(host.get("CpusetCpus") or "")
-    count = len(cores) or None
     return GivenRecord(
-        cores=cores,
-        workers_count=count if contained.one_worker_per_core else 1,
-        threads_per_worker=count,
-        batch_max_size=1,
+        cores=expand(host["CpusetCpus"]) if host.get("CpusetCpus") else (),
+        workers_count=None,
+        threads_per_worker=None,
+        batch_max_size=None,
         memory_limit_bytes=host.get("Memory") or None,
         cpus=host["NanoCpus"] / NANO if host.get("NanoCpus") else None,
     )
-
-
-def parse_cpuset(text: str) -> tuple[int, ...]:
-    """ "0,2-4" as (0, 2, 3, 4); "" as ()."""
-    cores: list[int] = []
-    for part in filter(None, text.split(",")):
-        first, _, last = part.partition("-")
-        cores.extend(range(int(first), int(last or first) + 1))
-    return tuple(cores)
 
 
 @dataclass(frozen=True)

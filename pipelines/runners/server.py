@@ -35,6 +35,10 @@ class Server(Protocol):
         """
         ...
 
+    def read_configuration(self) -> None:
+        """Ask the running server how it is configured; the plan says it afterwards."""
+        ...
+
     def require_alive(self, when: str) -> None:
         """Raises:
         MachineError: the server has ended, or lost a part of itself; says why and what it last logged.

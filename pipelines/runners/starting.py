@@ -2,10 +2,15 @@
 
 import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import ClassVar, Self
 
+from pydantic import ValidationError
+
 from pipelines.errors import MachineError
+from pipelines.record import GivenRecord
 from pipelines.targets.server_plan import ServerPlan
 
 
@@ -59,6 +64,14 @@ class StartedServer(ABC):
             f"{self.plan.target} was not ready within {self.plan.ready_limit_s:.0f} s ({said}); "
             f"its last log lines: {self._last_lines()}"
         )
+
+    def read_configuration(self) -> None:
+        """Ask the running server how it is configured; what it does not tell stays unknown."""
+        if self.plan.configuration is None:
+            return
+        with suppress(OSError, ValidationError):
+            known = self.plan.given.model_dump() | dict(self.plan.configuration())
+            self.plan = replace(self.plan, given=GivenRecord.model_validate(known))
 
     @abstractmethod
     def start(self) -> None:

@@ -4,7 +4,6 @@ import tempfile
 from pathlib import Path
 
 from loadtests.plan import RoundPlan
-from pipelines.config import split_cores
 from pipelines.driving import generate
 from pipelines.smoke.checklist import require
 from pipelines.smoke.subject import Subject
@@ -31,7 +30,7 @@ def load(subject: Subject) -> str:
             check_share=1.0,
             seed=0,
             timeout_s=TIMEOUT_S,
-            cores=split_cores().generator,
+            cores=subject.generator_cores,
         )
         result, stopped = generate(plan, folder)
     if stopped:

@@ -12,7 +12,7 @@ import psutil
 from models.spec import ModelSpec, load_model
 from pipelines import serving
 from pipelines.artifact import damage, read_manifest, require_manifest
-from pipelines.config import split_cores
+from pipelines.cores import Cores, split_cores
 from pipelines.errors import MachineError
 from pipelines.exporting import export, target_folder
 from pipelines.files import disk_error, make_first, write_atomically
@@ -65,6 +65,7 @@ class SmokeRequest:
     runs: Path = Path("runs")
     junit: Path | None = None
     summary: Path | None = None
+    cores: Cores = field(default_factory=split_cores)
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ class _Bench:
             folder=folder,
             manifest=require_manifest(folder, self.spec),
             server=server,
+            generator_cores=self.request.cores.generator,
             expected=verified.expected,
             pool=serving.payload_pool(self.spec, verified.expected, server.plan.predict_path),
         )
@@ -240,7 +242,7 @@ def _enter(bench: _Bench, target: str) -> str:
         bench.artifact_folder(target),
         work,
         bench.request.preset,
-        cores=split_cores().server,
+        cores=bench.request.cores.server,
         proven=bench.verified.manifests[target] if bench.verified else None,
     )
     context: AbstractContextManager[Server] = bench.runners[target].prepare(target, asked)

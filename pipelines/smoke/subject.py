@@ -20,6 +20,7 @@ class Subject:
 
     Attributes:
         folder: the target's artifacts.
+        generator_cores: those the load generator keeps to.
         expected: the source model's outputs of every held-out sample.
         pool: the same as REST requests with their answers.
     """
@@ -29,6 +30,7 @@ class Subject:
     folder: Path
     manifest: Manifest
     server: Server
+    generator_cores: tuple[int, ...]
     expected: Expectation
     pool: PayloadPool
 

@@ -1,8 +1,10 @@
 """What a target says about the server it wants started; a runner starts it."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from models.spec import ModelSpec
 from pipelines.artifact import Manifest
@@ -11,6 +13,8 @@ from pipelines.processes import free_ports, port_holder
 from pipelines.record import GivenRecord, ImplementationRecord
 
 PRESETS = ("default", "tuned")
+# Fields of GivenRecord that say how a server is configured, `sources` among them.
+Configuration = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,11 @@ class ServeRequest:
     host: str = "127.0.0.1"
     proven: Manifest | None = None
 
+    @property
+    def cores_count(self) -> int:
+        """How many cores a local server may run on."""
+        return len(self.cores or os.sched_getaffinity(0))
+
 
 @dataclass(frozen=True)
 class ServerPlan:
@@ -51,6 +60,8 @@ class ServerPlan:
         status: None once the server itself says it is ready, else what it says; raises OSError while nothing
             listens. Ready means a right answer as well, which the runner checks.
         endpoints: everything that listens, by name, for people.
+        configuration: asks the running server how it is configured; None where the plan says all there is to
+            know. Raises OSError where it does not answer.
         failure_pattern: a log line that means it will never be ready; the first group says why.
         ready_limit_s: how long a start may take.
     """
@@ -66,6 +77,7 @@ class ServerPlan:
     predict_path: str
     status: Callable[[], str | None]
     endpoints: Mapping[str, str]
+    configuration: Callable[[], Configuration] | None = None
     failure_pattern: str | None = None
     ready_limit_s: float = 120.0
 

@@ -24,10 +24,13 @@ class Context:
     def __init__(self, folder):
         self.system_properties = {"model_dir": str(folder)}
         self.manifest = {"model": {"serializedFile": "model.pt"}}
-        self.status, self.types = {}, {}
+        self.status, self.types, self.headers = {}, {}, {}
 
     def set_response_status(self, code=200, phrase="", idx=0):
         self.status[idx] = (code, phrase)
+
+    def get_request_header(self, idx, key):
+        return self.headers.get((idx, key))
 
     def set_response_content_type(self, idx, value):
         self.types[idx] = value
@@ -213,3 +216,16 @@ def test_the_context_is_the_only_thing_initialize_needs(handler, folder):
     fresh = type(handler)()
     fresh.initialize(SimpleNamespace(**vars(Context(folder))))
     assert fresh.signature == SIGNATURE
+
+
+def test_a_worker_says_how_many_threads_it_has(handler, folder):
+    import torch
+
+    context = Context(folder)
+    context.headers[0, "describe"] = "True"
+    assert handler.handle([{}], context) == [
+        {
+            "threads_per_worker": torch.get_num_threads(),
+            "inter_op_threads_count": torch.get_num_interop_threads(),
+        }
+    ]

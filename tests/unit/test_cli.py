@@ -223,7 +223,7 @@ def test_models_prints_a_table_for_people(capsys):
 
 def test_doctor_fails_only_for_what_is_required(capsys, monkeypatch):
     def found(**required):
-        return lambda: [
+        return lambda _: [
             doctor.Check(name, ok=False, required=need, found="x", remedy="y")
             for name, need in required.items()
         ]

@@ -1,10 +1,8 @@
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from loadtests.arrivals import parse_load
-from pipelines.config import PROFILES, Cores, Profile, RunSettings, find_profile, run_settings, split_cores
+from pipelines.config import PROFILES, Profile, RunSettings, find_profile, run_settings
 from pipelines.errors import RequestError
 
 SMOKE = PROFILES["smoke"]
@@ -78,30 +76,6 @@ def test_settings_cannot_be_changed():
 def test_at_least_one_percent_of_answers_is_checked():
     assert settings().check_share >= 0.01
     assert settings(check_share=0.01).check_share == 0.01
-
-
-@given(st.sets(st.integers(0, 200), min_size=2, max_size=16))
-def test_server_and_generator_never_share_a_core_where_there_are_two(allowed):
-    cores = split_cores(tuple(allowed))
-    assert set(cores.server) | set(cores.generator) == allowed
-    assert len(cores.generator) == 1
-    assert not cores.shared
-    assert not set(cores.server) & set(cores.generator)
-
-
-def test_a_single_core_is_shared_and_says_so():
-    cores = split_cores((3,))
-    assert cores == Cores(server=(3,), generator=(3,))
-    assert cores.shared
-
-
-def test_one_core_in_common_is_shared():
-    assert Cores(server=(0, 1), generator=(1, 2)).shared
-
-
-def test_the_cores_of_this_process_are_the_ones_split(monkeypatch):
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {5, 2, 9})
-    assert split_cores() == Cores(server=(2, 5), generator=(9,))
 
 
 def test_verdicts_and_the_primary_metric_are_settings():

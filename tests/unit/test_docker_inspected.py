@@ -5,7 +5,6 @@ import re
 import pytest
 
 from pipelines.runners import inspected
-from pipelines.runners.contained import CONTAINED
 
 LIMITED = {"HostConfig": {"CpusetCpus": "0,2-4", "NanoCpus": 4_000_000_000, "Memory": 2 * 2**30}}
 
@@ -15,16 +14,12 @@ def state(memory=2**30, **fields):
 
 
 def test_given_is_what_the_engine_says():
-    given = inspected.given(LIMITED, CONTAINED["torchserve"])
+    given = inspected.given(LIMITED)
     assert (given.cores, given.cpus, given.memory_limit_bytes) == ((0, 2, 3, 4), 4.0, 2 * 2**30)
-    assert (given.workers_count, given.threads_per_worker) == (4, 4)
-    assert inspected.given(LIMITED, CONTAINED["tfserving"]).workers_count == 1
 
 
 def test_no_limit_is_none_and_not_zero():
-    given = inspected.given(
-        {"HostConfig": {"CpusetCpus": "", "NanoCpus": 0, "Memory": 0}}, CONTAINED["tfserving"]
-    )
+    given = inspected.given({"HostConfig": {"CpusetCpus": "", "NanoCpus": 0, "Memory": 0}})
     assert (given.cores, given.cpus, given.memory_limit_bytes) == ((), None, None)
 
 

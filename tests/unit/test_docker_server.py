@@ -89,7 +89,7 @@ def plan(tmp_path):
 
 
 def server(container, plan, direct=True):
-    return DockerServer(container, plan, CONTAINED["torchserve"], direct=direct)
+    return DockerServer(container, plan, CONTAINED["torchserve"], model="digits_cnn", direct=direct)
 
 
 def test_it_is_frozen_thawed_and_stopped_and_its_log_is_kept(plan):

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipelines import doctor
+from pipelines.cores import Cores
 from pipelines.errors import MachineError
 from pipelines.targets.tfserving.server import BINARY
 
@@ -43,7 +44,22 @@ def test_a_remedy_is_given_exactly_where_something_is_not_well(path):
 def test_two_cores_are_wanted_but_not_required(monkeypatch, path, cores, ok):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: cores)
     found = check("CPU cores")
-    assert (found.ok, found.required, found.found) == (ok, False, f"{len(cores)} usable")
+    assert (found.ok, found.required) == (ok, False)
+
+
+@pytest.mark.parametrize(
+    ("cores", "split", "ok"),
+    [
+        (Cores(server=(0, 1), generator=(3,), idle=(2,)), "server 0-1, load generator 3", True),
+        (Cores(server=(0, 1), generator=(1,)), "server 0-1, load generator 1", False),
+        (Cores(server=(0,), generator=(1,), coupled=(0,)), "server 0, load generator 1", False),
+    ],
+)
+def test_the_split_is_told_with_what_it_costs(path, cores, split, ok):
+    (found,) = [one for one in doctor.examine(cores) if one.name == "CPU cores"]
+    assert split in found.found
+    assert found.ok is ok
+    assert ("idle 2" in found.found) is bool(cores.idle)
 
 
 @pytest.mark.parametrize(("free", "ok"), [(1_999_999_999, False), (2_000_000_000, True)])

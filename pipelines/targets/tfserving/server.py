@@ -12,6 +12,7 @@ from pipelines.children import python_module
 from pipelines.http import fetch_json
 from pipelines.record import GivenRecord, ImplementationRecord
 from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports, preset_lines
+from pipelines.targets.tfserving.configuration import from_flags
 
 PRESETS = Path(__file__).with_name("presets")
 BINARY = "tensorflow_model_server"
@@ -67,6 +68,7 @@ def plan(request: ServeRequest) -> ServerPlan:
     rest_port, grpc_port = choose_ports(request, 2)
     base_url = f"http://{request.host}:{rest_port}"
     name = request.spec.name
+    flags = _flags(request, found, rest_port, grpc_port)
     return ServerPlan(
         target="tfserving",
         implementation=ImplementationRecord(
@@ -80,8 +82,8 @@ def plan(request: ServeRequest) -> ServerPlan:
             if found.stand_in
             else "listens on all interfaces: the binary has no flag for it",
         ),
-        given=_given(request),
-        argv=(*found.command, *_flags(request, found, rest_port, grpc_port)),
+        given=_given(request, found, flags),
+        argv=(*found.command, *flags),
         env={"TF_CPP_MIN_LOG_LEVEL": "1"},
         cwd=request.work,
         log=request.work / "server.log",
@@ -104,14 +106,10 @@ def _flags(request: ServeRequest, found: Implementation, rest_port: int, grpc_po
     ]
 
 
-def _given(request: ServeRequest) -> GivenRecord:
-    return GivenRecord(
-        cores=request.cores,
-        workers_count=1,
-        threads_per_worker=len(request.cores) or None,  # the runtime's default: as many as it may use
-        batch_max_size=1,
-        memory_limit_bytes=None,
-    )
+def _given(request: ServeRequest, found: Implementation, flags: list[str]) -> GivenRecord:
+    unknown = {"workers_count": None, "threads_per_worker": None, "batch_max_size": None}
+    configuration = from_flags(flags, request.cores_count, embedded=found.stand_in)
+    return GivenRecord(cores=request.cores, memory_limit_bytes=None, **unknown | dict(configuration))
 
 
 def _status(base_url: str, model: str) -> str | None:

@@ -31,6 +31,8 @@ class Handler:
 
     def handle(self, requests: list[dict[str, Any]], context: Any) -> list[Any]:
         """One answer per request, in order; requests of one batch share one forward pass."""
+        if context.get_request_header(0, "describe") == "True":
+            return [self.describe()]
         answers: list[Any] = [None] * len(requests)
         accepted: list[tuple[int, np.ndarray]] = []
         for number, request in enumerate(requests):
@@ -46,6 +48,14 @@ class Handler:
                 context.set_response_content_type(number, "application/json")
                 answers[number] = json.dumps({"predictions": rows.tolist()})
         return answers
+
+    @staticmethod
+    def describe() -> dict[str, int]:
+        """What `GET /models/NAME?customized=true` adds: the threads this worker really has."""
+        return {
+            "threads_per_worker": torch.get_num_threads(),
+            "inter_op_threads_count": torch.get_num_interop_threads(),
+        }
 
     def decode(self, request: dict[str, Any]) -> np.ndarray:
         """The request's instances as one (n, …) float32 array.

@@ -66,6 +66,7 @@ def _start_handler(folder: Path) -> tuple[Any, Any]:
     context = SimpleNamespace(
         system_properties={"model_dir": str(folder)},
         manifest=manifest,
+        get_request_header=lambda *_: None,
         set_response_status=lambda **_: None,
         set_response_content_type=lambda *_: None,
     )

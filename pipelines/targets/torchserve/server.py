@@ -9,7 +9,14 @@ from pipelines.files import write_atomically
 from pipelines.http import fetch_json
 from pipelines.java import find_java
 from pipelines.record import GivenRecord, ImplementationRecord
-from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports, preset_lines
+from pipelines.targets.server_plan import (
+    Configuration,
+    ServeRequest,
+    ServerPlan,
+    choose_ports,
+    preset_lines,
+)
+from pipelines.targets.torchserve.configuration import description_path, from_description
 
 PRESETS = Path(__file__).with_name("presets")
 MAIN_CLASS = "org.pytorch.serve.ModelServer"
@@ -49,6 +56,7 @@ def plan(request: ServeRequest) -> ServerPlan:
         base_url=base_url,
         predict_path=f"/predictions/{request.spec.name}",
         status=lambda: _status(management, request.spec.name),
+        configuration=lambda: _configuration(management, request.spec.name),
         failure_pattern=WORKER_FAILURE,
         endpoints={
             "REST": base_url,
@@ -118,14 +126,19 @@ def _implementation(request: ServeRequest, java_version: str) -> ImplementationR
 
 
 def _given(request: ServeRequest) -> GivenRecord:
-    cores = len(request.cores) or None
+    """The budget; the configuration is asked of the server once it runs."""
     return GivenRecord(
         cores=request.cores,
-        workers_count=cores,  # the vendor's default: one worker per core it may use
-        threads_per_worker=cores,  # PyTorch's default: one thread per core it may use
-        batch_max_size=1,
+        workers_count=None,
+        threads_per_worker=None,
+        batch_max_size=None,
         memory_limit_bytes=None,
     )
+
+
+def _configuration(management: str, model: str) -> Configuration:
+    _, answer = fetch_json(management + description_path(model))
+    return from_description(answer)
 
 
 def _status(management: str, model: str) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any
 from pipelines.errors import MachineError, RequestError
 
 from . import SERVER_NAME
-from .flags import Flags
+from .flags import Flags, default_threads
 from .manager import ModelManager
 from .metrics import METRICS_PATH, Metrics, monitoring_config
 from .model_config import check_labels, read_text_proto, settings_of
@@ -171,7 +171,7 @@ async def _run(
 
 
 def _threads(asked: int) -> int:
-    return asked or max(4, 2 * (os.cpu_count() or 1))
+    return asked or default_threads(len(os.sched_getaffinity(0)))
 
 
 def _start_grpc(flags: Flags, manager: ModelManager, metrics: Metrics | None) -> Any:

@@ -61,6 +61,11 @@ class Flags:
 _FIELDS: dict[str, Field[Any]] = {item.name: item for item in fields(Flags)}
 
 
+def default_threads(cores_count: int) -> int:
+    """Threads for requests where no flag says how many, given the cores the server may use."""
+    return max(4, 2 * cores_count)
+
+
 def parse_flags(arguments: Sequence[str]) -> Flags:
     """Parse `--name=value` and `--name value`; booleans also as `--name` and `--noname`.
 

@@ -1,0 +1,52 @@
+"""How a running TorchServe is configured, in its management API's own words."""
+
+import json
+from typing import Any
+
+from pipelines.targets.server_plan import Configuration
+
+ASKED = "server"
+# GivenRecord's field and the management API's.
+TOLD = {
+    "workers_max_count": "maxWorkers",
+    "batch_max_size": "batchSize",
+    "batch_delay_ms": "maxBatchDelay",
+    "queue_max_count": "jobQueueSize",
+}
+
+
+def description_path(model: str) -> str:
+    """Path of the management API that tells a model's configuration, and what its handler adds to that."""
+    return f"/models/{model}?customized=true"
+
+
+def from_description(answer: Any) -> Configuration:
+    """GivenRecord's fields from a model's description; those it does not tell are left out."""
+    told = answer[0] if isinstance(answer, list) and answer and isinstance(answer[0], dict) else {}
+    workers = told.get("workers")
+    found = {
+        "workers_count": len(workers) if isinstance(workers, list) else None,
+        **{field: told.get(name) for field, name in TOLD.items()},
+        **_threads(told.get("customizedMetadata")),
+    }
+    if found["queue_max_count"] is None:
+        found["queue_max_count"] = _queue(told.get("jobQueueStatus"))
+    known = {name: value for name, value in found.items() if value is not None}
+    return {**known, "sources": dict.fromkeys(known, ASKED)}
+
+
+def _queue(status: Any) -> int | None:
+    """Places in the queue, taken and free together."""
+    if not isinstance(status, dict) or "remainingCapacity" not in status:
+        return None
+    return int(status["remainingCapacity"]) + int(status.get("pendingRequests", 0))
+
+
+def _threads(told: Any) -> dict[str, int | None]:
+    """What our handler says of its worker; another's handler says nothing of the kind."""
+    try:
+        found = json.loads(told) if isinstance(told, str) else told
+    except ValueError:
+        found = None
+    described = found if isinstance(found, dict) else {}
+    return {name: described.get(name) for name in ("threads_per_worker", "inter_op_threads_count")}
