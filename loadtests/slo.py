@@ -9,19 +9,24 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, Literal
 
-from loadtests.validity import ERRORS_SHARE_LIMIT, Invalidity
+from loadtests.validity import ERRORS_SHARE_LIMIT, FINDINGS, Invalidity
 
 GENERATOR_CHECKS: Final = frozenset({"delivered", "lateness", "generator"})
 """A round that does not pass these was not the load it should have been: the generator's own limit."""
 
-OVERLOAD_CHECKS: Final = frozenset({"warm", "clean"})
-"""A server that has too much to do fails these because of that: a finding, which p99 and errors show.
+SERVER_CHECKS: Final = FINDINGS | {"warm"}
+"""A round that does not pass these shows what the server does under such a rate, which p99 and errors judge.
 
-Near its capacity p50 of a queue differs by more than 10 % from one second to the next for ever, however warm
-the server is. It is warm after the rounds at lower rates, and three rounds have to keep the limit.
+Errors, wrong answers among them, are what overload looks like. Near its capacity p50 of a queue differs by
+more than 10 % from one second to the next for ever, however warm the server is. It is warm after the rounds
+at lower rates, and three rounds have to keep the limit.
 """
 
 Phase = Literal["search", "confirm"]
+Outcome = Literal["found", "lower_bound", "none", "not_measured"]
+
+DOUBLE: Final = 2.0
+"""The largest step to the next rate while no bracket is known."""
 
 S_PER_H: Final = 3600
 MILLION: Final = 1_000_000
@@ -55,9 +60,9 @@ def as_measurement(
 ) -> RateMeasurement:
     """Make a measurement of a round and the checks it did not pass, which mean something else here.
 
-    See GENERATOR_CHECKS and OVERLOAD_CHECKS; every other check still makes the round useless.
+    See GENERATOR_CHECKS and SERVER_CHECKS; every other check still makes the round useless.
     """
-    said = [one for one in found if one.check not in OVERLOAD_CHECKS]
+    said = [one for one in found if one.check not in SERVER_CHECKS]
     foreign = [one for one in said if one.check not in GENERATOR_CHECKS]
     return RateMeasurement(
         rate_per_s=rate_per_s,
@@ -110,7 +115,7 @@ class SloResult:
         measurements: every round, in the order in which they were measured.
     """
 
-    outcome: Literal["found", "lower_bound", "none", "not_measured"]
+    outcome: Outcome
     rate_per_s: float | None
     breaks_at_per_s: float | None
     reason: str
@@ -126,26 +131,31 @@ def search(
     *,
     p99_limit_ms: float,
     start_rate_per_s: float,
+    first_step: float = DOUBLE,
     limits: SearchLimits | None = None,
 ) -> SloResult:
     """Find the highest rate at which p99 <= p99_limit_ms and errors stay within bounds.
 
     From the start the rate is doubled until it breaks, or halved until it passes; the gap between is bisected
-    (geometrically) down to the resolution. On the way a rate that does not pass gets a second round, so that
-    one stray pause does not end the climb. Then the highest passing rate must pass all of some further
-    rounds, with no second chance and the round that chose it not counted: an objective is a promise, and a
-    search picks lucky rounds, so a majority would promise too much. If it fails, the next lower rate has its
-    turn.
+    (geometrically) down to the resolution. Where an earlier search found a bracket, the start is its lower
+    end and the first step leads to its upper one: if both ends still hold, nothing is left to bisect, and if
+    they do not, each further step is the square of the one before, up to doubling. On the way a rate that
+    does not pass gets a second round, so that one stray pause does not end the climb. Then the highest
+    passing rate must pass all of some further rounds, with no second chance and the round that chose it not
+    counted: an objective is a promise, and a search picks lucky rounds, so a majority would promise too much.
+    If it fails, the next lower rate has its turn.
 
     Invalid rounds are neither passes nor failures: they are measured again, within a budget.
 
     Raises:
-        ValueError: a start outside the limits' rates.
+        ValueError: a start outside the limits' rates, or a first step that is not above 1.
     """
     limits = limits or SearchLimits()
+    if not 1 < first_step < math.inf:
+        raise ValueError(f"the first step is a factor above 1, got {first_step:g}")
     if not limits.min_rate_per_s <= start_rate_per_s <= limits.max_rate_per_s:
         raise ValueError(f"the start rate {start_rate_per_s:g} is outside of {limits}")
-    return _Search(measure, p99_limit_ms, limits).run(start_rate_per_s)
+    return _Search(measure, p99_limit_ms, limits).run(start_rate_per_s, first_step)
 
 
 def cost_per_million(rate_per_s: float, hourly_price: float) -> float:
@@ -187,32 +197,35 @@ class _Search:
         self._ceiling = math.inf
         self._ceiling_outcome = _Outcome.PASSED
 
-    def run(self, start_per_s: float) -> SloResult:
+    def run(self, start_per_s: float, first_step: float) -> SloResult:
         try:
-            passing = self._bracket(start_per_s)
+            passing = self._bracket(start_per_s, first_step)
             confirmed = self._confirmed(self._bisect(passing)) if passing is not None else None
         except _GiveUpError as stop:
             return self._result("not_measured", None, str(stop))
         return self._none() if confirmed is None else self._found(confirmed)
 
-    def _bracket(self, start_per_s: float) -> float | None:
-        return self._climb(start_per_s) if self._may_pass(start_per_s) else self._descend(start_per_s)
+    def _bracket(self, start_per_s: float, step: float) -> float | None:
+        if self._may_pass(start_per_s):
+            return self._climb(start_per_s, step)
+        return self._descend(start_per_s, step)
 
-    def _climb(self, passing: float) -> float:
-        """Double until a rate does not pass; return the highest that does."""
+    def _climb(self, passing: float, step: float) -> float:
+        """Step up until a rate does not pass; return the highest that does."""
         while passing < self._limits.max_rate_per_s:
-            rate = min(2 * passing, self._limits.max_rate_per_s)
+            rate = min(step * passing, self._limits.max_rate_per_s)
             if not self._may_pass(rate):
                 break
-            passing = rate
+            passing, step = rate, min(step**2, max(step, DOUBLE))
         return passing
 
-    def _descend(self, failing: float) -> float | None:
-        """Halve until a rate passes; return it, or None when none does."""
+    def _descend(self, failing: float, step: float) -> float | None:
+        """Step down until a rate passes; return it, or None when none does."""
         while failing > self._limits.min_rate_per_s:
-            failing = max(failing / 2, self._limits.min_rate_per_s)
+            failing = max(failing / step, self._limits.min_rate_per_s)
             if self._may_pass(failing):
                 return failing
+            step = min(step**2, max(step, DOUBLE))
         return None
 
     def _bisect(self, passing: float) -> float:
@@ -297,7 +310,7 @@ class _Search:
 
     def _result(
         self,
-        outcome: Literal["found", "lower_bound", "none", "not_measured"],
+        outcome: Outcome,
         rate: float | None,
         reason: str,
     ) -> SloResult:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadtests.rounds import PlannedRound, rotated
-from loadtests.slo import RateMeasurement, SearchLimits, SloResult, as_measurement, search
+from loadtests.slo import DOUBLE, RateMeasurement, SearchLimits, SloResult, as_measurement, search
 from loadtests.statistics import samples_needed
 from pipelines.config import RunSettings
 from pipelines.driving import Driven
 from pipelines.errors import RequestError
 from pipelines.measuring import fresh_servers, measure_once, round_s
-from pipelines.record import RatePointRecord, RunRecord, SloRecord, SloTargetRecord
+from pipelines.record import RatePointRecord, RunRecord, SloBlockRecord, SloRecord, SloTargetRecord
 from pipelines.runners.server import Server
 from pipelines.running import Run, conclude, start_run
 from pipelines.summarising import summarise_round
@@ -26,6 +26,8 @@ SPARE = 1.15
 WARMUP_LIMIT_S = 2.0
 LIMITS = SearchLimits(min_rate_per_s=5.0)
 USUAL_ROUNDS = (12, 25)
+"""Of a first search; the later ones begin at the bracket that the last one found."""
+USUAL_LATER_ROUNDS = (6, 14)
 UNKNOWN_TARGET = SloTargetRecord(
     rate_per_s=None,
     interval=None,
@@ -77,11 +79,15 @@ def search_slo(
 
 def _plan(settings: RunSettings, contestants_count: int) -> str:
     """How many rounds there will be and how long they take, as far as that is known of a search."""
-    searches_count = settings.profile.blocks * contestants_count
-    minutes = [count * searches_count * round_s(settings) / 60 for count in USUAL_ROUNDS]
+    later_blocks = settings.profile.blocks - 1
+    rounds = [
+        contestants_count * (first + later_blocks * later)
+        for first, later in zip(USUAL_ROUNDS, USUAL_LATER_ROUNDS, strict=True)
+    ]
+    minutes = [count * round_s(settings) / 60 for count in rounds]
     return (
-        f"{searches_count} searches of {USUAL_ROUNDS[0]} to {USUAL_ROUNDS[1]} rounds each, at most "
-        f"{LIMITS.most_measurements}; about {minutes[0]:.0f} to {minutes[1]:.0f} min"
+        f"{settings.profile.blocks * contestants_count} searches, usually {rounds[0]} to {rounds[1]} rounds "
+        f"in all, at most {LIMITS.most_measurements} each; about {minutes[0]:.0f} to {minutes[1]:.0f} min"
     )
 
 
@@ -124,26 +130,33 @@ def _search_one(run: Run, question: SloQuestion, block: int, name: str, servers:
         return found
 
     done = run.slo_points.setdefault(name, [])
+    start_rate_per_s, first_step = _beginning(run, name)
     try:
         result = search(
             measure,
             p99_limit_ms=question.p99_limit_ms,
-            start_rate_per_s=_start_rate_per_s(run, name),
+            start_rate_per_s=start_rate_per_s,
+            first_step=first_step,
             limits=LIMITS,
         )
         points[:] = [
             point.model_copy(update={"phase": found.phase})
             for point, found in zip(points, result.measurements, strict=True)
         ]
-        _note(run, name, result)
+        _note(run, name, block, result)
     finally:
         done.extend(points)
 
 
-def _start_rate_per_s(run: Run, name: str) -> float:
-    """Half of what the last block found, if one did: low rates need long rounds, and are known to pass."""
-    found = [rate for rate in (run.slo.targets[name].block_rates_per_s if run.slo else ()) if rate]
-    return max(found[-1] / 2, LIMITS.min_rate_per_s) if found else START_RATE_PER_S
+def _beginning(run: Run, name: str) -> tuple[float, float]:
+    """Where a search begins, and its first step: at the bracket of the last block that found one."""
+    blocks = run.slo.targets[name].blocks if run.slo else ()
+    found = [(one.rate_per_s, one.breaks_at_per_s) for one in blocks if one.rate_per_s]
+    if not found:
+        return START_RATE_PER_S, DOUBLE
+    passes, breaks = found[-1]
+    step = DOUBLE if breaks is None else breaks / passes
+    return passes, min(max(step, 1 + LIMITS.resolution), DOUBLE)
 
 
 def _round_s(run: Run, rate_per_s: float) -> float:
@@ -173,17 +186,19 @@ def _point(driven: Driven, found: RateMeasurement, p99_limit_ms: float) -> RateP
     )
 
 
-def _note(run: Run, name: str, result: SloResult) -> None:
-    """Enter one block's result; `judging.judge_slo` makes the figures of all blocks."""
+def _note(run: Run, name: str, block: int, result: SloResult) -> None:
+    """Enter one block's result; `slo_judging.judge_slo` makes the figures of all blocks."""
     if run.slo is None:
         return
     before = run.slo.targets[name]
-    after = before.model_copy(
-        update={
-            "block_rates_per_s": (*before.block_rates_per_s, result.rate_per_s),
-            "lower_bound": before.lower_bound or result.outcome == "lower_bound",
-            "reason": result.reason,
-        }
+    found = SloBlockRecord(
+        block=block,
+        outcome=result.outcome,
+        rate_per_s=result.rate_per_s,
+        breaks_at_per_s=result.breaks_at_per_s,
+        rounds_count=len(result.measurements),
+        reason=result.reason,
     )
+    after = before.model_copy(update={"blocks": (*before.blocks, found)})
     run.slo = run.slo.model_copy(update={"targets": {**run.slo.targets, name: after}})
     run.session.say(f"{name}: {result.reason}")

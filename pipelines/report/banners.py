@@ -2,7 +2,7 @@
 
 from pipelines.record import AsymmetryRecord, RunRecord, WarningRecord
 from pipelines.report import format as fmt
-from pipelines.report import pick, verdicts
+from pipelines.report import pick, slo, verdicts
 from pipelines.report.reasons import kinds
 
 
@@ -64,7 +64,7 @@ def _no_verdict(run: RunRecord) -> list[str]:
 
 def _nothing_called(run: RunRecord) -> bool:
     if run.slo is not None:
-        return all(one.rate_per_s is None for one in run.slo.targets.values())
+        return all(map(slo.nothing_known, run.slo.targets.values()))
     return bool(run.comparisons) and all(
         one.verdict is None and one.reason_code != "profile" for one in run.comparisons
     )

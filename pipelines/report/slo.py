@@ -1,12 +1,19 @@
 """What an SLO search says: a sentence, the rates with their costs, and every measurement."""
 
-from pipelines.record import RatePointRecord, RunRecord, SloRecord, SloTargetRecord
+from pipelines.record import RatePointRecord, RunRecord, SloBlockRecord, SloRecord, SloTargetRecord
 from pipelines.report import format as fmt
 from pipelines.report import pick
 from pipelines.report.table import Cell, Column, Table, missing, number, target_cell, word
 
 NO_RATE = "the limit was kept at no rate"
 ONE_SEARCH = "an interval needs two searches that found a rate"
+BOUND_ALONE = "a lower bound has no interval: how far the rate lies above it is not known"
+OUTCOMES = {
+    "found": "found",
+    "lower_bound": "lower bound",
+    "none": "no rate keeps the limit",
+    "not_measured": "not measured",
+}
 
 
 def headline(run: RunRecord) -> str:
@@ -14,67 +21,95 @@ def headline(run: RunRecord) -> str:
     if run.slo is None:
         return ""
     limit = f"p99 ≤ {fmt.given_ms(run.slo.p99_limit_ms)}"
-    if all(one.rate_per_s is None for one in run.slo.targets.values()):
+    if all(nothing_known(one) for one in run.slo.targets.values()):
         names = " nor ".join(pick.display_name(run, name) for name in run.slo.targets)
         return fmt.one_line(f"At no rate that was tried was {limit} kept: not by {names}.")
-    return fmt.one_line(f"At {limit} {_sides(run, run.slo)}{_ratio(run.slo)}.")
+    return fmt.one_line(f"At {limit} {_sides(run, run.slo)}{_ratio(run, run.slo)}.")
+
+
+def nothing_known(one: SloTargetRecord) -> bool:
+    """Whether there is neither a rate nor a bound."""
+    return one.rate_per_s is None and one.at_least_per_s is None
 
 
 def _sides(run: RunRecord, slo: SloRecord) -> str:
     said, verb = [], "sustains "
     for name, one in slo.targets.items():
-        who = pick.display_name(run, name)
-        if one.rate_per_s is None:
-            said.append(f"{who} sustains no rate that was tried")
+        who, value = pick.display_name(run, name), one.rate_per_s or one.at_least_per_s
+        if value is None:
+            said.append(f"{who} sustains {_no_rate(one)}")
             verb = "sustains "
         else:
-            said.append(f"{who} {verb}{_bound(one)}{fmt.rate(one.rate_per_s)}")
+            said.append(f"{who} {verb}{_bound(one)}{fmt.rate(value)}")
             verb = ""
     return " and ".join(said)
 
 
+def _no_rate(one: SloTargetRecord) -> str:
+    """That none was found, or not in every block: what the others found would be too good."""
+    some = any(block.rate_per_s for block in one.blocks)
+    return "no rate in every block" if some else "no rate that was tried"
+
+
 def _bound(one: SloTargetRecord) -> str:
-    return "at least " if one.lower_bound else ""
+    return "at least " if one.at_least_per_s is not None else ""
 
 
-def _ratio(slo: SloRecord) -> str:
+def _ratio(run: RunRecord, slo: SloRecord) -> str:
+    if slo.baseline is None:
+        return ""
+    ours, theirs = pick.display_name(run, slo.candidate), pick.display_name(run, slo.baseline)
+    if slo.ratio_at_least is not None:
+        return _one_sided(slo, ours, theirs, slo.ratio_at_least)
+    if slo.ratio_at_most is not None:
+        return _one_sided(slo, theirs, ours, 1 / slo.ratio_at_most)
     if slo.ratio is None:
-        return f"; no ratio: {slo.reason}" if slo.reason and slo.baseline else ""
+        return f"; no ratio: {slo.reason}" if slo.reason else ""
     interval = f" (95{fmt.THIN}% interval {fmt.span(slo.interval, fmt.ratio)})" if slo.interval else ""
     alone = "" if slo.interval else f" (no interval: {slo.reason or ONE_SEARCH})"
-    return f": {_ratio_bound(slo)}{fmt.ratio(slo.ratio)} times{interval}{alone}"
+    return f": {fmt.ratio(slo.ratio)} times{interval}{alone}"
 
 
-def _ratio_bound(slo: SloRecord) -> str:
-    """A lower bound above the line bounds the ratio from below, one below the line from above."""
-    bounds = [name in slo.targets and slo.targets[name].lower_bound for name in (slo.candidate, slo.baseline)]
-    return {(True, False): "at least ", (False, True): "at most ", (True, True): "about "}.get(
-        (bounds[0], bounds[1]), ""
-    )
+def _one_sided(slo: SloRecord, more: str, less: str, times: float) -> str:
+    """The side with the bound is the one that may sustain more still."""
+    count = len(slo.block_ratios)
+    basis = f"one-sided 95{fmt.THIN}% limit, {fmt.plural(count, 'block')}" if count > 1 else "one block"
+    return f": {more} sustains at least {fmt.ratio(times)} times what {less} does ({basis})"
 
 
 def remarks(run: RunRecord) -> tuple[str, ...]:
-    """Why a rate is only a lower bound, and that the ratio decides nothing; one line each."""
-    return tuple(map(fmt.one_line, (*_bounds(run), *_undecided(run))))
+    """Why a rate is missing or only a lower bound, and that the ratio decides nothing; one line each."""
+    return tuple(map(fmt.one_line, (*_reasons(run), *_undecided(run))))
 
 
-def _bounds(run: RunRecord) -> list[str]:
+def _reasons(run: RunRecord) -> list[str]:
     return [
         f"{pick.display_name(run, name)}: {one.reason}."
         for name, one in (run.slo.targets if run.slo else {}).items()
-        if one.lower_bound and one.reason
+        if one.rate_per_s is None and one.reason
     ]
 
 
 def _undecided(run: RunRecord) -> list[str]:
-    interval = run.slo.interval if run.slo else None
-    if run.slo is None or interval is None or not interval[0] <= 1 <= interval[1]:
+    if run.slo is None or not _holds_one(run.slo):
         return []
     spreads = [max(found) / min(found) for one in run.slo.targets.values() if (found := _found(one))]
+    differs = fmt.ratio(max(spreads)) if spreads else ""
     return [
-        "Which of the two sustains more is not decided: the interval holds 1. What two searches of the same "
-        f"target found differs by up to {fmt.ratio(max(spreads))} times; more --blocks narrow the interval."
+        "Which of the two sustains more is not decided: the interval holds 1."
+        + (
+            f" What two searches of the same target found differs by up to {differs} times;"
+            if differs
+            else ""
+        )
+        + " more --blocks narrow the interval."
     ]
+
+
+def _holds_one(slo: SloRecord) -> bool:
+    if slo.interval is not None:
+        return slo.interval[0] <= 1 <= slo.interval[1]
+    return (slo.ratio_at_least or 2) < 1 or (slo.ratio_at_most or 0) > 1
 
 
 def _found(one: SloTargetRecord) -> list[float]:
@@ -109,18 +144,24 @@ def rate_table(run: RunRecord) -> Table:
 
 def _rates(one: SloTargetRecord) -> tuple[Cell, ...]:
     why = one.reason or NO_RATE
-    bound = "≥ " if one.lower_bound else ""
+    if one.at_least_per_s is not None:
+        return _bounded(one.at_least_per_s, fmt.rate_number, "≥", "/s"), missing(BOUND_ALONE)
     return (
-        number(one.rate_per_s, lambda value: bound + fmt.rate_number(value), unit="/s", why=why),
+        number(one.rate_per_s, fmt.rate_number, unit="/s", why=why),
         _span(one.interval, fmt.rate_number, why if one.rate_per_s is None else ONE_SEARCH),
     )
 
 
+def _bounded(value: float, show: fmt.Show, sign: str, unit: str) -> Cell:
+    return number(value, lambda found: f"{sign}{fmt.THIN}{show(found)}", unit=unit, why=NO_RATE)
+
+
 def _costs(one: SloTargetRecord) -> tuple[Cell, ...]:
     why = one.reason or NO_RATE
-    bound = "≤ " if one.lower_bound else ""
+    if one.cost_at_most is not None:
+        return _bounded(one.cost_at_most, fmt.significant, "≤", ""), missing(BOUND_ALONE)
     return (
-        number(one.cost_per_million, lambda value: bound + fmt.significant(value), unit="", why=why),
+        number(one.cost_per_million, fmt.significant, unit="", why=why),
         _span(one.cost_interval, fmt.significant, why if one.cost_per_million is None else ONE_SEARCH),
     )
 
@@ -132,33 +173,54 @@ def _span(ends: tuple[float, float] | None, show: fmt.Show, why: str) -> Cell:
 
 
 def search_table(run: RunRecord) -> Table:
-    """The highest rate of each search: one row per target and block."""
+    """What each search found: one row per target and block, with the ratio in the candidate's rows."""
+    slo = run.slo
+    baseline = slo.baseline if slo else None
     columns = (
         Column("target", numeric=False),
         Column("block"),
+        Column("outcome", numeric=False),
         Column("highest rate", "/s"),
-        Column("measurements"),
+        Column("breaks at", "/s"),
+        Column("measurements", minor=True),
+        *([Column("ratio", f"to {fmt.one_line(baseline)}")] if baseline else []),
     )
-    targets = run.slo.targets if run.slo else {}
     rows = tuple(
         (
             target_cell(name, pick.label(run, name)),
-            word(str(block)),
-            number(rate, fmt.rate_number, unit="/s", why=NO_RATE),
-            word(str(sum(point.block == block for point in one.points))),
+            *_search_cells(block),
+            *([_block_ratio(slo, name, block)] if baseline else []),
         )
-        for name, one in targets.items()
-        for block, rate in zip(_blocks(one), one.block_rates_per_s, strict=False)
+        for name, one in (slo.targets if slo else {}).items()
+        for block in one.blocks
     )
     return Table("Each search, with fresh servers", columns, rows)
 
 
-def _blocks(one: SloTargetRecord) -> list[int]:
-    """The blocks' own numbers as far as they measured anything, then whatever follows."""
-    seen = sorted({point.block for point in one.points})
-    missing_count = len(one.block_rates_per_s) - len(seen)
-    last = seen[-1] if seen else 0
-    return [*seen, *range(last + 1, last + 1 + missing_count)]
+def _search_cells(block: SloBlockRecord) -> tuple[Cell, ...]:
+    why = block.reason or NO_RATE
+    rate = number(block.rate_per_s, fmt.rate_number, unit="/s", why=why)
+    if block.outcome == "lower_bound" and block.rate_per_s is not None:
+        rate = _bounded(block.rate_per_s, fmt.rate_number, "≥", "/s")
+    return (
+        word(str(block.block)),
+        word(OUTCOMES[block.outcome]),
+        rate,
+        number(block.breaks_at_per_s, fmt.rate_number, unit="/s", why="no rate that was tried broke it"),
+        word(str(block.rounds_count)),
+    )
+
+
+def _block_ratio(slo: SloRecord | None, name: str, block: SloBlockRecord) -> Cell:
+    """The ratio of the block's two searches, in the row of the candidate; nothing in the other rows."""
+    if slo is None or name != slo.candidate:
+        return word("")
+    found = next((one for one in slo.block_ratios if one.block == block.block), None)
+    if found is None:
+        return missing("a ratio needs a rate of both, or a bound of one alone")
+    if found.bound is None:
+        return number(found.ratio, fmt.ratio, unit="", why=NO_RATE)
+    return _bounded(found.ratio, fmt.ratio, "≥" if found.bound == "at_least" else "≤", "")
 
 
 def point_table(run: RunRecord) -> Table:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from known_session import known_delay
-from load_harness import FOREIGN_CORES_LIMIT
+from load_harness import CORES, Noise
 
 from loadtests.slo import SearchLimits
 from pipelines import slo_searching
@@ -51,22 +51,31 @@ def test_the_rate_found_is_the_one_a_queueing_calculation_gives(tmp_path, monkey
     run = SimpleNamespace(
         session=session, settings=settings, folder=tmp_path, slo=_empty(question, ["queue"]), slo_points={}
     )
-    with fresh_servers(session, 0) as servers:
-        _search_one(run, question, 0, "queue", servers)
+    for block in range(2):
+        with fresh_servers(session, block) as servers:
+            _search_one(run, question, block, "queue", servers)
 
-    points = run.slo_points["queue"]
-    (found,) = run.slo.targets["queue"].block_rates_per_s
-    confirming = [point for point in points if point.phase == "confirm"]
+    points, blocks = run.slo_points["queue"], run.slo.targets["queue"].blocks
     rounds = session.measured["queue"].rounds
-    assert len(points) == len(rounds)
+    assert len(points) == len(rounds) == sum(one.rounds_count for one in blocks)
     assert not any(point.met for point in points if point.rate_per_s > 1000 / SERVICE_MS)
-    if found is None or max(record.foreign_cpu_share or 0 for record in rounds) > FOREIGN_CORES_LIMIT / 2:
-        pytest.skip("other processes used the cores meanwhile: the rate says nothing")
-    assert [point.met for point in confirming[-3:]] == [True] * 3
-    assert {point.rate_per_s for point in confirming[-3:]} == {found}
+    # Only a neighbour excuses a search that found nothing or the wrong rate.
+    foreign_cores = max(record.foreign_cpu_share or 0 for record in rounds) * len(CORES)
+    with Noise(foreign_cores).excuses():
+        _check_found(points, blocks)
+
+
+def _check_found(points, blocks):
+    assert [one.outcome for one in blocks] == ["found", "found"]
     # Three rounds of some 1,000 requests have to keep the limit, each: that chooses rates a little below.
     expected = highest_rate_per_s()
-    assert 0.6 * expected <= found <= 1.1 * expected
+    for one in blocks:
+        confirming = [p for p in points if p.phase == "confirm" and p.block == one.block][-3:]
+        assert [(point.met, point.rate_per_s) for point in confirming] == [(True, one.rate_per_s)] * 3
+        assert 0.6 * expected <= one.rate_per_s <= 1.1 * expected
+    # The second search begins where the first ended.
+    first = next(point for point in points if point.block == 1)
+    assert first.rate_per_s == blocks[0].rate_per_s
 
 
 def _silent(_title: str, _text: str) -> None:

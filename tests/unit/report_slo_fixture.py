@@ -1,6 +1,7 @@
 """A realistic record of an SLO search: two targets, three blocks, doubling, bisecting, confirming."""
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from report_fixture import bare_target, make_round, make_run
@@ -50,7 +51,33 @@ def make_slo(points: dict[str, list[r.RatePointRecord]]) -> r.SloRecord:
         ratio=0.2115,
         interval=(0.192, 0.233),
         reason=None,
+        block_ratios=tuple(
+            r.SloRatioRecord(block=block, ratio=ours / theirs, bound=None)
+            for block, ours, theirs in zip(
+                BLOCKS, CONFIRMED_PER_S["torchserve"], CONFIRMED_PER_S["tfserving"], strict=True
+            )
+        ),
     )
+
+
+def searched(block: int, outcome: str, rate: float | None, points: Sequence[Any] = ()) -> r.SloBlockRecord:
+    """What one search found."""
+    return r.SloBlockRecord(
+        block=block,
+        outcome=outcome,
+        rate_per_s=rate,
+        breaks_at_per_s=rate * 1.05 if rate else None,
+        rounds_count=sum(point.block == block for point in points),
+        reason=f"the search of block {block} says so",
+    )
+
+
+def bounded(one: r.SloTargetRecord, at_least: float, reason: str) -> r.SloTargetRecord:
+    """The same searches, had the generator been the limit in the last of them."""
+    blocks = (*one.blocks[:-1], one.blocks[-1].model_copy(update={"outcome": "lower_bound"}))
+    nothing = dict.fromkeys(("rate_per_s", "interval", "cost_per_million", "cost_interval"))
+    changes = {"lower_bound": True, "at_least_per_s": at_least, "cost_at_most": 0.05}
+    return one.model_copy(update=nothing | changes | {"blocks": blocks, "reason": reason})
 
 
 def found_rate(
@@ -70,6 +97,10 @@ def found_rate(
         cost_interval=(cost * rate / interval[1], cost * rate / interval[0]),
         points=tuple(points),
         reason=None,
+        blocks=tuple(
+            searched(block, "found" if one else "none", one, points)
+            for block, one in zip(BLOCKS, rates, strict=True)
+        ),
     )
 
 
@@ -78,7 +109,8 @@ def no_rate(one: r.SloTargetRecord) -> r.SloTargetRecord:
     nothing = dict.fromkeys(("rate_per_s", "interval", "cost_per_million", "cost_interval"))
     failed = tuple(point.model_copy(update={"met": False}) for point in one.points)
     empty = (None,) * len(one.block_rates_per_s)
-    return one.model_copy(update=nothing | {"points": failed, "block_rates_per_s": empty})
+    blocks = tuple(searched(found.block, "none", None, failed) for found in one.blocks)
+    return one.model_copy(update=nothing | {"points": failed, "block_rates_per_s": empty, "blocks": blocks})
 
 
 def _search(chance: random.Random, index: Any, name: str, block: int) -> list[r.RatePointRecord]:

@@ -6,7 +6,7 @@ import re
 import xml.etree.ElementTree as ET
 
 import pytest
-from report_slo_fixture import make_slo_run, no_rate
+from report_slo_fixture import bounded, make_slo_run, no_rate, searched
 from rich.console import Console
 
 from pipelines.record import RunRecord, SloRecord
@@ -113,23 +113,96 @@ def test_the_whole_sentence() -> None:
     )
 
 
+def bounds(*names: str) -> dict[str, object]:
+    """The targets, had these only a lower bound."""
+    at_least = {"torchserve": 412.3, "tfserving": 1949.4}
+    targets = search().targets
+    return targets | {x: bounded(targets[x], at_least[x], f"{x}'s generator gave up") for x in names}
+
+
+NO_RATIO = {"ratio": None, "interval": None}
+
+
 @pytest.mark.parametrize(
-    ("name", "rate", "times"),
+    ("name", "changes", "said"),
     [
-        ("torchserve", "TorchServe sustains at least 412 /s and tfserving 1 949", ": at least 0.21 times"),
-        ("tfserving", "TorchServe sustains 412 /s and tfserving at least 1 949", ": at most 0.21 times"),
+        (
+            "torchserve",
+            {"ratio_at_least": 0.2},
+            "TorchServe sustains at least 412 /s and tfserving 1 949 /s: TorchServe sustains at least 0.20 "
+            "times what tfserving does (one-sided 95 % limit, 3 blocks).",
+        ),
+        (
+            "tfserving",
+            {"ratio_at_most": 0.25},
+            "TorchServe sustains 412 /s and tfserving at least 1 949 /s: tfserving sustains at least 4.00 "
+            "times what TorchServe does (one-sided 95 % limit, 3 blocks).",
+        ),
+        ("tfserving", {"ratio_at_most": 0.25, "block_ratios": search().block_ratios[:1]}, "(one block)."),
     ],
 )
-def test_a_lower_bound_bounds_the_ratio_too(name: str, rate: str, times: str) -> None:
-    text = headline(make_slo_run(targets=with_target(name, lower_bound=True)))
-    assert rate in text
-    assert times in text
+def test_one_bound_gives_a_statement_in_one_direction(name: str, changes: dict, said: str) -> None:
+    assert headline(make_slo_run(targets=bounds(name), **(NO_RATIO | changes))).endswith(said)
+
+
+def test_two_bounds_say_nothing_of_the_ratio() -> None:
+    both = bounds("torchserve", "tfserving")
+    text = headline(make_slo_run(targets=both, reason="both are bounds", block_ratios=(), **NO_RATIO))
+    assert text == (
+        "At p99 ≤ 20 ms TorchServe sustains at least 412 /s and tfserving at least 1 949 /s; no ratio: "
+        "both are bounds."
+    )
+
+
+def test_a_bound_stands_as_such_in_tables_and_in_the_figure() -> None:
+    run = make_slo_run(targets=bounds("tfserving"), ratio_at_most=0.25, **NO_RATIO)
+    shown = [cell.text.replace(fmt.THIN, " ") for cell in slo.rate_table(run).rows[1]]
+    assert shown[1:] == ["≥ 1 949", fmt.MISSING, "≤ 0.0500", fmt.MISSING]
+    outcomes = [row[2].text for row in slo.search_table(run).rows]
+    assert outcomes == ["found"] * 5 + ["lower bound"]
+    svg = curve(run)
+    assert any("tfserving at least" in (one.text or "") for one in svg.iter())
+    ends = [float(one.get("x2", "nan")) for one in of_class(svg, "span")]
+    assert max(ends) == 626
+
+
+@pytest.mark.parametrize(
+    ("changes", "undecided"),
+    [
+        ({"ratio_at_least": 0.9}, True),
+        ({"ratio_at_least": 1.1}, False),
+        ({"ratio_at_most": 1.2}, True),
+        ({"ratio_at_most": 0.3}, False),
+    ],
+)
+def test_a_bound_that_leaves_1_open_decides_nothing(changes: dict, undecided: bool) -> None:
+    run = make_slo_run(targets=bounds("tfserving"), **(NO_RATIO | changes))
+    assert any("is not decided" in one for one in slo.remarks(run)) == undecided
 
 
 @pytest.mark.parametrize("render", RENDERERS)
 def test_why_a_rate_is_a_lower_bound_is_said(render) -> None:
-    run = make_slo_run(targets=with_target("tfserving", lower_bound=True, reason="the generator gave up"))
-    assert "tfserving: the generator gave up." in html.unescape(render(run))
+    run = make_slo_run(targets=bounds("tfserving"), **NO_RATIO)
+    assert "tfserving: tfserving's generator gave up." in html.unescape(render(run))
+
+
+def test_a_block_without_a_rate_leaves_the_target_without_one() -> None:
+    one = search().targets["tfserving"]
+    lost = one.model_copy(
+        update={"rate_per_s": None, "interval": None, "reason": "block 3: no rate keeps it"}
+        | {"blocks": (*one.blocks[:2], searched(3, "none", None))}
+    )
+    run = make_slo_run(targets=search().targets | {"tfserving": lost}, reason="one has none", **NO_RATIO)
+    assert "tfserving sustains no rate in every block; no ratio: one has none." in headline(run)
+    assert "tfserving: block 3: no rate keeps it." in slo.remarks(run)
+
+
+def test_each_blocks_ratio_stands_in_the_candidates_rows() -> None:
+    open_ = (*search().block_ratios[:2], search().block_ratios[2].model_copy(update={"bound": "at_most"}))
+    shown = [
+        row[-1].text.replace(fmt.THIN, " ") for row in slo.search_table(make_slo_run(block_ratios=open_)).rows
+    ]
+    assert shown == ["0.21", "0.21", "≤ 0.21", "", "", ""]
 
 
 def test_one_target_without_a_rate() -> None:
@@ -171,7 +244,7 @@ def test_costs_only_with_a_price() -> None:
 
 def test_every_search_and_every_measurement_is_listed() -> None:
     rates = [rate for one in search().targets.values() for rate in one.block_rates_per_s]
-    assert [row[2].text for row in slo.search_table(RUN).rows] == [
+    assert [row[3].text for row in slo.search_table(RUN).rows] == [
         fmt.rate_number(rate or 0) for rate in rates
     ]
     count = sum(len(one.points) for one in search().targets.values())

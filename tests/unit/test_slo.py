@@ -34,8 +34,14 @@ def oracle(threshold, generator_limit=math.inf):
     return measure
 
 
-def find(measure, start=100.0, **limits):
-    return search(measure, p99_limit_ms=LIMIT_MS, start_rate_per_s=start, limits=SearchLimits(**limits))
+def find(measure, start=100.0, first_step=2.0, **limits):
+    return search(
+        measure,
+        p99_limit_ms=LIMIT_MS,
+        start_rate_per_s=start,
+        first_step=first_step,
+        limits=SearchLimits(**limits),
+    )
 
 
 def rates(result):
@@ -75,6 +81,47 @@ def test_breaks_at_the_first_rate_and_is_found_below():
     assert result.outcome == "found"
     assert rates(result)[:4] == [1000, 1000, 500, 500]
     assert 20 <= result.rate_per_s <= 30
+
+
+def again(measure, before, **limits):
+    """A search that begins at the bracket of the one before."""
+    return find(measure, before.rate_per_s, before.breaks_at_per_s / before.rate_per_s, **limits)
+
+
+@given(thresholds)
+def test_a_bracket_that_still_holds_costs_its_two_ends_and_the_confirmation(threshold):
+    before = find(oracle(threshold))
+    result = again(oracle(threshold), before)
+    assert (result.outcome, result.rate_per_s) == (before.outcome, before.rate_per_s)
+    assert rates(result) == [
+        before.rate_per_s,
+        *[pytest.approx(before.breaks_at_per_s)] * 2,
+        *[before.rate_per_s] * 3,
+    ]
+
+
+@given(thresholds, st.floats(0.2, 5))
+def test_a_bracket_that_moved_is_found_again_to_the_resolution(threshold, moved):
+    result = again(oracle(threshold * moved), find(oracle(threshold)), max_rate_per_s=1e7)
+    truth = threshold * moved
+    if truth < 1:
+        return
+    assert result.outcome == "found"
+    assert result.rate_per_s <= truth < result.breaks_at_per_s
+    assert result.breaks_at_per_s / result.rate_per_s <= 1.05 + 1e-9
+
+
+@given(thresholds, st.floats(0.9, 1.1))
+def test_a_bracket_that_moved_a_little_is_cheaper_than_starting_anew(threshold, moved):
+    before = find(oracle(threshold), 50.0)
+    result = again(oracle(threshold * moved), before, max_rate_per_s=1e6)
+    assert len(result.measurements) <= 13
+
+
+@pytest.mark.parametrize("step", [1.0, 0.5, math.inf, math.nan])
+def test_a_first_step_that_leads_nowhere_is_refused(step):
+    with pytest.raises(ValueError, match="first step"):
+        find(oracle(500), 100, step)
 
 
 def test_no_rate_meets_the_limit():
@@ -279,7 +326,7 @@ def test_limits_that_make_no_sense_are_refused(wrong):
         (("lateness",), False, True),
         (("generator", "clean"), False, True),
         (("quiet",), True, False),
-        (("right",), True, False),
+        (("right",), True, True),
         (("interrupted",), True, False),
         (("generator", "quiet"), False, False),
     ],
@@ -289,7 +336,7 @@ def test_what_a_failed_check_means_to_the_search(checks, delivered, valid):
     measured = as_measurement(100.0, 7.0, 0.2, found)
     assert (measured.rate_per_s, measured.p99_ms, measured.errors_share) == (100.0, 7.0, 0.2)
     assert (measured.delivered, measured.valid) == (delivered, valid)
-    said = [str(one) for one in found if one.check not in ("warm", "clean")]
+    said = [str(one) for one in found if one.check not in ("warm", "clean", "right")]
     assert measured.reason == ("; ".join(said) or None)
 
 

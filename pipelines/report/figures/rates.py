@@ -3,7 +3,7 @@
 import itertools
 from typing import Any
 
-from pipelines.record import RatePointRecord, SloRecord
+from pipelines.record import RatePointRecord, SloRecord, SloTargetRecord
 from pipelines.report.figures import draw
 from pipelines.report.figures.scales import Log, log_domain, log_ticks, tick_label
 from pipelines.report.format import given_ms, milliseconds, percent, rate, span
@@ -42,11 +42,14 @@ def _scales(slo: SloRecord, points: list[RatePointRecord], frame: draw.Frame) ->
 
 
 def _description(slo: SloRecord) -> str:
-    said = [
-        f"{target} {'none' if found.rate_per_s is None else rate(found.rate_per_s)}"
-        for target, found in slo.targets.items()
-    ]
+    said = [f"{target} {_known(found)}" for target, found in slo.targets.items()]
     return f"p99 over offered rate, both logarithmic. Highest rate within the limit: {', '.join(said)}."
+
+
+def _known(found: SloTargetRecord) -> str:
+    if found.at_least_per_s is not None:
+        return f"at least {rate(found.at_least_per_s)}"
+    return "none" if found.rate_per_s is None else rate(found.rate_per_s)
 
 
 def _axes(svg: draw.Element, frame: draw.Frame, x: Log, y: Log, limit_ms: float) -> None:
@@ -107,19 +110,33 @@ def _label_place(left: float, right: float, middle: float, y: float, frame: draw
 
 
 def _sustained(svg: draw.Element, slo: SloRecord, x: Log, frame: draw.Frame, slots: dict[str, int]) -> None:
-    """The highest rates with their intervals, just above the axis."""
-    found = {target: one for target, one in slo.targets.items() if one.rate_per_s is not None}
-    for place, (target, one) in enumerate(found.items()):
-        value, y = one.rate_per_s or 0.0, frame.bottom - 12 - 20 * place
+    """The highest rates with their intervals, just above the axis; a bound is open to the right."""
+    found = {
+        name: value for name, one in slo.targets.items() if (value := one.rate_per_s or one.at_least_per_s)
+    }
+    for place, (target, value) in enumerate(found.items()):
+        one, y = slo.targets[target], frame.bottom - 12 - 20 * place
         group = draw.add(svg, "g", class_=f"s{slots[target]} sustained")
-        bound = "at least " if one.lower_bound else ""
+        text = f"{target} {'at least ' if one.at_least_per_s else ''}{rate(value)}"
         ranged = f", 95 % interval {span(one.interval, rate)}" if one.interval else ""
-        draw.add(group, "title", text=f"{target} sustains {bound}{rate(value)}{ranged}")
-        if one.interval:
-            for end in one.interval:
-                draw.line(group, (x(end), y - 5), (x(end), y + 5), "span")
-            draw.line(group, (x(one.interval[0]), y), (x(one.interval[1]), y), "span")
+        draw.add(group, "title", text=f"{text}{ranged}")
+        ends = _drawn_ends(group, one, x, y, frame)
         draw.marker(group, slots[target], (x(value), y), 4.5)
-        left, right = (x(end) for end in one.interval or (value, value))
-        text = f"{target} {bound}{rate(value)}"
+        left, right = ends or (x(value), x(value))
         draw.add(group, "text", text=text, **_label_place(left, right, x(value), y, frame))
+
+
+def _drawn_ends(
+    group: draw.Element, one: SloTargetRecord, x: Log, y: float, frame: draw.Frame
+) -> draw.Point | None:
+    """Draw how far the rate may lie from its mark; return where that begins and ends, None without it."""
+    if one.at_least_per_s is not None:
+        draw.line(group, (x(one.at_least_per_s), y), (frame.right, y), "span")
+        return x(one.at_least_per_s), frame.right
+    if one.interval is None:
+        return None
+    left, right = (x(end) for end in one.interval)
+    for end in (left, right):
+        draw.line(group, (end, y - 5), (end, y + 5), "span")
+    draw.line(group, (left, y), (right, y), "span")
+    return left, right
