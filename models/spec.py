@@ -9,28 +9,40 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import math
 import os
 import pkgutil
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from models.errors import ModelError
+from models.labels import require_labels
+from models.truth import Task, Truth, truth_of
+
 if TYPE_CHECKING:
     import torch
 
+__all__ = (
+    "FloatArray",
+    "ModelError",
+    "ModelSpec",
+    "Samples",
+    "TensorSpec",
+    "Tolerance",
+    "load_model",
+    "model_names",
+)
+
 FloatArray = npt.NDArray[np.float32]
-
-
-class ModelError(ValueError):
-    """A model is unknown, says something impossible, or its checkpoint does not fit it."""
 
 
 @dataclass(frozen=True)
@@ -50,21 +62,36 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Samples:
-    """Real examples: `inputs` (n, ...) float32 in the model's input layout, `labels` (n,) int64."""
+    """Real examples: `inputs` (n, ...) float32 in the model's input layout, and what is right for them.
+
+    `labels` are classes, (n,) integers, or targets, floats in the output's shape; empty if neither is known.
+    """
 
     inputs: FloatArray
-    labels: npt.NDArray[np.int64]
+    labels: npt.NDArray[Any] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.inputs)
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """An output passes when |got - expected| <= absolute + relative * |expected|."""
+    """An output passes when |got - expected| <= absolute + relative * |expected|.
+
+    `reduced` is for precisions below float32, which cannot keep the two: the root mean square of
+    got - expected over all samples, as a share of the outputs' own standard deviation between samples; None:
+    0.2 for scores of classes, 0.1 for any other output.
+    """
 
     absolute: float
     relative: float
+    reduced: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            limit = math.inf if name == "absolute" else 1
+            if value is not None and not 0 <= value < limit:
+                raise ModelError(f"tolerance {name} is {value}; at least 0 and below {limit} is allowed")
 
 
 @dataclass(frozen=True)
@@ -75,7 +102,8 @@ class ModelSpec:
         name: letters, digits and underscores; names files, endpoints and folders.
         inputs: exactly one tensor in this version.
         outputs: exactly one tensor in this version.
-        labels: class names in output order.
+        labels: class names in output order, one per column, or none; of a single column its name, or those
+            of 0 and of 1.
         tolerance: how far an artifact's outputs may be from the source model's.
         checkpoint: safetensors file with the state dict of `build_torch()`.
         build_torch: returns the untrained `torch.nn.Module`; its forward takes and gives the tensors above.
@@ -84,6 +112,7 @@ class ModelSpec:
         build_keras: returns the Keras twin holding the given state dict; None if the model has no twin.
         train: trains from scratch and writes the checkpoint and its training record beside it.
         sources: files whose text decides what the model computes, for its digest.
+        task: what the outputs are; None: to be derived from the samples (`pipelines.quality`).
     """
 
     name: str
@@ -98,6 +127,7 @@ class ModelSpec:
     build_keras: Callable[[Mapping[str, FloatArray]], Any] | None = None
     train: Callable[[Path, Callable[[str], None]], dict[str, Any]] | None = None
     sources: tuple[Path, ...] = ()
+    task: Task | None = None
 
     def __post_init__(self) -> None:
         if not self.name.replace("_", "a").isalnum() or not self.name.isascii():
@@ -107,6 +137,10 @@ class ModelSpec:
                 f"model {self.name} has {len(self.inputs)} inputs and {len(self.outputs)} outputs; "
                 "exactly one of each is supported"
             )
+        if self.task not in (None, *get_args(Task)):
+            raise ModelError(f"task of {self.name} is {self.task!r}; allowed: {', '.join(get_args(Task))}")
+        # A list will do; the digest and everything after it see a tuple.
+        object.__setattr__(self, "labels", require_labels(self.name, self.labels, self.columns))
 
     @property
     def input(self) -> TensorSpec:
@@ -118,11 +152,16 @@ class ModelSpec:
         """The one output."""
         return self.outputs[0]
 
+    @property
+    def columns(self) -> int | None:
+        """How many values the output has in its last dimension; None if that is dynamic."""
+        return self.output.shape[-1] if len(self.output.shape) > 1 else 1
+
     def samples(self) -> Samples:
         """The held-out samples, checked against the signature.
 
         Raises:
-            ModelError: inputs do not have the signature's shape, or labels are out of range.
+            ModelError: inputs do not have the signature's shape or are no float32; or as `truth`.
         """
         samples = self.test_samples()
         if samples.inputs.shape[1:] != self.input.shape[1:]:
@@ -130,16 +169,19 @@ class ModelSpec:
                 f"samples of {self.name} have shape {samples.inputs.shape[1:]} without the batch, "
                 f"its input {self.input.name!r} says {self.input.shape[1:]}"
             )
-        if samples.labels.size and not 0 <= samples.labels.min() <= samples.labels.max() < len(self.labels):
-            raise ModelError(
-                f"{self.name} has {len(self.labels)} classes, its samples have labels from "
-                f"{samples.labels.min()} to {samples.labels.max()}"
-            )
-        if len(samples.inputs) != len(samples.labels):
-            raise ModelError(
-                f"{self.name}: {len(samples.inputs)} sample inputs for {len(samples.labels)} labels"
-            )
+        if samples.inputs.dtype != np.float32:
+            raise ModelError(f"samples of {self.name} are {samples.inputs.dtype}; float32 is allowed")
+        self.truth(samples)
         return samples
+
+    def truth(self, samples: Samples) -> Truth:
+        """What is right for each of `samples`, as far as it is known.
+
+        Raises:
+            ModelError: labels are missing, out of range, or of another shape.
+        """
+        shape = self.output.shape[1:]
+        return truth_of(self.name, samples.labels, len(samples), shape, self.labels, self.task)
 
     @cached_property
     def checkpoint_sha256(self) -> str:

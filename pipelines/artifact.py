@@ -28,10 +28,12 @@ MANIFEST_LIMIT_BYTES = 64 * 2**20
 GZIP_LEVEL = 9
 ZSTD_LEVEL = 19
 SHOWN_ENTRIES = 3
+# 2: the source model is examined before it is traced, and warnings are kept.
+EXPORT_RULES = 2
 
 
 class Manifest(Record):
-    """What one target exported from one model, and what it could not.
+    """What one target exported from one model, what it could not, and what its exporter warned of.
 
     `key` changes with anything that could change the files. `files` holds the SHA-256 of every file of every
     artifact, by its path in the target's folder.
@@ -44,6 +46,7 @@ class Manifest(Record):
     artifacts: tuple[ArtifactRecord, ...]
     not_exported: tuple[NotExportedRecord, ...]
     files: dict[str, str]
+    warnings: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -171,6 +174,7 @@ def export_key(spec: ModelSpec, toolchain: Mapping[str, str], sources: Iterable[
     """Digest of everything an export depends on: model, its folder's code, our exporter, tool versions."""
     model_sources = [*spec.sources, *sorted(spec.checkpoint.parent.glob("*.py"))]
     said = {
+        "rules": EXPORT_RULES,
         "model": spec.digest,
         "toolchain": dict(sorted(toolchain.items())),
         "sources": [hashlib.sha256(p.read_bytes()).hexdigest() for p in (*model_sources, *sources)],

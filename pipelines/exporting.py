@@ -8,17 +8,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from models.spec import ModelSpec, load_model, load_unchanged
+from models.spec import ModelError, ModelSpec, load_model, load_unchanged
 from pipelines import artifact
 from pipelines.artifact import Manifest
-from pipelines.errors import GateError
+from pipelines.errors import GateError, UserError
 from pipelines.files import locked, new_folder
 from pipelines.record import ArtifactRecord, NotExportedRecord
 from pipelines.targets.exported import Exported, NotExported
 from pipelines.targets.registry import TARGETS, Target, find_target
+from pipelines.warned import collected
 from pipelines.workers import Progress, Task, run_tasks
 
-# Targets whose artifacts run inside an application, on a device or on this host.
+# Their exporters trace the PyTorch module; the others start from the Keras twin.
+TRACING = ("torch", "executorch")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class ExportResult:
     reasons: dict[str, str]
     pipeline_s: dict[str, float]
     elapsed_s: float
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What exporters warned of when they wrote these artifacts, each with its target."""
+        return tuple(f"{name}: {line}" for name, m in self.manifests.items() for line in m.warnings)
 
 
 def target_folder(artifacts: Path, model: str, target: str) -> Path:
@@ -126,8 +133,8 @@ def _export_targets(
         tasks = [_task(model, spec.digest, framework, paths) for framework in frameworks]
         outcomes = run_tasks(tasks, progress)
         for outcome in outcomes:
-            for name, exported in outcome.result.items():
-                _finish(spec, TARGETS[name], paths[name], exported)
+            for name, said in outcome.result.items():
+                _finish(spec, TARGETS[name], paths[name], said)
     return {f: outcome.elapsed_s for f, outcome in zip(frameworks, outcomes, strict=True)}
 
 
@@ -140,22 +147,39 @@ def _task(model: str, digest: str, framework: str, paths: dict[str, Path]) -> Ta
 
 def export_here(
     model: str, digest: str, folders: dict[str, str], progress: Callable[[str], None]
-) -> dict[str, list[dict[str, Any]]]:
+) -> dict[str, dict[str, list[Any]]]:
     """The work of one framework's process: export each named target into its folder."""
     progress("loading the framework")
     spec = load_unchanged(model, digest)
-    results: dict[str, list[dict[str, Any]]] = {}
-    for name, folder in folders.items():
-        module, function = TARGETS[name].export.split(":")
-        exporter: Callable[..., list[Exported | NotExported]] = getattr(
-            importlib.import_module(module), function
-        )
-        results[name] = [asdict(one) for one in exporter(spec, Path(folder), progress)]
-    return results
+    if any(TARGETS[name].framework in TRACING for name in folders):
+        from pipelines.source import require_deployable
+
+        progress("examining the source model")
+        require_deployable(spec)
+    return {name: _export_one(spec, name, Path(folder), progress) for name, folder in folders.items()}
 
 
-def _finish(spec: ModelSpec, target: Target, folder: Path, exported: list[dict[str, Any]]) -> None:
-    toolchain = artifact.versions(target.toolchain)
+def _export_one(
+    spec: ModelSpec, name: str, folder: Path, progress: Callable[[str], None]
+) -> dict[str, list[Any]]:
+    """What one target's exporter wrote, or could not, and what it warned of.
+
+    Raises:
+        ModelError, UserError: the exporter's own, with what it warned of before.
+    """
+    module, function = TARGETS[name].export.split(":")
+    exporter: Callable[..., list[Exported | NotExported]] = getattr(importlib.import_module(module), function)
+    warned: list[str] = []
+    try:
+        with collected(warned):
+            exported = exporter(spec, folder, progress)
+    except (ModelError, UserError) as error:
+        raise type(error)(f"{error}{f'; its exporter warned: {warned[0]}' if warned else ''}") from error
+    return {"exported": [asdict(one) for one in exported], "warnings": warned}
+
+
+def _finish(spec: ModelSpec, target: Target, folder: Path, said: dict[str, list[Any]]) -> None:
+    toolchain, exported = artifact.versions(target.toolchain), said["exported"]
     artifacts = tuple(
         _describe(target.name, folder, entry, toolchain) for entry in exported if "reason" not in entry
     )
@@ -168,6 +192,7 @@ def _finish(spec: ModelSpec, target: Target, folder: Path, exported: list[dict[s
         artifacts=artifacts,
         not_exported=refused,
         files=artifact.file_digests(folder, [a.path for a in artifacts]),
+        warnings=tuple(said["warnings"]),
     )
     artifact.write_manifest(folder, manifest)
 

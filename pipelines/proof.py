@@ -8,18 +8,21 @@ from typing import TypeVar
 import numpy as np
 from pydantic import ValidationError
 
+from models import truth
 from models.spec import ModelSpec
-from pipelines import parity
+from pipelines import parity, quality, source, watching
 from pipelines.artifact import Manifest
 from pipelines.errors import GateError
 from pipelines.files import write_atomically
-from pipelines.parity import Expectation
+from pipelines.quality import Expectation
 from pipelines.record import ParityRecord, Record
 from pipelines.regular_files import read_regular
 from pipelines.targets.registry import SERVED
 
 PROOF_NAME = "verified.json"
 PROOF_LIMIT_BYTES = 2**30
+# Who passed by older rules is judged again.
+RULES = tuple(Path(str(module.__file__)) for module in (parity, quality, source, truth, watching))
 Value = TypeVar("Value")
 
 
@@ -64,11 +67,13 @@ def _same_question(proof: Proof, spec: ModelSpec) -> bool:
 
 
 def question(spec: ModelSpec) -> str:
-    """Digest of what was asked: the samples, their labels, the tolerance and what a precision may lose."""
+    """Digest of what was asked: the samples, their labels, the task, the tolerance and the rules."""
     samples = spec.samples()
     asked = hashlib.sha256(np.ascontiguousarray(samples.inputs).tobytes())
     asked.update(np.ascontiguousarray(samples.labels).tobytes())
-    asked.update(f"{spec.tolerance} {parity.MAX_ACCURACY_DROP}".encode())
+    asked.update(f"{spec.tolerance} {spec.task}".encode())
+    for rule in RULES:
+        asked.update(rule.read_bytes())
     return asked.hexdigest()
 
 
@@ -93,7 +98,7 @@ def keep_proof(
         model_digest=spec.digest,
         artifacts={name: _digests(manifests[name]) for name in passed},
         question_sha256=question(spec),
-        accuracy=parity.accuracy(expected.outputs, expected.labels),
+        accuracy=expected.accuracy(expected.outputs),
         records={name: records[name] for name in passed},
         source_outputs=tuple(map(tuple, flat.tolist())),
     )

@@ -78,8 +78,10 @@ class ArtifactRecord(Record):
 class ParityRecord(Record):
     """Outputs of an artifact, or of a live endpoint, against the source model's on the held-out samples.
 
-    What computes in float32 must stay within the two tolerances. A reduced precision cannot; it must keep the
-    source model's accuracy to within `max_accuracy_drop` instead, and then the tolerances are null.
+    What computes in float32 must stay within the two tolerances. A reduced precision cannot; then they are
+    null, and its `output_error`, the root mean square error in standard deviations of the source model's
+    outputs, must stay within `max_output_error`, and the accuracy it loses, if it chooses classes, within
+    `max_accuracy_drop`. `rmse` is against the source model's outputs, `target_rmse` against the targets.
     """
 
     subject: str
@@ -92,6 +94,10 @@ class ParityRecord(Record):
     max_accuracy_drop: float | None
     top1_agreement: float | None
     accuracy: float | None
+    rmse: float | None = None
+    output_error: float | None = None
+    max_output_error: float | None = None
+    target_rmse: float | None = None
 
 
 class ImageRecord(Record):
@@ -483,6 +489,7 @@ class MobileArtifactRecord(Record):
     first, then all cores. `runtime_library` is a key of the record's `runtimes`. `on_pareto_front`: no other
     artifact is both smaller and at least as accurate. `failures` are the gate's reasons against it, each
     with metric, found and allowed. `error` says why it could not be run; then what depends on it is null.
+    The errors are as in `ParityRecord`; `mismatch` says why one in float32 is not the source model.
     """
 
     target: str
@@ -509,6 +516,11 @@ class MobileArtifactRecord(Record):
     passed: bool
     failures: tuple[str, ...]
     error: str | None
+    rmse: float | None = None
+    output_error: float | None = None
+    max_output_error: float | None = None
+    target_rmse: float | None = None
+    mismatch: str | None = None
 
 
 class RuntimeLibraryRecord(Record):
@@ -532,7 +544,8 @@ class MobileGateRecord(Record):
 class MobileRecord(Record):
     """Every mobile artifact of the model, both roads. Latencies are of the host's CPU, not of a phone's.
 
-    `memory_source` says how peak memory was read on this machine, null where it could not be.
+    `memory_source` says how peak memory was read on this machine, null where it could not be. `task` is what
+    the outputs are: `classes`, `regression` or `none`.
     """
 
     measured_at_utc: str
@@ -542,6 +555,8 @@ class MobileRecord(Record):
     not_exported: tuple[NotExportedRecord, ...]
     runtimes: dict[str, RuntimeLibraryRecord]
     gate: MobileGateRecord
+    task: str | None = None
+    source_target_rmse: float | None = None
 
 
 class WarningRecord(Record):

@@ -86,7 +86,7 @@ def build_record(
         update={
             "profile": profile,
             "targets": {**served, **in_process},
-            "warnings": (*_warnings(settings, served), *facts.warnings),
+            "warnings": (*_warnings(settings, served), *_of_exporters(exported), *facts.warnings),
         }
     )
 
@@ -116,8 +116,13 @@ def run_record(
         comparisons=(),
         slo=facts.slo,
         mobile=facts.mobile,
-        warnings=facts.warnings,
+        warnings=(*_of_exporters(exported), *facts.warnings),
     )
+
+
+def _of_exporters(exported: ExportResult) -> tuple[WarningRecord, ...]:
+    remedy = "see whether it concerns the model; what was exported agrees with it on the held-out samples"
+    return tuple(WarningRecord(message=f"exporting {line}", remedy=remedy) for line in exported.warnings)
 
 
 def _utc(moment: datetime) -> str:

@@ -16,7 +16,7 @@ from models.spec import FloatArray, ModelSpec
 from pipelines import parity
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.http import fetch
-from pipelines.parity import Expectation
+from pipelines.quality import Expectation
 from pipelines.record import ColdStartRecord, ParityRecord
 from pipelines.runners.server import Server
 from pipelines.targets.registry import SERVED, find_target

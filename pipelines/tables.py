@@ -113,6 +113,7 @@ def export_facts(result: ExportResult) -> dict[str, Any]:
         "elapsed_s": round(result.elapsed_s, 3),
         "artifacts": [a.model_dump() for a in _artifacts(result)],
         "not_exported": [one.model_dump() for one in _not_exported(result)],
+        "warnings": list(result.warnings),
     }
 
 
@@ -144,6 +145,8 @@ def print_export(result: ExportResult) -> None:
     for one in _not_exported(result):
         named = " ".join(part for part in (one.format, one.precision, one.variant) if part)
         console.print(f"not exported: {one.target} {named}: {one.reason}", highlight=False, markup=False)
+    for line in result.warnings:
+        console.print(f"warning: {line}", style="yellow", highlight=False, markup=False)
     if not result.exported:
         console.print("Nothing changed since the last export: nothing was done. --force exports again.")
         return

@@ -14,9 +14,9 @@ from models.spec import FloatArray, load_model, load_unchanged
 from pipelines import parity
 from pipelines.artifact import Manifest, require_manifest
 from pipelines.errors import GateError, MachineError
-from pipelines.parity import Expectation
 from pipelines.private_copy import require_unchanged
 from pipelines.proof import PROOF_NAME, keep_proof, proven_records, read_proof
+from pipelines.quality import Expectation, expectation_of
 from pipelines.record import ParityRecord
 from pipelines.targets.registry import SERVED, TARGETS
 from pipelines.workers import Progress, Task, run_tasks
@@ -32,7 +32,8 @@ class Verified:
     """Parity of every artifact by target, and the source model's outputs that all are held against.
 
     `failures` has one line per artifact that is not the source model, or does not run; empty when the gate
-    says yes. `errors` are those of them that do not run, by TARGET/PATH. `manifests` say what was looked at.
+    says yes. By TARGET/PATH: `errors` are those of them that do not run, `mismatches` those that run and are
+    not the source model. `manifests` say what was looked at.
     """
 
     records: dict[str, tuple[ParityRecord, ...]]
@@ -41,6 +42,7 @@ class Verified:
     failures: tuple[str, ...]
     errors: dict[str, str] = field(default_factory=dict)
     manifests: dict[str, Manifest] = field(default_factory=dict)
+    mismatches: dict[str, str] = field(default_factory=dict)
 
 
 def verify(
@@ -62,7 +64,7 @@ def verify(
     with TemporaryDirectory(prefix="tandem-verify-") as folder:
         answers = _ask_all(model, spec.digest, root, manifests, folder, progress)
         outputs = {key: np.load(path) for key, path in answers.outputs.items()}
-    expected = Expectation(outputs["source"], spec.samples().labels, spec.tolerance)
+    expected = expectation_of(spec, spec.samples(), outputs["source"])
     parity.require_spread(expected)
     require_unchanged(manifests, {name: require_manifest(root / name, spec) for name in targets})
     verified = _judge(manifests, outputs, answers.errors, expected)
@@ -106,11 +108,8 @@ def examine(model: str, artifacts: Path, progress: Progress, targets: Sequence[s
     if proof is None or set(proven) != set(manifests):
         return verify(model, artifacts, progress, targets)
     outputs = np.asarray(proof.source_outputs, np.float32)
-    expected = Expectation(
-        outputs.reshape(-1, *[n or 1 for n in spec.output.shape[1:]]),
-        spec.samples().labels,
-        spec.tolerance,
-    )
+    shaped = outputs.reshape(-1, *[n or 1 for n in spec.output.shape[1:]])
+    expected = expectation_of(spec, spec.samples(), shaped)
     return Verified(proven, expected, proof.accuracy, (), manifests=manifests)
 
 
@@ -189,16 +188,16 @@ def _artifact_tasks(
 
 
 def source_outputs(model: str, digest: str, folder: str, progress: Callable[[str], None]) -> dict[str, Any]:
-    """In a process of its own: the source model's outputs on the held-out samples, as a .npy file."""
-    import torch
+    """In a process of its own: the source model's outputs on the held-out samples, as a .npy file.
 
-    from models.weights import load_source
+    Raises:
+        ModelError: its answers are no function of one sample alone, see `pipelines.source`.
+    """
+    from pipelines.source import outputs_of
 
     progress("running the checkpoint")
     spec = load_unchanged(model, digest)
-    module = load_source(spec)
-    with torch.inference_mode():
-        outputs = module(torch.from_numpy(spec.samples().inputs)).numpy()
+    outputs = outputs_of(spec, spec.samples().inputs)
     return {"outputs": {"source": _save(outputs, folder, "source")}, "errors": {}}
 
 
@@ -215,7 +214,8 @@ def artifact_outputs(
         predict = getattr(importlib.import_module(module), function)
         try:
             chosen = inputs if entry["target"] in SERVED else _affordable(predict, entry, inputs)
-            result = predict(Path(entry["path"]), entry["format"], chosen)
+            result = predict(Path(entry["path"]), entry["format"], np.array(chosen))
+            _require_all_answered(entry["key"], result, len(chosen))
         except GateError as error:
             errors[entry["key"]] = str(error)
         else:
@@ -223,6 +223,14 @@ def artifact_outputs(
                 result, folder, f"{entry['target']}-{Path(entry['path']).name}-{number}"
             )
     return {"outputs": outputs, "errors": errors}
+
+
+def _require_all_answered(key: str, result: FloatArray, asked: int) -> None:
+    """Raises:
+    GateError: there are more or fewer answers than samples, as from a file with a fixed batch.
+    """
+    if result.ndim == 0 or len(result) != asked:
+        raise GateError(f"{key} gives outputs of shape {result.shape} for {asked} samples")
 
 
 def _affordable(
@@ -249,19 +257,29 @@ def _judge(
     errors: Mapping[str, str],
     expected: Expectation,
 ) -> Verified:
-    records: dict[str, tuple[ParityRecord, ...]] = {}
-    failures = list(errors.values())
-    for name, manifest in manifests.items():
-        precisions = {f"{name}/{a.path}": a.precision for a in manifest.artifacts}
-        records[name] = tuple(
-            parity.compare(key, outputs[key], expected.first(len(outputs[key])), precision)
-            for key, precision in precisions.items()
-            if key in outputs
-        )
-        failures += [
-            parity.explain_failure(record, outputs[record.subject], expected.first(record.samples_count))
-            for record in records[name]
-            if not record.passed
-        ]
-    accuracy = parity.accuracy(expected.outputs, expected.labels)
-    return Verified(records, expected, accuracy, tuple(failures), dict(errors), dict(manifests))
+    found: dict[str, ParityRecord] = {}
+    mismatches: dict[str, str] = {}
+    failed = dict(errors)
+    for key, precision in _precisions(manifests).items():
+        if key not in outputs:
+            continue
+        asked = expected.first(len(outputs[key]))
+        try:
+            found[key] = parity.compare(key, outputs[key], asked, precision)
+        except GateError as error:
+            failed[key] = str(error)
+        else:
+            if not found[key].passed:
+                mismatches[key] = parity.explain_failure(found[key], outputs[key], asked)
+    records = {
+        name: tuple(found[key] for key in _precisions({name: manifest}) if key in found)
+        for name, manifest in manifests.items()
+    }
+    accuracy = expected.accuracy(expected.outputs)
+    failures = (*failed.values(), *mismatches.values())
+    return Verified(records, expected, accuracy, failures, failed, dict(manifests), mismatches)
+
+
+def _precisions(manifests: Mapping[str, Manifest]) -> dict[str, str]:
+    """The precision of every artifact, by TARGET/PATH."""
+    return {f"{name}/{a.path}": a.precision for name, m in manifests.items() for a in m.artifacts}

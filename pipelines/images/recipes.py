@@ -13,7 +13,7 @@ from pipelines.artifact import Manifest, artifact_files
 from pipelines.images.image import REPOSITORY
 from pipelines.images.settings import Settings
 from pipelines.images.wheels import ROOT, share
-from pipelines.parity import Expectation
+from pipelines.quality import Expectation
 from pipelines.record import ArtifactRecord
 from pipelines.targets import torchserve
 from pipelines.targets.tfserving import embedded

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from pipelines.config import MobileLimits
 from pipelines.mobile.front import on_front
+from pipelines.parity import output_failure
 from pipelines.record import MobileArtifactRecord, MobileGateRecord, MobileRecord
 from pipelines.report import format as fmt
 
@@ -23,26 +24,30 @@ def judge(mobile: MobileRecord, limits: MobileLimits) -> MobileRecord:
 
 
 def _verdict(one: MobileArtifactRecord, limits: MobileLimits) -> dict[str, object]:
-    found = (_not_run(one), accuracy_failure(one, limits.max_accuracy_drop), _size_failure(one, limits))
-    failures = tuple(failure for failure in found if failure)
+    size = _size_failure(one, limits)
+    failures = (*_wrong(one, limits.max_accuracy_drop), *([size] if size else []))
     return {"failures": failures, "passed": not failures}
 
 
 def refusals(mobile: MobileRecord) -> tuple[str, ...]:
-    """Why the gate says no: artifacts that lost too much or do not run, and if none is left to ship.
+    """Why the gate says no: artifacts that are wrong or do not run, and if none is left to ship.
 
     An artifact that is only larger than the limit is not chosen; that alone is no reason to say no.
     """
     allowed = mobile.gate.max_accuracy_drop
     found = [
-        f"{one.target}/{one.path}: {failure}"
-        for one in mobile.artifacts
-        for failure in (_not_run(one), accuracy_failure(one, allowed))
-        if failure
+        f"{one.target}/{one.path}: {failure}" for one in mobile.artifacts for failure in _wrong(one, allowed)
     ]
     if mobile.gate.chosen is None:
         found.append(mobile.gate.reason)
     return tuple(found)
+
+
+def _wrong(one: MobileArtifactRecord, max_drop: float) -> tuple[str, ...]:
+    """Why it may not ship, whatever its size."""
+    output = output_failure(one.output_error, one.max_output_error)
+    found = (_not_run(one), one.mismatch, accuracy_failure(one, max_drop), output)
+    return tuple(failure for failure in found if failure)
 
 
 def accuracy_failure(one: MobileArtifactRecord, allowed: float) -> str | None:
@@ -56,7 +61,8 @@ def accuracy_failure(one: MobileArtifactRecord, allowed: float) -> str | None:
             f"allowed: {beyond:.4f} too much"
         )
     if one.top1_agreement is None:
-        return None if one.error else "neither accuracy nor top-1 agreement could be measured"
+        known = one.error or one.output_error is not None
+        return None if known else "neither accuracy, top-1 agreement nor output error could be measured"
     beyond = round(1 - one.top1_agreement - allowed, 9)
     if beyond <= 0:
         return None
@@ -90,11 +96,11 @@ def _choose(artifacts: Sequence[MobileArtifactRecord], limits: MobileLimits) -> 
 
 
 def _rank(one: MobileArtifactRecord) -> tuple[int, float, float, str]:
-    """Smallest first, then most accurate, then fastest, then by name."""
+    """Smallest first, then most accurate or nearest to the source, then fastest, then by name."""
     p50_ms = one.timings[0].p50_ms if one.timings else None
     return (
         one.size_bytes,
-        -(one.accuracy or 0.0),
+        (one.output_error or 0.0) if one.accuracy is None else -one.accuracy,
         float("inf") if p50_ms is None else p50_ms,
         f"{one.target}/{one.path}",
     )
@@ -120,6 +126,9 @@ def _kept(best: MobileArtifactRecord, limits: MobileLimits) -> str:
         facts.append(f"accuracy {_plain(fmt.percent(best.accuracy))} (drop {lost:.4f}, allowed {allowed:g})")
     elif best.top1_agreement is not None:
         facts.append(f"top-1 agreement {best.top1_agreement:.4f} (at least {1 - allowed:g} is allowed)")
+    elif best.output_error is not None:
+        within = "" if best.max_output_error is None else f", allowed {best.max_output_error:g}"
+        facts.append(f"output error {best.output_error:.3g} of the source model's standard deviation{within}")
     if limits.max_bytes is not None:
         facts.append(f"at most {_size(limits.max_bytes)} allowed")
     if best.timings and best.timings[0].p50_ms is not None:

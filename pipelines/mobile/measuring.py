@@ -18,7 +18,7 @@ from pipelines.errors import UserError
 from pipelines.mobile.figures import figures, write_calls
 from pipelines.mobile.gate import judge
 from pipelines.mobile.timing import TimingRules
-from pipelines.parity import Expectation, accuracy
+from pipelines.quality import Expectation
 from pipelines.record import (
     ArtifactRecord,
     MobileArtifactRecord,
@@ -196,6 +196,8 @@ class Survey:
             measured_at_utc=f"{self.began:%Y-%m-%dT%H:%M:%SZ}",
             memory_source=self.memory_source,
             source_accuracy=self.verified.accuracy,
+            task=self.verified.expected.task,
+            source_target_rmse=self.verified.expected.target_rmse(self.verified.expected.outputs),
             artifacts=tuple(map(self._describe, subjects)),
             not_exported=tuple(r for manifest in self.manifests.values() for r in manifest.not_exported),
             runtimes={library.name: library for library in self.libraries.values()},
@@ -225,7 +227,8 @@ class Survey:
             accuracy=found.accuracy if found else None,
             accuracy_drop=_drop(self.verified.expected, found),
             top1_agreement=found.top1_agreement if found else None,
-            max_abs_error=found.max_abs_error if found else None,
+            **_errors(found),
+            mismatch=_mismatch(self.verified.mismatches.get(subject.key), found),
             timings=timings,
             runtime_library=self.libraries[subject.kind].name
             if subject.kind in self.libraries
@@ -265,8 +268,20 @@ def _drop(expected: Expectation, found: ParityRecord | None) -> float | None:
     if found is None or found.accuracy is None:
         return None
     asked = expected.first(found.samples_count)
-    before = accuracy(asked.outputs, asked.labels)
+    before = asked.accuracy(asked.outputs)
     return None if before is None else round(before - found.accuracy, 9)
+
+
+def _errors(found: ParityRecord | None) -> dict[str, Any]:
+    names = ("max_abs_error", "rmse", "output_error", "max_output_error", "target_rmse")
+    return {name: getattr(found, name) if found else None for name in names}
+
+
+def _mismatch(line: str | None, found: ParityRecord | None) -> str | None:
+    """Why a float32 artifact is not the source model; reduced precisions are the gate's own to judge."""
+    if line is None or found is None or found.max_output_error is not None:
+        return None
+    return line.removeprefix(f"{found.subject} is ")
 
 
 def _quiet(title: str, text: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from loadtests.payloads import PayloadPool
 from models.spec import FloatArray, ModelSpec
 from pipelines.artifact import Manifest
-from pipelines.parity import Expectation
+from pipelines.quality import Expectation
 from pipelines.runners.docker import DockerServer
 from pipelines.runners.server import Server
 from pipelines.smoke.checklist import CheckError, NotApplicableError

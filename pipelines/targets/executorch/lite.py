@@ -40,7 +40,7 @@ def _write(spec: ModelSpec, path: Path) -> float:
     from torch.jit.mobile import _load_for_lite_interpreter
 
     source = load_source(spec)
-    samples = torch.from_numpy(spec.train_samples().inputs[: TRACE_BATCH + 1])
+    samples = torch.tensor(spec.train_samples().inputs[: TRACE_BATCH + 1])
     with torch.inference_mode():
         frozen = torch.jit.freeze(torch.jit.trace(source, samples[:TRACE_BATCH]))  # type: ignore[no-untyped-call]
         frozen._save_for_lite_interpreter(str(path))

@@ -177,7 +177,7 @@ class PtlModel:
 
         try:
             with torch.inference_mode():
-                outputs: FloatArray = self._module(torch.from_numpy(inputs)).numpy()
+                outputs: FloatArray = self._module(torch.tensor(inputs)).numpy()
         except RuntimeError as error:
             raise GateError(f"{self._artifact} refuses inputs of shape {inputs.shape}") from error
         return outputs

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from models.labels import column_names
 from models.spec import FloatArray, ModelError, ModelSpec
 from pipelines.files import write_atomically
 from pipelines.targets.exported import Exported, NotExported
@@ -96,7 +97,7 @@ def _finish(spec: ModelSpec, converted: bytes, precision: str, training: FloatAr
     model = flatbuffer.read(converted)
     flatbuffer.slim(model, spec)
     flatbuffer.add_metadata(model, metadata.BUFFER_NAME, metadata.describe(spec, precision, training))
-    return metadata.with_labels(flatbuffer.pack(model), spec.labels)
+    return metadata.with_labels(flatbuffer.pack(model), column_names(spec.labels, spec.columns))
 
 
 def _require_loadable(content: bytes) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import flatbuffers  # type: ignore[import-untyped]
 import numpy as np
 
+from models.labels import column_names
 from models.spec import FloatArray, ModelSpec, TensorSpec
 
 BUFFER_NAME = "TFLITE_METADATA"
@@ -36,10 +37,8 @@ Field = Callable[[Any, int], None]
 def describe(spec: ModelSpec, precision: str, training: FloatArray) -> bytes:
     """The `ModelMetadata` flatbuffer of `spec`; the range of its input is that of `training` (n, …)."""
     builder = flatbuffers.Builder(1024)
-    labels = _table(
-        builder,
-        {0: _text(builder, LABELS_NAME), 2: _byte(TENSOR_AXIS_LABELS)},
-    )
+    names = column_names(spec.labels, spec.columns)
+    files = [_table(builder, {0: _text(builder, LABELS_NAME), 2: _byte(TENSOR_AXIS_LABELS)})] if names else []
     statistics = _table(
         builder,
         {0: _floats(builder, float(training.max())), 1: _floats(builder, float(training.min()))},
@@ -53,7 +52,7 @@ def describe(spec: ModelSpec, precision: str, training: FloatArray) -> bytes:
             5: _offset(statistics),
         },
     )
-    sink = _table(builder, {0: _text(builder, spec.output.name), 6: _vector(builder, [labels])})
+    sink = _table(builder, {0: _text(builder, spec.output.name), 6: _vector(builder, files)})
     graph = _table(builder, {2: _vector(builder, [source]), 3: _vector(builder, [sink])})
     model = _table(
         builder,
@@ -113,7 +112,12 @@ def _vector(builder: Any, offsets: Sequence[int]) -> Field:
 
 
 def with_labels(content: bytes, labels: Sequence[str]) -> bytes:
-    """`content` followed by a zip archive that holds the labels, one a line, the same bytes every time."""
+    """`content` followed by a zip archive that holds the labels, one a line, the same bytes every time.
+
+    Without labels `content` as it is.
+    """
+    if not labels:
+        return content
     file = io.BytesIO(content)
     with zipfile.ZipFile(file, "a") as archive:
         # A fixed date (the format's earliest), so that equal models make equal files.

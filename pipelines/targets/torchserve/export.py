@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.spec import ModelSpec
+from models.spec import ModelError, ModelSpec
 from models.weights import load_source
-from pipelines.errors import MachineError
 from pipelines.targets.exported import Exported
 
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 HANDLER = Path(__file__).with_name("handler.py")
 SIGNATURE_NAME = "signature.json"
 TRACE_BATCH = 2  # a batch of one would let tracing take the batch size for a constant
+PROVEN_BATCHES = (1, TRACE_BATCH + 1)
 
 
 def export(spec: ModelSpec, folder: Path, progress: Callable[[str], None]) -> list[Exported]:
@@ -39,30 +39,43 @@ def write_torchscript(spec: ModelSpec, path: Path) -> None:
     """Trace, freeze, save, and prove that the file loads and takes other batch sizes.
 
     Raises:
-        MachineError: the saved file does not give what the module gives.
+        ModelError: the saved file does not give what the module gives.
     """
     import torch
 
     source = load_source(spec)
-    samples = torch.from_numpy(spec.samples().inputs)
+    samples = torch.tensor(spec.samples().inputs[: max(PROVEN_BATCHES)])
     with torch.inference_mode():
         frozen = torch.jit.freeze(torch.jit.trace(source, samples[:TRACE_BATCH]))  # type: ignore[no-untyped-call]
         torch.jit.save(frozen, path)
-    _prove(path, source, samples)
+    _prove(spec, path, source, samples)
 
 
-def _prove(path: Path, source: "torch.nn.Module", samples: "torch.Tensor") -> None:
+def _prove(spec: ModelSpec, path: Path, source: "torch.nn.Module", samples: "torch.Tensor") -> None:
+    for batch in PROVEN_BATCHES:
+        off = _off(spec, path, source, samples[:batch])
+        if off is not None:
+            raise ModelError(
+                f"source model {spec.name} does not survive tracing: {path.name} {off} on a batch of "
+                f"{batch}; avoid Python loops and branches over the batch in forward"
+            )
+
+
+def _off(spec: ModelSpec, path: Path, source: "torch.nn.Module", samples: "torch.Tensor") -> str | None:
+    """What is wrong with the file's answers to `samples`; None if they are the module's, within tolerance."""
     import torch
 
-    reloaded = torch.jit.load(path)  # type: ignore[no-untyped-call]
     with torch.inference_mode():
-        for batch in (1, TRACE_BATCH + 1):
-            expected, got = source(samples[:batch]), reloaded(samples[:batch])
-            if not torch.allclose(expected, got, rtol=1e-3, atol=1e-3):
-                worst = float((expected - got).abs().max())
-                raise MachineError(
-                    f"{path.name} does not survive saving: off by {worst:.3g} on a batch of {batch}"
-                )
+        expected = source(samples.clone())
+        try:
+            got = torch.jit.load(path)(samples.clone())  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            return f"fails ({str(error).strip().splitlines()[-1]})"
+    if got.shape != expected.shape:
+        return f"gives shape {tuple(got.shape)}, not {tuple(expected.shape)},"
+    if torch.allclose(expected, got, rtol=spec.tolerance.relative, atol=spec.tolerance.absolute):
+        return None
+    return f"is off by {float((expected - got).abs().max()):.3g}"
 
 
 def signature(spec: ModelSpec) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def _torchscript(path: Path, inputs: FloatArray) -> FloatArray:
     except (RuntimeError, ValueError) as error:
         raise GateError(f"{path} does not load as TorchScript: {str(error).splitlines()[0]}") from error
     with torch.inference_mode():
-        outputs: FloatArray = module(torch.from_numpy(inputs)).numpy()
+        outputs: FloatArray = module(torch.tensor(inputs)).numpy()
     return outputs
 
 

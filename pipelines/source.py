@@ -1,0 +1,196 @@
+"""The source model, run as it is: whether its answers are a function of one sample, and what they are.
+
+Everything else is held against these outputs, so a model that answers differently the second time, or in
+another batch, is refused here and by that name, before any file is blamed. Only functions import torch.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from models.errors import ModelError
+from models.spec import FloatArray, ModelSpec
+from models.weights import load_source
+from pipelines import watching
+from pipelines.parity import allowed_error
+
+if TYPE_CHECKING:
+    import torch
+
+# Batches that servers form and warm up with; sample by sample comes before them.
+BATCHES = (1, 2, 3, 8)
+# So many samples are asked again in each of those batches, and when a model is only exported.
+ASKED_AGAIN = 64
+
+
+def outputs_of(spec: ModelSpec, inputs: FloatArray) -> FloatArray:
+    """The source model's outputs (n, …) for `inputs` (n, …), after every check of this module.
+
+    Raises:
+        ModelError: it fails, gives something else than its spec says, is no function of one sample alone, or
+            its control flow depends on its data.
+    """
+    module = load_source(spec)
+    _require_no_reading(spec, module, inputs)
+    outputs = _require_pure(spec, module, inputs)
+    _require_same(spec, outputs, _ask(spec, module, inputs), "asked a second time", RANDOM)
+    rebuilt = _ask(spec, load_source(spec), inputs)
+    _require_same(spec, outputs, rebuilt, "built a second time from its checkpoint", UNSAVED)
+    for batch in BATCHES:
+        again = _in_batches(spec, module, inputs[:ASKED_AGAIN], batch)
+        how = "asked sample by sample" if batch == 1 else f"asked in batches of {batch}"
+        _require_same(spec, outputs[:ASKED_AGAIN], again, how, BATCHED)
+    return outputs
+
+
+RANDOM = (
+    "differs from itself: it draws random numbers or keeps something between calls; leave out dropout and "
+    "noise when `self.training` is false"
+)
+UNSAVED = (
+    "differs from itself: something in it is drawn at random when it is built and is not in the checkpoint; "
+    "register it as a buffer and save it"
+)
+BATCHED = (
+    "depends on its batch: what it says of a sample changes with the samples beside it; compute every sample "
+    "by itself (batch normalisation in evaluation mode, no statistics or branches over the batch)"
+)
+
+
+def require_deployable(spec: ModelSpec) -> None:
+    """As `outputs_of`, on the first samples only: what an exporter wants to know before it traces.
+
+    Raises:
+        ModelError: as `outputs_of`.
+    """
+    outputs_of(spec, spec.samples().inputs[:ASKED_AGAIN])
+
+
+def _require_no_reading(spec: ModelSpec, module: "torch.nn.Module", inputs: FloatArray) -> None:
+    """A value read into Python is a constant in every trace, and what was decided by it is decided for ever.
+
+    Raises:
+        ModelError: it happens, with file and line.
+    """
+    for batch in (2, 1):
+        read = watching.first_reading(module, inputs[:batch])
+        if read is not None:
+            raise ModelError(
+                f"source model {spec.name} has data-dependent control flow: {read}; an exported file would "
+                "keep what one input decided; express it in tensors (torch.where), or leave it out of forward"
+            )
+
+
+def _require_pure(spec: ModelSpec, module: "torch.nn.Module", inputs: FloatArray) -> FloatArray:
+    """The outputs, of a module that changes neither its input nor itself.
+
+    Raises:
+        ModelError: it changes one of them; the input with file and line.
+    """
+    import torch
+
+    given = torch.tensor(inputs)
+    state = {name: tensor.clone() for name, tensor in _tensors(module).items()}
+    outputs = _call(spec, module, given)
+    if not torch.equal(given, torch.tensor(inputs)):
+        place = watching.first_overwriting(module, inputs[:1])
+        raise ModelError(
+            f"source model {spec.name} overwrites its input{place}; work on a copy (x.clone(), inplace=False)"
+        )
+    changed = [n for n, tensor in _tensors(module).items() if not _equal(tensor, state.get(n))]
+    if changed:
+        raise ModelError(
+            f"source model {spec.name} changes its own {changed[0]!r} while it answers, so an answer may "
+            "depend on those before it; write to buffers only when `self.training` is true"
+        )
+    return outputs
+
+
+def _tensors(module: "torch.nn.Module") -> "dict[str, torch.Tensor]":
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+def _equal(one: "torch.Tensor", other: "torch.Tensor | None") -> bool:
+    import torch
+
+    return other is not None and one.shape == other.shape and torch.equal(one, other)
+
+
+def _ask(spec: ModelSpec, module: "torch.nn.Module", inputs: FloatArray) -> FloatArray:
+    """Outputs (n, …) of a copy of `inputs` (n, …), all as one batch."""
+    import torch
+
+    return _call(spec, module, torch.tensor(inputs))
+
+
+def _call(spec: ModelSpec, module: "torch.nn.Module", given: "torch.Tensor") -> FloatArray:
+    import torch
+
+    with _named(spec, f"a batch of {len(given)}"), torch.inference_mode():
+        answer = module(given)
+    if not isinstance(answer, torch.Tensor):
+        raise ModelError(
+            f"source model {spec.name} returns a {type(answer).__name__}; one tensor is allowed, its output "
+            f"{spec.output.name!r}"
+        )
+    # A copy: a model may return its input, or the same memory every time.
+    return _require_declared(spec, np.array(answer.numpy(force=True)), len(given))
+
+
+def _require_declared(spec: ModelSpec, outputs: Any, count: int) -> FloatArray:
+    """Raises:
+    ModelError: another shape or dtype than declared, or not finite.
+    """
+    declared = (count, *spec.output.shape[1:])
+    fits = outputs.ndim == len(declared) and all(
+        w in (None, g) for w, g in zip(declared, outputs.shape, strict=True)
+    )
+    if not fits or outputs.dtype != np.float32:
+        raise ModelError(
+            f"source model {spec.name} gives {outputs.dtype} of shape {outputs.shape} for {count} samples, "
+            f"its output {spec.output.name!r} must be float32 of shape {declared}"
+        )
+    if not np.isfinite(outputs).all():
+        place = tuple(np.argwhere(~np.isfinite(outputs))[0])
+        raise ModelError(
+            f"source model {spec.name} gives {outputs[place]} for sample {place[0]}; finite numbers are "
+            "needed, nothing can be compared with others"
+        )
+    found: FloatArray = outputs
+    return found
+
+
+@contextmanager
+def _named(spec: ModelSpec, given: str) -> Iterator[None]:
+    """Whatever forward raises becomes one line, with the place in the model's own file."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        place = watching.place_of(error.__traceback__)
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise ModelError(
+            f"source model {spec.name} fails on {given}{place}: {type(error).__name__}: {reason}"
+        ) from error
+
+
+def _in_batches(spec: ModelSpec, module: "torch.nn.Module", inputs: FloatArray, size: int) -> FloatArray:
+    parts = [_ask(spec, module, inputs[start : start + size]) for start in range(0, len(inputs), size)]
+    return np.concatenate(parts)
+
+
+def _require_same(spec: ModelSpec, once: FloatArray, again: FloatArray, how: str, meaning: str) -> None:
+    """Raises:
+    ModelError: the two differ by more than the model's tolerance.
+    """
+    excess = np.abs(again - once) - allowed_error(once, spec.tolerance)
+    if not (excess > 0).any():
+        return
+    place = np.unravel_index(int(excess.argmax()), excess.shape)
+    raise ModelError(
+        f"source model {spec.name} {meaning} (sample {place[0]}: {once[place]:.6g}, {how} "
+        f"{again[place]:.6g}, allowed ±{allowed_error(once, spec.tolerance)[place]:.2g})"
+    )

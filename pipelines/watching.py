@@ -1,0 +1,131 @@
+"""Watches what a PyTorch module does with its input: what reads values of it into Python, what overwrites it.
+
+The input goes in as a tensor of a class of its own, and torch gives that class to all that it computes from
+it. Values of parameters and sizes of tensors may be read: they are the same for every input.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import numpy as np
+
+from models.spec import FloatArray
+
+if TYPE_CHECKING:
+    import torch
+
+# Methods and functions that turn values of a tensor into something that Python or NumPy computes with.
+READINGS = {
+    "__bool__": "branches on its data",
+    "is_nonzero": "branches on its data",
+    "equal": "branches on its data",
+    "allclose": "branches on its data",
+    "__contains__": "branches on its data",
+    **dict.fromkeys(
+        ("__float__", "__int__", "__index__", "__complex__", "item", "tolist"), "reads a value of its data"
+    ),
+    **dict.fromkeys(("numpy", "__array__", "__dlpack__"), "leaves PyTorch for NumPy"),
+}
+OURS = Path(__file__).parent
+
+
+def first_reading(module: "torch.nn.Module", inputs: FloatArray) -> str | None:
+    """What the module read of `inputs` (n, …), and where in which file; None if it read nothing."""
+    import torch
+
+    read: list[str] = []
+
+    def note(function: Callable[..., Any]) -> None:
+        what = READINGS.get(getattr(function, "__name__", ""))
+        if what:
+            read.append(f"it {what}{_place(_frames(sys._getframe(2)))}")
+
+    _watch(module, note, torch.tensor(inputs), lambda _: None)
+    return read[0] if read else None
+
+
+def first_overwriting(module: "torch.nn.Module", inputs: FloatArray) -> str:
+    """Where the module first wrote to `inputs` (n, …), as ` at FILE:LINE`; empty if that cannot be seen."""
+    import torch
+
+    places: list[str] = []
+    before = np.array(inputs)
+    given = torch.tensor(inputs)
+
+    def look(function: Callable[..., Any]) -> None:  # noqa: ARG001 - whatever it was that came before
+        if not places and not np.array_equal(given.numpy(), before):
+            places.append(_place(_frames(sys._getframe(2))))
+
+    _watch(module, lambda _: None, given, look)
+    return places[0] if places else ""
+
+
+def _watch(
+    module: "torch.nn.Module",
+    note: Callable[[Callable[..., Any]], None],
+    given: "torch.Tensor",
+    after: Callable[[Callable[..., Any]], None],
+) -> None:
+    """Run the module on `given`; `note` hears of every torch function before it is applied, `after` after."""
+    import torch
+
+    class Watched(torch.Tensor):
+        @classmethod
+        def __torch_function__(
+            cls,
+            func: Callable[..., Any],
+            types: Sequence[type],
+            args: Sequence[Any] = (),
+            kwargs: Mapping[str, Any] | None = None,
+        ) -> Any:
+            note(func)
+            if getattr(func, "__name__", "") == "__format__":
+                return format(args[0].as_subclass(torch.Tensor), *args[1:])
+            result = super().__torch_function__(func, types, args, kwargs or {})  # type: ignore[no-untyped-call]
+            after(func)
+            return result
+
+    # What fails only under observation is no failure of the model; the plain run tells.
+    with torch.no_grad(), _as_if_tracing(), suppress(Exception):
+        module(given.as_subclass(Watched))
+
+
+@contextmanager
+def _as_if_tracing() -> Iterator[None]:
+    """Libraries skip their checks of data while a model is traced, which is what is about to happen."""
+    import torch
+
+    with patch.object(torch.jit, "is_tracing", lambda: True):
+        yield
+
+
+def place_of(traceback: TracebackType | None) -> str:
+    """The innermost line of a model's own, or a library's, file in a traceback, as ` at FILE:LINE`."""
+    lines = []
+    while traceback is not None:
+        lines.append((traceback.tb_frame.f_code.co_filename, traceback.tb_lineno))
+        traceback = traceback.tb_next
+    return _place(reversed(lines))
+
+
+def _frames(frame: FrameType | None) -> Iterator[tuple[str, int]]:
+    while frame is not None:
+        yield frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back
+
+
+def _place(lines: "Iterator[tuple[str, int]]") -> str:
+    """The first of the lines, innermost first, that is neither torch's nor ours."""
+    import torch
+
+    folders = (Path(torch.__file__).parent, OURS)
+    for name, line in lines:
+        path = Path(name)
+        if not name.startswith("<") and not any(folder in path.parents for folder in folders):
+            return f" at {name}:{line}"
+    return ""
