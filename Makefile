@@ -1,6 +1,7 @@
 # The front door. `make help` lists what is here; every target calls `tandem`, which knows how.
 
-PYTHON ?= python3
+# The newest supported python3.x is found unless one is named.
+PYTHON ?=
 VENV ?= .venv
 MODEL ?= digits_cnn
 PROFILE ?= quick
@@ -12,15 +13,15 @@ TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-LOCKS := $(wildcard requirements/*.lock)
+LOCKS := $(wildcard requirements/*.lock) requirements/torch-cuda.txt
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup check train export verify serve compare slo images up down logs smoke report doctor bench bench-truth bench-verdicts lock clean
+.PHONY: help demo test setup check check-locks train export verify serve compare slo images up down logs smoke report doctor bench bench-truth bench-verdicts lock test-fresh clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  Settings: MODEL=$(MODEL) PROFILE=$(PROFILE) TARGET=$(TARGET) RUN=$(RUN) PYTHON=$(PYTHON)"
+	@echo "  Settings: MODEL=$(MODEL) PROFILE=$(PROFILE) TARGET=$(TARGET) RUN=$(RUN) PYTHON=$(or $(PYTHON),newest of 3.13 3.12 3.11)"
 
 demo: setup  ## Set up, export, verify, compare both roads, and print where the report is
 	$(BIN)/tandem compare $(MODEL) --profile $(PROFILE)
@@ -43,9 +44,9 @@ lint:
 setup: $(READY)  ## Install everything, pinned, into .venv (no CUDA packages)
 
 $(READY): $(LOCKS) pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Python 3.11 is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1); set PYTHON=/path/to/python3.11"; exit 2; }
-	@echo "Installing into $(VENV); the downloads may take some minutes"
-	$(PYTHON) -m venv $(VENV)
+	@python=$$(requirements/find-python "$(PYTHON)") || exit 2; \
+	echo "Installing into $(VENV) with $$($$python -V), $$python; the downloads may take some minutes"; \
+	$$python -m venv $(VENV)
 	$(PIP) install -qq --no-deps -r requirements/base.lock -r requirements/load.lock -r requirements/dev.lock
 	@$(MAKE) --no-print-directory -j2 install-tensorflow install-torch
 	$(PIP) install -qq --no-deps -r requirements/mobile.lock
@@ -61,7 +62,9 @@ install-tensorflow:
 install-torch:
 	$(PIP) install -qq --no-deps -r requirements/torch.lock 2>/dev/null || { \
 	    echo "pip is not configured to offer PyTorch's CPU build; fetching it from $(TORCH_INDEX_URL)"; \
-	    $(PIP) install -qq --no-deps --extra-index-url $(TORCH_INDEX_URL) -r requirements/torch.lock; }
+	    $(PIP) install -qq --no-deps --extra-index-url $(TORCH_INDEX_URL) -r requirements/torch.lock; } || { \
+	    echo "no CPU build there for this Python; taking the package index's own, with the CUDA libraries it opens (2.7 GB)"; \
+	    grep -v '^torch==' requirements/torch.lock | $(PIP) install -qq --no-deps -r /dev/stdin -r requirements/torch-cuda.txt; }
 
 train: setup  ## Train MODEL from scratch
 	$(BIN)/tandem train $(MODEL)
@@ -115,6 +118,9 @@ bench-verdicts: setup  ## How often quick comparisons are wrong or miss 10 %, on
 
 lock: setup  ## Resolve requirements/*.in again and pin the result
 	$(BIN)/python requirements/compile.py
+
+check-locks: setup  ## Dry run: a wheel for every pin, for each Python and machine
+	$(BIN)/python requirements/check_locks.py
 
 clean:  ## Remove artifacts and runs (not .venv)
 	rm -rf artifacts runs

@@ -11,6 +11,7 @@ import hashlib
 import json
 import stat
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Self
@@ -168,6 +169,12 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
                 continue
 
     return dict(found())
+
+
+@cache
+def tensorflow_package() -> str:
+    """The distribution that brings TensorFlow: `tensorflow-cpu`, or `tensorflow` on other machines."""
+    return next(iter(versions(("tensorflow-cpu", "tensorflow"))), "tensorflow-cpu")
 
 
 def export_key(spec: ModelSpec, toolchain: Mapping[str, str], sources: Iterable[Path]) -> str:

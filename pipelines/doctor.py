@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.artifact import versions
+from pipelines.artifact import tensorflow_package, versions
 from pipelines.cores import Cores, listed, split_cores
 from pipelines.errors import MachineError
 from pipelines.java import find_java
@@ -15,7 +15,11 @@ from pipelines.targets.tfserving.server import BINARY, find_implementation
 NEEDED_DISK_BYTES = 2_000_000_000
 NEEDED_MEMORY_BYTES = 3_000_000_000
 PROBE_LIMIT_S = 10.0
-FRAMEWORKS = ("torch", "torchserve", "tensorflow-cpu", "tensorflow-serving-api", "ai-edge-litert", "locust")
+FRAMEWORKS = (
+    *("torch", "torchserve"),
+    *(tensorflow_package(), "tensorflow-serving-api", "ai-edge-litert"),
+    "locust",
+)
 
 
 @dataclass(frozen=True)

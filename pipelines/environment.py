@@ -26,6 +26,7 @@ PACKAGES = (
     "onnx",
     "onnxruntime",
     "tandem-serving",
+    "tensorflow",
     "tensorflow-cpu",
     "tensorflow-serving-api",
     "torch",

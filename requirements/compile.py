@@ -1,6 +1,7 @@
 """Pin everything: `python requirements/compile.py` resolves all *.in files together with pip, then writes
 each share's closure to its *.lock. All shares agree on every version, so any of them may be combined.
 
+A lock holds for every environment in environments.py: a pin that not all of them need carries a marker.
 The locks are complete, and installed with `pip install --no-deps`.
 """
 
@@ -10,15 +11,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from environments import MACHINES, PYTHONS, environments
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 HERE = Path(__file__).parent
 HEADER = "# Written by requirements/compile.py from {source}; change that file, not this one.\n"
 
-# tensorflow-serving-api asks for `tensorflow`, whose wheel is twice the size for GPU kernels nobody here can
-# run; tensorflow-cpu provides the same modules under another distribution name.
-REPLACED = {"tensorflow": "tensorflow-cpu"}
+# tensorflow-serving-api asks for `tensorflow`, whose wheel for x86-64 is twice the size for GPU kernels that
+# nobody here can run; there, tensorflow-cpu provides the same modules under another distribution name.
+TENSORFLOW = {"x86_64": "tensorflow-cpu", "aarch64": "tensorflow"}
 
 # What a distribution asks for and nothing here imports, by distribution: exporting to `.pte` and running it
 # were tried without. These are for executorch's own tests (expecttest, hypothesis, kgb, parameterized), for
@@ -45,35 +47,70 @@ def resolve(sources: list[Path]) -> dict[str, Package]:
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
     answer = subprocess.run([*command, "--report", "-", *wanted], check=True, stdout=subprocess.PIPE)
     report = json.loads(answer.stdout)
-    return {canonicalize_name(i["metadata"]["name"]): i["metadata"] for i in report["install"]}
+    packages: dict[str, Package] = {
+        canonicalize_name(i["metadata"]["name"]): i["metadata"] for i in report["install"]
+    }
+    # One machine's TensorFlow was resolved; the other's has the same version and asks for the same.
+    one = next(packages[name] for name in TENSORFLOW.values() if name in packages)
+    return packages | dict.fromkeys(TENSORFLOW.values(), one)
 
 
-def requirements(lines: list[str], extras: frozenset[str] = frozenset()) -> list[Requirement]:
-    """Those that apply to this platform, with one of `extras` or none."""
+def requirements(
+    lines: list[str], environment: dict[str, str], extras: frozenset[str] = frozenset()
+) -> list[Requirement]:
+    """Those that apply to an environment, with one of `extras` or none."""
     parsed = [Requirement(line) for line in lines]
-    choices = [{"extra": extra} for extra in (*extras, "")]
+    choices = [{**environment, "extra": extra} for extra in (*extras, "")]
     return [r for r in parsed if r.marker is None or any(r.marker.evaluate(c) for c in choices)]
 
 
-def closure(source: Path, packages: dict[str, Package]) -> dict[str, str]:
-    """Name → version of all that one share needs."""
+def named(requirement: Requirement, environment: dict[str, str]) -> str:
+    """What provides it in an environment, in pip's spelling."""
+    name = canonicalize_name(requirement.name)
+    return TENSORFLOW[environment["platform_machine"]] if name == "tensorflow" else name
+
+
+def closure(source: Path, packages: dict[str, Package], environment: dict[str, str]) -> dict[str, str]:
+    """Name → version of all that one share needs in an environment.
+
+    Raises:
+        KeyError: it needs something that the environment pip ran in does not, so no version was chosen.
+    """
     lines = [line.split("#")[0].strip() for line in source.read_text().splitlines()]
-    waiting = requirements([line for line in lines if line])
+    waiting = requirements([line for line in lines if line], environment)
     found: dict[str, str] = {}
     seen: set[tuple[str, frozenset[str]]] = set()
     while waiting:
         requirement = waiting.pop()
-        name = canonicalize_name(requirement.name)
-        name = canonicalize_name(REPLACED.get(name, name))
+        name = named(requirement, environment)
         extras = frozenset(requirement.extras)
         if (name, extras) in seen:
             continue
         seen.add((name, extras))
         package = packages[name]
         found[name] = package["version"]
-        needed = requirements(package.get("requires_dist") or [], extras)
+        needed = requirements(package.get("requires_dist") or [], environment, extras)
         waiting += [r for r in needed if canonicalize_name(r.name) not in DROPPED.get(name, ())]
     return found
+
+
+def locked(source: Path, packages: dict[str, Package]) -> list[str]:
+    """The lines of a lock: a pin, and a marker where not every environment needs it."""
+    needing: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for key, environment in environments().items():
+        for pin in closure(source, packages, environment).items():
+            needing.setdefault(pin, set()).add(key)
+    return [f"{name}=={version}{marker(keys)}" for (name, version), keys in sorted(needing.items())]
+
+
+def marker(keys: set[tuple[str, str]]) -> str:
+    """What limits a line to the environments in `keys`; "" for all of them."""
+    pythons, machines = ({key[axis] for key in keys} for axis in (0, 1))
+    if len(keys) != len(pythons) * len(machines):
+        raise SystemExit(f"no simple marker says {sorted(keys)}: give compile.py a way to write it")
+    parts = [f'platform_machine == "{next(iter(machines))}"'] * (len(machines) < len(MACHINES))
+    parts += [f'python_version in "{" ".join(sorted(pythons))}"'] * (len(pythons) < len(PYTHONS))
+    return "; " + " and ".join(parts) if parts else ""
 
 
 def main() -> None:
@@ -81,10 +118,10 @@ def main() -> None:
     sources = sorted(HERE.glob("*.in"))
     packages = resolve(sources)
     for source in sources:
-        pins = closure(source, packages)
-        text = HEADER.format(source=source.name) + "".join(f"{n}=={v}\n" for n, v in sorted(pins.items()))
+        lines = locked(source, packages)
+        text = HEADER.format(source=source.name) + "".join(f"{line}\n" for line in lines)
         source.with_suffix(".lock").write_text(text)
-        sys.stdout.write(f"{source.with_suffix('.lock').name}: {len(pins)} packages\n")
+        sys.stdout.write(f"{source.with_suffix('.lock').name}: {len(lines)} packages\n")
 
 
 if __name__ == "__main__":

@@ -170,6 +170,8 @@ EMBEDDED_WITHOUT = (
     "tqdm",
     "wheel",
 )
+# TensorFlow is one distribution or the other, by machine.
+EMBEDDED_TELLING = ("tensorflow-cpu", "tensorflow", "tensorflow-serving-api", "numpy", "grpcio")
 EMBEDDED_MODULES = ("__init__.py", "errors.py", "targets/__init__.py", "targets/tfserving/__init__.py")
 
 
@@ -190,7 +192,7 @@ def _tfserving_embedded(parts: ModelParts, settings: Settings) -> Recipe:  # noq
         implementation=embedded.SERVER_NAME,
         versions={
             "tandem-serving": metadata.version("tandem-serving"),
-            **{name: pins[name] for name in ("tensorflow-cpu", "tensorflow-serving-api", "numpy", "grpcio")},
+            **{name: pins[name] for name in pins if name in EMBEDDED_TELLING},
         },
         pins=pins,
     )

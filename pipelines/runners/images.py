@@ -25,7 +25,7 @@ STAND_IN_NOTE = (
 # Versions that a label holds, in the order in which they tell what answers.
 TELLING = {
     "torchserve": ("torchserve", "torch"),
-    "tfserving": ("tensorflow-serving", "tandem-serving", "tensorflow-cpu"),
+    "tfserving": ("tensorflow-serving", "tandem-serving", "tensorflow-cpu", "tensorflow"),
 }
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models import weights
+from pipelines.artifact import tensorflow_package
 from pipelines.errors import RequestError
 
 TARGETS_FOLDER = Path(__file__).parent
@@ -57,7 +58,7 @@ TORCHSERVE = Target(
 TFSERVING = Target(
     name="tfserving",
     framework="tensorflow",
-    toolchain=("tensorflow-cpu", "keras", "tensorflow-serving-api"),
+    toolchain=(tensorflow_package(), "keras", "tensorflow-serving-api"),
     export="pipelines.targets.tfserving.export:export",
     runtime="pipelines.targets.tfserving.runtime:predict",
     server="pipelines.targets.tfserving.server:plan",
@@ -66,7 +67,7 @@ TFSERVING = Target(
 TFLITE = Target(
     name="tflite",
     framework="tensorflow",
-    toolchain=("tensorflow-cpu", "keras", "ai-edge-litert"),
+    toolchain=(tensorflow_package(), "keras", "ai-edge-litert"),
     export="pipelines.targets.tflite.export:export",
     runtime="pipelines.targets.tflite.runtime:predict",
     server=None,

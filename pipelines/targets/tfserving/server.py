@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from pipelines.artifact import versions
+from pipelines.artifact import tensorflow_package, versions
 from pipelines.children import python_module
 from pipelines.http import fetch_json
 from pipelines.record import GivenRecord, ImplementationRecord
@@ -40,7 +40,7 @@ def find_implementation() -> Implementation:
     if binary and version:
         return Implementation((binary,), BINARY, version, stand_in=False)
     module = tuple(python_module("pipelines.targets.tfserving.embedded"))
-    runtime = versions(["tensorflow-cpu"]).get("tensorflow-cpu", "missing")
+    runtime = versions([tensorflow_package()]).get(tensorflow_package(), "missing")
     return Implementation(
         module, EMBEDDED_NAME, f"{metadata.version('tandem-serving')} (TensorFlow {runtime})", stand_in=True
     )

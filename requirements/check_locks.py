@@ -1,0 +1,110 @@
+"""A dry run of the locks: look up a wheel for every pin, for each supported Python on both machines.
+
+It reads index pages alone, so that it is cheap. Exit codes: 0 every pin has a wheel; 1 some have none;
+3 an index does not answer.
+"""
+
+import os
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from environments import NEWEST_GLIBC_MINOR, environments
+from indexes import Offer, offers
+from packaging.requirements import Requirement
+from packaging.tags import Tag, compatible_tags, cpython_tags
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from requests import RequestException
+
+HERE = Path(__file__).parent
+TORCH = "torch"
+STAND_IN = HERE / "torch-cuda.txt"
+TORCH_INDEX_URL = os.environ.get("TORCH_INDEX_URL") or "https://download.pytorch.org/whl/cpu"
+AT_ONCE = 8
+
+
+def pins(paths: Iterable[Path], environment: dict[str, str]) -> dict[str, str]:
+    """Name → version of the lines that apply to an environment."""
+    lines = [line.strip() for path in paths for line in path.read_text().splitlines()]
+    wanted = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {
+        canonicalize_name(r.name): str(r.specifier).removeprefix("==")
+        for r in wanted
+        if r.marker is None or r.marker.evaluate(environment)
+    }
+
+
+def tags(python: str, machine: str) -> frozenset[Tag]:
+    """The wheel tags that fit a Python on a machine with the oldest C library there is."""
+    names = [f"manylinux_2_{minor}_{machine}" for minor in range(5, NEWEST_GLIBC_MINOR + 1)]
+    platforms = [*names, *(f"manylinux{old}_{machine}" for old in ("1", "2010", "2014")), f"linux_{machine}"]
+    major, minor = map(int, python.split("."))
+    return frozenset(
+        [
+            *cpython_tags((major, minor), platforms=platforms),
+            *compatible_tags((major, minor), f"cp{major}{minor}", platforms),
+        ]
+    )
+
+
+def fits(offer: Offer, version: str, python: str, allowed: frozenset[Tag]) -> bool:
+    """Whether a file is a wheel of that version that this Python would take."""
+    try:
+        _, offered, _, its_tags = parse_wheel_filename(offer.filename)
+    except InvalidWheelFilename:
+        return False
+    wanted = Requirement(f"x=={version}").specifier
+    return (
+        wanted.contains(offered, prereleases=True)
+        and not allowed.isdisjoint(its_tags)
+        and Requirement(f"x{offer.requires_python}").specifier.contains(f"{python}.0")
+    )
+
+
+def look_up(names: Iterable[str]) -> dict[str, list[Offer]]:
+    """All offers by name, several pages at a time; PyTorch's own index counts if it answers."""
+    ordered = list(names)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = dict(zip(ordered, pool.map(offers, ordered), strict=True))
+    try:
+        found[TORCH] = offers(TORCH, (TORCH_INDEX_URL,))
+    except RequestException:
+        sys.stdout.write(f"{TORCH_INDEX_URL} does not answer: torch is looked up without it\n")
+    return found
+
+
+def lacking(wanted: dict[str, str], found: dict[str, list[Offer]], python: str, machine: str) -> list[str]:
+    """The pins that no wheel is offered for."""
+    allowed = tags(python, machine)
+    return [
+        f"{name}=={version}"
+        for name, version in wanted.items()
+        if not any(fits(offer, version, python, allowed) for offer in found[name])
+    ]
+
+
+def main() -> int:
+    """Print a line for each environment."""
+    locks = sorted(HERE.glob("*.lock"))
+    wanted = {key: pins(locks, environment) for key, environment in environments().items()}
+    stand_in = pins([STAND_IN], environments()["3.11", "x86_64"])
+    try:
+        found = look_up(sorted({name for some in (*wanted.values(), stand_in) for name in some}))
+    except RequestException as error:
+        sys.stderr.write(f"an index does not answer, so nothing can be said of the locks: {error}\n")
+        return 3
+    bad = 0
+    for (python, machine), its in wanted.items():
+        missing, note = lacking(its, found, python, machine), "every pin has a wheel"
+        if [pin.partition("==")[0] for pin in missing] == [TORCH]:
+            missing = lacking(stand_in, found, python, machine)
+            note = f"every pin has a wheel; torch by {STAND_IN.name}"
+        bad += bool(missing)
+        text = f"NO WHEEL for {', '.join(missing)}" if missing else note
+        sys.stdout.write(f"{python} {machine}: {len(its)} pins, {text}\n")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
