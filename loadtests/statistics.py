@@ -14,6 +14,8 @@ PERCENTILE_METHOD: Final = "linear"
 
 PERCENTILES: Final = (50, 90, 95, 99)
 CONFIDENCE: Final = 0.99
+"""Of the rule for how many samples a percentile needs."""
+INTERVAL_CONFIDENCE: Final = 0.95
 STATUS_OK: Final = 200
 WRONG: Final = 0
 """Value of `correct` for an answer that was checked and found wrong (1 right, -1 not checked)."""
@@ -28,7 +30,8 @@ Bools = NDArray[np.bool_]
 class LatencySummary:
     """Latencies of successful requests in milliseconds; None with a reason where there are too few of them.
 
-    The keys of `reasons` are the names of the fields that are None.
+    The keys of `reasons` are the names of the fields that are None. `intervals` holds the interval of each
+    percentile, see `percentile_interval`; None where the percentile is.
     """
 
     p50: float | None
@@ -39,6 +42,7 @@ class LatencySummary:
     max: float | None
     mean: float | None
     reasons: dict[str, str]
+    intervals: dict[str, tuple[float, float] | None]
 
 
 def succeeded(status: NDArray[Any], correct: NDArray[Any]) -> Bools:
@@ -84,21 +88,59 @@ def samples_needed(q: float) -> int:
     return count
 
 
+def percentile_interval(values: NDArray[Any], q: float) -> tuple[float, float] | None:
+    """Return the interval of the true `q`-th percentile (0 < q < 100) of what `values` were drawn from.
+
+    Distribution-free, from two order statistics: how many of n independent values lie below the true
+    percentile is binomial, whatever their distribution (David and Nagaraja 2003, "Order Statistics", third
+    edition, section 7.1). Each side errs with at most half of 1 - INTERVAL_CONFIDENCE. None where `values`,
+    shape (requests,), are too few to bound it on both sides.
+    """
+    ranks = _interval_ranks(len(values), q)
+    if ranks is None:
+        return None
+    low, high = np.partition(values, [rank - 1 for rank in ranks])[[rank - 1 for rank in ranks]]
+    return float(low), float(high)
+
+
+@functools.cache
+def _interval_ranks(count: int, q: float) -> tuple[int, int] | None:
+    """Return the two ranks, from 1, between which the percentile lies; None where one does not exist."""
+    error = (1 - INTERVAL_CONFIDENCE) / 2
+    low, high = _binomial_quantile(error, count, q / 100), _binomial_quantile(1 - error, count, q / 100) + 1
+    return (low, high) if 1 <= low <= high <= count else None
+
+
+def _binomial_quantile(probability: float, count: int, share: float) -> int:
+    """Return the smallest k of which P(binomial(count, share) <= k) >= probability."""
+    from scipy.special import bdtr
+
+    deviations = math.sqrt(count * share * (1 - share))
+    low = max(0, math.floor(count * share - 4 * deviations) - 2)
+    high = min(count, math.ceil(count * share + 4 * deviations) + 2)
+    tried = np.arange(low, high + 1)
+    return int(tried[np.searchsorted(bdtr(tried, count, share), probability)])
+
+
 def summarize_latency(successful_ns: NDArray[Any]) -> LatencySummary:
     """Summarize the latencies of successful requests, nanoseconds, shape (requests,)."""
     values = np.asarray(successful_ns, dtype=np.float64) / NS_PER_MS
     count = len(values)
     reasons = {f"p{q}": _too_few(q, count) for q in PERCENTILES if count < samples_needed(q)}
     figures = {f"p{q}": None if f"p{q}" in reasons else percentile(values, q) for q in PERCENTILES}
+    intervals = {f"p{q}": None if f"p{q}" in reasons else percentile_interval(values, q) for q in PERCENTILES}
     if count == 0:
         nothing = dict.fromkeys(("min", "max", "mean"), "no request succeeded")
-        return LatencySummary(**figures, min=None, max=None, mean=None, reasons=reasons | nothing)
+        return LatencySummary(
+            **figures, min=None, max=None, mean=None, reasons=reasons | nothing, intervals=intervals
+        )
     return LatencySummary(
         **figures,
         min=float(values.min()),
         max=float(values.max()),
         mean=math.fsum(values) / count,
         reasons=reasons,
+        intervals=intervals,
     )
 
 

@@ -171,7 +171,11 @@ class MemoryRecord(Record):
 
 
 class LatencyRecord(Record):
-    """Percentiles of successful requests; null with a reason where there are too few samples."""
+    """Percentiles of successful requests; null with a reason where there are too few samples.
+
+    `intervals` holds the 95 % interval of each percentile, from order statistics, as if requests were
+    independent; null where the percentile is, and empty in an older record.
+    """
 
     p50: float | None
     p90: float | None
@@ -181,6 +185,7 @@ class LatencyRecord(Record):
     max: float | None
     mean: float | None
     reasons: dict[str, str]
+    intervals: dict[str, tuple[float, float] | None] = {}
 
 
 class ErrorRecord(Record):

@@ -145,7 +145,9 @@ def _table(table: Table, level: str) -> list[str]:
 def _cell(table: Table, cell: Cell) -> str:
     if cell.why:
         return f"{cell.text} [{table.note_number(cell)}]"
-    return code(cell.text).replace("|", "\\|") if cell.code else escaped(cell.text)
+    if cell.code:
+        return code(cell.text).replace("|", "\\|")
+    return escaped(cell.text + (f" ({cell.beside})" if cell.beside else ""))
 
 
 def escaped(text: str) -> str:

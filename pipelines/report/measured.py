@@ -1,5 +1,7 @@
 """Tables of what was measured: latencies, rounds, errors, memory, cold starts."""
 
+from dataclasses import replace
+
 from loadtests.validity import FINDINGS
 from pipelines.record import ErrorRecord, LatencyRecord, RoundRecord, RunRecord, SummaryRecord
 from pipelines.report import format as fmt
@@ -9,6 +11,11 @@ from pipelines.report.table import Cell, Column, Table, code, missing, number, t
 
 PERCENTILES = ("p50", "p90", "p95", "p99", "max")
 EXAMPLE_CHARACTERS = 160
+POOLED_REMARK = (
+    "All requests of a target's valid rounds pooled; only successful requests have a latency. With each "
+    f"percentile its 95{fmt.THIN}% interval from order statistics, as if requests were independent: how well "
+    "so many of them know it, not how far it moves from round to round."
+)
 NO_ROUND = "no valid round of this load"
 UNUSED_REMARK = (
     "An invalid round is kept and measured again while retries last; it feeds no figure. Errors and wrong "
@@ -20,18 +27,17 @@ def latency_table(run: RunRecord, load: str) -> Table:
     """One row per served target: pooled percentiles, throughput, errors, requests and rounds."""
     columns = (
         Column("target", numeric=False),
-        Column("requests"),
+        Column("requests", minor=True),
         Column("errors"),
-        *(Column(name, "ms", minor=name == "p90") for name in PERCENTILES),
+        *(Column(name, "ms", minor=name in ("p90", "max")) for name in PERCENTILES),
         Column("throughput", "/s"),
-        Column("rounds", "valid"),
+        Column("rounds", "valid", minor=True),
     )
     rows = tuple(
         _summary_row(target_cell(name, pick.label(run, name)), pick.summary_of(target, load))
         for name, target in pick.shown(run).items()
     )
-    remark = "All requests of a target's valid rounds pooled; only successful requests have a latency."
-    return Table(f"Latency and throughput under {fmt.one_line(load)}", columns, rows, remark)
+    return Table(f"Latency and throughput under {fmt.one_line(load)}", columns, rows, POOLED_REMARK)
 
 
 def _summary_row(name: Cell, summary: SummaryRecord | None) -> tuple[Cell, ...]:
@@ -53,9 +59,11 @@ def _valid_rounds(summary: SummaryRecord) -> str:
 
 
 def latency_cell(latency: LatencyRecord, which: str) -> Cell:
-    """One percentile, or a dash with the reason the record gives."""
+    """One percentile with its interval, or a dash with the reason the record gives."""
     why = latency.reasons.get(which, "not measured, and the record gives no reason")
-    return number(getattr(latency, which), fmt.significant, unit="ms", why=why)
+    cell = number(getattr(latency, which), fmt.significant, unit="ms", why=why)
+    interval = latency.intervals.get(which)
+    return replace(cell, beside=fmt.span(interval, fmt.significant)) if interval else cell
 
 
 def rounds_table(run: RunRecord) -> Table:

@@ -15,7 +15,8 @@ class Cell:
     """One cell.
 
     `exact` is the figure with all its digits, shown on hover; `why` is the reason a figure is missing, shown
-    as a note below the table; `target` asks for that target's mark beside the text.
+    as a note below the table; `target` asks for that target's mark beside the text; `beside` stands, smaller,
+    with the text, such as the interval of a figure.
     """
 
     text: str
@@ -24,6 +25,7 @@ class Cell:
     target: str | None = None
     tone: Tone | None = None
     code: bool = False
+    beside: str | None = None
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,8 @@ def _heading(column: Column) -> Text:
 
 def _text(table: Table, cell: Cell) -> Text:
     note = f" [{table.note_number(cell)}]" if cell.why else ""
-    return Text(_plain(cell.text) + note, TONES.get(cell.tone or "", ""))
+    text = Text(_plain(cell.text) + note, TONES.get(cell.tone or "", ""))
+    return text.append(f"\n{_plain(cell.beside)}", "dim") if cell.beside else text
 
 
 def _plain(text: str) -> str:

@@ -1,5 +1,6 @@
 """The parts of a run record that need no measuring, for report_fixture and report_slo_fixture."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -192,10 +193,18 @@ def tflite() -> r.TargetRecord:
 
 
 def latency(values: Sequence[float], **changes: Any) -> r.LatencyRecord:
-    """Percentiles of sorted values by nearest rank."""
-    at = {f"p{p}": values[-(-p * len(values) // 100) - 1] for p in (50, 90, 95, 99)}
+    """Percentiles of sorted values by nearest rank, with intervals a little further out on each side."""
+    at = {f"p{p}": _ranked(values, p / 100) for p in (50, 90, 95, 99)}
     ends = {"min": values[0], "max": values[-1], "mean": sum(values) / len(values)}
-    return r.LatencyRecord(**({**at, **ends, "reasons": {}} | changes))
+    intervals = {}
+    for p in (50, 90, 95, 99):
+        reach = 2 * (p * (100 - p) / len(values)) ** 0.5 / 100
+        intervals[f"p{p}"] = (_ranked(values, p / 100 - reach), _ranked(values, p / 100 + reach))
+    return r.LatencyRecord(**({**at, **ends, "reasons": {}, "intervals": intervals} | changes))
+
+
+def _ranked(values: Sequence[float], share: float) -> float:
+    return values[min(max(math.ceil(share * len(values)), 1), len(values)) - 1]
 
 
 def no_latency(reason: str) -> r.LatencyRecord:

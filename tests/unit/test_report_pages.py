@@ -71,7 +71,8 @@ def markdown_table(text: str, caption: str) -> list[list[str]]:
 
 
 def as_number(cell: str) -> float:
-    return float(cell.strip().replace(fmt.THIN, ""))
+    """The figure of a cell, without the interval that stands beside it in parentheses."""
+    return float(cell.partition("(")[0].strip().replace(fmt.THIN, ""))
 
 
 def expected(load: str) -> dict[str, list[float]]:
@@ -97,6 +98,34 @@ def test_latencies_read_back_from_the_pages_are_the_records(load: str) -> None:
         assert read.keys() == expected(load).keys()
         for name, figures in expected(load).items():
             assert read[name] == pytest.approx(figures, rel=5e-3), name
+
+
+@pytest.mark.parametrize("load", LOADS)
+def test_a_percentiles_interval_stands_beside_it(load: str) -> None:
+    caption = f"Latency and throughput under {load}"
+    pages = (Page(render_html(RUN)).tables[caption][1:], markdown_table(render_markdown(RUN), caption)[2:])
+    for which, place in (("p50", 3), ("p95", 5), ("p99", 6)):
+        spans = [
+            fmt.span(found, fmt.significant)
+            for target in pick.shown(RUN).values()
+            if (one := pick.summary_of(target, load)) and (found := one.latency_ms.intervals[which])
+        ]
+        for rows in pages:
+            assert [row[place].partition("(")[2].strip(" )") for row in rows] == spans
+        for width in (80, 140):
+            assert all(span in terminal(RUN, width) for span in spans)
+
+
+def test_a_percentile_without_an_interval_stands_alone() -> None:
+    """Of a record that is older than intervals."""
+    summaries = tuple(
+        one.model_copy(update={"latency_ms": one.latency_ms.model_copy(update={"intervals": {}})})
+        for one in RUN.targets["torchserve"].summaries
+    )
+    target = RUN.targets["torchserve"].model_copy(update={"summaries": summaries})
+    page = Page(render_html(make_run(targets={"torchserve": target})))
+    rows = page.tables[f"Latency and throughput under {LOADS[0]}"]
+    assert not any("(" in cell for cell in rows[1][1:])
 
 
 def test_hovering_shows_every_digit() -> None:

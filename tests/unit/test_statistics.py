@@ -4,7 +4,7 @@ import statistics as stdlib
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from loadtests import statistics as tandem
@@ -164,3 +164,66 @@ def test_ecdf_of_nothing_is_refused():
 
 def test_a_mean_of_many_large_numbers_is_exact():
     assert tandem.summarize_latency(np.full(100_000, 100_000)).mean == math.fsum([0.1] * 100_000) / 100_000
+
+
+def binomial(k, count, share):
+    """P(binomial(count, share) <= k), counted out."""
+    return math.fsum(math.comb(count, i) * share**i * (1 - share) ** (count - i) for i in range(k + 1))
+
+
+@given(st.integers(1, 200), st.sampled_from([50, 90, 95]))
+@settings(max_examples=40, deadline=None)
+def test_the_interval_of_a_percentile_has_the_ranks_of_the_binomial_distribution(count, q):
+    """Of the values 1 to count, the interval's ends are the ranks themselves."""
+    found = tandem.percentile_interval(np.arange(count, 0, -1), q)
+    share = q / 100
+    bounded = [r for r in range(1, count + 1) if binomial(r - 1, count, share) <= 0.025]
+    beyond = [r for r in range(1, count + 1) if binomial(r - 1, count, share) >= 0.975]
+    if not bounded or not beyond:
+        assert found is None
+    else:
+        assert found == (max(bounded), min(beyond))
+        # At least 95 %, and not 95 % with ranks to spare.
+        low, high = map(int, found)
+        assert binomial(high - 1, count, share) - binomial(low - 1, count, share) >= 0.95
+
+
+@pytest.mark.parametrize("draw", ["exponential", "lognormal", "bimodal"])
+@pytest.mark.parametrize(("q", "count"), [(50, 11), (50, 400), (95, 130), (99, 662), (99, 3000)])
+def test_the_interval_holds_the_true_percentile_as_often_as_it_says(draw, q, count):
+    """Uniform numbers through a distribution's inverse: the truth is known, and the shape must not matter."""
+    shapes = {
+        "exponential": lambda u: -np.log1p(-u),
+        "lognormal": lambda u: np.exp(scipy.stats.norm.ppf(u)),
+        "bimodal": lambda u: np.where(u < 0.94, 1 + u, 100 + u),
+    }
+    uniform = np.random.default_rng([count, q]).random((2000, count))
+    truth = float(shapes[draw](np.array(q / 100)))
+    held = []
+    for row in shapes[draw](uniform):
+        low, high = tandem.percentile_interval(row, q)
+        held.append(low <= truth <= high)
+    # Four standard errors of 2,000 experiments; whole ranks make it conservative.
+    assert 0.95 - 4 * math.sqrt(0.95 * 0.05 / 2000) < np.mean(held) < 0.995
+
+
+@given(st.lists(st.integers(1, 10**10), min_size=0, max_size=900))
+def test_a_percentile_lies_in_its_interval_and_too_few_values_have_neither(numbers):
+    found = tandem.summarize_latency(np.array(numbers, dtype=np.int64))
+    assert set(found.intervals) == {"p50", "p90", "p95", "p99"}
+    for name, interval in found.intervals.items():
+        value = getattr(found, name)
+        if len(numbers) < tandem.samples_needed(int(name[1:])):
+            assert (value, interval) == (None, None)
+        else:
+            assert interval[0] <= value * (1 + 1e-12)
+            assert interval[1] >= value * (1 - 1e-12)
+
+
+def test_the_interval_shrinks_with_the_number_of_values():
+    source = np.random.default_rng(8)
+    widths = []
+    for count in (1000, 100_000):
+        low, high = tandem.percentile_interval(source.exponential(size=count), 99)
+        widths.append(high - low)
+    assert widths[1] < widths[0] / 5
