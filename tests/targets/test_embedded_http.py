@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
-from pipelines.targets.tfserving.embedded.http_server import Connection, HttpServer
+from pipelines.targets.tfserving.embedded.budget import Budget
+from pipelines.targets.tfserving.embedded.http_connection import Connection
+from pipelines.targets.tfserving.embedded.http_server import HttpServer, Limits
 from pipelines.targets.tfserving.embedded.manager import ModelManager, State
 from pipelines.targets.tfserving.embedded.rest import JSON, Request, Response
 from pipelines.targets.tfserving.embedded.status import Code, ServingError
 from pipelines.targets.tfserving.embedded.versions import ModelSettings, VersionPolicy
 from pipelines.targets.tfserving.embedded.workers import Workers
 
-LIMIT = 1000
+LIMITS = Limits(max_body_bytes=1000, max_connections=100, idle_timeout_s=50)
 GET = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -38,10 +40,10 @@ class Echo:
 Scenario = Callable[[HttpServer, Echo, int], Awaitable[None]]
 
 
-def run(scenario: Scenario) -> None:
+def run(scenario: Scenario, limits: Limits = LIMITS) -> None:
     async def main() -> None:
         echo, workers = Echo(), Workers(2)
-        http = HttpServer(echo, workers, LIMIT)
+        http = HttpServer(echo, workers, limits, Budget(1 << 30, 1 << 30))
         server = await asyncio.get_running_loop().create_server(lambda: Connection(http), "127.0.0.1", 0)
         try:
             await asyncio.wait_for(scenario(http, echo, server.sockets[0].getsockname()[1]), 20)
@@ -120,7 +122,7 @@ def test_expect_100_continue() -> None:
         (b"PROPFIND / HTTP/1.1\r\nConnection: close\r\n\r\n", b"501"),
         (b"GET http://host/p HTTP/1.1\r\nConnection: close\r\n\r\n", b"200"),
         (b"GET /p HTTP/1.0\r\n\r\n", b"200"),
-        (b"GET /p HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n", b"200"),
+        (b"GET /p HTTP/1.1\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n", b"200"),
     ],
 )
 def test_what_is_refused_and_what_is_not(sent: bytes, status: bytes) -> None:

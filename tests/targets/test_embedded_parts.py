@@ -372,7 +372,8 @@ def test_only_folders_with_a_number_are_versions(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     (tmp_path / "7").touch()
     assert sorted(version_folders(tmp_path)) == [1, 2]
-    assert version_folders(tmp_path / "missing") == {}
+    with pytest.raises(FileNotFoundError):
+        version_folders(tmp_path / "missing")
 
 
 def test_metrics_add_up() -> None:

@@ -178,7 +178,7 @@ def test_deep_nesting_bad_text_and_large_bodies_are_just_errors(server: Server) 
     ):
         assert server.predict("types", body)[0] == 400
     bomb = gzip.compress(b" " * 4_000_000)
-    assert server.ask("POST", "/v1/models/types:predict", bomb, Content_Encoding="gzip")[0] == 400
+    assert server.ask("POST", "/v1/models/types:predict", bomb, Content_Encoding="gzip")[0] == 413
     with pytest.raises((ConnectionError, AssertionError)):
         assert server.predict("types", b" " * 3_000_001)[0] != 413
     assert server.predict("types", {"signature_name": "int8", "instances": [1]})[0] == 200
@@ -333,8 +333,9 @@ def test_grpc_types(api: Any, stub: Any, signature: str, tensor: str, values: st
          "tensor parsing error: x"),
         ("warm", "dtype: DT_FLOAT tensor_shape { dim { size: -1 } }", "INVALID_ARGUMENT",
          "tensor parsing error: x"),
-        ("warm", "dtype: DT_FLOAT tensor_shape { dim { size: 9000000000000 } }", "INVALID_ARGUMENT",
-         "tensor parsing error: x"),
+        ("warm", "dtype: DT_FLOAT tensor_shape { dim { size: 9000000000000 } }", "RESOURCE_EXHAUSTED",
+         "The request needs about 36000000002400 bytes of memory and 1073741824 are allowed; "
+         "send a smaller batch or raise --request_memory_bytes"),
         ("conv", "dtype: DT_FLOAT tensor_shape { dim { size: 2 } }", "INVALID_ARGUMENT",
          "Input x must have 4 dimension(s) as in [-1, 8, 8, 1], where -1 is any size, but its shape is [2]"),
         ("corrupt", "dtype: DT_FLOAT", "NOT_FOUND", "Servable not found for request: Latest(corrupt)"),
@@ -389,7 +390,12 @@ def test_grpc_messages_may_be_large(api: Any, server: Server) -> None:
 
 def test_reload_labels_drain_and_a_clean_end(api: Any, folder: Path) -> None:
     """One server of its own, because it gets new models and is ended."""
-    flags = ("--model_name=slow", f"--model_base_path={folder / 'slow'}", "--drain_s=20")
+    flags = (
+        "--model_name=slow",
+        f"--model_base_path={folder / 'slow'}",
+        "--drain_s=20",
+        "--enable_reload_config",
+    )
     with started(*flags) as process:
         server = process.wait_until_listening()
         check_reload(api, server, folder)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import platform
+import resource
 import signal
 import socket
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 from pipelines.errors import MachineError, RequestError
 
 from . import SERVER_NAME
+from .budget import Budget
 from .flags import Flags, default_threads
 from .manager import ModelManager
 from .metrics import METRICS_PATH, Metrics, monitoring_config
@@ -26,6 +28,10 @@ from .workers import Workers
 
 _log = logging.getLogger(__name__)
 _UNLIMITED = -1
+_INT32_MAX = 2**31 - 1
+_OTHER_FILES = 256
+# How long gRPC may take to end after its calls were cut off.
+_GRPC_END_S = 1.0
 
 
 def serve(flags: Flags) -> int:
@@ -145,7 +151,8 @@ async def _run(
     metrics_path: str,
 ) -> bool:
     """Listen until a signal comes, then drain; whether every request finished."""
-    from .http_server import Connection, HttpServer
+    from .http_connection import Connection
+    from .http_server import HttpServer
     from .rest import RestApi
 
     loop = asyncio.get_running_loop()
@@ -153,9 +160,10 @@ async def _run(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     workers = Workers(_threads(flags.rest_api_num_threads))
-    api = RestApi(manager, flags.rest_api_max_body_bytes, metrics, metrics_path)
-    http = HttpServer(api, workers, flags.rest_api_max_body_bytes, flags.rest_api_enable_cors_support)
-    grpc_server = _start_grpc(flags, manager, metrics) if flags.port else None
+    budget = Budget(flags.request_memory_bytes, flags.total_memory_bytes)
+    api = RestApi(manager, flags.rest_api_max_body_bytes, budget, metrics, metrics_path)
+    http = HttpServer(api, workers, _limits(flags), budget, flags.rest_api_enable_cors_support)
+    grpc_server = _start_grpc(flags, manager, budget, metrics) if flags.port else None
     rest_server = await loop.create_server(lambda: Connection(http), sock=listener) if listener else None
     manager.start()
     _announce(flags, manager)
@@ -166,31 +174,50 @@ async def _run(
         rest_server.close()
     finished = await http.drain(flags.drain_s)
     if grpc_stopped:
-        await asyncio.to_thread(grpc_stopped.wait)
+        finished = await asyncio.to_thread(grpc_stopped.wait, _GRPC_END_S) and finished
     return workers.stop(0.1 if not finished else flags.drain_s + 1) and finished
+
+
+def _limits(flags: Flags) -> Any:
+    from .http_server import Limits
+
+    return Limits(flags.rest_api_max_body_bytes, _connections(flags), flags.rest_api_idle_timeout_s)
+
+
+def _connections(flags: Flags) -> int:
+    """As many connections as asked for, and no more than leaves half of the file descriptors for the rest."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max(soft, min(2 * flags.max_connections + _OTHER_FILES, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return min(flags.max_connections, wanted // 2)
 
 
 def _threads(asked: int) -> int:
     return asked or default_threads(len(os.sched_getaffinity(0)))
 
 
-def _start_grpc(flags: Flags, manager: ModelManager, metrics: Metrics | None) -> Any:
+def _start_grpc(flags: Flags, manager: ModelManager, budget: Budget, metrics: Metrics | None) -> Any:
     import grpc
-    from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
     from .grpc_services import ModelService, PredictionService
 
+    threads = _threads(flags.grpc_max_threads)
+    # A message is in memory before it can be counted, one per thread; the limit also holds for unpacked ones.
+    largest = min(flags.request_memory_bytes, flags.total_memory_bytes // threads, _INT32_MAX)
     options = [
-        ("grpc.max_receive_message_length", _UNLIMITED),
+        ("grpc.max_receive_message_length", largest),
         ("grpc.max_send_message_length", _UNLIMITED),
+        ("grpc.max_allowed_incoming_connections", flags.max_connections),
+        ("grpc.max_concurrent_streams", flags.max_connections),
         ("grpc.so_reuseport", 0),
     ]
-    server = grpc.server(ThreadPoolExecutor(_threads(flags.grpc_max_threads)), options=options)
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        PredictionService(manager, metrics), server
+    server = grpc.server(
+        ThreadPoolExecutor(threads), options=options, maximum_concurrent_rpcs=flags.max_connections
     )
-    service = ModelService(manager, flags.allow_version_labels_for_unavailable_models)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(service, server)
+    unavailable_labels_allowed = flags.allow_version_labels_for_unavailable_models
+    model_service = ModelService(manager, flags.enable_reload_config, unavailable_labels_allowed)
+    prediction_service = PredictionService(manager, budget, metrics)
+    server.add_generic_rpc_handlers((prediction_service.handlers(), model_service.handlers()))
     try:
         server.add_insecure_port(f"{_bracketed(flags.host)}:{flags.port}")
     except RuntimeError:

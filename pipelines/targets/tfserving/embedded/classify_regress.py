@@ -45,20 +45,16 @@ def _classify_outputs(signature: Signature) -> dict[str, TensorSpec]:
     if len(signature.outputs) not in (1, 2):
         raise invalid(f"Expected one or two output Tensors, found {len(signature.outputs)}")
     if "inputs" not in signature.inputs:
-        raise _failed(f"No classification inputs found in SignatureDef: {signature.text}")
+        raise invalid(f"No classification inputs found in SignatureDef: {signature.text}")
     wanted = {
         alias: signature.outputs[alias] for alias in ("classes", "scores") if alias in signature.outputs
     }
     if not wanted:
-        raise _failed(
+        raise invalid(
             'Expected classification signature outputs to contain at least one of "classes" or "scores". '
             f"Signature was: {signature.text}"
         )
     return wanted
-
-
-def _failed(message: str) -> ServingError:
-    return ServingError(Code.FAILED_PRECONDITION, message)
 
 
 def _labelled(outputs: Mapping[str, Array], batch: int) -> list[Labelled]:
@@ -107,9 +103,9 @@ def _regress_output(signature: Signature) -> TensorSpec:
     if len(signature.outputs) != 1:
         raise invalid("Expected one output Tensor.")
     if "inputs" not in signature.inputs:
-        raise _failed(f"No regression inputs found in SignatureDef: {signature.text}")
+        raise invalid(f"No regression inputs found in SignatureDef: {signature.text}")
     if "outputs" not in signature.outputs:
-        raise _failed(f"No regression outputs found in SignatureDef: {signature.text}")
+        raise invalid(f"No regression outputs found in SignatureDef: {signature.text}")
     return signature.outputs["outputs"]
 
 

@@ -51,6 +51,10 @@ _NUMPY: Final[dict[int, Any]] = {
     DT_UINT64: np.uint64,
 }
 
+# TensorFlow's own limit is 254, numpy's is 64, and TensorFlow's conversion of strings ends the process at 33.
+MAX_RANK: Final = 64
+MAX_STRING_RANK: Final = 32
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 

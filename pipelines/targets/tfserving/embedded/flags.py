@@ -50,9 +50,26 @@ class Flags:
     )
     monitoring_config_file: str = _flag("", "MonitoringConfig in text format; turns Prometheus metrics on")
     host: str = _flag("127.0.0.1", "address to listen on (this server's own flag)")
+    enable_reload_config: bool = _flag(
+        False, "let any client of the gRPC port load any model folder (this server's own flag)"
+    )
     drain_s: float = _flag(5.0, "longest wait for running requests at the end in s (this server's own flag)")
     rest_api_max_body_bytes: int = _flag(
         2**30, "largest REST body in bytes, also unpacked (this server's own flag)"
+    )
+    request_memory_bytes: int = _flag(
+        2**30, "most memory of one request in bytes, as estimated; more is refused (this server's own flag)"
+    )
+    total_memory_bytes: int = _flag(
+        2**31, "most memory of all running requests in bytes, as estimated (this server's own flag)"
+    )
+    max_connections: int = _flag(
+        1024, "most REST connections, gRPC connections, and gRPC calls at a time (this server's own flag)"
+    )
+    rest_api_idle_timeout_s: float = _flag(
+        50.0,
+        "time in s after which a REST client that sends or reads nothing is hung up on; 0 is never "
+        "(this server's own flag)",
     )
     version: bool = _flag(False, "print the version and exit")
     help: bool = _flag(False, "print this text and exit")
@@ -120,6 +137,8 @@ def _check(flags: Flags) -> None:
     for name in ("port", "rest_api_port"):
         if not 0 <= getattr(flags, name) <= _MAX_PORT:
             raise RequestError(f"--{name} must be from 0 to {_MAX_PORT}, not {getattr(flags, name)}.")
+    if flags.max_connections < 1:
+        raise RequestError("--max_connections must be at least 1, not 0.")
     if flags.port == flags.rest_api_port:
         raise RequestError("--port and --rest_api_port must differ, and at most one of them may be 0.")
     for item in fields(flags):

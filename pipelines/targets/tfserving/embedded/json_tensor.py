@@ -38,7 +38,7 @@ _RANGES = {
     DT_UINT64: (0, 2**64 - 1),
 }
 # The square of this is the most memory, in bytes, that a string among numbers can make numpy take.
-_SHORT_BYTES = 8192
+_SHORT_BYTES = 2048
 _FLOATS = (DT_FLOAT, DT_DOUBLE)
 
 

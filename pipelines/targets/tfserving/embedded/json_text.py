@@ -8,6 +8,7 @@ as usual.
 import math
 import re
 import struct
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -21,6 +22,7 @@ _FLOAT32_MAX = 3.4028234663852886e38
 _PARSE_ERROR = re.compile(r"Parse error at offset (\d+): (.*)", re.DOTALL)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _INDENT = "    "
+MAX_VALUE_TEXT = 4096
 # Powers of ten between which a number is written without an exponent.
 _PLAIN_FROM, _PLAIN_BELOW = -6, 21
 
@@ -100,35 +102,54 @@ def type_name(value: Any) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A JSON value as text for a message: objects indented by 4, arrays on one line."""
+    """A JSON value as text for a message: objects indented by 4, arrays on one line.
+
+    What would be longer than `MAX_VALUE_TEXT` is cut there, without having been written first.
+    """
     if type(value) is float:
         fits = abs(value) <= _FLOAT32_MAX
         return float32_text(_FLOAT32.unpack(_FLOAT32.pack(value))[0]) if fits else float64_text(value)
-    return _text(value, 0)
+    written: list[str] = []
+    room = MAX_VALUE_TEXT
+    for piece in _pieces(value, 0):
+        written.append(piece[:room])
+        room -= len(piece)
+        if room < 0:
+            return "".join([*written, "..."])
+    return "".join(written)
 
 
-def _text(value: Any, depth: int) -> str:
+def _pieces(value: Any, depth: int) -> Iterator[str]:
+    """The text of a value from left to right, made only as far as it is asked for."""
     if type(value) is Members:
-        return _object_text(value, depth)
-    if type(value) is list:
-        return "[" + ", ".join(_text(item, depth + 1) for item in value) + "]"
-    if type(value) is str:
-        return string_text(value)
-    if type(value) is float:
-        return _shortest_text(value)
-    return {None: "null", True: "true", False: "false"}[value] if _is_word(value) else str(value)
+        yield from _object_pieces(value, depth)
+    elif type(value) is list:
+        yield "["
+        for at, item in enumerate(value):
+            yield ", " if at else ""
+            yield from _pieces(item, depth + 1)
+        yield "]"
+    elif type(value) is str:
+        yield string_text(value[: MAX_VALUE_TEXT + 1])
+    elif type(value) is float:
+        yield _shortest_text(value)
+    else:
+        yield {None: "null", True: "true", False: "false"}[value] if _is_word(value) else str(value)
 
 
 def _is_word(value: Any) -> bool:
     return value is None or isinstance(value, bool)
 
 
-def _object_text(members: Members, depth: int) -> str:
+def _object_pieces(members: Members, depth: int) -> Iterator[str]:
     if not members:
-        return "{}"
+        yield "{}"
+        return
     gap = "\n" + _INDENT * (depth + 1)
-    inside = ",".join(f"{gap}{string_text(key)}: {_text(value, depth + 1)}" for key, value in members)
-    return "{" + inside + "\n" + _INDENT * depth + "}"
+    for at, (key, value) in enumerate(members):
+        yield f"{',' if at else '{'}{gap}{string_text(key[: MAX_VALUE_TEXT + 1])}: "
+        yield from _pieces(value, depth + 1)
+    yield "\n" + _INDENT * depth + "}"
 
 
 def _shortest_text(value: float) -> str:

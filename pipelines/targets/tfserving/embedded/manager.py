@@ -15,6 +15,9 @@ from .versions import ModelSettings, fingerprint, version_folders
 
 _log = logging.getLogger(__name__)
 _OK = ServingError(Code.OK, "")
+# A version that failed is tried again when its files change, and as often as the real server does.
+_MAX_TRIES = 6
+_RETRY_S = 60.0
 
 Loader = Callable[[str, int, Path], Servable]
 
@@ -44,6 +47,8 @@ class _Version:
     status: VersionStatus
     servable: Servable | None = None
     mark: object = None
+    tries: int = 1
+    tried_s: float = 0.0
 
 
 class ModelManager:
@@ -60,6 +65,7 @@ class ModelManager:
         self._versions: dict[str, dict[int, _Version]] = {}
         self._serving: dict[str, dict[int, Servable]] = {}
         self._latest: dict[str, Servable] = {}
+        self._unreadable: dict[str, str] = {}
         self._work = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="model-manager", daemon=True)
@@ -88,6 +94,10 @@ class ModelManager:
     def settings(self) -> Mapping[str, ModelSettings]:
         """The models to serve, by name."""
         return self._settings
+
+    def knows(self, name: str) -> bool:
+        """Whether a model of this name is to be served."""
+        return name in self._settings
 
     def find(self, name: str, version: int | None = None, label: str | None = None) -> Servable:
         """The servable for a request: of this version, else of this label, else the latest.
@@ -150,7 +160,9 @@ class ModelManager:
 
     def _refresh_model(self, name: str) -> None:
         model = self._settings.get(name)
-        folders = version_folders(model.base_path) if model else {}
+        folders = self._folders(model) if model else {}
+        if folders is None:
+            return  # a version goes only when a listing shows that it is gone
         wanted = model.policy.choose(folders) if model else set()
         for number in sorted(wanted, reverse=True):
             if number not in self._serving.get(name, {}):
@@ -161,14 +173,27 @@ class ModelManager:
             for number in serving.keys() - wanted:
                 self._unload_version(name, number)
 
+    def _folders(self, model: ModelSettings) -> dict[int, Path] | None:
+        """The version folders of a model, or None (and a line in the log) while they cannot be listed."""
+        try:
+            folders = version_folders(model.base_path)
+        except OSError as error:
+            if self._unreadable.get(model.name) != str(error):
+                self._unreadable[model.name] = str(error)
+                _log.warning("model %s stays as it is, its folder cannot be read: %s", model.name, error)
+            return None
+        self._unreadable.pop(model.name, None)
+        return folders
+
     def _load_version(self, name: str, number: int, folder: Path) -> None:
-        version = self._versions.setdefault(name, {}).get(number)
-        mark = fingerprint(folder)
-        if version is not None and version.status.error.code is not Code.OK and version.mark == mark:
-            return  # it failed, and nothing changed since
-        version = _Version(VersionStatus(number, State.LOADING, _OK), mark=mark)
+        earlier = self._versions.setdefault(name, {}).get(number)
+        mark, began = fingerprint(folder), time.monotonic()
+        version = _Version(VersionStatus(number, State.LOADING, _OK), mark=mark, tried_s=began)
+        if earlier is not None and earlier.status.error.code is not Code.OK and earlier.mark == mark:
+            if earlier.tries >= _MAX_TRIES or began < earlier.tried_s + _RETRY_S:
+                return  # it failed, and nothing changed since
+            version.tries = earlier.tries + 1
         self._versions[name] = {**self._versions[name], number: version}
-        began = time.monotonic()
         try:
             version.servable = self._load(name, number, folder)
         except ServingError as error:

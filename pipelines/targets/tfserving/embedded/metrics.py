@@ -6,6 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+# The label of models that are not served: a client can make up any number of names.
+UNKNOWN_MODEL = ""
 METRICS_PATH = "/monitoring/prometheus/metrics"
 _BOUNDS_US = tuple(10 * 1.8**power for power in range(33))
 _PREFIX = ":tensorflow:serving:"

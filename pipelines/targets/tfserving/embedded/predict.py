@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from .dtypes import Array, dtype_name, dtype_of
+from .dtypes import DT_STRING, MAX_STRING_RANK, Array, dtype_name, dtype_of
 from .servable import DEFAULT_SIGNATURE, Servable, Signature
 from .status import Code, ServingError, invalid
 
@@ -86,6 +86,11 @@ def _check_types(signature: Signature, arrays: Mapping[str, Array]) -> None:
         if expected != given:
             raise invalid(
                 f"Expects arg[{index}] to be {dtype_name(expected)} but {dtype_name(given)} is provided"
+            )
+        if expected == DT_STRING and arrays[alias].ndim > MAX_STRING_RANK:
+            raise invalid(
+                f"Input {alias} has {arrays[alias].ndim} dimensions; a string tensor may have "
+                f"{MAX_STRING_RANK} at most"
             )
 
 

@@ -6,6 +6,7 @@ are known to check their shapes is left to them; any other graph gets inputs onl
 declares.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 _CHECKED = frozenset(
@@ -24,9 +25,20 @@ _CHECKED = frozenset(
     Transpose TruncateDiv Unpack VarHandleOp VarIsInitializedOp Variable VariableV2 Where ZerosLike
     """.split()  # noqa: SIM905  quoted one by one they would fill three screens
 )
+_LOOPS = frozenset(["While", "StatelessWhile", "NextIteration", "RefNextIteration", "For"])
 
 
 def needs_rank_check(graph_def: Any) -> bool:
     """Whether a GraphDef, functions included, has an operation not known to check its input's shape."""
-    nodes = [graph_def.node, *(function.node_def for function in graph_def.library.function)]
-    return any(node.op not in _CHECKED for group in nodes for node in group)
+    return any(node.op not in _CHECKED for node in _nodes(graph_def))
+
+
+def has_loop(graph_def: Any) -> bool:
+    """Whether a GraphDef, functions included, may run for as long as its input says."""
+    return any(node.op in _LOOPS for node in _nodes(graph_def))
+
+
+def _nodes(graph_def: Any) -> Iterator[Any]:
+    yield from graph_def.node
+    for function in graph_def.library.function:
+        yield from function.node_def

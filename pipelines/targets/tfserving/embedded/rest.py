@@ -8,16 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 
+from .budget import Allowance, Budget
 from .classify_regress import classify, regress
 from .examples import parse_examples
 from .json_response import classify_body, column_body, error_body, regress_body, row_body
 from .manager import ModelManager, VersionStatus
-from .metrics import Metrics
+from .memory_cost import json_answer_cost, json_cost
+from .metrics import UNKNOWN_MODEL, Metrics
 from .predict import predict
 from .predict_request import Specs, parse_predict
 from .routes import API_PREFIX, Route, find_route
 from .servable import DEFAULT_SIGNATURE, Servable
-from .status import HTTP_STATUS, Code, ServingError, as_serving_error, invalid
+from .status import Code, ServingError, TooLargeError, as_serving_error, invalid
 
 JSON = b"application/json"
 HTML = b"text/html"
@@ -26,6 +28,7 @@ _REASONS = {400: "Bad Request", 404: "Not Found", 501: "Not Implemented"}
 _APIS = {"predict": "Predict", "classify": "Classify", "regress": "Regress"}
 # Larger bodies are never answered on the event loop itself.
 _QUICK_BYTES = 8192
+_UNPACKED_AT_ONCE = 1 << 18
 
 
 @dataclass(slots=True)
@@ -37,6 +40,7 @@ class Request:
     body: bytes = b""
     gzipped: bool = False
     origin: bool = False
+    allowance: Allowance | None = None
 
 
 @dataclass(slots=True)
@@ -46,6 +50,7 @@ class Response:
     status: int
     content_type: bytes
     body: bytes
+    allowance: Allowance | None = None
 
 
 def html_page(status: int) -> Response:
@@ -59,7 +64,7 @@ def html_page(status: int) -> Response:
 
 def error_response(error: ServingError) -> Response:
     """A ServingError as the JSON answer a client gets."""
-    return Response(HTTP_STATUS[error.code], JSON, error_body(error.message))
+    return Response(error.http_status, JSON, error_body(error.message))
 
 
 class RestApi:
@@ -69,11 +74,13 @@ class RestApi:
         self,
         manager: ModelManager,
         max_body_bytes: int,
+        budget: Budget,
         metrics: Metrics | None = None,
         metrics_path: str = "",
     ) -> None:
         self._manager = manager
         self._max_body_bytes = max_body_bytes
+        self._budget = budget
         self._metrics = metrics
         self._metrics_path = metrics_path if metrics else None
 
@@ -90,13 +97,17 @@ class RestApi:
             return True  # there is nothing to run
 
     def handle(self, request: Request, quick: bool = False) -> Response:
-        """Answer one request; never raises."""
+        """Answer one request; never raises. Whoever sends the answer closes its allowance."""
+        allowance = request.allowance or self._budget.open()
         try:
-            return self._answer(request, quick)
+            response = self._answer(request, quick, allowance)
         except Exception as error:  # noqa: BLE001  one bad request must not take the server down
-            return error_response(as_serving_error(error))
+            response = error_response(as_serving_error(error))
+        allowance.keep(len(response.body))
+        response.allowance = allowance
+        return response
 
-    def _answer(self, request: Request, quick: bool) -> Response:
+    def _answer(self, request: Request, quick: bool, allowance: Allowance) -> Response:
         if request.path == self._metrics_path and self._metrics:
             return Response(200, b"text/plain", self._metrics.page().encode())
         if not request.path.startswith(API_PREFIX):
@@ -108,40 +119,47 @@ class RestApi:
             return Response(200, JSON, self._status(route))
         if route.action == "metadata":
             return Response(200, JSON, self._metadata(route))
-        return Response(200, JSON, self._infer(route, request, quick))
+        return Response(200, JSON, self._infer(route, request, quick, allowance))
 
-    def _infer(self, route: Route, request: Request, quick: bool) -> bytes:
+    def _infer(self, route: Route, request: Request, quick: bool, allowance: Allowance) -> bytes:
         began = perf_counter()
         code = Code.OK
         try:
-            body = self._unpacked(request) if request.gzipped else request.body
-            return _ACTIONS[route.action](self, route, body, quick)
+            body = self._unpacked(request, allowance) if request.gzipped else request.body
+            allowance.take(json_cost(body))
+            return _ACTIONS[route.action](self, route, body, quick, allowance)
         except ServingError as error:
             code = error.code
             raise
         finally:
             seconds = perf_counter() - began
             if self._metrics:
-                self._metrics.record(route.model, _APIS[route.action], "REST", code.name, seconds)
+                model = route.model if self._manager.knows(route.model) else UNKNOWN_MODEL
+                self._metrics.record(model, _APIS[route.action], "REST", code.name, seconds)
 
-    def _unpacked(self, request: Request) -> bytes:
+    def _unpacked(self, request: Request, allowance: Allowance) -> bytes:
         """The body without gzip, empty if it is no gzip, as for the real server.
 
-        Raises ServingError if too large.
+        Counted piece by piece, so that a small body cannot become a large one. Raises ServingError.
         """
-        unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+        unpacker, packed = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16), request.body
+        pieces, size = [], 0
         try:
-            body = unpacker.decompress(request.body, self._max_body_bytes + 1)
+            while packed and not unpacker.eof:
+                pieces.append(unpacker.decompress(packed, _UNPACKED_AT_ONCE))
+                packed, size = unpacker.unconsumed_tail, size + len(pieces[-1])
+                # Twice: as pieces and joined.
+                allowance.take(2 * len(pieces[-1]))
+                if size > self._max_body_bytes:
+                    raise TooLargeError(f"The unpacked body is larger than {self._max_body_bytes} bytes")
         except zlib.error:
             return b""
-        if len(body) > self._max_body_bytes:
-            raise invalid(f"The unpacked body is larger than {self._max_body_bytes} bytes")
-        return body if unpacker.eof else b""
+        return b"".join(pieces) if unpacker.eof else b""
 
     def _find(self, route: Route) -> Servable:
         return self._manager.find(route.model, route.version, route.label)
 
-    def _predict(self, route: Route, body: bytes, quick: bool) -> bytes:
+    def _predict(self, route: Route, body: bytes, quick: bool, allowance: Allowance) -> bytes:
         found: list[Servable] = []
 
         def specs_of(name: str) -> Specs:
@@ -155,13 +173,15 @@ class RestApi:
 
         parsed = parse_predict(body, specs_of)
         outputs = predict(found[0], parsed.signature_name, parsed.inputs, quick=quick)
+        for output in outputs.values():
+            allowance.take(json_answer_cost(output))
         return row_body(outputs) if parsed.by_row else column_body(outputs)
 
-    def _classify(self, route: Route, body: bytes, _quick: bool) -> bytes:
+    def _classify(self, route: Route, body: bytes, _quick: bool, _allowance: Allowance) -> bytes:
         name, examples = parse_examples(body)
         return classify_body(classify(self._find(route), name, lambda: examples))
 
-    def _regress(self, route: Route, body: bytes, _quick: bool) -> bytes:
+    def _regress(self, route: Route, body: bytes, _quick: bool, _allowance: Allowance) -> bytes:
         name, examples = parse_examples(body)
         return regress_body(regress(self._find(route), name, lambda: examples))
 
@@ -173,7 +193,7 @@ class RestApi:
         return metadata_body(servable)
 
 
-_ACTIONS: dict[str, Callable[[RestApi, Route, bytes, bool], bytes]] = {
+_ACTIONS: dict[str, Callable[[RestApi, Route, bytes, bool, Allowance], bytes]] = {
     "predict": RestApi._predict,
     "classify": RestApi._classify,
     "regress": RestApi._regress,

@@ -11,6 +11,9 @@ _WHERE = r"(?:/versions/(\d+)|/labels/([^/:]+))?"
 _PREDICTION = re.compile(rf"/v1/models/([^/:]+){_WHERE}:(classify|regress|predict)", re.ASCII)
 _MODEL = re.compile(rf"/v1/models(?:/([^/:]+))?{_WHERE}(?:/(metadata))?", re.ASCII)
 _INT64_MAX = 2**63 - 1
+_INT64_DIGITS = 19
+# Paths that were asked for are remembered up to this length, so that they take 1 MB at most.
+_REMEMBERED_CHARACTERS = 256
 API_PREFIX = "/v1/"
 
 
@@ -24,9 +27,12 @@ class Route:
     label: str | None
 
 
-@lru_cache(maxsize=1024)
 def find_route(method: str, path: str) -> Route:
     """The route of a path without its query, below `API_PREFIX`. Raises ServingError (INVALID_ARGUMENT)."""
+    return (_remembered if len(path) <= _REMEMBERED_CHARACTERS else _found)(method, path)
+
+
+def _found(method: str, path: str) -> Route:
     pattern = {"POST": _PREDICTION, "GET": _MODEL}.get(method)
     match = pattern.fullmatch(path) if pattern else None
     if match is None:
@@ -34,11 +40,18 @@ def find_route(method: str, path: str) -> Route:
     name, version, label, action = match.groups()
     if not name:
         raise invalid("Missing model name in request.")
-    if version and int(version) > _INT64_MAX:
+    # Python itself refuses to convert much longer numbers.
+    if version and (len(version.lstrip("0")) > _INT64_DIGITS or int(version[-_INT64_DIGITS:]) > _INT64_MAX):
         raise invalid(f"Failed to convert version: {version} to numeric.")
     return Route(
-        action or "status", _decoded(name), int(version) if version else None, label and _decoded(label)
+        action or "status",
+        _decoded(name),
+        int(version[-_INT64_DIGITS:]) if version else None,
+        label and _decoded(label),
     )
+
+
+_remembered = lru_cache(maxsize=1024)(_found)
 
 
 def _decoded(part: str) -> str:

@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .dtypes import Array, TensorSpec
-from .rank_check import needs_rank_check
-from .status import Code, ServingError
+from .dtypes import DT_STRING, MAX_STRING_RANK, Array, TensorSpec
+from .feeds_check import feeds_a_bias
+from .rank_check import has_loop, needs_rank_check
+from .status import Code, ServingError, invalid
 from .tensor_proto import to_array
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -54,15 +55,17 @@ class Servable:
         self._timeout_ms = options.timeout_ms
         self._session, meta_graph = _load(folder, options)
         self.signature_defs: dict[str, Any] = dict(meta_graph.signature_def)
-        self.signatures = {key: _signature(value) for key, value in self.signature_defs.items()}
+        guard = _RankGuard(self._session.graph)
+        self.signatures = {key: _signature(value, guard) for key, value in self.signature_defs.items()}
         self.checks_rank = needs_rank_check(meta_graph.graph_def)
+        self._may_be_quick = not has_loop(meta_graph.graph_def)
         self._callables: dict[tuple[Any, ...], Any] = {}
         self._lock = threading.Lock()
 
     @property
     def is_quick(self) -> bool:
         """Whether recent runs were so short that changing threads for the next one would cost more."""
-        return self._usual_s < _QUICK_S
+        return self._may_be_quick and self._usual_s < _QUICK_S
 
     def run(self, feeds: Mapping[str, Array], fetches: Sequence[str], quick: bool = False) -> list[Array]:
         """Run the graph once: arrays by tensor name in, one array per fetched tensor name out.
@@ -78,6 +81,9 @@ class Servable:
             outputs: list[Array] = run(*feeds.values())
         except OpError as error:
             raise ServingError(Code(error.error_code), str(error.message)) from None
+        except UnicodeDecodeError as error:
+            # TensorFlow's message quotes bytes of the request, and its code is lost on the way to Python.
+            raise invalid(error.object.decode("utf-8", "replace")) from None
         except (TypeError, ValueError, RuntimeError, MemoryError) as error:
             raise ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}") from None
         self._remember(perf_counter() - began)
@@ -133,15 +139,16 @@ def _load(folder: Path, options: SessionOptions) -> tuple[Any, Any]:
             Code.NOT_FOUND,
             f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {folder}",
         )
-    config = v1.ConfigProto(
-        intra_op_parallelism_threads=options.intra_op_threads,
-        inter_op_parallelism_threads=options.inter_op_threads,
-    )
+    from tensorflow.python.saved_model import loader_impl
+
     graph = tf.Graph()
     with graph.as_default():
-        session = v1.Session(graph=graph, config=config)
         try:
-            return session, v1.saved_model.loader.load(session, ["serve"], str(folder))
+            # What the public `load` does, with a look at the graph between reading it and making a session.
+            loader = loader_impl.SavedModelLoader(str(folder))
+            graph_def = loader.get_meta_graph_def_from_tags(["serve"]).graph_def
+            session = v1.Session(graph=graph, config=_config(options, feeds_a_bias(graph_def)))
+            return session, loader.load(session, ["serve"])
         except tf.errors.OpError as error:
             raise ServingError(Code(error.error_code), str(error.message)) from None
         except OSError as error:
@@ -152,12 +159,53 @@ def _load(folder: Path, options: SessionOptions) -> tuple[Any, Any]:
             ) from None
 
 
-def _signature(definition: Any) -> Signature:
+def _config(options: SessionOptions, keep_unfused: bool) -> Any:
+    from tensorflow.core.protobuf import rewriter_config_pb2
+    from tensorflow.core.protobuf.config_pb2 import ConfigProto
+
+    config = ConfigProto(
+        intra_op_parallelism_threads=options.intra_op_threads,
+        inter_op_parallelism_threads=options.inter_op_threads,
+    )
+    if keep_unfused:
+        config.graph_options.rewrite_options.remapping = rewriter_config_pb2.RewriterConfig.OFF
+    return config
+
+
+class _RankGuard:
+    """Lets a string tensor of a graph be fetched only up to `MAX_STRING_RANK` dimensions.
+
+    With more of them TensorFlow's conversion to numpy ends the process.
+    """
+
+    def __init__(self, graph: Any) -> None:
+        self._graph = graph
+
+    def __call__(self, spec: TensorSpec) -> TensorSpec:
+        """The same output, behind a check if it is of strings and its rank is not known to be small."""
+        if spec.dtype != DT_STRING:
+            return spec
+        tensor = self._graph.get_tensor_by_name(spec.tensor_name)
+        if tensor.shape.rank is not None and tensor.shape.rank <= MAX_STRING_RANK:
+            return spec
+        return TensorSpec(self._checked(tensor).name, spec.dtype, spec.shape)
+
+    def _checked(self, tensor: Any) -> Any:
+        import tensorflow as tf
+
+        text = f"A string tensor may have {MAX_STRING_RANK} dimensions at most"
+        with self._graph.as_default(), self._graph.control_dependencies(None):
+            few = tf.rank(tensor) <= MAX_STRING_RANK
+            with self._graph.control_dependencies([tf.compat.v1.Assert(few, [text])]):
+                return tf.identity(tensor, name="tandem_rank_guard")
+
+
+def _signature(definition: Any, guard: Callable[[TensorSpec], TensorSpec]) -> Signature:
     defaults = {alias: to_array(proto) for alias, proto in definition.defaults.items()}
     return Signature(
         definition.method_name,
         _specs(definition.inputs),
-        _specs(definition.outputs),
+        {alias: guard(spec) for alias, spec in _specs(definition.outputs).items()},
         {alias: array for alias, array in defaults.items() if array is not None},
         str(definition),
     )

@@ -46,18 +46,44 @@ HTTP_STATUS = {
 }
 
 
+# Longer texts quote what the client knows anyway.
+MAX_MESSAGE = 8192
+
+
 class ServingError(Exception):
-    """A request or a load that failed, with the code and the text its caller gets to see."""
+    """A request or a load that failed, with the code and the text its caller gets to see.
+
+    A text beyond `MAX_MESSAGE` characters is cut there.
+    """
 
     def __init__(self, code: Code, message: str) -> None:
+        if len(message) > MAX_MESSAGE:
+            message = message[:MAX_MESSAGE] + "..."
         super().__init__(message)
         self.code = code
         self.message = message
 
     @property
+    def http_status(self) -> int:
+        """The status of the answer over HTTP."""
+        return HTTP_STATUS[self.code]
+
+    @property
     def text(self) -> str:
         """Code and message on one line, as `INVALID_ARGUMENT: what happened`."""
         return f"{self.code.name}: {self.message}"
+
+
+class TooLargeError(ServingError):
+    """A request that takes more memory than one request may: RESOURCE_EXHAUSTED, over HTTP 413."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Code.RESOURCE_EXHAUSTED, message)
+
+    @property
+    def http_status(self) -> int:
+        """The status of the answer over HTTP."""
+        return 413
 
 
 def as_serving_error(error: Exception) -> ServingError:
@@ -67,10 +93,17 @@ def as_serving_error(error: Exception) -> ServingError:
     if isinstance(error, RecursionError):
         return invalid("Arrays and objects are nested too deeply")
     if isinstance(error, MemoryError):
-        return ServingError(Code.RESOURCE_EXHAUSTED, "Not enough memory for this request")
+        return exhausted("Not enough memory for this request")
+    if isinstance(error, UnicodeEncodeError | UnicodeDecodeError):
+        return invalid(f"The request holds text that is not UTF-8: {error.reason}")
     return ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}")
 
 
 def invalid(message: str) -> ServingError:
     """An INVALID_ARGUMENT error: the request itself was wrong."""
     return ServingError(Code.INVALID_ARGUMENT, message)
+
+
+def exhausted(message: str) -> ServingError:
+    """A RESOURCE_EXHAUSTED error: the same request may succeed later."""
+    return ServingError(Code.RESOURCE_EXHAUSTED, message)

@@ -1,7 +1,7 @@
 """TensorProto to numpy and back, without TensorFlow's slow per-element Python helpers."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,16 @@ from .dtypes import (
     DT_UINT16,
     DT_UINT32,
     DT_UINT64,
+    MAX_RANK,
+    MAX_STRING_RANK,
     Array,
     dtype_of,
     numpy_dtype,
 )
 from .json_tensor import object_array
+from .memory_cost import string_tensor_cost, tensor_cost
+
+Take = Callable[[int], None]
 
 _FIELDS = {
     DT_FLOAT: "float_val",
@@ -55,15 +60,21 @@ _PACKED_TAG = {DT_FLOAT: b"\x2a", DT_DOUBLE: b"\x32"}
 _VARINT_BITS = 7
 
 
-def to_array(proto: Any) -> Array | None:
+def to_array(proto: Any, take: Take | None = None) -> Array | None:
     """The array a TensorProto holds, or None where it cannot be read: unknown type or shape, wrong size.
 
-    A list of values that is shorter than the shape says repeats its last value, an empty one is all zeros.
+    A list of values that is shorter than the shape says repeats its last value, an empty one is all zeros;
+    `take` is told the bytes this needs before they are taken, and may raise.
     """
     numpy_type = numpy_dtype(proto.dtype)
-    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
-    if numpy_type is None or proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
+    # Looked at before anything is converted: some conversions end the process at too many dimensions.
+    if numpy_type is None or proto.tensor_shape.unknown_rank or too_many_dimensions(proto):
         return None
+    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    if any(size < 0 for size in shape):
+        return None
+    if take is not None:
+        take(_cost(proto, math.prod(shape), numpy_type))
     try:
         if proto.tensor_content and proto.dtype != DT_STRING:
             return np.frombuffer(proto.tensor_content, dtype=numpy_type).reshape(shape)
@@ -71,6 +82,20 @@ def to_array(proto: Any) -> Array | None:
         return _filled(flat, math.prod(shape)).reshape(shape)
     except (ValueError, MemoryError):  # sizes that do not fit, or a shape larger than the machine
         return None
+
+
+def too_many_dimensions(proto: Any) -> bool:
+    """Whether a TensorProto has more dimensions than a numpy array of its type can be given to TensorFlow."""
+    limit = MAX_STRING_RANK if proto.dtype == DT_STRING else MAX_RANK
+    return len(proto.tensor_shape.dim) > limit
+
+
+def _cost(proto: Any, size: int, numpy_type: np.dtype[Any]) -> int:
+    if proto.dtype == DT_STRING:
+        return string_tensor_cost(size, proto.string_val)
+    if proto.tensor_content:
+        return 0  # nothing is filled, and the content itself was counted when the message came
+    return tensor_cost(size, numpy_type.itemsize, getattr(proto, _FIELDS[proto.dtype]))
 
 
 def _from_values(values: Iterable[Any], dtype: int, numpy_type: np.dtype[Any]) -> Array:

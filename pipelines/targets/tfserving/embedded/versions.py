@@ -35,11 +35,11 @@ class ModelSettings:
 
 
 def version_folders(base_path: Path) -> dict[int, Path]:
-    """Every sub-folder with a number for a name, by that number; none if the base path is missing."""
-    try:
-        children = sorted(base_path.iterdir())
-    except OSError:
-        return {}
+    """Every sub-folder with a number for a name, by that number.
+
+    Raises OSError where the base path is missing or cannot be read: that says nothing about its versions.
+    """
+    children = sorted(base_path.iterdir())
     found: dict[int, Path] = {}
     for child in children:
         if _NUMBER.fullmatch(child.name) and int(child.name) <= _INT64_MAX and child.is_dir():
