@@ -103,12 +103,33 @@ def save_warmup(folder, input_name, count=1):
             writer.write(log.SerializeToString())
 
 
+def save_odd(folder):
+    """Signatures whose ranks, bias and text are the client's to choose."""
+    module = tf.Module()
+    module.weights = tf.Variable(tf.ones([4, 8]))
+
+    @signature(("x", [None, 4], tf.float32), ("b", None, tf.float32))
+    def biased(x, b):
+        return {"y": tf.nn.relu(tf.nn.bias_add(x @ tf.ones([4, 8]), b))}
+
+    signatures = {
+        "strings": signature(("x", None, tf.string))(lambda x: {"y": tf.identity(x)}),
+        "floats": signature(("x", None, tf.float32))(lambda x: {"y": tf.identity(x)}),
+        "size": signature(("x", None, tf.float32))(lambda x: {"y": tf.size(x)[None]}),
+        "ranked": signature(("x", [None], tf.int32))(lambda x: {"y": tf.reshape(tf.constant("a"), x)}),
+        "numbers": signature(("x", [None], tf.string))(lambda x: {"y": tf.strings.to_number(x)}),
+        "biased": biased,
+    }
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+
+
 def main(folder):
     runpy.run_path(str(RECORDED))["main"](folder)
     root = Path(folder)
     save_types(root / "types/1")
     save_conv(root / "conv/1")
     save_slow(root / "slow/1")
+    save_odd(root / "odd/1")
     save_features(root / "features/1")
     for version in (1, 2, 3):
         save_scaled(root / f"spare/{version}", version)

@@ -1,6 +1,7 @@
 """The embedded server's HTTP layer and model manager against stand-ins, without tensorflow."""
 
 import asyncio
+import shutil
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -40,9 +41,9 @@ class Echo:
 Scenario = Callable[[HttpServer, Echo, int], Awaitable[None]]
 
 
-def run(scenario: Scenario, limits: Limits = LIMITS) -> None:
+def run(scenario: Scenario, limits: Limits = LIMITS, api: Echo | None = None) -> None:
     async def main() -> None:
-        echo, workers = Echo(), Workers(2)
+        echo, workers = api or Echo(), Workers(3)
         http = HttpServer(echo, workers, limits, Budget(1 << 30, 1 << 30))
         server = await asyncio.get_running_loop().create_server(lambda: Connection(http), "127.0.0.1", 0)
         try:
@@ -187,6 +188,187 @@ def test_a_drain_ends_in_time() -> None:
     run(scenario)
 
 
+class Recorder(Echo):
+    """Notes the order of what it answers, a few milliseconds each on the event loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paths: list[str] = []
+
+    def handle(self, request: Request, quick: bool = False) -> Response:
+        time.sleep(0.002)
+        self.paths.append(request.path)
+        return super().handle(request, quick)
+
+
+def test_one_client_that_pipelines_does_not_hold_up_the_others() -> None:
+    recorder = Recorder()
+
+    async def scenario(http: HttpServer, echo: Echo, port: int) -> None:
+        greedy = asyncio.create_task(exchange(port, GET % b"greedy" * 1000 + LAST))
+        while not recorder.paths:
+            await asyncio.sleep(0.001)
+        assert b"/modest 0" in await exchange(port, b"GET /modest HTTP/1.1\r\nConnection: close\r\n\r\n")
+        assert recorder.paths.index("/modest") < 200
+        assert (await greedy).count(b"/greedy 0") == 1000
+
+    run(scenario, api=recorder)
+
+
+def test_answers_that_nobody_reads_stop_the_answering_and_end_with_the_drain() -> None:
+    class Large(Recorder):
+        def handle(self, request: Request, quick: bool = False) -> Response:
+            super().handle(request, quick)
+            return Response(200, JSON, b"x" * 4_000_000)
+
+    large = Large()
+
+    async def scenario(http: HttpServer, echo: Echo, port: int) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+        writer.write(GET % b"a" * 50)
+        while not large.paths:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.2)
+        assert len(large.paths) < 10
+        began = time.monotonic()
+        assert not await http.drain(0.2)
+        while http.connections:
+            await asyncio.sleep(0.01)
+        assert time.monotonic() - began < 5
+        writer.transport.abort()
+
+    run(scenario, api=large)
+
+
+def test_a_client_that_ended_its_side_gets_its_answers() -> None:
+    async def scenario(http: HttpServer, echo: Echo, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(GET % b"slow" + GET % b"b")
+        writer.write_eof()
+        await asyncio.sleep(0.05)
+        echo.release.set()
+        assert (await reader.read()).count(b"200 OK") == 2
+        writer.close()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"1\r\nx\r\n0\r\n" + b"Trailer-%d: y\r\n" * 100_000,
+        b"1\r\nx\r\n0\r\nTrailer: " + b"y" * 3_000_000,
+        b"1;" + b"extension" * 300_000,
+    ],
+)
+def test_trailers_and_extensions_count_into_the_limit_of_a_head(body: bytes) -> None:
+    async def scenario(http: HttpServer, echo: Echo, port: int) -> None:
+        head = b"POST /p HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        try:
+            answer = await exchange(port, head + body)
+        except ConnectionError:  # hung up with some of our bytes unread
+            answer = b"HTTP/1.1 400"
+        assert answer.startswith(b"HTTP/1.1 400")
+
+    run(scenario)
+
+
+OFFER = b"Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+
+
+@pytest.mark.parametrize("step", [1, 50, 10_000])
+@pytest.mark.parametrize(
+    ("framing", "body"),
+    [
+        (b"Content-Length: 5\r\n", b"hello"),
+        (b"Transfer-Encoding: chunked\r\n", b"5\r\nhello\r\n0\r\n\r\n"),
+        (b"Expect: 100-continue\r\nContent-Length: 5\r\n", b"hello"),
+    ],
+)
+def test_an_offer_to_upgrade_is_not_taken_and_the_body_is_read(
+    framing: bytes, body: bytes, step: int
+) -> None:
+    async def scenario(http: HttpServer, echo: Echo, port: int) -> None:
+        first = GET % b"before"
+        sent = first + b"POST /p?q HTTP/1.1\r\nHost: x\r\n" + OFFER + framing + b"\r\n" + body
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for at in range(0, len(sent), step):
+            writer.write(sent[at : at + step])
+            await writer.drain()
+            await asyncio.sleep(0)
+        answer = await reader.read()
+        assert b"/before 0;" in answer
+        assert answer.endswith(b"/p 5;")
+        assert answer.count(b"100 Continue") == (b"Expect" in framing)
+        writer.close()
+
+    run(scenario)
+
+
+SHORT = Limits(max_body_bytes=1000, max_connections=3, idle_timeout_s=0.3)
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        (b"", b""),
+        (GET % b"a", b"HTTP/1.1 200"),
+        (b"GET /a HTTP/1.1\r\nHo", b"HTTP/1.1 408"),
+        (b"POST /a HTTP/1.1\r\nContent-Length: 9\r\n\r\nhal", b"HTTP/1.1 408"),
+        (b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nT", b"HTTP/1.1 408"),
+    ],
+)
+def test_clients_that_stall_are_hung_up_on(sent: bytes, answer: bytes) -> None:
+    async def scenario(http: HttpServer, echo: Echo, port: int) -> None:
+        assert (await asyncio.wait_for(exchange(port, sent), 15)).startswith(answer)
+
+    run(scenario, SHORT)
+
+
+def test_a_head_does_not_take_for_ever_by_coming_in_drops() -> None:
+    async def scenario(http: HttpServer, echo: Echo, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /a HTTP/1.1\r\nX: ")
+        answer = asyncio.create_task(reader.read())
+        while not answer.done():
+            writer.write(b"x")
+            await asyncio.sleep(0.02)
+        assert (await answer).startswith(b"HTTP/1.1 408")
+        writer.close()
+
+    run(scenario, SHORT)
+
+
+def test_a_slow_answer_is_no_stall() -> None:
+    async def scenario(http: HttpServer, echo: Echo, port: int) -> None:
+        slow = asyncio.create_task(exchange(port, b"GET /slow HTTP/1.1\r\nConnection: close\r\n\r\n"))
+        await asyncio.sleep(1)
+        echo.release.set()
+        assert b"200 OK" in await slow
+
+    run(scenario, SHORT)
+
+
+def test_connections_are_limited_and_the_idle_ones_make_room() -> None:
+    limits = Limits(max_body_bytes=1000, max_connections=3, idle_timeout_s=50)
+
+    async def scenario(http: HttpServer, echo: Echo, port: int) -> None:
+        idle = [asyncio.create_task(exchange(port, GET % b"%d" % number)) for number in range(3)]
+        while len(http.connections) < 3:
+            await asyncio.sleep(0.01)
+        slow = [asyncio.create_task(exchange(port, GET % b"slow" + LAST)) for _ in range(3)]
+        done, _ = await asyncio.wait(idle, timeout=10)
+        assert len(done) == 3
+        while sum(connection.is_pending for connection in http.connections) < 3:
+            await asyncio.sleep(0.01)
+        assert (await exchange(port, GET % b"one-too-many")).startswith(b"HTTP/1.1 503")
+        echo.release.set()
+        for answer in slow:
+            assert (await answer).count(b"200 OK") == 2
+
+    run(scenario, limits)
+
+
 # the model manager
 
 
@@ -277,3 +459,55 @@ def test_folders_are_polled(tmp_path: Path) -> None:
         assert models.available() == {"m": [4]}
     finally:
         models.stop()
+
+
+def test_a_folder_that_cannot_be_read_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, settings = manager(), [ModelSettings("m", tmp_path / "m")]
+    add(tmp_path / "m", 1)
+    models.apply(settings)
+    (tmp_path / "m").rename(tmp_path / "away")
+    models.apply(settings)
+    assert states(models) == [(1, State.AVAILABLE)]
+    (tmp_path / "away").rename(tmp_path / "m")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "iterdir", _refused)
+        models.apply(settings)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "is_dir", _refused)
+        models.apply(settings)
+    assert states(models) == [(1, State.AVAILABLE)]
+    shutil.rmtree(tmp_path / "m/1")
+    models.apply(settings)
+    assert states(models) == [(1, State.END)]
+
+
+def _refused(path: Path) -> Any:
+    raise PermissionError(13, "Permission denied", str(path))
+
+
+def test_a_version_that_failed_for_the_moment_is_tried_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s, failures = [1000.0], [2]
+
+    def load(name: str, version: int, folder: Path) -> Any:
+        if failures[0]:
+            failures[0] -= 1
+            raise ServingError(Code.RESOURCE_EXHAUSTED, "no memory")
+        return Fake(name, version, folder)
+
+    monkeypatch.setattr(time, "monotonic", lambda: now_s[0])
+    models, settings = ModelManager(load, 0), [ModelSettings("m", tmp_path)]
+    add(tmp_path, 1)
+    for later_s, state in (
+        (0, State.END),
+        (30, State.END),
+        (61, State.END),
+        (100, State.END),
+        (200, State.AVAILABLE),
+    ):
+        now_s[0] = 1000.0 + later_s
+        models.apply(settings)
+        assert states(models) == [(1, state)]

@@ -7,6 +7,7 @@ import json
 import math
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from pipelines.errors import RequestError
 from pipelines.targets.tfserving.embedded.base64_text import decode_base64
+from pipelines.targets.tfserving.embedded.budget import Budget
 from pipelines.targets.tfserving.embedded.decimals import float32_text, float64_text, float_texts
 from pipelines.targets.tfserving.embedded.dtypes import (
     DT_BOOL,
@@ -31,15 +33,19 @@ from pipelines.targets.tfserving.embedded.dtypes import (
     dtype_of,
     numpy_dtype,
 )
+from pipelines.targets.tfserving.embedded.feeds_check import feeds_a_bias
 from pipelines.targets.tfserving.embedded.flags import help_text, parse_flags
 from pipelines.targets.tfserving.embedded.json_response import column_body, error_body, row_body
 from pipelines.targets.tfserving.embedded.json_tensor import Hints, TensorBuilder, hints_of, quick_array
 from pipelines.targets.tfserving.embedded.json_text import Members, parse_object, value_text
+from pipelines.targets.tfserving.embedded.memory_cost import json_cost
 from pipelines.targets.tfserving.embedded.metrics import Metrics
 from pipelines.targets.tfserving.embedded.predict_request import _quoted, parse_predict
 from pipelines.targets.tfserving.embedded.routes import Route, find_route
 from pipelines.targets.tfserving.embedded.status import Code, ServingError
+from pipelines.targets.tfserving.embedded.tensor_proto import _varint
 from pipelines.targets.tfserving.embedded.versions import VersionPolicy, version_folders
+from pipelines.targets.tfserving.embedded.wire_cost import predict_cost
 
 MODEL = "--model_base_path=/models/m"
 
@@ -387,3 +393,82 @@ def test_metrics_add_up() -> None:
         ':tensorflow:serving:request_latency_count{model_name="m\\"",API="Predict",entrypoint="REST"} 2\n'
         in page
     )
+
+
+# limits
+
+
+def test_paths_that_are_remembered_do_not_fill_the_memory() -> None:
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(300):
+            find_route("GET", f"/v1/models/{number}{'x' * 60_000}")
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 2_000_000
+
+
+def test_a_budget_is_shared_given_back_and_not_touched_by_small_requests() -> None:
+    budget = Budget(request_bytes=1_000_000, total_bytes=1_500_000)
+    first, second, small = budget.open(), budget.open(), budget.open()
+    first.take(400_000)
+    first.take(600_000)
+    with pytest.raises(ServingError) as caught:
+        first.take(1)
+    assert (caught.value.code, caught.value.http_status) == (Code.RESOURCE_EXHAUSTED, 413)
+    with pytest.raises(ServingError) as caught:
+        second.take(500_001)
+    assert (caught.value.code, caught.value.http_status) == (Code.RESOURCE_EXHAUSTED, 429)
+    small.take(60_000)
+    assert budget.used_bytes == 1_000_000
+    first.keep(100_000)
+    assert budget.used_bytes == 100_000
+    for allowance in (first, second, small, first):
+        allowance.close()
+    assert budget.used_bytes == 0
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_have_a_cost(raw: bytes) -> None:
+    padded = raw + b"\x12" * 70_000
+    assert predict_cost(padded) >= len(padded)
+
+
+def test_what_is_large_but_plain_costs_little() -> None:
+    """A tensor of 64 MB as one field is not taken for 64 million dimensions."""
+    content = 64_000_000
+    tensor = b"\x08\x01\x22" + _varint(content) + bytes(content)
+    entry = b"\x0a\x01x\x12" + _varint(len(tensor)) + tensor
+    assert predict_cost(b"\x12" + _varint(len(entry)) + entry) < 3 * content
+    assert json_cost(b"[" + b"0.123456789012345678," * 500_000 + b"1]") < 6 * 10_500_000
+
+
+def test_a_fed_bias_is_found_wherever_it_is_added() -> None:
+    graph_pb2 = pytest.importorskip("tensorflow.core.framework.graph_pb2")
+
+    def graph(*nodes: tuple[str, str, tuple[str, ...]]) -> Any:
+        found = graph_pb2.GraphDef()
+        for name, kind, inputs in nodes:
+            found.node.add(name=name, op=kind, input=inputs)
+        return found
+
+    x, w = ("x", "Placeholder", ()), ("w", "Const", ())
+    product = ("p", "MatMul", ("x", "w"))
+    cast = ("c", "Cast", ("x",))
+    assert not feeds_a_bias(graph(x, w, product, ("y", "BiasAdd", ("p", "w"))))
+    assert feeds_a_bias(graph(x, w, product, ("y", "BiasAdd", ("p", "x"))))
+    assert feeds_a_bias(graph(x, w, product, cast, ("y", "AddV2", ("c:0", "p"))))
+    assert not feeds_a_bias(graph(x, w, product, ("y", "AddV2", ("x", "w"))))
+    inner = graph(x, w, ("call", "PartitionedCall", ("w", "x")))
+    inner.node[2].attr["f"].func.name = "body"
+    function = inner.library.function.add()
+    function.signature.name = "body"
+    for name in ("a", "b"):
+        function.signature.input_arg.add(name=name)
+    function.node_def.add(name="p", op="MatMul", input=("b", "a"))
+    added = function.node_def.add(name="y", op="BiasAdd", input=("p:product:0", "a"))
+    assert not feeds_a_bias(inner)
+    added.input[1] = "b"
+    assert feeds_a_bias(inner)
