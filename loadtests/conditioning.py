@@ -1,0 +1,102 @@
+"""Has a fresh server stopped getting faster? Decided second by second, from throughput and CPU per request.
+
+Agreement of neighbouring windows does not see a slow climb: a Java server that doubles its speed in twenty
+seconds looks steady in every one of them. So a server counts as steady when over a stretch of ten seconds or
+more both figures are shown not to change: the interval of the change lies within a limit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+from loadtests.trend import Trend, trend
+
+STRETCHES_S: Final = (10, 15, 20, 30)
+"""Seconds looked back over: the shortest shows a quiet server steady, noise takes a longer one."""
+
+SPAN_S: Final = 10.0
+"""The change that is judged is the one over ten seconds, whatever the stretch."""
+
+CHANGE_LIMIT: Final = 0.15
+"""As much as the first and the last round of a block may differ (see drift.py)."""
+
+CPU_SHARE_LEAST: Final = 0.2
+"""Below this share of a core, ticks of the kernel's CPU clock (10 ms) are noise of 5 % and more in a second."""
+
+State = Literal["steady", "climbing", "unsettled"]
+
+
+class Second(NamedTuple):
+    """One second of load.
+
+    Attributes:
+        requests_count: successful requests that ended in it.
+        p50_ms: their median latency; None when there were none.
+        server_cpu_s: CPU seconds of the server in it; None where nobody could tell.
+    """
+
+    requests_count: int
+    p50_ms: float | None
+    server_cpu_s: float | None
+
+    @property
+    def cpu_s_per_request(self) -> float | None:
+        """CPU seconds of the server per successful request; None where one of the two is missing."""
+        if not self.requests_count or self.server_cpu_s is None:
+            return None
+        return self.server_cpu_s / self.requests_count
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the seconds so far show.
+
+    Attributes:
+        state: `steady`: shown not to change; `climbing`: shown to get faster; `unsettled`: neither.
+        until_steady_s: where the first steady stretch began, seconds of load; None unless steady.
+        throughput, cpu_per_request: changes over ten seconds, of the steady stretch or the shortest one.
+    """
+
+    state: State
+    until_steady_s: int | None
+    throughput: Trend | None
+    cpu_per_request: Trend | None
+
+
+def judge_seconds(seconds: Sequence[Second]) -> Judgement:
+    """Return whether the server has stopped getting faster, from every second of load since its start."""
+    for length in STRETCHES_S:
+        if len(seconds) < length:
+            break
+        found = _trends(seconds[-length:])
+        if _all_within(found):
+            return Judgement("steady", len(seconds) - length, *found)
+    latest = _trends(seconds[-STRETCHES_S[0] :])
+    return Judgement("climbing" if _climbs(latest[0]) else "unsettled", None, *latest)
+
+
+def _trends(seconds: Sequence[Second]) -> tuple[Trend | None, Trend | None]:
+    """Return the trends of throughput and of CPU per request; None for what cannot be told."""
+    counts = [second.requests_count for second in seconds]
+    if not all(counts):
+        return None, None
+    costs = [second.cpu_s_per_request for second in seconds]
+    known = [cost for cost in costs if cost]
+    return trend(counts, SPAN_S), trend(known, SPAN_S) if _is_telling(seconds, known) else None
+
+
+def _is_telling(seconds: Sequence[Second], costs: Sequence[float]) -> bool:
+    """Whether the CPU clock was read every second and advanced enough to be judged."""
+    used_s = sum(second.server_cpu_s or 0.0 for second in seconds)
+    return len(costs) == len(seconds) and used_s >= CPU_SHARE_LEAST * len(seconds)
+
+
+def _all_within(found: tuple[Trend | None, Trend | None]) -> bool:
+    throughput, cost = found
+    if throughput is None or not throughput.is_within(CHANGE_LIMIT):
+        return False
+    return cost is None or cost.is_within(CHANGE_LIMIT)
+
+
+def _climbs(throughput: Trend | None) -> bool:
+    return throughput is not None and throughput.low > 0
