@@ -21,7 +21,7 @@ CHANGE_LIMIT: Final = 0.15
 """As much as the first and the last round of a block may differ (see drift.py)."""
 
 CPU_SHARE_LEAST: Final = 0.2
-"""Below this share of a core, ticks of the kernel's CPU clock (10 ms) are noise of 5 % and more in a second."""
+"""Below this share of a core the ticks of the kernel's CPU clock, 10 ms, are noise of 5 % and more."""
 
 State = Literal["steady", "climbing", "unsettled"]
 

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from loadtests.errors import RecorderError
 from loadtests.payloads import PayloadPool, check_answer
 from loadtests.recorder import Recorder, RequestRecord
+from loadtests.reports import Seconds
 from loadtests.result import ErrorGroup
 from loadtests.statistics import STATUS_OK
 from loadtests.warmup import WarmUp
@@ -122,6 +123,7 @@ class Ledger:
         self.due_count = 0
         """Arrivals of open load that have been due so far, counted by whoever sends them."""
         self._warm_up: WarmUp | None = None
+        self._seconds: Seconds | None = None
         self.window_start_ns = NEVER
         self.end_ns = NEVER
         self.server_gone = False
@@ -132,11 +134,15 @@ class Ledger:
         """Let `warm_up` see every successful request until the window opens."""
         self._warm_up = warm_up
 
-    def open_window(self, start_ns: int, end_ns: int) -> None:
-        """Measure the requests from `start_ns` on, before `end_ns`; monotonic nanoseconds."""
+    def open_window(self, start_ns: int, end_ns: int, seconds: Seconds | None = None) -> None:
+        """Measure the requests from `start_ns` on, before `end_ns`; monotonic nanoseconds.
+
+        `seconds` sees every successful one of them.
+        """
         self.window_start_ns = start_ns
         self.end_ns = min(end_ns, self.end_ns)
         self._warm_up = None
+        self._seconds = seconds
 
     def is_over(self, now_ns: int) -> bool:
         """Whether a request at `now_ns` would come too late to belong to the round."""
@@ -156,10 +162,16 @@ class Ledger:
             self.stop(exchange.done_ns)
             return Failure("not recorded", str(error))
         self._watch_server(exchange, failure)
-        if self._warm_up is not None and failure is None:
-            latency_ns = exchange.done_ns - exchange.scheduled_ns
-            self._warm_up.enter(exchange.done_ns, latency_ns, self.due_count)
+        if failure is None:
+            self._watch_speed(exchange, in_window=phase is self.window)
         return failure
+
+    def _watch_speed(self, exchange: Exchange, *, in_window: bool) -> None:
+        latency_ns = exchange.done_ns - exchange.scheduled_ns
+        if self._warm_up is not None:
+            self._warm_up.enter(exchange.done_ns, latency_ns, self.due_count)
+        elif self._seconds is not None and in_window:
+            self._seconds.enter(exchange.done_ns, latency_ns)
 
     def _watch_server(self, exchange: Exchange, failure: Failure | None) -> None:
         if exchange.status > 0:

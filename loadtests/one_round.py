@@ -18,6 +18,7 @@ from loadtests.ledger import Ledger, Phase
 from loadtests.payloads import PayloadPool
 from loadtests.plan import RoundPlan
 from loadtests.recorder import Recorder
+from loadtests.reports import Report, Seconds
 from loadtests.result import GeneratorUse, RoundResult
 from loadtests.users.rest import rest_user
 from loadtests.warmup import WarmUp
@@ -27,6 +28,9 @@ LOOK_UP_S: Final = 0.05
 
 GRACE_S: Final = 0.5
 """Beyond a request's own timeout, before a request in flight at the end is cut off."""
+
+OPENING_NS: Final = 150_000_000
+"""From the decision to the opening: users that wait for an arrival look up more often (LOOK_UP_NS)."""
 
 SCHEDSTAT: Final = Path("/proc/self/schedstat")
 
@@ -103,14 +107,24 @@ def _drive(
         if warm_up is not None:
             _wait(ledger, stop_requests, times, warm_up.is_over)
             times.steady = warm_up.steady
-            _open_window(plan, ledger)
-        times.before = _clocks(last_moment)
-        _wait(ledger, stop_requests, times, ledger.is_over)
-        times.after = _clocks(last_moment)
+        _measure(plan, ledger, stop_requests, times, last_moment)
         _drain(runner, plan.timeout_s + GRACE_S, stop_requests)
     finally:
         runner.quit()
     return times
+
+
+def _measure(
+    plan: RoundPlan, ledger: Ledger, stop_requests: StopRequests, times: _Times, last_moment: LastMoment
+) -> None:
+    """Open the window and wait for its end; the clocks are read at its two edges."""
+    seconds = _open_window(plan, ledger)
+    _wait(ledger, stop_requests, times, lambda now_ns: now_ns >= ledger.window_start_ns)
+    times.before = _clocks(last_moment)
+    Report("opened", time.monotonic_ns()).say()
+    _wait(ledger, stop_requests, times, ledger.is_over, seconds)
+    times.after = _clocks(last_moment)
+    Report("closed", time.monotonic_ns()).say()
 
 
 def _runner(plan: RoundPlan, pool: PayloadPool, ledger: Ledger, last_moment: LastMoment) -> tuple[Any, int]:
@@ -131,9 +145,8 @@ def _runner(plan: RoundPlan, pool: PayloadPool, ledger: Ledger, last_moment: Las
 
 
 def _begin(plan: RoundPlan, ledger: Ledger) -> WarmUp | None:
-    """Begin the warm-up and return what watches it; without one, open the window and return None."""
+    """Begin the warm-up and return what watches it; None without one."""
     if plan.warmup_limit_s == 0:
-        _open_window(plan, ledger)
         return None
     limit_ns, load = round(plan.warmup_limit_s * NS_PER_S), plan.parsed_load
     warm_up = WarmUp(time.monotonic_ns(), limit_ns, load.value if load.is_open else None)
@@ -141,18 +154,37 @@ def _begin(plan: RoundPlan, ledger: Ledger) -> WarmUp | None:
     return warm_up
 
 
-def _open_window(plan: RoundPlan, ledger: Ledger) -> None:
-    start_ns = time.monotonic_ns()
-    ledger.open_window(start_ns, start_ns + round(plan.duration_s * NS_PER_S))
+def _open_window(plan: RoundPlan, ledger: Ledger) -> Seconds | None:
+    """Let the window open in a moment; return what counts its seconds, if the plan asks for that."""
+    start_ns = time.monotonic_ns() + OPENING_NS
+    seconds = Seconds(start_ns) if plan.reports_seconds else None
+    ledger.open_window(start_ns, start_ns + round(plan.duration_s * NS_PER_S), seconds)
+    return seconds
 
 
-def _wait(ledger: Ledger, stop_requests: StopRequests, times: _Times, is_time: Callable[[int], bool]) -> None:
-    """Wait until it `is_time`, asked with the monotonic clock's nanoseconds, or until the round's end."""
+def _wait(
+    ledger: Ledger,
+    stop_requests: StopRequests,
+    times: _Times,
+    is_time: Callable[[int], bool],
+    seconds: Seconds | None = None,
+) -> None:
+    """Wait until it `is_time`, asked with the monotonic clock's nanoseconds, or until the round's end.
+
+    Every one of the `seconds` is said when it is over.
+    """
     while not (is_time(now_ns := time.monotonic_ns()) or ledger.is_over(now_ns)):
         if stop_requests():
             times.interrupted = True
             ledger.stop(now_ns)
-        gevent.sleep(min(LOOK_UP_S, (ledger.end_ns - now_ns) / NS_PER_S))
+        for report in seconds.ended(now_ns) if seconds else ():
+            report.say()
+        gevent.sleep(max(0.0, min(LOOK_UP_S, (_next_edge_ns(ledger, now_ns) - now_ns) / NS_PER_S)))
+
+
+def _next_edge_ns(ledger: Ledger, now_ns: int) -> int:
+    """Return when the window opens, or when it ends if it is open."""
+    return ledger.window_start_ns if now_ns < ledger.window_start_ns else ledger.end_ns
 
 
 def _drain(runner: Any, patience_s: float, stop_requests: StopRequests) -> None:
@@ -207,7 +239,7 @@ def _generator_use(times: _Times, window_s: float) -> GeneratorUse:
         waited = (after.waited_s - before.waited_s) / window_s
     return GeneratorUse(
         cpu_s=cpu_s,
-        cpu_share=cpu_s / (window_s * len(cores)),
+        cpu_share=cpu_s / window_s,
         polled_s=polled_s,
         cores=cores,
         realtime=realtime,

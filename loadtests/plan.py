@@ -31,6 +31,7 @@ class RoundPlan:
         timeout_s: seconds a server may stay silent before a request counts as failed.
         cores: CPU numbers to run on; empty to stay where the process was started.
         cores_shared: whether the server runs on some of them too, so that the generator may not go first.
+        reports_seconds: whether the generator says every second of the window when it is over (reports.py).
     """
 
     url_base: str
@@ -45,6 +46,7 @@ class RoundPlan:
     timeout_s: float
     cores: tuple[int, ...]
     cores_shared: bool = False
+    reports_seconds: bool = False
 
     def __post_init__(self) -> None:
         _require(_is_http_base(self.url_base), f"url_base {self.url_base!r} is not http://HOST:PORT")

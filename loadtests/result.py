@@ -26,7 +26,7 @@ class GeneratorUse:
 
     Attributes:
         cpu_s: processor seconds, user and system, that it worked.
-        cpu_share: cpu_s / (window_s * number of cores); None without a window.
+        cpu_share: cpu_s / window_s: of one core, as much as its one thread can use; None without a window.
         polled_s: processor seconds beside `cpu_s` in which it only waited, awake, for the next arrival.
         cores: the CPU numbers it was allowed to run on.
         realtime: whether it had those cores before any ordinary process.

@@ -1,4 +1,4 @@
-"""Does a series still rise or fall? A robust slope with an interval, and whether that interval is small enough.
+"""Does a series still rise or fall? A robust slope with an interval, and whether that one is small enough.
 
 docs/statistics.md says why this test was chosen and shows its simulated rates of false alarms and misses.
 """

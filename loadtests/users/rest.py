@@ -55,7 +55,21 @@ class RestUser(FastHttpUser):
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
         self.wire = Wire(str(self.host), timeout_s=self.network_timeout, concurrency=self.concurrency)
-        self.order = payload_order(len(self.requests), f"{self.seed}/{next(self.users_count)}")
+        self.number = next(self.users_count)
+        self.order = self._new_order()
+        self._order_of_window = False
+
+    def _new_order(self) -> Iterator[int]:
+        return payload_order(len(self.requests), f"{self.seed}/{self.number}")
+
+    def next_body(self, at_ns: int) -> int:
+        """Return which body to send at `at_ns`: their order begins anew when the window opens.
+
+        So the two sides of a pair are asked the same, however long the warm-up of each took.
+        """
+        if not self._order_of_window and at_ns >= self.ledger.window_start_ns:
+            self._order_of_window, self.order = True, self._new_order()
+        return next(self.order)
 
     def on_stop(self) -> None:
         """Close this user's connections."""
@@ -111,9 +125,10 @@ class ClosedRestUser(RestUser):
     @task
     def predict(self) -> None:
         """Send one request, unless the round is over."""
-        if self.ledger.is_over(time.monotonic_ns()):
+        now_ns = time.monotonic_ns()
+        if self.ledger.is_over(now_ns):
             raise StopUser
-        failure = self.send(next(self.order), self.wire.idle_connection())
+        failure = self.send(self.next_body(now_ns), self.wire.idle_connection())
         if failure is not None and failure.kind in UNREACHABLE:
             gevent.sleep(BACK_OFF_S)
 
@@ -135,21 +150,41 @@ class OpenRestUser(RestUser):
         super().__init__(environment)
         self.arrivals: Iterator[int] = iter(())
         """When requests are due, monotonic nanoseconds; those that were not sent yet."""
+        self.given_up: list[int] = []
+        """When requests of the warm-up were due that could not be sent before the window opened."""
 
     @task
     def predict_on_schedule(self) -> None:
-        """Follow the schedule to the end of the round, then wait for the answers still due."""
-        start_ns = time.monotonic_ns()
-        self.arrivals = (start_ns + offset_ns for offset_ns in poisson_schedule(self.rate_per_s, self.seed))
+        """Follow the schedule of the warm-up and then, from its beginning, that of the window.
+
+        Both are the same arrivals. The window's begin at its opening, so that the two sides of a pair meet
+        the same ones although their warm-ups differ in length. In the end it waits for the answers still due.
+        """
         in_flight = Pool(in_flight_limit())
         try:
+            self._begin_schedule(time.monotonic_ns())
             self._follow_schedule(in_flight)
+            if not self.ledger.is_over(time.monotonic_ns()):
+                self.given_up = self._late_arrivals(self.ledger.window_start_ns)
+                self._begin_schedule(self.ledger.window_start_ns)
+                self._follow_schedule(in_flight)
             in_flight.join()
         finally:
             in_flight.kill()
             # When nothing is in flight any more: thousands of rows would delay the reading of answers.
             self._give_up(time.monotonic_ns())
         raise StopUser
+
+    def _begin_schedule(self, start_ns: int) -> None:
+        self.arrivals = (start_ns + offset_ns for offset_ns in poisson_schedule(self.rate_per_s, self.seed))
+        self.schedule_start_ns = start_ns
+
+    def _is_over(self, at_ns: int) -> bool:
+        """Whether an arrival at `at_ns` is none of this schedule's: the window, or the round, goes before."""
+        window_start_ns = self.ledger.window_start_ns
+        if self.schedule_start_ns < window_start_ns <= at_ns:
+            return True
+        return self.ledger.is_over(at_ns)
 
     def _follow_schedule(self, in_flight: Pool) -> None:
         with PreciseTimer() as timer:
@@ -160,7 +195,7 @@ class OpenRestUser(RestUser):
                     return
                 self.arrivals = later
                 self.ledger.due_count += 1
-                in_flight.spawn(self._send_when_due, next(self.order), due_ns)
+                in_flight.spawn(self._send_when_due, self.next_body(due_ns), due_ns)
 
     def _send_when_due(self, index: int, due_ns: int) -> None:
         connection = self.wire.idle_connection()
@@ -179,23 +214,26 @@ class OpenRestUser(RestUser):
             gevent.sleep(0)
         self.last_moment.adapt(time.monotonic_ns())
         near_ns = due_ns - self.last_moment.ahead_ns
-        while (now_ns := time.monotonic_ns()) < near_ns and not self.ledger.is_over(now_ns):
+        while (now_ns := time.monotonic_ns()) < near_ns and not self._is_over(now_ns):
             timer.wait_until(min(near_ns, now_ns + LOOK_UP_NS))
-        return not self.ledger.is_over(due_ns)
+        return not self._is_over(due_ns)
 
     def _wait_for_place(self, in_flight: Pool) -> bool:
         """Wait until one more request may be in flight; return False when it is too late to send it."""
-        while not self.ledger.is_over(time.monotonic_ns() - TOO_LATE_NS):
+        while not self._is_over(time.monotonic_ns() - TOO_LATE_NS):
             if not in_flight.full():
                 return True
             in_flight.wait_available(LOOK_UP_NS / NS_PER_S)
         return False
 
+    def _late_arrivals(self, before_ns: int) -> list[int]:
+        """Return the arrivals left that were due before `before_ns`, and in the round."""
+        limit_ns = min(before_ns, self.ledger.end_ns)
+        return list(itertools.takewhile(lambda due_ns: due_ns < limit_ns, self.arrivals))
+
     def _give_up(self, now_ns: int) -> None:
         """Enter every arrival that was due by now and in the round, but could not be sent."""
-        for due_ns in self.arrivals:
-            if due_ns > now_ns or self.ledger.is_over(due_ns):
-                return
+        for due_ns in (*self.given_up, *self._late_arrivals(now_ns)):
             self.ledger.enter(Exchange(0, due_ns, now_ns, now_ns, 0, b"", _NOT_SENT))
 
 

@@ -1,0 +1,71 @@
+"""What the generator says on stdout while it runs, one JSON line each, for whoever started it.
+
+`opened` and `closed` are the edges of the measured window, said at that moment, so that a reader can look at
+its own clocks then. `second` is one whole second of the window.
+"""
+
+import json
+import statistics
+import sys
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from loadtests.arrivals import NS_PER_S
+from loadtests.statistics import NS_PER_MS
+
+
+@dataclass(frozen=True)
+class Report:
+    """One line.
+
+    Attributes:
+        kind: see above.
+        at_ns: the moment it speaks of, monotonic nanoseconds: an edge, or the end of the second.
+        requests_count: successful requests that ended in the second; 0 for an edge.
+        p50_ms: their median latency; None for an edge, and where there were none.
+    """
+
+    kind: Literal["opened", "second", "closed"]
+    at_ns: int
+    requests_count: int = 0
+    p50_ms: float | None = None
+
+    def say(self) -> None:
+        """Write the line."""
+        sys.stdout.write(json.dumps(asdict(self)) + "\n")
+        sys.stdout.flush()
+
+
+def read_report(line: str) -> Report | None:
+    """Return what `say` wrote; None for any other line, such as one of a library's."""
+    try:
+        return Report(**json.loads(line))
+    except (ValueError, TypeError):
+        return None
+
+
+class Seconds:
+    """Counts the successful requests of every second from `start_ns` on, by when they ended."""
+
+    def __init__(self, start_ns: int) -> None:
+        self._end_ns = start_ns + NS_PER_S
+        self._latencies_ns: list[int] = []
+        self._next_ns: list[int] = []
+
+    def enter(self, done_ns: int, latency_ns: int) -> None:
+        """Enter one successful request."""
+        (self._latencies_ns if done_ns < self._end_ns else self._next_ns).append(latency_ns)
+
+    def ended(self, now_ns: int) -> list[Report]:
+        """Return the seconds that have ended since the last call, the oldest first."""
+        reports = []
+        while now_ns >= self._end_ns:
+            reports.append(self._report())
+            self._latencies_ns, self._next_ns = self._next_ns, []
+            self._end_ns += NS_PER_S
+        return reports
+
+    def _report(self) -> Report:
+        found = self._latencies_ns
+        p50_ms = statistics.median(found) / NS_PER_MS if found else None
+        return Report("second", self._end_ns, len(found), p50_ms)
