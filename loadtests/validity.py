@@ -11,7 +11,8 @@ ERRORS_SHARE_LIMIT: Final = 0.001
 GENERATOR_CPU_LIMIT: Final = 0.8
 GENERATOR_WAITED_LIMIT: Final = 0.05
 STEAL_LIMIT: Final = 0.05
-FOREIGN_CPU_LIMIT: Final = 0.10
+FOREIGN_CORES_LIMIT: Final = 0.2
+FOREIGN_CPU_LIMIT: Final = 0.05
 DELIVERED_LIMIT: Final = 0.99
 LATE_SHARE_LIMIT: Final = 0.01
 
@@ -29,10 +30,11 @@ class RoundFacts:
 
     Attributes:
         requests_count, errors_count, wrong_count: of the measured window.
-        generator_cpu_share: of the generator's own cores.
+        generator_cpu_share: of one core, which is all that the generator's one thread can use.
         generator_waited_share: of the window, that the generator was ready to run and had no core.
-        steal_share: of all cores, taken by other guests of the host.
-        foreign_cpu_share: of all cores, used by neither server nor generator.
+        steal_share: of a core that serves or generates, taken by other guests of the host.
+        foreign_cores: cores' worth of the whole machine that neither server nor generator used.
+        foreign_cpu_share: of the cores that serve or of those that generate, used by other programs.
         interrupted: the round ended before its time.
         steady: whether the server was warm when the window began; see loadtests/steady.py.
         delivered_share: achieved / offered rate of an open load.
@@ -50,6 +52,7 @@ class RoundFacts:
     delivered_share: float | None = None
     late_share: float | None = None
     generator_waited_share: float | None = None
+    foreign_cores: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ def invalidities(facts: RoundFacts) -> tuple[Invalidity, ...]:
         _generator(facts),
         _starved(facts),
         _steal(facts),
-        _foreign(facts),
+        _foreign_core(facts),
+        _foreign_machine(facts),
     )
     return tuple(invalidity for invalidity in found if invalidity)
 
@@ -163,18 +167,30 @@ def _steal(facts: RoundFacts) -> Invalidity | None:
         STEAL_LIMIT,
         facts.steal_share,
         "quiet",
-        "{found} of the CPU was stolen by the host's other guests",
+        "{found} of a core that serves or generates was stolen by the host's other guests",
         "use a quieter machine (limit {limit})",
     )
 
 
-def _foreign(facts: RoundFacts) -> Invalidity | None:
+def _foreign_core(facts: RoundFacts) -> Invalidity | None:
     return _at_most(
         FOREIGN_CPU_LIMIT,
         facts.foreign_cpu_share,
         "quiet",
-        "{found} of the CPU was used by other programs",
+        "{found} of the cores that serve or generate was used by other programs",
         "stop them and run again (limit {limit})",
+    )
+
+
+def _foreign_machine(facts: RoundFacts) -> Invalidity | None:
+    """Other programs disturb from other cores too, through caches, memory and the clock rate."""
+    found = facts.foreign_cores
+    if found is None or found <= FOREIGN_CORES_LIMIT:
+        return None
+    return Invalidity(
+        "quiet",
+        f"other programs used {found:.2g} cores of the machine",
+        f"stop them and run again (limit {FOREIGN_CORES_LIMIT:g} cores)",
     )
 
 

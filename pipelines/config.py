@@ -46,7 +46,21 @@ class Profile(Settings):
     warmup_limit_s: float = Field(
         ge=0, le=DAY_S, description="a warm-up that is not steady by then ends, seconds"
     )
-    round_s: float = Field(ge=ROUND_LEAST_S, le=DAY_S, description="length of each measured stretch, seconds")
+    conditioning_limit_s: float = Field(
+        default=0,
+        ge=0,
+        le=DAY_S,
+        description="load on each fresh server until it is steady, at most; 0 for none, seconds",
+    )
+    round_s: float = Field(
+        ge=ROUND_LEAST_S, le=DAY_S, description="least length of each measured stretch, seconds"
+    )
+    longest_round_s: float | None = Field(
+        default=None,
+        ge=ROUND_LEAST_S,
+        le=DAY_S,
+        description="so long a stretch may get where p50 wanders; None: as round_s, seconds",
+    )
     loads: tuple[str, ...] = Field(min_length=1, description="closed:CONCURRENCY or open:RATE per second")
     control: bool = Field(description="also measure a second server of every side: its A/A control")
     control_blocks: Literal["all", "in turn"] = Field(
@@ -82,7 +96,9 @@ PROFILES = {
             blocks=2,
             rounds=3,
             warmup_limit_s=8,
+            conditioning_limit_s=45,
             round_s=3,
+            longest_round_s=6,
             loads=("closed:8",),
             control=True,
             control_blocks="in turn",
@@ -94,7 +110,9 @@ PROFILES = {
             blocks=4,
             rounds=6,
             warmup_limit_s=12,
+            conditioning_limit_s=90,
             round_s=8,
+            longest_round_s=20,
             loads=("closed:1", "closed:4", "closed:16"),
             control=True,
             null=True,
@@ -208,9 +226,13 @@ def run_settings(*, profile: str, targets: str, **given: Any) -> RunSettings:
     """
     cores = asked_cores(given.pop("server_cores", None), given.pop("generator_core", None))
     named = {key: value for key, value in given.items() if value is not None}
-    changes = {key: named.pop(key) for key in ("blocks", "rounds", "round_s", "loads") if key in named}
+    changes: dict[str, Any] = {
+        key: named.pop(key) for key in ("blocks", "rounds", "round_s", "loads") if key in named
+    }
     if named.get("primary") == "throughput":
         named["primary"] = "throughput_per_s"
+    if "round_s" in changes:
+        changes["longest_round_s"] = None
     if "loads" in changes:
         changes["loads"] = _split(changes["loads"])
     try:

@@ -1,30 +1,24 @@
 """Driving one round: the load generator in a process of its own, and what was going on around it."""
 
-import signal
-import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from loadtests import delivery
 from loadtests.arrivals import NS_PER_S, parse_load
 from loadtests.plan import RoundPlan
 from loadtests.recorder import read_samples
+from loadtests.reports import Report
 from loadtests.result import RoundResult
 from loadtests.rounds import PlannedRound
 from loadtests.validity import Invalidity, RoundFacts, invalidities
-from pipelines.children import child_environment, python_module
 from pipelines.config import MeasureSettings
-from pipelines.environment import CpuShares, CpuUse, cpu_shares, read_cpu
-from pipelines.errors import MachineError
-from pipelines.processes import before_exec, end_group, interrupts_held, last_lines
+from pipelines.cpu import Edges, Neighbours, read_cpu
+from pipelines.generating import Listen, generate
 from pipelines.record import ErrorRecord, GeneratorRecord, LatencyRecord, RoundRecord
-from pipelines.runners.engine_cpu import engine_cpu_s
 from pipelines.runners.server import Server
 
-# Beyond warm-up, window and timeout: interpreter and Locust start-up, and writing the samples.
-START_AND_FINISH_S = 30.0
 NOT_SUMMARISED = LatencyRecord(
     p50=None,
     p90=None,
@@ -89,74 +83,27 @@ def drive(
             cores=settings.cores.generator,
             cores_shared=settings.cores.shared,
         )
-        before, server_before_s = _read_cpu(all_servers), server.cpu_s()
-        result, stopped = generate(plan, Path(name))
-        shares = cpu_shares(before, _read_cpu(all_servers))
-        server_cpu_s = server.cpu_s() - server_before_s
+        edges = Edges()
+        result, stopped = generate(plan, Path(name), _listen(edges, server, all_servers))
     sent = _delivery(planned, samples, result)
-    found = invalidities(_facts(result, sent, shares))
-    record = _record(planned, attempt, index, result, sent, shares, samples.relative_to(run_folder), found)
-    # A server that ended took its count along.
-    counted = record.model_copy(update={"server_cpu_s": server_cpu_s if server_cpu_s > 0 else None})
+    others = edges.neighbours(settings.cores)
+    found = invalidities(_facts(result, sent, others))
+    record = _record(planned, attempt, index, result, sent, others, samples.relative_to(run_folder), found)
+    counted = record.model_copy(update={"server_cpu_s": edges.server_cpu_s})
     return Driven(counted, found, result.server_gone, stopped)
 
 
-def _read_cpu(servers: Sequence[Server]) -> CpuUse:
-    """The machine's CPU clocks; servers, and the engine that carries containers, are ours and not foreign."""
-    found = read_cpu()
-    engine_s = engine_cpu_s() if any(s.plan.implementation.runner == "docker" for s in servers) else 0.0
-    return replace(found, ours_s=found.ours_s + engine_s + sum(server.cpu_s() for server in servers))
+def _listen(edges: Edges, server: Server, servers: Sequence[Server]) -> Listen:
+    """Read the clocks at the window's edges, when the generator says so."""
 
+    def listen(report: Report, generator_pid: int) -> bool:
+        if report.kind == "opened":
+            edges.before = read_cpu(server, servers, generator_pid)
+        elif report.kind == "closed":
+            edges.after = read_cpu(server, servers, generator_pid)
+        return False
 
-def generate(plan: RoundPlan, folder: Path) -> tuple[RoundResult, bool]:
-    """Run the load generator in a process of its own; its result, and whether somebody asked to stop.
-
-    Raises:
-        MachineError: it failed, or left no result.
-        KeyboardInterrupt: somebody asked to stop before there was one.
-    """
-    plan_file, log = folder / "plan.json", folder / "generator.log"
-    plan.save(plan_file)
-    process, stopped = None, False
-    limit_s = plan.warmup_limit_s + plan.duration_s + plan.timeout_s + START_AND_FINISH_S
-    try:
-        with log.open("wb") as stderr, interrupts_held():
-            process = subprocess.Popen(
-                python_module("loadtests.generator", str(plan_file)),
-                stdin=subprocess.DEVNULL,
-                stdout=stderr,
-                stderr=stderr,
-                env=child_environment(),
-                start_new_session=True,
-                preexec_fn=before_exec(),  # noqa: PLW1509 - system calls, no locks
-            )
-        process.wait(limit_s)
-    except KeyboardInterrupt:
-        if process is None:
-            raise
-        # The generator keeps what it measured when it is told to stop; that is worth the wait.
-        process.send_signal(signal.SIGINT)
-        stopped = True
-        _wait_briefly(process, plan.timeout_s + START_AND_FINISH_S)
-    except subprocess.TimeoutExpired:
-        raise MachineError(
-            f"the load generator did not finish within {limit_s:.0f} s: {last_lines(log)}"
-        ) from None
-    finally:
-        if process is not None:
-            end_group(process)
-    if not plan.result_file.is_file():
-        if stopped:
-            raise KeyboardInterrupt
-        raise MachineError(f"the load generator failed (exit code {process.returncode}): {last_lines(log)}")
-    return RoundResult.load(plan.result_file), stopped
-
-
-def _wait_briefly(process: "subprocess.Popen[bytes]", limit_s: float) -> None:
-    try:
-        process.wait(limit_s)
-    except (KeyboardInterrupt, subprocess.TimeoutExpired):
-        return
+    return listen
 
 
 @dataclass(frozen=True)
@@ -181,14 +128,15 @@ def _delivery(planned: PlannedRound, samples_file: Path, result: RoundResult) ->
     )
 
 
-def _facts(result: RoundResult, sent: Delivery, shares: CpuShares) -> RoundFacts:
+def _facts(result: RoundResult, sent: Delivery, others: Neighbours) -> RoundFacts:
     return RoundFacts(
         requests_count=result.requests_count,
         errors_count=result.errors_count,
         wrong_count=result.wrong_count,
         generator_cpu_share=result.generator.cpu_share,
-        steal_share=shares.steal,
-        foreign_cpu_share=shares.foreign,
+        steal_share=others.steal_share,
+        foreign_cores=others.foreign_cores,
+        foreign_cpu_share=others.foreign_share,
         interrupted=result.interrupted or result.server_gone,
         steady=result.steady,
         delivered_share=delivery.delivered_share(sent.offered_per_s, sent.achieved_per_s),
@@ -203,7 +151,7 @@ def _record(
     index: int,
     result: RoundResult,
     sent: Delivery,
-    shares: CpuShares,
+    others: Neighbours,
     samples_file: Path,
     found: tuple[Invalidity, ...],
 ) -> RoundRecord:
@@ -235,8 +183,9 @@ def _record(
             realtime=result.generator.realtime,
             waited_share=result.generator.waited_share,
         ),
-        cpu_steal_share=shares.steal,
-        foreign_cpu_share=shares.foreign,
+        cpu_steal_share=others.steal_share,
+        foreign_cpu_share=others.foreign_share,
+        foreign_cores=others.foreign_cores,
         valid=not found,
         invalid_reasons=tuple(map(str, found)),
         failed_checks=tuple(dict.fromkeys(one.check for one in found)),

@@ -105,9 +105,13 @@ def read_cpu() -> CpuUse:
     steal = getattr(times, "steal", 0.0)
     idle = times.idle + getattr(times, "iowait", 0.0)
     total = sum(getattr(times, name) for name in ("user", "nice", "system", "irq", "softirq")) + idle + steal
+    return CpuUse(total - idle - steal, steal, total, own_cpu_s())
+
+
+def own_cpu_s() -> float:
+    """CPU seconds of this process and of its children that have ended."""
     own = os.times()
-    ours = own.user + own.system + own.children_user + own.children_system
-    return CpuUse(total - idle - steal, steal, total, ours)
+    return own.user + own.system + own.children_user + own.children_system
 
 
 def cpu_shares(before: CpuUse, after: CpuUse) -> CpuShares:

@@ -3,22 +3,35 @@
 Knows nothing of models or reports: who takes part comes as contestants, what was measured is kept by name.
 """
 
+import itertools
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from loadtests.arrivals import parse_load
+from loadtests.conditioning import Second
+from loadtests.drift import Drift, find_drift
 from loadtests.payloads import PayloadPool
 from loadtests.rounds import PlannedRound, block_rounds, rotated
 from loadtests.validity import FINDINGS
 from pipelines import serving
+from pipelines.conditioning import LEAST_S, condition
 from pipelines.config import MeasureSettings
 from pipelines.contestants import Contestant
 from pipelines.driving import Driven, drive, pool_file
 from pipelines.errors import MachineError
-from pipelines.record import ColdStartRecord, MemoryRecord, ParityRecord, RoundRecord
+from pipelines.record import (
+    ColdStartRecord,
+    ConditioningRecord,
+    DriftRecord,
+    MemoryRecord,
+    ParityRecord,
+    RoundRecord,
+)
 from pipelines.runners.server import Server
+from pipelines.summarising import summarise_round
 from pipelines.targets.server_plan import ServerPlan
 from pipelines.workers import Progress
 
@@ -26,6 +39,9 @@ from pipelines.workers import Progress
 ROUND_OVERHEAD_S = 1.8
 USUAL_WARMUP_S = 1.6
 SERVER_START_S = 7.0
+USUAL_CONDITIONING_S = 20.0
+# How often the rounds of a block are measured again because a server still drifted.
+MOST_AGAIN = 2
 
 
 @dataclass
@@ -40,6 +56,12 @@ class Measured:
     memory_source: str | None = None
     cold_starts: list[ColdStartRecord] = field(default_factory=list)
     rounds: list[RoundRecord] = field(default_factory=list)
+    conditionings: list[ConditioningRecord] = field(default_factory=list)
+    drifts: list[DriftRecord] = field(default_factory=list)
+
+    def conditioned_s(self, block: int) -> float:
+        """Seconds of conditioning that its server of this block has had."""
+        return sum(one.duration_s for one in self.conditionings if one.block == block)
 
     def note_memory(self, server: Server) -> None:
         """Keep the largest: of the kernel's own peaks where it counts them, else of the samples."""
@@ -66,6 +88,7 @@ class Session:
         on_round: called after every measured round.
         counted: whether it is known beforehand how many rounds there will be.
         retries_left: how many more invalid rounds may be measured again.
+        round_s: how long rounds are, from the profile's least to its most; set by the first conditionings.
         measured: by contestant, in their order.
     """
 
@@ -77,6 +100,7 @@ class Session:
     on_round: Callable[[], None]
     counted: bool = True
     retries_left: int = 0
+    round_s: float = 0.0
     rounds_count: int = 0
     planned_count: int = 0
     measured: dict[str, Measured] = field(default_factory=dict)
@@ -84,6 +108,7 @@ class Session:
     def __post_init__(self) -> None:
         self.measured = {contestant.name: Measured() for contestant in self.contestants}
         self.retries_left = self.settings.profile.retries
+        self.round_s = self.settings.profile.round_s
         if self.counted:
             self.planned_count = planned_rounds(self.settings, self.contestants)
 
@@ -103,7 +128,8 @@ class Session:
         left = max(0, self.planned_count - self.rounds_count)
         starts_count = sum(len(self.of_block(block)) for block in range(self.settings.profile.blocks))
         starts_left = left / max(1, self.planned_count) * starts_count
-        return left * round_s(self.settings) + starts_left * SERVER_START_S
+        start_s = SERVER_START_S + min(USUAL_CONDITIONING_S, self.settings.profile.conditioning_limit_s)
+        return left * (round_s(self.settings, self.round_s)) + starts_left * start_s
 
 
 def planned_rounds(settings: MeasureSettings, contestants: Sequence[Contestant]) -> int:
@@ -113,20 +139,92 @@ def planned_rounds(settings: MeasureSettings, contestants: Sequence[Contestant])
     return servers_count * profile.rounds * len(profile.loads)
 
 
-def round_s(settings: MeasureSettings) -> float:
-    """Roughly how long one round takes, in seconds."""
+def round_s(settings: MeasureSettings, window_s: float | None = None) -> float:
+    """Roughly how long one round takes, in seconds, with a window of `window_s` or as the profile says."""
     profile = settings.profile
-    return min(USUAL_WARMUP_S, profile.warmup_limit_s) + profile.round_s + ROUND_OVERHEAD_S
+    return min(USUAL_WARMUP_S, profile.warmup_limit_s) + (window_s or profile.round_s) + ROUND_OVERHEAD_S
 
 
 def measure_blocks(session: Session) -> None:
     """All rounds of a comparison."""
     profile = session.settings.profile
     for block in range(profile.blocks):
-        names = [contestant.name for contestant in session.of_block(block)]
         with fresh_servers(session, block) as servers:
-            for planned in block_rounds(block, names, profile.loads, profile.rounds):
-                measure_round(session, planned, servers)
+            for load in profile.loads:
+                measure_until_level(session, block, load, servers)
+
+
+def measure_until_level(session: Session, block: int, load: str, servers: dict[str, Server]) -> None:
+    """The rounds of one load in one block, and all of them again while a server's still drift.
+
+    What drifts is conditioned further in between, as far as the budget of its conditioning allows.
+    """
+    for attempt in itertools.count():
+        _measure_load(session, block, load, servers)
+        drifts = _drifts(session, block, load, servers)
+        again = attempt < MOST_AGAIN and _condition_further(session, block, drifts, servers)
+        for name, drift in drifts.items():
+            record = DriftRecord(block=block, load=load, change=drift.change, resolved=again)
+            session.measured[name].drifts.append(record)
+        if not again:
+            return
+        _set_aside(session, block, load, drifts)
+
+
+def _measure_load(session: Session, block: int, load: str, servers: dict[str, Server]) -> None:
+    for planned in block_rounds(block, list(servers), [load], session.settings.profile.rounds):
+        measure_round(session, planned, servers)
+
+
+def _drifts(session: Session, block: int, load: str, servers: dict[str, Server]) -> dict[str, Drift]:
+    """By name, the servers whose valid rounds drift; without conditioning nobody is expected to be level."""
+    if not session.settings.profile.conditioning_limit_s:
+        return {}
+    found = {}
+    for name in servers:
+        rounds = [r for r in session.measured[name].rounds if (r.block, r.load) == (block, load) and r.valid]
+        drift = find_drift([speed for r in rounds if (speed := _speed(r, session.folder))])
+        if drift is not None:
+            found[name] = drift
+    return found
+
+
+def _speed(record: RoundRecord, folder: Path) -> float | None:
+    """Higher is faster: throughput of a closed load; of an open one, whose rate is given, 1 / p50."""
+    figures = summarise_round(record, folder)
+    if not parse_load(record.load).is_open:
+        return figures.throughput_per_s
+    return 1 / figures.latency_ms.p50 if figures.latency_ms.p50 else None
+
+
+def _condition_further(
+    session: Session, block: int, drifts: dict[str, Drift], servers: dict[str, Server]
+) -> bool:
+    """Condition every server that drifts once more; False where none does or the budget is used up."""
+    limit_s = session.settings.profile.conditioning_limit_s
+    left_s = {name: limit_s - session.measured[name].conditioned_s(block) for name in drifts}
+    if not drifts or min(left_s.values()) < LEAST_S:
+        return False
+    for name, drift in drifts.items():
+        session.say(f"the rounds of {name} still changed by {drift.change:+.0%}")
+        servers[name].resume()
+        _condition(session, name, servers[name], block, left_s[name])
+        servers[name].pause()
+    return True
+
+
+def _set_aside(session: Session, block: int, load: str, drifts: dict[str, Drift]) -> None:
+    """Mark the rounds of all servers that are about to be measured again: a pair has the same conditions."""
+    why = ", ".join(f"{name} by {drift.change:+.0%}" for name, drift in drifts.items())
+    reason = f"the speed still drifted from the block's first to its last round ({why}): measured again"
+    for measured in session.measured.values():
+        for place, record in enumerate(measured.rounds):
+            if (record.block, record.load) == (block, load) and record.valid:
+                measured.rounds[place] = record.model_copy(
+                    update={"valid": False, "invalid_reasons": (reason,), "failed_checks": ("drift",)}
+                )
+                session.planned_count += 1
+    session.on_round()
 
 
 @contextmanager
@@ -147,6 +245,9 @@ def fresh_servers(session: Session, block: int) -> Iterator[dict[str, Server]]:
             servers[contestant.name] = stack.enter_context(server)
             session.measured[contestant.name].plan = server.plan
             _prove(session, contestant, server, block)
+            if session.settings.profile.conditioning_limit_s:
+                limit_s = session.settings.profile.conditioning_limit_s
+                _condition(session, contestant.name, server, block, limit_s)
             server.pause()
         if block == 0:
             session.on_plans()
@@ -191,6 +292,27 @@ def _prove(session: Session, contestant: Contestant, server: Server, block: int)
     measured.note_memory(server)
 
 
+def _condition(session: Session, name: str, server: Server, block: int, limit_s: float) -> None:
+    """Load the server until it is steady, and let rounds be as long as its p50 wanders."""
+    measured = session.measured[name]
+    number = sum(one.block == block for one in measured.conditionings)
+    samples = session.folder / "samples" / f"conditioning-block{block}-{name}-{number}.parquet"
+    seconds: list[Second] = []
+
+    def tell(second: Second) -> None:
+        seconds.append(second)
+        session.say(f"block {block + 1}: conditioning {name}, {len(seconds)} s, {second.requests_count}/s")
+
+    pool = pool_file(session.folder, name)
+    found = condition(server, pool, samples, block, session.settings, limit_s, tell)
+    measured.conditionings.append(found.record)
+    if found.stopped:
+        raise KeyboardInterrupt
+    if block == 0:
+        longest_s = session.settings.profile.longest_round_s or session.round_s
+        session.round_s = min(longest_s, max(session.round_s, found.round_needed_s or 0.0))
+
+
 def measure_round(session: Session, planned: PlannedRound, servers: dict[str, Server]) -> RoundRecord:
     """Measure a round, and again while it is invalid and the budget allows; returns the last attempt.
 
@@ -200,7 +322,8 @@ def measure_round(session: Session, planned: PlannedRound, servers: dict[str, Se
         MachineError: the server died or stopped answering, or the generator failed.
         KeyboardInterrupt: somebody asked to stop; what was measured is kept.
     """
-    attempt = 0
+    earlier = session.measured[planned.target].rounds
+    attempt = sum(_place(record) == _place(planned) for record in earlier)
     while True:
         record = measure_once(session, planned, attempt, servers).record
         if record.valid or session.retries_left <= 0 or FINDINGS.intersection(record.failed_checks):
@@ -209,6 +332,10 @@ def measure_round(session: Session, planned: PlannedRound, servers: dict[str, Se
         session.planned_count += 1
         attempt += 1
         session.say(f"measuring again: {record.invalid_reasons[0]}")
+
+
+def _place(one: PlannedRound | RoundRecord) -> tuple[int, str, int]:
+    return one.block, one.load, one.repetition
 
 
 def measure_once(
@@ -235,7 +362,7 @@ def measure_once(
             list(servers.values()),
             session.settings,
             session.folder,
-            round_s,
+            round_s or session.round_s,
         )
         measured.note_memory(server)
     finally:

@@ -157,6 +157,47 @@ class ColdStartRecord(Record):
     first_right_answer_s: float
 
 
+class SecondRecord(Record):
+    """One second of conditioning: successful requests, their p50, and the server's CPU seconds."""
+
+    requests_count: int
+    p50_ms: float | None
+    server_cpu_s: float | None
+
+
+class ConditioningRecord(Record):
+    """Load on a fresh server, or on one whose rounds still drifted, until it stopped getting faster.
+
+    `state` is `steady`; `climbing` when the budget ended while it still got faster; `unsettled` when nothing
+    was shown either way. `until_steady_s` is seconds of this load until the steady stretch began,
+    `until_steady_requests_count` the requests until then; null unless steady.
+    """
+
+    block: int
+    load: str
+    samples_file: str
+    state: Literal["steady", "climbing", "unsettled"]
+    until_steady_s: float | None
+    until_steady_requests_count: int | None
+    duration_s: float
+    requests_count: int
+    errors_count: int
+    seconds: tuple[SecondRecord, ...]
+
+
+class DriftRecord(Record):
+    """The rounds of one block under one load still changed in one direction.
+
+    `change` is the speed of the last over that of the first, less 1. `resolved` is whether the block was
+    conditioned further and its rounds measured again without a drift; otherwise there is no verdict.
+    """
+
+    block: int
+    load: str
+    change: float
+    resolved: bool
+
+
 class MemoryRecord(Record):
     """Memory of the whole server. `source` says how it was counted: `pss` or `cgroup`, null if it was not.
 
@@ -254,6 +295,7 @@ class RoundRecord(Record):
     late_share: float | None
     server_cpu_s: float | None = None
     failed_checks: tuple[str, ...] = ()
+    foreign_cores: float | None = None
 
 
 class EcdfRecord(Record):
@@ -301,6 +343,8 @@ class TargetRecord(Record):
     summaries: tuple[SummaryRecord, ...]
     rounds: tuple[RoundRecord, ...]
     log_file: str | None
+    conditionings: tuple[ConditioningRecord, ...] = ()
+    drifts: tuple[DriftRecord, ...] = ()
 
 
 class ComparisonRecord(Record):
@@ -576,8 +620,10 @@ class ProfileRecord(Record):
 
     A warm-up ends at a steady state, after `warmup_limit_s` at the latest. `control` and `null` say whether
     A/A controls and the null server were measured, `control_blocks` whether every block had all controls or
-    they took turns, `retries` how many invalid rounds might be redone. `primary` is the metric that was
-    judged by itself, `verdicts` whether any were given.
+    they took turns, `retries` how many invalid rounds might be redone.
+    `conditioning_limit_s` is the budget of a fresh server until it had to be steady, 0 for none; rounds were
+    as long as p50's wandering asked for, from `round_s` to `longest_round_s`. `primary` is the metric that
+    was judged by itself, `verdicts` whether any were given.
     """
 
     name: str
@@ -595,6 +641,8 @@ class ProfileRecord(Record):
     control_blocks: Literal["all", "in turn"] = "all"
     primary: Literal["p50", "p95", "p99", "throughput_per_s"] = "p99"
     verdicts: bool = True
+    conditioning_limit_s: float = 0.0
+    longest_round_s: float | None = None
 
 
 class PayloadRecord(Record):

@@ -143,6 +143,8 @@ def _served(
         parity=_parity(verified, contestant.target) if compared else (),
         endpoint_parity=measured.endpoint_parity,
         cold_starts=tuple(measured.cold_starts),
+        conditionings=tuple(measured.conditionings),
+        drifts=tuple(measured.drifts),
         memory=measured.memory,
         summaries=(),
         rounds=tuple(measured.rounds),

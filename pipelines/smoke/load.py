@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 from loadtests.plan import RoundPlan
-from pipelines.driving import generate
+from pipelines.generating import generate
 from pipelines.smoke.checklist import require
 from pipelines.smoke.subject import Subject
 
@@ -32,7 +32,7 @@ def load(subject: Subject) -> str:
             timeout_s=TIMEOUT_S,
             cores=subject.generator_cores,
         )
-        result, stopped = generate(plan, folder)
+        result, stopped = generate(plan, folder, lambda _report, _pid: False)
     if stopped:
         raise KeyboardInterrupt
     kinds = ", ".join(f"{error.count} {error.kind}: {error.example}" for error in result.errors)
