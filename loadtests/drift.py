@@ -12,7 +12,7 @@ from typing import Final
 LIMIT: Final = 0.15
 """Last over first, as a relative change in either direction, that is a drift whatever lies between."""
 
-IN_ORDER_LIMIT: Final = 0.10
+IN_ORDER_LIMIT: Final = 0.12
 """The same where every round goes on in the direction of the one before it."""
 
 FEWEST_ROUNDS: Final = 2

@@ -23,6 +23,7 @@ Code = Literal[
     "near_limit",
     "no_floor",
     "too_few_pairs",
+    "still_warming_up",
 ]
 
 
@@ -42,6 +43,16 @@ class Verdict:
     code: Code
     reason: str
     rounds_needed: int | None = None
+
+
+def still_warming_up(sides: Sequence[str]) -> Verdict:
+    """Return the verdict on rounds of servers that still changed their speed when the budget ended."""
+    return Verdict(
+        "inconclusive",
+        "still_warming_up",
+        f"still warming up: the rounds of {' and '.join(sides)} drifted from a block's first to its last; "
+        "allow more conditioning, or longer rounds",
+    )
 
 
 def noise_floor(control: RatioInterval | None) -> float | None:

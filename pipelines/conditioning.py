@@ -88,6 +88,7 @@ def condition(
             seed=settings.seed + 1000 * block,
             timeout_s=settings.timeout_s,
             cores=settings.cores.generator,
+            cores_shared=settings.cores.shared,
             reports_seconds=True,
         )
         result, stopped = generate(plan, Path(name), watch)

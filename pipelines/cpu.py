@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 
-from pipelines.config import Cores
+from pipelines.cores import Cores
 from pipelines.environment import own_cpu_s
 from pipelines.runners.engine_cpu import engine_cpu_s
 from pipelines.runners.server import Server

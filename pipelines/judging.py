@@ -9,7 +9,7 @@ from typing import Any
 
 from loadtests.intervals import FEWEST_PAIRS, RatioEstimate, RatioInterval, estimate_ratio
 from loadtests.multiplicity import Corrected, holm
-from loadtests.verdict import Verdict, decide, larger_floor, noise_floor
+from loadtests.verdict import Verdict, decide, larger_floor, noise_floor, still_warming_up
 from pipelines.record import ComparisonRecord, ControlRecord, RoundRecord, SummaryRecord, TargetRecord
 
 METRICS = ("p50", "p95", "p99", "throughput_per_s")
@@ -76,6 +76,7 @@ class Question:
     Attributes:
         floors: noise floor of the candidate and of the baseline; None for a side without one.
         margin: relative difference that does not matter.
+        drifting: the sides whose rounds still drifted when the budget of conditioning ended.
     """
 
     candidate: str
@@ -86,6 +87,7 @@ class Question:
     floors: tuple[float | None, float | None]
     margin: float
     seed: int
+    drifting: tuple[str, ...] = ()
 
     @cached_property
     def estimate(self) -> RatioEstimate | None:
@@ -94,6 +96,8 @@ class Question:
 
     def verdict(self, confidence: float) -> Verdict:
         """The verdict by the interval of that confidence."""
+        if self.drifting:
+            return still_warming_up(self.drifting)
         sides = zip((self.candidate, self.baseline), self.floors, strict=True)
         return decide(
             self.estimate.interval(confidence) if self.estimate else None,
@@ -143,7 +147,12 @@ def _questions(
             for metric in sorted(METRICS, key=lambda metric: metric != primary):
                 pairs = pair_rounds(ours, theirs, load, metric)
                 both = (floors.get((candidate, load, metric)), floors.get((baseline, load, metric)))
-                yield Question(candidate, baseline, load, metric, pairs, both, margin, seed)
+                drifting = tuple(name for name in (candidate, baseline) if _drifts(compared[name], load))
+                yield Question(candidate, baseline, load, metric, pairs, both, margin, seed, drifting)
+
+
+def _drifts(target: TargetRecord, load: str) -> bool:
+    return any(one.load == load and not one.resolved for one in target.drifts)
 
 
 def _judged(questions: Sequence[Question], primary: str) -> dict[int, Corrected]:

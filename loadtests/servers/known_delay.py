@@ -4,6 +4,7 @@
     python -m loadtests.servers.known_delay --delay bimodal:5,50,0.1
     python -m loadtests.servers.known_delay --delay heavy:5,1.5 --stall-at-s 3
     python -m loadtests.servers.known_delay --delay constant:5 --one-at-a-time
+    python -m loadtests.servers.known_delay --delay constant:10 --faster-after-s 20
 
 What it really did is written to the log file by this process alone, one line per request:
 `received_ns,answered_ns,kind`, monotonic nanoseconds; kind is `right`, `wrong` or `error`.
@@ -29,6 +30,9 @@ RIGHT_BODY: Final = b'{"predictions": [[0.1, 0.7, 0.2]]}'
 WRONG_BODY: Final = b'{"predictions": [[0.7, 0.1, 0.2]]}'
 ERROR_BODY: Final = b'{"error": "no luck"}'
 STALL_S: Final = 1.0
+LOAD_GAP_S: Final = 0.1
+"""As much of a longer time without requests counts as load."""
+
 LOG_COLUMNS: Final = "received_ns,answered_ns,kind"
 
 ANSWERS: Final = {
@@ -47,6 +51,7 @@ class Behaviour:
         error_share, wrong_share: how often to answer 503, and 200 with another class.
         stall_at_s: seconds after the first request when nothing is begun for one second; None: never.
         one_at_a_time: whether requests wait for one another; else all delays run at the same time.
+        faster_after_s: seconds of load after which all delays are halved, as by a compiler; None: never.
     """
 
     delay_s: Callable[[random.Random], float]
@@ -54,6 +59,7 @@ class Behaviour:
     wrong_share: float
     stall_at_s: float | None
     one_at_a_time: bool
+    faster_after_s: float | None = None
 
 
 class KnownDelayServer:
@@ -65,6 +71,8 @@ class KnownDelayServer:
         self._log = log
         self._first_s: float | None = None
         self._free_s = 0.0
+        self._loaded_s = 0.0
+        self._last_s: float | None = None
 
     def stay_awake(self) -> None:
         """Have the event loop look for requests and due answers without pause, from now on."""
@@ -73,8 +81,15 @@ class KnownDelayServer:
     def received(self, transport: asyncio.Transport, received_ns: int) -> None:
         """Answer one request on `transport` when its delay is over."""
         loop = asyncio.get_running_loop()
-        kind, delay_s = self._kind(), self._behaviour.delay_s(self._source)
+        kind, delay_s = self._kind(), self._behaviour.delay_s(self._source) / self._speed(loop.time())
         loop.call_at(self._due_s(loop.time(), delay_s), self._answer, transport, received_ns, kind)
+
+    def _speed(self, now_s: float) -> float:
+        """Return 1, or 2 after `faster_after_s` of load; a second without requests is not load."""
+        self._loaded_s += min(now_s - self._last_s, LOAD_GAP_S) if self._last_s is not None else 0.0
+        self._last_s = now_s
+        limit_s = self._behaviour.faster_after_s
+        return 1.0 if limit_s is None or self._loaded_s < limit_s else 2.0
 
     def _due_s(self, now_s: float, delay_s: float) -> float:
         """Return when to answer a request that came at `now_s`."""
@@ -148,7 +163,12 @@ def main() -> None:
     """Parse the command line and serve until interrupted or terminated."""
     options = _parser().parse_args()
     behaviour = Behaviour(
-        options.delay, options.error_share, options.wrong_share, options.stall_at_s, options.one_at_a_time
+        options.delay,
+        options.error_share,
+        options.wrong_share,
+        options.stall_at_s,
+        options.one_at_a_time,
+        options.faster_after_s,
     )
     # Leave by an exception, so that the log is closed and complete.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -174,6 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--error-share", type=float, default=0.0, help="share of requests answered with 503")
     parser.add_argument("--wrong-share", type=float, default=0.0, help="share answered with another class")
     parser.add_argument("--stall-at-s", type=float, help="begin nothing for one second from then on")
+    parser.add_argument("--faster-after-s", type=float, help="halve all delays after so much load")
     parser.add_argument("--one-at-a-time", action="store_true", help="let requests wait for one another")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--log-file", type=Path, help="CSV of what was done")

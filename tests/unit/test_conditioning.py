@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+
+from loadtests.conditioning import Second, judge_seconds
+
+BUDGET_S = 60
+
+
+def seconds(rates, cpu_s=0.9, noise=0.0, seed=0):
+    source = np.random.default_rng(seed)
+    return [Second(round(rate * np.exp(noise * source.standard_normal())), 5.0, cpu_s) for rate in rates]
+
+
+def steady_after(all_seconds):
+    """The second in which a server that is loaded second by second is called steady; None if it never is."""
+    for count in range(1, len(all_seconds) + 1):
+        if judge_seconds(all_seconds[:count]).state == "steady":
+            return count
+    return None
+
+
+def exponential(start, end, tau_s):
+    return [end - (end - start) * np.exp(-second / tau_s) for second in range(BUDGET_S)]
+
+
+def test_a_server_that_is_steady_from_the_start_is_conditioned_for_ten_seconds():
+    flat = seconds([1000] * BUDGET_S, noise=0.02)
+    assert 10 <= steady_after(flat) <= 12
+    assert judge_seconds(flat[:10]).until_steady_s == 0
+
+
+def test_noise_takes_longer_and_is_never_a_climb():
+    found = [steady_after(seconds([1000] * BUDGET_S, noise=0.10, seed=seed)) for seed in range(10)]
+    assert None not in found
+    assert np.median(found) > 12
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.05, 0.08])
+def test_a_java_like_climb_is_not_called_steady_before_it_has_levelled(noise):
+    rates = exponential(400, 1220, tau_s=8)
+    for seed in range(5):
+        count = steady_after(seconds(rates, noise=noise, seed=seed))
+        until_s = judge_seconds(seconds(rates, noise=noise, seed=seed)[:count]).until_steady_s
+        assert rates[until_s] >= 0.75 * rates[-1]
+        assert rates[count - 1] >= 0.88 * rates[-1]
+
+
+def test_a_staircase_is_seen_as_long_as_its_steps_are_within_ten_seconds():
+    rates = [500] * 5 + [700] * 7 + [900] * 8 + [1000] * (BUDGET_S - 20)
+    count = steady_after(seconds(rates, noise=0.02))
+    assert count >= 20
+
+
+def test_cpu_per_request_that_still_falls_is_not_steady_although_the_load_is():
+    falling = [Second(100, 5.0, 0.9 * 0.95**second) for second in range(15)]
+    assert judge_seconds(falling).state != "steady"
+    level = [Second(100, 5.0, 0.9) for _ in range(15)]
+    assert judge_seconds(level).state == "steady"
+
+
+def test_ticks_of_an_idle_servers_cpu_clock_are_not_taken_for_a_trend():
+    ticks = [Second(100, 5.0, 0.01 * (second % 3 > 0)) for second in range(10)]
+    assert judge_seconds(ticks).state == "steady"
+
+
+def test_a_climb_has_that_name_and_silence_is_not_steady():
+    assert judge_seconds(seconds(exponential(100, 1000, 20)[:12])).state == "climbing"
+    assert judge_seconds(seconds([1000] * 9)).state == "unsettled"
+    silent = [Second(0, None, 0.0)] * 15
+    assert judge_seconds(silent).state == "unsettled"
+    assert judge_seconds([]).state == "unsettled"

@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+
+from loadtests.drift import find_drift
+
+
+@pytest.mark.parametrize(
+    ("speeds", "change"),
+    [
+        ([100], None),
+        ([], None),
+        ([100, 114], None),
+        ([100, 116], 0.16),
+        ([100, 86], -0.14),
+        ([100, 90, 112], None),
+        ([100, 105, 111], None),
+        ([100, 105, 113], 0.13),
+        ([113, 105, 100], -13 / 113),
+        ([100, 100, 200], 1.0),
+        ([430, 720, 1100], 1100 / 430 - 1),
+    ],
+)
+def test_the_first_against_the_last_and_in_order(speeds, change):
+    found = find_drift(speeds)
+    if change is None:
+        assert found is None
+    else:
+        assert found.change == pytest.approx(change)
+        assert found.climbs == (change > 0)
+
+
+def test_steady_servers_are_rarely_said_to_drift():
+    source = np.random.default_rng(3)
+    false_alarms = sum(
+        find_drift(list(1000 * np.exp(0.03 * source.standard_normal(3)))) is not None for _ in range(2000)
+    )
+    assert false_alarms / 2000 < 0.02
