@@ -172,7 +172,8 @@ def measure_until_level(session: Session, block: int, load: str, servers: dict[s
 
 
 def _measure_load(session: Session, block: int, load: str, servers: dict[str, Server]) -> None:
-    for planned in block_rounds(block, list(servers), [load], session.settings.profile.rounds):
+    names = [contestant.name for contestant in session.of_block(block)]
+    for planned in block_rounds(block, names, [load], session.settings.profile.rounds):
         measure_round(session, planned, servers)
 
 

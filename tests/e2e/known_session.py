@@ -42,6 +42,7 @@ class Outcome:
     rounds: dict[str, tuple[RoundRecord, ...]]
     comparisons: tuple[ComparisonRecord, ...]
     controls: tuple[ControlRecord, ...]
+    targets: dict[str, TargetRecord]
 
     @property
     def all_rounds(self) -> list[RoundRecord]:
@@ -122,7 +123,7 @@ def compare(
         for one in taking_part
     }
     controls, comparisons = judge(targets, margin=MARGIN, seed=settings.seed)
-    return Outcome({name: target.rounds for name, target in targets.items()}, comparisons, controls)
+    return Outcome({name: target.rounds for name, target in targets.items()}, comparisons, controls, targets)
 
 
 def _target(one: Contestant, rounds: tuple[RoundRecord, ...], session: Session) -> TargetRecord:
@@ -141,4 +142,6 @@ def _target(one: Contestant, rounds: tuple[RoundRecord, ...], session: Session) 
         summaries=(),
         rounds=rounds,
         log_file=None,
+        conditionings=tuple(session.measured[one.name].conditionings),
+        drifts=tuple(session.measured[one.name].drifts),
     )

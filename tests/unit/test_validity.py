@@ -85,7 +85,8 @@ def test_every_reason_is_given_at_once_each_with_its_remedy():
         "2 checked answers were wrong: run `tandem verify`",
         "the load generator used 97% of its core, at most 80% may be: its own queue is in the latencies; "
         "lower the concurrency",
-        "20% of a core that serves or generates was stolen by the host's other guests: use a quieter machine (limit 5%)",
+        "20% of a core that serves or generates was stolen by the host's other guests: use a quieter "
+        "machine (limit 5%)",
         "50% of the cores that serve or generate was used by other programs: stop them and run again "
         "(limit 5%)",
     )

@@ -1,0 +1,82 @@
+"""A server is conditioned until it is steady, and one that changes later is never compared before it did."""
+
+import pytest
+from known_session import compare, known_delay
+from load_harness import GENERATOR_CORE, SERVER_CORE
+
+from pipelines.config import MeasureSettings, Profile
+from pipelines.cores import Cores
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(SERVER_CORE == GENERATOR_CORE, reason="needs two cores: one for each side"),
+]
+
+
+def settings(**changes):
+    fields = {
+        "name": "conditioned",
+        "blocks": 1,
+        "rounds": 3,
+        "warmup_limit_s": 2.0,
+        "conditioning_limit_s": 40.0,
+        "round_s": 1.5,
+        "loads": ("closed:4",),
+        "control": False,
+        "null": False,
+        "retries": 2,
+    }
+    return MeasureSettings(
+        profile=Profile(**fields | changes),
+        cores=Cores(server=(SERVER_CORE,), generator=(GENERATOR_CORE,)),
+        seed=3,
+    )
+
+
+def test_a_server_that_doubles_its_speed_is_not_compared_before_it_did(tmp_path):
+    """Twenty milliseconds, and ten after some load: conditioning ends before that, the rounds see it."""
+    chosen = settings()
+    sides = [
+        known_delay("doubling", chosen, "--delay", "constant:20", "--faster-after-s", "14"),
+        known_delay("level", chosen, "--delay", "constant:10"),
+    ]
+    outcome = compare(sides, chosen, tmp_path)
+    doubling, level = outcome.targets["doubling"], outcome.targets["level"]
+    # What was seen is on record, whatever the machine made of the rest.
+    assert doubling.conditionings[0].state == "steady"
+    assert doubling.drifts
+    assert doubling.drifts[0].change == pytest.approx(1, abs=0.3)
+    for comparison in outcome.comparisons:
+        if comparison.reason_code == "still_warming_up":
+            assert comparison.verdict == "inconclusive"
+        elif comparison.metric == "p50" and comparison.ratio is not None:
+            assert comparison.ratio == pytest.approx(1, abs=0.1)
+    if doubling.drifts[-1].resolved:
+        assert len(doubling.conditionings) > 1
+        set_aside = [r for r in (*doubling.rounds, *level.rounds) if "drift" in r.failed_checks]
+        assert {r.target for r in set_aside} == {"doubling", "level"}
+        assert not any(r.valid for r in set_aside)
+
+
+def test_without_a_budget_for_more_conditioning_there_is_no_verdict(tmp_path):
+    chosen = settings(conditioning_limit_s=12.0)
+    sides = [
+        known_delay("doubling", chosen, "--delay", "constant:20", "--faster-after-s", "14"),
+        known_delay("level", chosen, "--delay", "constant:10"),
+    ]
+    outcome = compare(sides, chosen, tmp_path)
+    assert [one.resolved for one in outcome.targets["doubling"].drifts] == [False]
+    assert {one.verdict for one in outcome.comparisons if one.ratio is not None} == {"inconclusive"}
+    assert "still_warming_up" in {one.reason_code for one in outcome.comparisons}
+
+
+def test_a_steady_server_is_conditioned_for_at_most_twelve_seconds_and_its_curve_is_kept(tmp_path):
+    chosen = settings(rounds=1)
+    outcome = compare([known_delay("level", chosen, "--delay", "constant:10")], chosen, tmp_path)
+    (found,) = outcome.targets["level"].conditionings
+    assert (found.state, found.until_steady_s) == ("steady", 0)
+    assert 10 <= found.duration_s <= 12
+    assert len(found.seconds) >= 10
+    assert all(second.p50_ms == pytest.approx(10, abs=2) for second in found.seconds)
+    assert sum(second.requests_count for second in found.seconds) <= found.requests_count
+    assert (tmp_path / found.samples_file).is_file()
