@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
+from pipelines import output
 from pipelines.errors import RequestError, UserError
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -28,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     from pipelines.console import flush_output, open_closed_streams
 
     open_closed_streams()
+    if arguments is None:
+        output.prepare()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     code = _run(arguments)
@@ -51,6 +54,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _fail(*_explain(error))
     except (MemoryError, ImportError, SystemError) as error:
         return _fail(_explain_load(error), EXIT_MACHINE)
+    except Exception as error:  # noqa: BLE001 - the last line of defence
+        return _fail(_explain_fault(error), EXIT_MACHINE)
 
 
 def _carry_out(arguments: Sequence[str] | None) -> int:
@@ -64,6 +69,8 @@ def _carry_out(arguments: Sequence[str] | None) -> int:
 
 def _explain(error: Exception) -> tuple[str, int]:
     """The line to print and the exit code."""
+    from pipelines.files import where_it_is_full
+
     if isinstance(error, UserError):
         return str(error), error.exit_code
     if isinstance(error, click.ClickException):
@@ -71,7 +78,7 @@ def _explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, OSError):
         # Of the two files of a copy, a full disk is where the second one is.
         name = error.filename2 if error.errno in DISK_FULL and error.filename2 else error.filename
-        return f"{error.strerror or error}: {name or 'the machine refused'}", EXIT_MACHINE
+        return f"{error.strerror or error}: {name or where_it_is_full()}", EXIT_MACHINE
     return str(error), EXIT_REQUEST
 
 
@@ -82,6 +89,13 @@ def _explain_load(error: MemoryError | ImportError | SystemError) -> str:
             f"out of memory ({str(error) or 'there is no more'}); free some, or raise the limit (ulimit -v)"
         )
     return f"a library cannot be loaded: {error}; free memory, or run `make setup` if it is missing"
+
+
+def _explain_fault(error: Exception) -> str:
+    from pipelines.trace import keep_trace
+
+    said = f"{type(error).__name__}: {error}"
+    return f"a fault of Tandem's own, {said}; its trace is in {keep_trace(error)}"
 
 
 def _usage(error: click.ClickException) -> str:
