@@ -39,6 +39,49 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
+FULL_BYTES = 256_000
+# Unix sockets have names of 107 bytes at most, and a server's are this much longer than the folder it is in.
+SHORT_BYTES = 107 - len("/tandem-12345678/tmp/.ts.sock.65535")
+SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - only folders made in them are used
+
+
+def short_folder() -> str:
+    """The folder for temporary files if a server's Unix sockets can live below it, else another one.
+
+    Raises:
+        MachineError: there is none.
+    """
+    asked = tempfile.gettempdir()
+    for folder in (asked, *SHORT_FOLDERS):
+        if len(os.fsencode(folder)) <= SHORT_BYTES and _can_hold_sockets(folder):
+            return folder
+    raise MachineError(
+        f"TMPDIR={asked} is too long or on a full disk, and {', '.join(SHORT_FOLDERS)} cannot be used: set "
+        f"TMPDIR to a folder with at most {SHORT_BYTES} bytes in its name"
+    )
+
+
+def _can_hold_sockets(folder: str) -> bool:
+    return os.access(folder, os.W_OK | os.X_OK) and Path(folder).is_dir() and not full_disk(folder)
+
+
+def full_disk(folder: Path | str) -> str | None:
+    """That the disk which holds `folder` is full, in words; None if it is not."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return None
+    if found.f_bavail * found.f_frsize < FULL_BYTES or (found.f_files and not found.f_favail):
+        return f"the disk that holds {folder} is full: free space, or set TMPDIR if that is temporary"
+    return None
+
+
+def where_it_is_full() -> str:
+    """Which of the disks we write to without saying where is full, or that none is."""
+    folders = (os.environ.get("TMPDIR") or "/tmp", ".")  # noqa: S108 - looked at, not written to
+    return next(filter(None, map(full_disk, folders)), "the machine refused")
+
+
 def disk_error(path: Path | str, error: OSError) -> MachineError:
     """The one line for a file operation that was refused."""
     remedy = "free disk space or check its permissions"

@@ -4,7 +4,6 @@ import ctypes
 import errno
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +11,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
+
+from pipelines.files import full_disk
+from pipelines.hosts import bound_socket, port_of
 
 PR_SET_PDEATHSIG = 1
 TERMINATE_GRACE_S = 10.0
@@ -112,13 +114,14 @@ def tree_memory_bytes(pid: int) -> int | None:
     return total or None
 
 
-def free_ports(count: int) -> list[int]:
-    """`count` different TCP ports that nothing listens on at 127.0.0.1 right now."""
+def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
+    """`count` different TCP ports that nothing listens on at `host` right now.
+
+    Raises:
+        OSError: `host` is no address of this machine.
+    """
     with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for candidate in sockets:
-            candidate.bind(("127.0.0.1", 0))
-        return [int(candidate.getsockname()[1]) for candidate in sockets]
+        return [port_of(held.enter_context(bound_socket(host, 0))) for _ in range(count)]
 
 
 def port_holder(port: int, host: str = "127.0.0.1") -> str | None:
@@ -127,14 +130,12 @@ def port_holder(port: int, host: str = "127.0.0.1") -> str | None:
     Raises:
         OSError: it cannot be bound for another reason, such as an address that is not this machine's.
     """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                return _holder_name(port) or "a process of another user"
-            raise
+    try:
+        bound_socket(host, port).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return _holder_name(port) or "a process of another user"
+        raise
     return None
 
 
@@ -149,11 +150,10 @@ def _holder_name(port: int) -> str | None:
 
 
 def last_lines(path: Path, count: int = 5) -> str:
-    """The last non-empty lines of a log, joined by " | "; "" if there is none."""
-    if not path.is_file():
-        return ""
-    lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
-    return " | ".join(lines[-count:])
+    """The last non-empty lines of a log, joined by " | ", and why there may be no more; "" if all is none."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " | ".join(filter(None, (*lines[-count:], full_disk(path.parent))))
 
 
 def wait_until(ready: Callable[[], bool], limit_s: float, interval_s: float = 0.1) -> bool:

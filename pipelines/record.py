@@ -141,6 +141,7 @@ class GivenRecord(Record):
     batch_max_size: int | None
     memory_limit_bytes: int | None
     cpus: float | None = None
+    max_request_bytes: int | None = None
     workers_max_count: int | None = None
     inter_op_threads_count: int | None = None
     rest_threads_count: int | None = None

@@ -15,7 +15,9 @@ from loadtests.payloads import PayloadPool, check_answer, encode_rows
 from models.spec import FloatArray, ModelSpec
 from pipelines import parity
 from pipelines.errors import GateError, MachineError, RequestError
+from pipelines.files import short_folder
 from pipelines.http import fetch
+from pipelines.leftovers import note_elsewhere
 from pipelines.quality import Expectation
 from pipelines.record import ColdStartRecord, ParityRecord
 from pipelines.runners.server import Server
@@ -93,8 +95,14 @@ def plan_server(target: str, request: ServeRequest) -> ServerPlan:
 
 @contextmanager
 def work_folder() -> Iterator[Path]:
-    """A short-named folder of a server's own, gone when the block ends."""
-    with tempfile.TemporaryDirectory(prefix="tandem-", ignore_cleanup_errors=True) as name:
+    """A short-named folder of a server's own, gone when the block ends.
+
+    Raises:
+        MachineError: no folder for temporary files has a short name.
+    """
+    parent = short_folder()
+    with tempfile.TemporaryDirectory(prefix="tandem-", dir=parent, ignore_cleanup_errors=True) as name:
+        note_elsewhere(name)
         yield Path(name)
 
 

@@ -1,5 +1,6 @@
 """Tables for people, and the same facts for `--json`, of every stage but the run report."""
 
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -213,6 +214,15 @@ def standing_facts(standing: Standing) -> dict[str, Any]:
     }
 
 
+def try_line(standing: Standing) -> str:
+    """A command to copy into a shell; -g because curl takes an IPv6 address's brackets for a range."""
+    data = shlex.quote(f"@{standing.example}")
+    globbing = "-g " if "[" in standing.predict_url else ""
+    return (
+        f"curl -s {globbing}{shlex.quote(standing.predict_url)} -d {data} -H 'Content-Type: application/json'"
+    )
+
+
 def print_standing(standing: Standing) -> None:
     """What `tandem serve` says once the server stands."""
     plan = standing.plan
@@ -222,7 +232,6 @@ def print_standing(standing: Standing) -> None:
     lines += [f"  {name:<11} {address}" for name, address in plan.endpoints.items()]
     lines += [
         f"  ready       after {standing.ready.ready_s:.1f} s; Ctrl-C ends it",
-        f"  try         curl -s {standing.predict_url} -d @{standing.example} "
-        "-H 'Content-Type: application/json'",
+        f"  try         {try_line(standing)}",
     ]
     Console(soft_wrap=True).print(*lines, sep="\n", highlight=False, markup=False)

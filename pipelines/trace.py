@@ -6,7 +6,7 @@ import traceback
 
 
 def keep_trace(error: BaseException) -> str:
-    """Write the trace of `error`; the file's path, or where in our code it happened if nothing can be written."""
+    """Write the trace of `error`; the file's path, or the line it happened in if nothing can be written."""
     text = f"{' '.join(sys.orig_argv)}\nPython {sys.version}\n\n{''.join(traceback.format_exception(error))}"
     try:
         with tempfile.NamedTemporaryFile(

@@ -17,6 +17,7 @@ from pipelines.quality import Expectation
 from pipelines.record import ArtifactRecord
 from pipelines.targets import torchserve
 from pipelines.targets.tfserving import embedded
+from pipelines.targets.torchserve.server import limits
 
 DOCKER = ROOT / "docker"
 KEYS = ("torchserve", "tfserving", "tfserving-embedded", "locust")
@@ -141,11 +142,16 @@ def _torchserve_files(parts: ModelParts) -> dict[str, Content]:
     presets = Path(torchserve.__file__).parent / "presets"
     return {
         "entrypoint.sh": DOCKER / "torchserve" / "entrypoint.sh",
-        "etc/config.properties": DOCKER / "torchserve" / "config.properties",
+        "etc/config.properties": _torchserve_config(parts.spec),
         **_below(presets, "etc/presets", "*.properties"),
         **_health(parts, f"/predictions/{parts.spec.name}"),
         f"models/{archive.path}": parts.folder / "torchserve" / archive.path,
     }
+
+
+def _torchserve_config(spec: ModelSpec) -> bytes:
+    common = (DOCKER / "torchserve" / "config.properties").read_text(encoding="utf-8")
+    return (common + "\n".join(limits(spec)) + "\n").encode()
 
 
 def _tfserving(parts: ModelParts, settings: Settings) -> Recipe:
@@ -172,7 +178,10 @@ EMBEDDED_WITHOUT = (
 )
 # TensorFlow is one distribution or the other, by machine.
 EMBEDDED_TELLING = ("tensorflow-cpu", "tensorflow", "tensorflow-serving-api", "numpy", "grpcio")
-EMBEDDED_MODULES = ("__init__.py", "errors.py", "targets/__init__.py", "targets/tfserving/__init__.py")
+EMBEDDED_MODULES = (
+    *("__init__.py", "import_path.py", "errors.py"),
+    *("targets/__init__.py", "targets/tfserving/__init__.py"),
+)
 
 
 def _tfserving_embedded(parts: ModelParts, settings: Settings) -> Recipe:  # noqa: ARG001 - one signature for all

@@ -114,7 +114,9 @@ class DockerRunner:
                 note="; ".join(filter(None, (image.note, self.reason))) or None,
                 image=image.record,
             ),
-            given=inspected.given(container.attrs),
+            given=inspected.given(container.attrs).model_copy(
+                update={"max_request_bytes": contained.max_request_bytes(request.spec)}
+            ),
             argv=(),
             env={},
             cwd=request.work,

@@ -67,11 +67,11 @@ class DockerServer(StartedServer):
         self.require_alive("at start")
         with suppress(OSError):
             self._group = ControlGroup.of(self.pid)
+        given = inspected.given(attributes)
+        # Baked into the image: not in the engine's description of the container.
+        given = given.model_copy(update={"max_request_bytes": self.plan.given.max_request_bytes})
         self.plan = replace(
-            self.plan,
-            given=inspected.given(attributes),
-            configuration=self._configuration,
-            **self._addresses(attributes),
+            self.plan, given=given, configuration=self._configuration, **self._addresses(attributes)
         )
 
     def _addresses(self, attributes: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def plan(request: ServeRequest, body: bytes) -> ServerPlan:
     (port,) = choose_ports(request, 1)
     answer = request.work / "answer.json"
     write_atomically(answer, body)
-    base_url = f"http://127.0.0.1:{port}"
+    base_url = request.url(port)
     return ServerPlan(
         target="null",
         implementation=ImplementationRecord(
@@ -39,7 +39,7 @@ def plan(request: ServeRequest, body: bytes) -> ServerPlan:
         ),
         argv=(
             *python_module("loadtests.servers.null"),
-            *("--port", str(port), "--body-file", str(answer)),
+            *("--host", request.host, "--port", str(port), "--body-file", str(answer)),
         ),
         env={},
         cwd=request.work,

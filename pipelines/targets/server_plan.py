@@ -9,6 +9,7 @@ from typing import Any
 from models.spec import ModelSpec
 from pipelines.artifact import Manifest
 from pipelines.errors import MachineError, RequestError
+from pipelines.hosts import require_host, url_host
 from pipelines.processes import free_ports, port_holder
 from pipelines.record import GivenRecord, ImplementationRecord
 
@@ -40,6 +41,14 @@ class ServeRequest:
     cores: tuple[int, ...] = ()
     rest_port: int = 0
     host: str = "127.0.0.1"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "host", require_host(self.host))
+
+    def url(self, port: int, scheme: str = "http") -> str:
+        """Of what listens on `port` of the host."""
+        return f"{scheme}://{url_host(self.host)}:{port}"
+
     proven: Manifest | None = None
 
     @property
@@ -103,15 +112,13 @@ def choose_ports(request: ServeRequest, count: int) -> list[int]:
         RequestError: the asked port is out of range.
         MachineError: the asked port is taken; says by whom, if this user may know.
     """
-    ports = free_ports(count)
-    if not request.rest_port:
-        return ports
-    if not 0 < request.rest_port < 2**16:
+    if not 0 <= request.rest_port < 2**16:
         raise RequestError(
             f"port {request.rest_port} is out of range; allowed: 1 to 65535, or 0 for a free one"
         )
     try:
-        holder = port_holder(request.rest_port, request.host)
+        ports = free_ports(count, request.host)
+        holder = port_holder(request.rest_port, request.host) if request.rest_port else None
     except OSError as error:
         raise MachineError(
             f"cannot listen on {request.host} port {request.rest_port}: {error.strerror}; choose another "
@@ -121,4 +128,6 @@ def choose_ports(request: ServeRequest, count: int) -> list[int]:
         raise MachineError(
             f"port {request.rest_port} is taken ({holder}); choose another with --port, or 0 for a free one"
         )
+    if not request.rest_port:
+        return ports
     return [request.rest_port, *[port for port in ports if port != request.rest_port][: count - 1]]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipelines.artifact import tensorflow_package, versions
 from pipelines.children import python_module
+from pipelines.hosts import url_host
 from pipelines.http import fetch_json
 from pipelines.record import GivenRecord, ImplementationRecord
 from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports, preset_lines
@@ -66,7 +67,7 @@ def plan(request: ServeRequest) -> ServerPlan:
     """
     found = find_implementation()
     rest_port, grpc_port = choose_ports(request, 2)
-    base_url = f"http://{request.host}:{rest_port}"
+    base_url = request.url(rest_port)
     name = request.spec.name
     flags = _flags(request, found, rest_port, grpc_port)
     return ServerPlan(
@@ -90,7 +91,7 @@ def plan(request: ServeRequest) -> ServerPlan:
         base_url=base_url,
         predict_path=f"/v1/models/{name}:predict",
         status=lambda: _status(base_url, name),
-        endpoints={"REST": f"{base_url}/v1/models/{name}", "gRPC": f"{request.host}:{grpc_port}"},
+        endpoints={"REST": f"{base_url}/v1/models/{name}", "gRPC": f"{url_host(request.host)}:{grpc_port}"},
     )
 
 

@@ -1,11 +1,14 @@
 """Starting the real TorchServe on ports, folders and settings of its own."""
 
+import math
 import sys
 from importlib import metadata, util
 from pathlib import Path
 
+from models.spec import ModelSpec, TensorSpec
 from pipelines.errors import MachineError
 from pipelines.files import write_atomically
+from pipelines.hosts import url_host
 from pipelines.http import fetch_json
 from pipelines.java import find_java
 from pipelines.record import GivenRecord, ImplementationRecord
@@ -22,6 +25,12 @@ PRESETS = Path(__file__).with_name("presets")
 MAIN_CLASS = "org.pytorch.serve.ModelServer"
 # A worker that cannot load the model dies and is started again, for ever, while the frontend looks healthy.
 WORKER_FAILURE = r"MODEL_LOG - ((?:\w+\.)*\w*(?:Error|Exception)\b.*)"
+IPV6_ALIAS = "tandem-host"
+VENDOR_LIMIT_BYTES = 6_553_500
+LARGEST_LIMIT_BYTES = 2**31 - 1
+BATCH_ROWS = 16
+# The longest float32 as JSON, such as -1.1754943508222875e-38, and what stands between it and the next.
+NUMBER_BYTES = 26
 PORT_NAMES = ("inference", "management", "metrics", "grpc_inference", "grpc_management")
 
 
@@ -40,7 +49,7 @@ def plan(request: ServeRequest) -> ServerPlan:
     ports = dict(zip(PORT_NAMES, choose_ports(request, len(PORT_NAMES)), strict=True))
     properties = preset_lines(PRESETS, request.preset, ".properties")
     config = _write_config(request, properties, ports)
-    base_url = f"http://{request.host}:{ports['inference']}"
+    base_url = request.url(ports["inference"])
     management = f"http://127.0.0.1:{ports['management']}"
     return ServerPlan(
         target="torchserve",
@@ -61,7 +70,7 @@ def plan(request: ServeRequest) -> ServerPlan:
         endpoints={
             "REST": base_url,
             "management": management,
-            "gRPC": f"127.0.0.1:{ports['grpc_inference']}",
+            "gRPC": f"{url_host(request.host)}:{ports['grpc_inference']}",
         },
     )
 
@@ -76,19 +85,50 @@ def _home() -> Path:
 def _write_config(request: ServeRequest, properties: list[str], ports: dict[str, int]) -> Path:
     config = request.work / "config.properties"
     lines = [
-        f"inference_address=http://{request.host}:{ports['inference']}",
+        f"inference_address=http://{_java_host(request.host)}:{ports['inference']}",
         f"management_address=http://127.0.0.1:{ports['management']}",
         f"metrics_address=http://127.0.0.1:{ports['metrics']}",
+        f"grpc_inference_address={request.host}",
         f"grpc_inference_port={ports['grpc_inference']}",
         f"grpc_management_port={ports['grpc_management']}",
         # The server is on loopback and serves one baked-in model: no token, and no way to change the model.
         "disable_token_authorization=true",
         "enable_model_api=false",
         "install_py_dep_per_model=false",
+        *limits(request.spec),
         *[line for line in properties if not line.startswith("vmargs=")],
     ]
     write_atomically(config, "\n".join(lines) + "\n")
     return config
+
+
+def limits(spec: ModelSpec) -> list[str]:
+    """The properties that let a batch of `BATCH_ROWS` samples in and its answers out, as JSON.
+
+    The vendor's limits are for photographs as JPEG: one image of 512 x 512 x 3 as JSON is beyond them.
+    """
+    sizes = {"max_request_size": spec.input, "max_response_size": spec.output}
+    return [f"{name}={body_limit_bytes(tensor)}" for name, tensor in sizes.items()]
+
+
+def body_limit_bytes(tensor: TensorSpec) -> int:
+    """Bytes that `BATCH_ROWS` of `tensor` may take as JSON; the vendor's limit if that is more."""
+    elements = math.prod(size or 1 for size in tensor.shape)
+    return min(max(VENDOR_LIMIT_BYTES, BATCH_ROWS * elements * NUMBER_BYTES), LARGEST_LIMIT_BYTES)
+
+
+def _java_host(host: str) -> str:
+    """`host` as the server's configuration can hold it, which knows no colons in one."""
+    return IPV6_ALIAS if ":" in host else host
+
+
+def _look_up(request: ServeRequest) -> list[str]:
+    """What makes Java find the address behind `IPV6_ALIAS`."""
+    if ":" not in request.host:
+        return []
+    hosts = request.work / "hosts"
+    write_atomically(hosts, f"{request.host} {IPV6_ALIAS}\n127.0.0.1 localhost\n")
+    return [f"-Djdk.net.hosts.file={hosts}"]
 
 
 def _java_arguments(request: ServeRequest, properties: list[str]) -> list[str]:
@@ -99,6 +139,7 @@ def _java_arguments(request: ServeRequest, properties: list[str]) -> list[str]:
         f"-Dmodel_server_home={home}",
         # Workers listen on Unix sockets named by number in here: of its own, or two servers would meet.
         f"-Djava.io.tmpdir={temporary}",
+        *_look_up(request),
         *vm,
         *("-cp", f".:{home}/ts/frontend/*", MAIN_CLASS),
     ]
@@ -133,6 +174,7 @@ def _given(request: ServeRequest) -> GivenRecord:
         threads_per_worker=None,
         batch_max_size=None,
         memory_limit_bytes=None,
+        max_request_bytes=body_limit_bytes(request.spec.input),
     )
 
 
