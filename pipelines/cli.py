@@ -616,13 +616,12 @@ def report(run: Path, as_json: bool) -> None:
 
 def _show(run: Any, folder: Path, as_json: bool) -> None:
     if as_json:
-        click.echo(run.model_dump_json(indent=2))
+        _print_json(json.loads(run.model_dump_json()))  # in ASCII, whatever stdout is
         return
-    from rich.console import Console
-
+    from pipelines.console import result_console
     from pipelines.report.terminal import print_run
 
-    print_run(run, Console())
+    print_run(run, result_console())
     click.echo(f"\nReport: {folder / 'report.html'}")
 
 

@@ -8,8 +8,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.live import Live
     from rich.table import Table
+
+
+LEAST_WIDTH = 60
 
 
 def open_closed_streams() -> None:
@@ -42,6 +46,14 @@ def complain(text: str) -> None:
     with suppress(OSError, ValueError):
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
+
+
+def result_console() -> "Console":
+    """Where results go; on a terminal too narrow for a table its lines are broken by the terminal."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.width >= LEAST_WIDTH else Console(width=LEAST_WIDTH)
 
 
 class ProgressDisplay:

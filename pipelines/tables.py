@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.spec import ModelSpec
+from pipelines.console import result_console
 from pipelines.doctor import Check
 from pipelines.exporting import ExportResult
 from pipelines.record import ArtifactRecord, NotExportedRecord, ParityRecord
@@ -32,7 +33,7 @@ def _print(
         )
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    result_console().print(table)
 
 
 def print_checks(checks: Iterable[Check]) -> None:
@@ -142,7 +143,7 @@ def print_export(result: ExportResult) -> None:
         for a in _artifacts(result)
     ]
     _print(columns, rows, numeric=("size", "gzip", "export s"))
-    console = Console()
+    console = result_console()
     for one in _not_exported(result):
         named = " ".join(part for part in (one.format, one.precision, one.variant) if part)
         console.print(f"not exported: {one.target} {named}: {one.reason}", highlight=False, markup=False)
@@ -188,7 +189,7 @@ def print_parity(verified: Verified) -> None:
         for record in _records(verified)
     ]
     _print(columns, rows, numeric=columns[2:])
-    Console().print(
+    result_console().print(
         "largest absolute and relative error, top-1 agreement and accuracy on "
         f"{len(verified.expected.outputs)} held-out samples; "
         f"the source model's accuracy is {_percent(verified.accuracy)}",

@@ -3,10 +3,10 @@
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.console import result_console
 from pipelines.smoke.stage import SmokeResult
 from pipelines.smoke.writing import MARKS
 
@@ -39,7 +39,7 @@ def print_result(result: SmokeResult) -> None:
             Text(outcome.detail),
             f"{outcome.elapsed_s:.1f}",
         )
-    console = Console()
+    console = result_console()
     console.print(table)
     passed = sum(outcome.state == "passed" for outcome in result.outcomes)
     console.print(

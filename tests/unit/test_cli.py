@@ -105,9 +105,12 @@ def test_an_interrupt_says_that_nothing_is_left(failing, capsys):
     assert capsys.readouterr().err.strip() == "tandem: interrupted; everything it started has been ended"
 
 
-def test_a_bug_is_not_hidden(failing):
-    with pytest.raises(ZeroDivisionError):
-        failing(ZeroDivisionError("a bug of ours"))
+def test_a_bug_is_not_hidden(failing, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert failing(ZeroDivisionError("a bug of ours")) == 3
+    assert "a bug of ours" in capsys.readouterr().err
+    (trace,) = tmp_path.iterdir()
+    assert "ZeroDivisionError: a bug of ours" in trace.read_text()
 
 
 @pytest.mark.parametrize("command", COMMANDS)

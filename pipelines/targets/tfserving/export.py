@@ -43,11 +43,22 @@ def frozen_function(spec: ModelSpec) -> Any:
 
     if spec.build_keras is None:
         raise ModelError(f"{spec.name} has no Keras twin; give its ModelSpec a build_keras")
+    _pin_keras()
     twin = spec.build_keras(read_checkpoint(spec))
     tensor = tf.TensorSpec(spec.input.shape, spec.input.dtype, name=spec.input.name)
     function = tf.function(lambda x: twin(x, training=False), input_signature=[tensor])
     frozen = convert_variables_to_constants_v2(function.get_concrete_function())
     return _fold(frozen)
+
+
+def _pin_keras() -> None:
+    """Set what a keras.json of the user's may have set otherwise: layout, precision and epsilon of layers."""
+    import keras
+
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+    keras.config.set_epsilon(1e-7)
 
 
 def _fold(frozen: Any) -> Any:
