@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from docker.errors import APIError
 
+from models.spec import TensorSpec
 from pipelines.errors import MachineError, RequestError
 from pipelines.record import GivenRecord, ImageRecord, ImplementationRecord
 from pipelines.runners import compose, containers
@@ -170,7 +171,7 @@ def runner(monkeypatch):
 
 def request(tmp_path, **changes):
     fields = {
-        "spec": SimpleNamespace(name="digits_cnn"),
+        "spec": SimpleNamespace(name="digits_cnn", input=TensorSpec("x", "float32", (None, 8))),
         "folder": tmp_path,
         "work": tmp_path,
         "preset": "default",

@@ -11,7 +11,7 @@ import pytest
 TANDEM = str(Path(sys.executable).with_name("tandem"))
 FAULT = (
     "import sys; from pipelines import doctor; from pipelines.cli import main; "
-    "doctor.examine = lambda: {}['w\\xf6rd']; sys.argv = ['tandem', 'doctor']; main()"
+    "doctor.examine = lambda *_, **__: {}['w\\xf6rd']; sys.argv = ['tandem', 'doctor']; main()"
 )
 
 
