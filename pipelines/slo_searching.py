@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from loadtests.rounds import PlannedRound, rotated
 from loadtests.slo import DOUBLE, RateMeasurement, SearchLimits, SloResult, as_measurement, search
@@ -11,13 +12,23 @@ from pipelines.config import RunSettings
 from pipelines.driving import Driven
 from pipelines.errors import RequestError
 from pipelines.measuring import fresh_servers, measure_once, round_s
-from pipelines.record import RatePointRecord, RunRecord, SloBlockRecord, SloRecord, SloTargetRecord
+from pipelines.record import (
+    ConditioningRecord,
+    RatePointRecord,
+    RunRecord,
+    SloBlockRecord,
+    SloRecord,
+    SloTargetRecord,
+)
 from pipelines.runners.server import Server
 from pipelines.running import Run, conclude, start_run
 from pipelines.summarising import summarise_round
 from pipelines.workers import Progress
 
 START_RATE_PER_S = 50.0
+LIKELY_SHARE = 0.5
+"""Of a closed load's throughput: an open load with a limit on its p99 takes some such part of it, or less."""
+SECONDS_LOOKED_AT = 5
 QUICK_BLOCKS = 3
 """Of the profile quick, unless asked otherwise: a search is one observation, and two tell no spread."""
 # An open load's arrivals vary: a round long enough on average would often be a few requests short.
@@ -25,7 +36,7 @@ SPARE = 1.15
 # A rate near the server's means or beyond never becomes steady; what it does to p99 shows soon enough.
 WARMUP_LIMIT_S = 2.0
 LIMITS = SearchLimits(min_rate_per_s=5.0)
-USUAL_ROUNDS = (12, 25)
+USUAL_ROUNDS = (10, 22)
 """Of a first search; the later ones begin at the bracket that the last one found."""
 USUAL_LATER_ROUNDS = (6, 14)
 UNKNOWN_TARGET = SloTargetRecord(
@@ -149,14 +160,26 @@ def _search_one(run: Run, question: SloQuestion, block: int, name: str, servers:
 
 
 def _beginning(run: Run, name: str) -> tuple[float, float]:
-    """Where a search begins, and its first step: at the bracket of the last block that found one."""
+    """Where a search begins, and its first step: at the bracket of the last block that found one.
+
+    The first one begins well below what the server did while it was conditioned: low rates need long rounds.
+    """
     blocks = run.slo.targets[name].blocks if run.slo else ()
     found = [(one.rate_per_s, one.breaks_at_per_s) for one in blocks if one.rate_per_s]
     if not found:
-        return START_RATE_PER_S, DOUBLE
+        return _likely_rate_per_s(run.session.measured[name].conditionings), DOUBLE
     passes, breaks = found[-1]
     step = DOUBLE if breaks is None else breaks / passes
     return passes, min(max(step, 1 + LIMITS.resolution), DOUBLE)
+
+
+def _likely_rate_per_s(conditionings: Sequence[ConditioningRecord]) -> float:
+    """A part of the throughput at the end of the last conditioning; START_RATE_PER_S without one."""
+    seconds = conditionings[-1].seconds[-SECONDS_LOOKED_AT:] if conditionings else ()
+    if not seconds:
+        return START_RATE_PER_S
+    throughput_per_s = median(second.requests_count for second in seconds)
+    return max(throughput_per_s * LIKELY_SHARE, LIMITS.min_rate_per_s)
 
 
 def _round_s(run: Run, rate_per_s: float) -> float:
