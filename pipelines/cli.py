@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from pipelines import output
-from pipelines.errors import RequestError, UserError
+from pipelines.errors import UserError
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 EXIT_GATE = 1
@@ -59,12 +59,14 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _carry_out(arguments: Sequence[str] | None) -> int:
+    from loadtests.errors import LoadTestError
     from models.spec import ModelError
+    from pipelines.failures import as_user_error
 
     try:
         return int(tandem.main(args=arguments, prog_name="tandem", standalone_mode=False) or 0)
-    except ModelError as error:
-        raise RequestError(str(error)) from error
+    except (ModelError, LoadTestError) as error:
+        raise as_user_error(error) or error from error
 
 
 def _explain(error: Exception) -> tuple[str, int]:

@@ -10,6 +10,12 @@ class UserError(Exception):
     exit_code = 2
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error that says something, or the kind of error where none does."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)
+
+
 class RequestError(UserError):
     """The request was wrong: an unknown name, a file that does not fit, a setting out of range."""
 

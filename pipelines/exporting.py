@@ -11,16 +11,18 @@ from typing import Any
 from models.spec import ModelError, ModelSpec, load_model, load_unchanged
 from pipelines import artifact
 from pipelines.artifact import Manifest
-from pipelines.errors import GateError, UserError
+from pipelines.errors import GateError, MachineError, UserError
 from pipelines.files import locked, new_folder
 from pipelines.record import ArtifactRecord, NotExportedRecord
 from pipelines.targets.exported import Exported, NotExported
-from pipelines.targets.registry import TARGETS, Target, find_target
+from pipelines.targets.registry import SERVED, TARGETS, Target, find_target
 from pipelines.warned import collected
 from pipelines.workers import Progress, Task, run_tasks
 
 # Their exporters trace the PyTorch module; the others start from the Keras twin.
 TRACING = ("torch", "executorch")
+# An export that is not done by then is taken for hung.
+EXPORT_LIMIT_S = 1800.0
 
 
 @dataclass(frozen=True)
@@ -140,9 +142,8 @@ def _export_targets(
 
 def _task(model: str, digest: str, framework: str, paths: dict[str, Path]) -> Task:
     folders = {name: str(path) for name, path in paths.items() if TARGETS[name].framework == framework}
-    return Task(
-        framework, "pipelines.exporting:export_here", {"model": model, "digest": digest, "folders": folders}
-    )
+    arguments = {"model": model, "digest": digest, "folders": folders}
+    return Task(framework, "pipelines.exporting:export_here", arguments, EXPORT_LIMIT_S)
 
 
 def export_here(
@@ -184,6 +185,7 @@ def _finish(spec: ModelSpec, target: Target, folder: Path, said: dict[str, list[
         _describe(target.name, folder, entry, toolchain) for entry in exported if "reason" not in entry
     )
     refused = tuple(NotExportedRecord(target=target.name, **entry) for entry in exported if "reason" in entry)
+    _require_something(target.name, artifacts, refused)
     manifest = Manifest(
         key=_key(spec, target),
         model=spec.name,
@@ -195,6 +197,23 @@ def _finish(spec: ModelSpec, target: Target, folder: Path, said: dict[str, list[
         warnings=tuple(said["warnings"]),
     )
     artifact.write_manifest(folder, manifest)
+
+
+def _require_something(
+    target: str, artifacts: tuple[ArtifactRecord, ...], refused: tuple[NotExportedRecord, ...]
+) -> None:
+    """A device can do without a target that cannot be had, and is told why; a server cannot.
+
+    Raises:
+        MachineError: nothing was written, and no server can do without it or nobody said why.
+    """
+    if artifacts or (refused and target not in SERVED):
+        return
+    why = "; ".join(f"{one.format} {one.precision}: {one.reason}" for one in refused)
+    raise MachineError(
+        f"the export of {target} wrote no artifact ({why or 'and gave no reason'}); choose others with "
+        "--targets, or mend the model"
+    )
 
 
 def _describe(target: str, folder: Path, entry: dict[str, Any], toolchain: dict[str, str]) -> ArtifactRecord:

@@ -73,7 +73,9 @@ def build_record(
         if session.measured[contestant.name].plan is not None
     }
     in_process = {
-        name: _in_process(exported, verified, name) for name in exported.manifests if name not in SERVED
+        name: _in_process(exported, verified, name)
+        for name, manifest in exported.manifests.items()
+        if name not in SERVED and manifest.artifacts
     }
     profile = ProfileRecord(
         **settings.profile.model_dump(),
@@ -86,7 +88,12 @@ def build_record(
         update={
             "profile": profile,
             "targets": {**served, **in_process},
-            "warnings": (*_warnings(settings, served), *_of_exporters(exported), *facts.warnings),
+            "warnings": (
+                *_warnings(settings, served),
+                *_of_exporters(exported),
+                *_empty_exports(exported),
+                *facts.warnings,
+            ),
         }
     )
 
@@ -262,6 +269,19 @@ def _warnings(settings: RunSettings, served: Mapping[str, TargetRecord]) -> tupl
         if t.implementation.stand_in and t.role == "compared"
     ]
     return (*found, *_core_warnings(settings.cores))
+
+
+def _empty_exports(exported: ExportResult) -> tuple[WarningRecord, ...]:
+    """Targets for devices of which nothing could be exported: they stand in no table."""
+    return tuple(
+        WarningRecord(
+            message=f"nothing could be exported for {name}: "
+            f"{'; '.join(one.reason for one in manifest.not_exported) or 'no reason was given'}",
+            remedy=f"run `tandem export {manifest.model} --targets {name} --force` to see it again",
+        )
+        for name, manifest in exported.manifests.items()
+        if not manifest.artifacts
+    )
 
 
 def _core_warnings(cores: Cores) -> tuple[WarningRecord, ...]:

@@ -14,8 +14,8 @@ from models.spec import ModelSpec, load_model
 from pipelines import recording, serving
 from pipelines.config import RunSettings
 from pipelines.contestants import contestants
-from pipelines.errors import MachineError, UserError
 from pipelines.exporting import ExportResult, current, export
+from pipelines.failures import as_user_error
 from pipelines.fairness import check, require_fair
 from pipelines.files import disk_error, make_first, update_link
 from pipelines.measuring import Session
@@ -182,20 +182,34 @@ def conclude(run: Run, measure: Callable[[Run], None]) -> RunRecord:
     """Measure, and finish the record however that ends.
 
     Raises:
-        UserError: as `measure`, with the folder in which what was measured is kept.
+        UserError: what a person can act on, with the folder in which what was measured is kept.
+        BaseException: anything else as it was raised; the record is finished as far as that still works.
     """
     try:
         measure(run)
+        return _finish(run, "complete", None)
     except KeyboardInterrupt:
         return _finish(run, "interrupted", f"interrupted after {run.session.rounds_count} rounds")
-    except UserError as error:
-        kept = f"; {run.session.rounds_count} measured rounds are kept in {run.folder}"
-        try:
-            _finish(run, "failed", str(error))
-        except MachineError:
-            kept += f", its report is not: make room, then run `tandem report {run.folder}`"
-        raise type(error)(f"{error}{kept}") from error
-    return _finish(run, "complete", None)
+    except BaseException as error:
+        known = as_user_error(error)
+        kept = _finish_failed(run, str(known) if known else f"{type(error).__name__}: {error}")
+        if known is None:
+            raise
+        raise type(known)(f"{known}{kept}") from error
+
+
+def _finish_failed(run: Run, reason: str) -> str:
+    """Finish a run that failed, and say where it is kept; a second failure must not hide the first.
+
+    The record comes first, without figures: it takes least of what may be short, memory or disk.
+    """
+    kept = f"; {run.session.rounds_count} measured rounds are kept in {run.folder}"
+    try:
+        write_run(run.record("failed", reason, datetime.now(UTC)), run.folder)
+        _finish(run, "failed", reason)
+    except Exception:  # noqa: BLE001 - whatever it is, the run's own failure is the one to tell
+        kept += f", its report is not: make room, then run `tandem report {run.folder}`"
+    return kept
 
 
 def _finish(run: Run, status: Status, reason: str | None) -> RunRecord:

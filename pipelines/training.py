@@ -12,6 +12,9 @@ from pipelines.errors import RequestError
 from pipelines.files import write_atomically
 from pipelines.workers import Progress, Task, run_tasks
 
+# Nobody trains longer on purpose without a word about it; see `Task`.
+TRAIN_LIMIT_S = 24 * 3600.0
+
 
 @dataclass(frozen=True)
 class TrainOutcome:
@@ -36,7 +39,7 @@ def train(model: str, progress: Progress) -> TrainOutcome:
     if spec.train is None:
         raise RequestError(f"{spec.name} has no training: its ModelSpec gives no `train`")
     before = _digest(spec.checkpoint)
-    task = Task(f"train {spec.name}", "pipelines.training:train_here", {"model": model})
+    task = Task(f"train {spec.name}", "pipelines.training:train_here", {"model": model}, TRAIN_LIMIT_S)
     (outcome,) = run_tasks([task], progress)
     record: dict[str, Any] = outcome.result
     write_atomically(spec.checkpoint.with_name("training.json"), json.dumps(record, indent=2) + "\n")

@@ -25,6 +25,8 @@ from pipelines.workers import Progress, Task, run_tasks
 AFFORDABLE_S = 45.0
 TRIED_SAMPLES = 4
 LEAST_SAMPLES = 64
+# Whoever has not answered all held-out samples by then is taken for hung.
+ANSWERS_LIMIT_S = 1800.0
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,9 @@ def _ask_all(
 def _ask_one_by_one(task: Task, answers: _Answers, progress: Progress) -> None:
     """An artifact whose process dies is an error of that artifact alone."""
     for entry in task.arguments["wanted"]:
-        alone = Task(Path(entry["path"]).name, task.function, {**task.arguments, "wanted": [entry]})
+        alone = Task(
+            Path(entry["path"]).name, task.function, {**task.arguments, "wanted": [entry]}, task.limit_s
+        )
         try:
             (outcome,) = run_tasks([alone], progress)
         except MachineError as error:
@@ -159,7 +163,7 @@ def _ask_one_by_one(task: Task, answers: _Answers, progress: Progress) -> None:
 
 def _source_task(model: str, digest: str, folder: str) -> Task:
     arguments = {"model": model, "digest": digest, "folder": folder}
-    return Task("source model", "pipelines.verifying:source_outputs", arguments)
+    return Task("source model", "pipelines.verifying:source_outputs", arguments, ANSWERS_LIMIT_S)
 
 
 def _artifact_tasks(
@@ -179,7 +183,7 @@ def _artifact_tasks(
             for a in manifests[name].artifacts
         ]
         arguments = {"model": model, "folder": folder, "wanted": wanted}
-        return Task(f"{title} artifacts", "pipelines.verifying:artifact_outputs", arguments)
+        return Task(f"{title} artifacts", "pipelines.verifying:artifact_outputs", arguments, ANSWERS_LIMIT_S)
 
     return (
         [task(framework, names) for framework, names in sorted(served.items())],

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from models.spec import ModelError
 from pipelines.errors import UserError
+from pipelines.failures import as_user_error
 from pipelines.processes import die_with_parent
 
 
@@ -37,6 +38,10 @@ def main() -> int:
             say({"error": str(error), "kind": type(error).__name__})
             return 1
         except Exception as error:  # noqa: BLE001 - a process boundary: the parent reports what it was
+            known = as_user_error(error)
+            if known is not None:
+                say({"error": str(known), "kind": type(known).__name__})
+                return 1
             traceback.print_exc()
             say({"error": f"{type(error).__name__}: {error}", "kind": "unexpected"})
             return 1

@@ -132,18 +132,18 @@ def _pip_download(requirements: list[str], folder: Path, options: list[str]) -> 
     command = [*pip, "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     target = ["--only-binary=:all:", "--python-version", ".".join(map(str, IMAGE_PYTHON))]
     target += [argument for name in _platforms() for argument in ("--platform", name)]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*command, *target, *options, "--dest", str(folder), *requirements],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
         preexec_fn=before_exec(),  # noqa: PLW1509 - only a prctl call, looked up beforehand
-    )
-    try:
-        output, _ = process.communicate()
-    finally:
-        end_group(process)
+    ) as process:
+        try:
+            output, _ = process.communicate()
+        finally:
+            end_group(process)
     if process.returncode == 0:
         return None
     lines = [

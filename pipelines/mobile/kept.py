@@ -45,7 +45,11 @@ def key_of(spec: ModelSpec, manifests: Mapping[str, Manifest]) -> str:
         "question": proof.question(spec),
         "cpu": [describe(split_cores()).cpu_model, len(os.sched_getaffinity(0))],
         "versions": {name: versions(TARGETS[name].toolchain) for name in manifests},
-        "runtimes": {n: installed_library(n, m.artifacts[0].format).version for n, m in manifests.items()},
+        "runtimes": {
+            name: installed_library(name, manifest.artifacts[0].format).version
+            for name, manifest in manifests.items()
+            if manifest.artifacts
+        },
         "sources": [hashlib.sha256(path.read_bytes()).hexdigest() for path in sources],
     }
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

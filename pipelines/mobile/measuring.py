@@ -128,6 +128,7 @@ class Survey:
                 f"{target} library",
                 f"{INSPECTING}:library_here",
                 {**_runtime(target), "artifact_format": artifact_format},
+                LIBRARY_LIMIT_S,
             )
             for target, artifact_format in kinds
         ]
@@ -152,7 +153,7 @@ class Survey:
         kind = subjects[0].kind
         wanted = [(str(subject.file), subject.record.format) for subject in subjects]
         arguments = {**_runtime(kind[0]), "artifacts": wanted, "samples": str(samples)}
-        task = Task(f"{kind[0]} inspection", f"{INSPECTING}:inspect_here", arguments)
+        task = Task(f"{kind[0]} inspection", f"{INSPECTING}:inspect_here", arguments, INSPECTION_LIMIT_S)
         (outcome,) = run_tasks([task], self.progress)
         self.modules.setdefault(kind, outcome.result["modules"])
         for subject, inspection in zip(subjects, outcome.result["inspections"], strict=True):
@@ -181,7 +182,7 @@ class Survey:
             "calls": str(calls),
             "rules": asdict(self.rules),
         }
-        (outcome,) = run_tasks([Task(subject.key, TIMING, arguments)], _quiet)
+        (outcome,) = run_tasks([Task(subject.key, TIMING, arguments, TIMING_LIMIT_S)], _quiet)
         found: dict[str, Any] = outcome.result
         self.memory_source = found.pop("memory_source")
         calls_ns = np.load(calls, allow_pickle=False)
@@ -246,6 +247,8 @@ class Survey:
 
 INSPECTING = "pipelines.mobile.inspecting"
 TIMING = "pipelines.mobile.timing:time_here"
+# Beyond these a process is taken for hung that looks up a library, asks artifacts every sample, or times one.
+LIBRARY_LIMIT_S, INSPECTION_LIMIT_S, TIMING_LIMIT_S = 300.0, 1800.0, 900.0
 
 
 def threads_counts() -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """The mobile stage: export for devices, see what each artifact still knows, measure each, choose one."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,8 +10,9 @@ from loadtests.validity import FOREIGN_CPU_LIMIT, STEAL_LIMIT
 from models.spec import ModelSpec, load_model
 from pipelines.config import MobileLimits, MobileSettings
 from pipelines.cores import split_cores
-from pipelines.errors import GateError, UserError
+from pipelines.errors import GateError
 from pipelines.exporting import ExportResult, export
+from pipelines.failures import as_user_error
 from pipelines.mobile import kept
 from pipelines.mobile.gate import refusals
 from pipelines.mobile.measuring import Survey
@@ -79,9 +81,13 @@ def measure_mobile(
             kept.keep(prepared.root, prepared.key, survey.record(settings.limits), folder)
     except KeyboardInterrupt:
         return finish("interrupted", f"interrupted after {survey.done}"), folder
-    except UserError as error:
-        finish("failed", str(error))
-        raise type(error)(f"{error}; what was measured is kept in {folder}") from error
+    except BaseException as error:
+        known = as_user_error(error)
+        with suppress(Exception):  # the first failure is the one to tell
+            finish("failed", str(known) if known else f"{type(error).__name__}: {error}")
+        if known is None:
+            raise
+        raise type(known)(f"{known}; what was measured is kept in {folder}") from error
     return finish("complete", None), folder
 
 

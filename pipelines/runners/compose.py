@@ -101,20 +101,20 @@ def _answers(command: Sequence[str]) -> bool:
 
 def _run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
     """Run to the end; a Ctrl-C ends compose as a group and is passed on."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=dict(environment),
         start_new_session=True,
-    )
-    try:
-        output, _ = process.communicate(timeout=CREATE_LIMIT_S)
-    except subprocess.TimeoutExpired:
-        return 1, f"it did not end within {CREATE_LIMIT_S:.0f} s"
-    finally:
-        end_group(process)
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=CREATE_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            return 1, f"it did not end within {CREATE_LIMIT_S:.0f} s"
+        finally:
+            end_group(process)
     return process.returncode, output.decode(errors="replace")
 
 

@@ -10,7 +10,7 @@ from pipelines.errors import MachineError
 from pipelines.http import fetch, fetch_json
 from pipelines.targets.server_plan import Configuration
 from pipelines.targets.tfserving.configuration import from_flags
-from pipelines.targets.torchserve.configuration import description_path, from_description
+from pipelines.targets.torchserve.configuration import description_path, from_description, unready
 from pipelines.targets.torchserve.server import WORKER_FAILURE, body_limit_bytes
 
 HTTP_OK = 200
@@ -82,11 +82,7 @@ def _torchserve_status(base_url: str, model: str, execute: Execute) -> str | Non
     answer = _parsed(output) if code == 0 else None
     if not isinstance(answer, list) or not answer:
         return f"the management API answers {output.strip()[-100:]!r}"
-    workers = answer[0].get("workers", [])
-    ready = sum(worker.get("status") == "READY" for worker in workers)
-    if workers and ready == len(workers) >= int(answer[0].get("minWorkers", 1)):
-        return None
-    return f"{ready} of {len(workers)} workers are READY"
+    return unready(answer)
 
 
 def _tfserving_status(base_url: str, model: str, execute: Execute) -> str | None:  # noqa: ARG001 - not needed

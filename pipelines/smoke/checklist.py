@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from loadtests.errors import LoadTestError
 from pipelines.errors import UserError
 from pipelines.workers import Progress
 
@@ -49,7 +50,8 @@ class Checklist:
         Args:
             name: stable id.
             sentence: what it makes sure of.
-            action: says what it found; raises CheckError, NotApplicableError, UserError or OSError.
+            action: says what it found; raises CheckError, NotApplicableError, UserError, OSError, or what
+                reading an answer of another form than expected raises.
             needs: ids of checks that must have passed.
         """
         missing = next((need for need in needs if not self.passed(need)), None)
@@ -64,6 +66,8 @@ class Checklist:
             state, detail = "skipped", f"because {error}"
         except (CheckError, UserError, OSError) as error:
             state, detail = "failed", str(error) or repr(error)
+        except (LookupError, TypeError, ValueError, AttributeError, LoadTestError) as error:
+            state, detail = "failed", f"an answer has another form than expected: {error!r}"
         return self._note(name, sentence, state, detail, time.monotonic() - started)
 
     def _note(self, name: str, sentence: str, state: State, detail: str, elapsed_s: float) -> bool:

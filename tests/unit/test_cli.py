@@ -7,6 +7,7 @@ import sys
 import click
 import pytest
 
+from loadtests.errors import PayloadError, RecorderError
 from models.spec import ModelError
 from pipelines import cli, doctor, exporting
 from pipelines.errors import GateError, MachineError, RequestError, UserError
@@ -71,6 +72,8 @@ def run_main(*arguments):
         (UserError("no"), 2),
         (RequestError("no"), 2),
         (ModelError("no"), 2),
+        (PayloadError("no"), 2),
+        (RecorderError("no"), 3),
         (click.UsageError("no"), 2),
         (MachineError("no"), 3),
         (OSError(errno.ENOSPC, "No space left on device", "/runs/x"), 3),

@@ -1,12 +1,14 @@
 """What an exporter says it could not write, and which targets somebody asked for."""
 
+import importlib
+
 import pytest
 
 from models.digits_cnn import MODEL
-from pipelines import artifact, comparing, exporting
+from pipelines import artifact, comparing, exporting, recording
 from pipelines.config import run_settings
 from pipelines.errors import MachineError, RequestError
-from pipelines.mobile import stage
+from pipelines.mobile import kept, stage
 from pipelines.record import MobileRecord
 from pipelines.targets.exported import Exported, NotExported
 from pipelines.targets.registry import IN_PROCESS, SERVED, TARGETS
@@ -15,6 +17,11 @@ from pipelines.workers import Outcome
 
 def quiet(title, text):
     pass
+
+
+def run_here(tasks, _):
+    """Tasks of the export stage, in this process."""
+    return [Outcome(exporting.export_here(**task.arguments, progress=str), 1.0) for task in tasks]
 
 
 def exporter(spec, folder, progress):
@@ -31,11 +38,7 @@ def exported(monkeypatch, tmp_path):
     import pipelines.targets.tflite.export as module
 
     monkeypatch.setattr(module, "export", exporter)
-    monkeypatch.setattr(
-        exporting,
-        "run_tasks",
-        lambda tasks, _: [Outcome(exporting.export_here(**t.arguments, progress=str), 1.0) for t in tasks],
-    )
+    monkeypatch.setattr(exporting, "run_tasks", run_here)
     return exporting.export("digits_cnn", tmp_path, quiet, targets=("tflite",))
 
 
@@ -49,6 +52,49 @@ def test_what_could_not_be_exported_is_in_the_manifest_with_its_reason(exported,
         "int16x8",
         "an operation has no such kernel",
     )
+
+
+def nothing(spec, folder, progress):
+    return []
+
+
+def only_refused(spec, folder, progress):
+    return [NotExported("tflite", "float32", "an operation has no such kernel")]
+
+
+@pytest.fixture
+def export_with(monkeypatch, tmp_path):
+    """Exports a target with any exporter, without a process."""
+
+    def run(exporter, target):
+        module = importlib.import_module(TARGETS[target].export.split(":")[0])
+        monkeypatch.setattr(module, TARGETS[target].export.split(":")[1], exporter)
+        monkeypatch.setattr(exporting, "run_tasks", run_here)
+        return exporting.export("digits_cnn", tmp_path, quiet, targets=(target,))
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("exporter", "target", "why"),
+    [
+        (nothing, "tflite", "gave no reason"),
+        (nothing, "torchserve", "gave no reason"),
+        (only_refused, "tfserving", "no such kernel"),
+    ],
+)
+def test_an_export_without_an_artifact_is_an_error_in_words(export_with, exporter, target, why):
+    with pytest.raises(MachineError, match=f"the export of {target} wrote no artifact.*{why}"):
+        export_with(exporter, target)
+
+
+def test_a_target_for_devices_that_cannot_be_exported_stands_in_a_warning(export_with):
+    exported = export_with(only_refused, "tflite")
+    assert exported.manifests["tflite"].artifacts == ()
+    (warning,) = recording._empty_exports(exported)
+    assert "tflite" in warning.message
+    assert "no such kernel" in warning.message
+    assert kept.key_of(MODEL, exported.manifests)
 
 
 def test_an_export_that_still_holds_is_current_and_a_damaged_one_is_not(exported, tmp_path):

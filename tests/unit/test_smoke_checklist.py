@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from loadtests.errors import PayloadError
 from pipelines.errors import GateError, MachineError
 from pipelines.smoke.checklist import CheckError, Checklist, NotApplicableError, Outcome
 from pipelines.smoke.stage import SmokeResult
@@ -59,6 +60,15 @@ def test_what_a_server_may_do_is_a_failed_check(error):
     made = Checklist(progress=lambda *_: None)
     assert not made.run("a.b", "it works", raising(error))
     assert made.failures[0].detail == str(error)
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("version"), IndexError("0"), TypeError("None"), PayloadError("odd")]
+)
+def test_an_answer_of_an_odd_form_is_a_failed_check(error):
+    made = Checklist(progress=lambda *_: None)
+    assert not made.run("a.b", "it works", raising(error))
+    assert type(error).__name__ in made.failures[0].detail
 
 
 def test_a_mistake_of_ours_is_no_failed_check():

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -50,6 +51,10 @@ def meet(mine, other, progress):
 
 def raise_known(kind, text, progress):
     raise {"ModelError": ModelError, **vars(errors)}[kind](text)
+
+def raise_of_load_test(kind, progress):
+    from loadtests import errors
+    raise getattr(errors, kind)("the disk is full")
 
 def raise_unknown(progress):
     raise ValueError("a very odd thing")
@@ -107,7 +112,7 @@ ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # orphans become ours
 from pipelines.workers import Task, run_tasks
 print("up", flush=True)
 try:
-    tasks = [Task(str(n), "the_tasks:stay", {"folder": sys.argv[1]}) for n in range(int(sys.argv[2]))]
+    tasks = [Task(str(n), "the_tasks:stay", {"folder": sys.argv[1]}, 60) for n in range(int(sys.argv[2]))]
     run_tasks(tasks, lambda *_: None)
 except KeyboardInterrupt:
     sys.exit(130)
@@ -129,8 +134,8 @@ def shared(tmp_path):
     return folder
 
 
-def task(function, **arguments):
-    return Task(function, f"the_tasks:{function}", arguments)
+def task(function, limit_s=60.0, **arguments):
+    return Task(function, f"the_tasks:{function}", arguments, limit_s)
 
 
 def quiet(title, text):
@@ -234,7 +239,7 @@ def test_a_result_that_is_not_json_is_an_error():
 @pytest.mark.parametrize("function", ["the_tasks:nowhere", "no_such_module:f"])
 def test_a_function_that_is_not_there_is_an_error(function):
     with pytest.raises(errors.MachineError, match=r"it failed: (AttributeError|ModuleNotFoundError)"):
-        run_tasks([Task("it", function, {})], quiet)
+        run_tasks([Task("it", function, {}, 60)], quiet)
 
 
 def test_the_first_failure_ends_the_others_and_all_they_started(shared):
@@ -270,6 +275,75 @@ def test_an_interrupt_while_waiting_ends_every_process(shared):
     with pytest.raises(KeyboardInterrupt):
         run_tasks([task("stay", folder=str(shared))], interrupt)
     assert all_gone(pids_in(shared))
+
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the folder of this very process
+
+
+def test_a_task_that_hangs_is_ended_by_name(shared):
+    tasks = [task("stay", limit_s=2.0, folder=str(shared)), task("stay", folder=str(shared))]
+    with pytest.raises(errors.MachineError, match=r"^stay did not end within 2 s") as caught:
+        run_tasks(tasks, quiet)
+    assert workers.LIMIT_VARIABLE in str(caught.value)
+    assert all_gone(pids_in(shared))
+
+
+def test_a_task_that_hangs_is_told_with_what_it_did_last(tmp_path):
+    messages, log = SimpleQueue(), tmp_path / "0.log"
+    log.write_text("a last line\n")
+    messages.put((0, {"progress": "freezing the graph"}))
+    child = workers._Child(task("export"), SimpleNamespace(), log, limit_s=0.05)
+    with pytest.raises(errors.MachineError, match="last at: freezing the graph; its last lines: a last line"):
+        workers._collect([child], messages, quiet)
+
+
+def test_a_task_that_ended_is_not_counted_as_hung(tmp_path):
+    slow, fast = str(tmp_path / "slow"), str(tmp_path / "fast")
+    tasks = [task("meet", mine=slow, other=fast), task("meet", mine=fast, other=slow)]
+    assert len(run_tasks(tasks, quiet)) == 2
+
+
+@pytest.mark.parametrize("asked", ["0", "-1", "nan", "inf", "soon", "1e300"])
+def test_a_limit_that_is_no_time_is_a_wrong_request(monkeypatch, asked):
+    monkeypatch.setenv(workers.LIMIT_VARIABLE, asked)
+    with pytest.raises(errors.RequestError, match=f"{workers.LIMIT_VARIABLE} is '{asked}'"):
+        run_one("pid")
+
+
+def test_the_limit_can_be_changed(monkeypatch, shared):
+    monkeypatch.setenv(workers.LIMIT_VARIABLE, "1.5")
+    with pytest.raises(errors.MachineError, match="did not end within 2 s"):
+        run_one("stay", folder=str(shared))
+
+
+@pytest.mark.parametrize("program", ["/bin/false", "/no/such/program", "/etc/passwd"])
+def test_a_child_that_dies_at_birth_leaks_nothing(monkeypatch, tmp_path, program):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(workers, "python_module", lambda _: [program])
+    large = "x" * 200_000  # more than a pipe holds
+    before, threads = descriptors(), threading.active_count()
+    for _ in range(10):
+        with pytest.raises(errors.MachineError, match="add"):
+            run_tasks([task("add", a=large, b=1)] * 3, quiet)
+    assert (descriptors(), threading.active_count()) == (before, threads)
+    assert not list(tmp_path.glob("tandem-tasks-*"))
+
+
+@pytest.mark.parametrize("kind", ["RecorderError", "PayloadError"])
+def test_an_error_of_the_load_test_in_a_task_is_one_for_people(kind):
+    expected = errors.MachineError if kind == "RecorderError" else errors.RequestError
+    with pytest.raises(expected, match=r"^the disk is full$"):
+        run_one("raise_of_load_test", kind=kind)
+
+
+def test_a_line_that_is_no_message_is_an_error():
+    messages = SimpleQueue()
+    child = SimpleNamespace(process=SimpleNamespace(stdout=io.BytesIO(b"Segmentation fault\n3\n")))
+    workers._read(0, child, messages)
+    for _ in range(2):
+        assert messages.get_nowait()[1]["kind"] == "unexpected"
+    assert messages.get_nowait() == (0, None)
 
 
 def test_no_log_is_left(monkeypatch, tmp_path):

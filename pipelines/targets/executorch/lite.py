@@ -9,6 +9,7 @@ from pathlib import Path
 
 from models.spec import ModelSpec
 from models.weights import load_source
+from pipelines.errors import first_line
 from pipelines.targets.exported import Exported, NotExported
 
 FORMAT, PRECISION = "ptl", "float32"
@@ -25,7 +26,7 @@ def write_lite(spec: ModelSpec, folder: Path) -> Exported | NotExported:
         worst = _write(spec, path)
     except RuntimeError as error:
         path.unlink(missing_ok=True)
-        return NotExported(FORMAT, PRECISION, f"this build of torch refuses: {str(error).splitlines()[0]}")
+        return NotExported(FORMAT, PRECISION, f"this build of torch refuses: {first_line(error)}")
     if worst > spec.tolerance.absolute + spec.tolerance.relative:
         path.unlink()
         return NotExported(

@@ -15,7 +15,7 @@ from weakref import WeakSet
 import numpy as np
 
 from models.spec import FloatArray
-from pipelines.errors import GateError, MachineError, RequestError
+from pipelines.errors import GateError, MachineError, RequestError, first_line
 from pipelines.targets.executorch.program import check_file, inspect_program, package_folder
 from pipelines.targets.in_process import InProcessModel, Inspection, RuntimeLibrary
 
@@ -79,7 +79,7 @@ class PteModel:
             about = self._method.method_meta().input_tensor_meta(0)
         except RuntimeError as error:
             raise GateError(
-                f"{artifact} does not load as an ExecuTorch program: {str(error).splitlines()[0]}"
+                f"{artifact} does not load as an ExecuTorch program: {first_line(error)}"
             ) from error
         self._sample_shape = tuple(about.sizes())[1:]
         self._input: Any = None
@@ -162,7 +162,7 @@ class PtlModel:
             self._module = _load_for_lite_interpreter(str(artifact))  # type: ignore[no-untyped-call]
         except (RuntimeError, ValueError) as error:
             raise GateError(
-                f"{artifact} does not load in the lite interpreter: {str(error).splitlines()[0]}"
+                f"{artifact} does not load in the lite interpreter: {first_line(error)}"
             ) from error
         self._input: Any = None
         self._output: Any = None
@@ -218,7 +218,7 @@ def _inspect_lite(artifact: Path) -> Inspection:
         graph = torch.jit.load(artifact).inlined_graph  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
         raise GateError(
-            f"{artifact} does not load as a lite interpreter's file: {str(error).splitlines()[0]}"
+            f"{artifact} does not load as a lite interpreter's file: {first_line(error)}"
         ) from error
     constants = [
         node for node in graph.nodes() if node.kind() == "prim::Constant" and node.hasAttribute("value")

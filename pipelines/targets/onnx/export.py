@@ -11,7 +11,7 @@ from pathlib import Path
 
 from models.spec import ModelSpec
 from models.weights import load_source
-from pipelines.errors import MachineError
+from pipelines.errors import MachineError, first_line
 from pipelines.targets.exported import Exported, NotExported
 
 # Understood by every ONNX Runtime since 1.12 and by the converters to TensorFlow.
@@ -60,5 +60,5 @@ def _finish(path: Path) -> None:
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise MachineError(f"{path.name} is not valid ONNX: {str(error).splitlines()[0]}") from error
+        raise MachineError(f"{path.name} is not valid ONNX: {first_line(error)}") from error
     path.write_bytes(model.SerializeToString(deterministic=True))

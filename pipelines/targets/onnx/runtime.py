@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from models.spec import FloatArray
-from pipelines.errors import GateError, MachineError
+from pipelines.errors import GateError, MachineError, first_line
 from pipelines.targets.in_process import InProcessModel, Inspection, RuntimeLibrary
 
 PACKAGE = "onnxruntime"
@@ -57,7 +57,7 @@ class OnnxModel:
         try:
             outputs: FloatArray = self._session.run(None, {self._name: inputs})[0]
         except (Fail, InvalidArgument, RuntimeException) as error:
-            raise GateError(f"{self._artifact} refuses its input: {str(error).splitlines()[0]}") from error
+            raise GateError(f"{self._artifact} refuses its input: {first_line(error)}") from error
         return outputs
 
     def set_input(self, sample: FloatArray) -> None:
@@ -86,7 +86,7 @@ def _session(artifact: Path, threads_count: int) -> Any:
     try:
         return ort.InferenceSession(str(artifact), options, providers=[PROVIDER])
     except (Fail, InvalidGraph, InvalidProtobuf, NoSuchFile) as error:
-        raise GateError(f"{artifact} does not load as ONNX: {str(error).splitlines()[0]}") from error
+        raise GateError(f"{artifact} does not load as ONNX: {first_line(error)}") from error
 
 
 def inspect(artifact: Path, artifact_format: str) -> Inspection:  # noqa: ARG001
@@ -101,7 +101,7 @@ def inspect(artifact: Path, artifact_format: str) -> Inspection:  # noqa: ARG001
     try:
         graph = onnx.load(artifact).graph
     except (DecodeError, OSError) as error:
-        raise GateError(f"{artifact} does not load as ONNX: {str(error).splitlines()[0]}") from error
+        raise GateError(f"{artifact} does not load as ONNX: {first_line(error)}") from error
     return Inspection(
         parameters_count=sum(prod(tensor.dims) for tensor in graph.initializer if tensor.dims),
         ops_count=sum(node.op_type != "Constant" for node in graph.node),

@@ -8,6 +8,7 @@ from typing import Any
 
 from models.labels import column_names
 from models.spec import FloatArray, ModelError, ModelSpec
+from pipelines.errors import first_line
 from pipelines.files import write_atomically
 from pipelines.targets.exported import Exported, NotExported
 from pipelines.targets.tflite import flatbuffer, metadata
@@ -16,7 +17,6 @@ from pipelines.targets.tflite.quantise import (
     RefusedError,
     Representative,
     convert,
-    one_line,
     representative,
 )
 from pipelines.targets.tfserving.export import frozen_function
@@ -111,4 +111,4 @@ def _require_loadable(content: bytes) -> None:
     try:
         Interpreter(model_content=content).allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise RefusedError(f"converted, but LiteRT does not load it: {one_line(error)}") from error
+        raise RefusedError(f"converted, but LiteRT does not load it: {first_line(error)}") from error

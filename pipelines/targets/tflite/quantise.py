@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from models.spec import FloatArray, ModelError, ModelSpec
+from pipelines.errors import first_line
 from pipelines.targets.calibration import draw
 from pipelines.targets.tflite import flatbuffer
 
@@ -47,9 +48,9 @@ def convert(saved: Path, precision: str, samples: Representative) -> bytes:
                 f"TensorFlow Lite has no built-in operation for {', '.join(missing)}; Flex and custom "
                 "operations are refused: express the Keras twin without, or leave this target out"
             ) from error
-        raise RefusedError(one_line(error)) from error
+        raise RefusedError(first_line(error)) from error
     except (RuntimeError, ValueError) as error:
-        raise RefusedError(one_line(error)) from error
+        raise RefusedError(first_line(error)) from error
     if precision in FULL:
         _require_integers(content)
     return content
@@ -85,9 +86,3 @@ def _require_integers(content: bytes) -> None:
     floating = flatbuffer.floating_operations(flatbuffer.read(content))
     if floating:
         raise RefusedError(f"the converter left {', '.join(floating)} in floating point")
-
-
-def one_line(error: Exception) -> str:
-    """The first line that says something, or the kind of error."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.spec import FloatArray
-from pipelines.errors import GateError, MachineError
+from pipelines.errors import GateError, MachineError, first_line
 from pipelines.targets.in_process import InProcessModel, Inspection, RuntimeLibrary
 
 PACKAGE = "ai-edge-litert"
@@ -57,9 +57,7 @@ def _interpreter(artifact: Path, threads_count: int, *, delegates: bool = True) 
         )
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise GateError(
-            f"{artifact} does not load as TensorFlow Lite: {str(error).splitlines()[0]}"
-        ) from error
+        raise GateError(f"{artifact} does not load as TensorFlow Lite: {first_line(error)}") from error
     return interpreter
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from models.spec import FloatArray
-from pipelines.errors import GateError
+from pipelines.errors import GateError, first_line
 from pipelines.targets.tfserving.export import SIGNATURE
 
 
@@ -18,7 +18,7 @@ def predict(artifact: Path, artifact_format: str, inputs: FloatArray) -> FloatAr
     try:
         loaded = tf.saved_model.load(str(artifact))
     except (OSError, tf.errors.OpError, ValueError) as error:
-        raise GateError(f"{artifact} does not load as a SavedModel: {str(error).splitlines()[0]}") from error
+        raise GateError(f"{artifact} does not load as a SavedModel: {first_line(error)}") from error
     serve = loaded.signatures[SIGNATURE]
     (name,) = serve.structured_input_signature[1]
     (output,) = serve(**{name: tf.constant(inputs)}).values()

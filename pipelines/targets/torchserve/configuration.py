@@ -20,6 +20,17 @@ def description_path(model: str) -> str:
     return f"/models/{model}?customized=true"
 
 
+def unready(answer: Any) -> str | None:
+    """None when every worker that a model's description tells of is READY, else how many are."""
+    told = answer[0] if isinstance(answer, list) and answer and isinstance(answer[0], dict) else {}
+    found = told.get("workers")
+    workers = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    ready = sum(worker.get("status") == "READY" for worker in workers)
+    if workers and ready == len(workers) >= int(told.get("minWorkers", 1)):
+        return None
+    return f"{ready} of {len(workers)} workers are READY"
+
+
 def from_description(answer: Any) -> Configuration:
     """GivenRecord's fields from a model's description; those it does not tell are left out."""
     told = answer[0] if isinstance(answer, list) and answer and isinstance(answer[0], dict) else {}

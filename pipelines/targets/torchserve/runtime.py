@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from models.spec import FloatArray
-from pipelines.errors import GateError
+from pipelines.errors import GateError, first_line
 
 
 def predict(artifact: Path, artifact_format: str, inputs: FloatArray) -> FloatArray:
@@ -31,7 +31,7 @@ def _torchscript(path: Path, inputs: FloatArray) -> FloatArray:
     try:
         module = torch.jit.load(path)  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
-        raise GateError(f"{path} does not load as TorchScript: {str(error).splitlines()[0]}") from error
+        raise GateError(f"{path} does not load as TorchScript: {first_line(error)}") from error
     with torch.inference_mode():
         outputs: FloatArray = module(torch.tensor(inputs)).numpy()
     return outputs

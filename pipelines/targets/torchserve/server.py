@@ -19,7 +19,7 @@ from pipelines.targets.server_plan import (
     choose_ports,
     preset_lines,
 )
-from pipelines.targets.torchserve.configuration import description_path, from_description
+from pipelines.targets.torchserve.configuration import description_path, from_description, unready
 
 PRESETS = Path(__file__).with_name("presets")
 MAIN_CLASS = "org.pytorch.serve.ModelServer"
@@ -188,8 +188,4 @@ def _status(management: str, model: str) -> str | None:
     status, answer = fetch_json(f"{management}/models/{model}")
     if status != 200 or not isinstance(answer, list) or not answer:  # noqa: PLR2004
         return f"the management API answers {status}"
-    workers = answer[0].get("workers", [])
-    ready = sum(worker.get("status") == "READY" for worker in workers)
-    if workers and ready == len(workers) >= int(answer[0].get("minWorkers", 1)):
-        return None
-    return f"{ready} of {len(workers)} workers are READY"
+    return unready(answer)

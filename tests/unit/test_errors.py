@@ -1,0 +1,16 @@
+import pytest
+
+from pipelines.errors import first_line
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("one\ntwo"), "one"),
+        (ValueError("\n\n  two\n"), "two"),
+        (ValueError(""), "ValueError"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+    ],
+)
+def test_an_error_that_says_nothing_has_at_least_a_name(error, said):
+    assert first_line(error) == said
