@@ -17,6 +17,7 @@ from pipelines.report import (
     slo,
     subjects,
     verdicts,
+    warming,
 )
 from pipelines.report import format as fmt
 from pipelines.report.figures import draw
@@ -59,10 +60,17 @@ def _result(run: RunRecord) -> dict[str, object]:
 def _load(run: RunRecord) -> dict[str, object]:
     """The sections of given loads; an SLO search tries so many rates that its curve stands for them."""
     if run.slo is not None:
-        return {"loads": [], "throughput": None, "noise": []}
+        return {"loads": [], "throughput": None, "noise": [], **_warming(run)}
     found = [sections.load_section(run, load, number) for number, load in enumerate(pick.loads(run), start=1)]
     noise = _filled(verdicts.noise_table(run))
-    return {"loads": found, "throughput": sections.throughput_figure(run), "noise": noise}
+    return {"loads": found, "throughput": sections.throughput_figure(run), "noise": noise, **_warming(run)}
+
+
+def _warming(run: RunRecord) -> dict[str, object]:
+    return {
+        "curves": sections.curves_figure(run),
+        "warming": _filled(warming.warming_table(run), warming.drift_table(run)),
+    }
 
 
 def _background(run: RunRecord) -> dict[str, object]:

@@ -4,7 +4,18 @@ import re
 import shlex
 
 from pipelines.record import RunRecord
-from pipelines.report import answers, banners, measured, mobile, mobile_tables, pick, slo, subjects, verdicts
+from pipelines.report import (
+    answers,
+    banners,
+    measured,
+    mobile,
+    mobile_tables,
+    pick,
+    slo,
+    subjects,
+    verdicts,
+    warming,
+)
 from pipelines.report import format as fmt
 from pipelines.report.table import Cell, Table
 
@@ -19,6 +30,7 @@ def render_markdown(run: RunRecord) -> str:
         *(_mobile(run) if run.kind == "mobile" else _answers(run)),
         *([] if run.kind == "mobile" else _warnings(run)),
         *_loads(run),
+        *_tables("From a fresh server to a steady one", warming.warming_table(run), warming.drift_table(run)),
         *_tables("", verdicts.noise_table(run), measured.invalid_table(run)),
         *(_mobile(run) if run.mobile and run.kind != "mobile" else []),
         *_tables("Artifacts and parity", subjects.artifact_table(run), subjects.parity_table(run)),

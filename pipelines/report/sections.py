@@ -6,8 +6,8 @@ from markupsafe import Markup
 
 from pipelines.record import ComparisonRecord, RunRecord, SummaryRecord, TargetRecord
 from pipelines.report import format as fmt
-from pipelines.report import measured, mobile, mobile_tables, pick, verdicts
-from pipelines.report.figures import draw, ecdf, forest, front, rates, rounds, throughput
+from pipelines.report import measured, mobile, mobile_tables, pick, verdicts, warming
+from pipelines.report.figures import curves, draw, ecdf, forest, front, rates, rounds, throughput
 from pipelines.report.table import Table
 
 
@@ -143,6 +143,11 @@ def _key(own: list[ComparisonRecord]) -> str:
 def rates_figure(run: RunRecord) -> Markup | None:
     """The curve of an SLO search."""
     return None if run.slo is None else _markup(rates.rates_plot(run.slo, "rates", slots(run)))
+
+
+def curves_figure(run: RunRecord) -> Markup | None:
+    """Throughput of fresh servers over their first seconds."""
+    return _markup(curves.curves_plot(warming.curves(run), "curves", slots(run)))
 
 
 def mobile_section(run: RunRecord) -> MobileSection | None:

@@ -8,7 +8,18 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from pipelines.record import RunRecord
-from pipelines.report import answers, banners, measured, mobile, mobile_tables, pick, slo, subjects, verdicts
+from pipelines.report import (
+    answers,
+    banners,
+    measured,
+    mobile,
+    mobile_tables,
+    pick,
+    slo,
+    subjects,
+    verdicts,
+    warming,
+)
 from pipelines.report import format as fmt
 from pipelines.report.table import Cell, Column, Table
 
@@ -68,6 +79,8 @@ def _tables(run: RunRecord) -> list[Table]:
         subjects.configuration_table(run),
         measured.image_table(run),
         *loads,
+        warming.warming_table(run),
+        warming.drift_table(run),
         measured.invalid_by_reason(run),
         *([_unlike(run)] if run.fairness.asymmetries else []),
         *([] if run.kind == "mobile" else [subjects.artifact_table(run)]),

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import psutil
@@ -27,6 +27,7 @@ class LocalServer(StartedServer):
     def __init__(self, plan: ServerPlan) -> None:
         self.plan = plan
         self._process: subprocess.Popen[bytes] | None = None
+        self._tree: list[psutil.Process] = []
 
     def start(self) -> None:
         """Start the process group; returns at once.
@@ -106,7 +107,8 @@ class LocalServer(StartedServer):
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a paused process group run again."""
+        """Let a paused process group run again; what it consists of is looked up before it is measured."""
+        self._tree = process_tree(self.pid)
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: int) -> None:
@@ -122,8 +124,12 @@ class LocalServer(StartedServer):
         return None
 
     def cpu_s(self) -> float:
-        """CPU seconds of the processes of the tree that still run."""
-        return tree_cpu_s(self.pid)
+        """CPU seconds of the processes of the tree, as it was when the server was last resumed.
+
+        Looking for the tree reads every process of the machine, which would take time of a measured window.
+        """
+        self._tree = self._tree or process_tree(self.pid)
+        return sum(map(process_cpu_s, self._tree))
 
     def stop(self) -> None:
         """End the process group; harmless if it has ended."""
@@ -131,16 +137,22 @@ class LocalServer(StartedServer):
             end_group(self._process)
 
 
-def tree_cpu_s(pid: int) -> float:
-    """CPU seconds used so far by a process and all its descendants; 0.0 if it is gone."""
-    total = 0.0
-    with suppress(psutil.NoSuchProcess):
+def process_tree(pid: int) -> list[psutil.Process]:
+    """A process and all its descendants; empty if it is gone."""
+    try:
         root = psutil.Process(pid)
-        for process in (root, *root.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess):
-                times = process.cpu_times()
-                total += times.user + times.system
-    return total
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def process_cpu_s(process: psutil.Process) -> float:
+    """CPU seconds a process has used so far; 0.0 if it is gone."""
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return times.user + times.system
 
 
 def _privately(request: ServeRequest) -> ServeRequest:

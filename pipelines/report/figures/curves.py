@@ -1,0 +1,74 @@
+"""Throughput of fresh servers, second by second of their first load: how long until they are steady."""
+
+import itertools
+
+from pipelines.record import ConditioningRecord
+from pipelines.report.figures import draw
+from pipelines.report.figures.scales import Linear, Log, linear_ticks, log_domain, log_ticks, tick_label
+from pipelines.report.format import count, significant
+
+BLOCK_STYLES = 4
+Curves = dict[str, tuple[ConditioningRecord, ...]]
+
+
+def curves_plot(curves: Curves, name: str, slots: dict[str, int]) -> str | None:
+    """One line per server start, by target, as SVG text; None without one.
+
+    A mark stands where the steady stretch began. `name` is an identifier that no other figure has.
+    """
+    shown = {target: tuple(filter(_drawable, found)) for target, found in curves.items()}
+    every = [one for found in shown.values() for one in found]
+    if not every:
+        return None
+    frame = draw.Frame(width=640, height=330, left=60, right=626)
+    x = Linear(0, max(len(one.seconds) for one in every) + 0.5, frame.left, frame.right)
+    rates = [float(second.requests_count) for one in every for second in one.seconds if second.requests_count]
+    y = Log(*log_domain(rates), frame.bottom, frame.top)
+    svg = draw.figure("Throughput of fresh servers", _description(shown), name, frame)
+    _axes(svg, frame, x, y)
+    for target, found in shown.items():
+        for one in found:
+            _curve(svg, target, slots[target], one, x, y)
+    return draw.to_text(svg)
+
+
+def _drawable(one: ConditioningRecord) -> bool:
+    return any(second.requests_count for second in one.seconds)
+
+
+def _description(shown: Curves) -> str:
+    said = [
+        f"{target} in block {one.block} {_until(one)}" for target, found in shown.items() for one in found
+    ]
+    return f"Requests per second over seconds of load, logarithmic. {'; '.join(said)}."
+
+
+def _until(one: ConditioningRecord) -> str:
+    if one.until_steady_s is None:
+        return f"not steady within {significant(one.duration_s)} s"
+    return f"steady from second {one.until_steady_s:g}"
+
+
+def _axes(svg: draw.Element, frame: draw.Frame, x: Linear, y: Log) -> None:
+    ticks = log_ticks(y.low, y.high)
+    draw.y_axis(svg, frame, draw.ticks_at(ticks, y, list(map(tick_label, ticks))), "requests/s (logarithmic)")
+    seconds = linear_ticks(x.low, x.high, 8)
+    draw.x_axis(svg, frame, draw.ticks_at(seconds, x, list(map(tick_label, seconds))), "seconds of load")
+
+
+def _curve(svg: draw.Element, target: str, slot: int, one: ConditioningRecord, x: Linear, y: Log) -> None:
+    points = [
+        (x(second), y(float(found.requests_count)))
+        for second, found in enumerate(one.seconds, start=1)
+        if found.requests_count
+    ]
+    group = draw.add(svg, "g", class_=f"round s{slot}")
+    draw.add(
+        group,
+        "title",
+        text=f"{target}, block {one.block}: {_until(one)}, {count(one.requests_count)} requests",
+    )
+    for before, after in itertools.pairwise(points):
+        draw.line(group, before, after, f"search b{one.block % BLOCK_STYLES}")
+    if one.until_steady_s is not None:
+        draw.marker(group, slot, points[min(int(one.until_steady_s), len(points) - 1)], 4.5)
