@@ -130,19 +130,17 @@ class _Answers:
 def _ask_all(
     model: str, digest: str, root: Path, manifests: Mapping[str, Manifest], folder: str, progress: Progress
 ) -> _Answers:
-    """Everything at once; should a process die, what runs in process once more, each artifact by itself."""
+    """Everything at once; should a process die, the source once more, and each artifact by itself."""
     served, in_process = _artifact_tasks(model, root, manifests, folder)
-    needed = [_source_task(model, digest, folder), *served]
+    source = _source_task(model, digest, folder)
     answers = _Answers()
     try:
-        for outcome in run_tasks([*needed, *in_process], progress):
+        for outcome in run_tasks([source, *served, *in_process], progress):
             answers.add(outcome.result)
     except MachineError:
-        if not in_process:
-            raise
-        for outcome in run_tasks(needed, progress):
+        for outcome in run_tasks([source], progress):
             answers.add(outcome.result)
-        for task in in_process:
+        for task in (*served, *in_process):
             _ask_one_by_one(task, answers, progress)
     return answers
 

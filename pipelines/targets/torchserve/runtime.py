@@ -3,7 +3,8 @@
 import importlib.util
 import json
 import tempfile
-import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from models.spec import FloatArray
 from pipelines.errors import GateError, first_line
+from pipelines.targets.torchserve.archive import unpack
 
 
 def predict(artifact: Path, artifact_format: str, inputs: FloatArray) -> FloatArray:
@@ -39,24 +41,31 @@ def _torchscript(path: Path, inputs: FloatArray) -> FloatArray:
 
 def _archive(path: Path, inputs: FloatArray) -> FloatArray:
     """What the archive's own handler answers to JSON bodies, without a server around it."""
-    with tempfile.TemporaryDirectory(prefix="tandem-mar-") as name:
-        folder = Path(name)
-        try:
-            with zipfile.ZipFile(path) as archive:
-                archive.extractall(folder)
-        except zipfile.BadZipFile as error:
-            raise GateError(f"{path} is not a model archive: {error}") from error
-        handler, context = _start_handler(folder)
-        body = json.dumps({"instances": inputs.tolist()}).encode()
-        answer = handler.handle([{"body": body}], context)[0]
-    if not isinstance(answer, str):
-        raise GateError(f"the handler in {path} refused the held-out samples: {answer}")
-    return np.asarray(json.loads(answer)["predictions"], np.float32)
+    body = json.dumps({"instances": inputs.tolist()}).encode()
+    with tempfile.TemporaryDirectory(prefix="tandem-mar-", ignore_cleanup_errors=True) as name:
+        manifest = unpack(path, Path(name))
+        with _blamed(path):
+            handler, context = _start_handler(Path(name), manifest)
+            (answer,) = handler.handle([{"body": body}], context)
+            if not isinstance(answer, str):
+                raise GateError(f"the handler in {path} refused the held-out samples: {str(answer)[:200]}")
+            return np.asarray(json.loads(answer)["predictions"], np.float32)
 
 
-def _start_handler(folder: Path) -> tuple[Any, Any]:
+@contextmanager
+def _blamed(path: Path) -> Iterator[None]:
+    """Whatever a stranger's code raises is one line about the archive, also what would end the process."""
+    try:
+        yield
+    except GateError:
+        raise
+    except (Exception, SystemExit) as error:
+        said = f"{type(error).__name__}: {str(error)[:200]}"
+        raise GateError(f"the handler in {path} gives no predictions: {said}") from error
+
+
+def _start_handler(folder: Path, manifest: dict[str, Any]) -> tuple[Any, Any]:
     """The handler of an unpacked archive, initialised the way TorchServe's worker does it."""
-    manifest = json.loads((folder / "MAR-INF/MANIFEST.json").read_text())
     source = folder / manifest["model"]["handler"]
     spec = importlib.util.spec_from_file_location("tandem_archive_handler", source)
     if spec is None or spec.loader is None:
