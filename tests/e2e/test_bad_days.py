@@ -11,7 +11,7 @@ import psutil
 import pytest
 from main_job import complaint, processes_of, running, tandem, temporary_folders
 
-from pipelines.artifact import file_digests, read_manifest, sha256, write_manifest
+from pipelines.artifact import file_digests, read_manifest, sha256, size_bytes, write_manifest
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,9 @@ def adopt(folder: Path, name: str) -> None:
     """Make the manifest agree with a changed artifact, so that only its behaviour can give it away."""
     manifest = read_manifest(folder)
     artifacts = [
-        a.model_copy(update={"sha256": sha256(folder / a.path)}) if a.path == name else a
+        a.model_copy(update={"sha256": sha256(folder / a.path), "size_bytes": size_bytes(folder / a.path)})
+        if a.path == name
+        else a
         for a in manifest.artifacts
     ]
     changes = {"artifacts": tuple(artifacts), "files": file_digests(folder, [a.path for a in artifacts])}

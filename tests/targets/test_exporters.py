@@ -188,8 +188,14 @@ def test_verify_says_yes_and_then_no_when_a_weight_changes(exported, tmp_path):
     torch.jit.save(frozen, folder / "digits_cnn.pt")
     manifest = artifact.read_manifest(folder)
     first, *rest = manifest.artifacts
-    fitting = first.model_copy(update={"sha256": artifact.sha256(folder / first.path)})
-    artifact.write_manifest(folder, manifest.model_copy(update={"artifacts": (fitting, *rest)}))
+    changed = folder / first.path
+    fitting = first.model_copy(
+        update={"sha256": artifact.sha256(changed), "size_bytes": artifact.size_bytes(changed)}
+    )
+    fitting_files = artifact.file_digests(folder, [a.path for a in manifest.artifacts])
+    artifact.write_manifest(
+        folder, manifest.model_copy(update={"artifacts": (fitting, *rest), "files": fitting_files})
+    )
     failed = verifying.verify("digits_cnn", copy, quiet)
     with pytest.raises(GateError) as caught:
         verifying.require(failed)
