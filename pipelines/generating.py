@@ -13,7 +13,7 @@ from loadtests.reports import Report, read_report
 from loadtests.result import RoundResult
 from pipelines.children import child_environment, python_module
 from pipelines.errors import MachineError
-from pipelines.processes import before_exec, end_group, interrupts_held, last_lines
+from pipelines.processes import before_exec, end_group, how_it_ended, interrupts_held, last_lines
 
 # Beyond warm-up, window and timeout: interpreter and Locust start-up, and writing the samples.
 START_AND_FINISH_S = 30.0
@@ -50,7 +50,10 @@ def generate(plan: RoundPlan, folder: Path, listen: Listen) -> tuple[RoundResult
         return RoundResult.load(plan.result_file), stopped
     if stopped:
         raise KeyboardInterrupt
-    raise MachineError(f"the load generator failed (exit code {process.returncode}): {last_lines(log)}")
+    raise MachineError(
+        f"the load generator failed ({how_it_ended(process.returncode)}); its last lines: "
+        f"{last_lines(log) or 'none'}"
+    )
 
 
 @contextmanager

@@ -149,6 +149,36 @@ def _holder_name(port: int) -> str | None:
     return None
 
 
+def oom_kills() -> int:
+    """How many processes the kernel has killed for want of memory since the machine started; 0 if unknown."""
+    with suppress(OSError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+OOM_KILLS_BEFORE = oom_kills()
+
+
+def how_it_ended(code: int | None) -> str:
+    """An exit code as Python gives it, in words; with the likely reason for a process that was killed."""
+    if code is None or code >= 0:
+        return f"exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"exit code {code}, {name}{_why_killed() if -code == signal.SIGKILL else ''}"
+
+
+def _why_killed() -> str:
+    count = oom_kills() - OOM_KILLS_BEFORE
+    if count:
+        return f": out of memory, for want of which the kernel has killed {count} processes since we started"
+    return ": somebody killed it, or a limit of memory did"
+
+
 def last_lines(path: Path, count: int = 5) -> str:
     """The last non-empty lines of a log, joined by " | ", and why there may be no more; "" if all is none."""
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

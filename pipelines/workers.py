@@ -16,7 +16,7 @@ from typing import IO, Any, cast
 from models.spec import ModelError
 from pipelines import errors
 from pipelines.children import child_environment, python_module
-from pipelines.processes import before_exec, end_group, interrupts_held, last_lines
+from pipelines.processes import before_exec, end_group, how_it_ended, interrupts_held, last_lines
 
 # Says which task, and what it is doing now.
 Progress = Callable[[str, str], None]
@@ -206,6 +206,6 @@ def _hung(child: _Child) -> errors.MachineError:
 def _died(child: _Child) -> errors.MachineError:
     code = child.process.wait()
     return errors.MachineError(
-        f"{child.task.title} ended without a result (exit code {code}); its last lines: "
+        f"{child.task.title} ended without a result ({how_it_ended(code)}); its last lines: "
         f"{last_lines(child.log) or 'none'}"
     )

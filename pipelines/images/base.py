@@ -13,7 +13,7 @@ from pipelines.files import disk_error, locked
 from pipelines.images.image import REPOSITORY
 from pipelines.images.settings import DEBIAN_BASE, Settings
 from pipelines.images.wheels import ROOT
-from pipelines.processes import before_exec, end_group, last_lines
+from pipelines.processes import before_exec, end_group, how_it_ended, last_lines
 from pipelines.workers import Progress
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _run_script(archive: Path, log: Path) -> None:
         raise disk_error(archive, error) from error
     if code != 0:
         raise MachineError(
-            f"debootstrap could not make the Debian base (exit code {code}): {last_lines(log, 3)}; "
+            f"debootstrap could not make the Debian base ({how_it_ended(code)}): {last_lines(log, 3)}; "
             "set DEBIAN_MIRROR if Debian's own cannot be reached"
         )
 

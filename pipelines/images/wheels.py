@@ -14,7 +14,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 
 from pipelines.errors import MachineError
 from pipelines.files import locked
-from pipelines.processes import before_exec, end_group
+from pipelines.processes import before_exec, end_group, how_it_ended
 from pipelines.workers import Progress
 
 ROOT = Path(__file__).parents[2]
@@ -151,4 +151,4 @@ def _pip_download(requirements: list[str], folder: Path, options: list[str]) -> 
         for line in output.decode(errors="replace").splitlines()
         if line.strip() and not line.startswith("WARNING")
     ]
-    return " | ".join(lines[-2:]) or f"exit code {process.returncode}"
+    return " | ".join(lines[-2:]) or how_it_ended(process.returncode)

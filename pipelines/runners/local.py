@@ -15,7 +15,14 @@ from pipelines.children import child_environment
 from pipelines.errors import MachineError
 from pipelines.files import disk_error
 from pipelines.private_copy import copy_proven
-from pipelines.processes import before_exec, end_group, interrupts_held, last_lines, tree_memory_bytes
+from pipelines.processes import (
+    before_exec,
+    end_group,
+    how_it_ended,
+    interrupts_held,
+    last_lines,
+    tree_memory_bytes,
+)
 from pipelines.runners.starting import StartedServer
 from pipelines.serving import plan_server
 from pipelines.targets.server_plan import ServeRequest, ServerPlan
@@ -91,7 +98,7 @@ class LocalServer(StartedServer):
         if not self.alive:
             code = self._process.returncode if self._process else None
             raise MachineError(
-                f"{self.plan.target} died {when} (exit code {code}); "
+                f"{self.plan.target} died {when} ({how_it_ended(code)}); "
                 f"its last log lines: {last_lines(self.plan.log) or 'none'}"
             )
 

@@ -199,7 +199,7 @@ def test_a_dead_server_is_noticed_with_the_moment(plan):
         server.wait_ready()
         psutil.Process(server.pid).kill()
         assert soon(lambda: not server.alive)
-        with pytest.raises(MachineError, match=r"torchserve died in round 3 \(exit code -9\)"):
+        with pytest.raises(MachineError, match=r"torchserve died in round 3 \(exit code -9, SIGKILL: "):
             server.require_alive("in round 3")
         assert server.memory_bytes() is None
         server.pause()

@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from orphans import reaped_orphans  # noqa: F401 - a fixture
 
+from pipelines import processes
 from pipelines.processes import (
     before_exec,
     end_group,
     free_ports,
+    how_it_ended,
     last_lines,
     port_holder,
     tree_memory_bytes,
@@ -234,3 +236,25 @@ def test_waiting_ends_when_it_is_true_or_when_the_time_is_up():
     started = time.monotonic()
     assert not wait_until(lambda: False, limit_s=0.05, interval_s=0.01)
     assert 0.05 <= time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (0, ["exit code 0"]),
+        (3, ["exit code 3"]),
+        (None, ["exit code None"]),
+        (-signal.SIGSEGV, ["exit code -11", "SIGSEGV"]),
+        (-signal.SIGKILL, ["exit code -9", "SIGKILL", "memory"]),
+        (-63, ["exit code -63", "signal 63"]),
+    ],
+)
+def test_an_end_is_told_with_its_signal(code, words):
+    assert all(word in how_it_ended(code) for word in words)
+    assert ("memory" in how_it_ended(code)) == (code == -signal.SIGKILL)
+
+
+def test_a_kill_for_want_of_memory_is_told_as_one(monkeypatch):
+    assert "out of memory" not in how_it_ended(-signal.SIGKILL)
+    monkeypatch.setattr(processes, "oom_kills", lambda: processes.OOM_KILLS_BEFORE + 2)
+    assert "out of memory" in how_it_ended(-signal.SIGKILL)
