@@ -28,6 +28,8 @@ NOT_CHECKED: Final = -1
 BATCH_ROWS: Final = 512
 BATCH_NS: Final = 1_000_000_000
 ROW_GROUP_BATCHES: Final = 128
+ROWS_LIMIT: Final = 50_000_000
+"""More than a generator sends in a quarter of an hour; 1.5 GB in memory."""
 
 _ROW = struct.Struct("<qqqhib")
 _ROW_DTYPE = np.dtype(
@@ -210,14 +212,22 @@ def read_samples(path: Path) -> Samples:
     try:
         # In this thread: `read_table` waits for ever where memory is too short to start another one.
         with pq.ParquetFile(path) as file:
+            _require_recording(path, file)
             table = file.read(use_threads=False)
-    except (OSError, pa.ArrowException) as problem:
+            table.validate(full=True)
+    except (OSError, ValueError, pa.ArrowException) as problem:
         raise RecorderError(f"cannot read {path}: {problem}") from problem
-    if not table.schema.equals(SCHEMA):
-        raise RecorderError(f"{path} is not a recording: it has the columns {table.schema.names}")
     columns = {name: table.column(name).to_numpy() for name in SCHEMA.names[:-1]}
     correct = table.column("correct").cast(pa.int8()).fill_null(NOT_CHECKED).to_numpy()
     return Samples(**columns, correct=correct)
+
+
+def _require_recording(path: Path, file: pq.ParquetFile) -> None:
+    """Look at what the file says of itself, before anything of it is decompressed."""
+    if not file.schema_arrow.equals(SCHEMA):
+        raise RecorderError(f"{path} is not a recording: it has the columns {file.schema_arrow.names}")
+    if not 0 <= file.metadata.num_rows <= ROWS_LIMIT:
+        raise RecorderError(f"{path} is not a recording: it claims {file.metadata.num_rows} requests")
 
 
 def _to_batch(buffer: bytearray, rows_count: int) -> pa.RecordBatch:

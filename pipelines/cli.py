@@ -610,10 +610,11 @@ def logs(project: str | None, lines: int, as_json: bool) -> None:
 @json_option
 def report(run: Path, as_json: bool) -> None:
     """Rebuild every figure and page of a RUN folder from its raw files."""
-    from pipelines.rebuilding import rebuild
+    from pipelines.rebuilding import holding_together, rebuild
 
     record, folder = rebuild(run)
-    _show(record, folder, as_json)
+    with holding_together(folder):
+        _show(record, folder, as_json)
 
 
 def _show(run: Any, folder: Path, as_json: bool) -> None:

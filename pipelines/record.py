@@ -4,12 +4,15 @@ History of `schema_version`:
 1  first version.
 """
 
+import os
+import stat
 from pathlib import Path
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 SCHEMA_VERSION: Final = 1
+RUN_LIMIT_BYTES: Final = 2**28
 
 
 class Record(BaseModel):
@@ -688,6 +691,32 @@ def read_run(folder: Path) -> RunRecord:
 
     Raises:
         FileNotFoundError: there is no run.json.
+        OSError, ValueError: it is no regular file, or too large to be one.
         pydantic.ValidationError: it does not follow this schema.
     """
-    return RunRecord.model_validate_json((folder / "run.json").read_bytes())
+    return RunRecord.model_validate_json(_read_regular(folder / "run.json"))
+
+
+def _read_regular(path: Path) -> bytes:
+    # Not blocking: opening a pipe would wait for somebody to write.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError("it is no regular file")
+        if found.st_size > RUN_LIMIT_BYTES:
+            raise ValueError(f"it has {found.st_size} bytes")
+        return file.read()
+
+
+def file_within(folder: Path, name: str) -> Path:
+    """The path of a file of a run, by its name relative to the run's folder.
+
+    Raises:
+        ValueError: it would be outside, by its name or through a link, or is no regular file.
+    """
+    path = folder / name
+    if not name or "\0" in name or not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{name!r} is not inside the run's folder {folder}")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no regular file")
+    return path

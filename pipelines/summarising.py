@@ -20,6 +20,7 @@ from pipelines.record import (
     RunRecord,
     SummaryRecord,
     TargetRecord,
+    file_within,
 )
 from pipelines.slo_judging import judge_slo
 
@@ -67,15 +68,17 @@ def summarise_round(record: RoundRecord, folder: Path) -> RoundRecord:
 
 
 def _successful_ns(record: RoundRecord, folder: Path) -> Latencies:
-    path = folder / record.samples_file
     try:
+        path = file_within(folder, record.samples_file)
         samples = read_samples(path)
-    except LoadTestError as error:
+        is_open = parse_load(record.load).is_open
+    except (LoadTestError, ValueError) as error:
         raise MachineError(f"a round cannot be summarised: {error}") from error
-    all_ns = statistics.latency_ns(
-        samples.scheduled_ns, samples.sent_ns, samples.done_ns, is_open=parse_load(record.load).is_open
-    )
-    return all_ns[statistics.succeeded(samples.status, samples.correct)]
+    all_ns = statistics.latency_ns(samples.scheduled_ns, samples.sent_ns, samples.done_ns, is_open=is_open)
+    latencies = all_ns[statistics.succeeded(samples.status, samples.correct)]
+    if (latencies < 0).any():
+        raise MachineError(f"a round cannot be summarised: {path} has answers from before their requests")
+    return latencies
 
 
 def _summarise_target(target: TargetRecord, latencies: Mapping[int, Latencies]) -> TargetRecord:

@@ -9,9 +9,11 @@ import numpy.typing as npt
 
 from loadtests.statistics import NS_PER_MS, percentile, samples_needed
 from pipelines.errors import MachineError
-from pipelines.record import MobileArtifactRecord, MobileRecord, TimingRecord
+from pipelines.record import MobileArtifactRecord, MobileRecord, TimingRecord, file_within
 
 PERCENTILES = (50, 95)
+CALLS = "invoke_ns"
+CALLS_LIMIT_BYTES = 2**26
 
 
 class Figures(TypedDict):
@@ -49,10 +51,19 @@ def read_calls(path: Path) -> npt.NDArray[np.int64]:
         MachineError: the file is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as kept:
-            calls_ns: npt.NDArray[np.int64] = kept["invoke_ns"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        return _read_archive(path)
+    except Exception as error:  # a damaged archive fails in as many ways as there are to damage one
         raise MachineError(f"{path} cannot be read: {error}; the run's raw calls are damaged") from error
+
+
+def _read_archive(path: Path) -> npt.NDArray[np.int64]:
+    with zipfile.ZipFile(path) as archive:
+        if archive.getinfo(f"{CALLS}.npy").file_size > CALLS_LIMIT_BYTES:
+            raise ValueError(f"it claims to hold more than {CALLS_LIMIT_BYTES} bytes")
+    with np.load(path, allow_pickle=False) as kept:
+        calls_ns: npt.NDArray[np.int64] = kept[CALLS]
+    if calls_ns.dtype != np.int64 or calls_ns.ndim != 1 or (calls_ns < 0).any():
+        raise ValueError("it holds no list of nanoseconds")
     return calls_ns
 
 
@@ -74,4 +85,8 @@ def _refigure(artifact: MobileArtifactRecord, folder: Path) -> MobileArtifactRec
 def _again(timing: TimingRecord, folder: Path) -> TimingRecord:
     if timing.samples_file is None:
         return timing
-    return timing.model_copy(update=dict(figures(read_calls(folder / timing.samples_file))))
+    try:
+        path = file_within(folder, timing.samples_file)
+    except ValueError as error:
+        raise MachineError(str(error)) from error
+    return timing.model_copy(update=dict(figures(read_calls(path))))

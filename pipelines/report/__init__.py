@@ -13,10 +13,28 @@ def write_report(run: RunRecord, folder: Path) -> Path:
     Raises:
         OSError: the folder cannot be written.
     """
-    from pipelines.report import files, html, json, markdown
+    return write_rendered(render_report(run), folder)
 
-    texts = {"report.md": markdown.render_markdown(run), "report.html": html.render_html(run)}
-    json.write_run(run, folder)
+
+def render_report(run: RunRecord) -> dict[str, str]:
+    """The content of every file of a report, by name; the record first."""
+    from pipelines.report import html, json, markdown
+
+    return {
+        "run.json": json.render_json(run),
+        "report.md": markdown.render_markdown(run),
+        "report.html": html.render_html(run),
+    }
+
+
+def write_rendered(texts: dict[str, str], folder: Path) -> Path:
+    """Write what `render_report` gave; returns the HTML file's path.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    from pipelines.report import files
+
     for name, text in texts.items():
         files.write_text(folder / name, text)
     return folder / "report.html"
