@@ -29,6 +29,7 @@ from models.spec import load_model  # noqa: E402
 from pipelines.config import RunSettings, run_settings  # noqa: E402
 from pipelines.contestants import Contestant, contestants  # noqa: E402
 from pipelines.exporting import export  # noqa: E402
+from pipelines.judging import PRIMARY  # noqa: E402
 from pipelines.verifying import ensure_verified  # noqa: E402
 
 FALSE_ALARMS_ALLOWED = 1
@@ -108,14 +109,14 @@ def judge_same(results: Sequence[dict[str, object]]) -> bool:
 
 
 def judge_slower(results: Sequence[dict[str, object]]) -> bool:
-    """p50 has to be called in nine of ten, and nothing in the wrong direction."""
-    called = sum(_verdicts(result)["p50"] == "better" for result in results)
+    """The primary metric has to be called in nine of ten, and nothing in the wrong direction."""
+    called = sum(_verdicts(result)[PRIMARY] == "better" for result in results)
     wrong = sum("worse" in _verdicts(result).values() for result in results)
     by_metric = {
         metric: dict(Counter(str(_verdicts(result)[metric]) for result in results))
         for metric in _verdicts(results[0])
     }
-    print(f"p50 called in {called} of {len(results)}; wrong direction in {wrong}; by metric: {by_metric}")
+    print(f"{PRIMARY} called in {called} of {len(results)}; wrong direction in {wrong}; {by_metric}")
     return called >= CALLED_NEEDED * len(results) and wrong == 0
 
 
