@@ -94,3 +94,92 @@ def test_every_block_starts_and_measures_only_who_takes_part(monkeypatch, tmp_pa
     by_block = {block: {one.target for one in rounds if one.block == block} for block in (0, 1)}
     assert by_block == {0: {"a", "b", "a-control"}, 1: {"a", "b", "b-control"}}
     assert here.planned_count == len(rounds) == 6
+
+
+class Block:
+    """One block whose speeds are given, pass by pass, by name; nothing is started or loaded."""
+
+    def __init__(self, monkeypatch, tmp_path, *passes, **changes):
+        self.passes, self.conditioned = list(passes), []
+        self.session = session(tmp_path, control=False, rounds=3, conditioning_limit_s=40, **changes)
+        self.servers = {name: SimpleNamespace(resume=nothing, pause=nothing) for name in ("a", "b")}
+        monkeypatch.setattr(measuring, "measure_round", self._measure)
+        monkeypatch.setattr(measuring, "summarise_round", lambda record, _folder: record)
+        monkeypatch.setattr(measuring, "_condition", self._condition)
+
+    def _measure(self, _session, planned, _servers):
+        speed = self.passes[0][planned.target][planned.repetition]
+        self.session.measured[planned.target].rounds.append(Round(planned, speed))
+        if planned.repetition == 2 and len(self.session.measured["a"].rounds) == len(
+            self.session.measured["b"].rounds
+        ):
+            self.passes.pop(0)
+
+    def _condition(self, _session, name, _server, block, limit_s):
+        self.conditioned.append((name, limit_s))
+        self.session.measured[name].conditionings.append(SimpleNamespace(block=block, duration_s=15.0))
+
+    def run(self, load="closed:8"):
+        measuring.measure_until_level(self.session, 0, load, self.servers)
+        return self.session.measured["a"], self.session.measured["b"]
+
+
+class Round(SimpleNamespace):
+    """As much of a round's record as is looked at."""
+
+    def __init__(self, planned, speed):
+        super().__init__(
+            block=planned.block,
+            load=planned.load,
+            repetition=planned.repetition,
+            valid=True,
+            failed_checks=(),
+            throughput_per_s=speed,
+            latency_ms=SimpleNamespace(p50=1 / speed),
+        )
+
+    def model_copy(self, update):
+        vars(self).update(update)
+        return self
+
+
+LEVEL = {"a": [100, 103, 98], "b": [50, 51, 52]}
+CLIMB = {"a": [100, 150, 210], "b": [50, 51, 52]}
+
+
+def test_level_rounds_are_measured_once(monkeypatch, tmp_path):
+    block = Block(monkeypatch, tmp_path, LEVEL)
+    ours, theirs = block.run()
+    assert (len(ours.rounds), len(theirs.rounds), block.conditioned) == (3, 3, [])
+    assert ours.drifts == theirs.drifts == []
+
+
+@pytest.mark.parametrize("load", ["closed:8", "open:100"])
+def test_who_climbs_is_conditioned_further_and_the_rounds_of_both_are_measured_again(
+    monkeypatch, tmp_path, load
+):
+    block = Block(monkeypatch, tmp_path, CLIMB, LEVEL)
+    ours, theirs = block.run(load)
+    assert block.conditioned == [("a", 40)]
+    assert [(one.change, one.resolved) for one in ours.drifts] == [(pytest.approx(1.1), True)]
+    assert theirs.drifts == []
+    for measured in (ours, theirs):
+        assert [one.valid for one in measured.rounds] == [False] * 3 + [True] * 3
+        assert {one.failed_checks for one in measured.rounds[:3]} == {("drift",)}
+    assert block.session.planned_count == 6 * 2 + 6
+
+
+def test_when_the_budget_is_used_up_the_rounds_stay_and_the_drift_is_not_resolved(monkeypatch, tmp_path):
+    block = Block(monkeypatch, tmp_path, CLIMB, CLIMB, CLIMB)
+    ours, _ = block.run()
+    # 40 s of budget: 15 s, another 15 s, and the 10 s that are left may not be tried a third time.
+    assert [limit_s for _, limit_s in block.conditioned] == [40, 25]
+    assert [one.resolved for one in ours.drifts] == [True, True, False]
+    assert [one.valid for one in ours.rounds] == [False] * 6 + [True] * 3
+
+
+def test_without_conditioning_nobody_is_expected_to_be_level(monkeypatch, tmp_path):
+    block = Block(monkeypatch, tmp_path, CLIMB)
+    block.session.settings = settings(control=False, rounds=3, conditioning_limit_s=0)
+    ours, _ = block.run()
+    assert (len(ours.rounds), ours.drifts) == (3, [])
