@@ -168,3 +168,25 @@ def test_a_profile_without_verdicts_gives_ratios_and_intervals_alone():
         assert one.interval is not None
         assert (one.verdict, one.reason_code, one.rounds_needed) == (None, "profile", None)
         assert (one.verdict_confidence, one.verdict_interval) == (None, None)
+
+
+@pytest.mark.parametrize("resolved", [True, False])
+@pytest.mark.parametrize("side", ["slow", "fast"])
+def test_a_side_that_was_still_warming_up_gets_no_verdict(side, resolved):
+    targets = {
+        "slow": target(SLOW),
+        "fast": target(FAST),
+        "slow-control": target(SLOW, "slow"),
+        "fast-control": target(FAST, "fast"),
+    }
+    drift = r.DriftRecord(block=0, load="closed:8", change=0.5, resolved=resolved)
+    elsewhere = r.DriftRecord(block=0, load="closed:1", change=0.5, resolved=False)
+    targets[side] = targets[side].model_copy(update={"drifts": (drift, elsewhere)})
+    _, comparisons = judge(targets, margin=0.05, seed=1)
+    words = {one.verdict for one in comparisons}
+    codes = {one.reason_code for one in comparisons}
+    if resolved:
+        assert "inconclusive" not in words
+    else:
+        assert (words, codes) == ({"inconclusive"}, {"still_warming_up"})
+        assert all(side in one.reason for one in comparisons)
