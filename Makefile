@@ -13,6 +13,9 @@ TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Python compiles what it imports, once; pip compiles everything, which takes as long as the installing itself. Where
+# Python is told to keep no bytecode it has to be pip.
+INSTALL := $(PIP) install -qq --no-deps $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
 LOCKS := $(wildcard requirements/*.lock) requirements/torch-cuda.txt
 READY := $(VENV)/.ready
 
@@ -47,24 +50,26 @@ $(READY): $(LOCKS) pyproject.toml
 	@python=$$(requirements/find-python "$(PYTHON)") || exit 2; \
 	echo "Installing into $(VENV) with $$($$python -V), $$python; the downloads may take some minutes"; \
 	$$python -m venv $(VENV)
-	$(PIP) install -qq --no-deps -r requirements/base.lock -r requirements/load.lock -r requirements/dev.lock
-	@$(MAKE) --no-print-directory -j2 install-tensorflow install-torch
-	$(PIP) install -qq --no-deps -r requirements/mobile.lock
-	$(PIP) install -qq --no-deps --no-build-isolation --editable .
+	@$(MAKE) --no-print-directory -j3 install-torch install-tensorflow install-rest
+	$(INSTALL) --no-build-isolation --editable .
 	@touch $@
 
-# The two large shares have nothing in common that is not installed before them, so they go in side by side.
-# The mobile share follows: it has small packages in common with each of them.
-.PHONY: install-tensorflow install-torch
-install-tensorflow:
-	$(PIP) install -qq --no-deps -r requirements/tensorflow.lock
-
+# Three parts that have no file in common go in side by side: the two large wheels, and all the rest.
+TORCH := ^torch==
+TENSORFLOW := ^tensorflow
+.PHONY: install-torch install-tensorflow install-rest
 install-torch:
-	$(PIP) install -qq --no-deps -r requirements/torch.lock 2>/dev/null || { \
+	grep '$(TORCH)' requirements/torch.lock | $(INSTALL) -r /dev/stdin 2>/dev/null || { \
 	    echo "pip is not configured to offer PyTorch's CPU build; fetching it from $(TORCH_INDEX_URL)"; \
-	    $(PIP) install -qq --no-deps --extra-index-url $(TORCH_INDEX_URL) -r requirements/torch.lock; } || { \
+	    grep '$(TORCH)' requirements/torch.lock | $(INSTALL) --extra-index-url $(TORCH_INDEX_URL) -r /dev/stdin; } || { \
 	    echo "no CPU build there for this Python; taking the package index's own, with the CUDA libraries it opens (2.7 GB)"; \
-	    grep -v '^torch==' requirements/torch.lock | $(PIP) install -qq --no-deps -r /dev/stdin -r requirements/torch-cuda.txt; }
+	    $(INSTALL) -r requirements/torch-cuda.txt; }
+
+install-tensorflow:
+	grep '$(TENSORFLOW)' requirements/tensorflow.lock | $(INSTALL) -r /dev/stdin
+
+install-rest:
+	cat requirements/*.lock | grep -v '$(TORCH)\|$(TENSORFLOW)\|^#' | sort -u | $(INSTALL) -r /dev/stdin
 
 train: setup  ## Train MODEL from scratch
 	$(BIN)/tandem train $(MODEL)

@@ -103,7 +103,8 @@ def _find(folder: Path, name: str, version: str) -> Path | None:
 def _platforms() -> list[str]:
     machine = platform.machine()
     old = [f"manylinux{name}_{machine}" for name in ("1", "2010", "2014")]
-    return [*(f"manylinux_2_{minor}_{machine}" for minor in range(5, IMAGE_GLIBC_MINOR + 1)), *old]
+    own = [f"manylinux_2_{minor}_{machine}" for minor in range(5, IMAGE_GLIBC_MINOR + 1)]
+    return [*own, *old, f"linux_{machine}"]
 
 
 @cache
