@@ -4,11 +4,12 @@
     python benchmarks/verdict_trust.py slower       # a server of 10 ms against one of 11 ms
 
 Both run through the machinery of `tandem compare`, with the profile `quick` as it is: fresh servers per
-block, rotated rounds, an A/A control, all validity checks. `same` compares the embedded server with itself
+block, rotated rounds, A/A controls, all validity checks. `same` compares the embedded server with itself
 twenty times: every verdict but `equivalent` and `inconclusive` is a false one, and one of the twenty may have
-one. `slower` compares known-delay servers ten times: p50 has to be called `better` (for the server of 10 ms)
-in nine of them, and no verdict of any metric may have the wrong direction. A comparison takes two minutes.
-What was measured goes to a JSON file after each, so that an interrupted run is not lost.
+one. `slower` compares known-delay servers ten times: the primary metric, p99, has to be called `better` (for
+the server of 10 ms) in nine of them, and no verdict of any metric may have the wrong direction. A comparison
+takes some three minutes. What was measured goes to a JSON file after each, so that an interrupted run is not
+lost.
 """
 
 import argparse

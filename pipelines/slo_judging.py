@@ -145,8 +145,11 @@ def _block_ratio(ours: SloBlockRecord, theirs: SloBlockRecord) -> SloRatioRecord
 def _why_no_ratio(candidate: str, baseline: str, targets: Targets) -> str | None:
     sides = (candidate, baseline)
     for name in sides:
-        if any(one.outcome in WITHOUT_RATE for one in targets[name].blocks):
+        outcomes = {one.outcome for one in targets[name].blocks}
+        if "none" in outcomes:
             return f"a search of {name} found no rate"
+        if "not_measured" in outcomes:
+            return f"a search of {name} gave up"
         if not targets[name].blocks:
             return f"no search of {name} ended"
     if all(targets[name].lower_bound for name in sides):

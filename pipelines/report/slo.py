@@ -21,7 +21,10 @@ def headline(run: RunRecord) -> str:
     if run.slo is None:
         return ""
     limit = f"p99 ≤ {fmt.given_ms(run.slo.p99_limit_ms)}"
-    if all(nothing_known(one) for one in run.slo.targets.values()):
+    if all(map(not_measured, run.slo.targets.values())):
+        names = " and ".join(pick.display_name(run, name) for name in run.slo.targets)
+        return fmt.one_line(f"How much {names} can take at {limit} was not measured: the searches gave up.")
+    if all(map(kept_at_no_rate, run.slo.targets.values())):
         names = " nor ".join(pick.display_name(run, name) for name in run.slo.targets)
         return fmt.one_line(f"At no rate that was tried was {limit} kept: not by {names}.")
     return fmt.one_line(f"At {limit} {_sides(run, run.slo)}{_ratio(run, run.slo)}.")
@@ -32,12 +35,22 @@ def nothing_known(one: SloTargetRecord) -> bool:
     return one.rate_per_s is None and one.at_least_per_s is None
 
 
+def not_measured(one: SloTargetRecord) -> bool:
+    """Whether every search had to give up, which says nothing of the server."""
+    return nothing_known(one) and all(block.outcome == "not_measured" for block in one.blocks)
+
+
+def kept_at_no_rate(one: SloTargetRecord) -> bool:
+    """Whether every search found that the limit is kept at no rate."""
+    return bool(one.blocks) and all(block.outcome == "none" for block in one.blocks)
+
+
 def _sides(run: RunRecord, slo: SloRecord) -> str:
     said, verb = [], "sustains "
     for name, one in slo.targets.items():
         who, value = pick.display_name(run, name), one.rate_per_s or one.at_least_per_s
         if value is None:
-            said.append(f"{who} sustains {_no_rate(one)}")
+            said.append(f"{who} {_no_rate(one)}")
             verb = "sustains "
         else:
             said.append(f"{who} {verb}{_bound(one)}{fmt.rate(value)}")
@@ -46,9 +59,12 @@ def _sides(run: RunRecord, slo: SloRecord) -> str:
 
 
 def _no_rate(one: SloTargetRecord) -> str:
-    """That none was found, or not in every block: what the others found would be too good."""
-    some = any(block.rate_per_s for block in one.blocks)
-    return "no rate in every block" if some else "no rate that was tried"
+    """What can be said of a target without a rate: what some blocks found would be too good."""
+    if not_measured(one):
+        return "was not measured"
+    if kept_at_no_rate(one):
+        return "sustains no rate that was tried"
+    return "has no rate, because not every block found one"
 
 
 def _bound(one: SloTargetRecord) -> str:

@@ -216,6 +216,7 @@ def method_table(run: RunRecord) -> Table:
     ended = missing("the run did not end") if run.ended_at_utc is None else word(run.ended_at_utc)
     facts = [
         *(_profile_facts(run.profile) if run.profile else []),
+        *(_verdict_facts(run.profile) if run.profile and run.kind == "compare" else []),
         ("percentile method", word(run.percentile_method)),
         *(_payload_facts(run.payload) if run.payload else []),
         ("started (UTC)", word(run.started_at_utc)),
@@ -234,6 +235,17 @@ def _profile_facts(it: ProfileRecord) -> list[tuple[str, Cell]]:
         ("seed", word(str(it.seed))),
         ("answers checked", word(fmt.percent(it.check_share))),
     ]
+
+
+def _verdict_facts(it: ProfileRecord) -> list[tuple[str, Cell]]:
+    primary = pick.metric_name(it.primary) if it.verdicts else "none, and no verdicts"
+    return [("A/A controls", word(_controls(it))), ("primary metric", word(primary))]
+
+
+def _controls(it: ProfileRecord) -> str:
+    if not it.control:
+        return "none"
+    return "of every side" + (", in turn by block" if it.control_blocks == "in turn" else ", in all blocks")
 
 
 def _payload_facts(body: PayloadRecord) -> list[tuple[str, Cell]]:

@@ -9,7 +9,7 @@ import pytest
 from report_slo_fixture import bounded, make_slo_run, no_rate, searched
 from rich.console import Console
 
-from pipelines.record import RunRecord, SloRecord
+from pipelines.record import RunRecord, SloRecord, SloTargetRecord
 from pipelines.report import format as fmt
 from pipelines.report import pick, slo
 from pipelines.report.banners import banners
@@ -193,7 +193,7 @@ def test_a_block_without_a_rate_leaves_the_target_without_one() -> None:
         | {"blocks": (*one.blocks[:2], searched(3, "none", None))}
     )
     run = make_slo_run(targets=search().targets | {"tfserving": lost}, reason="one has none", **NO_RATIO)
-    assert "tfserving sustains no rate in every block; no ratio: one has none." in headline(run)
+    assert "tfserving has no rate, because not every block found one; no ratio: one has" in headline(run)
     assert "tfserving: block 3: no rate keeps it." in slo.remarks(run)
 
 
@@ -223,6 +223,25 @@ def test_no_rate_at_all() -> None:
     )
     for render in RENDERERS:
         assert "At no rate that was tried" in render(run)
+
+
+def not_measured(name: str) -> SloTargetRecord:
+    """The same target, had all its searches given up."""
+    one = no_rate(search().targets[name])
+    return one.model_copy(
+        update={"blocks": tuple(searched(x.block, "not_measured", None) for x in one.blocks)}
+    )
+
+
+def test_searches_that_gave_up_say_nothing_of_the_servers() -> None:
+    """Not that the limit was kept at no rate: nobody knows."""
+    targets = {name: not_measured(name) for name in search().targets}
+    assert headline(make_slo_run(targets=targets, reason="a search gave up", **NO_RATIO)) == (
+        "How much TorchServe and tfserving can take at p99 ≤ 20 ms was not measured: the searches gave up."
+    )
+    one = search().targets | {"torchserve": not_measured("torchserve")}
+    text = headline(make_slo_run(targets=one, reason="a search gave up", **NO_RATIO))
+    assert "TorchServe was not measured and tfserving sustains 1 949 /s; no ratio: a search gave up." in text
 
 
 def test_a_ratio_without_an_interval_says_why() -> None:

@@ -164,3 +164,18 @@ def test_without_a_valid_round_all_figures_have_one_reason() -> None:
     table = measured.latency_table(make_run(targets={"torchserve": changed}), summary.load)
     assert table.notes == (measured.NO_ROUND,)
     assert table.rows[0][-1].text == "0 of 4"
+
+
+@pytest.mark.parametrize(
+    ("changes", "controls", "primary"),
+    [
+        ({"control_blocks": "in turn", "primary": "p50"}, "of every side, in turn by block", "p50"),
+        ({"primary": "throughput_per_s"}, "of every side, in all blocks", "throughput"),
+        ({"control": False, "verdicts": False}, "none", "none, and no verdicts"),
+    ],
+)
+def test_how_it_was_measured_says_what_verdicts_rest_on(changes: dict, controls: str, primary: str) -> None:
+    assert RUN.profile
+    run = make_run(profile=RUN.profile.model_copy(update=changes))
+    facts = {row[0].text: row[1].text for row in subjects.method_table(run).rows}
+    assert (facts["A/A controls"], facts["primary metric"]) == (controls, primary)
