@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from pipelines import output
+from pipelines.console import complain, flush_output, open_closed_streams, say
 from pipelines.errors import UserError
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -26,8 +27,6 @@ Command = Callable[..., Any]
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 a gate said no, 2 wrong request, 3 unable."""
-    from pipelines.console import flush_output, open_closed_streams
-
     open_closed_streams()
     if arguments is None:
         output.prepare()
@@ -107,8 +106,6 @@ def _usage(error: click.ClickException) -> str:
 
 
 def _fail(message: str, exit_code: int) -> int:
-    from pipelines.console import complain
-
     complain(f"tandem: {' '.join(message.split())}")
     return exit_code
 
@@ -568,9 +565,9 @@ def up(as_json: bool, **options: Any) -> None:
     if as_json:
         _print_json(vars(stands))
         return
-    click.echo(f"{stands.project} stands; both servers answered a sample right. `tandem down` ends it.")
+    say(f"{stands.project} stands; both servers answered a sample right. `tandem down` ends it.")
     for name, address in stands.addresses.items():
-        click.echo(f"  {name:<20} {address}")
+        say(f"  {name:<20} {address}")
 
 
 @tandem.command(cls=click.Command, **_example("tandem down"))
@@ -586,7 +583,7 @@ def down(project: str | None, as_json: bool) -> None:
     if as_json:
         _print_json(gone)
     else:
-        click.echo(f"removed: {', '.join(gone) or 'nothing, no stack stands'}")
+        say(f"removed: {', '.join(gone) or 'nothing, no stack stands'}")
 
 
 @tandem.command(cls=click.Command, **_example("tandem logs --lines 20"))
@@ -602,7 +599,7 @@ def logs(project: str | None, lines: int, as_json: bool) -> None:
         _print_json(found)
         return
     for name, text in found.items():
-        click.echo(f"==> {name} <==\n{text.rstrip()}\n")
+        say(f"==> {name} <==\n{text.rstrip()}\n")
 
 
 @tandem.command(cls=click.Command, **_example("tandem report runs/latest"))
@@ -625,11 +622,12 @@ def _show(run: Any, folder: Path, as_json: bool) -> None:
     from pipelines.report.terminal import print_run
 
     print_run(run, result_console())
-    click.echo(f"\nReport: {folder / 'report.html'}")
+    say(f"\nReport: {folder / 'report.html'}")
 
 
 def _command_line() -> list[str]:
-    return ["tandem", *sys.argv[1:]]
+    # Arguments that are no UTF-8 are in no JSON file either.
+    return ["tandem", *(os.fsencode(word).decode(errors="backslashreplace") for word in sys.argv[1:])]
 
 
 if __name__ == "__main__":

@@ -3,14 +3,18 @@
 import os
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
+
+from pipelines.text import one_line, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
     from rich.table import Table
+    from rich.text import Text
 
 
 LEAST_WIDTH = 60
@@ -42,9 +46,9 @@ def flush_output() -> str | None:
 
 
 def complain(text: str) -> None:
-    """Write a line to stderr; one that takes nothing any more changes nothing of what we do."""
+    """Write a line to stderr, made visible; one that takes nothing any more changes nothing of what we do."""
     with suppress(OSError, ValueError):
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{one_line(text)}\n")
         sys.stderr.flush()
 
 
@@ -54,6 +58,20 @@ def result_console() -> "Console":
 
     console = Console()
     return console if console.width >= LEAST_WIDTH else Console(width=LEAST_WIDTH)
+
+
+def say(text: str) -> None:
+    """Print lines of a result as they are: no markup, no breaks of ours, control characters made visible."""
+    sys.stdout.write(f"{visible(text)}\n")
+
+
+def print_table(table: "Table", rows: Iterable[Sequence["str | Text"]]) -> None:
+    """Print `table` with these rows, whose texts are no markup; control characters are made visible."""
+    from rich.text import Text
+
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(visible(cell)) for cell in row))
+    result_console().print(table)
 
 
 class ProgressDisplay:
@@ -107,5 +125,5 @@ class ProgressDisplay:
         for title, text in self._texts.items():
             seconds = time.monotonic() - self._started[title]
             # Texts hold names and paths: square brackets in them are no markup.
-            table.add_row(Text(title, style="bold"), f"{seconds:4.0f} s", Text(text))
+            table.add_row(Text(one_line(title), style="bold"), f"{seconds:4.0f} s", Text(one_line(text)))
         return table

@@ -4,12 +4,11 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from models.spec import ModelSpec
-from pipelines.console import result_console
+from pipelines.console import print_table, say
 from pipelines.doctor import Check
 from pipelines.exporting import ExportResult
 from pipelines.record import ArtifactRecord, NotExportedRecord, ParityRecord
@@ -31,9 +30,7 @@ def _print(
             overflow="fold",
             no_wrap=right or column == "artifact",
         )
-    for row in rows:
-        table.add_row(*row)
-    result_console().print(table)
+    print_table(table, rows)
 
 
 def print_checks(checks: Iterable[Check]) -> None:
@@ -143,21 +140,18 @@ def print_export(result: ExportResult) -> None:
         for a in _artifacts(result)
     ]
     _print(columns, rows, numeric=("size", "gzip", "export s"))
-    console = result_console()
     for one in _not_exported(result):
         named = " ".join(part for part in (one.format, one.precision, one.variant) if part)
-        console.print(f"not exported: {one.target} {named}: {one.reason}", highlight=False, markup=False)
+        say(f"not exported: {one.target} {named}: {one.reason}")
     for line in result.warnings:
-        console.print(f"warning: {line}", style="yellow", highlight=False, markup=False)
+        say(f"warning: {line}")
     if not result.exported:
-        console.print("Nothing changed since the last export: nothing was done. --force exports again.")
+        say("Nothing changed since the last export: nothing was done. --force exports again.")
         return
     for name, reason in result.reasons.items():
-        console.print(f"exported {name}: {reason}", highlight=False)
+        say(f"exported {name}: {reason}")
     pipelines = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.pipeline_s.items())
-    console.print(
-        f"pipelines at the same time: {pipelines}; in all {result.elapsed_s:.1f} s", highlight=False
-    )
+    say(f"pipelines at the same time: {pipelines}; in all {result.elapsed_s:.1f} s")
 
 
 def _records(verified: Verified) -> list[ParityRecord]:
@@ -189,11 +183,10 @@ def print_parity(verified: Verified) -> None:
         for record in _records(verified)
     ]
     _print(columns, rows, numeric=columns[2:])
-    result_console().print(
+    say(
         "largest absolute and relative error, top-1 agreement and accuracy on "
         f"{len(verified.expected.outputs)} held-out samples; "
-        f"the source model's accuracy is {_percent(verified.accuracy)}",
-        highlight=False,
+        f"the source model's accuracy is {_percent(verified.accuracy)}"
     )
 
 
@@ -235,4 +228,4 @@ def print_standing(standing: Standing) -> None:
         f"  ready       after {standing.ready.ready_s:.1f} s; Ctrl-C ends it",
         f"  try         {try_line(standing)}",
     ]
-    Console(soft_wrap=True).print(*lines, sep="\n", highlight=False, markup=False)
+    say("\n".join(lines))

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from pipelines.console import print_table, say
 from pipelines.images.image import Image
 from pipelines.report import format as fmt
 
@@ -25,14 +25,15 @@ def print_images(images: Mapping[str, Image], not_built: Mapping[str, str]) -> N
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("image", "answered by", *NUMERIC):
         table.add_column(column, justify="right" if column in NUMERIC else "left", overflow="fold")
-    for image in images.values():
-        table.add_row(
+    rows = [
+        (
             image.reference,
             image.labels.get("io.tandem.implementation", fmt.MISSING),
             fmt.size(image.size_bytes),
             fmt.MISSING if image.compressed_bytes is None else fmt.size(image.compressed_bytes),
         )
-    console = Console(soft_wrap=True)
-    console.print(table)
+        for image in images.values()
+    ]
+    print_table(table, rows)
     for key, reason in not_built.items():
-        console.print(f"not built: {key}: {reason}", highlight=False, markup=False)
+        say(f"not built: {key}: {reason}")

@@ -3,12 +3,16 @@
 import math
 from collections.abc import Callable
 
+from pipelines import text as plain_text
+
 # Narrow no-break space: separates thousands and units without ever breaking a line between them.
 THIN = "\u202f"
 # En dashes: one stands for a figure that was not measured, the other between two ends of a range.
 MISSING = "\u2013"
 TO = "\u2013"
 Show = Callable[[float], str]
+# Names and reasons come from elsewhere; every table and sentence passes through these.
+one_line, visible = plain_text.one_line, plain_text.visible
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -112,16 +116,6 @@ def plural(number: int, noun: str) -> str:
 def numbers(values: tuple[int, ...]) -> str:
     """`2, 3`, or a dash for none."""
     return ", ".join(map(str, values)) if values else MISSING
-
-
-def clean(text: str) -> str:
-    """`text` without characters that a terminal or an XML parser would act upon or refuse."""
-    return "".join(c for c in text if c in "\n\t" or (c.isprintable() or c == THIN))
-
-
-def one_line(text: str) -> str:
-    """`text` cleaned and on one line."""
-    return " ".join(clean(text).split(" ")).replace("\n", " ").replace("\t", " ")
 
 
 def shortened(text: str, limit: int) -> str:

@@ -81,7 +81,9 @@ def _background(run: RunRecord) -> dict[str, object]:
             measured.image_table(run), measured.memory_table(run), measured.cold_start_table(run)
         ),
         "about": _filled(subjects.model_table(run), subjects.method_table(run), subjects.machine_table(run)),
-        "body": fmt.shortened(fmt.clean(run.payload.body_example), BODY_CHARACTERS) if run.payload else None,
+        "body": fmt.shortened(fmt.visible(run.payload.body_example), BODY_CHARACTERS)
+        if run.payload
+        else None,
     }
 
 
@@ -90,7 +92,7 @@ def _end(run: RunRecord) -> dict[str, object]:
     timings = mobile_tables.timing_table(run)
     return {
         "invalid": _filled(measured.invalid_table(run)),
-        "command": fmt.clean(shlex.join(run.command)),
+        "command": shlex.join(run.command),
         "raw": subjects.raw_files(run),
         "rounds": _filled(slo.point_table(run), *rounds, timings),
         "logs": [(name, target.log_file) for name, target in run.targets.items() if target.log_file],
@@ -99,15 +101,22 @@ def _end(run: RunRecord) -> dict[str, object]:
 
 def _environment() -> Environment:
     loader = PackageLoader("pipelines.report")
-    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    # The last look at all that is not markup of ours.
+    made = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_finalized
+    )
     made.lstrip_blocks = True
     made.filters |= {"one_line": fmt.one_line, "breakable": _breakable}
     return made
 
 
+def _finalized(value: object) -> object:
+    return fmt.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _breakable(text: str) -> Markup:
     """A path or digest that may be broken after a separator or 16 characters; copied, it is unbroken."""
-    return Markup("<wbr>").join(re.findall(r"[^/_.-]{1,16}[/_.-]?|[/_.-]", text))
+    return Markup("<wbr>").join(re.findall(r"[^/_.-]{1,16}[/_.-]?|[/_.-]", fmt.one_line(text)))
 
 
 def _filled(*tables: Table) -> list[Table]:

@@ -1,6 +1,5 @@
 """The report as GitHub-flavoured Markdown: the same tables and sentences, one fact per line."""
 
-import re
 import shlex
 
 from pipelines.record import RunRecord
@@ -18,6 +17,7 @@ from pipelines.report import (
 )
 from pipelines.report import format as fmt
 from pipelines.report.table import Cell, Table
+from pipelines.text import code, escaped, fenced
 
 BODY_CHARACTERS = 300
 
@@ -110,7 +110,7 @@ def _body(run: RunRecord) -> list[str]:
     if run.payload is None:
         return []
     body = fmt.shortened(fmt.one_line(run.payload.body_example), BODY_CHARACTERS)
-    return ["### Example of a request body", _fenced(body)]
+    return ["### Example of a request body", fenced(body)]
 
 
 def _reproduce(run: RunRecord) -> list[str]:
@@ -128,7 +128,7 @@ def _reproduce(run: RunRecord) -> list[str]:
     ]
     parts = [
         "## Reproduce",
-        _fenced(fmt.one_line(shlex.join(run.command))),
+        fenced(fmt.one_line(shlex.join(run.command))),
         subjects.raw_files(run),
         *_tables("", *rounds),
     ]
@@ -156,31 +156,7 @@ def _table(table: Table, level: str) -> list[str]:
 
 def _cell(table: Table, cell: Cell) -> str:
     if cell.why:
-        return f"{cell.text} [{table.note_number(cell)}]"
+        return f"{escaped(cell.text)} [{table.note_number(cell)}]"
     if cell.code:
         return code(cell.text).replace("|", "\\|")
     return escaped(cell.text + (f" ({cell.beside})" if cell.beside else ""))
-
-
-def escaped(text: str) -> str:
-    """`text` so that Markdown shows it as it is: no markup, no HTML, no new cell or line."""
-    plain = re.sub(r"([\\`*\[\]|~#])", r"\\\1", fmt.one_line(text))
-    plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    # Inside a word an underscore is only itself.
-    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", plain)
-
-
-def code(text: str) -> str:
-    """`text` as a code span, fenced by more backticks than it holds."""
-    ticks = "`" * (_longest_ticks(text) + 1)
-    pad = " " if "`" in text else ""
-    return f"{ticks}{pad}{fmt.one_line(text)}{pad}{ticks}"
-
-
-def _fenced(text: str) -> str:
-    ticks = "`" * max(3, _longest_ticks(text) + 1)
-    return f"{ticks}text\n{text}\n{ticks}"
-
-
-def _longest_ticks(text: str) -> int:
-    return max(map(len, re.findall("`+", text)), default=0)

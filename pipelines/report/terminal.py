@@ -102,7 +102,7 @@ def _print_table(table: Table, console: Console) -> None:
     console.print(Text(_plain(shown.caption), "bold"))
     console.print(_rich(shown))
     for number, note in enumerate(shown.notes, start=1):
-        console.print(Text(f"  [{number}] {note}", "dim"))
+        console.print(Text(f"  [{number}] {_plain(note)}", "dim"))
 
 
 def _rich(table: Table) -> RichTable:
@@ -136,7 +136,7 @@ def _plain(text: str) -> str:
 
     None before %, where a line might break.
     """
-    return text.replace(f"{fmt.THIN}%", "%").replace(fmt.THIN, " ")
+    return fmt.visible(text).replace(f"{fmt.THIN}%", "%").replace(fmt.THIN, " ")
 
 
 def _print_warnings(run: RunRecord, console: Console) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.console import result_console
+from pipelines.console import print_table, say
 from pipelines.smoke.stage import SmokeResult
 from pipelines.smoke.writing import MARKS
+from pipelines.text import one_line
 
 STYLES = {"passed": "green", "failed": "bold red", "skipped": "dim"}
 
@@ -31,22 +32,20 @@ def print_result(result: SmokeResult) -> None:
     for column in ("", "check", "found"):
         table.add_column(column, overflow="fold")
     table.add_column("s", justify="right")
-    for outcome in result.outcomes:
-        style = STYLES[outcome.state]
-        table.add_row(
-            Text(MARKS[outcome.state], style=style),
-            Text(outcome.name, style=style),
-            Text(outcome.detail),
+    rows = [
+        (
+            Text(MARKS[outcome.state], style=STYLES[outcome.state]),
+            Text(one_line(outcome.name), style=STYLES[outcome.state]),
+            outcome.detail,
             f"{outcome.elapsed_s:.1f}",
         )
-    console = result_console()
-    console.print(table)
+        for outcome in result.outcomes
+    ]
+    print_table(table, rows)
     passed = sum(outcome.state == "passed" for outcome in result.outcomes)
-    console.print(
+    say(
         f"{passed} of {len(result.outcomes)} checks passed in {result.elapsed_s:.0f} s; "
-        f"JUnit XML, summary and logs: {result.folder}",
-        highlight=False,
-        markup=False,
+        f"JUnit XML, summary and logs: {result.folder}"
     )
 
 

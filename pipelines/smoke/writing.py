@@ -5,17 +5,16 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pipelines.smoke.checklist import Outcome
+from pipelines.text import code, code_cell, escaped, visible
 
 MARKS = {"passed": "✓", "failed": "✗", "skipped": "-"}
-# What XML 1.0 cannot hold, such as the escape of a coloured log line.
-ALLOWED_CONTROLS = "\t\n\r"
 
 
 def junit(outcomes: Sequence[Outcome], suite: str, started_at_utc: str) -> str:
     """One test case per check, the passed ones too."""
     counts = Counter(outcome.state for outcome in outcomes)
     facts = {
-        "name": suite,
+        "name": visible(suite),
         "timestamp": started_at_utc.removesuffix("Z"),
         "tests": str(len(outcomes)),
         "failures": str(counts["failed"]),
@@ -35,30 +34,29 @@ def junit(outcomes: Sequence[Outcome], suite: str, started_at_utc: str) -> str:
 
 def _case(outcome: Outcome, suite: str) -> ET.Element:
     subject, _, check = outcome.name.partition(".")
-    case = ET.Element("testcase", classname=f"{suite}.{subject}", name=check, time=f"{outcome.elapsed_s:.3f}")
-    told = _printable(f"{outcome.sentence}: {outcome.detail}")
+    case = ET.Element(
+        "testcase",
+        classname=visible(f"{suite}.{subject}"),
+        name=visible(check),
+        time=f"{outcome.elapsed_s:.3f}",
+    )
+    told = visible(f"{outcome.sentence}: {outcome.detail}")
     if outcome.state == "failed":
-        ET.SubElement(case, "failure", message=_printable(f"{outcome.name}: {outcome.detail}")).text = told
+        ET.SubElement(case, "failure", message=visible(f"{outcome.name}: {outcome.detail}")).text = told
     elif outcome.state == "skipped":
-        ET.SubElement(case, "skipped", message=_printable(outcome.detail))
+        ET.SubElement(case, "skipped", message=visible(outcome.detail))
     else:
         ET.SubElement(case, "system-out").text = told
     return case
-
-
-def _printable(text: str) -> str:
-    return "".join(c for c in text if c >= " " or c in ALLOWED_CONTROLS)
 
 
 def markdown(outcomes: Sequence[Outcome], title: str) -> str:
     """A verdict, and a table with a row per check."""
     counts = Counter(outcome.state for outcome in outcomes)
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
-    verdict = (
-        f"**Failed**: {', '.join(f'`{outcome.name}`' for outcome in failed)}" if failed else "**Passed**"
-    )
+    verdict = f"**Failed**: {', '.join(code(outcome.name) for outcome in failed)}" if failed else "**Passed**"
     lines = [
-        f"# {title}",
+        f"# {escaped(title)}",
         "",
         f"{verdict}: {counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped, "
         f"{sum(outcome.elapsed_s for outcome in outcomes):.0f} s",
@@ -67,14 +65,8 @@ def markdown(outcomes: Sequence[Outcome], title: str) -> str:
         "|---|---|---|---|---:|",
     ]
     lines += [
-        f"| {MARKS[outcome.state]} | `{outcome.name}` | {_cell(outcome.sentence)} | {_cell(outcome.detail)} "
-        f"| {outcome.elapsed_s:.1f} |"
+        f"| {MARKS[outcome.state]} | {code_cell(outcome.name)} | {escaped(outcome.sentence)} "
+        f"| {escaped(outcome.detail)} | {outcome.elapsed_s:.1f} |"
         for outcome in outcomes
     ]
     return "\n".join(lines) + "\n"
-
-
-def _cell(text: str) -> str:
-    """One table cell: a bar would end it, and angle brackets would be markup."""
-    escaped = _printable(" ".join(text.split())).replace("|", "\\|")
-    return escaped.replace("<", "&lt;").replace(">", "&gt;")

@@ -15,7 +15,7 @@ WEIGHTS = Path(weights.__file__)
 # The draw of samples decides every file of full integers.
 CALIBRATION = TARGETS_FOLDER / "calibration.py"
 # Modules of a target's folder that decide how an artifact runs, not what is in it.
-RUN_ONLY = ("__init__.py", "archive.py", "runtime.py", "server.py")
+RUN_ONLY = ("__init__.py", "archive.py", "configuration.py", "runtime.py", "server.py")
 
 
 @dataclass(frozen=True)

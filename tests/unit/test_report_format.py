@@ -67,5 +67,5 @@ def test_margins_have_two_digits(share: float, shown: str) -> None:
     assert plain(fmt.within(share)) == shown
 
 
-def test_control_characters_and_line_breaks_go() -> None:
-    assert fmt.one_line("a\x00b\x1b[31m\nc\td") == "ab[31m c d"
+def test_control_characters_are_shown_and_line_breaks_go() -> None:
+    assert fmt.one_line("a\x00b\x1b[31m\nc\td") == "a\\x00b\\x1b[31m c d"

@@ -92,7 +92,7 @@ def test_junit_names_every_check(checks):
     assert [child.tag for child in cases["tandem.smoke.a.start"]] == ["system-out"]
     failure = cases["tandem.smoke.b.start"].find("failure")
     assert failure is not None
-    assert failure.attrib["message"] == "b.start: its <image> | is[31m broken"
+    assert failure.attrib["message"] == "b.start: its <image> | is\\x1b[31m broken"
 
 
 def test_the_summary_is_one_table_that_no_message_can_break(checks):
@@ -100,7 +100,7 @@ def test_the_summary_is_one_table_that_no_message_can_break(checks):
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert len(rows) == 1 + len(checks.outcomes)
     assert "**Failed**: `b.start`, `a.answer`" in text
-    assert "its &lt;image&gt; \\| is[31m broken" in text
+    assert "its &lt;image&gt; \\| is\\\\x1b\\[31m broken" in text
 
 
 def result(tmp_path, *outcomes):
