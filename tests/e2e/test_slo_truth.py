@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from known_session import known_delay
-from load_harness import CORES, Noise
+from load_harness import CORES, FOREIGN_CORES_LIMIT
 
 from loadtests.slo import SearchLimits
 from pipelines import slo_searching
@@ -59,10 +59,16 @@ def test_the_rate_found_is_the_one_a_queueing_calculation_gives(tmp_path, monkey
     rounds = session.measured["queue"].rounds
     assert len(points) == len(rounds) == sum(one.rounds_count for one in blocks)
     assert not any(point.met for point in points if point.rate_per_s > 1000 / SERVICE_MS)
-    # Only a neighbour excuses a search that found nothing or the wrong rate.
-    foreign_cores = max(record.foreign_cpu_share or 0 for record in rounds) * len(CORES)
-    with Noise(foreign_cores).excuses():
+    try:
         _check_found(points, blocks)
+    except AssertionError:
+        # Only neighbours excuse a search that found nothing or the wrong rate: one must have spoilt as many
+        # rounds as it takes to give up, or have taken a good part of a core.
+        disturbed = sum("quiet" in record.failed_checks for record in rounds)
+        foreign_cores = max((record.foreign_cpu_share or 0) * len(CORES) for record in rounds)
+        if disturbed <= SearchLimits().most_invalid and foreign_cores <= FOREIGN_CORES_LIMIT:
+            raise
+        pytest.skip(f"{disturbed} rounds were disturbed, by up to {foreign_cores:.2f} cores: no verdict")
 
 
 def _check_found(points, blocks):

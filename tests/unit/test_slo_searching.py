@@ -1,10 +1,11 @@
 """Where a search begins, and what is noted of it; the search itself is in test_slo.py."""
 
+import contextlib
 from types import SimpleNamespace
 
 import pytest
 
-from loadtests.slo import SloResult
+from loadtests.slo import RateMeasurement, SloResult
 from pipelines import slo_searching
 from pipelines.record import ConditioningRecord, SecondRecord, SloBlockRecord
 from pipelines.slo_searching import SloQuestion
@@ -74,3 +75,60 @@ def test_every_blocks_outcome_rate_and_bracket_are_kept(outcome):
         "so it is",
     )
     assert run.slo.targets["b"].blocks == ()
+
+
+CAPACITY_PER_S = 700.0
+
+
+def searched(monkeypatch, blocks_count, *, stop_after=10**6):
+    """A run of `_search_one` per block on a server that keeps the limit up to a rate, without any server."""
+    run = run_with()
+    run.session.measured["a"].conditionings.append(conditioning(1000))
+    run.settings = SimpleNamespace(profile=SimpleNamespace(round_s=3.0))
+    run.folder, run.slo_points = None, {}
+    windows_s = {}
+
+    def measure_once(session, planned, attempt, servers, round_s):
+        if len(windows_s) >= stop_after:
+            raise KeyboardInterrupt
+        rate = float(planned.load.removeprefix("open:"))
+        windows_s[len(windows_s)] = (rate, round_s)
+        return SimpleNamespace(record=SimpleNamespace(index=len(windows_s), block=planned.block))
+
+    def as_measurement(driven, rate_per_s, folder):
+        return RateMeasurement(rate_per_s, 10.0 if rate_per_s <= CAPACITY_PER_S else 30.0, 0.0)
+
+    monkeypatch.setattr(slo_searching, "measure_once", measure_once)
+    monkeypatch.setattr(slo_searching, "_as_measurement", as_measurement)
+    with contextlib.suppress(KeyboardInterrupt):
+        for number in range(blocks_count):
+            slo_searching._search_one(run, SloQuestion(20, None), number, "a", {})
+    return run, windows_s
+
+
+def test_later_searches_begin_at_the_bracket_and_find_the_same_rate_with_fewer_rounds(monkeypatch):
+    run, windows_s = searched(monkeypatch, 3)
+    blocks, points = run.slo.targets["a"].blocks, run.slo_points["a"]
+    assert [one.outcome for one in blocks] == ["found"] * 3
+    assert len({one.rate_per_s for one in blocks}) == 1
+    assert CAPACITY_PER_S / 1.05 <= blocks[0].rate_per_s <= CAPACITY_PER_S < blocks[0].breaks_at_per_s
+    # Both ends of the bracket, the upper one twice, and three confirmations.
+    assert [one.rounds_count for one in blocks[1:]] == [6, 6] < [blocks[0].rounds_count] * 2
+    assert len(points) == len(windows_s) == sum(one.rounds_count for one in blocks)
+    for one in blocks:
+        own = [point for point in points if point.block == one.block]
+        assert [(p.phase, p.met, p.rate_per_s) for p in own[-3:]] == [("confirm", True, one.rate_per_s)] * 3
+        assert own[0].rate_per_s == (500 if one.block == 0 else blocks[0].rate_per_s)
+
+
+def test_rounds_are_long_enough_for_a_p99(monkeypatch):
+    _, windows_s = searched(monkeypatch, 1)
+    for rate, window_s in windows_s.values():
+        assert window_s >= 3.0
+        assert rate * window_s >= 662
+
+
+def test_an_interrupted_search_keeps_its_points_and_notes_no_outcome(monkeypatch):
+    run, windows_s = searched(monkeypatch, 2, stop_after=4)
+    assert len(windows_s) == len(run.slo_points["a"]) == 4
+    assert run.slo.targets["a"].blocks == ()
