@@ -1,7 +1,7 @@
 """The images stage: build what is missing from verified artifacts, and say what would have to be built."""
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,9 @@ from pipelines.workers import Progress
 
 if TYPE_CHECKING:
     from docker import DockerClient
+
+# In every Dockerfile, of the stages that only build.
+BUILDER_LABEL = "io.tandem.builder"
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,24 @@ def ensure_images(
         recipes = _recipes(model, artifacts, keys, settings, progress)
         lock = wheel_folder().parent / ".images.lock"
         with locked(lock, lambda: progress("images", "waiting for another build")):
-            return {
-                recipe.key: _ensure(client, recipe, settings, progress, force=force) for recipe in recipes
-            }
+            try:
+                return {
+                    recipe.key: _ensure(client, recipe, settings, progress, force=force) for recipe in recipes
+                }
+            finally:
+                remove_builders(client)
+
+
+def remove_builders(client: "DockerClient") -> None:
+    """Remove the stages that images were built in: without BuildKit they stay, without a name, 3 GB of them.
+
+    Only what carries our label, has no name and is part of no image that has one.
+    """
+    from docker.errors import APIError
+    from requests.exceptions import RequestException
+
+    with suppress(APIError, RequestException):
+        client.images.prune(filters={"dangling": True, "label": [BUILDER_LABEL]})
 
 
 def image_status(model: str, artifacts: Path, keys: Sequence[str], progress: Progress) -> list[Status]:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.images.ensuring import BUILDER_LABEL
+
 DOCKER = Path(__file__).parents[2] / "docker"
 SERVERS = ("torchserve", "tfserving", "tfserving-embedded")
 ALL = (*SERVERS, "locust")
@@ -107,3 +109,14 @@ def test_both_tfserving_images_differ_only_in_what_answers():
         ]
 
     assert comparable("tfserving") == comparable("tfserving-embedded")
+
+
+@pytest.mark.parametrize("key", ALL)
+def test_stages_that_only_build_are_labelled_and_the_image_is_not(key):
+    """What carries the label is removed after a build."""
+    found = instructions(key)
+    tools = found.index(("FROM", "python AS tools"))
+    assert found[tools + 1] == ("LABEL", f"{BUILDER_LABEL}=yes")
+    stages = [rest for word, rest in found if word == "FROM"]
+    assert all(stage.startswith("tools AS ") for stage in stages[2:-1])
+    assert not stages[-1].startswith("tools")
