@@ -20,7 +20,7 @@ LOCKS := $(wildcard requirements/*.lock) requirements/torch-cuda.txt
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup check check-locks train export verify serve compare slo images up down logs smoke report doctor bench bench-truth bench-verdicts lock test-fresh clean
+.PHONY: help demo test setup check check-locks train export verify serve compare slo images up down logs smoke report doctor bench bench-truth bench-verdicts bench-kills soak lock test-fresh clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -120,6 +120,12 @@ bench-truth: setup  ## Known delays and a schedule of 1,000/s, on a quiet machin
 bench-verdicts: setup  ## How often quick comparisons are wrong or miss 10 %, on a quiet machine, an hour
 	$(BIN)/python benchmarks/verdict_trust.py same
 	$(BIN)/python benchmarks/verdict_trust.py slower
+
+bench-kills: setup  ## Kill commands at 200 random moments and look at what they leave, an hour
+	$(BIN)/python benchmarks/kills.py --count 200
+
+soak: setup  ## An hour for each server at half the rate of the last SLO search: what grows
+	$(BIN)/python benchmarks/soak.py --run $(RUN)
 
 lock: setup  ## Resolve requirements/*.in again and pin the result
 	$(BIN)/python requirements/compile.py

@@ -38,11 +38,20 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     mark, _held = claim(arguments[0])
-    os.write(1, f"{mark}\n".encode())
-    os.close(1)
+    _tell(mark)
     died = _read_all(0) != DONE
     clear(mark, quiet_looks=QUIET_LOOKS if died else 1, engine=arguments[1:] if died else [])
     return 0
+
+
+def _tell(mark: str) -> None:
+    """Tell the command its mark; it may have been killed before it could be told."""
+    try:
+        os.write(1, f"{mark}\n".encode())
+    except OSError:
+        return
+    finally:
+        os.close(1)
 
 
 def _read_all(descriptor: int) -> bytes:

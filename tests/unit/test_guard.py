@@ -109,6 +109,16 @@ def test_a_killed_command_leaves_no_process_and_no_folder(command, temporary, tm
     assert left_in(tmp_path) == ["run", "temporary"]
 
 
+def test_a_command_that_is_killed_before_it_knows_its_folder_leaves_none(temporary):
+    reader, writer = os.pipe()
+    os.close(reader)
+    guard = [sys.executable, "-I", "-S", leftovers.__file__, str(temporary)]
+    done = subprocess.run(guard, stdin=subprocess.DEVNULL, stdout=writer, check=False, timeout=60)
+    os.close(writer)
+    assert done.returncode == 0
+    assert left_in(temporary) == []
+
+
 def test_a_command_that_ends_leaves_nothing_either(temporary):
     with guarded():
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])

@@ -1,0 +1,209 @@
+"""An hour at half the rate a server holds: does it keep memory, descriptors or threads?
+
+    python benchmarks/soak.py --seconds 3600 --rate torchserve=200 --rate tfserving=900
+
+Each server in turn is started as `compare` starts it and gets an open load of the rate given, or of half the
+rate found by the SLO search in --run. Memory (proportional set size), descriptors and threads of its whole
+process tree are sampled meanwhile. Printed are slopes per hour with their 95 % intervals, from the means of
+blocks of samples after the first fifth. Ends with 1 if requests failed, or a slope is certainly above its limit: 4 MB,
+1 descriptor or 1 thread an hour.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import psutil
+import scipy.stats
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from loadtests.plan import RoundPlan  # noqa: E402
+from loadtests.result import RoundResult  # noqa: E402
+from models.spec import load_model  # noqa: E402
+from pipelines import serving  # noqa: E402
+from pipelines.config import split_cores  # noqa: E402
+from pipelines.errors import UserError  # noqa: E402
+from pipelines.exporting import export, target_folder  # noqa: E402
+from pipelines.generating import generate  # noqa: E402
+from pipelines.guard import guarded  # noqa: E402
+from pipelines.processes import tree_memory_bytes  # noqa: E402
+from pipelines.record import read_run  # noqa: E402
+from pipelines.runners.local import LocalRunner  # noqa: E402
+from pipelines.runners.server import Server  # noqa: E402
+from pipelines.targets.registry import SERVED  # noqa: E402
+from pipelines.targets.server_plan import ServeRequest  # noqa: E402
+from pipelines.verifying import ensure_verified  # noqa: E402
+
+LIMITS_PER_HOUR = {"memory_mb": 4.0, "descriptors": 1.0, "threads": 1.0}
+SETTLING_SHARE = 0.2
+BLOCKS = 12
+LEAST_SAMPLES = 3
+SAMPLES_WANTED = 600
+HOUR_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Slope:
+    """Growth per hour, and its 95 % interval."""
+
+    per_hour: float
+    low: float
+    high: float
+
+
+def slope(times_s: Sequence[float], values: Sequence[float]) -> Slope:
+    """Fit a line through the means of blocks of samples, which are nearly independent as samples are not.
+
+    Raises:
+        ValueError: fewer than three samples after the first fifth.
+    """
+    start = times_s[0] + SETTLING_SHARE * (times_s[-1] - times_s[0])
+    kept = [(moment, value) for moment, value in zip(times_s, values, strict=True) if moment >= start]
+    if len(kept) < LEAST_SAMPLES:
+        raise ValueError(f"{len(kept)} samples after the first fifth show no slope; soak for longer")
+    blocks = [block.mean(axis=0) for block in np.array_split(np.array(kept), min(BLOCKS, len(kept)))]
+    moments, means = np.transpose(blocks)
+    fit = scipy.stats.linregress(moments / HOUR_S, means)
+    reach = float(scipy.stats.t.ppf(0.975, len(blocks) - 2) * fit.stderr)
+    return Slope(float(fit.slope), float(fit.slope) - reach, float(fit.slope) + reach)
+
+
+@dataclass
+class Watch:
+    """Samples of a process tree, taken when it is asked, at most every `interval_s`."""
+
+    pid: int
+    interval_s: float
+    times_s: list[float] = field(default_factory=list)
+    values: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in LIMITS_PER_HOUR})
+
+    def look(self) -> None:
+        """Take a sample if it is time."""
+        now = time.monotonic()
+        if self.times_s and now - self.times_s[-1] < self.interval_s:
+            return
+        found = tree_figures(self.pid)
+        self.times_s.append(now)
+        for name, value in found.items():
+            self.values[name].append(value)
+
+    def slopes(self) -> dict[str, Slope]:
+        """Of every figure."""
+        return {name: slope(self.times_s, values) for name, values in self.values.items()}
+
+
+def tree_figures(pid: int) -> dict[str, float]:
+    """What a process and its descendants hold now."""
+    root = psutil.Process(pid)
+    descriptors = threads = 0
+    for process in (root, *root.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            descriptors += process.num_fds()
+            threads += process.num_threads()
+    return {"memory_mb": (tree_memory_bytes(pid) or 0) / 1e6, "descriptors": descriptors, "threads": threads}
+
+
+@contextmanager
+def started(target: str, model: str, artifacts: Path, work: Path) -> Iterator[tuple[Server, Path]]:
+    """A server that answers right, and the file of requests for it."""
+    say = print_progress
+    export(model, artifacts, say, targets=SERVED)
+    verified, spec = ensure_verified(model, artifacts, say), load_model(model)
+    folder = target_folder(artifacts, spec.name, target)
+    request = ServeRequest(spec, folder, work, cores=split_cores().server)
+    with LocalRunner().prepare(target, request) as planned, planned as server:
+        pool = serving.payload_pool(spec, verified.expected, server.plan.predict_path)
+        serving.wait_until_right(server, pool)
+        pool.save(work / "pool.json")
+        yield server, work / "pool.json"
+
+
+def print_progress(title: str, text: str) -> None:
+    """On stderr."""
+    print(f"{title}: {text}", file=sys.stderr, flush=True)
+
+
+def soak(target: str, rate_per_s: float, options: argparse.Namespace) -> tuple[RoundResult, Watch]:
+    """Load one server for as long as asked, watching it."""
+    with tempfile.TemporaryDirectory(prefix="soak-") as name:
+        work = Path(name)
+        with started(target, options.model, options.artifacts, work) as (server, pool):
+            watch = Watch(server.pid, max(1.0, options.seconds / SAMPLES_WANTED))
+            result, _ = generate(
+                plan(server, rate_per_s, options.seconds, pool, work), work, lambda *_: bool(watch.look())
+            )
+            server.require_alive("at the end of the soak")
+    return result, watch
+
+
+def plan(server: Server, rate_per_s: float, seconds: float, pool: Path, work: Path) -> RoundPlan:
+    """One round of the whole length."""
+    return RoundPlan(
+        url_base=server.plan.base_url,
+        load=f"open:{rate_per_s:g}",
+        warmup_limit_s=min(30.0, seconds / 4),
+        duration_s=seconds,
+        pool_file=pool,
+        samples_file=work / "samples.parquet",
+        result_file=work / "result.json",
+        check_share=0.1,
+        seed=1,
+        timeout_s=10,
+        cores=split_cores().generator,
+        cores_shared=split_cores().shared,
+        reports_seconds=True,
+    )
+
+
+def rates(options: argparse.Namespace) -> dict[str, float]:
+    """Requests per second by target: those typed, else half of what the SLO search of --run found."""
+    if options.rate:
+        return {name: float(value) for name, _, value in (one.partition("=") for one in options.rate)}
+    found = read_run(options.run).slo
+    known = {name: one.rate_per_s for name, one in found.targets.items()} if found else {}
+    if not any(known.values()):
+        raise SystemExit(f"{options.run} is no SLO search that found a rate; give --rate TARGET=PER_SECOND")
+    return {name: rate / 2 for name, rate in known.items() if rate}
+
+
+def told(target: str, rate_per_s: float, result: RoundResult, watch: Watch) -> bool:
+    """Print what one server did; whether it did well."""
+    print(f"{target} at {rate_per_s:g}/s for {result.window_s:.0f} s: {result.requests_count} requests, "
+          f"{result.errors_count} failed, {result.wrong_count} wrong")  # fmt: skip
+    good = result.errors_count == result.wrong_count == 0 and not result.interrupted
+    for name, found in watch.slopes().items():
+        first, last = watch.values[name][0], watch.values[name][-1]
+        kept = found.low <= LIMITS_PER_HOUR[name]
+        good = good and kept
+        print(f"  {name:<12} {first:9.1f} → {last:9.1f}   slope {found.per_hour:+9.2f} an hour "
+              f"({found.low:+.2f} to {found.high:+.2f}){'' if kept else '  ABOVE ITS LIMIT'}")  # fmt: skip
+    return good
+
+
+def main() -> int:
+    """Soak every server; 1 if one did not do well."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=HOUR_S, help="of load on each server")
+    parser.add_argument("--rate", action="append", help="TARGET=REQUESTS_PER_SECOND, may be repeated")
+    parser.add_argument("--run", type=Path, default=Path("runs/latest"), help="an SLO search, without --rate")
+    parser.add_argument("--model", default="digits_cnn")
+    parser.add_argument("--artifacts", type=Path, default=Path("artifacts"))
+    options = parser.parse_args()
+    try:
+        with guarded():
+            good = [told(t, rate, *soak(t, rate, options)) for t, rate in rates(options).items()]
+    except (UserError, ValueError, FileNotFoundError) as error:
+        raise SystemExit(f"soak: {error}") from error
+    return 0 if all(good) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

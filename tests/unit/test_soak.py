@@ -1,0 +1,51 @@
+"""The soak's judgement: a leak shows, noise does not."""
+
+import importlib.util
+import random
+from pathlib import Path
+
+import pytest
+
+PATH = Path(__file__).parents[2] / "benchmarks" / "soak.py"
+
+
+@pytest.fixture(scope="module")
+def soak():
+    spec = importlib.util.spec_from_file_location("soak", PATH)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def samples(per_hour, noise, count=600):
+    chance = random.Random(3)
+    times_s = [second * 6.0 for second in range(count)]
+    return times_s, [500 + per_hour * t / 3600 + chance.gauss(0, noise) for t in times_s]
+
+
+def test_a_leak_is_certain_and_its_size_known(soak):
+    found = soak.slope(*samples(per_hour=20, noise=2))
+    assert found.low > soak.LIMITS_PER_HOUR["memory_mb"]
+    assert found.low < 20 < found.high
+
+
+def test_noise_and_a_constant_are_no_leak(soak):
+    noisy, constant = soak.slope(*samples(0, noise=2)), soak.slope(*samples(0, noise=0))
+    assert noisy.low < 0 < noisy.high
+    assert constant.per_hour == pytest.approx(0, abs=1e-9)
+
+
+def test_what_a_server_takes_at_first_is_no_leak(soak):
+    times_s, values = samples(0, noise=0.1)
+    started = [value - max(0, 100 - moment) for moment, value in zip(times_s, values, strict=True)]
+    assert soak.slope(times_s, started).low < 1
+
+
+def test_too_few_samples_are_said(soak):
+    with pytest.raises(ValueError, match="longer"):
+        soak.slope([0.0, 1.0], [1.0, 1.0])
+
+
+def test_a_typed_rate_is_taken(soak):
+    options = type("Options", (), {"rate": ["torchserve=7.5"], "run": None})
+    assert soak.rates(options) == {"torchserve": 7.5}
