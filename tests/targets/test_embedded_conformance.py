@@ -28,6 +28,10 @@ DELIBERATE: dict[str, tuple[int, Any]] = {
         400,
         {"error": "JSON Parse error: The document root must not be followed by other values. at offset: 21"},
     ),
+    "float overflow 1e39": (
+        400,
+        {"error": "A number is beyond float32, whose largest is 3.4028234663852886e+38"},
+    ),
     "GET /v1/models/half_plus_two?x=1": (200, _STATUS),
     "POST query": (200, {"predictions": [2.5]}),
     "GET /V1/models/half_plus_two": (

@@ -95,6 +95,8 @@ def _write_config(request: ServeRequest, properties: list[str], ports: dict[str,
         "disable_token_authorization=true",
         "enable_model_api=false",
         "install_py_dep_per_model=false",
+        # The handler parses bodies itself, all in one way.
+        "decode_input_request=false",
         *limits(request.spec),
         *[line for line in properties if not line.startswith("vmargs=")],
     ]

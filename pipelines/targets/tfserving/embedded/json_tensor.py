@@ -94,9 +94,19 @@ def _quick_strings(value: Any) -> Array | None:
 
 
 def _to_float(found: Array, dtype: int) -> Array:
-    """Through float64 also for integers, as RapidJSON does; what is too large becomes infinite."""
+    """Through float64 also for integers, as RapidJSON does.
+
+    Raises ServingError for a finite number that is too large.
+    """
+    return _narrowed(found.astype(np.float64, copy=False), numpy_dtype(dtype))
+
+
+def _narrowed(wide: Array, numpy_type: Any) -> Array:
     with np.errstate(over="ignore"):
-        return found.astype(np.float64, copy=False).astype(numpy_dtype(dtype), copy=False)
+        narrow = wide.astype(numpy_type, copy=False)
+    if narrow.dtype.kind == "f" and np.isinf(narrow).sum() != np.isinf(wide).sum():
+        raise invalid(f"A number is beyond {narrow.dtype}, whose largest is {np.finfo(narrow.dtype).max}")
+    return narrow
 
 
 def _to_integer(found: Array, dtype: int) -> Array | None:
@@ -152,8 +162,7 @@ class TensorBuilder:
         wide = {DT_UINT64: np.uint64, DT_BOOL: np.bool_}.get(self.dtype)
         if wide is None:
             wide = np.int64 if self.dtype in _RANGES else np.float64
-        with np.errstate(over="ignore"):
-            return np.array(self.values, dtype=wide).astype(numpy_type)
+        return _narrowed(np.array(self.values, dtype=wide), numpy_type)
 
     def _fill(self, value: Any, level: int, shape: tuple[int, ...]) -> None:
         if type(value) is not list:
