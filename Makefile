@@ -133,5 +133,8 @@ lock: setup  ## Resolve requirements/*.in again and pin the result
 check-locks: setup  ## Dry run: a wheel for every pin, for each Python and machine
 	$(BIN)/python requirements/check_locks.py
 
+test-fresh:  ## The README's two commands in a fresh Debian as an ordinary user: DIST=bookworm or trixie; needs root
+	.ci/test-fresh "$(DIST)"
+
 clean:  ## Remove artifacts and runs (not .venv)
 	rm -rf artifacts runs

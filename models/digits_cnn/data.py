@@ -1,5 +1,6 @@
 """The UCI handwritten digits that ship inside scikit-learn, with a fixed split."""
 
+import os
 from functools import cache
 
 import numpy as np
@@ -12,6 +13,8 @@ TEST_COUNT = 450
 
 @cache
 def _split() -> tuple[Samples, Samples]:
+    # Its joblib tries a semaphore when imported, and warns where /dev/shm is not writable; nothing here is parallel.
+    os.environ.setdefault("JOBLIB_MULTIPROCESSING", "0")
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
