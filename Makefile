@@ -59,17 +59,17 @@ TORCH := ^torch==
 TENSORFLOW := ^tensorflow
 .PHONY: install-torch install-tensorflow install-rest
 install-torch:
-	grep '$(TORCH)' requirements/torch.lock | $(INSTALL) -r /dev/stdin 2>/dev/null || { \
+	@grep '$(TORCH)' requirements/torch.lock | $(INSTALL) -r /dev/stdin 2>/dev/null || { \
 	    echo "pip is not configured to offer PyTorch's CPU build; fetching it from $(TORCH_INDEX_URL)"; \
 	    grep '$(TORCH)' requirements/torch.lock | $(INSTALL) --extra-index-url $(TORCH_INDEX_URL) -r /dev/stdin; } || { \
 	    echo "no CPU build there for this Python; taking the package index's own, with the CUDA libraries it opens (2.7 GB)"; \
 	    $(INSTALL) -r requirements/torch-cuda.txt; }
 
 install-tensorflow:
-	grep '$(TENSORFLOW)' requirements/tensorflow.lock | $(INSTALL) -r /dev/stdin
+	@grep '$(TENSORFLOW)' requirements/tensorflow.lock | $(INSTALL) -r /dev/stdin
 
 install-rest:
-	cat requirements/*.lock | grep -v '$(TORCH)\|$(TENSORFLOW)\|^#' | sort -u | $(INSTALL) -r /dev/stdin
+	@cat requirements/*.lock | grep -v '$(TORCH)\|$(TENSORFLOW)\|^#' | sort -u | $(INSTALL) -r /dev/stdin
 
 train: setup  ## Train MODEL from scratch
 	$(BIN)/tandem train $(MODEL)
