@@ -4,7 +4,7 @@ Everything else is held against these outputs, so a model that answers different
 another batch, is refused here and by that name, before any file is blamed. Only functions import torch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -34,14 +34,16 @@ def outputs_of(spec: ModelSpec, inputs: FloatArray) -> FloatArray:
     """
     module = load_source(spec)
     _require_no_reading(spec, module, inputs)
-    outputs = _require_pure(spec, module, inputs)
-    _require_same(spec, outputs, _ask(spec, module, inputs), "asked a second time", RANDOM)
+    state = {name: tensor.clone() for name, tensor in _tensors(module).items()}
+    outputs = _require_input_kept(spec, module, inputs)
+    _require_same(spec, outputs, _ask(spec, module, inputs), "asked a second time", RANDOM, module)
     rebuilt = _ask(spec, load_source(spec), inputs)
-    _require_same(spec, outputs, rebuilt, "built a second time from its checkpoint", UNSAVED)
+    _require_same(spec, outputs, rebuilt, "built a second time from its checkpoint", UNSAVED, module)
     for batch in BATCHES:
         again = _in_batches(spec, module, inputs[:ASKED_AGAIN], batch)
         how = "asked sample by sample" if batch == 1 else f"asked in batches of {batch}"
-        _require_same(spec, outputs[:ASKED_AGAIN], again, how, BATCHED)
+        _require_same(spec, outputs[:ASKED_AGAIN], again, how, BATCHED, module)
+    _require_state_kept(spec, module, state)
     return outputs
 
 
@@ -83,29 +85,42 @@ def _require_no_reading(spec: ModelSpec, module: "torch.nn.Module", inputs: Floa
             )
 
 
-def _require_pure(spec: ModelSpec, module: "torch.nn.Module", inputs: FloatArray) -> FloatArray:
-    """The outputs, of a module that changes neither its input nor itself.
+def _require_input_kept(spec: ModelSpec, module: "torch.nn.Module", inputs: FloatArray) -> FloatArray:
+    """The outputs, of a module that leaves its input as it is.
 
     Raises:
-        ModelError: it changes one of them; the input with file and line.
+        ModelError: it overwrites it; with file and line.
     """
     import torch
 
     given = torch.tensor(inputs)
-    state = {name: tensor.clone() for name, tensor in _tensors(module).items()}
     outputs = _call(spec, module, given)
     if not torch.equal(given, torch.tensor(inputs)):
         place = watching.first_overwriting(module, inputs[:1])
         raise ModelError(
             f"source model {spec.name} overwrites its input{place}; work on a copy (x.clone(), inplace=False)"
         )
-    changed = [n for n, tensor in _tensors(module).items() if not _equal(tensor, state.get(n))]
+    return outputs
+
+
+def _require_state_kept(
+    spec: ModelSpec, module: "torch.nn.Module", before: "Mapping[str, torch.Tensor]"
+) -> None:
+    """Raises:
+    ModelError: a parameter or buffer is no longer what it was `before` it answered.
+    """
+    changed = [name for name, tensor in _tensors(module).items() if not _equal(tensor, before.get(name))]
     if changed:
         raise ModelError(
             f"source model {spec.name} changes its own {changed[0]!r} while it answers, so an answer may "
-            "depend on those before it; write to buffers only when `self.training` is true"
+            f"depend on those before it{_in_training(module)}; write to buffers in training mode only"
         )
-    return outputs
+
+
+def _in_training(module: "torch.nn.Module") -> str:
+    """Which part is still in training mode although the model was put into evaluation mode."""
+    names = [name or "it" for name, part in module.named_modules() if part.training]
+    return f" ({names[0]!r} is still in training mode after eval())" if names else ""
 
 
 def _tensors(module: "torch.nn.Module") -> "dict[str, torch.Tensor]":
@@ -128,15 +143,16 @@ def _ask(spec: ModelSpec, module: "torch.nn.Module", inputs: FloatArray) -> Floa
 def _call(spec: ModelSpec, module: "torch.nn.Module", given: "torch.Tensor") -> FloatArray:
     import torch
 
-    with _named(spec, f"a batch of {len(given)}"), torch.inference_mode():
+    with _named(spec, module, len(given)), torch.inference_mode():
         answer = module(given)
-    if not isinstance(answer, torch.Tensor):
-        raise ModelError(
-            f"source model {spec.name} returns a {type(answer).__name__}; one tensor is allowed, its output "
-            f"{spec.output.name!r}"
-        )
-    # A copy: a model may return its input, or the same memory every time.
-    return _require_declared(spec, np.array(answer.numpy(force=True)), len(given))
+        if not isinstance(answer, torch.Tensor):
+            raise ModelError(
+                f"source model {spec.name} returns a {type(answer).__name__}; one tensor is allowed, its "
+                f"output {spec.output.name!r}"
+            )
+        # A copy: a model may return its input, or the same memory every time.
+        outputs = np.array(answer.numpy(force=True))
+    return _require_declared(spec, outputs, len(given))
 
 
 def _require_declared(spec: ModelSpec, outputs: Any, count: int) -> FloatArray:
@@ -163,17 +179,18 @@ def _require_declared(spec: ModelSpec, outputs: Any, count: int) -> FloatArray:
 
 
 @contextmanager
-def _named(spec: ModelSpec, given: str) -> Iterator[None]:
+def _named(spec: ModelSpec, module: "torch.nn.Module", batch: int) -> Iterator[None]:
     """Whatever forward raises becomes one line, with the place in the model's own file."""
     try:
         yield
     except ModelError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         place = watching.place_of(error.__traceback__)
         reason = (str(error).strip().splitlines() or [""])[0]
         raise ModelError(
-            f"source model {spec.name} fails on {given}{place}: {type(error).__name__}: {reason}"
+            f"source model {spec.name} fails on a batch of {batch}{place}: {type(error).__name__}: "
+            f"{reason}{_in_training(module)}"
         ) from error
 
 
@@ -182,7 +199,9 @@ def _in_batches(spec: ModelSpec, module: "torch.nn.Module", inputs: FloatArray, 
     return np.concatenate(parts)
 
 
-def _require_same(spec: ModelSpec, once: FloatArray, again: FloatArray, how: str, meaning: str) -> None:
+def _require_same(
+    spec: ModelSpec, once: FloatArray, again: FloatArray, how: str, meaning: str, module: "torch.nn.Module"
+) -> None:
     """Raises:
     ModelError: the two differ by more than the model's tolerance.
     """
@@ -191,6 +210,6 @@ def _require_same(spec: ModelSpec, once: FloatArray, again: FloatArray, how: str
         return
     place = np.unravel_index(int(excess.argmax()), excess.shape)
     raise ModelError(
-        f"source model {spec.name} {meaning} (sample {place[0]}: {once[place]:.6g}, {how} "
-        f"{again[place]:.6g}, allowed ±{allowed_error(once, spec.tolerance)[place]:.2g})"
+        f"source model {spec.name} {meaning}{_in_training(module)} (sample {place[0]}: {once[place]:.6g}, "
+        f"{how} {again[place]:.6g}, allowed ±{allowed_error(once, spec.tolerance)[place]:.2g})"
     )

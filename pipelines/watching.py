@@ -91,7 +91,7 @@ def _watch(
             return result
 
     # What fails only under observation is no failure of the model; the plain run tells.
-    with torch.no_grad(), _as_if_tracing(), suppress(Exception):
+    with torch.no_grad(), _as_if_tracing(), suppress(Exception, SystemExit):
         module(given.as_subclass(Watched))
 
 
