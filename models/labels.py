@@ -46,7 +46,7 @@ def _allowed_counts(columns: int | None) -> tuple[int, ...]:
 
 def _problem(label: object, before: Sequence[object]) -> str | None:
     if not isinstance(label, str):
-        return f"a {type(label).__name__}, a text is allowed"
+        return f"it is of type {type(label).__name__}, a text is allowed"
     if not label.strip():
         return "a name of at least one visible character is needed"
     if any(unicodedata.category(character) in FORBIDDEN for character in label):

@@ -163,20 +163,23 @@ def parity_facts(verified: Verified) -> dict[str, Any]:
     return {
         "passed": not verified.failures,
         "failures": list(verified.failures),
+        "task": verified.expected.task,
         "source_accuracy": verified.accuracy,
+        "source_target_rmse": verified.expected.target_rmse(verified.expected.outputs),
         "parity": [record.model_dump() for record in _records(verified)],
     }
 
 
 def print_parity(verified: Verified) -> None:
     """What `tandem verify` found."""
-    columns = ("artifact", "parity", "error", "relative", "top-1", "accuracy")
+    columns = ("artifact", "parity", "error", "relative", "std", "top-1", "accuracy")
     rows = [
         (
             record.subject,
             Text("passed", style="green") if record.passed else Text("FAILED", style="bold red"),
             fmt.scientific(record.max_abs_error),
             fmt.scientific(record.max_rel_error),
+            fmt.MISSING if record.output_error is None else fmt.scientific(record.output_error),
             _percent(record.top1_agreement),
             _percent(record.accuracy),
         )
@@ -184,10 +187,20 @@ def print_parity(verified: Verified) -> None:
     ]
     _print(columns, rows, numeric=columns[2:])
     say(
-        "largest absolute and relative error, top-1 agreement and accuracy on "
-        f"{len(verified.expected.outputs)} held-out samples; "
-        f"the source model's accuracy is {_percent(verified.accuracy)}"
+        "largest absolute and relative error, root mean square error in standard deviations of the source "
+        "model's outputs, top-1 agreement and accuracy on "
+        f"{len(verified.expected.outputs)} held-out samples; {_source_worth(verified)}"
     )
+
+
+def _source_worth(verified: Verified) -> str:
+    expected = verified.expected
+    rmse = expected.target_rmse(expected.outputs)
+    if expected.task == "classes":
+        return f"the source model's accuracy is {_percent(verified.accuracy)}"
+    if rmse is not None:
+        return f"a regression, the source model's RMSE to its targets is {fmt.significant(rmse)}"
+    return "the samples' labels say nothing of these outputs, so there is no accuracy"
 
 
 def _percent(share: float | None) -> str:

@@ -39,7 +39,7 @@ def refusals(mobile: MobileRecord) -> tuple[str, ...]:
         f"{one.target}/{one.path}: {failure}" for one in mobile.artifacts for failure in _wrong(one, allowed)
     ]
     if mobile.gate.chosen is None:
-        found.append(mobile.gate.reason)
+        found.append("no artifact is left to ship" if found else mobile.gate.reason)
     return tuple(found)
 
 

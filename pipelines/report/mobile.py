@@ -28,17 +28,30 @@ def _sentence(text: str) -> str:
 
 
 def _cost(one: MobileArtifactRecord) -> str:
-    accuracy = [] if one.accuracy is None else [f"accuracy {fmt.percent(one.accuracy)}"]
-    return ", ".join([fmt.size(one.size_bytes), *accuracy])
+    worth = [] if one.accuracy is None else [f"accuracy {fmt.percent(one.accuracy)}"]
+    if one.accuracy is None and one.output_error is not None:
+        worth = [f"output error {fmt.significant(one.output_error)}"]
+    return ", ".join([fmt.size(one.size_bytes), *worth])
 
 
 def limits(mobile: MobileRecord) -> str:
     """What the gate asked for."""
-    drop = _points(mobile.gate.max_accuracy_drop)
-    source = "" if mobile.source_accuracy is None else f", {fmt.percent(mobile.source_accuracy)}"
     most = mobile.gate.max_bytes
     size = ", in a file of any size" if most is None else f", in a file of at most {fmt.given_size(most)}"
-    return f"Asked for: an accuracy at most {drop} below the source model's{source}{size}."
+    return f"Asked for: {_worth(mobile)}{size}."
+
+
+def _worth(mobile: MobileRecord) -> str:
+    """What is asked of the outputs: an accuracy where they choose classes, else only nearness."""
+    if not chooses(mobile):
+        return "the source model's outputs, a reduced precision to within its output error"
+    source = "" if mobile.source_accuracy is None else f", {fmt.percent(mobile.source_accuracy)}"
+    return f"an accuracy at most {_points(mobile.gate.max_accuracy_drop)} below the source model's{source}"
+
+
+def chooses(mobile: MobileRecord) -> bool:
+    """Whether the outputs choose a class, so that there is an accuracy to speak of."""
+    return mobile.task in (None, "classes")
 
 
 def _points(share: float) -> str:

@@ -10,6 +10,7 @@ from pipelines.report.table import Cell, Column, Table, code, missing, number, t
 BROKEN = "it could not be run: its error is below"
 NO_LABELS = "the samples have no labels"
 NO_CLASSES = "the model has no classes to agree on"
+NO_TARGETS = "the samples have no targets"
 NOT_SAID = "its format does not say"
 NOT_TIMED = "not timed"
 ONE_CORE = "not timed with more than one thread"
@@ -42,18 +43,34 @@ def size_table(mobile: MobileRecord) -> Table:
         Column("of", "float32"),
         Column("gzip", minor=True),
         Column("zstd", minor=True),
-        Column("accuracy"),
-        Column("drop", "points"),
-        Column("top-1", "agreement", minor=True),
+        *_worth_columns(mobile),
+        Column("error", "std", minor=said.chooses(mobile)),
         Column("max error", minor=True),
         Column("gate", numeric=False),
     )
     rows = tuple(_size_row(mobile, one) for one in said.by_precision(mobile))
     remark = (
-        "Accuracy, agreement and largest error are against the source model on the held-out samples. "
-        f"A drop below 0 is a gain.{said.asked_less(mobile)}"
+        f"{_remark(mobile)} Error: root mean square against the source model's outputs, in "
+        f"their standard deviations.{said.asked_less(mobile)}"
     )
     return Table("Size and accuracy", columns, rows, remark)
+
+
+def _worth_columns(mobile: MobileRecord) -> tuple[Column, ...]:
+    if said.chooses(mobile):
+        return Column("accuracy"), Column("drop", "points"), Column("top-1", "agreement", minor=True)
+    return (Column("RMSE", "to targets"),)
+
+
+def _remark(mobile: MobileRecord) -> str:
+    if said.chooses(mobile):
+        return (
+            "Accuracy, agreement and largest error are against the source model on the held-out samples. "
+            "A drop below 0 is a gain."
+        )
+    source = mobile.source_target_rmse
+    own = "" if source is None else f" The source model's RMSE to the targets is {fmt.significant(source)}."
+    return f"The outputs choose no class, so there is no accuracy.{own}"
 
 
 def _size_row(mobile: MobileRecord, one: MobileArtifactRecord) -> tuple[Cell, ...]:
@@ -64,11 +81,20 @@ def _size_row(mobile: MobileRecord, one: MobileArtifactRecord) -> tuple[Cell, ..
         number(full, fmt.ratio, unit="of float32", why="there is no float32 of this format"),
         _bytes(one.gzip_bytes),
         _bytes(one.zstd_bytes),
+        *_worth_cells(mobile, one),
+        number(one.output_error, fmt.significant, unit="std", why=_unknown(one, "not measured")),
+        number(one.max_abs_error, fmt.scientific, unit="", why=_unknown(one, "not measured")),
+        _gate(mobile, one),
+    )
+
+
+def _worth_cells(mobile: MobileRecord, one: MobileArtifactRecord) -> tuple[Cell, ...]:
+    if not said.chooses(mobile):
+        return (number(one.target_rmse, fmt.significant, unit="", why=_unknown(one, NO_TARGETS)),)
+    return (
         number(one.accuracy, fmt.percent, unit="of 1", why=_unknown(one, NO_LABELS)),
         number(one.accuracy_drop, fmt.points, unit="of 1", why=_unknown(one, NO_LABELS)),
         number(one.top1_agreement, fmt.percent, unit="of 1", why=_unknown(one, NO_CLASSES)),
-        number(one.max_abs_error, fmt.scientific, unit="", why=_unknown(one, "not measured")),
-        _gate(mobile, one),
     )
 
 

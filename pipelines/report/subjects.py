@@ -13,8 +13,9 @@ from pipelines.report import format as fmt
 from pipelines.report import pick
 from pipelines.report.table import Cell, Column, Table, code, missing, number, target_cell, word
 
-JUDGED_BY_ACCURACY = "of a reduced precision, which is judged by its accuracy"
-JUDGED_BY_OUTPUTS = "computes in float32, and is judged by its outputs"
+REDUCED = "a reduced precision is held to its output error and its accuracy"
+FULL = "computes in float32, and is held to the tolerances"
+NO_ACCURACY = "the outputs choose no class, or the samples have no labels"
 NO_SETTING = "unknown, or the server has no such setting"
 SETTINGS = {
     "workers_count": "workers",
@@ -109,7 +110,7 @@ def versions(named: dict[str, str]) -> str:
 
 def parity_table(run: RunRecord) -> Table:
     """Every artifact and endpoint against the source model's outputs."""
-    by_accuracy = any(parity.max_accuracy_drop is not None for _, parity in pick.parities(run))
+    reduced = any(parity.max_output_error is not None for _, parity in pick.parities(run))
     columns = (
         Column("target", numeric=False),
         Column("checked", numeric=False),
@@ -120,11 +121,11 @@ def parity_table(run: RunRecord) -> Table:
         Column("allowed", "relative", minor=True),
         Column("top-1", "agreement"),
         Column("accuracy"),
-        *([Column("drop allowed", "points", minor=True)] if by_accuracy else []),
+        *(_reduced_columns() if reduced else ()),
         Column("samples", minor=True),
     )
     rows = tuple(
-        _parity_row(name, parity, by_accuracy=by_accuracy)
+        _parity_row(name, parity, reduced=reduced)
         for name, parity in pick.parities(run)
         if run.targets[name].role != "control"
     )
@@ -132,17 +133,33 @@ def parity_table(run: RunRecord) -> Table:
     return Table("Parity", columns, rows, remark)
 
 
-def _parity_row(name: str, one: ParityRecord, *, by_accuracy: bool) -> tuple[Cell, ...]:
+def _reduced_columns() -> tuple[Column, ...]:
+    return (
+        Column("drop allowed", "points", minor=True),
+        Column("output error", "std"),
+        Column("allowed", "std", minor=True),
+    )
+
+
+def _reduced_cells(one: ParityRecord) -> tuple[Cell, ...]:
+    why = FULL if one.max_output_error is None else NO_ACCURACY
+    return (
+        number(one.max_accuracy_drop, fmt.points, unit="of 1", why=why),
+        number(one.output_error, fmt.significant, unit="std", why="not measured"),
+        number(one.max_output_error, fmt.significant, unit="std", why=FULL),
+    )
+
+
+def _parity_row(name: str, one: ParityRecord, *, reduced: bool) -> tuple[Cell, ...]:
     errors = (one.max_abs_error, one.absolute_tolerance, one.max_rel_error, one.relative_tolerance)
-    drop = number(one.max_accuracy_drop, fmt.points, unit="of 1", why=JUDGED_BY_OUTPUTS)
     return (
         target_cell(name),
         _subject(name, one.subject),
         word("passed", tone="good") if one.passed else word("FAILED", tone="bad"),
-        *(number(value, fmt.scientific, unit="", why=JUDGED_BY_ACCURACY) for value in errors),
+        *(number(value, fmt.scientific, unit="", why=REDUCED) for value in errors),
         number(one.top1_agreement, fmt.percent, unit="of 1", why="the model has no classes to agree on"),
-        number(one.accuracy, fmt.percent, unit="of 1", why="the samples have no labels"),
-        *([drop] if by_accuracy else []),
+        number(one.accuracy, fmt.percent, unit="of 1", why=NO_ACCURACY),
+        *(_reduced_cells(one) if reduced else ()),
         word(fmt.count(one.samples_count)),
     )
 
@@ -160,7 +177,7 @@ def _facts(caption: str, facts: list[tuple[str, Cell]], remark: str | None = Non
 def model_table(run: RunRecord) -> Table:
     """The model all targets serve."""
     model = run.model
-    accuracy = number(model.accuracy, fmt.percent, unit="of 1", why="the samples have no labels")
+    accuracy = number(model.accuracy, fmt.percent, unit="of 1", why=NO_ACCURACY)
     facts = [
         ("model", word(model.name)),
         ("digest", code(model.digest)),
