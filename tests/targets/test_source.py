@@ -1,0 +1,279 @@
+"""The source model as it is: what is a function of one sample passes, what is not is refused by its name."""
+
+import dataclasses
+import re
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+from torch import nn
+from torch.nn import functional
+
+from models.spec import ModelError, ModelSpec, Samples, TensorSpec, Tolerance
+from pipelines import source
+
+pytestmark = pytest.mark.slow
+
+INPUTS = np.random.default_rng(3).normal(size=(80, 4)).astype(np.float32)
+LAYER = {"linear.weight": np.random.default_rng(4).normal(size=(3, 4)).astype(np.float32)}
+OUT = torch.zeros(80, 3)
+
+
+class Linear(nn.Module):
+    """Three scores of four features."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 3, bias=False)
+
+    def forward(self, x):
+        return self.linear(x)
+
+
+@pytest.fixture
+def spec(tmp_path):
+    def make(build, state=None, **changes):
+        checkpoint = tmp_path / "checkpoint.safetensors"
+        save_file(LAYER | (state or {}), checkpoint)
+        fields = {
+            "name": "tiny",
+            "inputs": (TensorSpec("x", "float32", (None, 4)),),
+            "outputs": (TensorSpec("y", "float32", (None, 3)),),
+            "labels": (),
+            "tolerance": Tolerance(1e-4, 1e-4),
+            "checkpoint": checkpoint,
+            "build_torch": build,
+            "test_samples": lambda: Samples(INPUTS),
+            "train_samples": lambda: Samples(INPUTS),
+        }
+        return ModelSpec(**(fields | changes))
+
+    return make
+
+
+def answering(forward):
+    """A class whose forward is `forward(linear, x)`."""
+    return type("Answering", (Linear,), {"forward": lambda self, x: forward(self.linear, x)})
+
+
+@contextmanager
+def refused(said):
+    with pytest.raises(ModelError) as caught:
+        yield
+    assert re.search(said, str(caught.value)), str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def here(name):
+    """The place in this file that defines the forward called `name`, escaped for a pattern."""
+    lines = Path(__file__).read_text().splitlines()
+    line = next(n for n, text in enumerate(lines, start=1) if text.startswith(f'    "{name}": lambda'))
+    return re.escape(f"{__file__}:{line}")
+
+
+FINE = {
+    "plain": lambda linear, x: linear(x),
+    "a view of the input": lambda _, x: x.view(-1, 4)[:, :3],
+    "its own memory each time": lambda linear, x: torch.add(linear(x), 0, out=OUT[: len(x)]),
+    "in place on what it made": lambda linear, x: functional.relu(linear(x), inplace=True),
+    "a branch on a fixed size": lambda linear, x: linear(x) if x.shape[1] == 4 else x,
+    "a branch in tensors": lambda linear, x: torch.where(x.sum(1, keepdim=True) > 0, linear(x), -linear(x)),
+    "a value of a parameter": lambda linear, x: linear(x) * float(linear.weight.max()),
+    "a loop over the batch": lambda linear, x: torch.stack([linear(row) for row in x]),
+    "a formatted value": lambda linear, x: (f"{x[0, 0]:.2f}", linear(x))[1],
+    "noise below the tolerance": lambda linear, x: linear(x) + 1e-7 * torch.rand(len(x), 1),
+}
+
+
+@pytest.mark.parametrize("name", FINE)
+def test_what_is_a_function_of_one_sample_passes(spec, name):
+    inputs = INPUTS.copy()
+    outputs = source.outputs_of(spec(answering(FINE[name])), inputs)
+    assert outputs.shape == (80, 3)
+    assert outputs.dtype == np.float32
+    np.testing.assert_array_equal(inputs, INPUTS)
+
+
+READINGS = {
+    "branches": lambda linear, x: linear(x) if x.mean() > 0 else -linear(x),
+    "asserts": lambda linear, x: linear(x) if not torch.isnan(x).any() else x,
+    "reads": lambda linear, x: linear(x) * x.max().item(),
+    "floats": lambda linear, x: linear(x) * float(x.max()),
+    "lists": lambda linear, x: linear(x) * max(x[:, 0].tolist()),
+    "compares": lambda linear, x: linear(x) if torch.equal(x, x) else x,
+    "indexes": lambda linear, x: linear(x)[: len(x) + int(x[0, 0] > 99)],
+    "numpy": lambda linear, x: torch.from_numpy(np.sin(linear(x).numpy())),
+    "asarray": lambda linear, x: torch.from_numpy(np.sin(np.asarray(linear(x)))),
+    "numpy in place": lambda linear, x: (x.numpy().__iadd__(1), linear(x))[1],
+}
+
+
+@pytest.mark.parametrize("name", READINGS)
+def test_python_that_reads_values_of_the_input_is_named_with_its_line(spec, name):
+    with refused(f"data-dependent control flow: it .* at {here(name)};"):
+        source.outputs_of(spec(answering(READINGS[name])), INPUTS)
+
+
+OVERWRITING = {
+    "subtracts": lambda linear, x: linear(x.sub_(1)),
+    "sets": lambda linear, x: (x.__setitem__((slice(None), 0), 0.0), linear(x))[1],
+    "relu": lambda linear, x: linear(functional.relu(x, inplace=True)),
+    "data": lambda linear, x: (x.data.mul_(2), linear(x))[1],
+}
+
+
+@pytest.mark.parametrize("name", OVERWRITING)
+def test_a_model_that_overwrites_its_input_is_named_with_its_line(spec, name):
+    with refused(f"overwrites its input at {here(name)};"):
+        source.outputs_of(spec(answering(OVERWRITING[name])), INPUTS)
+
+
+RANDOM = {
+    "dropout": lambda linear, x: linear(functional.dropout(x, 0.5, training=True)),
+    "numpy": lambda linear, x: linear(x) + float(np.random.default_rng().random()),
+}
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_a_model_that_differs_from_itself_is_refused(spec, name):
+    with refused(r"differs from itself: it draws random numbers .*asked a second time"):
+        source.outputs_of(spec(answering(RANDOM[name])), INPUTS)
+
+
+def test_a_model_that_keeps_something_between_calls_differs_from_itself(spec):
+    class Counting(Linear):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            return self.linear(x) * self.calls
+
+    with refused("differs from itself"):
+        source.outputs_of(spec(Counting), INPUTS)
+
+
+@pytest.mark.parametrize("draw", [lambda: torch.randn(4, 4), lambda: torch.tensor(np.random.randn(4, 4))])
+def test_what_is_drawn_at_random_and_not_saved_is_named(spec, draw):
+    class Unsaved(Linear):
+        def __init__(self):
+            super().__init__()
+            self.projection = draw().float()
+
+        def forward(self, x):
+            return self.linear(x @ self.projection)
+
+    with refused("not in the checkpoint.*built a second time"):
+        source.outputs_of(spec(Unsaved), INPUTS)
+
+
+BATCHES = {
+    "mean": lambda linear, x: linear(x - x.mean(dim=0)),
+    "softmax over the batch": lambda linear, x: functional.softmax(linear(x), dim=0),
+    "a branch on the batch size": lambda linear, x: linear(x) if len(x) < 4 else -linear(x),
+    "position in the batch": lambda linear, x: linear(x) + torch.arange(len(x))[:, None],
+    "an own seed": lambda linear, x: (torch.manual_seed(0), linear(x) + torch.rand(len(x), 1))[1],
+}
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_a_model_whose_answer_depends_on_its_batch_is_refused(spec, name):
+    with refused(r"depends on its batch.*\(sample \d+: .*asked (sample by sample|in batches)"):
+        source.outputs_of(spec(answering(BATCHES[name])), INPUTS)
+
+
+class Normalising(Linear):
+    """Batch normalisation that stays in training mode; two features, so that a batch of one computes."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(2, affine=False)
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.norm.training = True
+        return self
+
+    def forward(self, x):
+        return self.linear(self.norm(x.reshape(-1, 2, 2)).reshape(-1, 4))
+
+
+NORM = {
+    "norm.running_mean": np.zeros(2, np.float32),
+    "norm.running_var": np.ones(2, np.float32),
+    "norm.num_batches_tracked": np.zeros((), np.int64),
+}
+
+
+def test_batch_normalisation_in_training_mode_is_named(spec):
+    with refused(r"depends on its batch.*'norm' is still in training mode"):
+        source.outputs_of(spec(Normalising, NORM), INPUTS)
+
+
+def test_batch_normalisation_in_evaluation_mode_passes(spec):
+    quiet = type("Quiet", (Normalising,), {"train": nn.Module.train})
+    assert source.outputs_of(spec(quiet, NORM), INPUTS).shape == (80, 3)
+
+
+def test_a_model_that_writes_to_its_buffers_is_refused(spec):
+    class Counter(Linear):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(1))
+
+        def forward(self, x):
+            self.calls += 1
+            return self.linear(x)
+
+    with refused("changes its own 'calls'"):
+        source.outputs_of(spec(Counter, {"calls": np.zeros(1, np.float32)}), INPUTS)
+
+
+WRONG = {
+    "log": (lambda linear, x: linear(x).log(), "gives nan for sample"),
+    "inf": (lambda linear, x: linear(x) / 0, "gives -?inf for sample 0"),
+    "tuple": (lambda linear, x: (linear(x),), "returns a tuple; one tensor is allowed"),
+    "dict": (lambda linear, x: {"y": linear(x)}, "returns a dict"),
+    "columns": (
+        lambda linear, x: linear(x)[:, :2],
+        r"float32 of shape \(80, 2\).*must be float32 .*\(80, 3\)",
+    ),
+    "rank": (lambda linear, x: linear(x)[:, None], r"shape \(80, 1, 3\)"),
+    "squeeze": (lambda linear, x: linear(x).squeeze(), r"shape \(3,\) for 1 samples"),
+    "half": (lambda linear, x: linear(x).half(), "gives float16"),
+    "double": (lambda linear, x: linear(x).double(), "gives float64"),
+    "sparse": (lambda linear, x: linear(x).to_sparse(), "fails on a batch of 80: TypeError"),
+    "raises": (
+        lambda linear, x: linear(x[:, :3]),
+        f"fails on a batch of 80 at {re.escape(__file__)}:.*shapes",
+    ),
+    "exits": (lambda *_: sys.exit(3), "fails on a batch of 80 .*SystemExit: 3"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_no_answer_is_named(spec, name):
+    forward, said = WRONG[name]
+    with refused(said):
+        source.outputs_of(spec(answering(forward)), INPUTS)
+
+
+def test_a_model_in_float64_is_refused_with_the_reason(spec):
+    with refused(r"fails on a batch of 80 .*RuntimeError: .*same dtype"):
+        source.outputs_of(spec(lambda: Linear().double()), INPUTS)
+
+
+def test_an_exporter_asks_the_first_samples_only(spec):
+    many = np.tile(INPUTS, (5, 1))
+    seen = []
+
+    def forward(linear, x):
+        seen.append(len(x))
+        return linear(x)
+
+    made = dataclasses.replace(spec(answering(forward)), test_samples=lambda: Samples(many))
+    source.require_deployable(made)
+    assert max(seen) == source.ASKED_AGAIN
