@@ -1,7 +1,6 @@
 """What outputs are worth: accuracy where they choose a class, an error where they do not. Pure functions."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +26,8 @@ Choices = npt.NDArray[np.int64]
 class Expectation:
     """The source model's outputs (n, …) on the held-out samples, what is right for them, and the tolerance.
 
-    `labels` (n,) are classes, `targets` (n, …) values; each None if not known.
+    `labels` (n,) are classes, `targets` (n, …) values; each None if not known. Above `threshold` a single
+    column chooses class 1; None: 0.5 if the outputs are all within [0, 1], as probabilities are, else 0.
     """
 
     outputs: FloatArray
@@ -35,23 +35,18 @@ class Expectation:
     tolerance: Tolerance
     task: Task = "classes"
     targets: FloatArray | None = None
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.threshold is None:
+            within = self.outputs.size and self.outputs.min() >= 0 and self.outputs.max() <= 1
+            object.__setattr__(self, "threshold", PROBABILITY_THRESHOLD if within else LOGIT_THRESHOLD)
 
     def first(self, count: int) -> "Expectation":
         """The same about the first `count` samples."""
         labels = None if self.labels is None else self.labels[:count]
         targets = None if self.targets is None else self.targets[:count]
-        short = Expectation(self.outputs[:count], labels, self.tolerance, self.task, targets)
-        short.__dict__["threshold"] = self.threshold
-        return short
-
-    @cached_property
-    def threshold(self) -> float:
-        """Above which a single column chooses class 1.
-
-        0.5 if the source model's outputs are all within [0, 1], which makes them probabilities; 0 for logits.
-        """
-        within = self.outputs.size and self.outputs.min() >= 0 and self.outputs.max() <= 1
-        return PROBABILITY_THRESHOLD if within else LOGIT_THRESHOLD
+        return replace(self, outputs=self.outputs[:count], labels=labels, targets=targets)
 
     def choices(self, outputs: FloatArray) -> Choices | None:
         """The class that each row of `outputs` (n, k) or (n,) chooses; None where these are no scores."""
@@ -59,7 +54,7 @@ class Expectation:
             return None
         if outputs.ndim == MATRIX and outputs.shape[1] > 1:
             return np.asarray(outputs.argmax(axis=1), np.int64)
-        return (outputs.reshape(len(outputs)) > self.threshold).astype(np.int64)
+        return np.greater(outputs.reshape(len(outputs)), self.threshold or 0).astype(np.int64)
 
     def accuracy(self, outputs: FloatArray) -> float | None:
         """Share of samples whose choice is the label's; None without labels or choices."""

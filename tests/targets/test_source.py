@@ -181,7 +181,7 @@ BATCHES = {
 
 @pytest.mark.parametrize("name", BATCHES)
 def test_a_model_whose_answer_depends_on_its_batch_is_refused(spec, name):
-    with refused(r"depends on its batch.*\(sample \d+: .*asked (sample by sample|in batches)"):
+    with refused(r"depends on its batch.*\(sample \d+: .*asked (sample by sample|in batches|with more)"):
         source.outputs_of(spec(answering(BATCHES[name])), INPUTS)
 
 
@@ -276,4 +276,15 @@ def test_an_exporter_asks_the_first_samples_only(spec):
 
     made = dataclasses.replace(spec(answering(forward)), test_samples=lambda: Samples(many))
     source.require_deployable(made)
-    assert max(seen) == source.ASKED_AGAIN
+    assert max(seen) == source.LEAST_AGAIN
+
+
+def test_a_tolerance_below_rounding_is_said_to_be_too_tight(spec):
+    noise = answering(lambda linear, x: linear(x) + 1e-6 * torch.rand(len(x), 1))
+    with refused("by rounding, which its tolerance does not allow"):
+        source.outputs_of(spec(noise, tolerance=Tolerance(0.0, 0.0)), INPUTS)
+
+
+def test_no_samples_prove_nothing(spec):
+    with refused("no held-out samples"):
+        source.outputs_of(spec(Linear), INPUTS[:0])
