@@ -18,6 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RECORDED = ROOT / "tests/conformance/tfserving-2.20.0"
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+WARMUP_S = 1.0
 BODY = b'{"instances": [1.0, 2.0, 5.0]}'
 
 
@@ -59,7 +61,7 @@ def grpc_latencies_s(port: int, seconds: float) -> list[float]:
     with grpc.insecure_channel(
         f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)]
     ) as channel:
-        ask = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+        ask = channel.unary_unary(PREDICT, request_serializer=None, response_deserializer=None)
         ask(request)
         end = time.perf_counter() + seconds
         while (began := time.perf_counter()) < end:
@@ -119,7 +121,7 @@ def main() -> None:
             print(server.stdout.readline().strip())
             for name, port in (("REST", rest), ("gRPC", grpc)):
                 for connections in (1, 8):
-                    measure(name, port, connections, 1.0)
+                    measure(name, port, connections, min(WARMUP_S, options.seconds))
                     print(measure(name, port, connections, options.seconds), flush=True)
         finally:
             server.terminate()

@@ -16,18 +16,19 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "e2e")]
 
-from loadtests import delivery  # noqa: E402 - after the path is mended
-from loadtests.recorder import Samples  # noqa: E402
-from loadtests.result import RoundResult  # noqa: E402
-from tests.e2e.load_harness import (  # noqa: E402
+from load_harness import (  # noqa: E402
     known_delay_server,
     listening_for_noise,
     make_plan,
     null_server,
     run,
 )
+
+from loadtests import delivery  # noqa: E402 - after the path is mended
+from loadtests.recorder import Samples  # noqa: E402
+from loadtests.result import RoundResult  # noqa: E402
 
 DELAYS = ("constant:2", "constant:20", "bimodal:5,40,0.2", "heavy:5,1.5")
 LOADS = ("closed:1", "closed:2", "open:150")
@@ -94,10 +95,13 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=float, default=15.0, help="measured seconds per row")
+    parser.add_argument("--delays", nargs="+", default=DELAYS, help="behaviours of the server")
+    parser.add_argument("--loads", nargs="+", default=LOADS, help="loads on each")
+    parser.add_argument("--rate", type=int, default=1000, help="of the schedule, requests/s")
     options = parser.parse_args()
     print(HEADER)
-    good = [known_delay(delay, load, options.seconds) for delay in DELAYS for load in LOADS]
-    good.append(on_schedule(1000, options.seconds))
+    good = [known_delay(delay, load, options.seconds) for delay in options.delays for load in options.loads]
+    good.append(on_schedule(options.rate, options.seconds))
     print(f"{sum(good)} of {len(good)} within the limits")
     return 0 if all(good) else 1
 

@@ -3,8 +3,8 @@
 Run on a quiet machine, with a model that was exported: `python benchmarks/mobile_agreement.py digits_cnn`.
 Every turn, two fresh processes per artifact time it one right after the other, in alternating order: one is
 the measurement of `tandem mobile`, the other a loop of a few lines that knows nothing of this project. Both
-warm up for half a second and call for one. Printed is the ratio ours / plain loop of the medians: its median
-over the turns, and the smallest and the largest.
+warm up for half of `--seconds` and call for all of them. Printed is the ratio ours / plain loop of the
+medians: its median over the turns, and the smallest and the largest.
 """
 
 import argparse
@@ -21,12 +21,14 @@ from models.spec import load_model
 from pipelines.mobile.timing import TimingRules
 from pipelines.workers import Task, run_tasks
 
+LIMIT_S = 120.0
+
 # The independent side: the vendor's interpreter, a clock, a list.
 PLAIN = """
 import json, sys, time
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-path, samples = sys.argv[1:]
+path, samples, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
 interpreter = Interpreter(model_path=path, num_threads=1)
 interpreter.allocate_tensors()
 tensor = interpreter.get_input_details()[0]
@@ -45,21 +47,20 @@ def calls(seconds):
         took.append(time.perf_counter_ns() - began)
         number += 1
     return took
-calls(0.5)
-print(json.dumps(calls(1.0)))
+calls(seconds / 2)
+print(json.dumps(calls(seconds)))
 """
 
 
-def plain_us(artifact: Path, samples: Path) -> float:
-    """Median of the plain loop, microseconds."""
-    done = subprocess.run(
-        [sys.executable, "-c", PLAIN, str(artifact), str(samples)], capture_output=True, text=True, check=True
-    )
-    return statistics.median(json.loads(done.stdout)) / 1e3
+def plain_us(artifact: Path, samples: Path, seconds: float) -> float:
+    """Median of the plain loop over `seconds`, microseconds."""
+    command = [sys.executable, "-c", PLAIN, str(artifact), str(samples), str(seconds)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(statistics.median(json.loads(done.stdout))) / 1e3
 
 
-def ours_us(artifact: Path, samples: Path, work: Path) -> float:
-    """Median of our measurement, microseconds."""
+def ours_us(artifact: Path, samples: Path, work: Path, seconds: float) -> float:
+    """Median of our measurement over `seconds`, microseconds."""
     arguments = {
         "runtime": "pipelines.targets.tflite.runtime",
         "artifact": str(artifact),
@@ -68,20 +69,21 @@ def ours_us(artifact: Path, samples: Path, work: Path) -> float:
         "samples": str(samples),
         "modules": ["ai_edge_litert.interpreter"],
         "calls": str(work / "calls.npy"),
-        "rules": vars(TimingRules()),
+        "rules": vars(TimingRules(warmup_s=seconds / 2, measured_s=seconds)),
     }
-    run_tasks([Task(artifact.name, "pipelines.mobile.timing:time_here", arguments)], lambda *_: None)
+    task = Task(artifact.name, "pipelines.mobile.timing:time_here", arguments, LIMIT_S + 10 * seconds)
+    run_tasks([task], lambda *_: None)
     return float(np.median(np.load(work / "calls.npy"))) / 1e3
 
 
-def ratios(artifact: Path, samples: Path, work: Path, turns: int) -> list[float]:
+def ratios(artifact: Path, samples: Path, work: Path, turns: int, seconds: float) -> list[float]:
     """Ours / theirs, turn by turn; who goes first alternates."""
     found = []
     for turn in range(turns):
         if turn % 2:
-            theirs, ours = plain_us(artifact, samples), ours_us(artifact, samples, work)
+            theirs, ours = plain_us(artifact, samples, seconds), ours_us(artifact, samples, work, seconds)
         else:
-            ours, theirs = ours_us(artifact, samples, work), plain_us(artifact, samples)
+            ours, theirs = ours_us(artifact, samples, work, seconds), plain_us(artifact, samples, seconds)
         found.append(ours / theirs)
         print(
             f"  {artifact.name} turn {turn + 1}: ours {ours:.2f} us, plain loop {theirs:.2f} us",
@@ -96,16 +98,19 @@ def main() -> None:
     parser.add_argument("model", nargs="?", default="digits_cnn")
     parser.add_argument("--artifacts", type=Path, default=Path("artifacts"))
     parser.add_argument("--turns", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=1.0, help="calls of each side in a turn")
+    parser.add_argument("--only", default="*", metavar="GLOB", help="artifacts by name, such as '*_int8*'")
     given = parser.parse_args()
     spec = load_model(given.model)
-    files = sorted((given.artifacts / spec.name / "tflite").glob("*.tflite"))
+    files = sorted((given.artifacts / spec.name / "tflite").glob(f"{given.only}.tflite"))
     if not files:
-        sys.exit(f"no .tflite below {given.artifacts / spec.name}; run `tandem export {given.model}`")
+        place = given.artifacts / spec.name / "tflite"
+        sys.exit(f"no {given.only}.tflite in {place}; run `tandem export {given.model}`")
     with tempfile.TemporaryDirectory(prefix="tandem-agreement-") as folder:
         samples = Path(folder) / "samples.npy"
         np.save(samples, spec.samples().inputs[:16])
         for artifact in files:
-            found = ratios(artifact, samples, Path(folder), given.turns)
+            found = ratios(artifact, samples, Path(folder), given.turns, given.seconds)
             print(
                 f"{artifact.name}: ours / plain loop {statistics.median(found):.3f} "
                 f"({min(found):.3f} to {max(found):.3f}, {len(found)} turns)"

@@ -35,13 +35,14 @@ def bare_rate(url: str, users: int, seconds: float) -> float:
 
         @task
         def predict(self) -> None:
-            self.client.post(PATH, data=BODY, headers={"Content-Type": "application/json"})
+            self.client.post(PATH, data=BODY.decode(), headers={"Content-Type": "application/json"})
 
     return _rate(BareUser, url, users, seconds)
 
 
 def recorded_rate(url: str, users: int, seconds: float) -> float:
     """Requests per second of our user, recording every request and checking 1 % of the answers."""
+    from loadtests.last_moment import LastMoment
     from loadtests.ledger import NEVER, Ledger, Phase
     from loadtests.payloads import PayloadPool
     from loadtests.recorder import Recorder
@@ -53,27 +54,35 @@ def recorded_rate(url: str, users: int, seconds: float) -> float:
         phases = [Phase(pool, check_share=0.01, seed=1, recorder=recorder) for _ in range(2)]
         ledger = Ledger(*phases)
         ledger.open_window(0, NEVER)
-        user = rest_user(False, ledger=ledger, pool=pool, url_base=url, seed=1, timeout_s=10.0)
+        user = rest_user(
+            False,
+            ledger=ledger,
+            pool=pool,
+            url_base=url,
+            seed=1,
+            timeout_s=10.0,
+            last_moment=LastMoment(0),
+        )
         rate = _rate(user, url, users, seconds)
         assert ledger.window.errors_count == 0, ledger.window.errors
         return rate
 
 
 def _rate(user_class: type, url: str, users: int, seconds: float) -> float:
-    import gevent
+    import gevent  # type: ignore[import-untyped]
     from locust.env import Environment
 
     environment = Environment(user_classes=[user_class], host=url)
     runner = environment.create_local_runner()
     runner.start(users, spawn_rate=users)
-    gevent.sleep(WARMUP_S)
+    gevent.sleep(min(WARMUP_S, seconds))
     before = runner.stats.total.num_requests
     gevent.sleep(seconds)
     rate = (runner.stats.total.num_requests - before) / seconds
     assert runner.stats.total.num_failures == 0
     environment.stop_timeout = 5.0
     runner.quit()
-    return rate
+    return float(rate)
 
 
 KINDS = {"bare": bare_rate, "recorded": recorded_rate}

@@ -10,6 +10,7 @@ one. `slower` compares known-delay servers ten times: the primary metric, p99, h
 the server of 10 ms) in nine of them, and no verdict of any metric may have the wrong direction. A comparison
 takes some three minutes. What was measured goes to a JSON file after each, so that an interrupted run is not
 lost.
+`--quick` makes one comparison of a few seconds, to see that all of it runs; nothing is judged then.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "e2e")]
@@ -33,6 +35,7 @@ from pipelines.exporting import export  # noqa: E402
 from pipelines.judging import PRIMARY  # noqa: E402
 from pipelines.verifying import ensure_verified  # noqa: E402
 
+QUICK = {"blocks": 1, "rounds": 2, "round_s": 0.5, "loads": "closed:2"}
 FALSE_ALARMS_ALLOWED = 1
 CALLED_NEEDED = 0.9
 QUIET_WORDS = ("equivalent", "inconclusive", None)
@@ -59,12 +62,21 @@ def _silent(_title: str, _text: str) -> None:
     return
 
 
-def repeat(sides: Sides, times: int, seed: int, out: Path) -> list[dict[str, object]]:
-    """Carry out `times` quick comparisons, each with a seed of its own; print and keep one line for each."""
+def repeat(
+    sides: Sides, times: int, seed: int, out: Path, *, profile: str = "quick", **changes: Any
+) -> list[dict[str, object]]:
+    """Carry out `times` comparisons, each with a seed of its own; print and keep one line for each.
+
+    `changes` are of the profile.
+    """
     results: list[dict[str, object]] = []
     for number in range(times):
         settings = run_settings(
-            profile="quick", model="digits_cnn", targets="tfserving,tfserving", seed=seed + number
+            profile=profile,
+            model="digits_cnn",
+            targets="tfserving,tfserving",
+            seed=seed + number,
+            **changes,
         )
         started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="tandem-trust-") as name:
@@ -134,11 +146,16 @@ def main() -> int:
     )
     parser.add_argument("question", choices=("same", "slower"))
     parser.add_argument("--times", type=int, help="comparisons; default 20 (same) or 10 (slower)")
+    parser.add_argument("--quick", action="store_true", help="one comparison of seconds, nothing is judged")
     parser.add_argument("--seed", type=int, default=1000)
     parser.add_argument("--out", type=Path, help="JSON file; default build/verdict-trust-QUESTION.json")
     options = parser.parse_args()
     out = options.out or ROOT / "build" / f"verdict-trust-{options.question}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
+    if options.quick:
+        sides = {"same": same, "slower": slower}[options.question]
+        repeat(sides, 1, options.seed, out, profile="smoke", **QUICK)
+        return 0
     if options.question == "same":
         good = judge_same(repeat(same, options.times or 20, options.seed, out))
     else:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -55,7 +56,7 @@ class Noise:
 class Server:
     """A running server with known delays."""
 
-    process: subprocess.Popen
+    process: subprocess.Popen[str]
     url: str
     log_file: Path
 
@@ -75,36 +76,41 @@ def on_server_core(module: str, *options: str) -> list[str]:
     return [*first, "taskset", "-c", str(SERVER_CORE), sys.executable, "-m", module, *options]
 
 
+def _url(process: "subprocess.Popen[str]") -> str:
+    """Where a server that has just started says it listens."""
+    assert process.stdout is not None
+    return f"http://127.0.0.1:{json.loads(process.stdout.readline())['port']}"
+
+
 @contextlib.contextmanager
 def known_delay_server(folder: Path, *options: str) -> Iterator[Server]:
     log_file = folder / "server.csv"
     command = on_server_core("loadtests.servers.known_delay", "--log-file", str(log_file), *options)
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
-            port = json.loads(process.stdout.readline())["port"]
-            yield Server(process, f"http://127.0.0.1:{port}", log_file)
+            yield Server(process, _url(process), log_file)
         finally:
             process.kill()
 
 
 @contextlib.contextmanager
-def null_server() -> Iterator[tuple[subprocess.Popen, str]]:
+def null_server() -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run a server that answers at once; yield its process and its URL."""
     command = on_server_core("loadtests.servers.null")
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
-            yield process, f"http://127.0.0.1:{json.loads(process.stdout.readline())['port']}"
+            yield process, _url(process)
         finally:
             process.kill()
 
 
-def make_plan(folder: Path, url: str, **changes) -> RoundPlan:
+def make_plan(folder: Path, url: str, **changes: Any) -> RoundPlan:
     headers = {"Content-Type": "application/json"}
     bodies = tuple(b'{"instances":[[%d.0]]}' % number for number in range(8))
     PayloadPool("POST", "/predict", headers, bodies, ((0.1, 0.7, 0.2),) * 8, 1e-4, 0.0).save(
         folder / "pool.json"
     )
-    settings = {
+    settings: dict[str, Any] = {
         "url_base": url,
         "load": "closed:4",
         "warmup_limit_s": 0.5,
@@ -126,11 +132,11 @@ def generator_command(plan: RoundPlan) -> list[str]:
     return [sys.executable, "-m", "loadtests.generator", str(file)]
 
 
-def start(plan: RoundPlan) -> subprocess.Popen:
+def start(plan: RoundPlan) -> subprocess.Popen[str]:
     return subprocess.Popen(generator_command(plan), cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 
-def finish(process: subprocess.Popen) -> tuple[int, str]:
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Wait for a generator; return its exit code and what it said on stderr."""
     try:
         _, said = process.communicate(timeout=PATIENCE_S)
@@ -140,7 +146,7 @@ def finish(process: subprocess.Popen) -> tuple[int, str]:
 
 
 @contextlib.contextmanager
-def listening_for_noise(process: subprocess.Popen) -> Iterator[Noise]:
+def listening_for_noise(process: subprocess.Popen[str]) -> Iterator[Noise]:
     """Note how much of the machine others take while the server `process` is measured."""
     noise = Noise()
     before, began_s = _foreign_cpu_s(process), time.monotonic()
@@ -148,7 +154,7 @@ def listening_for_noise(process: subprocess.Popen) -> Iterator[Noise]:
     noise.cores = (_foreign_cpu_s(process) - before) / (time.monotonic() - began_s)
 
 
-def _foreign_cpu_s(server: subprocess.Popen) -> float:
+def _foreign_cpu_s(server: subprocess.Popen[str]) -> float:
     """Processor seconds used on this machine by anything but the server, this test and its generators."""
     machine, own = psutil.cpu_times(), psutil.Process().cpu_times()
     served = psutil.Process(server.pid).cpu_times()
