@@ -27,7 +27,7 @@ from load_harness import (  # noqa: E402
 )
 
 from loadtests import delivery  # noqa: E402 - after the path is mended
-from loadtests.recorder import Samples  # noqa: E402
+from loadtests.recorder import Samples, read_samples  # noqa: E402
 from loadtests.result import RoundResult  # noqa: E402
 
 DELAYS = ("constant:2", "constant:20", "bimodal:5,40,0.2", "heavy:5,1.5")
@@ -45,9 +45,11 @@ def known_delay(delay: str, load: str, seconds: float) -> bool:
             plan = make_plan(folder, server.url, load=load, warmup_limit_s=0.0, duration_s=seconds)
             with listening_for_noise(server.process) as noise:
                 _, samples = run(plan)
-            theirs_ms = np.array(server.stop().taken_ns) / 1e6
+            # The load runs for a moment before the window opens.
+            before_count = len(read_samples(plan.warmup_file))
+            theirs_ms = np.array(server.stop().taken_ns[before_count:]) / 1e6
     ours_ms = (samples.done_ns - samples.scheduled_ns) / 1e6
-    assert len(ours_ms) == len(theirs_ms)
+    assert len(ours_ms) == len(theirs_ms), f"{len(ours_ms)} requests recorded, {len(theirs_ms)} answered"
     title = f"{delay:<18}{load:<10}{len(ours_ms):>8}"
     rows = [(q, float(np.percentile(ours_ms, q)), float(np.percentile(theirs_ms, q))) for q in PERCENTILES]
     for q, ours, theirs in rows:

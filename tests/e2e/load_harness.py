@@ -133,7 +133,10 @@ def generator_command(plan: RoundPlan) -> list[str]:
 
 
 def start(plan: RoundPlan) -> subprocess.Popen[str]:
-    return subprocess.Popen(generator_command(plan), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    command = generator_command(plan)
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:

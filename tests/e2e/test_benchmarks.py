@@ -1,0 +1,97 @@
+"""Every benchmark runs: for about a second, on a machine that need not be quiet. Their figures are for `make bench`."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+BENCHMARKS = ROOT / "benchmarks"
+PATIENCE_S = 240
+JUDGED = (0, 1)
+"""A benchmark that judges its figures may say no on a busy machine; it ran all the same."""
+
+
+def bench(name: str, *arguments: str, codes: tuple[int, ...] = (0,), cwd: Path = ROOT) -> str:
+    """What a benchmark prints."""
+    command = [sys.executable, "-W", "ignore", str(BENCHMARKS / f"{name}.py"), *arguments]
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    assert done.returncode in codes, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+def test_none_is_left_out():
+    tested = set(re.findall(r'bench\(\s*"(\w+)"', Path(__file__).read_text()))
+    assert tested == {path.stem for path in BENCHMARKS.glob("*.py")}
+
+
+def test_what_recording_costs():
+    said = bench("recording_overhead", "--seconds", "0.3", "--pairs", "1", "--users", "2")
+    rates = [float(rate) for rate in re.findall(r"median +\w+: +([\d.]+) requests/s", said)]
+    assert len(rates) == 2
+    assert min(rates) > 10
+
+
+def test_how_fast_the_embedded_server_is():
+    said = bench("embedded_server", "--seconds", "0.3")
+    rates = re.findall(r"(REST|gRPC)  ([18]) connection\(s\): +(\d+) requests/s", said)
+    assert [(name, count) for name, count, _ in rates] == [(n, c) for n in ("REST", "gRPC") for c in "18"]
+    assert all(int(rate) > 10 for *_, rate in rates)
+
+
+def test_known_delays():
+    said = bench(
+        "known_delays",
+        *("--seconds", "0.5", "--delays", "constant:2", "--loads", "closed:1", "--rate", "200"),
+        codes=JUDGED,
+    )
+    row = re.search(r"^constant:2 +closed:1 +(\d+)  p50 +([\d.]+) +([\d.]+)", said, re.MULTILINE)
+    assert row, said
+    requests, measured_ms, served_ms = int(row[1]), float(row[2]), float(row[3])
+    assert 1 < requests <= 250
+    assert served_ms >= 2.0
+    assert measured_ms >= served_ms - 0.1
+    assert re.search(r"of 2 within the limits$", said.strip())
+
+
+def test_recorder_memory():
+    said = bench("recorder_memory", "--requests", "20000", codes=JUDGED)
+    assert "20,000 requests" in said
+    assert float(re.search(r"bytes a request: ([\d.]+)", said)[1]) > 0
+
+
+def test_interval_coverage():
+    said = bench("interval_coverage", "--experiments", "2")
+    assert said.startswith("2 experiments per cell")
+    assert len(re.findall(r"^\| \d x \d \|", said, re.MULTILINE)) == 24
+
+
+def test_family_error():
+    said = bench("family_error", "--experiments", "2")
+    assert len(re.findall(r"^\| \d x \d, \d \|", said, re.MULTILINE)) == 12
+
+
+def test_verdict_trust(tmp_path):
+    out = tmp_path / "trust.json"
+    said = bench("verdict_trust", "slower", "--quick", "--out", str(out))
+    (found,) = json.loads(out.read_text())
+    assert found["rounds"] >= 2
+    assert "p50" in found["verdicts"]
+    assert said.split()[0] == "1"
+
+
+def test_mobile_agreement(exported):
+    said = bench(
+        "mobile_agreement",
+        *("digits_cnn", "--turns", "1", "--seconds", "0.1", "--only", "*_float32"),
+        cwd=exported,
+    )
+    assert float(re.search(r"ours / plain loop ([\d.]+) ", said)[1]) > 0
