@@ -33,6 +33,7 @@ from pipelines.config import RunSettings, run_settings  # noqa: E402
 from pipelines.contestants import Contestant, contestants  # noqa: E402
 from pipelines.exporting import export  # noqa: E402
 from pipelines.judging import PRIMARY  # noqa: E402
+from pipelines.runners.local import LocalRunner  # noqa: E402
 from pipelines.verifying import ensure_verified  # noqa: E402
 
 QUICK = {"blocks": 1, "rounds": 2, "round_s": 0.5, "loads": "closed:2"}
@@ -47,7 +48,7 @@ def same(settings: RunSettings) -> Sequence[Contestant]:
     spec = load_model(settings.model)
     export(settings.model, settings.artifacts, _silent, targets=settings.targets[:1])
     verified = ensure_verified(settings.model, settings.artifacts, _silent, targets=settings.targets[:1])
-    return [one for one in contestants(settings, spec, verified) if one.role == "compared"]
+    return [one for one in contestants(settings, spec, verified, LocalRunner()) if one.role == "compared"]
 
 
 def slower(settings: RunSettings) -> Sequence[Contestant]:

@@ -405,12 +405,11 @@ def slo(as_json: bool, p99_limit_ms: float, hourly_price: float | None, **option
 def _measure(stage: Callable[..., Any], *, as_json: bool, **options: Any) -> int:
     from pipelines.config import run_settings
     from pipelines.console import ProgressDisplay
-    from pipelines.runners.choosing import settle
+    from pipelines.runners.choosing import settled
 
     asked = run_settings(**options)
-    with ProgressDisplay(quiet=as_json) as progress:
-        settings = settle(asked, progress)
-        run, folder = stage(settings, _command_line(), progress)
+    with ProgressDisplay(quiet=as_json) as progress, settled(asked, progress) as (settings, runner):
+        run, folder = stage(settings, runner, _command_line(), progress)
     return _end(run, folder, as_json)
 
 

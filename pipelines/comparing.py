@@ -12,6 +12,7 @@ from pipelines.mobile import kept
 from pipelines.mobile.gate import judge, refusals
 from pipelines.mobile.stage import Prepared, measure_or_recall, noise_warnings, prepare, sample_warnings
 from pipelines.record import MobileRecord, RunRecord, WarningRecord
+from pipelines.runners.server import Runner
 from pipelines.running import Run, conclude, start_run
 from pipelines.targets.registry import IN_PROCESS
 from pipelines.workers import Progress
@@ -20,7 +21,9 @@ from pipelines.workers import Progress
 ONLY_KEPT = ("smoke",)
 
 
-def compare(settings: RunSettings, command: Sequence[str], progress: Progress) -> tuple[RunRecord, Path]:
+def compare(
+    settings: RunSettings, runner: Runner, command: Sequence[str], progress: Progress
+) -> tuple[RunRecord, Path]:
     """Measure and compare the targets; returns the finished record and its folder.
 
     Artifacts are exported and verified first, if they are not yet. When the run is interrupted it returns
@@ -32,7 +35,7 @@ def compare(settings: RunSettings, command: Sequence[str], progress: Progress) -
             not given the same.
         MachineError: a server died, or the machine refused; the record is finished first and named.
     """
-    run = start_run("compare", settings, command, progress)
+    run = start_run("compare", settings, runner, command, progress)
     minutes = run.session.left_s() / 60
     progress("compare", f"{run.session.planned_count} rounds, about {minutes:.1f} min, into {run.folder}")
     return conclude(run, partial(_measure, progress=progress)), run.folder

@@ -14,7 +14,6 @@ from pipelines import serving
 from pipelines.config import Profile, RunSettings
 from pipelines.exporting import target_folder
 from pipelines.record import ParityRecord
-from pipelines.runners.choosing import runner_for
 from pipelines.runners.local import LocalServer
 from pipelines.runners.server import Runner, Server
 from pipelines.targets import null
@@ -58,9 +57,10 @@ class Contestant:
         return 0 if self.blocks is None else min(self.blocks)
 
 
-def contestants(settings: RunSettings, spec: ModelSpec, verified: Verified) -> list[Contestant]:
+def contestants(
+    settings: RunSettings, spec: ModelSpec, verified: Verified, runner: Runner
+) -> list[Contestant]:
     """The compared targets in their order, then the controls and the null server if the profile has them."""
-    runner = runner_for(settings)
     compared = [
         _served(settings, spec, verified, runner, name, target)
         for name, target in zip(unique_names(settings.targets), settings.targets, strict=True)

@@ -31,6 +31,7 @@ from pipelines.record import (
 )
 from pipelines.report import write_report
 from pipelines.report.json import write_run
+from pipelines.runners.server import Runner
 from pipelines.summarising import summarise
 from pipelines.targets.registry import IN_PROCESS, SERVED, find_target
 from pipelines.verifying import Verified, ensure_verified
@@ -120,7 +121,9 @@ class Run:
         return self.slo.model_copy(update={"targets": targets})
 
 
-def start_run(kind: Kind, settings: RunSettings, command: Sequence[str], progress: Progress) -> Run:
+def start_run(
+    kind: Kind, settings: RunSettings, runner: Runner, command: Sequence[str], progress: Progress
+) -> Run:
     """Everything that comes before the first server: export, verification, a folder.
 
     Raises:
@@ -137,7 +140,7 @@ def start_run(kind: Kind, settings: RunSettings, command: Sequence[str], progres
     folder = new_run_folder(settings.runs, spec.name)
     session = Session(
         settings,
-        contestants(settings, spec, verified),
+        contestants(settings, spec, verified, runner),
         folder,
         progress,
         on_plans=lambda: run.check_fairness(),  # noqa: PLW0108 - `run` is made from this session

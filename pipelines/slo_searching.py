@@ -20,7 +20,7 @@ from pipelines.record import (
     SloRecord,
     SloTargetRecord,
 )
-from pipelines.runners.server import Server
+from pipelines.runners.server import Runner, Server
 from pipelines.running import Run, conclude, start_run
 from pipelines.summarising import summarise_round
 from pipelines.workers import Progress
@@ -74,7 +74,11 @@ def _require_possible(question: SloQuestion, timeout_ms: float) -> None:
 
 
 def search_slo(
-    question: SloQuestion, settings: RunSettings, command: Sequence[str], progress: Progress
+    question: SloQuestion,
+    settings: RunSettings,
+    runner: Runner,
+    command: Sequence[str],
+    progress: Progress,
 ) -> tuple[RunRecord, Path]:
     """Search every target's highest rate once per block; returns the finished record and its folder.
 
@@ -82,7 +86,7 @@ def search_slo(
         As `comparing.compare`; RequestError also for a limit or a price that cannot be.
     """
     _require_possible(question, settings.timeout_s * MS_PER_S)
-    run = start_run("slo", _without_extras(settings), command, progress)
+    run = start_run("slo", _without_extras(settings), runner, command, progress)
     run.slo = _empty(question, [contestant.name for contestant in run.session.contestants])
     progress("slo", f"{_plan(run.settings, len(run.session.contestants))}, into {run.folder}")
     return conclude(run, lambda run: _measure(run, question)), run.folder

@@ -67,10 +67,11 @@ def up(request: UpRequest, progress: Progress) -> Standing:
         MachineError: no engine, no image, or a container that ended.
     """
     _require(request)
+    from pipelines.images import connect
     from pipelines.runners.images import find_images
 
-    client, images = find_images(TARGETS, request.model, request.artifacts, progress)
-    with closing(client):
+    with closing(connect()) as client:
+        images = find_images(client, TARGETS, request.model, request.artifacts, progress)
         return _start(client, _stack(request, images, progress), progress)
 
 

@@ -1,24 +1,23 @@
 """The serve stage: one server that stands until somebody ends it."""
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from loadtests.payloads import PayloadPool
-from models.spec import load_model
+from models.spec import ModelSpec, load_model
 from pipelines import serving
 from pipelines.exporting import export, target_folder
 from pipelines.files import write_atomically
-from pipelines.runners.choosing import choose, docker_runner
-from pipelines.runners.local import LocalRunner
+from pipelines.runners.choosing import Wanted, choose, runner_of
 from pipelines.runners.server import Runner, Server
 from pipelines.serving import Ready
 from pipelines.targets.registry import SERVED, find_target
 from pipelines.targets.server_plan import ServeRequest, ServerPlan
-from pipelines.verifying import ensure_verified
+from pipelines.verifying import Verified, ensure_verified
 from pipelines.workers import Progress
 
 LOOK_S = 0.5
@@ -66,9 +65,20 @@ def serve(request: StandingRequest, progress: Progress, announce: Callable[[Stan
     """
     spec = load_model(request.model)
     find_target(request.target, SERVED)
-    runner = _runner(request, progress)
-    export(request.model, request.artifacts, progress, targets=SERVED)
-    verified = ensure_verified(request.model, request.artifacts, progress)
+    with _runner(request, progress) as runner:
+        export(request.model, request.artifacts, progress, targets=SERVED)
+        verified = ensure_verified(request.model, request.artifacts, progress)
+        _start(request, spec, verified, runner, progress, announce)
+
+
+def _start(
+    request: StandingRequest,
+    spec: ModelSpec,
+    verified: Verified,
+    runner: Runner,
+    progress: Progress,
+    announce: Callable[[Standing], None],
+) -> None:
     folder = target_folder(request.artifacts, spec.name, request.target)
     with serving.work_folder() as work:
         asked = ServeRequest(
@@ -89,22 +99,12 @@ def serve(request: StandingRequest, progress: Progress, announce: Callable[[Stan
                 _serve(server, pool, folder, announce)
 
 
-def _runner(request: StandingRequest, progress: Progress) -> Runner:
+@contextmanager
+def _runner(request: StandingRequest, progress: Progress) -> Iterator[Runner]:
     """Containers that stand are talked to where they are published, and their health is looked after."""
-    targets = (request.target,)
-    choice = choose(request.runner, targets, request.model, request.artifacts, progress)
-    if choice.runner == "local":
-        return LocalRunner(choice.reason)
-    return docker_runner(
-        targets,
-        request.model,
-        request.artifacts,
-        "serve",
-        progress,
-        reason=choice.reason,
-        direct=False,
-        health_checks=True,
-    )
+    wanted = Wanted((request.target,), request.model, request.artifacts)
+    with choose(request.runner, wanted, progress) as choice:
+        yield runner_of(choice, "serve", progress, direct=False, health_checks=True)
 
 
 def _serve(server: Server, pool: PayloadPool, folder: Path, announce: Callable[[Standing], None]) -> None:

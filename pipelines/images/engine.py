@@ -24,10 +24,13 @@ def connect() -> "DockerClient":
     import docker
 
     host = os.environ.get("DOCKER_HOST", DEFAULT_HOST)
+    client = None
     try:
         client = docker.from_env(timeout=ANSWER_LIMIT_S)
         client.ping()
     except (DockerException, RequestException, OSError) as error:
+        if client is not None:
+            client.close()
         raise MachineError(explain(host, error)) from error
     return client
 

@@ -1,134 +1,157 @@
 """Which runner a command uses, and why: asked for by name, or found out."""
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from pipelines.config import RunSettings
 from pipelines.errors import MachineError, RequestError
 from pipelines.runners import ownership
-from pipelines.runners.containers import DockerRunner
-from pipelines.runners.images import find_images, measure_sizes
+from pipelines.runners.containers import ContainerImage, DockerRunner
+from pipelines.runners.images import find_images, with_sizes
 from pipelines.runners.local import LocalRunner
 from pipelines.runners.server import Runner
 from pipelines.workers import Progress
+
+if TYPE_CHECKING:
+    from docker import DockerClient
 
 RUNNERS = ("local", "docker", "auto")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Where servers will live, and why; `reason` is None where it was simply asked for."""
+    """Where servers will live, and why.
 
-    runner: Literal["local", "docker"]
-    reason: str | None
+    Attributes:
+        client: of the engine that runs containers; None where servers are local processes.
+        reason: None where it was simply asked for.
+        images: by target, as far as they were looked for.
+    """
+
+    client: "DockerClient | None" = None
+    reason: str | None = None
+    images: "Mapping[str, ContainerImage] | None" = None
+
+    @property
+    def runner(self) -> str:
+        """ "local" or "docker"."""
+        return "local" if self.client is None else "docker"
 
 
-def choose(asked: str, targets: Sequence[str], model: str, artifacts: Path, progress: Progress) -> Choice:
-    """Settle `auto`, and make sure that an engine and the images are there where containers are to be used.
+@dataclass(frozen=True)
+class Wanted:
+    """The images that somebody will need: one per target, of one model."""
+
+    targets: Sequence[str]
+    model: str
+    artifacts: Path
+
+
+@contextmanager
+def choose(asked: str, wanted: Wanted | None, progress: Progress) -> Iterator[Choice]:
+    """Settle `auto`, and look once for an engine and the images; the engine's client is closed at the end.
+
+    Args:
+        asked: a name of `RUNNERS`.
+        wanted: what images have to be there; None to choose by the engine alone.
+        progress: told why, where it was not simply asked for.
 
     Raises:
         RequestError: no such runner.
         MachineError: docker was asked for by name, and there is no engine, or an image cannot be had.
     """
-    return _choose(asked, lambda: find_images(targets, model, artifacts, progress), progress)
+    _require_known(asked)
+    with ExitStack() as clients:
+        yield Choice() if asked == "local" else _choose(asked, wanted, clients, progress)
 
 
-def choose_runner(asked: str, progress: Progress) -> Choice:
-    """As `choose`, by the engine alone: the smoke test says itself what is wrong with an image.
-
-    Raises:
-        RequestError: no such runner.
-        MachineError: docker was asked for by name, and there is no engine.
-    """
-    return _choose(asked, _require_engine, progress)
-
-
-def _require_engine() -> None:
-    from pipelines.images import connect
-
-    connect().close()
-
-
-def _choose(asked: str, require: Callable[[], object], progress: Progress) -> Choice:
+def _require_known(asked: str) -> None:
     if asked not in RUNNERS:
         near = difflib.get_close_matches(asked, RUNNERS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise RequestError(f"unknown runner {asked!r}; {hint}allowed: {', '.join(RUNNERS)}")
-    if asked == "local":
-        return Choice("local", None)
+
+
+def _choose(asked: str, wanted: Wanted | None, clients: ExitStack, progress: Progress) -> Choice:
+    from pipelines.images import connect
+
     try:
-        require()
+        client = connect()
+        clients.callback(client.close)
+        images = _look(client, wanted, progress)
     except MachineError as error:
         if asked == "docker":
             raise
-        choice = Choice("local", f"runner local, chosen because containers are not to be had: {error}")
+        choice = Choice(reason=f"runner local, chosen because containers are not to be had: {error}")
     else:
         if asked == "docker":
-            return Choice("docker", None)
-        choice = Choice("docker", "runner docker, chosen because an engine answers and the images are there")
+            return Choice(client, None, images)
+        reason = "runner docker, chosen because an engine answers and the images are there"
+        choice = Choice(client, reason, images)
     progress("runner", choice.reason or choice.runner)
     return choice
 
 
-def settle(settings: RunSettings, progress: Progress) -> RunSettings:
-    """The same settings with the runner that will be used, and why; image sizes are known after it.
+def _look(
+    client: "DockerClient", wanted: Wanted | None, progress: Progress
+) -> Mapping[str, ContainerImage] | None:
+    if wanted is None:
+        return None
+    return find_images(client, wanted.targets, wanted.model, wanted.artifacts, progress)
+
+
+@contextmanager
+def settled(
+    settings: RunSettings, progress: Progress, command: str = "compare"
+) -> Iterator[tuple[RunSettings, Runner]]:
+    """The same settings with the runner that will be used, and why, and that runner; image sizes are known.
 
     Raises:
         As `choose`.
     """
-    choice = choose(settings.runner, settings.targets, settings.model, settings.artifacts, progress)
-    if choice.runner == "docker":
-        measure_sizes(settings.targets, settings.model, settings.artifacts, progress)
-    return settings.model_copy(update={"runner": choice.runner, "runner_reason": choice.reason})
+    wanted = Wanted(settings.targets, settings.model, settings.artifacts)
+    with choose(settings.runner, wanted, progress) as choice:
+        known = {"runner": choice.runner, "runner_reason": choice.reason}
+        yield settings.model_copy(update=known), runner_of(choice, command, progress, sizes=True)
 
 
-def runner_for(settings: RunSettings, command: str = "compare") -> Runner:
-    """The runner that the settings name; `auto` is settled first.
-
-    Raises:
-        As `choose`.
-    """
-    settled = settle(settings, _say_nothing) if settings.runner == "auto" else settings
-    if settled.runner == "local":
-        return LocalRunner(settled.runner_reason)
-    return docker_runner(
-        settled.targets, settled.model, settled.artifacts, command, reason=settled.runner_reason
-    )
-
-
-def _say_nothing(title: str, text: str) -> None:
-    """A progress that nobody sees: it was shown when the runner was settled."""
-
-
-def docker_runner(
-    targets: Sequence[str],
-    model: str,
-    artifacts: Path,
+def runner_of(
+    choice: Choice,
     command: str,
-    progress: Progress = _say_nothing,
+    progress: Progress,
     *,
-    reason: str | None = None,
+    sizes: bool = False,
     direct: bool = True,
     health_checks: bool = False,
-    variables: Mapping[str, str] | None = None,
-) -> DockerRunner:
-    """Containers of the model's images; what dead processes left on the engine is removed first.
+) -> Runner:
+    """The chosen runner; what dead processes left on its engine is removed first.
 
-    Raises:
-        MachineError: an engine or an image is not there.
+    Args:
+        choice: with the images that were looked for.
+        command: what it is for; part of the names of what it makes.
+        progress: told what takes time.
+        sizes: measure compressed sizes that are not known yet.
+        direct, health_checks: see `DockerRunner`.
     """
-    client, images = find_images(targets, model, artifacts, progress)
-    for project in ownership.remove_abandoned(client):
-        progress("runner", f"removed {project}, which a process that is dead had left")
+    if choice.client is None:
+        return LocalRunner(choice.reason)
+    clear(choice.client, progress)
+    images = choice.images or {}
     return DockerRunner(
-        client,
-        images,
+        choice.client,
+        with_sizes(choice.client, images, progress) if sizes else images,
         command,
         direct=direct,
         health_checks=health_checks,
-        variables=variables or {},
-        reason=reason,
+        reason=choice.reason,
     )
+
+
+def clear(client: "DockerClient", progress: Progress) -> None:
+    """Remove what dead processes left on the engine."""
+    for project in ownership.remove_abandoned(client):
+        progress("runner", f"removed {project}, which a process that is dead had left")

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,36 +31,40 @@ TELLING = {
 
 
 def find_images(
-    targets: Sequence[str], model: str, artifacts: Path, progress: Progress
-) -> "tuple[DockerClient, dict[str, ContainerImage]]":
-    """An engine that answers, and an image for every target.
+    client: "DockerClient", targets: Sequence[str], model: str, artifacts: Path, progress: Progress
+) -> dict[str, ContainerImage]:
+    """An image for every target on the client's engine.
 
     Raises:
-        MachineError: no engine, or an image that is not there and cannot be built; says what to run.
+        MachineError: an image is not there and cannot be built; says what to run.
     """
-    from pipelines.images import connect
-
-    client = connect()
     images = {}
     for target in dict.fromkeys(targets):
         named = os.environ.get(CONTAINED[target].image_variable)
         images[target] = _named(client, target, named) if named else _ours(target, model, artifacts, progress)
-    return client, images
+    return images
 
 
-def measure_sizes(targets: Sequence[str], model: str, artifacts: Path, progress: Progress) -> None:
-    """Measure and keep the compressed size of every image that none is known of; a minute for a large one."""
+def with_sizes(
+    client: "DockerClient", images: Mapping[str, ContainerImage], progress: Progress
+) -> dict[str, ContainerImage]:
+    """The same images with their compressed sizes; one that none is known of takes a minute, once."""
+    return {target: _with_size(client, found, progress) for target, found in images.items()}
+
+
+def _with_size(client: "DockerClient", found: ContainerImage, progress: Progress) -> ContainerImage:
     from pipelines.images import Image, compressed_bytes
     from pipelines.images.image import remember
     from pipelines.images.stage import SIZES
 
-    client, images = find_images(targets, model, artifacts, progress)
-    for target, found in images.items():
-        record = found.record
-        if record.compressed_bytes is None:
-            progress("images", f"measuring the compressed size of {record.reference}, once")
-            image = Image(target, target, record.reference, record.id, record.size_bytes, None, {})
-            remember(SIZES, record.id, compressed_bytes(client, image))
+    record = found.record
+    if record.compressed_bytes is not None:
+        return found
+    progress("images", f"measuring the compressed size of {record.reference}, once")
+    image = Image(found.target, found.target, record.reference, record.id, record.size_bytes, None, {})
+    size_bytes = compressed_bytes(client, image)
+    remember(SIZES, record.id, size_bytes)
+    return replace(found, record=record.model_copy(update={"compressed_bytes": size_bytes}))
 
 
 def _known_size(image_id: str) -> int | None:

@@ -4,7 +4,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -124,7 +124,8 @@ def main() -> None:
     """Remove what dead processes left on the engine; the guard runs this after its command was killed."""
     from pipelines.images.engine import connect
 
-    remove_abandoned(connect())
+    with closing(connect()) as client:
+        remove_abandoned(client)
 
 
 if __name__ == "__main__":

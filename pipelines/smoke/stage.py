@@ -17,8 +17,10 @@ from pipelines.errors import MachineError
 from pipelines.exporting import export, target_folder
 from pipelines.files import disk_error, make_first, write_atomically
 from pipelines.runners import ownership
-from pipelines.runners.choosing import Choice, choose_runner, docker_runner
+from pipelines.runners.choosing import Choice, choose, clear
+from pipelines.runners.containers import DockerRunner
 from pipelines.runners.docker import DockerServer
+from pipelines.runners.images import find_images
 from pipelines.runners.local import LocalRunner
 from pipelines.runners.server import Runner, Server
 from pipelines.smoke import answers, deployed, writing
@@ -125,11 +127,17 @@ def smoke(request: SmokeRequest, progress: Progress) -> SmokeResult:
         ModelError, RequestError: something asked for does not exist.
         MachineError: there is no engine, or the results cannot be written.
     """
-    started, now = time.monotonic(), datetime.now(UTC)
     spec = load_model(request.model)
     for target in request.targets:
         find_target(target, SERVED)
-    choice = choose_runner(request.runner, progress)
+    with choose(request.runner, None, progress) as choice:
+        return _smoke(request, spec, choice, progress)
+
+
+def _smoke(request: SmokeRequest, spec: ModelSpec, choice: Choice, progress: Progress) -> SmokeResult:
+    started, now = time.monotonic(), datetime.now(UTC)
+    if choice.client is not None:
+        clear(choice.client, progress)
     folder = _new_folder(request.runs, f"{now:%Y%m%d-%H%M%S}-{spec.name}-smoke")
     bench = _Bench(request, spec, folder, Checklist(progress), progress, choice)
     with bench.stack:
@@ -208,22 +216,20 @@ def _parity(bench: _Bench, targets: Sequence[str]) -> str:
 
 
 def _image(bench: _Bench, target: str) -> str:
-    if bench.choice.runner == "local":
+    client, request = bench.choice.client, bench.request
+    if client is None:
         bench.runners[target] = LocalRunner(bench.choice.reason)
         raise NotApplicableError("runner local has no image")
-    request = bench.request
-    runner = docker_runner(
-        [target],
-        request.model,
-        request.artifacts,
+    images = find_images(client, [target], request.model, request.artifacts, bench.progress)
+    bench.runners[target] = DockerRunner(
+        client,
+        images,
         "smoke",
-        bench.progress,
         direct=False,
         health_checks=True,
         variables={"TANDEM_HEALTH_INTERVAL": HEALTH_INTERVAL},
     )
-    bench.runners[target] = runner
-    image = runner.images[target]
+    image = images[target]
     return f"{image.record.reference}, {image.implementation} {image.version}"
 
 

@@ -9,7 +9,8 @@ from real_model import ARTIFACTS, MODEL, TARGETS, say_nothing
 from models.spec import load_model
 from pipelines import serving
 from pipelines.runners import ownership
-from pipelines.runners.choosing import docker_runner
+from pipelines.runners.containers import DockerRunner
+from pipelines.runners.images import find_images
 from pipelines.targets.server_plan import ServeRequest
 from pipelines.verifying import ensure_verified
 
@@ -23,7 +24,7 @@ def client(engine):
 @pytest.fixture(scope="session")
 def runner(client):
     """A runner with an image for every target, built if they are missing."""
-    return docker_runner(TARGETS, MODEL, ARTIFACTS, "test", say_nothing)
+    return DockerRunner(client, find_images(client, TARGETS, MODEL, ARTIFACTS, say_nothing), "test")
 
 
 @pytest.fixture

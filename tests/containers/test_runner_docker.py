@@ -119,9 +119,12 @@ from real_model import ARTIFACTS, MODEL, TARGETS, say_nothing
 from models.spec import load_model
 from models.spec import load_model
 from pipelines import serving
-from pipelines.runners.choosing import docker_runner
+from pipelines.images import connect
+from pipelines.runners.containers import DockerRunner
+from pipelines.runners.images import find_images
 from pipelines.targets.server_plan import ServeRequest
-runner = docker_runner(["tfserving"], MODEL, ARTIFACTS, "test", say_nothing)
+client = connect()
+runner = DockerRunner(client, find_images(client, ["tfserving"], MODEL, ARTIFACTS, say_nothing), "test")
 request = ServeRequest(load_model(MODEL), ARTIFACTS, Path({work!r}), cores=(0,))
 with runner.prepare("tfserving", request) as planned, planned as server:
     print(server.container.labels["io.tandem.project"], flush=True)

@@ -134,9 +134,7 @@ def generator_command(plan: RoundPlan) -> list[str]:
 
 def start(plan: RoundPlan) -> subprocess.Popen[str]:
     command = generator_command(plan)
-    return subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""Every benchmark runs: for about a second, on a machine that need not be quiet. Their figures are for `make bench`."""
+"""Every benchmark runs for about a second, on any machine; its figures are not judged here."""
 
 import json
 import re
@@ -20,9 +20,7 @@ JUDGED = (0, 1)
 def bench(name: str, *arguments: str, codes: tuple[int, ...] = (0,), cwd: Path = ROOT) -> str:
     """What a benchmark prints."""
     command = [sys.executable, "-W", "ignore", str(BENCHMARKS / f"{name}.py"), *arguments]
-    done = subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE_S, check=False
-    )
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode in codes, done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout

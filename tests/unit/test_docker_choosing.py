@@ -1,13 +1,18 @@
 """Which runner is used, and that the reason is told wherever it was not simply asked for."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+import pipelines.images
+from pipelines.config import run_settings
 from pipelines.errors import MachineError, RequestError
 from pipelines.record import ImageRecord
 from pipelines.runners import choosing
-from pipelines.runners.images import describe, label_versions
+from pipelines.runners.containers import ContainerImage, DockerRunner
+from pipelines.runners.images import describe, label_versions, with_sizes
 from pipelines.runners.local import LocalRunner
 
 NO_ENGINE = MachineError("no container engine listens at unix:///x; start one")
@@ -18,44 +23,93 @@ def told():
     return []
 
 
-@pytest.fixture
-def choose(monkeypatch, told, tmp_path):
-    def build(asked, error=None):
-        def find(*_):
-            if error:
-                raise error
-            return None, {}
+class Client:
+    """An engine's client that knows how often it was closed."""
 
-        monkeypatch.setattr(choosing, "find_images", find)
-        return choosing.choose(
-            asked, ["torchserve"], "digits_cnn", tmp_path, lambda title, text: told.append((title, text))
-        )
+    def __init__(self):
+        self.closed = 0
+
+    def close(self):
+        self.closed += 1
+
+
+RECORD = ImageRecord(reference="tandem/x:1", id="sha256:1", size_bytes=5, compressed_bytes=None)
+IMAGES = {"torchserve": ContainerImage("torchserve", "torchserve", "0.12.0", False, RECORD)}
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """What was asked of an engine; `fails` is raised by the look for images, `missing` by the engine."""
+    made = SimpleNamespace(clients=[], looks=0, sizes=0, cleared=0, fails=None, missing=None)
+
+    def connect():
+        if made.missing:
+            raise made.missing
+        made.clients.append(Client())
+        return made.clients[-1]
+
+    def find_images(client, *_):
+        made.looks += 1
+        if made.fails:
+            raise made.fails
+        return IMAGES
+
+    def compressed_bytes(*_):
+        made.sizes += 1
+        return 3
+
+    def remove_abandoned(_):
+        made.cleared += 1
+        return []
+
+    monkeypatch.setattr(pipelines.images, "connect", connect)
+    monkeypatch.setattr(choosing, "find_images", find_images)
+    monkeypatch.setattr(pipelines.images, "compressed_bytes", compressed_bytes)
+    monkeypatch.setattr(pipelines.images.image, "remember", lambda *_: None)
+    monkeypatch.setattr(choosing.ownership, "remove_abandoned", remove_abandoned)
+    return made
+
+
+@pytest.fixture
+def choose(engine, told, tmp_path):
+    def build(asked, wanted=True):
+        images = choosing.Wanted(["torchserve"], "digits_cnn", tmp_path) if wanted else None
+        with choosing.choose(asked, images, lambda title, text: told.append((title, text))) as found:
+            assert not any(client.closed for client in engine.clients)
+            return found
 
     return build
 
 
-def test_local_asks_no_engine(choose, told):
-    assert choose("local", AssertionError("asked")) == choosing.Choice("local", None)
+def test_local_asks_no_engine(choose, engine, told):
+    engine.missing = AssertionError("asked")
+    assert choose("local") == choosing.Choice()
     assert told == []
 
 
-def test_auto_prefers_containers_and_says_so(choose, told):
+def test_auto_prefers_containers_and_says_so(choose, engine, told):
     found = choose("auto")
-    assert found.runner == "docker"
+    assert (found.runner, found.images) == ("docker", IMAGES)
     assert told == [("runner", found.reason)]
     assert "an engine answers" in told[0][1]
 
 
-def test_auto_without_an_engine_is_local_and_says_why(choose, told):
-    found = choose("auto", NO_ENGINE)
+@pytest.mark.parametrize("which", ["missing", "fails"])
+def test_auto_without_an_engine_or_an_image_is_local_and_says_why(choose, engine, told, which):
+    setattr(engine, which, NO_ENGINE)
+    found = choose("auto")
     assert found.runner == "local"
     assert told == [("runner", found.reason)]
     assert "no container engine listens" in told[0][1]
+    assert [client.closed for client in engine.clients] == ([1] if which == "fails" else [])
 
 
-def test_docker_by_name_is_never_quietly_replaced(choose):
+@pytest.mark.parametrize("which", ["missing", "fails"])
+def test_docker_by_name_is_never_quietly_replaced(choose, engine, which):
+    setattr(engine, which, NO_ENGINE)
     with pytest.raises(MachineError, match="no container engine listens"):
-        choose("docker", NO_ENGINE)
+        choose("docker")
+    assert all(client.closed == 1 for client in engine.clients)
 
 
 def test_an_unknown_runner_is_refused_with_the_nearest(choose):
@@ -63,16 +117,43 @@ def test_an_unknown_runner_is_refused_with_the_nearest(choose):
         choose("dokcer")
 
 
-def test_the_reason_reaches_the_implementation(monkeypatch):
-    from pipelines.config import run_settings
-
-    settings = run_settings(profile="smoke", targets="torchserve", model="digits_cnn", runner="local")
-    runner = choosing.runner_for(settings.model_copy(update={"runner_reason": "because"}))
-    assert isinstance(runner, LocalRunner)
-    assert runner.reason == "because"
+def test_the_engine_alone_is_enough_where_no_image_is_wanted(choose, engine):
+    assert choose("docker", wanted=False).images is None
+    assert engine.looks == 0
 
 
-RECORD = ImageRecord(reference="tandem/x:1", id="sha256:1", size_bytes=5, compressed_bytes=None)
+@pytest.mark.parametrize("asked", ["docker", "auto"])
+def test_a_run_looks_images_up_once_and_closes_its_one_client(engine, asked):
+    settings = run_settings(profile="smoke", targets="torchserve", model="digits_cnn", runner=asked)
+    with choosing.settled(settings, lambda *_: None) as (known, runner):
+        assert isinstance(runner, DockerRunner)
+        assert runner.client is engine.clients[0]
+        assert runner.images["torchserve"].record.compressed_bytes == 3
+        assert (known.runner, known.runner_reason is None) == ("docker", asked == "docker")
+    assert (engine.looks, engine.sizes, engine.cleared) == (1, 1, 1)
+    assert [client.closed for client in engine.clients] == [1]
+
+
+def test_a_client_is_closed_whatever_ends_the_run(engine):
+    settings = run_settings(profile="smoke", targets="torchserve", model="digits_cnn", runner="docker")
+    with pytest.raises(KeyboardInterrupt), choosing.settled(settings, lambda *_: None):
+        raise KeyboardInterrupt
+    assert [client.closed for client in engine.clients] == [1]
+
+
+def test_a_size_that_is_known_is_not_measured_again(engine):
+    known = replace(IMAGES["torchserve"], record=RECORD.model_copy(update={"compressed_bytes": 9}))
+    assert with_sizes(Client(), {"torchserve": known}, lambda *_: None) == {"torchserve": known}
+    assert engine.sizes == 0
+
+
+def test_the_reason_reaches_the_implementation(engine):
+    engine.missing = NO_ENGINE
+    settings = run_settings(profile="smoke", targets="torchserve", model="digits_cnn", runner="auto")
+    with choosing.settled(settings, lambda *_: None) as (known, runner):
+        assert isinstance(runner, LocalRunner)
+        assert runner.reason == known.runner_reason
+        assert "not to be had" in runner.reason
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A container as a server on a pretended engine: what it is told, and how its troubles are named."""
 
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -89,8 +90,8 @@ def plan(tmp_path):
     )
 
 
-def server(container, plan, direct=True):
-    return DockerServer(container, plan, CONTAINED["torchserve"], model="digits_cnn", direct=direct)
+def server(container, plan, direct=True, model="digits_cnn"):
+    return DockerServer(container, plan, CONTAINED["torchserve"], model=model, direct=direct)
 
 
 def test_it_is_frozen_thawed_and_stopped_and_its_log_is_kept(plan):
@@ -103,6 +104,44 @@ def test_it_is_frozen_thawed_and_stopped_and_its_log_is_kept(plan):
         running.pause()
     assert container.told == ["start", "pause", "unpause", "pause", "unpause", "stop"]
     assert plan.log.read_bytes() == container.text
+
+
+@pytest.mark.parametrize("model", ["digits_cnn", "a:b", "net.v1.5", "größe"])
+def test_the_models_name_is_told_and_not_read_out_of_an_address(plan, monkeypatch, model):
+    asked = []
+    contained = replace(
+        CONTAINED["torchserve"],
+        status=lambda _url, name, _execute: asked.append(name),
+        configuration=lambda name, _inside: asked.append(name) or {},
+    )
+    monkeypatch.setitem(CONTAINED, "torchserve", contained)
+    container = FakeContainer()
+    container.top = lambda: {"Processes": None}
+    with server(container, plan, model=model) as running:
+        running.wait_ready()
+        running.read_configuration()
+    assert asked == [model, model]
+
+
+def test_a_container_says_how_its_server_is_configured(plan, monkeypatch):
+    container = FakeContainer()
+    line = "tensorflow_model_server --model_base_path=/models/x --tensorflow_inter_op_parallelism=3"
+    container.top = lambda: {"Titles": ["PID", "CMD"], "Processes": [["7", "docker-init"], ["8", line]]}
+    with DockerServer(container, plan, CONTAINED["tfserving"], model="x", direct=True) as running:
+        running.read_configuration()
+        assert running.plan.given.inter_op_threads_count == 3
+        assert running.plan.given.cores == (0,)
+
+
+def test_a_container_that_cannot_be_asked_stays_unknown(plan):
+    def top():
+        raise refusal("it is gone")
+
+    container = FakeContainer()
+    container.top = top
+    with DockerServer(container, plan, CONTAINED["tfserving"], model="x", direct=True) as running:
+        running.read_configuration()
+        assert running.plan.given.workers_count is None
 
 
 def test_it_says_what_it_was_really_given(plan):
