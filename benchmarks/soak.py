@@ -5,8 +5,8 @@
 Each server in turn is started as `compare` starts it and gets an open load of the rate given, or of half the
 rate found by the SLO search in --run. Memory (proportional set size), descriptors and threads of its whole
 process tree are sampled meanwhile. Printed are slopes per hour with their 95 % intervals, from the means of
-blocks of samples after the first fifth. Ends with 1 if requests failed, or a slope is certainly above its limit: 4 MB,
-1 descriptor or 1 thread an hour.
+blocks of samples after the first fifth. Ends with 1 if requests failed, or a slope is certainly above its
+limit: 4 MB, 1 descriptor or 1 thread an hour.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from loadtests.plan import RoundPlan  # noqa: E402
 from loadtests.result import RoundResult  # noqa: E402
 from models.spec import load_model  # noqa: E402
 from pipelines import serving  # noqa: E402
-from pipelines.config import split_cores  # noqa: E402
+from pipelines.cores import split_cores  # noqa: E402
 from pipelines.errors import UserError  # noqa: E402
 from pipelines.exporting import export, target_folder  # noqa: E402
 from pipelines.generating import generate  # noqa: E402
@@ -85,15 +85,16 @@ class Watch:
     times_s: list[float] = field(default_factory=list)
     values: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in LIMITS_PER_HOUR})
 
-    def look(self) -> None:
-        """Take a sample if it is time."""
+    def look(self, *_: object) -> bool:
+        """Take a sample if it is time; never asks the load to end."""
         now = time.monotonic()
         if self.times_s and now - self.times_s[-1] < self.interval_s:
-            return
+            return False
         found = tree_figures(self.pid)
         self.times_s.append(now)
         for name, value in found.items():
             self.values[name].append(value)
+        return False
 
     def slopes(self) -> dict[str, Slope]:
         """Of every figure."""
@@ -137,9 +138,7 @@ def soak(target: str, rate_per_s: float, options: argparse.Namespace) -> tuple[R
         work = Path(name)
         with started(target, options.model, options.artifacts, work) as (server, pool):
             watch = Watch(server.pid, max(1.0, options.seconds / SAMPLES_WANTED))
-            result, _ = generate(
-                plan(server, rate_per_s, options.seconds, pool, work), work, lambda *_: bool(watch.look())
-            )
+            result, _ = generate(plan(server, rate_per_s, options.seconds, pool, work), work, watch.look)
             server.require_alive("at the end of the soak")
     return result, watch
 

@@ -93,3 +93,23 @@ def test_mobile_agreement(exported):
         cwd=exported,
     )
     assert float(re.search(r"ours / plain loop ([\d.]+) ", said)[1]) > 0
+
+
+def test_conditioning():
+    said = bench("conditioning", "--runs", "2")
+    assert "early" in said
+
+
+def test_soak(exported):
+    said = bench(
+        "soak",
+        *("--seconds", "8", "--rate", "tfserving=20"),
+        codes=JUDGED,
+        cwd=exported,
+    )
+    assert re.search(r"^tfserving at 20/s for [\d.]+ s: \d+ requests, \d+ failed", said, re.MULTILINE)
+
+
+def test_kills(tmp_path):
+    said = bench("kills", "--count", "1", "--within-s", "1", codes=JUDGED, cwd=tmp_path)
+    assert said

@@ -18,7 +18,7 @@ def soak():
 
 
 def samples(per_hour, noise, count=600):
-    chance = random.Random(3)
+    chance = random.Random(3)  # noqa: S311 - noise, no secrets
     times_s = [second * 6.0 for second in range(count)]
     return times_s, [500 + per_hour * t / 3600 + chance.gauss(0, noise) for t in times_s]
 
