@@ -31,7 +31,7 @@ demo: setup  ## Set up, export, verify, compare both roads, and print where the 
 
 test: setup  ## Set up, then lint, types and every test this machine is able to run
 	$(MAKE) --no-print-directory lint
-	$(BIN)/pytest -n logical --dist loadfile tests/unit tests/targets
+	$(BIN)/pytest -n logical --dist loadfile tests/unit tests/targets tests/fuzz
 	$(BIN)/pytest tests/e2e tests/containers
 
 check: setup  ## Lint, format, types and unit tests, under a minute

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -37,9 +38,9 @@ TENSORS = {
 }
 
 
-def with_header(content, change):
+def with_header(content, rng):
     length = int.from_bytes(content[:8], "little")
-    header = json.dumps(change(json.loads(content[8 : 8 + length]))).encode()
+    header = json.dumps(altered(json.loads(content[8 : 8 + length]), rng)).encode()
     return len(header).to_bytes(8, "little") + header + content[8 + length :]
 
 
@@ -47,9 +48,7 @@ def test_a_safetensors_file_is_read_as_its_own_library_reads_it_or_is_refused(tr
     whole = save(TENSORS)
     read_count = 0
     for rng in tries:
-        content = (
-            damaged(whole, rng) if rng.random() < 0.5 else with_header(whole, lambda said: altered(said, rng))  # noqa: B023 - called at once
-        )
+        content = damaged(whole, rng) if rng.random() < 0.5 else with_header(whole, rng)
         try:
             found = read_tensors(content)
         except CheckpointError as error:
@@ -58,8 +57,8 @@ def test_a_safetensors_file_is_read_as_its_own_library_reads_it_or_is_refused(tr
         read_count += 1
         try:
             theirs = load(content)
-        except (SafetensorError, TypeError, AttributeError, ValueError):
-            continue
+        except (SafetensorError, TypeError, AttributeError, ValueError, KeyError):
+            continue  # what it does not know, such as BF16 in NumPy
         assert set(found) == set(theirs)
         for name, array in theirs.items():
             assert (found[name].shape, found[name].tobytes()) == (array.shape, array.tobytes())
@@ -188,10 +187,8 @@ def test_what_a_manifest_lets_pass_is_what_lies_in_the_folder(tries, exported, t
     for rng in tries:
         shutil.copytree(exported, folder)
         for _ in range(rng.choice((0, 1, 1, 1, 2, 4))):
-            try:
+            with suppress(OSError):
                 tamper(folder, rng)
-            except OSError:
-                pass
             if moved.is_dir() and not moved.is_symlink():
                 shutil.rmtree(moved)
             else:
