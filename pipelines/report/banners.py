@@ -11,8 +11,7 @@ def banners(run: RunRecord) -> tuple[str, ...]:
     said = (
         *_status(run),
         *_unfair(run),
-        *_no_verdict(run),
-        *verdicts.primary_missing(run),
+        *(_no_verdict(run) or verdicts.primary_missing(run)),
         *_stand_ins(run),
         *_failed_parity(run),
     )

@@ -140,3 +140,15 @@ def test_a_profile_without_verdicts_is_no_alarm() -> None:
     lost = target.model_copy(update={"rounds": (invalid(target.rounds[0]), *target.rounds[1:])})
     quiet = make_run(comparisons=rows, profile=profile, targets=run.targets | {"torchserve": lost})
     assert not any("verdict" in said or "primary" in said for said in banners(quiet))
+
+
+def test_where_no_verdict_at_all_was_possible_the_primary_metric_is_not_named_again() -> None:
+    run = primary(reason="0 valid pairs of rounds have this figure")
+    lost = {
+        name: target.model_copy(update={"rounds": tuple(map(invalid, target.rounds))})
+        for name, target in run.targets.items()
+    }
+    nothing = tuple(one.model_copy(update={"verdict": None}) for one in run.comparisons)
+    said = banners(run.model_copy(update={"targets": lost, "comparisons": nothing}))
+    assert sum("No verdict" in one for one in said) == 1
+    assert not any("primary" in one for one in said)
