@@ -71,9 +71,13 @@ def slope(times_s: Sequence[float], values: Sequence[float]) -> Slope:
         raise ValueError(f"{len(kept)} samples after the first fifth show no slope; soak for longer")
     blocks = [block.mean(axis=0) for block in np.array_split(np.array(kept), min(BLOCKS, len(kept)))]
     moments, means = np.transpose(blocks)
-    fit = scipy.stats.linregress(moments / HOUR_S, means)
-    reach = float(scipy.stats.t.ppf(0.975, len(blocks) - 2) * fit.stderr)
-    return Slope(float(fit.slope), float(fit.slope) - reach, float(fit.slope) + reach)
+    hours = moments / HOUR_S - np.mean(moments / HOUR_S)
+    per_hour = float(hours @ means / (hours @ hours))
+    residuals = means - means.mean() - per_hour * hours
+    freedom = len(blocks) - 2
+    error = float(np.sqrt(residuals @ residuals / freedom / (hours @ hours)))
+    reach = error * float(scipy.stats.t.ppf(0.975, freedom))
+    return Slope(per_hour, per_hour - reach, per_hour + reach)
 
 
 @dataclass

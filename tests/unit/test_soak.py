@@ -32,7 +32,7 @@ def test_a_leak_is_certain_and_its_size_known(soak):
 def test_noise_and_a_constant_are_no_leak(soak):
     noisy, constant = soak.slope(*samples(0, noise=2)), soak.slope(*samples(0, noise=0))
     assert noisy.low < 0 < noisy.high
-    assert constant.per_hour == pytest.approx(0, abs=1e-9)
+    assert (constant.per_hour, constant.low, constant.high) == pytest.approx((0, 0, 0), abs=1e-6)
 
 
 def test_what_a_server_takes_at_first_is_no_leak(soak):
@@ -49,3 +49,11 @@ def test_too_few_samples_are_said(soak):
 def test_a_typed_rate_is_taken(soak):
     options = type("Options", (), {"rate": ["torchserve=7.5"], "run": None})
     assert soak.rates(options) == {"torchserve": 7.5}
+
+
+@pytest.mark.parametrize("count", [4, 5, 600])
+def test_the_interval_is_that_of_an_ordinary_line(soak, count):
+    times_s, values = samples(10, noise=1, count=count)
+    found = soak.slope(times_s, values)
+    assert found.low < found.per_hour < found.high
+    assert found.per_hour - found.low == pytest.approx(found.high - found.per_hour)
