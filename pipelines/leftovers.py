@@ -129,12 +129,18 @@ def _is_ours(folder: str) -> bool:
 
 def clear(mark: str, *, quiet_looks: int, engine: "list[str] | tuple[str, ...]" = ()) -> None:
     """End what has this mark and remove the folders that go with it."""
-    end_marked(mark, quiet_looks)
     folder = folder_of(mark)
+    end_marked(mark, quiet_looks)
     if engine and os.path.exists(f"{folder}/engine"):  # noqa: PTH110
         _run_briefly(engine)
     remove_elsewhere(folder)
+    started = time.monotonic()
     _remove(folder)
+    # Something that was just being started may have put a file into it meanwhile.
+    while os.path.exists(folder) and time.monotonic() - started < LIMIT_S:  # noqa: PTH110
+        time.sleep(LOOK_S)
+        end_marked(mark, quiet_looks)
+        _remove(folder)
 
 
 def marked(mark: str) -> list[int]:

@@ -205,6 +205,22 @@ def test_what_took_the_place_of_a_noted_folder_is_kept(tmp_path, monkeypatch):
     assert left_in(tmp_path) == ["moved", noted.name]
 
 
+def test_a_folder_that_is_written_into_while_it_goes_is_removed_again(tmp_path, monkeypatch):
+    mark, held = leftovers.claim(str(tmp_path))
+    remove, times = leftovers._remove, []
+
+    def remove_and_lose_a_race(path):
+        remove(path)
+        times.append(path)
+        if len(times) < 3:
+            Path(path).mkdir()
+
+    monkeypatch.setattr(leftovers, "_remove", remove_and_lose_a_race)
+    leftovers.clear(mark, quiet_looks=1)
+    os.close(held)
+    assert left_in(tmp_path) == []
+
+
 def test_a_process_without_the_mark_is_not_ended(tmp_path, monkeypatch):
     mark, held = leftovers.claim(str(tmp_path))
     monkeypatch.setenv(leftovers.MARK, mark)
