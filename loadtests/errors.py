@@ -17,5 +17,9 @@ class PayloadError(LoadTestError):
     """A payload pool, or a sample to make one of, does not fit."""
 
 
+class AddressError(LoadTestError):
+    """The address to load is not one, or its certificates cannot be read."""
+
+
 class RecorderError(LoadTestError):
     """Requests could not be recorded: the disk is full, or the file is not a recording."""

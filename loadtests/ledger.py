@@ -15,7 +15,7 @@ from loadtests.warmup import WarmUp
 
 NEVER: Final = 2**63 - 1
 GONE_AFTER_NS: Final = 2_000_000_000
-UNREACHABLE: Final = frozenset({"refused", "reset", "closed", "unreachable"})
+UNREACHABLE: Final = frozenset({"refused", "reset", "closed", "unreachable", "TLS"})
 """Kinds of failure that mean nobody is there; a timeout is not one, a slow server is still a server."""
 
 EXAMPLE_CHARACTERS: Final = 200

@@ -37,7 +37,7 @@ from loadtests.ledger import NEVER, Ledger, Phase
 from loadtests.payloads import PayloadPool, encode_rows
 from loadtests.recorder import Recorder
 from loadtests.users.rest import ClosedRestUser
-from loadtests.users.wire import encode_requests
+from loadtests.users.wire import encode_requests, require_url, tls_context
 
 PATHS = {"tfserving": "/v1/models/{}:predict", "torchserve": "/predictions/{}"}
 STOP_TIMEOUT_S = 15
@@ -65,6 +65,10 @@ def add_options(parser: ArgumentParser) -> None:
     group.add_argument(
         "--timeout-s", type=float, default=10.0, help="silence after which a request has failed"
     )
+    group.add_argument(
+        "--insecure", action="store_true", help="do not look at the certificate of an https address"
+    )
+    group.add_argument("--ca-file", help="PEM file that vouches for it, beside none of the machine's own")
     group.add_argument("--seed", type=int, default=0, help="decides the order of payloads and checks")
 
 
@@ -74,6 +78,9 @@ def make_pool(environment: Any, **_: Any) -> None:
     if options.record and not isinstance(environment.runner, LocalRunner | None):
         _fail("--record works in a single process: leave out --processes, --master and --worker")
     try:
+        if environment.host:
+            require_url(environment.host)
+        PredictUser.tls = tls_context(ca_file=options.ca_file, insecure=options.insecure)
         PredictUser.pool = (
             PayloadPool.load(Path(options.payloads)) if options.payloads else model_pool(options)
         )
@@ -91,6 +98,10 @@ def make_pool(environment: Any, **_: Any) -> None:
 def open_ledger(environment: Any, **_: Any) -> None:
     """Begin a fresh ledger, and a fresh recording if one was asked for."""
     options = environment.parsed_options
+    try:
+        require_url(environment.host or "")
+    except LoadTestError as error:
+        _fail(str(error))
     PredictUser.recorder = Recorder(Path(options.record)) if options.record else None
     phases = [_phase(options, recorder) for recorder in (None, PredictUser.recorder)]
     PredictUser.ledger = Ledger(*phases)

@@ -49,12 +49,16 @@ class RestUser(FastHttpUser):
     requests: ClassVar[tuple[bytes, ...]]
     """The pool's bodies as whole HTTP requests, encoded before the clock starts."""
     seed: ClassVar[int] = 0
+    tls: ClassVar[Any] = None
+    """What is asked of the server's certificate; None for the usual."""
     last_moment: ClassVar[LastMoment] = LastMoment(0)
     users_count: ClassVar[Iterator[int]]
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
-        self.wire = Wire(str(self.host), timeout_s=self.network_timeout, concurrency=self.concurrency)
+        self.wire = Wire(
+            str(self.host), timeout_s=self.network_timeout, concurrency=self.concurrency, tls=self.tls
+        )
         self.number = next(self.users_count)
         self.order = self._new_order()
         self._order_of_window = False

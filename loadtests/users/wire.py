@@ -1,21 +1,32 @@
 """HTTP with as little as possible between the clock and the wire: requests are bytes made beforehand."""
 
 import socket
+import ssl
 import time
+import zlib
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import gevent.socket  # type: ignore[import-untyped]
+import gevent.ssl  # type: ignore[import-untyped]
 from geventhttpclient._parser import HTTPParseError
 from geventhttpclient.connectionpool import ConnectionPool
 from geventhttpclient.response import HTTPConnectionClosed, HTTPSocketPoolResponse
 
-from loadtests.errors import PayloadError
+from loadtests.errors import AddressError, PayloadError
 from loadtests.ledger import Failure
 from loadtests.payloads import PayloadPool
 
 READ_BYTES: Final = 65536
-WIRE_FAILURES: Final = (OSError, HTTPParseError)
+PORTS: Final = {"http": 80, "https": 443}
+LARGEST_BODY_BYTES: Final = 2**28
+
+
+class EncodedAnswer(Exception):  # noqa: N818 - a failure to count, not an error to mend
+    """An answer was encoded in a way that nobody asked for and that cannot be undone."""
+
+
+WIRE_FAILURES: Final = (OSError, HTTPParseError, EncodedAnswer)
 """Everything that `Wire.exchange` raises because of the server or the network."""
 
 
@@ -34,8 +45,54 @@ def encode_requests(pool: PayloadPool, url_base: str) -> tuple[bytes, ...]:
     return tuple(head + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body for body in pool.bodies)
 
 
+def require_url(url_base: str) -> None:
+    """Make sure that `url_base` can be loaded.
+
+    Raises:
+        AddressError: it has no scheme, another one than http and https, or no host.
+    """
+    try:
+        base = urlsplit(url_base)
+        known = base.scheme in PORTS and bool(base.hostname) and base.port != 0
+    except ValueError:
+        known = False
+    if not known:
+        raise AddressError(
+            f"{url_base!r} is not an address to load; allowed: http://HOST:PORT or https://HOST:PORT"
+        )
+
+
+def tls_context(*, ca_file: str | None = None, insecure: bool = False) -> Any:
+    """What is asked of a server's certificate: that the machine, or `ca_file`, vouches for it; or nothing.
+
+    Raises:
+        AddressError: `ca_file` cannot be read.
+    """
+    try:
+        context = gevent.ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise AddressError(f"cannot read certificates from {ca_file}: {error.strerror or error}") from error
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    context.sslsocket_class = TlsConnection
+    return context
+
+
 class Connection(gevent.socket.socket):  # type: ignore[misc]
     """A connection that remembers when it was last read from."""
+
+    read_ns = 0
+
+    def recv(self, *arguments: int) -> bytes:
+        """Read what there is, and the clock with it."""
+        data: bytes = super().recv(*arguments)
+        self.read_ns = time.monotonic_ns()
+        return data
+
+
+class TlsConnection(gevent.ssl.SSLSocket):  # type: ignore[misc]
+    """The same, encrypted."""
 
     read_ns = 0
 
@@ -50,17 +107,24 @@ class Wire:
     """Kept-alive connections to one server.
 
     Args:
-        url_base: `http://HOST:PORT`.
+        url_base: `http://HOST:PORT`, or `https://HOST:PORT`.
         timeout_s: how long to wait for a connection, and for the next bytes of an answer.
         concurrency: connections at the same time; a further request waits for a free one.
+        tls: of `tls_context`, for https; None for the machine's own certificates.
+
+    Raises:
+        AddressError: see `require_url`.
     """
 
-    def __init__(self, url_base: str, *, timeout_s: float, concurrency: int) -> None:
+    def __init__(self, url_base: str, *, timeout_s: float, concurrency: int, tls: Any = None) -> None:
+        require_url(url_base)
         base = urlsplit(url_base)
-        host, port = base.hostname or "", base.port or 80
-        self._pool = _Connections(
+        host, port = base.hostname or "", base.port or PORTS[base.scheme]
+        kind = _Connections if base.scheme == "http" else _TlsConnections
+        self._pool = kind(
             host, port, host, port, size=concurrency, connection_timeout=timeout_s, network_timeout=timeout_s
         )
+        self._pool.tls = tls or (tls_context() if base.scheme == "https" else None)
 
     def idle_connection(self) -> Connection | None:
         """Take a kept-alive connection for the next request; None when it will need a new one."""
@@ -77,7 +141,7 @@ class Wire:
         The moment is in monotonic nanoseconds and before any parsing.
 
         Raises:
-            OSError, HTTPParseError: see `failure_of`. Nothing is tried twice.
+            OSError, HTTPParseError, EncodedAnswer: see `failure_of`. Nothing is tried twice.
         """
         if connection is None:
             connection = self._pool.get_socket()
@@ -88,7 +152,9 @@ class Wire:
             raise
         answer = HTTPSocketPoolResponse(connection, self._pool, block_size=READ_BYTES, method=method)
         body = answer.read()
-        return answer.get_code(), body, connection.read_ns
+        done_ns = connection.read_ns
+        encoding = answer.get("content-encoding")
+        return answer.get_code(), decoded(body, encoding) if encoding else body, done_ns
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -99,6 +165,7 @@ class _Connections(ConnectionPool):  # type: ignore[misc]
     """A connection pool that neither delays a request nor lets another greenlet run inside the timed span."""
 
     _addresses: list[Any] | None = None
+    tls: Any = None
 
     def take_idle(self) -> Connection | None:
         """Take a connection that is there and alive, as `get_socket` does, but make none."""
@@ -134,8 +201,50 @@ class _Connections(ConnectionPool):  # type: ignore[misc]
         return False  # closed by the server, or bytes that nobody asked for
 
 
+class _TlsConnections(_Connections):
+    """The same, encrypted: the handshake belongs to making a connection."""
+
+    def _connect_socket(self, connection: Any, address: Any) -> TlsConnection:
+        plain = super()._connect_socket(connection, address)
+        encrypted: TlsConnection = self.tls.wrap_socket(plain, server_hostname=self._request_host)
+        return encrypted
+
+    def _is_socket_alive(self, connection: Any) -> bool:
+        # What waits may be of the protocol's own, such as a ticket: only TLS can tell.
+        try:
+            connection._sslobj.read(1)
+        except ssl.SSLWantReadError:
+            return True
+        except (OSError, ValueError):
+            return False
+        return False
+
+
+def decoded(body: bytes, encoding: Any) -> bytes:
+    """The body of an answer that was encoded although nobody asked for that.
+
+    Raises:
+        EncodedAnswer: it cannot be decoded.
+    """
+    name = str(encoding).strip().lower()
+    if name == "identity":
+        return body
+    if name not in ("gzip", "x-gzip", "deflate"):
+        raise EncodedAnswer(f"Content-Encoding: {encoding}, which nobody asked for")
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+    try:
+        found = unpacker.decompress(body, LARGEST_BODY_BYTES)
+    except zlib.error as error:
+        raise EncodedAnswer(f"Content-Encoding: {encoding}, which it is not: {error}") from error
+    if not unpacker.eof:
+        raise EncodedAnswer(f"Content-Encoding: {encoding}, which ends too early or is too large")
+    return found
+
+
 _KINDS: Final = (
+    (EncodedAnswer, "encoded answer"),
     (TimeoutError, "timeout"),
+    (ssl.SSLError, "TLS"),
     (ConnectionRefusedError, "refused"),
     (ConnectionResetError, "reset"),
     (BrokenPipeError, "reset"),

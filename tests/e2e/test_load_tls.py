@@ -1,0 +1,155 @@
+"""The locustfile against a server that speaks TLS or encodes answers unasked, and odd addresses."""
+
+import gzip
+import http.server
+import json
+import shutil
+import ssl
+import subprocess
+import sys
+import threading
+import zlib
+from contextlib import contextmanager
+
+import pytest
+from load_harness import ROOT
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate"),
+]
+ANSWER = json.dumps({"predictions": [[0.0]]}).encode()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A self-made certificate of 127.0.0.1, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    names = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
+    files = ("-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem"))
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names, *files]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
+@contextmanager
+def server(certificate=None, body=ANSWER, **headers):
+    """A server that answers `body` to every POST; yields its port and the list of paths asked for."""
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            asked.append(self.path)
+            self.send_response(200)
+            for name, value in headers.items():
+                self.send_header(name.replace("_", "-"), value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    class Quiet(http.server.ThreadingHTTPServer):
+        def handle_error(self, *_):
+            pass
+
+    with Quiet(("127.0.0.1", 0), Handler) as listening:
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+            listening.socket = context.wrap_socket(listening.socket, server_side=True)
+        thread = threading.Thread(target=listening.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        yield listening.server_address[1], asked
+        listening.shutdown()
+        thread.join()
+
+
+def locust(folder, *options):
+    """The share of failed requests, the number of all, and what Locust printed."""
+    pool = {
+        "method": "POST",
+        "path": "/predict",
+        "headers": {},
+        "bodies_encoding": "utf-8",
+        "bodies": ['{"instances":[[0]]}'],
+        "expected": [[0.0]],
+        "absolute_tolerance": 0.0,
+        "relative_tolerance": 0.0,
+        "rows": [1],
+    }
+    (folder / "pool.json").write_text(json.dumps(pool))
+    command = [sys.executable, "-P", "-m", "locust", "-f", str(ROOT / "loadtests" / "locustfile.py")]
+    command += ["--headless", "--json", "-u", "1", "-t", "1s", "--payloads", str(folder / "pool.json")]
+    done = subprocess.run(
+        [*command, "--check-share", "1", *options],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    lines = json.loads(done.stdout) if done.stdout.strip().startswith("[") else []
+    count, failed = (sum(line[name] for line in lines) for name in ("num_requests", "num_failures"))
+    return done, count, failed
+
+
+def test_https_is_encrypted_and_the_certificate_is_looked_at(tmp_path, certificate):
+    with server(certificate) as (port, asked):
+        url = f"https://127.0.0.1:{port}"
+        vouched, count, failed = locust(tmp_path, "--host", url, "--ca-file", str(certificate / "cert.pem"))
+        assert count > 10, vouched.stderr
+        assert failed == 0, vouched.stderr
+        assert len(asked) == count
+        _, count, failed = locust(tmp_path, "--host", url, "--insecure")
+        assert count > 10
+        assert failed == 0
+        before = len(asked)
+        unknown, count, failed = locust(tmp_path, "--host", url)
+        assert count == failed > 0
+        assert unknown.returncode == 1
+        assert len(asked) == before
+
+
+def test_https_to_a_server_without_tls_is_no_success(tmp_path):
+    with server() as (port, asked):
+        _, count, failed = locust(tmp_path, "--host", f"https://127.0.0.1:{port}", "--insecure")
+    assert count == failed > 0
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "words"),
+    [
+        ("gzip", gzip.compress(ANSWER), None),
+        ("deflate", zlib.compress(ANSWER), None),
+        ("br", b"\x0b\x02\x80", "encoded answer"),
+        ("gzip", ANSWER, "encoded answer"),
+        ("gzip", gzip.compress(ANSWER)[:-9], "encoded answer"),
+    ],
+)
+def test_an_answer_encoded_unasked_is_decoded_or_called_so(tmp_path, encoding, body, words):
+    with server(body=body, Content_Encoding=encoding) as (port, _):
+        done, count, failed = locust(tmp_path, "--host", f"http://127.0.0.1:{port}")
+    assert count > 10, done.stderr
+    assert failed == (count if words else 0)
+    assert words is None or words in done.stderr
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:80", "ftp://127.0.0.1", "//127.0.0.1", "http://", "http://a:b"])
+def test_an_address_without_a_known_scheme_is_refused(tmp_path, host):
+    done, count, _ = locust(tmp_path, "--host", host)
+    assert done.returncode == 2
+    assert count == 0
+    assert "is not an address to load" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_certificates_that_cannot_be_read_are_named(tmp_path):
+    done, _, _ = locust(tmp_path, "--host", "https://127.0.0.1:1", "--ca-file", "/nowhere.pem")
+    assert done.returncode == 2
+    assert "/nowhere.pem" in done.stderr
