@@ -13,7 +13,7 @@ TEST_COUNT = 450
 
 @cache
 def _split() -> tuple[Samples, Samples]:
-    # Its joblib tries a semaphore when imported, and warns where /dev/shm is not writable; nothing here is parallel.
+    # Nothing here is parallel, and joblib, once imported, warns where /dev/shm is not writable.
     os.environ.setdefault("JOBLIB_MULTIPROCESSING", "0")
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split

@@ -2,13 +2,13 @@
 
 import http.server
 import json
-import sys
 import threading
 from contextlib import contextmanager
 
 import pytest
 
 from models.digits_cnn import MODEL
+from pipelines.children import child_environment, python_module
 from pipelines.errors import RequestError
 from pipelines.processes import free_ports
 from pipelines.targets.server_plan import ServeRequest
@@ -50,7 +50,8 @@ def test_a_binary_that_does_not_answer_is_passed_over(request_for, tmp_path, scr
 
 def test_without_the_binary_the_embedded_server_says_what_it_is(request_for):
     made = plan(request_for())
-    assert made.argv[:3] == (sys.executable, "-m", "pipelines.targets.tfserving.embedded")
+    command = tuple(python_module("pipelines.targets.tfserving.embedded"))
+    assert made.argv[: len(command)] == command
     assert made.implementation.name == EMBEDDED_NAME
     assert made.implementation.stand_in is True
     assert made.implementation.note.startswith("not TensorFlow Serving: ")
@@ -68,7 +69,7 @@ def test_the_flags_are_tensorflow_servings_own(request_for, tmp_path):
     assert made.base_url == f"http://127.0.0.1:{port}"
     assert made.predict_path == "/v1/models/digits_cnn:predict"
     assert made.given.cores == (0,)
-    assert made.env["CUDA_VISIBLE_DEVICES"] == ""
+    assert child_environment(made.env)["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_tuning_adds_flags_and_nothing_else(request_for):
