@@ -40,6 +40,8 @@ def guarded() -> Iterator[None]:
     finally:
         _end(guard)
         os.close(held)
+        if guard.poll():  # somebody ended it: then what it would have done is ours to do
+            leftovers.sweep(temporary)
 
 
 def _start(temporary: str) -> "tuple[subprocess.Popen[bytes], str]":

@@ -145,6 +145,21 @@ def test_a_killed_tandem_leaves_no_server_behind(copy):
     assert alive == []
 
 
+def test_a_killed_comparison_leaves_no_frozen_server_and_a_run_that_can_be_read(copy):
+    before = temporary_folders()
+    with running("compare", "--profile", "smoke", "--no-mobile", cwd=copy) as process:
+        wait_for_rounds(process, 1)
+        tree = psutil.Process(process.pid).children(recursive=True)
+        assert any(child.status() == psutil.STATUS_STOPPED for child in tree)
+        process.kill()
+    _, alive = psutil.wait_procs(tree, timeout=30)
+    assert alive == []
+    assert temporary_folders() == before
+    (run,) = sorted((copy / "runs").glob("2*"))[-1:]
+    assert tandem("report", str(run), "--json", cwd=copy).returncode == 0
+    assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
+
+
 @pytest.mark.parametrize("stage", ["export", "verify"])
 def test_ctrl_c_in_a_stage_leaves_nothing_half_done(copy, stage):
     arguments = ("export", "--force") if stage == "export" else ("verify",)

@@ -129,6 +129,16 @@ def test_a_command_that_ends_leaves_nothing_either(temporary):
     assert leftovers.MARK not in os.environ
 
 
+def test_a_command_whose_guard_was_killed_tidies_up_itself(temporary):
+    with guarded():
+        for process in psutil.Process().children():
+            if leftovers.__file__ in process.cmdline():
+                process.kill()
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    assert child.wait(10) == -signal.SIGTERM
+    assert left_in(temporary) == []
+
+
 def test_the_next_start_sweeps_what_a_command_and_its_guard_left(command, temporary, tmp_path):
     process, said = command
     os.kill(said["guard"], signal.SIGKILL)
