@@ -19,6 +19,8 @@ MANIFEST_LIMIT_BYTES = 2**20
 ENTRIES_LIMIT = 10_000
 # Weights hardly shrink: what grows more than this was made to fill a disk.
 GROWTH_LIMIT = 20
+NAME_LIMIT_BYTES = 255
+PATH_LIMIT = 1000
 SMALL_BYTES = 100 * 2**20
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # Signature, 4 fields that do not matter here, CRC, packed and unpacked size, lengths of name and extra field.
@@ -49,7 +51,7 @@ def unpack(path: Path, folder: Path) -> dict[str, Any]:
                 _extract(archive, info, folder)
     except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, ValueError) as error:
         raise GateError(f"{path} is not a model archive: {error}") from error
-    return _manifest(path, folder)
+    return _manifest(path, folder, [info.filename for info in infos if not info.is_dir()])
 
 
 def _check_names(infos: Sequence[zipfile.ZipInfo]) -> None:
@@ -62,6 +64,8 @@ def _check_names(infos: Sequence[zipfile.ZipInfo]) -> None:
         parts = PurePosixPath(name).parts
         if not parts or name != "/".join(parts) or ".." in parts or "\\" in name or not name.isprintable():
             raise ValueError(f"its entry {info.filename!r} is no plain path inside the archive")
+        if max(map(len, name.encode().split(b"/"))) > NAME_LIMIT_BYTES or len(name) > PATH_LIMIT:
+            raise ValueError(f"its entry {name[:SHOWN_CHARACTERS]!r}… has a name longer than a file may have")
         if name in seen:
             raise ValueError(f"its entry {name!r} is there twice")
         if stat.S_IFMT(info.external_attr >> 16) not in {0, stat.S_IFREG, stat.S_IFDIR}:
@@ -127,8 +131,8 @@ def _extract(archive: zipfile.ZipFile, info: zipfile.ZipInfo, folder: Path) -> N
         raise disk_error(path, error) from error
 
 
-def _manifest(path: Path, folder: Path) -> dict[str, Any]:
-    """The manifest of an unpacked archive; its handler, and each file that it names, is inside."""
+def _manifest(path: Path, folder: Path, names: Sequence[str]) -> dict[str, Any]:
+    """The manifest of an unpacked archive; its handler, and each file that it names, is one of `names`."""
     try:
         manifest: dict[str, Any] = json.loads(read_regular(folder / MANIFEST, MANIFEST_LIMIT_BYTES))
     except GateError as error:
@@ -143,16 +147,9 @@ def _manifest(path: Path, folder: Path) -> dict[str, Any]:
     if not isinstance(model, dict) or "handler" not in model:
         raise GateError(f"the {MANIFEST} of {path} names no handler")
     for key in NAMED_FILES:
-        if key in model and not _is_inside(folder, model[key]):
+        if key in model and model[key] not in names:
             shown = repr(model[key])[:SHOWN_CHARACTERS]
             raise GateError(
                 f"the {MANIFEST} of {path} names the {key} {shown}, which is no file of the archive"
             )
     return manifest
-
-
-def _is_inside(folder: Path, name: object) -> bool:
-    """Whether a name is that of a file that was unpacked: nothing else is below `folder`, and no link."""
-    if not isinstance(name, str) or name.startswith("/") or ".." in PurePosixPath(name).parts or "\0" in name:
-        return False
-    return (folder / name).is_file()
