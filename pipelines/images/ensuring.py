@@ -115,9 +115,9 @@ def model_parts(model: str, artifacts: Path, progress: Progress) -> ModelParts:
         As `ensure_images`, but no engine is asked.
     """
     spec = load_model(model)
-    exported = export(model, artifacts, progress, targets=SERVED)
+    export(model, artifacts, progress, targets=SERVED)
     verified = ensure_verified(model, artifacts, progress)
-    return ModelParts(spec, artifacts / spec.name, exported.manifests, verified.expected)
+    return ModelParts(spec, artifacts / spec.name, verified.manifests, verified.expected)
 
 
 def _ensure(

@@ -48,6 +48,7 @@ class Recipe:
         pins: name → version of the wheels it takes; empty if it takes none.
         arguments: of the build.
         labels: for the image.
+        proven: SHA-256 of those files, by path in the context, that were verified: nothing else is packed.
     """
 
     key: str
@@ -57,6 +58,7 @@ class Recipe:
     labels: Mapping[str, str]
     pins: Mapping[str, str] = field(default_factory=dict)
     arguments: Mapping[str, str] = field(default_factory=dict)
+    proven: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def reference(self) -> str:
@@ -266,7 +268,18 @@ def _server(
         },
         pins=pins or {},
         arguments={"MODEL": spec.name, **(arguments or {})},
+        proven=_proven(parts, target, files),
     )
+
+
+def _proven(parts: ModelParts, target: str, files: Mapping[str, Content]) -> dict[str, str]:
+    """What the manifest says of those `files` that are the target's artifacts."""
+    folder, digests = parts.folder / target, parts.manifests[target].files
+    return {
+        name: digests[content.relative_to(folder).as_posix()]
+        for name, content in files.items()
+        if isinstance(content, Path) and content.is_relative_to(folder)
+    }
 
 
 def _common_labels(

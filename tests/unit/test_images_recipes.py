@@ -1,12 +1,13 @@
 """What goes into an image decides its name, and a name that is known is not built again."""
 
+import hashlib
 import tarfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipelines.errors import MachineError, RequestError
+from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.images import recipes
 from pipelines.images.context import entries, packed
 from pipelines.images.ensuring import require_keys
@@ -59,6 +60,24 @@ def test_content_changes_the_reference_and_time_does_not(recipe, tmp_path):
     assert recipe.reference == before
     (tmp_path / "model").write_bytes(b"wEights")
     assert recipe.reference != before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: path.write_bytes(b"wEights"),
+        lambda path: path.write_bytes(b"weights and more"),
+        lambda path: (path.rename(path.with_name("other")), path.symlink_to("other")),
+    ],
+    ids=["a flipped bit", "longer", "a link"],
+)
+def test_an_artifact_that_changed_after_it_was_verified_is_not_packed(recipe, tmp_path, change):
+    proven = {"models/deep/m.mar": hashlib.sha256(b"weights").hexdigest()}
+    with packed(replace(recipe, proven=proven), []) as file, tarfile.open(fileobj=file) as archive:
+        assert archive.extractfile("models/deep/m.mar").read() == b"weights"
+    change(tmp_path / "model")
+    with pytest.raises(GateError, match="model"), packed(replace(recipe, proven=proven), []):
+        pass
 
 
 def test_the_context_holds_everything_with_ordinary_permissions(recipe, tmp_path):
