@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
     # parsing
 
     def _parse(self, data: bytes | memoryview) -> None:
-        if self._refused is not None or self._parser.is_tunnel:
+        if self._refused is not None or self._parser.is_over:
             return
         try:
             self._parser.feed(data)
@@ -185,7 +185,7 @@ class Connection(asyncio.Protocol):
         """Nothing is left to answer: say what was refused, and hang up on a client that has ended."""
         if self._refused is not None:
             refused, self._refused = self._refused, None
-            self._parser.is_tunnel = True
+            self._parser.is_over = True
             self._write(refused, Parsed(Request("GET", ""), keep_alive=False, is_old=False))
         elif self._ended and self._transport:
             self._transport.close()
@@ -195,7 +195,8 @@ class Connection(asyncio.Protocol):
             _close(response.allowance or parsed.request.allowance)
             return
         self.active_s = self._server.loop.time()
-        keep_alive = parsed.keep_alive and not self._server.draining and not self._parser.is_tunnel
+        is_last = self._parser.is_over and not self._waiting
+        keep_alive = parsed.keep_alive and not self._server.draining and not is_last
         head = self._head(response, parsed, keep_alive)
         self._transport.write(head if parsed.request.method == "HEAD" else head + response.body)
         self._hold(response.allowance or parsed.request.allowance)
@@ -256,7 +257,7 @@ class Connection(asyncio.Protocol):
     def _time_out(self) -> None:
         if self._parser.is_inside:
             self._parser.close()
-            self._parser.is_tunnel = True
+            self._parser.is_over = True
             self._write(_too_slow(), Parsed(Request("GET", ""), keep_alive=False, is_old=False))
         elif self._transport:
             self._transport.close()

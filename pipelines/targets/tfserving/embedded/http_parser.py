@@ -48,7 +48,7 @@ class RequestParser:
         self._expected = expected
         self._parser = httptools.HttpRequestParser(self)
         self._refusal: Response | None = None
-        self.is_tunnel = False
+        self.is_over = False
         self.allowance: Allowance | None = None
         self._reset()
         self.is_inside = False
@@ -83,7 +83,7 @@ class RequestParser:
     def _go_on(self, rest: bytes | memoryview) -> None:
         """An offer to upgrade is not taken: read the request again without the offer, and then its body."""
         if not self._upgrading:
-            self.is_tunnel = True  # CONNECT: the request itself was taken; what follows is no HTTP/1
+            self.is_over = True  # CONNECT: the request itself was taken; what follows is no HTTP/1
             return
         method, version = self._parser.get_method(), self._parser.get_http_version().encode("ascii")
         lines = [b"%b %b HTTP/%b" % (method, self._url, version)]
