@@ -47,7 +47,7 @@ def guarded() -> Iterator[None]:
 def _start(temporary: str) -> "tuple[subprocess.Popen[bytes], str]":
     """The guard and the mark it has chosen."""
     environment = {name: value for name, value in os.environ.items() if name != leftovers.MARK}
-    command = [sys.executable, "-I", "-S", leftovers.__file__, temporary, *REMOVE_CONTAINERS]
+    command = [sys.executable, "-I", "-S", "-X", "utf8", leftovers.__file__, temporary, *REMOVE_CONTAINERS]
     try:
         guard = subprocess.Popen(
             command,

@@ -29,6 +29,8 @@ HTTP_OK = 200
 CANARY_SAMPLE = 0
 POOL_BYTES = 8_000_000
 POOL_LEAST = 32
+# Every server takes as much as this, however it is configured.
+SAFE_BODY_BYTES = 6_500_000
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,10 @@ def wait_until_right(server: Server, pool: PayloadPool) -> Ready:
         status, body = fetch(url, pool.bodies[CANARY_SAMPLE])
     except OSError as error:
         server.require_alive("at its first request")
-        raise MachineError(f"{server.plan.target} is ready but does not answer at {url}: {error}") from error
+        hint = _limit_hint(server, pool.bodies[CANARY_SAMPLE])
+        raise MachineError(
+            f"{server.plan.target} is ready but does not answer at {url}: {error}{hint}"
+        ) from error
     if status != HTTP_OK or not check_answer(pool, CANARY_SAMPLE, body):
         raise GateError(
             f"{server.plan.target} is ready but its first answer is wrong: sample {CANARY_SAMPLE}, expected "
@@ -154,7 +159,8 @@ def _ask(server: Server, body: bytes, number: int) -> FloatArray:
         status, answer = fetch(url, body)
     except OSError as error:
         server.require_alive("while its answers were checked")
-        raise MachineError(f"{server.plan.target} stopped answering at {url}: {error}") from error
+        hint = _limit_hint(server, body)
+        raise MachineError(f"{server.plan.target} stopped answering at {url}: {error}{hint}") from error
     try:
         predictions = json.loads(answer)["predictions"]
         return np.asarray(predictions, np.float32)
@@ -163,6 +169,17 @@ def _ask(server: Server, body: bytes, number: int) -> FloatArray:
             f"{server.plan.target} answered sample {number} with status {status} and "
             f"{answer[:200].decode(errors='replace')!r}, expected predictions"
         ) from error
+
+
+def _limit_hint(server: Server, body: bytes) -> str:
+    """What may be the cause when a server breaks the connection off instead of answering."""
+    limit = server.plan.given.max_request_bytes
+    if limit is None or len(body) <= min(limit, SAFE_BODY_BYTES):
+        return ""
+    return (
+        f"; the body has {len(body)} bytes and the server may take fewer: its limit was set to {limit} "
+        "(max_request_size in TorchServe's configuration), unless its image or preset sets another"
+    )
 
 
 def _short(values: tuple[float, ...]) -> str:

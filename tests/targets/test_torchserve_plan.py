@@ -7,10 +7,12 @@ import time
 import zipfile
 from types import SimpleNamespace
 
+import numpy as np
 import psutil
 import pytest
 
 from models.digits_cnn import MODEL
+from models.spec import TensorSpec
 from pipelines import exporting, serving
 from pipelines.errors import MachineError, RequestError
 from pipelines.http import fetch
@@ -19,6 +21,7 @@ from pipelines.processes import free_ports, wait_until
 from pipelines.runners.local import LocalServer
 from pipelines.targets.server_plan import ServeRequest
 from pipelines.targets.torchserve import server
+from pipelines.targets.torchserve.server import body_limit_bytes
 
 QUIET_TORCH = [
     pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning"),
@@ -228,3 +231,11 @@ def test_a_broken_archive_is_reported_at_once_with_the_reason(archive, tmp_path,
     assert time.monotonic() - started < 100
     assert "\n" not in str(caught.value)
     assert wait_until(lambda: not alive(family), limit_s=30)
+
+
+def test_its_limits_let_images_of_512_by_512_in_and_are_never_below_the_vendors():
+    image = TensorSpec("x", "float32", (None, 512, 512, 3))
+    longest = len(json.dumps({"instances": np.full((1, 512, 512, 3), -1.1754943508222875e-38).tolist()}))
+    assert body_limit_bytes(image) > longest > 6_553_500
+    assert body_limit_bytes(TensorSpec("x", "float32", (None, 8))) == 6_553_500
+    assert body_limit_bytes(TensorSpec("x", "float32", (None, 10**9))) == 2**31 - 1

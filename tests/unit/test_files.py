@@ -12,6 +12,7 @@ import pytest
 from pipelines import files
 from pipelines.errors import MachineError
 from pipelines.files import copy_file, locked, make_first, new_folder, update_link, write_atomically
+from pipelines.processes import last_lines
 from pipelines.running import new_run_folder
 
 HOLD_THE_LOCK = """
@@ -317,3 +318,33 @@ def test_a_link_points_to_the_newest(tmp_path):
         assert (tmp_path / "latest").resolve() == (tmp_path / name).resolve()
     assert (tmp_path / "latest").readlink() == Path("second")
     assert names(tmp_path) == ["first", "latest", "second"]
+
+
+def test_sockets_get_a_folder_with_a_short_name(tmp_path, monkeypatch):
+    long = tmp_path / ("x" * 138)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    assert len(f"{files.short_folder()}/tandem-12345678/tmp/.ts.sock.65535") <= 107
+    monkeypatch.setattr(files, "SHORT_FOLDERS", (str(tmp_path / "nowhere"),))
+    with pytest.raises(MachineError, match="TMPDIR="):
+        files.short_folder()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system, for which one has to be root")
+def test_a_full_disk_is_said_to_be_full(tmp_path, monkeypatch):
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tandem-test", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this root may not mount a file system")
+    try:
+        log = folder / "server.log"
+        with suppress(OSError):
+            log.write_bytes(b"\n" * 100_000)
+        assert files.full_disk(folder)
+        assert "is full" in last_lines(log)
+        assert not files._can_hold_sockets(str(folder))
+        with pytest.raises(MachineError, match="No space left on device"):
+            files.write_atomically(folder / "more", b"x" * 100_000)
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
