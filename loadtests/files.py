@@ -17,6 +17,10 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as problem:
+        # A write that finds the disk full does not say in which file.
+        problem.filename = problem.filename or str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 SCHEMA_VERSION: Final = 1
 RUN_LIMIT_BYTES: Final = 2**28
+SHOWN: Final = 200
 
 
 class Record(BaseModel):
@@ -715,8 +716,11 @@ def file_within(folder: Path, name: str) -> Path:
         ValueError: it would be outside, by its name or through a link, or is no regular file.
     """
     path = folder / name
-    if not name or "\0" in name or not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"{name!r} is not inside the run's folder {folder}")
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{path} is no regular file")
+    try:
+        if not name or "\0" in name or not path.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"{name[:SHOWN]!r} is not inside the run's folder {folder}")
+        if path.exists() and not path.is_file():
+            raise ValueError(f"{path} is no regular file")
+    except OSError as error:
+        raise ValueError(f"{name[:SHOWN]!r} is no file of a run: {error.strerror}") from error
     return path

@@ -237,6 +237,7 @@ ODD_RECORDS = {
     "absolute samples_file": lambda run: first_round(run).update(samples_file="/etc/passwd"),
     "samples_file above": lambda run: first_round(run).update(samples_file="samples/../../x.parquet"),
     "samples_file is the folder": lambda run: first_round(run).update(samples_file="."),
+    "long samples_file": lambda run: first_round(run).update(samples_file="é" * 5000),
     "no samples_file": lambda run: first_round(run).update(samples_file=""),
     "missing samples_file": lambda run: first_round(run).update(samples_file="samples/none.parquet"),
     "huge seed": lambda run: run["profile"].update(seed=-1),

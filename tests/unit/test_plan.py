@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 from pathlib import Path
@@ -5,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from loadtests.errors import LoadTestError, PlanError
+from loadtests.files import replacing
 from loadtests.plan import RoundPlan, warmup_path
 from loadtests.result import ErrorGroup, GeneratorUse, ResultError, RoundResult
 
@@ -123,3 +125,10 @@ def test_all_errors_of_the_package_have_one_parent():
 
 def rewrite(path, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_write_that_finds_the_disk_full_names_the_file(tmp_path):
+    with pytest.raises(OSError, match="No space left") as caught, replacing(tmp_path / "x.json"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "x.json")
+    assert list(tmp_path.iterdir()) == []
