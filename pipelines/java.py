@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from pipelines.children import child_environment
 from pipelines.errors import MachineError
 
 PROBE_LIMIT_S = 30.0
@@ -55,7 +56,12 @@ def _candidates() -> Iterator[tuple[str, Path]]:
 def _version(executable: Path) -> str | None:
     try:
         answer = subprocess.run(
-            [str(executable), "-version"], capture_output=True, text=True, timeout=PROBE_LIMIT_S, check=True
+            [str(executable), "-version"],
+            env=child_environment(),  # a shell's options for other Java programs may be none for this one
+            capture_output=True,
+            text=True,
+            timeout=PROBE_LIMIT_S,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None

