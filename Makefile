@@ -13,9 +13,7 @@ TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# Python compiles what it imports, once; pip compiles everything, which takes as long as the installing itself. Where
-# Python is told to keep no bytecode it has to be pip.
-INSTALL := $(PIP) install -qq --no-deps $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
+INSTALL := $(PIP) install -qq --no-deps --no-compile
 LOCKS := $(wildcard requirements/*.lock) requirements/torch-cuda.txt
 READY := $(VENV)/.ready
 
@@ -52,7 +50,13 @@ $(READY): $(LOCKS) pyproject.toml
 	$$python -m venv $(VENV)
 	@$(MAKE) --no-print-directory -j3 install-torch install-tensorflow install-rest
 	$(INSTALL) --no-build-isolation --editable .
+	@$(COMPILE)
 	@touch $@
+
+# All cores compile, which pip does on one, and packages' own tests are left out. Python would compile at the first
+# import as well, but then its warnings about others' code would be ours to show. No pool: that needs /dev/shm.
+COMPILE = ls -d $(VENV)/lib/python3*/site-packages/*/ | xargs -P "$$(nproc)" -n 4 \
+    $(BIN)/python -W ignore -m compileall -qq -x '/tests?/' || true
 
 # Three parts that have no file in common go in side by side: the two large wheels, and all the rest.
 TORCH := ^torch==
