@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import FUZZ_S, altered, damaged
+from file_inputs import FUZZ_S, altered, damaged, tries
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -27,6 +27,7 @@ from pipelines.targets.torchserve.archive import MANIFEST, unpack
 sys.path.append(str(Path(__file__).parents[1] / "unit"))
 from test_artifact_hostile import describe
 
+__all__ = ["tries"]  # a fixture
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(FUZZ_S * 2 + 120)]
 TENSORS = {
     "weight": np.arange(12, dtype=np.float32).reshape(3, 4),

@@ -1,4 +1,4 @@
-"""What the fuzzers share: how long they try, from which seed, and how bytes and JSON are damaged.
+"""What fuzzers of files share: how long they try, from which seed, and how bytes and JSON are damaged.
 
 TANDEM_FUZZ_S=600 goes on for as many seconds with each test; TANDEM_FUZZ_SEED chooses other inputs. A failed
 try says its number: TANDEM_FUZZ_FIRST=NUMBER begins there.
