@@ -162,7 +162,7 @@ def test_sizes_are_read(text, size):
 )
 def test_other_sizes_are_wrong_requests_that_say_what_is_allowed(text):
     with pytest.raises(
-        RequestError, match=r"--max-bytes is .*; allowed: a number above 0, alone or with B, kB"
+        RequestError, match=r"--max-bytes is .*; allowed: a number from 1 to 10\^18, alone or with B, kB"
     ):
         parse_bytes(text)
 
@@ -171,3 +171,25 @@ def test_other_sizes_are_wrong_requests_that_say_what_is_allowed(text):
 def test_a_drop_that_is_no_share_is_a_wrong_request(drop):
     with pytest.raises(RequestError, match=r"--max-accuracy-drop is .*; a share from 0 to 1 is allowed"):
         mobile_limits(drop, None)
+
+
+def test_a_float32_artifact_outside_tolerance_never_ships_however_accurate():
+    mobile = judged(one("wrong", 10, mismatch="not the source model: sample 3"), one("right", 99))
+    assert mobile.gate.chosen == "right"
+    assert refusals(mobile) == ("tflite/wrong: not the source model: sample 3",)
+
+
+@pytest.mark.parametrize(("error", "passed"), [(0.2, True), (0.21, False), (1.7976931348623157e308, False)])
+def test_a_reduced_precision_keeps_its_output_error_whatever_its_accuracy(error, passed):
+    mobile = judged(one("int8", 10, output_error=error, max_output_error=0.2))
+    assert mobile.artifacts[0].passed is passed
+    assert bool(refusals(mobile)) is not passed
+
+
+def test_outputs_that_choose_nothing_are_judged_and_ranked_by_their_error():
+    fields = {"accuracy": None, "top1_agreement": None, "max_output_error": 0.1}
+    near, far = one("near", 10, output_error=0.01, **fields), one("far", 10, output_error=0.05, **fields)
+    mobile = judged(far, near, one("gone", 5, output_error=0.3, **fields))
+    assert mobile.gate.chosen == "near"
+    assert [found.partition(":")[0] for found in refusals(mobile)] == ["tflite/gone"]
+    assert "accuracy" not in mobile.gate.reason

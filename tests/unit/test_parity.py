@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from models.digits_cnn import MODEL
 from models.spec import Tolerance
-from pipelines import artifact, parity, verifying
+from pipelines import artifact, parity, proof, verifying
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.parity import Expectation
 from pipelines.targets.registry import TARGETS
@@ -483,3 +484,38 @@ def test_a_truncated_artifact_is_refused_even_with_a_proof(exported, monkeypatch
 def test_nothing_exported_is_said_so(tmp_path):
     with pytest.raises(RequestError, match="holds no exported artifacts; run `tandem export digits_cnn`"):
         verifying.verify("digits_cnn", tmp_path, quiet)
+
+
+def test_a_proof_by_other_rules_is_verified_anew(exported, monkeypatch, tmp_path):
+    answers = Answers(monkeypatch)
+    verifying.ensure_verified("digits_cnn", exported, quiet)
+    rule = tmp_path / "rule.py"
+    rule.write_text("another bound")
+    monkeypatch.setattr(proof, "RULES", (*proof.RULES, rule))
+    verifying.ensure_verified("digits_cnn", exported, quiet)
+    assert answers.asked == 2
+
+
+def test_outputs_of_another_shape_are_an_error_of_their_artifact_alone(exported, monkeypatch):
+    Answers(monkeypatch, **{INT8: OUTPUTS[:, :3]})
+    verified = verifying.verify("digits_cnn", exported, quiet)
+    assert list(verified.errors) == [INT8]
+    assert "shape" in verified.errors[INT8]
+    assert verified.failures == (verified.errors[INT8],)
+
+
+def test_an_artifact_that_does_not_answer_every_sample_does_not_pass(tmp_path, monkeypatch):
+    two = SimpleNamespace(predict=lambda *_: OUTPUTS[:2])
+    monkeypatch.setattr(verifying, "load_model", lambda _: MODEL)
+    monkeypatch.setattr(verifying.importlib, "import_module", lambda _: two)
+    wanted = [{"key": "torchserve/a.pt", "target": "torchserve", "path": "a.pt", "format": "torchscript"}]
+    found = verifying.artifact_outputs("digits_cnn", str(tmp_path), wanted, str)
+    assert found["outputs"] == {}
+    assert f"shape (2, 10) for {SAMPLES} samples" in found["errors"]["torchserve/a.pt"]
+
+
+def test_a_relative_tolerance_that_a_constant_would_keep_proves_nothing():
+    outputs = 1000 + np.arange(9, dtype=np.float32)[:, None]
+    with pytest.raises(GateError, match="median output is within tolerance on 100%"):
+        parity.require_spread(expectation(outputs, tolerance=Tolerance(1e-6, 1e-2)))
+    parity.require_spread(expectation(outputs, tolerance=Tolerance(1e-6, 1e-6)))

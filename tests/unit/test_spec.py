@@ -191,3 +191,16 @@ def test_reading_a_spec_imports_no_framework():
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "values", [(-1, 0), (float("nan"), 0), (float("inf"), 0), (0, 1), (0, -0.1), (0, 3.0), (0, 0, 1.0)]
+)
+def test_a_tolerance_that_lets_everything_or_nothing_pass_is_refused(values):
+    with pytest.raises(ModelError, match=r"tolerance \w+ is "):
+        Tolerance(*values)
+
+
+def test_a_task_that_does_not_exist_is_refused(a_spec):
+    with pytest.raises(ModelError, match="task of tiny is 'boxes'; allowed: classes, regression, none"):
+        a_spec(task="boxes")
