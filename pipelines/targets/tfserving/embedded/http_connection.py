@@ -199,7 +199,8 @@ class Connection(asyncio.Protocol):
         keep_alive = parsed.keep_alive and not self._server.draining and not is_last
         head = self._head(response, parsed, keep_alive)
         self._transport.write(head if parsed.request.method == "HEAD" else head + response.body)
-        self._hold(response.allowance or parsed.request.allowance)
+        if response.allowance is not None or parsed.request.allowance is not None:
+            self._hold(response.allowance or parsed.request.allowance)
         if not keep_alive:
             self._waiting.clear()
             self._unread.clear()

@@ -66,7 +66,8 @@ class RequestParser:
 
     def feed(self, data: bytes | memoryview) -> None:
         """Parse some bytes."""
-        self._overhead_bytes += len(data)
+        size = len(data)
+        self._overhead_bytes += size
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -75,7 +76,7 @@ class RequestParser:
             self._refuse(html_page(501))
         except httptools.HttpParserError:
             self._refuse(html_page(400))
-        if self.is_inside and self._overhead_bytes > MAX_HEAD_BYTES + len(data):
+        if self.is_inside and self._overhead_bytes > MAX_HEAD_BYTES + size:
             self._refuse(html_page(400))
         if self._refusal is not None:
             raise Refusal(self._refusal)

@@ -102,11 +102,12 @@ def _to_float(found: Array, dtype: int) -> Array:
 
 
 def _narrowed(wide: Array, numpy_type: Any) -> Array:
-    with np.errstate(over="ignore"):
-        narrow = wide.astype(numpy_type, copy=False)
-    if narrow.dtype.kind == "f" and np.isinf(narrow).sum() != np.isinf(wide).sum():
-        raise invalid(f"A number is beyond {narrow.dtype}, whose largest is {np.finfo(narrow.dtype).max}")
-    return narrow
+    try:
+        with np.errstate(over="raise"):
+            return wide.astype(numpy_type, copy=False)
+    except FloatingPointError:
+        largest = np.finfo(numpy_type).max
+        raise invalid(f"A number is beyond {np.dtype(numpy_type)}, whose largest is {largest}") from None
 
 
 def _to_integer(found: Array, dtype: int) -> Array | None:

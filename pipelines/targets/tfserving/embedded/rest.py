@@ -29,6 +29,8 @@ _APIS = {"predict": "Predict", "classify": "Classify", "regress": "Regress"}
 # Larger bodies are never answered on the event loop itself.
 _QUICK_BYTES = 8192
 _UNPACKED_AT_ONCE = 1 << 18
+# What bodies and numbers up to this size become stays below what is counted at all.
+_UNCOUNTED_BYTES = 400
 
 
 @dataclass(slots=True)
@@ -103,8 +105,9 @@ class RestApi:
             response = self._answer(request, quick, allowance)
         except Exception as error:  # noqa: BLE001  one bad request must not take the server down
             response = error_response(as_serving_error(error))
-        allowance.keep(len(response.body))
-        response.allowance = allowance
+        if allowance.is_counted:
+            allowance.keep(len(response.body))
+            response.allowance = allowance
         return response
 
     def _answer(self, request: Request, quick: bool, allowance: Allowance) -> Response:
@@ -126,7 +129,8 @@ class RestApi:
         code = Code.OK
         try:
             body = self._unpacked(request, allowance) if request.gzipped else request.body
-            allowance.take(json_cost(body))
+            if len(body) > _UNCOUNTED_BYTES:
+                allowance.take(json_cost(body))
             return _ACTIONS[route.action](self, route, body, quick, allowance)
         except ServingError as error:
             code = error.code
@@ -174,7 +178,8 @@ class RestApi:
         parsed = parse_predict(body, specs_of)
         outputs = predict(found[0], parsed.signature_name, parsed.inputs, quick=quick)
         for output in outputs.values():
-            allowance.take(json_answer_cost(output))
+            if output.nbytes > _UNCOUNTED_BYTES or output.dtype == object or not output.size:
+                allowance.take(json_answer_cost(output))
         return row_body(outputs) if parsed.by_row else column_body(outputs)
 
     def _classify(self, route: Route, body: bytes, _quick: bool, _allowance: Allowance) -> bytes:
