@@ -327,7 +327,8 @@ def test_a_folder_that_is_away_for_a_moment_unloads_nothing(server: Server, fold
 def test_running_out_of_file_descriptors_unloads_nothing(server: Server) -> None:
     pid = server.process.pid
     connection = http.client.HTTPConnection("127.0.0.1", server.rest, timeout=30)
-    connection.connect()
+    connection.request("GET", "/v1/models/odd")
+    connection.getresponse().read()  # only now has the server taken the connection
     limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limits[1]))
     try:
