@@ -18,7 +18,7 @@ SPAN_S: Final = 10.0
 """The change that is judged is the one over ten seconds, whatever the stretch."""
 
 CHANGE_LIMIT: Final = 0.15
-"""As much as the first and the last round of a block may differ (see drift.py)."""
+"""As much as rounds that follow one another in one direction may differ (see drift.py)."""
 
 CPU_SHARE_LEAST: Final = 0.2
 """Below this share of a core the ticks of the kernel's CPU clock, 10 ms, are noise of 5 % and more."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-LIMIT: Final = 0.15
+LIMIT: Final = 0.25
 """Last over first, as a relative change in either direction, that is a drift whatever lies between."""
 
-IN_ORDER_LIMIT: Final = 0.12
+IN_ORDER_LIMIT: Final = 0.15
 """The same where every round goes on in the direction of the one before it."""
 
 FEWEST_ROUNDS: Final = 2

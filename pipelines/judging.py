@@ -152,7 +152,8 @@ def _questions(
 
 
 def _drifts(target: TargetRecord, load: str) -> bool:
-    return any(one.load == load and not one.resolved for one in target.drifts)
+    """Whether its rounds still climbed in some block when nothing more could be done; a fall is no warm-up."""
+    return any(one.load == load and not one.resolved and one.change > 0 for one in target.drifts)
 
 
 def _judged(questions: Sequence[Question], primary: str) -> dict[int, Corrected]:

@@ -155,20 +155,22 @@ def measure_blocks(session: Session) -> None:
 
 
 def measure_until_level(session: Session, block: int, load: str, servers: dict[str, Server]) -> None:
-    """The rounds of one load in one block, and all of them again while a server's still drift.
+    """The rounds of one load in one block, and all of them again while those of a server still climb.
 
-    What drifts is conditioned further in between, as far as the budget of its conditioning allows.
+    What climbs is conditioned further in between, as far as the budget of its conditioning allows. What falls
+    is put on record: more load would not end that, and it widens the interval.
     """
     for attempt in itertools.count():
         _measure_load(session, block, load, servers)
         drifts = _drifts(session, block, load, servers)
-        again = attempt < MOST_AGAIN and _condition_further(session, block, drifts, servers)
+        climbing = {name: drift for name, drift in drifts.items() if drift.climbs}
+        again = attempt < MOST_AGAIN and _condition_further(session, block, climbing, servers)
         for name, drift in drifts.items():
             record = DriftRecord(block=block, load=load, change=drift.change, resolved=again)
             session.measured[name].drifts.append(record)
         if not again:
             return
-        _set_aside(session, block, load, drifts)
+        _set_aside(session, block, load, climbing)
 
 
 def _measure_load(session: Session, block: int, load: str, servers: dict[str, Server]) -> None:
@@ -201,7 +203,7 @@ def _speed(record: RoundRecord, folder: Path) -> float | None:
 def _condition_further(
     session: Session, block: int, drifts: dict[str, Drift], servers: dict[str, Server]
 ) -> bool:
-    """Condition every server that drifts once more; False where none does or the budget is used up."""
+    """Condition every server that climbs once more; False where none does or the budget is used up."""
     limit_s = session.settings.profile.conditioning_limit_s
     left_s = {name: limit_s - session.measured[name].conditioned_s(block) for name in drifts}
     if not drifts or min(left_s.values()) < LEAST_S:

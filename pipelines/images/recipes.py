@@ -144,14 +144,15 @@ def _torchserve_files(parts: ModelParts) -> dict[str, Content]:
     presets = Path(torchserve.__file__).parent / "presets"
     return {
         "entrypoint.sh": DOCKER / "torchserve" / "entrypoint.sh",
-        "etc/config.properties": _torchserve_config(parts.spec),
+        "etc/config.properties": torchserve_config(parts.spec),
         **_below(presets, "etc/presets", "*.properties"),
         **_health(parts, f"/predictions/{parts.spec.name}"),
         f"models/{archive.path}": parts.folder / "torchserve" / archive.path,
     }
 
 
-def _torchserve_config(spec: ModelSpec) -> bytes:
+def torchserve_config(spec: ModelSpec) -> bytes:
+    """Return what an image's config.properties holds before the preset and the addresses are added."""
     common = (DOCKER / "torchserve" / "config.properties").read_text(encoding="utf-8")
     return (common + "\n".join(limits(spec)) + "\n").encode()
 

@@ -1,6 +1,6 @@
 """How long fresh servers took until they were steady, and where rounds still drifted."""
 
-from pipelines.record import ConditioningRecord, RunRecord, TargetRecord
+from pipelines.record import ConditioningRecord, DriftRecord, RunRecord, TargetRecord
 from pipelines.report import format as fmt
 from pipelines.report import pick
 from pipelines.report.figures.curves import Curves
@@ -77,6 +77,12 @@ def _spreads(run: RunRecord) -> list[str]:
     return found
 
 
+def _what_followed(one: DriftRecord) -> str:
+    if one.resolved:
+        return "conditioned further, measured again"
+    return "no verdict: still warming up" if one.change > 0 else "nothing: it got slower, which is no warm-up"
+
+
 def drift_table(run: RunRecord) -> Table:
     """Blocks whose rounds still drifted; no rows where none did."""
     columns = (
@@ -92,7 +98,7 @@ def drift_table(run: RunRecord) -> Table:
             word(str(one.block)),
             word(one.load),
             word(f"{one.change:+.0%}"),
-            word("conditioned further, measured again" if one.resolved else "no verdict: still warming up"),
+            word(_what_followed(one)),
         )
         for name, target in pick.served(run).items()
         for one in target.drifts

@@ -29,6 +29,7 @@ def computing(function, shape: tuple[int, ...]) -> ModelSpec:
     return dataclasses.replace(
         with_training(inputs),
         name="tiny",
+        labels=(),
         inputs=(TensorSpec("x", "float32", (None, *shape)),),
         outputs=(TensorSpec("y", "float32", (None, *shape)),),
         build_keras=lambda _state: lambda x, **_: function(x),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from models.spec import load_model
+from pipelines.images.recipes import torchserve_config
 from pipelines.targets.server_plan import PRESETS, ServeRequest, preset_lines
 from pipelines.targets.tfserving import server as tfserving
 from pipelines.targets.torchserve import server as torchserve
@@ -31,7 +32,7 @@ def etc(tmp_path: Path) -> Path:
     for presets in (torchserve.PRESETS, tfserving.PRESETS):
         for preset in presets.iterdir():
             (tmp_path / "presets" / preset.name).write_bytes(preset.read_bytes())
-    (tmp_path / "config.properties").write_bytes((DOCKER / "torchserve" / "config.properties").read_bytes())
+    (tmp_path / "config.properties").write_bytes(torchserve_config(load_model("digits_cnn")))
     return tmp_path
 
 

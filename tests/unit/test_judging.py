@@ -181,7 +181,8 @@ def test_a_side_that_was_still_warming_up_gets_no_verdict(side, resolved):
     }
     drift = r.DriftRecord(block=0, load="closed:8", change=0.5, resolved=resolved)
     elsewhere = r.DriftRecord(block=0, load="closed:1", change=0.5, resolved=False)
-    targets[side] = targets[side].model_copy(update={"drifts": (drift, elsewhere)})
+    slower = r.DriftRecord(block=1, load="closed:8", change=-0.4, resolved=False)
+    targets[side] = targets[side].model_copy(update={"drifts": (drift, elsewhere, slower)})
     _, comparisons = judge(targets, margin=0.05, seed=1)
     words = {one.verdict for one in comparisons}
     codes = {one.reason_code for one in comparisons}

@@ -183,3 +183,11 @@ def test_without_conditioning_nobody_is_expected_to_be_level(monkeypatch, tmp_pa
     block.session.settings = settings(control=False, rounds=3, conditioning_limit_s=0)
     ours, _ = block.run()
     assert (len(ours.rounds), ours.drifts) == (3, [])
+
+
+def test_what_gets_slower_is_on_record_and_not_conditioned(monkeypatch, tmp_path):
+    block = Block(monkeypatch, tmp_path, {"a": [210, 150, 100], "b": [50, 51, 52]})
+    ours, _ = block.run()
+    assert block.conditioned == []
+    assert [(one.change < 0, one.resolved) for one in ours.drifts] == [(True, False)]
+    assert all(one.valid for one in ours.rounds)
