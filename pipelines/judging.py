@@ -152,7 +152,7 @@ def _questions(
 
 
 def _drifts(target: TargetRecord, load: str) -> bool:
-    """Whether its rounds still climbed in some block when nothing more could be done; a fall is no warm-up."""
+    """Whether its rounds still climbed in a block when the budget was used up; a fall is no warm-up."""
     return any(one.load == load and not one.resolved and one.change > 0 for one in target.drifts)
 
 

@@ -193,8 +193,8 @@ class ConditioningRecord(Record):
 class DriftRecord(Record):
     """The rounds of one block under one load still changed in one direction.
 
-    `change` is the speed of the last over that of the first, less 1. `resolved` is whether the rounds were set
-    aside and measured again after more conditioning; a climb that was not leaves no verdict.
+    `change` is the speed of the last over that of the first, less 1. `resolved` is whether the rounds were
+    set aside and measured again after more conditioning; a climb that was not leaves no verdict.
     """
 
     block: int
