@@ -101,13 +101,16 @@ def _drive(
     runner, users = _runner(plan, pool, ledger, last_moment)
     times = _Times(datetime.now(UTC).isoformat(timespec="milliseconds"), time.monotonic_ns())
     warm_up = _begin(plan, ledger)
+    # Without a warm-up users know beforehand when the window opens, and send nothing until then.
+    seconds = _open_window(plan, ledger) if warm_up is None else None
     runner.start(users, spawn_rate=users)
     runner.spawning_greenlet.get()
     try:
         if warm_up is not None:
             _wait(ledger, stop_requests, times, warm_up.is_over)
             times.steady = warm_up.steady
-        _measure(plan, ledger, stop_requests, times, last_moment)
+            seconds = _open_window(plan, ledger)
+        _measure(ledger, seconds, stop_requests, times, last_moment)
         _drain(runner, plan.timeout_s + GRACE_S, stop_requests)
     finally:
         runner.quit()
@@ -115,10 +118,13 @@ def _drive(
 
 
 def _measure(
-    plan: RoundPlan, ledger: Ledger, stop_requests: StopRequests, times: _Times, last_moment: LastMoment
+    ledger: Ledger,
+    seconds: Seconds | None,
+    stop_requests: StopRequests,
+    times: _Times,
+    last_moment: LastMoment,
 ) -> None:
-    """Open the window and wait for its end; the clocks are read at its two edges."""
-    seconds = _open_window(plan, ledger)
+    """Wait for the window's beginning and for its end; the clocks are read at these two edges."""
     _wait(ledger, stop_requests, times, lambda now_ns: now_ns >= ledger.window_start_ns)
     times.before = _clocks(last_moment)
     Report("opened", time.monotonic_ns()).say()

@@ -14,7 +14,7 @@ from locust.exception import StopUser
 
 from loadtests.arrivals import IN_FLIGHT_LIMIT, NS_PER_S, poisson_schedule
 from loadtests.last_moment import LastMoment, let_answers_in
-from loadtests.ledger import UNREACHABLE, Exchange, Failure, Ledger
+from loadtests.ledger import NEVER, UNREACHABLE, Exchange, Failure, Ledger
 from loadtests.payloads import PayloadPool
 from loadtests.precise_timer import PreciseTimer
 from loadtests.users.wire import WIRE_FAILURES, Connection, Wire, encode_requests, failure_of
@@ -74,6 +74,12 @@ class RestUser(FastHttpUser):
         if not self._order_of_window and at_ns >= self.ledger.window_start_ns:
             self._order_of_window, self.order = True, self._new_order()
         return next(self.order)
+
+    def on_start(self) -> None:
+        """Wait for the window, where it is known already because no warm-up comes before it."""
+        if self.ledger.window_start_ns < NEVER:
+            wait_ns = self.ledger.window_start_ns - time.monotonic_ns()
+            gevent.sleep(max(0.0, wait_ns / NS_PER_S))
 
     def on_stop(self) -> None:
         """Close this user's connections."""
@@ -166,9 +172,9 @@ class OpenRestUser(RestUser):
         """
         in_flight = Pool(in_flight_limit())
         try:
-            self._begin_schedule(time.monotonic_ns())
+            self._begin_schedule(min(time.monotonic_ns(), self.ledger.window_start_ns))
             self._follow_schedule(in_flight)
-            if not self.ledger.is_over(time.monotonic_ns()):
+            if self.schedule_start_ns < self.ledger.window_start_ns < NEVER:
                 self.given_up = self._late_arrivals(self.ledger.window_start_ns)
                 self._begin_schedule(self.ledger.window_start_ns)
                 self._follow_schedule(in_flight)
