@@ -274,8 +274,8 @@ def _make_importable(folder: Path) -> None:
 def _module_from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise ModelError(f"model file {path} does not exist")
-    # A dot would make it a submodule of what is not there.
-    name = "tandem_model_" + re.sub(r"\W", "_", path.stem)
+    # A dot would make it a submodule of what is not there, and TorchScript reads no letters but ASCII's.
+    name = "tandem_model_" + re.sub(r"\W", "_", path.stem, flags=re.ASCII)
     loader_spec = importlib.util.spec_from_file_location(name, path)
     if loader_spec is None or loader_spec.loader is None:
         raise ModelError(f"model file {path} is not a Python file")

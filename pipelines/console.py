@@ -63,6 +63,8 @@ def result_console() -> "Console":
 def say(text: str) -> None:
     """Print lines of a result as they are: no markup, no breaks of ours, control characters made visible."""
     sys.stdout.write(f"{visible(text)}\n")
+    # Through a pipe it would come when the command ends, and a server that stands does not.
+    sys.stdout.flush()
 
 
 def print_table(table: "Table", rows: Iterable[Sequence["str | Text"]]) -> None:
