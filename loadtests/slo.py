@@ -9,10 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, Literal
 
-from loadtests.validity import ERRORS_SHARE_LIMIT, FINDINGS, Invalidity
-
-GENERATOR_CHECKS: Final = frozenset({"delivered", "lateness", "generator"})
-"""A round that does not pass these was not the load it should have been: the generator's own limit."""
+from loadtests.validity import ERRORS_SHARE_LIMIT, FINDINGS, GENERATOR_CHECKS, Invalidity
 
 SERVER_CHECKS: Final = FINDINGS | {"warm"}
 """A round that does not pass these shows what the server does under such a rate, which p99 and errors judge.

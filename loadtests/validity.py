@@ -4,6 +4,7 @@ Whether there are enough requests for a percentile is not asked here. That is a 
 of the round: `statistics.summarize_latency` leaves it out with a reason.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -22,6 +23,9 @@ Check = Literal["interrupted", "warm", "delivered", "lateness", "clean", "right"
 FINDINGS: Final[frozenset[Check]] = frozenset({"clean", "right"})
 """What a round that fails these shows of the server. It is not measured again: a server that sometimes fails
 would lose its bad rounds and be judged by its good ones."""
+
+GENERATOR_CHECKS: Final[frozenset[Check]] = frozenset({"delivered", "lateness", "generator"})
+"""A round that fails one of these shows that the load itself was not as asked."""
 
 
 @dataclass(frozen=True)
@@ -210,3 +214,9 @@ def _percentages(share: float, limit: float) -> tuple[str, str]:
         if float(f"{share:.{digits}%}"[:-1]) != float(shown_limit[:-1]):
             return f"{share:.{digits}%}", shown_limit
     return f"{share!r} (as a share)", shown_limit
+
+
+def is_finding(failed_checks: Iterable[str]) -> bool:
+    """Whether failures of a round are the server's: not where the generator could not send the load."""
+    failed = frozenset(failed_checks)
+    return bool(failed & FINDINGS) and not failed & GENERATOR_CHECKS

@@ -15,7 +15,7 @@ from loadtests.conditioning import Second
 from loadtests.drift import Drift, find_drift
 from loadtests.payloads import PayloadPool
 from loadtests.rounds import PlannedRound, block_rounds, rotated
-from loadtests.validity import FINDINGS
+from loadtests.validity import is_finding
 from pipelines import serving
 from pipelines.conditioning import LEAST_S, condition
 from pipelines.config import MeasureSettings
@@ -319,7 +319,7 @@ def _condition(session: Session, name: str, server: Server, block: int, limit_s:
 def measure_round(session: Session, planned: PlannedRound, servers: dict[str, Server]) -> RoundRecord:
     """Measure a round, and again while it is invalid and the budget allows; returns the last attempt.
 
-    A round that fails because of the server (`FINDINGS`) is a result and not measured again.
+    A round that fails because of the server (a finding) is a result and not measured again.
 
     Raises:
         MachineError: the server died or stopped answering, or the generator failed.
@@ -329,7 +329,7 @@ def measure_round(session: Session, planned: PlannedRound, servers: dict[str, Se
     attempt = sum(_place(record) == _place(planned) for record in earlier)
     while True:
         record = measure_once(session, planned, attempt, servers).record
-        if record.valid or session.retries_left <= 0 or FINDINGS.intersection(record.failed_checks):
+        if record.valid or session.retries_left <= 0 or is_finding(record.failed_checks):
             return record
         session.retries_left -= 1
         session.planned_count += 1

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from loadtests.validity import FINDINGS
+from loadtests.validity import is_finding as fails_by_server
 from pipelines.record import ErrorRecord, LatencyRecord, RoundRecord, RunRecord, SummaryRecord
 from pipelines.report import format as fmt
 from pipelines.report import pick
@@ -114,7 +114,7 @@ def validity(one: RoundRecord, *, used: bool = False) -> str:
 
 def is_finding(one: RoundRecord) -> bool:
     """Whether a round that was not used shows something of the server: errors or wrong answers."""
-    return bool(FINDINGS.intersection(one.failed_checks))
+    return fails_by_server(one.failed_checks)
 
 
 def invalid_table(run: RunRecord) -> Table:

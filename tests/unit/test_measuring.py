@@ -67,6 +67,11 @@ def test_errors_and_wrong_answers_are_findings_and_not_measured_again(monkeypatc
     assert measured_with(monkeypatch, tmp_path, "quiet", check) == [0]
 
 
+@pytest.mark.parametrize("cause", ["delivered", "lateness", "generator"])
+def test_errors_of_a_load_that_could_not_be_sent_are_not_the_servers(monkeypatch, tmp_path, cause):
+    assert measured_with(monkeypatch, tmp_path, cause, "clean") == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("check", ["warm", "delivered", "lateness", "generator", "quiet", "interrupted"])
 def test_every_other_invalid_round_is_measured_again_while_retries_last(monkeypatch, tmp_path, check):
     assert measured_with(monkeypatch, tmp_path, check) == [0, 1, 2, 3]
