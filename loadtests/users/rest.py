@@ -224,7 +224,11 @@ class OpenRestUser(RestUser):
             gevent.sleep(0)
         self.last_moment.adapt(time.monotonic_ns())
         near_ns = due_ns - self.last_moment.ahead_ns
-        while (now_ns := time.monotonic_ns()) < near_ns and not self._is_over(now_ns):
+        # An arrival beyond the window's opening is none of the warm-up's: it is not waited for, or the first
+        # arrivals of the window would be late.
+        while (now_ns := time.monotonic_ns()) < near_ns and not (
+            self._is_over(now_ns) or self._is_over(due_ns)
+        ):
             timer.wait_until(min(near_ns, now_ns + LOOK_UP_NS))
         return not self._is_over(due_ns)
 

@@ -125,6 +125,8 @@ def test_windows_of_one_seed_have_the_same_schedule_however_long_the_warm_up_too
             )
             result, samples = run(plan)
             schedules.append(np.sort(samples.scheduled_ns - result.window_start_ns))
+            # The opening itself makes nobody late: of a hundred arrivals in a second one or two may be.
+            assert np.percentile(samples.sent_ns - samples.scheduled_ns, 95) < 10e6
     expected = arrivals_s(100, plan.seed, 3.0)
     expected_ns = np.round(1e9 * expected[expected < 1.0]).astype(np.int64)
     assert all(np.array_equal(schedule, expected_ns) for schedule in schedules)
