@@ -23,7 +23,7 @@ from pathlib import Path
 MARK = "TANDEM_KILLS"
 LIMIT_S = 10.0
 LOOK_S = 0.1
-TANDEM = (sys.executable, "-P", "-m", "pipelines.cli")
+TANDEM = (sys.executable, "-P", "-m", "pipelines.cli.main")
 SHORT = ("--profile", "smoke", "--round-s", "0.5")
 COMMANDS = {
     "compare": ("compare", "MODEL", *SHORT, "--rounds", "1", "--no-mobile"),

@@ -19,7 +19,7 @@ import numpy as np
 
 from models.spec import load_model
 from pipelines.mobile.timing import TimingRules
-from pipelines.workers import Task, run_tasks
+from pipelines.tasks.tasks import Task, run_tasks
 
 LIMIT_S = 120.0
 

@@ -28,19 +28,19 @@ sys.path.insert(0, str(ROOT))
 from loadtests.plan import RoundPlan  # noqa: E402
 from loadtests.result import RoundResult  # noqa: E402
 from models.spec import load_model  # noqa: E402
-from pipelines import serving  # noqa: E402
-from pipelines.cores import split_cores  # noqa: E402
 from pipelines.errors import UserError  # noqa: E402
-from pipelines.exporting import export, target_folder  # noqa: E402
-from pipelines.generating import generate  # noqa: E402
-from pipelines.guard import guarded  # noqa: E402
-from pipelines.processes import tree_memory_bytes  # noqa: E402
-from pipelines.record import read_run  # noqa: E402
+from pipelines.export.stage import export, target_folder  # noqa: E402
+from pipelines.machine.cores import split_cores  # noqa: E402
+from pipelines.measure.generator import generate  # noqa: E402
+from pipelines.processes.group import tree_memory_bytes  # noqa: E402
+from pipelines.processes.guard import guarded  # noqa: E402
+from pipelines.record.record import read_run  # noqa: E402
 from pipelines.runners.local import LocalRunner  # noqa: E402
 from pipelines.runners.server import Server  # noqa: E402
+from pipelines.serve import readiness as serving  # noqa: E402
 from pipelines.targets.registry import SERVED  # noqa: E402
 from pipelines.targets.server_plan import ServeRequest  # noqa: E402
-from pipelines.verifying import ensure_verified  # noqa: E402
+from pipelines.verify.stage import ensure_verified  # noqa: E402
 
 LIMITS_PER_HOUR = {"memory_mb": 4.0, "descriptors": 1.0, "threads": 1.0}
 SETTLING_SHARE = 0.2

@@ -30,11 +30,11 @@ from known_session import Outcome, compare, known_delay  # noqa: E402 - after th
 
 from models.spec import load_model  # noqa: E402
 from pipelines.config import RunSettings, run_settings  # noqa: E402
-from pipelines.contestants import Contestant, contestants  # noqa: E402
-from pipelines.exporting import export  # noqa: E402
-from pipelines.judging import PRIMARY  # noqa: E402
+from pipelines.export.stage import export  # noqa: E402
+from pipelines.judge.verdicts import PRIMARY  # noqa: E402
+from pipelines.measure.sides import Contestant, contestants  # noqa: E402
 from pipelines.runners.local import LocalRunner  # noqa: E402
-from pipelines.verifying import ensure_verified  # noqa: E402
+from pipelines.verify.stage import ensure_verified  # noqa: E402
 
 QUICK = {"blocks": 1, "rounds": 2, "round_s": 0.5, "loads": "closed:2"}
 FALSE_ALARMS_ALLOWED = 1

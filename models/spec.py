@@ -112,7 +112,7 @@ class ModelSpec:
         build_keras: returns the Keras twin holding the given state dict; None if the model has no twin.
         train: trains from scratch and writes the checkpoint and its training record beside it.
         sources: files whose text decides what the model computes, for its digest.
-        task: what the outputs are; None: to be derived from the samples (`pipelines.quality`).
+        task: what the outputs are; None: to be derived from the samples (`pipelines.parity.quality`).
     """
 
     name: str

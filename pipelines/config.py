@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from loadtests.arrivals import parse_load
 from loadtests.errors import LoadError
-from pipelines.cores import Cores, asked_cores, split_cores
 from pipelines.errors import RequestError
+from pipelines.machine.cores import Cores, asked_cores, split_cores
 from pipelines.targets.registry import IN_PROCESS
 from pipelines.targets.server_plan import PRESETS
 

@@ -6,10 +6,10 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.artifact import tensorflow_package, versions
-from pipelines.cores import Cores, listed, split_cores
+from pipelines.artifacts.manifest import tensorflow_package, versions
 from pipelines.errors import MachineError
-from pipelines.java import find_java
+from pipelines.machine.cores import Cores, listed, split_cores
+from pipelines.machine.java import find_java
 from pipelines.targets.tfserving.server import BINARY, find_implementation
 
 NEEDED_DISK_BYTES = 2_000_000_000

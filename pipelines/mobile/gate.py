@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from pipelines.config import MobileLimits
+from pipelines.console import format as fmt
 from pipelines.mobile.front import on_front
-from pipelines.parity import output_failure
-from pipelines.record import MobileArtifactRecord, MobileGateRecord, MobileRecord
-from pipelines.report import format as fmt
+from pipelines.parity.compare import output_failure
+from pipelines.record.record import MobileArtifactRecord, MobileGateRecord, MobileRecord
 
 
 def judge(mobile: MobileRecord, limits: MobileLimits) -> MobileRecord:

@@ -1,4 +1,4 @@
-"""What is inside artifacts, and what running them imports; in a process of its own (`pipelines.worker`)."""
+"""What is inside artifacts, and what running them imports; run in a process of its own, as a task."""
 
 import importlib
 import sys

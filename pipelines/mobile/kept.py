@@ -14,14 +14,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from models.spec import ModelSpec
-from pipelines import proof
-from pipelines.artifact import Manifest, versions
-from pipelines.cores import split_cores
-from pipelines.environment import describe
-from pipelines.files import copy_file, new_folder, write_atomically
+from pipelines.artifacts.manifest import Manifest, versions
+from pipelines.files.atomic import copy_file, new_folder, write_atomically
+from pipelines.machine.cores import split_cores
+from pipelines.measure.environment import describe
 from pipelines.mobile.libraries import installed_library
-from pipelines.record import MobileRecord, Record, TimingRecord
+from pipelines.record.record import MobileRecord, Record, TimingRecord
 from pipelines.targets.registry import TARGETS, TARGETS_FOLDER
+from pipelines.verify import proof
 
 KEPT_NAME = "mobile.json"
 SAMPLES_NAME = "mobile-samples"

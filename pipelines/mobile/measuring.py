@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from models.spec import ModelSpec
-from pipelines import artifact
-from pipelines.artifact import Manifest
+from pipelines.artifacts import manifest as artifact
+from pipelines.artifacts.manifest import Manifest
 from pipelines.config import MobileLimits
 from pipelines.errors import UserError
-from pipelines.mobile.figures import figures, write_calls
+from pipelines.judge.mobile import figures, write_calls
 from pipelines.mobile.gate import judge
 from pipelines.mobile.timing import TimingRules
-from pipelines.quality import Expectation
-from pipelines.record import (
+from pipelines.parity.quality import Expectation
+from pipelines.record.record import (
     ArtifactRecord,
     MobileArtifactRecord,
     MobileGateRecord,
@@ -30,8 +30,8 @@ from pipelines.record import (
 )
 from pipelines.targets.in_process import Inspection
 from pipelines.targets.registry import TARGETS
-from pipelines.verifying import Verified
-from pipelines.workers import Progress, Task, run_tasks
+from pipelines.tasks.tasks import Progress, Task, run_tasks
+from pipelines.verify.stage import Verified
 
 # Calls take so many real samples in turn: more would only be conversion work between calls.
 SAMPLES_COUNT = 16

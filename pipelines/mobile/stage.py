@@ -9,19 +9,19 @@ from pathlib import Path
 from loadtests.validity import FOREIGN_CPU_LIMIT, STEAL_LIMIT
 from models.spec import ModelSpec, load_model
 from pipelines.config import MobileLimits, MobileSettings
-from pipelines.cores import split_cores
 from pipelines.errors import GateError
-from pipelines.exporting import ExportResult, export
-from pipelines.failures import as_user_error
+from pipelines.export.stage import ExportResult, export
+from pipelines.machine.cores import split_cores
 from pipelines.mobile import kept
 from pipelines.mobile.gate import refusals
 from pipelines.mobile.measuring import Survey
-from pipelines.record import FairnessRecord, MobileRecord, RunRecord, TimingRecord, WarningRecord
-from pipelines.recording import RunFacts, run_record
-from pipelines.running import Status, new_run_folder, publish
+from pipelines.record.record import FairnessRecord, MobileRecord, RunRecord, TimingRecord, WarningRecord
+from pipelines.run.entries import RunFacts, run_record
+from pipelines.run.run import Status, new_run_folder, publish
 from pipelines.targets.registry import IN_PROCESS
-from pipelines.verifying import Verified, examine
-from pipelines.workers import Progress
+from pipelines.tasks.failures import as_user_error
+from pipelines.tasks.tasks import Progress
+from pipelines.verify.stage import Verified, examine
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One artifact with one number of threads, timed in a process of its own. Run by `pipelines.worker`."""
+"""One artifact with one number of threads, timed in a process of its own, as a task."""
 
 import gc
 import importlib
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.spec import FloatArray
-from pipelines.environment import cpu_shares, read_cpu
+from pipelines.measure.environment import cpu_shares, read_cpu
 from pipelines.mobile import memory
 from pipelines.targets.in_process import InProcessModel
 

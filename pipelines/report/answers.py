@@ -3,9 +3,9 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from pipelines.record import ComparisonRecord, RunRecord
+from pipelines.console import format as fmt
+from pipelines.record.record import ComparisonRecord, RunRecord
 from pipelines.report import banners, pick
-from pipelines.report import format as fmt
 from pipelines.report.verdicts import explanation, judged_wider
 
 

@@ -1,7 +1,7 @@
 """What a reader must know before any figure: an unfinished run, a stand-in, failed parity, no verdict."""
 
-from pipelines.record import AsymmetryRecord, RunRecord, WarningRecord
-from pipelines.report import format as fmt
+from pipelines.console import format as fmt
+from pipelines.record.record import AsymmetryRecord, RunRecord, WarningRecord
 from pipelines.report import pick, slo, verdicts
 from pipelines.report.reasons import kinds
 

@@ -6,7 +6,8 @@ import shlex
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipelines.record import RunRecord
+from pipelines.console import format as fmt
+from pipelines.record.record import RunRecord
 from pipelines.report import (
     answers,
     banners,
@@ -19,7 +20,6 @@ from pipelines.report import (
     verdicts,
     warming,
 )
-from pipelines.report import format as fmt
 from pipelines.report.figures import draw
 from pipelines.report.table import Table
 

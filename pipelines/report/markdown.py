@@ -2,7 +2,9 @@
 
 import shlex
 
-from pipelines.record import RunRecord
+from pipelines.console import format as fmt
+from pipelines.console.text import code, escaped, fenced
+from pipelines.record.record import RunRecord
 from pipelines.report import (
     answers,
     banners,
@@ -15,9 +17,7 @@ from pipelines.report import (
     verdicts,
     warming,
 )
-from pipelines.report import format as fmt
 from pipelines.report.table import Cell, Table
-from pipelines.text import code, escaped, fenced
 
 BODY_CHARACTERS = 300
 

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from loadtests.validity import is_finding as fails_by_server
-from pipelines.record import ErrorRecord, LatencyRecord, RoundRecord, RunRecord, SummaryRecord
-from pipelines.report import format as fmt
+from pipelines.console import format as fmt
+from pipelines.record.record import ErrorRecord, LatencyRecord, RoundRecord, RunRecord, SummaryRecord
 from pipelines.report import pick
 from pipelines.report.reasons import kinds, reasons
 from pipelines.report.table import Cell, Column, Table, code, missing, number, target_cell, word

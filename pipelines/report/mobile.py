@@ -1,7 +1,7 @@
 """What the mobile artifacts of a model say: which to ship, by which limits, and what each is called."""
 
-from pipelines.record import MobileArtifactRecord, MobileRecord, RunRecord, TimingRecord
-from pipelines.report import format as fmt
+from pipelines.console import format as fmt
+from pipelines.record.record import MobileArtifactRecord, MobileRecord, RunRecord, TimingRecord
 
 HOST = "host CPU, not a phone"
 ROADS = {"tflite": "TensorFlow's road", "executorch": "PyTorch's road", "onnx": "read by both worlds"}

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from pipelines.record import MobileArtifactRecord, MobileRecord, RunRecord, TimingRecord
-from pipelines.report import format as fmt
+from pipelines.console import format as fmt
+from pipelines.record.record import MobileArtifactRecord, MobileRecord, RunRecord, TimingRecord
 from pipelines.report import mobile as said
 from pipelines.report.table import Cell, Column, Table, code, missing, number, target_cell, word
 

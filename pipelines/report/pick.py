@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pipelines.record import (
+from pipelines.record.record import (
     ArtifactRecord,
     ComparisonRecord,
     ParityRecord,

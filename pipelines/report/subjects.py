@@ -1,6 +1,7 @@
 """Tables of what was measured on: implementations, what each was given, artifacts, parity, the machine."""
 
-from pipelines.record import (
+from pipelines.console import format as fmt
+from pipelines.record.record import (
     ArtifactRecord,
     GivenRecord,
     ParityRecord,
@@ -9,7 +10,6 @@ from pipelines.record import (
     RunRecord,
     TensorRecord,
 )
-from pipelines.report import format as fmt
 from pipelines.report import pick
 from pipelines.report.table import Cell, Column, Table, code, missing, number, target_cell, word
 

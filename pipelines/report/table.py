@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from pipelines.report.format import MISSING, one_line
+from pipelines.console.format import MISSING, one_line
 
 Figure = TypeVar("Figure", int, float)
 Tone = Literal["good", "bad"]

@@ -7,7 +7,8 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from pipelines.record import RunRecord
+from pipelines.console import format as fmt
+from pipelines.record.record import RunRecord
 from pipelines.report import (
     answers,
     banners,
@@ -20,7 +21,6 @@ from pipelines.report import (
     verdicts,
     warming,
 )
-from pipelines.report import format as fmt
 from pipelines.report.table import Cell, Column, Table
 
 # Wide enough for every column of the widest table with usual names.

@@ -3,8 +3,8 @@
 import re
 from typing import Final
 
-from pipelines.record import ComparisonRecord, ControlRecord, RunRecord
-from pipelines.report import format as fmt
+from pipelines.console import format as fmt
+from pipelines.record.record import ComparisonRecord, ControlRecord, RunRecord
 from pipelines.report import pick
 from pipelines.report.table import Cell, Column, Table, Tone, missing, number, target_cell, word
 

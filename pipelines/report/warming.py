@@ -1,7 +1,7 @@
 """How long fresh servers took until they were steady, and where rounds still drifted."""
 
-from pipelines.record import ConditioningRecord, DriftRecord, RunRecord, TargetRecord
-from pipelines.report import format as fmt
+from pipelines.console import format as fmt
+from pipelines.record.record import ConditioningRecord, DriftRecord, RunRecord, TargetRecord
 from pipelines.report import pick
 from pipelines.report.figures.curves import Curves
 from pipelines.report.table import Cell, Column, Table, missing, number, target_cell, word

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from pipelines.config import RunSettings
 from pipelines.errors import MachineError, RequestError
-from pipelines.runners import ownership
-from pipelines.runners.containers import ContainerImage, DockerRunner
-from pipelines.runners.images import find_images, with_sizes
+from pipelines.runners import docker_ownership as ownership
+from pipelines.runners.docker_containers import ContainerImage, DockerRunner
+from pipelines.runners.docker_images import find_images, with_sizes
 from pipelines.runners.local import LocalRunner
 from pipelines.runners.server import Runner
-from pipelines.workers import Progress
+from pipelines.tasks.tasks import Progress
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -77,7 +77,7 @@ def _require_known(asked: str) -> None:
 
 
 def _choose(asked: str, wanted: Wanted | None, clients: ExitStack, progress: Progress) -> Choice:
-    from pipelines.images import connect
+    from pipelines.package import connect
 
     try:
         client = connect()

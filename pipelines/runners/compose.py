@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import MachineError
-from pipelines.files import write_atomically
-from pipelines.processes import end_group
-from pipelines.runners.ownership import OWNER_LABEL, PROJECT_LABEL, owner
+from pipelines.files.atomic import write_atomically
+from pipelines.processes.group import end_group
+from pipelines.runners.docker_ownership import OWNER_LABEL, PROJECT_LABEL, owner
 
 DOCKER = Path(__file__).parents[2] / "docker"
 COMPOSE_FILE = DOCKER / "compose.yaml"

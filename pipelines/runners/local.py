@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 import psutil
 
-from pipelines.children import child_environment
+from pipelines.artifacts.private_copy import copy_proven
 from pipelines.errors import MachineError
-from pipelines.files import disk_error
-from pipelines.private_copy import copy_proven
-from pipelines.processes import (
+from pipelines.files.atomic import disk_error
+from pipelines.processes.children import child_environment
+from pipelines.processes.group import (
     before_exec,
     end_group,
     how_it_ended,
@@ -23,8 +23,8 @@ from pipelines.processes import (
     last_lines,
     tree_memory_bytes,
 )
-from pipelines.runners.starting import StartedServer
-from pipelines.serving import plan_server
+from pipelines.runners.docker_start import StartedServer
+from pipelines.serve.readiness import plan_server
 from pipelines.targets.server_plan import ServeRequest, ServerPlan
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from pipelines.http import fetch, fetch_json
-from pipelines.runners.contained import MANAGEMENT_PORT, PROBE
-from pipelines.runners.docker import DockerServer
+from pipelines.runners.docker_server import DockerServer
+from pipelines.runners.docker_services import MANAGEMENT_PORT, PROBE
 from pipelines.smoke.checklist import CheckError, NotApplicableError, require
 from pipelines.smoke.messages import DT_FLOAT, PREDICT_METHOD, TORCHSERVE_METHOD, message
 from pipelines.smoke.subject import Subject

@@ -7,7 +7,7 @@ from typing import Literal
 
 from loadtests.errors import LoadTestError
 from pipelines.errors import UserError
-from pipelines.workers import Progress
+from pipelines.tasks.tasks import Progress
 
 State = Literal["passed", "failed", "skipped"]
 

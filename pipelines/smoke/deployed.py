@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.processes import wait_until
-from pipelines.runners import inspected
-from pipelines.runners.docker import DockerServer
-from pipelines.runners.images import label_versions
+from pipelines.processes.group import wait_until
+from pipelines.runners import docker_facts as inspected
+from pipelines.runners.docker_images import label_versions
+from pipelines.runners.docker_server import DockerServer
 from pipelines.smoke.checklist import CheckError, NotApplicableError, require
 from pipelines.smoke.subject import Subject
 

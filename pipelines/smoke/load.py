@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 from loadtests.plan import RoundPlan
-from pipelines.generating import generate
+from pipelines.measure.generator import generate
 from pipelines.smoke.checklist import require
 from pipelines.smoke.subject import Subject
 

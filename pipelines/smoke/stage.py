@@ -10,27 +10,27 @@ from pathlib import Path
 import psutil
 
 from models.spec import ModelSpec, load_model
-from pipelines import serving
-from pipelines.artifact import damage, read_manifest, require_manifest
-from pipelines.cores import Cores, split_cores
+from pipelines.artifacts.manifest import damage, read_manifest, require_manifest
 from pipelines.errors import MachineError
-from pipelines.exporting import export, target_folder
-from pipelines.files import disk_error, make_first, write_atomically
-from pipelines.runners import ownership
+from pipelines.export.stage import export, target_folder
+from pipelines.files.atomic import disk_error, make_first, write_atomically
+from pipelines.machine.cores import Cores, split_cores
+from pipelines.runners import docker_ownership as ownership
 from pipelines.runners.choosing import Choice, choose, clear
-from pipelines.runners.containers import DockerRunner
-from pipelines.runners.docker import DockerServer
-from pipelines.runners.images import find_images
+from pipelines.runners.docker_containers import DockerRunner
+from pipelines.runners.docker_images import find_images
+from pipelines.runners.docker_server import DockerServer
 from pipelines.runners.local import LocalRunner
 from pipelines.runners.server import Runner, Server
+from pipelines.serve import readiness as serving
 from pipelines.smoke import answers, deployed, writing
 from pipelines.smoke.checklist import CheckError, Checklist, NotApplicableError, Outcome, require
 from pipelines.smoke.load import load
 from pipelines.smoke.subject import Subject
 from pipelines.targets.registry import SERVED, find_target
 from pipelines.targets.server_plan import ServeRequest
-from pipelines.verifying import Verified, ensure_verified
-from pipelines.workers import Progress
+from pipelines.tasks.tasks import Progress
+from pipelines.verify.stage import Verified, ensure_verified
 
 # What is checked of every server that answers right: id, what it makes sure of, how.
 CHECKS: tuple[tuple[str, str, Callable[[Subject], str]], ...] = (

@@ -7,9 +7,9 @@ import numpy as np
 
 from loadtests.payloads import PayloadPool
 from models.spec import FloatArray, ModelSpec
-from pipelines.artifact import Manifest
-from pipelines.quality import Expectation
-from pipelines.runners.docker import DockerServer
+from pipelines.artifacts.manifest import Manifest
+from pipelines.parity.quality import Expectation
+from pipelines.runners.docker_server import DockerServer
 from pipelines.runners.server import Server
 from pipelines.smoke.checklist import CheckError, NotApplicableError
 

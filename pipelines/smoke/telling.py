@@ -6,10 +6,10 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.console import print_table, say
+from pipelines.console.printing import print_table, say
+from pipelines.console.text import one_line
 from pipelines.smoke.stage import SmokeResult
 from pipelines.smoke.writing import MARKS
-from pipelines.text import one_line
 
 STYLES = {"passed": "green", "failed": "bold red", "skipped": "dim"}
 

@@ -4,8 +4,8 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Sequence
 
+from pipelines.console.text import code, code_cell, escaped, visible
 from pipelines.smoke.checklist import Outcome
-from pipelines.text import code, code_cell, escaped, visible
 
 MARKS = {"passed": "✓", "failed": "✗", "skipped": "-"}
 

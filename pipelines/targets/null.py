@@ -1,9 +1,9 @@
 """The null target: a server that answers a constant. Its latency is what the harness itself costs."""
 
-from pipelines.children import python_module
-from pipelines.files import write_atomically
+from pipelines.files.atomic import write_atomically
 from pipelines.http import fetch
-from pipelines.record import GivenRecord, ImplementationRecord
+from pipelines.processes.children import python_module
+from pipelines.record.record import GivenRecord, ImplementationRecord
 from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports
 
 HTTP_OK = 200

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models import weights
-from pipelines.artifact import tensorflow_package
+from pipelines.artifacts.manifest import tensorflow_package
 from pipelines.errors import RequestError
 
 TARGETS_FOLDER = Path(__file__).parent

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from models.spec import ModelSpec
-from pipelines.artifact import Manifest
+from pipelines.artifacts.manifest import Manifest
 from pipelines.errors import MachineError, RequestError
 from pipelines.hosts import require_host, url_host
-from pipelines.processes import free_ports, port_holder
-from pipelines.record import GivenRecord, ImplementationRecord
+from pipelines.processes.group import free_ports, port_holder
+from pipelines.record.record import GivenRecord, ImplementationRecord
 
 PRESETS = ("default", "tuned")
 # Fields of GivenRecord that say how a server is configured, `sources` among them.

@@ -9,7 +9,7 @@ import pytest
 from real_model import ARTIFACTS, MODEL, say_nothing
 
 from pipelines.errors import MachineError
-from pipelines.images import Image, connect, ensure_images
+from pipelines.package import Image, connect, ensure_images
 
 if TYPE_CHECKING:
     from docker import DockerClient

@@ -7,12 +7,12 @@ import pytest
 from real_model import ARTIFACTS, MODEL, TARGETS, say_nothing
 
 from models.spec import load_model
-from pipelines import serving
-from pipelines.runners import ownership
-from pipelines.runners.containers import DockerRunner
-from pipelines.runners.images import find_images
+from pipelines.runners import docker_ownership as ownership
+from pipelines.runners.docker_containers import DockerRunner
+from pipelines.runners.docker_images import find_images
+from pipelines.serve import readiness as serving
 from pipelines.targets.server_plan import ServeRequest
-from pipelines.verifying import ensure_verified
+from pipelines.verify.stage import ensure_verified
 
 
 @pytest.fixture(scope="session")

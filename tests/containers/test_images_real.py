@@ -13,13 +13,13 @@ import pytest
 from real_model import ARTIFACTS, MODEL, ROOT, say_nothing
 
 from models.spec import load_model
-from pipelines.artifact import read_manifest
+from pipelines.artifacts.manifest import read_manifest
 from pipelines.errors import MachineError
-from pipelines.images import ensuring
-from pipelines.images.base import debian_base
-from pipelines.images.building import build
-from pipelines.images.recipes import Recipe, make_recipe
-from pipelines.images.settings import Settings, read_settings
+from pipelines.package import ensuring
+from pipelines.package.base import debian_base
+from pipelines.package.building import build
+from pipelines.package.recipes import Recipe, make_recipe
+from pipelines.package.settings import Settings, read_settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SERVERS = ("torchserve", "tfserving-embedded")
@@ -213,9 +213,9 @@ def test_a_failing_build_is_one_line_with_its_last_words_and_leaves_no_tag(engin
 
 INTERRUPTED = """
 import signal, sys
-from pipelines.images.building import build
-from pipelines.images.engine import connect
-from pipelines.images.recipes import Recipe
+from pipelines.package.building import build
+from pipelines.package.engine import connect
+from pipelines.package.recipes import Recipe
 recipe = Recipe("trial", "trial", "tandem-test/trial:", {"Dockerfile": sys.argv[2].encode()}, {})
 def say(title, text):
     print(text, flush=True)

@@ -10,7 +10,7 @@ from real_model import ARTIFACTS, MODEL, ROOT
 from loadtests.payloads import encode_rows
 from models.spec import load_model
 from pipelines.http import fetch
-from pipelines.runners import ownership
+from pipelines.runners import docker_ownership as ownership
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 GRANTS = (
@@ -27,7 +27,11 @@ GRANTS = (
 
 def tandem(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", *words], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pipelines.cli.main", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

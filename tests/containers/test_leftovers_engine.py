@@ -9,9 +9,9 @@ import uuid
 
 import pytest
 
-from pipelines.images.ensuring import BUILDER_LABEL, remove_builders
-from pipelines.processes import wait_until
-from pipelines.runners import ownership
+from pipelines.package.ensuring import BUILDER_LABEL, remove_builders
+from pipelines.processes.group import wait_until
+from pipelines.runners import docker_ownership as ownership
 
 DOCKERFILE = f"""
 FROM scratch AS python
@@ -26,10 +26,10 @@ COPY --from=wheels /made /
 """
 KILLED = """
 import sys, time
-from pipelines.guard import guarded
-from pipelines.images import connect
-from pipelines.leftovers import note_engine
-from pipelines.runners import ownership as o
+from pipelines.processes.guard import guarded
+from pipelines.package import connect
+from pipelines.files.leftovers import note_engine
+from pipelines.runners import docker_ownership as o
 
 image, project = sys.argv[1:]
 with guarded():

@@ -10,13 +10,13 @@ import pytest
 from real_model import ARTIFACTS, MODEL, ROOT
 
 from models.spec import load_model
-from pipelines import serving
 from pipelines.errors import MachineError
 from pipelines.http import fetch
-from pipelines.processes import free_ports, wait_until
-from pipelines.record import read_run
-from pipelines.runners import ownership
-from pipelines.runners.containers import DockerRunner
+from pipelines.processes.group import free_ports, wait_until
+from pipelines.record.record import read_run
+from pipelines.runners import docker_ownership as ownership
+from pipelines.runners.docker_containers import DockerRunner
+from pipelines.serve import readiness as serving
 
 pytest_plugins = ("real_servers",)
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_left"), pytest.mark.timeout(600)]
@@ -118,10 +118,10 @@ sys.path.insert(0, {tests!r})
 from real_model import ARTIFACTS, MODEL, TARGETS, say_nothing
 from models.spec import load_model
 from models.spec import load_model
-from pipelines import serving
-from pipelines.images import connect
-from pipelines.runners.containers import DockerRunner
-from pipelines.runners.images import find_images
+from pipelines.serve import readiness as serving
+from pipelines.package import connect
+from pipelines.runners.docker_containers import DockerRunner
+from pipelines.runners.docker_images import find_images
 from pipelines.targets.server_plan import ServeRequest
 client = connect()
 runner = DockerRunner(client, find_images(client, ["tfserving"], MODEL, ARTIFACTS, say_nothing), "test")
@@ -152,7 +152,16 @@ def test_what_a_killed_process_left_is_found_and_what_a_live_one_has_is_not(
 
 
 def test_serve_ends_at_ctrl_c_and_leaves_nothing(client, runner):
-    command = [sys.executable, "-m", "pipelines.cli", "serve", "tfserving", "--runner", "docker", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines.cli.main",
+        "serve",
+        "tfserving",
+        "--runner",
+        "docker",
+        "--json",
+    ]
     process = subprocess.Popen(
         [*command, "--artifacts", str(ARTIFACTS)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -171,7 +180,7 @@ def test_serve_ends_at_ctrl_c_and_leaves_nothing(client, runner):
 
 
 def test_a_comparison_is_recorded_with_images_memory_and_cold_starts(runner, tmp_path):
-    command = [sys.executable, "-m", "pipelines.cli", "compare", MODEL, "--runner", "docker"]
+    command = [sys.executable, "-m", "pipelines.cli.main", "compare", MODEL, "--runner", "docker"]
     options = ["--profile", "smoke", "--rounds", "1", "--round-s", "1", "--loads", "closed:1"]
     places = ["--artifacts", str(ARTIFACTS), "--runs", str(tmp_path), "--no-mobile"]
     done = subprocess.run(

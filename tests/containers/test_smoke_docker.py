@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 import pytest
 from real_model import ARTIFACTS, MODEL, say_nothing
 
-from pipelines.runners.contained import CONTAINED
+from pipelines.runners.docker_services import CONTAINED
 from pipelines.smoke.stage import CHECKS, CONTAINER_CHECKS, SmokeRequest, smoke
 
 pytest_plugins = ("real_servers",)
@@ -83,7 +83,7 @@ def test_a_broken_archive_is_named(deploy):
     ("target", "file"), [("torchserve", f"{MODEL}.mar"), ("tfserving", f"{MODEL}/1/saved_model.pb")]
 )
 def test_an_artifact_that_was_changed_since_its_export_is_named_and_not_replaced(tmp_path, target, file):
-    from pipelines.exporting import export
+    from pipelines.export.stage import export
     from pipelines.targets.registry import SERVED
 
     export(MODEL, ARTIFACTS, say_nothing, targets=SERVED)

@@ -9,14 +9,15 @@ from pathlib import Path
 from load_harness import ROOT
 
 from loadtests.payloads import PayloadPool
-from pipelines import contestants as taking
 from pipelines.config import MeasureSettings
-from pipelines.contestants import Contestant
 from pipelines.http import fetch
-from pipelines.judging import judge
-from pipelines.measuring import Session, measure_blocks
-from pipelines.processes import free_ports
-from pipelines.record import (
+from pipelines.judge.summarise import summarise_round
+from pipelines.judge.verdicts import judge
+from pipelines.measure import sides as taking
+from pipelines.measure.blocks import Session, measure_blocks
+from pipelines.measure.sides import Contestant
+from pipelines.processes.group import free_ports
+from pipelines.record.record import (
     ComparisonRecord,
     ControlRecord,
     GivenRecord,
@@ -27,7 +28,6 @@ from pipelines.record import (
 )
 from pipelines.runners.local import LocalServer
 from pipelines.runners.server import Server
-from pipelines.summarising import summarise_round
 from pipelines.targets.server_plan import ServerPlan
 
 MARGIN = 0.05

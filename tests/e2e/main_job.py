@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-TANDEM = (sys.executable, "-m", "pipelines.cli")
+TANDEM = (sys.executable, "-m", "pipelines.cli.main")
 PATIENCE_S = 240
 OURS = ("org.pytorch.serve.ModelServer", "model_service_worker", "tfserving.embedded", "loadtests.generator")
 

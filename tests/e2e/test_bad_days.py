@@ -11,7 +11,7 @@ import psutil
 import pytest
 from main_job import complaint, processes_of, running, tandem, temporary_folders
 
-from pipelines.artifact import file_digests, read_manifest, sha256, size_bytes, write_manifest
+from pipelines.artifacts.manifest import file_digests, read_manifest, sha256, size_bytes, write_manifest
 
 pytestmark = pytest.mark.slow
 

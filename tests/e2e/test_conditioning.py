@@ -5,7 +5,7 @@ from known_session import compare, known_delay
 from load_harness import GENERATOR_CORE, SERVER_CORE
 
 from pipelines.config import MeasureSettings, Profile
-from pipelines.cores import Cores
+from pipelines.machine.cores import Cores
 
 pytestmark = [
     pytest.mark.slow,

@@ -11,7 +11,7 @@ import pytest
 from main_job import complaint, processes_of, running, tandem
 from test_bad_days import adopt, copy
 
-from pipelines.processes import wait_until
+from pipelines.processes.group import wait_until
 
 pytestmark = pytest.mark.slow
 __all__ = ["copy"]  # a fixture

@@ -8,10 +8,10 @@ from known_session import known_delay
 from load_harness import CORES, FOREIGN_CORES_LIMIT
 
 from loadtests.slo import SearchLimits
-from pipelines import slo_searching
+from pipelines.compare import slo as slo_searching
+from pipelines.compare.slo import SloQuestion, _empty, _search_one
 from pipelines.config import run_settings
-from pipelines.measuring import Session, fresh_servers
-from pipelines.slo_searching import SloQuestion, _empty, _search_one
+from pipelines.measure.blocks import Session, fresh_servers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 

@@ -19,10 +19,10 @@ from safetensors.numpy import load, save
 
 from models.checkpoint import CheckpointError, read_tensors
 from models.digits_cnn import MODEL
-from pipelines import artifact
+from pipelines.artifacts import manifest as artifact
 from pipelines.errors import GateError, RequestError
-from pipelines.proof import PROOF_NAME, read_proof
 from pipelines.targets.torchserve.archive import MANIFEST, unpack
+from pipelines.verify.proof import PROOF_NAME, read_proof
 
 sys.path.append(str(Path(__file__).parents[1] / "unit"))
 from test_artifact_hostile import describe

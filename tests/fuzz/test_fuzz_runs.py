@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from loadtests.recorder import SCHEMA, Recorder, RequestRecord
-from pipelines import cli
+from pipelines.cli import main as cli
 
 sys.path.append(str(Path(__file__).parents[1] / "unit"))
 from report_fixture import make_run

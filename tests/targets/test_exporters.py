@@ -13,9 +13,11 @@ import pytest
 from models.digits_cnn import MODEL
 from models.spec import ModelError
 from models.weights import load_source
-from pipelines import artifact, exporting, verifying
+from pipelines.artifacts import manifest as artifact
 from pipelines.errors import GateError
+from pipelines.export import stage as exporting
 from pipelines.targets.registry import TARGETS
+from pipelines.verify import stage as verifying
 
 pytestmark = [
     pytest.mark.slow,

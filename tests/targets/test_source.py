@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from models.spec import ModelError, ModelSpec, Samples, TensorSpec, Tolerance
-from pipelines import source
+from pipelines.parity import source
 
 pytestmark = pytest.mark.slow
 

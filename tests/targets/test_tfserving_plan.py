@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import pytest
 
 from models.digits_cnn import MODEL
-from pipelines.children import child_environment, python_module
 from pipelines.errors import RequestError
-from pipelines.processes import free_ports
+from pipelines.processes.children import child_environment, python_module
+from pipelines.processes.group import free_ports
 from pipelines.targets.server_plan import ServeRequest
 from pipelines.targets.tfserving.server import BINARY, EMBEDDED_NAME, find_implementation, plan
 

@@ -13,12 +13,13 @@ import pytest
 
 from models.digits_cnn import MODEL
 from models.spec import TensorSpec
-from pipelines import exporting, serving
 from pipelines.errors import MachineError, RequestError
+from pipelines.export import stage as exporting
 from pipelines.http import fetch
-from pipelines.parity import Expectation
-from pipelines.processes import free_ports, wait_until
+from pipelines.parity.compare import Expectation
+from pipelines.processes.group import free_ports, wait_until
 from pipelines.runners.local import LocalServer
+from pipelines.serve import readiness as serving
 from pipelines.targets.server_plan import ServeRequest
 from pipelines.targets.torchserve import server
 from pipelines.targets.torchserve.server import body_limit_bytes

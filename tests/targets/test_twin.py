@@ -17,8 +17,8 @@ from models.weights import (
     load_twin,
     read_checkpoint,
 )
-from pipelines import parity
-from pipelines.parity import Expectation
+from pipelines.parity import compare as parity
+from pipelines.parity.compare import Expectation
 
 pytestmark = [
     pytest.mark.slow,

@@ -23,7 +23,7 @@ from report_parts import (
     tflite,
 )
 
-from pipelines import record as r
+from pipelines.record import record as r
 
 CONTROL = "tfserving-control"
 MEDIANS_MS = {

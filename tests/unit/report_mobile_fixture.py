@@ -5,7 +5,7 @@ from typing import Any
 from report_fixture import make_run
 from report_parts import ENVIRONMENT, artifact
 
-from pipelines import record as r
+from pipelines.record import record as r
 
 SOURCE_ACCURACY = 0.98611
 SAMPLES = 360

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines import record as r
+from pipelines.record import record as r
 
 LOADS = ("closed:1", "closed:8")
 PROFILE = r.ProfileRecord(

@@ -7,7 +7,7 @@ from typing import Any
 from report_fixture import bare_target, make_round, make_run
 from report_parts import PROFILE
 
-from pipelines import record as r
+from pipelines.record import record as r
 
 LIMIT_MS = 20.0
 CAPACITY_PER_S = {"torchserve": 470.0, "tfserving": 2190.0}

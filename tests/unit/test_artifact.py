@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.digits_cnn import MODEL
-from pipelines import artifact
+from pipelines.artifacts import manifest as artifact
 from pipelines.errors import GateError, RequestError
-from pipelines.exporting import _reason
+from pipelines.export.stage import _reason
 from pipelines.targets.registry import TARGETS, TFLITE, TORCHSERVE
 
 names = st.dictionaries(st.sampled_from(["a", "b", "c/d", "c/e", "f"]), st.binary(max_size=8), max_size=5)
@@ -211,7 +211,7 @@ def test_export_says_why_it_exports_again(exported, monkeypatch):
     manifest = artifact.read_manifest(exported)
     assert _reason(MODEL, exported / "none", TORCHSERVE, False) == "not exported yet"
     assert "changed" in _reason(MODEL, exported, TORCHSERVE, False)
-    monkeypatch.setattr("pipelines.exporting._key", lambda *_: manifest.key)
+    monkeypatch.setattr("pipelines.export.stage._key", lambda *_: manifest.key)
     assert _reason(MODEL, exported, TORCHSERVE, False) is None
     assert _reason(MODEL, exported, TORCHSERVE, True) == "asked for with --force"
     (exported / "m.pt").unlink()

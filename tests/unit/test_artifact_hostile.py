@@ -9,11 +9,13 @@ from contextlib import contextmanager
 import pytest
 
 from models.digits_cnn import MODEL
-from pipelines import artifact, exporting, proof
+from pipelines.artifacts import manifest as artifact
 from pipelines.errors import GateError
-from pipelines.files import locked
-from pipelines.regular_files import open_regular, read_regular, sha256_of_file
+from pipelines.export import stage as exporting
+from pipelines.files.atomic import locked
+from pipelines.files.regular import open_regular, read_regular, sha256_of_file
 from pipelines.targets.registry import TORCHSERVE
+from pipelines.verify import proof
 
 
 def describe(folder, name):
@@ -280,7 +282,7 @@ def test_a_files_digest_does_not_depend_on_the_size_of_the_pieces(tmp_path, monk
     path = tmp_path / "file"
     path.write_bytes(bytes(range(256)) * 10)
     whole = sha256_of_file(path)
-    monkeypatch.setattr("pipelines.regular_files.CHUNK_BYTES", 7)
+    monkeypatch.setattr("pipelines.files.regular.CHUNK_BYTES", 7)
     assert sha256_of_file(path) == whole
 
 

@@ -9,8 +9,10 @@ import pytest
 
 from loadtests.errors import PayloadError, RecorderError
 from models.spec import ModelError
-from pipelines import cli, doctor, exporting
+from pipelines import doctor
+from pipelines.cli import main as cli
 from pipelines.errors import GateError, MachineError, RequestError, UserError
+from pipelines.export import stage as exporting
 
 COMMANDS = sorted(cli.tandem.commands)
 HEAVY = (
@@ -34,7 +36,7 @@ print(json.dumps([name for name in sys.argv[2].split(",") if name in sys.modules
 """
 HELP = """
 import json, sys
-from pipelines import cli
+from pipelines.cli import main as cli
 try:
     cli.main(sys.argv[2:])
 finally:
@@ -259,21 +261,21 @@ def test_help_and_models_import_nothing_heavy(arguments):
     assert json.loads(done.stdout.splitlines()[-1]) == []
 
 
-@pytest.mark.parametrize("module", ["pipelines.cli"])
+@pytest.mark.parametrize("module", ["pipelines.cli.main"])
 def test_the_command_line_itself_imports_not_even_our_own_stages(module):
-    stages = "pipelines.comparing,pipelines.exporting,pipelines.config,numpy,rich.table,pydantic"
+    stages = "pipelines.compare.stage,pipelines.export.stage,pipelines.config,numpy,rich.table,pydantic"
     assert json.loads(run_python(IMPORTS, module, stages).stdout) == []
 
 
 def test_no_stage_imports_a_framework_before_it_works():
     modules = [
-        "pipelines.comparing",
-        "pipelines.rebuilding",
-        "pipelines.standing",
+        "pipelines.compare.stage",
+        "pipelines.run.rebuild",
+        "pipelines.serve.stage",
         "pipelines.doctor",
-        "pipelines.tables",
-        "pipelines.training",
-        "pipelines.worker",
+        "pipelines.cli.tables",
+        "pipelines.train.stage",
+        "pipelines.tasks.task_main",
         "pipelines.targets.torchserve.export",
         "pipelines.targets.torchserve.server",
         "pipelines.targets.torchserve.runtime",
@@ -294,7 +296,7 @@ def test_no_stage_imports_a_framework_before_it_works():
 
 INTERRUPTIBLE = """
 import os, sys, time
-from pipelines import cli
+from pipelines.cli import main as cli
 @cli.tandem.command("wait")
 def wait():
     print("up", flush=True)
@@ -316,7 +318,7 @@ def test_a_signal_ends_it_in_order_with_130(number):
 
 def test_running_the_module_is_the_same_command():
     done = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", "nothing"],
+        [sys.executable, "-m", "pipelines.cli.main", "nothing"],
         capture_output=True,
         text=True,
         check=False,
@@ -373,7 +375,7 @@ def test_a_load_beyond_what_a_generator_can_do_is_a_wrong_request(number, capsys
 
 
 def redirected(words, redirection):
-    script = f'exec "$0" -m pipelines.cli {words} {redirection}'
+    script = f'exec "$0" -m pipelines.cli.main {words} {redirection}'
     return subprocess.run(
         ["sh", "-c", script, sys.executable], capture_output=True, text=True, check=False, timeout=60
     )
@@ -399,7 +401,7 @@ def test_output_that_nobody_takes_is_told_in_one_line(redirection):
 
 def test_no_file_takes_the_place_of_a_closed_stream(tmp_path):
     code = (
-        "import os, sys; from pipelines.console import open_closed_streams; open_closed_streams();"
+        "import os, sys; from pipelines.console.printing import open_closed_streams; open_closed_streams();"
         "print(open(sys.argv[1], 'w').fileno(), file=sys.stdout)"
     )
     script = 'exec "$0" -c "$1" "$2" <&- 2>&-'

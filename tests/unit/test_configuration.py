@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipelines.record import GivenRecord
-from pipelines.runners.contained import CONTAINED, Inside
+from pipelines.record.record import GivenRecord
+from pipelines.runners.docker_services import CONTAINED, Inside
 from pipelines.targets.tfserving.configuration import from_flags
 from pipelines.targets.torchserve.configuration import from_description
 

@@ -4,7 +4,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from pipelines.console import ProgressDisplay
+from pipelines.console.printing import ProgressDisplay
 
 
 def rendered(display):
@@ -65,7 +65,7 @@ def test_a_failure_inside_gives_the_terminal_back(monkeypatch):
 
 def test_each_title_keeps_one_line_with_its_own_clock(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("pipelines.console.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("pipelines.console.printing.time.monotonic", lambda: now[0])
     display = ProgressDisplay(quiet=True)
     display("torch", "tracing")
     now[0] += 5

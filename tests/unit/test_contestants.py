@@ -3,8 +3,8 @@
 import pytest
 
 from pipelines.config import PROFILES
-from pipelines.contestants import Contestant, controls, unique_names
-from pipelines.measuring import planned_rounds
+from pipelines.measure.blocks import planned_rounds
+from pipelines.measure.sides import Contestant, controls, unique_names
 
 
 def side(name):

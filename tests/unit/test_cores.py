@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.cores import Cores, asked_cores, expand, listed, split_cores, thread_siblings
 from pipelines.errors import RequestError
+from pipelines.machine.cores import Cores, asked_cores, expand, listed, split_cores, thread_siblings
 
 
 def alone(core):

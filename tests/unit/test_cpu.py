@@ -1,7 +1,7 @@
 import pytest
 
-from pipelines.cores import Cores
-from pipelines.cpu import CoreClock, CpuReading, Neighbours, neighbours, read_cores
+from pipelines.machine.cores import Cores
+from pipelines.measure.cpu import CoreClock, CpuReading, Neighbours, neighbours, read_cores
 
 TWO = Cores(server=(0,), generator=(1,))
 

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-import pipelines.images
+import pipelines.package
 from pipelines.config import run_settings
 from pipelines.errors import MachineError, RequestError
-from pipelines.record import ImageRecord
+from pipelines.record.record import ImageRecord
 from pipelines.runners import choosing
-from pipelines.runners.containers import ContainerImage, DockerRunner
-from pipelines.runners.images import describe, label_versions, with_sizes
+from pipelines.runners.docker_containers import ContainerImage, DockerRunner
+from pipelines.runners.docker_images import describe, label_versions, with_sizes
 from pipelines.runners.local import LocalRunner
 
 NO_ENGINE = MachineError("no container engine listens at unix:///x; start one")
@@ -62,10 +62,10 @@ def engine(monkeypatch):
         made.cleared += 1
         return []
 
-    monkeypatch.setattr(pipelines.images, "connect", connect)
+    monkeypatch.setattr(pipelines.package, "connect", connect)
     monkeypatch.setattr(choosing, "find_images", find_images)
-    monkeypatch.setattr(pipelines.images, "compressed_bytes", compressed_bytes)
-    monkeypatch.setattr(pipelines.images.image, "remember", lambda *_: None)
+    monkeypatch.setattr(pipelines.package, "compressed_bytes", compressed_bytes)
+    monkeypatch.setattr(pipelines.package.image, "remember", lambda *_: None)
     monkeypatch.setattr(choosing.ownership, "remove_abandoned", remove_abandoned)
     return made
 

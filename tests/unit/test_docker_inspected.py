@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from pipelines.runners import inspected
+from pipelines.runners import docker_facts as inspected
 
 LIMITED = {"HostConfig": {"CpusetCpus": "0,2-4", "NanoCpus": 4_000_000_000, "Memory": 2 * 2**30}}
 

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from pipelines.processes import wait_until
-from pipelines.runners import ownership
+from pipelines.processes.group import wait_until
+from pipelines.runners import docker_ownership as ownership
 
 
 class FakeEngine:
@@ -45,7 +45,7 @@ class FakeEngine:
 @pytest.fixture
 def dead_owner():
     """The owner label of a process that has ended."""
-    code = "from pipelines.runners.ownership import owner; print(owner())"
+    code = "from pipelines.runners.docker_ownership import owner; print(owner())"
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.strip()
@@ -104,7 +104,7 @@ def test_projects_never_share_a_name():
 
 
 def test_the_owner_is_dead_once_it_was_killed_even_if_nobody_has_asked_for_its_exit_code():
-    code = "from pipelines.runners.ownership import owner; print(owner(), flush=True); input()"
+    code = "from pipelines.runners.docker_ownership import owner; print(owner(), flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -9,11 +9,12 @@ from docker.errors import APIError
 
 from models.spec import TensorSpec
 from pipelines.errors import MachineError, RequestError
-from pipelines.record import GivenRecord, ImageRecord, ImplementationRecord
-from pipelines.runners import compose, containers
-from pipelines.runners.contained import CONTAINED
-from pipelines.runners.containers import ContainerImage, DockerRunner
-from pipelines.runners.docker import DockerServer
+from pipelines.record.record import GivenRecord, ImageRecord, ImplementationRecord
+from pipelines.runners import compose
+from pipelines.runners import docker_containers as containers
+from pipelines.runners.docker_containers import ContainerImage, DockerRunner
+from pipelines.runners.docker_server import DockerServer
+from pipelines.runners.docker_services import CONTAINED
 from pipelines.targets.server_plan import ServerPlan
 
 ADDRESSES = {

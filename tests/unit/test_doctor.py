@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from pipelines import doctor
-from pipelines.cores import Cores
 from pipelines.errors import MachineError
+from pipelines.machine.cores import Cores
 from pipelines.targets.tfserving.server import BINARY
 
 VERSION = "TensorFlow ModelServer: 2.19.1-rc0+dev.sha.123\\nTensorFlow Library: 2.19.1\\n"

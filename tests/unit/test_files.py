@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import files
 from pipelines.errors import MachineError
-from pipelines.files import copy_file, locked, make_first, new_folder, update_link, write_atomically
-from pipelines.processes import last_lines
-from pipelines.running import new_run_folder
+from pipelines.files import atomic as files
+from pipelines.files.atomic import copy_file, locked, make_first, new_folder, update_link, write_atomically
+from pipelines.processes.group import last_lines
+from pipelines.run.run import new_run_folder
 
 HOLD_THE_LOCK = """
 import fcntl, sys

@@ -11,9 +11,9 @@ import psutil
 import pytest
 from orphans import reaped_orphans  # noqa: F401 - a fixture
 
-from pipelines import leftovers
-from pipelines.guard import guarded
-from pipelines.processes import wait_until
+from pipelines.files import leftovers
+from pipelines.processes.group import wait_until
+from pipelines.processes.guard import guarded
 
 pytestmark = pytest.mark.usefixtures("reaped_orphans")
 
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.usefixtures("reaped_orphans")
 COMMAND = """
 import json, os, signal, subprocess, sys, tempfile, time
 from pathlib import Path
-from pipelines import leftovers
-from pipelines.guard import guarded
+from pipelines.files import leftovers
+from pipelines.processes.guard import guarded
 
 SLEEP = [sys.executable, "-c", "print('up', flush=True); import time; time.sleep(60)"]
 DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True)"

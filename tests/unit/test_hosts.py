@@ -7,7 +7,7 @@ import pytest
 from pipelines.errors import RequestError
 from pipelines.hosts import require_host, url_host
 from pipelines.http import fetch
-from pipelines.processes import free_ports, port_holder
+from pipelines.processes.group import free_ports, port_holder
 
 needs_ipv6 = pytest.mark.skipif(not socket.has_ipv6, reason="this Python has no IPv6")
 

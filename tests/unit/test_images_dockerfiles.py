@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.images.ensuring import BUILDER_LABEL
+from pipelines.package.ensuring import BUILDER_LABEL
 
 DOCKER = Path(__file__).parents[2] / "docker"
 SERVERS = ("torchserve", "tfserving", "tfserving-embedded")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from models.spec import load_model
-from pipelines.images.recipes import torchserve_config
+from pipelines.package.recipes import torchserve_config
 from pipelines.targets.server_plan import PRESETS, ServeRequest, preset_lines
 from pipelines.targets.tfserving import server as tfserving
 from pipelines.targets.torchserve import server as torchserve

@@ -7,10 +7,10 @@ import pytest
 from test_artifact_hostile import describe
 
 from models.digits_cnn import MODEL
-from pipelines import artifact
-from pipelines.images.recipes import ModelParts, make_recipe
-from pipelines.images.settings import read_settings
-from pipelines.quality import Expectation
+from pipelines.artifacts import manifest as artifact
+from pipelines.package.recipes import ModelParts, make_recipe
+from pipelines.package.settings import read_settings
+from pipelines.parity.quality import Expectation
 
 
 @pytest.fixture

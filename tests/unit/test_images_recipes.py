@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import GateError, MachineError, RequestError
-from pipelines.images import recipes
-from pipelines.images.context import entries, packed
-from pipelines.images.ensuring import require_keys
-from pipelines.images.recipes import (
+from pipelines.package import recipes
+from pipelines.package.context import entries, packed
+from pipelines.package.ensuring import require_keys
+from pipelines.package.recipes import (
     EMBEDDED_MODULES,
     EMBEDDED_WITHOUT,
     LOCUST_WITHOUT,
     TORCHSERVE_WITHOUT,
     Recipe,
 )
-from pipelines.images.settings import TFSERVING_BASE, read_settings
-from pipelines.images.wheels import ROOT, share
+from pipelines.package.settings import TFSERVING_BASE, read_settings
+from pipelines.package.wheels import ROOT, share
 
 
 @pytest.fixture

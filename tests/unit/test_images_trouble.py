@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from pipelines.errors import MachineError
-from pipelines.images import base, building, engine, image, stage, wheels
-from pipelines.images.image import Image
-from pipelines.images.settings import Settings
+from pipelines.package import base, building, engine, image, stage, wheels
+from pipelines.package.image import Image
+from pipelines.package.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_an_engine_that_cannot_be_used_comes_with_its_remedy(said, remedy):
 def test_no_engine_is_found_out_by_asking(tmp_path):
     """In a process of its own: the SDK forgets to close the socket that did not connect."""
     done = subprocess.run(
-        [sys.executable, "-c", "from pipelines.images import connect; connect()"],
+        [sys.executable, "-c", "from pipelines.package import connect; connect()"],
         env={"DOCKER_HOST": f"unix://{tmp_path}/none.sock", "PATH": ""},
         cwd=wheels.ROOT,
         capture_output=True,

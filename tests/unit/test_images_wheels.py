@@ -5,7 +5,7 @@ import platform
 import pytest
 
 from pipelines.errors import MachineError
-from pipelines.images import wheels
+from pipelines.package import wheels
 
 MACHINE = platform.machine()
 MINE = f"numpy-2.4.6-cp311-cp311-manylinux_2_28_{MACHINE}.whl"

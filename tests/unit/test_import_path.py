@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.children import child_environment, python_module
 from pipelines.import_path import ROOT
+from pipelines.processes.children import child_environment, python_module
 
 BOOBY_TRAP = (
     "from pathlib import Path\nPath(__file__).with_suffix('.executed').touch()\nraise SystemExit(99)\n"
@@ -45,7 +45,7 @@ def executed(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     "command",
-    [[str(Path(sys.executable).with_name("tandem"))], [sys.executable, "-m", "pipelines.cli"]],
+    [[str(Path(sys.executable).with_name("tandem"))], [sys.executable, "-m", "pipelines.cli.main"]],
     ids=["script", "module"],
 )
 @pytest.mark.parametrize("import_path", [None, ".", ":/nowhere"])
@@ -66,7 +66,9 @@ def test_the_command_line_runs_in_a_project_with_files_of_these_names(project, c
     assert "digits_cnn" in [model["name"] for model in json.loads(done.stdout)]
 
 
-@pytest.mark.parametrize("module", ["pipelines.worker", "loadtests.generator", "loadtests.servers.null"])
+@pytest.mark.parametrize(
+    "module", ["pipelines.tasks.task_main", "loadtests.generator", "loadtests.servers.null"]
+)
 def test_children_run_nothing_of_the_working_directory(project, module):
     done = subprocess.run(
         python_module(module, "--help"),
@@ -109,7 +111,7 @@ def test_a_model_file_still_imports_what_lies_beside_it_and_what_pythonpath_name
         "import pipelines; from models.spec import load_model; print(load_model('project/net.v1.5.py').name)"
     )
     parent = (
-        "import pipelines, subprocess, sys; from pipelines.children import child_environment; "
+        "import pipelines, subprocess, sys; from pipelines.processes.children import child_environment; "
         f"command = [sys.executable, '-P', '-c', {script!r}]; "
         "sys.exit(subprocess.run(command, env=child_environment()).returncode)"
     )

@@ -3,8 +3,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipelines import java
 from pipelines.errors import MachineError
+from pipelines.machine import java
 
 OPENJDK = "echo 'openjdk version \"17.0.9\" 2023-10-17' >&2; echo more >&2"
 

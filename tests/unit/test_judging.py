@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from pipelines import record as r
-from pipelines.judging import judge
+from pipelines.judge.verdicts import judge
+from pipelines.record import record as r
 
 
 def latency(value):

@@ -5,14 +5,16 @@ from types import SimpleNamespace
 import pytest
 
 from models.digits_cnn import MODEL
-from pipelines import recording
-from pipelines.cores import split_cores
 from pipelines.errors import GateError
-from pipelines.fairness import check, require_fair
-from pipelines.record import GivenRecord, ImageRecord
-from pipelines.runners import compose, containers, inspected
-from pipelines.runners.containers import ContainerImage, DockerRunner
-from pipelines.serving import plan_server
+from pipelines.machine.cores import split_cores
+from pipelines.measure.fairness import check, require_fair
+from pipelines.record.record import GivenRecord, ImageRecord
+from pipelines.run import entries as recording
+from pipelines.runners import compose
+from pipelines.runners import docker_containers as containers
+from pipelines.runners import docker_facts as inspected
+from pipelines.runners.docker_containers import ContainerImage, DockerRunner
+from pipelines.serve.readiness import plan_server
 from pipelines.targets import null
 from pipelines.targets.registry import SERVED
 from pipelines.targets.server_plan import ServeRequest

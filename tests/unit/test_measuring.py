@@ -7,9 +7,9 @@ import pytest
 
 from loadtests.rounds import PlannedRound
 from loadtests.validity import FINDINGS, Invalidity
-from pipelines import measuring
 from pipelines.config import MeasureSettings, Profile
-from pipelines.contestants import Contestant, controls
+from pipelines.measure import blocks as measuring
+from pipelines.measure.sides import Contestant, controls
 
 PLANNED = PlannedRound(0, "closed:8", 0, "a")
 

@@ -5,14 +5,17 @@ import importlib
 import pytest
 
 from models.digits_cnn import MODEL
-from pipelines import artifact, comparing, exporting, recording
+from pipelines.artifacts import manifest as artifact
+from pipelines.compare import stage as comparing
 from pipelines.config import run_settings
 from pipelines.errors import MachineError, RequestError
+from pipelines.export import stage as exporting
 from pipelines.mobile import kept, stage
-from pipelines.record import MobileRecord
+from pipelines.record.record import MobileRecord
+from pipelines.run import entries as recording
 from pipelines.targets.exported import Exported, NotExported
 from pipelines.targets.registry import IN_PROCESS, SERVED, TARGETS
-from pipelines.workers import Outcome
+from pipelines.tasks.tasks import Outcome
 
 
 def quiet(title, text):

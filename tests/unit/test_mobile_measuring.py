@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from models.digits_cnn import MODEL
-from pipelines.artifact import Manifest, file_digests, sha256
+from pipelines.artifacts.manifest import Manifest, file_digests, sha256
 from pipelines.config import MobileLimits, MobileSettings
 from pipelines.errors import MachineError
-from pipelines.exporting import ExportResult
+from pipelines.export.stage import ExportResult
+from pipelines.judge.mobile import figures, read_calls, refigure
 from pipelines.mobile import kept, measuring, stage
-from pipelines.mobile.figures import figures, read_calls, refigure
 from pipelines.mobile.measuring import Survey
-from pipelines.parity import Expectation
-from pipelines.record import ArtifactRecord, MobileRecord, NotExportedRecord, ParityRecord, read_run
-from pipelines.verifying import Verified
-from pipelines.workers import Outcome
+from pipelines.parity.compare import Expectation
+from pipelines.record.record import ArtifactRecord, MobileRecord, NotExportedRecord, ParityRecord, read_run
+from pipelines.tasks.tasks import Outcome
+from pipelines.verify.stage import Verified
 
 NAMES = ("m_float32.tflite", "m_int8.tflite")
 ACCURACY = 0.99

@@ -10,7 +10,7 @@ import pytest
 
 TANDEM = str(Path(sys.executable).with_name("tandem"))
 FAULT = (
-    "import sys; from pipelines import doctor; from pipelines.cli import main; "
+    "import sys; from pipelines import doctor; from pipelines.cli.main import main; "
     "doctor.examine = lambda *_, **__: {}['w\\xf6rd']; sys.argv = ['tandem', 'doctor']; main()"
 )
 

@@ -10,11 +10,14 @@ from hypothesis.extra import numpy as hnp
 
 from models.digits_cnn import MODEL
 from models.spec import Tolerance
-from pipelines import artifact, parity, proof, verifying
+from pipelines.artifacts import manifest as artifact
 from pipelines.errors import GateError, MachineError, RequestError
-from pipelines.parity import Expectation
+from pipelines.parity import compare as parity
+from pipelines.parity.compare import Expectation
 from pipelines.targets.registry import TARGETS
-from pipelines.workers import Outcome
+from pipelines.tasks.tasks import Outcome
+from pipelines.verify import proof
+from pipelines.verify import stage as verifying
 
 TOLERANCE = Tolerance(absolute=1e-2, relative=1e-2)
 plain = st.floats(-1000, 1000, width=32)

@@ -5,9 +5,9 @@ import pytest
 from test_artifact_hostile import describe
 
 from models.digits_cnn import MODEL
-from pipelines import artifact
+from pipelines.artifacts import manifest as artifact
+from pipelines.artifacts.private_copy import copy_proven, require_unchanged
 from pipelines.errors import GateError, MachineError
-from pipelines.private_copy import copy_proven, require_unchanged
 from pipelines.runners.local import LocalRunner
 from pipelines.targets.server_plan import ServeRequest
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from orphans import reaped_orphans  # noqa: F401 - a fixture
 
-from pipelines import processes
-from pipelines.processes import (
+from pipelines.processes import group as processes
+from pipelines.processes.group import (
     before_exec,
     end_group,
     free_ports,
@@ -137,7 +137,7 @@ def test_ending_twice_is_harmless():
 def test_a_started_child_dies_with_us_however_we_end():
     program = (
         "import subprocess, sys, time\n"
-        "from pipelines.processes import before_exec\n"
+        "from pipelines.processes.group import before_exec\n"
         f"child = subprocess.Popen([sys.executable, '-c', {SLEEP!r}], preexec_fn=before_exec(), "
         "start_new_session=True)\n"
         "print(child.pid, flush=True); time.sleep(60)"

@@ -5,7 +5,7 @@ import pytest
 
 from models.digits_cnn import MODEL
 from models.spec import Samples, TensorSpec, Tolerance
-from pipelines.quality import WORST, Expectation, expectation_of, kappa_z
+from pipelines.parity.quality import WORST, Expectation, expectation_of, kappa_z
 
 DRAW = np.random.default_rng(11)
 COUNT = 200

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import record
+from pipelines.record import record
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "run-json.md").read_text(encoding="utf-8")
 MODELS = [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.report import format as fmt
+from pipelines.console import format as fmt
 
 
 def plain(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from report_fixture import make_run
 
-from pipelines.record import ImageRecord, RunRecord
+from pipelines.record.record import ImageRecord, RunRecord
 from pipelines.report.html import render_html
 from pipelines.report.markdown import render_markdown
 from pipelines.report.measured import image_table, memory_table

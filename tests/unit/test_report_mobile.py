@@ -22,8 +22,8 @@ from report_parts import artifact
 from rich.console import Console
 from test_report_pages import HOSTILE, Page, as_number, markdown_table
 
-from pipelines.record import MobileArtifactRecord, RunRecord, WarningRecord
-from pipelines.report import format as fmt
+from pipelines.console import format as fmt
+from pipelines.record.record import MobileArtifactRecord, RunRecord, WarningRecord
 from pipelines.report import mobile, write_report
 from pipelines.report.html import render_html
 from pipelines.report.json import render_json

@@ -11,8 +11,8 @@ from report_fixture import make_run
 from report_parts import LOADS, no_latency
 from rich.console import Console
 
-from pipelines.record import RunRecord, read_run
-from pipelines.report import format as fmt
+from pipelines.console import format as fmt
+from pipelines.record.record import RunRecord, read_run
 from pipelines.report import pick, write_report
 from pipelines.report.html import render_html
 from pipelines.report.json import render_json

@@ -7,7 +7,7 @@ from report_fixture import CONTROL, invalid, make_run
 from report_parts import ASYMMETRY, FAIRNESS, LOADS, comparison, parity
 from rich.console import Console
 
-from pipelines.report import format as fmt
+from pipelines.console import format as fmt
 from pipelines.report import measured, pick, sections, subjects
 from pipelines.report.html import render_html
 from pipelines.report.terminal import print_run

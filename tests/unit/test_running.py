@@ -7,9 +7,9 @@ from report_mobile_fixture import make_mobile_run
 
 from loadtests.errors import LoadError, PayloadError, PlanError, RecorderError
 from models.spec import ModelError
-from pipelines import running
 from pipelines.errors import GateError, MachineError, RequestError
-from pipelines.record import RunRecord
+from pipelines.record.record import RunRecord
+from pipelines.run import run as running
 
 
 @pytest.fixture

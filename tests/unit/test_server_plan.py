@@ -8,9 +8,9 @@ import psutil
 import pytest
 
 from models.digits_cnn import MODEL
-from pipelines import serving
 from pipelines.errors import MachineError, RequestError
-from pipelines.processes import free_ports
+from pipelines.processes.group import free_ports
+from pipelines.serve import readiness as serving
 from pipelines.targets import server_plan
 from pipelines.targets.registry import SERVED, TARGETS, find_target
 from pipelines.targets.server_plan import PRESETS, ServeRequest, choose_ports, preset_lines

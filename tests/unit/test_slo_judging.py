@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from pipelines import record as r
-from pipelines.slo_judging import judge_slo
+from pipelines.judge.slo import judge_slo
+from pipelines.record import record as r
 
 RESOLUTION = 0.05
 

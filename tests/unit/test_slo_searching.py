@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from loadtests.slo import RateMeasurement, SloResult
-from pipelines import slo_searching
-from pipelines.record import ConditioningRecord, SecondRecord, SloBlockRecord
-from pipelines.slo_searching import SloQuestion
+from pipelines.compare import slo as slo_searching
+from pipelines.compare.slo import SloQuestion
+from pipelines.record.record import ConditioningRecord, SecondRecord, SloBlockRecord
 
 
 def run_with(blocks=(), conditionings=()):

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loadtests.recorder import Recorder, RequestRecord
-from pipelines import record as r
-from pipelines.driving import NOT_SUMMARISED
 from pipelines.errors import MachineError
-from pipelines.summarising import METRICS, summarise
+from pipelines.judge.summarise import METRICS, summarise
+from pipelines.measure.round import NOT_SUMMARISED
+from pipelines.record import record as r
 
 NEEDED = {50: 11, 90: 64, 95: 130, 99: 662}
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from rich.table import Table
 from rich.text import Text
 
-from pipelines import console
-from pipelines.console import ProgressDisplay
+from pipelines.console import printing as console
+from pipelines.console.printing import ProgressDisplay
+from pipelines.console.text import code, code_cell, escaped, fenced, one_line, visible
 from pipelines.smoke import writing
 from pipelines.smoke.checklist import Outcome
-from pipelines.text import code, code_cell, escaped, fenced, one_line, visible
 
 # Anything at all, and often what something would act upon.
 ODD = st.sampled_from(

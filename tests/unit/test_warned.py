@@ -3,7 +3,7 @@ import warnings
 
 import pytest
 
-from pipelines.warned import collected
+from pipelines.tasks.warned import collected
 
 
 def test_each_warning_is_kept_once_with_its_file_and_line():

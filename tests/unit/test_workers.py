@@ -19,9 +19,10 @@ import pytest
 from orphans import reaped_orphans  # noqa: F401 - a fixture
 
 from models.spec import ModelError
-from pipelines import errors, workers
-from pipelines.processes import wait_until
-from pipelines.workers import Task, run_tasks
+from pipelines import errors
+from pipelines.processes.group import wait_until
+from pipelines.tasks import tasks as workers
+from pipelines.tasks.tasks import Task, run_tasks
 
 pytestmark = pytest.mark.usefixtures("reaped_orphans")
 
@@ -109,7 +110,7 @@ def environment(progress):
 INTERRUPTED = """
 import ctypes, sys
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # orphans become ours
-from pipelines.workers import Task, run_tasks
+from pipelines.tasks.tasks import Task, run_tasks
 print("up", flush=True)
 try:
     tasks = [Task(str(n), "the_tasks:stay", {"folder": sys.argv[1]}, 60) for n in range(int(sys.argv[2]))]
@@ -367,7 +368,7 @@ def test_the_worker_answers_in_lines_of_json():
     request = {"function": "the_tasks:chatter", "arguments": {}}
     started = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "pipelines.worker"],
+        [sys.executable, "-m", "pipelines.tasks.task_main"],
         input=json.dumps(request),
         capture_output=True,
         text=True,

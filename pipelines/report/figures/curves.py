@@ -2,10 +2,10 @@
 
 import itertools
 
-from pipelines.record import ConditioningRecord
+from pipelines.console.format import count, significant
+from pipelines.record.record import ConditioningRecord
 from pipelines.report.figures import draw
 from pipelines.report.figures.scales import Linear, Log, linear_ticks, log_domain, log_ticks, tick_label
-from pipelines.report.format import count, significant
 
 BLOCK_STYLES = 4
 Curves = dict[str, tuple[ConditioningRecord, ...]]

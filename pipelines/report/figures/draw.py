@@ -3,8 +3,8 @@
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
+from pipelines.console.format import one_line
 from pipelines.report.figures.scales import Linear, Log
-from pipelines.report.format import one_line
 
 Element = ET.Element
 Point = tuple[float, float]

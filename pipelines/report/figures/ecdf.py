@@ -2,10 +2,10 @@
 
 import json
 
-from pipelines.record import EcdfRecord, SummaryRecord
+from pipelines.console.format import significant
+from pipelines.record.record import EcdfRecord, SummaryRecord
 from pipelines.report.figures import draw
 from pipelines.report.figures.scales import Linear, Log, log_domain, log_ticks, tick_label
-from pipelines.report.format import significant
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.99)
 MARKED = {"p50": 0.5, "p99": 0.99}

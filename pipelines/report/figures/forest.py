@@ -3,11 +3,11 @@
 import math
 from dataclasses import dataclass
 
-from pipelines.record import ComparisonRecord
+from pipelines.console.format import ratio, shortened_to, span, within
+from pipelines.record.record import ComparisonRecord
 from pipelines.report import pick
 from pipelines.report.figures import draw
 from pipelines.report.figures.scales import Log, log_ticks, tick_label
-from pipelines.report.format import ratio, shortened_to, span, within
 
 ROW, HEAD = 38.0, 30.0
 NAME_CHARACTERS = 12

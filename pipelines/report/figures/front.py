@@ -2,13 +2,13 @@
 
 import itertools
 
-from pipelines.record import MobileArtifactRecord, MobileRecord
+from pipelines.console.format import given_size, percent, points, size
+from pipelines.record.record import MobileArtifactRecord, MobileRecord
 from pipelines.report import mobile as said
 from pipelines.report.figures import draw
 from pipelines.report.figures.broken import BAND, Broken, broken
 from pipelines.report.figures.labels import HEIGHT, Anchor, Box, Place, Space
 from pipelines.report.figures.scales import Log, linear_ticks, log_domain, log_ticks
-from pipelines.report.format import given_size, percent, points, size
 
 FRAME = draw.Frame(width=640, height=420, left=66, right=626, top=32, bottom=362)
 # A limit on the size this many times beyond all sizes is named at the edge, not drawn.

@@ -3,10 +3,10 @@
 import itertools
 from typing import Any
 
-from pipelines.record import RatePointRecord, SloRecord, SloTargetRecord
+from pipelines.console.format import given_ms, milliseconds, percent, rate, span
+from pipelines.record.record import RatePointRecord, SloRecord, SloTargetRecord
 from pipelines.report.figures import draw
 from pipelines.report.figures.scales import Log, log_domain, log_ticks, tick_label
-from pipelines.report.format import given_ms, milliseconds, percent, rate, span
 
 # Dash patterns of blocks, repeated when there are more.
 BLOCK_STYLES = 4

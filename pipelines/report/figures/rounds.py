@@ -3,10 +3,10 @@
 import itertools
 from collections.abc import Collection
 
-from pipelines.record import RoundRecord
+from pipelines.console.format import significant
+from pipelines.record.record import RoundRecord
 from pipelines.report.figures import draw
 from pipelines.report.figures.scales import Linear, Log, log_domain, log_ticks, tick_label
-from pipelines.report.format import significant
 from pipelines.report.measured import validity
 
 MOST_LABELS = 12

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from pipelines.report.format import significant
+from pipelines.console.format import significant
 
 STEPS = (1.0, 2.0, 5.0)
 

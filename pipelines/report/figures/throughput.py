@@ -1,10 +1,10 @@
 """Answered requests per second: a bar per target and load, with the range of single rounds."""
 
-from pipelines.record import SummaryRecord
+from pipelines.console.format import MISSING, rate, shortened_to
+from pipelines.record.record import SummaryRecord
 from pipelines.report import pick
 from pipelines.report.figures import draw
 from pipelines.report.figures.scales import Linear, linear_ticks, tick_label
-from pipelines.report.format import MISSING, rate, shortened_to
 
 ROW, GAP = 24.0, 30.0
 # Characters of a target's name that are shown, and the width of one.

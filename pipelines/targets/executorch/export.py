@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.spec import ModelSpec
 from models.weights import load_source
-from pipelines.files import write_atomically
+from pipelines.files.atomic import write_atomically
 from pipelines.targets.calibration import draw
 from pipelines.targets.executorch.lite import write_lite
 from pipelines.targets.executorch.payload import constants_in_payload

@@ -9,7 +9,7 @@ from typing import Any
 from models.labels import column_names
 from models.spec import FloatArray, ModelError, ModelSpec
 from pipelines.errors import first_line
-from pipelines.files import write_atomically
+from pipelines.files.atomic import write_atomically
 from pipelines.targets.exported import Exported, NotExported
 from pipelines.targets.tflite import flatbuffer, metadata
 from pipelines.targets.tflite.quantise import (

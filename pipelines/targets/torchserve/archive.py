@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from pipelines.errors import GateError
-from pipelines.files import disk_error
-from pipelines.regular_files import CHUNK_BYTES, open_regular, read_regular
+from pipelines.files.atomic import disk_error
+from pipelines.files.regular import CHUNK_BYTES, open_regular, read_regular
 
 MANIFEST = "MAR-INF/MANIFEST.json"
 MANIFEST_LIMIT_BYTES = 2**20

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from models.spec import ModelSpec, TensorSpec
 from pipelines.errors import MachineError
-from pipelines.files import write_atomically
+from pipelines.files.atomic import write_atomically
 from pipelines.hosts import url_host
 from pipelines.http import fetch_json
-from pipelines.java import find_java
-from pipelines.record import GivenRecord, ImplementationRecord
+from pipelines.machine.java import find_java
+from pipelines.record.record import GivenRecord, ImplementationRecord
 from pipelines.targets.server_plan import (
     Configuration,
     ServeRequest,

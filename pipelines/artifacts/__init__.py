@@ -1,0 +1,1 @@
+"""What lies on disk: the manifest that proves it, and private copies for servers."""

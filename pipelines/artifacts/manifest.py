@@ -1,0 +1,297 @@
+"""Artifacts on disk: what a target exported, with size and digest, and the manifest that remembers it.
+
+artifacts/MODEL/TARGET/…            the files
+artifacts/MODEL/TARGET/manifest.json
+
+A server is given the whole folder, so the manifest covers the whole folder: what it does not list is refused.
+"""
+
+import gzip
+import hashlib
+import json
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+from typing import Self
+
+from pydantic import ValidationError, model_validator
+
+from models.spec import ModelSpec
+from pipelines.errors import GateError, RequestError
+from pipelines.files.atomic import write_atomically
+from pipelines.files.regular import entries_below, kind, open_regular, read_regular, sha256_of_file
+from pipelines.record.record import ArtifactRecord, NotExportedRecord, Record
+
+MANIFEST_NAME = "manifest.json"
+MANIFEST_LIMIT_BYTES = 64 * 2**20
+GZIP_LEVEL = 9
+ZSTD_LEVEL = 19
+SHOWN_ENTRIES = 3
+# 2: the source model is examined before it is traced, and warnings are kept.
+EXPORT_RULES = 2
+
+
+class Manifest(Record):
+    """What one target exported from one model, what it could not, and what its exporter warned of.
+
+    `key` changes with anything that could change the files. `files` holds the SHA-256 of every file of every
+    artifact, by its path in the target's folder.
+    """
+
+    key: str
+    model: str
+    model_digest: str
+    target: str
+    artifacts: tuple[ArtifactRecord, ...]
+    not_exported: tuple[NotExportedRecord, ...]
+    files: dict[str, str]
+    warnings: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.artifacts and not self.not_exported:
+            raise ValueError("it lists no artifact")
+        left = dict(self.files)
+        for artifact in self.artifacts:
+            own = artifact_digests(self.files, artifact.path)
+            if not own:
+                raise ValueError(f"{artifact.path!r} has no files")
+            if digest_of(own) != artifact.sha256:
+                raise ValueError(f"the digest of {artifact.path!r} is not that of its files")
+            if any(left.pop(_join(artifact.path, name), None) is None for name in own):
+                raise ValueError(f"{artifact.path!r} is listed twice")
+        for path in self.files:
+            if path == MANIFEST_NAME or not _inside(path):
+                raise ValueError(f"{path!r} is no path of a file inside the folder")
+        if left:
+            raise ValueError(f"{min(left)!r} belongs to no artifact")
+        return self
+
+
+def _inside(path: str) -> bool:
+    """Whether a path is relative, leads nowhere else, and is written in the one way it can be."""
+    parts = PurePosixPath(path).parts
+    return bool(parts) and path == "/".join(parts) and ".." not in parts and "\0" not in path
+
+
+def _join(artifact: str, name: str) -> str:
+    return f"{artifact}/{name}" if name else artifact
+
+
+def artifact_digests(files: Mapping[str, str], path: str) -> dict[str, str]:
+    """Digests of the files of the artifact at `path`, by name below it: "" where it is a single file."""
+    below = f"{path}/"
+    return {
+        name.removeprefix(below) if name != path else "": digest
+        for name, digest in files.items()
+        if name == path or name.startswith(below)
+    }
+
+
+def digest_of(files: Mapping[str, str]) -> str:
+    """Digest of an artifact: a single file's own; else over the relative names and digests of its files."""
+    if list(files) == [""]:
+        return files[""]
+    # In the order of path components, as a walk through the folder meets them.
+    ordered = sorted(files.items(), key=lambda item: item[0].split("/"))
+    whole = hashlib.sha256()
+    for name, digest in ordered:
+        whole.update(f"{name}\0{digest}\n".encode(errors="surrogateescape"))
+    return whole.hexdigest()
+
+
+def artifact_files(path: Path) -> list[Path]:
+    """The file itself, or all files below a folder in a fixed order.
+
+    Raises:
+        GateError: something there is neither a regular file nor a folder.
+    """
+    if not stat.S_ISDIR(path.lstat().st_mode):
+        return [path]
+    found = []
+    for name, state in entries_below(path):
+        if stat.S_ISREG(state.st_mode):
+            found.append(path / name)
+        elif not stat.S_ISDIR(state.st_mode):
+            raise GateError(f"{path / name} is {kind(state.st_mode)}, and only regular files are artifacts")
+    return found
+
+
+def file_digests(folder: Path, artifacts: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of every file of the `artifacts` in `folder`, by its path in `folder`."""
+    return {
+        file.relative_to(folder).as_posix(): sha256_of_file(file)
+        for path in artifacts
+        for file in artifact_files(folder / path)
+    }
+
+
+def size_bytes(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    return sum(file.lstat().st_size for file in artifact_files(path))
+
+
+def gzip_bytes(path: Path) -> int:
+    """Bytes after `gzip -9`, each file of a folder by itself: what a download or an app package costs."""
+    return sum(
+        len(gzip.compress(_content(file), compresslevel=GZIP_LEVEL, mtime=0)) for file in artifact_files(path)
+    )
+
+
+def zstd_bytes(path: Path) -> int:
+    """Bytes after `zstd -19`, each file of a folder by itself."""
+    import pyarrow
+
+    codec = pyarrow.Codec("zstd", compression_level=ZSTD_LEVEL)
+    return sum(codec.compress(_content(file)).size for file in artifact_files(path))
+
+
+def _content(file: Path) -> bytes:
+    with open_regular(file) as opened:
+        return opened.read()
+
+
+def sha256(path: Path) -> str:
+    """Digest of a file; of a folder, the digest over its relative names and their digests."""
+    return digest_of(artifact_digests(file_digests(path.parent, [path.name]), path.name))
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Installed versions by distribution name; those not installed are left out. Imports nothing."""
+
+    def found() -> Iterator[tuple[str, str]]:
+        for package in packages:
+            try:
+                yield package, metadata.version(package)
+            except metadata.PackageNotFoundError:
+                continue
+
+    return dict(found())
+
+
+@cache
+def tensorflow_package() -> str:
+    """The distribution that brings TensorFlow: `tensorflow-cpu`, or `tensorflow` on other machines."""
+    return next(iter(versions(("tensorflow-cpu", "tensorflow"))), "tensorflow-cpu")
+
+
+def export_key(spec: ModelSpec, toolchain: Mapping[str, str], sources: Iterable[Path]) -> str:
+    """Digest of everything an export depends on: model, its folder's code, our exporter, tool versions."""
+    model_sources = [*spec.sources, *sorted(spec.checkpoint.parent.glob("*.py"))]
+    said = {
+        "rules": EXPORT_RULES,
+        "model": spec.digest,
+        "toolchain": dict(sorted(toolchain.items())),
+        "sources": [hashlib.sha256(p.read_bytes()).hexdigest() for p in (*model_sources, *sources)],
+    }
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest in `folder`; None if there is none.
+
+    Raises:
+        GateError: there is one, and it cannot be read or contradicts itself.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        return Manifest.model_validate_json(read_regular(path, MANIFEST_LIMIT_BYTES))
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise GateError(f"{path} is no manifest: {where + ': ' if where else ''}{first['msg']}") from error
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest atomically."""
+    write_atomically(folder / MANIFEST_NAME, manifest.model_dump_json(indent=2) + "\n")
+
+
+def damage(folder: Path, manifest: Manifest) -> str | None:
+    """What is wrong with the first listed file that is not what the manifest says; None if all are whole.
+
+    Raises:
+        GateError: something is no regular file, and is not opened.
+    """
+    for artifact in manifest.artifacts:
+        files = [
+            folder / _join(artifact.path, name) for name in artifact_digests(manifest.files, artifact.path)
+        ]
+        try:
+            problem = _damaged_size(folder / artifact.path, files, artifact) or _damaged_content(
+                folder, files, manifest
+            )
+        except FileNotFoundError as error:
+            return f"{error.filename} is missing"
+        if problem:
+            return problem
+    return None
+
+
+def _damaged_size(path: Path, files: Iterable[Path], artifact: ArtifactRecord) -> str | None:
+    """Looked at first: a sparse file may seem to have no end, and is not read."""
+    size = sum(file.lstat().st_size for file in files)
+    if size == artifact.size_bytes:
+        return None
+    return f"{path} has {size} bytes, its manifest says {artifact.size_bytes}"
+
+
+def _damaged_content(folder: Path, files: Iterable[Path], manifest: Manifest) -> str | None:
+    for file in files:
+        found, said = sha256_of_file(file), manifest.files[file.relative_to(folder).as_posix()]
+        if found != said:
+            return f"{file} has sha256 {found[:12]}…, its manifest says {said[:12]}…"
+    return None
+
+
+def require_only_listed(folder: Path, manifest: Manifest) -> None:
+    """Raises:
+    GateError: `folder` holds something that the manifest does not list, or that is no regular file.
+    """
+    if folder.is_symlink():
+        raise GateError(f"{folder} is a symbolic link; let the folder above it be one instead")
+    files = {*manifest.files, MANIFEST_NAME}
+    folders = {parent.as_posix() for path in files for parent in PurePosixPath(path).parents}
+    surplus = [
+        (name, state.st_mode)
+        for name, state in entries_below(folder)
+        if not (name in files and stat.S_ISREG(state.st_mode))
+        and not (name in folders and stat.S_ISDIR(state.st_mode))
+    ]
+    if surplus:
+        shown = ", ".join(f"{folder / name}{_note(mode)}" for name, mode in surplus[:SHOWN_ENTRIES])
+        more = f" and {len(surplus) - SHOWN_ENTRIES} more" if len(surplus) > SHOWN_ENTRIES else ""
+        raise GateError(
+            f"the manifest does not list {shown}{more}, and a server would be given it unverified; move it "
+            f"away, or run `tandem export {manifest.model} --force`, which replaces the whole folder"
+        )
+
+
+def _note(mode: int) -> str:
+    return "" if stat.S_ISREG(mode) else f" ({kind(mode)})"
+
+
+def require_manifest(folder: Path, spec: ModelSpec) -> Manifest:
+    """The manifest of whole artifacts that belong to this very model, with nothing beside them.
+
+    Raises:
+        RequestError: nothing was exported, or from another state of the model.
+        GateError: an artifact is missing, truncated or changed, or the folder holds something else.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise RequestError(f"{folder} holds no exported artifacts; run `tandem export {spec.name}`")
+    if manifest.model_digest != spec.digest:
+        raise RequestError(
+            f"{folder} was exported from another state of {spec.name} (model digest "
+            f"{manifest.model_digest[:12]}…, now {spec.digest[:12]}…); run `tandem export {spec.name}`"
+        )
+    require_only_listed(folder, manifest)
+    problem = damage(folder, manifest)
+    if problem:
+        raise GateError(f"{problem}: the artifact is corrupt; run `tandem export {spec.name} --force`")
+    return manifest

@@ -1,0 +1,1 @@
+"""`tandem compare` and `tandem slo`."""

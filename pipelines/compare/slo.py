@@ -1,0 +1,231 @@
+"""The slo stage: for every target the highest Poisson rate that keeps p99 within a limit, block by block."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from loadtests.rounds import PlannedRound, rotated
+from loadtests.slo import DOUBLE, RateMeasurement, SearchLimits, SloResult, as_measurement, search
+from loadtests.statistics import samples_needed
+from pipelines.config import RunSettings
+from pipelines.errors import RequestError
+from pipelines.judge.summarise import summarise_round
+from pipelines.measure.blocks import fresh_servers, measure_once, round_s
+from pipelines.measure.round import Driven
+from pipelines.record.record import (
+    ConditioningRecord,
+    RatePointRecord,
+    RunRecord,
+    SloBlockRecord,
+    SloRecord,
+    SloTargetRecord,
+)
+from pipelines.run.run import Run, conclude, start_run
+from pipelines.runners.server import Runner, Server
+from pipelines.tasks.tasks import Progress
+
+START_RATE_PER_S = 50.0
+LIKELY_SHARE = 0.5
+"""Of a closed load's throughput: an open load with a limit on its p99 takes some such part of it, or less."""
+SECONDS_LOOKED_AT = 5
+QUICK_BLOCKS = 3
+"""Of the profile quick, unless asked otherwise: a search is one observation, and two tell no spread."""
+# An open load's arrivals vary: a round long enough on average would often be a few requests short.
+SPARE = 1.15
+# A rate near the server's means or beyond never becomes steady; what it does to p99 shows soon enough.
+WARMUP_LIMIT_S = 2.0
+LIMITS = SearchLimits(min_rate_per_s=5.0)
+USUAL_ROUNDS = (10, 22)
+"""Of a first search; the later ones begin at the bracket that the last one found."""
+USUAL_LATER_ROUNDS = (6, 14)
+UNKNOWN_TARGET = SloTargetRecord(
+    rate_per_s=None,
+    interval=None,
+    block_rates_per_s=(),
+    lower_bound=False,
+    cost_per_million=None,
+    cost_interval=None,
+    points=(),
+    reason=None,
+)
+MS_PER_S = 1000
+PRICE_LIMIT = 1e9
+
+
+@dataclass(frozen=True)
+class SloQuestion:
+    """The limit of p99 in ms, and what an hour of the machine costs (any currency; None not to ask)."""
+
+    p99_limit_ms: float
+    hourly_price: float | None
+
+
+def _require_possible(question: SloQuestion, timeout_ms: float) -> None:
+    if not 0 < question.p99_limit_ms <= timeout_ms:
+        raise RequestError(
+            f"--p99-ms is {question.p99_limit_ms:g}; a limit is above 0 and at most {timeout_ms:g}, when a "
+            "request has failed, such as 20"
+        )
+    if question.hourly_price is not None and not 0 < question.hourly_price <= PRICE_LIMIT:
+        raise RequestError(
+            f"--hourly-price is {question.hourly_price:g}; a price is above 0 and at most {PRICE_LIMIT:g}"
+        )
+
+
+def search_slo(
+    question: SloQuestion,
+    settings: RunSettings,
+    runner: Runner,
+    command: Sequence[str],
+    progress: Progress,
+) -> tuple[RunRecord, Path]:
+    """Search every target's highest rate once per block; returns the finished record and its folder.
+
+    Raises:
+        As `comparing.compare`; RequestError also for a limit or a price that cannot be.
+    """
+    _require_possible(question, settings.timeout_s * MS_PER_S)
+    run = start_run("slo", _without_extras(settings), runner, command, progress)
+    run.slo = _empty(question, [contestant.name for contestant in run.session.contestants])
+    progress("slo", f"{_plan(run.settings, len(run.session.contestants))}, into {run.folder}")
+    return conclude(run, lambda run: _measure(run, question)), run.folder
+
+
+def _plan(settings: RunSettings, contestants_count: int) -> str:
+    """How many rounds there will be and how long they take, as far as that is known of a search."""
+    later_blocks = settings.profile.blocks - 1
+    rounds = [
+        contestants_count * (first + later_blocks * later)
+        for first, later in zip(USUAL_ROUNDS, USUAL_LATER_ROUNDS, strict=True)
+    ]
+    minutes = [count * round_s(settings) / 60 for count in rounds]
+    return (
+        f"{settings.profile.blocks * contestants_count} searches, usually {rounds[0]} to {rounds[1]} rounds "
+        f"in all, at most {LIMITS.most_measurements} each; about {minutes[0]:.0f} to {minutes[1]:.0f} min"
+    )
+
+
+def _without_extras(settings: RunSettings) -> RunSettings:
+    """A search compares what targets sustain: no control, no null server, rates instead of loads."""
+    changes = {"control": False, "null": False, "warmup_limit_s": WARMUP_LIMIT_S, "retries": 0}
+    return settings.model_copy(update={"profile": settings.profile.model_copy(update=changes)})
+
+
+def _empty(question: SloQuestion, names: list[str]) -> SloRecord:
+    return SloRecord(
+        p99_limit_ms=question.p99_limit_ms,
+        resolution=LIMITS.resolution,
+        hourly_price=question.hourly_price,
+        targets=dict.fromkeys(names, UNKNOWN_TARGET),
+        candidate=names[0],
+        baseline=names[1] if len(names) > 1 else None,
+        ratio=None,
+        interval=None,
+        reason=None,
+    )
+
+
+def _measure(run: Run, question: SloQuestion) -> None:
+    names = [contestant.name for contestant in run.session.contestants]
+    for block in range(run.settings.profile.blocks):
+        with fresh_servers(run.session, block) as servers:
+            for name in rotated(names, block):
+                _search_one(run, question, block, name, servers)
+
+
+def _search_one(run: Run, question: SloQuestion, block: int, name: str, servers: dict[str, Server]) -> None:
+    points: list[RatePointRecord] = []
+
+    def measure(rate_per_s: float) -> RateMeasurement:
+        planned = PlannedRound(block, f"open:{rate_per_s:.6g}", len(points), name)
+        driven = measure_once(run.session, planned, 0, servers, _round_s(run, rate_per_s))
+        found = _as_measurement(driven, rate_per_s, run.folder)
+        points.append(_point(driven, found, question.p99_limit_ms))
+        return found
+
+    done = run.slo_points.setdefault(name, [])
+    start_rate_per_s, first_step = _beginning(run, name)
+    try:
+        result = search(
+            measure,
+            p99_limit_ms=question.p99_limit_ms,
+            start_rate_per_s=start_rate_per_s,
+            first_step=first_step,
+            limits=LIMITS,
+        )
+        points[:] = [
+            point.model_copy(update={"phase": found.phase})
+            for point, found in zip(points, result.measurements, strict=True)
+        ]
+        _note(run, name, block, result)
+    finally:
+        done.extend(points)
+
+
+def _beginning(run: Run, name: str) -> tuple[float, float]:
+    """Where a search begins, and its first step: at the bracket of the last block that found one.
+
+    The first one begins well below what the server did while it was conditioned: low rates need long rounds.
+    """
+    blocks = run.slo.targets[name].blocks if run.slo else ()
+    found = [(one.rate_per_s, one.breaks_at_per_s) for one in blocks if one.rate_per_s]
+    if not found:
+        return _likely_rate_per_s(run.session.measured[name].conditionings), DOUBLE
+    passes, breaks = found[-1]
+    step = DOUBLE if breaks is None else breaks / passes
+    return passes, min(max(step, 1 + LIMITS.resolution), DOUBLE)
+
+
+def _likely_rate_per_s(conditionings: Sequence[ConditioningRecord]) -> float:
+    """A part of the throughput at the end of the last conditioning; START_RATE_PER_S without one."""
+    seconds = conditionings[-1].seconds[-SECONDS_LOOKED_AT:] if conditionings else ()
+    if not seconds:
+        return START_RATE_PER_S
+    throughput_per_s = median(second.requests_count for second in seconds)
+    return max(throughput_per_s * LIKELY_SHARE, LIMITS.min_rate_per_s)
+
+
+def _round_s(run: Run, rate_per_s: float) -> float:
+    """Long enough for a p99, and never shorter than the profile's rounds."""
+    return max(run.settings.profile.round_s, SPARE * samples_needed(99) / rate_per_s)
+
+
+def _as_measurement(driven: Driven, rate_per_s: float, folder: Path) -> RateMeasurement:
+    record = summarise_round(driven.record, folder)
+    errors_share = record.errors_count / record.requests_count if record.requests_count else 1.0
+    return as_measurement(rate_per_s, record.latency_ms.p99, errors_share, driven.found)
+
+
+def _point(driven: Driven, found: RateMeasurement, p99_limit_ms: float) -> RatePointRecord:
+    """The round as a point; what it was for is entered when the search has said it."""
+    usable = found.valid and found.delivered
+    kept = found.p99_ms is not None and found.p99_ms <= p99_limit_ms
+    return RatePointRecord(
+        round_index=driven.record.index,
+        block=driven.record.block,
+        phase=found.phase,
+        rate_per_s=found.rate_per_s,
+        p99_ms=found.p99_ms,
+        errors_share=found.errors_share,
+        met=kept and found.errors_share <= LIMITS.errors_share if usable else None,
+        reason=found.reason,
+    )
+
+
+def _note(run: Run, name: str, block: int, result: SloResult) -> None:
+    """Enter one block's result; `slo_judging.judge_slo` makes the figures of all blocks."""
+    if run.slo is None:
+        return
+    before = run.slo.targets[name]
+    found = SloBlockRecord(
+        block=block,
+        outcome=result.outcome,
+        rate_per_s=result.rate_per_s,
+        breaks_at_per_s=result.breaks_at_per_s,
+        rounds_count=len(result.measurements),
+        reason=result.reason,
+    )
+    after = before.model_copy(update={"blocks": (*before.blocks, found)})
+    run.slo = run.slo.model_copy(update={"targets": {**run.slo.targets, name: after}})
+    run.session.say(f"{name}: {result.reason}")

@@ -1,0 +1,93 @@
+"""The compare stage: serve every target, prove its answers, measure round by round, and record it all."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from pipelines.config import MobileLimits, RunSettings
+from pipelines.errors import UserError
+from pipelines.measure.blocks import measure_blocks
+from pipelines.mobile import kept
+from pipelines.mobile.gate import judge, refusals
+from pipelines.mobile.stage import Prepared, measure_or_recall, noise_warnings, prepare, sample_warnings
+from pipelines.record.record import MobileRecord, RunRecord, WarningRecord
+from pipelines.run.run import Run, conclude, start_run
+from pipelines.runners.server import Runner
+from pipelines.targets.registry import IN_PROCESS
+from pipelines.tasks.tasks import Progress
+
+# Profiles that are to be short show the artifacts for devices only if somebody measured them before.
+ONLY_KEPT = ("smoke",)
+
+
+def compare(
+    settings: RunSettings, runner: Runner, command: Sequence[str], progress: Progress
+) -> tuple[RunRecord, Path]:
+    """Measure and compare the targets; returns the finished record and its folder.
+
+    Artifacts are exported and verified first, if they are not yet. When the run is interrupted it returns
+    what was measured, with status "interrupted".
+
+    Raises:
+        ModelError, RequestError: something asked for does not exist.
+        GateError: an artifact or a live endpoint does not answer like the source model, or the sides were
+            not given the same.
+        MachineError: a server died, or the machine refused; the record is finished first and named.
+    """
+    run = start_run("compare", settings, runner, command, progress)
+    minutes = run.session.left_s() / 60
+    progress("compare", f"{run.session.planned_count} rounds, about {minutes:.1f} min, into {run.folder}")
+    return conclude(run, partial(_measure, progress=progress)), run.folder
+
+
+def _measure(run: Run, progress: Progress) -> None:
+    if run.settings.mobile:
+        _include_mobile(run, progress)
+    measure_blocks(run.session)
+
+
+def _include_mobile(run: Run, progress: Progress) -> None:
+    """Before any server starts, so that neither disturbs the other. What fails here fails no comparison."""
+    if run.settings.profile.name in ONLY_KEPT:
+        _include_kept(run)
+        return
+    try:
+        prepared = prepare(run.settings.model, run.settings.artifacts, progress)
+        _show_artifacts(run, prepared)
+        note = partial(_note, run)
+        measure_or_recall(run.settings.model, prepared, run.folder, progress, note)
+    except UserError as error:
+        _warn(run, f"mobile artifacts could not be measured: {error}")
+
+
+def _include_kept(run: Run) -> None:
+    root = run.settings.artifacts / run.spec.name
+    manifests = {name: run.exported.manifests[name] for name in IN_PROCESS if name in run.exported.manifests}
+    found = None
+    if len(manifests) == len(IN_PROCESS):
+        found = kept.recall(root, kept.key_of(run.spec, manifests), run.folder)
+    if found is None:
+        _warn(run, "mobile artifacts were not measured")
+    else:
+        _note(run, found)
+
+
+def _show_artifacts(run: Run, prepared: Prepared) -> None:
+    manifests = {**run.exported.manifests, **prepared.exported.manifests}
+    run.exported = replace(run.exported, manifests=manifests)
+    records = {**run.verified.records, **prepared.verified.records}
+    run.verified = replace(run.verified, records=records)
+
+
+def _note(run: Run, mobile: MobileRecord) -> None:
+    """Take the record in, judged by the usual limits, with what its reader must know."""
+    run.mobile = judge(mobile, MobileLimits())
+    run.warnings += (*noise_warnings(run.mobile), *sample_warnings(run.mobile, run.spec))
+    for refusal in refusals(run.mobile):
+        _warn(run, f"the gate for mobile artifacts says no: {refusal}")
+
+
+def _warn(run: Run, message: str) -> None:
+    remedy = f"run `tandem mobile {run.settings.model}`"
+    run.warnings.append(WarningRecord(message=message, remedy=remedy))

@@ -1,0 +1,1 @@
+"""Text for people: what a terminal gets, and how figures are written."""

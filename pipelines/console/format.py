@@ -1,0 +1,135 @@
+"""Numbers and names as people read them: finished figures, changed only in their looks."""
+
+import math
+from collections.abc import Callable
+
+from pipelines.console import text as plain_text
+
+# Narrow no-break space: separates thousands and units without ever breaking a line between them.
+THIN = "\u202f"
+# En dashes: one stands for a figure that was not measured, the other between two ends of a range.
+MISSING = "\u2013"
+TO = "\u2013"
+Show = Callable[[float], str]
+# Names and reasons come from elsewhere; every table and sentence passes through these.
+one_line, visible = plain_text.one_line, plain_text.visible
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """`value` with that many significant digits, thin separators and never an exponent."""
+    rounded = float(f"{value:.{digits}g}")
+    if rounded == 0:
+        return "0"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))
+    return f"{rounded:,.{decimals}f}".replace(",", THIN)
+
+
+def scientific(value: float) -> str:
+    """An error such as 0.21 or 1.2e-07, two significant digits."""
+    return f"{value:.2g}"
+
+
+def count(value: int) -> str:
+    """A whole number with thin separators."""
+    return f"{value:,}".replace(",", THIN)
+
+
+def milliseconds(value: float) -> str:
+    """Milliseconds with their unit."""
+    return f"{significant(value)}{THIN}ms"
+
+
+def given_ms(value: float) -> str:
+    """Milliseconds that somebody asked for, in as many digits as they gave."""
+    return f"{value:,g}".replace(",", THIN) + f"{THIN}ms"
+
+
+def seconds(value: float) -> str:
+    """Seconds with their unit."""
+    return f"{significant(value)}{THIN}s"
+
+
+def size(value: int) -> str:
+    """Bytes in decimal units: 812 B, 41.6 kB, 5.21 MB."""
+    scaled = float(value)
+    for unit in ("B", "kB", "MB"):
+        # 999.5 would be printed as 1000 of this unit.
+        if abs(scaled) < 999.5:  # noqa: PLR2004
+            return f"{significant(scaled)}{THIN}{unit}"
+        scaled /= 1000
+    return f"{significant(scaled)}{THIN}GB"
+
+
+def given_size(value: int) -> str:
+    """Bytes that somebody asked for, or a tick of an axis: without trailing zeros."""
+    figure, _, unit = size(value).partition(THIN)
+    return f"{figure.rstrip('0').rstrip('.') if '.' in figure else figure}{THIN}{unit}"
+
+
+def exact_bytes(value: int) -> str:
+    """All digits of a number of bytes."""
+    return f"{count(value)}{THIN}bytes"
+
+
+def rate_number(value: float) -> str:
+    """A rate without its unit: whole from 100 up, else three significant digits."""
+    return count(round(value)) if abs(value) >= 100 else significant(value)  # noqa: PLR2004
+
+
+def rate(value: float) -> str:
+    """A rate per second with its unit."""
+    return f"{rate_number(value)}{THIN}/s"
+
+
+def ratio(value: float) -> str:
+    """A ratio with two decimals; below 0.1 with two significant digits, so that it never reads 0.00."""
+    return f"{value:.2f}" if value == 0 or abs(value) >= 0.1 else significant(value, 2)  # noqa: PLR2004
+
+
+def percent(share: float) -> str:
+    """A share of 1 in per cent, two decimals at most."""
+    return f"{share * 100:.2f}".rstrip("0").rstrip(".") + f"{THIN}%"
+
+
+def confidence(share: float) -> str:
+    """A confidence in per cent, three significant digits at most: 95 %, 98.3 %, 99.6 %."""
+    return f"{share * 100:.3g}{THIN}%"
+
+
+def points(share: float) -> str:
+    """A difference of shares in percentage points without the unit, two decimals at most."""
+    text = f"{share * 100:.2f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def within(share: float) -> str:
+    """A margin around 1 in per cent, two digits: ±5 %, ±1.4 %, ±32 %."""
+    percents = share * 100
+    return f"±{percents:.2g}{THIN}%" if percents < 99.5 else f"±{count(round(percents))}{THIN}%"  # noqa: PLR2004
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 pair`, `4 pairs`."""
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
+def numbers(values: tuple[int, ...]) -> str:
+    """`2, 3`, or a dash for none."""
+    return ", ".join(map(str, values)) if values else MISSING
+
+
+def shortened(text: str, limit: int) -> str:
+    """The first `limit` characters, and how many there are in all when some were left out."""
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]}… ({count(len(text))} characters)"
+
+
+def shortened_to(text: str, limit: int) -> str:
+    """`text`, its end replaced by an ellipsis when it is longer than `limit` characters."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def span(ends: tuple[float, float], show: Show) -> str:
+    """Both ends in the looks of `show`, a dash between them."""
+    return f"{show(ends[0])}{TO}{show(ends[1])}"

@@ -1,0 +1,1 @@
+"""`tandem export`: one trained model into the artifacts of every target."""

@@ -1,0 +1,232 @@
+"""The export stage: every target's artifacts, one process per framework, all at the same time."""
+
+import importlib
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from models.spec import ModelError, ModelSpec, load_model, load_unchanged
+from pipelines.artifacts import manifest as artifact
+from pipelines.artifacts.manifest import Manifest
+from pipelines.errors import GateError, MachineError, UserError
+from pipelines.files.atomic import locked, new_folder
+from pipelines.record.record import ArtifactRecord, NotExportedRecord
+from pipelines.targets.exported import Exported, NotExported
+from pipelines.targets.registry import SERVED, TARGETS, Target, find_target
+from pipelines.tasks.tasks import Progress, Task, run_tasks
+from pipelines.tasks.warned import collected
+
+# Their exporters trace the PyTorch module; the others start from the Keras twin.
+TRACING = ("torch", "executorch")
+# An export that is not done by then is taken for hung.
+EXPORT_LIMIT_S = 1800.0
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export did.
+
+    Attributes:
+        manifests: by target name, all that were asked for, fresh or not.
+        exported: names of the targets that were exported now.
+        reasons: why each of those was exported, by target name.
+        pipeline_s: wall time of each framework's process, in seconds.
+        elapsed_s: wall time of the whole export, in seconds.
+    """
+
+    manifests: dict[str, Manifest]
+    exported: tuple[str, ...]
+    reasons: dict[str, str]
+    pipeline_s: dict[str, float]
+    elapsed_s: float
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What exporters warned of when they wrote these artifacts, each with its target."""
+        return tuple(f"{name}: {line}" for name, m in self.manifests.items() for line in m.warnings)
+
+
+def target_folder(artifacts: Path, model: str, target: str) -> Path:
+    """Where one target's artifacts of one model live."""
+    return artifacts / model / target
+
+
+def export(
+    model: str,
+    artifacts: Path,
+    progress: Progress,
+    *,
+    targets: Sequence[str] = tuple(TARGETS),
+    force: bool = False,
+) -> ExportResult:
+    """Export what is missing, outdated or damaged (all of it with `force`) below `artifacts`.
+
+    Args:
+        model: a model's name, or the path of a file that defines one.
+        targets: names of targets; all of them if nothing is said.
+
+    Raises:
+        ModelError: the model or its checkpoint is not usable.
+        MachineError: a process died, or the disk refused.
+    """
+    started = time.monotonic()
+    spec = load_model(model)
+    root = artifacts / spec.name
+    with locked(root / ".lock", lambda: progress("export", f"waiting for another export in {root}")):
+        reasons = _reasons(spec, root, targets, force)
+        pipeline_s = _export_targets(model, spec, root, list(reasons), progress) if reasons else {}
+    manifests = {name: artifact.require_manifest(root / name, spec) for name in targets}
+    return ExportResult(manifests, tuple(reasons), reasons, pipeline_s, time.monotonic() - started)
+
+
+def chosen_targets(text: str | None, among: Sequence[str] = tuple(TARGETS)) -> tuple[str, ...]:
+    """Names of targets from a comma-separated list; all of `among` for None.
+
+    Raises:
+        RequestError: there is no such target.
+    """
+    if text is None:
+        return tuple(among)
+    return tuple(dict.fromkeys(find_target(name.strip(), among).name for name in text.split(",")))
+
+
+def current(model: str, artifacts: Path, targets: Sequence[str]) -> dict[str, Manifest]:
+    """Manifests of those `targets` that an export would leave as they are; nothing is exported."""
+    spec = load_model(model)
+    root = artifacts / spec.name
+    stale = _reasons(spec, root, targets, force=False)
+    return {name: artifact.require_manifest(root / name, spec) for name in targets if name not in stale}
+
+
+def _reasons(spec: ModelSpec, root: Path, targets: Sequence[str], force: bool) -> dict[str, str]:
+    found = {name: _reason(spec, root / name, TARGETS[name], force) for name in targets}
+    return {name: reason for name, reason in found.items() if reason}
+
+
+def _reason(spec: ModelSpec, folder: Path, target: Target, force: bool) -> str | None:
+    try:
+        manifest = artifact.read_manifest(folder)
+    except GateError as error:
+        return str(error)
+    if manifest is None:
+        return "not exported yet"
+    if force:
+        return "asked for with --force"
+    # Replacing the folder would delete what somebody else put there.
+    artifact.require_only_listed(folder, manifest)
+    if manifest.key != _key(spec, target):
+        return "the model, the exporter or a tool's version changed"
+    return artifact.damage(folder, manifest)
+
+
+def _key(spec: ModelSpec, target: Target) -> str:
+    return artifact.export_key(spec, artifact.versions(target.toolchain), target.sources)
+
+
+def _export_targets(
+    model: str, spec: ModelSpec, root: Path, names: list[str], progress: Progress
+) -> dict[str, float]:
+    frameworks = sorted({TARGETS[name].framework for name in names})
+    with ExitStack() as folders:
+        paths = {name: folders.enter_context(new_folder(root / name)) for name in names}
+        tasks = [_task(model, spec.digest, framework, paths) for framework in frameworks]
+        outcomes = run_tasks(tasks, progress)
+        for outcome in outcomes:
+            for name, said in outcome.result.items():
+                _finish(spec, TARGETS[name], paths[name], said)
+    return {f: outcome.elapsed_s for f, outcome in zip(frameworks, outcomes, strict=True)}
+
+
+def _task(model: str, digest: str, framework: str, paths: dict[str, Path]) -> Task:
+    folders = {name: str(path) for name, path in paths.items() if TARGETS[name].framework == framework}
+    arguments = {"model": model, "digest": digest, "folders": folders}
+    return Task(framework, "pipelines.export.stage:export_here", arguments, EXPORT_LIMIT_S)
+
+
+def export_here(
+    model: str, digest: str, folders: dict[str, str], progress: Callable[[str], None]
+) -> dict[str, dict[str, list[Any]]]:
+    """The work of one framework's process: export each named target into its folder."""
+    progress("loading the framework")
+    spec = load_unchanged(model, digest)
+    if any(TARGETS[name].framework in TRACING for name in folders):
+        from pipelines.parity.source import require_deployable
+
+        progress("examining the source model")
+        require_deployable(spec)
+    return {name: _export_one(spec, name, Path(folder), progress) for name, folder in folders.items()}
+
+
+def _export_one(
+    spec: ModelSpec, name: str, folder: Path, progress: Callable[[str], None]
+) -> dict[str, list[Any]]:
+    """What one target's exporter wrote, or could not, and what it warned of.
+
+    Raises:
+        ModelError, UserError: the exporter's own, with what it warned of before.
+    """
+    module, function = TARGETS[name].export.split(":")
+    exporter: Callable[..., list[Exported | NotExported]] = getattr(importlib.import_module(module), function)
+    warned: list[str] = []
+    try:
+        with collected(warned):
+            exported = exporter(spec, folder, progress)
+    except (ModelError, UserError) as error:
+        raise type(error)(f"{error}{f'; its exporter warned: {warned[0]}' if warned else ''}") from error
+    return {"exported": [asdict(one) for one in exported], "warnings": warned}
+
+
+def _finish(spec: ModelSpec, target: Target, folder: Path, said: dict[str, list[Any]]) -> None:
+    toolchain, exported = artifact.versions(target.toolchain), said["exported"]
+    artifacts = tuple(
+        _describe(target.name, folder, entry, toolchain) for entry in exported if "reason" not in entry
+    )
+    refused = tuple(NotExportedRecord(target=target.name, **entry) for entry in exported if "reason" in entry)
+    _require_something(target.name, artifacts, refused)
+    manifest = Manifest(
+        key=_key(spec, target),
+        model=spec.name,
+        model_digest=spec.digest,
+        target=target.name,
+        artifacts=artifacts,
+        not_exported=refused,
+        files=artifact.file_digests(folder, [a.path for a in artifacts]),
+        warnings=tuple(said["warnings"]),
+    )
+    artifact.write_manifest(folder, manifest)
+
+
+def _require_something(
+    target: str, artifacts: tuple[ArtifactRecord, ...], refused: tuple[NotExportedRecord, ...]
+) -> None:
+    """A device can do without a target that cannot be had, and is told why; a server cannot.
+
+    Raises:
+        MachineError: nothing was written, and no server can do without it or nobody said why.
+    """
+    if artifacts or (refused and target not in SERVED):
+        return
+    why = "; ".join(f"{one.format} {one.precision}: {one.reason}" for one in refused)
+    raise MachineError(
+        f"the export of {target} wrote no artifact ({why or 'and gave no reason'}); choose others with "
+        "--targets, or mend the model"
+    )
+
+
+def _describe(target: str, folder: Path, entry: dict[str, Any], toolchain: dict[str, str]) -> ArtifactRecord:
+    path = folder / entry["path"]
+    return ArtifactRecord(
+        target=target,
+        path=entry["path"],
+        format=entry["format"],
+        precision=entry["precision"],
+        variant=entry["variant"],
+        size_bytes=artifact.size_bytes(path),
+        gzip_bytes=artifact.gzip_bytes(path),
+        sha256=artifact.sha256(path),
+        export_s=round(entry["export_s"], 3),
+        toolchain=toolchain,
+    )

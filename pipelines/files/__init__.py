@@ -1,0 +1,1 @@
+"""Whole files, regular files, and what an earlier death left behind."""

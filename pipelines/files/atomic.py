@@ -1,0 +1,185 @@
+"""Writing files and folders so that nobody ever sees half of one."""
+
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipelines.errors import MachineError
+from pipelines.files.leftovers import note_elsewhere
+
+IN_THE_WAY = (errno.EEXIST, errno.ELOOP, errno.ENOTDIR)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write `content` under a temporary name in the same folder, then rename.
+
+    Raises:
+        MachineError: the disk is full or the folder cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            note_elsewhere(file.name)
+            file.write(data)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise disk_error(path, error) from error
+    finally:
+        # Gone after a success; still there after any failure, Ctrl-C included.
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+FULL_BYTES = 256_000
+# Unix sockets have names of 107 bytes at most, and a server's are this much longer than the folder it is in.
+SHORT_BYTES = 107 - len("/tandem-12345678/tmp/.ts.sock.65535")
+SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - only folders made in them are used
+
+
+def short_folder() -> str:
+    """The folder for temporary files if a server's Unix sockets can live below it, else another one.
+
+    Raises:
+        MachineError: there is none.
+    """
+    asked = tempfile.gettempdir()
+    for folder in (asked, *SHORT_FOLDERS):
+        if len(os.fsencode(folder)) <= SHORT_BYTES and _can_hold_sockets(folder):
+            return folder
+    raise MachineError(
+        f"TMPDIR={asked} is too long or on a full disk, and {', '.join(SHORT_FOLDERS)} cannot be used: set "
+        f"TMPDIR to a folder with at most {SHORT_BYTES} bytes in its name"
+    )
+
+
+def _can_hold_sockets(folder: str) -> bool:
+    return os.access(folder, os.W_OK | os.X_OK) and Path(folder).is_dir() and not full_disk(folder)
+
+
+def full_disk(folder: Path | str) -> str | None:
+    """That the disk which holds `folder` is full, in words; None if it is not."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return None
+    if found.f_bavail * found.f_frsize < FULL_BYTES or (found.f_files and not found.f_favail):
+        return f"the disk that holds {folder} is full: free space, or set TMPDIR if that is temporary"
+    return None
+
+
+def where_it_is_full() -> str:
+    """Which of the disks we write to without saying where is full, or that none is."""
+    folders = (os.environ.get("TMPDIR") or "/tmp", ".")  # noqa: S108 - looked at, not written to
+    return next(filter(None, map(full_disk, folders)), "the machine refused")
+
+
+def disk_error(path: Path | str, error: OSError) -> MachineError:
+    """The one line for a file operation that was refused."""
+    remedy = "free disk space or check its permissions"
+    if error.errno in IN_THE_WAY:
+        remedy = "something on the way is no folder, such as a link that leads nowhere; name another"
+    return MachineError(f"cannot write {path}: {error.strerror or error}; {remedy}")
+
+
+@contextmanager
+def new_folder(final: Path) -> Iterator[Path]:
+    """A temporary folder beside `final` that replaces it when the block succeeds, and vanishes when not.
+
+    Raises:
+        MachineError: the disk refused.
+    """
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}-"))
+        note_elsewhere(str(temporary))
+    except OSError as error:
+        raise disk_error(final, error) from error
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        _swap(temporary, final)
+    except OSError as error:
+        raise disk_error(final, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(new: Path, final: Path) -> None:
+    if final.exists():
+        old = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}-old-"))
+        note_elsewhere(str(old))
+        final.replace(old / final.name)
+        try:
+            new.replace(final)
+        except OSError:
+            (old / final.name).replace(final)
+            raise
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
+    else:
+        new.replace(final)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy the content of a file.
+
+    Raises:
+        FileNotFoundError: there is no `source`.
+        MachineError: the disk refused; names the file that could not be written.
+    """
+    data = source.read_bytes()
+    try:
+        target.write_bytes(data)
+    except OSError as error:
+        raise disk_error(target, error) from error
+
+
+def make_first(folder: Path, result: str, inner: Iterable[str]) -> bool:
+    """Make a run's folder and the `inner` ones; False if somebody else has made it.
+
+    If we are killed, it goes again unless it holds a file called `result` by then.
+    """
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    note_elsewhere(str(folder), unless=result)
+    for name in inner:
+        (folder / name).mkdir()
+    return True
+
+
+@contextmanager
+def locked(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock file `path`; calls `on_wait` once if another process holds it, then waits for it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Nothing is truncated, no link is followed, and a FIFO of that name does not wait for a reader.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        file = os.fdopen(os.open(path, flags, 0o644), "rb", buffering=0)
+    except OSError as error:
+        raise disk_error(path, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def update_link(link: Path, target_name: str) -> None:
+    """Point the symbolic link `link` at `target_name` (relative, same folder), replacing it atomically."""
+    temporary = link.with_name(f".{link.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target_name)
+    temporary.replace(link)

@@ -1,0 +1,162 @@
+"""From the searches of an SLO run to highest rates, their ratio, and what they cost.
+
+A search that only bounds a rate is censored: its bound takes part in bounds, and never in an estimate.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal
+
+from loadtests.intervals import CONFIDENCE, RatioInterval, ratio_interval
+from loadtests.slo import Outcome, cost_interval, cost_per_million
+from pipelines.record.record import SloBlockRecord, SloRatioRecord, SloRecord, SloTargetRecord
+
+Targets = Mapping[str, SloTargetRecord]
+
+TWO_SIDED_FOR_ONE: Final = 2 * CONFIDENCE - 1
+"""Confidence of the interval whose one end is a one-sided limit at CONFIDENCE."""
+
+WITHOUT_RATE: Final = frozenset({"none", "not_measured"})
+
+
+def judge_slo(slo: SloRecord, seed: int) -> SloRecord:
+    """Highest rates, their ratio and its interval, and costs, from what each block's search found."""
+    targets = {name: _judge_target(target, slo, seed) for name, target in slo.targets.items()}
+    return slo.model_copy(update={"targets": targets} | _ratio(slo, targets, seed))
+
+
+def _judge_target(target: SloTargetRecord, slo: SloRecord, seed: int) -> SloTargetRecord:
+    """The rate's interval is that of its ratio to 1 per second, from one logarithm per block."""
+    blocks, price = blocks_of(target), slo.hourly_price
+    mean = _mean([one.rate_per_s for one in blocks])
+    bounded = any(one.outcome == "lower_bound" for one in blocks)
+    rate, at_least = (None, mean) if bounded else (mean, None)
+    interval = _searched(blocks, slo.resolution, seed) if rate else None
+    return target.model_copy(
+        update={
+            "rate_per_s": rate,
+            "at_least_per_s": at_least,
+            "interval": ends(interval),
+            "blocks": blocks,
+            "block_rates_per_s": tuple(one.rate_per_s if one.outcome == "found" else None for one in blocks),
+            "lower_bound": bounded,
+            "cost_per_million": cost_per_million(rate, price) if rate and price else None,
+            "cost_at_most": cost_per_million(at_least, price) if at_least and price else None,
+            "cost_interval": cost_interval(interval.low, interval.high, price)
+            if interval and price
+            else None,
+            "reason": _why_no_rate(blocks),
+        }
+    )
+
+
+def blocks_of(target: SloTargetRecord) -> tuple[SloBlockRecord, ...]:
+    """What each block found; in an older record as far as its rates tell, where one bound made all bounds."""
+    if target.blocks:
+        return target.blocks
+    found: Outcome = "lower_bound" if target.lower_bound else "found"
+    return tuple(
+        SloBlockRecord(
+            block=place,
+            outcome=found if rate else "none",
+            rate_per_s=rate,
+            breaks_at_per_s=None,
+            rounds_count=sum(point.block == place for point in target.points),
+            reason=target.reason,
+        )
+        for place, rate in enumerate(target.block_rates_per_s)
+    )
+
+
+def _mean(rates: Sequence[float | None]) -> float | None:
+    """The geometric mean; None when a block has no rate, because the mean of the others would be too good."""
+    known = [rate for rate in rates if rate]
+    if not known or len(known) < len(rates):
+        return None
+    return math.exp(math.fsum(map(math.log, known)) / len(known))
+
+
+def _why_no_rate(blocks: Sequence[SloBlockRecord]) -> str | None:
+    without = [one for one in blocks if one.outcome in WITHOUT_RATE]
+    bounds = [one for one in blocks if one.outcome == "lower_bound"]
+    return next((f"block {one.block}: {one.reason}" for one in (*without, *bounds)), None)
+
+
+def _searched(blocks: Sequence[SloBlockRecord], resolution: float, seed: int) -> RatioInterval | None:
+    return _interval([math.log(one.rate_per_s) for one in blocks if one.rate_per_s], resolution, seed)
+
+
+def _interval(
+    logarithms: Sequence[float], resolution: float, seed: int, confidence: float = CONFIDENCE
+) -> RatioInterval | None:
+    """The interval of what one search per block found, which no search knows better than its resolution."""
+    interval = ratio_interval([[value] for value in logarithms], seed=seed, confidence=confidence)
+    return interval.widened(1 + resolution) if interval else None
+
+
+def _ratio(slo: SloRecord, targets: Targets, seed: int) -> dict[str, object]:
+    """The fields of the record that are about both sides."""
+    pairs = _block_ratios(slo, targets)
+    nothing: dict[str, object] = dict.fromkeys(
+        ("ratio", "interval", "ratio_at_least", "ratio_at_most", "reason")
+    )
+    known = nothing | {"block_ratios": pairs}
+    if slo.baseline is None:
+        return known
+    reason = _why_no_ratio(slo.candidate, slo.baseline, targets)
+    if reason or not pairs:
+        return known | {"reason": reason or "no block has a search of both targets"}
+    return known | _said_of(pairs, slo.resolution, seed)
+
+
+def _said_of(pairs: Sequence[SloRatioRecord], resolution: float, seed: int) -> dict[str, object]:
+    """A ratio with its interval, or the limit on the side on which it is bounded."""
+    logarithms = [math.log(one.ratio) for one in pairs]
+    bound = next((one.bound for one in pairs if one.bound), None)
+    if bound is None:
+        alone = "one block gives no interval" if len(pairs) == 1 else None
+        both = ends(_interval(logarithms, resolution, seed))
+        return {"ratio": _mean([one.ratio for one in pairs]), "interval": both, "reason": alone}
+    interval = _interval(logarithms, resolution, seed, TWO_SIDED_FOR_ONE)
+    if bound == "at_least":
+        return {"ratio_at_least": interval.low if interval else pairs[0].ratio / (1 + resolution)}
+    return {"ratio_at_most": interval.high if interval else pairs[0].ratio * (1 + resolution)}
+
+
+def _block_ratios(slo: SloRecord, targets: Targets) -> tuple[SloRatioRecord, ...]:
+    """The ratio of each block with a rate or a bound of both; two bounds say nothing."""
+    if slo.baseline is None:
+        return ()
+    ours, theirs = ({one.block: one for one in targets[x].blocks} for x in (slo.candidate, slo.baseline))
+    found = (_block_ratio(ours[block], theirs[block]) for block in ours if block in theirs)
+    return tuple(one for one in found if one)
+
+
+def _block_ratio(ours: SloBlockRecord, theirs: SloBlockRecord) -> SloRatioRecord | None:
+    bounded = (ours.outcome == "lower_bound", theirs.outcome == "lower_bound")
+    if not ours.rate_per_s or not theirs.rate_per_s or all(bounded):
+        return None
+    bound: Literal["at_least", "at_most"] | None = (
+        "at_least" if bounded[0] else "at_most" if bounded[1] else None
+    )
+    return SloRatioRecord(block=ours.block, ratio=ours.rate_per_s / theirs.rate_per_s, bound=bound)
+
+
+def _why_no_ratio(candidate: str, baseline: str, targets: Targets) -> str | None:
+    sides = (candidate, baseline)
+    for name in sides:
+        outcomes = {one.outcome for one in targets[name].blocks}
+        if "none" in outcomes:
+            return f"a search of {name} found no rate"
+        if "not_measured" in outcomes:
+            return f"a search of {name} gave up"
+        if not targets[name].blocks:
+            return f"no search of {name} ended"
+    if all(targets[name].lower_bound for name in sides):
+        return "the rates of both are lower bounds, which say nothing of their ratio"
+    return None
+
+
+def ends(interval: RatioInterval | None) -> tuple[float, float] | None:
+    """Both ends, as a record holds them."""
+    return (interval.low, interval.high) if interval else None

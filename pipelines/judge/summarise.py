@@ -1,0 +1,134 @@
+"""From raw request files to figures: the same function when a run ends and when a report is rebuilt."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loadtests import statistics
+from loadtests.arrivals import parse_load
+from loadtests.errors import LoadTestError
+from loadtests.recorder import read_samples
+from pipelines.errors import MachineError
+from pipelines.judge.slo import judge_slo
+from pipelines.judge.verdicts import METRICS, judge, metric_value
+from pipelines.record.record import (
+    EcdfRecord,
+    LatencyRecord,
+    RoundRecord,
+    RunRecord,
+    SummaryRecord,
+    TargetRecord,
+    file_within,
+)
+
+Latencies = NDArray[np.int64]
+
+
+def summarise(run: RunRecord, folder: Path) -> RunRecord:
+    """Recompute every figure of `run` from the raw files in `folder`; nothing else is changed.
+
+    Raises:
+        MachineError: a raw file is missing or unreadable.
+    """
+    if run.profile is None:
+        return run
+    latencies = {
+        record.index: _successful_ns(record, folder)
+        for target in run.targets.values()
+        for record in target.rounds
+    }
+    targets = {name: _summarise_target(target, latencies) for name, target in run.targets.items()}
+    controls, comparisons = judge(
+        targets,
+        margin=run.profile.margin,
+        seed=run.profile.seed,
+        primary=run.profile.primary,
+        verdicts=run.profile.verdicts,
+    )
+    return run.model_copy(
+        update={
+            "targets": targets,
+            "controls": controls,
+            "comparisons": comparisons if run.kind == "compare" else (),
+            "slo": judge_slo(run.slo, run.profile.seed) if run.slo else None,
+        }
+    )
+
+
+def summarise_round(record: RoundRecord, folder: Path) -> RoundRecord:
+    """One round with its figures, from its raw file.
+
+    Raises:
+        MachineError: as `summarise`.
+    """
+    return _summarise_round(record, _successful_ns(record, folder))
+
+
+def _successful_ns(record: RoundRecord, folder: Path) -> Latencies:
+    try:
+        path = file_within(folder, record.samples_file)
+        samples = read_samples(path)
+        is_open = parse_load(record.load).is_open
+    except (LoadTestError, ValueError) as error:
+        raise MachineError(f"a round cannot be summarised: {error}") from error
+    all_ns = statistics.latency_ns(samples.scheduled_ns, samples.sent_ns, samples.done_ns, is_open=is_open)
+    latencies = all_ns[statistics.succeeded(samples.status, samples.correct)]
+    if (latencies < 0).any():
+        raise MachineError(f"a round cannot be summarised: {path} has answers from before their requests")
+    return latencies
+
+
+def _summarise_target(target: TargetRecord, latencies: Mapping[int, Latencies]) -> TargetRecord:
+    rounds = tuple(_summarise_round(record, latencies[record.index]) for record in target.rounds)
+    loads = dict.fromkeys(record.load for record in rounds)
+    summaries = tuple(_pool(load, [r for r in rounds if r.load == load], latencies) for load in loads)
+    return target.model_copy(update={"rounds": rounds, "summaries": summaries})
+
+
+def _summarise_round(record: RoundRecord, latencies: Latencies) -> RoundRecord:
+    return record.model_copy(
+        update={
+            "latency_ms": _latency(latencies),
+            "throughput_per_s": statistics.throughput_per_s(len(latencies), record.window_s),
+        }
+    )
+
+
+def _latency(latencies: Latencies) -> LatencyRecord:
+    return LatencyRecord(**asdict(statistics.summarize_latency(latencies)))
+
+
+def _pool(load: str, rounds: list[RoundRecord], latencies: Mapping[int, Latencies]) -> SummaryRecord:
+    """All requests of the valid rounds together: percentiles of a pool, never averages of percentiles."""
+    valid = [record for record in rounds if record.valid]
+    pooled = np.concatenate([latencies[r.index] for r in valid]) if valid else np.empty(0, np.int64)
+    return SummaryRecord(
+        load=load,
+        rounds_count=len(valid),
+        invalid_rounds_count=len(rounds) - len(valid),
+        requests_count=sum(record.requests_count for record in valid),
+        errors_count=sum(record.errors_count for record in valid),
+        latency_ms=_latency(pooled),
+        throughput_per_s=statistics.throughput_per_s(len(pooled), sum(r.window_s for r in valid)),
+        round_range=_ranges(valid),
+        ecdf=_ecdf(pooled),
+    )
+
+
+def _ecdf(pooled: Latencies) -> EcdfRecord | None:
+    if not len(pooled):
+        return None
+    values, shares = statistics.ecdf(pooled / statistics.NS_PER_MS)
+    return EcdfRecord(latency_ms=tuple(values.tolist()), share=tuple(shares.tolist()))
+
+
+def _ranges(rounds: Iterable[RoundRecord]) -> dict[str, tuple[float, float]]:
+    found = {}
+    for metric in METRICS:
+        values = [value for record in rounds if (value := metric_value(record, metric)) is not None]
+        if values:
+            found[metric] = (min(values), max(values))
+    return found

@@ -1,0 +1,242 @@
+"""From summarised rounds to ratios with intervals, noise floors, and verdicts."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from typing import Any
+
+from loadtests.intervals import FEWEST_PAIRS, RatioEstimate, RatioInterval, estimate_ratio
+from loadtests.multiplicity import Corrected, holm
+from loadtests.verdict import Verdict, decide, larger_floor, noise_floor, still_warming_up
+from pipelines.record.record import ComparisonRecord, ControlRecord, RoundRecord, SummaryRecord, TargetRecord
+
+METRICS = ("p50", "p95", "p99", "throughput_per_s")
+HIGHER_IS_BETTER = frozenset({"throughput_per_s"})
+PRIMARY = "p99"
+NO_VERDICTS = "this profile measures too little for verdicts: use quick or full"
+
+Targets = Mapping[str, TargetRecord]
+
+
+def metric_value(record: RoundRecord | SummaryRecord, metric: str) -> float | None:
+    """A percentile in ms or the throughput per second, by name."""
+    if metric == "throughput_per_s":
+        return record.throughput_per_s
+    value: float | None = getattr(record.latency_ms, metric)
+    return value
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Ratios candidate / baseline of paired valid rounds, block by block, as natural logarithms."""
+
+    by_block: tuple[tuple[float, ...], ...]
+
+    @property
+    def count(self) -> int:
+        """All pairs."""
+        return sum(map(len, self.by_block))
+
+    @property
+    def round_range(self) -> tuple[float, float] | None:
+        """The smallest and the largest single ratio."""
+        flat = [math.exp(value) for block in self.by_block for value in block]
+        return (min(flat), max(flat)) if flat else None
+
+    def estimate(self, seed: int) -> RatioEstimate | None:
+        """The ratio, ready for intervals; None with fewer than two pairs."""
+        return estimate_ratio(self.by_block, seed=seed)
+
+
+def pair_rounds(candidate: TargetRecord, baseline: TargetRecord, load: str, metric: str) -> Pairs:
+    """Valid rounds of the same block, load and repetition, which were measured one after the other."""
+    ours, theirs = _by_place(candidate, load, metric), _by_place(baseline, load, metric)
+    blocks: dict[int, list[float]] = {}
+    for block, repetition in sorted(ours.keys() & theirs.keys()):
+        ratio = ours[block, repetition] / theirs[block, repetition]
+        blocks.setdefault(block, []).append(math.log(ratio))
+    return Pairs(tuple(map(tuple, blocks.values())))
+
+
+def _by_place(target: TargetRecord, load: str, metric: str) -> dict[tuple[int, int], float]:
+    found = {}
+    for record in target.rounds:
+        value = metric_value(record, metric)
+        if record.valid and record.load == load and value:
+            found[record.block, record.repetition] = value
+    return found
+
+
+@dataclass(frozen=True)
+class Question:
+    """One metric of two sides under one load, measured and not judged yet.
+
+    Attributes:
+        floors: noise floor of the candidate and of the baseline; None for a side without one.
+        margin: relative difference that does not matter.
+        drifting: the sides whose rounds still drifted when the budget of conditioning ended.
+    """
+
+    candidate: str
+    baseline: str
+    load: str
+    metric: str
+    pairs: Pairs
+    floors: tuple[float | None, float | None]
+    margin: float
+    seed: int
+    drifting: tuple[str, ...] = ()
+
+    @cached_property
+    def estimate(self) -> RatioEstimate | None:
+        """The ratio, ready for intervals; None with fewer than two pairs."""
+        return self.pairs.estimate(self.seed)
+
+    def verdict(self, confidence: float) -> Verdict:
+        """The verdict by the interval of that confidence."""
+        if self.drifting:
+            return still_warming_up(self.drifting)
+        sides = zip((self.candidate, self.baseline), self.floors, strict=True)
+        return decide(
+            self.estimate.interval(confidence) if self.estimate else None,
+            lower_is_better=self.metric not in HIGHER_IS_BETTER,
+            margin=self.margin,
+            noise_floor=larger_floor(self.floors),
+            without_floor=[name for name, floor in sides if floor is None],
+        )
+
+
+def judge(
+    targets: Targets, *, margin: float, seed: int, primary: str = PRIMARY, verdicts: bool = True
+) -> tuple[tuple[ControlRecord, ...], tuple[ComparisonRecord, ...]]:
+    """The noise floor of every side, load and metric, and a verdict for every pair of compared targets.
+
+    Args:
+        targets: with their rounds summarised.
+        margin: relative difference that does not matter.
+        seed: of the bootstrap.
+        primary: the metric that is judged by itself; the others are corrected as one family.
+        verdicts: False for a profile that measures too little for any.
+    """
+    controls = tuple(
+        _control(name, target, targets, load, metric, seed)
+        for name, target in targets.items()
+        if target.role == "control"
+        for load in _loads([target])
+        for metric in METRICS
+    )
+    questions = list(_questions(targets, controls, margin, seed, primary))
+    found = _judged(questions, primary) if verdicts else {}
+    return controls, tuple(
+        _comparison(question, found.get(place), is_primary=question.metric == primary)
+        for place, question in enumerate(questions)
+    )
+
+
+def _questions(
+    targets: Targets, controls: Iterable[ControlRecord], margin: float, seed: int, primary: str
+) -> Iterable[Question]:
+    """What is asked of every pair of compared targets, under each load the primary metric first."""
+    floors = {(c.target, c.load, c.metric): c.noise_floor for c in controls}
+    compared = {name: target for name, target in targets.items() if target.role == "compared"}
+    for candidate, baseline in combinations(compared, 2):
+        ours, theirs = compared[candidate], compared[baseline]
+        for load in _loads((ours, theirs)):
+            for metric in sorted(METRICS, key=lambda metric: metric != primary):
+                pairs = pair_rounds(ours, theirs, load, metric)
+                both = (floors.get((candidate, load, metric)), floors.get((baseline, load, metric)))
+                drifting = tuple(name for name in (candidate, baseline) if _drifts(compared[name], load))
+                yield Question(candidate, baseline, load, metric, pairs, both, margin, seed, drifting)
+
+
+def _drifts(target: TargetRecord, load: str) -> bool:
+    """Whether its rounds still climbed in a block when the budget was used up; a fall is no warm-up."""
+    return any(one.load == load and not one.resolved and one.change > 0 for one in target.drifts)
+
+
+def _judged(questions: Sequence[Question], primary: str) -> dict[int, Corrected]:
+    """Verdicts by place: the primary metric's are one family, those of all other metrics are another."""
+    found: dict[int, Corrected] = {}
+    for is_primary in (True, False):
+        family = [
+            place
+            for place, question in enumerate(questions)
+            if (question.metric == primary) == is_primary and question.estimate
+        ]
+        said = holm([questions[place].verdict for place in family])
+        found |= dict(zip(family, said, strict=True))
+    return found
+
+
+def _loads(targets: Iterable[TargetRecord]) -> list[str]:
+    return list(dict.fromkeys(record.load for target in targets for record in target.rounds))
+
+
+def _control(
+    name: str, target: TargetRecord, targets: Targets, load: str, metric: str, seed: int
+) -> ControlRecord:
+    original = target.control_of or name
+    pairs = pair_rounds(target, targets[original], load, metric)
+    estimate = pairs.estimate(seed)
+    interval = estimate.interval() if estimate else None
+    return ControlRecord(
+        load=load,
+        metric=metric,
+        target=original,
+        ratio=interval.ratio if interval else None,
+        interval=_ends(interval),
+        pairs_count=pairs.count,
+        noise_floor=noise_floor(interval),
+    )
+
+
+def _comparison(question: Question, said: Corrected | None, *, is_primary: bool) -> ComparisonRecord:
+    pairs, estimate = question.pairs, question.estimate
+    return ComparisonRecord(
+        load=question.load,
+        metric=question.metric,
+        baseline=question.baseline,
+        candidate=question.candidate,
+        ratio=estimate.interval().ratio if estimate else None,
+        interval=_ends(estimate.interval()) if estimate else None,
+        round_range=pairs.round_range,
+        pairs_count=pairs.count,
+        blocks_count=len(pairs.by_block),
+        margin=question.margin,
+        noise_floor=larger_floor(question.floors),
+        is_primary=is_primary,
+        **(_said(said, estimate) if said and estimate else _nothing_said(pairs.count)),
+    )
+
+
+def _said(said: Corrected, estimate: RatioEstimate) -> dict[str, Any]:
+    return {
+        "verdict": said.verdict.word,
+        "reason": said.verdict.reason,
+        "reason_code": said.verdict.code,
+        "rounds_needed": said.verdict.rounds_needed,
+        "verdict_confidence": said.confidence,
+        "verdict_interval": _ends(estimate.interval(said.confidence)),
+    }
+
+
+def _nothing_said(pairs_count: int) -> dict[str, Any]:
+    """Too few pairs, or a profile that gives no verdicts."""
+    few = pairs_count < FEWEST_PAIRS
+    return {
+        "verdict": None,
+        "reason": _too_few(pairs_count) if few else NO_VERDICTS,
+        "reason_code": "too_few_pairs" if few else "profile",
+        "rounds_needed": None,
+    }
+
+
+def _too_few(count: int) -> str:
+    pairs = "1 valid pair of rounds has" if count == 1 else f"{count} valid pairs of rounds have"
+    return f"{pairs} this figure, an interval needs at least two"
+
+
+def _ends(interval: RatioInterval | None) -> tuple[float, float] | None:
+    return (interval.low, interval.high) if interval else None

@@ -1,0 +1,1 @@
+"""Blocks of fresh servers, rounds under load, and what went on around them."""

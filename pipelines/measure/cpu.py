@@ -1,0 +1,174 @@
+"""Who used the CPU while something was measured, core by core, read at two moments."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from pipelines.machine.cores import Cores
+from pipelines.measure.environment import own_cpu_s
+from pipelines.runners.docker_cpu import engine_cpu_s
+from pipelines.runners.server import Server
+
+STAT = Path("/proc/stat")
+TICKS_PER_S = 100.0
+"""USER_HZ, which is 100 on every architecture we run on (man 5 proc)."""
+
+
+@dataclass(frozen=True)
+class CoreClock:
+    """Seconds one core has spent so far: working, and held back by the host of a virtual machine."""
+
+    busy_s: float
+    steal_s: float
+    total_s: float
+
+
+@dataclass(frozen=True)
+class CpuReading:
+    """The machine's clocks at one moment.
+
+    Attributes:
+        cores: by core number.
+        server_s: CPU seconds of all servers of the run; those that are paused use nothing.
+        generator_s: of the load generator.
+        harness_s: of this process, its ended children and the container engine, which run anywhere.
+        measured_server_s: of the one server under load.
+    """
+
+    cores: Mapping[int, CoreClock]
+    server_s: float = 0.0
+    generator_s: float = 0.0
+    harness_s: float = 0.0
+    measured_server_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """What was not ours between two readings; None where the clocks did not advance or cannot be read.
+
+    Attributes:
+        foreign_cores: cores' worth of other programs, on the whole machine.
+        foreign_share: of the cores that serve, or of those that generate, whichever is larger.
+        steal_share: the largest share of such a core that the host took.
+    """
+
+    foreign_cores: float | None = None
+    foreign_share: float | None = None
+    steal_share: float | None = None
+
+
+@dataclass
+class Edges:
+    """The readings at the two edges of a window, as far as they were taken."""
+
+    before: CpuReading | None = None
+    after: CpuReading | None = None
+
+    def neighbours(self, cores: Cores) -> Neighbours:
+        """What was not ours in the window."""
+        if self.before is None or self.after is None:
+            return Neighbours()
+        return neighbours(self.before, self.after, cores)
+
+    @property
+    def server_cpu_s(self) -> float | None:
+        """What the server under load used in the window; None where it took its count along."""
+        if self.before is None or self.after is None:
+            return None
+        used_s = self.after.measured_server_s - self.before.measured_server_s
+        return used_s if used_s > 0 else None
+
+
+def read_cpu(server: Server, servers: Sequence[Server], generator_pid: int) -> CpuReading:
+    """Read all clocks: of every core, of the run's servers, of its generator, and of ourselves."""
+    cores = read_cores()
+    contained = any(one.plan.implementation.runner == "docker" for one in servers)
+    used_s = {id(one): one.cpu_s() for one in servers}
+    return CpuReading(
+        cores=cores,
+        server_s=sum(used_s.values()),
+        generator_s=_process_cpu_s(generator_pid),
+        harness_s=own_cpu_s() + (engine_cpu_s() if contained else 0.0),
+        measured_server_s=used_s[id(server)],
+    )
+
+
+def read_cores(stat: Path = STAT) -> dict[int, CoreClock]:
+    """Every core's clock, from /proc/stat; empty where that cannot be read."""
+    try:
+        lines = stat.read_text().splitlines()
+    except OSError:
+        return {}
+    found = {}
+    for line in lines:
+        name, *ticks = line.split()
+        if name.startswith("cpu") and name[3:].isdigit():
+            found[int(name[3:])] = _core_clock([int(tick) / TICKS_PER_S for tick in ticks])
+    return found
+
+
+def _core_clock(seconds: Sequence[float]) -> CoreClock:
+    """From user, nice, system, idle, iowait, irq, softirq, steal; guest time is part of user."""
+    user, nice, system, idle, iowait, irq, softirq, steal = [*seconds[:8], *[0.0] * (8 - len(seconds))]
+    busy_s = user + nice + system + irq + softirq
+    return CoreClock(busy_s, steal, busy_s + idle + iowait + steal)
+
+
+def _process_cpu_s(pid: int) -> float:
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return times.user + times.system
+
+
+def neighbours(before: CpuReading, after: CpuReading, cores: Cores) -> Neighbours:
+    """What was used by neither servers nor generator nor ourselves, in cores.
+
+    Which core our own process ran on is not known, so its time is taken off every group of cores. It is some
+    milliseconds in a second.
+    """
+    elapsed_s = max((_difference(before, after, core).total_s for core in after.cores), default=0.0)
+    if elapsed_s <= 0:
+        return Neighbours()
+    server_s = after.server_s - before.server_s
+    generator_s = after.generator_s - before.generator_s
+    harness_s = after.harness_s - before.harness_s
+    groups = (
+        [(cores.server + cores.generator, server_s + generator_s)]
+        if cores.shared
+        else [(cores.server, server_s), (cores.generator, generator_s)]
+    )
+    shares = [_foreign_share(before, after, numbers, ours + harness_s) for numbers, ours in groups]
+    busy_s = sum(_difference(before, after, core).busy_s for core in after.cores)
+    foreign_s = busy_s - server_s - generator_s - harness_s
+    return Neighbours(
+        foreign_cores=max(0.0, foreign_s / elapsed_s),
+        foreign_share=max((share for share in shares if share is not None), default=None),
+        steal_share=_worst_steal(before, after, cores.server + cores.generator),
+    )
+
+
+def _foreign_share(
+    before: CpuReading, after: CpuReading, numbers: Sequence[int], ours_s: float
+) -> float | None:
+    clocks = [_difference(before, after, number) for number in set(numbers)]
+    total_s = sum(clock.total_s for clock in clocks)
+    if total_s <= 0:
+        return None
+    return max(0.0, (sum(clock.busy_s for clock in clocks) - ours_s) / total_s)
+
+
+def _worst_steal(before: CpuReading, after: CpuReading, numbers: Sequence[int]) -> float | None:
+    clocks = [_difference(before, after, number) for number in set(numbers)]
+    return max((max(0.0, one.steal_s / one.total_s) for one in clocks if one.total_s > 0), default=None)
+
+
+def _difference(before: CpuReading, after: CpuReading, core: int) -> CoreClock:
+    nothing = CoreClock(0.0, 0.0, 0.0)
+    a, b = before.cores.get(core), after.cores.get(core)
+    if a is None or b is None:
+        return nothing
+    return CoreClock(b.busy_s - a.busy_s, b.steal_s - a.steal_s, b.total_s - a.total_s)

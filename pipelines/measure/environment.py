@@ -1,0 +1,123 @@
+"""What ran where: the machine, the versions, and who used its CPU while a round was measured."""
+
+import os
+import platform
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import psutil
+
+from pipelines.artifacts.manifest import versions
+from pipelines.machine.cores import Cores
+from pipelines.machine.java import find_java
+from pipelines.record.record import EnvironmentRecord
+
+PACKAGES = (
+    "ai-edge-litert",
+    "executorch",
+    "gevent",
+    "grpcio",
+    "keras",
+    "locust",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "tandem-serving",
+    "tensorflow",
+    "tensorflow-cpu",
+    "tensorflow-serving-api",
+    "torch",
+    "torch-model-archiver",
+    "torchao",
+    "torchserve",
+)
+
+
+@cache
+def describe(cores: Cores) -> EnvironmentRecord:
+    """The machine and the versions, as run.json holds them."""
+    return EnvironmentRecord(
+        os=_os_name(),
+        kernel=platform.release(),
+        cpu_model=_cpu_model(),
+        cores_count=os.cpu_count() or 1,
+        memory_bytes=psutil.virtual_memory().total,
+        server_cores=cores.server,
+        generator_cores=cores.generator,
+        idle_cores=cores.idle,
+        versions={
+            "python": platform.python_version(),
+            "java": find_java().version,
+            **versions(PACKAGES),
+        },
+        git_commit=_git_commit(),
+    )
+
+
+def _os_name() -> str:
+    with suppress(OSError):
+        return platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
+    return platform.system()
+
+
+def _cpu_model() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _git_commit() -> str | None:
+    here = Path(__file__).parent
+    with suppress(OSError, subprocess.SubprocessError):
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+        return subprocess.run(
+            command, cwd=here, capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+    return None
+
+
+@dataclass(frozen=True)
+class CpuUse:
+    """CPU seconds so far: of the whole machine, and of the processes that belong to a measurement."""
+
+    busy_s: float
+    steal_s: float
+    total_s: float
+    ours_s: float
+
+
+@dataclass(frozen=True)
+class CpuShares:
+    """Shares of all cores between two readings; None where the clock did not advance."""
+
+    steal: float | None
+    foreign: float | None
+
+
+def read_cpu() -> CpuUse:
+    """Read the machine's CPU clocks, and those of this process and its ended children."""
+    times = psutil.cpu_times()
+    steal = getattr(times, "steal", 0.0)
+    idle = times.idle + getattr(times, "iowait", 0.0)
+    total = sum(getattr(times, name) for name in ("user", "nice", "system", "irq", "softirq")) + idle + steal
+    return CpuUse(total - idle - steal, steal, total, own_cpu_s())
+
+
+def own_cpu_s() -> float:
+    """CPU seconds of this process and of its children that have ended."""
+    own = os.times()
+    return own.user + own.system + own.children_user + own.children_system
+
+
+def cpu_shares(before: CpuUse, after: CpuUse) -> CpuShares:
+    """How much of all cores was stolen by the host, and used by processes that do not belong here."""
+    total = after.total_s - before.total_s
+    if total <= 0:
+        return CpuShares(None, None)
+    foreign = (after.busy_s - before.busy_s) - (after.ours_s - before.ours_s)
+    return CpuShares(max(0.0, (after.steal_s - before.steal_s) / total), max(0.0, foreign / total))

@@ -1,0 +1,20 @@
+"""Container images of the same artifacts: what goes in, how they are built, and how large they are.
+
+docker/KEY/Dockerfile says how, `recipes` what; a reference names everything that went in, so an image whose
+reference exists on the engine is never built again. Importing this package does not import the Docker SDK.
+"""
+
+from pipelines.package.engine import connect
+from pipelines.package.ensuring import ensure_images, image_status
+from pipelines.package.image import Image, compressed_bytes
+from pipelines.package.recipes import KEYS, SERVER_KEYS
+
+__all__ = [
+    "KEYS",
+    "SERVER_KEYS",
+    "Image",
+    "compressed_bytes",
+    "connect",
+    "ensure_images",
+    "image_status",
+]

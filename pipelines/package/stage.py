@@ -1,0 +1,66 @@
+"""`tandem images`: all images of one model, with their sizes; what cannot be had is said, not fatal."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipelines.errors import MachineError
+from pipelines.package.engine import connect
+from pipelines.package.ensuring import ensure_images
+from pipelines.package.image import Image, compressed_bytes, remember, remembered
+from pipelines.package.recipes import KEYS
+from pipelines.package.wheels import ROOT
+from pipelines.tasks.tasks import Progress
+
+SIZES = ROOT / "build" / "compressed-sizes.json"
+# The official image has to be pulled, which not every machine can; the embedded one is there for those.
+OPTIONAL = "tfserving"
+
+
+@dataclass(frozen=True)
+class Built:
+    """Images by key, and why an optional one is missing."""
+
+    images: dict[str, Image]
+    not_built: dict[str, str]
+
+
+def make_images(
+    model: str,
+    artifacts: Path,
+    only: Sequence[str],
+    progress: Progress,
+    *,
+    force: bool = False,
+    compressed: bool = False,
+) -> Built:
+    """Build what is missing of `only`, or of all images if it is empty.
+
+    Args:
+        compressed: measure compressed sizes too; those measured before are given anyway.
+
+    Raises:
+        As `ensure_images`; without `only`, an official base image that cannot be had is no error.
+    """
+    asked = tuple(dict.fromkeys(only)) or KEYS
+    required = [key for key in asked if only or key != OPTIONAL]
+    images = ensure_images(model, artifacts, required, progress, force=force)
+    not_built: dict[str, str] = {}
+    if OPTIONAL in asked and OPTIONAL not in required:
+        try:
+            images |= ensure_images(model, artifacts, [OPTIONAL], progress, force=force)
+        except MachineError as error:
+            not_built[OPTIONAL] = str(error)
+    sized = {key: _sized(images[key], progress, measure=compressed) for key in asked if key in images}
+    return Built(sized, not_built)
+
+
+def _sized(image: Image, progress: Progress, *, measure: bool) -> Image:
+    known = remembered(SIZES).get(image.image_id)
+    if known is None and measure:
+        progress(image.key, "measuring its compressed size")
+        with closing(connect()) as client:
+            known = compressed_bytes(client, image)
+        remember(SIZES, image.image_id, known)
+    return replace(image, compressed_bytes=known)

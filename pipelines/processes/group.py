@@ -1,0 +1,196 @@
+"""Starting and ending operating-system processes so that none outlives us."""
+
+import ctypes
+import errno
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from pipelines.files.atomic import full_disk
+from pipelines.hosts import bound_socket, port_of
+
+PR_SET_PDEATHSIG = 1
+TERMINATE_GRACE_S = 10.0
+INTERRUPTS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Let a Ctrl-C wait until a process is started and known; to be used with `before_exec`.
+
+    Python runs functions of its own around a fork, and loses an exception that is raised inside one of them:
+    the interrupt would be forgotten, or the new process.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def die_with_parent(signal_number: int = signal.SIGTERM) -> None:
+    """Ask the kernel to send this process a signal when its parent ends, however that happens (Linux)."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal_number)
+
+
+def before_exec(cores: Sequence[int] | None = None) -> Callable[[], None]:
+    """What a started child does between fork and exec: heed signals, die with us, keep to `cores`.
+
+    Looked up before the fork: between fork and exec nothing may import or take a lock.
+    """
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    wanted = set(cores) if cores else None
+
+    def prepare() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if wanted:
+            os.sched_setaffinity(0, wanted)
+
+    return prepare
+
+
+def end_group(process: subprocess.Popen[bytes], grace_s: float = TERMINATE_GRACE_S) -> None:
+    """End a process started with `start_new_session=True` and everything it started.
+
+    SIGTERM first (after SIGCONT, so that a paused group can act on it), SIGKILL after `grace_s` seconds.
+    """
+    members = _members(process)
+    for signal_number in (signal.SIGCONT, signal.SIGTERM):
+        _signal_group(process.pid, signal_number)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(grace_s)
+    _wait_gone(members, 1.0)
+    _signal_group(process.pid, signal.SIGKILL)
+    for member in members:
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+    process.wait()
+    _wait_gone(members, 5.0)
+
+
+def _wait_gone(members: list[psutil.Process], limit_s: float) -> None:
+    """Wait until none runs. An orphan that has ended may stay a zombie until init gets round to it."""
+    wait_until(lambda: not any(map(_runs, members)), limit_s, interval_s=0.02)
+
+
+def _runs(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _members(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(process.pid).children(recursive=True)
+    return []
+
+
+def _signal_group(group: int, signal_number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal_number)
+
+
+def tree_memory_bytes(pid: int) -> int | None:
+    """Proportional set size of a process and all its descendants; None if it is gone.
+
+    PSS shares each shared page among its users, so adding processes up counts no page twice.
+    """
+    try:
+        root = psutil.Process(pid)
+        members = [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return None
+    total = 0
+    for member in members:
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            total += member.memory_full_info().pss
+    return total or None
+
+
+def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
+    """`count` different TCP ports that nothing listens on at `host` right now.
+
+    Raises:
+        OSError: `host` is no address of this machine.
+    """
+    with ExitStack() as held:
+        return [port_of(held.enter_context(bound_socket(host, 0))) for _ in range(count)]
+
+
+def port_holder(port: int, host: str = "127.0.0.1") -> str | None:
+    """None if `port` can be bound; otherwise who holds it, as far as this user may see.
+
+    Raises:
+        OSError: it cannot be bound for another reason, such as an address that is not this machine's.
+    """
+    try:
+        bound_socket(host, port).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return _holder_name(port) or "a process of another user"
+        raise
+    return None
+
+
+def _holder_name(port: int) -> str | None:
+    with suppress(psutil.AccessDenied):
+        for connection in psutil.net_connections("tcp"):
+            listening = connection.status == psutil.CONN_LISTEN and connection.laddr
+            if listening and tuple(connection.laddr)[1] == port and connection.pid:
+                with suppress(psutil.NoSuchProcess):
+                    return f"{psutil.Process(connection.pid).name()}, pid {connection.pid}"
+    return None
+
+
+def oom_kills() -> int:
+    """How many processes the kernel has killed for want of memory since the machine started; 0 if unknown."""
+    with suppress(OSError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+OOM_KILLS_BEFORE = oom_kills()
+
+
+def how_it_ended(code: int | None) -> str:
+    """An exit code as Python gives it, in words; with the likely reason for a process that was killed."""
+    if code is None or code >= 0:
+        return f"exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"exit code {code}, {name}{_why_killed() if -code == signal.SIGKILL else ''}"
+
+
+def _why_killed() -> str:
+    count = oom_kills() - OOM_KILLS_BEFORE
+    if count:
+        return f": out of memory, for want of which the kernel has killed {count} processes since we started"
+    return ": somebody killed it, or a limit of memory did"
+
+
+def last_lines(path: Path, count: int = 5) -> str:
+    """The last non-empty lines of a log, joined by " | ", and why there may be no more; "" if all is none."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " | ".join(filter(None, (*lines[-count:], full_disk(path.parent))))
+
+
+def wait_until(ready: Callable[[], bool], limit_s: float, interval_s: float = 0.1) -> bool:
+    """Poll `ready` until it is true (True) or `limit_s` seconds have passed (False)."""
+    deadline = time.monotonic() + limit_s
+    while not ready():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(interval_s)
+    return True

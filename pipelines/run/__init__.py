@@ -1,0 +1,1 @@
+"""One run: how it begins, what it keeps, how it is read again."""

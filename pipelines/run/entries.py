@@ -1,0 +1,307 @@
+"""Putting together the record of a run from its parts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from importlib import metadata
+from typing import Literal
+
+from loadtests.payloads import PayloadPool
+from loadtests.statistics import PERCENTILE_METHOD
+from models.spec import ModelSpec, TensorSpec
+from models.weights import read_checkpoint
+from pipelines.config import RunSettings
+from pipelines.export.stage import ExportResult
+from pipelines.machine.cores import Cores, listed
+from pipelines.measure.blocks import Measured, Session
+from pipelines.measure.environment import describe
+from pipelines.measure.fairness import NOT_APPLICABLE, Given
+from pipelines.measure.sides import Contestant
+from pipelines.mobile.libraries import installed_library
+from pipelines.record.record import (
+    ArtifactRecord,
+    FairnessRecord,
+    GivenRecord,
+    ImplementationRecord,
+    MemoryRecord,
+    MobileRecord,
+    ModelRecord,
+    ParityRecord,
+    PayloadRecord,
+    ProfileRecord,
+    RunRecord,
+    SloRecord,
+    TargetRecord,
+    TensorRecord,
+    WarningRecord,
+)
+from pipelines.targets.registry import SERVED
+from pipelines.verify.stage import Verified
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What is known of a run beside its settings, model, artifacts and measurements."""
+
+    kind: Literal["compare", "slo", "mobile"]
+    run_id: str
+    command: tuple[str, ...]
+    started: datetime
+    ended: datetime | None
+    status: Literal["complete", "interrupted", "failed"]
+    status_reason: str | None
+    payload: PayloadRecord | None
+    fairness: FairnessRecord
+    slo: SloRecord | None
+    mobile: MobileRecord | None
+    warnings: tuple[WarningRecord, ...]
+
+
+def build_record(
+    settings: RunSettings,
+    spec: ModelSpec,
+    exported: ExportResult,
+    verified: Verified,
+    session: Session,
+    facts: RunFacts,
+) -> RunRecord:
+    """The whole record; summaries, controls and comparisons come from the raw files afterwards."""
+    served = {
+        contestant.name: _served(contestant, session.measured[contestant.name], exported, verified)
+        for contestant in session.contestants
+        if session.measured[contestant.name].plan is not None
+    }
+    in_process = {
+        name: _in_process(exported, verified, name)
+        for name, manifest in exported.manifests.items()
+        if name not in SERVED and manifest.artifacts
+    }
+    profile = ProfileRecord(
+        **settings.profile.model_dump(),
+        seed=settings.seed,
+        check_share=settings.check_share,
+        margin=settings.margin,
+        primary=settings.primary,
+    )
+    return run_record(spec, exported, verified, settings.cores, facts).model_copy(
+        update={
+            "profile": profile,
+            "targets": {**served, **in_process},
+            "warnings": (
+                *_warnings(settings, served),
+                *_of_exporters(exported),
+                *_empty_exports(exported),
+                *facts.warnings,
+            ),
+        }
+    )
+
+
+def run_record(
+    spec: ModelSpec, exported: ExportResult, verified: Verified, cores: Cores, facts: RunFacts
+) -> RunRecord:
+    """The record of a run without servers: model, machine, artifacts and what `facts` says."""
+    return RunRecord(
+        kind=facts.kind,
+        run_id=facts.run_id,
+        tandem_version=metadata.version("tandem-serving"),
+        command=facts.command,
+        started_at_utc=_utc(facts.started),
+        ended_at_utc=_utc(facts.ended) if facts.ended else None,
+        status=facts.status,
+        status_reason=facts.status_reason,
+        percentile_method=PERCENTILE_METHOD,
+        profile=None,
+        model=_model(spec, verified),
+        environment=describe(cores),
+        payload=facts.payload,
+        artifacts=tuple(a for manifest in exported.manifests.values() for a in manifest.artifacts),
+        targets={},
+        fairness=facts.fairness,
+        controls=(),
+        comparisons=(),
+        slo=facts.slo,
+        mobile=facts.mobile,
+        warnings=(*_of_exporters(exported), *facts.warnings),
+    )
+
+
+def _of_exporters(exported: ExportResult) -> tuple[WarningRecord, ...]:
+    remedy = "see whether it concerns the model; what was exported agrees with it on the held-out samples"
+    return tuple(WarningRecord(message=f"exporting {line}", remedy=remedy) for line in exported.warnings)
+
+
+def _utc(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _served(
+    contestant: Contestant, measured: Measured, exported: ExportResult, verified: Verified
+) -> TargetRecord:
+    assert measured.plan is not None  # noqa: S101 - the caller leaves out servers that were never planned
+    compared = contestant.role == "compared"
+    return TargetRecord(
+        role=contestant.role,
+        control_of=contestant.control_of,
+        implementation=measured.plan.implementation,
+        given=measured.plan.given,
+        artifacts=_artifacts(exported, contestant.target) if compared else (),
+        parity=_parity(verified, contestant.target) if compared else (),
+        endpoint_parity=measured.endpoint_parity,
+        cold_starts=tuple(measured.cold_starts),
+        conditionings=tuple(measured.conditionings),
+        drifts=tuple(measured.drifts),
+        memory=measured.memory,
+        summaries=(),
+        rounds=tuple(measured.rounds),
+        log_file=f"logs/{contestant.name}-block{contestant.first_block}.log",
+    )
+
+
+def _in_process(exported: ExportResult, verified: Verified, name: str) -> TargetRecord:
+    """A target without a server: its artifacts and their parity; what they cost is in the mobile record."""
+    library = installed_library(name, exported.manifests[name].artifacts[0].format)
+    return TargetRecord(
+        role="in-process",
+        control_of=None,
+        implementation=ImplementationRecord(
+            name=library.name,
+            version=library.version,
+            runner="in-process",
+            preset="default",
+            protocol="in-process",
+            stand_in=False,
+            note="an in-process runtime for devices: never ranked beside servers",
+        ),
+        given=GivenRecord(
+            cores=(), workers_count=None, threads_per_worker=1, batch_max_size=1, memory_limit_bytes=None
+        ),
+        artifacts=_artifacts(exported, name),
+        parity=_parity(verified, name),
+        endpoint_parity=None,
+        cold_starts=(),
+        memory=MemoryRecord(idle_bytes=None, peak_bytes=None),
+        summaries=(),
+        rounds=(),
+        log_file=None,
+    )
+
+
+def _artifacts(exported: ExportResult, name: str) -> tuple[ArtifactRecord, ...]:
+    return exported.manifests[name].artifacts
+
+
+def _parity(verified: Verified, name: str) -> tuple[ParityRecord, ...]:
+    return verified.records.get(name, ())
+
+
+def _tensor(tensor: TensorSpec) -> TensorRecord:
+    return TensorRecord(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape)
+
+
+def _model(spec: ModelSpec, verified: Verified) -> ModelRecord:
+    return ModelRecord(
+        name=spec.name,
+        digest=spec.digest,
+        checkpoint_sha256=spec.checkpoint_sha256,
+        parameters_count=_parameters_count(spec),
+        inputs=tuple(map(_tensor, spec.inputs)),
+        outputs=tuple(map(_tensor, spec.outputs)),
+        samples_count=len(verified.expected.outputs),
+        accuracy=verified.accuracy,
+    )
+
+
+@cache
+def _parameters_count(spec: ModelSpec) -> int:
+    """Numbers in the checkpoint that inference uses: weights and normalisation statistics."""
+    return sum(tensor.size for tensor in read_checkpoint(spec).values() if tensor.dtype.kind == "f")
+
+
+def describe_payload(pool: PayloadPool) -> PayloadRecord:
+    """What every request carries, from the pool that all sides' requests are made from."""
+    sizes = [len(body) for body in pool.bodies]
+    return PayloadRecord(
+        protocol="REST",
+        bodies_count=len(sizes),
+        body_bytes_min=min(sizes),
+        body_bytes_max=max(sizes),
+        body_example=pool.bodies[0].decode(),
+    )
+
+
+def given(session: Session, spec: ModelSpec) -> dict[str, Given]:
+    """The budget of every compared target, for the fairness check."""
+    return {
+        contestant.name: _given(contestant, session.measured[contestant.name], spec)
+        for contestant in session.contestants
+        if contestant.role == "compared"
+    }
+
+
+def _given(contestant: Contestant, measured: Measured, spec: ModelSpec) -> Given:
+    plan = measured.plan
+    assert plan is not None  # noqa: S101 - looked at when all servers are planned
+    pool = contestant.pool(plan.predict_path)
+    fields: Mapping[str, object] = {
+        "cores": ", ".join(map(str, plan.given.cores)) or None,
+        "cpus": plan.given.cpus,
+        "memory_limit_bytes": plan.given.memory_limit_bytes,
+        "runner": plan.implementation.runner,
+        "preset": plan.implementation.preset,
+        "protocol": plan.implementation.protocol,
+        "payload_bytes": sum(map(len, pool.bodies)),
+        "model_digest": f"{spec.digest[:12]}…",
+        "implementation": f"{plan.implementation.name} {plan.implementation.version}",
+    }
+    return Given({name: NOT_APPLICABLE if value is None else str(value) for name, value in fields.items()})
+
+
+def _warnings(settings: RunSettings, served: Mapping[str, TargetRecord]) -> tuple[WarningRecord, ...]:
+    found = [
+        WarningRecord(
+            message=f"{name} was answered by {t.implementation.name} {t.implementation.version}: "
+            f"{t.implementation.note}",
+            remedy="read every figure of this target as that server's, not as the product's",
+        )
+        for name, t in served.items()
+        if t.implementation.stand_in and t.role == "compared"
+    ]
+    return (*found, *_core_warnings(settings.cores))
+
+
+def _empty_exports(exported: ExportResult) -> tuple[WarningRecord, ...]:
+    """Targets for devices of which nothing could be exported: they stand in no table."""
+    return tuple(
+        WarningRecord(
+            message=f"nothing could be exported for {name}: "
+            f"{'; '.join(one.reason for one in manifest.not_exported) or 'no reason was given'}",
+            remedy=f"run `tandem export {manifest.model} --targets {name} --force` to see it again",
+        )
+        for name, manifest in exported.manifests.items()
+        if not manifest.artifacts
+    )
+
+
+def _core_warnings(cores: Cores) -> tuple[WarningRecord, ...]:
+    """What the choice of cores costs."""
+    if cores.shared:
+        alone = cores.server == cores.generator
+        return (
+            WarningRecord(
+                message="server and load generator shared a CPU core: each one's queue is in the latencies",
+                remedy="run on a machine with at least two cores"
+                if alone
+                else f"leave core {listed(cores.generator)} to one of them: --server-cores, --generator-core",
+            ),
+        )
+    if cores.coupled:
+        return (
+            WarningRecord(
+                message=f"server core {listed(cores.coupled)} and the load generator's core "
+                f"{listed(cores.generator)} are hyper-threads of one physical core: each slows the other",
+                remedy="give them physical cores of their own with --server-cores and --generator-core",
+            ),
+        )
+    return ()

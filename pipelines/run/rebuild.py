@@ -1,0 +1,89 @@
+"""The report stage: every figure and page of a run again, from its raw files.
+
+A run may come from anywhere: what cannot be read, or does not hold together, is a wrong request in one line.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pipelines.errors import MachineError, RequestError, UserError
+from pipelines.files.atomic import disk_error
+from pipelines.judge.mobile import refigure
+from pipelines.judge.summarise import summarise
+from pipelines.record.record import RUN_LIMIT_BYTES, RunRecord, read_run
+from pipelines.report import render_report, write_rendered
+
+SHOWN = 300
+
+
+def rebuild(folder: Path) -> tuple[RunRecord, Path]:
+    """Recompute `folder`'s figures and write its run.json, report.md and report.html anew.
+
+    Raises:
+        RequestError: there is no run there, it is of another version, or it is damaged.
+        MachineError: the disk refused.
+    """
+    run = _read(folder)
+    with holding_together(folder):
+        record = _refigure(run, folder)
+        texts = render_report(record)
+    try:
+        write_rendered(texts, folder)
+    except OSError as error:
+        raise disk_error(folder, error) from error
+    return record, folder
+
+
+@contextmanager
+def holding_together(folder: Path) -> Iterator[None]:
+    """Work with what a run says, whatever it says.
+
+    Raises:
+        RequestError: it contradicts itself, or a raw file is missing or damaged.
+    """
+    try:
+        with warnings.catch_warnings():
+            # An overflow is a warning to numpy; here it says that a figure is none.
+            warnings.simplefilter("error", RuntimeWarning)
+            yield
+    except MachineError as error:
+        raise RequestError(f"{folder} cannot be read: {error}") from error
+    except (UserError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:SHOWN]
+        raise RequestError(
+            f"{folder / 'run.json'} does not hold together ({said}); take the run from where it was measured"
+        ) from error
+
+
+def _read(folder: Path) -> RunRecord:
+    path = folder / "run.json"
+    try:
+        return read_run(folder)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise RequestError(
+            f"{folder} holds no run.json; give a folder below runs/, such as runs/latest"
+        ) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))[:SHOWN]
+        raise RequestError(
+            f"{path} does not follow this version's schema at {place}: {first['msg'][:SHOWN]}"
+        ) from error
+    except (OSError, ValueError) as error:
+        told = getattr(error, "strerror", None) or error
+        raise RequestError(
+            f"{path} cannot be read: {told}; a run.json is a regular file of at most {RUN_LIMIT_BYTES} bytes"
+        ) from error
+
+
+def _refigure(run: RunRecord, folder: Path) -> RunRecord:
+    record = run if run.kind == "mobile" else summarise(run, folder)
+    if record.mobile:
+        record = record.model_copy(update={"mobile": refigure(record.mobile, folder)})
+    return record

@@ -1,0 +1,236 @@
+"""A run from start to end, whatever it measures: its folder, its record after every round, its report.
+
+The record on disk is rewritten after every round, so whatever ends a run, what it measured is kept.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from models.spec import ModelSpec, load_model
+from pipelines.config import RunSettings
+from pipelines.export.stage import ExportResult, current, export
+from pipelines.files.atomic import disk_error, make_first, update_link
+from pipelines.judge.summarise import summarise
+from pipelines.measure.blocks import Session
+from pipelines.measure.fairness import check, require_fair
+from pipelines.measure.sides import contestants
+from pipelines.record.record import (
+    FairnessRecord,
+    MobileRecord,
+    PayloadRecord,
+    RatePointRecord,
+    RunRecord,
+    SloRecord,
+    WarningRecord,
+)
+from pipelines.report import write_report
+from pipelines.report.json import write_run
+from pipelines.run import entries as recording
+from pipelines.runners.server import Runner
+from pipelines.serve import readiness as serving
+from pipelines.targets.registry import IN_PROCESS, SERVED, find_target
+from pipelines.tasks.failures import as_user_error
+from pipelines.tasks.tasks import Progress
+from pipelines.verify.proof import proven_records
+from pipelines.verify.stage import Verified, ensure_verified
+
+Kind = Literal["compare", "slo"]
+Status = Literal["complete", "interrupted", "failed"]
+UNFINISHED = "the run has not ended, or was ended without a word; `tandem report RUN` rebuilds its report"
+
+
+@dataclass
+class Run:
+    """A run on its way.
+
+    Attributes:
+        folder: runs/ID, where everything goes.
+        fairness: set when all servers are planned.
+        mobile: the artifacts for devices, if they are part of this run.
+        warnings: what else a reader must know.
+        slo: what an SLO search is about, its figures still empty; None in a comparison.
+        slo_points: by target, what the search has measured so far.
+    """
+
+    kind: Kind
+    settings: RunSettings
+    spec: ModelSpec
+    command: tuple[str, ...]
+    exported: ExportResult
+    verified: Verified
+    folder: Path
+    session: Session
+    payload: PayloadRecord
+    started: datetime
+    fairness: FairnessRecord = field(default_factory=lambda: FairnessRecord(checked={}, asymmetries=()))
+    mobile: MobileRecord | None = None
+    warnings: list[WarningRecord] = field(default_factory=list)
+    slo: SloRecord | None = None
+    slo_points: dict[str, list[RatePointRecord]] = field(default_factory=dict)
+
+    def check_fairness(self) -> None:
+        """Look at what the planned servers are given, and stop at an asymmetry nobody asked for.
+
+        Raises:
+            GateError: an asymmetry.
+        """
+        self.fairness = check(recording.given(self.session, self.spec), self.settings.allowed_asymmetries)
+        require_fair(self.fairness)
+
+    def save(self) -> None:
+        """Write what is known so far; figures are computed when the run ends.
+
+        Raises:
+            MachineError: the disk refused.
+        """
+        try:
+            write_run(self.record("interrupted", UNFINISHED), self.folder)
+        except OSError as error:
+            raise disk_error(self.folder / "run.json", error) from error
+
+    def record(self, status: Status, reason: str | None, ended: datetime | None = None) -> RunRecord:
+        """The record as of now, without any figure that comes from raw files."""
+        facts = recording.RunFacts(
+            kind=self.kind,
+            run_id=self.folder.name,
+            command=self.command,
+            started=self.started,
+            ended=ended,
+            status=status,
+            status_reason=reason,
+            payload=self.payload,
+            fairness=self.fairness,
+            slo=self._slo(),
+            mobile=self.mobile,
+            warnings=tuple(self.warnings),
+        )
+        return recording.build_record(
+            self.settings, self.spec, self.exported, self.verified, self.session, facts
+        )
+
+    def _slo(self) -> SloRecord | None:
+        if self.slo is None:
+            return None
+        targets = {
+            name: target.model_copy(update={"points": tuple(self.slo_points.get(name, ()))})
+            for name, target in self.slo.targets.items()
+        }
+        return self.slo.model_copy(update={"targets": targets})
+
+
+def start_run(
+    kind: Kind, settings: RunSettings, runner: Runner, command: Sequence[str], progress: Progress
+) -> Run:
+    """Everything that comes before the first server: export, verification, a folder.
+
+    Raises:
+        ModelError, RequestError: something asked for does not exist.
+        GateError: an artifact does not answer like the source model.
+        MachineError: the machine was not able.
+    """
+    spec = load_model(settings.model)
+    for name in settings.targets:
+        find_target(name, SERVED)
+    exported = export(settings.model, settings.artifacts, progress, targets=SERVED)
+    verified = ensure_verified(settings.model, settings.artifacts, progress)
+    exported, verified = _with_in_process(settings, spec, exported, verified)
+    folder = new_run_folder(settings.runs, spec.name)
+    session = Session(
+        settings,
+        contestants(settings, spec, verified, runner),
+        folder,
+        progress,
+        on_plans=lambda: run.check_fairness(),  # noqa: PLW0108 - `run` is made from this session
+        on_round=lambda: run.save(),  # noqa: PLW0108 - as above
+        counted=kind == "compare",
+    )
+    # Described once: encoding every body again after each round would be work between measurements.
+    payload = recording.describe_payload(serving.payload_pool(spec, verified.expected, "/"))
+    started = datetime.now(UTC)
+    run = Run(kind, settings, spec, tuple(command), exported, verified, folder, session, payload, started)
+    run.save()
+    return run
+
+
+def _with_in_process(
+    settings: RunSettings, spec: ModelSpec, exported: ExportResult, verified: Verified
+) -> tuple[ExportResult, Verified]:
+    """With those artifacts for devices that are there and whole, and what is proven of them."""
+    found = current(settings.model, settings.artifacts, IN_PROCESS)
+    proven = proven_records(spec, settings.artifacts / spec.name, found)
+    return (
+        replace(exported, manifests={**exported.manifests, **found}),
+        replace(verified, records={**verified.records, **proven}),
+    )
+
+
+def new_run_folder(runs: Path, model: str) -> Path:
+    """A new folder named by the time (UTC) and the model."""
+    while True:
+        folder = runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{model}"
+        try:
+            # What is there and is no folder, such as a link to nowhere, is an error and not somebody's run.
+            runs.mkdir(parents=True, exist_ok=True)
+            if make_first(folder, "run.json", ["samples", "logs"]):
+                return folder
+        except OSError as error:
+            raise disk_error(folder, error) from error
+        time.sleep(1)  # somebody else started in the same second
+
+
+def conclude(run: Run, measure: Callable[[Run], None]) -> RunRecord:
+    """Measure, and finish the record however that ends.
+
+    Raises:
+        UserError: what a person can act on, with the folder in which what was measured is kept.
+        BaseException: anything else as it was raised; the record is finished as far as that still works.
+    """
+    try:
+        measure(run)
+        return _finish(run, "complete", None)
+    except KeyboardInterrupt:
+        return _finish(run, "interrupted", f"interrupted after {run.session.rounds_count} rounds")
+    except BaseException as error:
+        known = as_user_error(error)
+        kept = _finish_failed(run, str(known) if known else f"{type(error).__name__}: {error}")
+        if known is None:
+            raise
+        raise type(known)(f"{known}{kept}") from error
+
+
+def _finish_failed(run: Run, reason: str) -> str:
+    """Finish a run that failed, and say where it is kept; a second failure must not hide the first.
+
+    The record comes first, without figures: it takes least of what may be short, memory or disk.
+    """
+    kept = f"; {run.session.rounds_count} measured rounds are kept in {run.folder}"
+    try:
+        write_run(run.record("failed", reason, datetime.now(UTC)), run.folder)
+        _finish(run, "failed", reason)
+    except Exception:  # noqa: BLE001 - whatever it is, the run's own failure is the one to tell
+        kept += f", its report is not: make room, then run `tandem report {run.folder}`"
+    return kept
+
+
+def _finish(run: Run, status: Status, reason: str | None) -> RunRecord:
+    """Compute every figure from the raw files, write the report, and let runs/latest point here."""
+    record = summarise(run.record(status, reason, datetime.now(UTC)), run.folder)
+    publish(record, run.folder)
+    return record
+
+
+def publish(record: RunRecord, folder: Path) -> None:
+    """Write the report into the run's folder and let `latest` beside it point there.
+
+    Raises:
+        MachineError: the disk refused.
+    """
+    try:
+        write_report(record, folder)
+        update_link(folder.parent / "latest", folder.name)
+    except OSError as error:
+        raise disk_error(folder, error) from error

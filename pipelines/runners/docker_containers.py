@@ -1,0 +1,151 @@
+"""The runner whose servers are containers, each a compose project of its own."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.errors import MachineError, RequestError
+from pipelines.files.leftovers import note_engine
+from pipelines.record.record import ImageRecord, ImplementationRecord
+from pipelines.runners import compose
+from pipelines.runners import docker_facts as inspected
+from pipelines.runners import docker_ownership as ownership
+from pipelines.runners.docker_server import DockerServer
+from pipelines.runners.docker_services import CONTAINED, Contained
+from pipelines.targets.server_plan import PRESETS, ServeRequest, ServerPlan, choose_ports
+
+if TYPE_CHECKING:
+    from docker.models.containers import Container
+
+    from docker import DockerClient
+
+# Compose cannot turn off a health check whose interval it sets; none comes before a run has ended.
+NEVER = "24h"
+# Base URL until the container runs and has an address.
+NOWHERE = "http://127.0.0.1:9"
+
+
+@dataclass(frozen=True)
+class ContainerImage:
+    """An image that one target's container is made from, as its labels and the engine describe it."""
+
+    target: str
+    implementation: str
+    version: str
+    stand_in: bool
+    record: ImageRecord
+    note: str | None = None
+
+
+@dataclass
+class DockerRunner:
+    """Servers as containers, each a compose project of its own.
+
+    Attributes:
+        images: by target.
+        command: what the projects are for; part of their names.
+        direct: talk to a container on its own network where that is possible, past docker-proxy.
+        health_checks: whether the engine runs the images' health checks meanwhile.
+        variables: for the compose file, beside those that come from a request.
+        reason: why containers, where they were not simply asked for; told with each implementation.
+    """
+
+    client: "DockerClient"
+    images: Mapping[str, ContainerImage]
+    command: str
+    direct: bool = True
+    health_checks: bool = False
+    variables: Mapping[str, str] = field(default_factory=dict)
+    overlays: Sequence[Path] = ()
+    reason: str | None = None
+    name: str = "docker"
+
+    @contextmanager
+    def prepare(self, target: str, request: ServeRequest) -> Iterator[DockerServer]:
+        """A container with its limits, not started; leaving the context removes it and its network.
+
+        Raises:
+            RequestError: no such preset, or an address that containers are not published on.
+            MachineError: compose or the engine refused.
+        """
+        _require_possible(request)
+        note_engine()
+        contained = CONTAINED[target]
+        project = ownership.new_project(self.command)
+        variables = self._variables(contained, request)
+        stack = compose.Stack(project, (contained.service,), variables, self.overlays)
+        try:
+            compose.create(stack, request.work)
+            container = _find(self.client, project, contained.service)
+            plan = self._plan(target, contained, request, container)
+            yield DockerServer(container, plan, contained, model=request.spec.name, direct=self.direct)
+        finally:
+            ownership.remove_project(self.client, project)
+
+    def _variables(self, contained: Contained, request: ServeRequest) -> dict[str, str]:
+        rest_port, _ = contained.port_variables
+        cores = ",".join(map(str, request.cores))
+        found = {
+            # Compose wants every image named, also those of services that it is not asked for.
+            **{other.image_variable: "not-asked-for" for other in CONTAINED.values()},
+            **{CONTAINED[name].image_variable: image.record.reference for name, image in self.images.items()},
+            "TANDEM_PRESET": request.preset,
+            **({} if self.health_checks else {"TANDEM_HEALTH_INTERVAL": NEVER}),
+            **({"TANDEM_CPUSET": cores, "TANDEM_CPUS": str(len(request.cores))} if cores else {}),
+        }
+        if request.rest_port:
+            choose_ports(request, 1)  # refuses a port that is taken before anything is made
+            found[rest_port] = str(request.rest_port)
+        return {**found, **self.variables}
+
+    def _plan(
+        self, target: str, contained: Contained, request: ServeRequest, container: "Container"
+    ) -> ServerPlan:
+        image = self.images[target]
+        return ServerPlan(
+            target=target,
+            implementation=ImplementationRecord(
+                name=image.implementation,
+                version=image.version,
+                runner=self.name,
+                preset=request.preset,
+                protocol="REST",
+                stand_in=image.stand_in,
+                note="; ".join(filter(None, (image.note, self.reason))) or None,
+                image=image.record,
+            ),
+            given=inspected.given(container.attrs).model_copy(
+                update={"max_request_bytes": contained.max_request_bytes(request.spec)}
+            ),
+            argv=(),
+            env={},
+            cwd=request.work,
+            log=request.work / "server.log",
+            base_url=NOWHERE,
+            predict_path=contained.predict_path(request.spec.name),
+            status=lambda: "the container is not started",
+            endpoints={},
+            failure_pattern=contained.failure_pattern,
+        )
+
+
+def _require_possible(request: ServeRequest) -> None:
+    if request.host not in {"127.0.0.1", "localhost"}:
+        raise RequestError(
+            f"--host {request.host}: containers are published on loopback only, which docker/compose.yaml "
+            "decides; leave --host out, or use --runner local"
+        )
+    if request.preset not in PRESETS:
+        raise RequestError(f"unknown preset {request.preset!r}; allowed: {', '.join(PRESETS)}")
+
+
+def _find(client: "DockerClient", project: str, service: str) -> "Container":
+    labels = [f"{ownership.COMPOSE_LABEL}={project}", f"com.docker.compose.service={service}"]
+    filters: ownership.Filters = {"label": labels}
+    found = client.containers.list(all=True, filters=filters)
+    if len(found) != 1:
+        raise MachineError(f"compose made {len(found)} containers of {service}, expected 1")
+    found[0].reload()
+    return found[0]

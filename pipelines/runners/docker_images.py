@@ -1,0 +1,146 @@
+"""The image of every target: the one an environment variable names, else ours, built if it is missing."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.errors import MachineError
+from pipelines.record.record import ImageRecord
+from pipelines.runners.docker_containers import ContainerImage
+from pipelines.runners.docker_services import CONTAINED
+from pipelines.tasks.tasks import Progress
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+# Image keys of a target, the product it is named after first.
+KEYS = {"torchserve": ("torchserve",), "tfserving": ("tfserving", "tfserving-embedded")}
+EMBEDDED = "embedded"
+STAND_IN_NOTE = (
+    "not TensorFlow Serving: Tandem's own server on the TensorFlow runtime, speaking the same API; "
+    "run where its official image can be pulled to measure the real one"
+)
+# Versions that a label holds, in the order in which they tell what answers.
+TELLING = {
+    "torchserve": ("torchserve", "torch"),
+    "tfserving": ("tensorflow-serving", "tandem-serving", "tensorflow-cpu", "tensorflow"),
+}
+
+
+def find_images(
+    client: "DockerClient", targets: Sequence[str], model: str, artifacts: Path, progress: Progress
+) -> dict[str, ContainerImage]:
+    """An image for every target on the client's engine.
+
+    Raises:
+        MachineError: an image is not there and cannot be built; says what to run.
+    """
+    images = {}
+    for target in dict.fromkeys(targets):
+        named = os.environ.get(CONTAINED[target].image_variable)
+        images[target] = _named(client, target, named) if named else _ours(target, model, artifacts, progress)
+    return images
+
+
+def with_sizes(
+    client: "DockerClient", images: Mapping[str, ContainerImage], progress: Progress
+) -> dict[str, ContainerImage]:
+    """The same images with their compressed sizes; one that none is known of takes a minute, once."""
+    return {target: _with_size(client, found, progress) for target, found in images.items()}
+
+
+def _with_size(client: "DockerClient", found: ContainerImage, progress: Progress) -> ContainerImage:
+    from pipelines.package import Image, compressed_bytes
+    from pipelines.package.image import remember
+    from pipelines.package.stage import SIZES
+
+    record = found.record
+    if record.compressed_bytes is not None:
+        return found
+    progress("images", f"measuring the compressed size of {record.reference}, once")
+    image = Image(found.target, found.target, record.reference, record.id, record.size_bytes, None, {})
+    size_bytes = compressed_bytes(client, image)
+    remember(SIZES, record.id, size_bytes)
+    return replace(found, record=record.model_copy(update={"compressed_bytes": size_bytes}))
+
+
+def _known_size(image_id: str) -> int | None:
+    from pipelines.package.image import remembered
+    from pipelines.package.stage import SIZES
+
+    return remembered(SIZES).get(image_id)
+
+
+def _named(client: "DockerClient", target: str, reference: str) -> ContainerImage:
+    from docker.errors import ImageNotFound
+
+    variable = CONTAINED[target].image_variable
+    try:
+        image = client.images.get(reference)
+    except ImageNotFound as error:
+        raise MachineError(
+            f"the image {reference} that {variable} names is not on this engine; `docker pull {reference}`, "
+            f"or unset {variable} and run `tandem images`"
+        ) from error
+    size_bytes = int(image.attrs["Size"])
+    image_id = image.id or ""
+    record = ImageRecord(
+        reference=reference, id=image_id, size_bytes=size_bytes, compressed_bytes=_known_size(image_id)
+    )
+    return describe(target, record, image.labels)
+
+
+def _ours(target: str, model: str, artifacts: Path, progress: Progress) -> ContainerImage:
+    """The first of the target's images that can be had."""
+    from pipelines.package import ensure_images
+
+    problems = []
+    for key in KEYS[target]:
+        try:
+            image = ensure_images(model, artifacts, [key], progress)[key]
+        except MachineError as error:
+            problems.append(str(error))
+            progress("images", f"{key} cannot be had: {error}")
+            continue
+        record = ImageRecord(
+            reference=image.reference,
+            id=image.image_id,
+            size_bytes=image.size_bytes,
+            compressed_bytes=image.compressed_bytes or _known_size(image.image_id),
+        )
+        return describe(target, record, image.labels)
+    raise MachineError(f"no image for {target}: {problems[0]}")
+
+
+def describe(target: str, record: ImageRecord, labels: Mapping[str, str]) -> ContainerImage:
+    """What an image says of itself in its labels; nothing is taken on trust from its name."""
+    implementation = labels.get("io.tandem.implementation") or "unlabelled image"
+    stand_in = target == "tfserving" and EMBEDDED in implementation
+    return ContainerImage(
+        target=target,
+        implementation=implementation,
+        version=_version(target, labels),
+        stand_in=stand_in,
+        record=record,
+        note=STAND_IN_NOTE if stand_in else None,
+    )
+
+
+def label_versions(labels: Mapping[str, str]) -> dict[str, str]:
+    """The versions in an image's label; empty where it has none that can be read."""
+    try:
+        found = json.loads(labels.get("io.tandem.versions", "{}"))
+    except ValueError:
+        return {}
+    return {str(name): str(version) for name, version in found.items()} if isinstance(found, dict) else {}
+
+
+def _version(target: str, labels: Mapping[str, str]) -> str:
+    versions = label_versions(labels)
+    for name in TELLING[target]:
+        if name in versions:
+            return versions[name]
+    return labels.get("org.opencontainers.image.version", "unknown")

@@ -1,0 +1,265 @@
+"""A server as a container of the compose file: created with its limits, started, frozen, thawed, removed."""
+
+import re
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import MachineError
+from pipelines.files.atomic import disk_error
+from pipelines.runners import docker_facts as inspected
+from pipelines.runners.cgroup import ControlGroup, Usage
+from pipelines.runners.docker_services import Contained, Inside
+from pipelines.runners.docker_start import StartedServer
+from pipelines.targets.server_plan import Configuration, ServerPlan
+
+if TYPE_CHECKING:
+    from docker.models.containers import Container
+
+    from docker import DockerClient
+
+
+STOP_GRACE_S = 10
+REACH_LIMIT_S = 1.0
+RECENT_LINES = 60
+
+
+class DockerServer(StartedServer):
+    """A container that exists already; leaving it stops it, removing it is left to whoever created it.
+
+    Attributes:
+        plan: what is running; its addresses are real once it is started.
+        started: monotonic seconds when the engine was told to start it.
+    """
+
+    # Asking may run a program inside the container.
+    poll_s = 0.2
+
+    def __init__(
+        self, container: "Container", plan: ServerPlan, contained: Contained, *, model: str, direct: bool
+    ) -> None:
+        self.container = container
+        self.plan = plan
+        self._contained = contained
+        self._model = model
+        self._direct = direct
+        self._group: ControlGroup | None = None
+        self._paused = False
+        self._stopped = False
+
+    def start(self) -> None:
+        """Start the container and find out where it answers; returns before it is ready.
+
+        Raises:
+            MachineError: the engine refuses, such as for a port that is taken.
+        """
+        from docker.errors import APIError
+
+        self.started = time.monotonic()
+        try:
+            self.container.start()
+        except APIError as error:
+            raise _start_error(self.plan.target, error) from error
+        attributes = self._inspect()
+        self.require_alive("at start")
+        with suppress(OSError):
+            self._group = ControlGroup.of(self.pid)
+        given = inspected.given(attributes)
+        # Baked into the image: not in the engine's description of the container.
+        given = given.model_copy(update={"max_request_bytes": self.plan.given.max_request_bytes})
+        self.plan = replace(
+            self.plan, given=given, configuration=self._configuration, **self._addresses(attributes)
+        )
+
+    def _addresses(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        rest = inspected.addresses(attributes, self._contained.rest_port)
+        grpc = inspected.addresses(attributes, self._contained.grpc_port)
+        direct = self._direct and rest.bridge is not None and _reachable(rest.bridge)
+        chosen = rest.bridge if direct else rest.published
+        if chosen is None:
+            raise MachineError(
+                f"the container of {self.plan.target} has no address this machine reaches; "
+                "docker/compose.yaml publishes its ports on 127.0.0.1"
+            )
+        base_url = f"http://{chosen}"
+        endpoints = {"REST": base_url, "gRPC": (grpc.bridge if direct else grpc.published) or "not published"}
+        return {
+            "base_url": base_url,
+            "endpoints": endpoints,
+            "status": lambda: self._contained.status(base_url, self._model, self.execute),
+        }
+
+    def _configuration(self) -> Configuration:
+        """How what runs inside is configured.
+
+        Raises:
+            OSError: the container does not answer.
+        """
+        from docker.errors import APIError
+
+        try:
+            commands = [process[-1].split() for process in self.container.top().get("Processes") or []]
+        except APIError as error:
+            raise ConnectionError(f"its processes cannot be listed: {error.explanation}") from error
+        cores_count = len(self.plan.given.cores) or None
+        return self._contained.configuration(self._model, Inside(self.execute, commands, cores_count))
+
+    def _inspect(self) -> dict[str, Any]:
+        """The engine's description of the container, now."""
+        self.container.reload()
+        return self.container.attrs
+
+    def execute(self, command: list[str]) -> tuple[int, str]:
+        """Run `command` inside the container: exit code and output."""
+        from docker.errors import APIError
+
+        try:
+            code, output = self.container.exec_run(command)
+        except APIError as error:
+            raise ConnectionError(f"nothing can be run inside: {error.explanation}") from error
+        return code or 0, b"".join([output] if isinstance(output, bytes) else output).decode(errors="replace")
+
+    def _watch(self) -> None:
+        self.require_alive("at start")
+
+    def _watch_unready(self) -> None:
+        """Its log is asked of the engine, so only when there may be something to read."""
+        self._require_no_failure()
+
+    def _require_no_failure(self) -> None:
+        pattern = self.plan.failure_pattern
+        match = re.search(pattern, self._recent_log()) if pattern else None
+        if match:
+            raise MachineError(f"{self.plan.target} cannot serve the model: {match.group(1)}")
+
+    def require_alive(self, when: str) -> None:
+        """Raises:
+        MachineError: the container ended, or a process of it was killed at its memory limit.
+        """
+        from docker.errors import APIError
+
+        try:
+            found = inspected.death(self._inspect(), self.usage().oom_kills or 0)
+        except APIError as error:
+            raise MachineError(
+                f"the container of {self.plan.target} is gone {when}: {error.explanation}"
+            ) from error
+        if found:
+            raise MachineError(
+                f"{self.plan.target} {when}: its container {found}; its last log lines: "
+                f"{self._last_lines() or 'none'}"
+            )
+
+    def _recent_log(self) -> str:
+        from docker.errors import APIError
+
+        with suppress(APIError):
+            return self.container.logs(tail=RECENT_LINES).decode(errors="replace")
+        return ""
+
+    def _last_lines(self, count: int = 5) -> str:
+        lines = [line.strip() for line in self._recent_log().splitlines() if line.strip()]
+        return " | ".join(lines[-count:])
+
+    @property
+    def client(self) -> "DockerClient":
+        """The engine it lives on."""
+        assert self.container.client is not None  # noqa: S101 - it came from a client
+        return self.container.client
+
+    @property
+    def inference_ports(self) -> tuple[int, int]:
+        """The container's own REST and gRPC ports, which alone are published."""
+        return self._contained.rest_port, self._contained.grpc_port
+
+    @property
+    def pid(self) -> int:
+        """Process id of the container's first process, as this machine sees it."""
+        return int(self.container.attrs["State"]["Pid"])
+
+    def pause(self) -> None:
+        """Freeze the container."""
+        if not self._paused:
+            self._tell(self.container.pause)
+            self._paused = True
+
+    def resume(self) -> None:
+        """Thaw it."""
+        if self._paused:
+            self._tell(self.container.unpause)
+            self._paused = False
+
+    def _tell(self, order: Callable[[], None]) -> None:
+        """Give an order; a container that died meanwhile is found by the next `require_alive`."""
+        from docker.errors import APIError
+
+        with suppress(APIError):
+            order()
+
+    def usage(self) -> Usage:
+        """What the kernel has counted for the container so far."""
+        return self._group.read() if self._group is not None else Usage(None, None, None, None)
+
+    def memory_bytes(self) -> int | None:
+        """What the container holds now, without file pages that could be dropped at once."""
+        return self.usage().memory_bytes
+
+    def peak_bytes(self) -> int | None:
+        """The most it ever held, file pages included; None where the kernel keeps no count of it."""
+        return self.usage().peak_bytes
+
+    def cpu_s(self) -> float:
+        """CPU seconds of the container so far, ended processes too."""
+        return self.usage().cpu_s or 0.0
+
+    def stop(self) -> None:
+        """Stop the container gracefully, and keep its log; harmless if it has ended."""
+        from docker.errors import APIError, NotFound
+        from requests.exceptions import RequestException
+
+        if self._stopped:
+            return
+        self._stopped = True
+        try:
+            with suppress(NotFound, RequestException):
+                self.resume()
+                self.container.stop(timeout=STOP_GRACE_S)
+        except APIError as error:
+            raise MachineError(f"cannot stop {self.plan.target}: {error.explanation}") from error
+        finally:
+            with suppress(APIError, RequestException):
+                self._keep_log()
+
+    def _keep_log(self) -> None:
+        """Everything the container wrote, into the plan's log."""
+        try:
+            with self.plan.log.open("wb") as file:
+                for part in self.container.logs(stream=True, follow=False):
+                    file.write(part)
+        except OSError as error:
+            raise disk_error(self.plan.log, error) from error
+
+
+def _reachable(address: str) -> bool:
+    """Whether packets get to a host; that nothing listens there yet is no matter."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=REACH_LIMIT_S):
+            return True
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+
+
+def _start_error(target: str, error: Any) -> MachineError:
+    told = " ".join(str(error.explanation or error).split())
+    if "port is already allocated" in told or "address already in use" in told:
+        return MachineError(
+            f"the container of {target} was given a port that is taken ({told}); choose another with --port, "
+            "or 0 for a free one"
+        )
+    return MachineError(f"the engine cannot start the container of {target}: {told}")

@@ -1,0 +1,102 @@
+"""What every server's start has in common, wherever it lives: entering, leaving, waiting until ready."""
+
+import time
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from dataclasses import replace
+from types import TracebackType
+from typing import ClassVar, Self
+
+from pydantic import ValidationError
+
+from pipelines.errors import MachineError
+from pipelines.record.record import GivenRecord
+from pipelines.targets.server_plan import ServerPlan
+
+
+class StartedServer(ABC):
+    """Use as a context manager: leaving it ends the server, however it is left.
+
+    Attributes:
+        plan: what is running.
+        started: monotonic seconds at its start.
+        poll_s: how often it is asked whether it is ready.
+    """
+
+    plan: ServerPlan
+    started: float = 0.0
+    poll_s: ClassVar[float] = 0.1
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def wait_ready(self) -> float:
+        """Wait until the server itself says it is ready; returns seconds since its start.
+
+        Raises:
+            MachineError: it ended, or was not ready within the plan's limit; its last log lines are shown.
+        """
+        deadline = self.started + self.plan.ready_limit_s
+        said = "nothing listens yet"
+        while time.monotonic() < deadline:
+            self._watch()
+            try:
+                answer = self.plan.status()
+            except OSError as error:
+                said = str(error)
+            else:
+                if answer is None:
+                    return time.monotonic() - self.started
+                said = answer
+                self._watch_unready()
+            time.sleep(self.poll_s)
+        raise MachineError(
+            f"{self.plan.target} was not ready within {self.plan.ready_limit_s:.0f} s ({said}); "
+            f"its last log lines: {self._last_lines()}"
+        )
+
+    def read_configuration(self) -> None:
+        """Ask the running server how it is configured; what it does not tell stays unknown."""
+        if self.plan.configuration is None:
+            return
+        with suppress(OSError, ValidationError):
+            known = self.plan.given.model_dump() | dict(self.plan.configuration())
+            self.plan = replace(self.plan, given=GivenRecord.model_validate(known))
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start it; returns before it is ready.
+
+        Raises:
+            MachineError: it cannot be started.
+        """
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End it; harmless if it has ended."""
+
+    @abstractmethod
+    def _watch(self) -> None:
+        """Look at a server that is not ready yet.
+
+        Raises:
+            MachineError: it never will be.
+        """
+
+    @abstractmethod
+    def _watch_unready(self) -> None:
+        """Look once more at a server that answers and says it is not ready; raises as `_watch`."""
+
+    @abstractmethod
+    def _last_lines(self) -> str:
+        """The end of its log, in one line."""

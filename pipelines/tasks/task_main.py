@@ -1,0 +1,65 @@
+"""Runs one task in a process of its own: `python -m pipelines.tasks.task_main`, the task as JSON on stdin.
+
+The task names a function "module:function" and its keyword arguments. The function also gets `progress`, a
+callable for one line of text. What it returns must be JSON. Everything the function or a library prints goes
+to stderr; stdout carries only our messages, one JSON object a line: progress, then result or error.
+"""
+
+import importlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import IO, Any
+
+from models.spec import ModelError
+from pipelines.errors import UserError
+from pipelines.processes.group import die_with_parent
+from pipelines.tasks.failures import as_user_error
+
+
+def main() -> int:
+    """Run the task on stdin; 0 if it returned, 1 if it raised."""
+    die_with_parent()
+    with _own_stdout() as messages:
+
+        def say(message: dict[str, Any]) -> None:
+            messages.write(json.dumps(message) + "\n")
+            messages.flush()
+
+        task = json.load(sys.stdin)
+        try:
+            result = _resolve(task["function"])(
+                **task["arguments"], progress=lambda text: say({"progress": text})
+            )
+            say({"result": result})
+        except (UserError, ModelError) as error:
+            say({"error": str(error), "kind": type(error).__name__})
+            return 1
+        except Exception as error:  # noqa: BLE001 - a process boundary: the parent reports what it was
+            known = as_user_error(error)
+            if known is not None:
+                say({"error": str(known), "kind": type(known).__name__})
+                return 1
+            traceback.print_exc()
+            say({"error": f"{type(error).__name__}: {error}", "kind": "unexpected"})
+            return 1
+    return 0
+
+
+def _own_stdout() -> IO[str]:
+    """The real stdout, for messages; descriptor 1 now leads to stderr, so that libraries cannot mix in."""
+    messages = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return messages
+
+
+def _resolve(dotted: str) -> Callable[..., Any]:
+    module, function = dotted.split(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,211 @@
+"""Runs tasks in processes of their own, at the same time, with progress, and ends them all on any failure."""
+
+import json
+import math
+import os
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import IO, Any, cast
+
+from models.spec import ModelError
+from pipelines import errors
+from pipelines.processes.children import child_environment, python_module
+from pipelines.processes.group import before_exec, end_group, how_it_ended, interrupts_held, last_lines
+
+# Says which task, and what it is doing now.
+Progress = Callable[[str, str], None]
+
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2"}
+LIMIT_VARIABLE = "TANDEM_TASK_LIMIT_S"
+# A reader ends when the pipe of its child does, and that is gone by then.
+READER_LIMIT_S = 5.0
+Messages = SimpleQueue[tuple[int, dict[str, Any] | None]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A function "module:function" with its JSON arguments, shown to people as `title`.
+
+    After `limit_s` seconds it is taken for hung and ended; `TANDEM_TASK_LIMIT_S` replaces every task's limit.
+    """
+
+    title: str
+    function: str
+    arguments: Mapping[str, Any]
+    limit_s: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a task returned, and its wall time from process start to process end, in seconds."""
+
+    result: Any
+    elapsed_s: float
+
+
+@dataclass
+class _Child:
+    task: Task
+    process: subprocess.Popen[bytes]
+    log: Path
+    limit_s: float
+    started: float = field(default_factory=time.monotonic)
+    doing: str = "nothing that it told"
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until it is taken for hung."""
+        return self.started + self.limit_s - time.monotonic()
+
+
+def run_tasks(tasks: Sequence[Task], progress: Progress) -> list[Outcome]:
+    """Run all tasks at once, each in a process of its own; outcomes come in the order of `tasks`.
+
+    Raises:
+        UserError: the first task that failed, with its own message; the others are ended.
+        ModelError: a task found the model at fault.
+        MachineError: a process died, hung beyond its limit or raised something unforeseen; the last log lines
+            are in the message.
+    """
+    with tempfile.TemporaryDirectory(prefix="tandem-tasks-") as folder:
+        children: list[_Child] = []
+        readers: list[threading.Thread] = []
+        messages: Messages = SimpleQueue()
+        try:
+            for number, task in enumerate(tasks):
+                with interrupts_held():
+                    children.append(_start(task, Path(folder) / f"{number}.log"))
+                arguments = (number, children[-1], messages)
+                readers.append(threading.Thread(target=_read, args=arguments, daemon=True))
+                readers[-1].start()
+            return _collect(children, messages, progress)
+        finally:
+            for child in children:
+                end_group(child.process)
+            for reader in readers:
+                reader.join(READER_LIMIT_S)
+
+
+def _start(task: Task, log: Path) -> _Child:
+    """Its task is a file and no pipe: a child that dies at birth breaks nothing of ours."""
+    order, limit_s = log.with_suffix(".json"), _limit_s(task)
+    order.write_text(json.dumps({"function": task.function, "arguments": dict(task.arguments)}))
+    try:
+        with log.open("wb") as stderr, order.open("rb") as stdin:
+            process = subprocess.Popen(
+                python_module("pipelines.tasks.task_main"),
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=child_environment(QUIET),
+                start_new_session=True,
+                preexec_fn=before_exec(),  # noqa: PLW1509 - only a prctl call, looked up beforehand
+            )
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise errors.MachineError(f"no process can be started for {task.title}: {reason}") from error
+    return _Child(task, process, log, limit_s)
+
+
+def _limit_s(task: Task) -> float:
+    """Raises:
+    RequestError: the environment's limit is no number of seconds.
+    """
+    asked = os.environ.get(LIMIT_VARIABLE)
+    if not asked:
+        return task.limit_s
+    try:
+        limit_s = float(asked)
+    except ValueError:
+        limit_s = math.nan
+    if not 0 < limit_s < threading.TIMEOUT_MAX:
+        raise errors.RequestError(f"{LIMIT_VARIABLE} is {asked!r}; allowed: seconds above 0, such as 3600")
+    return limit_s
+
+
+def _read(number: int, child: _Child, messages: Messages) -> None:
+    with cast("IO[bytes]", child.process.stdout) as lines:
+        for line in lines:
+            # A killed process may leave half a line behind; then there is no more to come.
+            if line.endswith(b"\n"):
+                messages.put((number, _message(line)))
+    messages.put((number, None))
+
+
+def _message(line: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    if isinstance(found, dict):
+        return found
+    return {"error": f"it broke the protocol with {line[:100]!r}", "kind": "unexpected"}
+
+
+def _next(
+    children: list[_Child], outcomes: Mapping[int, Outcome], messages: Messages
+) -> tuple[int, dict[str, Any] | None]:
+    """The next message of any child.
+
+    Raises:
+        MachineError: a child's time is up.
+    """
+    waiting = [child for number, child in enumerate(children) if number not in outcomes]
+    first = min(waiting, key=lambda child: child.left_s)
+    try:
+        return messages.get(timeout=max(0.0, first.left_s))
+    except Empty:
+        raise _hung(first) from None
+
+
+def _collect(children: list[_Child], messages: Messages, progress: Progress) -> list[Outcome]:
+    outcomes: dict[int, Outcome] = {}
+    while len(outcomes) < len(children):
+        number, message = _next(children, outcomes, messages)
+        child = children[number]
+        if message is None:
+            if number not in outcomes:
+                raise _died(child)
+        elif "progress" in message:
+            child.doing = message["progress"]
+            progress(child.task.title, message["progress"])
+        elif "error" in message:
+            raise _failure(child, message)
+        else:
+            outcomes[number] = Outcome(message["result"], time.monotonic() - child.started)
+            progress(child.task.title, "done")
+    return [outcomes[number] for number in range(len(children))]
+
+
+def _failure(child: _Child, message: dict[str, Any]) -> Exception:
+    if message["kind"] == ModelError.__name__:
+        return ModelError(message["error"])
+    known = getattr(errors, message["kind"], None)
+    if known is not None:
+        failure: Exception = known(message["error"])
+        return failure
+    return errors.MachineError(
+        f"{child.task.title} failed: {message['error']}; its last lines: {last_lines(child.log)}"
+    )
+
+
+def _hung(child: _Child) -> errors.MachineError:
+    return errors.MachineError(
+        f"{child.task.title} did not end within {child.limit_s:.0f} s and was ended; it was last at: "
+        f"{child.doing}; its last lines: {last_lines(child.log) or 'none'}; if it needs longer, set "
+        f"{LIMIT_VARIABLE} to more seconds"
+    )
+
+
+def _died(child: _Child) -> errors.MachineError:
+    code = child.process.wait()
+    return errors.MachineError(
+        f"{child.task.title} ended without a result ({how_it_ended(code)}); its last lines: "
+        f"{last_lines(child.log) or 'none'}"
+    )

@@ -1,0 +1,1 @@
+"""`tandem verify`: every artifact against the source model."""

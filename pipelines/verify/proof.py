@@ -1,0 +1,122 @@
+"""The proof that artifacts were verified, kept beside them so that nothing unchanged is verified twice."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from pydantic import ValidationError
+
+from models import truth
+from models.spec import ModelSpec
+from pipelines.artifacts.manifest import Manifest
+from pipelines.errors import GateError
+from pipelines.files.atomic import write_atomically
+from pipelines.files.regular import read_regular
+from pipelines.parity import compare as parity
+from pipelines.parity import quality, source, watching
+from pipelines.parity.quality import Expectation
+from pipelines.record.record import ParityRecord, Record
+from pipelines.targets.registry import SERVED
+
+PROOF_NAME = "verified.json"
+PROOF_LIMIT_BYTES = 2**30
+# Who passed by older rules is judged again.
+RULES = tuple(Path(str(module.__file__)) for module in (parity, quality, source, truth, watching))
+Value = TypeVar("Value")
+
+
+class Proof(Record):
+    """What was verified, so that unchanged artifacts need not be verified twice.
+
+    Holds the targets all of whose artifacts passed; `artifacts` is precision and digest by target and path.
+    """
+
+    model_digest: str
+    artifacts: dict[str, dict[str, str]]
+    question_sha256: str
+    accuracy: float | None
+    records: dict[str, tuple[ParityRecord, ...]]
+    source_outputs: tuple[tuple[float, ...], ...]
+
+
+def read_proof(root: Path) -> Proof | None:
+    """The proof in `root`; None if there is none that can be read."""
+    try:
+        return Proof.model_validate_json(read_regular(root / PROOF_NAME, PROOF_LIMIT_BYTES))
+    except (FileNotFoundError, GateError, ValidationError):
+        return None
+
+
+def proven_records(
+    spec: ModelSpec, root: Path, manifests: Mapping[str, Manifest]
+) -> dict[str, tuple[ParityRecord, ...]]:
+    """Parity of those targets for which a kept proof is about these very artifacts and this model."""
+    proof = read_proof(root)
+    if proof is None or not _same_question(proof, spec):
+        return {}
+    return {
+        name: proof.records[name]
+        for name, manifest in manifests.items()
+        if proof.artifacts.get(name) == _digests(manifest)
+    }
+
+
+def _same_question(proof: Proof, spec: ModelSpec) -> bool:
+    return proof.model_digest == spec.digest and proof.question_sha256 == question(spec)
+
+
+def question(spec: ModelSpec) -> str:
+    """Digest of what was asked: the samples, their labels, the task, the tolerance and the rules."""
+    samples = spec.samples()
+    asked = hashlib.sha256(np.ascontiguousarray(samples.inputs).tobytes())
+    asked.update(np.ascontiguousarray(samples.labels).tobytes())
+    asked.update(f"{spec.tolerance} {spec.task}".encode())
+    for rule in RULES:
+        asked.update(rule.read_bytes())
+    return asked.hexdigest()
+
+
+def _digests(manifest: Manifest) -> dict[str, str]:
+    return {a.path: f"{a.precision} {a.sha256}" for a in manifest.artifacts}
+
+
+def keep_proof(
+    root: Path,
+    spec: ModelSpec,
+    manifests: Mapping[str, Manifest],
+    records: Mapping[str, tuple[ParityRecord, ...]],
+    expected: Expectation,
+    before: Proof | None,
+) -> None:
+    """What passed now, and what an earlier proof says of targets that were not looked at now."""
+    passed = [name for name, manifest in manifests.items() if _all_passed(manifest, records[name])]
+    if any(name in SERVED and name not in passed for name in manifests):
+        return
+    flat = expected.outputs.reshape(len(expected.outputs), -1)
+    proof = Proof(
+        model_digest=spec.digest,
+        artifacts={name: _digests(manifests[name]) for name in passed},
+        question_sha256=question(spec),
+        accuracy=expected.accuracy(expected.outputs),
+        records={name: records[name] for name in passed},
+        source_outputs=tuple(map(tuple, flat.tolist())),
+    )
+    if before is not None and _same_question(before, spec):
+        others = [name for name in before.records if name not in manifests]
+        proof = proof.model_copy(
+            update={
+                "artifacts": _pick(before.artifacts, others) | proof.artifacts,
+                "records": _pick(before.records, others) | proof.records,
+            }
+        )
+    write_atomically(root / PROOF_NAME, proof.model_dump_json() + "\n")
+
+
+def _all_passed(manifest: Manifest, records: tuple[ParityRecord, ...]) -> bool:
+    return len(records) == len(manifest.artifacts) and all(record.passed for record in records)
+
+
+def _pick(of: Mapping[str, Value], names: list[str]) -> dict[str, Value]:
+    return {name: of[name] for name in names}

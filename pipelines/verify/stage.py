@@ -1,0 +1,289 @@
+"""The verify stage: every artifact, reloaded from disk in a fresh process, against the source model."""
+
+import importlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from models.spec import FloatArray, load_model, load_unchanged
+from pipelines.artifacts.manifest import Manifest, require_manifest
+from pipelines.artifacts.private_copy import require_unchanged
+from pipelines.errors import GateError, MachineError
+from pipelines.parity import compare as parity
+from pipelines.parity.quality import Expectation, expectation_of
+from pipelines.record.record import ParityRecord
+from pipelines.targets.registry import SERVED, TARGETS
+from pipelines.tasks.tasks import Progress, Task, run_tasks
+from pipelines.verify.proof import PROOF_NAME, keep_proof, proven_records, read_proof
+
+# An artifact for devices that would need longer for the whole held-out set is asked fewer samples.
+AFFORDABLE_S = 45.0
+TRIED_SAMPLES = 4
+LEAST_SAMPLES = 64
+# Whoever has not answered all held-out samples by then is taken for hung.
+ANSWERS_LIMIT_S = 1800.0
+
+
+@dataclass(frozen=True)
+class Verified:
+    """Parity of every artifact by target, and the source model's outputs that all are held against.
+
+    `failures` has one line per artifact that is not the source model, or does not run; empty when the gate
+    says yes. By TARGET/PATH: `errors` are those of them that do not run, `mismatches` those that run and are
+    not the source model. `manifests` say what was looked at.
+    """
+
+    records: dict[str, tuple[ParityRecord, ...]]
+    expected: Expectation
+    accuracy: float | None
+    failures: tuple[str, ...]
+    errors: dict[str, str] = field(default_factory=dict)
+    manifests: dict[str, Manifest] = field(default_factory=dict)
+    mismatches: dict[str, str] = field(default_factory=dict)
+
+
+def verify(
+    model: str, artifacts: Path, progress: Progress, targets: Sequence[str] = tuple(TARGETS)
+) -> Verified:
+    """Compare every exported artifact of `targets` with the source model on the whole held-out set.
+
+    A proof of the targets that passed is kept beside the artifacts; a failure of a served one removes it all.
+
+    Raises:
+        GateError: an artifact is corrupt, or the samples could not show a difference.
+        RequestError: nothing was exported.
+    """
+    spec = load_model(model)
+    root = artifacts / spec.name
+    manifests = {name: require_manifest(root / name, spec) for name in targets}
+    before = read_proof(root)
+    (root / PROOF_NAME).unlink(missing_ok=True)
+    with TemporaryDirectory(prefix="tandem-verify-") as folder:
+        answers = _ask_all(model, spec.digest, root, manifests, folder, progress)
+        outputs = {key: np.load(path) for key, path in answers.outputs.items()}
+    expected = expectation_of(spec, spec.samples(), outputs["source"])
+    parity.require_spread(expected)
+    require_unchanged(manifests, {name: require_manifest(root / name, spec) for name in targets})
+    verified = _judge(manifests, outputs, answers.errors, expected)
+    keep_proof(root, spec, manifests, verified.records, expected, before)
+    return verified
+
+
+def require(verified: Verified) -> Verified:
+    """Raises:
+    GateError: some artifact is not the source model.
+    """
+    if verified.failures:
+        raise GateError("; ".join(verified.failures))
+    return verified
+
+
+def ensure_verified(
+    model: str, artifacts: Path, progress: Progress, targets: Sequence[str] = SERVED
+) -> Verified:
+    """The kept proof if it is about these very artifacts and this model, else a new verification.
+
+    A server needs the proof of served targets only: a bad file for devices forbids no comparison of servers.
+
+    Raises:
+        GateError: as `verify`, and when an artifact is not the source model.
+    """
+    return require(examine(model, artifacts, progress, targets))
+
+
+def examine(model: str, artifacts: Path, progress: Progress, targets: Sequence[str]) -> Verified:
+    """As `ensure_verified`, but what fails is only said in the result.
+
+    Raises:
+        GateError, RequestError: as `verify`.
+    """
+    spec = load_model(model)
+    root = artifacts / spec.name
+    manifests = {name: require_manifest(root / name, spec) for name in targets}
+    proof = read_proof(root)
+    proven = proven_records(spec, root, manifests)
+    if proof is None or set(proven) != set(manifests):
+        return verify(model, artifacts, progress, targets)
+    outputs = np.asarray(proof.source_outputs, np.float32)
+    shaped = outputs.reshape(-1, *[n or 1 for n in spec.output.shape[1:]])
+    expected = expectation_of(spec, spec.samples(), shaped)
+    return Verified(proven, expected, proof.accuracy, (), manifests=manifests)
+
+
+@dataclass
+class _Answers:
+    """By TARGET/PATH: a .npy file of outputs, or why there are none."""
+
+    outputs: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+
+    def add(self, result: Mapping[str, dict[str, str]]) -> None:
+        self.outputs |= result["outputs"]
+        self.errors |= result["errors"]
+
+
+def _ask_all(
+    model: str, digest: str, root: Path, manifests: Mapping[str, Manifest], folder: str, progress: Progress
+) -> _Answers:
+    """Everything at once; should a process die, the source once more, and each artifact by itself."""
+    served, in_process = _artifact_tasks(model, root, manifests, folder)
+    source = _source_task(model, digest, folder)
+    answers = _Answers()
+    try:
+        for outcome in run_tasks([source, *served, *in_process], progress):
+            answers.add(outcome.result)
+    except MachineError:
+        for outcome in run_tasks([source], progress):
+            answers.add(outcome.result)
+        for task in (*served, *in_process):
+            _ask_one_by_one(task, answers, progress)
+    return answers
+
+
+def _ask_one_by_one(task: Task, answers: _Answers, progress: Progress) -> None:
+    """An artifact whose process dies is an error of that artifact alone."""
+    for entry in task.arguments["wanted"]:
+        alone = Task(
+            Path(entry["path"]).name, task.function, {**task.arguments, "wanted": [entry]}, task.limit_s
+        )
+        try:
+            (outcome,) = run_tasks([alone], progress)
+        except MachineError as error:
+            answers.errors[entry["key"]] = str(error)
+        else:
+            answers.add(outcome.result)
+
+
+def _source_task(model: str, digest: str, folder: str) -> Task:
+    arguments = {"model": model, "digest": digest, "folder": folder}
+    return Task("source model", "pipelines.verify.stage:source_outputs", arguments, ANSWERS_LIMIT_S)
+
+
+def _artifact_tasks(
+    model: str, root: Path, manifests: Mapping[str, Manifest], folder: str
+) -> tuple[list[Task], list[Task]]:
+    """One process per framework for the served targets, and one per target that runs in process."""
+    served: dict[str, list[str]] = {}
+    for name in manifests:
+        if name in SERVED:
+            served.setdefault(TARGETS[name].framework, []).append(name)
+    in_process = [name for name in manifests if name not in SERVED]
+
+    def task(title: str, names: list[str]) -> Task:
+        wanted = [
+            {"target": name, "path": str(root / name / a.path), "format": a.format, "key": f"{name}/{a.path}"}
+            for name in names
+            for a in manifests[name].artifacts
+        ]
+        arguments = {"model": model, "folder": folder, "wanted": wanted}
+        return Task(
+            f"{title} artifacts", "pipelines.verify.stage:artifact_outputs", arguments, ANSWERS_LIMIT_S
+        )
+
+    return (
+        [task(framework, names) for framework, names in sorted(served.items())],
+        [task(name, [name]) for name in in_process],
+    )
+
+
+def source_outputs(model: str, digest: str, folder: str, progress: Callable[[str], None]) -> dict[str, Any]:
+    """In a process of its own: the source model's outputs on the held-out samples, as a .npy file.
+
+    Raises:
+        ModelError: its answers are no function of one sample alone, see `pipelines.parity.source`.
+    """
+    from pipelines.parity.source import outputs_of
+
+    progress("running the checkpoint")
+    spec = load_unchanged(model, digest)
+    outputs = outputs_of(spec, spec.samples().inputs)
+    return {"outputs": {"source": _save(outputs, folder, "source")}, "errors": {}}
+
+
+def artifact_outputs(
+    model: str, folder: str, wanted: list[dict[str, str]], progress: Callable[[str], None]
+) -> dict[str, Any]:
+    """In a process of its own: outputs of artifacts reloaded from disk, as .npy files."""
+    inputs = load_model(model).samples().inputs
+    outputs: dict[str, str] = {}
+    errors: dict[str, str] = {}
+    for number, entry in enumerate(wanted):
+        progress(f"running {Path(entry['path']).name}")
+        module, function = TARGETS[entry["target"]].runtime.split(":")
+        predict = getattr(importlib.import_module(module), function)
+        try:
+            chosen = inputs if entry["target"] in SERVED else _affordable(predict, entry, inputs)
+            result = predict(Path(entry["path"]), entry["format"], np.array(chosen))
+            _require_all_answered(entry["key"], result, len(chosen))
+        except GateError as error:
+            errors[entry["key"]] = str(error)
+        else:
+            outputs[entry["key"]] = _save(
+                result, folder, f"{entry['target']}-{Path(entry['path']).name}-{number}"
+            )
+    return {"outputs": outputs, "errors": errors}
+
+
+def _require_all_answered(key: str, result: FloatArray, asked: int) -> None:
+    """Raises:
+    GateError: there are more or fewer answers than samples, as from a file with a fixed batch.
+    """
+    if result.ndim == 0 or len(result) != asked:
+        raise GateError(f"{key} gives outputs of shape {result.shape} for {asked} samples")
+
+
+def _affordable(
+    predict: Callable[..., FloatArray], entry: Mapping[str, str], inputs: FloatArray
+) -> FloatArray:
+    """All samples, or the first ones if all would take minutes: some kernels are that slow here."""
+    path, artifact_format = Path(entry["path"]), entry["format"]
+    predict(path, artifact_format, inputs[:1])
+    started = time.monotonic()
+    predict(path, artifact_format, inputs[:TRIED_SAMPLES])
+    each_s = (time.monotonic() - started) / TRIED_SAMPLES
+    return inputs[: max(LEAST_SAMPLES, int(AFFORDABLE_S / each_s))]
+
+
+def _save(outputs: FloatArray, folder: str, name: str) -> str:
+    path = Path(folder) / f"{name}.npy"
+    np.save(path, outputs)
+    return str(path)
+
+
+def _judge(
+    manifests: Mapping[str, Manifest],
+    outputs: Mapping[str, FloatArray],
+    errors: Mapping[str, str],
+    expected: Expectation,
+) -> Verified:
+    found: dict[str, ParityRecord] = {}
+    mismatches: dict[str, str] = {}
+    failed = dict(errors)
+    for key, precision in _precisions(manifests).items():
+        if key not in outputs:
+            continue
+        asked = expected.first(len(outputs[key]))
+        try:
+            found[key] = parity.compare(key, outputs[key], asked, precision)
+        except GateError as error:
+            failed[key] = str(error)
+        else:
+            if not found[key].passed:
+                mismatches[key] = parity.explain_failure(found[key], outputs[key], asked)
+    records = {
+        name: tuple(found[key] for key in _precisions({name: manifest}) if key in found)
+        for name, manifest in manifests.items()
+    }
+    accuracy = expected.accuracy(expected.outputs)
+    failures = (*failed.values(), *mismatches.values())
+    return Verified(records, expected, accuracy, failures, failed, dict(manifests), mismatches)
+
+
+def _precisions(manifests: Mapping[str, Manifest]) -> dict[str, str]:
+    """The precision of every artifact, by TARGET/PATH."""
+    return {f"{name}/{a.path}": a.precision for name, m in manifests.items() for a in m.artifacts}
