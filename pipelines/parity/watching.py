@@ -31,7 +31,7 @@ READINGS = {
     ),
     **dict.fromkeys(("numpy", "__array__", "__dlpack__"), "leaves PyTorch for NumPy"),
 }
-OURS = Path(__file__).parent
+OURS = Path(__file__).parent.parent
 
 
 def first_reading(module: "torch.nn.Module", inputs: FloatArray) -> str | None:
