@@ -32,7 +32,7 @@ from models.spec import load_model  # noqa: E402
 from pipelines.config import RunSettings, run_settings  # noqa: E402
 from pipelines.export.stage import export  # noqa: E402
 from pipelines.judge.verdicts import PRIMARY  # noqa: E402
-from pipelines.measure.sides import Contestant, contestants  # noqa: E402
+from pipelines.measure.sides import Side, make_sides  # noqa: E402
 from pipelines.runners.local import LocalRunner  # noqa: E402
 from pipelines.verify.stage import ensure_verified  # noqa: E402
 
@@ -40,18 +40,18 @@ QUICK = {"blocks": 1, "rounds": 2, "round_s": 0.5, "loads": "closed:2"}
 FALSE_ALARMS_ALLOWED = 1
 CALLED_NEEDED = 0.9
 QUIET_WORDS = ("equivalent", "inconclusive", None)
-Sides = Callable[[RunSettings], Sequence[Contestant]]
+Sides = Callable[[RunSettings], Sequence[Side]]
 
 
-def same(settings: RunSettings) -> Sequence[Contestant]:
+def same(settings: RunSettings) -> Sequence[Side]:
     """One served target twice; the control is added by the comparison."""
     spec = load_model(settings.model)
     export(settings.model, settings.artifacts, _silent, targets=settings.targets[:1])
     verified = ensure_verified(settings.model, settings.artifacts, _silent, targets=settings.targets[:1])
-    return [one for one in contestants(settings, spec, verified, LocalRunner()) if one.role == "compared"]
+    return [one for one in make_sides(settings, spec, verified, LocalRunner()) if one.role == "compared"]
 
 
-def slower(settings: RunSettings) -> Sequence[Contestant]:
+def slower(settings: RunSettings) -> Sequence[Side]:
     """Two servers that differ by 10 %."""
     return [
         known_delay("ten", settings, "--delay", "constant:10"),

@@ -87,21 +87,21 @@ def search_slo(
     """
     _require_possible(question, settings.timeout_s * MS_PER_S)
     run = start_run("slo", _without_extras(settings), runner, command, progress)
-    run.slo = _empty(question, [contestant.name for contestant in run.session.contestants])
-    progress("slo", f"{_plan(run.settings, len(run.session.contestants))}, into {run.folder}")
+    run.slo = _empty(question, [side.name for side in run.session.sides])
+    progress("slo", f"{_plan(run.settings, len(run.session.sides))}, into {run.folder}")
     return conclude(run, lambda run: _measure(run, question)), run.folder
 
 
-def _plan(settings: RunSettings, contestants_count: int) -> str:
+def _plan(settings: RunSettings, sides_count: int) -> str:
     """How many rounds there will be and how long they take, as far as that is known of a search."""
     later_blocks = settings.profile.blocks - 1
     rounds = [
-        contestants_count * (first + later_blocks * later)
+        sides_count * (first + later_blocks * later)
         for first, later in zip(USUAL_ROUNDS, USUAL_LATER_ROUNDS, strict=True)
     ]
     minutes = [count * round_s(settings) / 60 for count in rounds]
     return (
-        f"{settings.profile.blocks * contestants_count} searches, usually {rounds[0]} to {rounds[1]} rounds "
+        f"{settings.profile.blocks * sides_count} searches, usually {rounds[0]} to {rounds[1]} rounds "
         f"in all, at most {LIMITS.most_measurements} each; about {minutes[0]:.0f} to {minutes[1]:.0f} min"
     )
 
@@ -127,7 +127,7 @@ def _empty(question: SloQuestion, names: list[str]) -> SloRecord:
 
 
 def _measure(run: Run, question: SloQuestion) -> None:
-    names = [contestant.name for contestant in run.session.contestants]
+    names = [side.name for side in run.session.sides]
     for block in range(run.settings.profile.blocks):
         with fresh_servers(run.session, block) as servers:
             for name in rotated(names, block):

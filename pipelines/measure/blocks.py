@@ -1,6 +1,6 @@
 """Measuring: blocks of fresh servers, rounds in rotated order, invalid rounds again within a budget.
 
-Knows nothing of models or reports: who takes part comes as contestants, what was measured is kept by name.
+Knows nothing of models or reports: who takes part comes as sides, what was measured is kept by name.
 """
 
 import itertools
@@ -21,7 +21,7 @@ from pipelines.errors import MachineError
 from pipelines.judge.summarise import summarise_round
 from pipelines.measure.conditioning import LEAST_S, condition
 from pipelines.measure.round import Driven, drive, pool_file
-from pipelines.measure.sides import Contestant
+from pipelines.measure.sides import Side
 from pipelines.record.record import (
     ColdStartRecord,
     ConditioningRecord,
@@ -46,7 +46,7 @@ MOST_AGAIN = 2
 
 @dataclass
 class Measured:
-    """What has been measured of one contestant so far."""
+    """What has been measured of one side so far."""
 
     plan: ServerPlan | None = None
     pool: PayloadPool | None = None
@@ -89,11 +89,11 @@ class Session:
         counted: whether it is known beforehand how many rounds there will be.
         retries_left: how many more invalid rounds may be measured again.
         round_s: how long rounds are, from the profile's least to its most; set by the first conditionings.
-        measured: by contestant, in their order.
+        measured: by side, in their order.
     """
 
     settings: MeasureSettings
-    contestants: Sequence[Contestant]
+    sides: Sequence[Side]
     folder: Path
     progress: Progress
     on_plans: Callable[[], None]
@@ -106,15 +106,15 @@ class Session:
     measured: dict[str, Measured] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.measured = {contestant.name: Measured() for contestant in self.contestants}
+        self.measured = {side.name: Measured() for side in self.sides}
         self.retries_left = self.settings.profile.retries
         self.round_s = self.settings.profile.round_s
         if self.counted:
-            self.planned_count = planned_rounds(self.settings, self.contestants)
+            self.planned_count = planned_rounds(self.settings, self.sides)
 
-    def of_block(self, block: int) -> list[Contestant]:
+    def of_block(self, block: int) -> list[Side]:
         """Who takes part in that block."""
-        return [contestant for contestant in self.contestants if contestant.takes_part(block)]
+        return [side for side in self.sides if side.takes_part(block)]
 
     def say(self, text: str) -> None:
         """Show where the run is."""
@@ -132,10 +132,10 @@ class Session:
         return left * (round_s(self.settings, self.round_s)) + starts_left * start_s
 
 
-def planned_rounds(settings: MeasureSettings, contestants: Sequence[Contestant]) -> int:
+def planned_rounds(settings: MeasureSettings, sides: Sequence[Side]) -> int:
     """Rounds of a whole comparison, without any that have to be measured again."""
     profile = settings.profile
-    servers_count = sum(one.takes_part(block) for block in range(profile.blocks) for one in contestants)
+    servers_count = sum(one.takes_part(block) for block in range(profile.blocks) for one in sides)
     return servers_count * profile.rounds * len(profile.loads)
 
 
@@ -174,7 +174,7 @@ def measure_until_level(session: Session, block: int, load: str, servers: dict[s
 
 
 def _measure_load(session: Session, block: int, load: str, servers: dict[str, Server]) -> None:
-    names = [contestant.name for contestant in session.of_block(block)]
+    names = [side.name for side in session.of_block(block)]
     for planned in block_rounds(block, names, [load], session.settings.profile.rounds):
         measure_round(session, planned, servers)
 
@@ -235,22 +235,20 @@ def fresh_servers(session: Session, block: int) -> Iterator[dict[str, Server]]:
     """A fresh server of everyone in this block, right answers proven, all paused; ended with the block."""
     with ExitStack() as stack:
         ordered = rotated(session.of_block(block), block)
-        planned = [
-            (contestant, stack.enter_context(_planned(session, contestant, block))) for contestant in ordered
-        ]
+        planned = [(side, stack.enter_context(_planned(session, side, block))) for side in ordered]
         if block == 0:
             session.on_plans()
         servers: dict[str, Server] = {}
-        for contestant, server in planned:
+        for side, server in planned:
             implementation = server.plan.implementation
             told = f"{implementation.name} {implementation.version}"
-            session.say(f"block {block + 1}: starting {contestant.name}, {told}")
-            servers[contestant.name] = stack.enter_context(server)
-            session.measured[contestant.name].plan = server.plan
-            _prove(session, contestant, server, block)
+            session.say(f"block {block + 1}: starting {side.name}, {told}")
+            servers[side.name] = stack.enter_context(server)
+            session.measured[side.name].plan = server.plan
+            _prove(session, side, server, block)
             if session.settings.profile.conditioning_limit_s:
                 limit_s = session.settings.profile.conditioning_limit_s
-                _condition(session, contestant.name, server, block, limit_s)
+                _condition(session, side.name, server, block, limit_s)
             server.pause()
         if block == 0:
             session.on_plans()
@@ -258,14 +256,14 @@ def fresh_servers(session: Session, block: int) -> Iterator[dict[str, Server]]:
 
 
 @contextmanager
-def _planned(session: Session, contestant: Contestant, block: int) -> Iterator[Server]:
+def _planned(session: Session, side: Side, block: int) -> Iterator[Server]:
     """A server that is planned and not started; its log is kept in the run when the block ends."""
-    with serving.work_folder() as work, contestant.prepare(work) as server:
-        session.measured[contestant.name].plan = server.plan
+    with serving.work_folder() as work, side.prepare(work) as server:
+        session.measured[side.name].plan = server.plan
         try:
             yield server
         finally:
-            _keep_log(session, server.plan.log, f"{contestant.name}-block{block}.log")
+            _keep_log(session, server.plan.log, f"{side.name}-block{block}.log")
 
 
 def _keep_log(session: Session, log: Path, name: str) -> None:
@@ -278,19 +276,19 @@ def _keep_log(session: Session, log: Path, name: str) -> None:
         session.say(f"the log {name} could not be kept: {error.strerror or error}")
 
 
-def _prove(session: Session, contestant: Contestant, server: Server, block: int) -> None:
+def _prove(session: Session, side: Side, server: Server, block: int) -> None:
     """Ready and right on one sample; its first server right on every held-out sample, over the wire."""
-    measured = session.measured[contestant.name]
+    measured = session.measured[side.name]
     if measured.pool is None:
-        measured.pool = contestant.pool(server.plan.predict_path)
-        measured.pool.save(pool_file(session.folder, contestant.name))
+        measured.pool = side.pool(server.plan.predict_path)
+        measured.pool.save(pool_file(session.folder, side.name))
     ready = serving.wait_until_right(server, measured.pool)
     measured.plan = server.plan  # the running server has said how it is configured
     measured.cold_starts.append(ready.as_record(block))
-    if block == contestant.first_block:
-        if contestant.prove is not None:
-            session.say(f"checking every held-out answer of {contestant.name}")
-            measured.endpoint_parity = contestant.prove(server)
+    if block == side.first_block:
+        if side.prove is not None:
+            session.say(f"checking every held-out answer of {side.name}")
+            measured.endpoint_parity = side.prove(server)
         measured.idle_bytes = server.memory_bytes()
     measured.note_memory(server)
 

@@ -45,7 +45,7 @@ class Driven:
 
 
 def pool_file(folder: Path, name: str) -> Path:
-    """Where a contestant's requests and expected answers are kept."""
+    """Where a side's requests and expected answers are kept."""
     return folder / f"payloads-{name}.json"
 
 

@@ -25,13 +25,13 @@ NULL_NAME = "null"
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Side:
     """One server that takes part in a run, started afresh in every block that it takes part in.
 
     Attributes:
         name: unique in the run, fit for file names.
         target: whose artifacts it serves.
-        control_of: name of the contestant it repeats, for a control.
+        control_of: name of the side it repeats, for a control.
         prepare: given an empty folder, a server that is planned and not started.
         pool: given the server's prediction path, the requests and the answers they should get.
         prove: asks the running server every held-out sample; None where there is nothing to prove.
@@ -57,9 +57,7 @@ class Contestant:
         return 0 if self.blocks is None else min(self.blocks)
 
 
-def contestants(
-    settings: RunSettings, spec: ModelSpec, verified: Verified, runner: Runner
-) -> list[Contestant]:
+def make_sides(settings: RunSettings, spec: ModelSpec, verified: Verified, runner: Runner) -> list[Side]:
     """The compared targets in their order, then the controls and the null server if the profile has them."""
     compared = [
         _served(settings, spec, verified, runner, name, target)
@@ -81,7 +79,7 @@ def unique_names(targets: Sequence[str]) -> list[str]:
     return names
 
 
-def controls(compared: Sequence[Contestant], profile: Profile) -> list[Contestant]:
+def controls(compared: Sequence[Side], profile: Profile) -> list[Side]:
     """A control of every compared side, in all blocks or in turn, as the profile says.
 
     In turn, block 0 has the control of the first side, block 1 that of the second, and so on from the start.
@@ -96,14 +94,14 @@ def controls(compared: Sequence[Contestant], profile: Profile) -> list[Contestan
     ]
 
 
-def _control(of: Contestant, blocks: frozenset[int]) -> Contestant:
+def _control(of: Side, blocks: frozenset[int]) -> Side:
     """The same target under a second name: a second server, same machinery, same requests."""
     return replace(of, name=f"{of.name}-control", role="control", control_of=of.name, blocks=blocks)
 
 
 def _served(
     settings: RunSettings, spec: ModelSpec, verified: Verified, runner: Runner, name: str, target: str
-) -> Contestant:
+) -> Side:
     folder = target_folder(settings.artifacts, spec.name, target)
 
     def prepare(work: Path) -> AbstractContextManager[Server]:
@@ -117,7 +115,7 @@ def _served(
         )
         return runner.prepare(target, request)
 
-    return Contestant(
+    return Side(
         name=name,
         target=target,
         role="compared",
@@ -128,7 +126,7 @@ def _served(
     )
 
 
-def _null(settings: RunSettings, spec: ModelSpec, verified: Verified) -> Contestant:
+def _null(settings: RunSettings, spec: ModelSpec, verified: Verified) -> Side:
     """Gets the same requests; the right answer is always the constant, which is the first sample's.
 
     Always a local process: it shows what the harness costs, and no container belongs to that.
@@ -144,4 +142,4 @@ def _null(settings: RunSettings, spec: ModelSpec, verified: Verified) -> Contest
         real = serving.payload_pool(spec, verified.expected, path)
         return replace(real, expected=(tuple(constant.ravel().tolist()),) * len(real.bodies))
 
-    return Contestant(NULL_NAME, NULL_NAME, "floor", None, prepare, pool, prove=None)
+    return Side(NULL_NAME, NULL_NAME, "floor", None, prepare, pool, prove=None)

@@ -17,7 +17,7 @@ from pipelines.machine.cores import Cores, listed
 from pipelines.measure.blocks import Measured, Session
 from pipelines.measure.environment import describe
 from pipelines.measure.fairness import NOT_APPLICABLE, Given
-from pipelines.measure.sides import Contestant
+from pipelines.measure.sides import Side
 from pipelines.mobile.libraries import installed_library
 from pipelines.record.record import (
     ArtifactRecord,
@@ -68,9 +68,9 @@ def build_record(
 ) -> RunRecord:
     """The whole record; summaries, controls and comparisons come from the raw files afterwards."""
     served = {
-        contestant.name: _served(contestant, session.measured[contestant.name], exported, verified)
-        for contestant in session.contestants
-        if session.measured[contestant.name].plan is not None
+        side.name: _served(side, session.measured[side.name], exported, verified)
+        for side in session.sides
+        if session.measured[side.name].plan is not None
     }
     in_process = {
         name: _in_process(exported, verified, name)
@@ -136,18 +136,16 @@ def _utc(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _served(
-    contestant: Contestant, measured: Measured, exported: ExportResult, verified: Verified
-) -> TargetRecord:
+def _served(side: Side, measured: Measured, exported: ExportResult, verified: Verified) -> TargetRecord:
     assert measured.plan is not None  # noqa: S101 - the caller leaves out servers that were never planned
-    compared = contestant.role == "compared"
+    compared = side.role == "compared"
     return TargetRecord(
-        role=contestant.role,
-        control_of=contestant.control_of,
+        role=side.role,
+        control_of=side.control_of,
         implementation=measured.plan.implementation,
         given=measured.plan.given,
-        artifacts=_artifacts(exported, contestant.target) if compared else (),
-        parity=_parity(verified, contestant.target) if compared else (),
+        artifacts=_artifacts(exported, side.target) if compared else (),
+        parity=_parity(verified, side.target) if compared else (),
         endpoint_parity=measured.endpoint_parity,
         cold_starts=tuple(measured.cold_starts),
         conditionings=tuple(measured.conditionings),
@@ -155,7 +153,7 @@ def _served(
         memory=measured.memory,
         summaries=(),
         rounds=tuple(measured.rounds),
-        log_file=f"logs/{contestant.name}-block{contestant.first_block}.log",
+        log_file=f"logs/{side.name}-block{side.first_block}.log",
     )
 
 
@@ -234,16 +232,16 @@ def describe_payload(pool: PayloadPool) -> PayloadRecord:
 def given(session: Session, spec: ModelSpec) -> dict[str, Given]:
     """The budget of every compared target, for the fairness check."""
     return {
-        contestant.name: _given(contestant, session.measured[contestant.name], spec)
-        for contestant in session.contestants
-        if contestant.role == "compared"
+        side.name: _given(side, session.measured[side.name], spec)
+        for side in session.sides
+        if side.role == "compared"
     }
 
 
-def _given(contestant: Contestant, measured: Measured, spec: ModelSpec) -> Given:
+def _given(side: Side, measured: Measured, spec: ModelSpec) -> Given:
     plan = measured.plan
     assert plan is not None  # noqa: S101 - looked at when all servers are planned
-    pool = contestant.pool(plan.predict_path)
+    pool = side.pool(plan.predict_path)
     fields: Mapping[str, object] = {
         "cores": ", ".join(map(str, plan.given.cores)) or None,
         "cpus": plan.given.cpus,

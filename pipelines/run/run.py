@@ -17,7 +17,7 @@ from pipelines.files.atomic import disk_error, make_first, update_link
 from pipelines.judge.summarise import summarise
 from pipelines.measure.blocks import Session
 from pipelines.measure.fairness import check, require_fair
-from pipelines.measure.sides import contestants
+from pipelines.measure.sides import make_sides
 from pipelines.record.record import (
     FairnessRecord,
     MobileRecord,
@@ -141,7 +141,7 @@ def start_run(
     folder = new_run_folder(settings.runs, spec.name)
     session = Session(
         settings,
-        contestants(settings, spec, verified, runner),
+        make_sides(settings, spec, verified, runner),
         folder,
         progress,
         on_plans=lambda: run.check_fairness(),  # noqa: PLW0108 - `run` is made from this session

@@ -15,7 +15,7 @@ from pipelines.judge.summarise import summarise_round
 from pipelines.judge.verdicts import judge
 from pipelines.measure import sides as taking
 from pipelines.measure.blocks import Session, measure_blocks
-from pipelines.measure.sides import Contestant
+from pipelines.measure.sides import Side
 from pipelines.processes.group import free_ports
 from pipelines.record.record import (
     ComparisonRecord,
@@ -37,7 +37,7 @@ RIGHT = (0.1, 0.7, 0.2)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a comparison said; rounds by contestant."""
+    """What a comparison said; rounds by side."""
 
     rounds: dict[str, tuple[RoundRecord, ...]]
     comparisons: tuple[ComparisonRecord, ...]
@@ -49,7 +49,7 @@ class Outcome:
         return [record for rounds in self.rounds.values() for record in rounds]
 
 
-def known_delay(name: str, settings: MeasureSettings, *options: str) -> Contestant:
+def known_delay(name: str, settings: MeasureSettings, *options: str) -> Side:
     """A compared server that behaves as `options` of loadtests/servers/known_delay.py say."""
 
     @contextmanager
@@ -60,7 +60,7 @@ def known_delay(name: str, settings: MeasureSettings, *options: str) -> Contesta
 
     bodies = tuple(b'{"instances":[[%d.0]]}' % number for number in range(8))
     pool = PayloadPool("POST", "/", {"Content-Type": "application/json"}, bodies, (RIGHT,) * 8, 1e-4, 0.0)
-    return Contestant(
+    return Side(
         name=name,
         target=name,
         role="compared",
@@ -103,7 +103,7 @@ def _plan(name: str, work: Path, port: int, argv: tuple[str, ...], settings: Mea
 
 
 def compare(
-    contestants: Sequence[Contestant],
+    sides: Sequence[Side],
     settings: MeasureSettings,
     folder: Path,
     *,
@@ -113,7 +113,7 @@ def compare(
     """Measure and judge as `tandem compare` does, without a model; with controls if the profile has them."""
     for name in ("samples", "logs"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    taking_part = [*contestants, *taking.controls(contestants, settings.profile)]
+    taking_part = [*sides, *taking.controls(sides, settings.profile)]
     session = Session(settings, taking_part, folder, progress, on_plans=lambda: None, on_round=on_round)
     measure_blocks(session)
     targets = {
@@ -126,7 +126,7 @@ def compare(
     return Outcome({name: target.rounds for name, target in targets.items()}, comparisons, controls, targets)
 
 
-def _target(one: Contestant, rounds: tuple[RoundRecord, ...], session: Session) -> TargetRecord:
+def _target(one: Side, rounds: tuple[RoundRecord, ...], session: Session) -> TargetRecord:
     plan = session.measured[one.name].plan
     assert plan is not None
     return TargetRecord(

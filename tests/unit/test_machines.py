@@ -73,7 +73,7 @@ def fairness(plans, givens):
     names = list(plans)
     pool = SimpleNamespace(bodies=(b"{}",))
     session = SimpleNamespace(
-        contestants=[SimpleNamespace(name=n, role="compared", pool=lambda _: pool) for n in names],
+        sides=[SimpleNamespace(name=n, role="compared", pool=lambda _: pool) for n in names],
         measured={
             n: SimpleNamespace(
                 plan=SimpleNamespace(

@@ -9,7 +9,7 @@ from loadtests.rounds import PlannedRound
 from loadtests.validity import FINDINGS, Invalidity
 from pipelines.config import MeasureSettings, Profile
 from pipelines.measure import blocks as measuring
-from pipelines.measure.sides import Contestant, controls
+from pipelines.measure.sides import Side, controls
 
 PLANNED = PlannedRound(0, "closed:8", 0, "a")
 
@@ -35,7 +35,7 @@ def nothing(*_given):
 
 
 def session(tmp_path, sides=("a", "b"), **changes):
-    compared = [Contestant(name, name, "compared", None, None, None, None) for name in sides]
+    compared = [Side(name, name, "compared", None, None, None, None) for name in sides]
     here = settings(**changes)
     everyone = [*compared, *controls(compared, here.profile)]
     return measuring.Session(here, everyone, tmp_path, nothing, on_plans=nothing, on_round=nothing)

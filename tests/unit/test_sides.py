@@ -4,11 +4,11 @@ import pytest
 
 from pipelines.config import PROFILES
 from pipelines.measure.blocks import planned_rounds
-from pipelines.measure.sides import Contestant, controls, unique_names
+from pipelines.measure.sides import Side, controls, unique_names
 
 
 def side(name):
-    return Contestant(name, name, "compared", None, prepare=None, pool=None, prove=None)
+    return Side(name, name, "compared", None, prepare=None, pool=None, prove=None)
 
 
 def profile(how, blocks):
