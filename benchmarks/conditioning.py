@@ -50,7 +50,12 @@ def late_step(second: int) -> float:
     return 500.0 if second < 20 else 1000.0
 
 
-SHAPES: tuple[Shape, ...] = (flat, ramp, java, staircase, late_step)
+def dips(second: int) -> float:
+    """Level after twelve seconds, with single seconds at four fifths until the twenty-eighth."""
+    return 800.0 if second in (17, 22, 27) else java(second)
+
+
+SHAPES: tuple[Shape, ...] = (flat, ramp, java, staircase, late_step, dips)
 
 
 @dataclass(frozen=True)

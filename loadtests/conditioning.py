@@ -3,10 +3,15 @@
 Agreement of neighbouring windows does not see a slow climb: a Java server that doubles its speed in twenty
 seconds looks steady in every one of them. So a server counts as steady when over a stretch of ten seconds or
 more both figures are shown not to change: the interval of the change lies within a limit.
+
+A just-in-time compiler that shares a core with the server takes whole seconds of it, long after the speed has
+levelled, so a short stretch must be free of such dips too. A server that still dips after half a minute does
+so for good, and its longest stretch is judged with them.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Final, Literal, NamedTuple
 
 from loadtests.trend import Trend, trend
@@ -19,6 +24,12 @@ SPAN_S: Final = 10.0
 
 CHANGE_LIMIT: Final = 0.15
 """As much as rounds that follow one another in one direction may differ (see drift.py)."""
+
+DIP_SHARE: Final = 0.10
+"""A second this much slower than the median of its stretch is a dip, if noise does not explain it."""
+
+DIP_SPREADS: Final = 4.0
+"""As many robust standard deviations below the median are no noise: 3 in 100,000 seconds of a normal one."""
 
 CPU_SHARE_LEAST: Final = 0.2
 """Below this share of a core the ticks of the kernel's CPU clock, 10 ms, are noise of 5 % and more."""
@@ -69,7 +80,8 @@ def judge_seconds(seconds: Sequence[Second]) -> Judgement:
         if len(seconds) < length:
             break
         found = _trends(seconds[-length:])
-        if _all_within(found):
+        dips_belong = length == STRETCHES_S[-1]
+        if _all_within(found) and (dips_belong or not _has_dip(seconds[-length:])):
             return Judgement("steady", len(seconds) - length, *found)
     latest = _trends(seconds[-STRETCHES_S[0] :])
     return Judgement("climbing" if _climbs(latest[0]) else "unsettled", None, *latest)
@@ -96,6 +108,17 @@ def _all_within(found: tuple[Trend | None, Trend | None]) -> bool:
     if throughput is None or not throughput.is_within(CHANGE_LIMIT):
         return False
     return cost is None or cost.is_within(CHANGE_LIMIT)
+
+
+def _has_dip(seconds: Sequence[Second]) -> bool:
+    """Whether the throughput of a second lies below the others by more than noise explains.
+
+    The spread is the median absolute deviation, scaled to a normal distribution's standard deviation.
+    """
+    counts = [second.requests_count for second in seconds]
+    middle = median(counts)
+    spread = 1.4826 * median(abs(count - middle) for count in counts)
+    return middle - min(counts) > max(DIP_SHARE * middle, DIP_SPREADS * spread)
 
 
 def _climbs(throughput: Trend | None) -> bool:

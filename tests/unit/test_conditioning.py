@@ -51,6 +51,19 @@ def test_a_staircase_is_seen_as_long_as_its_steps_are_within_ten_seconds():
     assert count >= 20
 
 
+def test_a_second_that_a_compiler_took_starts_the_stretch_anew():
+    # What TorchServe did from its thirteenth second on, beside a compiler on the same core.
+    rates = [1303, 1315, 1335, 1325, 1311, 1100, 1285, 1314, 1323, 1340]
+    assert steady_after(seconds(rates)) is None
+    assert steady_after(seconds([*rates, *[1330] * BUDGET_S])) == 16
+    assert judge_seconds(seconds([*rates, *[1330] * 6])).until_steady_s == 6
+
+
+def test_a_server_that_keeps_dipping_is_steady_after_half_a_minute():
+    rates = [800 if second % 6 == 5 else 1000 for second in range(BUDGET_S)]
+    assert steady_after(seconds(rates, noise=0.01)) == 30
+
+
 def test_cpu_per_request_that_still_falls_is_not_steady_although_the_load_is():
     falling = [Second(100, 5.0, 0.9 * 0.95**second) for second in range(15)]
     assert judge_seconds(falling).state != "steady"
