@@ -323,16 +323,36 @@ def serve(server_cores: str | None, as_json: bool, **options: Any) -> None:
         standing.serve(request, progress, announce)
 
 
+def _renamed(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    """Refuse the option's spelling of earlier versions, with the one that replaced it."""
+    if value is not None:
+        raise click.UsageError(f"{param.opts[0]} is called --sides here: --sides {value}.", ctx)
+
+
+sides_option = click.option(
+    "--sides",
+    "targets",
+    default="torchserve,tfserving",
+    show_default=True,
+    help="What is compared: served targets, comma-separated, the first against the others; one twice is "
+    "an A/A test.",
+)
+former_sides_option = click.option(
+    "--targets",
+    "former",
+    hidden=True,
+    expose_value=False,
+    callback=_renamed,
+    help="Former spelling of --sides.",
+)
+
+
 def run_options(function: Command) -> Command:
     """What every measuring command takes."""
     options = (
         click.option("--profile", default="quick", show_default=True, help="smoke, quick or full."),
-        click.option(
-            "--targets",
-            default="torchserve,tfserving",
-            show_default=True,
-            help="Served targets, comma-separated, the first against the others; one twice is an A/A test.",
-        ),
+        sides_option,
+        former_sides_option,
         click.option(
             "--preset", default="default", show_default=True, help="Server configuration: default or tuned."
         ),
@@ -486,7 +506,14 @@ def mobile(
 @click.option(
     "--runner", default="docker", show_default=True, help="Where servers live: docker, local or auto."
 )
-@click.option("--targets", default="torchserve,tfserving", show_default=True, help="Comma-separated.")
+@click.option(
+    "--sides",
+    "targets",
+    default="torchserve,tfserving",
+    show_default=True,
+    help="What is deployed and checked: served targets, comma-separated.",
+)
+@former_sides_option
 @click.option(
     "--preset", default="default", show_default=True, help="Server configuration: default or tuned."
 )

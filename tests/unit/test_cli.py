@@ -178,10 +178,10 @@ def test_the_version_is_the_packages(capsys):
         (["serve", "tflite"], "unknown target 'tflite'; "),
         (["compare", "--profile", "smok"], "unknown profile 'smok'; did you mean smoke? allowed: smoke"),
         (
-            ["compare", "--targets", "torchserve,tfservin"],
+            ["compare", "--sides", "torchserve,tfservin"],
             "unknown target 'tfservin'; did you mean tfserving?",
         ),
-        (["compare", "--targets", ""], "unknown target ''; allowed: torchserve, tfserving"),
+        (["compare", "--sides", ""], "unknown target ''; allowed: torchserve, tfserving"),
         (["export", "no/such.py"], "model file no/such.py does not exist"),
         (["report", "no/run"], "no/run holds no run.json; give a folder below runs/, such as runs/latest"),
     ],
@@ -195,6 +195,16 @@ def test_a_wrong_request_is_one_line_with_the_way_out(arguments, said, capsys, m
     assert err.startswith(f"tandem: {said}")
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", ["compare", "slo --p99-ms 20", "smoke"])
+def test_the_former_spelling_of_sides_ends_in_one_line_with_the_new_one(words, capsys):
+    assert run_main(*words.split(), "--targets", "tfserving,torchserve") == 2
+    err = capsys.readouterr().err
+    assert "--sides tfserving,torchserve" in err
+    assert err.count("\n") == 1
+    assert run_main(words.split()[0], "--help") == 0
+    assert "--targets" not in capsys.readouterr().out
 
 
 def test_verifying_what_was_never_exported_is_a_wrong_request(capsys, tmp_path):
