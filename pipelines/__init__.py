@@ -4,3 +4,36 @@ from pipelines.import_path import put_user_entries_last
 
 # Before any other import: the first one could already be of a user's file.
 put_user_entries_last()
+
+# From the ground up: a room imports only rooms named before it. The entry of a stage is its `stage.py`.
+ROOMS = (
+    ("import_path", "Keeps a user's files from hiding the standard library and our packages."),
+    ("errors", "Errors a person can act on, each with its exit code."),
+    ("hosts", "Addresses to listen on: checked, looked up, and written as URLs want them."),
+    ("http", "One small HTTP request at a time, never for load."),
+    ("console", "Text for people: what a terminal gets, and how figures are written."),
+    ("files", "Whole files, regular files, and what an earlier death left behind."),
+    ("processes", "Child processes: how they start and end, and the guard that outlives us."),
+    ("machine", "The machine: its cores and its Java."),
+    ("tasks", "Work in processes of its own, with progress and limits."),
+    ("record", "What run.json holds."),
+    ("artifacts", "What lies on disk: the manifest that proves it, and private copies for servers."),
+    ("parity", "The source model, what it answers, and how near an answer has to be."),
+    ("targets", "One folder per way to deploy a model."),
+    ("config", "The settings of a run, from profiles, files and options."),
+    ("export", "`tandem export`: one trained model into the artifacts of every target."),
+    ("train", "`tandem train`: a model's own training, and whether it gave the same weights."),
+    ("verify", "`tandem verify`: every artifact against the source model."),
+    ("package", "`tandem images`: container images of the same artifacts."),
+    ("runners", "Where a server lives: a local process tree, or a container."),
+    ("serve", "`tandem serve`, `up` and `down`: servers that stand, and when one is ready."),
+    ("judge", "What follows from samples: figures, verdicts, rates."),
+    ("measure", "Blocks of fresh servers, rounds under load, and what went on around them."),
+    ("report", "Rendering of a run record, for the terminal and as files."),
+    ("run", "One run on disk: how it begins, what it keeps, how it is read again."),
+    ("mobile", "`tandem mobile`: what an artifact for a device costs and still knows."),
+    ("compare", "`tandem compare` and `tandem slo`."),
+    ("smoke", "`tandem smoke`: everything a deployment must do, check by check."),
+    ("doctor", "`tandem doctor`: what this machine is able to do."),
+    ("cli", "The command line: parses, calls a stage, prints, and turns errors into exit codes."),
+)

@@ -18,7 +18,6 @@ from pipelines.measure.blocks import Measured, Session
 from pipelines.measure.environment import describe
 from pipelines.measure.fairness import NOT_APPLICABLE, Given
 from pipelines.measure.sides import Side
-from pipelines.mobile.libraries import installed_library
 from pipelines.record.record import (
     ArtifactRecord,
     FairnessRecord,
@@ -36,6 +35,7 @@ from pipelines.record.record import (
     TensorRecord,
     WarningRecord,
 )
+from pipelines.targets.libraries import installed_library
 from pipelines.targets.registry import SERVED
 from pipelines.verify.stage import Verified
 

@@ -24,8 +24,7 @@ from pipelines.processes.group import (
     tree_memory_bytes,
 )
 from pipelines.runners.docker_start import StartedServer
-from pipelines.serve.readiness import plan_server
-from pipelines.targets.server_plan import ServeRequest, ServerPlan
+from pipelines.targets.server_plan import ServeRequest, ServerPlan, plan_server
 
 
 class LocalServer(StartedServer):

@@ -1,6 +1,5 @@
 """Bringing a server to the point where it answers right, and checking what a live endpoint answers."""
 
-import importlib
 import json
 import tempfile
 import time
@@ -13,7 +12,7 @@ import numpy as np
 
 from loadtests.payloads import PayloadPool, check_answer, encode_rows
 from models.spec import FloatArray, ModelSpec
-from pipelines.errors import GateError, MachineError, RequestError
+from pipelines.errors import GateError, MachineError
 from pipelines.files.atomic import short_folder
 from pipelines.files.leftovers import note_elsewhere
 from pipelines.http import fetch
@@ -21,8 +20,6 @@ from pipelines.parity import compare as parity
 from pipelines.parity.quality import Expectation
 from pipelines.record.record import ColdStartRecord, ParityRecord
 from pipelines.runners.server import Server
-from pipelines.targets.registry import SERVED, find_target
-from pipelines.targets.server_plan import ServeRequest, ServerPlan
 from pipelines.verify.stage import Verified
 
 HTTP_OK = 200
@@ -78,21 +75,6 @@ def _bodies(inputs: FloatArray) -> tuple[bytes, ...]:
         bodies += encode_rows([sample])
         size_bytes += len(bodies[-1])
     return tuple(bodies)
-
-
-def plan_server(target: str, request: ServeRequest) -> ServerPlan:
-    """What `target` says about the server it wants.
-
-    Raises:
-        RequestError: the target has no server, or a setting is wrong.
-        MachineError: something it needs is missing.
-    """
-    found = find_target(target)
-    if found.server is None:
-        raise RequestError(f"{target} runs in process and has no server; allowed: {', '.join(SERVED)}")
-    module, function = found.server.split(":")
-    plan: ServerPlan = getattr(importlib.import_module(module), function)(request)
-    return plan
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What a target says about the server it wants started; a runner starts it."""
 
+import importlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pipelines.errors import MachineError, RequestError
 from pipelines.hosts import require_host, url_host
 from pipelines.processes.group import free_ports, port_holder
 from pipelines.record.record import GivenRecord, ImplementationRecord
+from pipelines.targets.registry import SERVED, find_target
 
 PRESETS = ("default", "tuned")
 # Fields of GivenRecord that say how a server is configured, `sources` among them.
@@ -89,6 +91,21 @@ class ServerPlan:
     configuration: Callable[[], Configuration] | None = None
     failure_pattern: str | None = None
     ready_limit_s: float = 120.0
+
+
+def plan_server(target: str, request: ServeRequest) -> ServerPlan:
+    """What `target` says about the server it wants.
+
+    Raises:
+        RequestError: the target has no server, or a setting is wrong.
+        MachineError: something it needs is missing.
+    """
+    found = find_target(target)
+    if found.server is None:
+        raise RequestError(f"{target} runs in process and has no server; allowed: {', '.join(SERVED)}")
+    module, function = found.server.split(":")
+    plan: ServerPlan = getattr(importlib.import_module(module), function)(request)
+    return plan
 
 
 def preset_lines(presets: Path, name: str, suffix: str) -> list[str]:

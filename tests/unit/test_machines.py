@@ -14,10 +14,9 @@ from pipelines.runners import compose
 from pipelines.runners import docker_containers as containers
 from pipelines.runners import docker_facts as inspected
 from pipelines.runners.docker_containers import ContainerImage, DockerRunner
-from pipelines.serve.readiness import plan_server
 from pipelines.targets import null
 from pipelines.targets.registry import SERVED
-from pipelines.targets.server_plan import ServeRequest
+from pipelines.targets.server_plan import ServeRequest, plan_server
 from pipelines.targets.tfserving.configuration import from_flags
 from pipelines.targets.torchserve import server as torchserve
 from pipelines.targets.torchserve.configuration import from_description

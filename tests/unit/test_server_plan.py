@@ -10,7 +10,6 @@ import pytest
 from models.digits_cnn import MODEL
 from pipelines.errors import MachineError, RequestError
 from pipelines.processes.group import free_ports
-from pipelines.serve import readiness as serving
 from pipelines.targets import server_plan
 from pipelines.targets.registry import SERVED, TARGETS, find_target
 from pipelines.targets.server_plan import PRESETS, ServeRequest, choose_ports, preset_lines
@@ -110,7 +109,7 @@ def test_a_target_without_a_server_is_not_among_the_served():
 
 def test_planning_a_server_for_a_device_target_is_a_wrong_request(request_for):
     with pytest.raises(RequestError, match="tflite runs in process and has no server"):
-        serving.plan_server("tflite", request_for())
+        server_plan.plan_server("tflite", request_for())
 
 
 def test_naming_a_target_imports_no_framework():

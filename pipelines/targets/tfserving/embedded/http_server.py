@@ -4,14 +4,11 @@ import asyncio
 import time
 from dataclasses import dataclass
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from .budget import Budget
 from .rest import Request, Response
 from .workers import Workers
-
-if TYPE_CHECKING:
-    from .http_connection import Connection
 
 _SWEEP_S = 1.0
 
@@ -24,6 +21,25 @@ class Api(Protocol):
 
     def handle(self, request: Request, quick: bool = False) -> Response:
         """Answer a request without raising."""
+
+
+class Client(Protocol):
+    """One connection, as its server sees it; `active_s` is the loop's time of its last sign of life."""
+
+    active_s: float
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it waits for an answer."""
+
+    def end_if_stalled(self, now_s: float, longest_s: float) -> None:
+        """Hang up if nothing has happened for longer than `longest_s`."""
+
+    def close_if_idle(self) -> None:
+        """Close it unless it waits for an answer."""
+
+    def abort(self) -> None:
+        """Close it at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +67,7 @@ class HttpServer:
         self.cors = cors
         self.draining = False
         self.loop = asyncio.get_running_loop()
-        self.connections: set[Connection] = set()
+        self.connections: set[Client] = set()
         self._date_second = 0
         self._date = b""
         if limits.idle_timeout_s:
@@ -68,7 +84,7 @@ class HttpServer:
             connection.end_if_stalled(now, self.limits.idle_timeout_s)
         self.loop.call_later(self._sweep_s, self._sweep)
 
-    def admit(self, connection: "Connection") -> bool:
+    def admit(self, connection: Client) -> bool:
         """Count a new connection, if need be in the place of the one that has been silent for longest.
 
         False if all others are waiting for an answer.
