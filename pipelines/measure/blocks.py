@@ -4,7 +4,6 @@ Knows nothing of models or reports: who takes part comes as sides, what was meas
 """
 
 import itertools
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from loadtests.rounds import PlannedRound, block_rounds, rotated
 from loadtests.validity import is_finding
 from pipelines.config import MeasureSettings
 from pipelines.errors import MachineError
+from pipelines.files.log_ends import copy_ends
 from pipelines.judge.summarise import summarise_round
 from pipelines.measure.conditioning import LEAST_S, condition
 from pipelines.measure.round import Driven, drive, pool_file
@@ -267,11 +267,11 @@ def _planned(session: Session, side: Side, block: int) -> Iterator[Server]:
 
 
 def _keep_log(session: Session, log: Path, name: str) -> None:
-    """Copy a server's log into the run. A disk that refuses must not hide what ended the run."""
+    """Keep a server's log in the run, by its ends. A disk that refuses must not hide what ended the run."""
     if not log.is_file():
         return
     try:
-        shutil.copyfile(log, session.folder / "logs" / name)
+        copy_ends(log, session.folder / "logs" / name)
     except OSError as error:
         session.say(f"the log {name} could not be kept: {error.strerror or error}")
 

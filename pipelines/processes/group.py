@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from pipelines.files.atomic import full_disk
+from pipelines.files.log_ends import read_end
 from pipelines.hosts import bound_socket, port_of
 
 PR_SET_PDEATHSIG = 1
@@ -181,8 +182,7 @@ def _why_killed() -> str:
 
 def last_lines(path: Path, count: int = 5) -> str:
     """The last non-empty lines of a log, joined by " | ", and why there may be no more; "" if all is none."""
-    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in read_end(path).splitlines() if line.strip()]
     return " | ".join(filter(None, (*lines[-count:], full_disk(path.parent))))
 
 

@@ -14,6 +14,7 @@ from pipelines.artifacts.manifest import damage, read_manifest, require_manifest
 from pipelines.errors import MachineError
 from pipelines.export.stage import export, target_folder
 from pipelines.files.atomic import disk_error, make_first, write_atomically
+from pipelines.files.log_ends import copy_ends
 from pipelines.machine.cores import Cores, split_cores
 from pipelines.runners import docker_ownership as ownership
 from pipelines.runners.choosing import Choice, choose, clear
@@ -261,7 +262,10 @@ def _enter(bench: _Bench, target: str) -> str:
 
 def _keep_log(server: Server, path: Path) -> None:
     if server.plan.log.is_file():
-        write_atomically(path, server.plan.log.read_bytes())
+        try:
+            copy_ends(server.plan.log, path)
+        except OSError as error:
+            raise disk_error(path, error) from error
 
 
 def _wait(bench: _Bench, target: str) -> None:

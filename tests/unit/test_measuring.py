@@ -196,3 +196,14 @@ def test_what_gets_slower_is_on_record_and_not_conditioned(monkeypatch, tmp_path
     assert block.conditioned == []
     assert [(one.change < 0, one.resolved) for one in ours.drifts] == [(True, False)]
     assert all(one.valid for one in ours.rounds)
+
+
+def test_a_servers_log_is_kept_by_its_ends(tmp_path):
+    (tmp_path / "logs").mkdir()
+    log = tmp_path / "server.log"
+    log.write_bytes(b"started\n" + b"a request\n" * 500_000 + b"ended\n")
+    measuring._keep_log(session(tmp_path), log, "a-block0.log")
+    kept = (tmp_path / "logs" / "a-block0.log").read_bytes()
+    assert kept.startswith(b"started\na request\n")
+    assert kept.endswith(b"a request\nended\n")
+    assert len(kept) < 600_000

@@ -1,0 +1,52 @@
+"""Keeping a log by its first and its last part: how a server started, and what it said at its end."""
+
+import os
+from pathlib import Path
+
+# Of each part. TorchServe's default logging writes some 200 MB per block of a comparison.
+KEPT_BYTES = 256 * 1024
+
+
+def copy_ends(source: Path, target: Path, kept_bytes: int = KEPT_BYTES) -> None:
+    """Copy a log, or only its first and last `kept_bytes` with a line between that counts what is left out.
+
+    Both parts are cut at ends of lines, where there are any: nothing stands there that nobody wrote.
+
+    Raises:
+        OSError: `source` cannot be read or `target` cannot be written.
+    """
+    with source.open("rb") as log:
+        size = os.fstat(log.fileno()).st_size  # a server may still write: only this much is looked at
+        if size <= 2 * kept_bytes:
+            kept = log.read(size)
+        else:
+            first = _whole_lines(log.read(kept_bytes))
+            log.seek(size - kept_bytes - 1)
+            last = _from_a_line(log.read(kept_bytes + 1))
+            left_out = size - len(first) - len(last)
+            line = f"[tandem: {left_out} bytes are left out here, of {size}]\n".encode()
+            kept = first + (b"" if first.endswith(b"\n") else b"\n") + line + last
+    target.write_bytes(kept)
+
+
+def _whole_lines(part: bytes) -> bytes:
+    """Without an unfinished line at its end."""
+    return part[: part.rfind(b"\n") + 1] or part
+
+
+def _from_a_line(part: bytes) -> bytes:
+    """Without its first byte and the line that this byte belongs to, unless that is all there is."""
+    end = part.find(b"\n")
+    return part[max(end, 0) + 1 :] or part[1:]
+
+
+def read_end(path: Path, kept_bytes: int = KEPT_BYTES) -> str:
+    """The last part of a log as text, from the beginning of a line; "" where there is no such file."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as log:
+        size = os.fstat(log.fileno()).st_size
+        if size <= kept_bytes:
+            return log.read().decode(errors="replace")
+        log.seek(size - kept_bytes - 1)
+        return _from_a_line(log.read(kept_bytes + 1)).decode(errors="replace")
