@@ -32,6 +32,8 @@ MB = 1 << 20
 # Beyond what the first quarter of the time has brought it to: not more than the server below may take at all.
 BUDGET_BYTES = 128 * MB
 BETWEEN_CHECKS = 200
+# How often the memory is written down: what levels off cannot be told from a leak by two numbers.
+BETWEEN_FIGURES = 10_000
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(FUZZ_S * 4 + 300)]
 
 REST_STATUSES = {200, 400, 404, 409, 413, 429, 501}
@@ -86,15 +88,20 @@ def fuzz(server: Server, name: str, attempt: Callable[[random.Random], Any]) -> 
     check_alive(server)
     began = time.monotonic()
     settled = 0
+    course = [memory_bytes(server) // MB]
     while (passed_s := time.monotonic() - began) < FUZZ_S:
         for _ in range(BETWEEN_CHECKS):
             counts[attempt(rng)] += 1
         check_alive(server)
+        if counts.total() // BETWEEN_FIGURES >= len(course):
+            course.append(memory_bytes(server) // MB)
+            sys.stdout.write(f"{name}: {counts.total()} inputs, {course[-1]} MB\n")
         settled = max(settled, memory_bytes(server)) if passed_s < FUZZ_S / 4 or not settled else settled
     memory = memory_bytes(server)
     sys.stdout.write(
         f"\n{name}: {counts.total()} inputs in {time.monotonic() - began:.0f} s, outcomes {dict(counts)}, "
-        f"memory {settled / MB:.0f} MB in the first quarter, {memory / MB:.0f} MB at the end\n"
+        f"memory {settled / MB:.0f} MB in the first quarter, {memory / MB:.0f} MB at the end; "
+        f"MB before the first and after each {BETWEEN_FIGURES} inputs: {course}\n"
     )
     assert memory - settled < BUDGET_BYTES
     assert len(counts) > 2  # requests that are all refused alike would show nothing

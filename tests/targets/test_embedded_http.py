@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.targets.tfserving.embedded import http_connection
 from pipelines.targets.tfserving.embedded.budget import Budget
 from pipelines.targets.tfserving.embedded.http_connection import Connection
 from pipelines.targets.tfserving.embedded.http_server import HttpServer, Limits
@@ -128,13 +129,36 @@ def test_expect_100_continue() -> None:
 )
 def test_what_is_refused_and_what_is_not(sent: bytes, status: bytes) -> None:
     async def scenario(http: HttpServer, echo: Echo, port: int) -> None:
-        try:
-            answer = await exchange(port, sent)
-        except ConnectionError:  # hung up with some of our bytes unread
-            answer = b"HTTP/1.1 " + status
+        answer = await exchange(port, sent)
         assert answer.startswith(b"HTTP/1.1 " + status), answer
         assert b"/last 0" in await exchange(port, LAST)
 
+    run(scenario)
+
+
+def test_a_client_that_reads_only_when_all_is_sent_learns_why_it_was_refused() -> None:
+    async def scenario(http: HttpServer, echo: Echo, port: int) -> None:
+        head, body = b"POST /p HTTP/1.1\r\nContent-Length: 20000000\r\n\r\n", b"x" * 1_000_000
+        assert (await exchange(port, head, *[body] * 20)).startswith(b"HTTP/1.1 413")
+        await asyncio.sleep(0.05)
+        assert not http.connections
+
+    run(scenario)
+
+
+def test_a_refused_client_that_never_hangs_up_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(http: HttpServer, echo: Echo, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"no request\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 501")
+        writer.write(GET % b"a")  # is not answered any more
+        await asyncio.sleep(0.05)
+        assert len(http.connections) == 1
+        await asyncio.sleep(0.4)
+        assert not http.connections
+        writer.close()
+
+    monkeypatch.setattr(http_connection, "_LINGER_S", 0.3)
     run(scenario)
 
 

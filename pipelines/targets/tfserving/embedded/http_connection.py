@@ -16,6 +16,9 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _MAX_WAITING = 64
 # Parsed at once, so that a client's many small requests are not all taken before others have their turn.
 _PIECE_BYTES = 64 * 1024
+# For so long the rest of a refused request is read and dropped: hanging up on bytes nobody has read would
+# reset the connection, and the client might never see why it was refused.
+_LINGER_S = 10.0
 _CORS = (
     b"Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Methods: POST, GET\r\n"
     b"Access-Control-Allow-Headers: Content-Type\r\n"
@@ -39,7 +42,7 @@ class Connection(asyncio.Protocol):
         self._refused: Response | None = None
         self._allowance: Allowance | None = None
         self._is_busy = self._has_turn = False
-        self._closed = self._ended = self._paused = self._is_clogged = False
+        self._closed = self._ended = self._paused = self._is_clogged = self._is_lingering = False
         self._unsent_bytes = 0
         # When the client last sent or read something, and when the request that is not complete began.
         self.active_s = self._began_s = server.loop.time()
@@ -75,6 +78,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, as far as there is room for requests."""
+        if self._is_lingering:
+            return
         self.active_s = self._server.loop.time()
         if not self._parser.is_inside:
             self._began_s = self.active_s
@@ -186,11 +191,11 @@ class Connection(asyncio.Protocol):
         if self._refused is not None:
             refused, self._refused = self._refused, None
             self._parser.is_over = True
-            self._write(refused, Parsed(Request("GET", ""), keep_alive=False, is_old=False))
+            self._write(refused, Parsed(Request("GET", ""), keep_alive=False, is_old=False), lingers=True)
         elif self._ended and self._transport:
             self._transport.close()
 
-    def _write(self, response: Response, parsed: Parsed) -> None:
+    def _write(self, response: Response, parsed: Parsed, lingers: bool = False) -> None:
         if self._transport is None or self._transport.is_closing():
             _close(response.allowance or parsed.request.allowance)
             return
@@ -204,7 +209,18 @@ class Connection(asyncio.Protocol):
         if not keep_alive:
             self._waiting.clear()
             self._unread.clear()
-            self._transport.close()
+            if lingers and not self._ended:
+                self._linger()
+            else:
+                self._transport.close()
+
+    def _linger(self) -> None:
+        """Send no more, and drop what still comes until the client ends or the time is over."""
+        if self._transport is not None:
+            self._is_lingering = True
+            self._transport.write_eof()
+            self._resume_reading()
+            self._server.loop.call_later(_LINGER_S, self._transport.abort)
 
     def _head(self, response: Response, parsed: Parsed, keep_alive: bool) -> bytes:
         extra = b""
