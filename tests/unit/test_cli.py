@@ -271,10 +271,10 @@ def test_help_and_models_import_nothing_heavy(arguments):
     assert json.loads(done.stdout.splitlines()[-1]) == []
 
 
-@pytest.mark.parametrize("module", ["pipelines.cli.main"])
+@pytest.mark.parametrize("module", ["main", "make", "measure", "read", "serve"])
 def test_the_command_line_itself_imports_not_even_our_own_stages(module):
     stages = "pipelines.compare.stage,pipelines.export.stage,pipelines.config,numpy,rich.table,pydantic"
-    assert json.loads(run_python(IMPORTS, module, stages).stdout) == []
+    assert json.loads(run_python(IMPORTS, f"pipelines.cli.{module}", stages).stdout) == []
 
 
 def test_no_stage_imports_a_framework_before_it_works():
@@ -326,9 +326,10 @@ def test_a_signal_ends_it_in_order_with_130(number):
         assert process.wait(10) == 130
 
 
-def test_running_the_module_is_the_same_command():
+@pytest.mark.parametrize("module", ["pipelines.cli", "pipelines.cli.main"])
+def test_running_the_module_is_the_same_command(module):
     done = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli.main", "nothing"],
+        [sys.executable, "-m", module, "nothing"],
         capture_output=True,
         text=True,
         check=False,
@@ -385,7 +386,7 @@ def test_a_load_beyond_what_a_generator_can_do_is_a_wrong_request(number, capsys
 
 
 def redirected(words, redirection):
-    script = f'exec "$0" -m pipelines.cli.main {words} {redirection}'
+    script = f'exec "$0" -m pipelines.cli {words} {redirection}'
     return subprocess.run(
         ["sh", "-c", script, sys.executable], capture_output=True, text=True, check=False, timeout=60
     )

@@ -1,0 +1,145 @@
+"""Commands that make and check artifacts: train, export, verify, mobile, images."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipelines.cli.command import command
+from pipelines.cli.options import artifacts_option, force_option, json_option, model_argument, runs_option
+from pipelines.cli.results import command_line, end_run, print_json
+
+
+@command("tandem train digits_cnn")
+@model_argument
+@json_option
+def train(model: str, as_json: bool) -> None:
+    """Train MODEL from scratch and replace its checkpoint and training record."""
+    from pipelines.cli import tables
+    from pipelines.console.printing import ProgressDisplay
+    from pipelines.train import stage as training
+
+    with ProgressDisplay(quiet=as_json) as progress:
+        outcome = training.train(model, progress)
+    if as_json:
+        print_json(outcome.record | {"reproduced": outcome.reproduced})
+    else:
+        tables.print_training(outcome)
+
+
+@command("tandem export digits_cnn --targets torchserve,tflite")
+@model_argument
+@click.option("--targets", help="Comma-separated targets to export.  [default: all of them]")
+@artifacts_option
+@force_option
+@json_option
+def export(model: str, targets: str | None, artifacts: Path, force: bool, as_json: bool) -> None:
+    """Export MODEL to every target, the frameworks at the same time in processes of their own."""
+    from pipelines.cli import tables
+    from pipelines.console.printing import ProgressDisplay
+    from pipelines.export import stage as exporting
+
+    chosen = exporting.chosen_targets(targets)
+    with ProgressDisplay(quiet=as_json) as progress:
+        result = exporting.export(model, artifacts, progress, targets=chosen, force=force)
+    if as_json:
+        print_json(tables.export_facts(result))
+    else:
+        tables.print_export(result)
+
+
+@command("tandem verify digits_cnn")
+@model_argument
+@artifacts_option
+@json_option
+def verify(model: str, artifacts: Path, as_json: bool) -> None:
+    """Compare every artifact of MODEL, reloaded from disk, with the source model on all held-out samples."""
+    from pipelines.cli import tables
+    from pipelines.console.printing import ProgressDisplay
+    from pipelines.verify import stage as verifying
+
+    with ProgressDisplay(quiet=as_json) as progress:
+        verified = verifying.verify(model, artifacts, progress)
+    if as_json:
+        print_json(tables.parity_facts(verified))
+    else:
+        tables.print_parity(verified)
+    verifying.require(verified)
+
+
+@command("tandem mobile digits_cnn --max-accuracy-drop 0.01 --max-bytes 4MB")
+@model_argument
+@click.option(
+    "--max-accuracy-drop",
+    type=float,
+    default=0.01,
+    show_default=True,
+    help="Share of held-out samples that an artifact may lose against the source model, 0 to 1.",
+)
+@click.option("--max-bytes", metavar="SIZE", help="Largest file to ship, such as 4MB, 4MiB, 500kB or 80000.")
+@click.option("--targets", help="Only these, comma-separated: tflite, executorch, onnx. Default: all.")
+@artifacts_option
+@runs_option
+@force_option
+@json_option
+def mobile(
+    model: str,
+    max_accuracy_drop: float,
+    max_bytes: str | None,
+    targets: str | None,
+    artifacts: Path,
+    runs: Path,
+    force: bool,
+    as_json: bool,
+) -> int:
+    """Measure every artifact of MODEL that a device could run, and choose the smallest that is good enough.
+
+    Sizes, accuracy against the source model, latency and memory, each in processes of its own, one after
+    another, on the CPU of this host: not a phone.
+
+    Exit code 1 when an artifact loses more accuracy than allowed or does not run, or when none is left within
+    all limits. An artifact that is merely larger than --max-bytes is not chosen, and that is all.
+    """
+    from pipelines.config import MobileSettings, mobile_limits
+    from pipelines.console.printing import ProgressDisplay
+    from pipelines.export.stage import chosen_targets
+    from pipelines.mobile import stage
+    from pipelines.targets.registry import IN_PROCESS
+
+    limits = mobile_limits(max_accuracy_drop, max_bytes)
+    settings = MobileSettings(
+        model=model,
+        limits=limits,
+        targets=chosen_targets(targets, IN_PROCESS),
+        force=force,
+        artifacts=artifacts,
+        runs=runs,
+    )
+    with ProgressDisplay(quiet=as_json) as progress:
+        run, folder = stage.measure_mobile(settings, command_line(), progress)
+    ended = end_run(run, folder, as_json)
+    if ended == 0:
+        stage.require_gate(run)
+    return ended
+
+
+@command("tandem images digits_cnn --only torchserve")
+@model_argument
+@click.option(
+    "--only", multiple=True, metavar="KEY", help="An image by name; may be repeated.  [default: all]"
+)
+@click.option("--force", is_flag=True, help="Build again, without the engine's cache.")
+@click.option("--compressed", is_flag=True, help="Measure compressed sizes too, about a minute per image.")
+@artifacts_option
+@json_option
+def images(as_json: bool, model: str, **options: Any) -> None:
+    """Build the container images of MODEL that are missing, from verified artifacts."""
+    from pipelines.console.printing import ProgressDisplay
+    from pipelines.package import stage, tables
+
+    with ProgressDisplay(quiet=as_json) as progress:
+        built = stage.make_images(model, progress=progress, **options)
+    if as_json:
+        print_json(tables.facts(built.images, built.not_built))
+    else:
+        tables.print_images(built.images, built.not_built)

@@ -1,0 +1,125 @@
+"""Commands that deploy and measure: compare, slo, smoke."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipelines.cli.command import command
+from pipelines.cli.exits import EXIT_GATE, fail
+from pipelines.cli.options import (
+    artifacts_option,
+    former_sides_option,
+    generator_core_option,
+    json_option,
+    model_argument,
+    preset_option,
+    run_options,
+    runs_option,
+    server_cores_option,
+)
+from pipelines.cli.results import command_line, end_run, print_json
+
+
+@command("tandem compare digits_cnn --profile smoke")
+@model_argument
+@run_options
+@click.option("--rounds", type=int, help="Measured rounds per block, load and target.")
+@click.option("--loads", help="Comma-separated closed:CONCURRENCY or open:RATE, such as closed:8,open:200.")
+@click.option("--margin", type=float, default=0.05, show_default=True, help="Differences within it are none.")
+@click.option(
+    "--primary",
+    type=click.Choice(["p50", "p95", "p99", "throughput"]),
+    default="p99",
+    show_default=True,
+    help="The metric to decide by; verdicts on the others are corrected for their number.",
+)
+@click.option(
+    "--mobile/--no-mobile",
+    default=True,
+    show_default=True,
+    help="Include the artifacts for devices; what was measured before is not measured again, and the "
+    "profile smoke measures none.",
+)
+def compare(as_json: bool, **options: Any) -> int:
+    """Serve MODEL on every target, prove the answers, measure under load, and say what differs."""
+    from pipelines.compare.stage import compare as stage
+
+    return _measure(stage, as_json=as_json, **options)
+
+
+@command("tandem slo digits_cnn --p99-ms 20")
+@model_argument
+@click.option("--p99-ms", "p99_limit_ms", type=float, required=True, help="Limit of the 99th percentile, ms.")
+@click.option("--hourly-price", type=float, help="Of the machine; adds the cost of a million inferences.")
+@run_options
+def slo(as_json: bool, p99_limit_ms: float, hourly_price: float | None, **options: Any) -> int:
+    """Find the highest rate of requests that each target serves with p99 within a limit."""
+    from pipelines.compare.slo import QUICK_BLOCKS, SloQuestion, search_slo
+
+    if options["profile"] == "quick" and options["blocks"] is None:
+        options["blocks"] = QUICK_BLOCKS
+    question = SloQuestion(p99_limit_ms, hourly_price)
+    return _measure(partial(search_slo, question), as_json=as_json, **options)
+
+
+@command("tandem smoke digits_cnn --junit smoke.xml --summary smoke.md")
+@model_argument
+@click.option(
+    "--runner", default="docker", show_default=True, help="Where servers live: docker, local or auto."
+)
+@click.option(
+    "--sides",
+    "targets",
+    default="torchserve,tfserving",
+    show_default=True,
+    help="What is deployed and checked: served targets, comma-separated.",
+)
+@former_sides_option
+@preset_option
+@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Also write JUnit XML here.")
+@click.option(
+    "--summary", type=click.Path(dir_okay=False, path_type=Path), help="Also write the Markdown summary here."
+)
+@server_cores_option
+@generator_core_option
+@artifacts_option
+@runs_option
+@json_option
+def smoke(
+    as_json: bool,
+    model: str,
+    targets: str,
+    server_cores: str | None,
+    generator_core: str | None,
+    **options: Any,
+) -> int:
+    """Deploy MODEL on every target, check all that a deployment must do, and take it down again."""
+    from pipelines.console.printing import ProgressDisplay
+    from pipelines.machine.cores import asked_cores
+    from pipelines.smoke import stage, telling
+
+    names = tuple(dict.fromkeys(name.strip() for name in targets.split(",")))
+    cores = asked_cores(server_cores, generator_core)
+    with ProgressDisplay(quiet=as_json) as progress:
+        result = stage.smoke(stage.SmokeRequest(model, names, cores=cores, **options), progress)
+    if as_json:
+        print_json(telling.facts(result))
+    else:
+        telling.print_result(result)
+    if result.failures:
+        return fail(telling.verdict(result), EXIT_GATE)
+    return 0
+
+
+def _measure(stage: Callable[..., Any], *, as_json: bool, **options: Any) -> int:
+    from pipelines.config import run_settings
+    from pipelines.console.printing import ProgressDisplay
+    from pipelines.runners.choosing import settled
+
+    asked = run_settings(**options)
+    with ProgressDisplay(quiet=as_json) as progress, settled(asked, progress) as (settings, runner):
+        run, folder = stage(settings, runner, command_line(), progress)
+    return end_run(run, folder, as_json)

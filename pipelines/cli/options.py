@@ -1,0 +1,125 @@
+"""Options and arguments that several commands take."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Command = Callable[..., Any]
+
+
+class Folder(click.Path):
+    """A folder that is there or can be made."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; what is on the way to it must be folders, and links that lead to some."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        there = next((part for part in (path, *path.parents) if os.path.lexists(part)), Path())
+        if not there.is_dir():
+            self.fail(f"{str(there)!r} is no folder, or a link that leads to none; name another.", param, ctx)
+        return path
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs, nothing else.")
+artifacts_option = click.option(
+    "--artifacts",
+    type=Folder(),
+    default=Path("artifacts"),
+    show_default=True,
+    help="Folder that holds exported artifacts.",
+)
+runs_option = click.option(
+    "--runs",
+    type=Folder(),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder that holds runs.",
+)
+force_option = click.option("--force", is_flag=True, help="Export again even if nothing changed.")
+model_argument = click.argument("model", default="digits_cnn")
+runner_option = click.option(
+    "--runner",
+    default="local",
+    show_default=True,
+    help="Where servers live: local (processes), docker (containers) or auto (containers if to be had).",
+)
+
+server_cores_option = click.option(
+    "--server-cores",
+    metavar="LIST",
+    help="CPU cores that the server may use, such as 0-2 or 0,2-3.  [default: see `tandem doctor`]",
+)
+generator_core_option = click.option(
+    "--generator-core",
+    metavar="CORE",
+    help="The CPU core of the load generator.  [default: see `tandem doctor`]",
+)
+
+
+def _renamed(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    """Refuse the option's spelling of earlier versions, with the one that replaced it."""
+    if value is not None:
+        raise click.UsageError(f"{param.opts[0]} is called --sides here: --sides {value}.", ctx)
+
+
+sides_option = click.option(
+    "--sides",
+    "targets",
+    default="torchserve,tfserving",
+    show_default=True,
+    help="What is compared: served targets, comma-separated, the first against the others; one twice is "
+    "an A/A test.",
+)
+former_sides_option = click.option(
+    "--targets",
+    "former",
+    hidden=True,
+    expose_value=False,
+    callback=_renamed,
+    help="Former spelling of --sides.",
+)
+
+
+preset_option = click.option(
+    "--preset", default="default", show_default=True, help="Server configuration: default or tuned."
+)
+
+
+def run_options(function: Command) -> Command:
+    """Add the options that every measuring command takes."""
+    options = (
+        click.option("--profile", default="quick", show_default=True, help="smoke, quick or full."),
+        sides_option,
+        former_sides_option,
+        preset_option,
+        click.option("--blocks", type=int, help="Times that all servers are started afresh."),
+        click.option("--round-s", type=float, help="Length of each measured round, seconds."),
+        click.option(
+            "--seed",
+            type=click.IntRange(0, 2**63 - 1),
+            default=20,
+            show_default=True,
+            help="Of everything random.",
+        ),
+        click.option(
+            "--allow-asymmetry",
+            "allowed_asymmetries",
+            multiple=True,
+            metavar="FIELD",
+            help="Compare although FIELD differs between the sides; it is printed beside the result.",
+        ),
+        server_cores_option,
+        generator_core_option,
+        runner_option,
+        artifacts_option,
+        runs_option,
+        json_option,
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function

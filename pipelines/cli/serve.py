@@ -1,0 +1,102 @@
+"""Commands that start servers and end them: serve, up, down, logs."""
+
+import json
+from typing import Any
+
+import click
+
+from pipelines.cli.command import command
+from pipelines.cli.options import artifacts_option, json_option, model_argument, preset_option, runner_option
+from pipelines.cli.results import print_json
+from pipelines.console.printing import say
+
+
+@command("tandem serve torchserve --port 8080")
+@click.argument("target")
+@click.option("--model", default="digits_cnn", show_default=True, help="Name of a model, or a .py file.")
+@preset_option
+@click.option("--port", default=0, show_default=True, help="REST port; 0 picks a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--server-cores",
+    metavar="LIST",
+    help="CPU cores that the server may use, such as 0-2 or 0,2-3.  [default: as many as its runner gives]",
+)
+@runner_option
+@artifacts_option
+@json_option
+def serve(server_cores: str | None, as_json: bool, **options: Any) -> None:
+    """Serve MODEL on TARGET until Ctrl-C."""
+    from pipelines.cli import tables
+    from pipelines.console.printing import ProgressDisplay
+    from pipelines.machine.cores import asked_cores
+    from pipelines.serve import stage as standing
+
+    cores = asked_cores(server_cores).server if server_cores is not None else ()
+    request = standing.StandingRequest(**options, cores=cores)
+    with ProgressDisplay(quiet=as_json) as progress:
+
+        def announce(stands: standing.Standing) -> None:
+            progress.close()
+            if as_json:
+                click.echo(json.dumps(tables.standing_facts(stands)))
+            else:
+                tables.print_standing(stands)
+
+        standing.serve(request, progress, announce)
+
+
+@command("tandem up digits_cnn --locust tfserving")
+@model_argument
+@preset_option
+@click.option(
+    "--locust", "load_target", metavar="TARGET", help="Add Locust with its web page, driving TARGET."
+)
+@click.option("--prometheus", is_flag=True, help="Add Prometheus, scraping both servers.")
+@artifacts_option
+@json_option
+def up(as_json: bool, **options: Any) -> None:
+    """Start both servers of MODEL in containers that stand until `tandem down`."""
+    from pipelines.console.printing import ProgressDisplay
+    from pipelines.serve import stack as stacks
+
+    with ProgressDisplay(quiet=as_json) as progress:
+        stands = stacks.up(stacks.UpRequest(**options), progress)
+    if as_json:
+        print_json(vars(stands))
+        return
+    say(f"{stands.project} stands; both servers answered a sample right. `tandem down` ends it.")
+    for name, address in stands.addresses.items():
+        say(f"  {name:<20} {address}")
+
+
+@command("tandem down", guarded=False)
+@click.argument("project", required=False)
+@json_option
+def down(project: str | None, as_json: bool) -> None:
+    """Stop and remove the stack PROJECT, or all that `tandem up` started."""
+    from pipelines.console.printing import ProgressDisplay
+    from pipelines.serve import stack as stacks
+
+    with ProgressDisplay(quiet=as_json) as progress:
+        gone = stacks.down(project, progress)
+    if as_json:
+        print_json(gone)
+    else:
+        say(f"removed: {', '.join(gone) or 'nothing, no stack stands'}")
+
+
+@command("tandem logs --lines 20", guarded=False)
+@click.argument("project", required=False)
+@click.option("--lines", default=100, show_default=True, type=click.IntRange(1, 10**6), help="Per container.")
+@json_option
+def logs(project: str | None, lines: int, as_json: bool) -> None:
+    """Print the last lines of every container that `tandem up` started."""
+    from pipelines.serve import stack as stacks
+
+    found = stacks.logs(project, lines)
+    if as_json:
+        print_json(found)
+        return
+    for name, text in found.items():
+        say(f"==> {name} <==\n{text.rstrip()}\n")
