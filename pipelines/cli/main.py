@@ -7,6 +7,8 @@ from typing import NoReturn
 
 import click
 
+from loadtests.errors import LoadTestError
+from models.errors import ModelError
 from pipelines.cli import make, measure, read, serve
 from pipelines.cli.exits import (
     EXIT_INTERRUPTED,
@@ -20,6 +22,7 @@ from pipelines.cli.exits import (
 from pipelines.console import output
 from pipelines.console.printing import flush_output, open_closed_streams
 from pipelines.errors import UserError
+from pipelines.tasks.failures import as_user_error
 
 
 @click.group(
@@ -74,10 +77,6 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _carry_out(arguments: Sequence[str] | None) -> int:
-    from loadtests.errors import LoadTestError
-    from models.spec import ModelError
-    from pipelines.tasks.failures import as_user_error
-
     try:
         return int(tandem.main(args=arguments, prog_name="tandem", standalone_mode=False) or 0)
     except (ModelError, LoadTestError) as error:

@@ -1,7 +1,7 @@
 """Errors of the packages below, as errors a person can act on."""
 
 from loadtests.errors import LoadTestError, RecorderError
-from models.spec import ModelError
+from models.errors import ModelError
 from pipelines.errors import MachineError, RequestError, UserError
 
 
