@@ -34,7 +34,7 @@ from pipelines.machine.cores import split_cores  # noqa: E402
 from pipelines.measure.generator import generate  # noqa: E402
 from pipelines.processes.group import tree_memory_bytes  # noqa: E402
 from pipelines.processes.guard import guarded  # noqa: E402
-from pipelines.record.record import read_run  # noqa: E402
+from pipelines.record.reading import read_run  # noqa: E402
 from pipelines.runners.local import LocalRunner  # noqa: E402
 from pipelines.runners.server import Server  # noqa: E402
 from pipelines.serve import readiness as serving  # noqa: E402

@@ -22,7 +22,8 @@ from models.spec import ModelSpec
 from pipelines.errors import GateError, RequestError
 from pipelines.files.atomic import write_atomically
 from pipelines.files.regular import entries_below, kind, open_regular, read_regular, sha256_of_file
-from pipelines.record.record import ArtifactRecord, NotExportedRecord, Record
+from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
+from pipelines.record.base import Record
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_LIMIT_BYTES = 64 * 2**20

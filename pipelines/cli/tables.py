@@ -12,7 +12,8 @@ from pipelines.console import format as fmt
 from pipelines.console.printing import print_table, say
 from pipelines.doctor import Check
 from pipelines.export.stage import ExportResult
-from pipelines.record.record import ArtifactRecord, NotExportedRecord, ParityRecord
+from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
+from pipelines.record.parity import ParityRecord
 from pipelines.serve.stage import Standing
 from pipelines.train.stage import TrainOutcome
 from pipelines.verify.stage import Verified

@@ -13,14 +13,9 @@ from pipelines.errors import RequestError
 from pipelines.judge.summarise import summarise_round
 from pipelines.measure.blocks import fresh_servers, measure_once, round_s
 from pipelines.measure.round import Driven
-from pipelines.record.record import (
-    ConditioningRecord,
-    RatePointRecord,
-    RunRecord,
-    SloBlockRecord,
-    SloRecord,
-    SloTargetRecord,
-)
+from pipelines.record.conditioning import ConditioningRecord
+from pipelines.record.run import RunRecord
+from pipelines.record.slo import RatePointRecord, SloBlockRecord, SloRecord, SloTargetRecord
 from pipelines.run.run import Run, conclude, start_run
 from pipelines.runners.server import Runner, Server
 from pipelines.tasks.tasks import Progress

@@ -11,7 +11,8 @@ from pipelines.measure.blocks import measure_blocks
 from pipelines.mobile import kept
 from pipelines.mobile.gate import judge, refusals
 from pipelines.mobile.stage import Prepared, measure_or_recall, noise_warnings, prepare, sample_warnings
-from pipelines.record.record import MobileRecord, RunRecord, WarningRecord
+from pipelines.record.mobile import MobileRecord
+from pipelines.record.run import RunRecord, WarningRecord
 from pipelines.run.run import Run, conclude, start_run
 from pipelines.runners.server import Runner
 from pipelines.targets.registry import IN_PROCESS

@@ -13,7 +13,7 @@ from pipelines.artifacts import manifest as artifact
 from pipelines.artifacts.manifest import Manifest
 from pipelines.errors import GateError, MachineError, UserError
 from pipelines.files.atomic import locked, new_folder
-from pipelines.record.record import ArtifactRecord, NotExportedRecord
+from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
 from pipelines.targets.exported import Exported, NotExported
 from pipelines.targets.registry import SERVED, TARGETS, Target, find_target
 from pipelines.tasks.tasks import Progress, Task, run_tasks

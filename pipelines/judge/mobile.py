@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from loadtests.statistics import NS_PER_MS, percentile, samples_needed
 from pipelines.errors import MachineError
-from pipelines.record.record import MobileArtifactRecord, MobileRecord, TimingRecord, file_within
+from pipelines.record.mobile import MobileArtifactRecord, MobileRecord, TimingRecord
+from pipelines.record.reading import file_within
 
 PERCENTILES = (50, 95)
 CALLS = "invoke_ns"

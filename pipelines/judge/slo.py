@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from loadtests.intervals import CONFIDENCE, RatioInterval, ratio_interval
 from loadtests.slo import Outcome, cost_interval, cost_per_million
-from pipelines.record.record import SloBlockRecord, SloRatioRecord, SloRecord, SloTargetRecord
+from pipelines.record.slo import SloBlockRecord, SloRatioRecord, SloRecord, SloTargetRecord
 
 Targets = Mapping[str, SloTargetRecord]
 

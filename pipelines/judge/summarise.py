@@ -14,15 +14,10 @@ from loadtests.recorder import read_samples
 from pipelines.errors import MachineError
 from pipelines.judge.slo import judge_slo
 from pipelines.judge.verdicts import METRICS, judge, metric_value
-from pipelines.record.record import (
-    EcdfRecord,
-    LatencyRecord,
-    RoundRecord,
-    RunRecord,
-    SummaryRecord,
-    TargetRecord,
-    file_within,
-)
+from pipelines.record.reading import file_within
+from pipelines.record.rounds import LatencyRecord, RoundRecord
+from pipelines.record.run import RunRecord
+from pipelines.record.target import EcdfRecord, SummaryRecord, TargetRecord
 
 Latencies = NDArray[np.int64]
 

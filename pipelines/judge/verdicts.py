@@ -10,7 +10,9 @@ from typing import Any
 from loadtests.intervals import FEWEST_PAIRS, RatioEstimate, RatioInterval, estimate_ratio
 from loadtests.multiplicity import Corrected, holm
 from loadtests.verdict import Verdict, decide, larger_floor, noise_floor, still_warming_up
-from pipelines.record.record import ComparisonRecord, ControlRecord, RoundRecord, SummaryRecord, TargetRecord
+from pipelines.record.comparison import ComparisonRecord, ControlRecord
+from pipelines.record.rounds import RoundRecord
+from pipelines.record.target import SummaryRecord, TargetRecord
 
 METRICS = ("p50", "p95", "p99", "throughput_per_s")
 HIGHER_IS_BETTER = frozenset({"throughput_per_s"})

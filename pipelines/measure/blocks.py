@@ -22,14 +22,10 @@ from pipelines.judge.summarise import summarise_round
 from pipelines.measure.conditioning import LEAST_S, condition
 from pipelines.measure.round import Driven, drive, pool_file
 from pipelines.measure.sides import Side
-from pipelines.record.record import (
-    ColdStartRecord,
-    ConditioningRecord,
-    DriftRecord,
-    MemoryRecord,
-    ParityRecord,
-    RoundRecord,
-)
+from pipelines.record.conditioning import ConditioningRecord, DriftRecord
+from pipelines.record.parity import ParityRecord
+from pipelines.record.rounds import RoundRecord
+from pipelines.record.target import ColdStartRecord, MemoryRecord
 from pipelines.runners.server import Server
 from pipelines.serve import readiness as serving
 from pipelines.targets.server_plan import ServerPlan

@@ -16,7 +16,7 @@ from loadtests.statistics import succeeded
 from pipelines.config import MeasureSettings, Profile
 from pipelines.errors import MachineError
 from pipelines.measure.generator import generate
-from pipelines.record.record import ConditioningRecord, SecondRecord
+from pipelines.record.conditioning import ConditioningRecord, SecondRecord
 from pipelines.runners.server import Server
 
 DEFAULT_LOAD = "closed:8"

@@ -13,7 +13,7 @@ import psutil
 from pipelines.artifacts.manifest import versions
 from pipelines.machine.cores import Cores
 from pipelines.machine.java import find_java
-from pipelines.record.record import EnvironmentRecord
+from pipelines.record.environment import EnvironmentRecord
 
 PACKAGES = (
     "ai-edge-litert",

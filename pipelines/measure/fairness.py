@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from pipelines.errors import GateError
-from pipelines.record.record import AsymmetryRecord, FairnessRecord
+from pipelines.record.fairness import AsymmetryRecord, FairnessRecord
 
 NOT_APPLICABLE = "none"
 

@@ -16,7 +16,7 @@ from loadtests.validity import Invalidity, RoundFacts, invalidities
 from pipelines.config import MeasureSettings
 from pipelines.measure.cpu import Edges, Neighbours, read_cpu
 from pipelines.measure.generator import Listen, generate
-from pipelines.record.record import ErrorRecord, GeneratorRecord, LatencyRecord, RoundRecord
+from pipelines.record.rounds import ErrorRecord, GeneratorRecord, LatencyRecord, RoundRecord
 from pipelines.runners.server import Server
 
 NOT_SUMMARISED = LatencyRecord(

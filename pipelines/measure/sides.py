@@ -12,7 +12,7 @@ from loadtests.payloads import PayloadPool
 from models.spec import ModelSpec
 from pipelines.config import Profile, RunSettings
 from pipelines.export.stage import target_folder
-from pipelines.record.record import ParityRecord
+from pipelines.record.parity import ParityRecord
 from pipelines.runners.local import LocalServer
 from pipelines.runners.server import Runner, Server
 from pipelines.serve import readiness as serving

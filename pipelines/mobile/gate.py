@@ -6,7 +6,7 @@ from pipelines.config import MobileLimits
 from pipelines.console import format as fmt
 from pipelines.mobile.front import on_front
 from pipelines.parity.compare import output_failure
-from pipelines.record.record import MobileArtifactRecord, MobileGateRecord, MobileRecord
+from pipelines.record.mobile import MobileArtifactRecord, MobileGateRecord, MobileRecord
 
 
 def judge(mobile: MobileRecord, limits: MobileLimits) -> MobileRecord:

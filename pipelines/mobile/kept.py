@@ -18,7 +18,8 @@ from pipelines.artifacts.manifest import Manifest, versions
 from pipelines.files.atomic import copy_file, new_folder, write_atomically
 from pipelines.machine.cores import split_cores
 from pipelines.measure.environment import describe
-from pipelines.record.record import MobileRecord, Record, TimingRecord
+from pipelines.record.base import Record
+from pipelines.record.mobile import MobileRecord, TimingRecord
 from pipelines.targets.libraries import installed_library
 from pipelines.targets.registry import TARGETS, TARGETS_FOLDER
 from pipelines.verify import proof

@@ -19,15 +19,15 @@ from pipelines.judge.mobile import figures, write_calls
 from pipelines.mobile.gate import judge
 from pipelines.mobile.timing import TimingRules
 from pipelines.parity.quality import Expectation
-from pipelines.record.record import (
-    ArtifactRecord,
+from pipelines.record.artifact import ArtifactRecord
+from pipelines.record.mobile import (
     MobileArtifactRecord,
     MobileGateRecord,
     MobileRecord,
-    ParityRecord,
     RuntimeLibraryRecord,
     TimingRecord,
 )
+from pipelines.record.parity import ParityRecord
 from pipelines.targets.in_process import Inspection
 from pipelines.targets.registry import TARGETS
 from pipelines.tasks.tasks import Progress, Task, run_tasks

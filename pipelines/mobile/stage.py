@@ -15,7 +15,9 @@ from pipelines.machine.cores import split_cores
 from pipelines.mobile import kept
 from pipelines.mobile.gate import refusals
 from pipelines.mobile.measuring import Survey
-from pipelines.record.record import FairnessRecord, MobileRecord, RunRecord, TimingRecord, WarningRecord
+from pipelines.record.fairness import FairnessRecord
+from pipelines.record.mobile import MobileRecord, TimingRecord
+from pipelines.record.run import RunRecord, WarningRecord
 from pipelines.run.entries import RunFacts, run_record
 from pipelines.run.run import Status, new_run_folder, publish
 from pipelines.targets.registry import IN_PROCESS

@@ -14,7 +14,7 @@ from pipelines.package.image import REPOSITORY
 from pipelines.package.settings import Settings
 from pipelines.package.wheels import ROOT, share
 from pipelines.parity.quality import Expectation
-from pipelines.record.record import ArtifactRecord
+from pipelines.record.artifact import ArtifactRecord
 from pipelines.targets import torchserve
 from pipelines.targets.tfserving import embedded
 from pipelines.targets.torchserve.server import limits

@@ -6,7 +6,7 @@ import numpy.typing as npt
 from models.spec import FloatArray, Tolerance
 from pipelines.errors import GateError
 from pipelines.parity.quality import SPREAD_FACTOR, WORST, Expectation, absolute_error, rmse
-from pipelines.record.record import ParityRecord
+from pipelines.record.parity import ParityRecord
 
 FULL_PRECISION = "float32"
 # What a reduced precision may lose of the source model's accuracy, or of its first choices without labels.

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipelines.record.record import RunRecord
+from pipelines.record.run import RunRecord
 
 
 def write_report(run: RunRecord, folder: Path) -> Path:

@@ -4,7 +4,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from pipelines.console import format as fmt
-from pipelines.record.record import ComparisonRecord, RunRecord
+from pipelines.record.comparison import ComparisonRecord
+from pipelines.record.run import RunRecord
 from pipelines.report import banners, pick
 from pipelines.report.verdicts import explanation, judged_wider
 

@@ -1,7 +1,8 @@
 """What a reader must know before any figure: an unfinished run, a stand-in, failed parity, no verdict."""
 
 from pipelines.console import format as fmt
-from pipelines.record.record import AsymmetryRecord, RunRecord, WarningRecord
+from pipelines.record.fairness import AsymmetryRecord
+from pipelines.record.run import RunRecord, WarningRecord
 from pipelines.report import pick, slo, verdicts
 from pipelines.report.reasons import kinds
 

@@ -7,7 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipelines.console import format as fmt
-from pipelines.record.record import RunRecord
+from pipelines.record.run import RunRecord
 from pipelines.report import (
     answers,
     banners,

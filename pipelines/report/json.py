@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipelines.record.record import RunRecord
+from pipelines.record.run import RunRecord
 from pipelines.report.files import write_text
 
 

@@ -4,7 +4,7 @@ import shlex
 
 from pipelines.console import format as fmt
 from pipelines.console.text import code, escaped, fenced
-from pipelines.record.record import RunRecord
+from pipelines.record.run import RunRecord
 from pipelines.report import (
     answers,
     banners,

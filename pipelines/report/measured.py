@@ -4,7 +4,9 @@ from dataclasses import replace
 
 from loadtests.validity import is_finding as fails_by_server
 from pipelines.console import format as fmt
-from pipelines.record.record import ErrorRecord, LatencyRecord, RoundRecord, RunRecord, SummaryRecord
+from pipelines.record.rounds import ErrorRecord, LatencyRecord, RoundRecord
+from pipelines.record.run import RunRecord
+from pipelines.record.target import SummaryRecord
 from pipelines.report import pick
 from pipelines.report.reasons import kinds, reasons
 from pipelines.report.table import Cell, Column, Table, code, missing, number, target_cell, word

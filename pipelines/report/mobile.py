@@ -1,7 +1,8 @@
 """What the mobile artifacts of a model say: which to ship, by which limits, and what each is called."""
 
 from pipelines.console import format as fmt
-from pipelines.record.record import MobileArtifactRecord, MobileRecord, RunRecord, TimingRecord
+from pipelines.record.mobile import MobileArtifactRecord, MobileRecord, TimingRecord
+from pipelines.record.run import RunRecord
 
 HOST = "host CPU, not a phone"
 ROADS = {"tflite": "TensorFlow's road", "executorch": "PyTorch's road", "onnx": "read by both worlds"}

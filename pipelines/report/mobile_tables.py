@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from pipelines.console import format as fmt
-from pipelines.record.record import MobileArtifactRecord, MobileRecord, RunRecord, TimingRecord
+from pipelines.record.mobile import MobileArtifactRecord, MobileRecord, TimingRecord
+from pipelines.record.run import RunRecord
 from pipelines.report import mobile as said
 from pipelines.report.table import Cell, Column, Table, code, missing, number, target_cell, word
 

@@ -2,15 +2,12 @@
 
 from collections.abc import Iterator
 
-from pipelines.record.record import (
-    ArtifactRecord,
-    ComparisonRecord,
-    ParityRecord,
-    RoundRecord,
-    RunRecord,
-    SummaryRecord,
-    TargetRecord,
-)
+from pipelines.record.artifact import ArtifactRecord
+from pipelines.record.comparison import ComparisonRecord
+from pipelines.record.parity import ParityRecord
+from pipelines.record.rounds import RoundRecord
+from pipelines.record.run import RunRecord
+from pipelines.record.target import SummaryRecord, TargetRecord
 
 PRODUCTS = {"torchserve": "TorchServe", "tfserving": "TensorFlow Serving"}
 FLOOR = "harness floor (null server)"

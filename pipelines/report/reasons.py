@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipelines.record.record import RoundRecord
+from pipelines.record.rounds import RoundRecord
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from pipelines.console import format as fmt
-from pipelines.record.record import ComparisonRecord, RunRecord, SummaryRecord, TargetRecord
+from pipelines.record.comparison import ComparisonRecord
+from pipelines.record.run import RunRecord
+from pipelines.record.target import SummaryRecord, TargetRecord
 from pipelines.report import measured, mobile, mobile_tables, pick, verdicts, warming
 from pipelines.report.figures import curves, draw, ecdf, forest, front, rates, rounds, throughput
 from pipelines.report.table import Table

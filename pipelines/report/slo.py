@@ -1,7 +1,8 @@
 """What an SLO search says: a sentence, the rates with their costs, and every measurement."""
 
 from pipelines.console import format as fmt
-from pipelines.record.record import RatePointRecord, RunRecord, SloBlockRecord, SloRecord, SloTargetRecord
+from pipelines.record.run import RunRecord
+from pipelines.record.slo import RatePointRecord, SloBlockRecord, SloRecord, SloTargetRecord
 from pipelines.report import pick
 from pipelines.report.table import Cell, Column, Table, missing, number, target_cell, word
 

@@ -1,15 +1,11 @@
 """Tables of what was measured on: implementations, what each was given, artifacts, parity, the machine."""
 
 from pipelines.console import format as fmt
-from pipelines.record.record import (
-    ArtifactRecord,
-    GivenRecord,
-    ParityRecord,
-    PayloadRecord,
-    ProfileRecord,
-    RunRecord,
-    TensorRecord,
-)
+from pipelines.record.artifact import ArtifactRecord
+from pipelines.record.implementation import GivenRecord
+from pipelines.record.model import TensorRecord
+from pipelines.record.parity import ParityRecord
+from pipelines.record.run import PayloadRecord, ProfileRecord, RunRecord
 from pipelines.report import pick
 from pipelines.report.table import Cell, Column, Table, code, missing, number, target_cell, word
 

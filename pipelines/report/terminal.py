@@ -8,7 +8,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from pipelines.console import format as fmt
-from pipelines.record.record import RunRecord
+from pipelines.record.run import RunRecord
 from pipelines.report import (
     answers,
     banners,

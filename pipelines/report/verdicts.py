@@ -4,7 +4,8 @@ import re
 from typing import Final
 
 from pipelines.console import format as fmt
-from pipelines.record.record import ComparisonRecord, ControlRecord, RunRecord
+from pipelines.record.comparison import ComparisonRecord, ControlRecord
+from pipelines.record.run import RunRecord
 from pipelines.report import pick
 from pipelines.report.table import Cell, Column, Table, Tone, missing, number, target_cell, word
 

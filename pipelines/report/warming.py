@@ -1,7 +1,9 @@
 """How long fresh servers took until they were steady, and where rounds still drifted."""
 
 from pipelines.console import format as fmt
-from pipelines.record.record import ConditioningRecord, DriftRecord, RunRecord, TargetRecord
+from pipelines.record.conditioning import ConditioningRecord, DriftRecord
+from pipelines.record.run import RunRecord
+from pipelines.record.target import TargetRecord
 from pipelines.report import pick
 from pipelines.report.figures.curves import Curves
 from pipelines.report.table import Cell, Column, Table, missing, number, target_cell, word

@@ -18,23 +18,15 @@ from pipelines.measure.blocks import Measured, Session
 from pipelines.measure.environment import describe
 from pipelines.measure.fairness import NOT_APPLICABLE, Given
 from pipelines.measure.sides import Side
-from pipelines.record.record import (
-    ArtifactRecord,
-    FairnessRecord,
-    GivenRecord,
-    ImplementationRecord,
-    MemoryRecord,
-    MobileRecord,
-    ModelRecord,
-    ParityRecord,
-    PayloadRecord,
-    ProfileRecord,
-    RunRecord,
-    SloRecord,
-    TargetRecord,
-    TensorRecord,
-    WarningRecord,
-)
+from pipelines.record.artifact import ArtifactRecord
+from pipelines.record.fairness import FairnessRecord
+from pipelines.record.implementation import GivenRecord, ImplementationRecord
+from pipelines.record.mobile import MobileRecord
+from pipelines.record.model import ModelRecord, TensorRecord
+from pipelines.record.parity import ParityRecord
+from pipelines.record.run import PayloadRecord, ProfileRecord, RunRecord, WarningRecord
+from pipelines.record.slo import SloRecord
+from pipelines.record.target import MemoryRecord, TargetRecord
 from pipelines.targets.libraries import installed_library
 from pipelines.targets.registry import SERVED
 from pipelines.verify.stage import Verified

@@ -14,7 +14,8 @@ from pipelines.errors import MachineError, RequestError, UserError
 from pipelines.files.atomic import disk_error
 from pipelines.judge.mobile import refigure
 from pipelines.judge.summarise import summarise
-from pipelines.record.record import RUN_LIMIT_BYTES, RunRecord, read_run
+from pipelines.record.reading import RUN_LIMIT_BYTES, read_run
+from pipelines.record.run import RunRecord
 from pipelines.report import render_report, write_rendered
 
 SHOWN = 300

@@ -18,15 +18,10 @@ from pipelines.judge.summarise import summarise
 from pipelines.measure.blocks import Session
 from pipelines.measure.fairness import check, require_fair
 from pipelines.measure.sides import make_sides
-from pipelines.record.record import (
-    FairnessRecord,
-    MobileRecord,
-    PayloadRecord,
-    RatePointRecord,
-    RunRecord,
-    SloRecord,
-    WarningRecord,
-)
+from pipelines.record.fairness import FairnessRecord
+from pipelines.record.mobile import MobileRecord
+from pipelines.record.run import PayloadRecord, RunRecord, WarningRecord
+from pipelines.record.slo import RatePointRecord, SloRecord
 from pipelines.report import write_report
 from pipelines.report.json import write_run
 from pipelines.run import entries as recording

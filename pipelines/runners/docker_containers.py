@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.errors import MachineError, RequestError
 from pipelines.files.leftovers import note_engine
-from pipelines.record.record import ImageRecord, ImplementationRecord
+from pipelines.record.implementation import ImageRecord, ImplementationRecord
 from pipelines.runners import compose
 from pipelines.runners import docker_facts as inspected
 from pipelines.runners import docker_ownership as ownership

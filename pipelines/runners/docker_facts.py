@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.machine.cores import expand
-from pipelines.record.record import GivenRecord
+from pipelines.record.implementation import GivenRecord
 
 NANO = 1e9
 GIBIBYTE = 2**30

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.errors import MachineError
-from pipelines.record.record import ImageRecord
+from pipelines.record.implementation import ImageRecord
 from pipelines.runners.docker_containers import ContainerImage
 from pipelines.runners.docker_services import CONTAINED
 from pipelines.tasks.tasks import Progress

@@ -10,7 +10,7 @@ from typing import ClassVar, Self
 from pydantic import ValidationError
 
 from pipelines.errors import MachineError
-from pipelines.record.record import GivenRecord
+from pipelines.record.implementation import GivenRecord
 from pipelines.targets.server_plan import ServerPlan
 
 

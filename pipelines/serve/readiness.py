@@ -18,7 +18,8 @@ from pipelines.files.leftovers import note_elsewhere
 from pipelines.http import fetch
 from pipelines.parity import compare as parity
 from pipelines.parity.quality import Expectation
-from pipelines.record.record import ColdStartRecord, ParityRecord
+from pipelines.record.parity import ParityRecord
+from pipelines.record.target import ColdStartRecord
 from pipelines.runners.server import Server
 from pipelines.verify.stage import Verified
 

@@ -3,7 +3,7 @@
 from pipelines.files.atomic import write_atomically
 from pipelines.http import fetch
 from pipelines.processes.children import python_module
-from pipelines.record.record import GivenRecord, ImplementationRecord
+from pipelines.record.implementation import GivenRecord, ImplementationRecord
 from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports
 
 HTTP_OK = 200

@@ -12,7 +12,7 @@ from pipelines.artifacts.manifest import Manifest
 from pipelines.errors import MachineError, RequestError
 from pipelines.hosts import require_host, url_host
 from pipelines.processes.group import free_ports, port_holder
-from pipelines.record.record import GivenRecord, ImplementationRecord
+from pipelines.record.implementation import GivenRecord, ImplementationRecord
 from pipelines.targets.registry import SERVED, find_target
 
 PRESETS = ("default", "tuned")

@@ -17,7 +17,8 @@ from pipelines.files.regular import read_regular
 from pipelines.parity import compare as parity
 from pipelines.parity import quality, source, watching
 from pipelines.parity.quality import Expectation
-from pipelines.record.record import ParityRecord, Record
+from pipelines.record.base import Record
+from pipelines.record.parity import ParityRecord
 from pipelines.targets.registry import SERVED
 
 PROOF_NAME = "verified.json"

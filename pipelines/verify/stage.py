@@ -16,7 +16,7 @@ from pipelines.artifacts.private_copy import require_unchanged
 from pipelines.errors import GateError, MachineError
 from pipelines.parity import compare as parity
 from pipelines.parity.quality import Expectation, expectation_of
-from pipelines.record.record import ParityRecord
+from pipelines.record.parity import ParityRecord
 from pipelines.targets.registry import SERVED, TARGETS
 from pipelines.tasks.tasks import Progress, Task, run_tasks
 from pipelines.verify.proof import PROOF_NAME, keep_proof, proven_records, read_proof

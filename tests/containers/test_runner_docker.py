@@ -13,7 +13,7 @@ from models.spec import load_model
 from pipelines.errors import MachineError
 from pipelines.http import fetch
 from pipelines.processes.group import free_ports, wait_until
-from pipelines.record.record import read_run
+from pipelines.record.reading import read_run
 from pipelines.runners import docker_ownership as ownership
 from pipelines.runners.docker_containers import DockerRunner
 from pipelines.serve import readiness as serving

@@ -17,15 +17,10 @@ from pipelines.measure import sides as taking
 from pipelines.measure.blocks import Session, measure_blocks
 from pipelines.measure.sides import Side
 from pipelines.processes.group import free_ports
-from pipelines.record.record import (
-    ComparisonRecord,
-    ControlRecord,
-    GivenRecord,
-    ImplementationRecord,
-    MemoryRecord,
-    RoundRecord,
-    TargetRecord,
-)
+from pipelines.record.comparison import ComparisonRecord, ControlRecord
+from pipelines.record.implementation import GivenRecord, ImplementationRecord
+from pipelines.record.rounds import RoundRecord
+from pipelines.record.target import MemoryRecord, TargetRecord
 from pipelines.runners.local import LocalServer
 from pipelines.runners.server import Server
 from pipelines.targets.server_plan import ServerPlan

@@ -23,7 +23,11 @@ from report_parts import (
     tflite,
 )
 
-from pipelines.record import record as r
+from pipelines.record.comparison import ComparisonRecord, ControlRecord
+from pipelines.record.implementation import GivenRecord
+from pipelines.record.rounds import GeneratorRecord, RoundRecord
+from pipelines.record.run import RunRecord
+from pipelines.record.target import ColdStartRecord, EcdfRecord, MemoryRecord, SummaryRecord, TargetRecord
 
 CONTROL = "tfserving-control"
 MEDIANS_MS = {
@@ -44,12 +48,12 @@ ROTATION = (
 METRICS = ("p50", "p95", "p99", "throughput_per_s")
 SPOILT = "31% of the CPU was used by other programs: stop them and run again (limit 10%)"
 
-Measured = list[tuple[r.RoundRecord, list[float]]]
+Measured = list[tuple[RoundRecord, list[float]]]
 
 
-def make_run(**changes: Any) -> r.RunRecord:
+def make_run(**changes: Any) -> RunRecord:
     """The run, with any field of `RunRecord` changed."""
-    return r.RunRecord(**(_fields() | changes))
+    return RunRecord(**(_fields() | changes))
 
 
 @functools.cache
@@ -105,7 +109,7 @@ def _latencies(chance: random.Random, median_ms: float) -> list[float]:
     return sorted(slow)
 
 
-def make_round(values: list[float], **changes: Any) -> r.RoundRecord:
+def make_round(values: list[float], **changes: Any) -> RoundRecord:
     """A valid round of these sorted latencies in ms; `index`, `target` and `load` are asked for."""
     index, load = changes["index"], changes["load"]
     fields: dict[str, Any] = {
@@ -125,7 +129,7 @@ def make_round(values: list[float], **changes: Any) -> r.RoundRecord:
         "errors": (),
         "latency_ms": latency(values),
         "throughput_per_s": throughput(load, values),
-        "generator": r.GeneratorRecord(
+        "generator": GeneratorRecord(
             cpu_s=4.3, cpu_share=0.43, cores=(1,), realtime=True, waited_share=0.001
         ),
         "cpu_steal_share": 0.001,
@@ -137,15 +141,15 @@ def make_round(values: list[float], **changes: Any) -> r.RoundRecord:
         "achieved_per_s": None,
         "late_share": None,
     }
-    return r.RoundRecord(**(fields | changes))
+    return RoundRecord(**(fields | changes))
 
 
-def _spoil(one: r.RoundRecord) -> r.RoundRecord:
+def _spoil(one: RoundRecord) -> RoundRecord:
     scaled = {name: value * 1.7 for name, value in one.latency_ms if isinstance(value, float)}
     return invalid(one).model_copy(update={"latency_ms": one.latency_ms.model_copy(update=scaled)})
 
 
-def invalid(one: r.RoundRecord, *reasons: str) -> r.RoundRecord:
+def invalid(one: RoundRecord, *reasons: str) -> RoundRecord:
     """The same round, not to be used."""
     return one.model_copy(
         update={"valid": False, "invalid_reasons": reasons or (SPOILT,), "foreign_cpu_share": 0.31}
@@ -157,13 +161,13 @@ def throughput(load: str, values: Sequence[float]) -> float:
     return float(load.split(":")[1]) * 1000 * len(values) / sum(values)
 
 
-def _summary(load: str, own: Measured) -> r.SummaryRecord:
+def _summary(load: str, own: Measured) -> SummaryRecord:
     valid = [(one, values) for one, values in own if one.valid]
     pooled = sorted(value for _, values in valid for value in values)
     ranks = [max(1, round(len(pooled) * step / 200)) for step in range(1, 201)]
     p99s = [one.latency_ms.p99 for one, _ in valid if one.latency_ms.p99 is not None]
     rates = [one.throughput_per_s for one, _ in valid]
-    return r.SummaryRecord(
+    return SummaryRecord(
         load=load,
         rounds_count=len(valid),
         invalid_rounds_count=len(own) - len(valid),
@@ -172,21 +176,21 @@ def _summary(load: str, own: Measured) -> r.SummaryRecord:
         latency_ms=latency(pooled),
         throughput_per_s=throughput(load, pooled),
         round_range={"p99": (min(p99s), max(p99s)), "throughput_per_s": (min(rates), max(rates))},
-        ecdf=r.EcdfRecord(
+        ecdf=EcdfRecord(
             latency_ms=tuple(pooled[rank - 1] for rank in ranks),
             share=tuple(rank / len(pooled) for rank in ranks),
         ),
     )
 
 
-def _ratios(one: r.TargetRecord, other: r.TargetRecord, load: str, metric: str) -> list[float]:
+def _ratios(one: TargetRecord, other: TargetRecord, load: str, metric: str) -> list[float]:
     """Ratios of valid rounds of the same block and repetition."""
     theirs = {(x.block, x.repetition): x for x in other.rounds if x.valid and x.load == load}
     ours = {(x.block, x.repetition): x for x in one.rounds if x.valid and x.load == load}
     return [_value(ours[key], metric) / _value(theirs[key], metric) for key in ours if key in theirs]
 
 
-def _value(one: r.RoundRecord, metric: str) -> float:
+def _value(one: RoundRecord, metric: str) -> float:
     value = one.throughput_per_s if metric == "throughput_per_s" else getattr(one.latency_ms, metric)
     assert isinstance(value, float)
     return value
@@ -199,11 +203,11 @@ def _estimate(ratios: list[float]) -> tuple[float, tuple[float, float]]:
     return middle, (middle / factor, middle * factor)
 
 
-def _comparisons(targets: dict[str, r.TargetRecord]) -> tuple[r.ComparisonRecord, ...]:
+def _comparisons(targets: dict[str, TargetRecord]) -> tuple[ComparisonRecord, ...]:
     return tuple(_compare(targets, load, metric) for load in LOADS for metric in METRICS)
 
 
-def _compare(targets: dict[str, r.TargetRecord], load: str, metric: str) -> r.ComparisonRecord:
+def _compare(targets: dict[str, TargetRecord], load: str, metric: str) -> ComparisonRecord:
     ratios = _ratios(targets["torchserve"], targets["tfserving"], load, metric)
     ratio, (low, high) = _estimate(ratios)
     larger = "better" if metric == "throughput_per_s" else "worse"
@@ -223,19 +227,19 @@ def _compare(targets: dict[str, r.TargetRecord], load: str, metric: str) -> r.Co
     )
 
 
-def _floor(targets: dict[str, r.TargetRecord], load: str, metric: str) -> float:
+def _floor(targets: dict[str, TargetRecord], load: str, metric: str) -> float:
     low, high = _estimate(_ratios(targets[CONTROL], targets["tfserving"], load, metric))[1]
     return max(high, 1 / low) - 1
 
 
-def _controls(targets: dict[str, r.TargetRecord]) -> tuple[r.ControlRecord, ...]:
+def _controls(targets: dict[str, TargetRecord]) -> tuple[ControlRecord, ...]:
     made = []
     for load, metric in ((load, metric) for load in LOADS for metric in METRICS):
         ratios = _ratios(targets[CONTROL], targets["tfserving"], load, metric)
         ratio, interval = _estimate(ratios)
         floor = _floor(targets, load, metric)
         made.append(
-            r.ControlRecord(
+            ControlRecord(
                 load=load,
                 metric=metric,
                 target="tfserving",
@@ -252,7 +256,7 @@ FORMATS = {"torchserve": ("mar", 104_441), "tfserving": ("savedmodel", 131_205)}
 ROLES = {CONTROL: "control", "null": "floor"}
 
 
-def _target(name: str, measured: Measured) -> r.TargetRecord:
+def _target(name: str, measured: Measured) -> TargetRecord:
     own = [(one, values) for one, values in measured if one.target == name]
     exported = name in FORMATS
     return bare_target(
@@ -265,14 +269,14 @@ def _target(name: str, measured: Measured) -> r.TargetRecord:
     )
 
 
-def bare_target(name: str, **changes: Any) -> r.TargetRecord:
+def bare_target(name: str, **changes: Any) -> TargetRecord:
     """A served target of that name that has measured nothing, with any field changed."""
     exported = name in FORMATS
     fields: dict[str, Any] = {
         "role": ROLES.get(name, "compared"),
         "control_of": "tfserving" if name == CONTROL else None,
         "implementation": implementation(name.removesuffix("-control"), "local", "rest"),
-        "given": r.GivenRecord(
+        "given": GivenRecord(
             cores=(0,),
             workers_count=1 if name == "torchserve" else None,
             threads_per_worker=1 if exported else None,
@@ -283,10 +287,10 @@ def bare_target(name: str, **changes: Any) -> r.TargetRecord:
         "parity": (),
         "endpoint_parity": None,
         "cold_starts": tuple(
-            r.ColdStartRecord(block=block, ready_s=5.61 + block, first_right_answer_s=5.9 + block)
+            ColdStartRecord(block=block, ready_s=5.61 + block, first_right_answer_s=5.9 + block)
             for block in (1, 2)
         ),
-        "memory": r.MemoryRecord(
+        "memory": MemoryRecord(
             idle_bytes=None if name == "null" else 412_311_552,
             peak_bytes=None if name == "null" else 455_921_664,
         ),
@@ -294,4 +298,4 @@ def bare_target(name: str, **changes: Any) -> r.TargetRecord:
         "rounds": (),
         "log_file": f"logs/{name}.log",
     }
-    return r.TargetRecord(**(fields | changes))
+    return TargetRecord(**(fields | changes))

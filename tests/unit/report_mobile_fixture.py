@@ -5,7 +5,16 @@ from typing import Any
 from report_fixture import make_run
 from report_parts import ENVIRONMENT, artifact
 
-from pipelines.record import record as r
+from pipelines.record.artifact import NotExportedRecord
+from pipelines.record.fairness import FairnessRecord
+from pipelines.record.mobile import (
+    MobileArtifactRecord,
+    MobileGateRecord,
+    MobileRecord,
+    RuntimeLibraryRecord,
+    TimingRecord,
+)
+from pipelines.record.run import RunRecord
 
 SOURCE_ACCURACY = 0.98611
 SAMPLES = 360
@@ -15,19 +24,19 @@ NO_LITE = "this build of torch cannot write a lite interpreter file: XNNPACK is 
 CHOSEN = "digits_cnn_int8.tflite, 29.1 kB, is the smallest of 8 that pass: accuracy 98.06 %"
 BROKEN = ("accuracy drop 88.06 points, allowed 1 point",)
 RUNTIMES = {
-    "ai-edge-litert": r.RuntimeLibraryRecord(
+    "ai-edge-litert": RuntimeLibraryRecord(
         name="ai-edge-litert",
         version="2.3.0",
         size_bytes=9_812_440,
         source="ai_edge_litert/_pywrap_litert_interpreter_wrapper.so of the installed package",
     ),
-    "executorch": r.RuntimeLibraryRecord(
+    "executorch": RuntimeLibraryRecord(
         name="executorch",
         version="1.5.1",
         size_bytes=5_217_096,
         source="executorch/extension/pybindings/_portable_lib.so of the installed package",
     ),
-    "onnxruntime": r.RuntimeLibraryRecord(
+    "onnxruntime": RuntimeLibraryRecord(
         name="onnxruntime",
         version="1.27.0",
         size_bytes=18_214_912,
@@ -38,7 +47,7 @@ LIBRARIES = {"tflite": "ai-edge-litert", "executorch": "executorch", "onnx": "on
 FORMATS = {"tflite": "tflite", "executorch": "pte", "onnx": "onnx"}
 
 
-def timing(threads: int, p50_ms: float, **changes: Any) -> r.TimingRecord:
+def timing(threads: int, p50_ms: float, **changes: Any) -> TimingRecord:
     """Calls with that many threads, with any field changed."""
     fields: dict[str, Any] = {
         "threads_count": threads,
@@ -55,12 +64,12 @@ def timing(threads: int, p50_ms: float, **changes: Any) -> r.TimingRecord:
         "cpu_steal_share": 0.012,
         "foreign_cpu_share": 0.031,
     }
-    return r.TimingRecord(**(fields | changes))
+    return TimingRecord(**(fields | changes))
 
 
 def mobile_artifact(
     target: str, precision: str, size: int, accuracy: float | None, p50_ms: float, **changes: Any
-) -> r.MobileArtifactRecord:
+) -> MobileArtifactRecord:
     """An artifact that passes, with any field changed."""
     variant = changes.get("variant")
     path = "_".join(part for part in ("digits_cnn", precision, variant) if part)
@@ -93,10 +102,10 @@ def mobile_artifact(
         "output_error": None if accuracy is None else 0.0123,
         "max_output_error": None if precision == "float32" else 0.2,
     }
-    return r.MobileArtifactRecord(**(fields | changes))
+    return MobileArtifactRecord(**(fields | changes))
 
 
-def mobile_artifacts() -> tuple[r.MobileArtifactRecord, ...]:
+def mobile_artifacts() -> tuple[MobileArtifactRecord, ...]:
     """Both roads: good ones, an int8 of a broken calibration, and one that crashes."""
     one_core = {"timings": (timing(1, 0.2191, p95_ms=None, runs_count=9, reasons={"p95_ms": TOO_FEW}),)}
     nothing = dict.fromkeys(("parameters_count", "ops_count", "delegated_ops_count", "delegate"))
@@ -136,7 +145,7 @@ def mobile_artifacts() -> tuple[r.MobileArtifactRecord, ...]:
     )
 
 
-def make_mobile(**changes: Any) -> r.MobileRecord:
+def make_mobile(**changes: Any) -> MobileRecord:
     """The result, with any field of `MobileRecord` changed."""
     artifacts = mobile_artifacts()
     fields: dict[str, Any] = {
@@ -145,23 +154,23 @@ def make_mobile(**changes: Any) -> r.MobileRecord:
         "source_accuracy": SOURCE_ACCURACY,
         "artifacts": artifacts,
         "not_exported": (
-            r.NotExportedRecord(
+            NotExportedRecord(
                 target="torchscript", format="ptl", precision="float32", variant=None, reason=NO_LITE
             ),
         ),
         "runtimes": RUNTIMES,
         "gate": gate(artifacts[3].path, CHOSEN),
     }
-    return r.MobileRecord(**(fields | changes))
+    return MobileRecord(**(fields | changes))
 
 
-def gate(chosen: str | None, reason: str, **changes: Any) -> r.MobileGateRecord:
+def gate(chosen: str | None, reason: str, **changes: Any) -> MobileGateRecord:
     """The gate's answer, with any field changed."""
     fields = {"max_accuracy_drop": 0.01, "max_bytes": None, "chosen": chosen, "reason": reason}
-    return r.MobileGateRecord(**(fields | changes))
+    return MobileGateRecord(**(fields | changes))
 
 
-def make_mobile_run(mobile: r.MobileRecord | None = None, **changes: Any) -> r.RunRecord:
+def make_mobile_run(mobile: MobileRecord | None = None, **changes: Any) -> RunRecord:
     """A run of the mobile command: no target, no round, no profile, no payload."""
     shown = mobile or make_mobile()
     fields: dict[str, Any] = {
@@ -173,7 +182,7 @@ def make_mobile_run(mobile: r.MobileRecord | None = None, **changes: Any) -> r.R
         "artifacts": (artifact("tflite", "tflite", "float32", 98_004),),
         "targets": {},
         "environment": ENVIRONMENT.model_copy(update={"server_cores": (), "generator_cores": ()}),
-        "fairness": r.FairnessRecord(checked={}, asymmetries=()),
+        "fairness": FairnessRecord(checked={}, asymmetries=()),
         "controls": (),
         "comparisons": (),
         "warnings": (),
@@ -182,7 +191,7 @@ def make_mobile_run(mobile: r.MobileRecord | None = None, **changes: Any) -> r.R
     return make_run(**(fields | changes))
 
 
-def without_winner() -> r.MobileRecord:
+def without_winner() -> MobileRecord:
     """The same artifacts with a limit that none keeps."""
     failures = ("size 0.09 MB, allowed 20 kB",)
     failing = tuple(

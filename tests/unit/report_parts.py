@@ -4,10 +4,19 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.record import record as r
+from pipelines.record.artifact import ArtifactRecord
+from pipelines.record.comparison import ComparisonRecord
+from pipelines.record.environment import EnvironmentRecord
+from pipelines.record.fairness import AsymmetryRecord, FairnessRecord
+from pipelines.record.implementation import GivenRecord, ImplementationRecord
+from pipelines.record.model import ModelRecord, TensorRecord
+from pipelines.record.parity import ParityRecord
+from pipelines.record.rounds import LatencyRecord
+from pipelines.record.run import PayloadRecord, ProfileRecord, WarningRecord
+from pipelines.record.target import MemoryRecord, TargetRecord
 
 LOADS = ("closed:1", "closed:8")
-PROFILE = r.ProfileRecord(
+PROFILE = ProfileRecord(
     name="quick",
     blocks=2,
     rounds=2,
@@ -21,17 +30,17 @@ PROFILE = r.ProfileRecord(
     check_share=0.02,
     margin=0.05,
 )
-MODEL = r.ModelRecord(
+MODEL = ModelRecord(
     name="digits_cnn",
     digest="sha256:8c1f0ab2d45e",
     checkpoint_sha256="4be2" * 16,
     parameters_count=23946,
-    inputs=(r.TensorRecord(name="image", dtype="float32", shape=(None, 1, 28, 28)),),
-    outputs=(r.TensorRecord(name="logits", dtype="float32", shape=(None, 10)),),
+    inputs=(TensorRecord(name="image", dtype="float32", shape=(None, 1, 28, 28)),),
+    outputs=(TensorRecord(name="logits", dtype="float32", shape=(None, 10)),),
     samples_count=360,
     accuracy=0.98611,
 )
-ENVIRONMENT = r.EnvironmentRecord(
+ENVIRONMENT = EnvironmentRecord(
     os="Debian GNU/Linux 12",
     kernel="6.1.0",
     cpu_model="AMD EPYC 7B13",
@@ -42,7 +51,7 @@ ENVIRONMENT = r.EnvironmentRecord(
     versions={"python": "3.11.9", "torch": "2.13.0", "tensorflow": "2.21.0", "locust": "2.47.0"},
     git_commit="cb3236c0d1e2f3a4b5c6d7e8f9a0b1c2d3e4f5a6",
 )
-PAYLOAD = r.PayloadRecord(
+PAYLOAD = PayloadRecord(
     protocol="rest",
     bodies_count=360,
     body_bytes_min=3911,
@@ -50,11 +59,11 @@ PAYLOAD = r.PayloadRecord(
     body_example='{"instances": [[[' + ", ".join(["0.0", "0.3125", "0.9375"] * 90) + "]]]}",
 )
 WARNINGS = (
-    r.WarningRecord(
+    WarningRecord(
         message="server and load generator shared a CPU core: each one's queue is in the latencies",
         remedy="run on a machine with at least two cores",
     ),
-    r.WarningRecord(message="the governor of the cores is not `performance`", remedy=None),
+    WarningRecord(message="the governor of the cores is not `performance`", remedy=None),
 )
 
 
@@ -63,7 +72,7 @@ def both(torchserve: str, tfserving: str | None = None) -> dict[str, str]:
     return {"torchserve": torchserve, "tfserving": tfserving or torchserve}
 
 
-FAIRNESS = r.FairnessRecord(
+FAIRNESS = FairnessRecord(
     checked={
         "cores": both("0"),
         "workers": both("1", "none"),
@@ -76,10 +85,10 @@ FAIRNESS = r.FairnessRecord(
     },
     asymmetries=(),
 )
-ASYMMETRY = r.AsymmetryRecord(field="threads per worker", values=both("1", "2"), allowed=True)
+ASYMMETRY = AsymmetryRecord(field="threads per worker", values=both("1", "2"), allowed=True)
 
 
-def comparison(**changes: Any) -> r.ComparisonRecord:
+def comparison(**changes: Any) -> ComparisonRecord:
     """TorchServe's p99 against tfserving's, clearly worse, with any field changed."""
     fields: dict[str, Any] = {
         "load": "closed:8",
@@ -97,7 +106,7 @@ def comparison(**changes: Any) -> r.ComparisonRecord:
         "reason": None,
         "rounds_needed": None,
     }
-    return r.ComparisonRecord(**(fields | changes))
+    return ComparisonRecord(**(fields | changes))
 
 
 IMPLEMENTATIONS = {
@@ -108,10 +117,10 @@ IMPLEMENTATIONS = {
 }
 
 
-def implementation(name: str, runner: str, protocol: str) -> r.ImplementationRecord:
+def implementation(name: str, runner: str, protocol: str) -> ImplementationRecord:
     """What answers for a target of that name."""
     product, version, stand_in, note = IMPLEMENTATIONS[name]
-    return r.ImplementationRecord(
+    return ImplementationRecord(
         name=product,
         version=version,
         runner=runner,
@@ -122,7 +131,7 @@ def implementation(name: str, runner: str, protocol: str) -> r.ImplementationRec
     )
 
 
-def parity(subject: str, **changes: Any) -> r.ParityRecord:
+def parity(subject: str, **changes: Any) -> ParityRecord:
     """A check that passed, with any field changed."""
     fields: dict[str, Any] = {
         "subject": subject,
@@ -136,14 +145,12 @@ def parity(subject: str, **changes: Any) -> r.ParityRecord:
         "top1_agreement": 1.0,
         "accuracy": 0.98611,
     }
-    return r.ParityRecord(**(fields | changes))
+    return ParityRecord(**(fields | changes))
 
 
-def artifact(
-    target: str, kind: str, precision: str, size: int, variant: str | None = None
-) -> r.ArtifactRecord:
+def artifact(target: str, kind: str, precision: str, size: int, variant: str | None = None) -> ArtifactRecord:
     """An artifact with a digest of its own."""
-    return r.ArtifactRecord(
+    return ArtifactRecord(
         target=target,
         path=f"artifacts/digits_cnn/{target}-{precision}.{kind}",
         format=kind,
@@ -157,7 +164,7 @@ def artifact(
     )
 
 
-def tflite() -> r.TargetRecord:
+def tflite() -> TargetRecord:
     """A target without a server."""
     loose = {
         "max_abs_error": 0.21,
@@ -167,11 +174,11 @@ def tflite() -> r.TargetRecord:
         "top1_agreement": 0.9972,
         "accuracy": 0.9833,
     }
-    return r.TargetRecord(
+    return TargetRecord(
         role="in-process",
         control_of=None,
         implementation=implementation("tflite", "in-process", "in-process"),
-        given=r.GivenRecord(
+        given=GivenRecord(
             cores=(0, 1),
             workers_count=None,
             threads_per_worker=None,
@@ -185,14 +192,14 @@ def tflite() -> r.TargetRecord:
         parity=(parity("float32"), parity("int8", **loose)),
         endpoint_parity=None,
         cold_starts=(),
-        memory=r.MemoryRecord(idle_bytes=None, peak_bytes=None),
+        memory=MemoryRecord(idle_bytes=None, peak_bytes=None),
         summaries=(),
         rounds=(),
         log_file=None,
     )
 
 
-def latency(values: Sequence[float], **changes: Any) -> r.LatencyRecord:
+def latency(values: Sequence[float], **changes: Any) -> LatencyRecord:
     """Percentiles of sorted values by nearest rank, with intervals a little further out on each side."""
     at = {f"p{p}": _ranked(values, p / 100) for p in (50, 90, 95, 99)}
     ends = {"min": values[0], "max": values[-1], "mean": sum(values) / len(values)}
@@ -200,14 +207,14 @@ def latency(values: Sequence[float], **changes: Any) -> r.LatencyRecord:
     for p in (50, 90, 95, 99):
         reach = 2 * (p * (100 - p) / len(values)) ** 0.5 / 100
         intervals[f"p{p}"] = (_ranked(values, p / 100 - reach), _ranked(values, p / 100 + reach))
-    return r.LatencyRecord(**({**at, **ends, "reasons": {}, "intervals": intervals} | changes))
+    return LatencyRecord(**({**at, **ends, "reasons": {}, "intervals": intervals} | changes))
 
 
 def _ranked(values: Sequence[float], share: float) -> float:
     return values[min(max(math.ceil(share * len(values)), 1), len(values)) - 1]
 
 
-def no_latency(reason: str) -> r.LatencyRecord:
+def no_latency(reason: str) -> LatencyRecord:
     """All null, for one reason."""
     names = ("p50", "p90", "p95", "p99", "min", "max", "mean")
-    return r.LatencyRecord(**dict.fromkeys(names), reasons=dict.fromkeys(names, reason))
+    return LatencyRecord(**dict.fromkeys(names), reasons=dict.fromkeys(names, reason))

@@ -7,7 +7,9 @@ from typing import Any
 from report_fixture import bare_target, make_round, make_run
 from report_parts import PROFILE
 
-from pipelines.record import record as r
+from pipelines.record.run import RunRecord
+from pipelines.record.slo import RatePointRecord, SloBlockRecord, SloRatioRecord, SloRecord, SloTargetRecord
+from pipelines.record.target import TargetRecord
 
 LIMIT_MS = 20.0
 CAPACITY_PER_S = {"torchserve": 470.0, "tfserving": 2190.0}
@@ -16,11 +18,11 @@ CONFIRMED_PER_S = {"torchserve": (405.0, 412.0, 420.0), "tfserving": (1890.0, 19
 BLOCKS = (1, 2, 3)
 
 
-def make_slo_run(**changes: Any) -> r.RunRecord:
+def make_slo_run(**changes: Any) -> RunRecord:
     """The run, with any field of `SloRecord` changed."""
     chance = random.Random(11)  # noqa: S311
     index = iter(range(1, 1000))
-    points: dict[str, list[r.RatePointRecord]] = {name: [] for name in CAPACITY_PER_S}
+    points: dict[str, list[RatePointRecord]] = {name: [] for name in CAPACITY_PER_S}
     for block in BLOCKS:
         for name, found in points.items():
             found.extend(_search(chance, index, name, block))
@@ -32,9 +34,9 @@ def make_slo_run(**changes: Any) -> r.RunRecord:
     return run.model_copy(update={"command": command, "profile": profile})
 
 
-def make_slo(points: dict[str, list[r.RatePointRecord]]) -> r.SloRecord:
+def make_slo(points: dict[str, list[RatePointRecord]]) -> SloRecord:
     """The result that belongs to the points."""
-    return r.SloRecord(
+    return SloRecord(
         p99_limit_ms=LIMIT_MS,
         resolution=0.05,
         hourly_price=0.4,
@@ -52,7 +54,7 @@ def make_slo(points: dict[str, list[r.RatePointRecord]]) -> r.SloRecord:
         interval=(0.192, 0.233),
         reason=None,
         block_ratios=tuple(
-            r.SloRatioRecord(block=block, ratio=ours / theirs, bound=None)
+            SloRatioRecord(block=block, ratio=ours / theirs, bound=None)
             for block, ours, theirs in zip(
                 BLOCKS, CONFIRMED_PER_S["torchserve"], CONFIRMED_PER_S["tfserving"], strict=True
             )
@@ -60,9 +62,9 @@ def make_slo(points: dict[str, list[r.RatePointRecord]]) -> r.SloRecord:
     )
 
 
-def searched(block: int, outcome: str, rate: float | None, points: Sequence[Any] = ()) -> r.SloBlockRecord:
+def searched(block: int, outcome: str, rate: float | None, points: Sequence[Any] = ()) -> SloBlockRecord:
     """What one search found."""
-    return r.SloBlockRecord(
+    return SloBlockRecord(
         block=block,
         outcome=outcome,
         rate_per_s=rate,
@@ -72,7 +74,7 @@ def searched(block: int, outcome: str, rate: float | None, points: Sequence[Any]
     )
 
 
-def bounded(one: r.SloTargetRecord, at_least: float, reason: str) -> r.SloTargetRecord:
+def bounded(one: SloTargetRecord, at_least: float, reason: str) -> SloTargetRecord:
     """The same searches, had the generator been the limit in the last of them."""
     blocks = (*one.blocks[:-1], one.blocks[-1].model_copy(update={"outcome": "lower_bound"}))
     nothing = dict.fromkeys(("rate_per_s", "interval", "cost_per_million", "cost_interval"))
@@ -85,10 +87,10 @@ def found_rate(
     rate: float,
     interval: tuple[float, float],
     cost: float,
-    points: list[r.RatePointRecord],
-) -> r.SloTargetRecord:
+    points: list[RatePointRecord],
+) -> SloTargetRecord:
     """A search that found a rate in every block."""
-    return r.SloTargetRecord(
+    return SloTargetRecord(
         rate_per_s=rate,
         interval=interval,
         block_rates_per_s=rates,
@@ -104,7 +106,7 @@ def found_rate(
     )
 
 
-def no_rate(one: r.SloTargetRecord) -> r.SloTargetRecord:
+def no_rate(one: SloTargetRecord) -> SloTargetRecord:
     """The same search, had nothing met the limit."""
     nothing = dict.fromkeys(("rate_per_s", "interval", "cost_per_million", "cost_interval"))
     failed = tuple(point.model_copy(update={"met": False}) for point in one.points)
@@ -113,7 +115,7 @@ def no_rate(one: r.SloTargetRecord) -> r.SloTargetRecord:
     return one.model_copy(update=nothing | {"points": failed, "block_rates_per_s": empty, "blocks": blocks})
 
 
-def _search(chance: random.Random, index: Any, name: str, block: int) -> list[r.RatePointRecord]:
+def _search(chance: random.Random, index: Any, name: str, block: int) -> list[RatePointRecord]:
     """Doubling until it breaks, two steps of bisecting, two rounds to confirm."""
     rates, rate = [], 50.0
     while rate < CAPACITY_PER_S[name] * 1.2:
@@ -127,12 +129,12 @@ def _search(chance: random.Random, index: Any, name: str, block: int) -> list[r.
 
 def _point(
     chance: random.Random, index: int, name: str, block: int, rate: float, phase: str
-) -> r.RatePointRecord:
+) -> RatePointRecord:
     load = rate / CAPACITY_PER_S[name]
     busy = FLOOR_MS[name] * (1 + 0.75 * load / (1 - load)) if load < 0.97 else 900 * load
     p99 = min(busy, 3000.0) * chance.uniform(0.93, 1.05)
     spoilt = index == 4
-    return r.RatePointRecord(
+    return RatePointRecord(
         round_index=index,
         block=block,
         phase=phase,
@@ -144,7 +146,7 @@ def _point(
     )
 
 
-def _target(name: str, points: list[r.RatePointRecord]) -> r.TargetRecord:
+def _target(name: str, points: list[RatePointRecord]) -> TargetRecord:
     rounds = [
         make_round(
             [(point.p99_ms or 0.0) * (0.3 + 0.7 * share / 700) for share in range(700)],

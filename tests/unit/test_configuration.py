@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipelines.record.record import GivenRecord
+from pipelines.record.implementation import GivenRecord
 from pipelines.runners.docker_services import CONTAINED, Inside
 from pipelines.targets.tfserving.configuration import from_flags
 from pipelines.targets.torchserve.configuration import from_description

@@ -9,7 +9,7 @@ import pytest
 import pipelines.package
 from pipelines.config import run_settings
 from pipelines.errors import MachineError, RequestError
-from pipelines.record.record import ImageRecord
+from pipelines.record.implementation import ImageRecord
 from pipelines.runners import choosing
 from pipelines.runners.docker_containers import ContainerImage, DockerRunner
 from pipelines.runners.docker_images import describe, label_versions, with_sizes

@@ -9,7 +9,7 @@ from docker.errors import APIError
 
 from models.spec import TensorSpec
 from pipelines.errors import MachineError, RequestError
-from pipelines.record.record import GivenRecord, ImageRecord, ImplementationRecord
+from pipelines.record.implementation import GivenRecord, ImageRecord, ImplementationRecord
 from pipelines.runners import compose
 from pipelines.runners import docker_containers as containers
 from pipelines.runners.docker_containers import ContainerImage, DockerRunner

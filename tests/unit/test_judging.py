@@ -5,17 +5,19 @@ import math
 import pytest
 
 from pipelines.judge.verdicts import judge
-from pipelines.record import record as r
+from pipelines.record.conditioning import DriftRecord
+from pipelines.record.rounds import LatencyRecord, RoundRecord
+from pipelines.record.target import TargetRecord
 
 
 def latency(value):
-    return r.LatencyRecord(p50=value, p90=value, p95=value, p99=value, min=1, max=1, mean=1, reasons={})
+    return LatencyRecord(p50=value, p90=value, p95=value, p99=value, min=1, max=1, mean=1, reasons={})
 
 
 def rounds(values):
     """Valid rounds of one load; `values` by block."""
     return tuple(
-        r.RoundRecord.model_construct(
+        RoundRecord.model_construct(
             block=block,
             repetition=repetition,
             load="closed:8",
@@ -30,7 +32,7 @@ def rounds(values):
 
 def target(values, control_of=None):
     role = "control" if control_of else "compared"
-    return r.TargetRecord.model_construct(role=role, control_of=control_of, rounds=rounds(values))
+    return TargetRecord.model_construct(role=role, control_of=control_of, rounds=rounds(values))
 
 
 SLOW = {0: (2.0, 2.02, 1.98), 1: (2.01, 1.99, 2.0)}
@@ -179,9 +181,9 @@ def test_a_side_that_was_still_warming_up_gets_no_verdict(side, resolved):
         "slow-control": target(SLOW, "slow"),
         "fast-control": target(FAST, "fast"),
     }
-    drift = r.DriftRecord(block=0, load="closed:8", change=0.5, resolved=resolved)
-    elsewhere = r.DriftRecord(block=0, load="closed:1", change=0.5, resolved=False)
-    slower = r.DriftRecord(block=1, load="closed:8", change=-0.4, resolved=False)
+    drift = DriftRecord(block=0, load="closed:8", change=0.5, resolved=resolved)
+    elsewhere = DriftRecord(block=0, load="closed:1", change=0.5, resolved=False)
+    slower = DriftRecord(block=1, load="closed:8", change=-0.4, resolved=False)
     targets[side] = targets[side].model_copy(update={"drifts": (drift, elsewhere, slower)})
     _, comparisons = judge(targets, margin=0.05, seed=1)
     words = {one.verdict for one in comparisons}

@@ -12,7 +12,7 @@ from orphans import reaped_orphans  # noqa: F401 - a fixture
 from pipelines.errors import MachineError
 from pipelines.http import fetch, fetch_json
 from pipelines.processes.group import free_ports, wait_until
-from pipelines.record.record import GivenRecord, ImplementationRecord
+from pipelines.record.implementation import GivenRecord, ImplementationRecord
 from pipelines.runners.local import LocalServer
 from pipelines.targets.server_plan import ServerPlan
 

@@ -8,7 +8,7 @@ from models.digits_cnn import MODEL
 from pipelines.errors import GateError
 from pipelines.machine.cores import split_cores
 from pipelines.measure.fairness import check, require_fair
-from pipelines.record.record import GivenRecord, ImageRecord
+from pipelines.record.implementation import GivenRecord, ImageRecord
 from pipelines.run import entries as recording
 from pipelines.runners import compose
 from pipelines.runners import docker_containers as containers

@@ -11,7 +11,7 @@ from pipelines.config import run_settings
 from pipelines.errors import MachineError, RequestError
 from pipelines.export import stage as exporting
 from pipelines.mobile import kept, stage
-from pipelines.record.record import MobileRecord
+from pipelines.record.mobile import MobileRecord
 from pipelines.run import entries as recording
 from pipelines.targets.exported import Exported, NotExported
 from pipelines.targets.registry import IN_PROCESS, SERVED, TARGETS

@@ -10,7 +10,7 @@ from pipelines.config import MobileLimits, mobile_limits, parse_bytes
 from pipelines.errors import RequestError
 from pipelines.mobile.front import on_front
 from pipelines.mobile.gate import judge, refusals
-from pipelines.record.record import MobileArtifactRecord, MobileGateRecord, MobileRecord, TimingRecord
+from pipelines.record.mobile import MobileArtifactRecord, MobileGateRecord, MobileRecord, TimingRecord
 
 SOURCE = 0.99
 

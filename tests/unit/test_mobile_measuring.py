@@ -14,7 +14,10 @@ from pipelines.judge.mobile import figures, read_calls, refigure
 from pipelines.mobile import kept, measuring, stage
 from pipelines.mobile.measuring import Survey
 from pipelines.parity.compare import Expectation
-from pipelines.record.record import ArtifactRecord, MobileRecord, NotExportedRecord, ParityRecord, read_run
+from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
+from pipelines.record.mobile import MobileRecord
+from pipelines.record.parity import ParityRecord
+from pipelines.record.reading import read_run
 from pipelines.tasks.tasks import Outcome
 from pipelines.verify.stage import Verified
 

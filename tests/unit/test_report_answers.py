@@ -7,7 +7,7 @@ from report_fixture import make_run
 from report_parts import ASYMMETRY, FAIRNESS, LOADS, comparison
 
 from pipelines.console import format as fmt
-from pipelines.record.record import ComparisonRecord
+from pipelines.record.comparison import ComparisonRecord
 from pipelines.report.answers import groups, remarks, shared_reasons
 from pipelines.report.verdicts import verdict_table
 

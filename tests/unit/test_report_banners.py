@@ -4,7 +4,7 @@ import pytest
 from report_fixture import CONTROL, invalid, make_run
 from report_parts import ASYMMETRY, FAIRNESS, comparison, parity
 
-from pipelines.record.record import RunRecord, WarningRecord
+from pipelines.record.run import RunRecord, WarningRecord
 from pipelines.report.banners import banners, warnings
 
 

@@ -6,7 +6,7 @@ import pytest
 from report_fixture import CONTROL, make_run
 from report_parts import LOADS
 
-from pipelines.record.record import RoundRecord
+from pipelines.record.rounds import RoundRecord
 from pipelines.report import pick
 from pipelines.report.figures import draw, ecdf, rounds, scales, throughput
 

@@ -8,7 +8,7 @@ import pytest
 from report_fixture import make_run
 from report_parts import comparison
 
-from pipelines.record.record import ComparisonRecord
+from pipelines.record.comparison import ComparisonRecord
 from pipelines.report import pick
 from pipelines.report.figures.forest import Row, forest_plot
 from pipelines.report.sections import forests

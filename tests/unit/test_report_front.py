@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 import pytest
 from report_mobile_fixture import gate, make_mobile, mobile_artifact, mobile_artifacts, without_winner
 
-from pipelines.record.record import MobileRecord
+from pipelines.record.mobile import MobileRecord
 from pipelines.report.figures import broken, draw, front, labels
 
 SLOTS = draw.slots(["tflite", "executorch", "onnx"])

@@ -2,7 +2,8 @@
 
 from report_fixture import make_run
 
-from pipelines.record.record import ImageRecord, RunRecord
+from pipelines.record.implementation import ImageRecord
+from pipelines.record.run import RunRecord
 from pipelines.report.html import render_html
 from pipelines.report.markdown import render_markdown
 from pipelines.report.measured import image_table, memory_table

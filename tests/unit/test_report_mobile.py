@@ -23,7 +23,8 @@ from rich.console import Console
 from test_report_pages import HOSTILE, Page, as_number, markdown_table
 
 from pipelines.console import format as fmt
-from pipelines.record.record import MobileArtifactRecord, RunRecord, WarningRecord
+from pipelines.record.mobile import MobileArtifactRecord
+from pipelines.record.run import RunRecord, WarningRecord
 from pipelines.report import mobile, write_report
 from pipelines.report.html import render_html
 from pipelines.report.json import render_json

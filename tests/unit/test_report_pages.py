@@ -12,7 +12,8 @@ from report_parts import LOADS, no_latency
 from rich.console import Console
 
 from pipelines.console import format as fmt
-from pipelines.record.record import RunRecord, read_run
+from pipelines.record.reading import read_run
+from pipelines.record.run import RunRecord
 from pipelines.report import pick, write_report
 from pipelines.report.html import render_html
 from pipelines.report.json import render_json

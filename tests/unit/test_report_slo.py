@@ -10,7 +10,8 @@ from report_slo_fixture import bounded, make_slo_run, no_rate, searched
 from rich.console import Console
 
 from pipelines.console import format as fmt
-from pipelines.record.record import RunRecord, SloRecord, SloTargetRecord
+from pipelines.record.run import RunRecord
+from pipelines.record.slo import SloRecord, SloTargetRecord
 from pipelines.report import pick, slo
 from pipelines.report.banners import banners
 from pipelines.report.figures.draw import slots

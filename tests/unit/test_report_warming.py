@@ -3,7 +3,7 @@ import xml.etree.ElementTree as ET
 import pytest
 from report_fixture import make_run
 
-from pipelines.record.record import ConditioningRecord, DriftRecord, SecondRecord
+from pipelines.record.conditioning import ConditioningRecord, DriftRecord, SecondRecord
 from pipelines.report.figures.curves import curves_plot
 from pipelines.report.html import render_html
 from pipelines.report.markdown import render_markdown

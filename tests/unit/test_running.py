@@ -8,7 +8,7 @@ from report_mobile_fixture import make_mobile_run
 from loadtests.errors import LoadError, PayloadError, PlanError, RecorderError
 from models.spec import ModelError
 from pipelines.errors import GateError, MachineError, RequestError
-from pipelines.record.record import RunRecord
+from pipelines.record.run import RunRecord
 from pipelines.run import run as running
 
 

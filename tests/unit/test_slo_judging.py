@@ -5,13 +5,13 @@ import math
 import pytest
 
 from pipelines.judge.slo import judge_slo
-from pipelines.record import record as r
+from pipelines.record.slo import SloBlockRecord, SloRecord, SloTargetRecord
 
 RESOLUTION = 0.05
 
 
 def block(place, outcome, rate):
-    return r.SloBlockRecord(
+    return SloBlockRecord(
         block=place,
         outcome=outcome,
         rate_per_s=rate,
@@ -37,13 +37,13 @@ def side(*found):
 def target(**changes):
     nothing = dict.fromkeys(("rate_per_s", "interval", "cost_per_million", "cost_interval", "reason"))
     fields = nothing | {"block_rates_per_s": (), "lower_bound": False, "points": ()}
-    return r.SloTargetRecord(**(fields | changes))
+    return SloTargetRecord(**(fields | changes))
 
 
 def judged(candidate, baseline=None, price=3.6):
     targets = {"a": candidate} | ({"b": baseline} if baseline else {})
     return judge_slo(
-        r.SloRecord(
+        SloRecord(
             p99_limit_ms=20,
             resolution=RESOLUTION,
             hourly_price=price,

@@ -8,7 +8,8 @@ import pytest
 from loadtests.slo import RateMeasurement, SloResult
 from pipelines.compare import slo as slo_searching
 from pipelines.compare.slo import SloQuestion
-from pipelines.record.record import ConditioningRecord, SecondRecord, SloBlockRecord
+from pipelines.record.conditioning import ConditioningRecord, SecondRecord
+from pipelines.record.slo import SloBlockRecord
 
 
 def run_with(blocks=(), conditionings=()):

@@ -17,7 +17,9 @@ from loadtests.recorder import Recorder, RequestRecord
 from pipelines.errors import MachineError
 from pipelines.judge.summarise import METRICS, summarise
 from pipelines.measure.round import NOT_SUMMARISED
-from pipelines.record import record as r
+from pipelines.record.rounds import GeneratorRecord, RoundRecord
+from pipelines.record.run import ProfileRecord, RunRecord
+from pipelines.record.target import TargetRecord
 
 NEEDED = {50: 11, 90: 64, 95: 130, 99: 662}
 
@@ -49,7 +51,7 @@ def write(folder, index, planned):
             sent = scheduled + (500 if planned.load.startswith("open") else 0)
             recorder.add(RequestRecord(scheduled, sent, sent + latency, status, 10, correct))
     failed = sum(status != 200 or correct is False for _, status, correct in planned.requests)
-    return r.RoundRecord.model_construct(
+    return RoundRecord.model_construct(
         index=index,
         attempt=0,
         block=planned.block,
@@ -68,7 +70,7 @@ def write(folder, index, planned):
         errors=(),
         latency_ms=NOT_SUMMARISED,
         throughput_per_s=None,
-        generator=r.GeneratorRecord(
+        generator=GeneratorRecord(
             cpu_s=1, cpu_share=0.5, polled_s=0.0, cores=(1,), realtime=True, waited_share=0.0
         ),
         cpu_steal_share=0,
@@ -83,7 +85,7 @@ def run_of(folder, rounds, targets=("torchserve", "tfserving")):
     """The summarised run of these rounds, measured in this order."""
     records = [write(folder, index, planned) for index, planned in enumerate(rounds)]
     parts = {
-        name: r.TargetRecord.model_construct(
+        name: TargetRecord.model_construct(
             role="compared",
             control_of=None,
             rounds=tuple(one for one in records if one.target == name),
@@ -91,8 +93,8 @@ def run_of(folder, rounds, targets=("torchserve", "tfserving")):
         )
         for name in targets
     }
-    profile = r.ProfileRecord.model_construct(margin=0.05, seed=1)
-    run = r.RunRecord.model_construct(kind="compare", profile=profile, targets=parts, slo=None)
+    profile = ProfileRecord.model_construct(margin=0.05, seed=1)
+    run = RunRecord.model_construct(kind="compare", profile=profile, targets=parts, slo=None)
     return summarise(run, folder)
 
 

@@ -3,7 +3,7 @@
 import itertools
 
 from pipelines.console.format import count, significant
-from pipelines.record.record import ConditioningRecord
+from pipelines.record.conditioning import ConditioningRecord
 from pipelines.report.figures import draw
 from pipelines.report.figures.scales import Linear, Log, linear_ticks, log_domain, log_ticks, tick_label
 

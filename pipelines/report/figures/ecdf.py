@@ -3,7 +3,7 @@
 import json
 
 from pipelines.console.format import significant
-from pipelines.record.record import EcdfRecord, SummaryRecord
+from pipelines.record.target import EcdfRecord, SummaryRecord
 from pipelines.report.figures import draw
 from pipelines.report.figures.scales import Linear, Log, log_domain, log_ticks, tick_label
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from pipelines.console.format import ratio, shortened_to, span, within
-from pipelines.record.record import ComparisonRecord
+from pipelines.record.comparison import ComparisonRecord
 from pipelines.report import pick
 from pipelines.report.figures import draw
 from pipelines.report.figures.scales import Log, log_ticks, tick_label

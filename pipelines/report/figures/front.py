@@ -3,7 +3,7 @@
 import itertools
 
 from pipelines.console.format import given_size, percent, points, size
-from pipelines.record.record import MobileArtifactRecord, MobileRecord
+from pipelines.record.mobile import MobileArtifactRecord, MobileRecord
 from pipelines.report import mobile as said
 from pipelines.report.figures import draw
 from pipelines.report.figures.broken import BAND, Broken, broken

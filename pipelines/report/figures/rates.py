@@ -4,7 +4,7 @@ import itertools
 from typing import Any
 
 from pipelines.console.format import given_ms, milliseconds, percent, rate, span
-from pipelines.record.record import RatePointRecord, SloRecord, SloTargetRecord
+from pipelines.record.slo import RatePointRecord, SloRecord, SloTargetRecord
 from pipelines.report.figures import draw
 from pipelines.report.figures.scales import Log, log_domain, log_ticks, tick_label
 

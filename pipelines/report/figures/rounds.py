@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Collection
 
 from pipelines.console.format import significant
-from pipelines.record.record import RoundRecord
+from pipelines.record.rounds import RoundRecord
 from pipelines.report.figures import draw
 from pipelines.report.figures.scales import Linear, Log, log_domain, log_ticks, tick_label
 from pipelines.report.measured import validity

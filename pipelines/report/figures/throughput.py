@@ -1,7 +1,7 @@
 """Answered requests per second: a bar per target and load, with the range of single rounds."""
 
 from pipelines.console.format import MISSING, rate, shortened_to
-from pipelines.record.record import SummaryRecord
+from pipelines.record.target import SummaryRecord
 from pipelines.report import pick
 from pipelines.report.figures import draw
 from pipelines.report.figures.scales import Linear, linear_ticks, tick_label

@@ -11,7 +11,7 @@ from pipelines.artifacts.manifest import tensorflow_package, versions
 from pipelines.hosts import url_host
 from pipelines.http import fetch_json
 from pipelines.processes.children import python_module
-from pipelines.record.record import GivenRecord, ImplementationRecord
+from pipelines.record.implementation import GivenRecord, ImplementationRecord
 from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports, preset_lines
 from pipelines.targets.tfserving.configuration import from_flags
 

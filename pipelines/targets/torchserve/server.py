@@ -11,7 +11,7 @@ from pipelines.files.atomic import write_atomically
 from pipelines.hosts import url_host
 from pipelines.http import fetch_json
 from pipelines.machine.java import find_java
-from pipelines.record.record import GivenRecord, ImplementationRecord
+from pipelines.record.implementation import GivenRecord, ImplementationRecord
 from pipelines.targets.server_plan import (
     Configuration,
     ServeRequest,

@@ -1,0 +1,31 @@
+"""Exported artifacts, as run.json and the manifest of artifacts hold them."""
+
+from pipelines.record.base import Record
+
+
+class ArtifactRecord(Record):
+    """One exported file or folder. `path` is relative to the repository root or absolute.
+
+    `variant` tells artifacts of the same format and precision apart, such as `portable` and `xnnpack`.
+    """
+
+    target: str
+    path: str
+    format: str
+    precision: str
+    variant: str | None
+    size_bytes: int
+    gzip_bytes: int
+    sha256: str
+    export_s: float
+    toolchain: dict[str, str]
+
+
+class NotExportedRecord(Record):
+    """An artifact that could not be written for this model or by this build of a framework, and why."""
+
+    target: str
+    format: str
+    precision: str
+    variant: str | None
+    reason: str

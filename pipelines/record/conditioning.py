@@ -1,0 +1,46 @@
+"""Load on fresh servers until they are steady, as run.json holds it."""
+
+from typing import Literal
+
+from pipelines.record.base import Record
+
+
+class SecondRecord(Record):
+    """One second of conditioning: successful requests, their p50, and the server's CPU seconds."""
+
+    requests_count: int
+    p50_ms: float | None
+    server_cpu_s: float | None
+
+
+class ConditioningRecord(Record):
+    """Load on a fresh server, or on one whose rounds still drifted, until it stopped getting faster.
+
+    `state` is `steady`; `climbing` when the budget ended while it still got faster; `unsettled` when nothing
+    was shown either way. `until_steady_s` is seconds of this load until the steady stretch began,
+    `until_steady_requests_count` the requests until then; null unless steady.
+    """
+
+    block: int
+    load: str
+    samples_file: str
+    state: Literal["steady", "climbing", "unsettled"]
+    until_steady_s: float | None
+    until_steady_requests_count: int | None
+    duration_s: float
+    requests_count: int
+    errors_count: int
+    seconds: tuple[SecondRecord, ...]
+
+
+class DriftRecord(Record):
+    """The rounds of one block under one load still changed in one direction.
+
+    `change` is the speed of the last over that of the first, less 1. `resolved` is whether the rounds were
+    set aside and measured again after more conditioning; a climb that was not leaves no verdict.
+    """
+
+    block: int
+    load: str
+    change: float
+    resolved: bool

@@ -1,0 +1,28 @@
+"""Parity of an artifact or an endpoint, as run.json holds it."""
+
+from pipelines.record.base import Record
+
+
+class ParityRecord(Record):
+    """Outputs of an artifact, or of a live endpoint, against the source model's on the held-out samples.
+
+    What computes in float32 must stay within the two tolerances. A reduced precision cannot; then they are
+    null, and its `output_error`, the root mean square error in standard deviations of the source model's
+    outputs, must stay within `max_output_error`, and the accuracy it loses, if it chooses classes, within
+    `max_accuracy_drop`. `rmse` is against the source model's outputs, `target_rmse` against the targets.
+    """
+
+    subject: str
+    passed: bool
+    samples_count: int
+    max_abs_error: float
+    max_rel_error: float
+    absolute_tolerance: float | None
+    relative_tolerance: float | None
+    max_accuracy_drop: float | None
+    top1_agreement: float | None
+    accuracy: float | None
+    rmse: float | None = None
+    output_error: float | None = None
+    max_output_error: float | None = None
+    target_rmse: float | None = None

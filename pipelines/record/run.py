@@ -1,0 +1,93 @@
+"""A whole run, as `runs/ID/run.json` holds it. Every field is documented in docs/run-json.md.
+
+History of `schema_version`:
+1  first version.
+"""
+
+from typing import Final, Literal
+
+from pipelines.record.artifact import ArtifactRecord
+from pipelines.record.base import Record
+from pipelines.record.comparison import ComparisonRecord, ControlRecord
+from pipelines.record.environment import EnvironmentRecord
+from pipelines.record.fairness import FairnessRecord
+from pipelines.record.mobile import MobileRecord
+from pipelines.record.model import ModelRecord
+from pipelines.record.slo import SloRecord
+from pipelines.record.target import TargetRecord
+
+SCHEMA_VERSION: Final = 1
+
+
+class WarningRecord(Record):
+    """Something a reader must know before believing a figure, with what to do about it."""
+
+    message: str
+    remedy: str | None
+
+
+class ProfileRecord(Record):
+    """How long and how often the run measured.
+
+    A warm-up ends at a steady state, after `warmup_limit_s` at the latest. `control` and `null` say whether
+    A/A controls and the null server were measured, `control_blocks` whether every block had all controls or
+    they took turns, `retries` how many invalid rounds might be redone.
+    `conditioning_limit_s` is the budget of a fresh server until it had to be steady, 0 for none; rounds were
+    as long as p50's wandering asked for, from `round_s` to `longest_round_s`. `primary` is the metric that
+    was judged by itself, `verdicts` whether any were given.
+    """
+
+    name: str
+    blocks: int
+    rounds: int
+    warmup_limit_s: float
+    round_s: float
+    loads: tuple[str, ...]
+    control: bool
+    null: bool
+    retries: int
+    seed: int
+    check_share: float
+    margin: float
+    control_blocks: Literal["all", "in turn"] = "all"
+    primary: Literal["p50", "p95", "p99", "throughput_per_s"] = "p99"
+    verdicts: bool = True
+    conditioning_limit_s: float = 0.0
+    longest_round_s: float | None = None
+
+
+class PayloadRecord(Record):
+    """What every request carried."""
+
+    protocol: str
+    bodies_count: int
+    body_bytes_min: int
+    body_bytes_max: int
+    body_example: str
+
+
+class RunRecord(Record):
+    """Everything one command measured."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    kind: Literal["compare", "slo", "mobile"]
+    run_id: str
+    tandem_version: str
+    command: tuple[str, ...]
+    started_at_utc: str
+    ended_at_utc: str | None
+    status: Literal["complete", "interrupted", "failed"]
+    status_reason: str | None
+    percentile_method: str
+    profile: ProfileRecord | None
+    model: ModelRecord
+    environment: EnvironmentRecord
+    payload: PayloadRecord | None
+    artifacts: tuple[ArtifactRecord, ...]
+    targets: dict[str, TargetRecord]
+    fairness: FairnessRecord
+    controls: tuple[ControlRecord, ...]
+    comparisons: tuple[ComparisonRecord, ...]
+    slo: SloRecord | None
+    mobile: MobileRecord | None
+    warnings: tuple[WarningRecord, ...]

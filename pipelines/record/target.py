@@ -1,0 +1,80 @@
+"""Everything about one target, as run.json holds it."""
+
+from typing import Literal
+
+from pipelines.record.artifact import ArtifactRecord
+from pipelines.record.base import Record
+from pipelines.record.conditioning import ConditioningRecord, DriftRecord
+from pipelines.record.implementation import GivenRecord, ImplementationRecord
+from pipelines.record.parity import ParityRecord
+from pipelines.record.rounds import LatencyRecord, RoundRecord
+
+
+class ColdStartRecord(Record):
+    """From process or container start to readiness, and to the first right answer, in one block."""
+
+    block: int
+    ready_s: float
+    first_right_answer_s: float
+
+
+class MemoryRecord(Record):
+    """Memory of the whole server. `source` says how it was counted: `pss` or `cgroup`, null if it was not.
+
+    `pss` is the proportional set size of a local process tree, `peak_bytes` its largest sample at the end of
+    a round. `cgroup` is the kernel's count for a container: `idle_bytes` without file pages that could be
+    dropped, `peak_bytes` the most it ever held with them. The two do not compare.
+    """
+
+    idle_bytes: int | None
+    peak_bytes: int | None
+    source: str | None = None
+
+
+class EcdfRecord(Record):
+    """Points of the empirical distribution of pooled latencies: share of requests at or below."""
+
+    latency_ms: tuple[float, ...]
+    share: tuple[float, ...]
+
+
+class SummaryRecord(Record):
+    """One target under one load: all requests of its valid rounds, pooled.
+
+    `rounds_count` of them are pooled; `invalid_rounds_count` are left out.
+    `round_range` holds, per metric, the smallest and the largest value any single valid round gave.
+    """
+
+    load: str
+    rounds_count: int
+    invalid_rounds_count: int
+    requests_count: int
+    errors_count: int
+    latency_ms: LatencyRecord
+    throughput_per_s: float | None
+    round_range: dict[str, tuple[float, float]]
+    ecdf: EcdfRecord | None
+
+
+class TargetRecord(Record):
+    """Everything about one target in this run.
+
+    `role` is `compared`; `control` for the second server of a compared target (`control_of`), which shows
+    what no difference looks like on this machine; `floor` for the null server, which shows what the harness
+    itself costs; `in-process` for a target without a server, never ranked beside the others.
+    """
+
+    role: Literal["compared", "control", "floor", "in-process"]
+    control_of: str | None
+    implementation: ImplementationRecord
+    given: GivenRecord
+    artifacts: tuple[ArtifactRecord, ...]
+    parity: tuple[ParityRecord, ...]
+    endpoint_parity: ParityRecord | None
+    cold_starts: tuple[ColdStartRecord, ...]
+    memory: MemoryRecord
+    summaries: tuple[SummaryRecord, ...]
+    rounds: tuple[RoundRecord, ...]
+    log_file: str | None
+    conditionings: tuple[ConditioningRecord, ...] = ()
+    drifts: tuple[DriftRecord, ...] = ()
