@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -78,13 +79,13 @@ def search_slo(
     """Search every target's highest rate once per block; returns the finished record and its folder.
 
     Raises:
-        As `comparing.compare`; RequestError also for a limit or a price that cannot be.
+        As `compare`; RequestError also for a limit or a price that cannot be.
     """
     _require_possible(question, settings.timeout_s * MS_PER_S)
     run = start_run("slo", _without_extras(settings), runner, command, progress)
     run.slo = _empty(question, [side.name for side in run.session.sides])
     progress("slo", f"{_plan(run.settings, len(run.session.sides))}, into {run.folder}")
-    return conclude(run, lambda run: _measure(run, question)), run.folder
+    return conclude(run, partial(_measure, question=question)), run.folder
 
 
 def _plan(settings: RunSettings, sides_count: int) -> str:
@@ -209,7 +210,7 @@ def _point(driven: Driven, found: RateMeasurement, p99_limit_ms: float) -> RateP
 
 
 def _note(run: Run, name: str, block: int, result: SloResult) -> None:
-    """Enter one block's result; `slo_judging.judge_slo` makes the figures of all blocks."""
+    """Enter one block's result; `pipelines.judge.slo.judge_slo` makes the figures of all blocks."""
     if run.slo is None:
         return
     before = run.slo.targets[name]

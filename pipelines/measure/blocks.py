@@ -73,6 +73,10 @@ class Measured:
         return MemoryRecord(idle_bytes=self.idle_bytes, peak_bytes=self.peak_bytes, source=self.memory_source)
 
 
+def nobody_listens() -> None:
+    """Ignore that something happened in a session."""
+
+
 @dataclass
 class Session:
     """A run on its way.
@@ -92,8 +96,8 @@ class Session:
     sides: Sequence[Side]
     folder: Path
     progress: Progress
-    on_plans: Callable[[], None]
-    on_round: Callable[[], None]
+    on_plans: Callable[[], None] = nobody_listens
+    on_round: Callable[[], None] = nobody_listens
     counted: bool = True
     retries_left: int = 0
     round_s: float = 0.0

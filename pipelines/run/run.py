@@ -120,7 +120,7 @@ class Run:
 def start_run(
     kind: Kind, settings: RunSettings, runner: Runner, command: Sequence[str], progress: Progress
 ) -> Run:
-    """Everything that comes before the first server: export, verification, a folder.
+    """Do all that comes before the first server: export, verify, make the folder, write the first record.
 
     Raises:
         ModelError, RequestError: something asked for does not exist.
@@ -134,19 +134,14 @@ def start_run(
     verified = ensure_verified(settings.model, settings.artifacts, progress)
     exported, verified = _with_in_process(settings, spec, exported, verified)
     folder = new_run_folder(settings.runs, spec.name)
-    session = Session(
-        settings,
-        make_sides(settings, spec, verified, runner),
-        folder,
-        progress,
-        on_plans=lambda: run.check_fairness(),  # noqa: PLW0108 - `run` is made from this session
-        on_round=lambda: run.save(),  # noqa: PLW0108 - as above
-        counted=kind == "compare",
-    )
+    sides = make_sides(settings, spec, verified, runner)
+    session = Session(settings, sides, folder, progress, counted=kind == "compare")
     # Described once: encoding every body again after each round would be work between measurements.
     payload = recording.describe_payload(serving.payload_pool(spec, verified.expected, "/"))
     started = datetime.now(UTC)
     run = Run(kind, settings, spec, tuple(command), exported, verified, folder, session, payload, started)
+    session.on_plans = run.check_fairness
+    session.on_round = run.save
     run.save()
     return run
 
@@ -154,11 +149,11 @@ def start_run(
 def _with_in_process(
     settings: RunSettings, spec: ModelSpec, exported: ExportResult, verified: Verified
 ) -> tuple[ExportResult, Verified]:
-    """With those artifacts for devices that are there and whole, and what is proven of them."""
-    found = current(settings.model, settings.artifacts, IN_PROCESS)
-    proven = proven_records(spec, settings.artifacts / spec.name, found)
+    """Add those artifacts for devices that are there and whole, and what is proven of them."""
+    manifests = current(settings.model, settings.artifacts, IN_PROCESS)
+    proven = proven_records(spec, settings.artifacts / spec.name, manifests)
     return (
-        replace(exported, manifests={**exported.manifests, **found}),
+        replace(exported, manifests={**exported.manifests, **manifests}),
         replace(verified, records={**verified.records, **proven}),
     )
 
