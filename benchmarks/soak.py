@@ -125,7 +125,7 @@ def started(target: str, model: str, artifacts: Path, work: Path) -> Iterator[tu
     folder = target_folder(artifacts, spec.name, target)
     request = ServeRequest(spec, folder, work, cores=split_cores().server)
     with LocalRunner().prepare(target, request) as planned, planned as server:
-        pool = serving.payload_pool(spec, verified.expected, server.plan.predict_path)
+        pool = serving.payload_pool(spec, verified.expected, server.plan.endpoint.predict_path)
         serving.wait_until_right(server, pool)
         pool.save(work / "pool.json")
         yield server, work / "pool.json"
@@ -150,7 +150,7 @@ def soak(target: str, rate_per_s: float, options: argparse.Namespace) -> tuple[R
 def plan(server: Server, rate_per_s: float, seconds: float, pool: Path, work: Path) -> RoundPlan:
     """One round of the whole length."""
     return RoundPlan(
-        url_base=server.plan.base_url,
+        url_base=server.plan.endpoint.base_url,
         load=f"open:{rate_per_s:g}",
         warmup_limit_s=min(30.0, seconds / 4),
         duration_s=seconds,

@@ -214,7 +214,7 @@ def standing_facts(standing: Standing) -> dict[str, Any]:
         "target": standing.plan.target,
         "implementation": standing.plan.implementation.model_dump(),
         "predict_url": standing.predict_url,
-        "endpoints": dict(standing.plan.endpoints),
+        "endpoints": dict(standing.plan.endpoint.addresses),
         "pid": standing.pid,
         "ready_s": round(standing.ready.ready_s, 3),
         "first_right_answer_s": round(standing.ready.first_right_answer_s, 3),
@@ -237,7 +237,7 @@ def print_standing(standing: Standing) -> None:
     lines = [f"{plan.target} is answered by {plan.implementation.name} {plan.implementation.version}"]
     if plan.implementation.note:
         lines.append(f"  note        {plan.implementation.note}")
-    lines += [f"  {name:<11} {address}" for name, address in plan.endpoints.items()]
+    lines += [f"  {name:<11} {address}" for name, address in plan.endpoint.addresses.items()]
     lines += [
         f"  ready       after {standing.ready.ready_s:.1f} s; Ctrl-C ends it",
         f"  try         {try_line(standing)}",

@@ -263,7 +263,7 @@ def _planned(session: Session, side: Side, block: int) -> Iterator[Server]:
         try:
             yield server
         finally:
-            _keep_log(session, server.plan.log, f"{side.name}-block{block}.log")
+            _keep_log(session, server.plan.launch.log, f"{side.name}-block{block}.log")
 
 
 def _keep_log(session: Session, log: Path, name: str) -> None:
@@ -280,7 +280,7 @@ def _prove(session: Session, side: Side, server: Server, block: int) -> None:
     """Ready and right on one sample; its first server right on every held-out sample, over the wire."""
     measured = session.measured[side.name]
     if measured.pool is None:
-        measured.pool = side.pool(server.plan.predict_path)
+        measured.pool = side.pool(server.plan.endpoint.predict_path)
         measured.pool.save(pool_file(session.folder, side.name))
     ready = serving.wait_until_right(server, measured.pool)
     measured.plan = server.plan  # the running server has said how it is configured

@@ -77,7 +77,7 @@ def condition(
     load = conditioning_load(settings.profile)
     with tempfile.TemporaryDirectory(prefix="tandem-condition-") as name:
         plan = RoundPlan(
-            url_base=server.plan.base_url,
+            url_base=server.plan.endpoint.base_url,
             load=load,
             warmup_limit_s=0.0,
             duration_s=limit_s,

@@ -69,7 +69,7 @@ def drive(
     )
     with tempfile.TemporaryDirectory(prefix="tandem-round-") as name:
         plan = RoundPlan(
-            url_base=server.plan.base_url,
+            url_base=server.plan.endpoint.base_url,
             load=planned.load,
             warmup_limit_s=settings.profile.warmup_limit_s,
             duration_s=round_s or settings.profile.round_s,

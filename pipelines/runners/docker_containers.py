@@ -14,6 +14,8 @@ from pipelines.runners import docker_facts as inspected
 from pipelines.runners import docker_ownership as ownership
 from pipelines.runners.docker_server import DockerServer
 from pipelines.runners.docker_services import CONTAINED, Contained
+from pipelines.targets.endpoint import Endpoint
+from pipelines.targets.launch import Launch
 from pipelines.targets.server_plan import PRESETS, ServeRequest, ServerPlan, choose_ports
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ class DockerRunner:
             compose.create(stack, request.work)
             container = _find(self.client, project, contained.service)
             plan = self._plan(target, contained, request, container)
-            yield DockerServer(container, plan, contained, model=request.spec.name, direct=self.direct)
+            yield DockerServer(container, plan, contained, direct=self.direct)
         finally:
             ownership.remove_project(self.client, project)
 
@@ -119,15 +121,18 @@ class DockerRunner:
             given=inspected.given(container.attrs).model_copy(
                 update={"max_request_bytes": contained.max_request_bytes(request.spec)}
             ),
-            argv=(),
-            env={},
-            cwd=request.work,
-            log=request.work / "server.log",
-            base_url=NOWHERE,
-            predict_path=contained.predict_path(request.spec.name),
-            status=lambda: "the container is not started",
-            endpoints={},
-            failure_pattern=contained.failure_pattern,
+            launch=Launch(
+                cwd=request.work,
+                log=request.work / "server.log",
+                cores=request.cores,
+                failure_pattern=contained.failure_pattern,
+            ),
+            endpoint=Endpoint(
+                base_url=NOWHERE,
+                predict_path=contained.predict_path(request.spec.name),
+                model=request.spec.name,
+                status=lambda: "the container is not started",
+            ),
         )
 
 

@@ -14,7 +14,8 @@ from pipelines.runners import docker_facts as inspected
 from pipelines.runners.cgroup import ControlGroup, Usage
 from pipelines.runners.docker_services import Contained, Inside
 from pipelines.runners.docker_start import StartedServer
-from pipelines.targets.server_plan import Configuration, ServerPlan
+from pipelines.targets.endpoint import Configuration, Endpoint
+from pipelines.targets.server_plan import ServerPlan
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -39,12 +40,11 @@ class DockerServer(StartedServer):
     poll_s = 0.2
 
     def __init__(
-        self, container: "Container", plan: ServerPlan, contained: Contained, *, model: str, direct: bool
+        self, container: "Container", plan: ServerPlan, contained: Contained, *, direct: bool
     ) -> None:
         self.container = container
         self.plan = plan
         self._contained = contained
-        self._model = model
         self._direct = direct
         self._group: ControlGroup | None = None
         self._paused = False
@@ -70,11 +70,10 @@ class DockerServer(StartedServer):
         given = inspected.given(attributes)
         # Baked into the image: not in the engine's description of the container.
         given = given.model_copy(update={"max_request_bytes": self.plan.given.max_request_bytes})
-        self.plan = replace(
-            self.plan, given=given, configuration=self._configuration, **self._addresses(attributes)
-        )
+        self.plan = replace(self.plan, given=given, endpoint=self._endpoint(attributes))
 
-    def _addresses(self, attributes: dict[str, Any]) -> dict[str, Any]:
+    def _endpoint(self, attributes: dict[str, Any]) -> Endpoint:
+        """The planned endpoint with the addresses that the running container has."""
         rest = inspected.addresses(attributes, self._contained.rest_port)
         grpc = inspected.addresses(attributes, self._contained.grpc_port)
         direct = self._direct and rest.bridge is not None and _reachable(rest.bridge)
@@ -85,12 +84,17 @@ class DockerServer(StartedServer):
                 "docker/compose.yaml publishes its ports on 127.0.0.1"
             )
         base_url = f"http://{chosen}"
-        endpoints = {"REST": base_url, "gRPC": (grpc.bridge if direct else grpc.published) or "not published"}
-        return {
-            "base_url": base_url,
-            "endpoints": endpoints,
-            "status": lambda: self._contained.status(base_url, self._model, self.execute),
-        }
+        planned = self.plan.endpoint
+        return replace(
+            planned,
+            base_url=base_url,
+            status=lambda: self._contained.status(base_url, planned.model, self.execute),
+            configuration=self._configuration,
+            addresses={
+                "REST": base_url,
+                "gRPC": (grpc.bridge if direct else grpc.published) or "not published",
+            },
+        )
 
     def _configuration(self) -> Configuration:
         """How what runs inside is configured.
@@ -105,7 +109,8 @@ class DockerServer(StartedServer):
         except APIError as error:
             raise ConnectionError(f"its processes cannot be listed: {error.explanation}") from error
         cores_count = len(self.plan.given.cores) or None
-        return self._contained.configuration(self._model, Inside(self.execute, commands, cores_count))
+        inside = Inside(self.execute, commands, cores_count)
+        return self._contained.configuration(self.plan.endpoint.model, inside)
 
     def _inspect(self) -> dict[str, Any]:
         """The engine's description of the container, now."""
@@ -130,7 +135,7 @@ class DockerServer(StartedServer):
         self._require_no_failure()
 
     def _require_no_failure(self) -> None:
-        pattern = self.plan.failure_pattern
+        pattern = self.plan.launch.failure_pattern
         match = re.search(pattern, self._recent_log()) if pattern else None
         if match:
             raise MachineError(f"{self.plan.target} cannot serve the model: {match.group(1)}")
@@ -236,11 +241,11 @@ class DockerServer(StartedServer):
     def _keep_log(self) -> None:
         """Everything the container wrote, into the plan's log."""
         try:
-            with self.plan.log.open("wb") as file:
+            with self.plan.launch.log.open("wb") as file:
                 for part in self.container.logs(stream=True, follow=False):
                     file.write(part)
         except OSError as error:
-            raise disk_error(self.plan.log, error) from error
+            raise disk_error(self.plan.launch.log, error) from error
 
 
 def _reachable(address: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from models.spec import ModelSpec
 from pipelines.errors import MachineError
 from pipelines.http import fetch, fetch_json
-from pipelines.targets.server_plan import Configuration
+from pipelines.targets.endpoint import Configuration
 from pipelines.targets.tfserving.configuration import from_flags
 from pipelines.targets.torchserve.configuration import description_path, from_description, unready
 from pipelines.targets.torchserve.server import WORKER_FAILURE, body_limit_bytes

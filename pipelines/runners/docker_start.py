@@ -46,12 +46,12 @@ class StartedServer(ABC):
         Raises:
             MachineError: it ended, or was not ready within the plan's limit; its last log lines are shown.
         """
-        deadline = self.started + self.plan.ready_limit_s
+        deadline = self.started + self.plan.launch.ready_limit_s
         said = "nothing listens yet"
         while time.monotonic() < deadline:
             self._watch()
             try:
-                answer = self.plan.status()
+                answer = self.plan.endpoint.status()
             except OSError as error:
                 said = str(error)
             else:
@@ -61,16 +61,16 @@ class StartedServer(ABC):
                 self._watch_unready()
             time.sleep(self.poll_s)
         raise MachineError(
-            f"{self.plan.target} was not ready within {self.plan.ready_limit_s:.0f} s ({said}); "
+            f"{self.plan.target} was not ready within {self.plan.launch.ready_limit_s:.0f} s ({said}); "
             f"its last log lines: {self._last_lines()}"
         )
 
     def read_configuration(self) -> None:
         """Ask the running server how it is configured; what it does not tell stays unknown."""
-        if self.plan.configuration is None:
+        if self.plan.endpoint.configuration is None:
             return
         with suppress(OSError, ValidationError):
-            known = self.plan.given.model_dump() | dict(self.plan.configuration())
+            known = self.plan.given.model_dump() | dict(self.plan.endpoint.configuration())
             self.plan = replace(self.plan, given=GivenRecord.model_validate(known))
 
     @abstractmethod

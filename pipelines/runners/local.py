@@ -41,29 +41,29 @@ class LocalServer(StartedServer):
         Raises:
             MachineError: the program cannot be started.
         """
-        plan = self.plan
+        launch = self.plan.launch
         try:
-            log = plan.log.open("ab")
+            log = launch.log.open("ab")
         except OSError as error:
-            raise disk_error(plan.log, error) from error
+            raise disk_error(launch.log, error) from error
         with log, interrupts_held():
             self.started = time.monotonic()
             try:
                 self._process = subprocess.Popen(
-                    plan.argv,
+                    launch.argv,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    cwd=plan.cwd,
-                    env=child_environment(plan.env),
+                    cwd=launch.cwd,
+                    env=child_environment(launch.env),
                     start_new_session=True,
-                    preexec_fn=before_exec(plan.given.cores),  # noqa: PLW1509 - two system calls, no locks
+                    preexec_fn=before_exec(launch.cores),  # noqa: PLW1509 - two system calls, no locks
                 )
             except OSError as error:
-                raise MachineError(f"cannot start {plan.argv[0]}: {error.strerror}") from error
+                raise MachineError(f"cannot start {launch.argv[0]}: {error.strerror}") from error
             except subprocess.SubprocessError as error:
                 raise MachineError(
-                    f"cannot start {plan.target} on the cores {plan.given.cores}; allowed: "
+                    f"cannot start {self.plan.target} on the cores {launch.cores}; allowed: "
                     f"{sorted(os.sched_getaffinity(0))}"
                 ) from error
 
@@ -75,13 +75,13 @@ class LocalServer(StartedServer):
         """Its log was read a moment ago."""
 
     def _last_lines(self) -> str:
-        return last_lines(self.plan.log)
+        return last_lines(self.plan.launch.log)
 
     def _require_no_failure(self) -> None:
-        pattern = self.plan.failure_pattern
-        if pattern is None or not self.plan.log.is_file():
+        pattern = self.plan.launch.failure_pattern
+        if pattern is None or not self.plan.launch.log.is_file():
             return
-        match = re.search(pattern, self.plan.log.read_text(errors="replace"))
+        match = re.search(pattern, self.plan.launch.log.read_text(errors="replace"))
         if match:
             raise MachineError(f"{self.plan.target} cannot serve the model: {match.group(1)}")
 
@@ -98,7 +98,7 @@ class LocalServer(StartedServer):
             code = self._process.returncode if self._process else None
             raise MachineError(
                 f"{self.plan.target} died {when} ({how_it_ended(code)}); "
-                f"its last log lines: {last_lines(self.plan.log) or 'none'}"
+                f"its last log lines: {last_lines(self.plan.launch.log) or 'none'}"
             )
 
     @property

@@ -99,7 +99,7 @@ def wait_until_right(server: Server, pool: PayloadPool) -> Ready:
         GateError: it is ready and its answer is wrong.
     """
     ready_s = server.wait_ready()
-    url = server.plan.base_url + server.plan.predict_path
+    url = server.plan.endpoint.predict_url
     try:
         status, body = fetch(url, pool.bodies[CANARY_SAMPLE])
     except OSError as error:
@@ -137,7 +137,7 @@ def check_endpoint(server: Server, inputs: FloatArray, verified: Verified) -> Pa
 
 
 def _ask(server: Server, body: bytes, number: int) -> FloatArray:
-    url = server.plan.base_url + server.plan.predict_path
+    url = server.plan.endpoint.predict_url
     try:
         status, answer = fetch(url, body)
     except OSError as error:

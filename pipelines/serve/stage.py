@@ -52,7 +52,7 @@ class Standing:
     @property
     def predict_url(self) -> str:
         """Where to POST."""
-        return self.plan.base_url + self.plan.predict_path
+        return self.plan.endpoint.predict_url
 
 
 def serve(request: StandingRequest, progress: Progress, announce: Callable[[Standing], None]) -> None:
@@ -94,7 +94,7 @@ def _start(
         with runner.prepare(request.target, asked) as planned:
             implementation = planned.plan.implementation
             progress("serve", f"starting {implementation.name} {implementation.version}")
-            pool = serving.payload_pool(spec, verified.expected, planned.plan.predict_path)
+            pool = serving.payload_pool(spec, verified.expected, planned.plan.endpoint.predict_path)
             with planned as server:
                 _serve(server, pool, folder, announce)
 

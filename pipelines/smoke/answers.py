@@ -27,7 +27,7 @@ WRONG_BODIES = {
 
 def status(subject: Subject) -> str:
     """Its own word for being up."""
-    said = subject.server.plan.status()
+    said = subject.server.plan.endpoint.status()
     require(said is None, f"it says: {said}")
     if subject.target == "torchserve":
         code, answer = fetch_json(f"{subject.url}/ping")
@@ -63,7 +63,7 @@ def _described(subject: Subject) -> Any:
     if isinstance(subject.server, DockerServer):
         _, output = subject.server.execute([PROBE, "get", MANAGEMENT_PORT, path])
         return _parsed(output.encode())
-    return fetch_json(subject.server.plan.endpoints["management"] + path)[1]
+    return fetch_json(subject.server.plan.endpoint.addresses["management"] + path)[1]
 
 
 def _tfserving_metadata(subject: Subject) -> str:
@@ -140,7 +140,7 @@ def _ask_tfserving(subject: Subject) -> Any:
 def _call(subject: Subject, method: str, request: Any, answer: str) -> Any:
     import grpc as grpc_library
 
-    address = subject.server.plan.endpoints["gRPC"]
+    address = subject.server.plan.endpoint.addresses["gRPC"]
     with grpc_library.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         call: Callable[..., Any] = channel.unary_unary(
             method, type(request).SerializeToString, type(message(answer)).FromString
@@ -155,7 +155,7 @@ def _call(subject: Subject, method: str, request: Any, answer: str) -> Any:
 
 def wrong_input(subject: Subject) -> str:
     """Status 400 and the error in the server's own form, and the server goes on."""
-    url = subject.url + subject.server.plan.predict_path
+    url = subject.server.plan.endpoint.predict_url
     for said, body in WRONG_BODIES.items():
         code, answer = fetch(url, body)
         told = answer[:200].decode(errors="replace")
@@ -167,7 +167,7 @@ def wrong_input(subject: Subject) -> str:
 
 def unknown_model(subject: Subject) -> str:
     """Status 404 in the server's own form."""
-    url = subject.url + subject.server.plan.predict_path.replace(subject.spec.name, NO_MODEL)
+    url = subject.url + subject.server.plan.endpoint.predict_path.replace(subject.spec.name, NO_MODEL)
     code, answer = fetch(url, subject.pool.bodies[0])
     told = answer[:200].decode(errors="replace")
     require(code == NOT_FOUND, f"it gets status {code}, expected {NOT_FOUND}: {told}")
@@ -185,7 +185,7 @@ def _inputs(subject: Subject) -> Any:
 
 
 def _predict(subject: Subject, body: bytes) -> Any:
-    code, answer = fetch(subject.url + subject.server.plan.predict_path, body)
+    code, answer = fetch(subject.server.plan.endpoint.predict_url, body)
     require(code == OK, f"it answers {code}: {answer[:200].decode(errors='replace')}")
     return _parsed(answer)
 

@@ -117,7 +117,7 @@ class _Bench:
             server=server,
             generator_cores=self.request.cores.generator,
             expected=verified.expected,
-            pool=serving.payload_pool(self.spec, verified.expected, server.plan.predict_path),
+            pool=serving.payload_pool(self.spec, verified.expected, server.plan.endpoint.predict_path),
         )
 
 
@@ -257,13 +257,13 @@ def _enter(bench: _Bench, target: str) -> str:
     bench.stack.callback(_keep_log, server, bench.folder / "logs" / f"{target}.log")
     bench.servers[target] = bench.stack.enter_context(server)
     implementation = server.plan.implementation
-    return f"{implementation.name} {implementation.version} at {server.plan.base_url}"
+    return f"{implementation.name} {implementation.version} at {server.plan.endpoint.base_url}"
 
 
 def _keep_log(server: Server, path: Path) -> None:
-    if server.plan.log.is_file():
+    if server.plan.launch.log.is_file():
         try:
-            copy_ends(server.plan.log, path)
+            copy_ends(server.plan.launch.log, path)
         except OSError as error:
             raise disk_error(path, error) from error
 

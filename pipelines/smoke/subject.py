@@ -37,7 +37,7 @@ class Subject:
     @property
     def url(self) -> str:
         """Of the REST endpoint, without a trailing slash."""
-        return self.server.plan.base_url
+        return self.server.plan.endpoint.base_url
 
     @property
     def container(self) -> DockerServer:

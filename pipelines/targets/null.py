@@ -4,6 +4,8 @@ from pipelines.files.atomic import write_atomically
 from pipelines.http import fetch
 from pipelines.processes.children import python_module
 from pipelines.record.implementation import GivenRecord, ImplementationRecord
+from pipelines.targets.endpoint import Endpoint
+from pipelines.targets.launch import Launch
 from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports
 
 HTTP_OK = 200
@@ -37,17 +39,22 @@ def plan(request: ServeRequest, body: bytes) -> ServerPlan:
             batch_max_size=None,
             memory_limit_bytes=None,
         ),
-        argv=(
-            *python_module("loadtests.servers.null"),
-            *("--host", request.host, "--port", str(port), "--body-file", str(answer)),
+        launch=Launch(
+            argv=(
+                *python_module("loadtests.servers.null"),
+                *("--host", request.host, "--port", str(port), "--body-file", str(answer)),
+            ),
+            cwd=request.work,
+            log=request.work / "server.log",
+            cores=request.cores,
         ),
-        env={},
-        cwd=request.work,
-        log=request.work / "server.log",
-        base_url=base_url,
-        predict_path="/",
-        status=lambda: _status(base_url),
-        endpoints={"REST": base_url},
+        endpoint=Endpoint(
+            base_url=base_url,
+            predict_path="/",
+            model=request.spec.name,
+            status=lambda: _status(base_url),
+            addresses={"REST": base_url},
+        ),
     )
 
 

@@ -2,10 +2,8 @@
 
 import importlib
 import os
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from models.spec import ModelSpec
 from pipelines.artifacts.manifest import Manifest
@@ -13,11 +11,11 @@ from pipelines.errors import MachineError, RequestError
 from pipelines.hosts import require_host, url_host
 from pipelines.processes.group import free_ports, port_holder
 from pipelines.record.implementation import GivenRecord, ImplementationRecord
+from pipelines.targets.endpoint import Endpoint
+from pipelines.targets.launch import Launch
 from pipelines.targets.registry import SERVED, find_target
 
 PRESETS = ("default", "tuned")
-# Fields of GivenRecord that say how a server is configured, `sources` among them.
-Configuration = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -61,36 +59,13 @@ class ServeRequest:
 
 @dataclass(frozen=True)
 class ServerPlan:
-    """How to start one server and how to talk to it.
-
-    Attributes:
-        argv, env, cwd: the process; `env` is added to ours.
-        log: where its stdout and stderr go.
-        base_url: of the REST endpoint, without a trailing slash.
-        predict_path: path of the prediction endpoint, to POST row-format JSON to.
-        status: None once the server itself says it is ready, else what it says; raises OSError while nothing
-            listens. Ready means a right answer as well, which the runner checks.
-        endpoints: everything that listens, by name, for people.
-        configuration: asks the running server how it is configured; None where the plan says all there is to
-            know. Raises OSError where it does not answer.
-        failure_pattern: a log line that means it will never be ready; the first group says why.
-        ready_limit_s: how long a start may take.
-    """
+    """One server of a target: how it is started, how it is talked to, who answers and what it was given."""
 
     target: str
     implementation: ImplementationRecord
     given: GivenRecord
-    argv: tuple[str, ...]
-    env: Mapping[str, str]
-    cwd: Path
-    log: Path
-    base_url: str
-    predict_path: str
-    status: Callable[[], str | None]
-    endpoints: Mapping[str, str]
-    configuration: Callable[[], Configuration] | None = None
-    failure_pattern: str | None = None
-    ready_limit_s: float = 120.0
+    launch: Launch
+    endpoint: Endpoint
 
 
 def plan_server(target: str, request: ServeRequest) -> ServerPlan:

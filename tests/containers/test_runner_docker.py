@@ -26,7 +26,9 @@ BOTH = pytest.mark.parametrize("target", ["torchserve", "tfserving"])
 
 @pytest.fixture
 def pool(verified):
-    return lambda server: serving.payload_pool(load_model(MODEL), verified.expected, server.plan.predict_path)
+    return lambda server: serving.payload_pool(
+        load_model(MODEL), verified.expected, server.plan.endpoint.predict_path
+    )
 
 
 @BOTH
@@ -34,7 +36,7 @@ def test_it_answers_right_freezes_and_thaws(runner, request_for, pool, target):
     with runner.prepare(target, request_for(target)) as planned, planned as server:
         ready = serving.wait_until_right(server, pool(server))
         assert 0 < ready.ready_s <= ready.first_right_answer_s
-        body, url = pool(server).bodies[0], server.plan.base_url + server.plan.predict_path
+        body, url = pool(server).bodies[0], server.plan.endpoint.predict_url
         before = server.usage()
         server.pause()
         with pytest.raises(OSError, match="timed out"):
@@ -47,7 +49,7 @@ def test_it_answers_right_freezes_and_thaws(runner, request_for, pool, target):
         assert server.plan.given.cores == (0,)
         assert server.plan.given.cpus == 1.0
         assert server.plan.given.memory_limit_bytes > 0
-    assert server.plan.log.stat().st_size > 0
+    assert server.plan.launch.log.stat().st_size > 0
 
 
 def test_both_targets_are_given_the_same(runner, request_for):
@@ -69,7 +71,7 @@ def test_two_of_the_same_at_once_never_collide(runner, request_for, pool):
     ):
         for server in (first, second):
             serving.wait_until_right(server, pool(server))
-        assert first.plan.base_url != second.plan.base_url
+        assert first.plan.endpoint.base_url != second.plan.endpoint.base_url
 
 
 def test_a_killed_container_is_named(runner, request_for, pool):

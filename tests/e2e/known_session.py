@@ -23,6 +23,8 @@ from pipelines.record.rounds import RoundRecord
 from pipelines.record.target import MemoryRecord, TargetRecord
 from pipelines.runners.local import LocalServer
 from pipelines.runners.server import Server
+from pipelines.targets.endpoint import Endpoint
+from pipelines.targets.launch import Launch
 from pipelines.targets.server_plan import ServerPlan
 
 MARGIN = 0.05
@@ -86,14 +88,14 @@ def _plan(name: str, work: Path, port: int, argv: tuple[str, ...], settings: Mea
             batch_max_size=None,
             memory_limit_bytes=None,
         ),
-        argv=argv,
-        env={},
-        cwd=ROOT,
-        log=work / "server.log",
-        base_url=url,
-        predict_path="/",
-        status=lambda: None if fetch(url + "/")[0] in (200, 503) else "not yet",
-        endpoints={"REST": url},
+        launch=Launch(argv=argv, cwd=ROOT, log=work / "server.log", cores=settings.cores.server),
+        endpoint=Endpoint(
+            base_url=url,
+            predict_path="/",
+            model=name,
+            status=lambda: None if fetch(url + "/")[0] in (200, 503) else "not yet",
+            addresses={"REST": url},
+        ),
     )
 
 

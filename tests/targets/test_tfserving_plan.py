@@ -29,17 +29,19 @@ def put_binary(folder, script):
 
 
 def flag(made, name):
-    (value,) = [argument.split("=", 1)[1] for argument in made.argv if argument.startswith(f"--{name}=")]
+    (value,) = [
+        argument.split("=", 1)[1] for argument in made.launch.argv if argument.startswith(f"--{name}=")
+    ]
     return value
 
 
 def test_the_binary_on_path_comes_first(request_for, tmp_path):
     put_binary(tmp_path, f"printf '{VERSION}'")
     made = plan(request_for())
-    assert made.argv[0] == str(tmp_path / BINARY)
+    assert made.launch.argv[0] == str(tmp_path / BINARY)
     assert (made.implementation.name, made.implementation.version) == (BINARY, "2.19.1-rc0")
     assert made.implementation.stand_in is False
-    assert not [argument for argument in made.argv if argument.startswith("--host")]
+    assert not [argument for argument in made.launch.argv if argument.startswith("--host")]
 
 
 @pytest.mark.parametrize("script", ["exit 127", "echo something else", "exec /no/such/interpreter"])
@@ -51,7 +53,7 @@ def test_a_binary_that_does_not_answer_is_passed_over(request_for, tmp_path, scr
 def test_without_the_binary_the_embedded_server_says_what_it_is(request_for):
     made = plan(request_for())
     command = tuple(python_module("pipelines.targets.tfserving.embedded"))
-    assert made.argv[: len(command)] == command
+    assert made.launch.argv[: len(command)] == command
     assert made.implementation.name == EMBEDDED_NAME
     assert made.implementation.stand_in is True
     assert made.implementation.note.startswith("not TensorFlow Serving: ")
@@ -66,15 +68,15 @@ def test_the_flags_are_tensorflow_servings_own(request_for, tmp_path):
     assert flag(made, "model_name") == "digits_cnn"
     assert flag(made, "model_base_path") == str((tmp_path / "artifacts/digits_cnn").resolve())
     assert flag(made, "host") == "127.0.0.1"
-    assert made.base_url == f"http://127.0.0.1:{port}"
-    assert made.predict_path == "/v1/models/digits_cnn:predict"
+    assert made.endpoint.base_url == f"http://127.0.0.1:{port}"
+    assert made.endpoint.predict_path == "/v1/models/digits_cnn:predict"
     assert made.given.cores == (0,)
-    assert child_environment(made.env)["CUDA_VISIBLE_DEVICES"] == ""
+    assert child_environment(made.launch.env)["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_tuning_adds_flags_and_nothing_else(request_for):
     default, tuned = (
-        {a.split("=")[0] for a in plan(request_for(preset=p)).argv} for p in ("default", "tuned")
+        {a.split("=")[0] for a in plan(request_for(preset=p)).launch.argv} for p in ("default", "tuned")
     )
     assert default < tuned
 
@@ -124,9 +126,9 @@ def versions(*states):
 def test_ready_is_a_version_that_is_available(request_for, status, value, said):
     made = plan(request_for())
     with answering(int(flag(made, "rest_api_port")), status, value):
-        assert made.status() == said
+        assert made.endpoint.status() == said
 
 
 def test_nothing_listening_is_an_os_error(request_for):
     with pytest.raises(OSError, match="refused"):
-        plan(request_for()).status()
+        plan(request_for()).endpoint.status()

@@ -51,14 +51,14 @@ def test_the_configuration_is_on_loopback_with_ports_of_its_own(request_for, tmp
     (port,) = free_ports(1)
     made = server.plan(request_for(rest_port=port))
     found = properties(tmp_path)
-    assert found["inference_address"] == f"http://127.0.0.1:{port}" == made.base_url
+    assert found["inference_address"] == f"http://127.0.0.1:{port}" == made.endpoint.base_url
     addresses = [found[f"{name}_address"] for name in ("inference", "management", "metrics")]
     assert all(address.startswith("http://127.0.0.1:") for address in addresses)
     ports = [a.rsplit(":", 1)[1] for a in addresses]
     ports += [found["grpc_inference_port"], found["grpc_management_port"]]
     assert len(set(ports)) == 5
     assert found["enable_model_api"] == "false"
-    assert made.predict_path == "/predictions/digits_cnn"
+    assert made.endpoint.predict_path == "/predictions/digits_cnn"
 
 
 def test_only_inference_listens_on_another_address(request_for, tmp_path, no_java):
@@ -70,16 +70,16 @@ def test_only_inference_listens_on_another_address(request_for, tmp_path, no_jav
 
 def test_everything_it_writes_stays_in_its_folder(request_for, tmp_path, no_java):
     made = server.plan(request_for())
-    assert f"-Djava.io.tmpdir={tmp_path / 'tmp'}" in made.argv
+    assert f"-Djava.io.tmpdir={tmp_path / 'tmp'}" in made.launch.argv
     assert (tmp_path / "tmp").is_dir()
-    assert made.env["LOG_LOCATION"] == str(tmp_path / "logs")
-    assert made.log.parent == made.cwd == tmp_path
-    assert made.argv[-2:] == ("-m", "digits_cnn=digits_cnn.mar")
+    assert made.launch.env["LOG_LOCATION"] == str(tmp_path / "logs")
+    assert made.launch.log.parent == made.launch.cwd == tmp_path
+    assert made.launch.argv[-2:] == ("-m", "digits_cnn=digits_cnn.mar")
 
 
 def test_tuning_gives_java_its_options_apart(request_for, tmp_path, no_java):
     made = server.plan(request_for(preset="tuned"))
-    assert "-XX:+UseSerialGC" in made.argv[: made.argv.index("-cp")]
+    assert "-XX:+UseSerialGC" in made.launch.argv[: made.launch.argv.index("-cp")]
     found = properties(tmp_path)
     assert "vmargs" not in found
     assert found["async_logging"] == "true"
@@ -186,7 +186,7 @@ def test_torchserve_starts_answers_pauses_and_leaves_nobody(archive, pool):
         family = [running.pid, *(p.pid for p in psutil.Process(running.pid).children(recursive=True))]
         assert len(family) >= 2
 
-        url = running.plan.base_url + running.plan.predict_path
+        url = running.plan.endpoint.predict_url
         status, answer = fetch(url, b'{"instances": [[1]]}')
         assert (status, list(json.loads(answer))) == (400, ["error"])
 

@@ -15,6 +15,8 @@ from pipelines.runners import docker_containers as containers
 from pipelines.runners.docker_containers import ContainerImage, DockerRunner
 from pipelines.runners.docker_server import DockerServer
 from pipelines.runners.docker_services import CONTAINED
+from pipelines.targets.endpoint import Endpoint
+from pipelines.targets.launch import Launch
 from pipelines.targets.server_plan import ServerPlan
 
 ADDRESSES = {
@@ -79,20 +81,19 @@ def plan(tmp_path):
             batch_max_size=None,
             memory_limit_bytes=None,
         ),
-        argv=(),
-        env={},
-        cwd=tmp_path,
-        log=tmp_path / "server.log",
-        base_url="http://127.0.0.1:9",
-        predict_path="/predictions/digits_cnn",
-        status=lambda: None,
-        endpoints={},
-        ready_limit_s=0.5,
+        launch=Launch(cwd=tmp_path, log=tmp_path / "server.log", ready_limit_s=0.5),
+        endpoint=Endpoint(
+            base_url="http://127.0.0.1:9",
+            predict_path="/predictions/digits_cnn",
+            model="digits_cnn",
+            status=lambda: None,
+        ),
     )
 
 
 def server(container, plan, direct=True, model="digits_cnn"):
-    return DockerServer(container, plan, CONTAINED["torchserve"], model=model, direct=direct)
+    plan = replace(plan, endpoint=replace(plan.endpoint, model=model))
+    return DockerServer(container, plan, CONTAINED["torchserve"], direct=direct)
 
 
 def test_it_is_frozen_thawed_and_stopped_and_its_log_is_kept(plan):
@@ -104,7 +105,7 @@ def test_it_is_frozen_thawed_and_stopped_and_its_log_is_kept(plan):
         running.resume()
         running.pause()
     assert container.told == ["start", "pause", "unpause", "pause", "unpause", "stop"]
-    assert plan.log.read_bytes() == container.text
+    assert plan.launch.log.read_bytes() == container.text
 
 
 @pytest.mark.parametrize("model", ["digits_cnn", "a:b", "net.v1.5", "größe"])
@@ -128,7 +129,7 @@ def test_a_container_says_how_its_server_is_configured(plan, monkeypatch):
     container = FakeContainer()
     line = "tensorflow_model_server --model_base_path=/models/x --tensorflow_inter_op_parallelism=3"
     container.top = lambda: {"Titles": ["PID", "CMD"], "Processes": [["7", "docker-init"], ["8", line]]}
-    with DockerServer(container, plan, CONTAINED["tfserving"], model="x", direct=True) as running:
+    with DockerServer(container, plan, CONTAINED["tfserving"], direct=True) as running:
         running.read_configuration()
         assert running.plan.given.inter_op_threads_count == 3
         assert running.plan.given.cores == (0,)
@@ -140,7 +141,7 @@ def test_a_container_that_cannot_be_asked_stays_unknown(plan):
 
     container = FakeContainer()
     container.top = top
-    with DockerServer(container, plan, CONTAINED["tfserving"], model="x", direct=True) as running:
+    with DockerServer(container, plan, CONTAINED["tfserving"], direct=True) as running:
         running.read_configuration()
         assert running.plan.given.workers_count is None
 
@@ -156,7 +157,7 @@ def test_it_says_what_it_was_really_given(plan):
 )
 def test_it_is_talked_to_directly_or_where_it_is_published(plan, direct, url):
     with server(FakeContainer(), plan, direct) as running:
-        assert running.plan.base_url == url
+        assert running.plan.endpoint.base_url == url
 
 
 def test_a_taken_port_is_named_and_nothing_is_left_running(plan):
@@ -182,7 +183,8 @@ def test_a_killed_container_is_named_with_its_last_words(plan):
 def test_unready_for_ever_ends_with_what_it_said_last(plan):
     container = FakeContainer()
     running = server(container, plan)
-    running.plan = ServerPlan(**{**vars(plan), "status": lambda: "0 of 1 workers are READY"})
+    unready = replace(plan.endpoint, status=lambda: "0 of 1 workers are READY")
+    running.plan = replace(plan, endpoint=unready)
     running.started = time.monotonic()
     with pytest.raises(MachineError, match=r"not ready within 0 s \(0 of 1 workers are READY\).*three"):
         running.wait_ready()

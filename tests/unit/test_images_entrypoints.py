@@ -66,7 +66,7 @@ def local_config(tmp_path: Path, preset: str) -> tuple[dict[str, str], list[str]
     work = tmp_path / "work"
     work.mkdir()
     plan = torchserve.plan(ServeRequest(load_model("digits_cnn"), tmp_path, work, preset))
-    options = [word for word in plan.argv if word.startswith("-X")]
+    options = [word for word in plan.launch.argv if word.startswith("-X")]
     return properties((work / "config.properties").read_text().splitlines()), options
 
 

@@ -14,6 +14,8 @@ from pipelines.http import fetch, fetch_json
 from pipelines.processes.group import free_ports, wait_until
 from pipelines.record.implementation import GivenRecord, ImplementationRecord
 from pipelines.runners.local import LocalServer
+from pipelines.targets.endpoint import Endpoint
+from pipelines.targets.launch import Launch
 from pipelines.targets.server_plan import ServerPlan
 
 pytestmark = pytest.mark.usefixtures("reaped_orphans")
@@ -45,10 +47,16 @@ def plan(tmp_path):
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
 
-    def build(program=SERVER, **changes):
-        fields = {
-            "target": "torchserve",
-            "implementation": ImplementationRecord(
+    def build(program=SERVER, status=lambda: None if fetch(url)[0] == 200 else "busy", **changes):
+        launch = {
+            "argv": (sys.executable, "-c", program, str(port)),
+            "cwd": tmp_path,
+            "log": tmp_path / "server.log",
+            "ready_limit_s": 20.0,
+        }
+        return ServerPlan(
+            target="torchserve",
+            implementation=ImplementationRecord(
                 name="fake",
                 version="1",
                 runner="local",
@@ -57,20 +65,12 @@ def plan(tmp_path):
                 stand_in=True,
                 note=None,
             ),
-            "given": GivenRecord(
+            given=GivenRecord(
                 cores=(), workers_count=1, threads_per_worker=1, batch_max_size=1, memory_limit_bytes=None
             ),
-            "argv": (sys.executable, "-c", program, str(port)),
-            "env": {},
-            "cwd": tmp_path,
-            "log": tmp_path / "server.log",
-            "base_url": url,
-            "predict_path": "/",
-            "status": lambda: None if fetch(url)[0] == 200 else "busy",
-            "endpoints": {},
-            "ready_limit_s": 20.0,
-        }
-        return ServerPlan(**(fields | changes))
+            launch=Launch(**(launch | changes)),
+            endpoint=Endpoint(base_url=url, predict_path="/", model="fake", status=status),
+        )
 
     return build
 
@@ -95,7 +95,7 @@ def test_a_server_gets_ready_answers_and_leaves_nobody(plan):
         seconds = server.wait_ready()
         assert 0 < seconds < 20
         assert server.alive
-        assert int(fetch(server.plan.base_url)[1]) in family(server)
+        assert int(fetch(server.plan.endpoint.base_url)[1]) in family(server)
         assert len(family(server)) == 2
         pids = family(server)
     assert not server.alive
@@ -109,9 +109,9 @@ def test_a_paused_server_does_not_run_until_it_is_resumed(plan):
         assert soon(lambda: {state(pid) for pid in family(server)} == {psutil.STATUS_STOPPED})
         assert server.alive
         with pytest.raises(OSError, match="timed out"):
-            fetch(server.plan.base_url, timeout_s=0.2)
+            fetch(server.plan.endpoint.base_url, timeout_s=0.2)
         server.resume()
-        assert fetch(server.plan.base_url)[0] == 200
+        assert fetch(server.plan.endpoint.base_url)[0] == 200
         server.pause()
         pids = family(server)
         started = time.monotonic()
@@ -177,9 +177,8 @@ def test_a_log_that_cannot_be_written_is_named(plan, tmp_path):
 
 
 def test_a_core_we_may_not_use_is_an_error_for_people(plan):
-    given = plan().given.model_copy(update={"cores": (4095,)})
     with pytest.raises(MachineError, match="core"):
-        LocalServer(plan(given=given)).start()
+        LocalServer(plan(cores=(4095,))).start()
 
 
 def test_a_server_keeps_to_its_cores_and_gets_its_environment(plan):
@@ -187,11 +186,10 @@ def test_a_server_keeps_to_its_cores_and_gets_its_environment(plan):
     program = (
         f"import os; print(os.sched_getaffinity(0), os.environ['EXTRA'], os.getcwd(), flush=True); {SLEEP}"
     )
-    given = plan().given.model_copy(update={"cores": (core,)})
-    with LocalServer(plan(program, given=given, env={"EXTRA": "yes"})) as server:
-        log = server.plan.log
+    with LocalServer(plan(program, cores=(core,), env={"EXTRA": "yes"})) as server:
+        log = server.plan.launch.log
         assert soon(lambda: log.read_text().strip())
-        assert log.read_text().strip() == f"{{{core}}} yes {server.plan.cwd}"
+        assert log.read_text().strip() == f"{{{core}}} yes {server.plan.launch.cwd}"
 
 
 def test_a_dead_server_is_noticed_with_the_moment(plan):
@@ -226,7 +224,7 @@ def test_stopping_twice_and_stopping_what_never_started_is_harmless(plan):
 def test_an_error_status_is_an_answer(plan):
     with LocalServer(plan()) as server:
         server.wait_ready()
-        url = server.plan.base_url
+        url = server.plan.endpoint.base_url
         assert fetch(f"{url}/busy")[0] == 503
         assert fetch(url, b'{"a": 1}') == (200, b'application/json {"a": 1}')
         status, child = fetch_json(url)

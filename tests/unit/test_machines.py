@@ -78,7 +78,7 @@ def fairness(plans, givens):
                 plan=SimpleNamespace(
                     given=givens[n],
                     implementation=plans[n].implementation,
-                    predict_path=plans[n].predict_path,
+                    endpoint=plans[n].endpoint,
                 )
             )
             for n in names

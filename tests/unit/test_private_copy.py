@@ -81,7 +81,7 @@ def test_the_local_runner_gives_a_server_a_folder_of_its_own(folder, manifest, t
     work.mkdir()
     request = ServeRequest(MODEL, folder, work, proven=manifest)
     with LocalRunner().prepare("tfserving", request) as server:
-        (base,) = [word for word in server.plan.argv if word.startswith("--model_base_path=")]
+        (base,) = [word for word in server.plan.launch.argv if word.startswith("--model_base_path=")]
         assert base == f"--model_base_path={work.resolve()}/served/digits_cnn"
         assert content_of(work / "served") == FILES
 

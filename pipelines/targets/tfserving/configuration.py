@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from pipelines.targets.server_plan import Configuration
+from pipelines.targets.endpoint import Configuration
 from pipelines.targets.tfserving.embedded.flags import default_threads
 
 FLAG, RULE = "flag", "rule"

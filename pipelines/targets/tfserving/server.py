@@ -12,6 +12,8 @@ from pipelines.hosts import url_host
 from pipelines.http import fetch_json
 from pipelines.processes.children import python_module
 from pipelines.record.implementation import GivenRecord, ImplementationRecord
+from pipelines.targets.endpoint import Endpoint
+from pipelines.targets.launch import Launch
 from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports, preset_lines
 from pipelines.targets.tfserving.configuration import from_flags
 
@@ -84,14 +86,23 @@ def plan(request: ServeRequest) -> ServerPlan:
             else "listens on all interfaces: the binary has no flag for it",
         ),
         given=_given(request, found, flags),
-        argv=(*found.command, *flags),
-        env={"TF_CPP_MIN_LOG_LEVEL": "1"},
-        cwd=request.work,
-        log=request.work / "server.log",
-        base_url=base_url,
-        predict_path=f"/v1/models/{name}:predict",
-        status=lambda: _status(base_url, name),
-        endpoints={"REST": f"{base_url}/v1/models/{name}", "gRPC": f"{url_host(request.host)}:{grpc_port}"},
+        launch=Launch(
+            argv=(*found.command, *flags),
+            env={"TF_CPP_MIN_LOG_LEVEL": "1"},
+            cwd=request.work,
+            log=request.work / "server.log",
+            cores=request.cores,
+        ),
+        endpoint=Endpoint(
+            base_url=base_url,
+            predict_path=f"/v1/models/{name}:predict",
+            model=name,
+            status=lambda: _status(base_url, name),
+            addresses={
+                "REST": f"{base_url}/v1/models/{name}",
+                "gRPC": f"{url_host(request.host)}:{grpc_port}",
+            },
+        ),
     )
 
 

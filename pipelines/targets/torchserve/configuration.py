@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from pipelines.targets.server_plan import Configuration
+from pipelines.targets.endpoint import Configuration
 
 ASKED = "server"
 # GivenRecord's field and the management API's.

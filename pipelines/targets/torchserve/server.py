@@ -12,8 +12,9 @@ from pipelines.hosts import url_host
 from pipelines.http import fetch_json
 from pipelines.machine.java import find_java
 from pipelines.record.implementation import GivenRecord, ImplementationRecord
+from pipelines.targets.endpoint import Configuration, Endpoint
+from pipelines.targets.launch import Launch
 from pipelines.targets.server_plan import (
-    Configuration,
     ServeRequest,
     ServerPlan,
     choose_ports,
@@ -55,23 +56,32 @@ def plan(request: ServeRequest) -> ServerPlan:
         target="torchserve",
         implementation=_implementation(request, java.version),
         given=_given(request),
-        argv=(str(java.executable), *_java_arguments(request, properties), *_arguments(request, config)),
-        env={
-            **{"LOG_LOCATION": str(request.work / "logs"), "METRICS_LOCATION": str(request.work / "logs")},
-            "PYTHONPATH": "",  # the workers run the archive alone, with nothing of ours
-        },
-        cwd=request.work,
-        log=request.work / "server.log",
-        base_url=base_url,
-        predict_path=f"/predictions/{request.spec.name}",
-        status=lambda: _status(management, request.spec.name),
-        configuration=lambda: _configuration(management, request.spec.name),
-        failure_pattern=WORKER_FAILURE,
-        endpoints={
-            "REST": base_url,
-            "management": management,
-            "gRPC": f"{url_host(request.host)}:{ports['grpc_inference']}",
-        },
+        launch=Launch(
+            argv=(str(java.executable), *_java_arguments(request, properties), *_arguments(request, config)),
+            env={
+                **{
+                    "LOG_LOCATION": str(request.work / "logs"),
+                    "METRICS_LOCATION": str(request.work / "logs"),
+                },
+                "PYTHONPATH": "",  # the workers run the archive alone, with nothing of ours
+            },
+            cwd=request.work,
+            log=request.work / "server.log",
+            cores=request.cores,
+            failure_pattern=WORKER_FAILURE,
+        ),
+        endpoint=Endpoint(
+            base_url=base_url,
+            predict_path=f"/predictions/{request.spec.name}",
+            model=request.spec.name,
+            status=lambda: _status(management, request.spec.name),
+            configuration=lambda: _configuration(management, request.spec.name),
+            addresses={
+                "REST": base_url,
+                "management": management,
+                "gRPC": f"{url_host(request.host)}:{ports['grpc_inference']}",
+            },
+        ),
     )
 
 
