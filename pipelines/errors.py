@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """Something the person who typed the command can mend; never shown with a traceback.
+    """Something the person who typed the command can fix; never shown with a traceback.
 
     The message says what happened, what was given, what is allowed and what to do next, on one line.
     """
@@ -11,7 +11,7 @@ class UserError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error that says something, or the kind of error where none does."""
+    """Return the first line of an error that is not empty, or the kind of error where all are."""
     lines = (line.strip() for line in str(error).splitlines())
     return next(filter(None, lines), type(error).__name__)
 
@@ -23,12 +23,12 @@ class RequestError(UserError):
 
 
 class GateError(UserError):
-    """A gate said no: parity, a smoke check or a regression limit failed."""
+    """A check failed: parity, smoke, a size limit or a regression limit."""
 
     exit_code = 1
 
 
 class MachineError(UserError):
-    """The machine or a server was not able: a port is taken, a process died, the disk is full."""
+    """The environment or a server failed: a port is taken, a process died, the disk is full."""
 
     exit_code = 3

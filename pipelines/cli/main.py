@@ -27,8 +27,8 @@ from pipelines.tasks.failures import as_user_error
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done; 1 a gate said no; 2 the request was wrong; 3 the machine or a server was "
-    "not able; 130 interrupted.",
+    epilog="Exit codes: 0 done; 1 a check failed; 2 the request was wrong; 3 the environment or a server "
+    "failed; 130 interrupted.",
 )
 @click.version_option(package_name="tandem-serving", prog_name="tandem")
 def tandem() -> None:
@@ -45,7 +45,7 @@ for _command in (
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit: 0 done, 1 a gate said no, 2 wrong request, 3 unable."""
+    """Run the command line and exit: 0 done, 1 a check failed, 2 wrong request, 3 environment failure."""
     open_closed_streams()
     if arguments is None:
         output.prepare()
@@ -67,7 +67,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         click.echo(error.format_message(), err=True)
         return EXIT_REQUEST
     except (KeyboardInterrupt, click.Abort):
-        return fail("interrupted; everything it started has been ended", EXIT_INTERRUPTED)
+        return fail("interrupted; all child processes were stopped", EXIT_INTERRUPTED)
     except (UserError, click.ClickException, OSError) as error:
         return fail(*explain(error))
     except (MemoryError, ImportError, SystemError) as error:

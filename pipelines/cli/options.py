@@ -46,7 +46,7 @@ runner_option = click.option(
     "--runner",
     default="local",
     show_default=True,
-    help="Where servers live: local (processes), docker (containers) or auto (containers if to be had).",
+    help="Where servers live: local (processes), docker (containers) or auto (containers if available).",
 )
 
 server_cores_option = click.option(

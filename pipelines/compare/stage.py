@@ -34,7 +34,7 @@ def compare(
         ModelError, RequestError: something asked for does not exist.
         GateError: an artifact or a live endpoint does not answer like the source model, or the sides were
             not given the same.
-        MachineError: a server died, or the machine refused; the record is finished first and named.
+        MachineError: a server died, or the environment failed; the record is finished first and named.
     """
     run = start_run("compare", settings, runner, command, progress)
     minutes = run.session.left_s() / 60
@@ -86,7 +86,7 @@ def _note(run: Run, mobile: MobileRecord) -> None:
     run.mobile = judge(mobile, MobileLimits())
     run.warnings += (*noise_warnings(run.mobile), *sample_warnings(run.mobile, run.spec))
     for refusal in refusals(run.mobile):
-        _warn(run, f"the gate for mobile artifacts says no: {refusal}")
+        _warn(run, f"the check of mobile artifacts failed: {refusal}")
 
 
 def _warn(run: Run, message: str) -> None:

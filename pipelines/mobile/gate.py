@@ -30,7 +30,7 @@ def _verdict(one: MobileArtifactRecord, limits: MobileLimits) -> dict[str, objec
 
 
 def refusals(mobile: MobileRecord) -> tuple[str, ...]:
-    """Why the gate says no: artifacts that are wrong or do not run, and if none is left to ship.
+    """List why the check fails: artifacts that are wrong or do not run, and if none is left to ship.
 
     An artifact that is only larger than the limit is not chosen; that alone is no reason to say no.
     """

@@ -45,8 +45,8 @@ def explain(host: str, error: Exception) -> str:
         )
     if any(hint in said for hint in ("No such file", "FileNotFoundError", "Connection refused")):
         return (
-            f"no container engine listens at {host}; start one (Debian: apt install docker.io), or name it "
-            "with DOCKER_HOST"
+            f"no container engine is available at {host}; start one (Debian: apt install docker.io), or "
+            "name it with DOCKER_HOST"
         )
     if "timed out" in said.lower():
         return f"the container engine at {host} does not answer within {ANSWER_LIMIT_S} s; restart it"

@@ -1,4 +1,4 @@
-"""What a reader must know before any figure: an unfinished run, a stand-in, failed parity, no verdict."""
+"""What a reader must know before any figure: an unfinished run, a fallback, failed parity, no verdict."""
 
 from pipelines.console import format as fmt
 from pipelines.record.fairness import AsymmetryRecord
@@ -20,7 +20,7 @@ def banners(run: RunRecord) -> tuple[str, ...]:
 
 
 def warnings(run: RunRecord) -> tuple[WarningRecord, ...]:
-    """The record's warnings without those that a banner has said: that a stand-in answered."""
+    """The record's warnings without those that a banner has said: that a fallback answered."""
     said = tuple(
         f"{name} was answered by {target.implementation.name}"
         for name, target in run.targets.items()

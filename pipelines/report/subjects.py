@@ -37,9 +37,9 @@ def implementation_table(run: RunRecord) -> Table:
 
 def _implementation_row(run: RunRecord, name: str) -> tuple[Cell, ...]:
     it = run.targets[name].implementation
-    answered = f"{it.name} (stand-in)" if it.stand_in else it.name
+    answered = f"{it.name} (fallback)" if it.stand_in else it.name
     cells = (word(answered, tone="bad" if it.stand_in else None), *map(word, (it.version, it.runner)))
-    note = "" if it.stand_in else it.note or ""  # A banner says it of a stand-in.
+    note = "" if it.stand_in else it.note or ""  # A banner says it of a fallback.
     return target_cell(name, pick.label(run, name)), *cells, word(it.preset), word(it.protocol), word(note)
 
 

@@ -35,7 +35,7 @@ from pipelines.verify.stage import Verified, ensure_verified
 
 Kind = Literal["compare", "slo"]
 Status = Literal["complete", "interrupted", "failed"]
-UNFINISHED = "the run has not ended, or was ended without a word; `tandem report RUN` rebuilds its report"
+UNFINISHED = "the run has not ended, or was killed; `tandem report RUN` rebuilds its report"
 
 
 @dataclass
@@ -125,7 +125,7 @@ def start_run(
     Raises:
         ModelError, RequestError: something asked for does not exist.
         GateError: an artifact does not answer like the source model.
-        MachineError: the machine was not able.
+        MachineError: the environment failed.
     """
     spec = load_model(settings.model)
     for name in settings.targets:

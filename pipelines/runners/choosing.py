@@ -62,7 +62,7 @@ def choose(asked: str, wanted: Wanted | None, progress: Progress) -> Iterator[Ch
 
     Raises:
         RequestError: no such runner.
-        MachineError: docker was asked for by name, and there is no engine, or an image cannot be had.
+        MachineError: docker was asked for by name, and no engine is available, or an image cannot be made.
     """
     _require_known(asked)
     with ExitStack() as clients:
@@ -86,7 +86,7 @@ def _choose(asked: str, wanted: Wanted | None, clients: ExitStack, progress: Pro
     except MachineError as error:
         if asked == "docker":
             raise
-        choice = Choice(reason=f"runner local, chosen because containers are not to be had: {error}")
+        choice = Choice(reason=f"runner local, chosen because containers are not available: {error}")
     else:
         if asked == "docker":
             return Choice(client, None, images)

@@ -61,7 +61,7 @@ def serve(request: StandingRequest, progress: Progress, announce: Callable[[Stan
     Raises:
         RequestError, ModelError: something asked for does not exist.
         GateError: an artifact or the first answer is wrong.
-        MachineError: the server died, the port is taken, or containers were asked for and cannot be had.
+        MachineError: the server died, the port is taken, or containers were asked for and are not available.
     """
     spec = load_model(request.model)
     find_target(request.target, SERVED)

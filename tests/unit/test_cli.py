@@ -102,12 +102,12 @@ def test_a_refusing_machine_names_file_and_reason(failing, capsys):
     failing(OSError(errno.ENOSPC, "No space left on device", "/runs/x"))
     assert capsys.readouterr().err == "tandem: No space left on device: /runs/x\n"
     failing(OSError("odd"))
-    assert capsys.readouterr().err == "tandem: odd: the machine refused\n"
+    assert capsys.readouterr().err == "tandem: odd: the operating system refused\n"
 
 
 def test_an_interrupt_says_that_nothing_is_left(failing, capsys):
     failing(KeyboardInterrupt())
-    assert capsys.readouterr().err.strip() == "tandem: interrupted; everything it started has been ended"
+    assert capsys.readouterr().err.strip() == "tandem: interrupted; all child processes were stopped"
 
 
 def test_a_bug_is_not_hidden(failing, capsys, tmp_path, monkeypatch):
@@ -143,9 +143,9 @@ def test_the_help_lists_every_command_and_the_exit_codes(capsys):
     flat = " ".join(said.split())
     for words in (
         "0 done",
-        "1 a gate said no",
+        "1 a check failed",
         "2 the request was wrong",
-        "3 the machine",
+        "3 the environment or a server failed",
         "130 interrupted",
     ):
         assert words in flat
@@ -323,7 +323,7 @@ def test_a_signal_ends_it_in_order_with_130(number):
     ) as process:
         assert process.stdout.readline() == "up\n"
         process.send_signal(getattr(signal, number))
-        assert process.stderr.read().strip() == "tandem: interrupted; everything it started has been ended"
+        assert process.stderr.read().strip() == "tandem: interrupted; all child processes were stopped"
         assert process.wait(10) == 130
 
 

@@ -15,7 +15,7 @@ from pipelines.runners.docker_containers import ContainerImage, DockerRunner
 from pipelines.runners.docker_images import describe, label_versions, with_sizes
 from pipelines.runners.local import LocalRunner
 
-NO_ENGINE = MachineError("no container engine listens at unix:///x; start one")
+NO_ENGINE = MachineError("no container engine is available at unix:///x; start one")
 
 
 @pytest.fixture
@@ -100,14 +100,14 @@ def test_auto_without_an_engine_or_an_image_is_local_and_says_why(choose, engine
     found = choose("auto")
     assert found.runner == "local"
     assert told == [("runner", found.reason)]
-    assert "no container engine listens" in told[0][1]
+    assert "no container engine is available" in told[0][1]
     assert [client.closed for client in engine.clients] == ([1] if which == "fails" else [])
 
 
 @pytest.mark.parametrize("which", ["missing", "fails"])
 def test_docker_by_name_is_never_quietly_replaced(choose, engine, which):
     setattr(engine, which, NO_ENGINE)
-    with pytest.raises(MachineError, match="no container engine listens"):
+    with pytest.raises(MachineError, match="no container engine is available"):
         choose("docker")
     assert all(client.closed == 1 for client in engine.clients)
 
@@ -153,7 +153,7 @@ def test_the_reason_reaches_the_implementation(engine):
     with choosing.settled(settings, lambda *_: None) as (known, runner):
         assert isinstance(runner, LocalRunner)
         assert runner.reason == known.runner_reason
-        assert "not to be had" in runner.reason
+        assert "not available" in runner.reason
 
 
 @pytest.mark.parametrize(

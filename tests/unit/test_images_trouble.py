@@ -50,7 +50,7 @@ def test_no_engine_is_found_out_by_asking(tmp_path):
         text=True,
         check=False,
     )
-    assert "MachineError: no container engine listens at unix://" in done.stderr.splitlines()[-1]
+    assert "MachineError: no container engine is available at unix://" in done.stderr.splitlines()[-1]
 
 
 def follow(events):

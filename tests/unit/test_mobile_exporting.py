@@ -160,5 +160,5 @@ def test_a_gate_that_says_no_is_a_warning_of_a_comparison(tmp_path):
     comparing._note(run, empty)
     assert run.mobile.gate.chosen is None
     assert [w.message for w in run.warnings] == [
-        "the gate for mobile artifacts says no: none of 0 artifacts passes: there is none"
+        "the check of mobile artifacts failed: none of 0 artifacts passes: there is none"
     ]

@@ -1,4 +1,4 @@
-"""What stands above everything: unfinished, unfair or empty results, stand-ins and failed parity."""
+"""What stands above everything: unfinished, unfair or empty results, fallbacks and failed parity."""
 
 import pytest
 from report_fixture import CONTROL, invalid, make_run

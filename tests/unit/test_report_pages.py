@@ -155,7 +155,7 @@ def test_null_is_a_dash_with_its_reason_and_never_zero() -> None:
 def test_invalid_rounds_and_stand_ins_are_visible(render) -> None:
     text = html.unescape(render(RUN))
     assert "31% of the CPU was used by other programs" in re.sub(r"\s+", " ", text)
-    assert "(stand-in)" in text
+    assert "(fallback)" in text
     assert "not by TensorFlow Serving's own server" in re.sub(r"\s+", " ", text)
 
 
