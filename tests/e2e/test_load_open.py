@@ -10,10 +10,10 @@ import pytest
 from load_harness import (
     CORES,
     known_delay_server,
-    listening_for_noise,
     make_plan,
     null_server,
     run,
+    several_tries,
     start,
 )
 
@@ -22,7 +22,7 @@ from loadtests.arrivals import IN_FLIGHT_LIMIT
 from loadtests.recorder import read_samples
 from loadtests.result import RoundResult
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 BASE_MB = 110
 """Resident memory of a generator with little in flight, generously."""
@@ -57,42 +57,35 @@ def rates(result, samples):
     )
 
 
+@several_tries
 def test_a_stall_shows_as_a_queueing_calculation_says(tmp_path):
     service_ms = 6
     options = ("--delay", f"constant:{service_ms}", "--one-at-a-time", "--stall-at-s", "1")
     with known_delay_server(tmp_path, *options) as server:
         plan = make_plan(tmp_path, server.url, load="open:100", warmup_limit_s=0.0, duration_s=3.5)
-        with listening_for_noise(server.process) as noise:
-            result, samples = run(plan)
+        result, samples = run(plan)
     ours_ms = (samples.done_ns - samples.scheduled_ns) / 1e6
     expected_ms = 1000 * queue_s(arrivals_s(100, plan.seed, 3.5), service_ms / 1000, 1.0)
     assert result.errors_count == 0
     assert len(ours_ms) == pytest.approx(len(expected_ms), abs=1)
-    with noise.excuses():
-        assert np.percentile(ours_ms, 99) == pytest.approx(np.percentile(expected_ms, 99), rel=0.05)
-        assert ours_ms.max() == pytest.approx(expected_ms.max(), rel=0.05)
-        assert np.mean(ours_ms > 100) == pytest.approx(np.mean(expected_ms > 100), abs=0.02)
+    assert np.percentile(ours_ms, 99) == pytest.approx(np.percentile(expected_ms, 99), rel=0.05)
+    assert ours_ms.max() == pytest.approx(expected_ms.max(), rel=0.05)
+    assert np.mean(ours_ms > 100) == pytest.approx(np.mean(expected_ms > 100), abs=0.02)
 
 
+@several_tries
 def test_a_thousand_a_second_are_delivered_on_schedule(tmp_path):
-    """One try of three has to: the host of a virtual machine may stop it for some 30 ms, which is a
-    hundredth of a round of three seconds. A generator that is late is late in all of them."""
-    noises, delivered = [], []
-    for _ in range(3):
-        with null_server() as (process, url):
-            plan = make_plan(tmp_path, url, load="open:1000", check_share=0.0, duration_s=3.0)
-            with listening_for_noise(process) as noise:
-                result, samples = run(plan)
-        assert result.errors_count == 0
-        lateness_ms = (samples.sent_ns - samples.scheduled_ns) / 1e6
-        assert lateness_ms.min() >= 0
-        offered_per_s, achieved_per_s = rates(result, samples)
-        noises.append(noise)
-        delivered.append((float(np.percentile(lateness_ms, 99)), achieved_per_s / offered_per_s))
-        if delivered[-1][0] < 2 and delivered[-1][1] >= 0.99:
-            return
-    with max(noises, key=lambda noise: noise.cores).excuses():
-        raise AssertionError(f"never on schedule; p99 of lateness in ms, achieved/offered: {delivered}")
+    """The host of a virtual machine may stop it for some 30 ms, which is a hundredth of a round of three
+    seconds: then another try is on schedule, and a generator that is late is late in all of them."""
+    with null_server() as (_process, url):
+        plan = make_plan(tmp_path, url, load="open:1000", check_share=0.0, duration_s=3.0)
+        result, samples = run(plan)
+    assert result.errors_count == 0
+    lateness_ms = (samples.sent_ns - samples.scheduled_ns) / 1e6
+    assert lateness_ms.min() >= 0
+    offered_per_s, achieved_per_s = rates(result, samples)
+    assert np.percentile(lateness_ms, 99) < 2
+    assert achieved_per_s / offered_per_s >= 0.99
 
 
 @pytest.mark.parametrize("cores", [(), (CORES[-1],)], ids=["anywhere", "its own"])
@@ -105,17 +98,17 @@ def test_the_generator_stays_awake_before_an_arrival_only_on_a_core_of_its_own(t
     assert (samples.sent_ns >= samples.scheduled_ns).all()
 
 
+@several_tries
 def test_many_requests_are_in_flight_at_once(tmp_path):
     with known_delay_server(tmp_path, "--delay", "constant:50") as server:
         plan = make_plan(tmp_path, server.url, load="open:300", duration_s=1.0)
-        with listening_for_noise(server.process) as noise:
-            result, samples = run(plan)
+        result, samples = run(plan)
     # 300/s times 50 ms is 15 at a time: more than the 10 that FastHttpUser allows by default.
     assert result.errors_count == 0
-    with noise.excuses():
-        assert np.median(samples.done_ns - samples.scheduled_ns) / 1e6 == pytest.approx(50, abs=3)
+    assert np.median(samples.done_ns - samples.scheduled_ns) / 1e6 == pytest.approx(50, abs=3)
 
 
+@several_tries
 def test_windows_of_one_seed_have_the_same_schedule_however_long_the_warm_up_took(tmp_path):
     schedules = []
     with known_delay_server(tmp_path, "--delay", "constant:1") as server:

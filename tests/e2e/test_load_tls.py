@@ -131,6 +131,7 @@ def test_https_to_a_server_without_tls_is_no_success(tmp_path):
         ("gzip", ANSWER, "encoded answer"),
         ("gzip", gzip.compress(ANSWER)[:-9], "encoded answer"),
     ],
+    ids=["gzip", "deflate", "unknown", "not gzip", "cut off"],
 )
 def test_an_answer_encoded_unasked_is_decoded_or_called_so(tmp_path, encoding, body, words):
     with server(body=body, Content_Encoding=encoding) as (port, _):

@@ -14,6 +14,7 @@ from pipelines.machine.cores import Cores
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.alone,
     pytest.mark.skipif(SERVER_CORE == GENERATOR_CORE, reason="needs two cores: one for each side"),
 ]
 

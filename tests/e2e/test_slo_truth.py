@@ -1,11 +1,11 @@
 """The SLO search on a server whose capacity is known, against a queueing calculation done here."""
 
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from known_session import known_delay
-from load_harness import CORES, FOREIGN_CORES_LIMIT
 
 from loadtests.slo import SearchLimits
 from pipelines.compare import slo as slo_searching
@@ -13,10 +13,15 @@ from pipelines.compare.slo import SloQuestion, _empty, _search_one
 from pipelines.config import run_settings
 from pipelines.measure.blocks import Session, fresh_servers
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(600)]
 
 SERVICE_MS = 2
-LIMIT_MS = 10
+LIMIT_MS = 20
+START_RATE_PER_S = 300.0
+CAPACITY_PER_S = 1000 / SERVICE_MS
+LIMITS = SearchLimits(min_rate_per_s=100.0, resolution=0.1, most_measurements=60, most_invalid=20)
+TRIES = 3
+"""Searches of one block: neighbours may spoil some of them, and the code is wrong when all are."""
 
 
 def p99_ms(rate_per_s: float, arrivals_count: int = 100_000) -> float:
@@ -29,9 +34,10 @@ def p99_ms(rate_per_s: float, arrivals_count: int = 100_000) -> float:
     return float(np.percentile(responses_ms, 99))
 
 
+@cache
 def highest_rate_per_s() -> float:
     """Where p99 reaches the limit, by bisection."""
-    low, high = 1.0, 999 / SERVICE_MS
+    low, high = 1.0, 0.999 * CAPACITY_PER_S
     while high / low > 1.005:
         middle = (low * high) ** 0.5
         low, high = (middle, high) if p99_ms(middle) <= LIMIT_MS else (low, middle)
@@ -40,9 +46,12 @@ def highest_rate_per_s() -> float:
 
 def test_the_rate_found_is_the_one_a_queueing_calculation_gives(tmp_path, monkeypatch):
     # Low rates need long rounds for a p99, and fine steps many of them.
-    monkeypatch.setattr(slo_searching, "START_RATE_PER_S", 200.0)
-    monkeypatch.setattr(slo_searching, "LIMITS", SearchLimits(min_rate_per_s=100.0, resolution=0.1))
+    monkeypatch.setattr(slo_searching, "START_RATE_PER_S", START_RATE_PER_S)
+    monkeypatch.setattr(slo_searching, "LIMITS", LIMITS)
     settings = run_settings(profile="smoke", model="digits_cnn", targets="tfserving")
+    # The server is as fast in its first second as ever.
+    profile = settings.profile.model_copy(update={"warmup_limit_s": 0.5})
+    settings = settings.model_copy(update={"profile": profile})
     server = known_delay("queue", settings, "--delay", f"constant:{SERVICE_MS}", "--one-at-a-time")
     for name in ("samples", "logs"):
         (tmp_path / name).mkdir()
@@ -51,37 +60,51 @@ def test_the_rate_found_is_the_one_a_queueing_calculation_gives(tmp_path, monkey
     run = SimpleNamespace(
         session=session, settings=settings, folder=tmp_path, slo=_empty(question, ["queue"]), slo_points={}
     )
-    for block in range(2):
-        with fresh_servers(session, block) as servers:
-            _search_one(run, question, block, "queue", servers)
-
-    points, blocks = run.slo_points["queue"], run.slo.targets["queue"].blocks
-    rounds = session.measured["queue"].rounds
-    assert len(points) == len(rounds) == sum(one.rounds_count for one in blocks)
-    assert not any(point.met for point in points if point.rate_per_s > 1000 / SERVICE_MS)
-    try:
-        _check_found(points, blocks)
-    except AssertionError:
-        # Only neighbours excuse a search that found nothing or the wrong rate: one must have spoilt as many
-        # rounds as it takes to give up, or have taken a good part of a core.
-        disturbed = sum("quiet" in record.failed_checks for record in rounds)
-        foreign_cores = max((record.foreign_cpu_share or 0) * len(CORES) for record in rounds)
-        if disturbed <= SearchLimits().most_invalid and foreign_cores <= FOREIGN_CORES_LIMIT:
-            raise
-        pytest.skip(f"{disturbed} rounds were disturbed, by up to {foreign_cores:.2f} cores: no verdict")
-
-
-def _check_found(points, blocks):
-    assert [one.outcome for one in blocks] == ["found", "found"]
-    # Three rounds of some 1,000 requests have to keep the limit, each: that chooses rates a little below.
-    expected = highest_rate_per_s()
-    for one in blocks:
-        confirming = [p for p in points if p.phase == "confirm" and p.block == one.block][-3:]
-        assert [(point.met, point.rate_per_s) for point in confirming] == [(True, one.rate_per_s)] * 3
-        assert 0.6 * expected <= one.rate_per_s <= 1.1 * expected
+    first_points, first = _search(run, question, 0)
+    assert first_points[0].rate_per_s == START_RATE_PER_S
+    again_points, _ = _search(run, question, 1)
     # The second search begins where the first ended.
-    first = next(point for point in points if point.block == 1)
-    assert first.rate_per_s == blocks[0].rate_per_s
+    assert again_points[0].rate_per_s == first.rate_per_s
+
+
+def _search(run, question, block):
+    """Search until the rate is right, at most TRIES times; return the last search's points and result."""
+    expected_per_s, before, wrong = highest_rate_per_s(), run.slo, []
+    with fresh_servers(run.session, block) as servers:
+        for _ in range(TRIES):
+            run.slo, run.slo_points = before, {}
+            rounds_before = len(run.session.measured["queue"].rounds)
+            _search_one(run, question, block, "queue", servers)
+            points, found = run.slo_points["queue"], run.slo.targets["queue"].blocks[-1]
+            rounds = len(run.session.measured["queue"].rounds) - rounds_before
+            _check_record(points, found, rounds)
+            if _is_right(found, expected_per_s):
+                return points, found
+            wrong.append((found.outcome, found.rate_per_s, found.reason))
+    raise AssertionError(f"block {block}: {expected_per_s:.4g} requests/s expected, found {wrong}")
+
+
+def _is_right(found, expected_per_s):
+    """Whether that is the rate. A bound is a right answer where others made the generator late at the rate
+    above; it is as exact as a rate then, because it was confirmed as one.
+
+    Three rounds of some 1,000 requests have to keep the limit, each: that chooses rates a little below.
+    """
+    if found.outcome not in ("found", "lower_bound"):
+        return False
+    return 0.6 * expected_per_s <= found.rate_per_s <= 1.1 * expected_per_s
+
+
+def _check_record(points, found, rounds_count):
+    """What holds of every search, whatever neighbours do: no noise makes a server faster."""
+    assert len(points) == rounds_count == found.rounds_count
+    assert not any(point.met for point in points if point.rate_per_s > CAPACITY_PER_S)
+    if found.outcome == "lower_bound":
+        assert any(point.met is None for point in points if point.rate_per_s == found.breaks_at_per_s)
+    if found.rate_per_s is not None:
+        assert found.rate_per_s <= 1.1 * highest_rate_per_s()
+        confirming = [p for p in points if p.phase == "confirm" and p.met is not None][-3:]
+        assert [(point.met, point.rate_per_s) for point in confirming] == [(True, found.rate_per_s)] * 3
 
 
 def _silent(_title: str, _text: str) -> None:
