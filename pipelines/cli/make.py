@@ -50,16 +50,18 @@ def export(model: str, targets: str | None, artifacts: Path, force: bool, as_jso
 
 @command("tandem verify digits_cnn")
 @model_argument
+@click.option("--targets", help="Only these, comma-separated. Default: all.")
 @artifacts_option
 @json_option
-def verify(model: str, artifacts: Path, as_json: bool) -> None:
+def verify(model: str, targets: str | None, artifacts: Path, as_json: bool) -> None:
     """Compare every artifact of MODEL, reloaded from disk, with the source model on all held-out samples."""
     from pipelines.cli import tables
     from pipelines.console.printing import ProgressDisplay
+    from pipelines.export.stage import chosen_targets
     from pipelines.verify import stage as verifying
 
     with ProgressDisplay(quiet=as_json) as progress:
-        verified = verifying.verify(model, artifacts, progress)
+        verified = verifying.verify(model, artifacts, progress, chosen_targets(targets))
     if as_json:
         print_json(tables.parity_facts(verified))
     else:

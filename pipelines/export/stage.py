@@ -15,12 +15,11 @@ from pipelines.errors import GateError, MachineError, UserError
 from pipelines.files.atomic import locked, new_folder
 from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
 from pipelines.targets.exported import Exported, NotExported
-from pipelines.targets.registry import SERVED, TARGETS, Target, find_target
+from pipelines.targets.registry import SERVED, TARGETS, find_target
+from pipelines.targets.target import Target
 from pipelines.tasks.tasks import Progress, Task, run_tasks
 from pipelines.tasks.warned import collected
 
-# Their exporters trace the PyTorch module; the others start from the Keras twin.
-TRACING = ("torch", "executorch")
 # An export that is not done by then is taken for hung.
 EXPORT_LIMIT_S = 1800.0
 
@@ -152,7 +151,7 @@ def export_here(
     """The work of one framework's process: export each named target into its folder."""
     progress("loading the framework")
     spec = load_unchanged(model, digest)
-    if any(TARGETS[name].framework in TRACING for name in folders):
+    if any(TARGETS[name].traces for name in folders):
         from pipelines.parity.source import require_deployable
 
         progress("examining the source model")

@@ -14,25 +14,12 @@ from pipelines.artifacts.manifest import versions
 from pipelines.machine.cores import Cores
 from pipelines.machine.java import find_java
 from pipelines.record.environment import EnvironmentRecord
+from pipelines.targets.registry import TARGETS
 
-PACKAGES = (
-    "ai-edge-litert",
-    "executorch",
-    "gevent",
-    "grpcio",
-    "keras",
-    "locust",
-    "numpy",
-    "onnx",
-    "onnxruntime",
-    "tandem-serving",
-    "tensorflow",
-    "tensorflow-cpu",
-    "tensorflow-serving-api",
-    "torch",
-    "torch-model-archiver",
-    "torchao",
-    "torchserve",
+# Of the harness; what each target is made and run with is its own to name.
+HARNESS = ("gevent", "grpcio", "locust", "numpy", "tandem-serving")
+PACKAGES = sorted(
+    {*HARNESS, *(name for target in TARGETS.values() for name in (*target.toolchain, *target.serving))}
 )
 
 

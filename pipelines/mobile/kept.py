@@ -21,7 +21,8 @@ from pipelines.measure.environment import describe
 from pipelines.record.base import Record
 from pipelines.record.mobile import MobileRecord, TimingRecord
 from pipelines.targets.libraries import installed_library
-from pipelines.targets.registry import TARGETS, TARGETS_FOLDER
+from pipelines.targets.registry import TARGETS
+from pipelines.targets.target import TARGETS_FOLDER
 from pipelines.verify import proof
 
 KEPT_NAME = "mobile.json"

@@ -5,6 +5,7 @@ from pipelines.record.fairness import AsymmetryRecord
 from pipelines.record.run import RunRecord, WarningRecord
 from pipelines.report import pick, slo, verdicts
 from pipelines.report.reasons import kinds
+from pipelines.targets.registry import product_name
 
 
 def banners(run: RunRecord) -> tuple[str, ...]:
@@ -87,7 +88,7 @@ def _instead(name: str, note: str) -> str:
 
 
 def _product(target: str) -> str:
-    product = pick.PRODUCTS.get(target)
+    product = product_name(target)
     return f"{product}'s own server" if product else "the product the target is named after"
 
 

@@ -3,9 +3,9 @@
 from pipelines.console import format as fmt
 from pipelines.record.mobile import MobileArtifactRecord, MobileRecord, TimingRecord
 from pipelines.record.run import RunRecord
+from pipelines.targets.registry import TARGETS
 
 HOST = "host CPU, not a phone"
-ROADS = {"tflite": "TensorFlow's road", "executorch": "PyTorch's road", "onnx": "read by both worlds"}
 
 
 def headline(mobile: MobileRecord) -> str:
@@ -133,7 +133,7 @@ def targets(run: RunRecord) -> list[str]:
 
 def road(target: str) -> str:
     """The road a target is on, for a legend; empty for one that is not known."""
-    return ROADS.get(target, "")
+    return TARGETS[target].road if target in TARGETS else ""
 
 
 def partly_asked(mobile: MobileRecord) -> list[MobileArtifactRecord]:

@@ -8,8 +8,8 @@ from pipelines.record.parity import ParityRecord
 from pipelines.record.rounds import RoundRecord
 from pipelines.record.run import RunRecord
 from pipelines.record.target import SummaryRecord, TargetRecord
+from pipelines.targets.registry import product_name
 
-PRODUCTS = {"torchserve": "TorchServe", "tfserving": "TensorFlow Serving"}
 FLOOR = "harness floor (null server)"
 THROUGHPUT = "throughput_per_s"
 
@@ -137,7 +137,7 @@ def display_name(run: RunRecord, target: str) -> str:
     record = run.targets.get(target)
     if record is None or record.implementation.stand_in:
         return target
-    return PRODUCTS.get(target, target)
+    return product_name(target) or target
 
 
 def ratio_of(one: ComparisonRecord) -> float | None:

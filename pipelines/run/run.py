@@ -130,8 +130,9 @@ def start_run(
     spec = load_model(settings.model)
     for name in settings.targets:
         find_target(name, SERVED)
-    exported = export(settings.model, settings.artifacts, progress, targets=SERVED)
-    verified = ensure_verified(settings.model, settings.artifacts, progress)
+    targets = tuple(dict.fromkeys(settings.targets))
+    exported = export(settings.model, settings.artifacts, progress, targets=targets)
+    verified = ensure_verified(settings.model, settings.artifacts, progress, targets)
     exported, verified = _with_in_process(settings, spec, exported, verified)
     folder = new_run_folder(settings.runs, spec.name)
     sides = make_sides(settings, spec, verified, runner)

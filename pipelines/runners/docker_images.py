@@ -40,6 +40,8 @@ def find_images(
     """
     images = {}
     for target in dict.fromkeys(targets):
+        if target not in CONTAINED:
+            raise MachineError(f"there is no image of {target}; use --runner local")
         named = os.environ.get(CONTAINED[target].image_variable)
         images[target] = _named(client, target, named) if named else _ours(target, model, artifacts, progress)
     return images

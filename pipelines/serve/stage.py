@@ -66,8 +66,8 @@ def serve(request: StandingRequest, progress: Progress, announce: Callable[[Stan
     spec = load_model(request.model)
     find_target(request.target, SERVED)
     with _runner(request, progress) as runner:
-        export(request.model, request.artifacts, progress, targets=SERVED)
-        verified = ensure_verified(request.model, request.artifacts, progress)
+        export(request.model, request.artifacts, progress, targets=[request.target])
+        verified = ensure_verified(request.model, request.artifacts, progress, [request.target])
         _start(request, spec, verified, runner, progress, announce)
 
 

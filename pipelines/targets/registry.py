@@ -1,51 +1,22 @@
 """The targets, by name. Dotted paths, so that naming a target imports no framework."""
 
 import difflib
+import importlib
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from models import weights
 from pipelines.artifacts.manifest import tensorflow_package
 from pipelines.errors import RequestError
+from pipelines.targets.target import TARGETS_FOLDER, Target
 
-TARGETS_FOLDER = Path(__file__).parent
 # How weights get into the Keras twin decides every TensorFlow artifact.
 WEIGHTS = Path(weights.__file__)
 # The draw of samples decides every file of full integers.
 CALIBRATION = TARGETS_FOLDER / "calibration.py"
-# Modules of a target's folder that decide how an artifact runs, not what is in it.
-RUN_ONLY = ("__init__.py", "archive.py", "configuration.py", "runtime.py", "server.py")
-
-
-@dataclass(frozen=True)
-class Target:
-    """One way to deploy a model.
-
-    Attributes:
-        name: as people type it.
-        framework: targets of one framework are exported by one process.
-        toolchain: distributions whose versions decide the exported files.
-        export: "module:function" (spec, folder, progress) -> list of `Exported` and `NotExported`.
-        runtime: "module:function" (artifact path, format, inputs) -> outputs, from files alone.
-        shared_sources: files outside the target's folder that decide an export too.
-        server: "module:function" that plans a server; None for targets that run in process.
-    """
-
-    name: str
-    framework: str
-    toolchain: tuple[str, ...]
-    export: str
-    runtime: str
-    server: str | None
-    shared_sources: tuple[Path, ...] = ()
-
-    @property
-    def sources(self) -> list[Path]:
-        """Our own files that decide what an export contains."""
-        own = [path for path in (TARGETS_FOLDER / self.name).glob("*.py") if path.name not in RUN_ONLY]
-        return [*sorted(own), *self.shared_sources]
-
+# Modules of other people's targets, comma-separated; each holds a `Target` called TARGET.
+VARIABLE = "TANDEM_TARGETS"
 
 TORCHSERVE = Target(
     name="torchserve",
@@ -54,6 +25,9 @@ TORCHSERVE = Target(
     export="pipelines.targets.torchserve.export:export",
     runtime="pipelines.targets.torchserve.runtime:predict",
     server="pipelines.targets.torchserve.server:plan",
+    title="TorchServe",
+    serving=("torchserve",),
+    traces=True,
 )
 TFSERVING = Target(
     name="tfserving",
@@ -62,6 +36,7 @@ TFSERVING = Target(
     export="pipelines.targets.tfserving.export:export",
     runtime="pipelines.targets.tfserving.runtime:predict",
     server="pipelines.targets.tfserving.server:plan",
+    title="TensorFlow Serving",
     shared_sources=(WEIGHTS,),
 )
 TFLITE = Target(
@@ -71,6 +46,7 @@ TFLITE = Target(
     export="pipelines.targets.tflite.export:export",
     runtime="pipelines.targets.tflite.runtime:predict",
     server=None,
+    road="TensorFlow's road",
     shared_sources=(TARGETS_FOLDER / "tfserving" / "export.py", CALIBRATION, WEIGHTS),
 )
 EXECUTORCH = Target(
@@ -80,6 +56,8 @@ EXECUTORCH = Target(
     export="pipelines.targets.executorch.export:export",
     runtime="pipelines.targets.executorch.runtime:predict",
     server=None,
+    road="PyTorch's road",
+    traces=True,
     shared_sources=(CALIBRATION,),
 )
 ONNX = Target(
@@ -89,8 +67,33 @@ ONNX = Target(
     export="pipelines.targets.onnx.export:export",
     runtime="pipelines.targets.onnx.runtime:predict",
     server=None,
+    road="read by both worlds",
+    traces=True,
 )
-TARGETS = {target.name: target for target in (TORCHSERVE, TFSERVING, TFLITE, EXECUTORCH, ONNX)}
+BUILT_IN = {target.name: target for target in (TORCHSERVE, TFSERVING, TFLITE, EXECUTORCH, ONNX)}
+
+
+def added_targets(modules: str) -> dict[str, Target]:
+    """Targets of other people's modules, by name.
+
+    Raises:
+        RequestError: a module cannot be imported, holds no target, or one whose name is taken.
+    """
+    found: dict[str, Target] = {}
+    for module in filter(None, (name.strip() for name in modules.split(","))):
+        try:
+            target = importlib.import_module(module).TARGET
+        except (ImportError, AttributeError) as error:
+            raise RequestError(f"{VARIABLE} names {module}, which holds no target: {error}") from error
+        if not isinstance(target, Target):
+            raise RequestError(f"{VARIABLE} names {module}, whose TARGET is a {type(target).__name__}")
+        if target.name in BUILT_IN or target.name in found:
+            raise RequestError(f"{VARIABLE} names {module}, whose target {target.name!r} is there already")
+        found[target.name] = target
+    return found
+
+
+TARGETS = {**BUILT_IN, **added_targets(os.environ.get(VARIABLE, ""))}
 SERVED = tuple(target.name for target in TARGETS.values() if target.server)
 IN_PROCESS = tuple(target.name for target in TARGETS.values() if not target.server)
 
@@ -106,3 +109,8 @@ def find_target(name: str, among: Sequence[str] = tuple(TARGETS)) -> Target:
         hint = f"did you mean {near[0]}? " if near else ""
         raise RequestError(f"unknown target {name!r}; {hint}allowed: {', '.join(among)}")
     return TARGETS[name]
+
+
+def product_name(target: str) -> str | None:
+    """The name of the product a target is named after, for people; None where there is none."""
+    return TARGETS[target].title if target in TARGETS else None

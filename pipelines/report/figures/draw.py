@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from pipelines.console.format import one_line
 from pipelines.report.figures.scales import Linear, Log
+from pipelines.targets.registry import BUILT_IN
 
 Element = ET.Element
 Point = tuple[float, float]
 SLOTS = 6
-_FIXED = {"torchserve": 0, "tfserving": 1, "tflite": 2, "executorch": 3, "onnx": 4, "null": 5}
+_FIXED = {name: slot for slot, name in enumerate((*BUILT_IN, "null"))}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,48 @@
+"""What the rest of Tandem knows of one way to deploy a model; how it is done is in that way's folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+TARGETS_FOLDER = Path(__file__).parent
+# Modules of a target's folder that decide how an artifact runs, not what is in it.
+RUN_ONLY = ("__init__.py", "archive.py", "configuration.py", "runtime.py", "server.py")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One way to deploy a model.
+
+    Attributes:
+        name: as people type it.
+        title: the product's name for people; None where the name says it.
+        road: whose tools made it, in a few words for the legend of a figure.
+        framework: targets of one framework are exported by one process.
+        toolchain: distributions whose versions decide the exported files.
+        export: "module:function" (spec, folder, progress) -> list of `Exported` and `NotExported`.
+        runtime: "module:function" (artifact path, format, inputs) -> outputs, from files alone.
+        shared_sources: files outside the target's folder that decide an export too.
+        server: "module:function" that plans a server; None for targets that run in process.
+        serving: distributions that run it, beside the toolchain.
+        traces: whether the exporter traces the PyTorch module, which then has to be deployable.
+        folder: where its modules are; None for a folder of ours with its name.
+    """
+
+    name: str
+    framework: str
+    toolchain: tuple[str, ...]
+    export: str
+    runtime: str
+    server: str | None
+    title: str | None = None
+    road: str = ""
+    shared_sources: tuple[Path, ...] = ()
+    serving: tuple[str, ...] = ()
+    traces: bool = False
+    folder: Path | None = None
+
+    @property
+    def sources(self) -> list[Path]:
+        """The files that decide what an export contains, beside the model's and the toolchain's."""
+        folder = self.folder or TARGETS_FOLDER / self.name
+        own = [path for path in folder.glob("*.py") if path.name not in RUN_ONLY]
+        return [*sorted(own), *self.shared_sources]
