@@ -11,6 +11,11 @@ P99_MS ?= 20
 # Where the CPU build of PyTorch is fetched from if pip's own configuration does not offer it.
 TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 
+# The longest first, so that no process is left with one of them at the end.
+TEST_ORDER := tests/containers tests/e2e tests/targets tests/fuzz tests/unit
+# More processes than two would have comparisons wait for one another's cores.
+TEST_JOBS ?= 2
+
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install -qq --no-deps --no-compile
@@ -29,8 +34,8 @@ demo: setup  ## Set up, export, verify, compare both roads, and print where the 
 
 test: setup  ## Set up, then lint, types and every test this machine is able to run
 	$(MAKE) --no-print-directory lint
-	$(BIN)/pytest -n logical --dist loadfile tests/unit tests/targets tests/fuzz
-	$(BIN)/pytest tests/e2e tests/containers
+	$(BIN)/pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder -m "not alone" $(TEST_ORDER)
+	$(BIN)/pytest -m alone tests/e2e
 
 check: setup  ## Lint, format, types and unit tests, under a minute
 	$(MAKE) --no-print-directory lint

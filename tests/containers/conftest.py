@@ -3,10 +3,11 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from real_model import ARTIFACTS, MODEL, say_nothing
+from real_model import MODEL, say_nothing
 
 from pipelines.errors import MachineError
 from pipelines.package import Image, connect, ensure_images
@@ -32,6 +33,6 @@ def engine() -> "Iterator[DockerClient]":
 
 
 @pytest.fixture(scope="session")
-def images(engine: "DockerClient") -> Mapping[str, Image]:
+def images(engine: "DockerClient", artifacts: Path) -> Mapping[str, Image]:
     """What can be built without a registry, by key; built now unless it is there."""
-    return ensure_images(MODEL, ARTIFACTS, BUILT, say_nothing)
+    return ensure_images(MODEL, artifacts, BUILT, say_nothing)

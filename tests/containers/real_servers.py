@@ -22,9 +22,9 @@ def client(engine):
 
 
 @pytest.fixture(scope="session")
-def runner(client):
+def runner(client, artifacts):
     """A runner with an image for every target, built if they are missing."""
-    return DockerRunner(client, find_images(client, TARGETS, MODEL, ARTIFACTS, say_nothing), "test")
+    return DockerRunner(client, find_images(client, TARGETS, MODEL, artifacts, say_nothing), "test")
 
 
 @pytest.fixture

@@ -61,8 +61,6 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
-def temporary_folders() -> set[Path]:
-    """Folders of ours in the system's temporary folder."""
-    import tempfile
-
-    return set(Path(tempfile.gettempdir()).glob("tandem-*"))
+def folders_left(temporary: Path) -> list[Path]:
+    """Folders of ours that are left in a temporary folder."""
+    return sorted(temporary.glob("tandem-*"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from main_job import complaint, processes_of, running, tandem, temporary_folders
+from main_job import complaint, folders_left, processes_of, running, tandem
 
 from pipelines.artifacts.manifest import file_digests, read_manifest, sha256, size_bytes, write_manifest
 
@@ -123,8 +123,7 @@ def test_a_server_that_dies_at_start_shows_its_last_words(copy, monkeypatch, tmp
 
 
 @pytest.mark.parametrize("target", ["torchserve", "tfserving"])
-def test_ctrl_c_ends_a_standing_server_and_all_it_started(copy, target):
-    before = temporary_folders()
+def test_ctrl_c_ends_a_standing_server_and_all_it_started(copy, temporary, target):
     with running("serve", target, "--json", cwd=copy) as process:
         facts = json.loads(process.stdout.readline())
         tree = [psutil.Process(facts["pid"]), *psutil.Process(facts["pid"]).children(recursive=True)]
@@ -132,7 +131,7 @@ def test_ctrl_c_ends_a_standing_server_and_all_it_started(copy, target):
         assert process.wait(60) == 0
     _, alive = psutil.wait_procs(tree, timeout=30)
     assert alive == []
-    assert temporary_folders() == before
+    assert folders_left(temporary) == []
 
 
 def test_a_killed_tandem_leaves_no_server_behind(copy):
@@ -145,8 +144,7 @@ def test_a_killed_tandem_leaves_no_server_behind(copy):
     assert alive == []
 
 
-def test_a_killed_comparison_leaves_no_frozen_server_and_a_run_that_can_be_read(copy):
-    before = temporary_folders()
+def test_a_killed_comparison_leaves_no_frozen_server_and_a_run_that_can_be_read(copy, temporary):
     with running("compare", "--profile", "smoke", "--no-mobile", cwd=copy) as process:
         wait_for_rounds(process, 1)
         tree = psutil.Process(process.pid).children(recursive=True)
@@ -154,7 +152,7 @@ def test_a_killed_comparison_leaves_no_frozen_server_and_a_run_that_can_be_read(
         process.kill()
     _, alive = psutil.wait_procs(tree, timeout=30)
     assert alive == []
-    assert temporary_folders() == before
+    assert folders_left(temporary) == []
     (run,) = sorted((copy / "runs").glob("2*"))[-1:]
     assert tandem("report", str(run), "--json", cwd=copy).returncode == 0
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"

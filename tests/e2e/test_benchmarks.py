@@ -1,12 +1,14 @@
-"""Every benchmark runs for about a second, on any machine; its figures are not judged here."""
+"""Every benchmark runs for about a second, on any machine; only one of them has its figures judged here."""
 
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 
 import pytest
+from load_harness import several_tries
 
 pytestmark = pytest.mark.slow
 
@@ -86,13 +88,15 @@ def test_verdict_trust(tmp_path):
     assert said.split()[0] == "1"
 
 
+@pytest.mark.alone
+@several_tries
 def test_mobile_agreement(exported):
-    said = bench(
-        "mobile_agreement",
-        *("digits_cnn", "--turns", "1", "--seconds", "0.1", "--only", "*_float32"),
-        cwd=exported,
-    )
-    assert float(re.search(r"ours / plain loop ([\d.]+) ", said)[1]) > 0
+    """Loosely: how closely is said by the benchmark on a quiet machine, with more turns."""
+    said = bench("mobile_agreement", *("digits_cnn", "--turns", "2", "--seconds", "0.5"), cwd=exported)
+    ratios = [float(ratio) for ratio in re.findall(r"ours / plain loop ([\d.]+) ", said)]
+    assert len(ratios) >= 4
+    # The machine of a test may do anything to one artifact's few seconds; most of them stay comparable.
+    assert 0.7 < median(ratios) < 1.3
 
 
 def test_conditioning():
