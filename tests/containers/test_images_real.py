@@ -21,7 +21,7 @@ from pipelines.package.building import build
 from pipelines.package.recipes import Recipe, make_recipe
 from pipelines.package.settings import Settings, read_settings
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 SERVERS = ("torchserve", "tfserving-embedded")
 BUILT = (*SERVERS, "locust")
 SECOND_NS = 10**9

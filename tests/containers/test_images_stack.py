@@ -12,7 +12,7 @@ from models.spec import load_model
 from pipelines.http import fetch
 from pipelines.runners import docker_ownership as ownership
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 GRANTS = (
     "CpusetCpus",
     "NanoCpus",

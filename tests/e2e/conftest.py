@@ -1,6 +1,7 @@
 """Verified artifacts, and one finished comparison, shared by the slow tests."""
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,12 @@ def exported(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("main-job")
     shutil.copytree(artifacts / "digits_cnn", folder / "artifacts" / "digits_cnn")
     return folder
+
+
+@pytest.fixture(scope="session")
+def verified(exported: Path) -> subprocess.CompletedProcess[str]:
+    """A verification of all artifacts, told as JSON."""
+    return tandem("verify", "digits_cnn", "--json", cwd=exported)
 
 
 @pytest.fixture(scope="session")

@@ -41,8 +41,8 @@ def test_the_pipelines_run_at_the_same_time(exported, tmp_path):
     assert facts["elapsed_s"] <= RATIO_LIMIT * max(facts["pipeline_s"].values()) + 0.5
 
 
-def test_verify_sees_every_artifact_and_the_whole_held_out_set(exported):
-    facts = json.loads(tandem("verify", "digits_cnn", "--json", cwd=exported).stdout)
+def test_verify_sees_every_artifact_and_the_whole_held_out_set(verified):
+    facts = json.loads(verified.stdout)
     assert facts["passed"]
     assert facts["source_accuracy"] >= 0.98
     judged = {p["subject"]: p for p in facts["parity"]}

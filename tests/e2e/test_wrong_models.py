@@ -97,9 +97,14 @@ def mobile_of(tmp_path, path, exit_code):
     return done, mobile, {one["precision"]: one for one in mobile["artifacts"]}
 
 
-def test_what_verify_rejects_never_ships(tmp_path):
-    path = write(tmp_path, "triple", scale=3.0)
-    done, mobile, of = mobile_of(tmp_path, path, 1)
+@pytest.fixture(scope="module")
+def triple(tmp_path_factory):
+    """A model whose twin answers three times as much, for both tests of it: neither exports again."""
+    return write(tmp_path_factory.mktemp("triple"), "triple", scale=3.0)
+
+
+def test_what_verify_rejects_never_ships(triple):
+    done, mobile, of = mobile_of(triple.parent, triple, 1)
     line = complaint(done.stderr)
     assert "tflite/triple_float32.tflite: not the source model: sample " in line
     assert "tflite/triple_int8.tflite: output error " in line
@@ -108,10 +113,9 @@ def test_what_verify_rejects_never_ships(tmp_path):
     assert not any(one["passed"] for one in of.values())
 
 
-def test_verify_rejects_the_same_twin(tmp_path):
-    path = write(tmp_path, "triple", scale=3.0)
-    assert tandem("export", str(path), cwd=tmp_path).returncode == 0
-    done = tandem("verify", str(path), "--json", cwd=tmp_path)
+def test_verify_rejects_the_same_twin(triple):
+    assert tandem("export", str(triple), cwd=triple.parent).returncode == 0
+    done = tandem("verify", str(triple), "--json", cwd=triple.parent)
     assert done.returncode == 1, done.stderr
     judged = {one["subject"]: one["passed"] for one in json.loads(done.stdout)["parity"]}
     assert judged["torchserve/triple.pt"]
