@@ -209,10 +209,11 @@ def _percent(share: float | None) -> str:
 
 
 def standing_facts(standing: Standing) -> dict[str, Any]:
-    """Where a standing server is, and how long it took to come up."""
+    """Where a standing server is, how it is configured, and how long it took to come up."""
     return {
         "target": standing.plan.target,
         "implementation": standing.plan.implementation.model_dump(),
+        "given": standing.plan.given.model_dump(),
         "predict_url": standing.predict_url,
         "endpoints": dict(standing.plan.endpoint.addresses),
         "pid": standing.pid,
