@@ -15,7 +15,7 @@ import pkgutil
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import ModelError
+from models.imported import files_of
 from models.labels import require_labels
 from models.truth import Task, Truth, truth_of
 
@@ -111,7 +112,8 @@ class ModelSpec:
         train_samples: the examples the model was trained on, for calibration.
         build_keras: returns the Keras twin holding the given state dict; None if the model has no twin.
         train: trains from scratch and writes the checkpoint and its training record beside it.
-        sources: files whose text decides what the model computes, for its digest.
+        sources: files whose text decides what the model computes, for its digest; of a model
+            file they are found (`models.imported`).
         task: what the outputs are; None: to be derived from the samples (`pipelines.parity.quality`).
     """
 
@@ -238,7 +240,13 @@ def load_model(name: str) -> ModelSpec:
     spec = getattr(module, "MODEL", None)
     if not isinstance(spec, ModelSpec):
         raise ModelError(f"{name} defines no `MODEL = ModelSpec(...)`; see models/digits_cnn/__init__.py")
-    return spec
+    return _with_its_files(spec, Path(name)) if name.endswith(".py") else spec
+
+
+def _with_its_files(spec: ModelSpec, path: Path) -> ModelSpec:
+    """The spec of a model file, whose text and what it imports count as sources though it names none."""
+    named = {source.resolve() for source in spec.sources}
+    return replace(spec, sources=(*spec.sources, *(one for one in files_of(path) if one not in named)))
 
 
 def load_unchanged(name: str, digest: str) -> ModelSpec:

@@ -180,7 +180,9 @@ def tensorflow_package() -> str:
 
 def export_key(spec: ModelSpec, toolchain: Mapping[str, str], sources: Iterable[Path]) -> str:
     """Digest of everything an export depends on: model, its folder's code, our exporter, tool versions."""
-    model_sources = [*spec.sources, *sorted(spec.checkpoint.parent.glob("*.py"))]
+    # An editor's lock file is a link that leads nowhere, with a name like that of what is edited.
+    beside = (path for path in spec.checkpoint.parent.glob("*.py") if path.is_file())
+    model_sources = [*spec.sources, *sorted(beside)]
     said = {
         "rules": EXPORT_RULES,
         "model": spec.digest,

@@ -10,9 +10,17 @@ class _Guarded(click.Command):
     """A command that starts processes: all it starts is ended and removed, also if it is killed."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command beside a guard."""
+        """Run the command beside a guard.
+
+        Raises:
+            MachineError: the working directory was removed.
+        """
+        from pipelines.cli.exits import NOWHERE, working_directory_is_gone
+        from pipelines.errors import MachineError
         from pipelines.processes.guard import guarded
 
+        if working_directory_is_gone():
+            raise MachineError(NOWHERE)
         with guarded():
             return super().invoke(ctx)
 

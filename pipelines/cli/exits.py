@@ -1,6 +1,7 @@
 """Maps what ended a command to its exit code and the one line that says so."""
 
 import errno
+from pathlib import Path
 
 import click
 
@@ -11,6 +12,7 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 EXIT_GATE = 1
 EXIT_REQUEST = 2
 EXIT_MACHINE = 3
+NOWHERE = "the working directory no longer exists; change to one that does"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -54,5 +56,16 @@ def _usage(error: click.ClickException) -> str:
 
 def fail(message: str, exit_code: int) -> int:
     """Print the message on one line of stderr and return the exit code."""
+    if exit_code == EXIT_MACHINE and working_directory_is_gone():
+        message = NOWHERE if message == NOWHERE else f"{NOWHERE} ({message})"
     complain(f"tandem: {' '.join(message.split())}")
     return exit_code
+
+
+def working_directory_is_gone() -> bool:
+    """Return whether it was removed, so that relative paths lead nowhere and libraries do not load."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False

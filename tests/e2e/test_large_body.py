@@ -26,7 +26,7 @@ from models.spec import ModelSpec, Samples, TensorSpec, Tolerance
 SIDE = {SIDE}
 DRAW = np.random.default_rng(11)
 WEIGHTS = DRAW.normal(size=(3, 192)).astype(np.float32)
-PIXELS = np.arange(1, 3).reshape(2, 1, 1, 1) * DRAW.integers(1, 128, (2, SIDE, SIDE, 3))
+PIXELS = np.arange(1, 4).reshape(3, 1, 1, 1) * DRAW.integers(1, 85, (3, SIDE, SIDE, 3))
 IMAGES = (PIXELS / 256).astype(np.float32)
 CHECKPOINT = Path(__file__).with_suffix(".safetensors")
 

@@ -63,7 +63,7 @@ def test_a_name_like_nothing_gets_no_suggestion():
 def test_a_model_can_be_a_file_anywhere(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("from models.digits_cnn import MODEL\n")
-    assert load_model(str(path)) is DIGITS
+    assert load_model(str(path)).build_torch is DIGITS.build_torch
 
 
 @pytest.mark.parametrize(
