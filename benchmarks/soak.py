@@ -37,7 +37,7 @@ from pipelines.processes.guard import guarded  # noqa: E402
 from pipelines.record.reading import read_run  # noqa: E402
 from pipelines.runners.local import LocalRunner  # noqa: E402
 from pipelines.runners.server import Server  # noqa: E402
-from pipelines.serve import readiness as serving  # noqa: E402
+from pipelines.serve import readiness  # noqa: E402
 from pipelines.targets.registry import SERVED  # noqa: E402
 from pipelines.targets.server_plan import ServeRequest  # noqa: E402
 from pipelines.verify.stage import ensure_verified  # noqa: E402
@@ -125,8 +125,8 @@ def started(target: str, model: str, artifacts: Path, work: Path) -> Iterator[tu
     folder = target_folder(artifacts, spec.name, target)
     request = ServeRequest(spec, folder, work, cores=split_cores().server)
     with LocalRunner().prepare(target, request) as planned, planned as server:
-        pool = serving.payload_pool(spec, verified.expected, server.plan.endpoint.predict_path)
-        serving.wait_until_right(server, pool)
+        pool = readiness.payload_pool(spec, verified.expected, server.plan.endpoint.predict_path)
+        readiness.wait_until_right(server, pool)
         pool.save(work / "pool.json")
         yield server, work / "pool.json"
 

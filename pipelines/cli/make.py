@@ -17,10 +17,10 @@ def train(model: str, as_json: bool) -> None:
     """Train MODEL from scratch and replace its checkpoint and training record."""
     from pipelines.cli import tables
     from pipelines.console.printing import ProgressDisplay
-    from pipelines.train import stage as training
+    from pipelines.train import stage
 
     with ProgressDisplay(quiet=as_json) as progress:
-        outcome = training.train(model, progress)
+        outcome = stage.train(model, progress)
     if as_json:
         print_json(outcome.record | {"reproduced": outcome.reproduced})
     else:
@@ -37,11 +37,11 @@ def export(model: str, targets: str | None, artifacts: Path, force: bool, as_jso
     """Export MODEL to every target, the frameworks at the same time in processes of their own."""
     from pipelines.cli import tables
     from pipelines.console.printing import ProgressDisplay
-    from pipelines.export import stage as exporting
+    from pipelines.export import stage
 
-    chosen = exporting.chosen_targets(targets)
+    chosen = stage.chosen_targets(targets)
     with ProgressDisplay(quiet=as_json) as progress:
-        result = exporting.export(model, artifacts, progress, targets=chosen, force=force)
+        result = stage.export(model, artifacts, progress, targets=chosen, force=force)
     if as_json:
         print_json(tables.export_facts(result))
     else:
@@ -58,15 +58,15 @@ def verify(model: str, targets: str | None, artifacts: Path, as_json: bool) -> N
     from pipelines.cli import tables
     from pipelines.console.printing import ProgressDisplay
     from pipelines.export.stage import chosen_targets
-    from pipelines.verify import stage as verifying
+    from pipelines.verify import stage
 
     with ProgressDisplay(quiet=as_json) as progress:
-        verified = verifying.verify(model, artifacts, progress, chosen_targets(targets))
+        verified = stage.verify(model, artifacts, progress, chosen_targets(targets))
     if as_json:
         print_json(tables.parity_facts(verified))
     else:
         tables.print_parity(verified)
-    verifying.require(verified)
+    stage.require(verified)
 
 
 @command("tandem mobile digits_cnn --max-accuracy-drop 0.01 --max-bytes 4MB")

@@ -30,20 +30,20 @@ def serve(server_cores: str | None, as_json: bool, **options: Any) -> None:
     from pipelines.cli import tables
     from pipelines.console.printing import ProgressDisplay
     from pipelines.machine.cores import asked_cores
-    from pipelines.serve import stage as standing
+    from pipelines.serve import stage
 
     cores = asked_cores(server_cores).server if server_cores is not None else ()
-    request = standing.StandingRequest(**options, cores=cores)
+    request = stage.StandingRequest(**options, cores=cores)
     with ProgressDisplay(quiet=as_json) as progress:
 
-        def announce(stands: standing.Standing) -> None:
+        def announce(stands: stage.Standing) -> None:
             progress.close()
             if as_json:
                 click.echo(json.dumps(tables.standing_facts(stands)))
             else:
                 tables.print_standing(stands)
 
-        standing.serve(request, progress, announce)
+        stage.serve(request, progress, announce)
 
 
 @command("tandem up digits_cnn --locust tfserving")
@@ -58,14 +58,14 @@ def serve(server_cores: str | None, as_json: bool, **options: Any) -> None:
 def up(as_json: bool, **options: Any) -> None:
     """Start both servers of MODEL in containers that stand until `tandem down`."""
     from pipelines.console.printing import ProgressDisplay
-    from pipelines.serve import stack as stacks
+    from pipelines.serve import stack
 
     with ProgressDisplay(quiet=as_json) as progress:
-        stands = stacks.up(stacks.UpRequest(**options), progress)
+        stands = stack.up(stack.UpRequest(**options), progress)
     if as_json:
         print_json(vars(stands))
         return
-    say(f"{stands.project} stands; both servers answered a sample right. `tandem down` ends it.")
+    say(f"{stands.project} is running; both servers answered a sample correctly. `tandem down` stops it.")
     for name, address in stands.addresses.items():
         say(f"  {name:<20} {address}")
 
@@ -76,14 +76,14 @@ def up(as_json: bool, **options: Any) -> None:
 def down(project: str | None, as_json: bool) -> None:
     """Stop and remove the stack PROJECT, or all that `tandem up` started."""
     from pipelines.console.printing import ProgressDisplay
-    from pipelines.serve import stack as stacks
+    from pipelines.serve import stack
 
     with ProgressDisplay(quiet=as_json) as progress:
-        gone = stacks.down(project, progress)
+        removed = stack.down(project, progress)
     if as_json:
-        print_json(gone)
+        print_json(removed)
     else:
-        say(f"removed: {', '.join(gone) or 'nothing, no stack stands'}")
+        say(f"removed: {', '.join(removed) or 'nothing, no stack was running'}")
 
 
 @command("tandem logs --lines 20", guarded=False)
@@ -92,11 +92,11 @@ def down(project: str | None, as_json: bool) -> None:
 @json_option
 def logs(project: str | None, lines: int, as_json: bool) -> None:
     """Print the last lines of every container that `tandem up` started."""
-    from pipelines.serve import stack as stacks
+    from pipelines.serve import stack
 
-    found = stacks.logs(project, lines)
+    texts = stack.logs(project, lines)
     if as_json:
-        print_json(found)
+        print_json(texts)
         return
-    for name, text in found.items():
+    for name, text in texts.items():
         say(f"==> {name} <==\n{text.rstrip()}\n")

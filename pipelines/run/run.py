@@ -24,7 +24,7 @@ from pipelines.record.run import PayloadRecord, RunRecord, WarningRecord
 from pipelines.record.slo import RatePointRecord, SloRecord
 from pipelines.report import write_report
 from pipelines.report.json import write_run
-from pipelines.run import entries as recording
+from pipelines.run import entries
 from pipelines.runners.server import Runner
 from pipelines.serve import readiness as serving
 from pipelines.targets.registry import IN_PROCESS, SERVED, find_target
@@ -73,7 +73,7 @@ class Run:
         Raises:
             GateError: an asymmetry.
         """
-        self.fairness = check(recording.given(self.session, self.spec), self.settings.allowed_asymmetries)
+        self.fairness = check(entries.given(self.session, self.spec), self.settings.allowed_asymmetries)
         require_fair(self.fairness)
 
     def save(self) -> None:
@@ -89,7 +89,7 @@ class Run:
 
     def record(self, status: Status, reason: str | None, ended: datetime | None = None) -> RunRecord:
         """The record as of now, without any figure that comes from raw files."""
-        facts = recording.RunFacts(
+        facts = entries.RunFacts(
             kind=self.kind,
             run_id=self.folder.name,
             command=self.command,
@@ -103,7 +103,7 @@ class Run:
             mobile=self.mobile,
             warnings=tuple(self.warnings),
         )
-        return recording.build_record(
+        return entries.build_record(
             self.settings, self.spec, self.exported, self.verified, self.session, facts
         )
 
@@ -138,7 +138,7 @@ def start_run(
     sides = make_sides(settings, spec, verified, runner)
     session = Session(settings, sides, folder, progress, counted=kind == "compare")
     # Described once: encoding every body again after each round would be work between measurements.
-    payload = recording.describe_payload(serving.payload_pool(spec, verified.expected, "/"))
+    payload = entries.describe_payload(serving.payload_pool(spec, verified.expected, "/"))
     started = datetime.now(UTC)
     run = Run(kind, settings, spec, tuple(command), exported, verified, folder, session, payload, started)
     session.on_plans = run.check_fairness

@@ -16,7 +16,7 @@ from pipelines.processes.group import free_ports, wait_until
 from pipelines.record.reading import read_run
 from pipelines.runners import docker_ownership as ownership
 from pipelines.runners.docker_containers import DockerRunner
-from pipelines.serve import readiness as serving
+from pipelines.serve import readiness
 
 pytest_plugins = ("real_servers",)
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_left"), pytest.mark.timeout(600)]
@@ -26,7 +26,7 @@ BOTH = pytest.mark.parametrize("target", ["torchserve", "tfserving"])
 
 @pytest.fixture
 def pool(verified):
-    return lambda server: serving.payload_pool(
+    return lambda server: readiness.payload_pool(
         load_model(MODEL), verified.expected, server.plan.endpoint.predict_path
     )
 
@@ -34,7 +34,7 @@ def pool(verified):
 @BOTH
 def test_it_answers_right_freezes_and_thaws(runner, request_for, pool, target):
     with runner.prepare(target, request_for(target)) as planned, planned as server:
-        ready = serving.wait_until_right(server, pool(server))
+        ready = readiness.wait_until_right(server, pool(server))
         assert 0 < ready.ready_s <= ready.first_right_answer_s
         body, url = pool(server).bodies[0], server.plan.endpoint.predict_url
         before = server.usage()
@@ -70,13 +70,13 @@ def test_two_of_the_same_at_once_never_collide(runner, request_for, pool):
         second,
     ):
         for server in (first, second):
-            serving.wait_until_right(server, pool(server))
+            readiness.wait_until_right(server, pool(server))
         assert first.plan.endpoint.base_url != second.plan.endpoint.base_url
 
 
 def test_a_killed_container_is_named(runner, request_for, pool):
     with runner.prepare("tfserving", request_for("tfserving")) as planned, planned as server:
-        serving.wait_until_right(server, pool(server))
+        readiness.wait_until_right(server, pool(server))
         server.container.kill()
         wait_until(lambda: not _running(server), 20)
         with pytest.raises(MachineError, match=r"in round 7: its container died \(exit code 137, killed by"):
@@ -120,7 +120,7 @@ sys.path.insert(0, {tests!r})
 from real_model import ARTIFACTS, MODEL, TARGETS, say_nothing
 from models.spec import load_model
 from models.spec import load_model
-from pipelines.serve import readiness as serving
+from pipelines.serve import readiness
 from pipelines.package import connect
 from pipelines.runners.docker_containers import DockerRunner
 from pipelines.runners.docker_images import find_images

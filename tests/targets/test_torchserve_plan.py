@@ -19,7 +19,7 @@ from pipelines.http import fetch
 from pipelines.parity.compare import Expectation
 from pipelines.processes.group import free_ports, wait_until
 from pipelines.runners.local import LocalServer
-from pipelines.serve import readiness as serving
+from pipelines.serve import readiness
 from pipelines.targets.server_plan import ServeRequest
 from pipelines.targets.torchserve import server
 from pipelines.targets.torchserve.server import body_limit_bytes
@@ -161,7 +161,7 @@ def pool():
     samples = MODEL.samples()
     with torch.inference_mode():
         outputs = load_source(MODEL)(torch.from_numpy(samples.inputs)).numpy()
-    return serving.payload_pool(MODEL, Expectation(outputs, samples.labels, MODEL.tolerance), "/")
+    return readiness.payload_pool(MODEL, Expectation(outputs, samples.labels, MODEL.tolerance), "/")
 
 
 def slow_torch(test):
@@ -180,8 +180,8 @@ def alive(pids):
 
 @slow_torch
 def test_torchserve_starts_answers_pauses_and_leaves_nobody(archive, pool):
-    with serving.work_folder() as work, LocalServer(one_core(archive, work)) as running:
-        ready = serving.wait_until_right(running, pool)
+    with readiness.work_folder() as work, LocalServer(one_core(archive, work)) as running:
+        ready = readiness.wait_until_right(running, pool)
         assert 0 < ready.ready_s <= ready.first_right_answer_s < 120
         family = [running.pid, *(p.pid for p in psutil.Process(running.pid).children(recursive=True))]
         assert len(family) >= 2
@@ -225,7 +225,7 @@ def rewritten(archive, folder, name, change):
 def test_a_broken_archive_is_reported_at_once_with_the_reason(archive, tmp_path, name, change, why):
     folder = rewritten(archive, tmp_path, name, change)
     started = time.monotonic()
-    with serving.work_folder() as work, LocalServer(one_core(folder, work)) as running:
+    with readiness.work_folder() as work, LocalServer(one_core(folder, work)) as running:
         with pytest.raises(MachineError, match=f"^torchserve cannot serve the model: .*{why}") as caught:
             running.wait_ready()
         family = [running.pid, *(p.pid for p in psutil.Process(running.pid).children(recursive=True))]

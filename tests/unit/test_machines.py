@@ -9,10 +9,9 @@ from pipelines.errors import GateError
 from pipelines.machine.cores import split_cores
 from pipelines.measure.fairness import check, require_fair
 from pipelines.record.implementation import GivenRecord, ImageRecord
-from pipelines.run import entries as recording
-from pipelines.runners import compose
+from pipelines.run import entries
+from pipelines.runners import compose, docker_facts
 from pipelines.runners import docker_containers as containers
-from pipelines.runners import docker_facts as inspected
 from pipelines.runners.docker_containers import ContainerImage, DockerRunner
 from pipelines.targets import null
 from pipelines.targets.registry import SERVED
@@ -84,7 +83,7 @@ def fairness(plans, givens):
             for n in names
         },
     )
-    return check(recording.given(session, MODEL), allowed=())
+    return check(entries.given(session, MODEL), allowed=())
 
 
 @pytest.mark.parametrize("cores", MACHINES)
@@ -172,4 +171,4 @@ def test_another_budget_still_stops_a_comparison(tmp_path, field, value):
 
 def test_the_engine_writes_ranges():
     host = {"CpusetCpus": "0-2,5", "NanoCpus": 0, "Memory": 0}
-    assert inspected.given({"HostConfig": host}).cores == (0, 1, 2, 5)
+    assert docker_facts.given({"HostConfig": host}).cores == (0, 1, 2, 5)

@@ -12,7 +12,7 @@ from pipelines.errors import MachineError, RequestError
 from pipelines.export import stage as exporting
 from pipelines.mobile import kept, stage
 from pipelines.record.mobile import MobileRecord
-from pipelines.run import entries as recording
+from pipelines.run import entries
 from pipelines.targets.exported import Exported, NotExported
 from pipelines.targets.registry import IN_PROCESS, SERVED, TARGETS
 from pipelines.tasks.tasks import Outcome
@@ -94,7 +94,7 @@ def test_an_export_without_an_artifact_is_an_error_in_words(export_with, exporte
 def test_a_target_for_devices_that_cannot_be_exported_stands_in_a_warning(export_with):
     exported = export_with(only_refused, "tflite")
     assert exported.manifests["tflite"].artifacts == ()
-    (warning,) = recording._empty_exports(exported)
+    (warning,) = entries._empty_exports(exported)
     assert "tflite" in warning.message
     assert "no such kernel" in warning.message
     assert kept.key_of(MODEL, exported.manifests)

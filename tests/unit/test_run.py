@@ -9,7 +9,7 @@ from loadtests.errors import LoadError, PayloadError, PlanError, RecorderError
 from models.spec import ModelError
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.record.run import RunRecord
-from pipelines.run import run as running
+from pipelines.run import run as run_module
 
 
 @pytest.fixture
@@ -36,13 +36,13 @@ def ending(error):
 
 
 def test_a_whole_run_is_complete(run):
-    assert running.conclude(run, lambda _: None).status == "complete"
+    assert run_module.conclude(run, lambda _: None).status == "complete"
     assert (run.folder / "report.html").is_file()
     assert kept(run).status == "complete"
 
 
 def test_an_interrupt_is_no_error(run):
-    assert running.conclude(run, ending(KeyboardInterrupt())).status == "interrupted"
+    assert run_module.conclude(run, ending(KeyboardInterrupt())).status == "interrupted"
     assert kept(run).status_reason == "interrupted after 3 rounds"
 
 
@@ -60,7 +60,7 @@ def test_an_interrupt_is_no_error(run):
 )
 def test_what_a_person_can_act_on_says_where_the_run_is_kept(run, error, becomes):
     with pytest.raises(becomes, match=f"^{error}; 3 measured rounds are kept in {run.folder}$") as caught:
-        running.conclude(run, ending(error))
+        run_module.conclude(run, ending(error))
     assert type(caught.value) is becomes
     assert (kept(run).status, kept(run).status_reason) == ("failed", str(error))
     assert (run.folder / "report.html").is_file()
@@ -73,7 +73,7 @@ def test_what_a_person_can_act_on_says_where_the_run_is_kept(run, error, becomes
 )
 def test_what_nobody_foresaw_is_raised_again_and_the_record_is_finished_before(run, error):
     with pytest.raises(type(error)) as caught:
-        running.conclude(run, ending(error))
+        run_module.conclude(run, ending(error))
     assert caught.value is error
     assert kept(run).status == "failed"
     assert kept(run).status_reason.startswith(type(error).__name__)
@@ -85,9 +85,9 @@ def test_what_nobody_foresaw_is_raised_again_and_the_record_is_finished_before(r
 )
 @pytest.mark.parametrize("first", [MachineError("a server died"), RuntimeError("odd")])
 def test_a_report_that_fails_too_hides_neither_the_failure_nor_the_record(run, monkeypatch, first, second):
-    monkeypatch.setattr(running, "write_report", lambda *_: ending(second)(None))
+    monkeypatch.setattr(run_module, "write_report", lambda *_: ending(second)(None))
     with pytest.raises(type(first), match=str(first)):
-        running.conclude(run, ending(first))
+        run_module.conclude(run, ending(first))
     assert kept(run).status == "failed"
     assert str(first) in kept(run).status_reason
 
@@ -96,7 +96,7 @@ def test_a_run_whose_figures_cannot_be_computed_is_not_called_unfinished(run, mo
     def summarise(record, folder):
         raise MachineError("a round cannot be summarised")
 
-    monkeypatch.setattr(running, "summarise", summarise)
+    monkeypatch.setattr(run_module, "summarise", summarise)
     with pytest.raises(MachineError, match=r"cannot be summarised.*tandem report"):
-        running.conclude(run, lambda _: None)
+        run_module.conclude(run, lambda _: None)
     assert kept(run).status == "failed"

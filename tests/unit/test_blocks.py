@@ -8,7 +8,7 @@ import pytest
 from loadtests.rounds import PlannedRound
 from loadtests.validity import FINDINGS, Invalidity
 from pipelines.config import MeasureSettings, Profile
-from pipelines.measure import blocks as measuring
+from pipelines.measure import blocks
 from pipelines.measure.sides import Side, controls
 
 PLANNED = PlannedRound(0, "closed:8", 0, "a")
@@ -38,7 +38,7 @@ def session(tmp_path, sides=("a", "b"), **changes):
     compared = [Side(name, name, "compared", None, None, None, None) for name in sides]
     here = settings(**changes)
     everyone = [*compared, *controls(compared, here.profile)]
-    return measuring.Session(here, everyone, tmp_path, nothing, on_plans=nothing, on_round=nothing)
+    return blocks.Session(here, everyone, tmp_path, nothing, on_plans=nothing, on_round=nothing)
 
 
 def measured_with(monkeypatch, tmp_path, *checks):
@@ -55,8 +55,8 @@ def measured_with(monkeypatch, tmp_path, *checks):
         )
         return SimpleNamespace(record=record, found=tuple(found))
 
-    monkeypatch.setattr(measuring, "measure_once", once)
-    measuring.measure_round(session(tmp_path), PLANNED, {})
+    monkeypatch.setattr(blocks, "measure_once", once)
+    blocks.measure_round(session(tmp_path), PLANNED, {})
     return attempts
 
 
@@ -88,14 +88,14 @@ def test_every_block_starts_and_measures_only_who_takes_part(monkeypatch, tmp_pa
     def fresh(session, block):
         yield {}
 
-    monkeypatch.setattr(measuring, "fresh_servers", fresh)
+    monkeypatch.setattr(blocks, "fresh_servers", fresh)
 
     def note(session, planned, servers):
         rounds.append(planned)
 
-    monkeypatch.setattr(measuring, "measure_round", note)
+    monkeypatch.setattr(blocks, "measure_round", note)
     here = session(tmp_path)
-    measuring.measure_blocks(here)
+    blocks.measure_blocks(here)
     by_block = {block: {one.target for one in rounds if one.block == block} for block in (0, 1)}
     assert by_block == {0: {"a", "b", "a-control"}, 1: {"a", "b", "b-control"}}
     assert here.planned_count == len(rounds) == 6
@@ -108,9 +108,9 @@ class Block:
         self.passes, self.conditioned = list(passes), []
         self.session = session(tmp_path, control=False, rounds=3, conditioning_limit_s=40, **changes)
         self.servers = {name: SimpleNamespace(resume=nothing, pause=nothing) for name in ("a", "b")}
-        monkeypatch.setattr(measuring, "measure_round", self._measure)
-        monkeypatch.setattr(measuring, "summarise_round", lambda record, _folder: record)
-        monkeypatch.setattr(measuring, "_condition", self._condition)
+        monkeypatch.setattr(blocks, "measure_round", self._measure)
+        monkeypatch.setattr(blocks, "summarise_round", lambda record, _folder: record)
+        monkeypatch.setattr(blocks, "_condition", self._condition)
 
     def _measure(self, _session, planned, _servers):
         speed = self.passes[0][planned.target][planned.repetition]
@@ -125,7 +125,7 @@ class Block:
         self.session.measured[name].conditionings.append(SimpleNamespace(block=block, duration_s=15.0))
 
     def run(self, load="closed:8"):
-        measuring.measure_until_level(self.session, 0, load, self.servers)
+        blocks.measure_until_level(self.session, 0, load, self.servers)
         return self.session.measured["a"], self.session.measured["b"]
 
 
@@ -202,7 +202,7 @@ def test_a_servers_log_is_kept_by_its_ends(tmp_path):
     (tmp_path / "logs").mkdir()
     log = tmp_path / "server.log"
     log.write_bytes(b"started\n" + b"a request\n" * 500_000 + b"ended\n")
-    measuring._keep_log(session(tmp_path), log, "a-block0.log")
+    blocks._keep_log(session(tmp_path), log, "a-block0.log")
     kept = (tmp_path / "logs" / "a-block0.log").read_bytes()
     assert kept.startswith(b"started\na request\n")
     assert kept.endswith(b"a request\nended\n")

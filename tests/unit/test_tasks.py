@@ -21,7 +21,7 @@ from orphans import reaped_orphans  # noqa: F401 - a fixture
 from models.spec import ModelError
 from pipelines import errors
 from pipelines.processes.group import wait_until
-from pipelines.tasks import tasks as workers
+from pipelines.tasks import tasks
 from pipelines.tasks.tasks import Task, run_tasks
 
 pytestmark = pytest.mark.usefixtures("reaped_orphans")
@@ -283,10 +283,10 @@ def descriptors():
 
 
 def test_a_task_that_hangs_is_ended_by_name(shared):
-    tasks = [task("stay", limit_s=2.0, folder=str(shared)), task("stay", folder=str(shared))]
+    staying = [task("stay", limit_s=2.0, folder=str(shared)), task("stay", folder=str(shared))]
     with pytest.raises(errors.MachineError, match=r"^stay did not end within 2 s") as caught:
-        run_tasks(tasks, quiet)
-    assert workers.LIMIT_VARIABLE in str(caught.value)
+        run_tasks(staying, quiet)
+    assert tasks.LIMIT_VARIABLE in str(caught.value)
     assert all_gone(pids_in(shared))
 
 
@@ -294,9 +294,9 @@ def test_a_task_that_hangs_is_told_with_what_it_did_last(tmp_path):
     messages, log = SimpleQueue(), tmp_path / "0.log"
     log.write_text("a last line\n")
     messages.put((0, {"progress": "freezing the graph"}))
-    child = workers._Child(task("export"), SimpleNamespace(), log, limit_s=0.05)
+    child = tasks._Child(task("export"), SimpleNamespace(), log, limit_s=0.05)
     with pytest.raises(errors.MachineError, match="last at: freezing the graph; its last lines: a last line"):
-        workers._collect([child], messages, quiet)
+        tasks._collect([child], messages, quiet)
 
 
 def test_a_task_that_ended_is_not_counted_as_hung(tmp_path):
@@ -307,13 +307,13 @@ def test_a_task_that_ended_is_not_counted_as_hung(tmp_path):
 
 @pytest.mark.parametrize("asked", ["0", "-1", "nan", "inf", "soon", "1e300"])
 def test_a_limit_that_is_no_time_is_a_wrong_request(monkeypatch, asked):
-    monkeypatch.setenv(workers.LIMIT_VARIABLE, asked)
-    with pytest.raises(errors.RequestError, match=f"{workers.LIMIT_VARIABLE} is '{asked}'"):
+    monkeypatch.setenv(tasks.LIMIT_VARIABLE, asked)
+    with pytest.raises(errors.RequestError, match=f"{tasks.LIMIT_VARIABLE} is '{asked}'"):
         run_one("pid")
 
 
 def test_the_limit_can_be_changed(monkeypatch, shared):
-    monkeypatch.setenv(workers.LIMIT_VARIABLE, "1.5")
+    monkeypatch.setenv(tasks.LIMIT_VARIABLE, "1.5")
     with pytest.raises(errors.MachineError, match="did not end within 2 s"):
         run_one("stay", folder=str(shared))
 
@@ -321,7 +321,7 @@ def test_the_limit_can_be_changed(monkeypatch, shared):
 @pytest.mark.parametrize("program", ["/bin/false", "/no/such/program", "/etc/passwd"])
 def test_a_child_that_dies_at_birth_leaks_nothing(monkeypatch, tmp_path, program):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(workers, "python_module", lambda _: [program])
+    monkeypatch.setattr(tasks, "python_module", lambda _: [program])
     large = "x" * 200_000  # more than a pipe holds
     before, threads = descriptors(), threading.active_count()
     for _ in range(10):
@@ -341,7 +341,7 @@ def test_an_error_of_the_load_test_in_a_task_is_one_for_people(kind):
 def test_a_line_that_is_no_message_is_an_error():
     messages = SimpleQueue()
     child = SimpleNamespace(process=SimpleNamespace(stdout=io.BytesIO(b"Segmentation fault\n3\n")))
-    workers._read(0, child, messages)
+    tasks._read(0, child, messages)
     for _ in range(2):
         assert messages.get_nowait()[1]["kind"] == "unexpected"
     assert messages.get_nowait() == (0, None)
@@ -357,7 +357,7 @@ def test_a_message_cut_short_by_a_kill_does_not_hang_us():
     messages = SimpleQueue()
     child = SimpleNamespace(process=SimpleNamespace(stdout=io.BytesIO(b'{"progress": "x"}\n{"resu')))
     try:
-        workers._read(0, child, messages)
+        tasks._read(0, child, messages)
     except json.JSONDecodeError:
         pytest.fail("the end of the stream is never announced")
     assert messages.get_nowait() == (0, {"progress": "x"})
