@@ -1,6 +1,5 @@
 """Settings: strict and frozen; an unknown key is an error, every field says its unit."""
 
-import difflib
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -9,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from loadtests.arrivals import parse_load
 from loadtests.errors import LoadError
-from pipelines.errors import RequestError
+from pipelines.errors import RequestError, unknown
 from pipelines.machine.cores import Cores, asked_cores, split_cores
+from pipelines.targets.presets import DEFAULT, Preset, resolve
 from pipelines.targets.registry import IN_PROCESS
-from pipelines.targets.server_plan import PRESETS
 
 DEFAULT_SEED = 20
 DAY_S = 86_400
@@ -129,9 +128,7 @@ def find_profile(name: str) -> Profile:
         RequestError: there is none, with the nearest one and all allowed.
     """
     if name not in PROFILES:
-        near = difflib.get_close_matches(name, PROFILES, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise RequestError(f"unknown profile {name!r}; {hint}allowed: {', '.join(PROFILES)}")
+        raise unknown("profile", name, PROFILES)
     return PROFILES[name]
 
 
@@ -205,7 +202,7 @@ class RunSettings(MeasureSettings):
 
     model: str = Field(description="name of a model, or path of a file that defines one")
     targets: tuple[str, ...] = Field(min_length=1, description="served targets, the first is the candidate")
-    preset: str = Field(default="default", description=f"server configuration: {' or '.join(PRESETS)}")
+    presets: dict[str, Preset] = Field(default={}, description="server configuration by target")
     runner: str = Field(default="local", description="where servers live: local, docker or auto")
     runner_reason: str | None = Field(default=None, description="why that runner, once auto is settled")
     margin: float = Field(default=0.05, gt=0, lt=1, description="differences within this are equivalent")
@@ -222,8 +219,11 @@ def run_settings(*, profile: str, targets: str, **given: Any) -> RunSettings:
     """Settings from what was typed; None means that nothing was.
 
     Raises:
-        RequestError: an unknown profile, cores that may not be used, or a value out of range; one line.
+        RequestError: an unknown profile or target, a wrong preset, cores that may not be used, or a value out
+            of range; one line.
     """
+    sides = _split(targets)
+    presets = resolve(given.pop("preset", DEFAULT), sides)
     cores = asked_cores(given.pop("server_cores", None), given.pop("generator_core", None))
     named = {key: value for key, value in given.items() if value is not None}
     changes: dict[str, Any] = {
@@ -237,7 +237,7 @@ def run_settings(*, profile: str, targets: str, **given: Any) -> RunSettings:
         changes["loads"] = _split(changes["loads"])
     try:
         chosen = Profile.model_validate(find_profile(profile).model_dump() | changes)
-        return RunSettings(profile=chosen, targets=_split(targets), cores=cores, **named)
+        return RunSettings(profile=chosen, targets=sides, presets=presets, cores=cores, **named)
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(map(str, problem["loc"]))

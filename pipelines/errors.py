@@ -1,5 +1,8 @@
 """Errors a person can act on. `cli.main` prints the message on one line and exits with `exit_code`."""
 
+import difflib
+from collections.abc import Collection
+
 
 class UserError(Exception):
     """Something the person who typed the command can fix; never shown with a traceback.
@@ -20,6 +23,16 @@ class RequestError(UserError):
     """The request was wrong: an unknown name, a file that does not fit, a setting out of range."""
 
     exit_code = 2
+
+
+def unknown(
+    what: str, name: str, allowed: Collection[str], *, where: str = "", or_else: str | None = None
+) -> RequestError:
+    """An error for a name that is not among `allowed`: the nearest of them, and all of them."""
+    near = difflib.get_close_matches(name, allowed, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    choices = ", ".join(allowed) + (f", or {or_else}" if or_else else "")
+    return RequestError(f"{where}unknown {what} {name!r}; {hint}allowed: {choices}")
 
 
 class GateError(UserError):

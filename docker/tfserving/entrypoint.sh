@@ -1,16 +1,9 @@
 #!/bin/sh
-# Starts a model server with a preset: the command is given, the flags are the same for every implementation and
-# the same as pipelines/targets/tfserving/server.py gives on a host.
+# Starts a model server: the command is given, the flags are the same for every implementation. How it is configured is in
+# /etc/tandem/server: the vendor's defaults as baked in, or what is mounted there.
 set -eu
 etc=${TANDEM_ETC:-/etc/tandem}
-preset=$etc/presets/$TANDEM_PRESET.flags
-if [ ! -f "$preset" ]; then
-    allowed=$(cd "$etc/presets" && echo *.flags | sed 's/\.flags//g')
-    echo "unknown preset '$TANDEM_PRESET' in TANDEM_PRESET; allowed: $allowed" >&2
-    exit 2
-fi
-
-flags=$(sed '/^ *#/d' "$preset")
+flags=$(cat "$etc/server/flags")
 case $TANDEM_METRICS in
     off) ;;
     prometheus) flags="$flags --monitoring_config_file=$etc/monitoring.config" ;;

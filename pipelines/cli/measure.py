@@ -92,6 +92,7 @@ def smoke(
     as_json: bool,
     model: str,
     targets: str,
+    preset: str,
     server_cores: str | None,
     generator_core: str | None,
     **options: Any,
@@ -100,11 +101,13 @@ def smoke(
     from pipelines.console.printing import ProgressDisplay
     from pipelines.machine.cores import asked_cores
     from pipelines.smoke import stage, telling
+    from pipelines.targets.presets import resolve
 
     names = tuple(dict.fromkeys(name.strip() for name in targets.split(",")))
     cores = asked_cores(server_cores, generator_core)
+    request = stage.SmokeRequest(model, names, presets=resolve(preset, names), cores=cores, **options)
     with ProgressDisplay(quiet=as_json) as progress:
-        result = stage.smoke(stage.SmokeRequest(model, names, cores=cores, **options), progress)
+        result = stage.smoke(request, progress)
     if as_json:
         print_json(telling.facts(result))
     else:

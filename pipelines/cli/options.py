@@ -86,7 +86,11 @@ former_sides_option = click.option(
 
 
 preset_option = click.option(
-    "--preset", default="default", show_default=True, help="Server configuration: default or tuned."
+    "--preset",
+    default="default",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="Server configuration: default, tuned, or a .toml file with a table per target.",
 )
 
 

@@ -25,15 +25,17 @@ from pipelines.console.printing import say
 @runner_option
 @artifacts_option
 @json_option
-def serve(server_cores: str | None, as_json: bool, **options: Any) -> None:
+def serve(target: str, preset: str, server_cores: str | None, as_json: bool, **options: Any) -> None:
     """Serve MODEL on TARGET until Ctrl-C."""
     from pipelines.cli import tables
     from pipelines.console.printing import ProgressDisplay
     from pipelines.machine.cores import asked_cores
     from pipelines.serve import stage
+    from pipelines.targets.presets import resolve
 
     cores = asked_cores(server_cores).server if server_cores is not None else ()
-    request = stage.StandingRequest(**options, cores=cores)
+    resolved = resolve(preset, (target,))[target]
+    request = stage.StandingRequest(target, preset=resolved, **options, cores=cores)
     with ProgressDisplay(quiet=as_json) as progress:
 
         def announce(stands: stage.Standing) -> None:
@@ -55,13 +57,15 @@ def serve(server_cores: str | None, as_json: bool, **options: Any) -> None:
 @click.option("--prometheus", is_flag=True, help="Add Prometheus, scraping both servers.")
 @artifacts_option
 @json_option
-def up(as_json: bool, **options: Any) -> None:
+def up(preset: str, as_json: bool, **options: Any) -> None:
     """Start both servers of MODEL in containers that stand until `tandem down`."""
     from pipelines.console.printing import ProgressDisplay
     from pipelines.serve import stack
+    from pipelines.targets.presets import resolve
 
+    request = stack.UpRequest(presets=resolve(preset, stack.TARGETS), **options)
     with ProgressDisplay(quiet=as_json) as progress:
-        stands = stack.up(stack.UpRequest(**options), progress)
+        stands = stack.up(request, progress)
     if as_json:
         print_json(vars(stands))
         return

@@ -17,6 +17,7 @@ from pipelines.runners.local import LocalServer
 from pipelines.runners.server import Runner, Server
 from pipelines.serve import readiness as serving
 from pipelines.targets import null
+from pipelines.targets.presets import Preset
 from pipelines.targets.server_plan import ServeRequest
 from pipelines.verify.stage import Verified
 
@@ -109,7 +110,7 @@ def _served(
             spec,
             folder,
             work,
-            preset=settings.preset,
+            preset=settings.presets.get(target, Preset()),
             cores=settings.cores.server,
             proven=verified.manifests[target],
         )

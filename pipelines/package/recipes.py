@@ -15,9 +15,8 @@ from pipelines.package.settings import Settings
 from pipelines.package.wheels import ROOT, share
 from pipelines.parity.quality import Expectation
 from pipelines.record.artifact import ArtifactRecord
-from pipelines.targets import torchserve
+from pipelines.targets.presets import Preset
 from pipelines.targets.tfserving import embedded
-from pipelines.targets.torchserve.server import limits
 
 DOCKER = ROOT / "docker"
 KEYS = ("torchserve", "tfserving", "tfserving-embedded", "locust")
@@ -141,20 +140,20 @@ def _torchserve_naive(parts: ModelParts, settings: Settings) -> Recipe:  # noqa:
 
 def _torchserve_files(parts: ModelParts) -> dict[str, Content]:
     archive = _one(parts, "torchserve", "torchserve-archive")
-    presets = Path(torchserve.__file__).parent / "presets"
     return {
         "entrypoint.sh": DOCKER / "torchserve" / "entrypoint.sh",
-        "etc/config.properties": torchserve_config(parts.spec),
-        **_below(presets, "etc/presets", "*.properties"),
+        "etc/addresses.properties": DOCKER / "torchserve" / "addresses.properties",
+        **_vendor_defaults("torchserve", parts.spec),
         **_health(parts, f"/predictions/{parts.spec.name}"),
         f"models/{archive.path}": parts.folder / "torchserve" / archive.path,
     }
 
 
-def torchserve_config(spec: ModelSpec) -> bytes:
-    """Return what an image's config.properties holds before the preset and the addresses are added."""
-    common = (DOCKER / "torchserve" / "config.properties").read_text(encoding="utf-8")
-    return (common + "\n".join(limits(spec)) + "\n").encode()
+def _vendor_defaults(target: str, spec: ModelSpec) -> dict[str, Content]:
+    """How a container is configured where nothing is mounted in its place."""
+    return {
+        f"etc/server/{name}": text.encode() for name, text in Preset().settings_of(target).files(spec).items()
+    }
 
 
 def _tfserving(parts: ModelParts, settings: Settings) -> Recipe:
@@ -216,11 +215,10 @@ def _tfserving_files(parts: ModelParts) -> dict[str, Content]:
     model = {
         f"models/{path.relative_to(folder).as_posix()}": path for path in artifact_files(folder / saved.path)
     }
-    presets = ROOT / "pipelines" / "targets" / "tfserving" / "presets"
     return {
         "entrypoint.sh": DOCKER / "tfserving" / "entrypoint.sh",
         "etc/monitoring.config": DOCKER / "tfserving" / "monitoring.config",
-        **_below(presets, "etc/presets", "*.flags"),
+        **_vendor_defaults("tfserving", parts.spec),
         **_health(parts, f"/v1/models/{parts.spec.name}:predict"),
         **model,
     }

@@ -17,7 +17,7 @@ class ImageRecord(Record):
 class ImplementationRecord(Record):
     """What really answered. `stand_in` is true when it is not the product the target is named after.
 
-    `image` is null where no container answered.
+    `settings` is what the preset set, by the server's own names. `image` is null where no container answered.
     """
 
     name: str
@@ -28,6 +28,7 @@ class ImplementationRecord(Record):
     stand_in: bool
     note: str | None
     image: ImageRecord | None = None
+    settings: dict[str, bool | int | str | tuple[str, ...]] = Field(default_factory=dict)
 
 
 class GivenRecord(Record):

@@ -1,6 +1,5 @@
 """Which runner a command uses, and why: asked for by name, or found out."""
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.config import RunSettings
-from pipelines.errors import MachineError, RequestError
+from pipelines.errors import MachineError, unknown
 from pipelines.runners import docker_ownership as ownership
 from pipelines.runners.docker_containers import ContainerImage, DockerRunner
 from pipelines.runners.docker_images import find_images, with_sizes
@@ -71,9 +70,7 @@ def choose(asked: str, wanted: Wanted | None, progress: Progress) -> Iterator[Ch
 
 def _require_known(asked: str) -> None:
     if asked not in RUNNERS:
-        near = difflib.get_close_matches(asked, RUNNERS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise RequestError(f"unknown runner {asked!r}; {hint}allowed: {', '.join(RUNNERS)}")
+        raise unknown("runner", asked, RUNNERS)
 
 
 def _choose(asked: str, wanted: Wanted | None, clients: ExitStack, progress: Progress) -> Choice:

@@ -18,6 +18,8 @@ from pipelines.runners.docker_ownership import OWNER_LABEL, PROJECT_LABEL, owner
 
 DOCKER = Path(__file__).parents[2] / "docker"
 COMPOSE_FILE = DOCKER / "compose.yaml"
+# Where the entry points of all server images look.
+CONFIGURATION = "/etc/tandem/server"
 CREATE_LIMIT_S = 120.0
 PROBE_LIMIT_S = 20.0
 LAST_LINES = 4
@@ -30,12 +32,14 @@ class Stack:
     Attributes:
         variables: for the compose file, added to our environment.
         overlays: further compose files.
+        configurations: folders, by service, that its server is configured from.
     """
 
     project: str
     services: tuple[str, ...]
     variables: Mapping[str, str]
     overlays: Sequence[Path] = field(default=())
+    configurations: Mapping[str, Path] = field(default_factory=dict)
 
     def labels(self) -> dict[str, str]:
         """What everything of this stack carries, so that it can be found when we are gone."""
@@ -58,7 +62,7 @@ def create(stack: Stack, work: Path) -> None:
 
 
 def _override(stack: Stack) -> dict[str, Any]:
-    """Adds our labels to every service, network and volume, and nothing that limits or secures."""
+    """Adds labels to all there is, and configurations of servers; nothing that limits or secures."""
     import yaml
 
     described = yaml.safe_load(COMPOSE_FILE.read_text())
@@ -66,11 +70,34 @@ def _override(stack: Stack) -> dict[str, Any]:
     networks = described.get("networks") or {"default": None}
     volumes = described.get("volumes") or {}
     override: dict[str, Any] = {
-        "services": {name: {"labels": labels} for name in stack.services},
+        "services": {
+            name: {"labels": labels, "volumes": _mounts(stack.configurations.get(name))}
+            for name in stack.services
+        },
         "networks": {name: {"labels": labels} for name in networks},
         "volumes": {name: {"labels": labels} for name in volumes},
     }
     return {"version": described["version"], **override} if "version" in described else override
+
+
+def _mounts(configuration: Path | None) -> list[dict[str, Any]]:
+    if configuration is None:
+        return []
+    # Compose takes a dollar sign for a variable, and what an image has baked in is hidden by the mount.
+    source = str(configuration.resolve()).replace("$", "$$")
+    return [{"type": "bind", "source": source, "target": CONFIGURATION, "read_only": True}]
+
+
+def write_configuration(folder: Path, files: Mapping[str, str]) -> Path:
+    """Write what a container's server is configured from, readable for the user that it runs as.
+
+    Raises:
+        MachineError: the disk refused.
+    """
+    for name, text in files.items():
+        write_atomically(folder / name, text)
+    folder.chmod(0o755)
+    return folder
 
 
 @cache

@@ -16,7 +16,7 @@ from pipelines.runners.docker_server import DockerServer
 from pipelines.runners.docker_services import CONTAINED, Contained
 from pipelines.targets.endpoint import Endpoint
 from pipelines.targets.launch import Launch
-from pipelines.targets.server_plan import PRESETS, ServeRequest, ServerPlan, choose_ports
+from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -69,7 +69,7 @@ class DockerRunner:
         """A container with its limits, not started; leaving the context removes it and its network.
 
         Raises:
-            RequestError: no such preset, or an address that containers are not published on.
+            RequestError: an address that containers are not published on.
             MachineError: compose or the engine refused.
         """
         _require_possible(request)
@@ -77,7 +77,10 @@ class DockerRunner:
         contained = CONTAINED[target]
         project = ownership.new_project(self.command)
         variables = self._variables(contained, request)
-        stack = compose.Stack(project, (contained.service,), variables, self.overlays)
+        files = request.preset.settings_of(target).files(request.spec)
+        configuration = compose.write_configuration(request.work / "server", files)
+        mounted = {contained.service: configuration}
+        stack = compose.Stack(project, (contained.service,), variables, self.overlays, mounted)
         try:
             compose.create(stack, request.work)
             container = _find(self.client, project, contained.service)
@@ -93,7 +96,6 @@ class DockerRunner:
             # Compose wants every image named, also those of services that it is not asked for.
             **{other.image_variable: "not-asked-for" for other in CONTAINED.values()},
             **{CONTAINED[name].image_variable: image.record.reference for name, image in self.images.items()},
-            "TANDEM_PRESET": request.preset,
             **({} if self.health_checks else {"TANDEM_HEALTH_INTERVAL": NEVER}),
             **({"TANDEM_CPUSET": cores, "TANDEM_CPUS": str(len(request.cores))} if cores else {}),
         }
@@ -105,21 +107,22 @@ class DockerRunner:
     def _plan(
         self, target: str, contained: Contained, request: ServeRequest, container: "Container"
     ) -> ServerPlan:
-        image = self.images[target]
+        image, settings = self.images[target], request.preset.settings_of(target)
         return ServerPlan(
             target=target,
             implementation=ImplementationRecord(
                 name=image.implementation,
                 version=image.version,
                 runner=self.name,
-                preset=request.preset,
+                preset=request.preset.name,
+                settings=request.preset.settings.given(),
                 protocol="REST",
                 stand_in=image.stand_in,
                 note="; ".join(filter(None, (image.note, self.reason))) or None,
                 image=image.record,
             ),
             given=inspected.given(container.attrs).model_copy(
-                update={"max_request_bytes": contained.max_request_bytes(request.spec)}
+                update={"max_request_bytes": settings.max_request_bytes(request.spec)}
             ),
             launch=Launch(
                 cwd=request.work,
@@ -142,8 +145,6 @@ def _require_possible(request: ServeRequest) -> None:
             f"--host {request.host}: containers are published on loopback only, which docker/compose.yaml "
             "decides; leave --host out, or use --runner local"
         )
-    if request.preset not in PRESETS:
-        raise RequestError(f"unknown preset {request.preset!r}; allowed: {', '.join(PRESETS)}")
 
 
 def _find(client: "DockerClient", project: str, service: str) -> "Container":

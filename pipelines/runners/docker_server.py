@@ -68,7 +68,7 @@ class DockerServer(StartedServer):
         with suppress(OSError):
             self._group = ControlGroup.of(self.pid)
         given = inspected.given(attributes)
-        # Baked into the image: not in the engine's description of the container.
+        # Part of its configuration: not in the engine's description of the container.
         given = given.model_copy(update={"max_request_bytes": self.plan.given.max_request_bytes})
         self.plan = replace(self.plan, given=given, endpoint=self._endpoint(attributes))
 

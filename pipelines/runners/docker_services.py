@@ -5,13 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from models.spec import ModelSpec
 from pipelines.errors import MachineError
 from pipelines.http import fetch, fetch_json
 from pipelines.targets.endpoint import Configuration
 from pipelines.targets.tfserving.configuration import from_flags
 from pipelines.targets.torchserve.configuration import description_path, from_description, unready
-from pipelines.targets.torchserve.server import WORKER_FAILURE, body_limit_bytes
+from pipelines.targets.torchserve.server import WORKER_FAILURE
 
 HTTP_OK = 200
 # Runs a command inside the container: exit code and output.
@@ -49,7 +48,6 @@ class Contained:
         configuration: given the model's name and what runs inside, how the server is configured; raises
             OSError where nothing answers.
         failure_pattern: a log line that means it will never be ready; the first group says why.
-        max_request_bytes: given the model, the largest body it takes; None where there is no such limit.
     """
 
     service: str
@@ -59,7 +57,6 @@ class Contained:
     status: Callable[[str, str, Execute], str | None]
     configuration: Callable[[str, Inside], Configuration]
     failure_pattern: str | None = None
-    max_request_bytes: Callable[[ModelSpec], int | None] = lambda _: None
 
     @property
     def image_variable(self) -> str:
@@ -135,7 +132,6 @@ CONTAINED = {
             status=_torchserve_status,
             configuration=_torchserve_configuration,
             failure_pattern=WORKER_FAILURE,
-            max_request_bytes=lambda spec: body_limit_bytes(spec.input),
         ),
         Contained(
             service="tfserving",

@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from pipelines.runners import compose
 from pipelines.runners import docker_ownership as ownership
 from pipelines.runners.docker_services import CONTAINED
 from pipelines.serve import readiness as serving
-from pipelines.targets.server_plan import PRESETS
+from pipelines.targets.presets import Preset
 from pipelines.tasks.tasks import Progress
 from pipelines.verify.stage import ensure_verified
 
@@ -42,11 +42,11 @@ class StandingStack(compose.Stack):
 
 @dataclass(frozen=True)
 class UpRequest:
-    """A stack somebody asked for; `load_target` adds Locust driving that target."""
+    """A stack somebody asked for, configured by `presets`; `load_target` adds Locust driving that target."""
 
     model: str
     artifacts: Path
-    preset: str = "default"
+    presets: Mapping[str, Preset] = field(default_factory=dict)
     load_target: str | None = None
     prometheus: bool = False
 
@@ -63,7 +63,7 @@ def up(request: UpRequest, progress: Progress) -> Standing:
     """Start both servers, and what was asked for beside them; returns once both answer a sample right.
 
     Raises:
-        RequestError: unknown preset or target.
+        RequestError: unknown target.
         GateError: a server answers wrong.
         MachineError: no engine, no image, or a container that ended.
     """
@@ -80,7 +80,6 @@ def _stack(request: UpRequest, images: "Mapping[str, ContainerImage]", progress:
     from pipelines.package import ensure_images
 
     variables = {CONTAINED[name].image_variable: image.record.reference for name, image in images.items()}
-    variables["TANDEM_PRESET"] = request.preset
     services, overlays = list(TARGETS), []
     if request.prometheus:
         services.append("prometheus")
@@ -91,12 +90,23 @@ def _stack(request: UpRequest, images: "Mapping[str, ContainerImage]", progress:
         overlays.append(compose.DOCKER / "compose.locust.yaml")
         variables |= _load_variables(request, found.reference, progress)
     _require_ports()
-    return StandingStack(ownership.new_project(COMMAND), tuple(services), variables, tuple(overlays))
+    project, configurations = ownership.new_project(COMMAND), _configurations(request)
+    return StandingStack(project, tuple(services), variables, tuple(overlays), configurations)
+
+
+def _configurations(request: UpRequest) -> dict[str, Path]:
+    """What the servers are configured from, beside the artifacts: it must stand as long as the containers."""
+    spec = load_model(request.model)
+    folder = request.artifacts / spec.name / "configurations"
+    return {
+        CONTAINED[target].service: compose.write_configuration(
+            folder / f"{target}-{Path(preset.name).stem}", preset.settings_of(target).files(spec)
+        )
+        for target, preset in request.presets.items()
+    }
 
 
 def _require(request: UpRequest) -> None:
-    if request.preset not in PRESETS:
-        raise RequestError(f"unknown preset {request.preset!r}; allowed: {', '.join(PRESETS)}")
     if request.load_target not in (None, *TARGETS):
         raise RequestError(f"unknown target {request.load_target!r}; allowed: {', '.join(TARGETS)}")
 

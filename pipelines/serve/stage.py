@@ -15,6 +15,7 @@ from pipelines.runners.choosing import Wanted, choose, runner_of
 from pipelines.runners.server import Runner, Server
 from pipelines.serve import readiness as serving
 from pipelines.serve.readiness import Ready
+from pipelines.targets.presets import Preset
 from pipelines.targets.registry import SERVED, find_target
 from pipelines.targets.server_plan import ServeRequest, ServerPlan
 from pipelines.tasks.tasks import Progress
@@ -32,7 +33,7 @@ class StandingRequest:
 
     target: str
     model: str
-    preset: str
+    preset: Preset
     port: int
     host: str
     artifacts: Path

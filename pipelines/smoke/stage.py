@@ -1,7 +1,7 @@
 """The smoke stage: bring both servers up, look at everything a deployment must do, take them down again."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +28,7 @@ from pipelines.smoke import answers, deployed, writing
 from pipelines.smoke.checklist import CheckError, Checklist, NotApplicableError, Outcome, require
 from pipelines.smoke.load import load
 from pipelines.smoke.subject import Subject
+from pipelines.targets.presets import Preset
 from pipelines.targets.registry import SERVED, find_target
 from pipelines.targets.server_plan import ServeRequest
 from pipelines.tasks.tasks import Progress
@@ -63,7 +64,7 @@ class SmokeRequest:
     model: str
     targets: tuple[str, ...] = SERVED
     runner: str = "docker"
-    preset: str = "default"
+    presets: Mapping[str, Preset] = field(default_factory=dict)
     artifacts: Path = Path("artifacts")
     runs: Path = Path("runs")
     junit: Path | None = None
@@ -248,7 +249,7 @@ def _enter(bench: _Bench, target: str) -> str:
         bench.spec,
         bench.artifact_folder(target),
         work,
-        bench.request.preset,
+        bench.request.presets.get(target, Preset()),
         cores=bench.request.cores.server,
         proven=bench.verified.manifests[target] if bench.verified else None,
     )

@@ -1,6 +1,5 @@
 """The targets, by name. Dotted paths, so that naming a target imports no framework."""
 
-import difflib
 import importlib
 import os
 from collections.abc import Sequence
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from models import weights
 from pipelines.artifacts.manifest import tensorflow_package
-from pipelines.errors import RequestError
+from pipelines.errors import RequestError, unknown
 from pipelines.targets.target import TARGETS_FOLDER, Target
 
 # How weights get into the Keras twin decides every TensorFlow artifact.
@@ -28,6 +27,7 @@ TORCHSERVE = Target(
     title="TorchServe",
     serving=("torchserve",),
     traces=True,
+    settings="pipelines.targets.torchserve.settings:TorchServeSettings",
 )
 TFSERVING = Target(
     name="tfserving",
@@ -37,6 +37,7 @@ TFSERVING = Target(
     runtime="pipelines.targets.tfserving.runtime:predict",
     server="pipelines.targets.tfserving.server:plan",
     title="TensorFlow Serving",
+    settings="pipelines.targets.tfserving.settings:TFServingSettings",
     shared_sources=(WEIGHTS,),
 )
 TFLITE = Target(
@@ -105,9 +106,7 @@ def find_target(name: str, among: Sequence[str] = tuple(TARGETS)) -> Target:
         RequestError: there is none of that name, with the nearest one and all allowed.
     """
     if name not in among:
-        near = difflib.get_close_matches(name, among, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise RequestError(f"unknown target {name!r}; {hint}allowed: {', '.join(among)}")
+        raise unknown("target", name, among)
     return TARGETS[name]
 
 

@@ -2,7 +2,7 @@
 
 import importlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.spec import ModelSpec
@@ -13,9 +13,8 @@ from pipelines.processes.group import free_ports, port_holder
 from pipelines.record.implementation import GivenRecord, ImplementationRecord
 from pipelines.targets.endpoint import Endpoint
 from pipelines.targets.launch import Launch
+from pipelines.targets.presets import Preset
 from pipelines.targets.registry import SERVED, find_target
-
-PRESETS = ("default", "tuned")
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class ServeRequest:
             `folder` as it is.
         work: an empty folder of the server's own, for configuration, logs and temporary files. Its path must
             be short: Unix sockets inside it may have at most 107 characters.
-        preset: a name of `PRESETS`.
+        preset: how the server is configured.
         cores: the only CPU cores the server may run on; empty for all.
         rest_port: 0 to pick a free one.
         host: the address to listen on; loopback unless somebody asked for another.
@@ -37,7 +36,7 @@ class ServeRequest:
     spec: ModelSpec
     folder: Path
     work: Path
-    preset: str = "default"
+    preset: Preset = field(default_factory=Preset)
     cores: tuple[int, ...] = ()
     rest_port: int = 0
     host: str = "127.0.0.1"
@@ -81,20 +80,6 @@ def plan_server(target: str, request: ServeRequest) -> ServerPlan:
     module, function = found.server.split(":")
     plan: ServerPlan = getattr(importlib.import_module(module), function)(request)
     return plan
-
-
-def preset_lines(presets: Path, name: str, suffix: str) -> list[str]:
-    """The settings of a preset file, without comments and empty lines.
-
-    Raises:
-        RequestError: there is no preset of that name.
-    """
-    path = presets / f"{name}{suffix}"
-    if not path.is_file():
-        allowed = ", ".join(sorted(p.stem for p in presets.glob(f"*{suffix}")))
-        raise RequestError(f"unknown preset {name!r}; allowed: {allowed}")
-    lines = (line.strip() for line in path.read_text().splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
 
 
 def choose_ports(request: ServeRequest, count: int) -> list[int]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 TARGETS_FOLDER = Path(__file__).parent
 # Modules of a target's folder that decide how an artifact runs, not what is in it.
-RUN_ONLY = ("__init__.py", "archive.py", "configuration.py", "runtime.py", "server.py")
+RUN_ONLY = ("__init__.py", "archive.py", "configuration.py", "runtime.py", "server.py", "settings.py")
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Target:
         runtime: "module:function" (artifact path, format, inputs) -> outputs, from files alone.
         shared_sources: files outside the target's folder that decide an export too.
         server: "module:function" that plans a server; None for targets that run in process.
+        settings: "module:class" of what a preset may set of that server; None for nothing.
         serving: distributions that run it, beside the toolchain.
         traces: whether the exporter traces the PyTorch module, which then has to be deployable.
         folder: where its modules are; None for a folder of ours with its name.
@@ -33,6 +34,7 @@ class Target:
     export: str
     runtime: str
     server: str | None
+    settings: str | None = None
     title: str | None = None
     road: str = ""
     shared_sources: tuple[Path, ...] = ()

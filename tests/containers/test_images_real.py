@@ -153,11 +153,11 @@ def test_metrics_are_where_prometheus_looks(engine, images, key, port, path, met
         assert metric in output.decode()
 
 
-def test_an_unknown_preset_ends_the_container_with_a_line(engine, images):
+def test_an_unknown_setting_ends_the_container_with_a_line(engine, images):
     for key in SERVERS:
-        with running(engine, images[key].reference, environment={"TANDEM_PRESET": "fast"}) as container:
+        with running(engine, images[key].reference, environment={"TANDEM_METRICS": "yes"}) as container:
             assert container.wait(timeout=60)["StatusCode"] == 2
-            assert "allowed: default tuned" in container.logs().decode()
+            assert "allowed: off prometheus" in container.logs().decode()
 
 
 def test_the_official_dockerfile_bakes_starts_and_checks(engine, images):

@@ -42,7 +42,7 @@ def adopt(folder: Path, name: str) -> None:
         (("compare", "digits_cn"), 2, "did you mean digits_cnn"),
         (("compare", "--profile", "quik"), 2, "did you mean quick"),
         (("compare", "--sides", "torchserve,tfservin"), 2, "did you mean tfserving"),
-        (("compare", "--preset", "fast"), 2, "default, tuned"),
+        (("compare", "--preset", "tune"), 2, "did you mean tuned"),
         (("serve", "tflite"), 2, "allowed: torchserve, tfserving"),
         (("serve", "torchserve", "--port", "70000"), 2, "1 to 65535"),
         (("report", "nowhere"), 2, "holds no run.json"),

@@ -13,16 +13,17 @@ import pytest
 
 from models.digits_cnn import MODEL
 from models.spec import TensorSpec
-from pipelines.errors import MachineError, RequestError
+from pipelines.errors import MachineError
 from pipelines.export import stage as exporting
 from pipelines.http import fetch
 from pipelines.parity.compare import Expectation
 from pipelines.processes.group import free_ports, wait_until
 from pipelines.runners.local import LocalServer
 from pipelines.serve import readiness
+from pipelines.targets.presets import resolve
 from pipelines.targets.server_plan import ServeRequest
 from pipelines.targets.torchserve import server
-from pipelines.targets.torchserve.server import body_limit_bytes
+from pipelines.targets.torchserve.settings import body_limit_bytes
 
 QUIET_TORCH = [
     pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning"),
@@ -78,7 +79,7 @@ def test_everything_it_writes_stays_in_its_folder(request_for, tmp_path, no_java
 
 
 def test_tuning_gives_java_its_options_apart(request_for, tmp_path, no_java):
-    made = server.plan(request_for(preset="tuned"))
+    made = server.plan(request_for(preset=resolve("tuned", ["torchserve"])["torchserve"]))
     assert "-XX:+UseSerialGC" in made.launch.argv[: made.launch.argv.index("-cp")]
     found = properties(tmp_path)
     assert "vmargs" not in found
@@ -88,11 +89,6 @@ def test_tuning_gives_java_its_options_apart(request_for, tmp_path, no_java):
 def test_the_default_preset_adds_nothing(request_for, tmp_path, no_java):
     server.plan(request_for())
     assert not {"async_logging", "job_queue_size", "metrics_mode"} & set(properties(tmp_path))
-
-
-def test_an_unknown_preset_is_named(request_for, no_java):
-    with pytest.raises(RequestError, match="unknown preset 'fast'; allowed: default, tuned"):
-        server.plan(request_for(preset="fast"))
 
 
 def test_without_torchserve_the_way_out_is_named(request_for, no_java, monkeypatch):

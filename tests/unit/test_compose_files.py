@@ -54,7 +54,6 @@ def test_both_servers_are_granted_the_same():
         "security_opt",
         "init",
         "healthcheck",
-        "environment",
         "tmpfs",
     ):
         assert both["torchserve"][key] == both["tfserving"][key], key

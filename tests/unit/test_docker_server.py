@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from docker.errors import APIError
 
-from models.spec import TensorSpec
+from models.digits_cnn import MODEL
 from pipelines.errors import MachineError, RequestError
 from pipelines.record.implementation import GivenRecord, ImageRecord, ImplementationRecord
 from pipelines.runners import compose
@@ -17,7 +17,9 @@ from pipelines.runners.docker_server import DockerServer
 from pipelines.runners.docker_services import CONTAINED
 from pipelines.targets.endpoint import Endpoint
 from pipelines.targets.launch import Launch
+from pipelines.targets.presets import resolve
 from pipelines.targets.server_plan import ServerPlan
+from pipelines.targets.torchserve.settings import body_limit_bytes
 
 ADDRESSES = {
     "Networks": {"x": {"IPAddress": "127.0.0.1"}},
@@ -213,10 +215,10 @@ def runner(monkeypatch):
 
 def request(tmp_path, **changes):
     fields = {
-        "spec": SimpleNamespace(name="digits_cnn", input=TensorSpec("x", "float32", (None, 8))),
+        "spec": MODEL,
         "folder": tmp_path,
         "work": tmp_path,
-        "preset": "default",
+        "preset": resolve("tuned", ["torchserve"])["torchserve"],
         "cores": (0, 1),
         "rest_port": 0,
         "host": "127.0.0.1",
@@ -228,11 +230,41 @@ def test_every_server_is_a_project_of_its_own_and_goes_again(runner, tmp_path):
     for _ in range(2):
         with runner.runner.prepare("torchserve", request(tmp_path)) as prepared:
             assert prepared.plan.implementation.image.reference == "tandem/torchserve:x"
+            assert prepared.plan.implementation.settings["job_queue_size"] == 1000
+            assert prepared.plan.given.max_request_bytes == body_limit_bytes(MODEL.input)
     projects = [stack.project for stack in runner.stacks]
     assert runner.removed == projects
     assert len(set(projects)) == 2
     assert runner.stacks[0].variables["TANDEM_CPUSET"] == "0,1"
     assert runner.stacks[0].variables["TORCHSERVE_IMAGE"] == "tandem/torchserve:x"
+
+
+def test_a_containers_server_is_configured_from_files_that_its_user_may_read(runner, tmp_path):
+    with runner.runner.prepare("torchserve", request(tmp_path)) as prepared:
+        folder = runner.stacks[0].configurations["torchserve"]
+        expected = request(tmp_path).preset.settings_of("torchserve").files(MODEL)
+        assert {path.name: path.read_text() for path in folder.iterdir()} == expected
+        assert "job_queue_size=1000\n" in expected["config.properties"]
+        assert expected["jvm.options"].splitlines()[0] == "-XX:+UseSerialGC"
+        assert folder.stat().st_mode & 0o777 == 0o755
+        assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
+    assert prepared.plan.target == "torchserve"
+
+
+def test_a_configuration_is_mounted_over_the_images_own(tmp_path):
+    folder = tmp_path / "a $b"
+    folder.mkdir()
+    stack = compose.Stack("tandem-x", ("torchserve", "tfserving"), {}, (), {"torchserve": folder})
+    services = compose._override(stack)["services"]
+    assert services["torchserve"]["volumes"] == [
+        {
+            "type": "bind",
+            "source": str(folder).replace("$", "$$"),
+            "target": "/etc/tandem/server",
+            "read_only": True,
+        }
+    ]
+    assert services["tfserving"]["volumes"] == []
 
 
 @pytest.mark.parametrize("error", [MachineError("compose failed"), KeyboardInterrupt()])

@@ -12,7 +12,7 @@ from pipelines.errors import MachineError, RequestError
 from pipelines.processes.group import free_ports
 from pipelines.targets import server_plan
 from pipelines.targets.registry import SERVED, TARGETS, find_target
-from pipelines.targets.server_plan import PRESETS, ServeRequest, choose_ports, preset_lines
+from pipelines.targets.server_plan import ServeRequest, choose_ports
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,35 +62,16 @@ def test_an_address_that_is_not_ours_is_not_called_a_taken_port(request_for):
     assert "is taken" not in str(caught.value)
 
 
-def test_a_preset_is_its_lines_without_comments(tmp_path):
-    (tmp_path / "tuned.flags").write_text("# why\n\n--a=1\n  --b=2  \n # more\n")
-    assert preset_lines(tmp_path, "tuned", ".flags") == ["--a=1", "--b=2"]
-
-
-def test_an_unknown_preset_gets_all_names(tmp_path):
-    for name in PRESETS:
-        (tmp_path / f"{name}.flags").touch()
-    with pytest.raises(RequestError, match="unknown preset 'fast'; allowed: default, tuned"):
-        preset_lines(tmp_path, "fast", ".flags")
-
-
-@pytest.mark.parametrize(("target", "suffix"), [("torchserve", ".properties"), ("tfserving", ".flags")])
-def test_every_served_target_has_both_presets_and_the_default_changes_nothing(target, suffix):
-    presets = Path(server_plan.__file__).parent / target / "presets"
-    assert sorted(path.stem for path in presets.glob(f"*{suffix}")) == sorted(PRESETS)
-    assert preset_lines(presets, "default", suffix) == []
-
-
 def test_targets_are_found_by_name_and_what_they_name_exists():
     assert list(TARGETS) == ["torchserve", "tfserving", "tflite", "executorch", "onnx"]
     assert SERVED == ("torchserve", "tfserving")
     for name, target in TARGETS.items():
         assert find_target(name) is target
-        for dotted in (target.export, target.runtime, target.server):
+        for dotted in (target.export, target.runtime, target.server, target.settings):
             if dotted:
                 module, function = dotted.split(":")
                 source = (ROOT / Path(*module.split("."))).with_suffix(".py").read_text()
-                assert f"def {function}(" in source
+                assert f"def {function}(" in source or f"class {function}(" in source
 
 
 def test_a_misspelt_target_gets_the_nearest_name_and_all_names():

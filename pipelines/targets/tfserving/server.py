@@ -5,7 +5,6 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 
 from pipelines.artifacts.manifest import tensorflow_package, versions
 from pipelines.hosts import url_host
@@ -14,10 +13,10 @@ from pipelines.processes.children import python_module
 from pipelines.record.implementation import GivenRecord, ImplementationRecord
 from pipelines.targets.endpoint import Endpoint
 from pipelines.targets.launch import Launch
-from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports, preset_lines
+from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports
 from pipelines.targets.tfserving.configuration import from_flags
+from pipelines.targets.tfserving.settings import TFServingSettings
 
-PRESETS = Path(__file__).with_name("presets")
 BINARY = "tensorflow_model_server"
 EMBEDDED_NAME = "tandem embedded server"
 STAND_IN_NOTE = (
@@ -65,7 +64,6 @@ def plan(request: ServeRequest) -> ServerPlan:
 
     Raises:
         MachineError: the port is taken.
-        RequestError: unknown preset.
     """
     found = find_implementation()
     rest_port, grpc_port = choose_ports(request, 2)
@@ -78,7 +76,8 @@ def plan(request: ServeRequest) -> ServerPlan:
             name=found.name,
             version=found.version,
             runner="local",
-            preset=request.preset,
+            preset=request.preset.name,
+            settings=request.preset.settings.given(),
             protocol="REST",
             stand_in=found.stand_in,
             note=STAND_IN_NOTE
@@ -114,7 +113,7 @@ def _flags(request: ServeRequest, found: Implementation, rest_port: int, grpc_po
         f"--rest_api_port={rest_port}",
         f"--model_name={request.spec.name}",
         f"--model_base_path={(request.folder / request.spec.name).resolve()}",
-        *preset_lines(PRESETS, request.preset, ".flags"),
+        *request.preset.settings_as(TFServingSettings).flags(),
     ]
 
 

@@ -1,11 +1,9 @@
 """Starting the real TorchServe on ports, folders and settings of its own."""
 
-import math
 import sys
 from importlib import metadata, util
 from pathlib import Path
 
-from models.spec import ModelSpec, TensorSpec
 from pipelines.errors import MachineError
 from pipelines.files.atomic import write_atomically
 from pipelines.hosts import url_host
@@ -18,20 +16,14 @@ from pipelines.targets.server_plan import (
     ServeRequest,
     ServerPlan,
     choose_ports,
-    preset_lines,
 )
 from pipelines.targets.torchserve.configuration import description_path, from_description, unready
+from pipelines.targets.torchserve.settings import TorchServeSettings
 
-PRESETS = Path(__file__).with_name("presets")
 MAIN_CLASS = "org.pytorch.serve.ModelServer"
 # A worker that cannot load the model dies and is started again, for ever, while the frontend looks healthy.
 WORKER_FAILURE = r"MODEL_LOG - ((?:\w+\.)*\w*(?:Error|Exception)\b.*)"
 IPV6_ALIAS = "tandem-host"
-VENDOR_LIMIT_BYTES = 6_553_500
-LARGEST_LIMIT_BYTES = 2**31 - 1
-BATCH_ROWS = 16
-# The longest float32 as JSON, such as -1.1754943508222875e-38, and what stands between it and the next.
-NUMBER_BYTES = 26
 PORT_NAMES = ("inference", "management", "metrics", "grpc_inference", "grpc_management")
 
 
@@ -44,20 +36,19 @@ def plan(request: ServeRequest) -> ServerPlan:
 
     Raises:
         MachineError: TorchServe or Java is not installed, or the port is taken.
-        RequestError: unknown preset.
     """
     java = find_java()
     ports = dict(zip(PORT_NAMES, choose_ports(request, len(PORT_NAMES)), strict=True))
-    properties = preset_lines(PRESETS, request.preset, ".properties")
-    config = _write_config(request, properties, ports)
+    settings = request.preset.settings_as(TorchServeSettings)
+    config = _write_config(request, settings, ports)
     base_url = request.url(ports["inference"])
     management = f"http://127.0.0.1:{ports['management']}"
     return ServerPlan(
         target="torchserve",
         implementation=_implementation(request, java.version),
-        given=_given(request),
+        given=_given(request, settings),
         launch=Launch(
-            argv=(str(java.executable), *_java_arguments(request, properties), *_arguments(request, config)),
+            argv=(str(java.executable), *_java_arguments(request, settings), *_arguments(request, config)),
             env={
                 **{
                     "LOG_LOCATION": str(request.work / "logs"),
@@ -92,7 +83,7 @@ def _home() -> Path:
     return Path(found.origin).parent.parent
 
 
-def _write_config(request: ServeRequest, properties: list[str], ports: dict[str, int]) -> Path:
+def _write_config(request: ServeRequest, settings: TorchServeSettings, ports: dict[str, int]) -> Path:
     config = request.work / "config.properties"
     lines = [
         f"inference_address=http://{_java_host(request.host)}:{ports['inference']}",
@@ -101,32 +92,10 @@ def _write_config(request: ServeRequest, properties: list[str], ports: dict[str,
         f"grpc_inference_address={request.host}",
         f"grpc_inference_port={ports['grpc_inference']}",
         f"grpc_management_port={ports['grpc_management']}",
-        # The server is on loopback and serves one baked-in model: no token, and no way to change the model.
-        "disable_token_authorization=true",
-        "enable_model_api=false",
-        "install_py_dep_per_model=false",
-        # The handler parses bodies itself, all in one way.
-        "decode_input_request=false",
-        *limits(request.spec),
-        *[line for line in properties if not line.startswith("vmargs=")],
+        *settings.properties(request.spec),
     ]
     write_atomically(config, "\n".join(lines) + "\n")
     return config
-
-
-def limits(spec: ModelSpec) -> list[str]:
-    """The properties that let a batch of `BATCH_ROWS` samples in and its answers out, as JSON.
-
-    The vendor's limits are for photographs as JPEG: one image of 512 x 512 x 3 as JSON is beyond them.
-    """
-    sizes = {"max_request_size": spec.input, "max_response_size": spec.output}
-    return [f"{name}={body_limit_bytes(tensor)}" for name, tensor in sizes.items()]
-
-
-def body_limit_bytes(tensor: TensorSpec) -> int:
-    """Bytes that `BATCH_ROWS` of `tensor` may take as JSON; the vendor's limit if that is more."""
-    elements = math.prod(size or 1 for size in tensor.shape)
-    return min(max(VENDOR_LIMIT_BYTES, BATCH_ROWS * elements * NUMBER_BYTES), LARGEST_LIMIT_BYTES)
 
 
 def _java_host(host: str) -> str:
@@ -143,16 +112,15 @@ def _look_up(request: ServeRequest) -> list[str]:
     return [f"-Djdk.net.hosts.file={hosts}"]
 
 
-def _java_arguments(request: ServeRequest, properties: list[str]) -> list[str]:
+def _java_arguments(request: ServeRequest, settings: TorchServeSettings) -> list[str]:
     home, temporary = _home(), request.work / "tmp"
     temporary.mkdir(exist_ok=True)
-    vm = [option for line in properties if line.startswith("vmargs=") for option in line[7:].split()]
     return [
         f"-Dmodel_server_home={home}",
         # Workers listen on Unix sockets named by number in here: of its own, or two servers would meet.
         f"-Djava.io.tmpdir={temporary}",
         *_look_up(request),
-        *vm,
+        *settings.vmargs,
         *("-cp", f".:{home}/ts/frontend/*", MAIN_CLASS),
     ]
 
@@ -171,14 +139,15 @@ def _implementation(request: ServeRequest, java_version: str) -> ImplementationR
         name="torchserve",
         version=version,
         runner="local",
-        preset=request.preset,
+        preset=request.preset.name,
+        settings=request.preset.settings.given(),
         protocol="REST",
         stand_in=False,
         note=f"Java {java_version}; TorchServe is archived upstream since August 2025",
     )
 
 
-def _given(request: ServeRequest) -> GivenRecord:
+def _given(request: ServeRequest, settings: TorchServeSettings) -> GivenRecord:
     """The budget; the configuration is asked of the server once it runs."""
     return GivenRecord(
         cores=request.cores,
@@ -186,7 +155,7 @@ def _given(request: ServeRequest) -> GivenRecord:
         threads_per_worker=None,
         batch_max_size=None,
         memory_limit_bytes=None,
-        max_request_bytes=body_limit_bytes(request.spec.input),
+        max_request_bytes=settings.max_request_bytes(request.spec),
     )
 
 

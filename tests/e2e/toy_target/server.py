@@ -21,7 +21,7 @@ def plan(request: ServeRequest) -> ServerPlan:
             name="toy server",
             version="1",
             runner="local",
-            preset=request.preset,
+            preset=request.preset.name,
             protocol="REST",
             stand_in=False,
             note=None,

@@ -1,0 +1,140 @@
+"""Presets: a server's configuration, by name or in a file of the user's, read and checked before any work.
+
+A preset is TOML with one table per target, whose keys are the server's own names for its settings. What is
+not set is left as the vendor ships it. `resolve` makes of it one typed configuration per target; command
+lines, configuration files and records come from that alone.
+"""
+
+import importlib
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from models.spec import ModelSpec
+from pipelines.errors import GateError, RequestError, unknown
+from pipelines.files.regular import read_regular
+from pipelines.targets.registry import SERVED, find_target
+from pipelines.targets.target import TARGETS_FOLDER
+
+DEFAULT = "default"
+SHIPPED = (DEFAULT, "tuned")
+SUFFIX = ".toml"
+LARGEST_BYTES = 2**20
+Value = bool | int | str | tuple[str, ...]
+
+
+class ServerSettings(BaseModel):
+    """What a preset may set of one server; None leaves it as the vendor ships it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    def given(self) -> dict[str, Value]:
+        """The settings that are set, by the server's own names."""
+        return self.model_dump(exclude_none=True, exclude_defaults=True)
+
+    def files(self, spec: ModelSpec) -> dict[str, str]:
+        """What an image's entry point starts from, by file name; every target has files of its own."""
+        raise NotImplementedError
+
+    def max_request_bytes(self, spec: ModelSpec) -> int | None:  # noqa: ARG002 - for those that have a limit
+        """The largest body that the server takes; None where there is no such limit."""
+        return None
+
+
+SettingsType = TypeVar("SettingsType", bound=ServerSettings)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The resolved configuration of one server.
+
+    Attributes:
+        name: one of `SHIPPED`, or the path that was typed.
+    """
+
+    name: str = DEFAULT
+    settings: ServerSettings = field(default_factory=ServerSettings)
+
+    def settings_as(self, kind: type[SettingsType]) -> SettingsType:
+        """The settings, of the kind that a target's server takes; the vendor's where nothing is set."""
+        return kind.model_validate(self.settings.given(), strict=False)
+
+    def settings_of(self, target: str) -> ServerSettings:
+        """The settings, as what the server of `target` takes."""
+        return self.settings_as(_kind(target))
+
+
+def resolve(asked: str, targets: Iterable[str]) -> dict[str, Preset]:
+    """The configuration of every one of `targets` in the preset `asked`: a name, or the path of a file.
+
+    Raises:
+        RequestError: no such preset, a file that cannot be read, a target that it leaves out or that has no
+            server, an unknown setting, or a value that is not allowed; one line.
+    """
+    names = [find_target(target, SERVED).name for target in dict.fromkeys(targets)]
+    if asked in SHIPPED:
+        return {name: _shipped(asked, name) for name in names}
+    path = Path(asked)
+    if path.suffix != SUFFIX and not path.is_file():
+        raise unknown("preset", asked, SHIPPED, or_else=f"the path of a {SUFFIX} file")
+    found = _parse(path)
+    for name in names:
+        if name not in found:
+            raise RequestError(
+                f"{path} says nothing of {name}; add a table [{name}], empty for the vendor's defaults"
+            )
+    return {name: Preset(asked, found[name]) for name in names}
+
+
+def _shipped(name: str, target: str) -> Preset:
+    if find_target(target, SERVED).settings is None:
+        return Preset(name)  # nothing of it can be set
+    return Preset(name, _parse(TARGETS_FOLDER / target / "presets" / f"{name}{SUFFIX}")[target])
+
+
+def _parse(path: Path) -> dict[str, ServerSettings]:
+    """The settings of every target that a file has a table for, all of them checked."""
+    return {target: _settings(path, target, table) for target, table in _read(path).items()}
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(read_regular(path.resolve(), LARGEST_BYTES).decode())
+    except FileNotFoundError as error:
+        raise RequestError(f"there is no preset file {path}") from error
+    except (GateError, OSError) as error:
+        raise RequestError(f"the preset cannot be read: {error}") from error
+    except ValueError as error:  # TOML's and UTF-8's
+        raise RequestError(f"{path} is not TOML: {error}") from error
+
+
+def _settings(path: Path, target: str, table: Any) -> ServerSettings:
+    if not isinstance(table, dict):
+        tables = " or ".join(f"[{name}]" for name in SERVED)
+        raise RequestError(f"{path}: {target} is in no table; write it below {tables}")
+    if target not in SERVED:
+        raise unknown("target", target, SERVED, where=f"{path}: ")
+    kind = _kind(target)
+    for key in table:
+        if key not in kind.model_fields:
+            raise unknown(f"setting of {target}", key, sorted(kind.model_fields), where=f"{path}: ")
+    try:
+        return kind.model_validate(table)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise RequestError(
+            f"{path}: {problem['loc'][0]} of {target} is {problem['input']!r:.80}; {problem['msg']}"
+        ) from error
+
+
+def _kind(target: str) -> type[ServerSettings]:
+    settings = find_target(target, SERVED).settings
+    if settings is None:
+        return ServerSettings
+    module, _, name = settings.partition(":")
+    kind: type[ServerSettings] = getattr(importlib.import_module(module), name)
+    return kind

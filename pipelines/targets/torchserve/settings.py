@@ -1,0 +1,89 @@
+"""TorchServe's settings, by the names that its config.properties has for them."""
+
+import math
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from models.spec import ModelSpec, TensorSpec
+from pipelines.targets.presets import ServerSettings
+
+VENDOR_LIMIT_BYTES = 6_553_500
+LARGEST_LIMIT_BYTES = 2**31 - 1
+BATCH_ROWS = 16
+# The longest float32 as JSON, such as -1.1754943508222875e-38, and what stands between it and the next.
+NUMBER_BYTES = 26
+# Of every TorchServe of ours, wherever it runs.
+COMMON = (
+    # The server is on loopback and serves one baked-in model: no token, and no way to change the model.
+    "disable_token_authorization=true",
+    "enable_model_api=false",
+    "install_py_dep_per_model=false",
+    # The handler parses bodies itself, all in one way.
+    "decode_input_request=false",
+)
+
+Count = Annotated[int, Field(ge=1, le=LARGEST_LIMIT_BYTES)]
+
+
+def _vm_option(text: str) -> str:
+    """Only options of the virtual machine itself: -D would move the server's own folders."""
+    if not re.fullmatch(r"-X[\w:+.=/%-]+", text, re.ASCII):
+        raise PydanticCustomError("vm_option", "allowed: options that begin with -X, such as -Xmx512m")
+    return text
+
+
+VmOption = Annotated[str, AfterValidator(_vm_option)]
+
+
+class TorchServeSettings(ServerSettings):
+    """What a preset may set of TorchServe; what says where it runs is not among it."""
+
+    async_logging: bool | None = None
+    default_response_timeout: Count | None = None
+    default_startup_timeout: Count | None = None
+    default_workers_per_model: Count | None = None
+    disable_system_metrics: bool | None = None
+    job_queue_size: Count | None = None
+    max_request_size: Count | None = None
+    max_response_size: Count | None = None
+    metrics_mode: Literal["log", "prometheus", "legacy"] | None = None
+    netty_client_threads: Count | None = None
+    number_of_netty_threads: Count | None = None
+    prefer_direct_buffer: bool | None = None
+    vmargs: tuple[VmOption, ...] = Field(default=(), strict=False)
+
+    def max_request_bytes(self, spec: ModelSpec) -> int:
+        """The largest body that the server takes."""
+        return self.max_request_size or body_limit_bytes(spec.input)
+
+    def properties(self, spec: ModelSpec) -> list[str]:
+        """The lines of config.properties that do not depend on where the server runs."""
+        limits = {
+            "max_request_size": self.max_request_bytes(spec),
+            "max_response_size": body_limit_bytes(spec.output),
+        }
+        asked = {name: value for name, value in self.given().items() if name != "vmargs"}
+        return [*COMMON, *(f"{name}={_text(value)}" for name, value in {**limits, **asked}.items())]
+
+    def files(self, spec: ModelSpec) -> dict[str, str]:
+        """The properties, and the options of the virtual machine for `java @FILE`."""
+        return {
+            "config.properties": "".join(f"{line}\n" for line in self.properties(spec)),
+            "jvm.options": "".join(f"{option}\n" for option in self.vmargs),
+        }
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def body_limit_bytes(tensor: TensorSpec) -> int:
+    """Bytes that `BATCH_ROWS` of `tensor` may take as JSON; the vendor's limit if that is more.
+
+    The vendor's limit is for photographs as JPEG: one image of 512 x 512 x 3 as JSON is beyond it.
+    """
+    elements = math.prod(size or 1 for size in tensor.shape)
+    return min(max(VENDOR_LIMIT_BYTES, BATCH_ROWS * elements * NUMBER_BYTES), LARGEST_LIMIT_BYTES)

@@ -1,0 +1,163 @@
+"""Presets: what is right resolves to one typed configuration, what is wrong is refused before any work."""
+
+from pathlib import Path
+
+import pytest
+
+from models.digits_cnn import MODEL
+from pipelines.cli.main import main
+from pipelines.config import run_settings
+from pipelines.errors import RequestError
+from pipelines.targets.presets import SHIPPED, Preset, resolve
+from pipelines.targets.registry import SERVED
+from pipelines.targets.tfserving.settings import TFServingSettings
+from pipelines.targets.torchserve.settings import TorchServeSettings
+
+GOOD = [
+    ("[torchserve]\n", "torchserve", {}),
+    ("[torchserve]\njob_queue_size = 7\n", "torchserve", {"job_queue_size": 7}),
+    ("[torchserve]\nasync_logging = false\n", "torchserve", {"async_logging": False}),
+    (
+        '[torchserve]\nvmargs = ["-Xmx1g", "-Xlog:gc"]\n',
+        "torchserve",
+        {"vmargs": ("-Xmx1g", "-Xlog:gc")},
+    ),
+    ('[torchserve]\nmetrics_mode = "legacy"\n[tfserving]\n', "torchserve", {"metrics_mode": "legacy"}),
+    ("[tfserving]\ngrpc_max_threads = 2\n", "tfserving", {"grpc_max_threads": 2}),
+    ("[tfserving]\nenable_model_warmup = false\n", "tfserving", {"enable_model_warmup": False}),
+]
+# What is wrong, and words that the one line must have: the culprit, and the way out.
+BAD = [
+    ("[torchserve]\njob_que_size = 5\n", ("'job_que_size'", "did you mean job_queue_size")),
+    ('[torchserve]\njob_queue_size = "many"\n', ("job_queue_size", "'many'", "integer")),
+    ("[torchserve]\njob_queue_size = true\n", ("job_queue_size", "True", "integer")),
+    ("[torchserve]\njob_queue_size = 0\n", ("job_queue_size", "0", "1")),
+    ("[torchserve]\njob_queue_size = 2.5\n", ("job_queue_size", "2.5", "integer")),
+    ("[torchserve]\nasync_logging = 1\n", ("async_logging", "boolean")),
+    ('[torchserve]\nmetrics_mode = "off"\n', ("metrics_mode", "'off'", "'prometheus'")),
+    ('[torchserve]\nvmargs = "-Xmx1g"\n', ("vmargs", "tuple")),
+    ('[torchserve]\nvmargs = ["-Djava.io.tmpdir=/x"]\n', ("vmargs", "-Djava.io.tmpdir", "-Xmx512m")),
+    ('[torchserve]\nvmargs = ["-Xmx1g -Dx=y"]\n', ("vmargs", "-Xmx512m")),
+    ('[torchserve]\nvmargs = ["-Xmx1g\\n-Dx=y"]\n', ("vmargs", "-Xmx512m")),
+    ('[torchserve]\ninference_address = "http://0.0.0.0:80"\n', ("inference_address", "allowed:")),
+    ("[torchserve]\n[tfserving]\nenable_batching = true\n", ("'enable_batching'", "allowed:")),
+    ("[torchserve]\n[tfservin]\n", ("'tfservin'", "did you mean tfserving")),
+    ("[torchserve]\n[tflite]\n", ("'tflite'", "allowed: torchserve, tfserving")),
+    ("job_queue_size = 5\n", ("job_queue_size", "[torchserve]")),
+    ("[tfserving]\n", ("torchserve", "add a table [torchserve]")),
+    ("", ("add a table [torchserve]",)),
+    ("[torchserve\n", ("is not TOML", "line 1")),
+    ("[torchserve]\n[torchserve]\n", ("is not TOML",)),
+    ("\ufeff[torchserve]\n", ("is not TOML",)),
+]
+
+
+@pytest.mark.parametrize(("text", "target", "given"), GOOD)
+def test_a_file_resolves_to_what_it_sets_and_nothing_else(tmp_path, text, target, given):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    preset = resolve(str(path), [target])[target]
+    assert preset.name == str(path)
+    assert preset.settings.given() == given
+
+
+@pytest.mark.parametrize(("text", "words"), BAD)
+def test_a_wrong_file_is_refused_in_one_line(tmp_path, text, words):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(RequestError) as caught:
+        resolve(str(path), ["torchserve"])
+    line = str(caught.value)
+    assert "\n" not in line
+    assert "mine.toml" in line
+    assert [word for word in words if word not in line] == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("tune", ("'tune'", "did you mean tuned", ".toml")),
+        ("fast", ("allowed: default, tuned",)),
+        ("", ("allowed: default, tuned",)),
+        ("none.toml", ("no preset file none.toml",)),
+        ("folder.toml", ("a folder",)),
+        ("folder", ("allowed: default, tuned",)),
+        ("bytes.toml", ("is not TOML",)),
+        ("huge.toml", ("1048576 bytes",)),
+    ],
+)
+def test_what_is_no_preset_is_refused_in_one_line(tmp_path, monkeypatch, asked, words):
+    monkeypatch.chdir(tmp_path)
+    for name in ("folder.toml", "folder"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
+    (tmp_path / "huge.toml").write_bytes(b"#" * (2**20 + 1))
+    with pytest.raises(RequestError) as caught:
+        resolve(asked, SERVED)
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("compare", "--preset", "tune"),
+        ("slo", "--p99-ms", "5", "--preset", "tune"),
+        ("serve", "torchserve", "--preset", "tune"),
+        ("smoke", "--runner", "local", "--preset", "tune"),
+        ("up", "--preset", "tune"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_wrong_preset_ends_a_command_before_any_work(tmp_path, monkeypatch, capsys, arguments):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "did you mean tuned" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("target", SERVED)
+def test_the_default_sets_nothing_and_tuned_sets_something(target):
+    default, tuned = (resolve(name, [target])[target] for name in SHIPPED)
+    assert default.settings.given() == Preset().settings_of(target).given() == {}
+    assert tuned.settings.given() != {}
+
+
+def test_no_shipped_setting_is_what_the_virtual_machine_does_anyway():
+    options = resolve("tuned", ["torchserve"])["torchserve"].settings_as(TorchServeSettings).vmargs
+    assert not [option for option in options if "TieredStopAtLevel" in option]
+
+
+def test_a_link_to_a_preset_is_followed(tmp_path):
+    (tmp_path / "real.toml").write_text("[tfserving]\ngrpc_max_threads = 2\n")
+    (tmp_path / "link.toml").symlink_to("real.toml")
+    assert resolve(str(tmp_path / "link.toml"), ["tfserving"])["tfserving"].settings.given()
+
+
+def test_one_run_has_one_configuration_per_target():
+    settings = run_settings(profile="smoke", targets="torchserve,tfserving", preset="tuned", model="x")
+    assert {name: type(preset.settings) for name, preset in settings.presets.items()} == {
+        "torchserve": TorchServeSettings,
+        "tfserving": TFServingSettings,
+    }
+    assert run_settings(profile="smoke", targets="torchserve,torchserve", model="x").presets == {
+        "torchserve": resolve("default", ["torchserve"])["torchserve"]
+    }
+
+
+def test_a_limit_that_is_set_is_the_limit_that_is_recorded():
+    limit = TorchServeSettings(max_request_size=7_000_000)
+    assert limit.max_request_bytes(MODEL) == 7_000_000
+    assert [line for line in limit.properties(MODEL) if line.startswith("max_request_size")] == [
+        "max_request_size=7000000"
+    ]
+    assert TorchServeSettings().max_request_bytes(MODEL) == 6_553_500
+    assert TFServingSettings().max_request_bytes(MODEL) is None
+
+
+@pytest.mark.parametrize("kind", [TorchServeSettings, TFServingSettings])
+def test_every_setting_is_in_the_documentation(kind):
+    page = (Path(__file__).parents[2] / "docs" / "presets.md").read_text()
+    assert [name for name in kind.model_fields if f"`{name}`" not in page] == []
