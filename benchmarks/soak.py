@@ -127,8 +127,8 @@ def started(target: str, model: str, artifacts: Path, work: Path) -> Iterator[tu
     with LocalRunner().prepare(target, request) as planned, planned as server:
         pool = readiness.payload_pool(spec, verified.expected, server.plan.endpoint.predict_path)
         readiness.wait_until_right(server, pool)
-        pool.save(work / "pool.json")
-        yield server, work / "pool.json"
+        pool.save(work / "pool.zip")
+        yield server, work / "pool.zip"
 
 
 def print_progress(title: str, text: str) -> None:

@@ -38,9 +38,22 @@ def read_object(path: Path, fields: Collection[str], error: type[LoadTestError])
         error: unreadable, not a JSON object, or with unknown or missing keys.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes()
     except OSError as problem:
         raise error(f"cannot read {path}: {problem.strerror}") from problem
+    return parse_object(path, text, fields, error)
+
+
+def parse_object(
+    path: Path, text: bytes, fields: Collection[str], error: type[LoadTestError]
+) -> dict[str, Any]:
+    """Read the JSON object `text`, which is in `path` and must have exactly the keys `fields`.
+
+    Raises:
+        error: not a JSON object, or with unknown or missing keys.
+    """
+    try:
+        value = json.loads(text.decode("utf-8"))
     except ValueError as problem:
         raise error(f"{path} is not JSON: {problem}") from problem
     if not isinstance(value, dict):

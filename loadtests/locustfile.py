@@ -2,7 +2,7 @@
 
     locust -f loadtests/locustfile.py --host http://127.0.0.1:8501
     locust -f loadtests/locustfile.py --host http://127.0.0.1:8501 --headless -u 8 -t 30s \
-        --payloads runs/latest/payloads-tfserving.json --record samples.parquet
+        --payloads runs/latest/payloads-tfserving.zip --record samples.parquet
 
 With `--payloads` the answers are checked against the source model's; without, requests are made from the
 held-out samples of `--model` and their answers are not looked into. The percentiles on Locust's page are
@@ -32,9 +32,10 @@ import gevent  # type: ignore[import-untyped]
 from locust import events
 from locust.runners import LocalRunner
 
+from loadtests.codecs import json_rows
 from loadtests.errors import LoadTestError
 from loadtests.ledger import NEVER, Ledger, Phase
-from loadtests.payloads import PayloadPool, encode_rows
+from loadtests.payloads import PayloadPool
 from loadtests.recorder import Recorder
 from loadtests.users.rest import ClosedRestUser
 from loadtests.users.wire import encode_requests, require_url, tls_context
@@ -55,7 +56,7 @@ def add_options(parser: ArgumentParser) -> None:
     """Declare our options beside Locust's own."""
     parser.set_defaults(stop_timeout=str(STOP_TIMEOUT_S))
     group = parser.add_argument_group("Tandem")
-    group.add_argument("--payloads", help="payload pool (JSON); its answers are checked")
+    group.add_argument("--payloads", help="payload pool (a zip); its answers are checked")
     group.add_argument("--model", default="digits_cnn", help="model whose samples to send without --payloads")
     group.add_argument(
         "--target", choices=sorted(PATHS), default="tfserving", help="whose URLs to use with --model"
@@ -131,7 +132,7 @@ def model_pool(options: Namespace) -> PayloadPool:
         method="POST",
         path=PATHS[options.target].format(model.name),
         headers={"Content-Type": "application/json"},
-        bodies=tuple(encode_rows(model.samples().inputs)),
+        bodies=tuple(json_rows.encode(model.samples().inputs)),
         expected=None,
         absolute_tolerance=0.0,
         relative_tolerance=0.0,

@@ -1,20 +1,28 @@
 """The request bodies of a round and the answers they should get, made before any clock starts."""
 
-import base64
 import functools
 import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from loadtests.codecs import find_codec
 from loadtests.errors import PayloadError
-from loadtests.files import read_object, write_json
+from loadtests.files import parse_object, replacing
+
+# The parts of a pool's file: what each body is, all bodies one after the other, all numbers of the answers.
+INDEX, BODIES, EXPECTED = "index.json", "bodies", "expected.f64"
+EXPECTED_DTYPE = "<f8"
+# Fields that the index holds as they are.
+PLAIN = ("method", "path", "absolute_tolerance", "relative_tolerance", "codec")
+INDEX_KEYS = (*PLAIN, "headers", "rows", "body_bytes", "expected_counts")
 
 
 @dataclass(frozen=True)
@@ -26,11 +34,12 @@ class PayloadPool:
         path: from the leading slash, without scheme and host.
         headers: sent with every request.
         bodies: at least one.
-        expected: for each body the float outputs of the source model, flattened in the row order of
-            `predictions`; None when answers are not checked.
+        expected: for each body the float outputs of the source model, flattened in row order; None
+            when answers are not checked.
         absolute_tolerance, relative_tolerance: |got - expected| <= absolute + relative * |expected|.
-        rows: for each body the number of rows it asks about, None for a body that is not in TF Serving's row
+        rows: for each body the number of rows it asks about, None for a body that is not of the codec's
             format; None to have them counted, which means to parse every body.
+        codec: a name of `CODECS`: how the bodies were made, and how answers are read.
     """
 
     method: str
@@ -41,6 +50,7 @@ class PayloadPool:
     absolute_tolerance: float
     relative_tolerance: float
     rows: tuple[int | None, ...] | None = field(default=None, compare=False)
+    codec: str = "json-rows"
 
     def __post_init__(self) -> None:
         _require(self.method.isalpha() and self.method.isupper(), f"method {self.method!r} is not upper case")
@@ -54,15 +64,24 @@ class PayloadPool:
             self.rows is None or len(self.rows) == len(self.bodies),
             "a pool needs as many row counts as bodies, or none at all",
         )
+        find_codec(self.codec)
         tolerances = (self.absolute_tolerance, self.relative_tolerance)
         _require(all(0 <= value < math.inf for value in tolerances), f"tolerances {tolerances} must be >= 0")
 
     def save(self, path: Path) -> None:
-        """Write the pool as JSON, atomically. Bodies that are not UTF-8 text are written in base64."""
-        encoding, texts = _bodies_as_text(self.bodies)
-        plain = {field.name: getattr(self, field.name) for field in fields(self)}
-        written = {"headers": dict(self.headers), "bodies_encoding": encoding, "bodies": texts}
-        write_json(path, plain | written | {"rows": self.rows_counts})
+        """Write the pool atomically: a zip of an index, the bodies as they are sent, and the answers."""
+        index = {
+            **{name: getattr(self, name) for name in PLAIN},
+            "headers": dict(self.headers),
+            "rows": self.rows_counts,
+            "body_bytes": [len(body) for body in self.bodies],
+            "expected_counts": None if self.expected is None else [len(row) for row in self.expected],
+        }
+        numbers = [value for row in self.expected or () for value in row]
+        with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+            archive.writestr(INDEX, json.dumps(index, indent=2, allow_nan=False) + "\n")
+            archive.writestr(BODIES, b"".join(self.bodies))
+            archive.writestr(EXPECTED, np.asarray(numbers, EXPECTED_DTYPE).tobytes())
 
     @classmethod
     def load(cls, path: Path) -> "PayloadPool":
@@ -71,10 +90,16 @@ class PayloadPool:
         Raises:
             PayloadError: unreadable, an unknown or missing key, or a value of the wrong kind.
         """
-        names = [field.name for field in fields(cls)]
-        value = read_object(path, [*names, "bodies_encoding"], PayloadError)
         try:
-            return _pool_from_json(value)
+            with zipfile.ZipFile(path) as archive:
+                parts = [archive.read(name) for name in (INDEX, BODIES, EXPECTED)]
+        except OSError as problem:
+            raise PayloadError(f"cannot read {path}: {problem.strerror or problem}") from problem
+        except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError) as problem:
+            raise PayloadError(f"{path} does not hold a payload pool: {problem}") from problem
+        try:
+            index = parse_object(path, parts[0], INDEX_KEYS, PayloadError)
+            return _pool_of(index, parts[1], np.frombuffer(parts[2], EXPECTED_DTYPE))
         except (TypeError, ValueError, AttributeError) as problem:
             raise PayloadError(f"{path} does not hold a payload pool: {problem}") from problem
         except PayloadError as problem:
@@ -82,31 +107,19 @@ class PayloadPool:
 
     @functools.cached_property
     def rows_counts(self) -> tuple[int | None, ...]:
-        """Per body the number of rows it asks about; None when it is not in TF Serving's row format."""
-        return tuple(map(_rows_count, self.bodies)) if self.rows is None else self.rows
-
-
-def encode_rows(samples: Iterable[NDArray[Any]]) -> list[bytes]:
-    """Encode each sample, shape (...) without the batch dimension, as one row-format request body.
-
-    Compact JSON; a whole number such as 1e16 is written without exponent, so that every server is
-    sent the same text whatever wrote it.
-
-    Raises:
-        PayloadError: a value that JSON cannot carry (NaN, infinity).
-    """
-    return [b'{"instances":[' + _json_text(np.asarray(sample)).encode() + b"]}" for sample in samples]
+        """Per body the number of rows it asks about; None for a body that is not of the pool's codec."""
+        return tuple(map(find_codec(self.codec).rows_count, self.bodies)) if self.rows is None else self.rows
 
 
 def check_answer(pool: PayloadPool, index: int, body: bytes) -> bool:
-    """Say whether `body`, `{"predictions": [...]}`, is the expected answer to `pool.bodies[index]`.
+    """Say whether `body` is the expected answer to `pool.bodies[index]`.
 
     Right means: one prediction per row sent, as many values as expected, each within tolerance, and the
     same largest value in every row. Anything else, undecodable or not finite, is False.
     """
     if pool.expected is None:
         raise PayloadError("this pool has no expected answers to check against")
-    got = _decode_predictions(body)
+    got = find_codec(pool.codec).decode(body)
     if got is None or pool.rows_counts[index] not in (None, len(got)):
         return False
     expected = np.asarray(pool.expected[index], dtype=np.float64)
@@ -124,74 +137,39 @@ def _same_argmax(got: NDArray[np.float64], expected: NDArray[np.float64]) -> boo
     return bool(np.array_equal(got.argmax(axis=-1), expected.argmax(axis=-1)))
 
 
-def _decode_predictions(body: bytes) -> NDArray[np.float64] | None:
-    """Return the predictions, shape (rows, ...) float64, or None when they are not a numeric array."""
-    try:
-        array = np.asarray(json.loads(body)["predictions"])
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
-    return array.astype(np.float64) if array.dtype.kind in "if" and array.ndim >= 1 else None
-
-
-def _rows_count(body: bytes) -> int | None:
-    try:
-        return len(json.loads(body)["instances"])
-    except (ValueError, TypeError, KeyError):
-        return None
-
-
-def _json_text(array: NDArray[Any]) -> str:
-    """Write nested lists. Every value that occurs is put into words once: images have few different ones."""
-    if array.size == 0:
-        return json.dumps(array.tolist())
-    values, places = np.unique(array, return_inverse=True)
-    words = [_value_text(value) for value in values.tolist()]
-    items = [words[place] for place in places.ravel().tolist()]
-    for size in reversed(array.shape):
-        items = [f"[{','.join(items[at : at + size])}]" for at in range(0, len(items), size)]
-    return items[0]
-
-
-def _value_text(value: Any) -> str:
-    return _float_text(value) if isinstance(value, float) else json.dumps(value)
-
-
-def _float_text(value: float) -> str:
-    if not math.isfinite(value):
-        raise PayloadError(f"a sample holds {value}, which JSON cannot carry")
-    return f"{value:.1f}" if value.is_integer() else repr(value)
-
-
-def _bodies_as_text(bodies: Sequence[bytes]) -> tuple[str, list[str]]:
-    try:
-        return "utf-8", [body.decode() for body in bodies]
-    except UnicodeDecodeError:
-        return "base64", [base64.b64encode(body).decode() for body in bodies]
-
-
-def _bodies_from_text(encoding: str, texts: Sequence[str]) -> tuple[bytes, ...]:
-    if encoding == "utf-8":
-        return tuple(text.encode() for text in texts)
-    _require(encoding == "base64", f"bodies_encoding {encoding!r} is not 'utf-8' or 'base64'")
-    return tuple(base64.b64decode(text, validate=True) for text in texts)
-
-
-def _pool_from_json(value: dict[str, Any]) -> PayloadPool:
-    encoding = value.pop("bodies_encoding")
-    _require(isinstance(value["bodies"], list), "'bodies' is not a list")
-    headers = value["headers"]
-    _require(all(map(_is_text, itertools.chain(*headers.items()))), "'headers' must map text to text")
-    expected = value["expected"]
+def _pool_of(index: dict[str, Any], bodies: bytes, expected: NDArray[np.float64]) -> PayloadPool:
+    texts = itertools.chain(*index["headers"].items())
+    _require(all(map(_is_text, texts)), "'headers' must map text to text")
+    pieces = _pieces(_sizes(index, "body_bytes"), len(bodies), "bodies")
+    answers = None
+    if index["expected_counts"] is not None:
+        places = _pieces(_sizes(index, "expected_counts"), len(expected), "expected answers")
+        answers = tuple(tuple(expected[place].tolist()) for place in places)
     return PayloadPool(
-        **value
+        **{name: index[name] for name in PLAIN}
         | {
-            "bodies": _bodies_from_text(encoding, value["bodies"]),
-            "expected": None if expected is None else tuple(tuple(map(_number, row)) for row in expected),
-            "absolute_tolerance": _number(value["absolute_tolerance"]),
-            "relative_tolerance": _number(value["relative_tolerance"]),
-            "rows": None if value["rows"] is None else tuple(map(_count, value["rows"])),
+            "headers": index["headers"],
+            "bodies": tuple(bodies[piece] for piece in pieces),
+            "expected": answers,
+            "absolute_tolerance": _number(index["absolute_tolerance"]),
+            "relative_tolerance": _number(index["relative_tolerance"]),
+            "rows": None if index["rows"] is None else tuple(map(_count, index["rows"])),
         }
     )
+
+
+def _sizes(index: Mapping[str, Any], name: str) -> list[int]:
+    sizes = index[name]
+    known = isinstance(sizes, list) and all(type(size) is int and size >= 0 for size in sizes)
+    _require(known, f"{name!r} is not a list of sizes")
+    return list(sizes)
+
+
+def _pieces(sizes: Sequence[int], total: int, what: str) -> list[slice]:
+    """Where each piece is; together they have to be all there is."""
+    ends = [0, *itertools.accumulate(sizes)]
+    _require(ends[-1] == total, f"the index and the {what} differ in size")
+    return [slice(*edges) for edges in itertools.pairwise(ends)]
 
 
 def _is_text(value: Any) -> bool:

@@ -288,7 +288,7 @@ def _prove(session: Session, side: Side, server: Server, block: int) -> None:
     if block == side.first_block:
         if side.prove is not None:
             session.say(f"checking every held-out answer of {side.name}")
-            measured.endpoint_parity = side.prove(server)
+            measured.endpoint_parity = side.prove(server, measured.pool)
         measured.idle_bytes = server.memory_bytes()
     measured.note_memory(server)
 

@@ -46,7 +46,7 @@ class Driven:
 
 def pool_file(folder: Path, name: str) -> Path:
     """Where a side's requests and expected answers are kept."""
-    return folder / f"payloads-{name}.json"
+    return folder / f"payloads-{name}.zip"
 
 
 def drive(

@@ -45,7 +45,7 @@ class Side:
     control_of: str | None
     prepare: Callable[[Path], AbstractContextManager[Server]]
     pool: Callable[[str], PayloadPool]
-    prove: Callable[[Server], ParityRecord] | None
+    prove: Callable[[Server, PayloadPool], ParityRecord] | None
     blocks: frozenset[int] | None = None
 
     def takes_part(self, block: int) -> bool:
@@ -123,7 +123,7 @@ def _served(
         control_of=None,
         prepare=prepare,
         pool=lambda path: serving.payload_pool(spec, verified.expected, path),
-        prove=lambda server: serving.check_endpoint(server, spec.samples().inputs, verified),
+        prove=lambda server, pool: serving.check_endpoint(server, pool, spec.samples().inputs, verified),
     )
 
 

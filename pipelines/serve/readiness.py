@@ -1,6 +1,6 @@
 """Bringing a server to the point where it answers right, and checking what a live endpoint answers."""
 
-import json
+import itertools
 import tempfile
 import time
 from collections.abc import Iterator
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtests.payloads import PayloadPool, check_answer, encode_rows
+from loadtests.codecs import Codec, find_codec, json_rows
+from loadtests.payloads import PayloadPool, check_answer
 from models.spec import FloatArray, ModelSpec
 from pipelines.errors import GateError, MachineError
 from pipelines.files.atomic import short_folder
@@ -58,7 +59,7 @@ def payload_pool(spec: ModelSpec, expected: Expectation, path: str) -> PayloadPo
     return PayloadPool(
         method="POST",
         path=path,
-        headers={"Content-Type": "application/json"},
+        headers={"Content-Type": json_rows.CONTENT_TYPE},
         bodies=bodies,
         expected=tuple(map(tuple, flat.tolist())),
         absolute_tolerance=spec.tolerance.absolute,
@@ -73,7 +74,7 @@ def _bodies(inputs: FloatArray) -> tuple[bytes, ...]:
     for sample in inputs:
         if size_bytes > POOL_BYTES and len(bodies) >= POOL_LEAST:
             break
-        bodies += encode_rows([sample])
+        bodies += json_rows.encode([sample])
         size_bytes += len(bodies[-1])
     return tuple(bodies)
 
@@ -119,16 +120,18 @@ def wait_until_right(server: Server, pool: PayloadPool) -> Ready:
     return ready
 
 
-def check_endpoint(server: Server, inputs: FloatArray, verified: Verified) -> ParityRecord:
+def check_endpoint(server: Server, pool: PayloadPool, inputs: FloatArray, verified: Verified) -> ParityRecord:
     """Ask the live endpoint every held-out sample, `inputs` (n, …), and compare with the source model.
+
+    The bodies of the pool are sent as they are; only samples beyond those that it holds are encoded here.
 
     Raises:
         GateError: an answer is an error or is outside tolerance.
         MachineError: the server stopped answering.
     """
-    answers = np.stack(
-        [_ask(server, encode_rows([sample])[0], number) for number, sample in enumerate(inputs)]
-    )
+    codec, held = find_codec(pool.codec), len(pool.bodies)
+    bodies = itertools.chain(pool.bodies, (codec.encode([sample])[0] for sample in inputs[held:]))
+    answers = np.stack([_ask(server, codec, body, number) for number, body in enumerate(bodies)])
     expected = verified.expected
     got: FloatArray = answers.reshape(expected.outputs.shape)
     record = parity.compare(f"{server.plan.target} endpoint", got, expected)
@@ -136,7 +139,7 @@ def check_endpoint(server: Server, inputs: FloatArray, verified: Verified) -> Pa
     return record
 
 
-def _ask(server: Server, body: bytes, number: int) -> FloatArray:
+def _ask(server: Server, codec: Codec, body: bytes, number: int) -> FloatArray:
     url = server.plan.endpoint.predict_url
     try:
         status, answer = fetch(url, body)
@@ -144,14 +147,13 @@ def _ask(server: Server, body: bytes, number: int) -> FloatArray:
         server.require_alive("while its answers were checked")
         hint = _limit_hint(server, body)
         raise MachineError(f"{server.plan.target} stopped answering at {url}: {error}{hint}") from error
-    try:
-        predictions = json.loads(answer)["predictions"]
-        return np.asarray(predictions, np.float32)
-    except (ValueError, KeyError, TypeError) as error:
+    predictions = codec.decode(answer)
+    if predictions is None:
         raise GateError(
             f"{server.plan.target} answered sample {number} with status {status} and "
             f"{answer[:200].decode(errors='replace')!r}, expected predictions"
-        ) from error
+        )
+    return predictions.astype(np.float32)
 
 
 def _limit_hint(server: Server, body: bytes) -> str:

@@ -117,7 +117,7 @@ def _load_variables(request: UpRequest, image: str, progress: Progress) -> dict[
     contained = CONTAINED[str(request.load_target)]
     verified = ensure_verified(request.model, request.artifacts, progress)
     pool = serving.payload_pool(spec, verified.expected, contained.predict_path(spec.name))
-    path = (request.artifacts / spec.name / f"payloads-{contained.service}.json").resolve()
+    path = (request.artifacts / spec.name / f"payloads-{contained.service}.zip").resolve()
     pool.save(path)
     path.chmod(0o644)
     return {

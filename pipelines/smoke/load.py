@@ -18,13 +18,13 @@ def load(subject: Subject) -> str:
     """Two connections, a few seconds, every answer checked."""
     with tempfile.TemporaryDirectory(prefix="tandem-smoke-") as name:
         folder = Path(name)
-        subject.pool.save(folder / "pool.json")
+        subject.pool.save(folder / "pool.zip")
         plan = RoundPlan(
             url_base=subject.url,
             load=LOAD,
             warmup_limit_s=WARMUP_S,
             duration_s=DURATION_S,
-            pool_file=folder / "pool.json",
+            pool_file=folder / "pool.zip",
             samples_file=folder / "samples.parquet",
             result_file=folder / "result.json",
             check_share=1.0,

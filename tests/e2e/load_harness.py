@@ -114,14 +114,14 @@ def make_plan(folder: Path, url: str, **changes: Any) -> RoundPlan:
     headers = {"Content-Type": "application/json"}
     bodies = tuple(b'{"instances":[[%d.0]]}' % number for number in range(8))
     PayloadPool("POST", "/predict", headers, bodies, ((0.1, 0.7, 0.2),) * 8, 1e-4, 0.0).save(
-        folder / "pool.json"
+        folder / "pool.zip"
     )
     settings: dict[str, Any] = {
         "url_base": url,
         "load": "closed:4",
         "warmup_limit_s": 0.5,
         "duration_s": 2.0,
-        "pool_file": folder / "pool.json",
+        "pool_file": folder / "pool.zip",
         "samples_file": folder / "round.parquet",
         "result_file": folder / "result.json",
         "check_share": 1.0,

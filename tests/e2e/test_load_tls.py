@@ -14,6 +14,8 @@ from contextlib import contextmanager
 import pytest
 from load_harness import ROOT
 
+from loadtests.payloads import PayloadPool
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate"),
@@ -71,20 +73,10 @@ def server(certificate=None, body=ANSWER, **headers):
 
 def locust(folder, *options):
     """The share of failed requests, the number of all, and what Locust printed."""
-    pool = {
-        "method": "POST",
-        "path": "/predict",
-        "headers": {},
-        "bodies_encoding": "utf-8",
-        "bodies": ['{"instances":[[0]]}'],
-        "expected": [[0.0]],
-        "absolute_tolerance": 0.0,
-        "relative_tolerance": 0.0,
-        "rows": [1],
-    }
-    (folder / "pool.json").write_text(json.dumps(pool))
+    body = b'{"instances":[[0]]}'
+    PayloadPool("POST", "/predict", {}, (body,), ((0.0,),), 0.0, 0.0).save(folder / "pool.zip")
     command = [sys.executable, "-P", "-m", "locust", "-f", str(ROOT / "loadtests" / "locustfile.py")]
-    command += ["--headless", "--json", "-u", "1", "-t", "1s", "--payloads", str(folder / "pool.json")]
+    command += ["--headless", "--json", "-u", "1", "-t", "1s", "--payloads", str(folder / "pool.zip")]
     done = subprocess.run(
         [*command, "--check-share", "1", *options],
         cwd=folder,

@@ -16,7 +16,7 @@ VARIABLES = {
     "TFSERVING_IMAGE": "tandem/tfserving:x",
     "TFSERVING_EMBEDDED_IMAGE": "tandem/tfserving-embedded:x",
     "LOCUST_IMAGE": "tandem/locust:x",
-    "TANDEM_PAYLOADS": "/payloads.json",
+    "TANDEM_PAYLOADS": "/payloads.zip",
     "COMPOSE_PROJECT_NAME": "tandem-test",
 }
 
