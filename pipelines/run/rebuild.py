@@ -10,15 +10,19 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pipelines.errors import MachineError, RequestError, UserError
+from pipelines.errors import MachineError, RequestError
 from pipelines.files.atomic import disk_error
 from pipelines.judge.mobile import refigure
 from pipelines.judge.summarise import summarise
 from pipelines.record.reading import RUN_LIMIT_BYTES, read_run
 from pipelines.record.run import RunRecord
 from pipelines.report import render_report, write_rendered
+from pipelines.run.coherence import contradiction
 
 SHOWN = 300
+# What values that no measurement gives lead to: overflows, divisions by nothing, figures no record holds.
+# A name that leads nowhere or a value of another type is not among them: both were looked at before.
+NO_FIGURE = (ArithmeticError, RuntimeWarning, ValueError)
 
 
 def rebuild(folder: Path) -> tuple[RunRecord, Path]:
@@ -29,6 +33,8 @@ def rebuild(folder: Path) -> tuple[RunRecord, Path]:
         MachineError: the disk refused.
     """
     run = _read(folder)
+    if wrong := contradiction(run):
+        raise _incoherent(folder, wrong)
     with holding_together(folder):
         record = _refigure(run, folder)
         texts = render_report(record)
@@ -41,10 +47,12 @@ def rebuild(folder: Path) -> tuple[RunRecord, Path]:
 
 @contextmanager
 def holding_together(folder: Path) -> Iterator[None]:
-    """Work with what a run says, whatever it says.
+    """Work with a run that is coherent, whatever its numbers and its raw files are.
+
+    Anything else that is raised is no fault of the run.
 
     Raises:
-        RequestError: it contradicts itself, or a raw file is missing or damaged.
+        RequestError: its numbers lead to no figures, or a raw file is missing or damaged.
     """
     try:
         with warnings.catch_warnings():
@@ -53,13 +61,15 @@ def holding_together(folder: Path) -> Iterator[None]:
             yield
     except MachineError as error:
         raise RequestError(f"{folder} cannot be read: {error}") from error
-    except (UserError, OSError, MemoryError):
-        raise
-    except Exception as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:SHOWN]
-        raise RequestError(
-            f"{folder / 'run.json'} does not hold together ({said}); take the run from where it was measured"
-        ) from error
+    except NO_FIGURE as error:
+        raise _incoherent(folder, f"{type(error).__name__}: {error}") from error
+
+
+def _incoherent(folder: Path, why: str) -> RequestError:
+    said = " ".join(why.split())[:SHOWN]
+    return RequestError(
+        f"{folder / 'run.json'} does not hold together ({said}); take the run from where it was measured"
+    )
 
 
 def _read(folder: Path) -> RunRecord:

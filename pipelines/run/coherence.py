@@ -1,0 +1,50 @@
+"""What a run's record must have to be worked with: names that lead somewhere, and loads that are some."""
+
+from collections.abc import Iterator
+
+from loadtests.arrivals import parse_load
+from loadtests.errors import LoadTestError
+from pipelines.record.run import RunRecord
+from pipelines.record.slo import SloRecord
+
+SHOWN = 100
+
+
+def contradiction(run: RunRecord) -> str | None:
+    """The first thing in a record that cannot be, in words; None if it holds together.
+
+    After this, whatever goes wrong while figures and pages are made of it, save for arithmetic, is our fault.
+    """
+    return next(_contradictions(run), None)
+
+
+def _contradictions(run: RunRecord) -> Iterator[str]:
+    if run.profile is not None and run.profile.seed < 0:
+        yield f"profile.seed is {run.profile.seed}"
+    is_measured = any(target.rounds for target in run.targets.values())
+    for name, target in run.targets.items():
+        place = f"targets.{name[:SHOWN]}"
+        # A run that ended early may not have everybody yet; nothing was measured then.
+        if is_measured and target.control_of is not None and target.control_of not in run.targets:
+            yield f"{place}.control_of is {target.control_of[:SHOWN]!r}, which is no target of this run"
+        for record in target.rounds:
+            yield from _load(f"the load of round {record.index}", record.load)
+    if run.slo is not None:
+        yield from _search(run.slo, run)
+
+
+def _search(slo: SloRecord, run: RunRecord) -> Iterator[str]:
+    """What an SLO search measured are targets of the run, and what it compares are targets of the search."""
+    for name, target in slo.targets.items():
+        if target.points and name not in run.targets:
+            yield f"slo.targets has points of {name[:SHOWN]!r}, which is no target of this run"
+    for field, side in (("candidate", slo.candidate), ("baseline", slo.baseline)):
+        if side is not None and side not in slo.targets:
+            yield f"slo.{field} is {side[:SHOWN]!r}, which is no target of the search"
+
+
+def _load(place: str, load: str) -> Iterator[str]:
+    try:
+        parse_load(load)
+    except LoadTestError as error:
+        yield f"{place} is no load: {error}"
