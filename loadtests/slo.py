@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, Literal
 
+from loadtests.reason import Figure, Reason
 from loadtests.validity import ERRORS_SHARE_LIMIT, FINDINGS, GENERATOR_CHECKS, Invalidity
 
 SERVER_CHECKS: Final = FINDINGS | {"warm"}
@@ -39,7 +40,7 @@ class RateMeasurement:
         errors_share: failed requests of all, 0 to 1.
         delivered: whether the generator was able to send that load.
         valid: whether nothing else, such as a noisy neighbour, made the round useless.
-        reason: why it was not delivered or not valid; None when it was both.
+        reasons: why it was not delivered or not valid; none when it was both.
         phase: what it was for.
     """
 
@@ -48,7 +49,7 @@ class RateMeasurement:
     errors_share: float
     delivered: bool = True
     valid: bool = True
-    reason: str | None = None
+    reasons: tuple[Reason, ...] = ()
     phase: Phase = field(default="search", compare=False)
 
 
@@ -67,7 +68,7 @@ def as_measurement(
         errors_share=errors_share,
         delivered=len(foreign) == len(said),
         valid=not foreign,
-        reason="; ".join(map(str, said)) or None,
+        reasons=tuple(said),
     )
 
 
@@ -108,14 +109,14 @@ class SloResult:
             ends there; `none`: no rate meets the limit; `not_measured`: the search had to give up.
         rate_per_s: the confirmed rate of the first two outcomes, otherwise None.
         breaks_at_per_s: the lowest rate above it at which a round did not pass; None when there is none.
-        reason: one sentence.
+        reason: what the rate is, or why there is none.
         measurements: every round, in the order in which they were measured.
     """
 
     outcome: Outcome
     rate_per_s: float | None
     breaks_at_per_s: float | None
-    reason: str
+    reason: Reason
     measurements: tuple[RateMeasurement, ...]
 
 
@@ -181,6 +182,10 @@ class _Outcome(Enum):
 class _GiveUpError(Exception):
     """The search has used up what it may."""
 
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.code)
+        self.reason = reason
+
 
 class _Search:
     """The state of one search: all measurements, and the lowest rate that did not pass, with its outcome."""
@@ -199,7 +204,7 @@ class _Search:
             passing = self._bracket(start_per_s, first_step)
             confirmed = self._confirmed(self._bisect(passing)) if passing is not None else None
         except _GiveUpError as stop:
-            return self._result("not_measured", None, str(stop))
+            return self._result("not_measured", None, stop.reason)
         return self._none() if confirmed is None else self._found(confirmed)
 
     def _bracket(self, start_per_s: float, step: float) -> float | None:
@@ -276,40 +281,39 @@ class _Search:
     def _next(self, rate_per_s: float, phase: Phase) -> RateMeasurement:
         if len(self._measurements) >= self._limits.most_measurements:
             count = self._limits.most_measurements
-            raise _GiveUpError(f"{count} rounds did not settle it: use longer rounds, or start nearer")
+            raise _GiveUpError(Reason("unsettled", {"rounds_count": count}))
         self._measurements.append(replace(self._measure(rate_per_s), phase=phase))
         return self._measurements[-1]
 
     def _note_invalid(self, found: RateMeasurement) -> None:
         self._invalid_count += 1
         if self._invalid_count > self._limits.most_invalid:
-            reason = found.reason or "too few requests succeeded for a p99: use longer rounds"
-            raise _GiveUpError(f"{self._invalid_count} rounds were invalid, the last because {reason}")
+            last = found.reasons[0] if found.reasons else Reason("too_few_for_p99")
+            figures = {**last.figures, "invalid_rounds_count": self._invalid_count, "last": last.code}
+            raise _GiveUpError(Reason("invalid_rounds", figures))
 
     def _found(self, rate_per_s: float) -> SloResult:
-        kept = f"p99 stays within {self._p99_limit_ms:g} ms up to {rate_per_s:.4g} requests/s"
+        figures: dict[str, Figure] = {"p99_limit_ms": self._p99_limit_ms, "rate_per_s": rate_per_s}
         if self._ceiling_outcome is _Outcome.NOT_DELIVERED:
-            said = f"{kept}; the generator, not the server, is the limit: the server may do more"
-            return self._result("lower_bound", rate_per_s, said)
+            return self._result("lower_bound", rate_per_s, Reason("generator_limit", figures))
         if self._ceiling_outcome is _Outcome.PASSED:
-            return self._result("lower_bound", rate_per_s, f"{kept}, the highest rate that was allowed")
-        return self._result("found", rate_per_s, kept)
+            return self._result("lower_bound", rate_per_s, Reason("highest_allowed", figures))
+        return self._result("found", rate_per_s, Reason("limit_kept", figures))
 
     def _none(self) -> SloResult:
         if self._ceiling_outcome is _Outcome.NOT_DELIVERED:
-            said = (
-                f"the generator was not able to send {self._ceiling:.4g} requests/s, so no rate was measured"
-            )
-            return self._result("not_measured", None, said)
-        lowest = f"{self._limits.min_rate_per_s:g} requests/s"
-        said = f"no rate keeps p99 within {self._p99_limit_ms:g} ms, not even {lowest}"
-        return self._result("none", None, said)
+            return self._result("not_measured", None, Reason("not_sent", {"rate_per_s": self._ceiling}))
+        lowest: dict[str, Figure] = {
+            "p99_limit_ms": self._p99_limit_ms,
+            "min_rate_per_s": self._limits.min_rate_per_s,
+        }
+        return self._result("none", None, Reason("no_rate", lowest))
 
     def _result(
         self,
         outcome: Outcome,
         rate: float | None,
-        reason: str,
+        reason: Reason,
     ) -> SloResult:
         ceiling = self._ceiling if self._ceiling < math.inf else None
         return SloResult(outcome, rate, ceiling, reason, tuple(self._measurements))

@@ -1,12 +1,14 @@
-"""May a round be used? Every check gives its reason and what to do about it, in words.
+"""May a round be used? Every check that fails gives its reason: a code with figures.
 
 Whether there are enough requests for a percentile is not asked here. That is a matter of each percentile, not
 of the round: `statistics.summarize_latency` leaves it out with a reason.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
+
+from loadtests.reason import Figure, Reason
 
 ERRORS_SHARE_LIMIT: Final = 0.001
 GENERATOR_CPU_LIMIT: Final = 0.8
@@ -60,15 +62,10 @@ class RoundFacts:
 
 
 @dataclass(frozen=True)
-class Invalidity:
-    """One check that a round did not pass; the name of the check, what was found, and what to do about it."""
+class Invalidity(Reason):
+    """One check that a round did not pass, by its name, and why."""
 
-    check: Check
-    reason: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.reason}: {self.remedy}"
+    check: Check = field(kw_only=True)
 
 
 def invalidities(facts: RoundFacts) -> tuple[Invalidity, ...]:
@@ -77,113 +74,53 @@ def invalidities(facts: RoundFacts) -> tuple[Invalidity, ...]:
         _interrupted(facts),
         _warm(facts),
         _delivered(facts),
-        _lateness(facts),
+        _at_most("sent_late", "lateness", LATE_SHARE_LIMIT, facts.late_share),
         _clean(facts),
         _right(facts),
-        _generator(facts),
-        _starved(facts),
-        _steal(facts),
-        _foreign_core(facts),
+        _at_most("generator_saturated", "generator", GENERATOR_CPU_LIMIT, facts.generator_cpu_share),
+        _at_most("generator_starved", "generator", GENERATOR_WAITED_LIMIT, facts.generator_waited_share),
+        _at_most("cpu_stolen", "quiet", STEAL_LIMIT, facts.steal_share),
+        _at_most("foreign_cpu", "quiet", FOREIGN_CPU_LIMIT, facts.foreign_cpu_share),
         _foreign_machine(facts),
     )
     return tuple(invalidity for invalidity in found if invalidity)
 
 
+def _invalid(code: str, check: Check, **figures: Figure) -> Invalidity:
+    return Invalidity(code, figures, check=check)
+
+
 def _interrupted(facts: RoundFacts) -> Invalidity | None:
-    return (
-        Invalidity("interrupted", "the round was interrupted", "run it again") if facts.interrupted else None
-    )
+    return _invalid("interrupted", "interrupted") if facts.interrupted else None
 
 
 def _warm(facts: RoundFacts) -> Invalidity | None:
-    if facts.steady is None or facts.steady:
-        return None
-    return Invalidity(
-        "warm",
-        "throughput and p50 had not settled within 10% when the warm-up's time was up",
-        "allow a longer warm-up, or a lower load",
-    )
+    return None if facts.steady is None or facts.steady else _invalid("not_steady", "warm")
 
 
 def _delivered(facts: RoundFacts) -> Invalidity | None:
     share = facts.delivered_share
     if share is None or share >= DELIVERED_LIMIT:
         return None
-    shown, limit = _percentages(share, DELIVERED_LIMIT)
-    return Invalidity(
-        "delivered",
-        f"the load generator sent {shown} of the offered rate, at least {limit} is needed",
-        "lower the rate, or give the generator a faster core",
-    )
-
-
-def _lateness(facts: RoundFacts) -> Invalidity | None:
-    return _at_most(
-        LATE_SHARE_LIMIT,
-        facts.late_share,
-        "lateness",
-        "{found} of the requests were sent more than 1 ms late, at most {limit} may be",
-        "lower the rate, or give the generator a core of its own",
-    )
+    return _invalid("not_delivered", "delivered", share=share, limit=DELIVERED_LIMIT)
 
 
 def _clean(facts: RoundFacts) -> Invalidity | None:
     if facts.requests_count == 0:
-        return Invalidity("clean", "no request was answered", "look into the server's log")
+        return _invalid("no_answer", "clean")
     if facts.errors_count / facts.requests_count <= ERRORS_SHARE_LIMIT:
         return None
-    return Invalidity(
+    return _invalid(
+        "requests_failed",
         "clean",
-        f"{facts.errors_count} of {facts.requests_count} requests failed, at most "
-        f"{ERRORS_SHARE_LIMIT:.1%} may",
-        "look into the server's log, or lower the load",
+        errors_count=facts.errors_count,
+        requests_count=facts.requests_count,
+        limit=ERRORS_SHARE_LIMIT,
     )
 
 
 def _right(facts: RoundFacts) -> Invalidity | None:
-    if facts.wrong_count == 0:
-        return None
-    return Invalidity("right", f"{facts.wrong_count} checked answers were wrong", "run `tandem verify`")
-
-
-def _generator(facts: RoundFacts) -> Invalidity | None:
-    return _at_most(
-        GENERATOR_CPU_LIMIT,
-        facts.generator_cpu_share,
-        "generator",
-        "the load generator used {found} of its core, at most {limit} may be",
-        "its own queue is in the latencies; lower the concurrency",
-    )
-
-
-def _starved(facts: RoundFacts) -> Invalidity | None:
-    return _at_most(
-        GENERATOR_WAITED_LIMIT,
-        facts.generator_waited_share,
-        "generator",
-        "the load generator had to wait for its core {found} of the time, at most {limit} may be",
-        "what it waited is in the latencies; give it a core of its own, and no CPU quota",
-    )
-
-
-def _steal(facts: RoundFacts) -> Invalidity | None:
-    return _at_most(
-        STEAL_LIMIT,
-        facts.steal_share,
-        "quiet",
-        "{found} of a core that serves or generates was stolen by the host's other guests",
-        "use a quieter machine (limit {limit})",
-    )
-
-
-def _foreign_core(facts: RoundFacts) -> Invalidity | None:
-    return _at_most(
-        FOREIGN_CPU_LIMIT,
-        facts.foreign_cpu_share,
-        "quiet",
-        "{found} of the cores that serve or generate was used by other programs",
-        "stop them and run again (limit {limit})",
-    )
+    return _invalid("wrong_answers", "right", wrong_count=facts.wrong_count) if facts.wrong_count else None
 
 
 def _foreign_machine(facts: RoundFacts) -> Invalidity | None:
@@ -191,29 +128,14 @@ def _foreign_machine(facts: RoundFacts) -> Invalidity | None:
     found = facts.foreign_cores
     if found is None or found <= FOREIGN_CORES_LIMIT:
         return None
-    return Invalidity(
-        "quiet",
-        f"other programs used {found:.2g} cores of the machine",
-        f"stop them and run again (limit {FOREIGN_CORES_LIMIT:g} cores)",
-    )
+    return _invalid("foreign_cores", "quiet", cores=found, limit=FOREIGN_CORES_LIMIT)
 
 
-def _at_most(limit: float, share: float | None, check: Check, reason: str, remedy: str) -> Invalidity | None:
-    """None where `share` is unknown or within `limit`; `{found}` and `{limit}` in the texts are filled in."""
+def _at_most(code: str, check: Check, limit: float, share: float | None) -> Invalidity | None:
+    """None where `share` is unknown or within `limit`."""
     if share is None or share <= limit:
         return None
-    found, shown_limit = _percentages(share, limit)
-    texts = (text.format(found=found, limit=shown_limit) for text in (reason, remedy))
-    return Invalidity(check, *texts)
-
-
-def _percentages(share: float, limit: float) -> tuple[str, str]:
-    """Return both in percent, the share with as many digits as it takes to look different from its limit."""
-    shown_limit = f"{limit:.0%}"
-    for digits in range(6):
-        if float(f"{share:.{digits}%}"[:-1]) != float(shown_limit[:-1]):
-            return f"{share:.{digits}%}", shown_limit
-    return f"{share!r} (as a share)", shown_limit
+    return _invalid(code, check, share=share, limit=limit)
 
 
 def is_finding(failed_checks: Iterable[str]) -> bool:

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from loadtests.intervals import RatioInterval
+from loadtests.reason import Figure, Reason
 
 MARGIN: Final = 0.05
 
 MOST_ROUNDS: Final = 1000
 """More further pairs than this are not suggested: the ratio sits at a limit, and nobody measures so long."""
-
-NO_PAIRS: Final = "there are fewer than two valid pairs of rounds, so there is no interval"
 
 Word = Literal["better", "worse", "equivalent", "inconclusive"]
 Code = Literal[
@@ -33,26 +32,24 @@ class Verdict:
 
     Attributes:
         word: `better` or `worse` is the candidate.
-        code: which rule gave the word.
-        reason: one sentence with the figures.
+        reason: which rule gave the word. Its figure `position` says where the interval lies: `across` an end
+            of the margin, `outside` of it, or outside but `within_floor`.
         rounds_needed: how many further pairs of rounds would probably decide; None when it is decided, or
             when more rounds alone would not help, which the reason then says.
     """
 
     word: Word
-    code: Code
-    reason: str
+    reason: Reason
     rounds_needed: int | None = None
+
+
+def _verdict(word: Word, code: Code, rounds_needed: int | None = None, **figures: Figure) -> Verdict:
+    return Verdict(word, Reason(code, figures), rounds_needed)
 
 
 def still_warming_up(sides: Sequence[str]) -> Verdict:
     """Return the verdict on rounds of servers that still changed their speed when the budget ended."""
-    return Verdict(
-        "inconclusive",
-        "still_warming_up",
-        f"still warming up: the rounds of {' and '.join(sides)} drifted from a block's first to its last; "
-        "allow more conditioning, or longer rounds",
-    )
+    return _verdict("inconclusive", "still_warming_up", sides=tuple(sides))
 
 
 def noise_floor(control: RatioInterval | None) -> float | None:
@@ -102,9 +99,9 @@ def decide(
     if not 0 < margin < math.inf or not 0 <= (noise_floor or 0) < math.inf:
         raise ValueError(f"a margin is above 0 and a noise floor not below, got {margin} and {noise_floor}")
     if interval is None:
-        return Verdict("inconclusive", "too_few_pairs", NO_PAIRS)
+        return _verdict("inconclusive", "too_few_pairs")
     if _inside(interval, margin):
-        return Verdict("equivalent", "inside_margin", f"{_figures(interval)} lies inside ±{_percent(margin)}")
+        return _verdict("equivalent", "inside_margin")
     if noise_floor is None and abs(math.log(interval.ratio)) >= math.log1p(margin):
         return _floorless(interval, margin, without_floor)
     if _outside(interval, margin):
@@ -114,13 +111,8 @@ def decide(
 
 def _floorless(interval: RatioInterval, margin: float, sides: Sequence[str]) -> Verdict:
     """Return the verdict on what may be a difference, while nobody knows how a side differs from itself."""
-    which = f" of {' and '.join(sides)}" if sides else ""
-    return Verdict(
-        "inconclusive",
-        "no_floor",
-        f"{_figures(interval)} {_position(interval, margin, 0.0)}; no control{which} gave an interval, so "
-        "nobody knows how far this machine differs from itself: measure a control of every side",
-    )
+    position = _position(interval, margin, 0.0)
+    return _verdict("inconclusive", "no_floor", position=position, sides=tuple(sides))
 
 
 def _inside(interval: RatioInterval, limit: float) -> bool:
@@ -137,34 +129,24 @@ def _difference(interval: RatioInterval, lower_is_better: bool, margin: float, f
     if not _outside(interval, floor):
         return _undecided(interval, margin, floor)
     word: Word = "better" if (interval.ratio < 1) == lower_is_better else "worse"
-    return Verdict(
-        word,
-        "beyond_margin",
-        f"{_figures(interval)} lies outside ±{_percent(margin)} and beyond the noise floor of "
-        f"{_percent(floor)}",
-    )
+    return _verdict(word, "beyond_margin")
 
 
 def _undecided(interval: RatioInterval, margin: float, floor: float) -> Verdict:
-    known = f"{_figures(interval)} {_position(interval, margin, floor)}"
+    position = _position(interval, margin, floor)
     if _inside_floor(interval, margin, floor):
-        advice = "a difference inside the noise floor is not called: use a quieter machine"
-        return Verdict("inconclusive", "inside_floor", f"{known}; {advice}")
+        return _verdict("inconclusive", "inside_floor", position=position)
     more = _further_rounds(interval, margin, floor)
     if more is None:
-        advice = f"the ratio is so near a limit that {MOST_ROUNDS} more rounds may not do"
-        return Verdict("inconclusive", "near_limit", f"{known}; {advice}")
-    pairs = "pair" if more == 1 else "pairs"
-    advice = f"about {more} more {pairs} of rounds would decide"
-    return Verdict("inconclusive", "across_margin", f"{known}; {advice}", more)
+        return _verdict("inconclusive", "near_limit", position=position, most_rounds_count=MOST_ROUNDS)
+    return _verdict("inconclusive", "across_margin", more, position=position)
 
 
 def _position(interval: RatioInterval, margin: float, floor: float) -> str:
+    """Where the interval lies, see `Verdict`."""
     if not _outside(interval, margin):
-        return f"reaches across the margin of ±{_percent(margin)}"
-    if _outside(interval, floor):
-        return f"lies outside ±{_percent(margin)}"
-    return f"lies outside ±{_percent(margin)}, but not beyond the noise floor of {_percent(floor)}"
+        return "across"
+    return "outside" if _outside(interval, floor) else "within_floor"
 
 
 def _inside_floor(interval: RatioInterval, margin: float, floor: float) -> bool:
@@ -198,14 +180,3 @@ def _shrink_needed(interval: RatioInterval, margin: float, floor: float) -> floa
 
 def _room(distance: float, reach: float) -> float:
     return min(1.0, distance / reach) if reach > 0 else 1.0
-
-
-def _figures(interval: RatioInterval) -> str:
-    return (
-        f"the ratio {interval.ratio:.3g} ({100 * interval.confidence:.3g}% interval {interval.low:.3g} to "
-        f"{interval.high:.3g}, {interval.pairs_count} pairs of rounds in {interval.blocks_count} blocks)"
-    )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g}%"

@@ -15,8 +15,10 @@ from pipelines.judge.summarise import summarise_round
 from pipelines.measure.blocks import fresh_servers, measure_once, round_s
 from pipelines.measure.round import Driven
 from pipelines.record.conditioning import ConditioningRecord
+from pipelines.record.reason import recorded
 from pipelines.record.run import RunRecord
 from pipelines.record.slo import RatePointRecord, SloBlockRecord, SloRecord, SloTargetRecord
+from pipelines.report.sentences import sentence
 from pipelines.run.run import Run, conclude, start_run
 from pipelines.runners.server import Runner, Server
 from pipelines.tasks.tasks import Progress
@@ -205,7 +207,7 @@ def _point(driven: Driven, found: RateMeasurement, p99_limit_ms: float) -> RateP
         p99_ms=found.p99_ms,
         errors_share=found.errors_share,
         met=kept and found.errors_share <= LIMITS.errors_share if usable else None,
-        reason=found.reason,
+        reasons=tuple(map(recorded, found.reasons)),
     )
 
 
@@ -220,8 +222,8 @@ def _note(run: Run, name: str, block: int, result: SloResult) -> None:
         rate_per_s=result.rate_per_s,
         breaks_at_per_s=result.breaks_at_per_s,
         rounds_count=len(result.measurements),
-        reason=result.reason,
+        reason=recorded(result.reason),
     )
     after = before.model_copy(update={"blocks": (*before.blocks, found)})
     run.slo = run.slo.model_copy(update={"targets": {**run.slo.targets, name: after}})
-    run.session.say(f"{name}: {result.reason}")
+    run.session.say(f"{name}: {sentence(recorded(result.reason))}")

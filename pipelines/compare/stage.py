@@ -12,7 +12,8 @@ from pipelines.mobile import kept
 from pipelines.mobile.gate import judge, refusals
 from pipelines.mobile.stage import Prepared, measure_or_recall, noise_warnings, prepare, sample_warnings
 from pipelines.record.mobile import MobileRecord
-from pipelines.record.run import RunRecord, WarningRecord
+from pipelines.record.reason import reason
+from pipelines.record.run import RunRecord
 from pipelines.run.run import Run, conclude, start_run
 from pipelines.runners.server import Runner
 from pipelines.targets.registry import IN_PROCESS
@@ -59,7 +60,7 @@ def _include_mobile(run: Run, progress: Progress) -> None:
         note = partial(_note, run)
         measure_or_recall(run.settings.model, prepared, run.folder, progress, note)
     except UserError as error:
-        _warn(run, f"mobile artifacts could not be measured: {error}")
+        run.warnings.append(reason("mobile_failed", model=run.settings.model, error=str(error)))
 
 
 def _include_kept(run: Run) -> None:
@@ -69,7 +70,7 @@ def _include_kept(run: Run) -> None:
     if len(manifests) == len(IN_PROCESS):
         found = kept.recall(root, kept.key_of(run.spec, manifests), run.folder)
     if found is None:
-        _warn(run, "mobile artifacts were not measured")
+        run.warnings.append(reason("mobile_not_measured", model=run.settings.model))
     else:
         _note(run, found)
 
@@ -86,9 +87,4 @@ def _note(run: Run, mobile: MobileRecord) -> None:
     run.mobile = judge(mobile, MobileLimits())
     run.warnings += (*noise_warnings(run.mobile), *sample_warnings(run.mobile, run.spec))
     for refusal in refusals(run.mobile):
-        _warn(run, f"the check of mobile artifacts failed: {refusal}")
-
-
-def _warn(run: Run, message: str) -> None:
-    remedy = f"run `tandem mobile {run.settings.model}`"
-    run.warnings.append(WarningRecord(message=message, remedy=remedy))
+        run.warnings.append(reason("mobile_refused", model=run.settings.model, refusal=refusal))

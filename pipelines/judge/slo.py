@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from loadtests.intervals import CONFIDENCE, RatioInterval, ratio_interval
 from loadtests.slo import Outcome, cost_interval, cost_per_million
+from pipelines.record.reason import ReasonRecord, reason
 from pipelines.record.slo import SloBlockRecord, SloRatioRecord, SloRecord, SloTargetRecord
 
 Targets = Mapping[str, SloTargetRecord]
@@ -76,10 +77,17 @@ def _mean(rates: Sequence[float | None]) -> float | None:
     return math.exp(math.fsum(map(math.log, known)) / len(known))
 
 
-def _why_no_rate(blocks: Sequence[SloBlockRecord]) -> str | None:
+def _why_no_rate(blocks: Sequence[SloBlockRecord]) -> ReasonRecord | None:
+    """The reason of the first block without a rate, with the number of the block."""
     without = [one for one in blocks if one.outcome in WITHOUT_RATE]
     bounds = [one for one in blocks if one.outcome == "lower_bound"]
-    return next((f"block {one.block}: {one.reason}" for one in (*without, *bounds)), None)
+    return next((_of_block(one) for one in (*without, *bounds)), None)
+
+
+def _of_block(one: SloBlockRecord) -> ReasonRecord | None:
+    if one.reason is None:
+        return None
+    return one.reason.model_copy(update={"figures": {**one.reason.figures, "block": one.block}})
 
 
 def _searched(blocks: Sequence[SloBlockRecord], resolution: float, seed: int) -> RatioInterval | None:
@@ -103,9 +111,9 @@ def _ratio(slo: SloRecord, targets: Targets, seed: int) -> dict[str, object]:
     known = nothing | {"block_ratios": pairs}
     if slo.baseline is None:
         return known
-    reason = _why_no_ratio(slo.candidate, slo.baseline, targets)
-    if reason or not pairs:
-        return known | {"reason": reason or "no block has a search of both targets"}
+    why = _why_no_ratio(slo.candidate, slo.baseline, targets)
+    if why or not pairs:
+        return known | {"reason": why or reason("no_block_of_both")}
     return known | _said_of(pairs, slo.resolution, seed)
 
 
@@ -114,7 +122,7 @@ def _said_of(pairs: Sequence[SloRatioRecord], resolution: float, seed: int) -> d
     logarithms = [math.log(one.ratio) for one in pairs]
     bound = next((one.bound for one in pairs if one.bound), None)
     if bound is None:
-        alone = "one block gives no interval" if len(pairs) == 1 else None
+        alone = reason("one_block") if len(pairs) == 1 else None
         both = ends(_interval(logarithms, resolution, seed))
         return {"ratio": _mean([one.ratio for one in pairs]), "interval": both, "reason": alone}
     interval = _interval(logarithms, resolution, seed, TWO_SIDED_FOR_ONE)
@@ -142,18 +150,18 @@ def _block_ratio(ours: SloBlockRecord, theirs: SloBlockRecord) -> SloRatioRecord
     return SloRatioRecord(block=ours.block, ratio=ours.rate_per_s / theirs.rate_per_s, bound=bound)
 
 
-def _why_no_ratio(candidate: str, baseline: str, targets: Targets) -> str | None:
+def _why_no_ratio(candidate: str, baseline: str, targets: Targets) -> ReasonRecord | None:
     sides = (candidate, baseline)
     for name in sides:
         outcomes = {one.outcome for one in targets[name].blocks}
         if "none" in outcomes:
-            return f"a search of {name} found no rate"
+            return reason("side_without_rate", side=name)
         if "not_measured" in outcomes:
-            return f"a search of {name} gave up"
+            return reason("side_gave_up", side=name)
         if not targets[name].blocks:
-            return f"no search of {name} ended"
+            return reason("side_without_search", side=name)
     if all(targets[name].lower_bound for name in sides):
-        return "the rates of both are lower bounds, which say nothing of their ratio"
+        return reason("both_bounded")
     return None
 
 

@@ -11,13 +11,13 @@ from loadtests.intervals import FEWEST_PAIRS, RatioEstimate, RatioInterval, esti
 from loadtests.multiplicity import Corrected, holm
 from loadtests.verdict import Verdict, decide, larger_floor, noise_floor, still_warming_up
 from pipelines.record.comparison import ComparisonRecord, ControlRecord
+from pipelines.record.reason import reason, recorded
 from pipelines.record.rounds import RoundRecord
 from pipelines.record.target import SummaryRecord, TargetRecord
 
 METRICS = ("p50", "p95", "p99", "throughput_per_s")
 HIGHER_IS_BETTER = frozenset({"throughput_per_s"})
 PRIMARY = "p99"
-NO_VERDICTS = "this profile measures too little for verdicts: use quick or full"
 
 Targets = Mapping[str, TargetRecord]
 
@@ -44,8 +44,12 @@ class Pairs:
     @property
     def round_range(self) -> tuple[float, float] | None:
         """The smallest and the largest single ratio."""
-        flat = [math.exp(value) for block in self.by_block for value in block]
-        return (min(flat), max(flat)) if flat else None
+        return (min(self.ratios), max(self.ratios)) if self.ratios else None
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """Every single ratio, in the order of blocks and repetitions."""
+        return tuple(math.exp(value) for block in self.by_block for value in block)
 
     def estimate(self, seed: int) -> RatioEstimate | None:
         """The ratio, ready for intervals; None with fewer than two pairs."""
@@ -208,6 +212,7 @@ def _comparison(question: Question, said: Corrected | None, *, is_primary: bool)
         blocks_count=len(pairs.by_block),
         margin=question.margin,
         noise_floor=larger_floor(question.floors),
+        pair_ratios=pairs.ratios,
         is_primary=is_primary,
         **(_said(said, estimate) if said and estimate else _nothing_said(pairs.count)),
     )
@@ -216,8 +221,7 @@ def _comparison(question: Question, said: Corrected | None, *, is_primary: bool)
 def _said(said: Corrected, estimate: RatioEstimate) -> dict[str, Any]:
     return {
         "verdict": said.verdict.word,
-        "reason": said.verdict.reason,
-        "reason_code": said.verdict.code,
+        "reason": recorded(said.verdict.reason),
         "rounds_needed": said.verdict.rounds_needed,
         "verdict_confidence": said.confidence,
         "verdict_interval": _ends(estimate.interval(said.confidence)),
@@ -229,15 +233,9 @@ def _nothing_said(pairs_count: int) -> dict[str, Any]:
     few = pairs_count < FEWEST_PAIRS
     return {
         "verdict": None,
-        "reason": _too_few(pairs_count) if few else NO_VERDICTS,
-        "reason_code": "too_few_pairs" if few else "profile",
+        "reason": reason("too_few_pairs") if few else reason("profile"),
         "rounds_needed": None,
     }
-
-
-def _too_few(count: int) -> str:
-    pairs = "1 valid pair of rounds has" if count == 1 else f"{count} valid pairs of rounds have"
-    return f"{pairs} this figure, an interval needs at least two"
 
 
 def _ends(interval: RatioInterval | None) -> tuple[float, float] | None:

@@ -24,8 +24,10 @@ from pipelines.measure.round import Driven, drive, pool_file
 from pipelines.measure.sides import Side
 from pipelines.record.conditioning import ConditioningRecord, DriftRecord
 from pipelines.record.parity import ParityRecord
+from pipelines.record.reason import reason
 from pipelines.record.rounds import RoundRecord
 from pipelines.record.target import ColdStartRecord, MemoryRecord
+from pipelines.report.sentences import sentence
 from pipelines.runners.server import Server
 from pipelines.serve import readiness as serving
 from pipelines.targets.server_plan import ServerPlan
@@ -218,13 +220,13 @@ def _condition_further(
 
 def _set_aside(session: Session, block: int, load: str, drifts: dict[str, Drift]) -> None:
     """Mark the rounds of all servers that are about to be measured again: a pair has the same conditions."""
-    why = ", ".join(f"{name} by {drift.change:+.0%}" for name, drift in drifts.items())
-    reason = f"the speed still drifted from the block's first to its last round ({why}): measured again"
+    changes = tuple(drift.change for drift in drifts.values())
+    why = reason("drifted", sides=tuple(drifts), changes=changes)
     for measured in session.measured.values():
         for place, record in enumerate(measured.rounds):
             if (record.block, record.load) == (block, load) and record.valid:
                 measured.rounds[place] = record.model_copy(
-                    update={"valid": False, "invalid_reasons": (reason,), "failed_checks": ("drift",)}
+                    update={"valid": False, "invalid_reasons": (why,), "failed_checks": ("drift",)}
                 )
                 session.planned_count += 1
     session.on_round()
@@ -332,7 +334,7 @@ def measure_round(session: Session, planned: PlannedRound, servers: dict[str, Se
         session.retries_left -= 1
         session.planned_count += 1
         attempt += 1
-        session.say(f"measuring again: {record.invalid_reasons[0]}")
+        session.say(f"measuring again: {sentence(record.invalid_reasons[0])}")
 
 
 def _place(one: PlannedRound | RoundRecord) -> tuple[int, str, int]:

@@ -16,6 +16,7 @@ from loadtests.validity import Invalidity, RoundFacts, invalidities
 from pipelines.config import MeasureSettings
 from pipelines.measure.cpu import Edges, Neighbours, read_cpu
 from pipelines.measure.generator import Listen, generate
+from pipelines.record.reason import recorded
 from pipelines.record.rounds import ErrorRecord, GeneratorRecord, LatencyRecord, RoundRecord
 from pipelines.runners.server import Server
 
@@ -187,7 +188,7 @@ def _record(
         foreign_cpu_share=others.foreign_share,
         foreign_cores=others.foreign_cores,
         valid=not found,
-        invalid_reasons=tuple(map(str, found)),
+        invalid_reasons=tuple(map(recorded, found)),
         failed_checks=tuple(dict.fromkeys(one.check for one in found)),
         interrupted=result.interrupted or result.server_gone,
         offered_per_s=sent.offered_per_s,

@@ -17,7 +17,8 @@ from pipelines.mobile.gate import refusals
 from pipelines.mobile.measuring import Survey
 from pipelines.record.fairness import FairnessRecord
 from pipelines.record.mobile import MobileRecord, TimingRecord
-from pipelines.record.run import RunRecord, WarningRecord
+from pipelines.record.reason import ReasonRecord, reason
+from pipelines.record.run import RunRecord
 from pipelines.run.entries import RunFacts, run_record
 from pipelines.run.run import Status, new_run_folder, publish
 from pipelines.targets.registry import IN_PROCESS
@@ -151,7 +152,7 @@ def measure_or_recall(
     kept.keep(prepared.root, prepared.key, mobile, folder)
 
 
-def noise_warnings(mobile: MobileRecord) -> tuple[WarningRecord, ...]:
+def noise_warnings(mobile: MobileRecord) -> tuple[ReasonRecord, ...]:
     """What to beware of when other programs or other guests of the host used the CPU meanwhile."""
     timings = [timing for one in mobile.artifacts for timing in one.timings]
     noisy = [timing for timing in timings if not _quiet(timing)]
@@ -160,27 +161,30 @@ def noise_warnings(mobile: MobileRecord) -> tuple[WarningRecord, ...]:
     foreign = max(timing.foreign_cpu_share or 0 for timing in noisy)
     steal = max(timing.cpu_steal_share or 0 for timing in noisy)
     return (
-        WarningRecord(
-            message=f"the machine was not quiet in {len(noisy)} of {len(timings)} in-process measurements: "
-            f"up to {foreign:.0%} of all cores went to other programs (limit {FOREIGN_CPU_LIMIT:.0%}) and "
-            f"{steal:.0%} to other guests of the host (limit {STEAL_LIMIT:.0%})",
-            remedy="measure again on an idle machine before believing a latency; sizes and accuracies stand",
+        reason(
+            "mobile_noise",
+            noisy_count=len(noisy),
+            timings_count=len(timings),
+            foreign_share=foreign,
+            foreign_limit=FOREIGN_CPU_LIMIT,
+            steal_share=steal,
+            steal_limit=STEAL_LIMIT,
         ),
     )
 
 
-def sample_warnings(mobile: MobileRecord, spec: ModelSpec) -> tuple[WarningRecord, ...]:
+def sample_warnings(mobile: MobileRecord, spec: ModelSpec) -> tuple[ReasonRecord, ...]:
     """Artifacts that are too slow here to be asked the whole held-out set."""
     count = len(spec.samples())
     asked = {one.path: one.samples_count for one in mobile.artifacts if 0 < one.samples_count < count}
     if not asked:
         return ()
-    said = ", ".join(f"{path} {number}" for path, number in asked.items())
     return (
-        WarningRecord(
-            message=f"some artifacts were asked only the first of {count} held-out samples, since all would "
-            f"take too long on this machine: {said}",
-            remedy="read their accuracies as less certain than the others'",
+        reason(
+            "fewer_samples",
+            samples_count=count,
+            paths=tuple(asked),
+            samples_counts=tuple(asked.values()),
         ),
     )
 

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from pipelines.record.base import Record
+from pipelines.record.reason import ReasonRecord
 
 
 class ComparisonRecord(Record):
@@ -12,7 +13,7 @@ class ComparisonRecord(Record):
     `round_range` is the smallest and the largest ratio of a single pair. `margin` is the equivalence margin
     and `noise_floor` the larger one of the two sides, null without a usable control of each; both relative.
     `verdict` is about the candidate, null when there are too few valid rounds for one or the profile gives
-    none; `reason_code` is which rule gave it. It goes by `verdict_interval`, whose confidence is
+    none; the code of `reason` is which rule gave it. It goes by `verdict_interval`, whose confidence is
     `verdict_confidence`: 95 % for the primary metric under one load, higher in a family of several
     (docs/statistics.md). `rounds_needed` estimates how many more rounds per target would decide an
     inconclusive one, null when more rounds would not.
@@ -30,12 +31,12 @@ class ComparisonRecord(Record):
     margin: float
     noise_floor: float | None
     verdict: Literal["better", "worse", "equivalent", "inconclusive"] | None
-    reason: str | None
+    reason: ReasonRecord | None
     rounds_needed: int | None
     is_primary: bool = False
-    reason_code: str | None = None
     verdict_confidence: float | None = None
     verdict_interval: tuple[float, float] | None = None
+    pair_ratios: tuple[float, ...] = ()
 
 
 class ControlRecord(Record):

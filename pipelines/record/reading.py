@@ -3,9 +3,12 @@
 import os
 import stat
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from pydantic_core import from_json
 
 from pipelines.record.run import RunRecord
+from pipelines.record.upgrade import upgraded
 
 RUN_LIMIT_BYTES: Final = 2**28
 SHOWN: Final = 200
@@ -19,7 +22,18 @@ def read_run(folder: Path) -> RunRecord:
         OSError, ValueError: it is no regular file, or too large to be one.
         pydantic.ValidationError: it does not follow this schema.
     """
-    return RunRecord.model_validate_json(_read_regular(folder / "run.json"))
+    raw = _read_regular(folder / "run.json")
+    older = _older(raw)
+    return RunRecord.model_validate_json(raw) if older is None else RunRecord.model_validate(older)
+
+
+def _older(raw: bytes) -> dict[str, Any] | None:
+    """A record of an older version in the form of this one; None for any other."""
+    try:
+        data = from_json(raw, allow_inf_nan=False)
+    except ValueError:
+        return None
+    return upgraded(data) if isinstance(data, dict) and data.get("schema_version") == 1 else None
 
 
 def _read_regular(path: Path) -> bytes:

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from pipelines.record.base import Record
+from pipelines.record.reason import ReasonRecord
 
 
 class LatencyRecord(Record):
@@ -82,7 +83,7 @@ class RoundRecord(Record):
     cpu_steal_share: float | None
     foreign_cpu_share: float | None
     valid: bool
-    invalid_reasons: tuple[str, ...]
+    invalid_reasons: tuple[ReasonRecord, ...]
     interrupted: bool
     offered_per_s: float | None
     achieved_per_s: float | None

@@ -2,6 +2,8 @@
 
 History of `schema_version`:
 1  first version.
+2  reasons and warnings are codes with figures instead of sentences; a comparison holds its pairs' ratios.
+   `upgrade.py` reads version 1.
 """
 
 from typing import Final, Literal
@@ -13,17 +15,11 @@ from pipelines.record.environment import EnvironmentRecord
 from pipelines.record.fairness import FairnessRecord
 from pipelines.record.mobile import MobileRecord
 from pipelines.record.model import ModelRecord
+from pipelines.record.reason import ReasonRecord
 from pipelines.record.slo import SloRecord
 from pipelines.record.target import TargetRecord
 
-SCHEMA_VERSION: Final = 1
-
-
-class WarningRecord(Record):
-    """Something a reader must know before believing a figure, with what to do about it."""
-
-    message: str
-    remedy: str | None
+SCHEMA_VERSION: Final = 2
 
 
 class ProfileRecord(Record):
@@ -69,7 +65,7 @@ class PayloadRecord(Record):
 class RunRecord(Record):
     """Everything one command measured."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     kind: Literal["compare", "slo", "mobile"]
     run_id: str
     tandem_version: str
@@ -90,4 +86,4 @@ class RunRecord(Record):
     comparisons: tuple[ComparisonRecord, ...]
     slo: SloRecord | None
     mobile: MobileRecord | None
-    warnings: tuple[WarningRecord, ...]
+    warnings: tuple[ReasonRecord, ...]

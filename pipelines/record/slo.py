@@ -3,6 +3,7 @@
 from typing import Literal
 
 from pipelines.record.base import Record
+from pipelines.record.reason import ReasonRecord
 
 
 class RatePointRecord(Record):
@@ -17,7 +18,7 @@ class RatePointRecord(Record):
     p99_ms: float | None
     errors_share: float
     met: bool | None
-    reason: str | None
+    reasons: tuple[ReasonRecord, ...]
 
 
 class SloBlockRecord(Record):
@@ -32,7 +33,7 @@ class SloBlockRecord(Record):
     rate_per_s: float | None
     breaks_at_per_s: float | None
     rounds_count: int
-    reason: str | None
+    reason: ReasonRecord | None
 
 
 class SloTargetRecord(Record):
@@ -51,7 +52,7 @@ class SloTargetRecord(Record):
     cost_per_million: float | None
     cost_interval: tuple[float, float] | None
     points: tuple[RatePointRecord, ...]
-    reason: str | None
+    reason: ReasonRecord | None
     blocks: tuple[SloBlockRecord, ...] = ()
     at_least_per_s: float | None = None
     cost_at_most: float | None = None
@@ -80,7 +81,7 @@ class SloRecord(Record):
     baseline: str | None
     ratio: float | None
     interval: tuple[float, float] | None
-    reason: str | None
+    reason: ReasonRecord | None
     block_ratios: tuple[SloRatioRecord, ...] = ()
     ratio_at_least: float | None = None
     ratio_at_most: float | None = None

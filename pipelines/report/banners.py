@@ -2,9 +2,10 @@
 
 from pipelines.console import format as fmt
 from pipelines.record.fairness import AsymmetryRecord
-from pipelines.record.run import RunRecord, WarningRecord
+from pipelines.record.run import RunRecord
 from pipelines.report import pick, slo, verdicts
 from pipelines.report.reasons import kinds
+from pipelines.report.sentences import Said, say
 from pipelines.targets.registry import product_name
 
 
@@ -20,14 +21,9 @@ def banners(run: RunRecord) -> tuple[str, ...]:
     return tuple(map(fmt.one_line, said))
 
 
-def warnings(run: RunRecord) -> tuple[WarningRecord, ...]:
+def warnings(run: RunRecord) -> tuple[Said, ...]:
     """The record's warnings without those that a banner has said: that a fallback answered."""
-    said = tuple(
-        f"{name} was answered by {target.implementation.name}"
-        for name, target in run.targets.items()
-        if target.implementation.stand_in
-    )
-    return tuple(one for one in run.warnings if not one.message.startswith(said))
+    return tuple(say(one) for one in run.warnings if one.code != "stand_in")
 
 
 def _status(run: RunRecord) -> list[str]:
@@ -67,23 +63,21 @@ def _nothing_called(run: RunRecord) -> bool:
     if run.slo is not None:
         return all(map(slo.nothing_known, run.slo.targets.values()))
     return bool(run.comparisons) and all(
-        one.verdict is None and one.reason_code != "profile" for one in run.comparisons
+        one.verdict is None and not (one.reason and one.reason.code == "profile") for one in run.comparisons
     )
 
 
 def _stand_ins(run: RunRecord) -> list[str]:
     return [
         f"{name} was answered by {target.implementation.name} {target.implementation.version}, "
-        f"{_instead(name, target.implementation.note or '')}. Read its figures as that server's."
+        f"{_instead(name, target.implementation.note)}. Read its figures as that server's."
         for name, target in pick.compared(run).items()
         if target.implementation.stand_in
     ]
 
 
-def _instead(name: str, note: str) -> str:
-    """What it was not; in the note's own words where it says so."""
-    if note.startswith("not "):
-        return note.rstrip(".")
+def _instead(name: str, note: str | None) -> str:
+    """What it was not, and what the record notes of it."""
     return f"not by {_product(name)}" + (f" ({note.rstrip('.')})" if note else "")
 
 

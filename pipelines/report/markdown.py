@@ -78,7 +78,7 @@ def _mobile(run: RunRecord) -> list[str]:
 
 def _warnings(run: RunRecord) -> list[str]:
     lines = [
-        f"- **{escaped(one.message)}**" + (f" {escaped(one.remedy)}" if one.remedy else "")
+        f"- **{escaped(one.happened)}**" + (f" {escaped(one.remedy)}" if one.remedy else "")
         for one in banners.warnings(run)
     ]
     return ["## Read this before believing a figure", "\n".join(lines)] if lines else []

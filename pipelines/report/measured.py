@@ -9,6 +9,7 @@ from pipelines.record.run import RunRecord
 from pipelines.record.target import SummaryRecord
 from pipelines.report import pick
 from pipelines.report.reasons import kinds, reasons
+from pipelines.report.sentences import sentences
 from pipelines.report.table import Cell, Column, Table, code, missing, number, target_cell, word
 
 PERCENTILES = ("p50", "p90", "p95", "p99", "max")
@@ -111,7 +112,7 @@ def validity(one: RoundRecord, *, used: bool = False) -> str:
     if one.valid:
         return "valid"
     kind = "overload" if used else "finding, not used" if is_finding(one) else "not used"
-    return f"{kind}: {'; '.join(reasons(one))}"
+    return f"{kind}: {sentences(reasons(one))}"
 
 
 def is_finding(one: RoundRecord) -> bool:
@@ -140,7 +141,7 @@ def _invalid_row(run: RunRecord, one: RoundRecord) -> tuple[Cell, ...]:
         word(one.load),
         target_cell(one.target, pick.label(run, one.target)),
         word(str(one.attempt + 1)),
-        word(("finding: " if is_finding(one) else "") + "; ".join(reasons(one)), tone="bad"),
+        word(("finding: " if is_finding(one) else "") + sentences(reasons(one)), tone="bad"),
     )
 
 
@@ -149,7 +150,7 @@ def invalid_by_reason(run: RunRecord) -> Table:
     columns = (Column("rounds"), Column("why they were not used", numeric=False))
     rounds, unused = pick.all_rounds(run), pick.unused(run)
     rows = tuple(
-        (word(str(kind.rounds_count)), word(kind.reason + (" (and the like)" if kind.alike else "")))
+        (word(str(kind.rounds_count)), word(str(kind.said) + (" (and the like)" if kind.alike else "")))
         for kind in kinds(unused)
     )
     return Table(f"Rounds that were not used: {len(unused)} of {len(rounds)}", columns, rows)

@@ -20,8 +20,9 @@ def headline(mobile: MobileRecord) -> str:
 
 def reason(mobile: MobileRecord) -> str:
     """Why, in the gate's own words."""
-    said = fmt.one_line(mobile.gate.reason).rstrip(".")
-    return f"{said}." if said.startswith(tuple(one.path for one in mobile.artifacts)) else _sentence(said)
+    said = fmt.one_line(mobile.gate.reason)
+    # What is chosen begins the sentence, and a path keeps its letters.
+    return f"{said}." if mobile.gate.chosen is not None else _sentence(said)
 
 
 def _sentence(text: str) -> str:

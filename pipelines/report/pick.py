@@ -85,24 +85,6 @@ def parities(run: RunRecord) -> Iterator[tuple[str, ParityRecord]]:
             yield name, parity
 
 
-def pairs(run: RunRecord, one: ComparisonRecord) -> tuple[float, ...]:
-    """Ratios of single pairs: valid rounds of the same block and repetition, divided."""
-    ours, theirs = (_by_place(run, name, one) for name in (one.candidate, one.baseline))
-    return tuple(value / theirs[place] for place, value in ours.items() if place in theirs)
-
-
-def _by_place(run: RunRecord, name: str, one: ComparisonRecord) -> dict[tuple[int, int], float]:
-    rounds = run.targets[name].rounds if name in run.targets else ()
-    own = [(x, _metric_value(x, one.metric)) for x in rounds if x.valid and x.load == one.load]
-    return {(x.block, x.repetition): value for x, value in own if value}
-
-
-def _metric_value(one: RoundRecord, metric: str) -> float | None:
-    key = metric_key(metric)
-    value: float | None = one.throughput_per_s if key == THROUGHPUT else getattr(one.latency_ms, key, None)
-    return value
-
-
 def percentile_reasons(run: RunRecord, one: ComparisonRecord) -> tuple[str, ...]:
     """Why valid rounds of the two sides lack the metric, the first reason of each side."""
     found = []

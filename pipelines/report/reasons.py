@@ -1,38 +1,44 @@
 """Why rounds were not used, counted by kind."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pipelines.record.reason import ReasonRecord, reason
 from pipelines.record.rounds import RoundRecord
+from pipelines.report.sentences import Said, say
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Reasons that differ in their figures only; `reason` is the first, `alike` whether there are others."""
+    """Reasons with the same code; `said` is the first, `alike` whether others have other figures."""
 
-    reason: str
+    said: Said
     alike: bool
     rounds_count: int
 
     @property
     def happened(self) -> str:
         """The reason without what to do about it."""
-        return self.reason.partition(": ")[0] + (" and the like" if self.alike else "")
+        return self.said.happened + (" and the like" if self.alike else "")
 
 
-def reasons(one: RoundRecord) -> tuple[str, ...]:
+def reasons(one: RoundRecord) -> tuple[ReasonRecord, ...]:
     """Why a round was not used; never empty."""
-    return one.invalid_reasons or (("interrupted",) if one.interrupted else ("no reason recorded",))
+    return one.invalid_reasons or (reason("interrupted" if one.interrupted else "not_recorded"),)
 
 
 def kinds(rounds: Iterable[RoundRecord]) -> list[Kind]:
     """The kinds of reasons of all rounds that were not used, the most frequent first."""
-    found: dict[str, list[str]] = {}
+    found: dict[object, list[Said]] = {}
     for one in rounds:
-        for reason in () if one.valid else reasons(one):
-            # The limit in a remedy does not make another kind.
-            figureless = re.sub(r"[\d.,]+", "", reason.partition(": ")[0])
-            found.setdefault(figureless, []).append(reason)
+        for why in () if one.valid else reasons(one):
+            found.setdefault(_kind(why), []).append(say(why))
     made = [Kind(said[0], len(set(said)) > 1, len(said)) for said in found.values()]
     return sorted(made, key=lambda kind: -kind.rounds_count)
+
+
+def _kind(why: ReasonRecord) -> object:
+    """The code; of a sentence of version 1 the check that was not passed, or the sentence itself."""
+    if why.code != "text":
+        return why.code
+    return ("text", why.figures.get("check") or why.figures.get("text"))

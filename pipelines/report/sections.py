@@ -129,7 +129,7 @@ def forests(run: RunRecord) -> tuple[Forest, ...]:
 def _forest(run: RunRecord, own: list[ComparisonRecord], number: int) -> Forest | None:
     candidate, baseline = (pick.display_name(run, name) for name in (own[0].candidate, own[0].baseline))
     caption = fmt.one_line(f"{candidate} / {baseline} under {own[0].load}")
-    rows = [forest.Row(one, pick.pairs(run, one)) for one in own]
+    rows = [forest.Row(one) for one in own]
     plot = _markup(forest.forest_plot(f"Ratios: {caption}", f"forest{number}", candidate, rows))
     return None if plot is None else Forest(caption, _key(own), plot)
 

@@ -1,9 +1,11 @@
 """What an SLO search says: a sentence, the rates with their costs, and every measurement."""
 
 from pipelines.console import format as fmt
+from pipelines.record.reason import ReasonRecord
 from pipelines.record.run import RunRecord
 from pipelines.record.slo import RatePointRecord, SloBlockRecord, SloRecord, SloTargetRecord
 from pipelines.report import pick
+from pipelines.report.sentences import sentence, sentences
 from pipelines.report.table import Cell, Column, Table, missing, number, target_cell, word
 
 NO_RATE = "the limit was kept at no rate"
@@ -46,6 +48,10 @@ def kept_at_no_rate(one: SloTargetRecord) -> bool:
     return bool(one.blocks) and all(block.outcome == "none" for block in one.blocks)
 
 
+def _why(reason: ReasonRecord | None, otherwise: str) -> str:
+    return sentence(reason) if reason else otherwise
+
+
 def _sides(run: RunRecord, slo: SloRecord) -> str:
     said, verb = [], "sustains "
     for name, one in slo.targets.items():
@@ -81,9 +87,9 @@ def _ratio(run: RunRecord, slo: SloRecord) -> str:
     if slo.ratio_at_most is not None:
         return _one_sided(slo, theirs, ours, 1 / slo.ratio_at_most)
     if slo.ratio is None:
-        return f"; no ratio: {slo.reason}" if slo.reason else ""
+        return f"; no ratio: {sentence(slo.reason)}" if slo.reason else ""
     interval = f" (95{fmt.THIN}% interval {fmt.span(slo.interval, fmt.ratio)})" if slo.interval else ""
-    alone = "" if slo.interval else f" (no interval: {slo.reason or ONE_SEARCH})"
+    alone = "" if slo.interval else f" (no interval: {_why(slo.reason, ONE_SEARCH)})"
     return f": {fmt.ratio(slo.ratio)} times{interval}{alone}"
 
 
@@ -101,7 +107,7 @@ def remarks(run: RunRecord) -> tuple[str, ...]:
 
 def _reasons(run: RunRecord) -> list[str]:
     return [
-        f"{pick.display_name(run, name)}: {one.reason}."
+        f"{pick.display_name(run, name)}: {sentence(one.reason)}."
         for name, one in (run.slo.targets if run.slo else {}).items()
         if one.rate_per_s is None and one.reason
     ]
@@ -160,7 +166,7 @@ def rate_table(run: RunRecord) -> Table:
 
 
 def _rates(one: SloTargetRecord) -> tuple[Cell, ...]:
-    why = one.reason or NO_RATE
+    why = _why(one.reason, NO_RATE)
     if one.at_least_per_s is not None:
         return _bounded(one.at_least_per_s, fmt.rate_number, "≥", "/s"), missing(BOUND_ALONE)
     return (
@@ -174,7 +180,7 @@ def _bounded(value: float, show: fmt.Show, sign: str, unit: str) -> Cell:
 
 
 def _costs(one: SloTargetRecord) -> tuple[Cell, ...]:
-    why = one.reason or NO_RATE
+    why = _why(one.reason, NO_RATE)
     if one.cost_at_most is not None:
         return _bounded(one.cost_at_most, fmt.significant, "≤", ""), missing(BOUND_ALONE)
     return (
@@ -215,7 +221,7 @@ def search_table(run: RunRecord) -> Table:
 
 
 def _search_cells(block: SloBlockRecord) -> tuple[Cell, ...]:
-    why = block.reason or NO_RATE
+    why = _why(block.reason, NO_RATE)
     rate = number(block.rate_per_s, fmt.rate_number, unit="/s", why=why)
     if block.outcome == "lower_bound" and block.rate_per_s is not None:
         rate = _bounded(block.rate_per_s, fmt.rate_number, "≥", "/s")
@@ -260,7 +266,7 @@ def point_table(run: RunRecord) -> Table:
 
 def _point_row(name: str, point: RatePointRecord) -> tuple[Cell, ...]:
     said = {True: "kept", False: "not kept", None: "not used"}[point.met]
-    why = point.reason or "no answer in time"
+    why = sentences(point.reasons) or "no answer in time"
     return (
         word(str(point.round_index)),
         word(str(point.block)),
@@ -270,5 +276,5 @@ def _point_row(name: str, point: RatePointRecord) -> tuple[Cell, ...]:
         number(point.p99_ms, fmt.significant, unit="ms", why=why),
         word(fmt.percent(point.errors_share), exact=str(point.errors_share)),
         word(said, tone="bad" if point.met is None else None),
-        word(point.reason or ""),
+        word(sentences(point.reasons)),
     )

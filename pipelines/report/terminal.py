@@ -144,7 +144,7 @@ def _print_warnings(run: RunRecord, console: Console) -> None:
     if warnings:
         console.print(Text("\nRead this before believing a figure", "bold"))
     for warning in warnings:
-        console.print(_hanging(Text(fmt.one_line(warning.message), "yellow")))
+        console.print(_hanging(Text(fmt.one_line(warning.happened), "yellow")))
         if warning.remedy:
             console.print(Padding(Text(fmt.one_line(warning.remedy)), (0, 0, 0, 2)))
 

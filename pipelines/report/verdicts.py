@@ -1,12 +1,11 @@
 """The verdicts, the noise floor and fairness as tables."""
 
-import re
 from typing import Final
 
 from pipelines.console import format as fmt
 from pipelines.record.comparison import ComparisonRecord, ControlRecord
 from pipelines.record.run import RunRecord
-from pipelines.report import pick
+from pipelines.report import pick, sentences
 from pipelines.report.table import Cell, Column, Table, Tone, missing, number, target_cell, word
 
 NO_INTERVAL = "an interval needs two pairs of valid rounds"
@@ -60,8 +59,8 @@ def _verdict_row(run: RunRecord, one: ComparisonRecord, *, several: bool) -> tup
         *(names if several else []),
         word(pick.metric_name(one.metric) + (" (primary)" if one.is_primary else "")),
         _verdict_cell(one),
-        number(pick.ratio_of(one), fmt.ratio, unit="", why=one.reason or NO_INTERVAL),
-        interval_cell(one.interval, one.reason or NO_INTERVAL),
+        number(pick.ratio_of(one), fmt.ratio, unit="", why=_why(one, NO_INTERVAL)),
+        interval_cell(one.interval, _why(one, NO_INTERVAL)),
         _judged_by(one),
         word(fmt.count(one.pairs_count)),
         floor_cell(one.noise_floor),
@@ -71,7 +70,7 @@ def _verdict_row(run: RunRecord, one: ComparisonRecord, *, several: bool) -> tup
 def _judged_by(one: ComparisonRecord) -> Cell:
     """The interval that the verdict goes by, with its confidence."""
     if one.verdict_interval is None or one.verdict_confidence is None:
-        return missing(one.reason or NO_VERDICT)
+        return missing(_why(one, NO_VERDICT))
     span, confidence = one.verdict_interval, fmt.confidence(one.verdict_confidence)
     return word(f"{fmt.span(span, fmt.ratio)} ({confidence})", exact=f"{span[0]} to {span[1]}")
 
@@ -91,7 +90,7 @@ def primary_missing(run: RunRecord) -> tuple[str, ...]:
 
 def _missing_sentence(run: RunRecord, one: ComparisonRecord) -> str:
     metric, reasons = pick.metric_name(one.metric), pick.percentile_reasons(run, one)
-    why = "; ".join(reasons) or one.reason or NO_INTERVAL
+    why = "; ".join(reasons) or _why(one, NO_INTERVAL)
     advice = "Measure longer rounds with --round-s, or name another metric with --primary." if reasons else ""
     said = f"The primary metric, {metric}, could not be compared under {one.load}: {why}. {advice}"
     return f"{said.strip()} The other metrics do not take its place."
@@ -112,7 +111,7 @@ def floor_cell(floor: float | None) -> Cell:
 def _verdict_cell(one: ComparisonRecord) -> Cell:
     needed = f", +{fmt.plural(one.rounds_needed, 'round')}" if one.rounds_needed else ""
     text, why = (one.verdict or "no verdict") + needed, fmt.one_line(explanation(one))
-    return Cell(text, exact=one.reason, why=why or None, tone=TONES.get(one.verdict))
+    return Cell(text, exact=sentences.verdict_sentence(one), why=why or None, tone=TONES.get(one.verdict))
 
 
 def explanation(one: ComparisonRecord) -> str:
@@ -120,8 +119,11 @@ def explanation(one: ComparisonRecord) -> str:
     if one.verdict not in (None, "inconclusive") or one.rounds_needed is not None:
         return ""
     otherwise = "more rounds would not decide it" if one.verdict else ""
-    # The figures that a reason may begin with stand beside the verdict already.
-    return re.sub(r"^the ratio [^()]*\([^()]*\) ", "the interval ", one.reason or otherwise)
+    return sentences.explanation(one) or otherwise
+
+
+def _why(one: ComparisonRecord, otherwise: str) -> str:
+    return sentences.verdict_sentence(one) or otherwise
 
 
 def noise_table(run: RunRecord) -> Table:

@@ -24,7 +24,8 @@ from pipelines.record.implementation import GivenRecord, ImplementationRecord
 from pipelines.record.mobile import MobileRecord
 from pipelines.record.model import ModelRecord, TensorRecord
 from pipelines.record.parity import ParityRecord
-from pipelines.record.run import PayloadRecord, ProfileRecord, RunRecord, WarningRecord
+from pipelines.record.reason import ReasonRecord, reason
+from pipelines.record.run import PayloadRecord, ProfileRecord, RunRecord
 from pipelines.record.slo import SloRecord
 from pipelines.record.target import MemoryRecord, TargetRecord
 from pipelines.targets.libraries import installed_library
@@ -47,7 +48,7 @@ class RunFacts:
     fairness: FairnessRecord
     slo: SloRecord | None
     mobile: MobileRecord | None
-    warnings: tuple[WarningRecord, ...]
+    warnings: tuple[ReasonRecord, ...]
 
 
 def build_record(
@@ -119,9 +120,8 @@ def run_record(
     )
 
 
-def _of_exporters(exported: ExportResult) -> tuple[WarningRecord, ...]:
-    remedy = "see whether it concerns the model; what was exported agrees with it on the held-out samples"
-    return tuple(WarningRecord(message=f"exporting {line}", remedy=remedy) for line in exported.warnings)
+def _of_exporters(exported: ExportResult) -> tuple[ReasonRecord, ...]:
+    return tuple(reason("exporter", text=line) for line in exported.warnings)
 
 
 def _utc(moment: datetime) -> str:
@@ -248,12 +248,14 @@ def _given(side: Side, measured: Measured, spec: ModelSpec) -> Given:
     return Given({name: NOT_APPLICABLE if value is None else str(value) for name, value in fields.items()})
 
 
-def _warnings(settings: RunSettings, served: Mapping[str, TargetRecord]) -> tuple[WarningRecord, ...]:
+def _warnings(settings: RunSettings, served: Mapping[str, TargetRecord]) -> tuple[ReasonRecord, ...]:
     found = [
-        WarningRecord(
-            message=f"{name} was answered by {t.implementation.name} {t.implementation.version}: "
-            f"{t.implementation.note}",
-            remedy="read every figure of this target as that server's, not as the product's",
+        reason(
+            "stand_in",
+            target=name,
+            implementation=t.implementation.name,
+            version=t.implementation.version,
+            note=t.implementation.note or "",
         )
         for name, t in served.items()
         if t.implementation.stand_in and t.role == "compared"
@@ -261,37 +263,26 @@ def _warnings(settings: RunSettings, served: Mapping[str, TargetRecord]) -> tupl
     return (*found, *_core_warnings(settings.cores))
 
 
-def _empty_exports(exported: ExportResult) -> tuple[WarningRecord, ...]:
+def _empty_exports(exported: ExportResult) -> tuple[ReasonRecord, ...]:
     """Targets for devices of which nothing could be exported: they stand in no table."""
     return tuple(
-        WarningRecord(
-            message=f"nothing could be exported for {name}: "
-            f"{'; '.join(one.reason for one in manifest.not_exported) or 'no reason was given'}",
-            remedy=f"run `tandem export {manifest.model} --targets {name} --force` to see it again",
+        reason(
+            "nothing_exported",
+            target=name,
+            model=manifest.model,
+            reasons=tuple(one.reason for one in manifest.not_exported),
         )
         for name, manifest in exported.manifests.items()
         if not manifest.artifacts
     )
 
 
-def _core_warnings(cores: Cores) -> tuple[WarningRecord, ...]:
+def _core_warnings(cores: Cores) -> tuple[ReasonRecord, ...]:
     """What the choice of cores costs."""
+    generator = listed(cores.generator)
     if cores.shared:
         alone = cores.server == cores.generator
-        return (
-            WarningRecord(
-                message="server and load generator shared a CPU core: each one's queue is in the latencies",
-                remedy="run on a machine with at least two cores"
-                if alone
-                else f"leave core {listed(cores.generator)} to one of them: --server-cores, --generator-core",
-            ),
-        )
+        return (reason("only_core" if alone else "shared_core", generator_cores=generator),)
     if cores.coupled:
-        return (
-            WarningRecord(
-                message=f"server core {listed(cores.coupled)} and the load generator's core "
-                f"{listed(cores.generator)} are hyper-threads of one physical core: each slows the other",
-                remedy="give them physical cores of their own with --server-cores and --generator-core",
-            ),
-        )
+        return (reason("hyper_threads", server_cores=listed(cores.coupled), generator_cores=generator),)
     return ()

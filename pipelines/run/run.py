@@ -20,7 +20,8 @@ from pipelines.measure.fairness import check, require_fair
 from pipelines.measure.sides import make_sides
 from pipelines.record.fairness import FairnessRecord
 from pipelines.record.mobile import MobileRecord
-from pipelines.record.run import PayloadRecord, RunRecord, WarningRecord
+from pipelines.record.reason import ReasonRecord
+from pipelines.record.run import PayloadRecord, RunRecord
 from pipelines.record.slo import RatePointRecord, SloRecord
 from pipelines.report import write_report
 from pipelines.report.json import write_run
@@ -63,7 +64,7 @@ class Run:
     started: datetime
     fairness: FairnessRecord = field(default_factory=lambda: FairnessRecord(checked={}, asymmetries=()))
     mobile: MobileRecord | None = None
-    warnings: list[WarningRecord] = field(default_factory=list)
+    warnings: list[ReasonRecord] = field(default_factory=list)
     slo: SloRecord | None = None
     slo_points: dict[str, list[RatePointRecord]] = field(default_factory=dict)
 

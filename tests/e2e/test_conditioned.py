@@ -51,7 +51,7 @@ def test_a_server_that_doubles_its_speed_is_not_compared_before_it_did(tmp_path)
     assert doubling.drifts
     assert doubling.drifts[0].change == pytest.approx(1, abs=0.3)
     for comparison in outcome.comparisons:
-        if comparison.reason_code == "still_warming_up":
+        if comparison.reason.code == "still_warming_up":
             assert comparison.verdict == "inconclusive"
         elif comparison.metric == "p50" and comparison.ratio is not None:
             assert comparison.ratio == pytest.approx(1, abs=0.1)
@@ -72,7 +72,7 @@ def test_without_a_budget_for_more_conditioning_there_is_no_verdict(tmp_path):
     outcome = compare(sides, chosen, tmp_path)
     assert [one.resolved for one in outcome.targets["doubling"].drifts] == [False]
     assert {one.verdict for one in outcome.comparisons if one.ratio is not None} == {"inconclusive"}
-    assert "still_warming_up" in {one.reason_code for one in outcome.comparisons}
+    assert "still_warming_up" in {one.reason.code for one in outcome.comparisons}
 
 
 def assert_steady_from_the_start(level, folder):

@@ -132,7 +132,7 @@ def test_smoke_gives_ratios_and_no_verdict(run, compared):
     for one in run["comparisons"]:
         assert one["verdict"] is None
         # A machine this busy may leave too few pairs of rounds, which is a reason of its own.
-        assert one["reason_code"] == ("profile" if one["pairs_count"] >= 2 else "too_few_pairs")
+        assert one["reason"]["code"] == ("profile" if one["pairs_count"] >= 2 else "too_few_pairs")
     claims = (compared / "report.md").read_text().partition("## What it says")[2]
     assert not re.search(r"\*\*(better|worse|equivalent|inconclusive)\*\*", claims)
 

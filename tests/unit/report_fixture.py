@@ -25,6 +25,7 @@ from report_parts import (
 
 from pipelines.record.comparison import ComparisonRecord, ControlRecord
 from pipelines.record.implementation import GivenRecord
+from pipelines.record.reason import ReasonRecord, reason
 from pipelines.record.rounds import GeneratorRecord, RoundRecord
 from pipelines.record.run import RunRecord
 from pipelines.record.target import ColdStartRecord, EcdfRecord, MemoryRecord, SummaryRecord, TargetRecord
@@ -46,7 +47,7 @@ ROTATION = (
     ("null", "torchserve", "tfserving", CONTROL),
 )
 METRICS = ("p50", "p95", "p99", "throughput_per_s")
-SPOILT = "31% of the CPU was used by other programs: stop them and run again (limit 10%)"
+SPOILT = reason("foreign_cpu", share=0.31, limit=0.05)
 
 Measured = list[tuple[RoundRecord, list[float]]]
 
@@ -149,7 +150,7 @@ def _spoil(one: RoundRecord) -> RoundRecord:
     return invalid(one).model_copy(update={"latency_ms": one.latency_ms.model_copy(update=scaled)})
 
 
-def invalid(one: RoundRecord, *reasons: str) -> RoundRecord:
+def invalid(one: RoundRecord, *reasons: ReasonRecord) -> RoundRecord:
     """The same round, not to be used."""
     return one.model_copy(
         update={"valid": False, "invalid_reasons": reasons or (SPOILT,), "foreign_cpu_share": 0.31}

@@ -11,8 +11,9 @@ from pipelines.record.fairness import AsymmetryRecord, FairnessRecord
 from pipelines.record.implementation import GivenRecord, ImplementationRecord
 from pipelines.record.model import ModelRecord, TensorRecord
 from pipelines.record.parity import ParityRecord
+from pipelines.record.reason import ReasonRecord, reason
 from pipelines.record.rounds import LatencyRecord
-from pipelines.record.run import PayloadRecord, ProfileRecord, WarningRecord
+from pipelines.record.run import PayloadRecord, ProfileRecord
 from pipelines.record.target import MemoryRecord, TargetRecord
 
 LOADS = ("closed:1", "closed:8")
@@ -59,12 +60,14 @@ PAYLOAD = PayloadRecord(
     body_example='{"instances": [[[' + ", ".join(["0.0", "0.3125", "0.9375"] * 90) + "]]]}",
 )
 WARNINGS = (
-    WarningRecord(
-        message="server and load generator shared a CPU core: each one's queue is in the latencies",
-        remedy="run on a machine with at least two cores",
-    ),
-    WarningRecord(message="the governor of the cores is not `performance`", remedy=None),
+    reason("only_core", generator_cores="0"),
+    reason("text", text="the governor of the cores is not `performance`"),
 )
+
+
+def said(text: str | None) -> ReasonRecord | None:
+    """A sentence as a reason, as records of version 1 have them."""
+    return None if text is None else reason("text", text=text)
 
 
 def both(torchserve: str, tfserving: str | None = None) -> dict[str, str]:
@@ -106,7 +109,10 @@ def comparison(**changes: Any) -> ComparisonRecord:
         "reason": None,
         "rounds_needed": None,
     }
-    return ComparisonRecord(**(fields | changes))
+    made = fields | changes
+    if isinstance(made["reason"], str):
+        made["reason"] = said(made["reason"])
+    return ComparisonRecord(**made)
 
 
 IMPLEMENTATIONS = {

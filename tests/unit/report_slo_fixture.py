@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from report_fixture import bare_target, make_round, make_run
-from report_parts import PROFILE
+from report_parts import PROFILE, said
 
+from pipelines.record.reason import reason
 from pipelines.record.run import RunRecord
 from pipelines.record.slo import RatePointRecord, SloBlockRecord, SloRatioRecord, SloRecord, SloTargetRecord
 from pipelines.record.target import TargetRecord
@@ -70,16 +71,16 @@ def searched(block: int, outcome: str, rate: float | None, points: Sequence[Any]
         rate_per_s=rate,
         breaks_at_per_s=rate * 1.05 if rate else None,
         rounds_count=sum(point.block == block for point in points),
-        reason=f"the search of block {block} says so",
+        reason=reason("text", text=f"the search of block {block} says so"),
     )
 
 
-def bounded(one: SloTargetRecord, at_least: float, reason: str) -> SloTargetRecord:
+def bounded(one: SloTargetRecord, at_least: float, why: str) -> SloTargetRecord:
     """The same searches, had the generator been the limit in the last of them."""
     blocks = (*one.blocks[:-1], one.blocks[-1].model_copy(update={"outcome": "lower_bound"}))
     nothing = dict.fromkeys(("rate_per_s", "interval", "cost_per_million", "cost_interval"))
     changes = {"lower_bound": True, "at_least_per_s": at_least, "cost_at_most": 0.05}
-    return one.model_copy(update=nothing | changes | {"blocks": blocks, "reason": reason})
+    return one.model_copy(update=nothing | changes | {"blocks": blocks, "reason": said(why)})
 
 
 def found_rate(
@@ -142,7 +143,7 @@ def _point(
         p99_ms=p99,
         errors_share=0.0,
         met=None if spoilt else p99 <= LIMIT_MS,
-        reason="31% of the CPU was used by other programs" if spoilt else None,
+        reasons=(reason("foreign_cpu", share=0.31, limit=0.05),) if spoilt else (),
     )
 
 
@@ -155,7 +156,7 @@ def _target(name: str, points: list[RatePointRecord]) -> TargetRecord:
             load=f"open:{point.rate_per_s:g}",
             block=point.block,
             valid=point.met is not None,
-            invalid_reasons=(f"{point.reason}: stop them",) if point.met is None else (),
+            invalid_reasons=point.reasons,
             offered_per_s=point.rate_per_s,
             achieved_per_s=point.rate_per_s * 0.999,
             late_share=0.001,

@@ -10,6 +10,7 @@ from loadtests.validity import FINDINGS, Invalidity
 from pipelines.config import MeasureSettings, Profile
 from pipelines.measure import blocks
 from pipelines.measure.sides import Side, controls
+from pipelines.record.reason import recorded
 
 PLANNED = PlannedRound(0, "closed:8", 0, "a")
 
@@ -43,14 +44,14 @@ def session(tmp_path, sides=("a", "b"), **changes):
 
 def measured_with(monkeypatch, tmp_path, *checks):
     """The attempts when every one of them fails these checks."""
-    found = [Invalidity(check, "it happened", "look") for check in checks]
+    found = [Invalidity("wrong_answers", {"wrong_count": 1}, check=check) for check in checks]
     attempts = []
 
     def once(session, planned, attempt, servers):
         attempts.append(attempt)
         record = SimpleNamespace(
             valid=not found,
-            invalid_reasons=tuple(map(str, found)),
+            invalid_reasons=tuple(map(recorded, found)),
             failed_checks=tuple(one.check for one in found),
         )
         return SimpleNamespace(record=record, found=tuple(found))
@@ -171,6 +172,9 @@ def test_who_climbs_is_conditioned_further_and_the_rounds_of_both_are_measured_a
     for measured in (ours, theirs):
         assert [one.valid for one in measured.rounds] == [False] * 3 + [True] * 3
         assert {one.failed_checks for one in measured.rounds[:3]} == {("drift",)}
+        (why,) = measured.rounds[0].invalid_reasons
+        assert (why.code, why.figures["sides"]) == ("drifted", ("a",))
+        assert why.figures["changes"] == (pytest.approx(1.1),)
     assert block.session.planned_count == 6 * 2 + 6
 
 

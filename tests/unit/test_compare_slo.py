@@ -5,10 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from loadtests.reason import Reason
 from loadtests.slo import RateMeasurement, SloResult
 from pipelines.compare import slo as slo_searching
 from pipelines.compare.slo import SloQuestion
 from pipelines.record.conditioning import ConditioningRecord, SecondRecord
+from pipelines.record.reason import ReasonRecord
 from pipelines.record.slo import SloBlockRecord
 
 
@@ -18,6 +20,9 @@ def run_with(blocks=(), conditionings=()):
     measured = {"a": SimpleNamespace(conditionings=list(conditionings))}
     session = SimpleNamespace(measured=measured, say=str)
     return SimpleNamespace(slo=slo.model_copy(update={"targets": targets}), session=session)
+
+
+FIGURES = {"p99_limit_ms": 20.0, "rate_per_s": 380.0}
 
 
 def block(place, outcome, rate, breaks=None):
@@ -65,7 +70,7 @@ def test_a_later_search_begins_at_the_last_bracket(blocks, expected):
 def test_every_blocks_outcome_rate_and_bracket_are_kept(outcome):
     run = run_with([block(0, "found", 400, 420)])
     rate, breaks = (None, 5.0) if outcome in ("none", "not_measured") else (380.0, 399.0)
-    slo_searching._note(run, "a", 1, SloResult(outcome, rate, breaks, "so it is", ()))
+    slo_searching._note(run, "a", 1, SloResult(outcome, rate, breaks, Reason("limit_kept", FIGURES), ()))
     first, second = run.slo.targets["a"].blocks
     assert first.rate_per_s == 400
     assert (second.block, second.outcome, second.rate_per_s, second.breaks_at_per_s, second.reason) == (
@@ -73,7 +78,7 @@ def test_every_blocks_outcome_rate_and_bracket_are_kept(outcome):
         outcome,
         rate,
         breaks,
-        "so it is",
+        ReasonRecord(code="limit_kept", figures=FIGURES),
     )
     assert run.slo.targets["b"].blocks == ()
 

@@ -84,7 +84,8 @@ def test_a_side_without_a_usable_control_is_named_and_nothing_is_called(only):
     _, found = floors(targets)
     assert math.isclose(found.ratio, 2, rel_tol=0.05)
     assert (found.verdict, found.noise_floor, found.rounds_needed) == ("inconclusive", None, None)
-    assert other in found.reason.partition("no control of")[2]
+    assert found.reason.code == "no_floor"
+    assert other in found.reason.figures["sides"]
 
 
 def test_a_target_against_itself_is_equivalent_and_each_name_has_its_floor():
@@ -160,7 +161,7 @@ def test_without_a_p99_nothing_takes_its_place():
     }
     found = {one.metric: one for one in judge(targets, margin=0.05, seed=1)[1]}
     assert [one.metric for one in found.values() if one.is_primary] == ["p99"]
-    assert (found["p99"].verdict, found["p99"].reason_code) == (None, "too_few_pairs")
+    assert (found["p99"].verdict, found["p99"].reason.code) == (None, "too_few_pairs")
     assert all(found[m].verdict_confidence > 0.95 for m in ("p50", "p95"))
 
 
@@ -168,7 +169,7 @@ def test_a_profile_without_verdicts_gives_ratios_and_intervals_alone():
     for one in both(SLOW, verdicts=False).values():
         assert one.ratio is not None
         assert one.interval is not None
-        assert (one.verdict, one.reason_code, one.rounds_needed) == (None, "profile", None)
+        assert (one.verdict, one.reason.code, one.rounds_needed) == (None, "profile", None)
         assert (one.verdict_confidence, one.verdict_interval) == (None, None)
 
 
@@ -187,9 +188,9 @@ def test_a_side_that_was_still_warming_up_gets_no_verdict(side, resolved):
     targets[side] = targets[side].model_copy(update={"drifts": (drift, elsewhere, slower)})
     _, comparisons = judge(targets, margin=0.05, seed=1)
     words = {one.verdict for one in comparisons}
-    codes = {one.reason_code for one in comparisons}
+    codes = {one.reason.code for one in comparisons}
     if resolved:
         assert "inconclusive" not in words
     else:
         assert (words, codes) == ({"inconclusive"}, {"still_warming_up"})
-        assert all(side in one.reason for one in comparisons)
+        assert all(one.reason.figures["sides"] == (side,) for one in comparisons)

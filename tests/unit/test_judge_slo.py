@@ -5,6 +5,7 @@ import math
 import pytest
 
 from pipelines.judge.slo import judge_slo
+from pipelines.record.reason import reason
 from pipelines.record.slo import SloBlockRecord, SloRecord, SloTargetRecord
 
 RESOLUTION = 0.05
@@ -17,7 +18,7 @@ def block(place, outcome, rate):
         rate_per_s=rate,
         breaks_at_per_s=None,
         rounds_count=9,
-        reason=f"{outcome} at {rate}",
+        reason=reason(outcome),
     )
 
 
@@ -82,7 +83,7 @@ def test_a_bound_is_a_bound_and_no_value():
     assert found.at_least_per_s == pytest.approx((2500 * 3000 * 3200) ** (1 / 3))
     assert found.cost_at_most == pytest.approx(1000 / found.at_least_per_s)
     assert found.lower_bound
-    assert found.reason.startswith("block 1: lower_bound")
+    assert found.reason == reason("lower_bound", block=1)
     assert found.block_rates_per_s == (2500, None, None)
 
 
@@ -94,11 +95,10 @@ def test_a_block_without_a_rate_leaves_no_estimate_no_bound_and_no_cost(lost, ot
     one = found.targets["a"]
     assert (one.rate_per_s, one.at_least_per_s, one.interval) == (None, None, None)
     assert (one.cost_per_million, one.cost_at_most, one.cost_interval) == (None, None, None)
-    assert one.reason.startswith(f"block 1: {lost}")
+    assert one.reason == reason(lost, block=1)
     assert (found.ratio, found.interval, found.ratio_at_least, found.ratio_at_most) == (None,) * 4
-    assert (
-        found.reason == {"none": "a search of a found no rate", "not_measured": "a search of a gave up"}[lost]
-    )
+    code = {"none": "side_without_rate", "not_measured": "side_gave_up"}[lost]
+    assert found.reason == reason(code, side="a")
 
 
 def test_every_blocks_pair_gives_a_ratio():
@@ -140,14 +140,14 @@ def test_one_bound_among_rates_is_enough_to_leave_one_side_open():
 def test_two_bounds_say_nothing(ours, theirs):
     found = judged(side(*ours), side(*theirs))
     assert (found.ratio, found.interval, found.ratio_at_least, found.ratio_at_most) == (None,) * 4
-    assert "lower bounds" in found.reason
+    assert found.reason == reason("both_bounded")
     assert all(one.bound for one in found.block_ratios)
 
 
 def test_one_block_gives_a_ratio_without_an_interval():
     found = judged(side(300), side(100))
     assert (found.ratio, found.interval) == (pytest.approx(3), None)
-    assert "one block" in found.reason
+    assert found.reason == reason("one_block")
     assert judged(side(">300"), side(100)).ratio_at_least == pytest.approx(3 / (1 + RESOLUTION))
 
 
@@ -155,7 +155,7 @@ def test_a_run_that_ended_early_uses_the_blocks_that_both_have():
     found = judged(side(100, 110, 120), side(50, 55))
     assert [one.block for one in found.block_ratios] == [0, 1]
     assert found.ratio == pytest.approx(2)
-    assert judged(side(100), target()).reason == "no search of b ended"
+    assert judged(side(100), target()).reason == reason("side_without_search", side="b")
     assert judged(side(100)).ratio is None
 
 

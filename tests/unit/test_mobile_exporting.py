@@ -12,6 +12,7 @@ from pipelines.errors import MachineError, RequestError
 from pipelines.export import stage as exporting
 from pipelines.mobile import kept, stage
 from pipelines.record.mobile import MobileRecord
+from pipelines.record.reason import reason
 from pipelines.run import entries
 from pipelines.targets.exported import Exported, NotExported
 from pipelines.targets.registry import IN_PROCESS, SERVED, TARGETS
@@ -95,8 +96,8 @@ def test_a_target_for_devices_that_cannot_be_exported_stands_in_a_warning(export
     exported = export_with(only_refused, "tflite")
     assert exported.manifests["tflite"].artifacts == ()
     (warning,) = entries._empty_exports(exported)
-    assert "tflite" in warning.message
-    assert "no such kernel" in warning.message
+    assert (warning.code, warning.figures["target"]) == ("nothing_exported", "tflite")
+    assert "no such kernel" in warning.figures["reasons"][0]
     assert kept.key_of(MODEL, exported.manifests)
 
 
@@ -139,8 +140,7 @@ def test_a_smoke_comparison_without_a_kept_record_says_how_to_get_one(tmp_path):
     comparing._include_mobile(run, quiet)
     (warning,) = run.warnings
     assert run.mobile is None
-    assert warning.message == "mobile artifacts were not measured"
-    assert warning.remedy == "run `tandem mobile digits_cnn`"
+    assert warning == reason("mobile_not_measured", model="digits_cnn")
 
 
 def test_what_goes_wrong_with_mobile_artifacts_fails_no_comparison(tmp_path, monkeypatch):
@@ -150,7 +150,7 @@ def test_what_goes_wrong_with_mobile_artifacts_fails_no_comparison(tmp_path, mon
     monkeypatch.setattr(comparing, "prepare", broken)
     run = FakeRun(tmp_path, "quick")
     comparing._include_mobile(run, quiet)
-    assert [w.message for w in run.warnings] == ["mobile artifacts could not be measured: the export failed"]
+    assert run.warnings == [reason("mobile_failed", model="digits_cnn", error="the export failed")]
 
 
 def test_a_gate_that_says_no_is_a_warning_of_a_comparison(tmp_path):
@@ -159,6 +159,5 @@ def test_a_gate_that_says_no_is_a_warning_of_a_comparison(tmp_path):
     empty = MobileRecord.model_construct(artifacts=(), gate=gate, source_accuracy=None)
     comparing._note(run, empty)
     assert run.mobile.gate.chosen is None
-    assert [w.message for w in run.warnings] == [
-        "the check of mobile artifacts failed: none of 0 artifacts passes: there is none"
-    ]
+    refusal = "none of 0 artifacts passes: there is none"
+    assert run.warnings == [reason("mobile_refused", model="digits_cnn", refusal=refusal)]

@@ -18,6 +18,7 @@ from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
 from pipelines.record.mobile import MobileRecord
 from pipelines.record.parity import ParityRecord
 from pipelines.record.reading import read_run
+from pipelines.report.sentences import say
 from pipelines.tasks.tasks import Outcome
 from pipelines.verify.stage import Verified
 
@@ -318,7 +319,7 @@ def test_a_noisy_machine_is_said_and_a_quiet_one_is_not(measured):
         update={"artifacts": (one.model_copy(update={"timings": noisy}), *measured.artifacts[1:])}
     )
     (warning,) = stage.noise_warnings(loud)
-    assert "not quiet in 2 of 4 in-process measurements: up to 40% of all cores" in warning.message
+    assert "not quiet in 2 of 4 in-process measurements: up to 40% of all cores" in say(warning).happened
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtests.multiplicity import holm
+from loadtests.reason import Reason
 from loadtests.verdict import Verdict
 
 probabilities = st.lists(st.floats(0, 1), max_size=12)
@@ -14,7 +15,7 @@ probabilities = st.lists(st.floats(0, 1), max_size=12)
 def judge(p):
     """Decides when the error that is allowed reaches `p`; without rounding right at the limit."""
     return lambda confidence: Verdict(
-        "worse" if p <= (1 - confidence) * (1 + 1e-9) else "inconclusive", "beyond_margin", ""
+        "worse" if p <= (1 - confidence) * (1 + 1e-9) else "inconclusive", Reason("beyond_margin")
     )
 
 

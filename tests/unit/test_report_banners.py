@@ -4,8 +4,10 @@ import pytest
 from report_fixture import CONTROL, invalid, make_run
 from report_parts import ASYMMETRY, FAIRNESS, comparison, parity
 
-from pipelines.record.run import RunRecord, WarningRecord
+from pipelines.record.reason import ReasonRecord, reason
+from pipelines.record.run import RunRecord
 from pipelines.report.banners import banners, warnings
+from pipelines.report.sentences import say
 
 
 def test_a_complete_run_of_real_products_has_no_banner() -> None:
@@ -22,20 +24,10 @@ def test_a_stand_in_is_named_once_its_control_not_again() -> None:
     )
 
 
-def test_a_note_that_says_what_it_is_not_is_taken_at_its_word() -> None:
-    target = make_run().targets["tfserving"]
-    note = "not TensorFlow Serving: a server of our own"
-    changed = target.model_copy(
-        update={"implementation": target.implementation.model_copy(update={"note": note})}
-    )
-    (said,) = banners(make_run(targets={"tfserving": changed}))
-    assert f"0.1.0, {note}. Read its figures" in said
-
-
 def test_a_warning_that_says_the_same_is_left_out() -> None:
-    same = WarningRecord(message="tfserving was answered by tandem embedded server 0.1.0: no", remedy="read")
-    other = WarningRecord(message="server and load generator shared a CPU core", remedy=None)
-    assert warnings(make_run(warnings=(same, other))) == (other,)
+    same = reason("stand_in", target="tfserving", implementation="ours", version="0.1.0", note="no")
+    other = reason("only_core", generator_cores="0")
+    assert warnings(make_run(warnings=(same, other))) == (say(other),)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +53,7 @@ def test_an_asymmetry_nobody_allowed_is_loud() -> None:
     )
 
 
-def without_verdicts(**reasons: tuple[str, ...]) -> RunRecord:
+def without_verdicts(**reasons: tuple[ReasonRecord, ...]) -> RunRecord:
     """Rounds of closed:1 of each named target made invalid for these reasons."""
     run = make_run()
     changed = {
@@ -80,23 +72,29 @@ def without_verdicts(**reasons: tuple[str, ...]) -> RunRecord:
     return make_run(targets=run.targets | changed, comparisons=rows)
 
 
+def stolen(share: float) -> ReasonRecord:
+    return reason("cpu_stolen", share=share, limit=0.05)
+
+
 def test_no_verdict_at_all_counts_the_reasons() -> None:
     run = without_verdicts(
-        torchserve=("31% of the CPU was stolen: move",), tfserving=("2 answers were wrong",)
+        torchserve=(stolen(0.31),),
+        tfserving=(reason("wrong_answers", wrong_count=2),),
     )
     assert banners(run)[0] == (
         "No verdict: too few valid rounds remain. 8 of 16 compared rounds were not used: "
-        "31% of the CPU was stolen (4 rounds); 2 answers were wrong (4 rounds)."
+        "31% of a core that serves or generates was stolen by the host's other guests (4 rounds); "
+        "2 checked answers were wrong (4 rounds)."
     )
 
 
 def test_reasons_that_differ_only_in_figures_are_counted_together() -> None:
-    run = without_verdicts(torchserve=("31% was stolen: move",), tfserving=("32% was stolen: move",))
-    assert "31% was stolen and the like (8 rounds)." in banners(run)[0]
+    run = without_verdicts(torchserve=(stolen(0.31),), tfserving=(stolen(0.32),))
+    assert "stolen by the host's other guests and the like (8 rounds)." in banners(run)[0]
 
 
 def test_one_verdict_is_enough_to_keep_quiet() -> None:
-    run = without_verdicts(torchserve=("31% was stolen",))
+    run = without_verdicts(torchserve=(stolen(0.31),))
     both = make_run(targets=run.targets, comparisons=(*run.comparisons, comparison()))
     assert not any("No verdict" in banner for banner in banners(both))
 
@@ -132,7 +130,9 @@ def test_a_primary_metric_that_was_not_measured_is_called_out() -> None:
 def test_a_profile_without_verdicts_is_no_alarm() -> None:
     run = make_run()
     rows = tuple(
-        one.model_copy(update={"verdict": None, "reason_code": "profile", "is_primary": one.metric == "p99"})
+        one.model_copy(
+            update={"verdict": None, "reason": reason("profile"), "is_primary": one.metric == "p99"}
+        )
         for one in run.comparisons
     )
     profile = run.profile.model_copy(update={"verdicts": False}) if run.profile else None

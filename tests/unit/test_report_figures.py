@@ -100,7 +100,7 @@ def test_an_invalid_round_is_crossed_out_and_says_why() -> None:
     svg = rounds.rounds_plot("closed:8", "r", pick.rounds_of(run, "closed:8"), SLOTS)
     groups = [one.get("class") for one in parsed(svg).iter("g")]
     assert groups.count("round unused") == 1
-    assert any("not used: 31% of the CPU was used" in title for title in titles(svg))
+    assert any("not used: 31% of the cores that serve" in title for title in titles(svg))
     assert sum(one.get("class") == "cross-out" for one in parsed(svg).iter("path")) == 2
 
 
@@ -111,7 +111,7 @@ def test_a_round_without_latencies_is_still_there() -> None:
         update={"latency_ms": empty, "valid": False, "invalid_reasons": (), "interrupted": True}
     )
     svg = rounds.rounds_plot("closed:8", "r", [broken], SLOTS)
-    assert "not used: interrupted" in titles(svg)[-1]
+    assert "not used: the round was interrupted" in titles(svg)[-1]
     assert sum(path.get("class") == "cross-out" for path in parsed(svg).iter("path")) == 1
 
 

@@ -9,7 +9,6 @@ from report_fixture import make_run
 from report_parts import comparison
 
 from pipelines.record.comparison import ComparisonRecord
-from pipelines.report import pick
 from pipelines.report.figures.forest import Row, forest_plot
 from pipelines.report.sections import forests
 
@@ -17,7 +16,12 @@ VERDICTS = ("better", "worse", "equivalent", "inconclusive", None)
 
 
 def drawn(*comparisons: ComparisonRecord, pairs: tuple[float, ...] = ()) -> ET.Element:
-    svg = forest_plot("title", "f", "TorchServe", [Row(one, pairs) for one in comparisons])
+    svg = forest_plot(
+        "title",
+        "f",
+        "TorchServe",
+        [Row(one.model_copy(update={"pair_ratios": pairs})) for one in comparisons],
+    )
     assert svg is not None
     return ET.fromstring(svg)  # noqa: S314
 
@@ -95,20 +99,12 @@ def test_everything_stays_inside_however_wide() -> None:
 
 def test_no_ratio_gives_no_plot() -> None:
     nothing = comparison(ratio=None, interval=None, round_range=None, pairs_count=0)
-    assert forest_plot("title", "f", "TorchServe", [Row(nothing, ())]) is None
+    assert forest_plot("title", "f", "TorchServe", [Row(nothing)]) is None
 
 
 def test_a_row_without_a_ratio_is_still_there() -> None:
     nothing = comparison(metric="p50", ratio=None, interval=None, round_range=None, pairs_count=0)
     assert "no ratio" in texts(drawn(comparison(), nothing))
-
-
-def test_pairs_are_valid_rounds_of_the_same_place() -> None:
-    run = make_run()
-    for one in run.comparisons:
-        pairs = pick.pairs(run, one)
-        assert len(pairs) == one.pairs_count
-        assert (min(pairs), max(pairs)) == pytest.approx(one.round_range)
 
 
 def test_one_figure_per_load_and_pair_of_targets() -> None:

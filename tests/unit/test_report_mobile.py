@@ -24,7 +24,8 @@ from test_report_pages import HOSTILE, Page, as_number, markdown_table
 
 from pipelines.console import format as fmt
 from pipelines.record.mobile import MobileArtifactRecord
-from pipelines.record.run import RunRecord, WarningRecord
+from pipelines.record.reason import reason
+from pipelines.record.run import RunRecord
 from pipelines.report import mobile, write_report
 from pipelines.report.html import render_html
 from pipelines.report.json import render_json
@@ -154,8 +155,8 @@ def test_a_target_with_two_formats_names_them() -> None:
 @pytest.mark.parametrize("render", RENDERERS)
 def test_what_is_missing_has_its_reason(render) -> None:
     text = flat(render(RUN))
-    for reason in (TOO_FEW, CRASHED, NO_LITE, BROKEN[0], "not timed with more than one thread"):
-        assert reason in text
+    for why in (TOO_FEW, CRASHED, NO_LITE, BROKEN[0], "not timed with more than one thread"):
+        assert why in text
     for library in RUNTIMES.values():
         assert library.source in text
 
@@ -198,10 +199,10 @@ def test_the_page_has_only_headings_with_something_below() -> None:
 
 @pytest.mark.parametrize("render", [render_html, render_markdown])
 def test_warnings_stand_above_the_figures(render) -> None:
-    warning = WarningRecord(message="the machine was not quiet", remedy=None)
-    text = render(make_mobile_run(warnings=(warning,)))
-    assert text.index("Which file to ship") < text.index(warning.message) < text.index(SPEED)
-    assert text.count(warning.message) == 1
+    warning = "the machine was not quiet"
+    text = render(make_mobile_run(warnings=(reason("text", text=warning),)))
+    assert text.index("Which file to ship") < text.index(warning) < text.index(SPEED)
+    assert text.count(warning) == 1
 
 
 @pytest.mark.parametrize("render", RENDERERS)

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from pipelines.console import format as fmt
 from pipelines.record.reading import read_run
+from pipelines.record.reason import reason
 from pipelines.record.run import RunRecord
 from pipelines.report import pick, write_report
 from pipelines.report.html import render_html
@@ -154,7 +155,7 @@ def test_null_is_a_dash_with_its_reason_and_never_zero() -> None:
 @pytest.mark.parametrize("render", RENDERERS)
 def test_invalid_rounds_and_stand_ins_are_visible(render) -> None:
     text = html.unescape(render(RUN))
-    assert "31% of the CPU was used by other programs" in re.sub(r"\s+", " ", text)
+    assert "31% of the cores that serve or generate was used by other programs" in re.sub(r"\s+", " ", text)
     assert "(fallback)" in text
     assert "not by TensorFlow Serving's own server" in re.sub(r"\s+", " ", text)
 
@@ -211,7 +212,7 @@ def hostile_run() -> RunRecord:
         comparisons=tuple(
             one.model_copy(update={"candidate": HOSTILE, "load": HOSTILE}) for one in RUN.comparisons
         ),
-        warnings=(RUN.warnings[0].model_copy(update={"message": HOSTILE, "remedy": HOSTILE}),),
+        warnings=(reason("text", text=HOSTILE, remedy=HOSTILE),),
         payload=RUN.payload.model_copy(update={"body_example": HOSTILE}),
         command=("tandem", HOSTILE),
         run_id=HOSTILE,

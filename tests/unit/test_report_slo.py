@@ -6,10 +6,12 @@ import re
 import xml.etree.ElementTree as ET
 
 import pytest
+from report_parts import said
 from report_slo_fixture import bounded, make_slo_run, no_rate, searched
 from rich.console import Console
 
 from pipelines.console import format as fmt
+from pipelines.record.reason import reason
 from pipelines.record.run import RunRecord
 from pipelines.record.slo import SloRecord, SloTargetRecord
 from pipelines.report import pick, slo
@@ -66,14 +68,11 @@ def test_an_interval_that_holds_1_decides_nothing_and_says_so() -> None:
 
 def test_rounds_that_show_overload_were_used_and_are_not_listed_as_lost() -> None:
     """A search goes by whether the limit was met; that an overloaded server is not steady is no loss."""
-    reason = (
-        "throughput and p50 had not settled within 10% when the warm-up's time was up: allow a longer warm-up"
-    )
     targets = {
         name: target.model_copy(
             update={
                 "rounds": tuple(
-                    one.model_copy(update={"valid": False, "invalid_reasons": (reason,)})
+                    one.model_copy(update={"valid": False, "invalid_reasons": (reason("not_steady"),)})
                     if one.valid
                     else one
                     for one in target.rounds
@@ -86,7 +85,7 @@ def test_rounds_that_show_overload_were_used_and_are_not_listed_as_lost() -> Non
     unused = [p.round_index for one in search().targets.values() for p in one.points if p.met is None]
     assert [one.index for one in pick.unused(run)] == unused == [4]
     assert "1 of " in render_markdown(run)
-    assert f"overload: {reason.partition(':')[0]}" in render_html(run).replace("&#39;", "'")
+    assert "overload: throughput and p50 had not settled" in render_html(run).replace("&#39;", "'")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +147,7 @@ def test_one_bound_gives_a_statement_in_one_direction(name: str, changes: dict, 
 
 def test_two_bounds_say_nothing_of_the_ratio() -> None:
     both = bounds("torchserve", "tfserving")
-    text = headline(make_slo_run(targets=both, reason="both are bounds", block_ratios=(), **NO_RATIO))
+    text = headline(make_slo_run(targets=both, reason=said("both are bounds"), block_ratios=(), **NO_RATIO))
     assert text == (
         "At p99 ≤ 20 ms TorchServe sustains at least 412 /s and tfserving at least 1 949 /s; no ratio: "
         "both are bounds."
@@ -190,12 +189,18 @@ def test_why_a_rate_is_a_lower_bound_is_said(render) -> None:
 def test_a_block_without_a_rate_leaves_the_target_without_one() -> None:
     one = search().targets["tfserving"]
     lost = one.model_copy(
-        update={"rate_per_s": None, "interval": None, "reason": "block 3: no rate keeps it"}
+        update={
+            "rate_per_s": None,
+            "interval": None,
+            "reason": reason("no_rate", block=3, p99_limit_ms=20.0, min_rate_per_s=5.0),
+        }
         | {"blocks": (*one.blocks[:2], searched(3, "none", None))}
     )
-    run = make_slo_run(targets=search().targets | {"tfserving": lost}, reason="one has none", **NO_RATIO)
+    run = make_slo_run(
+        targets=search().targets | {"tfserving": lost}, reason=said("one has none"), **NO_RATIO
+    )
     assert "tfserving has no rate, because not every block found one; no ratio: one has" in headline(run)
-    assert "tfserving: block 3: no rate keeps it." in slo.remarks(run)
+    assert "tfserving: block 3: no rate keeps p99 within 20 ms, not even 5 requests/s." in slo.remarks(run)
 
 
 def test_each_blocks_ratio_stands_in_the_candidates_rows() -> None:
@@ -208,7 +213,7 @@ def test_each_blocks_ratio_stands_in_the_candidates_rows() -> None:
 
 def test_one_target_without_a_rate() -> None:
     targets = search().targets | {"torchserve": no_rate(search().targets["torchserve"])}
-    run = make_slo_run(targets=targets, ratio=None, interval=None, reason="torchserve has no rate")
+    run = make_slo_run(targets=targets, ratio=None, interval=None, reason=said("torchserve has no rate"))
     assert headline(run) == (
         "At p99 ≤ 20 ms TorchServe sustains no rate that was tried and tfserving sustains 1 949 /s; "
         "no ratio: torchserve has no rate."
@@ -217,7 +222,7 @@ def test_one_target_without_a_rate() -> None:
 
 def test_no_rate_at_all() -> None:
     targets = {name: no_rate(one) for name, one in search().targets.items()}
-    run = make_slo_run(targets=targets, ratio=None, interval=None, reason="no target has a rate")
+    run = make_slo_run(targets=targets, ratio=None, interval=None, reason=said("no target has a rate"))
     assert headline(run) == "At no rate that was tried was p99 ≤ 20 ms kept: not by TorchServe nor tfserving."
     assert banners(run)[0].startswith(
         "No verdict: too few valid rounds remain. 1 of 60 compared rounds was not used"
@@ -237,16 +242,16 @@ def not_measured(name: str) -> SloTargetRecord:
 def test_searches_that_gave_up_say_nothing_of_the_servers() -> None:
     """Not that the limit was kept at no rate: nobody knows."""
     targets = {name: not_measured(name) for name in search().targets}
-    assert headline(make_slo_run(targets=targets, reason="a search gave up", **NO_RATIO)) == (
+    assert headline(make_slo_run(targets=targets, reason=said("a search gave up"), **NO_RATIO)) == (
         "How much TorchServe and tfserving can take at p99 ≤ 20 ms was not measured: the searches gave up."
     )
     one = search().targets | {"torchserve": not_measured("torchserve")}
-    text = headline(make_slo_run(targets=one, reason="a search gave up", **NO_RATIO))
+    text = headline(make_slo_run(targets=one, reason=said("a search gave up"), **NO_RATIO))
     assert "TorchServe was not measured and tfserving sustains 1 949 /s; no ratio: a search gave up." in text
 
 
 def test_a_ratio_without_an_interval_says_why() -> None:
-    text = headline(make_slo_run(interval=None, reason="only one block"))
+    text = headline(make_slo_run(interval=None, reason=said("only one block")))
     assert text.endswith("0.21 times (no interval: only one block).")
 
 

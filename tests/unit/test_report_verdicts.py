@@ -4,12 +4,14 @@ import io
 
 import pytest
 from report_fixture import CONTROL, invalid, make_run
-from report_parts import ASYMMETRY, FAIRNESS, LOADS, comparison, parity
+from report_parts import ASYMMETRY, FAIRNESS, LOADS, comparison, parity, said
 from rich.console import Console
 
 from pipelines.console import format as fmt
+from pipelines.record.reason import reason
 from pipelines.report import measured, pick, sections, subjects
 from pipelines.report.html import render_html
+from pipelines.report.sentences import verdict_sentence
 from pipelines.report.terminal import print_run
 from pipelines.report.verdicts import explanation, fairness_table, noise_table
 
@@ -30,9 +32,9 @@ def test_both_sides_controls_have_rows() -> None:
 
 def test_a_finding_about_the_server_is_told_from_a_spoilt_round() -> None:
     target = RUN.targets["torchserve"]
-    failing = invalid(target.rounds[0], "7 of 800 requests failed: look").model_copy(
-        update={"failed_checks": ("clean",)}
-    )
+    failing = invalid(
+        target.rounds[0], reason("requests_failed", errors_count=7, requests_count=800, limit=0.001)
+    ).model_copy(update={"failed_checks": ("clean",)})
     broken = target.model_copy(update={"rounds": (failing, *target.rounds[1:])})
     run = make_run(targets=RUN.targets | {"torchserve": broken})
     said = {row[3].text: row[-1].text for row in measured.invalid_table(run).rows}
@@ -102,32 +104,72 @@ def test_a_retry_is_marked() -> None:
 def test_invalid_rounds_have_a_table_of_their_own() -> None:
     ((index, _, load, target, attempt, why),) = measured.invalid_table(RUN).rows
     assert (load.text, target.text, attempt.text) == ("closed:8", "tfserving", "1")
-    assert "31% of the CPU was used by other programs" in why.text
+    assert "31% of the cores that serve or generate was used by other programs" in why.text
     assert not next(one for one in pick.all_rounds(RUN) if str(one.index) == index.text).valid
 
 
+JUDGED = {
+    "ratio": 1.0703,
+    "verdict_interval": (1.0601, 1.0802),
+    "verdict_confidence": 0.95,
+    "pairs_count": 4,
+    "noise_floor": 0.1,
+}
 FIGURES = "the ratio 1.07 (95% interval 1.06 to 1.08, 4 pairs of rounds in 2 blocks) "
 
 
 @pytest.mark.parametrize(
-    ("changes", "why"),
+    ("changes", "sentence", "why"),
     [
-        ({"verdict": "worse", "reason": f"{FIGURES}lies outside ±5%"}, ""),
-        ({"verdict": "inconclusive", "reason": f"{FIGURES}reaches across", "rounds_needed": 3}, ""),
         (
-            {"verdict": "inconclusive", "reason": f"{FIGURES}lies outside ±5%, but no control was measured"},
-            "the interval lies outside ±5%, but no control was measured",
+            {"verdict": "worse", "reason": reason("beyond_margin")},
+            f"{FIGURES}lies outside ±5% and beyond the noise floor of 10%",
+            "",
         ),
-        ({"verdict": None, "reason": "too few pairs"}, "too few pairs"),
+        ({"verdict": "equivalent", "reason": reason("inside_margin")}, f"{FIGURES}lies inside ±5%", ""),
+        (
+            {"reason": reason("across_margin", position="across"), "rounds_needed": 3},
+            f"{FIGURES}reaches across the margin of ±5%; about 3 more pairs of rounds would decide",
+            "",
+        ),
+        (
+            {"reason": reason("across_margin", position="within_floor"), "rounds_needed": 1},
+            f"{FIGURES}lies outside ±5%, but not beyond the noise floor of 10%; about 1 more pair of rounds "
+            "would decide",
+            "",
+        ),
+        (
+            {"reason": reason("no_floor", position="outside", sides=("torchserve",)), "noise_floor": None},
+            f"{FIGURES}lies outside ±5%; no control of torchserve gave an interval, so nobody knows how "
+            "far this machine differs from itself: measure a control of every side",
+            "the interval lies outside ±5%; no control of torchserve gave an interval, so nobody knows how "
+            "far this machine differs from itself: measure a control of every side",
+        ),
+        (
+            {"verdict": None, "verdict_interval": None, "reason": reason("too_few_pairs"), "pairs_count": 1},
+            "1 valid pair of rounds has this figure, an interval needs at least two",
+            "1 valid pair of rounds has this figure, an interval needs at least two",
+        ),
+        (
+            {"reason": reason("still_warming_up", sides=("a", "b"))},
+            "still warming up: the rounds of a and b drifted from a block's first to its last; allow more "
+            "conditioning, or longer rounds",
+            "still warming up: the rounds of a and b drifted from a block's first to its last; allow more "
+            "conditioning, or longer rounds",
+        ),
     ],
 )
-def test_figures_of_a_reason_are_not_said_twice(changes: dict[str, object], why: str) -> None:
-    assert explanation(comparison(**changes)) == why
+def test_why_a_verdict_was_given_and_no_figure_twice(
+    changes: dict[str, object], sentence: str, why: str
+) -> None:
+    one = comparison(**(JUDGED | {"verdict": "inconclusive"} | changes))
+    assert verdict_sentence(one) == sentence
+    assert explanation(one) == why
 
 
 def test_a_terminal_says_a_reason_once() -> None:
     rows = tuple(
-        one.model_copy(update={"verdict": None, "interval": None, "reason": "one is not enough"})
+        one.model_copy(update={"verdict": None, "interval": None, "reason": said("one is not enough")})
         for one in RUN.comparisons
     )
     out = io.StringIO()
@@ -138,13 +180,20 @@ def test_a_terminal_says_a_reason_once() -> None:
 
 def test_a_terminal_says_why_rounds_were_not_used_once() -> None:
     target = RUN.targets["tfserving"]
-    rounds = [invalid(one, f"{40 + one.index}% was loud: hush", "cold") for one in target.rounds]
+    rounds = [
+        invalid(one, reason("foreign_cores", cores=40 + one.index, limit=0.2), reason("not_recorded"))
+        for one in target.rounds
+    ]
     broken = target.model_copy(update={"rounds": tuple(rounds)})
     table = measured.invalid_by_reason(make_run(targets=RUN.targets | {"tfserving": broken}))
     assert table.caption == "Rounds that were not used: 9 of 33"
     assert [[cell.text for cell in row] for row in table.rows] == [
-        ["9", f"{40 + rounds[0].index}% was loud: hush (and the like)"],
-        ["9", "cold"],
+        [
+            "9",
+            f"other programs used {40 + rounds[0].index} cores of the machine: stop them and run again "
+            "(limit 0.2 cores) (and the like)",
+        ],
+        ["9", "no reason recorded"],
     ]
 
 

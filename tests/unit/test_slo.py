@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loadtests.reason import Reason
 from loadtests.slo import (
     RateMeasurement,
     SearchLimits,
@@ -69,7 +70,7 @@ def test_the_whole_course():
     middle = math.sqrt(400 * 800)
     assert rates(result) == [100, 200, 400, 800, 800, middle, middle, 400, 400, 400]
     assert (result.rate_per_s, result.breaks_at_per_s) == (400, middle)
-    assert result.reason == "p99 stays within 50 ms up to 400 requests/s"
+    assert result.reason == Reason("limit_kept", {"p99_limit_ms": 50, "rate_per_s": 400})
 
 
 def test_the_limit_itself_is_met():
@@ -128,7 +129,7 @@ def test_no_rate_meets_the_limit():
     result = find(oracle(5), 100, min_rate_per_s=10)
     assert (result.outcome, result.rate_per_s, result.breaks_at_per_s) == ("none", None, 10)
     assert sorted(set(rates(result))) == [10, 12.5, 25, 50, 100]
-    assert result.reason == "no rate keeps p99 within 50 ms, not even 10 requests/s"
+    assert result.reason == Reason("no_rate", {"p99_limit_ms": 50, "min_rate_per_s": 10})
 
 
 def test_too_many_errors_break_a_rate_whatever_p99_is():
@@ -146,7 +147,7 @@ def test_the_generators_limit_is_not_taken_for_the_servers(threshold):
     assert result.outcome in ("lower_bound", "not_measured")
     if result.outcome == "lower_bound":
         assert threshold / 2 / 1.051 <= result.rate_per_s <= threshold / 2
-        assert "the generator, not the server, is the limit" in result.reason
+        assert result.reason.code == "generator_limit"
     else:
         assert result.rate_per_s is None
 
@@ -154,7 +155,7 @@ def test_the_generators_limit_is_not_taken_for_the_servers(threshold):
 def test_a_generator_that_cannot_send_anything_measures_nothing():
     result = find(oracle(5000, generator_limit=1), 100, min_rate_per_s=10)
     assert (result.outcome, result.rate_per_s) == ("not_measured", None)
-    assert "not able to send 10 requests/s" in result.reason
+    assert result.reason == Reason("not_sent", {"rate_per_s": 10})
 
 
 def test_the_servers_limit_is_known_where_it_is_below_the_generators():
@@ -167,7 +168,10 @@ def test_a_server_that_never_breaks_gives_a_lower_bound_at_the_allowed_rate():
     result = find(oracle(math.inf), 100, max_rate_per_s=1000)
     assert (result.outcome, result.rate_per_s, result.breaks_at_per_s) == ("lower_bound", 1000, None)
     assert rates(result) == [100, 200, 400, 800, 1000, 1000, 1000, 1000]
-    assert "highest rate that was allowed" in result.reason
+    assert result.reason == Reason("highest_allowed", {"p99_limit_ms": 50, "rate_per_s": 1000})
+
+
+NOISY = Reason("foreign_cores", {"cores": 3.0, "limit": 0.2})
 
 
 def spoiled(measure, spoil):
@@ -181,7 +185,7 @@ def spoiled(measure, spoil):
         if count not in spoil:
             return found
         absurd = 0.01 if found.p99_ms > LIMIT_MS else 1e9
-        return RateMeasurement(rate, absurd, 0.0, delivered=False, valid=False, reason="a noisy neighbour")
+        return RateMeasurement(rate, absurd, 0.0, delivered=False, valid=False, reasons=(NOISY,))
 
     return spoiling
 
@@ -198,14 +202,16 @@ def test_invalid_rounds_change_nothing_but_the_count(threshold, spoil):
 def test_more_invalid_rounds_than_allowed_end_the_search_with_the_reason():
     result = find(spoiled(oracle(500), range(1, 100)), most_invalid=5)
     assert (result.outcome, result.rate_per_s) == ("not_measured", None)
-    assert result.reason == "6 rounds were invalid, the last because a noisy neighbour"
+    assert result.reason == Reason(
+        "invalid_rounds", {"invalid_rounds_count": 6, "last": "foreign_cores", "cores": 3.0, "limit": 0.2}
+    )
     assert len(result.measurements) == 6
 
 
 def test_a_round_with_too_few_requests_for_a_p99_is_neither_pass_nor_failure():
     result = find(lambda rate: RateMeasurement(rate, None, 0.0))
     assert result.outcome == "not_measured"
-    assert "too few requests succeeded for a p99" in result.reason
+    assert (result.reason.code, result.reason.figures["last"]) == ("invalid_rounds", "too_few_for_p99")
 
 
 @given(st.integers(1, 15))
@@ -213,7 +219,7 @@ def test_the_number_of_measurements_is_a_hard_limit(most):
     result = find(oracle(1e5), 1, most_measurements=most, max_rate_per_s=1e6)
     assert len(result.measurements) == most
     assert (result.outcome, result.rate_per_s) == ("not_measured", None)
-    assert f"{most} rounds did not settle it" in result.reason
+    assert result.reason == Reason("unsettled", {"rounds_count": most})
 
 
 def scripted(*p99_by_round):
@@ -332,12 +338,11 @@ def test_limits_that_make_no_sense_are_refused(wrong):
     ],
 )
 def test_what_a_failed_check_means_to_the_search(checks, delivered, valid):
-    found = [Invalidity(check, f"{check} was not so", "do better") for check in checks]
+    found = [Invalidity(f"not_{check}", check=check) for check in checks]
     measured = as_measurement(100.0, 7.0, 0.2, found)
     assert (measured.rate_per_s, measured.p99_ms, measured.errors_share) == (100.0, 7.0, 0.2)
     assert (measured.delivered, measured.valid) == (delivered, valid)
-    said = [str(one) for one in found if one.check not in ("warm", "clean", "right")]
-    assert measured.reason == ("; ".join(said) or None)
+    assert measured.reasons == tuple(one for one in found if one.check not in ("warm", "clean", "right"))
 
 
 def test_cost_of_a_million():

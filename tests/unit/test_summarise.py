@@ -17,6 +17,7 @@ from loadtests.recorder import Recorder, RequestRecord
 from pipelines.errors import MachineError
 from pipelines.judge.summarise import METRICS, summarise
 from pipelines.measure.round import NOT_SUMMARISED
+from pipelines.record.reason import reason
 from pipelines.record.rounds import GeneratorRecord, RoundRecord
 from pipelines.record.run import ProfileRecord, RunRecord
 from pipelines.record.target import TargetRecord
@@ -76,7 +77,7 @@ def write(folder, index, planned):
         cpu_steal_share=0,
         foreign_cpu_share=0,
         valid=planned.valid,
-        invalid_reasons=() if planned.valid else ("too loud",),
+        invalid_reasons=() if planned.valid else (reason("foreign_cores", cores=3.0, limit=0.2),),
         interrupted=False,
     )
 
@@ -226,6 +227,7 @@ def test_an_invalid_round_is_shown_and_feeds_no_summary_and_no_ratio(tmp_path):
     found = comparison(run, "p50")
     assert found.pairs_count == 1
     assert found.round_range == (pytest.approx(2), pytest.approx(2))
+    assert found.pair_ratios == (pytest.approx(2),)
 
 
 def test_only_invalid_rounds_give_nothing(tmp_path):
@@ -235,7 +237,8 @@ def test_only_invalid_rounds_give_nothing(tmp_path):
     found = comparison(run, "p50")
     assert (found.ratio, found.round_range, found.pairs_count) == (None, None, 0)
     assert found.verdict is None
-    assert found.reason.startswith("0 valid pairs of rounds")
+    assert found.reason.code == "too_few_pairs"
+    assert found.pair_ratios == ()
 
 
 def test_ratios_pair_rounds_of_the_same_block_load_and_repetition(tmp_path):

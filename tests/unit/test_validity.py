@@ -1,10 +1,10 @@
 import math
-import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadtests.reason import Reason
 from loadtests.validity import RoundFacts, invalidities
 
 shares = st.none() | st.floats(0, 1)
@@ -24,7 +24,7 @@ def facts_of(**changes):
 
 
 def reasons(**changes):
-    return tuple(map(str, invalidities(facts_of(**changes))))
+    return tuple(Reason(one.code, one.figures) for one in invalidities(facts_of(**changes)))
 
 
 def test_a_clean_quiet_round_may_be_used():
@@ -52,11 +52,11 @@ def test_the_limit_itself_is_allowed_and_a_little_more_is_not(field, allowed, re
 
 
 def test_an_interrupted_round_may_not_be_used():
-    assert reasons(interrupted=True) == ("the round was interrupted: run it again",)
+    assert reasons(interrupted=True) == (Reason("interrupted"),)
 
 
 def test_a_round_without_requests_may_not_be_used():
-    assert reasons(requests_count=0) == ("no request was answered: look into the server's log",)
+    assert reasons(requests_count=0) == (Reason("no_answer"),)
 
 
 @pytest.mark.parametrize("count", [1, 999])
@@ -70,7 +70,7 @@ def test_what_could_not_be_measured_refuses_nothing():
     assert reasons(steady=None, delivered_share=None, late_share=None) == ()
 
 
-def test_every_reason_is_given_at_once_each_with_its_remedy():
+def test_every_reason_is_given_at_once():
     said = reasons(
         errors_count=300,
         wrong_count=2,
@@ -80,15 +80,12 @@ def test_every_reason_is_given_at_once_each_with_its_remedy():
         interrupted=True,
     )
     assert said == (
-        "the round was interrupted: run it again",
-        "300 of 10000 requests failed, at most 0.1% may: look into the server's log, or lower the load",
-        "2 checked answers were wrong: run `tandem verify`",
-        "the load generator used 97% of its core, at most 80% may be: its own queue is in the latencies; "
-        "lower the concurrency",
-        "20% of a core that serves or generates was stolen by the host's other guests: use a quieter "
-        "machine (limit 5%)",
-        "50% of the cores that serve or generate was used by other programs: stop them and run again "
-        "(limit 5%)",
+        Reason("interrupted"),
+        Reason("requests_failed", {"errors_count": 300, "requests_count": 10_000, "limit": 0.001}),
+        Reason("wrong_answers", {"wrong_count": 2}),
+        Reason("generator_saturated", {"share": 0.97, "limit": 0.8}),
+        Reason("cpu_stolen", {"share": 0.2, "limit": 0.05}),
+        Reason("foreign_cpu", {"share": 0.5, "limit": 0.05}),
     )
 
 
@@ -118,26 +115,7 @@ def test_a_round_is_valid_exactly_when_every_rule_holds(**facts):
         facts["delivered_share"] is None or facts["delivered_share"] >= 0.99,
         (facts["late_share"] or 0) <= 0.01,
     )
-    found = reasons(**facts)
-    assert len(found) == rules.count(False)
-    assert all("\n" not in reason for reason in found)
-
-
-@pytest.mark.parametrize("beyond", [0.004, 0.0004, 1e-6, 1e-12])
-@pytest.mark.parametrize(
-    ("field", "limit", "sign"),
-    [
-        ("generator_cpu_share", 0.8, 1),
-        ("steal_share", 0.05, 1),
-        ("foreign_cpu_share", 0.05, 1),
-        ("late_share", 0.01, 1),
-        ("delivered_share", 0.99, -1),
-    ],
-)
-def test_a_reason_never_shows_a_figure_that_equals_its_limit(field, limit, sign, beyond):
-    (said,) = reasons(**{field: limit + sign * beyond})
-    shown, shown_limit = re.findall(r"(0\.\d+|[\d.]+%)", said)
-    assert shown != shown_limit
+    assert len(reasons(**facts)) == rules.count(False)
 
 
 @pytest.mark.parametrize(
@@ -156,20 +134,16 @@ def test_a_reason_never_shows_a_figure_that_equals_its_limit(field, limit, sign,
         ({"foreign_cores": 3.0}, "quiet"),
     ],
 )
-def test_each_check_has_its_name_and_its_parts_make_the_sentence(changes, check):
+def test_each_reason_has_the_name_of_its_check(changes, check):
     (found,) = invalidities(facts_of(**changes))
     assert found.check == check
-    assert reasons(**changes) == (f"{found.reason}: {found.remedy}",)
 
 
 def test_reasons_of_an_open_load():
     assert reasons(steady=False, delivered_share=0.5, late_share=0.125) == (
-        "throughput and p50 had not settled within 10% when the warm-up's time was up: allow a longer "
-        "warm-up, or a lower load",
-        "the load generator sent 50% of the offered rate, at least 99% is needed: lower the rate, or give "
-        "the generator a faster core",
-        "12% of the requests were sent more than 1 ms late, at most 1% may be: lower the rate, or give the "
-        "generator a core of its own",
+        Reason("not_steady"),
+        Reason("not_delivered", {"share": 0.5, "limit": 0.99}),
+        Reason("sent_late", {"share": 0.125, "limit": 0.01}),
     )
 
 

@@ -5,6 +5,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from loadtests.intervals import RatioInterval, ratio_interval
+from loadtests.reason import Reason
 from loadtests.verdict import decide, larger_floor, noise_floor
 
 log_sides = st.floats(0, 0.3)
@@ -94,14 +95,14 @@ def test_without_a_control_nothing_is_called_different(found, lower_is_better):
     verdict = decide(found, lower_is_better=lower_is_better, noise_floor=None)
     assert verdict.word in ("equivalent", "inconclusive")
     if found.low > 1.06 or found.high < 0.94:
-        assert "control" in verdict.reason
+        assert verdict.reason.code == "no_floor"
         assert verdict.rounds_needed is None
 
 
 def test_no_interval_no_verdict():
     verdict = decide(None, lower_is_better=True, noise_floor=0.01)
     assert (verdict.word, verdict.rounds_needed) == ("inconclusive", None)
-    assert "fewer than two valid pairs" in verdict.reason
+    assert verdict.reason == Reason("too_few_pairs")
 
 
 def narrowed(found, rounds_needed):
@@ -128,33 +129,29 @@ def test_the_suggested_rounds_decide_and_far_fewer_do_not(found, lower_is_better
 
 
 @pytest.mark.parametrize(
-    ("low", "ratio", "high", "floor", "needed", "said"),
+    ("low", "ratio", "high", "floor", "needed", "reason"),
     [
-        (0.9, 1.0, 1 / 0.9, 0.01, 22, "about 22 more pairs"),  # (ln 0.9 / ln 1.05)^2 * 6 = 27.98
-        (1.0, 1.05, 1.1, 0.01, None, "so near a limit"),
-        (1.02, 1.0501, 1.08, 0.01, None, "so near a limit"),
-        (1.07, 1.08, 1.09, 0.10, None, "inside the noise floor"),
-        (1.07, 1.12, 1.17, 0.10, 33, "not beyond the noise floor of 10%"),  # (ln 1.12/1.07 / ln 1.12/1.1)^2
-        (1.07, 1.08, 1.09, None, None, "measure a control of every side"),
-        (1.05, 1.075, 1.1, 0.01, 1, "about 1 more pair of"),
+        (0.9, 1.0, 1 / 0.9, 0.01, 22, ("across_margin", "across")),  # (ln 0.9 / ln 1.05)^2 * 6 = 27.98
+        (1.0, 1.05, 1.1, 0.01, None, ("near_limit", "across")),
+        (1.02, 1.0501, 1.08, 0.01, None, ("near_limit", "across")),
+        (1.07, 1.08, 1.09, 0.10, None, ("inside_floor", "within_floor")),
+        (1.07, 1.12, 1.17, 0.10, 33, ("across_margin", "within_floor")),  # (ln 1.12/1.07 / ln 1.12/1.1)^2
+        (1.07, 1.08, 1.09, None, None, ("no_floor", "outside")),
+        (1.05, 1.075, 1.1, 0.01, 1, ("across_margin", "across")),
     ],
 )
-def test_what_would_decide(low, ratio, high, floor, needed, said):
+def test_what_would_decide(low, ratio, high, floor, needed, reason):
     verdict = decide(interval(low, high, ratio), lower_is_better=True, noise_floor=floor)
     assert verdict.word == "inconclusive"
     assert verdict.rounds_needed == needed
-    assert said in verdict.reason
+    assert (verdict.reason.code, verdict.reason.figures["position"]) == reason
 
 
-def test_a_reason_is_one_sentence_with_the_figures():
-    verdict = decide(interval(1.714, 2.12, 1.9, 24), lower_is_better=True, noise_floor=0.013)
-    assert verdict.reason == (
-        "the ratio 1.9 (95% interval 1.71 to 2.12, 24 pairs of rounds in 2 blocks) lies outside ±5% and "
-        "beyond the noise floor of 1.3%"
-    )
-    assert decide(interval(0.99, 1.02, 1.0), lower_is_better=True, noise_floor=None).reason == (
-        "the ratio 1 (95% interval 0.99 to 1.02, 6 pairs of rounds in 2 blocks) lies inside ±5%"
-    )
+def test_a_decision_names_its_rule():
+    different = decide(interval(1.714, 2.12, 1.9, 24), lower_is_better=True, noise_floor=0.013)
+    assert different.reason == Reason("beyond_margin")
+    same = decide(interval(0.99, 1.02, 1.0), lower_is_better=True, noise_floor=None)
+    assert same.reason == Reason("inside_margin")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +188,7 @@ def test_sides_without_a_floor_are_named(interval_of):
         interval(*interval_of), lower_is_better=True, noise_floor=None, without_floor=["torchserve"]
     )
     assert (verdict.word, verdict.rounds_needed) == ("inconclusive", None)
-    assert "no control of torchserve gave an interval" in verdict.reason
+    assert (verdict.reason.code, verdict.reason.figures["sides"]) == ("no_floor", ("torchserve",))
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,9 @@ LEAST_REACH = math.log(1.25)
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison and the ratios of its single pairs."""
+    """One comparison with the ratios of its single pairs."""
 
     comparison: ComparisonRecord
-    pairs: tuple[float, ...]
 
     @property
     def mirrored(self) -> bool:
@@ -83,7 +82,7 @@ def _values(row: Row) -> list[float]:
         1 + one.margin,
         1 + (one.noise_floor or 0),
     ]
-    return [*ends, *row.pairs, *([one.ratio] if one.ratio else [])]
+    return [*ends, *row.comparison.pair_ratios, *([one.ratio] if one.ratio else [])]
 
 
 def _bands(svg: draw.Element, panels: list[list[Row]], x: Log, frame: draw.Frame) -> None:
@@ -114,7 +113,7 @@ def _row(svg: draw.Element, row: Row, x: Log, y: float) -> None:
     draw.add(group, "title", text=_hover(one))
     draw.add(group, "text", text=pick.metric_name(one.metric), x=2, y=y + 4, class_="group")
     _noise(group, one, x, y)
-    for pair in row.pairs:
+    for pair in row.comparison.pair_ratios:
         draw.add(group, "circle", cx=x(pair), cy=y + 10, r=2.5, class_="pair")
     if one.verdict_interval is not None:
         low, high = one.verdict_interval

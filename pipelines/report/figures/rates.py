@@ -7,6 +7,7 @@ from pipelines.console.format import given_ms, milliseconds, percent, rate, span
 from pipelines.record.slo import RatePointRecord, SloRecord, SloTargetRecord
 from pipelines.report.figures import draw
 from pipelines.report.figures.scales import Log, log_domain, log_ticks, tick_label
+from pipelines.report.sentences import sentence
 
 # Dash patterns of blocks, repeated when there are more.
 BLOCK_STYLES = 4
@@ -96,7 +97,7 @@ def _hover(target: str, point: RatePointRecord) -> str:
     p99 = "no p99" if point.p99_ms is None else f"p99 {milliseconds(point.p99_ms)}"
     errors = f"errors {percent(point.errors_share)}"
     parts = [f"{target}, block {point.block}, {point.phase}", rate(point.rate_per_s), p99, errors, said]
-    return ", ".join([*parts, *([point.reason] if point.reason else [])])
+    return ", ".join([*parts, *map(sentence, point.reasons)])
 
 
 def _label_place(left: float, right: float, middle: float, y: float, frame: draw.Frame) -> dict[str, Any]:

@@ -1,0 +1,90 @@
+"""Reads run.json of older schema versions: turns it into the form of the present one, before it is validated.
+
+What is not in the form of its own version is left as it is, for the validation to find.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+Fields = dict[str, Any]
+
+
+def upgraded(run: Fields) -> Fields:
+    """Version 1 as version 2: a sentence becomes the reason `text`, or the code that the record has for it.
+
+    Changes `run` itself.
+    """
+    for one in _each(run, "targets", "rounds"):
+        _change(one, "invalid_reasons", partial(_of_round, one))
+    for one in _each(run, "comparisons"):
+        code = one.pop("reason_code", None) or "text"
+        _change(one, "reason", partial(_text, code=code))
+    slo = run.get("slo")
+    for one in (*_objects(slo), *_each(slo, "targets"), *_each(slo, "targets", "blocks")):
+        _change(one, "reason", _text)
+    for one in _each(slo, "targets", "points"):
+        one["reasons"] = [_text(one["reason"])] if one.get("reason") else []
+        one.pop("reason", None)
+    said = _stand_ins(run)
+    _change(run, "warnings", lambda warnings: [_warning(one, said) for one in warnings])
+    return run | {"schema_version": 2}
+
+
+def _change(one: Fields, field: str, change: Callable[[Any], Any]) -> None:
+    """Change a field that has something in it, where that has the form it should have."""
+    if one.get(field):
+        try:
+            one[field] = change(one[field])
+        except (AttributeError, KeyError, TypeError):
+            return
+
+
+def _each(parent: Any, *path: str) -> Iterator[Fields]:
+    """The objects below `parent` along the path, through lists and objects by name."""
+    if not path:
+        yield from _objects(parent)
+        return
+    for one in _objects(parent):
+        below = one.get(path[0])
+        named = path[0] == "targets"
+        for part in below.values() if named and isinstance(below, dict) else [below]:
+            parts = part if isinstance(part, list) else [part]
+            for each in parts:
+                yield from _each(each, *path[1:])
+
+
+def _objects(found: Any) -> list[Fields]:
+    return [found] if isinstance(found, dict) else []
+
+
+def _text(text: str, code: str = "text", **figures: str) -> Fields:
+    return {"code": code, "figures": {"text": text, **figures}}
+
+
+def _of_round(one: Fields, texts: list[str]) -> list[Fields]:
+    """With the check that was not passed, where there is only one: it tells which sentences are alike."""
+    checks = one.get("failed_checks") or []
+    named = {"check": checks[0]} if len(checks) == 1 else {}
+    return [_text(text, **named) for text in texts]
+
+
+def _warning(one: Fields, stand_ins: dict[str, Fields]) -> Fields:
+    known = stand_ins.get(one["message"])
+    if known is not None:
+        return {"code": "stand_in", "figures": known}
+    remedy = {"remedy": one["remedy"]} if one.get("remedy") else {}
+    return _text(one["message"], **remedy)
+
+
+def _stand_ins(run: Fields) -> dict[str, Fields]:
+    """By the sentence in which version 1 said that a stand-in answered, its figures."""
+    found = {}
+    targets = run.get("targets")
+    for name, target in (targets if isinstance(targets, dict) else {}).items():
+        for it in _each(target, "implementation"):
+            fields = {"implementation": it.get("name"), "version": it.get("version"), "note": it.get("note")}
+            text = "{target} was answered by {implementation} {version}: {note}"
+            figures = {key: str(value) for key, value in fields.items()} | {"target": name}
+            found[text.format(**figures)] = figures
+    return found

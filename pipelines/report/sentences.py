@@ -1,0 +1,317 @@
+"""Sentences from reasons: what a code and its figures mean, and what to do about it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.console import format as fmt
+from pipelines.record.comparison import ComparisonRecord
+from pipelines.record.reason import ReasonRecord
+
+Figures = Mapping[str, Any]
+SHARED = "server and load generator shared a CPU core: each one's queue is in the latencies"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What happened, and what to do about it where there is something to do."""
+
+    happened: str
+    remedy: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.happened}: {self.remedy}" if self.remedy else self.happened
+
+
+def sentence(reason: ReasonRecord) -> str:
+    """What happened and what to do, as one sentence without its full stop."""
+    said = str(say(reason))
+    return f"block {reason.figures['block']}: {said}" if "block" in reason.figures else said
+
+
+def sentences(reasons: tuple[ReasonRecord, ...]) -> str:
+    """All of them, one after the other."""
+    return "; ".join(map(sentence, reasons))
+
+
+def say(reason: ReasonRecord) -> Said:
+    """What happened and what to do, apart.
+
+    Raises:
+        ValueError: a code that is none of this version's, or one without its figures in their types.
+    """
+    try:
+        return MAKERS[reason.code](reason.figures)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the reason {reason.code[:80]!r} is not known, or its figures are wrong") from error
+
+
+def verdict_sentence(one: ComparisonRecord) -> str | None:
+    """Why a comparison has this verdict or none, with the interval it goes by."""
+    if one.reason is None:
+        return None
+    follows = _after_interval(one)
+    return f"{_interval(one)} {follows}" if follows else _of_comparison(one, one.reason)
+
+
+def explanation(one: ComparisonRecord) -> str | None:
+    """As `verdict_sentence`, without the figures that stand beside the verdict anyway."""
+    follows = _after_interval(one)
+    if follows:
+        return f"the interval {follows}"
+    return _of_comparison(one, one.reason) if one.reason else None
+
+
+def _of_comparison(one: ComparisonRecord, reason: ReasonRecord) -> str:
+    if "text" in reason.figures:
+        return str(reason.figures["text"])
+    if reason.code == "too_few_pairs":
+        have = "has" if one.pairs_count == 1 else "have"
+        pairs = fmt.plural(one.pairs_count, "valid pair")
+        return f"{pairs} of rounds {have} this figure, an interval needs at least two"
+    return sentence(reason)
+
+
+def _after_interval(one: ComparisonRecord) -> str | None:
+    """What follows the interval in a verdict's sentence; None for a reason that is not about its place."""
+    reason = one.reason
+    if reason is None or reason.code not in VERDICTS or "text" in reason.figures:
+        return None
+    return VERDICTS[reason.code](one, reason.figures)
+
+
+def _interval(one: ComparisonRecord) -> str:
+    low, high = one.verdict_interval or (float("nan"), float("nan"))
+    ratio = "unknown" if one.ratio is None else f"{one.ratio:.3g}"
+    return (
+        f"the ratio {ratio} ({100 * (one.verdict_confidence or 0):.3g}% interval {low:.3g} to {high:.3g}, "
+        f"{one.pairs_count} pairs of rounds in {one.blocks_count} blocks)"
+    )
+
+
+def _position(one: ComparisonRecord, figures: Figures) -> str:
+    margin = _short_percent(one.margin)
+    return {
+        "across": f"reaches across the margin of ±{margin}",
+        "outside": f"lies outside ±{margin}",
+        "within_floor": f"lies outside ±{margin}, but not beyond the noise floor of {_floor(one)}",
+    }[figures["position"]]
+
+
+def _floor(one: ComparisonRecord) -> str:
+    return _short_percent(one.noise_floor or 0.0)
+
+
+def _short_percent(share: float) -> str:
+    return f"{100 * share:.2g}%"
+
+
+def _across(one: ComparisonRecord, figures: Figures) -> str:
+    more = fmt.plural(one.rounds_needed or 1, "more pair")
+    return f"{_position(one, figures)}; about {more} of rounds would decide"
+
+
+def _no_floor(one: ComparisonRecord, figures: Figures) -> str:
+    which = f" of {' and '.join(figures['sides'])}" if figures["sides"] else ""
+    return (
+        f"{_position(one, figures)}; no control{which} gave an interval, so nobody knows how far this "
+        "machine differs from itself: measure a control of every side"
+    )
+
+
+VERDICTS: Mapping[str, Callable[[ComparisonRecord, Figures], str]] = {
+    "inside_margin": lambda one, _: f"lies inside ±{_short_percent(one.margin)}",
+    "beyond_margin": lambda one, _: (
+        f"lies outside ±{_short_percent(one.margin)} and beyond the noise floor of {_floor(one)}"
+    ),
+    "across_margin": _across,
+    "inside_floor": lambda one, figures: (
+        f"{_position(one, figures)}; a difference inside the noise floor is not called: use a quieter machine"
+    ),
+    "near_limit": lambda one, figures: (
+        f"{_position(one, figures)}; the ratio is so near a limit that {figures['most_rounds_count']} more "
+        "rounds may not do"
+    ),
+    "no_floor": _no_floor,
+}
+
+
+def _share(happened: str, remedy: str) -> Callable[[Figures], Said]:
+    """Both texts with the figures `share` and `limit` filled in."""
+
+    def make(figures: Figures) -> Said:
+        found, limit = _apart(figures["share"], figures["limit"])
+        return Said(happened.format(found=found, limit=limit), remedy.format(limit=limit))
+
+    return make
+
+
+def _apart(share: float, limit: float) -> tuple[str, str]:
+    """Both in per cent, the share with as many digits as it takes to look different from its limit."""
+    shown_limit = f"{limit:.0%}"
+    for digits in range(6):
+        if float(f"{share:.{digits}%}"[:-1]) != float(shown_limit[:-1]):
+            return f"{share:.{digits}%}", shown_limit
+    return f"{share!r} (as a share)", shown_limit
+
+
+def _plain(happened: str, remedy: str | None = None) -> Callable[[Figures], Said]:
+    """Both texts with all figures filled in."""
+    return lambda figures: Said(happened.format(**figures), remedy.format(**figures) if remedy else None)
+
+
+def _failed(figures: Figures) -> Said:
+    return Said(
+        f"{figures['errors_count']} of {figures['requests_count']} requests failed, at most "
+        f"{figures['limit']:.1%} may",
+        "look into the server's log, or lower the load",
+    )
+
+
+def _foreign_cores(figures: Figures) -> Said:
+    return Said(
+        f"other programs used {figures['cores']:.2g} cores of the machine",
+        f"stop them and run again (limit {figures['limit']:g} cores)",
+    )
+
+
+def _drifted(figures: Figures) -> Said:
+    pairs = zip(figures["sides"], figures["changes"], strict=True)
+    changes = ", ".join(f"{side} by {change:+.0%}" for side, change in pairs)
+    return Said(
+        f"the speed still drifted from the block's first to its last round ({changes})", "measured again"
+    )
+
+
+def _still_warming_up(figures: Figures) -> Said:
+    return Said(
+        f"still warming up: the rounds of {' and '.join(figures['sides'])} drifted from a block's first to "
+        "its last; allow more conditioning, or longer rounds"
+    )
+
+
+def _invalid_rounds(figures: Figures) -> Said:
+    if figures["last"] == "invalid_rounds":
+        raise ValueError("the reason of a round is not that of a search")
+    last = say(ReasonRecord(code=figures["last"], figures=dict(figures)))
+    return Said(f"{figures['invalid_rounds_count']} rounds were invalid, the last because {last}")
+
+
+def _mobile_noise(figures: Figures) -> Said:
+    return Said(
+        f"the machine was not quiet in {figures['noisy_count']} of {figures['timings_count']} in-process "
+        f"measurements: up to {figures['foreign_share']:.0%} of all cores went to other programs (limit "
+        f"{figures['foreign_limit']:.0%}) and {figures['steal_share']:.0%} to other guests of the host "
+        f"(limit {figures['steal_limit']:.0%})",
+        "measure again on an idle machine before believing a latency; sizes and accuracies stand",
+    )
+
+
+def _fewer_samples(figures: Figures) -> Said:
+    asked = zip(figures["paths"], figures["samples_counts"], strict=True)
+    return Said(
+        f"some artifacts were asked only the first of {figures['samples_count']} held-out samples, since all "
+        f"would take too long on this machine: {', '.join(f'{path} {count:.0f}' for path, count in asked)}",
+        "read their accuracies as less certain than the others'",
+    )
+
+
+MAKERS: Mapping[str, Callable[[Figures], Said]] = {
+    "text": lambda figures: Said(figures["text"], figures.get("remedy")),
+    # Rounds
+    "interrupted": _plain("the round was interrupted", "run it again"),
+    "not_recorded": _plain("no reason recorded"),
+    "not_steady": _plain(
+        "throughput and p50 had not settled within 10% when the warm-up's time was up",
+        "allow a longer warm-up, or a lower load",
+    ),
+    "not_delivered": _share(
+        "the load generator sent {found} of the offered rate, at least {limit} is needed",
+        "lower the rate, or give the generator a faster core",
+    ),
+    "sent_late": _share(
+        "{found} of the requests were sent more than 1 ms late, at most {limit} may be",
+        "lower the rate, or give the generator a core of its own",
+    ),
+    "no_answer": _plain("no request was answered", "look into the server's log"),
+    "requests_failed": _failed,
+    "wrong_answers": _plain("{wrong_count} checked answers were wrong", "run `tandem verify`"),
+    "generator_saturated": _share(
+        "the load generator used {found} of its core, at most {limit} may be",
+        "its own queue is in the latencies; lower the concurrency",
+    ),
+    "generator_starved": _share(
+        "the load generator had to wait for its core {found} of the time, at most {limit} may be",
+        "what it waited is in the latencies; give it a core of its own, and no CPU quota",
+    ),
+    "cpu_stolen": _share(
+        "{found} of a core that serves or generates was stolen by the host's other guests",
+        "use a quieter machine (limit {limit})",
+    ),
+    "foreign_cpu": _share(
+        "{found} of the cores that serve or generate was used by other programs",
+        "stop them and run again (limit {limit})",
+    ),
+    "foreign_cores": _foreign_cores,
+    "drifted": _drifted,
+    # Comparisons
+    "too_few_pairs": _plain("there are fewer than two valid pairs of rounds, so there is no interval"),
+    "profile": _plain("this profile measures too little for verdicts", "use quick or full"),
+    "still_warming_up": _still_warming_up,
+    # Searches for an SLO
+    "limit_kept": lambda figures: Said(_kept(figures)),
+    "generator_limit": lambda figures: Said(
+        f"{_kept(figures)}; the generator, not the server, is the limit: the server may do more"
+    ),
+    "highest_allowed": lambda figures: Said(f"{_kept(figures)}, the highest rate that was allowed"),
+    "not_sent": lambda figures: Said(
+        f"the generator was not able to send {figures['rate_per_s']:.4g} requests/s, so no rate was measured"
+    ),
+    "no_rate": lambda figures: Said(
+        f"no rate keeps p99 within {figures['p99_limit_ms']:g} ms, not even "
+        f"{figures['min_rate_per_s']:g} requests/s"
+    ),
+    "unsettled": _plain("{rounds_count} rounds did not settle it", "use longer rounds, or start nearer"),
+    "too_few_for_p99": _plain("too few requests succeeded for a p99", "use longer rounds"),
+    "invalid_rounds": _invalid_rounds,
+    "side_without_rate": _plain("a search of {side} found no rate"),
+    "side_gave_up": _plain("a search of {side} gave up"),
+    "side_without_search": _plain("no search of {side} ended"),
+    "both_bounded": _plain("the rates of both are lower bounds, which say nothing of their ratio"),
+    "no_block_of_both": _plain("no block has a search of both targets"),
+    "one_block": _plain("one block gives no interval"),
+    # Warnings
+    "stand_in": _plain(
+        "{target} was answered by {implementation} {version}: {note}",
+        "read every figure of this target as that server's, not as the product's",
+    ),
+    "exporter": _plain(
+        "exporting {text}",
+        "see whether it concerns the model; what was exported agrees with it on the held-out samples",
+    ),
+    "nothing_exported": lambda figures: Said(
+        f"nothing could be exported for {figures['target']}: "
+        f"{'; '.join(figures['reasons']) or 'no reason was given'}",
+        f"run `tandem export {figures['model']} --targets {figures['target']} --force` to see it again",
+    ),
+    "only_core": _plain(SHARED, "run on a machine with at least two cores"),
+    "shared_core": _plain(
+        SHARED, "leave core {generator_cores} to one of them: --server-cores, --generator-core"
+    ),
+    "hyper_threads": _plain(
+        "server core {server_cores} and the load generator's core {generator_cores} are hyper-threads of one "
+        "physical core: each slows the other",
+        "give them physical cores of their own with --server-cores and --generator-core",
+    ),
+    "mobile_not_measured": _plain("mobile artifacts were not measured", "run `tandem mobile {model}`"),
+    "mobile_failed": _plain("mobile artifacts could not be measured: {error}", "run `tandem mobile {model}`"),
+    "mobile_refused": _plain(
+        "the check of mobile artifacts failed: {refusal}", "run `tandem mobile {model}`"
+    ),
+    "mobile_noise": _mobile_noise,
+    "fewer_samples": _fewer_samples,
+}
+
+
+def _kept(figures: Figures) -> str:
+    return f"p99 stays within {figures['p99_limit_ms']:g} ms up to {figures['rate_per_s']:.4g} requests/s"
