@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -18,6 +19,8 @@ from pipelines.hosts import bound_socket, port_of
 
 PR_SET_PDEATHSIG = 1
 TERMINATE_GRACE_S = 10.0
+FEW_DESCRIPTORS = 256
+"""Below this many open files a server, a framework or a generator may fail, each in words of its own."""
 INTERRUPTS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 
@@ -181,9 +184,20 @@ def _why_killed() -> str:
 
 
 def last_lines(path: Path, count: int = 5) -> str:
-    """The last non-empty lines of a log, joined by " | ", and why there may be no more; "" if all is none."""
+    """The last non-empty lines of a log, joined by " | ", and what may be behind them; "" if all is none."""
     lines = [line.strip() for line in read_end(path).splitlines() if line.strip()]
-    return " | ".join(filter(None, (*lines[-count:], full_disk(path.parent))))
+    return " | ".join(filter(None, (*lines[-count:], full_disk(path.parent), few_descriptors())))
+
+
+def few_descriptors() -> str:
+    """Say that few files may be open at once, where that is so; "" where it is not.
+
+    Java and the frameworks report the want of a descriptor as a class, a library or a socket that fails.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY or limit >= FEW_DESCRIPTORS:
+        return ""
+    return f"only {limit} files may be open at once here, which may be the cause: raise `ulimit -n`"
 
 
 def wait_until(ready: Callable[[], bool], limit_s: float, interval_s: float = 0.1) -> bool:

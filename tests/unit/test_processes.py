@@ -258,3 +258,21 @@ def test_a_kill_for_want_of_memory_is_told_as_one(monkeypatch):
     assert "out of memory" not in how_it_ended(-signal.SIGKILL)
     monkeypatch.setattr(processes, "oom_kills", lambda: processes.OOM_KILLS_BEFORE + 2)
     assert "out of memory" in how_it_ended(-signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("limit", "named"), [(64, True), (255, True), (256, False), (1024, False)])
+def test_a_low_limit_of_open_files_stands_beside_what_a_process_said_last(tmp_path, limit, named):
+    log = tmp_path / "server.log"
+    log.write_text("java.lang.NoClassDefFoundError: io/netty/channel/epoll/Native\n")
+    program = (
+        "import pathlib, sys; from pipelines.processes.group import last_lines; "
+        "print(last_lines(pathlib.Path(sys.argv[1])))"
+    )
+    done = subprocess.run(
+        ["bash", "-c", f'ulimit -n {limit}; exec "$@"', "-", sys.executable, "-c", program, str(log)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "NoClassDefFoundError" in done.stdout
+    assert (f"only {limit} files" in done.stdout) == named

@@ -1,0 +1,99 @@
+import http.server
+import json
+import threading
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from loadtests.payloads import PayloadPool
+from pipelines.errors import GateError, MachineError
+from pipelines.record.implementation import GivenRecord
+from pipelines.serve import readiness
+
+RIGHT = (1.0, 2.0)
+LIMIT_BYTES = 7_000_000
+
+
+def pool(*bodies):
+    return PayloadPool(
+        method="POST",
+        path="/predict",
+        headers={"Content-Type": "application/json"},
+        bodies=bodies,
+        expected=(RIGHT,) * len(bodies),
+        absolute_tolerance=1e-5,
+        relative_tolerance=1e-5,
+        rows=(1,) * len(bodies),
+    )
+
+
+@contextmanager
+def answering(answer):
+    """A server on loopback; `answer` gets the body and gives status and predictions, None breaks off."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            given = answer(self.rfile.read(int(self.headers["Content-Length"])))
+            if given is None:
+                self.connection.close()
+                return
+            status, predictions = given
+            body = json.dumps({"predictions": [predictions]}).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield fake_server(f"http://127.0.0.1:{server.server_port}/predict")
+        finally:
+            server.shutdown()
+
+
+def fake_server(url):
+    given = GivenRecord(
+        cores=(), workers_count=1, threads_per_worker=1, batch_max_size=1, memory_limit_bytes=None
+    ).model_copy(update={"max_request_bytes": LIMIT_BYTES})
+    return SimpleNamespace(
+        plan=SimpleNamespace(target="torchserve", given=given, endpoint=SimpleNamespace(predict_url=url)),
+        started=0.0,
+        wait_ready=lambda: 0.5,
+        require_alive=lambda _when: None,
+        read_configuration=lambda: None,
+    )
+
+
+def test_a_right_first_answer_is_ready():
+    with answering(lambda _body: (200, RIGHT)) as server:
+        assert readiness.wait_until_right(server, pool(b"{}")).ready_s == 0.5
+
+
+@pytest.mark.parametrize(("status", "predictions"), [(200, (1.0, 2.5)), (503, RIGHT)])
+def test_a_wrong_first_answer_names_the_sample_what_was_expected_and_what_came(status, predictions):
+    with answering(lambda _body: (status, predictions)) as server, pytest.raises(GateError) as raised:
+        readiness.wait_until_right(server, pool(b"{}"))
+    for figure in ("sample 0", "[1, 2]", f"status {status}", json.dumps(predictions[1])):
+        assert figure in str(raised.value)
+
+
+@pytest.mark.parametrize("size_bytes", [LIMIT_BYTES, 100])
+def test_the_limit_of_bodies_is_named_where_it_may_be_why_a_server_breaks_off(size_bytes):
+    with answering(lambda _body: None) as server, pytest.raises(MachineError) as raised:
+        readiness.wait_until_right(server, pool(b" " * size_bytes))
+    assert (str(LIMIT_BYTES) in str(raised.value)) == (size_bytes == LIMIT_BYTES)
+    assert "torchserve" in str(raised.value)
+
+
+def test_a_later_answer_that_is_no_prediction_names_its_sample():
+    bodies = tuple(str(number).encode() for number in range(3))
+    with answering(lambda body: (200, RIGHT) if body != b"2" else (200, "nothing")) as server:
+        verified = SimpleNamespace(expected=SimpleNamespace(outputs=np.array([RIGHT] * 3, np.float32)))
+        with pytest.raises(GateError, match="sample 2"):
+            readiness.check_endpoint(server, pool(*bodies), np.zeros((3, 1), np.float32), verified)
