@@ -252,9 +252,11 @@ def test_the_first_failure_ends_the_others_and_all_they_started(shared):
 
 
 @pytest.mark.parametrize(("number", "tasks_count"), [(signal.SIGINT, 2), (signal.SIGKILL, 1)])
-def test_no_process_is_left_when_we_are_interrupted_or_killed(shared, number, tasks_count):
+def test_no_process_is_left_when_we_are_interrupted_or_killed(shared, number, tasks_count, tmp_path):
     command = [sys.executable, "-c", INTERRUPTED, str(shared), str(tasks_count)]
-    parent = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    # Without a guard a killed parent leaves its folder: in the test's own, not in the machine's.
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    parent = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True, env=environment)
     assert wait_until(lambda: len(pids_in(shared)) == 2 * tasks_count, limit_s=20, interval_s=0.02)
     pids = pids_in(shared)
     parent.send_signal(number)
