@@ -42,10 +42,11 @@ def test_with_a_pool_answers_are_checked_and_every_request_is_recorded(tmp_path)
             "--check-share",
             "1",
         ]
-        answer = locust(tmp_path, "--host", server.url, "-u", "3", "-r", "3", "-t", "2s", *options)
+        answer = locust(tmp_path, "--host", server.url, "-u", "3", "-r", "3", "-t", "4s", *options)
         says = server.stop()
     samples = read_samples(plan.samples_file)
-    assert len(samples) == len(says.kinds) > 100
+    # Beside other tests a busy machine sends a tenth of what a quiet one does.
+    assert len(samples) == len(says.kinds) > 20
     assert np.count_nonzero(samples.correct == 0) == says.kinds.count("wrong") > 0
     assert f"{len(samples)} requests" in answer.stderr
     assert "wrong answer" in answer.stdout + answer.stderr
