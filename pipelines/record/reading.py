@@ -61,4 +61,6 @@ def file_within(folder: Path, name: str) -> Path:
             raise ValueError(f"{path} is no regular file")
     except OSError as error:
         raise ValueError(f"{name[:SHOWN]!r} is no file of a run: {error.strerror}") from error
+    except RuntimeError as error:  # what a loop of links is to pathlib before Python 3.13
+        raise ValueError(f"{name[:SHOWN]!r} is no file of a run: its links form a loop") from error
     return path

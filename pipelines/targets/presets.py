@@ -106,7 +106,7 @@ def _read(path: Path) -> Mapping[str, Any]:
         return tomllib.loads(read_regular(path.resolve(), LARGEST_BYTES).decode())
     except FileNotFoundError as error:
         raise RequestError(f"there is no preset file {path}") from error
-    except (GateError, OSError) as error:
+    except (GateError, OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
         raise RequestError(f"the preset cannot be read: {error}") from error
     except ValueError as error:  # TOML's and UTF-8's
         raise RequestError(f"{path} is not TOML: {error}") from error

@@ -70,7 +70,7 @@ def test_verify_sees_every_artifact_and_the_whole_held_out_set(verified):
 
 
 def test_the_record_says_who_answered_and_with_what(run):
-    assert run["schema_version"] == 1
+    assert run["schema_version"] == 2
     assert run["status"] == "complete"
     assert run["targets"]["torchserve"]["implementation"]["name"] == "torchserve"
     for name in ("torchserve", "tfserving"):

@@ -130,6 +130,12 @@ def test_no_shipped_setting_is_what_the_virtual_machine_does_anyway():
     assert not [option for option in options if "TieredStopAtLevel" in option]
 
 
+def test_links_that_form_a_loop_are_no_preset(tmp_path):
+    (tmp_path / "mine.toml").symlink_to(tmp_path / "mine.toml")
+    with pytest.raises(RequestError, match="cannot be read"):
+        resolve(str(tmp_path / "mine.toml"), ["torchserve"])
+
+
 def test_a_link_to_a_preset_is_followed(tmp_path):
     (tmp_path / "real.toml").write_text("[tfserving]\ngrpc_max_threads = 2\n")
     (tmp_path / "link.toml").symlink_to("real.toml")
