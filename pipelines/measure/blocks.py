@@ -57,6 +57,13 @@ class Measured:
     conditionings: list[ConditioningRecord] = field(default_factory=list)
     drifts: list[DriftRecord] = field(default_factory=list)
 
+    def pool_of(self, side: Side) -> PayloadPool:
+        """The side's requests and expected answers, encoded once; its server has to be planned."""
+        if self.pool is None:
+            assert self.plan is not None  # noqa: S101 - whoever asks has planned the server
+            self.pool = side.pool(self.plan.endpoint.predict_path)
+        return self.pool
+
     def conditioned_s(self, block: int) -> float:
         """Seconds of conditioning that its server of this block has had."""
         return sum(one.duration_s for one in self.conditionings if one.block == block)
@@ -281,16 +288,16 @@ def _keep_log(session: Session, log: Path, name: str) -> None:
 def _prove(session: Session, side: Side, server: Server, block: int) -> None:
     """Ready and right on one sample; its first server right on every held-out sample, over the wire."""
     measured = session.measured[side.name]
-    if measured.pool is None:
-        measured.pool = side.pool(server.plan.endpoint.predict_path)
-        measured.pool.save(pool_file(session.folder, side.name))
-    ready = serving.wait_until_right(server, measured.pool)
+    pool = measured.pool_of(side)
+    if block == side.first_block:
+        pool.save(pool_file(session.folder, side.name))
+    ready = serving.wait_until_right(server, pool)
     measured.plan = server.plan  # the running server has said how it is configured
     measured.cold_starts.append(ready.as_record(block))
     if block == side.first_block:
         if side.prove is not None:
             session.say(f"checking every held-out answer of {side.name}")
-            measured.endpoint_parity = side.prove(server, measured.pool)
+            measured.endpoint_parity = side.prove(server, pool)
         measured.idle_bytes = server.memory_bytes()
     measured.note_memory(server)
 

@@ -233,7 +233,7 @@ def given(session: Session, spec: ModelSpec) -> dict[str, Given]:
 def _given(side: Side, measured: Measured, spec: ModelSpec) -> Given:
     plan = measured.plan
     assert plan is not None  # noqa: S101 - looked at when all servers are planned
-    pool = side.pool(plan.endpoint.predict_path)
+    pool = measured.pool_of(side)
     fields: Mapping[str, object] = {
         "cores": ", ".join(map(str, plan.given.cores)) or None,
         "cpus": plan.given.cpus,

@@ -7,6 +7,7 @@ import pytest
 from models.digits_cnn import MODEL
 from pipelines.errors import GateError
 from pipelines.machine.cores import split_cores
+from pipelines.measure.blocks import Measured
 from pipelines.measure.fairness import check, require_fair
 from pipelines.record.implementation import GivenRecord, ImageRecord
 from pipelines.run import entries
@@ -73,7 +74,7 @@ def fairness(plans, givens):
     session = SimpleNamespace(
         sides=[SimpleNamespace(name=n, role="compared", pool=lambda _: pool) for n in names],
         measured={
-            n: SimpleNamespace(
+            n: Measured(
                 plan=SimpleNamespace(
                     given=givens[n],
                     implementation=plans[n].implementation,
