@@ -25,7 +25,7 @@ from pipelines.targets.torchserve.archive import MANIFEST, unpack
 from pipelines.verify.proof import PROOF_NAME, read_proof
 
 sys.path.append(str(Path(__file__).parents[1] / "unit"))
-from test_artifact_hostile import describe
+from manifest_fixture import manifest_of
 
 __all__ = ["tries"]  # a fixture
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(FUZZ_S * 2 + 120)]
@@ -115,15 +115,7 @@ def exported(tmp_path):
     }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-    manifest = artifact.Manifest(
-        key="key",
-        model="digits_cnn",
-        model_digest=MODEL.digest,
-        target="tfserving",
-        artifacts=(describe(folder, "m/1"), describe(folder, "m.txt")),
-        not_exported=(),
-        files=artifact.file_digests(folder, ["m/1", "m.txt"]),
-    )
+    manifest = manifest_of(folder, "m/1", "m.txt")
     artifact.write_manifest(folder, manifest)
     return folder
 

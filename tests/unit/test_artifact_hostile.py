@@ -7,6 +7,7 @@ import socket
 from contextlib import contextmanager
 
 import pytest
+from manifest_fixture import manifest_of
 
 from models.digits_cnn import MODEL
 from pipelines.artifacts import manifest as artifact
@@ -18,36 +19,13 @@ from pipelines.targets.registry import TORCHSERVE
 from pipelines.verify import proof
 
 
-def describe(folder, name):
-    return artifact.ArtifactRecord(
-        target="tfserving",
-        path=name,
-        format="saved-model",
-        precision="float32",
-        variant=None,
-        size_bytes=artifact.size_bytes(folder / name),
-        gzip_bytes=1,
-        sha256=artifact.sha256(folder / name),
-        export_s=1.5,
-        toolchain={},
-    )
-
-
 @pytest.fixture
 def exported(tmp_path):
     folder = tmp_path / "tfserving"
     for name, content in {"m/1/saved_model.pb": b"graph", "m/1/variables/v": b"12345"}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-    manifest = artifact.Manifest(
-        key="key",
-        model="digits_cnn",
-        model_digest=MODEL.digest,
-        target="tfserving",
-        artifacts=(describe(folder, "m/1"),),
-        not_exported=(),
-        files=artifact.file_digests(folder, ["m/1"]),
-    )
+    manifest = manifest_of(folder, "m/1")
     artifact.write_manifest(folder, manifest)
     return folder
 

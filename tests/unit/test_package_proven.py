@@ -4,10 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_artifact_hostile import describe
+from manifest_fixture import manifest_of
 
 from models.digits_cnn import MODEL
-from pipelines.artifacts import manifest as artifact
 from pipelines.package.recipes import ModelParts, make_recipe
 from pipelines.package.settings import read_settings
 from pipelines.parity.quality import Expectation
@@ -19,15 +18,7 @@ def parts(tmp_path: Path) -> ModelParts:
     for name in ("digits_cnn/1/saved_model.pb", "digits_cnn/1/variables/v"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
-    manifest = artifact.Manifest(
-        key="key",
-        model="digits_cnn",
-        model_digest=MODEL.digest,
-        target="tfserving",
-        artifacts=(describe(folder, "digits_cnn/1"),),
-        not_exported=(),
-        files=artifact.file_digests(folder, ["digits_cnn/1"]),
-    )
+    manifest = manifest_of(folder, "digits_cnn/1")
     samples = MODEL.samples()
     expected = Expectation(np.zeros((len(samples), 10), np.float32), samples.labels, MODEL.tolerance)
     return ModelParts(MODEL, folder.parent, {"tfserving": manifest}, expected)

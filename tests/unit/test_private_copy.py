@@ -2,10 +2,9 @@ import os
 from pathlib import Path
 
 import pytest
-from test_artifact_hostile import describe
+from manifest_fixture import manifest_of
 
 from models.digits_cnn import MODEL
-from pipelines.artifacts import manifest as artifact
 from pipelines.artifacts.private_copy import copy_proven, require_unchanged
 from pipelines.errors import GateError, MachineError
 from pipelines.runners.local import LocalRunner
@@ -25,15 +24,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def manifest(folder):
-    return artifact.Manifest(
-        key="key",
-        model="digits_cnn",
-        model_digest=MODEL.digest,
-        target="tfserving",
-        artifacts=(describe(folder, "digits_cnn/1"),),
-        not_exported=(),
-        files=artifact.file_digests(folder, ["digits_cnn/1"]),
-    )
+    return manifest_of(folder, "digits_cnn/1")
 
 
 def content_of(folder):
