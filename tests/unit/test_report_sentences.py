@@ -3,24 +3,15 @@
 import re
 
 import pytest
+from round_facts import facts_of
 
-from loadtests.validity import RoundFacts, invalidities
+from loadtests.validity import invalidities
 from pipelines.record.reason import reason, recorded
 from pipelines.report.sentences import MAKERS, say, sentence
 
-CLEAN = {
-    "requests_count": 10_000,
-    "errors_count": 0,
-    "wrong_count": 0,
-    "generator_cpu_share": 0.5,
-    "steal_share": 0.0,
-    "foreign_cpu_share": 0.0,
-    "interrupted": False,
-}
-
 
 def sentences_of(**changes):
-    return [sentence(recorded(one)) for one in invalidities(RoundFacts(**(CLEAN | changes)))]
+    return [sentence(recorded(one)) for one in invalidities(facts_of(**changes))]
 
 
 @pytest.mark.parametrize(

@@ -3,24 +3,12 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from round_facts import facts_of
 
 from loadtests.reason import Reason
-from loadtests.validity import RoundFacts, invalidities
+from loadtests.validity import invalidities
 
 shares = st.none() | st.floats(0, 1)
-
-
-def facts_of(**changes):
-    fields = {
-        "requests_count": 10_000,
-        "errors_count": 0,
-        "wrong_count": 0,
-        "generator_cpu_share": 0.5,
-        "steal_share": 0.0,
-        "foreign_cpu_share": 0.0,
-        "interrupted": False,
-    }
-    return RoundFacts(**(fields | changes))
 
 
 def reasons(**changes):
