@@ -29,7 +29,7 @@ from pipelines.record.rounds import RoundRecord
 from pipelines.record.target import ColdStartRecord, MemoryRecord
 from pipelines.report.sentences import sentence
 from pipelines.runners.server import Server
-from pipelines.serve import readiness as serving
+from pipelines.serve import readiness
 from pipelines.targets.server_plan import ServerPlan
 from pipelines.tasks.tasks import Progress
 
@@ -267,7 +267,7 @@ def fresh_servers(session: Session, block: int) -> Iterator[dict[str, Server]]:
 @contextmanager
 def _planned(session: Session, side: Side, block: int) -> Iterator[Server]:
     """A server that is planned and not started; its log is kept in the run when the block ends."""
-    with serving.work_folder() as work, side.prepare(work) as server:
+    with readiness.work_folder() as work, side.prepare(work) as server:
         session.measured[side.name].plan = server.plan
         try:
             yield server
@@ -291,7 +291,7 @@ def _prove(session: Session, side: Side, server: Server, block: int) -> None:
     pool = measured.pool_of(side)
     if block == side.first_block:
         pool.save(pool_file(session.folder, side.name))
-    ready = serving.wait_until_right(server, pool)
+    ready = readiness.wait_until_right(server, pool)
     measured.plan = server.plan  # the running server has said how it is configured
     measured.cold_starts.append(ready.as_record(block))
     if block == side.first_block:

@@ -15,7 +15,7 @@ from pipelines.export.stage import target_folder
 from pipelines.record.parity import ParityRecord
 from pipelines.runners.local import LocalServer
 from pipelines.runners.server import Runner, Server
-from pipelines.serve import readiness as serving
+from pipelines.serve import readiness
 from pipelines.targets import null
 from pipelines.targets.presets import Preset
 from pipelines.targets.server_plan import ServeRequest
@@ -122,8 +122,8 @@ def _served(
         role="compared",
         control_of=None,
         prepare=prepare,
-        pool=lambda path: serving.payload_pool(spec, verified.expected, path),
-        prove=lambda server, pool: serving.check_endpoint(server, pool, spec.samples().inputs, verified),
+        pool=lambda path: readiness.payload_pool(spec, verified.expected, path),
+        prove=lambda server, pool: readiness.check_endpoint(server, pool, spec.samples().inputs, verified),
     )
 
 
@@ -140,7 +140,7 @@ def _null(settings: RunSettings, spec: ModelSpec, verified: Verified) -> Side:
         yield LocalServer(null.plan(ServeRequest(spec, work, work, cores=settings.cores.server), body))
 
     def pool(path: str) -> PayloadPool:
-        real = serving.payload_pool(spec, verified.expected, path)
+        real = readiness.payload_pool(spec, verified.expected, path)
         return replace(real, expected=(tuple(constant.ravel().tolist()),) * len(real.bodies))
 
     return Side(NULL_NAME, NULL_NAME, "floor", None, prepare, pool, prove=None)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from pipelines.errors import MachineError, RequestError
 from pipelines.files.leftovers import note_engine
 from pipelines.record.implementation import ImageRecord, ImplementationRecord
-from pipelines.runners import compose
-from pipelines.runners import docker_facts as inspected
+from pipelines.runners import compose, docker_facts
 from pipelines.runners import docker_ownership as ownership
 from pipelines.runners.docker_server import DockerServer
 from pipelines.runners.docker_services import CONTAINED, Contained
@@ -121,7 +120,7 @@ class DockerRunner:
                 note="; ".join(filter(None, (image.note, self.reason))) or None,
                 image=image.record,
             ),
-            given=inspected.given(container.attrs).model_copy(
+            given=docker_facts.given(container.attrs).model_copy(
                 update={"max_request_bytes": settings.max_request_bytes(request.spec)}
             ),
             launch=Launch(

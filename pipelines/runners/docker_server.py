@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import MachineError
 from pipelines.files.atomic import disk_error
-from pipelines.runners import docker_facts as inspected
+from pipelines.runners import docker_facts
 from pipelines.runners.cgroup import ControlGroup, Usage
 from pipelines.runners.docker_services import Contained, Inside
 from pipelines.runners.docker_start import StartedServer
@@ -67,15 +67,15 @@ class DockerServer(StartedServer):
         self.require_alive("at start")
         with suppress(OSError):
             self._group = ControlGroup.of(self.pid)
-        given = inspected.given(attributes)
+        given = docker_facts.given(attributes)
         # Part of its configuration: not in the engine's description of the container.
         given = given.model_copy(update={"max_request_bytes": self.plan.given.max_request_bytes})
         self.plan = replace(self.plan, given=given, endpoint=self._endpoint(attributes))
 
     def _endpoint(self, attributes: dict[str, Any]) -> Endpoint:
         """The planned endpoint with the addresses that the running container has."""
-        rest = inspected.addresses(attributes, self._contained.rest_port)
-        grpc = inspected.addresses(attributes, self._contained.grpc_port)
+        rest = docker_facts.addresses(attributes, self._contained.rest_port)
+        grpc = docker_facts.addresses(attributes, self._contained.grpc_port)
         direct = self._direct and rest.bridge is not None and _reachable(rest.bridge)
         chosen = rest.bridge if direct else rest.published
         if chosen is None:
@@ -147,7 +147,7 @@ class DockerServer(StartedServer):
         from docker.errors import APIError
 
         try:
-            found = inspected.death(self._inspect(), self.usage().oom_kills or 0)
+            found = docker_facts.death(self._inspect(), self.usage().oom_kills or 0)
         except APIError as error:
             raise MachineError(
                 f"the container of {self.plan.target} is gone {when}: {error.explanation}"

@@ -15,7 +15,7 @@ from pipelines.processes.group import port_holder
 from pipelines.runners import compose
 from pipelines.runners import docker_ownership as ownership
 from pipelines.runners.docker_services import CONTAINED
-from pipelines.serve import readiness as serving
+from pipelines.serve import readiness
 from pipelines.targets.presets import Preset
 from pipelines.tasks.tasks import Progress
 from pipelines.verify.stage import ensure_verified
@@ -116,7 +116,7 @@ def _load_variables(request: UpRequest, image: str, progress: Progress) -> dict[
     spec = load_model(request.model)
     contained = CONTAINED[str(request.load_target)]
     verified = ensure_verified(request.model, request.artifacts, progress)
-    pool = serving.payload_pool(spec, verified.expected, contained.predict_path(spec.name))
+    pool = readiness.payload_pool(spec, verified.expected, contained.predict_path(spec.name))
     path = (request.artifacts / spec.name / f"payloads-{contained.service}.zip").resolve()
     pool.save(path)
     path.chmod(0o644)

@@ -13,7 +13,7 @@ from pipelines.export.stage import export, target_folder
 from pipelines.files.atomic import write_atomically
 from pipelines.runners.choosing import Wanted, choose, runner_of
 from pipelines.runners.server import Runner, Server
-from pipelines.serve import readiness as serving
+from pipelines.serve import readiness
 from pipelines.serve.readiness import Ready
 from pipelines.targets.presets import Preset
 from pipelines.targets.registry import SERVED, find_target
@@ -81,7 +81,7 @@ def _start(
     announce: Callable[[Standing], None],
 ) -> None:
     folder = target_folder(request.artifacts, spec.name, request.target)
-    with serving.work_folder() as work:
+    with readiness.work_folder() as work:
         asked = ServeRequest(
             spec,
             folder,
@@ -95,7 +95,7 @@ def _start(
         with runner.prepare(request.target, asked) as planned:
             implementation = planned.plan.implementation
             progress("serve", f"starting {implementation.name} {implementation.version}")
-            pool = serving.payload_pool(spec, verified.expected, planned.plan.endpoint.predict_path)
+            pool = readiness.payload_pool(spec, verified.expected, planned.plan.endpoint.predict_path)
             with planned as server:
                 _serve(server, pool, folder, announce)
 
@@ -109,7 +109,7 @@ def _runner(request: StandingRequest, progress: Progress) -> Iterator[Runner]:
 
 
 def _serve(server: Server, pool: PayloadPool, folder: Path, announce: Callable[[Standing], None]) -> None:
-    ready = serving.wait_until_right(server, pool)
+    ready = readiness.wait_until_right(server, pool)
     # From the first right answer on, Ctrl-C is the normal end and no interruption.
     with suppress(KeyboardInterrupt):
         announce(Standing(server.plan, server.pid, ready, _example(folder.parent, pool.bodies[0])))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.processes.group import wait_until
-from pipelines.runners import docker_facts as inspected
+from pipelines.runners import docker_facts
 from pipelines.runners.docker_images import label_versions
 from pipelines.runners.docker_server import DockerServer
 from pipelines.smoke.checklist import CheckError, NotApplicableError, require
@@ -111,7 +111,7 @@ def health(subject: Subject) -> str:
 
 def _health(server: DockerServer) -> tuple[str, str]:
     server.container.reload()
-    return inspected.health(server.container.attrs)
+    return docker_facts.health(server.container.attrs)
 
 
 def limits(subjects: Sequence[Subject]) -> str:

@@ -23,7 +23,7 @@ from pipelines.runners.docker_images import find_images
 from pipelines.runners.docker_server import DockerServer
 from pipelines.runners.local import LocalRunner
 from pipelines.runners.server import Runner, Server
-from pipelines.serve import readiness as serving
+from pipelines.serve import readiness
 from pipelines.smoke import answers, deployed, writing
 from pipelines.smoke.checklist import CheckError, Checklist, NotApplicableError, Outcome, require
 from pipelines.smoke.load import load
@@ -118,7 +118,7 @@ class _Bench:
             server=server,
             generator_cores=self.request.cores.generator,
             expected=verified.expected,
-            pool=serving.payload_pool(self.spec, verified.expected, server.plan.endpoint.predict_path),
+            pool=readiness.payload_pool(self.spec, verified.expected, server.plan.endpoint.predict_path),
         )
 
 
@@ -244,7 +244,7 @@ def _start(bench: _Bench, target: str) -> None:
 
 
 def _enter(bench: _Bench, target: str) -> str:
-    work = bench.stack.enter_context(serving.work_folder())
+    work = bench.stack.enter_context(readiness.work_folder())
     asked = ServeRequest(
         bench.spec,
         bench.artifact_folder(target),
@@ -293,7 +293,7 @@ def _look(bench: _Bench, target: str) -> None:
 
 
 def _ready(subject: Subject) -> str:
-    ready = serving.wait_until_right(subject.server, subject.pool)
+    ready = readiness.wait_until_right(subject.server, subject.pool)
     # All servers start at the same time and are waited for in turn: no cold start is measured here.
     return f"ready and right {ready.first_right_answer_s:.1f} s after its start at the latest"
 

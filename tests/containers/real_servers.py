@@ -10,7 +10,7 @@ from models.spec import load_model
 from pipelines.runners import docker_ownership as ownership
 from pipelines.runners.docker_containers import DockerRunner
 from pipelines.runners.docker_images import find_images
-from pipelines.serve import readiness as serving
+from pipelines.serve import readiness
 from pipelines.targets.server_plan import ServeRequest
 from pipelines.verify.stage import ensure_verified
 
@@ -44,7 +44,7 @@ def verified(runner):
 @pytest.fixture
 def request_for(tmp_path):
     """A request for a server on core 0, with a short-named folder of its own."""
-    with serving.work_folder() as work:
+    with readiness.work_folder() as work:
         spec = load_model(MODEL)
 
         def build(target, **changes):
