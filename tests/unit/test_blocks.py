@@ -211,3 +211,11 @@ def test_a_servers_log_is_kept_by_its_ends(tmp_path):
     assert kept.startswith(b"started\na request\n")
     assert kept.endswith(b"a request\nended\n")
     assert len(kept) < 600_000
+
+
+def test_a_sides_payloads_are_encoded_once_and_for_the_path_of_its_plan():
+    encoded = []
+    side = SimpleNamespace(pool=lambda path: encoded.append(path) or SimpleNamespace())
+    measured = blocks.Measured(plan=SimpleNamespace(endpoint=SimpleNamespace(predict_path="/predict")))
+    assert measured.pool_of(side) is measured.pool_of(side)
+    assert encoded == ["/predict"]
