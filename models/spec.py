@@ -14,8 +14,8 @@ import os
 import pkgutil
 import re
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +27,8 @@ import numpy.typing as npt
 from models.errors import ModelError
 from models.imported import files_of
 from models.labels import require_labels
+from models.samples import Samples, checked
+from models.signature import TensorSpec, tensors
 from models.truth import Task, Truth, truth_of
 
 if TYPE_CHECKING:
@@ -46,33 +48,7 @@ __all__ = (
 FloatArray = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class TensorSpec:
-    """One named input or output. `shape` starts with the batch dimension, which is None (dynamic)."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | None, ...]
-
-    def __post_init__(self) -> None:
-        if not self.shape or self.shape[0] is not None:
-            raise ModelError(
-                f"tensor {self.name!r} has shape {self.shape}; its first dimension, the batch, must be None"
-            )
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Real examples: `inputs` (n, ...) float32 in the model's input layout, and what is right for them.
-
-    `labels` are classes, (n,) integers, or targets, floats in the output's shape; empty if neither is known.
-    """
-
-    inputs: FloatArray
-    labels: npt.NDArray[Any] = field(default_factory=lambda: np.zeros(0, np.int64))
-
-    def __len__(self) -> int:
-        return len(self.inputs)
+Labels = Sequence[str] | Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -101,89 +77,166 @@ class ModelSpec:
 
     Attributes:
         name: letters, digits and underscores; names files, endpoints and folders.
-        inputs: exactly one tensor in this version.
-        outputs: exactly one tensor in this version.
+        inputs: one or more tensors, in the order in which forward takes them.
+        outputs: one or more tensors, in the order of what forward returns: one tensor, a tuple or list (also
+            nested, read from left to right), or a dict of these names.
         labels: class names in output order, one per column, or none; of a single column its name, or those
-            of 0 and of 1.
-        tolerance: how far an artifact's outputs may be from the source model's.
+            of 0 and of 1. Of the first output, or by the output's name.
+        tolerance: how far an artifact's outputs may be from the source model's; one for all outputs, or by
+            the output's name.
         checkpoint: safetensors file with the state dict of `build_torch()`.
         build_torch: returns the untrained `torch.nn.Module`; its forward takes and gives the tensors above.
-        test_samples: held-out examples with labels, never used in training.
-        train_samples: the examples the model was trained on, for calibration.
+        test_samples: held-out examples, with labels where they are known, never used in training.
+        train_samples: examples of what the model is given, for calibration: those it was trained on, or a
+            calibration set; None where there are none, then nothing can be quantised to full integers.
         build_keras: returns the Keras twin holding the given state dict; None if the model has no twin.
         train: trains from scratch and writes the checkpoint and its training record beside it.
         sources: files whose text decides what the model computes, for its digest; of a model
             file they are found (`models.imported`).
-        task: what the outputs are; None: to be derived from the samples (`pipelines.parity.quality`).
+        task: what the outputs are, of the first output or by the output's name; None: to be derived from the
+            samples (`pipelines.parity.quality`).
     """
 
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    labels: tuple[str, ...]
-    tolerance: Tolerance
+    labels: Labels
+    tolerance: Tolerance | Mapping[str, Tolerance]
     checkpoint: Path
     build_torch: Callable[[], "torch.nn.Module"]
     test_samples: Callable[[], Samples]
-    train_samples: Callable[[], Samples]
+    train_samples: Callable[[], Samples] | None = None
     build_keras: Callable[[Mapping[str, FloatArray]], Any] | None = None
     train: Callable[[Path, Callable[[str], None]], dict[str, Any]] | None = None
     sources: tuple[Path, ...] = ()
-    task: Task | None = None
+    task: Task | Mapping[str, Task] | None = None
 
     def __post_init__(self) -> None:
         if not self.name.replace("_", "a").isalnum() or not self.name.isascii():
             raise ModelError(f"model name {self.name!r}: only letters, digits and underscores are allowed")
-        if len(self.inputs) != 1 or len(self.outputs) != 1:
-            raise ModelError(
-                f"model {self.name} has {len(self.inputs)} inputs and {len(self.outputs)} outputs; "
-                "exactly one of each is supported"
-            )
-        if self.task not in (None, *get_args(Task)):
-            raise ModelError(f"task of {self.name} is {self.task!r}; allowed: {', '.join(get_args(Task))}")
+        object.__setattr__(self, "inputs", tensors(self.name, "inputs", self.inputs))
+        object.__setattr__(self, "outputs", tensors(self.name, "outputs", self.outputs))
+        for what in ("labels", "tolerance", "task"):
+            self._require_outputs(what)
+        for task in (self.task_of(output.name) for output in self.outputs):
+            if task not in (None, *get_args(Task)):
+                raise ModelError(f"task of {self.name} is {task!r}; allowed: {', '.join(get_args(Task))}")
         # A list will do; the digest and everything after it see a tuple.
-        object.__setattr__(self, "labels", require_labels(self.name, self.labels, self.columns))
+        named = {
+            one.name: require_labels(self.name, self._of(one, self.labels, ()), columns(one))
+            for one in self.outputs
+        }
+        by_name = isinstance(self.labels, Mapping)
+        object.__setattr__(self, "labels", named if by_name else named[self.output.name])
+
+    def _require_outputs(self, what: str) -> None:
+        """Raises:
+        ModelError: what is said by output names one that the model does not have, or misses one.
+        """
+        given, names = getattr(self, what), [output.name for output in self.outputs]
+        if not isinstance(given, Mapping):
+            return
+        unknown = [name for name in given if name not in names]
+        missing = [name for name in names if name not in given] if what == "tolerance" else []
+        if unknown or missing:
+            said = f"names {unknown[0]!r}" if unknown else f"has nothing for {missing[0]!r}"
+            raise ModelError(f"{what} of {self.name} {said}; its outputs are {', '.join(names)}")
+
+    def _of(self, output: TensorSpec, given: Any, otherwise: Any) -> Any:
+        """What was said of one output: by its name, or of the first one."""
+        if isinstance(given, Mapping):
+            return given.get(output.name, otherwise)
+        return given if output is self.outputs[0] else otherwise
+
+    def find_output(self, name: str) -> TensorSpec:
+        """The output called `name`."""
+        return next(output for output in self.outputs if output.name == name)
+
+    def labels_of(self, output: str) -> tuple[str, ...]:
+        """The class names of an output; empty where it has none."""
+        found: tuple[str, ...] = self._of(self.find_output(output), self.labels, ())
+        return found
+
+    def tolerance_of(self, output: str) -> Tolerance:
+        """How far an artifact may be from the source model at that output."""
+        return self.tolerance[output] if isinstance(self.tolerance, Mapping) else self.tolerance
+
+    def task_of(self, output: str) -> Task | None:
+        """What that output is, where the model says it."""
+        found: Task | None = self._of(self.find_output(output), self.task, None)
+        return found
 
     @property
     def input(self) -> TensorSpec:
-        """The one input."""
+        """The first input."""
         return self.inputs[0]
 
     @property
     def output(self) -> TensorSpec:
-        """The one output."""
+        """The first output."""
         return self.outputs[0]
 
     @property
     def columns(self) -> int | None:
-        """How many values the output has in its last dimension; None if that is dynamic."""
-        return self.output.shape[-1] if len(self.output.shape) > 1 else 1
+        """How many values the first output has in its last dimension; None if that is dynamic."""
+        return columns(self.output)
 
     def samples(self) -> Samples:
         """The held-out samples, checked against the signature.
 
         Raises:
-            ModelError: inputs do not have the signature's shape or are no float32; or as `truth`.
+            ModelError: inputs do not have the signature's names, dtypes and shapes; or as `truths`.
         """
-        samples = self.test_samples()
-        if samples.inputs.shape[1:] != self.input.shape[1:]:
-            raise ModelError(
-                f"samples of {self.name} have shape {samples.inputs.shape[1:]} without the batch, "
-                f"its input {self.input.name!r} says {self.input.shape[1:]}"
-            )
-        if samples.inputs.dtype != np.float32:
-            raise ModelError(f"samples of {self.name} are {samples.inputs.dtype}; float32 is allowed")
-        self.truth(samples)
+        samples = checked(self.name, self.test_samples(), self.inputs)
+        self.truths(samples)
         return samples
 
-    def truth(self, samples: Samples) -> Truth:
-        """What is right for each of `samples`, as far as it is known.
+    def training(self) -> Samples | None:
+        """The samples to calibrate on, checked against the signature; None where the model gives none.
 
         Raises:
-            ModelError: labels are missing, out of range, or of another shape.
+            ModelError: as `samples`.
         """
-        shape = self.output.shape[1:]
-        return truth_of(self.name, samples.labels, len(samples), shape, self.labels, self.task)
+        return None if self.train_samples is None else checked(self.name, self.train_samples(), self.inputs)
+
+    def examples(self) -> Samples:
+        """What to trace and to warm up with: the training samples, or the held-out ones where there are none.
+
+        Raises:
+            ModelError: as `samples`.
+        """
+        return self.training() or self.samples()
+
+    def truths(self, samples: Samples) -> dict[str, Truth]:
+        """What is right for each of `samples` at each output, as far as it is known.
+
+        Raises:
+            ModelError: labels are out of range, of another shape, or of an output that is not there.
+        """
+        given = samples.labels
+        if isinstance(given, Mapping):
+            unknown = [name for name in given if name not in [output.name for output in self.outputs]]
+            if unknown:
+                raise ModelError(
+                    f"labels of {self.name}'s samples are of {unknown[0]!r}; its outputs are "
+                    f"{', '.join(output.name for output in self.outputs)}"
+                )
+        nothing = np.zeros(0, np.int64)
+        return {
+            output.name: truth_of(
+                self.name,
+                self._of(output, given, nothing),
+                len(samples),
+                output.shape[1:],
+                self.labels_of(output.name),
+                self.task_of(output.name),
+            )
+            for output in self.outputs
+        }
+
+    def truth(self, samples: Samples) -> Truth:
+        """As `truths`, of the first output."""
+        return self.truths(samples)[self.output.name]
 
     @cached_property
     def checkpoint_sha256(self) -> str:
@@ -217,6 +270,11 @@ class ModelSpec:
             "sources": [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.sources],
         }
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def columns(output: TensorSpec) -> int | None:
+    """How many values an output has in its last dimension; None if that is dynamic."""
+    return output.shape[-1] if len(output.shape) > 1 else 1
 
 
 def _memory_bytes() -> int:

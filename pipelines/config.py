@@ -49,7 +49,7 @@ class Profile(Settings):
         default=0,
         ge=0,
         le=DAY_S,
-        description="load on each fresh server until it is steady, at most; 0 for none, seconds",
+        description="load on a fresh server until it is steady, at most and in all; 0 for none, seconds",
     )
     round_s: float = Field(
         ge=ROUND_LEAST_S, le=DAY_S, description="least length of each measured stretch, seconds"
@@ -95,7 +95,7 @@ PROFILES = {
             blocks=2,
             rounds=3,
             warmup_limit_s=8,
-            conditioning_limit_s=45,
+            conditioning_limit_s=80,
             round_s=3,
             longest_round_s=4,
             loads=("closed:8",),
@@ -109,7 +109,7 @@ PROFILES = {
             blocks=4,
             rounds=6,
             warmup_limit_s=12,
-            conditioning_limit_s=90,
+            conditioning_limit_s=160,
             round_s=8,
             longest_round_s=20,
             loads=("closed:1", "closed:4", "closed:16"),

@@ -307,7 +307,7 @@ def _health(parts: ModelParts, path: str) -> dict[str, Content]:
         f"POST {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
-    tolerance = parts.spec.tolerance
+    tolerance = parts.spec.tolerance_of(parts.spec.output.name)
     numbers = [tolerance.absolute, tolerance.relative, *parts.expected.outputs[0].ravel().tolist()]
     return {
         "etc/health/request.http": head.encode() + body,

@@ -91,10 +91,12 @@ def expectation_of(spec: ModelSpec, samples: Samples, outputs: FloatArray) -> Ex
         ModelError: the samples' labels do not fit the outputs.
     """
     truth = spec.truth(samples)
-    derived = Expectation(outputs, truth.labels, spec.tolerance, "classes", truth.targets)
-    task = spec.task or _derive(derived)
+    derived = Expectation(
+        outputs, truth.labels, spec.tolerance_of(spec.output.name), "classes", truth.targets
+    )
+    task = spec.task_of(spec.output.name) or _derive(derived)
     labels = truth.labels if task == "classes" else None
-    return Expectation(outputs, labels, spec.tolerance, task, truth.targets)
+    return Expectation(outputs, labels, spec.tolerance_of(spec.output.name), task, truth.targets)
 
 
 def _derive(known: Expectation) -> Task:

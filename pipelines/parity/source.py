@@ -234,7 +234,8 @@ def _require_same(
     ModelError: the two differ by more than the model's tolerance.
     """
     error = np.abs(again - once)
-    excess = error - allowed_error(once, spec.tolerance)
+    allowed = allowed_error(once, spec.tolerance_of(spec.output.name))
+    excess = error - allowed
     if not (excess > 0).any():
         return
     if error.max() <= ROUNDING * np.abs(once).max():
@@ -242,5 +243,5 @@ def _require_same(
     place = np.unravel_index(int(excess.argmax()), excess.shape)
     raise ModelError(
         f"source model {spec.name} {meaning}{_in_training(module)} (sample {place[0]}: {once[place]:.6g}, "
-        f"{how} {again[place]:.6g}, allowed ±{allowed_error(once, spec.tolerance)[place]:.2g})"
+        f"{how} {again[place]:.6g}, allowed ±{allowed[place]:.2g})"
     )

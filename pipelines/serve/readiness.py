@@ -62,8 +62,8 @@ def payload_pool(spec: ModelSpec, expected: Expectation, path: str) -> PayloadPo
         headers={"Content-Type": json_rows.CONTENT_TYPE},
         bodies=bodies,
         expected=tuple(map(tuple, flat.tolist())),
-        absolute_tolerance=spec.tolerance.absolute,
-        relative_tolerance=spec.tolerance.relative,
+        absolute_tolerance=spec.tolerance_of(spec.output.name).absolute,
+        relative_tolerance=spec.tolerance_of(spec.output.name).relative,
         rows=(1,) * len(bodies),
     )
 

@@ -63,7 +63,7 @@ class Subject:
             raise CheckError(f"{said} are no numbers: {error}") from error
         if found.shape != wanted.shape:
             raise CheckError(f"{said} have shape {found.shape}, expected {wanted.shape}")
-        tolerance = self.spec.tolerance
+        tolerance = self.spec.tolerance_of(self.spec.output.name)
         allowed = tolerance.absolute + tolerance.relative * np.abs(wanted)
         # Written so that a NaN is wrong.
         wrong = ~(np.abs(found - wanted) <= allowed)

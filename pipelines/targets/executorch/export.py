@@ -67,7 +67,7 @@ def folded(source: "torch.nn.Module") -> "torch.nn.Module":
 def _traced(spec: ModelSpec, source: "torch.nn.Module", precision: str) -> "torch.export.ExportedProgram":
     import torch
 
-    inputs = torch.tensor(draw(spec, spec.train_samples().inputs))
+    inputs = torch.tensor(draw(spec, spec.examples().inputs))
     with torch.no_grad():
         module = source if precision == "float32" else quantise(source, inputs)
         return torch.export.export(module, (inputs[:1],))

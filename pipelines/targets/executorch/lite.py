@@ -27,7 +27,7 @@ def write_lite(spec: ModelSpec, folder: Path) -> Exported | NotExported:
     except RuntimeError as error:
         path.unlink(missing_ok=True)
         return NotExported(FORMAT, PRECISION, f"this build of torch refuses: {first_line(error)}")
-    if worst > spec.tolerance.absolute + spec.tolerance.relative:
+    if worst > spec.tolerance_of(spec.output.name).absolute + spec.tolerance_of(spec.output.name).relative:
         path.unlink()
         return NotExported(
             FORMAT, PRECISION, f"what this build of torch writes loads, but is off by {worst:.3g}"
@@ -41,7 +41,7 @@ def _write(spec: ModelSpec, path: Path) -> float:
     from torch.jit.mobile import _load_for_lite_interpreter
 
     source = load_source(spec)
-    samples = torch.tensor(spec.train_samples().inputs[: TRACE_BATCH + 1])
+    samples = torch.tensor(spec.examples().inputs[: TRACE_BATCH + 1])
     with torch.inference_mode():
         frozen = torch.jit.freeze(torch.jit.trace(source, samples[:TRACE_BATCH]))  # type: ignore[no-untyped-call]
         frozen._save_for_lite_interpreter(str(path))

@@ -31,7 +31,7 @@ def export(spec: ModelSpec, folder: Path, progress: Callable[[str], None]) -> li
     progress("exporting ONNX")
     started = time.monotonic()
     path = folder / f"{spec.name}_float32.onnx"
-    inputs = torch.tensor(spec.train_samples().inputs[:TRACE_BATCH])
+    inputs = torch.tensor(spec.examples().inputs[:TRACE_BATCH])
     with warnings.catch_warnings(), torch.inference_mode():
         # That this exporter is the older of two is known; see above.
         warnings.simplefilter("ignore", DeprecationWarning)

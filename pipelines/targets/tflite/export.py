@@ -36,7 +36,7 @@ def export(spec: ModelSpec, folder: Path, progress: Callable[[str], None]) -> li
     """
     progress("freezing the function for TensorFlow Lite")
     started = time.monotonic()
-    training = spec.train_samples().inputs
+    training = spec.examples().inputs
     samples = representative(spec, training)
     entries: list[Exported | NotExported] = []
     # Inside `folder`, which whoever started this process removes, however it ends.
@@ -97,7 +97,9 @@ def _finish(spec: ModelSpec, converted: bytes, precision: str, training: FloatAr
     model = flatbuffer.read(converted)
     flatbuffer.slim(model, spec)
     flatbuffer.add_metadata(model, metadata.BUFFER_NAME, metadata.describe(spec, precision, training))
-    return metadata.with_labels(flatbuffer.pack(model), column_names(spec.labels, spec.columns))
+    return metadata.with_labels(
+        flatbuffer.pack(model), column_names(spec.labels_of(spec.output.name), spec.columns)
+    )
 
 
 def _require_loadable(content: bytes) -> None:

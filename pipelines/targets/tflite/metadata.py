@@ -37,7 +37,7 @@ Field = Callable[[Any, int], None]
 def describe(spec: ModelSpec, precision: str, training: FloatArray) -> bytes:
     """The `ModelMetadata` flatbuffer of `spec`; the range of its input is that of `training` (n, …)."""
     builder = flatbuffers.Builder(1024)
-    names = column_names(spec.labels, spec.columns)
+    names = column_names(spec.labels_of(spec.output.name), spec.columns)
     files = [_table(builder, {0: _text(builder, LABELS_NAME), 2: _byte(TENSOR_AXIS_LABELS)})] if names else []
     statistics = _table(
         builder,

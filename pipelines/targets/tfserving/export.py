@@ -122,7 +122,7 @@ def write_warmup(spec: ModelSpec, folder: Path) -> None:
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
-    inputs = spec.train_samples().inputs
+    inputs = spec.examples().inputs
     written_bytes, least = 0, 2 * len(WARMUP_BATCHES)
     target = folder / "assets.extra" / "tf_serving_warmup_requests"
     target.parent.mkdir()

@@ -73,7 +73,12 @@ def _off(spec: ModelSpec, path: Path, source: "torch.nn.Module", samples: "torch
             return f"fails ({str(error).strip().splitlines()[-1]})"
     if got.shape != expected.shape:
         return f"gives shape {tuple(got.shape)}, not {tuple(expected.shape)},"
-    if torch.allclose(expected, got, rtol=spec.tolerance.relative, atol=spec.tolerance.absolute):
+    if torch.allclose(
+        expected,
+        got,
+        rtol=spec.tolerance_of(spec.output.name).relative,
+        atol=spec.tolerance_of(spec.output.name).absolute,
+    ):
         return None
     return f"is off by {float((expected - got).abs().max()):.3g}"
 

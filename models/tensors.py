@@ -1,0 +1,97 @@
+"""Named tensors of several samples: what a model takes and gives, whatever it is called and however many.
+
+Every array has the samples first, `(n, …)`. Where samples differ in shape, as sentences do in length, the
+array has dtype object and each of its `n` elements is one sample's own array, without a batch dimension.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Tensors = Mapping[str, Array]
+"""By name, in the order of the signature; all with the same number of samples."""
+
+Sample = Mapping[str, Array]
+"""One sample's tensors by name, without the batch dimension."""
+
+
+def stacked(arrays: Sequence[Array]) -> Array:
+    """Samples' own arrays as one: (n, …) where all have one shape and dtype, else an array of arrays."""
+    if len(arrays) and len({(array.shape, array.dtype) for array in arrays}) == 1:
+        return np.stack(arrays)
+    ragged = np.empty(len(arrays), object)
+    for place, array in enumerate(arrays):
+        ragged[place] = array
+    return ragged
+
+
+def is_ragged(array: Array) -> bool:
+    """Whether its samples have arrays of their own."""
+    return array.dtype == object
+
+
+def count(tensors: Tensors) -> int:
+    """How many samples there are."""
+    return len(next(iter(tensors.values()))) if tensors else 0
+
+
+def take(tensors: Tensors, chosen: slice | Sequence[int] | npt.NDArray[np.int64]) -> dict[str, Array]:
+    """The same tensors of the chosen samples."""
+    return {name: array[chosen] for name, array in tensors.items()}
+
+
+def sample(tensors: Tensors, place: int) -> dict[str, Array]:
+    """One sample's tensors, without the batch dimension."""
+    return {name: np.asarray(array[place]) for name, array in tensors.items()}
+
+
+def samples(tensors: Tensors) -> Iterator[dict[str, Array]]:
+    """Every sample's tensors, one after the other."""
+    return (sample(tensors, place) for place in range(count(tensors)))
+
+
+def joined(of_samples: Sequence[Sample]) -> dict[str, Array]:
+    """The tensors of several samples, each without a batch dimension, as one set."""
+    names = of_samples[0] if of_samples else {}
+    return {name: stacked([np.asarray(one[name]) for one in of_samples]) for name in names}
+
+
+def shapes(one: Sample) -> tuple[tuple[int, ...], ...]:
+    """The shape of each tensor of a sample: what samples of one batch have in common."""
+    return tuple(np.asarray(array).shape for array in one.values())
+
+
+def batches(tensors: Tensors, size: int) -> Iterator[tuple[list[int], dict[str, Array]]]:
+    """Batches of at most `size` samples of one shape, each with the places of its samples.
+
+    Where all samples have one shape these are neighbours in their order.
+    """
+    if not any(map(is_ragged, tensors.values())):
+        for start in range(0, count(tensors), size):
+            stop = min(start + size, count(tensors))
+            yield list(range(start, stop)), take(tensors, slice(start, stop))
+        return
+    alike: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+    for place, one in enumerate(samples(tensors)):
+        alike.setdefault(shapes(one), []).append(place)
+    for places in alike.values():
+        for start in range(0, len(places), size):
+            chosen = places[start : start + size]
+            yield chosen, joined([sample(tensors, place) for place in chosen])
+
+
+def ask(call: Callable[[dict[str, Array]], Tensors], tensors: Tensors, size: int) -> dict[str, Array]:
+    """What `call` gives for all samples, asked in batches of at most `size`, in the order of the samples.
+
+    `call` takes and gives arrays (rows, …) of one shape each. Its answer has to have as many rows as were
+    asked; whoever cannot be sure of that checks it inside `call`.
+    """
+    answers: list[dict[str, Array] | None] = [None] * count(tensors)
+    for places, batch in batches(tensors, size):
+        given = call(batch)
+        for row, place in enumerate(places):
+            answers[place] = {name: array[row] for name, array in given.items()}
+    return joined([one for one in answers if one is not None])
