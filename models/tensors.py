@@ -5,6 +5,7 @@ array has dtype object and each of its `n` elements is one sample's own array, w
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ Tensors = Mapping[str, Array]
 
 Sample = Mapping[str, Array]
 """One sample's tensors by name, without the batch dimension."""
+
+WHOLE = ".all"  # in a file: the array of all samples, where they have one shape
 
 
 def stacked(arrays: Sequence[Array]) -> Array:
@@ -95,3 +98,29 @@ def ask(call: Callable[[dict[str, Array]], Tensors], tensors: Tensors, size: int
         for row, place in enumerate(places):
             answers[place] = {name: array[row] for name, array in given.items()}
     return joined([one for one in answers if one is not None])
+
+
+def save(path: Path, tensors: Tensors) -> None:
+    """Write tensors to a `.npz` file that `load` reads: one array each, or one per sample if these differ."""
+    parts: dict[str, Array] = {}
+    for name, array in tensors.items():
+        if not is_ragged(array):
+            parts[f"{name}{WHOLE}"] = array
+            continue
+        parts |= {f"{name}.{place}": np.asarray(one) for place, one in enumerate(array)}
+    np.savez(path, **parts)  # type: ignore[arg-type]
+
+
+def load(path: Path) -> dict[str, Array]:
+    """The tensors that `save` wrote, in the same order."""
+    whole: dict[str, Array] = {}
+    ragged: dict[str, list[Array]] = {}
+    with np.load(path, allow_pickle=False) as parts:
+        for key in parts.files:
+            name = key.rpartition(".")[0]
+            if key.endswith(WHOLE):
+                whole[name] = parts[key]
+            else:
+                whole.setdefault(name, np.empty(0))
+                ragged.setdefault(name, []).append(parts[key])
+    return whole | {name: stacked(arrays) for name, arrays in ragged.items()}

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from models import tensors
 from models.spec import ModelSpec
+from models.tensors import Tensors
 from pipelines.artifacts import manifest as artifact
 from pipelines.artifacts.manifest import Manifest
 from pipelines.config import MobileLimits
@@ -100,6 +102,11 @@ class Survey:
         ]
 
     @property
+    def output_names(self) -> list[str]:
+        """Names of the model's outputs, in order."""
+        return [output.name for output in self.spec.outputs]
+
+    @property
     def done(self) -> str:
         """How many artifacts have been timed, in words."""
         return f"{len(self.timings)} of {len(self.subjects)} artifacts"
@@ -112,8 +119,8 @@ class Survey:
             KeyboardInterrupt: somebody asked to stop; what was measured is kept.
         """
         with TemporaryDirectory(prefix="tandem-mobile-") as work:
-            samples = Path(work) / "samples.npy"
-            np.save(samples, _spread(self.spec.samples().inputs))
+            samples = Path(work) / "samples.npz"
+            tensors.save(samples, _spread(self.spec.samples().named))
             self._look(samples)
             counts = threads_counts()
             for number, subject in enumerate(self.subjects, start=1):
@@ -152,7 +159,12 @@ class Survey:
     def _inspect(self, subjects: list[Subject], samples: Path) -> None:
         kind = subjects[0].kind
         wanted = [(str(subject.file), subject.record.format) for subject in subjects]
-        arguments = {**_runtime(kind[0]), "artifacts": wanted, "samples": str(samples)}
+        arguments = {
+            **_runtime(kind[0]),
+            "artifacts": wanted,
+            "samples": str(samples),
+            "outputs": self.output_names,
+        }
         task = Task(f"{kind[0]} inspection", f"{INSPECTING}:inspect_here", arguments, INSPECTION_LIMIT_S)
         (outcome,) = run_tasks([task], self.progress)
         self.modules.setdefault(kind, outcome.result["modules"])
@@ -178,6 +190,7 @@ class Survey:
             "artifact_format": subject.record.format,
             "threads_count": threads_count,
             "samples": str(samples),
+            "outputs": self.output_names,
             "modules": self.modules.get(subject.kind, []),
             "calls": str(calls),
             "rules": asdict(self.rules),
@@ -260,10 +273,10 @@ def _runtime(target: str) -> dict[str, str]:
     return {"runtime": TARGETS[target].runtime.split(":")[0]}
 
 
-def _spread(inputs: Any) -> Any:
+def _spread(inputs: Tensors) -> Tensors:
     """A few samples from all over the held-out set."""
-    step = max(1, len(inputs) // SAMPLES_COUNT)
-    return inputs[::step][:SAMPLES_COUNT]
+    step = max(1, tensors.count(inputs) // SAMPLES_COUNT)
+    return tensors.take(tensors.take(inputs, slice(None, None, step)), slice(SAMPLES_COUNT))
 
 
 def _drop(expected: Expectation, found: ParityRecord | None) -> float | None:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.spec import FloatArray
+from models import tensors
+from models.tensors import Sample
 from pipelines.measure.environment import cpu_shares, read_cpu
 from pipelines.mobile import memory
 from pipelines.targets.in_process import InProcessModel
@@ -56,6 +57,7 @@ def time_here(
     artifact_format: str,
     threads_count: int,
     samples: str,
+    outputs: Sequence[str],
     modules: Sequence[str],
     calls: str,
     rules: dict[str, Any],
@@ -65,17 +67,18 @@ def time_here(
 
     Args:
         runtime: name of the target's runtime module.
-        samples: .npy file of float32 samples (n, …), n at least 1; calls take them in turn.
+        samples: a file of one or more samples, as `models.tensors.save` writes it; calls take them in turn.
+        outputs: names of the model's outputs, in order.
         modules: what the runtime imports on its first use; imported before anything is measured.
         rules: the fields of `TimingRules`.
     """
-    inputs = list(np.load(samples, allow_pickle=False))
+    inputs = list(tensors.samples(tensors.load(Path(samples))))
     module = _import_all(runtime, modules)
     gc.collect()
     start = memory.mark()
     progress("loading")
     began = time.perf_counter_ns()
-    model: InProcessModel = module.open_model(Path(artifact), artifact_format, threads_count)
+    model: InProcessModel = module.open_model(Path(artifact), artifact_format, threads_count, outputs)
     load_ns = time.perf_counter_ns() - began
     limits = TimingRules(**rules)
     first_ns = _call(model, inputs[0])
@@ -108,14 +111,14 @@ def _import_all(runtime: str, modules: Sequence[str]) -> ModuleType:
     return found
 
 
-def _call(model: InProcessModel, sample: FloatArray) -> int:
-    model.set_input(sample)
+def _call(model: InProcessModel, sample: Sample) -> int:
+    model.set_inputs(sample)
     began = time.perf_counter_ns()
     model.invoke()
     return time.perf_counter_ns() - began
 
 
-def _warm_up(model: InProcessModel, inputs: Sequence[FloatArray], warmup_s: float) -> int:
+def _warm_up(model: InProcessModel, inputs: Sequence[Sample], warmup_s: float) -> int:
     until = time.perf_counter() + warmup_s
     count = 0
     while count == 0 or time.perf_counter() < until:
@@ -125,22 +128,22 @@ def _warm_up(model: InProcessModel, inputs: Sequence[FloatArray], warmup_s: floa
 
 
 def timed_calls(
-    model: InProcessModel, inputs: Sequence[FloatArray], rules: TimingRules
+    model: InProcessModel, inputs: Sequence[Sample], rules: TimingRules
 ) -> tuple[npt.NDArray[np.int64], float]:
     """Nanoseconds of every call of `invoke`, shape (runs,), and the seconds all of it took.
 
-    Nothing but the call stands between the two readings of the clock: the input is set before, the result is
-    stored after into memory that was there before, and no garbage is collected meanwhile.
+    Nothing but the call stands between the two readings of the clock: the inputs are set before, the result
+    is stored after into memory that was there before, and no garbage is collected meanwhile.
     """
     calls_ns = np.empty(rules.most_runs, np.int64)
-    set_input, invoke, clock, enough = model.set_input, model.invoke, time.perf_counter_ns, rules.enough
+    set_inputs, invoke, clock, enough = model.set_inputs, model.invoke, time.perf_counter_ns, rules.enough
     inputs_count, count, elapsed_ns = len(inputs), 0, 0
     collecting = gc.isenabled()
     gc.disable()
     try:
         start = clock()
         while not enough(count, elapsed_ns / NS_PER_S):
-            set_input(inputs[count % inputs_count])
+            set_inputs(inputs[count % inputs_count])
             before = clock()
             invoke()
             after = clock()

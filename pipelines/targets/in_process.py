@@ -1,29 +1,30 @@
 """What the runtime module of a target that runs in process offers, beside `predict`.
 
 Such a target's `runtime.py` has:
-    predict(artifact, artifact_format, inputs) -> outputs            as every target
-    open_model(artifact, artifact_format, threads_count) -> InProcessModel
+    predict(artifact, artifact_format, inputs, outputs) -> answers       as every target
+    open_model(artifact, artifact_format, threads_count, outputs) -> InProcessModel
     inspect(artifact, artifact_format) -> Inspection
     runtime_library(artifact_format) -> RuntimeLibrary
+Here `outputs` are the names of the model's outputs in order, for formats that know positions only.
 """
 
 from dataclasses import dataclass
 from typing import Protocol
 
-from models.spec import FloatArray
+from models.tensors import Sample
 
 
 class InProcessModel(Protocol):
     """A loaded artifact. Only `invoke` is timed, not the conversion to and from the file's own dtype."""
 
-    def set_input(self, sample: FloatArray) -> None:
-        """Hand over one float32 sample without its batch dimension, quantised here if the file wants that."""
+    def set_inputs(self, sample: Sample) -> None:
+        """Hand over one sample without its batch dimension, quantised here if the file wants that."""
 
     def invoke(self) -> None:
-        """Compute the outputs of the input that was set, batch 1."""
+        """Compute the outputs of the inputs that were set, batch 1."""
 
-    def output(self) -> FloatArray:
-        """The float32 output of the last `invoke`, without its batch dimension, dequantised if need be."""
+    def outputs(self) -> Sample:
+        """The outputs of the last `invoke`, without the batch dimension, dequantised if need be."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from models.spec import FloatArray, load_model, load_unchanged
+from models.tensors import Tensors, count, take
 from pipelines.artifacts.manifest import Manifest, require_manifest
 from pipelines.artifacts.private_copy import require_unchanged
 from pipelines.errors import GateError, MachineError
@@ -209,7 +210,8 @@ def artifact_outputs(
     model: str, folder: str, wanted: list[dict[str, str]], progress: Callable[[str], None]
 ) -> dict[str, Any]:
     """In a process of its own: outputs of artifacts reloaded from disk, as .npy files."""
-    inputs = load_model(model).samples().inputs
+    spec = load_model(model)
+    inputs, names = spec.samples().named, [output.name for output in spec.outputs]
     outputs: dict[str, str] = {}
     errors: dict[str, str] = {}
     for number, entry in enumerate(wanted):
@@ -217,9 +219,9 @@ def artifact_outputs(
         module, function = TARGETS[entry["target"]].runtime.split(":")
         predict = getattr(importlib.import_module(module), function)
         try:
-            chosen = inputs if entry["target"] in SERVED else _affordable(predict, entry, inputs)
-            result = predict(Path(entry["path"]), entry["format"], np.array(chosen))
-            _require_all_answered(entry["key"], result, len(chosen))
+            chosen = inputs if entry["target"] in SERVED else _affordable(predict, entry, inputs, names)
+            result = predict(Path(entry["path"]), entry["format"], chosen, names)[names[0]]
+            _require_all_answered(entry["key"], result, count(chosen))
         except GateError as error:
             errors[entry["key"]] = str(error)
         else:
@@ -238,15 +240,15 @@ def _require_all_answered(key: str, result: FloatArray, asked: int) -> None:
 
 
 def _affordable(
-    predict: Callable[..., FloatArray], entry: Mapping[str, str], inputs: FloatArray
-) -> FloatArray:
+    predict: Callable[..., Tensors], entry: Mapping[str, str], inputs: Tensors, names: Sequence[str]
+) -> Tensors:
     """All samples, or the first ones if all would take minutes: some kernels are that slow here."""
     path, artifact_format = Path(entry["path"]), entry["format"]
-    predict(path, artifact_format, inputs[:1])
+    predict(path, artifact_format, take(inputs, slice(1)), names)
     started = time.monotonic()
-    predict(path, artifact_format, inputs[:TRIED_SAMPLES])
+    predict(path, artifact_format, take(inputs, slice(TRIED_SAMPLES)), names)
     each_s = (time.monotonic() - started) / TRIED_SAMPLES
-    return inputs[: max(LEAST_SAMPLES, int(AFFORDABLE_S / each_s))]
+    return take(inputs, slice(max(LEAST_SAMPLES, int(AFFORDABLE_S / each_s))))
 
 
 def _save(outputs: FloatArray, folder: str, name: str) -> str:

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from executorch_fixture import model_files
+from executorch_fixture import model_files, outputs_of
 
 from models.digits_cnn import MODEL
 from pipelines.errors import GateError, RequestError
@@ -30,7 +30,7 @@ from pipelines.targets.executorch import runtime
 from pipelines.targets.executorch.runtime import _extension
 _extension()._unsafe_reset_threadpool(1)
 before = len(os.listdir("/proc/self/task"))
-model = runtime.open_model(Path(sys.argv[1]), "pte", int(sys.argv[2]))
+model = runtime.open_model(Path(sys.argv[1]), "pte", int(sys.argv[2]), ["logits"])
 print(len(os.listdir("/proc/self/task")) - before)
 """
 
@@ -44,18 +44,18 @@ def files(tmp_path_factory):
 def test_one_sample_at_a_time_agrees_with_predict(files, kind):
     inputs = MODEL.samples().inputs[:5]
     path = files[kind]
-    expected = runtime.predict(path, path.suffix[1:], inputs)
-    model = runtime.open_model(path, path.suffix[1:], 1)
+    expected = outputs_of(path, inputs)
+    model = runtime.open_model(path, path.suffix[1:], 1, ["logits"])
     outputs = []
     for sample in inputs:
-        model.set_input(sample)
+        model.set_inputs({"image": sample})
         model.invoke()
-        outputs.append(model.output())
+        outputs.append(model.outputs()["logits"])
     assert np.ptp(expected, axis=0).max() > 1
     np.testing.assert_allclose(np.stack(outputs), expected, rtol=1e-5, atol=1e-5)
     assert outputs[0].dtype == np.float32
     model.invoke()
-    np.testing.assert_array_equal(model.output(), outputs[-1])
+    np.testing.assert_array_equal(model.outputs()["logits"], outputs[-1])
 
 
 @pytest.mark.parametrize("kind", ["pte", "portable", "ptl"])
@@ -65,7 +65,7 @@ def test_a_file_cut_short_is_refused(files, kind, keep, tmp_path):
     path = tmp_path / files[kind].name
     path.write_bytes(content[: int(len(content) * keep)])
     with pytest.raises(GateError) as caught:
-        runtime.open_model(path, path.suffix[1:], 1)
+        runtime.open_model(path, path.suffix[1:], 1, ["logits"])
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -75,13 +75,13 @@ def test_another_kind_of_file_is_refused_by_name(files, artifact_format, tmp_pat
     path = tmp_path / "model"
     path.write_bytes(b"not a model at all, but long enough to be one")
     for look in (
-        lambda: runtime.open_model(path, artifact_format, 1),
+        lambda: runtime.open_model(path, artifact_format, 1, ["logits"]),
         lambda: runtime.inspect(path, artifact_format),
     ):
         with pytest.raises(GateError, match=str(path)):
             look()
     with pytest.raises(GateError, match="missing"):
-        runtime.open_model(tmp_path / "missing", artifact_format, 1)
+        runtime.open_model(tmp_path / "missing", artifact_format, 1, ["logits"])
 
 
 def test_the_header_says_how_long_the_file_is(files):
@@ -91,9 +91,9 @@ def test_the_header_says_how_long_the_file_is(files):
 
 
 def test_a_sample_of_another_shape_is_refused(files):
-    model = runtime.open_model(files["pte"], "pte", 1)
+    model = runtime.open_model(files["pte"], "pte", 1, ["logits"])
     with pytest.raises(GateError, match=r"takes samples of shape \(8, 8, 1\), given \(8, 8\)"):
-        model.set_input(np.zeros((8, 8), np.float32))
+        model.set_inputs({"image": np.zeros((8, 8), np.float32)})
 
 
 def test_inspection_counts_what_the_files_hold(files):
@@ -113,9 +113,9 @@ def test_the_number_of_threads_is_what_was_asked_for(files, threads, more):
 
 def test_threads_do_not_change_under_a_loaded_program(files):
     gc.collect()
-    model = runtime.open_model(files["pte"], "pte", 1)
+    model = runtime.open_model(files["pte"], "pte", 1, ["logits"])
     with pytest.raises(RequestError, match="with 1 threads in this process and a program is loaded"):
-        runtime.open_model(files["pte"], "pte", 2)
+        runtime.open_model(files["pte"], "pte", 2, ["logits"])
     del model
 
 

@@ -77,7 +77,7 @@ def truth():
 def predict(root, target, artifact_format, path, inputs):
     module, function = TARGETS[target].runtime.split(":")
     found = getattr(__import__(module, fromlist=[function]), function)
-    return found(root / target / path, artifact_format, inputs)
+    return found(root / target / path, artifact_format, {"image": inputs}, ["logits"])["logits"]
 
 
 def test_every_target_is_exported_by_a_process_per_framework(exported, root):
@@ -132,7 +132,7 @@ def test_an_artifact_that_is_truncated_does_not_load(root, tmp_path, target, art
     module, function = TARGETS[target].runtime.split(":")
     found = getattr(__import__(module, fromlist=[function]), function)
     with pytest.raises(GateError) as caught:
-        found(copy, artifact_format, MODEL.samples().inputs[:2])
+        found(copy, artifact_format, {"image": MODEL.samples().inputs[:2]}, ["logits"])
     assert str(copy) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -301,4 +301,5 @@ def test_an_archive_whose_handler_refuses_is_no_parity(root, tmp_path):
     with pytest.raises(
         GateError, match=r"refused the held-out samples: .*shape \(8, 8\), expected \(8, 8, 1\)"
     ):
-        run(root / "torchserve/digits_cnn.mar", "torchserve-archive", np.zeros((2, 8, 8), np.float32))
+        flat = {"image": np.zeros((2, 8, 8), np.float32)}
+        run(root / "torchserve/digits_cnn.mar", "torchserve-archive", flat, ["logits"])

@@ -22,6 +22,10 @@ def path(tmp_path_factory):
     return folder / entry.path
 
 
+def predict(path, inputs):
+    return runtime.predict(path, "onnx", {"image": inputs}, ["logits"])["logits"]
+
+
 @pytest.mark.parametrize("count", [1, 3, 450])
 def test_outputs_are_the_source_models_at_any_batch_size(path, count):
     import torch
@@ -29,18 +33,18 @@ def test_outputs_are_the_source_models_at_any_batch_size(path, count):
     inputs = MODEL.samples().inputs[:count]
     with torch.inference_mode():
         expected = load_source(MODEL)(torch.from_numpy(inputs)).numpy()
-    np.testing.assert_allclose(runtime.predict(path, "onnx", inputs), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(predict(path, inputs), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_one_sample_at_a_time_agrees_with_predict(path, threads):
     inputs = MODEL.samples().inputs[:4]
-    expected = runtime.predict(path, "onnx", inputs)
-    model = runtime.open_model(path, "onnx", threads)
+    expected = predict(path, inputs)
+    model = runtime.open_model(path, "onnx", threads, ["logits"])
     for sample, wanted in zip(inputs, expected, strict=True):
-        model.set_input(sample)
+        model.set_inputs({"image": sample})
         model.invoke()
-        np.testing.assert_allclose(model.output(), wanted, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(model.outputs()["logits"], wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_the_file_says_names_shapes_and_opset_and_nothing_of_our_sources(path):
@@ -71,16 +75,16 @@ def test_a_file_cut_short_is_refused(path, tmp_path, keep):
     content = path.read_bytes()
     broken.write_bytes(content[: int(len(content) * keep)])
     with pytest.raises(GateError) as caught:
-        runtime.open_model(broken, "onnx", 1)
+        runtime.open_model(broken, "onnx", 1, ["logits"])
     assert str(broken) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_and_a_wrong_shape_are_refused(path, tmp_path):
     with pytest.raises(GateError, match="missing"):
-        runtime.open_model(tmp_path / "missing", "onnx", 1)
+        runtime.open_model(tmp_path / "missing", "onnx", 1, ["logits"])
     with pytest.raises(GateError, match="refuses its input"):
-        runtime.predict(path, "onnx", np.zeros((2, 8, 8), np.float32))
+        predict(path, np.zeros((2, 8, 8), np.float32))
 
 
 def test_the_library_is_counted_from_the_installed_file():

@@ -55,7 +55,10 @@ def truth():
 
 @pytest.fixture(scope="module")
 def outputs(files):
-    return {name: predict(path, "tflite", MODEL.samples().inputs) for name, path in files.items()}
+    return {
+        name: predict(path, "tflite", MODEL.samples().named, ["logits"])["logits"]
+        for name, path in files.items()
+    }
 
 
 def accuracy(outputs):
@@ -109,17 +112,17 @@ def test_tensorflows_own_interpreter_reads_the_same_file_and_agrees(files, outpu
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_an_open_model_agrees_with_predict(files, outputs, precision, threads):
-    model = open_model(files[precision], "tflite", threads)
+    model = open_model(files[precision], "tflite", threads, ["logits"])
     for sample, expected in zip(MODEL.samples().inputs[:5], outputs[precision][:5], strict=True):
-        model.set_input(sample)
+        model.set_inputs({"image": sample})
         model.invoke()
-        assert model.output().dtype == np.float32
-        np.testing.assert_allclose(model.output(), expected, atol=1e-4)
+        assert model.outputs()["logits"].dtype == np.float32
+        np.testing.assert_allclose(model.outputs()["logits"], expected, atol=1e-4)
 
 
 def test_samples_of_another_shape_are_refused(files):
     with pytest.raises(GateError, match=r"takes samples of shape \(8, 8, 1\), given \(4, 4, 1\)"):
-        predict(files["int8"], "tflite", np.zeros((1, 4, 4, 1), np.float32))
+        predict(files["int8"], "tflite", {"image": np.zeros((1, 4, 4, 1), np.float32)}, ["logits"])
 
 
 def test_full_int8_is_at_most_thirty_percent_of_float32(files):
@@ -220,7 +223,9 @@ def test_a_model_without_training_samples_is_refused(tmp_path):
 @pytest.mark.parametrize(("pixel", "drop"), [(0, 0.5), (16, 0.05)])
 def test_a_broken_calibration_makes_a_file_that_is_visibly_wrong(outputs, tmp_path, pixel, drop):
     export(with_training(np.full((50, 8, 8, 1), pixel)), tmp_path, quiet)
-    broken = predict(tmp_path / "digits_cnn_int8.tflite", "tflite", MODEL.samples().inputs)
+    broken = predict(tmp_path / "digits_cnn_int8.tflite", "tflite", MODEL.samples().named, ["logits"])[
+        "logits"
+    ]
     assert accuracy(outputs["int8"]) - accuracy(broken) > drop
 
 

@@ -46,6 +46,20 @@ def test_beyond_the_range_is_clipped_and_between_is_rounded(value, expected):
     assert quantise(np.array([value], np.float32), tensor)[0] == expected
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.bool_, np.int8])
+def test_numbers_that_stand_for_themselves_pass_untouched(dtype):
+    """A scale of 0 says that an integer is no quantised float but a pixel, a token, a mask."""
+    tensor = {"dtype": dtype, "quantization": (0.0, 0)}
+    values = np.array([0, 1, 1], dtype)
+    assert quantise(values, tensor) is values
+    assert dequantise(values, tensor) is values
+
+
+def test_floats_are_not_cut_to_integers_that_say_nothing_of_them():
+    with pytest.raises(TypeError, match="takes uint8, given float32"):
+        quantise(np.array([0.5], np.float32), {"dtype": np.uint8, "quantization": (0.0, 0)})
+
+
 def test_floats_pass_untouched():
     tensor = {"dtype": np.float32, "quantization": (0.0, 0)}
     values = np.array([1.5, -2.5], np.float32)
@@ -83,10 +97,10 @@ def test_a_file_that_is_no_flatbuffer_is_refused_in_one_line(tmp_path, content):
     path = tmp_path / "broken.tflite"
     path.write_bytes(content)
     with pytest.raises(GateError, match=r"broken\.tflite does not load as TensorFlow Lite: ") as caught:
-        open_model(path, "tflite", 1)
+        open_model(path, "tflite", 1, ["y"])
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(GateError, match=r"gone\.tflite does not load"):
-        predict(tmp_path / "gone.tflite", "tflite", np.zeros((1, 2), np.float32))
+        predict(tmp_path / "gone.tflite", "tflite", {"x": np.zeros((1, 2), np.float32)}, ["y"])

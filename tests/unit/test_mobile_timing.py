@@ -8,11 +8,12 @@ import types
 import numpy as np
 import pytest
 
+from models import tensors
 from pipelines.mobile import memory, timing
 from pipelines.mobile.timing import TimingRules, timed_calls
 
 QUICK = TimingRules(warmup_s=0.01, runs=5, measured_s=0.02, wished_runs=7, patience_s=0.05)
-SAMPLES = [np.full((2,), number, np.float32) for number in range(3)]
+SAMPLES = [{"x": np.full((2,), number, np.float32)} for number in range(3)]
 
 
 class Model:
@@ -21,8 +22,8 @@ class Model:
     def __init__(self, takes_s=0.0):
         self.takes_s, self.events, self.collecting = takes_s, [], []
 
-    def set_input(self, sample):
-        self.events.append(int(sample[0]))
+    def set_inputs(self, sample):
+        self.events.append(int(sample["x"][0]))
 
     def invoke(self):
         self.collecting.append(gc.isenabled())
@@ -30,8 +31,8 @@ class Model:
         if self.takes_s:
             time.sleep(self.takes_s)
 
-    def output(self):
-        return np.zeros(1, np.float32)
+    def outputs(self):
+        return {"y": np.zeros(1, np.float32)}
 
 
 def test_every_call_gets_the_next_sample_and_is_counted():
@@ -46,8 +47,8 @@ def test_every_call_gets_the_next_sample_and_is_counted():
 
 def test_only_invoke_is_timed():
     class SlowInput(Model):
-        def set_input(self, sample):
-            super().set_input(sample)
+        def set_inputs(self, sample):
+            super().set_inputs(sample)
             time.sleep(0.02)
 
     calls_ns, elapsed_s = timed_calls(SlowInput(), SAMPLES, QUICK)
@@ -105,13 +106,13 @@ def runtime_module(monkeypatch, tmp_path, model):
     module = types.ModuleType("made_up_runtime")
     opened = []
 
-    def open_model(path, artifact_format, threads_count):
-        opened.append((path, artifact_format, threads_count))
+    def open_model(path, artifact_format, threads_count, outputs):
+        opened.append((path, artifact_format, threads_count, outputs))
         return model
 
     module.open_model = open_model
     monkeypatch.setitem(sys.modules, "made_up_runtime", module)
-    np.save(tmp_path / "samples.npy", np.stack(SAMPLES))
+    tensors.save(tmp_path / "samples.npz", tensors.joined(SAMPLES))
     return opened
 
 
@@ -123,14 +124,15 @@ def test_a_whole_measurement_reports_what_it_did(monkeypatch, tmp_path):
         str(tmp_path / "m.x"),
         "x",
         2,
-        str(tmp_path / "samples.npy"),
+        str(tmp_path / "samples.npz"),
+        ["y"],
         ["json", "no.such.module"],
         str(tmp_path / "calls.npy"),
         vars(QUICK),
         str,
     )
     calls_ns = np.load(tmp_path / "calls.npy")
-    assert opened == [(tmp_path / "m.x", "x", 2)]
+    assert opened == [(tmp_path / "m.x", "x", 2, ["y"])]
     assert found["warmup_runs_count"] >= 1
     assert model.events.count("invoke") == 1 + found["warmup_runs_count"] + len(calls_ns)
     assert found["first_inference_ms"] >= 2

@@ -6,16 +6,16 @@ faster here than with a runtime that was built from portable kernels alone. `.pt
 """
 
 import ctypes
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from platform import machine
 from typing import Any
 from weakref import WeakSet
 
-import numpy as np
-
-from models.spec import FloatArray
+from models.tensors import Array, Sample, Tensors
 from pipelines.errors import GateError, MachineError, RequestError, first_line
+from pipelines.targets.asking import ask_in_batches, ask_one_by_one, contiguous, named
 from pipelines.targets.executorch.program import check_file, inspect_program, package_folder
 from pipelines.targets.in_process import InProcessModel, Inspection, RuntimeLibrary
 
@@ -34,24 +34,23 @@ LIBRARIES = (
 _loaded: "WeakSet[PteModel]" = WeakSet()
 
 
-def predict(artifact: Path, artifact_format: str, inputs: FloatArray) -> FloatArray:
-    """Float32 outputs (n, …) for inputs (n, …); a `.pte` takes one at a time, a `.ptl` all at once.
+def predict(
+    artifact: Path, artifact_format: str, inputs: Tensors, outputs: Sequence[str]
+) -> dict[str, Array]:
+    """Answers (n, …) to inputs (n, …); a `.pte` takes one at a time, a `.ptl` several at once.
 
     Raises:
-        GateError: the file cannot be loaded, or does not take such inputs.
+        GateError: the file cannot be loaded, or has other inputs or outputs.
     """
-    model = open_model(artifact, artifact_format, threads_count=1)
+    model = open_model(artifact, artifact_format, 1, outputs)
     if isinstance(model, PtlModel):
-        return model.compute(inputs)
-    outputs = []
-    for sample in inputs:
-        model.set_input(sample)
-        model.invoke()
-        outputs.append(model.output())
-    return np.stack(outputs)
+        return ask_in_batches(artifact, model.compute, inputs)
+    return ask_one_by_one(model, inputs)
 
 
-def open_model(artifact: Path, artifact_format: str, threads_count: int) -> InProcessModel:
+def open_model(
+    artifact: Path, artifact_format: str, threads_count: int, outputs: Sequence[str]
+) -> InProcessModel:
     """The artifact, loaded, computing with `threads_count` threads.
 
     ExecuTorch has one pool of threads per process, torch one setting: the number is the process's.
@@ -61,57 +60,74 @@ def open_model(artifact: Path, artifact_format: str, threads_count: int) -> InPr
         RequestError: another program is loaded with another number of threads.
     """
     if artifact_format == "ptl":
-        return PtlModel(artifact, threads_count)
-    return PteModel(artifact, threads_count)
+        return PtlModel(artifact, threads_count, outputs)
+    return PteModel(artifact, threads_count, outputs)
 
 
 class PteModel:
-    """An `InProcessModel` on ExecuTorch's runtime."""
+    """An `InProcessModel` on ExecuTorch's runtime. A program knows its inputs and outputs by their order."""
 
-    def __init__(self, artifact: Path, threads_count: int) -> None:
+    def __init__(self, artifact: Path, threads_count: int, outputs: Sequence[str]) -> None:
         check_file(artifact)
         extension = _extension()
         _set_threads(extension, threads_count)
-        self._artifact = artifact
+        self._artifact, self._names = artifact, outputs
         try:
             self._program = extension._load_program(str(artifact))
             self._method = self._program.load_method(METHOD)
-            about = self._method.method_meta().input_tensor_meta(0)
+            about = self._method.method_meta()
+            tensors = [about.input_tensor_meta(number) for number in range(about.num_inputs())]
         except RuntimeError as error:
             raise GateError(
                 f"{artifact} does not load as an ExecuTorch program: {first_line(error)}"
             ) from error
-        self._sample_shape = tuple(about.sizes())[1:]
-        self._input: Any = None
+        # Without the batch; of a dynamic dimension the largest size.
+        self._shapes = [tuple(tensor.sizes())[1:] for tensor in tensors]
+        self._given: list[Any] = []
         _loaded.add(self)
 
-    def set_input(self, sample: FloatArray) -> None:
-        """Hand over one float32 sample without its batch dimension.
+    def set_inputs(self, sample: Sample) -> None:
+        """Hand over one sample without its batch dimension.
 
         Raises:
-            GateError: the file's input has another shape.
+            GateError: the file's inputs have other shapes.
         """
         import torch
 
-        if sample.shape != self._sample_shape:
+        shapes = [array.shape for array in sample.values()]
+        if len(shapes) != len(self._shapes) or not all(map(_within, shapes, self._shapes)):
             raise GateError(
-                f"{self._artifact} takes samples of shape {self._sample_shape}, given {sample.shape}"
+                f"{self._artifact} takes samples of shape {_told(self._shapes)}, given {_told(shapes)}"
             )
-        self._input = torch.from_numpy(np.ascontiguousarray(sample[None]))
+        self._given = [torch.from_numpy(array) for array in contiguous(sample).values()]
 
     def invoke(self) -> None:
-        """Compute the outputs of the input that was set.
+        """Compute the outputs of the inputs that were set.
 
-        The runtime copies the input into memory that it planned and that computing writes over, so an
-        application hands it over before every call, and so does this: the copy is part of the time.
+        The runtime copies the inputs into memory that it planned and that computing writes over, so an
+        application hands them over before every call, and so does this: the copy is part of the time.
+
+        Raises:
+            GateError: the program fails on them.
         """
-        self._method.set_inputs([self._input])
-        self._method.execute()
+        try:
+            self._method.set_inputs(self._given)
+            self._method.execute()
+        except RuntimeError as error:
+            raise GateError(f"{self._artifact} refuses its inputs: {first_line(error)}") from error
 
-    def output(self) -> FloatArray:
-        """The float32 output of the last `invoke`, without its batch dimension."""
-        values: FloatArray = self._method.get_outputs()[0].numpy()[0].copy()
-        return values
+    def outputs(self) -> Sample:
+        """The outputs of the last `invoke`, without the batch dimension."""
+        found = named(self._artifact, list(self._method.get_outputs()), self._names)
+        return {name: tensor.numpy()[0].copy() for name, tensor in found.items()}
+
+
+def _within(shape: tuple[int, ...], largest: tuple[int, ...]) -> bool:
+    return len(shape) == len(largest) and all(map(int.__le__, shape, largest))
+
+
+def _told(shapes: Sequence[tuple[int, ...]]) -> str:
+    return ", ".join(map(str, shapes))
 
 
 def _extension() -> Any:
@@ -150,25 +166,25 @@ def _set_threads(extension: Any, count: int) -> None:
 
 
 class PtlModel:
-    """An `InProcessModel` on torch's lite interpreter."""
+    """An `InProcessModel` on torch's lite interpreter, with inputs and outputs by their order."""
 
-    def __init__(self, artifact: Path, threads_count: int) -> None:
+    def __init__(self, artifact: Path, threads_count: int, outputs: Sequence[str]) -> None:
         import torch
         from torch.jit.mobile import _load_for_lite_interpreter
 
         torch.set_num_threads(threads_count)
-        self._artifact = artifact
+        self._artifact, self._names = artifact, outputs
         try:
             self._module = _load_for_lite_interpreter(str(artifact))  # type: ignore[no-untyped-call]
         except (RuntimeError, ValueError) as error:
             raise GateError(
                 f"{artifact} does not load in the lite interpreter: {first_line(error)}"
             ) from error
-        self._input: Any = None
-        self._output: Any = None
+        self._given: list[Any] = []
+        self._answer: Any = None
 
-    def compute(self, inputs: FloatArray) -> FloatArray:
-        """Outputs (n, …) for inputs (n, …).
+    def compute(self, batch: Tensors) -> dict[str, Array]:
+        """Answers (n, …) to inputs (n, …) of one shape.
 
         Raises:
             GateError: the file does not take such inputs.
@@ -177,28 +193,29 @@ class PtlModel:
 
         try:
             with torch.inference_mode():
-                outputs: FloatArray = self._module(torch.tensor(inputs)).numpy()
+                answer = self._module(*(torch.tensor(array) for array in batch.values()))
         except RuntimeError as error:
-            raise GateError(f"{self._artifact} refuses inputs of shape {inputs.shape}") from error
-        return outputs
+            shapes = _told([array.shape for array in batch.values()])
+            raise GateError(f"{self._artifact} refuses inputs of shape {shapes}") from error
+        return {name: one.numpy() for name, one in named(self._artifact, answer, self._names).items()}
 
-    def set_input(self, sample: FloatArray) -> None:
-        """Hand over one float32 sample without its batch dimension."""
+    def set_inputs(self, sample: Sample) -> None:
+        """Hand over one sample without its batch dimension."""
         import torch
 
-        self._input = torch.from_numpy(np.ascontiguousarray(sample[None]))
+        self._given = [torch.from_numpy(array) for array in contiguous(sample).values()]
 
     def invoke(self) -> None:
-        """Compute the outputs of the input that was set."""
+        """Compute the outputs of the inputs that were set."""
         import torch
 
         with torch.inference_mode():
-            self._output = self._module(self._input)
+            self._answer = self._module(*self._given)
 
-    def output(self) -> FloatArray:
-        """The float32 output of the last `invoke`, without its batch dimension."""
-        values: FloatArray = self._output.numpy()[0].copy()
-        return values
+    def outputs(self) -> Sample:
+        """The outputs of the last `invoke`, without the batch dimension."""
+        found = named(self._artifact, self._answer, self._names)
+        return {name: tensor.numpy()[0].copy() for name, tensor in found.items()}
 
 
 def inspect(artifact: Path, artifact_format: str) -> Inspection:

@@ -1,5 +1,6 @@
 """Outputs, timing and contents of an ONNX file, from the file alone, through ONNX Runtime on the CPU."""
 
+from collections.abc import Sequence
 from importlib import metadata
 from importlib.util import find_spec
 from math import prod
@@ -7,10 +8,9 @@ from pathlib import Path
 from platform import machine
 from typing import Any
 
-import numpy as np
-
-from models.spec import FloatArray
+from models.tensors import Array, Sample, Tensors
 from pipelines.errors import GateError, MachineError, first_line
+from pipelines.targets.asking import ask_in_batches, contiguous, matched
 from pipelines.targets.in_process import InProcessModel, Inspection, RuntimeLibrary
 
 PACKAGE = "onnxruntime"
@@ -18,36 +18,50 @@ PROVIDER = "CPUExecutionProvider"
 ERRORS_ONLY = 3
 
 
-def predict(artifact: Path, artifact_format: str, inputs: FloatArray) -> FloatArray:  # noqa: ARG001
-    """Outputs (n, …) for inputs (n, …), as one batch.
+def predict(
+    artifact: Path,
+    artifact_format: str,  # noqa: ARG001
+    inputs: Tensors,
+    outputs: Sequence[str],
+) -> dict[str, Array]:
+    """Answers (n, …) to inputs (n, …).
 
     Raises:
-        GateError: the file cannot be loaded, or does not take such inputs.
+        GateError: the file cannot be loaded, or has other inputs or outputs.
     """
-    return OnnxModel(artifact, threads_count=1).compute(inputs)
+    model = OnnxModel(artifact, 1, outputs)
+    return ask_in_batches(artifact, model.compute, inputs)
 
 
-def open_model(artifact: Path, artifact_format: str, threads_count: int) -> InProcessModel:  # noqa: ARG001
+def open_model(
+    artifact: Path,
+    artifact_format: str,  # noqa: ARG001
+    threads_count: int,
+    outputs: Sequence[str],
+) -> InProcessModel:
     """The artifact, loaded and optimised, each operator computed by up to `threads_count` threads.
 
     Raises:
-        GateError: the file cannot be loaded.
+        GateError: the file cannot be loaded, or has other outputs.
     """
-    return OnnxModel(artifact, threads_count)
+    return OnnxModel(artifact, threads_count, outputs)
 
 
 class OnnxModel:
     """An `InProcessModel` on ONNX Runtime."""
 
-    def __init__(self, artifact: Path, threads_count: int) -> None:
+    def __init__(self, artifact: Path, threads_count: int, outputs: Sequence[str]) -> None:
         self._artifact = artifact
         self._session = _session(artifact, threads_count)
-        self._name = self._session.get_inputs()[0].name
-        self._input: dict[str, FloatArray] = {}
-        self._outputs: list[FloatArray] = []
+        self._inputs_there = {one.name: one for one in self._session.get_inputs()}
+        outputs_there = {one.name: one for one in self._session.get_outputs()}
+        self._wanted = matched(artifact, "output", outputs, outputs_there)
+        self._fetches = list(self._wanted.values())
+        self._given: dict[str, Array] = {}
+        self._answers: list[Array] = []
 
-    def compute(self, inputs: FloatArray) -> FloatArray:
-        """Outputs (n, …) for inputs (n, …).
+    def compute(self, batch: Tensors) -> dict[str, Array]:
+        """Answers (n, …) to inputs (n, …) of one shape.
 
         Raises:
             GateError: the file does not take such inputs.
@@ -55,23 +69,30 @@ class OnnxModel:
         from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
 
         try:
-            outputs: FloatArray = self._session.run(None, {self._name: inputs})[0]
+            answers = self._session.run(self._fetches, self._feed(batch))
         except (Fail, InvalidArgument, RuntimeException) as error:
-            raise GateError(f"{self._artifact} refuses its input: {first_line(error)}") from error
-        return outputs
+            raise GateError(f"{self._artifact} refuses its inputs: {first_line(error)}") from error
+        return dict(zip(self._wanted, answers, strict=True))
 
-    def set_input(self, sample: FloatArray) -> None:
-        """Hand over one float32 sample without its batch dimension."""
-        self._input = {self._name: np.ascontiguousarray(sample[None])}
+    def _feed(self, batch: Tensors) -> dict[str, Array]:
+        wanted = matched(self._artifact, "input", list(batch), self._inputs_there)
+        return {wanted[name]: array for name, array in batch.items()}
+
+    def set_inputs(self, sample: Sample) -> None:
+        """Hand over one sample without its batch dimension.
+
+        Raises:
+            GateError: the file has other inputs.
+        """
+        self._given = self._feed(contiguous(sample))
 
     def invoke(self) -> None:
-        """Compute the outputs of the input that was set."""
-        self._outputs = self._session.run(None, self._input)
+        """Compute the outputs of the inputs that were set."""
+        self._answers = self._session.run(self._fetches, self._given)
 
-    def output(self) -> FloatArray:
-        """The float32 output of the last `invoke`, without its batch dimension."""
-        values: FloatArray = self._outputs[0][0]
-        return values
+    def outputs(self) -> Sample:
+        """The outputs of the last `invoke`, without the batch dimension."""
+        return {name: values[0] for name, values in zip(self._wanted, self._answers, strict=True)}
 
 
 def _session(artifact: Path, threads_count: int) -> Any:

@@ -8,10 +8,11 @@ from platform import machine
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from models.spec import FloatArray
+from models.samples import fits
+from models.tensors import Array, Sample, Tensors
 from pipelines.errors import GateError, MachineError, first_line
+from pipelines.targets.asking import ask_one_by_one, matched
 from pipelines.targets.in_process import InProcessModel, Inspection, RuntimeLibrary
 
 PACKAGE = "ai-edge-litert"
@@ -23,28 +24,29 @@ DEFAULT_DELEGATE = "XNNPACK"
 DELEGATE_NODE = "DELEGATE"
 
 
-def predict(artifact: Path, artifact_format: str, inputs: FloatArray) -> FloatArray:
-    """Float32 outputs (n, …) for inputs (n, …), whatever the precision, one at a time as a device would.
+def predict(
+    artifact: Path, artifact_format: str, inputs: Tensors, outputs: Sequence[str]
+) -> dict[str, Array]:
+    """Answers (n, …) to inputs (n, …), whatever the precision, one at a time as a device would.
 
     Raises:
-        GateError: the file cannot be loaded, or does not take such inputs.
+        GateError: the file cannot be loaded, or has other inputs or outputs.
     """
-    model = open_model(artifact, artifact_format, threads_count=1)
-    outputs = []
-    for sample in inputs:
-        model.set_input(sample)
-        model.invoke()
-        outputs.append(model.output())
-    return np.stack(outputs)
+    return ask_one_by_one(open_model(artifact, artifact_format, 1, outputs), inputs)
 
 
-def open_model(artifact: Path, artifact_format: str, threads_count: int) -> InProcessModel:  # noqa: ARG001
+def open_model(
+    artifact: Path,
+    artifact_format: str,  # noqa: ARG001
+    threads_count: int,
+    outputs: Sequence[str],
+) -> InProcessModel:
     """The artifact, loaded with its tensors allocated and its delegate applied.
 
     Raises:
-        GateError: the file cannot be loaded.
+        GateError: the file cannot be loaded, or has other outputs.
     """
-    return LiteRtModel(artifact, _interpreter(artifact, threads_count))
+    return LiteRtModel(artifact, _interpreter(artifact, threads_count), outputs)
 
 
 def _interpreter(artifact: Path, threads_count: int, *, delegates: bool = True) -> Any:
@@ -64,54 +66,97 @@ def _interpreter(artifact: Path, threads_count: int, *, delegates: bool = True) 
 class LiteRtModel:
     """An `InProcessModel` on LiteRT's interpreter."""
 
-    def __init__(self, artifact: Path, interpreter: Any) -> None:
+    def __init__(self, artifact: Path, interpreter: Any, outputs: Sequence[str]) -> None:
         self._artifact = artifact
         self._interpreter = interpreter
-        self._source = interpreter.get_input_details()[0]
-        self._sink = interpreter.get_output_details()[0]
+        self._sources = _by_name(interpreter, "input")
+        self._shapes = {name: tuple(map(int, one["shape"][1:])) for name, one in self._sources.items()}
+        sinks = _by_name(interpreter, "output")
+        self._sinks = {name: sinks[own] for name, own in matched(artifact, "output", outputs, sinks).items()}
 
-    def set_input(self, sample: FloatArray) -> None:
+    def set_inputs(self, sample: Sample) -> None:
         """Hand over one sample without its batch dimension, quantised if the file takes integers.
 
         Raises:
-            GateError: the file's input has another shape.
+            GateError: the file has other inputs, of other shapes or dtypes.
         """
-        wanted = tuple(self._source["shape"].tolist()[1:])
-        if sample.shape != wanted:
-            raise GateError(f"{self._artifact} takes samples of shape {wanted}, given {sample.shape}")
-        self._interpreter.set_tensor(self._source["index"], quantise(sample[None], self._source))
+        wanted = matched(self._artifact, "input", list(sample), self._sources)
+        given = {own: sample[name] for name, own in wanted.items()}
+        self._resize(given)
+        for name, array in given.items():
+            try:
+                values = quantise(array[None], self._sources[name])
+            except TypeError as error:
+                raise GateError(f"{self._artifact} {error} for its input {name!r}") from error
+            self._interpreter.set_tensor(self._sources[name]["index"], values)
+
+    def _resize(self, given: Sample) -> None:
+        """Allocate for a sample whose dynamic dimensions are not those of the one before."""
+        changed = {name: array.shape for name, array in given.items() if array.shape != self._shapes[name]}
+        for name, shape in changed.items():
+            source = self._sources[name]
+            dynamic = [None if size < 0 else int(size) for size in source["shape_signature"][1:]]
+            if not fits(shape, dynamic):
+                raise GateError(
+                    f"{self._artifact} takes samples of shape {self._shapes[name]}, given {shape}"
+                )
+            self._interpreter.resize_tensor_input(source["index"], (1, *shape))
+        if not changed:
+            return
+        try:
+            self._interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise GateError(f"{self._artifact} refuses its inputs: {first_line(error)}") from error
+        self._shapes |= changed
 
     def invoke(self) -> None:
-        """Compute the outputs of the input that was set."""
+        """Compute the outputs of the inputs that were set."""
         self._interpreter.invoke()
 
-    def output(self) -> FloatArray:
-        """The float32 output of the last `invoke` without its batch dimension, dequantised if need be."""
-        values: FloatArray = dequantise(self._interpreter.get_tensor(self._sink["index"]), self._sink)[0]
-        return values
+    def outputs(self) -> Sample:
+        """The outputs of the last `invoke`, without the batch dimension, dequantised if need be."""
+        return {
+            name: dequantise(self._interpreter.get_tensor(sink["index"]), sink)[0]
+            for name, sink in self._sinks.items()
+        }
 
 
-def quantise(values: FloatArray, tensor: Mapping[str, Any]) -> npt.NDArray[Any]:
+def _by_name(interpreter: Any, what: str) -> dict[str, dict[str, Any]]:
+    """Inputs or outputs (`what`) by the names of the file's first signature; without one, by the tensors'."""
+    tensors = getattr(interpreter, f"get_{what}_details")()
+    signatures = interpreter.get_signature_list()
+    if not signatures:
+        return {tensor["name"]: tensor for tensor in tensors}
+    runner = interpreter.get_signature_runner(next(iter(signatures)))
+    return dict(getattr(runner, f"get_{what}_details")())
+
+
+def quantise(values: Array, tensor: Mapping[str, Any]) -> Array:
     """`values` as the dtype of `tensor` (its `dtype` and `quantization`: scale, zero point).
 
-    Integers are rounded, half to even, and clipped to the dtype's range: a pixel beyond what was calibrated
-    becomes the nearest that can be said.
+    Where the file's own numbers stand for others (scale above 0), they are rounded, half to even, and clipped
+    to the dtype's range: a pixel beyond what was calibrated becomes the nearest that can be said. Where they
+    stand for themselves, as pixels, tokens and floats do, they are handed over as they are.
+
+    Raises:
+        TypeError: the file wants another kind of number, and does not say what it stands for.
     """
-    dtype = tensor["dtype"]
-    if dtype == np.float32:
-        return values
+    dtype = np.dtype(tensor["dtype"])
     scale, zero_point = tensor["quantization"]
+    if scale == 0:
+        if values.dtype != dtype and not np.can_cast(values.dtype, dtype, "same_kind"):
+            raise TypeError(f"takes {dtype}, given {values.dtype}")
+        return values.astype(dtype, copy=False)
     limits = np.iinfo(dtype)
     steps = np.rint(values.astype(np.float64) / scale) + zero_point
-    quantised: npt.NDArray[Any] = np.clip(steps, limits.min, limits.max).astype(dtype)
-    return quantised
+    return np.clip(steps, limits.min, limits.max).astype(dtype)  # type: ignore[no-any-return]
 
 
-def dequantise(values: npt.NDArray[Any], tensor: Mapping[str, Any]) -> FloatArray:
-    """The float32 values that the integers of `tensor` stand for; floats as they are."""
-    if tensor["dtype"] == np.float32:
-        return values
+def dequantise(values: Array, tensor: Mapping[str, Any]) -> Array:
+    """The float32 values that integers of `tensor` stand for; what stands for itself as it is."""
     scale, zero_point = tensor["quantization"]
+    if scale == 0:
+        return values
     steps = values.astype(np.float64) - zero_point
     return np.asarray(steps * scale, np.float32)
 

@@ -3,7 +3,7 @@
 import importlib.util
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,45 +11,90 @@ from typing import Any
 
 import numpy as np
 
-from models.spec import FloatArray
+from models.tensors import Array, Tensors, samples
 from pipelines.errors import GateError, first_line
+from pipelines.targets.asking import ask_in_batches, named
 from pipelines.targets.torchserve.archive import unpack
+from pipelines.targets.torchserve.export import SIGNATURE_NAME
 
 
-def predict(artifact: Path, artifact_format: str, inputs: FloatArray) -> FloatArray:
-    """Outputs (n, …) for inputs (n, …).
+def predict(
+    artifact: Path, artifact_format: str, inputs: Tensors, outputs: Sequence[str]
+) -> dict[str, Array]:
+    """Answers (n, …) to inputs (n, …), which go in by their order.
 
     Raises:
-        GateError: the file cannot be loaded, or the archive's handler refuses a sample.
+        GateError: the file cannot be loaded, has other inputs or outputs, or the archive's handler refuses a
+            sample.
     """
     if artifact_format == "torchserve-archive":
-        return _archive(artifact, inputs)
-    return _torchscript(artifact, inputs)
+        return _archive(artifact, inputs, outputs)
+    return _torchscript(artifact, inputs, outputs)
 
 
-def _torchscript(path: Path, inputs: FloatArray) -> FloatArray:
+def _torchscript(path: Path, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Array]:
     import torch
 
     try:
         module = torch.jit.load(path)  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
         raise GateError(f"{path} does not load as TorchScript: {first_line(error)}") from error
-    with torch.inference_mode():
-        outputs: FloatArray = module(torch.tensor(inputs)).numpy()
-    return outputs
+
+    def call(batch: dict[str, Array]) -> dict[str, Array]:
+        try:
+            with torch.inference_mode():
+                answer = module(*(torch.tensor(array) for array in batch.values()))
+        except RuntimeError as error:
+            raise GateError(f"{path} refuses its inputs: {last_line(error)}") from error
+        return {name: tensor.numpy() for name, tensor in named(path, answer, outputs).items()}
+
+    return ask_in_batches(path, call, inputs)
 
 
-def _archive(path: Path, inputs: FloatArray) -> FloatArray:
+def last_line(error: RuntimeError) -> str:
+    """The reason of a TorchScript error, which follows the traceback of the traced code."""
+    return next(reversed(str(error).strip().splitlines()), "no reason given")
+
+
+def _archive(path: Path, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Array]:
     """What the archive's own handler answers to JSON bodies, without a server around it."""
-    body = json.dumps({"instances": inputs.tolist()}).encode()
     with tempfile.TemporaryDirectory(prefix="tandem-mar-", ignore_cleanup_errors=True) as name:
         manifest = unpack(path, Path(name))
         with _blamed(path):
             handler, context = _start_handler(Path(name), manifest)
-            (answer,) = handler.handle([{"body": body}], context)
-            if not isinstance(answer, str):
-                raise GateError(f"the handler in {path} refused the held-out samples: {str(answer)[:200]}")
-            return np.asarray(json.loads(answer)["predictions"], np.float32)
+            dtypes = _dtypes(Path(name), outputs)
+
+            def call(batch: dict[str, Array]) -> dict[str, Array]:
+                body = json.dumps({"instances": _rows(batch)}).encode()
+                (answer,) = handler.handle([{"body": body}], context)
+                if not isinstance(answer, str):
+                    raise GateError(
+                        f"the handler in {path} refused the held-out samples: {str(answer)[:200]}"
+                    )
+                predictions = json.loads(answer)["predictions"]
+                if len(outputs) == 1:
+                    return {outputs[0]: np.asarray(predictions, dtypes.get(outputs[0]))}
+                return {
+                    name: np.asarray([row[name] for row in predictions], dtypes.get(name)) for name in outputs
+                }
+
+            return ask_in_batches(path, call, inputs)
+
+
+def _rows(batch: dict[str, Array]) -> list[Any]:
+    """Samples as TensorFlow Serving's rows have them: a single input without its name."""
+    if len(batch) == 1:
+        (only,) = batch.values()
+        return only.tolist()  # type: ignore[no-any-return]
+    return [{name: array.tolist() for name, array in sample.items()} for sample in samples(batch)]
+
+
+def _dtypes(folder: Path, outputs: Sequence[str]) -> dict[str, str]:
+    """Dtypes of the outputs as the archive's signature says them; JSON says none. Float32 where neither."""
+    signature = folder / SIGNATURE_NAME
+    said = json.loads(signature.read_text()) if signature.is_file() else {}
+    found = {one["name"]: one["dtype"] for one in said.get("outputs", [])}
+    return {name: found.get(name, "float32") for name in outputs}
 
 
 @contextmanager

@@ -1,12 +1,15 @@
 """Outputs from the file alone."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from models.spec import FloatArray
+from models.tensors import Array, Tensors
 
 
-def predict(artifact: Path, artifact_format: str, inputs: FloatArray) -> FloatArray:
-    outputs: FloatArray = inputs @ np.load(artifact).T
-    return outputs
+def predict(
+    artifact: Path, artifact_format: str, inputs: Tensors, outputs: Sequence[str]
+) -> dict[str, Array]:
+    (given,), (name,) = inputs.values(), outputs
+    return {name: given @ np.load(artifact).T}

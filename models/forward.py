@@ -1,0 +1,54 @@
+"""What a PyTorch module's forward gives, read as the outputs that its spec names."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from models.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def flattened(model: str, answer: Any, names: Sequence[str]) -> "list[torch.Tensor]":
+    """The tensors of an answer in the order of `names`.
+
+    `answer` is one tensor, a tuple or list (also nested, read from left to right), or a dict with these
+    names.
+
+    Raises:
+        ModelError: there are more or fewer tensors, other keys, or something that is no tensor.
+    """
+    import torch
+
+    wanted = ", ".join(map(repr, names))
+    if isinstance(answer, Mapping):
+        missing = [name for name in names if name not in answer]
+        unknown = [name for name in answer if name not in names]
+        if missing or unknown:
+            raise ModelError(
+                f"source model {model} returns a dict with the keys {', '.join(map(repr, answer))}; its "
+                f"outputs are {wanted}"
+            )
+        answer = [answer[name] for name in names]
+    found = list(_leaves(answer))
+    wrong = [type(one).__name__ for one in found if not isinstance(one, torch.Tensor)]
+    if wrong:
+        raise ModelError(
+            f"source model {model} returns a {wrong[0]}; tensors are allowed: {wanted}, one by one, in a "
+            "tuple or list, or by name in a dict"
+        )
+    if len(found) != len(names):
+        raise ModelError(
+            f"source model {model} returns {len(found)} tensors; its spec has {len(names)} outputs: {wanted}"
+        )
+    return found
+
+
+def _leaves(answer: Any) -> Iterator[Any]:
+    if isinstance(answer, Mapping):
+        answer = tuple(answer.values())
+    if not isinstance(answer, list | tuple):
+        yield answer
+        return
+    for one in answer:
+        yield from _leaves(one)

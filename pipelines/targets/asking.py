@@ -1,0 +1,85 @@
+"""How artifacts are asked and their answers are named, the same for every target's runtime."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.tensors import Array, Sample, Tensors, ask, count, joined, samples, take
+from pipelines.errors import GateError
+
+# Larger batches find no other mistakes and need more memory.
+BATCH = 64
+
+
+def ask_in_batches(
+    artifact: Path, call: Callable[[dict[str, Array]], Mapping[str, Array]], inputs: Tensors
+) -> dict[str, Array]:
+    """Answers to `inputs` (n, …): the first sample's from a batch of one, the others' from larger batches.
+
+    A file that computes only one batch size, or another thing at batch 1, is so seen by whoever compares.
+
+    Raises:
+        GateError: an answer does not have a row per sample.
+    """
+
+    def rows(batch: dict[str, Array]) -> Mapping[str, Array]:
+        answer = call(batch)
+        for name, array in answer.items():
+            if array.ndim == 0 or len(array) != count(batch):
+                raise GateError(
+                    f"{artifact} gives {name!r} of shape {array.shape} for a batch of {count(batch)}"
+                )
+        return answer
+
+    first = ask(rows, take(inputs, slice(0, 1)), 1)
+    others = ask(rows, take(inputs, slice(1, None)), BATCH)
+    return joined([*samples(first), *samples(others)])
+
+
+def ask_one_by_one(model: Any, inputs: Tensors) -> dict[str, Array]:
+    """What an `InProcessModel` gives for each sample of `inputs` (n, …), one after another as on a device."""
+    answers: list[Sample] = []
+    for sample in samples(inputs):
+        model.set_inputs(sample)
+        model.invoke()
+        answers.append(model.outputs())
+    return joined(answers)
+
+
+def named(artifact: Path, values: Any, names: Sequence[str]) -> dict[str, Any]:
+    """What a file answered, by the names of the outputs: by position, or by name if it says names itself.
+
+    Raises:
+        GateError: there are more or fewer outputs, or one is missing.
+    """
+    if isinstance(values, Mapping):
+        return {name: values[wanted] for name, wanted in matched(artifact, "output", names, values).items()}
+    found = list(values) if isinstance(values, list | tuple) else [values]
+    if len(found) != len(names):
+        raise GateError(
+            f"{artifact} gives {len(found)} outputs; the model has {len(names)}: {', '.join(names)}"
+        )
+    return dict(zip(names, found, strict=True))
+
+
+def matched(artifact: Path, what: str, names: Sequence[str], found: Mapping[str, Any]) -> dict[str, str]:
+    """For each name of the model the file's own; a single tensor is the one there is, whatever it is called.
+
+    Raises:
+        GateError: the file does not have just these.
+    """
+    if len(names) == len(found) == 1:
+        return {names[0]: next(iter(found))}
+    if set(names) != set(found):
+        raise GateError(
+            f"{artifact} has the {what}s {', '.join(sorted(found)) or 'none'}; the model has "
+            f"{', '.join(names)}"
+        )
+    return {name: name for name in names}
+
+
+def contiguous(sample: Sample) -> dict[str, Array]:
+    """The tensors of a sample as a batch of one, in memory of their own."""
+    return {name: np.ascontiguousarray(array)[None].copy() for name, array in sample.items()}
