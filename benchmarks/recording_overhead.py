@@ -42,14 +42,17 @@ def bare_rate(url: str, users: int, seconds: float) -> float:
 
 def recorded_rate(url: str, users: int, seconds: float) -> float:
     """Requests per second of our user, recording every request and checking 1 % of the answers."""
+    import numpy as np
+
     from loadtests.last_moment import LastMoment
     from loadtests.ledger import NEVER, Ledger, Phase
-    from loadtests.payloads import PayloadPool
+    from loadtests.payloads import CheckedOutput, PayloadPool
     from loadtests.recorder import Recorder
     from loadtests.users.rest import rest_user
 
     headers = {"Content-Type": "application/json"}
-    pool = PayloadPool("POST", PATH, headers, (BODY,), ((0.0,),), 1e-4, 1e-4)
+    outputs = (CheckedOutput("scores", 1e-4, 1e-4),)
+    pool = PayloadPool("POST", PATH, headers, (BODY,), ({"scores": np.zeros(1)},), outputs)
     with tempfile.TemporaryDirectory() as folder, Recorder(Path(folder) / "samples.parquet") as recorder:
         phases = [Phase(pool, check_share=0.01, seed=1, recorder=recorder) for _ in range(2)]
         ledger = Ledger(*phases)

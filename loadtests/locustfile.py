@@ -126,16 +126,14 @@ def model_pool(options: Namespace) -> PayloadPool:
         ValueError: there is no such model.
     """
     from models.spec import load_model
+    from models.tensors import samples
 
     model = load_model(options.model)
     return PayloadPool(
         method="POST",
         path=PATHS[options.target].format(model.name),
         headers={"Content-Type": "application/json"},
-        bodies=tuple(json_rows.encode(model.samples().inputs)),
-        expected=None,
-        absolute_tolerance=0.0,
-        relative_tolerance=0.0,
+        bodies=tuple(json_rows.encode(samples(model.samples().named))),
     )
 
 

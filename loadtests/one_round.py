@@ -80,7 +80,7 @@ class _Times:
 
 def _prepare(pool: PayloadPool) -> None:
     """Do now what would otherwise be done, or be cleaned up, in the middle of the measurement."""
-    _ = pool.rows_counts
+    _ = pool.rows_counts, pool.allowed
     gc.collect()
     gc.freeze()
 

@@ -5,24 +5,56 @@ import itertools
 import json
 import math
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtests.codecs import find_codec
+from loadtests.codecs import find_codec, named
 from loadtests.errors import PayloadError
 from loadtests.files import parse_object, replacing
 
 # The parts of a pool's file: what each body is, all bodies one after the other, all numbers of the answers.
 INDEX, BODIES, EXPECTED = "index.json", "bodies", "expected.f64"
 EXPECTED_DTYPE = "<f8"
+FORMAT = 2
 # Fields that the index holds as they are.
-PLAIN = ("method", "path", "absolute_tolerance", "relative_tolerance", "codec")
-INDEX_KEYS = (*PLAIN, "headers", "rows", "body_bytes", "expected_counts")
+PLAIN = ("method", "path", "codec")
+COUNTS = ("rows", "samples", "body_bytes", "expected_counts")
+INDEX_KEYS = ("format", *PLAIN, "headers", "outputs", *COUNTS, "shares")
+MATRIX = 2
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CheckedOutput:
+    """How one output of an answer is checked.
+
+    Attributes:
+        name: as the model calls it.
+        absolute_tolerance, relative_tolerance: |got - expected| <= absolute + relative * |expected|.
+        classes: whether these are scores of classes, whose largest must be that of the expected ones.
+        is_bool: whether true and false are expected, and numbers are wrong; else the other way round.
+    """
+
+    name: str
+    absolute_tolerance: float
+    relative_tolerance: float
+    classes: bool = False
+    is_bool: bool = False
+
+    def __post_init__(self) -> None:
+        _require(_is_text(self.name), f"an output is called {self.name!r}, expected text")
+        for value in (self.absolute_tolerance, self.relative_tolerance):
+            _require(_is_number(value), f"{value!r} is not a number")
+            _require(0 <= value < math.inf, f"tolerances of {self.name!r}: {value} must be >= 0")
+        flags = (self.classes, self.is_bool)
+        _require(all(type(flag) is bool for flag in flags), f"flags of {self.name!r} are {flags}, not bool")
 
 
 @dataclass(frozen=True)
@@ -34,73 +66,101 @@ class PayloadPool:
         path: from the leading slash, without scheme and host.
         headers: sent with every request.
         bodies: at least one.
-        expected: for each body the float outputs of the source model, flattened in row order; None
-            when answers are not checked.
-        absolute_tolerance, relative_tolerance: |got - expected| <= absolute + relative * |expected|.
+        expected: for each body what the source model gives, by output name, flattened in row order; a single
+            one where the answer to all bodies is the same; None when answers are not checked.
+        outputs: how each output is checked, by the names of `expected`, in the signature's order.
         rows: for each body the number of rows it asks about, None for a body that is not of the codec's
             format; None to have them counted, which means to parse every body.
         codec: a name of `CODECS`: how the bodies were made, and how answers are read.
+        samples: for each body the number of the held-out sample that it asks about; None if unknown.
     """
 
     method: str
     path: str
     headers: Mapping[str, str]
     bodies: tuple[bytes, ...]
-    expected: tuple[tuple[float, ...], ...] | None
-    absolute_tolerance: float
-    relative_tolerance: float
+    expected: tuple[Mapping[str, Numbers], ...] | None = field(default=None, compare=False)
+    outputs: tuple[CheckedOutput, ...] = ()
     rows: tuple[int | None, ...] | None = field(default=None, compare=False)
     codec: str = "json-rows"
+    samples: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         _require(self.method.isalpha() and self.method.isupper(), f"method {self.method!r} is not upper case")
         _require(self.path.startswith("/"), f"path {self.path!r} does not start with '/'")
         _require(len(self.bodies) > 0, "a pool needs at least one body")
         _require(
-            self.expected is None or len(self.expected) == len(self.bodies),
-            "a pool needs as many expected answers as bodies, or none at all",
-        )
-        _require(
             self.rows is None or len(self.rows) == len(self.bodies),
             "a pool needs as many row counts as bodies, or none at all",
         )
+        _require(
+            self.samples is None or len(self.samples) == len(self.bodies),
+            "a pool needs as many sample numbers as bodies, or none at all",
+        )
         find_codec(self.codec)
-        tolerances = (self.absolute_tolerance, self.relative_tolerance)
-        _require(all(0 <= value < math.inf for value in tolerances), f"tolerances {tolerances} must be >= 0")
+        names = {output.name for output in self.outputs}
+        _require(len(names) == len(self.outputs), "two outputs of a pool have the same name")
+        if self.expected is None:
+            return
+        _require(
+            len(self.expected) in {1, len(self.bodies)},
+            "a pool needs as many expected answers as bodies, one for all, or none",
+        )
+        _require(bool(names), "a pool with expected answers needs to know how its outputs are checked")
+        for answer in self.expected:
+            _require(
+                answer.keys() == names,
+                f"an expected answer has the outputs {sorted(answer)}, checked are {sorted(names)}",
+            )
+        flat = tuple(
+            {output.name: np.asarray(answer[output.name], np.float64).ravel() for output in self.outputs}
+            for answer in self.expected
+        )
+        object.__setattr__(self, "expected", flat)
 
-    def save(self, path: Path) -> None:
-        """Write the pool atomically: a zip of an index, the bodies as they are sent, and the answers."""
+    def save(self, path: Path, shared: Path | None = None) -> None:
+        """Write the pool atomically: a zip of an index, the bodies as they are sent, and the answers.
+
+        Pools of a run that differ in their path alone need not hold the same bytes: parts that the file
+        `shared`, in the same folder, has already are left out, and where there is no such file it is made.
+        """
+        answers = self.expected or ()
+        numbers = [one[output.name].astype(EXPECTED_DTYPE) for one in answers for output in self.outputs]
+        parts = {BODIES: b"".join(self.bodies), EXPECTED: b"".join(each.tobytes() for each in numbers)}
+        if shared is not None:
+            if not shared.is_file():
+                _write(shared, parts)
+            parts = _without_shared(parts, shared)
         index = {
             **{name: getattr(self, name) for name in PLAIN},
+            "format": FORMAT,
             "headers": dict(self.headers),
+            "outputs": [asdict(output) for output in self.outputs],
             "rows": self.rows_counts,
+            "samples": self.samples,
             "body_bytes": [len(body) for body in self.bodies],
-            "expected_counts": None if self.expected is None else [len(row) for row in self.expected],
+            "expected_counts": None if self.expected is None else [len(each) for each in numbers],
+            "shares": None if shared is None else shared.name,
         }
-        numbers = [value for row in self.expected or () for value in row]
-        with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-            archive.writestr(INDEX, json.dumps(index, indent=2, allow_nan=False) + "\n")
-            archive.writestr(BODIES, b"".join(self.bodies))
-            archive.writestr(EXPECTED, np.asarray(numbers, EXPECTED_DTYPE).tobytes())
+        text = json.dumps(index, indent=2, allow_nan=False) + "\n"
+        _write(path, {INDEX: text.encode(), **parts})
 
     @classmethod
     def load(cls, path: Path) -> "PayloadPool":
         """Read what `save` wrote.
 
         Raises:
-            PayloadError: unreadable, an unknown or missing key, or a value of the wrong kind.
+            PayloadError: unreadable, of another format, an unknown or missing key, or a value of the wrong
+                kind.
         """
+        parts = _read(path)
+        _require(INDEX in parts, f"{path} does not hold a payload pool: it has no {INDEX}")
         try:
-            with zipfile.ZipFile(path) as archive:
-                parts = [archive.read(name) for name in (INDEX, BODIES, EXPECTED)]
-        except OSError as problem:
-            raise PayloadError(f"cannot read {path}: {problem.strerror or problem}") from problem
-        except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError) as problem:
-            raise PayloadError(f"{path} does not hold a payload pool: {problem}") from problem
-        try:
-            index = parse_object(path, parts[0], INDEX_KEYS, PayloadError)
-            return _pool_of(index, parts[1], np.frombuffer(parts[2], EXPECTED_DTYPE))
-        except (TypeError, ValueError, AttributeError) as problem:
+            index = _index(path, parts[INDEX])
+            if index["shares"] is not None:
+                parts = _read(path.with_name(_file_name(index["shares"]))) | parts
+            return _pool_of(index, parts[BODIES], np.frombuffer(parts[EXPECTED], EXPECTED_DTYPE))
+        except (TypeError, ValueError, AttributeError, KeyError) as problem:
             raise PayloadError(f"{path} does not hold a payload pool: {problem}") from problem
         except PayloadError as problem:
             raise PayloadError(f"{path}: {problem}") from problem
@@ -110,52 +170,134 @@ class PayloadPool:
         """Per body the number of rows it asks about; None for a body that is not of the pool's codec."""
         return tuple(map(find_codec(self.codec).rows_count, self.bodies)) if self.rows is None else self.rows
 
+    @functools.cached_property
+    def allowed(self) -> tuple[tuple[Numbers, ...], ...]:
+        """Per expected answer and output the largest permitted |got - expected| of every value."""
+        return tuple(
+            tuple(
+                output.absolute_tolerance + output.relative_tolerance * np.abs(answer[output.name])
+                for output in self.outputs
+            )
+            for answer in self.expected or ()
+        )
+
+    def expected_of(self, index: int) -> Mapping[str, Numbers]:
+        """The expected answer to a body, float64 values by output name, flattened in row order.
+
+        Raises:
+            PayloadError: this pool does not know answers.
+        """
+        if self.expected is None:
+            raise PayloadError("this pool has no expected answers to check against")
+        return self.expected[index if len(self.expected) > 1 else 0]
+
 
 def check_answer(pool: PayloadPool, index: int, body: bytes) -> bool:
     """Say whether `body` is the expected answer to `pool.bodies[index]`.
 
-    Right means: one prediction per row sent, as many values as expected, each within tolerance, and the
-    same largest value in every row. Anything else, undecodable or not finite, is False.
+    Right means: every output, one prediction per row sent, as many values as expected, each within tolerance,
+    and of scores of classes the same largest value in every row. Anything else, undecodable or not finite, is
+    False.
     """
-    if pool.expected is None:
-        raise PayloadError("this pool has no expected answers to check against")
-    got = find_codec(pool.codec).decode(body)
-    if got is None or pool.rows_counts[index] not in (None, len(got)):
+    expected = pool.expected_of(index)
+    answers = named(find_codec(pool.codec).decode(body), expected)
+    if answers is None:
         return False
-    expected = np.asarray(pool.expected[index], dtype=np.float64)
-    if got.size != expected.size:
+    rows, allowed = pool.rows_counts[index], pool.allowed[index if len(pool.allowed) > 1 else 0]
+    return all(
+        _is_right(output, answers[output.name], expected[output.name], most, rows)
+        for output, most in zip(pool.outputs, allowed, strict=True)
+    )
+
+
+def _is_right(
+    output: CheckedOutput, got: NDArray[Any], expected: Numbers, allowed: Numbers, rows: int | None
+) -> bool:
+    if (got.dtype.kind == "b") != output.is_bool or rows not in (None, len(got)) or got.size != expected.size:
         return False
-    expected = expected.reshape(got.shape)
-    allowed = pool.absolute_tolerance + pool.relative_tolerance * np.abs(expected)
     # NaN compares false, so a prediction that is not a number is never right.
-    return bool(np.all(np.abs(got - expected) <= allowed)) and _same_argmax(got, expected)
+    close = abs(got.ravel() - expected) <= allowed
+    return bool(close.all()) and not (output.classes and _other_class(got, expected))
 
 
-def _same_argmax(got: NDArray[np.float64], expected: NDArray[np.float64]) -> bool:
-    if got.ndim < 2 or got.size == 0:  # noqa: PLR2004 - one number per row has no largest one
-        return True
-    return bool(np.array_equal(got.argmax(axis=-1), expected.argmax(axis=-1)))
+def _other_class(got: NDArray[Any], expected: Numbers) -> bool:
+    if got.ndim < MATRIX or got.size == 0:  # one number per row has no largest one
+        return False
+    if len(got) == 1 and got.ndim == MATRIX:  # what nearly every answer is, at a third of the cost
+        return bool(got.argmax() != expected.argmax())
+    return not np.array_equal(got.argmax(axis=-1), expected.reshape(got.shape).argmax(axis=-1))
 
 
-def _pool_of(index: dict[str, Any], bodies: bytes, expected: NDArray[np.float64]) -> PayloadPool:
+def _write(path: Path, parts: Mapping[str, bytes]) -> None:
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+
+
+def _without_shared(parts: Mapping[str, bytes], shared: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(shared) as archive:
+        there = {info.filename: (info.file_size, info.CRC) for info in archive.infolist()}
+    return {
+        name: content
+        for name, content in parts.items()
+        if there.get(name) != (len(content), zlib.crc32(content))
+    }
+
+
+def _read(path: Path) -> dict[str, bytes]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in (INDEX, BODIES, EXPECTED) if name in archive.namelist()]
+            return {name: archive.read(name) for name in names}
+    except OSError as problem:
+        raise PayloadError(f"cannot read {path}: {problem.strerror or problem}") from problem
+    except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError) as problem:
+        raise PayloadError(f"{path} does not hold a payload pool: {problem}") from problem
+
+
+def _index(path: Path, text: bytes) -> dict[str, Any]:
+    found = json.loads(text)
+    version = found.get("format", 1) if isinstance(found, dict) else FORMAT
+    _require(
+        version == FORMAT,
+        f"is a payload pool of format {version!r}, this version reads {FORMAT}; run the comparison again",
+    )
+    return parse_object(path, text, INDEX_KEYS, PayloadError)
+
+
+def _file_name(name: Any) -> str:
+    _require(_is_text(name) and Path(name).name == name, f"shares {name!r:.80}, which is no file beside it")
+    return str(name)
+
+
+def _pool_of(index: dict[str, Any], bodies: bytes, expected: Numbers) -> PayloadPool:
     texts = itertools.chain(*index["headers"].items())
     _require(all(map(_is_text, texts)), "'headers' must map text to text")
+    outputs = tuple(map(_output_of, index["outputs"]))
     pieces = _pieces(_sizes(index, "body_bytes"), len(bodies), "bodies")
     answers = None
     if index["expected_counts"] is not None:
         places = _pieces(_sizes(index, "expected_counts"), len(expected), "expected answers")
-        answers = tuple(tuple(expected[place].tolist()) for place in places)
+        names = [output.name for output in outputs]
+        answers = tuple(
+            {name: expected[place] for name, place in zip(names, row, strict=True)}
+            for row in zip(*[iter(places)] * len(names), strict=True)
+        )
     return PayloadPool(
-        **{name: index[name] for name in PLAIN}
-        | {
-            "headers": index["headers"],
-            "bodies": tuple(bodies[piece] for piece in pieces),
-            "expected": answers,
-            "absolute_tolerance": _number(index["absolute_tolerance"]),
-            "relative_tolerance": _number(index["relative_tolerance"]),
-            "rows": None if index["rows"] is None else tuple(map(_count, index["rows"])),
-        }
+        **{name: index[name] for name in PLAIN},
+        headers=index["headers"],
+        bodies=tuple(bodies[piece] for piece in pieces),
+        expected=answers,
+        outputs=outputs,
+        rows=None if index["rows"] is None else tuple(map(_count, index["rows"])),
+        samples=None if index["samples"] is None else tuple(_sizes(index, "samples")),
     )
+
+
+def _output_of(described: Any) -> CheckedOutput:
+    known = {one.name for one in fields(CheckedOutput)}
+    _require(isinstance(described, dict) and described.keys() == known, f"an output is {described!r:.80}")
+    return CheckedOutput(**described)
 
 
 def _sizes(index: Mapping[str, Any], name: str) -> list[int]:
@@ -182,10 +324,8 @@ def _count(value: Any) -> int | None:
     return value
 
 
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{value!r} is not a number")
-    return float(value)
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
 
 
 def _require(condition: bool, message: str) -> None:

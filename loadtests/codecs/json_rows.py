@@ -1,4 +1,7 @@
-"""TensorFlow Serving's row format: `{"instances": [...]}`, answered by `{"predictions": [...]}`."""
+"""TensorFlow Serving's row format: `{"instances": [...]}`, answered by `{"predictions": [...]}`.
+
+A row of several inputs or outputs is an object, `{"a": ..., "b": ...}`.
+"""
 
 import json
 import math
@@ -8,30 +11,44 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from loadtests.codecs import UNNAMED, Sample
 from loadtests.errors import PayloadError
 
 CONTENT_TYPE: Final = "application/json"
 
 
-def encode(samples: Iterable[NDArray[Any]]) -> list[bytes]:
-    """Encode each sample, shape (...) without the batch dimension, as one row-format request body.
+def encode(samples: Iterable[Sample]) -> list[bytes]:
+    """Encode each sample, arrays by input name without the batch dimension, as one request body.
 
-    Compact JSON; a whole number such as 1e16 is written without exponent, so that every server is
-    sent the same text whatever wrote it.
+    A row is the bare nested list of an only input, else an object of all inputs. Compact JSON: true and false
+    for bool, whole numbers for integers; a whole float such as 1e16 is written without exponent, so that
+    every server is sent the same text whatever wrote it.
 
     Raises:
         PayloadError: a value that JSON cannot carry (NaN, infinity).
     """
-    return [b'{"instances":[' + _json_text(np.asarray(sample)).encode() + b"]}" for sample in samples]
+    return [b'{"instances":[' + _row_text(sample).encode() + b"]}" for sample in samples]
 
 
-def decode(body: bytes) -> NDArray[np.float64] | None:
-    """Return the predictions, shape (rows, ...), or None where they are not a numeric array."""
+def decode(body: bytes) -> dict[str, NDArray[Any]] | None:
+    """Return the predictions, each output of shape (rows, ...); None where they are no numbers or bool.
+
+    Rows that are objects name their outputs; else there is one, called `UNNAMED`.
+    """
     try:
-        array = np.asarray(json.loads(body)["predictions"])
-    except (ValueError, TypeError, KeyError, RecursionError):
+        rows = json.loads(body)["predictions"]
+        if rows and isinstance(rows[0], dict):
+            if any(row.keys() != rows[0].keys() for row in rows):
+                return None
+            found = {name: np.asarray([row[name] for row in rows]) for name in rows[0]}
+        else:
+            found = {UNNAMED: np.asarray(rows)}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    return array.astype(np.float64) if array.dtype.kind in "if" and array.ndim >= 1 else None
+    for array in found.values():
+        if array.dtype.kind not in "iufb" or not array.ndim:
+            return None
+    return found
 
 
 def rows_count(body: bytes) -> int | None:
@@ -40,6 +57,13 @@ def rows_count(body: bytes) -> int | None:
         return len(json.loads(body)["instances"])
     except (ValueError, TypeError, KeyError):
         return None
+
+
+def _row_text(sample: Sample) -> str:
+    texts = {name: _json_text(np.asarray(array)) for name, array in sample.items()}
+    if len(texts) == 1:
+        return next(iter(texts.values()))
+    return f"{{{','.join(f'{json.dumps(name)}:{text}' for name, text in texts.items())}}}"
 
 
 def _json_text(array: NDArray[Any]) -> str:

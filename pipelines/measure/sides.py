@@ -123,7 +123,7 @@ def _served(
         control_of=None,
         prepare=prepare,
         pool=lambda path: readiness.payload_pool(spec, verified.expected, path),
-        prove=lambda server, pool: readiness.check_endpoint(server, pool, spec.samples().inputs, verified),
+        prove=lambda server, pool: readiness.check_endpoint(server, pool, spec.samples().named, verified),
     )
 
 
@@ -141,6 +141,6 @@ def _null(settings: RunSettings, spec: ModelSpec, verified: Verified) -> Side:
 
     def pool(path: str) -> PayloadPool:
         real = readiness.payload_pool(spec, verified.expected, path)
-        return replace(real, expected=(tuple(constant.ravel().tolist()),) * len(real.bodies))
+        return replace(real, expected=({spec.output.name: constant},))
 
     return Side(NULL_NAME, NULL_NAME, "floor", None, prepare, pool, prove=None)

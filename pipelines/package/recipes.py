@@ -9,6 +9,7 @@ from pathlib import Path
 
 from loadtests.codecs import json_rows
 from models.spec import ModelSpec
+from models.tensors import sample
 from pipelines.artifacts.manifest import Manifest, artifact_files
 from pipelines.package.image import REPOSITORY
 from pipelines.package.settings import Settings
@@ -302,7 +303,7 @@ def _one(parts: ModelParts, target: str, artifact_format: str) -> ArtifactRecord
 
 def _health(parts: ModelParts, path: str) -> dict[str, Content]:
     """The first held-out sample as a whole HTTP request, and the source model's answer with its tolerance."""
-    body = json_rows.encode(list(parts.spec.samples().inputs[:1]))[0]
+    body = json_rows.encode([sample(parts.spec.samples().named, 0)])[0]
     head = (
         f"POST {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"

@@ -1,18 +1,20 @@
 """Bringing a server to the point where it answers right, and checking what a live endpoint answers."""
 
-import itertools
+import math
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from loadtests.codecs import Codec, find_codec, json_rows
-from loadtests.payloads import PayloadPool, check_answer
-from models.spec import FloatArray, ModelSpec
+from loadtests.codecs import Codec, find_codec, json_rows, named
+from loadtests.payloads import CheckedOutput, Numbers, PayloadPool, check_answer
+from models.spec import ModelSpec
+from models.tensors import Sample, Tensors, count, joined, sample
 from pipelines.errors import GateError, MachineError
 from pipelines.files.atomic import short_folder
 from pipelines.files.leftovers import note_elsewhere
@@ -25,9 +27,12 @@ from pipelines.runners.server import Server
 from pipelines.verify.stage import Verified
 
 HTTP_OK = 200
+SHOWN = 4  # enough values to recognise an answer
 CANARY_SAMPLE = 0
-POOL_BYTES = 8_000_000
-POOL_LEAST = 32
+POOL_BYTES = 16_000_000
+ANSWER_BYTES = 8  # a float64
+# The fractional parts of its multiples are evenly spread, however many there are.
+GOLDEN = (math.sqrt(5) - 1) / 2
 # Every server takes as much as this, however it is configured.
 SAFE_BODY_BYTES = 6_500_000
 
@@ -48,35 +53,61 @@ class Ready:
         )
 
 
-def payload_pool(spec: ModelSpec, expected: Expectation, path: str) -> PayloadPool:
+def payload_pool(
+    spec: ModelSpec, expected: Expectation, path: str, limit_bytes: int = POOL_BYTES
+) -> PayloadPool:
     """A request body per held-out sample, with the source model's answer to it.
 
-    Of large samples only the first ones, as many as `POOL_BYTES` hold but at least `POOL_LEAST`: every round
-    reads the pool, and hundreds of different images measure nothing that dozens do not.
+    Where bodies and answers of all samples are more than `limit_bytes`, as many as fit, but at least one, and
+    evenly spread over the set: every round reads the pool, and hundreds of different images measure nothing
+    that dozens do not.
     """
-    bodies = _bodies(spec.samples().inputs)
-    flat = expected.outputs.reshape(len(expected.outputs), -1)[: len(bodies)]
+    by_output = _by_output(spec, expected)
+    places, bodies = _chosen(spec.samples().named, by_output, limit_bytes)
     return PayloadPool(
         method="POST",
         path=path,
         headers={"Content-Type": json_rows.CONTENT_TYPE},
         bodies=bodies,
-        expected=tuple(map(tuple, flat.tolist())),
-        absolute_tolerance=spec.tolerance_of(spec.output.name).absolute,
-        relative_tolerance=spec.tolerance_of(spec.output.name).relative,
+        expected=tuple(
+            {name: np.asarray(one.outputs[place], np.float64) for name, one in by_output.items()}
+            for place in places
+        ),
+        outputs=tuple(_checked(spec, name, one) for name, one in by_output.items()),
         rows=(1,) * len(bodies),
+        samples=places,
     )
 
 
-def _bodies(inputs: FloatArray) -> tuple[bytes, ...]:
-    bodies: list[bytes] = []
-    size_bytes = 0
-    for sample in inputs:
-        if size_bytes > POOL_BYTES and len(bodies) >= POOL_LEAST:
+def _by_output(spec: ModelSpec, expected: Any) -> Mapping[str, Expectation]:
+    found: Mapping[str, Expectation] = getattr(expected, "by_output", None) or {spec.output.name: expected}
+    return found
+
+
+def _checked(spec: ModelSpec, name: str, expected: Expectation) -> CheckedOutput:
+    return CheckedOutput(
+        name,
+        expected.tolerance.absolute,
+        expected.tolerance.relative,
+        classes=expected.task == "classes",
+        is_bool=spec.find_output(name).dtype == "bool",
+    )
+
+
+def _chosen(
+    inputs: Tensors, by_output: Mapping[str, Expectation], limit_bytes: int
+) -> tuple[tuple[int, ...], tuple[bytes, ...]]:
+    """The samples that a pool holds, in their order, and their bodies."""
+    found: dict[int, bytes] = {}
+    left = limit_bytes
+    for place in sorted(range(count(inputs)), key=lambda place: place * GOLDEN % 1):
+        (body,) = json_rows.encode([sample(inputs, place)])
+        left -= len(body) + sum(ANSWER_BYTES * np.size(one.outputs[place]) for one in by_output.values())
+        if left < 0 and found:
             break
-        bodies += json_rows.encode([sample])
-        size_bytes += len(bodies[-1])
-    return tuple(bodies)
+        found[place] = body
+    places = tuple(sorted(found))
+    return places, tuple(found[place] for place in places)
 
 
 @contextmanager
@@ -112,7 +143,7 @@ def wait_until_right(server: Server, pool: PayloadPool) -> Ready:
     if status != HTTP_OK or not check_answer(pool, CANARY_SAMPLE, body):
         raise GateError(
             f"{server.plan.target} is ready but its first answer is wrong: sample {CANARY_SAMPLE}, expected "
-            f"{_short(pool.expected[CANARY_SAMPLE] if pool.expected else ())}, got status {status}, "
+            f"{_short(pool.expected_of(CANARY_SAMPLE))}, got status {status}, "
             f"{body[:200].decode(errors='replace')!r}"
         )
     ready = Ready(ready_s, time.monotonic() - server.started)
@@ -120,26 +151,30 @@ def wait_until_right(server: Server, pool: PayloadPool) -> Ready:
     return ready
 
 
-def check_endpoint(server: Server, pool: PayloadPool, inputs: FloatArray, verified: Verified) -> ParityRecord:
-    """Ask the live endpoint every held-out sample, `inputs` (n, …), and compare with the source model.
+def check_endpoint(server: Server, pool: PayloadPool, inputs: Tensors, verified: Verified) -> ParityRecord:
+    """Ask the live endpoint every held-out sample, `inputs` by name, and compare with the source model.
 
-    The bodies of the pool are sent as they are; only samples beyond those that it holds are encoded here.
+    The bodies of the pool are sent as they are; only samples that it does not hold are encoded here.
 
     Raises:
         GateError: an answer is an error or is outside tolerance.
         MachineError: the server stopped answering.
     """
-    codec, held = find_codec(pool.codec), len(pool.bodies)
-    bodies = itertools.chain(pool.bodies, (codec.encode([sample])[0] for sample in inputs[held:]))
-    answers = np.stack([_ask(server, codec, body, number) for number, body in enumerate(bodies)])
+    codec, held = find_codec(pool.codec), dict(zip(pool.samples or (), pool.bodies, strict=True))
+    answers = []
+    for place in range(count(inputs)):
+        body = held.get(place) or codec.encode([sample(inputs, place)])[0]
+        answers.append(_ask(server, pool, codec, body, place))
     expected = verified.expected
-    got: FloatArray = answers.reshape(expected.outputs.shape)
+    (got,) = joined(answers).values()
+    got = got.astype(np.float32).reshape(expected.outputs.shape)
     record = parity.compare(f"{server.plan.target} endpoint", got, expected)
     parity.require_parity(record, got, expected)
     return record
 
 
-def _ask(server: Server, codec: Codec, body: bytes, number: int) -> FloatArray:
+def _ask(server: Server, pool: PayloadPool, codec: Codec, body: bytes, number: int) -> Sample:
+    """The outputs for one sample, by name and without the batch dimension."""
     url = server.plan.endpoint.predict_url
     try:
         status, answer = fetch(url, body)
@@ -147,13 +182,14 @@ def _ask(server: Server, codec: Codec, body: bytes, number: int) -> FloatArray:
         server.require_alive("while its answers were checked")
         hint = _limit_hint(server, body)
         raise MachineError(f"{server.plan.target} stopped answering at {url}: {error}{hint}") from error
-    predictions = codec.decode(answer)
-    if predictions is None:
+    names = [output.name for output in pool.outputs]
+    predictions = named(codec.decode(answer), names)
+    if predictions is None or {*map(len, predictions.values())} != {1}:
         raise GateError(
             f"{server.plan.target} answered sample {number} with status {status} and "
-            f"{answer[:200].decode(errors='replace')!r}, expected predictions"
+            f"{answer[:200].decode(errors='replace')!r}, expected predictions of {', '.join(names)}"
         )
-    return predictions.astype(np.float32)
+    return {name: predictions[name][0] for name in names}
 
 
 def _limit_hint(server: Server, body: bytes) -> str:
@@ -167,6 +203,7 @@ def _limit_hint(server: Server, body: bytes) -> str:
     )
 
 
-def _short(values: tuple[float, ...]) -> str:
-    shown = ", ".join(f"{value:.4g}" for value in values[:4])
-    return f"[{shown}{', …' if len(values) > 4 else ''}]"  # noqa: PLR2004 - enough to recognise it
+def _short(answer: Mapping[str, Numbers]) -> str:
+    told = {name: ", ".join(f"{value:.4g}" for value in values[:SHOWN]) for name, values in answer.items()}
+    parts = [f"[{told[name]}{', …' if len(answer[name]) > SHOWN else ''}]" for name in answer]
+    return parts[0] if len(parts) == 1 else ", ".join(f"{n} {p}" for n, p in zip(told, parts, strict=True))

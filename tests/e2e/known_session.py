@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from load_harness import ROOT
 
-from loadtests.payloads import PayloadPool
+from loadtests.payloads import CheckedOutput, PayloadPool
 from pipelines.config import MeasureSettings
 from pipelines.http import fetch
 from pipelines.judge.summarise import summarise_round
@@ -56,7 +57,10 @@ def known_delay(name: str, settings: MeasureSettings, *options: str) -> Side:
         yield LocalServer(_plan(name, work, port, command, settings))
 
     bodies = tuple(b'{"instances":[[%d.0]]}' % number for number in range(8))
-    pool = PayloadPool("POST", "/", {"Content-Type": "application/json"}, bodies, (RIGHT,) * 8, 1e-4, 0.0)
+    outputs = (CheckedOutput("scores", 1e-4, 0.0, classes=True),)
+    pool = PayloadPool(
+        "POST", "/", {"Content-Type": "application/json"}, bodies, ({"scores": np.array(RIGHT)},), outputs
+    )
     return Side(
         name=name,
         target=name,

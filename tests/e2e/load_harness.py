@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec
 
+import numpy as np
 import psutil
 
-from loadtests.payloads import PayloadPool
+from loadtests.payloads import CheckedOutput, PayloadPool
 from loadtests.plan import RoundPlan
 from loadtests.recorder import Samples, read_samples
 from loadtests.result import RoundResult
@@ -113,7 +114,8 @@ def null_server() -> Iterator[tuple[subprocess.Popen[str], str]]:
 def make_plan(folder: Path, url: str, **changes: Any) -> RoundPlan:
     headers = {"Content-Type": "application/json"}
     bodies = tuple(b'{"instances":[[%d.0]]}' % number for number in range(8))
-    PayloadPool("POST", "/predict", headers, bodies, ((0.1, 0.7, 0.2),) * 8, 1e-4, 0.0).save(
+    outputs = (CheckedOutput("scores", 1e-4, 0.0, classes=True),)
+    PayloadPool("POST", "/predict", headers, bodies, ({"scores": np.array([0.1, 0.7, 0.2])},), outputs).save(
         folder / "pool.zip"
     )
     settings: dict[str, Any] = {

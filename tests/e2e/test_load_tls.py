@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import pytest
 from load_harness import ROOT
 
-from loadtests.payloads import PayloadPool
+from loadtests.payloads import CheckedOutput, PayloadPool
 
 pytestmark = [
     pytest.mark.slow,
@@ -74,7 +74,8 @@ def server(certificate=None, body=ANSWER, **headers):
 def locust(folder, *options):
     """The share of failed requests, the number of all, and what Locust printed."""
     body = b'{"instances":[[0]]}'
-    PayloadPool("POST", "/predict", {}, (body,), ((0.0,),), 0.0, 0.0).save(folder / "pool.zip")
+    outputs = (CheckedOutput("scores", 0.0, 0.0),)
+    PayloadPool("POST", "/predict", {}, (body,), ({"scores": (0.0,)},), outputs).save(folder / "pool.zip")
     command = [sys.executable, "-P", "-m", "locust", "-f", str(ROOT / "loadtests" / "locustfile.py")]
     command += ["--headless", "--json", "-u", "1", "-t", "1s", "--payloads", str(folder / "pool.zip")]
     done = subprocess.run(

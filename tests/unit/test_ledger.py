@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from loadtests.errors import PayloadError
 from loadtests.ledger import GONE_AFTER_NS, Exchange, Failure, Ledger, Phase, spread_checks
-from loadtests.payloads import PayloadPool
+from loadtests.payloads import CheckedOutput, PayloadPool
 from loadtests.recorder import Recorder, partial_path, read_samples
 from loadtests.users.wire import encode_requests, failure_of
 
@@ -16,14 +16,13 @@ RIGHT = b'{"predictions": [[0.1, 0.9]]}'
 WRONG = b'{"predictions": [[0.9, 0.1]]}'
 
 
-def make_pool(expected=((0.1, 0.9),), **changes):
+def make_pool(expected=({"scores": (0.1, 0.9)},), **changes):
     fields = {"method": "POST", "path": "/p", "headers": {"Content-Type": "application/json"}}
     return PayloadPool(
         **fields | changes,
         bodies=(b'{"instances":[[1.0]]}',),
         expected=expected,
-        absolute_tolerance=1e-3,
-        relative_tolerance=0.0,
+        outputs=(CheckedOutput("scores", 1e-3, 0.0, classes=True),),
     )
 
 

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import zipfile
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from hypothesis import strategies as st
 
 from loadtests.codecs.json_rows import encode
 from loadtests.errors import PayloadError
-from loadtests.payloads import BODIES, EXPECTED, INDEX, PayloadPool, check_answer
+from loadtests.payloads import BODIES, EXPECTED, INDEX, CheckedOutput, PayloadPool, check_answer
+
+SCORES = CheckedOutput("scores", 0.01, 0.0, classes=True)
 
 
 def make_pool(**changes):
@@ -18,11 +21,26 @@ def make_pool(**changes):
         "path": "/v1/models/digits:predict",
         "headers": {"Content-Type": "application/json"},
         "bodies": (b'{"instances":[[1.0,2.0]]}',),
-        "expected": ((0.1, 0.7, 0.2),),
-        "absolute_tolerance": 0.01,
-        "relative_tolerance": 0.0,
+        "expected": ({"scores": (0.1, 0.7, 0.2)},),
+        "outputs": (SCORES,),
     }
     return PayloadPool(**fields | changes)
+
+
+def one_output(expected, **how):
+    """A pool with one body that is answered by `expected`."""
+    checked = CheckedOutput(**{"name": "y", "absolute_tolerance": 0.01, "relative_tolerance": 0.0} | how)
+    return make_pool(expected=({"y": expected},), outputs=(checked,))
+
+
+def same_pools(got, expected):
+    """Whether two pools are the same, the arrays of their answers too."""
+    if got != expected or (got.expected is None) != (expected.expected is None):
+        return False
+    return got.samples == expected.samples and all(
+        a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+        for a, b in zip(got.expected or (), expected.expected or (), strict=True)
+    )
 
 
 def answer(*rows):
@@ -36,16 +54,22 @@ def answer(*rows):
         make_pool(expected=None),
         make_pool(bodies=(b"\xff\xfe\x00",)),
         make_pool(bodies=("grüße".encode(),)),
+        make_pool(bodies=(b"a", b"b", b"c"), samples=(0, 17, 30), rows=(1, 1, 1)),
+        make_pool(
+            bodies=(b"a", b"b"),
+            expected=({"u": (1.5, 2.5), "v": (1, 0, 1)}, {"u": (), "v": (0,)}),
+            outputs=(CheckedOutput("u", 0.5, 0.25), CheckedOutput("v", 0.0, 0.0, is_bool=True)),
+        ),
     ],
 )
 def test_a_pool_comes_back_as_it_was_saved(tmp_path, pool):
     pool.save(tmp_path / "pool.zip")
-    assert PayloadPool.load(tmp_path / "pool.zip") == pool
+    assert same_pools(PayloadPool.load(tmp_path / "pool.zip"), pool)
     assert [file.name for file in tmp_path.iterdir()] == ["pool.zip"]
 
 
 def test_bodies_are_on_disk_as_they_are_sent(tmp_path):
-    pool = make_pool(bodies=(b"\xff\x00one", b"two"), expected=((0.5,), (0.25, 1.0)))
+    pool = make_pool(bodies=(b"\xff\x00one", b"two"), expected=({"scores": (0.5,)}, {"scores": (0.25, 1.0)}))
     pool.save(tmp_path / "pool.zip")
     with zipfile.ZipFile(tmp_path / "pool.zip") as archive:
         assert archive.read(BODIES) == b"\xff\x00onetwo"
@@ -78,11 +102,23 @@ def rewrite(file, changes, bodies=None, expected=None):
         ({"body_bytes": [-1, 26]}, "not a list"),
         ({"codec": "morse"}, "unknown codec"),
         ({"codec": ["json-rows"]}, "payload pool"),
-        ({"expected_counts": [1, 2]}, "as many expected"),
+        (
+            {"body_bytes": [13, 12], "rows": [1, 1], "samples": [0, 1], "expected_counts": [1, 1, 1]},
+            "as many expected",
+        ),
+        ({"samples": [1, 2]}, "as many sample numbers"),
+        ({"samples": ["1"]}, "not a list of sizes"),
+        ({"shares": "../bodies.zip"}, "no file beside it"),
+        ({"shares": 3}, "no file beside it"),
+        ({"format": 1}, "format 1, this version reads 2; run the comparison again"),
+        ({"outputs": []}, "pool"),
+        ({"outputs": [{"name": "scores"}]}, "an output is"),
         ({"expected_counts": [2]}, "differ in size"),
         ({"rows": ["1"]}, "not a number of rows"),
-        ({"absolute_tolerance": -1}, "tolerances"),
-        ({"absolute_tolerance": True}, "not a number"),
+        ({"outputs": [asdict(SCORES) | {"absolute_tolerance": -1}]}, "tolerances"),
+        ({"outputs": [asdict(SCORES) | {"absolute_tolerance": True}]}, "not a number"),
+        ({"outputs": [asdict(SCORES) | {"classes": 1}]}, "not bool"),
+        ({"outputs": [asdict(SCORES), asdict(SCORES)]}, "pool"),
     ],
 )
 def test_loading_is_strict(tmp_path, changes, words):
@@ -136,17 +172,26 @@ def test_a_missing_pool_is_named(tmp_path):
 
 
 def test_rows_are_encoded_compactly_one_sample_each():
-    bodies = encode([np.array([[0.0, 16.0], [0.5, 1e16]], dtype=np.float64), np.array([1, 2])])
-    assert bodies == [
+    samples = [np.array([[0.0, 16.0], [0.5, 1e16]]), np.array([1, 2]), np.array([True, False]), np.int64(7)]
+    assert encode([{"x": sample} for sample in samples]) == [
         b'{"instances":[[[0.0,16.0],[0.5,10000000000000000.0]]]}',
         b'{"instances":[[1,2]]}',
+        b'{"instances":[[true,false]]}',
+        b'{"instances":[7]}',
     ]
+
+
+def test_rows_of_several_inputs_are_objects():
+    tokens = np.array([2**53 + 1, -(2**63)], np.int64)
+    (body,) = encode([{"image": np.float16([[0.1]]), "tokens": tokens, "empty": np.zeros((0,), np.int8)}])
+    text = '[[0.0999755859375]],"tokens":[9007199254740993,-9223372036854775808],"empty":[]'
+    assert body.decode() == f'{{"instances":[{{"image":{text}}}]}}'
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
 def test_encoded_rows_carry_every_bit(numbers):
     sample = np.array(numbers, dtype=np.float32)
-    (body,) = encode([sample])
+    (body,) = encode([{"x": sample}])
     (row,) = json.loads(body)["instances"]
     assert np.array_equal(np.array(row, dtype=np.float32), sample)
     whole = [text for text in body[15:-2].decode().strip("[]").split(",") if float(text).is_integer()]
@@ -156,7 +201,7 @@ def test_encoded_rows_carry_every_bit(numbers):
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_what_json_cannot_carry_is_refused(value):
     with pytest.raises(PayloadError, match="JSON cannot carry"):
-        encode([np.array([value])])
+        encode([{"x": np.array([value])}])
 
 
 @pytest.mark.parametrize("row", [[0.1, 0.7, 0.2], [0.1099, 0.6901, 0.2]])
@@ -194,8 +239,86 @@ def test_anything_else_is_wrong(body):
 
 
 def test_within_tolerance_but_another_class_is_wrong():
-    pool = make_pool(expected=((0.500, 0.499),), absolute_tolerance=0.01)
-    assert not check_answer(pool, 0, answer([0.499, 0.500]))
+    assert not check_answer(one_output((0.500, 0.499), classes=True), 0, answer([0.499, 0.500]))
+
+
+def test_only_of_scores_the_largest_has_to_be_the_same():
+    """A regression with two columns has no classes: which of them is larger means nothing."""
+    assert check_answer(one_output((0.500, 0.499)), 0, answer([0.499, 0.500]))
+
+
+@pytest.mark.parametrize(
+    ("row", "right"),
+    [([True, False], True), ([True, True], False), ([1, 0], False), ([1.0, 0.0], False), ([True, 0], False)],
+)
+def test_true_and_false_are_no_numbers(row, right):
+    assert check_answer(one_output((1, 0), is_bool=True), 0, answer(row)) == right
+
+
+TWO = (CheckedOutput("u", 0.01, 0.0, classes=True), CheckedOutput("v", 0.0, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("body", "right"),
+    [
+        (answer({"u": [0.2, 0.8], "v": 10.9}), True),
+        (answer({"v": 10, "u": [0.2, 0.8]}), True),
+        (answer({"u": [0.2, 0.8], "v": 11.1}), False),
+        (answer({"u": [0.2, 0.82], "v": 10}), False),
+        (answer({"u": [0.2, 0.8]}), False),
+        (answer({"u": [0.2, 0.8], "v": 10, "w": 1}), False),
+        (answer({"u": [0.2, 0.8], "v": "10"}), False),
+        (answer({"u": [0.2, 0.8], "v": 10}, {"u": [0.2, 0.8], "v": 10}), False),
+        (answer([0.2, 0.8]), False),
+        (answer({}), False),
+        (b'{"predictions": {"u": [0.2, 0.8], "v": 10}}', False),
+    ],
+)
+def test_every_output_is_checked_with_its_own_tolerance(body, right):
+    pool = make_pool(expected=({"u": (0.2, 0.8), "v": (10,)},), outputs=TWO)
+    assert check_answer(pool, 0, body) == right
+
+
+def test_rows_of_several_outputs_are_compared_in_order_and_all_have_all_outputs():
+    expected = {"u": (0.2, 0.8, 0.9, 0.1), "v": (10, 20)}
+    pool = make_pool(bodies=(b'{"instances":[[1],[2]]}',), expected=(expected,), outputs=TWO)
+    first, second = {"u": [0.2, 0.8], "v": 10}, {"u": [0.9, 0.1], "v": 20}
+    assert check_answer(pool, 0, answer(first, second))
+    for wrong in ((second, first), (first, {"u": [0.9, 0.1]}), (first, [0.9, 0.1]), ([0.9, 0.1], first)):
+        assert check_answer(pool, 0, answer(*wrong)) is False
+
+
+def test_an_only_output_may_be_named():
+    assert check_answer(one_output((0.5,)), 0, answer({"y": [0.5]}))
+    assert not check_answer(one_output((0.5,)), 0, answer({"z": [0.5]}))
+
+
+def test_one_expected_answer_may_be_that_of_all_bodies():
+    pool = make_pool(bodies=(b"a", b"b", b"c"), rows=(1, 1, 1))
+    assert check_answer(pool, 2, answer([0.1, 0.7, 0.2]))
+    assert not check_answer(pool, 2, answer([0.7, 0.1, 0.2]))
+
+
+@pytest.mark.parametrize("expected", [({"scores": (1,)},) * 2, ({"other": (1,)},), ({},)])
+def test_expected_answers_have_to_fit(expected):
+    with pytest.raises(PayloadError, match="expected answer"):
+        make_pool(bodies=(b"a", b"b", b"c"), expected=expected)
+
+
+def test_pools_of_a_run_hold_the_same_bodies_once(tmp_path):
+    """What differs, here the answers of the null server, is each pool's own."""
+    bodies = tuple(str(number).encode() * 50_000 for number in range(10))
+    many = tuple({"scores": [float(number), 1.0]} for number in range(10))
+    first = make_pool(bodies=bodies, expected=many, rows=(1,) * 10)
+    pools = [first, dataclasses.replace(first, path="/other"), dataclasses.replace(first, expected=many[:1])]
+    for number, pool in enumerate(pools):
+        pool.save(tmp_path / f"{number}.zip", shared=tmp_path / "bodies.zip")
+    for number, pool in enumerate(pools):
+        assert same_pools(PayloadPool.load(tmp_path / f"{number}.zip"), pool)
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 1.05 * sum(map(len, bodies))
+    (tmp_path / "bodies.zip").unlink()
+    with pytest.raises(PayloadError, match=r"bodies\.zip"):
+        PayloadPool.load(tmp_path / "0.zip")
 
 
 @given(
@@ -206,14 +329,14 @@ def test_within_tolerance_but_another_class_is_wrong():
 )
 def test_tolerance_against_plain_arithmetic(expected, absolute, relative, data):
     got = [value + data.draw(st.floats(-0.2, 0.2)) for value in expected]
-    pool = make_pool(expected=(tuple(expected),), absolute_tolerance=absolute, relative_tolerance=relative)
+    pool = one_output(expected, absolute_tolerance=absolute, relative_tolerance=relative, classes=True)
     close = all(abs(g - e) <= absolute + relative * abs(e) for g, e in zip(got, expected, strict=True))
     same_class = got.index(max(got)) == expected.index(max(expected))
     assert check_answer(pool, 0, answer(got)) == (close and same_class)
 
 
 def test_several_rows_are_compared_in_order():
-    pool = make_pool(bodies=(b'{"instances":[[1],[2]]}',), expected=((0.1, 0.9, 0.8, 0.2),))
+    pool = make_pool(bodies=(b'{"instances":[[1],[2]]}',), expected=({"scores": (0.1, 0.9, 0.8, 0.2)},))
     assert check_answer(pool, 0, answer([0.1, 0.9], [0.8, 0.2]))
     assert not check_answer(pool, 0, answer([0.8, 0.2], [0.1, 0.9]))
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from loadtests.payloads import PayloadPool
+from loadtests.payloads import CheckedOutput, PayloadPool
 from pipelines.errors import GateError, MachineError
 from pipelines.record.implementation import GivenRecord
 from pipelines.serve import readiness
@@ -22,10 +22,10 @@ def pool(*bodies):
         path="/predict",
         headers={"Content-Type": "application/json"},
         bodies=bodies,
-        expected=(RIGHT,) * len(bodies),
-        absolute_tolerance=1e-5,
-        relative_tolerance=1e-5,
+        expected=({"scores": RIGHT},),
+        outputs=(CheckedOutput("scores", 1e-5, 1e-5),),
         rows=(1,) * len(bodies),
+        samples=tuple(range(len(bodies))),
     )
 
 
@@ -96,4 +96,4 @@ def test_a_later_answer_that_is_no_prediction_names_its_sample():
     with answering(lambda body: (200, RIGHT) if body != b"2" else (200, "nothing")) as server:
         verified = SimpleNamespace(expected=SimpleNamespace(outputs=np.array([RIGHT] * 3, np.float32)))
         with pytest.raises(GateError, match="sample 2"):
-            readiness.check_endpoint(server, pool(*bodies), np.zeros((3, 1), np.float32), verified)
+            readiness.check_endpoint(server, pool(*bodies), {"x": np.zeros((3, 1), np.float32)}, verified)
