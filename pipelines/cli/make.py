@@ -1,12 +1,20 @@
 """Commands that make and check artifacts: train, export, verify, mobile, images."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from pipelines.cli.command import command
-from pipelines.cli.options import artifacts_option, force_option, json_option, model_argument, runs_option
+from pipelines.cli.options import (
+    artifacts_option,
+    force_option,
+    json_option,
+    model_argument,
+    output_option,
+    runs_option,
+)
 from pipelines.cli.results import command_line, end_run, print_json
 
 
@@ -52,20 +60,26 @@ def export(model: str, targets: str | None, artifacts: Path, force: bool, as_jso
 @model_argument
 @click.option("--targets", help="Only these, comma-separated. Default: all.")
 @artifacts_option
+@output_option
 @json_option
-def verify(model: str, targets: str | None, artifacts: Path, as_json: bool) -> None:
+def verify(model: str, targets: str | None, artifacts: Path, outputs: tuple[str, ...], as_json: bool) -> None:
     """Compare every artifact of MODEL, reloaded from disk, with the source model on all held-out samples."""
     from pipelines.cli import tables
     from pipelines.console.printing import ProgressDisplay
     from pipelines.export.stage import chosen_targets
+    from pipelines.outputs.asked import asked_outputs, write_outputs
+    from pipelines.outputs.of_verify import facts_of_verified
     from pipelines.verify import stage
 
+    wanted, started_at_utc = asked_outputs(outputs), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     with ProgressDisplay(quiet=as_json) as progress:
         verified = stage.verify(model, artifacts, progress, chosen_targets(targets))
     if as_json:
         print_json(tables.parity_facts(verified))
     else:
         tables.print_parity(verified)
+    if wanted:
+        write_outputs(wanted, facts_of_verified(Path(model).stem, verified, started_at_utc))
     stage.require(verified)
 
 
@@ -83,6 +97,7 @@ def verify(model: str, targets: str | None, artifacts: Path, as_json: bool) -> N
 @artifacts_option
 @runs_option
 @force_option
+@output_option
 @json_option
 def mobile(
     model: str,
@@ -92,6 +107,7 @@ def mobile(
     artifacts: Path,
     runs: Path,
     force: bool,
+    outputs: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Measure every artifact of MODEL that a device could run, and choose the smallest that is good enough.
@@ -106,8 +122,10 @@ def mobile(
     from pipelines.console.printing import ProgressDisplay
     from pipelines.export.stage import chosen_targets
     from pipelines.mobile import stage
+    from pipelines.outputs.asked import asked_outputs
     from pipelines.targets.registry import IN_PROCESS
 
+    wanted = asked_outputs(outputs)
     limits = mobile_limits(max_accuracy_drop, max_bytes)
     settings = MobileSettings(
         model=model,
@@ -119,7 +137,7 @@ def mobile(
     )
     with ProgressDisplay(quiet=as_json) as progress:
         run, folder = stage.measure_mobile(settings, command_line(), progress)
-    ended = end_run(run, folder, as_json)
+    ended = end_run(run, folder, as_json, wanted)
     if ended == 0:
         stage.require_gate(run)
     return ended

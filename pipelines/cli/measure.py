@@ -117,12 +117,14 @@ def smoke(
     return 0
 
 
-def _measure(stage: Callable[..., Any], *, as_json: bool, **options: Any) -> int:
+def _measure(stage: Callable[..., Any], *, as_json: bool, outputs: tuple[str, ...], **options: Any) -> int:
     from pipelines.config import run_settings
     from pipelines.console.printing import ProgressDisplay
+    from pipelines.outputs.asked import asked_outputs
     from pipelines.runners.choosing import settled
 
+    wanted = asked_outputs(outputs)
     asked = run_settings(**options)
     with ProgressDisplay(quiet=as_json) as progress, settled(asked, progress) as (settings, runner):
         run, folder = stage(settings, runner, command_line(), progress)
-    return end_run(run, folder, as_json)
+    return end_run(run, folder, as_json, wanted)

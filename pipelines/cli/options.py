@@ -40,6 +40,14 @@ runs_option = click.option(
     show_default=True,
     help="Folder that holds runs.",
 )
+output_option = click.option(
+    "--output",
+    "outputs",
+    multiple=True,
+    metavar="FORMAT=FILE",
+    help="Also write the result to FILE as junit, markdown, bencher, benchmark-smaller, benchmark-bigger or "
+    "openmetrics; may be repeated.",
+)
 force_option = click.option("--force", is_flag=True, help="Export again even if nothing changed.")
 model_argument = click.argument("model", default="digits_cnn")
 runner_option = click.option(
@@ -122,6 +130,7 @@ def run_options(function: Command) -> Command:
         runner_option,
         artifacts_option,
         runs_option,
+        output_option,
         json_option,
     )
     for option in reversed(options):

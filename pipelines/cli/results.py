@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,18 @@ def show_run(run: Any, folder: Path, as_json: bool) -> None:
     say(f"\nReport: {folder / 'report.html'}")
 
 
-def end_run(run: Any, folder: Path, as_json: bool) -> int:
-    """Show a finished run and return the exit code that its status asks for."""
+def end_run(run: Any, folder: Path, as_json: bool, outputs: Sequence[Any] = ()) -> int:
+    """Show a finished run, write what --output asked for, and return the exit code that its status asks for.
+
+    Raises:
+        MachineError: the disk refused an output.
+    """
     show_run(run, folder, as_json)
+    if outputs:
+        from pipelines.outputs.asked import write_outputs
+        from pipelines.outputs.of_run import facts_of_run
+
+        write_outputs(outputs, facts_of_run(run))
     if run.status == "interrupted":
         return fail(f"{run.status_reason}; what was measured is kept in {folder}", EXIT_INTERRUPTED)
     return 0

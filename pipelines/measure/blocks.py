@@ -26,7 +26,7 @@ from pipelines.record.conditioning import ConditioningRecord, DriftRecord
 from pipelines.record.parity import ParityRecord
 from pipelines.record.reason import reason
 from pipelines.record.rounds import RoundRecord
-from pipelines.record.target import ColdStartRecord, MemoryRecord
+from pipelines.record.target import BlockPeakRecord, ColdStartRecord, MemoryRecord
 from pipelines.report.sentences import sentence
 from pipelines.runners.server import Server
 from pipelines.serve import readiness
@@ -50,7 +50,7 @@ class Measured:
     pool: PayloadPool | None = None
     endpoint_parity: ParityRecord | None = None
     idle_bytes: int | None = None
-    peak_bytes: int | None = None
+    peaks_bytes: dict[int, int] = field(default_factory=dict)
     memory_source: str | None = None
     cold_starts: list[ColdStartRecord] = field(default_factory=list)
     rounds: list[RoundRecord] = field(default_factory=list)
@@ -68,18 +68,24 @@ class Measured:
         """Seconds of conditioning that its server of this block has had."""
         return sum(one.duration_s for one in self.conditionings if one.block == block)
 
-    def note_memory(self, server: Server) -> None:
-        """Keep the largest: of the kernel's own peaks where it counts them, else of the samples."""
+    def note_memory(self, server: Server, block: int) -> None:
+        """Keep the block's largest: the kernel's own peak where it counts that, else of the samples."""
         peak = server.peak_bytes()
         found = server.memory_bytes() if peak is None else peak
         if found is not None:
-            self.peak_bytes = max(found, self.peak_bytes or 0)
+            self.peaks_bytes[block] = max(found, self.peaks_bytes.get(block, 0))
             self.memory_source = "pss" if server.plan.implementation.runner == "local" else "cgroup"
 
     @property
     def memory(self) -> MemoryRecord:
         """The samples taken, as run.json holds them."""
-        return MemoryRecord(idle_bytes=self.idle_bytes, peak_bytes=self.peak_bytes, source=self.memory_source)
+        peaks = tuple(BlockPeakRecord(block=block, peak_bytes=n) for block, n in self.peaks_bytes.items())
+        return MemoryRecord(
+            idle_bytes=self.idle_bytes,
+            peak_bytes=max(self.peaks_bytes.values(), default=None),
+            source=self.memory_source,
+            block_peaks=peaks,
+        )
 
 
 def nobody_listens() -> None:
@@ -299,7 +305,7 @@ def _prove(session: Session, side: Side, server: Server, block: int) -> None:
             session.say(f"checking every held-out answer of {side.name}")
             measured.endpoint_parity = side.prove(server, pool)
         measured.idle_bytes = server.memory_bytes()
-    measured.note_memory(server)
+    measured.note_memory(server, block)
 
 
 def _condition(session: Session, name: str, server: Server, block: int, limit_s: float) -> None:
@@ -374,7 +380,7 @@ def measure_once(
             session.folder,
             round_s or session.round_s,
         )
-        measured.note_memory(server)
+        measured.note_memory(server, planned.block)
     finally:
         server.pause()
     measured.rounds.append(driven.record)

@@ -18,17 +18,26 @@ class ColdStartRecord(Record):
     first_right_answer_s: float
 
 
+class BlockPeakRecord(Record):
+    """The most memory that a target's server of one block was seen to hold."""
+
+    block: int
+    peak_bytes: int
+
+
 class MemoryRecord(Record):
     """Memory of the whole server. `source` says how it was counted: `pss` or `cgroup`, null if it was not.
 
     `pss` is the proportional set size of a local process tree, `peak_bytes` its largest sample at the end of
     a round. `cgroup` is the kernel's count for a container: `idle_bytes` without file pages that could be
-    dropped, `peak_bytes` the most it ever held with them. The two do not compare.
+    dropped, `peak_bytes` the most it ever held with them. The two do not compare. `block_peaks` has the peak
+    of every block's own server, empty in an older record.
     """
 
     idle_bytes: int | None
     peak_bytes: int | None
     source: str | None = None
+    block_peaks: tuple[BlockPeakRecord, ...] = ()
 
 
 class EcdfRecord(Record):

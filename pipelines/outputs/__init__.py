@@ -1,0 +1,1 @@
+"""`--output FORMAT=FILE`: what a command found, in the formats that CI reads."""

@@ -1,0 +1,245 @@
+"""The checks and figures of a run record. Every figure is a field of run.json, as it stands there."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pipelines.console import format as fmt
+from pipelines.outputs.facts import Check, Facts, Figure, State
+from pipelines.record.comparison import ComparisonRecord
+from pipelines.record.mobile import MobileArtifactRecord, TimingRecord
+from pipelines.record.parity import ParityRecord
+from pipelines.record.run import RunRecord
+from pipelines.record.slo import SloTargetRecord
+from pipelines.record.target import SummaryRecord, TargetRecord
+from pipelines.report import pick
+from pipelines.report.sentences import sentence, verdict_sentence
+
+PERCENTILES = ("p50", "p95", "p99")
+VERDICT_STATES: dict[str | None, State] = {
+    "better": "passed",
+    "worse": "passed",
+    "equivalent": "passed",
+    "inconclusive": "skipped",
+    None: "skipped",
+}
+
+
+def facts_of_run(run: RunRecord) -> Facts:
+    """The checks, the figures and the result of a whole run."""
+    checks = tuple(_checks(run))
+    return Facts(
+        command=run.kind,
+        model=run.model.name,
+        headline=_headline(run),
+        started_at_utc=run.started_at_utc,
+        passed=run.status == "complete" and all(check.state != "failed" for check in checks),
+        checks=checks,
+        figures=tuple(figures_of_run(run)),
+        lines=tuple(fmt.one_line(sentence(one)) for one in run.warnings if one.code == "stand_in"),
+    )
+
+
+def figures_of_run(run: RunRecord) -> Iterator[Figure]:
+    """Figures, those that are decided by first."""
+    model = {"model": run.model.name}
+    for one in run.comparisons:
+        yield from _ratio(model, one)
+    if run.slo:
+        yield from _slo_ratio(model, run)
+        for name, rates in run.slo.targets.items():
+            yield from _slo(model | {"target": name}, rates)
+    for name, target in pick.compared(run).items():
+        for summary in target.summaries if run.kind == "compare" else ():
+            yield from _summary(model | {"target": name, "load": summary.load}, summary)
+        yield from _target(model | {"target": name}, target)
+    for artifact in run.mobile.artifacts if run.mobile else ():
+        yield from _mobile(model | {"target": artifact.target, "artifact": artifact.path}, artifact)
+
+
+def _ratio(labels: dict[str, str], one: ComparisonRecord) -> Iterator[Figure]:
+    if one.ratio is None:
+        return
+    sides = {"target": one.candidate, "against": one.baseline, "load": one.load}
+    low, high = one.interval or (None, None)
+    less = pick.metric_key(one.metric) != pick.THROUGHPUT
+    measure = f"{pick.metric_name(one.metric)} ratio"
+    yield Figure(labels | sides, measure, "ratio", one.ratio, less, low, high)
+
+
+def _slo_ratio(labels: dict[str, str], run: RunRecord) -> Iterator[Figure]:
+    slo = run.slo
+    if slo is None or slo.ratio is None:
+        return
+    sides = {"target": slo.candidate, "against": slo.baseline or ""}
+    low, high = slo.interval or (None, None)
+    yield Figure(labels | sides, "rate ratio", "ratio", slo.ratio, False, low, high)
+
+
+def _slo(labels: dict[str, str], one: SloTargetRecord) -> Iterator[Figure]:
+    if one.rate_per_s is not None:
+        low, high = one.interval or (None, None)
+        yield Figure(labels, "rate at the limit", "per_s", one.rate_per_s, False, low, high)
+    if one.at_least_per_s is not None:
+        yield Figure(labels, "rate at the limit, at least", "per_s", one.at_least_per_s, False)
+    if one.cost_per_million is not None:
+        low, high = one.cost_interval or (None, None)
+        yield Figure(labels, "cost of a million", "price", one.cost_per_million, True, low, high)
+
+
+def _summary(labels: dict[str, str], summary: SummaryRecord) -> Iterator[Figure]:
+    latency = summary.latency_ms
+    for name in PERCENTILES:
+        value: float | None = getattr(latency, name)
+        if value is not None:
+            low, high = latency.intervals.get(name) or (None, None)
+            yield Figure(labels, name, "ms", value, True, low, high)
+    if summary.throughput_per_s is not None:
+        yield Figure(labels, "throughput", "per_s", summary.throughput_per_s, False)
+
+
+def _target(labels: dict[str, str], target: TargetRecord) -> Iterator[Figure]:
+    if target.memory.peak_bytes is not None:
+        yield Figure(labels, "peak memory", "bytes", target.memory.peak_bytes, True)
+    if target.cold_starts:
+        slowest = max(one.first_right_answer_s for one in target.cold_starts)
+        yield Figure(labels, "cold start, slowest", "s", slowest, True)
+    if target.endpoint_parity and target.endpoint_parity.accuracy is not None:
+        yield Figure(labels, "accuracy", "share", target.endpoint_parity.accuracy, False)
+    image = target.implementation.image
+    if image is not None:
+        yield Figure(labels, "image size", "bytes", image.size_bytes, True)
+    for one in target.artifacts:
+        yield Figure(labels | {"artifact": one.path}, "size", "bytes", one.size_bytes, True)
+
+
+def _mobile(labels: dict[str, str], one: MobileArtifactRecord) -> Iterator[Figure]:
+    yield Figure(labels, "size", "bytes", one.size_bytes, True)
+    if one.accuracy is not None:
+        yield Figure(labels, "accuracy", "share", one.accuracy, False)
+    for timing in one.timings:
+        yield from _timing(labels | {"threads": str(timing.threads_count)}, timing)
+
+
+def _timing(labels: dict[str, str], timing: TimingRecord) -> Iterator[Figure]:
+    for name, value in (("p50", timing.p50_ms), ("p95", timing.p95_ms)):
+        if value is not None:
+            yield Figure(labels, f"{name} in process", "ms", value, True)
+    if timing.peak_memory_bytes is not None:
+        yield Figure(labels, "peak memory", "bytes", timing.peak_memory_bytes, True)
+
+
+def _checks(run: RunRecord) -> Iterator[Check]:
+    yield _ended(run)
+    for name, target in run.targets.items():
+        for parity in target.parity:
+            yield parity_check(parity)
+        if target.role == "compared":
+            yield from _answers(name, target, slo=run.kind == "slo")
+    if run.kind == "compare":
+        yield from (_verdict(one) for one in run.comparisons)
+    if run.slo:
+        yield from (_rate(name, one, run.slo.p99_limit_ms) for name, one in run.slo.targets.items())
+    if run.mobile:
+        yield from map(_device, run.mobile.artifacts)
+        if run.kind == "mobile":
+            yield _choice(run.mobile.gate.chosen, run.mobile.gate.reason)
+
+
+def _ended(run: RunRecord) -> Check:
+    state: State = "passed" if run.status == "complete" else "failed"
+    return Check("run", "complete", "the run came to its end", state, run.status_reason or run.status)
+
+
+def parity_check(one: ParityRecord) -> Check:
+    """Whether an artifact or an endpoint is the source model."""
+    drop = "" if one.accuracy is None else f", accuracy {one.accuracy:.4f}"
+    found = f"largest error {one.max_abs_error:.2g} on {one.samples_count} samples{drop}"
+    state: State = "passed" if one.passed else "failed"
+    return Check(one.subject, "parity", "it answers as the source model does", state, found)
+
+
+def _answers(name: str, target: TargetRecord, *, slo: bool) -> Iterator[Check]:
+    """What the server answered while it was measured; a search overloads servers on purpose."""
+    if target.endpoint_parity:
+        sure = "the running server answers as the source model does"
+        yield replace(
+            parity_check(target.endpoint_parity), subject=name, name="endpoint parity", sentence=sure
+        )
+    wrong = sum(one.wrong_count for one in target.rounds)
+    checked = sum(one.checked_count for one in target.rounds)
+    if checked:
+        found = f"{wrong} of {checked} checked answers were wrong"
+        yield Check(name, "right answers", "what it answers under load is right", _state(not wrong), found)
+    failed = sum(one.errors_count for one in target.rounds)
+    asked = sum(one.requests_count for one in target.rounds)
+    if asked and not slo:
+        told = [one for one in target.rounds if "clean" in one.failed_checks]
+        found = f"{failed} of {asked} requests failed"
+        yield Check(name, "no failures", "it answers what it is asked", _state(not told), found)
+
+
+def _state(held: bool) -> State:
+    return "passed" if held else "failed"
+
+
+def _verdict(one: ComparisonRecord) -> Check:
+    said = verdict_sentence(one) or "no reason recorded"
+    subject = f"{one.candidate} against {one.baseline}"
+    return Check(
+        subject,
+        f"{pick.metric_name(one.metric)} under {one.load}",
+        "the comparison is decided",
+        VERDICT_STATES[one.verdict],
+        f"{one.verdict or 'no verdict'}: {fmt.one_line(said)}",
+    )
+
+
+def _rate(name: str, one: SloTargetRecord, limit_ms: float) -> Check:
+    state: State = "skipped"
+    found = fmt.one_line(sentence(one.reason)) if one.reason else "no search ended"
+    if one.rate_per_s is not None:
+        state, found = "passed", f"{fmt.rate(one.rate_per_s)}"
+    elif one.at_least_per_s is not None:
+        state, found = "passed", f"at least {fmt.rate(one.at_least_per_s)}"
+    elif any(block.outcome == "none" for block in one.blocks):
+        state = "failed"
+    return Check(name, "rate", f"some rate keeps p99 within {fmt.given_ms(limit_ms)}", state, found)
+
+
+def _device(one: MobileArtifactRecord) -> Check:
+    found = one.error or "; ".join(one.failures) or f"{fmt.size(one.size_bytes)}"
+    subject = f"{one.target}/{one.path}"
+    return Check(
+        subject, "fit to ship", "it runs, and keeps the limits", _state(one.passed), fmt.one_line(found)
+    )
+
+
+def _choice(chosen: str | None, why: str) -> Check:
+    return Check("gate", "choice", "an artifact is left to ship", _state(chosen is not None), chosen or why)
+
+
+def _headline(run: RunRecord) -> str:
+    if run.status != "complete":
+        return f"the run is {run.status}: {run.status_reason or 'no reason recorded'}"
+    primary = [one for one in run.comparisons if one.is_primary and run.kind == "compare"]
+    if primary:
+        return "; ".join(map(_said, primary))
+    if run.slo:
+        return _rates(run)
+    if run.mobile:
+        return f"to ship: {run.mobile.gate.chosen or 'nothing'} ({run.mobile.gate.reason})"
+    return "one target was measured, and nothing compared"
+
+
+def _said(one: ComparisonRecord) -> str:
+    named = f"{pick.metric_name(one.metric)} of {one.candidate} against {one.baseline} under {one.load}"
+    if one.ratio is None or one.interval is None:
+        return f"{named}: no ratio"
+    ratio, span = fmt.ratio(one.ratio), fmt.span(one.interval, fmt.ratio)
+    return f"{named} is {one.verdict or 'without a verdict'}: {ratio} times ({span})"
+
+
+def _rates(run: RunRecord) -> str:
+    assert run.slo is not None  # noqa: S101 - asked by the caller
+    parts = [f"{name} {_rate(name, one, 0).detail}" for name, one in run.slo.targets.items()]
+    return f"highest rate with p99 within {fmt.given_ms(run.slo.p99_limit_ms)}: {', '.join(parts)}"

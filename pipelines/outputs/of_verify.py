@@ -1,0 +1,39 @@
+"""The checks and figures of a verification: one check per artifact."""
+
+from collections.abc import Iterator
+
+from pipelines.outputs.facts import Check, Facts, Figure
+from pipelines.outputs.of_run import parity_check
+from pipelines.verify.stage import Verified
+
+
+def facts_of_verified(model: str, verified: Verified, started_at_utc: str) -> Facts:
+    """Every artifact with its parity, those that do not run too."""
+    records = [record for found in verified.records.values() for record in found]
+    failed = len(verified.failures)
+    told = f"{failed} of {len(records) + len(verified.errors)} artifacts are not the source model"
+    return Facts(
+        command="verify",
+        model=model,
+        headline=told if failed else f"all {len(records)} artifacts answer as the source model does",
+        started_at_utc=started_at_utc,
+        passed=not failed,
+        checks=tuple(_checks(verified)),
+        figures=tuple(_figures(model, verified)),
+    )
+
+
+def _checks(verified: Verified) -> Iterator[Check]:
+    for found in verified.records.values():
+        yield from map(parity_check, found)
+    for subject, error in verified.errors.items():
+        yield Check(subject, "runs", "it can be loaded and asked", "failed", error)
+
+
+def _figures(model: str, verified: Verified) -> Iterator[Figure]:
+    for target, found in verified.records.items():
+        for one in found:
+            labels = {"model": model, "target": target, "artifact": one.subject.removeprefix(f"{target}/")}
+            yield Figure(labels, "largest error", "number", one.max_abs_error, lower_is_better=True)
+            if one.accuracy is not None:
+                yield Figure(labels, "accuracy", "share", one.accuracy, lower_is_better=False)

@@ -1,0 +1,191 @@
+"""`--output`: every format is what its consumers read, and its figures are run.json's."""
+
+import json
+import math
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+import xmlschema
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from report_fixture import make_run
+from report_mobile_fixture import make_mobile_run
+from report_slo_fixture import make_slo_run
+
+from pipelines.errors import RequestError
+from pipelines.outputs.asked import FORMATS, asked_outputs, write_outputs
+from pipelines.outputs.bencher import slug
+from pipelines.outputs.facts import Check, Facts, Figure
+from pipelines.outputs.markdown import SHOW
+from pipelines.outputs.of_run import facts_of_run
+
+RUNS = {"compare": make_run, "slo": make_slo_run, "mobile": make_mobile_run}
+
+
+@pytest.fixture(params=RUNS)
+def run(request):
+    return RUNS[request.param]()
+
+
+@pytest.fixture
+def facts(run):
+    return facts_of_run(run)
+
+
+def numbers_in(value) -> set[float]:
+    """Every number of a JSON value."""
+    if isinstance(value, dict):
+        return set().union(*map(numbers_in, value.values()))
+    if isinstance(value, list):
+        return set().union(*map(numbers_in, value))
+    return {value} if isinstance(value, int | float) and not isinstance(value, bool) else set()
+
+
+def benchmarks(facts) -> list[float]:
+    entries = [
+        *json.loads(FORMATS["benchmark-smaller"](facts)),
+        *json.loads(FORMATS["benchmark-bigger"](facts)),
+    ]
+    ends = [float(end) for one in entries if "range" in one for end in one["range"].split(" to ")]
+    return [one["value"] for one in entries] + ends
+
+
+def bencher(facts) -> list[float]:
+    found = json.loads(FORMATS["bencher"](facts))
+    return [v for measures in found.values() for metric in measures.values() for v in metric.values()]
+
+
+def openmetrics(facts) -> list[float]:
+    families = text_string_to_metric_families(FORMATS["openmetrics"](facts))
+    return [one.value for family in families for one in family.samples if family.name != "tandem_passed"]
+
+
+@pytest.mark.parametrize("read", [benchmarks, bencher, openmetrics])
+def test_every_figure_is_one_of_run_json_and_none_is_lost(run, facts, read):
+    recorded = numbers_in(json.loads(run.model_dump_json()))
+    found = read(facts)
+    wanted = [n for f in facts.figures for n in (f.value, f.low, f.high) if n is not None]
+    assert len(wanted) > 5
+    assert sorted(found) == sorted(wanted)
+    assert set(found) <= recorded
+
+
+def test_the_summary_shows_the_same_figures_in_its_digits(facts):
+    text = FORMATS["markdown"](facts)
+    for figure in facts.figures[:12]:
+        assert f"| {SHOW[figure.unit](figure.value)} |" in text
+    assert len(text) < 5_000
+
+
+# The parts of the schema that Jenkins and its readers agree on.
+# https://github.com/jenkinsci/xunit-plugin/blob/master/src/main/resources/org/jenkinsci/plugins/xunit/types/model/xsd/junit-10.xsd
+JUNIT = """<?xml version="1.0" encoding="UTF-8"?>
+<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" elementFormDefault="qualified">
+  <xs:element name="failure"><xs:complexType mixed="true">
+    <xs:attribute name="type" type="xs:string"/><xs:attribute name="message" type="xs:string"/>
+  </xs:complexType></xs:element>
+  <xs:element name="skipped"><xs:complexType mixed="true">
+    <xs:attribute name="type" type="xs:string"/><xs:attribute name="message" type="xs:string"/>
+  </xs:complexType></xs:element>
+  <xs:element name="testcase"><xs:complexType>
+    <xs:choice minOccurs="0" maxOccurs="unbounded">
+      <xs:element ref="skipped"/><xs:element ref="failure"/><xs:element name="system-out" type="xs:string"/>
+    </xs:choice>
+    <xs:attribute name="name" type="xs:string" use="required"/>
+    <xs:attribute name="time" type="xs:decimal"/><xs:attribute name="classname" type="xs:string"/>
+  </xs:complexType></xs:element>
+  <xs:element name="testsuite"><xs:complexType>
+    <xs:sequence><xs:element ref="testcase" minOccurs="0" maxOccurs="unbounded"/></xs:sequence>
+    <xs:attribute name="name" type="xs:string" use="required"/>
+    <xs:attribute name="tests" type="xs:nonNegativeInteger" use="required"/>
+    <xs:attribute name="failures" type="xs:nonNegativeInteger"/>
+    <xs:attribute name="errors" type="xs:nonNegativeInteger"/>
+    <xs:attribute name="skipped" type="xs:nonNegativeInteger"/>
+    <xs:attribute name="time" type="xs:decimal"/><xs:attribute name="timestamp" type="xs:dateTime"/>
+  </xs:complexType></xs:element>
+  <xs:element name="testsuites"><xs:complexType>
+    <xs:sequence><xs:element ref="testsuite" minOccurs="0" maxOccurs="unbounded"/></xs:sequence>
+  </xs:complexType></xs:element>
+</xs:schema>"""
+
+
+def test_junit_follows_the_schema_and_counts_what_it_holds(facts):
+    text = FORMATS["junit"](facts)
+    xmlschema.XMLSchema(JUNIT).validate(text)
+    suite = ET.fromstring(text)[0]  # noqa: S314 - our own
+    assert int(suite.get("tests")) == len(suite) == len(facts.checks)
+    assert int(suite.get("failures")) == len(suite.findall(".//failure"))
+    assert int(suite.get("skipped")) == len(suite.findall(".//skipped"))
+    names = [(case.get("classname"), case.get("name")) for case in suite]
+    assert len(set(names)) == len(names)
+
+
+def test_bencher_has_slugs_and_ends_around_the_value(facts):
+    for measures in json.loads(FORMATS["bencher"](facts)).values():
+        for name, metric in measures.items():
+            assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name)
+            assert (
+                metric.get("lower_value", -math.inf) <= metric["value"] <= metric.get("upper_value", math.inf)
+            )
+
+
+def test_benchmark_names_are_unique_and_each_figure_is_in_the_file_of_its_direction(facts):
+    smaller, bigger = (json.loads(FORMATS[f"benchmark-{way}"](facts)) for way in ("smaller", "bigger"))
+    names = [one["name"] for one in (*smaller, *bigger)]
+    assert len(set(names)) == len(names)
+    assert all(set(one) <= {"name", "unit", "value", "range", "extra"} for one in (*smaller, *bigger))
+    assert not any("throughput" in one["name"] or "accuracy" in one["name"] for one in smaller)
+
+
+def hostile() -> Facts:
+    name = 'a"b\\c\nd|e<f>\x1b'
+    figure = Figure({"model": name, "load": "closed:1"}, "p99", "ms", 1.5, True, 1.25, 1.75)
+    check = Check(name, "x", "y", "failed", "<b>|`\x00")
+    return Facts("compare", name, name, "2026-01-01T00:00:00Z", False, (check,), (figure,), (name,))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_names_from_elsewhere_break_no_format(name):
+    text = FORMATS[name](hostile())
+    assert "\x1b" not in text
+    if name == "junit":
+        xmlschema.XMLSchema(JUNIT).validate(text)
+    elif name == "openmetrics":
+        assert len(list(text_string_to_metric_families(text))) == 4
+    elif name == "markdown":
+        assert "<b>" not in text
+    else:
+        json.loads(text)
+
+
+def test_a_failed_check_fails_the_run():
+    facts = facts_of_run(make_run(status="failed", status_reason="the server died"))
+    assert facts.passed is False
+    assert "<failure" in FORMATS["junit"](facts)
+    assert "**Failed**" in FORMATS["markdown"](facts)
+    assert FORMATS["openmetrics"](facts).rstrip().endswith("0\n# EOF")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["junti=x.xml"], "did you mean junit"),
+        (["junit"], "such as junit=result.txt"),
+        (["junit="], "say the file too"),
+        (["junit=a", "markdown=a"], "twice"),
+        (["junit=/tmp"], "is a folder"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_any_work(given, said):
+    with pytest.raises(RequestError, match=said):
+        asked_outputs(given)
+
+
+def test_several_outputs_at_once(tmp_path, facts):
+    asked = asked_outputs([f"{name}={tmp_path}/below/{name}" for name in FORMATS])
+    write_outputs(asked, facts)
+    assert {path.name for path in (tmp_path / "below").iterdir()} == set(FORMATS)
+
+
+def test_slugs():
+    assert slug("Rate at the limit, at least-per_s") == "rate-at-the-limit-at-least-per-s"
