@@ -71,6 +71,9 @@ class Tolerance:
                 raise ModelError(f"tolerance {name} is {value}; at least 0 and below {limit} is allowed")
 
 
+EXACT = Tolerance(0.0, 0.0)
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """One trained model.
@@ -137,7 +140,8 @@ class ModelSpec:
         if not isinstance(given, Mapping):
             return
         unknown = [name for name in given if name not in names]
-        missing = [name for name in names if name not in given] if what == "tolerance" else []
+        floats = [output.name for output in self.outputs if output.is_float]
+        missing = [name for name in floats if name not in given] if what == "tolerance" else []
         if unknown or missing:
             said = f"names {unknown[0]!r}" if unknown else f"has nothing for {missing[0]!r}"
             raise ModelError(f"{what} of {self.name} {said}; its outputs are {', '.join(names)}")
@@ -158,8 +162,13 @@ class ModelSpec:
         return found
 
     def tolerance_of(self, output: str) -> Tolerance:
-        """How far an artifact may be from the source model at that output."""
-        return self.tolerance[output] if isinstance(self.tolerance, Mapping) else self.tolerance
+        """How far an artifact may be from the source model at that output.
+
+        Whole numbers and truth values have to be the same, unless a tolerance is given by that output's name.
+        """
+        if isinstance(self.tolerance, Mapping):
+            return self.tolerance.get(output, EXACT)
+        return self.tolerance if self.find_output(output).is_float else EXACT
 
     def task_of(self, output: str) -> Task | None:
         """What that output is, where the model says it."""

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from models.errors import ModelError
 
-# What outputs are: scores of classes, quantities, or neither.
-Task = Literal["classes", "regression", "none"]
+# What outputs are: scores of classes, quantities, scores of classes at every position, or none of these.
+Task = Literal["classes", "regression", "tokens", "none"]
 MATRIX = 2
 BINARY = 2
 

@@ -164,9 +164,10 @@ def parity_facts(verified: Verified) -> dict[str, Any]:
     return {
         "passed": not verified.failures,
         "failures": list(verified.failures),
-        "task": verified.expected.task,
+        "task": verified.expected.primary.task,
+        "tasks": {name: one.task for name, one in verified.expected.by_output.items()},
         "source_accuracy": verified.accuracy,
-        "source_target_rmse": verified.expected.target_rmse(verified.expected.outputs),
+        "source_target_rmse": verified.expected.primary.target_rmse(verified.expected.primary.outputs),
         "parity": [record.model_dump() for record in _records(verified)],
     }
 
@@ -190,12 +191,12 @@ def print_parity(verified: Verified) -> None:
     say(
         "largest absolute and relative error, root mean square error in standard deviations of the source "
         "model's outputs, top-1 agreement and accuracy on "
-        f"{len(verified.expected.outputs)} held-out samples; {_source_worth(verified)}"
+        f"{len(verified.expected)} held-out samples; {_source_worth(verified)}"
     )
 
 
 def _source_worth(verified: Verified) -> str:
-    expected = verified.expected
+    expected = verified.expected.primary
     rmse = expected.target_rmse(expected.outputs)
     if expected.task == "classes":
         return f"the source model's accuracy is {_percent(verified.accuracy)}"

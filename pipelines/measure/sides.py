@@ -132,7 +132,7 @@ def _null(settings: RunSettings, spec: ModelSpec, verified: Verified) -> Side:
 
     Always a local process: it shows what the harness costs, and no container belongs to that.
     """
-    constant = verified.expected.outputs[0]
+    constant = verified.expected.primary.outputs[0]
     body = json.dumps({"predictions": [constant.tolist()]}).encode()
 
     @contextmanager

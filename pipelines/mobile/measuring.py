@@ -20,7 +20,7 @@ from pipelines.errors import UserError
 from pipelines.judge.mobile import figures, write_calls
 from pipelines.mobile.gate import judge
 from pipelines.mobile.timing import TimingRules
-from pipelines.parity.quality import Expectation
+from pipelines.parity.quality import Expectations
 from pipelines.record.artifact import ArtifactRecord
 from pipelines.record.mobile import (
     MobileArtifactRecord,
@@ -210,8 +210,8 @@ class Survey:
             measured_at_utc=f"{self.began:%Y-%m-%dT%H:%M:%SZ}",
             memory_source=self.memory_source,
             source_accuracy=self.verified.accuracy,
-            task=self.verified.expected.task,
-            source_target_rmse=self.verified.expected.target_rmse(self.verified.expected.outputs),
+            task=self.verified.expected.primary.task,
+            source_target_rmse=_target_rmse(self.verified.expected),
             artifacts=tuple(map(self._describe, subjects)),
             not_exported=tuple(r for manifest in self.manifests.values() for r in manifest.not_exported),
             runtimes={library.name: library for library in self.libraries.values()},
@@ -242,6 +242,7 @@ class Survey:
             accuracy_drop=_drop(self.verified.expected, found),
             top1_agreement=found.top1_agreement if found else None,
             **_errors(found),
+            outputs=found.outputs or (found,) if found else (),
             mismatch=_mismatch(self.verified.mismatches.get(subject.key), found),
             timings=timings,
             runtime_library=self.libraries[subject.kind].name
@@ -279,12 +280,16 @@ def _spread(inputs: Tensors) -> Tensors:
     return tensors.take(tensors.take(inputs, slice(None, None, step)), slice(SAMPLES_COUNT))
 
 
-def _drop(expected: Expectation, found: ParityRecord | None) -> float | None:
+def _target_rmse(expected: Expectations) -> float | None:
+    known = (one.target_rmse(one.outputs) for one in expected)
+    return next((rmse for rmse in known if rmse is not None), None)
+
+
+def _drop(expected: Expectations, found: ParityRecord | None) -> float | None:
     """How much less accurate than the source model on the very samples that the artifact was asked."""
     if found is None or found.accuracy is None:
         return None
-    asked = expected.first(found.samples_count)
-    before = asked.accuracy(asked.outputs)
+    before = expected.first(found.samples_count).source_accuracy
     return None if before is None else round(before - found.accuracy, 9)
 
 
@@ -295,7 +300,7 @@ def _errors(found: ParityRecord | None) -> dict[str, Any]:
 
 def _mismatch(line: str | None, found: ParityRecord | None) -> str | None:
     """Why a float32 artifact is not the source model; reduced precisions are the gate's own to judge."""
-    if line is None or found is None or found.max_output_error is not None:
+    if line is None or found is None or found.absolute_tolerance is None:
         return None
     return line.removeprefix(f"{found.subject} is ")
 

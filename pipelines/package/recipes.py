@@ -14,7 +14,7 @@ from pipelines.artifacts.manifest import Manifest, artifact_files
 from pipelines.package.image import REPOSITORY
 from pipelines.package.settings import Settings
 from pipelines.package.wheels import ROOT, share
-from pipelines.parity.quality import Expectation
+from pipelines.parity.quality import Expectations
 from pipelines.record.artifact import ArtifactRecord
 from pipelines.targets.presets import Preset
 from pipelines.targets.tfserving import embedded
@@ -34,7 +34,7 @@ class ModelParts:
     spec: ModelSpec
     folder: Path
     manifests: Mapping[str, Manifest]
-    expected: Expectation
+    expected: Expectations
 
 
 @dataclass(frozen=True)
@@ -309,7 +309,7 @@ def _health(parts: ModelParts, path: str) -> dict[str, Content]:
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     tolerance = parts.spec.tolerance_of(parts.spec.output.name)
-    numbers = [tolerance.absolute, tolerance.relative, *parts.expected.outputs[0].ravel().tolist()]
+    numbers = [tolerance.absolute, tolerance.relative, *parts.expected.primary.outputs[0].ravel().tolist()]
     return {
         "etc/health/request.http": head.encode() + body,
         "etc/health/expected.txt": "".join(f"{number!r}\n" for number in numbers).encode(),

@@ -3,16 +3,29 @@
 import numpy as np
 import numpy.typing as npt
 
-from models.spec import FloatArray, Tolerance
+from models.spec import Tolerance
+from models.tensors import Array, Tensors, is_ragged
 from pipelines.errors import GateError
-from pipelines.parity.quality import SPREAD_FACTOR, WORST, Expectation, absolute_error, rmse
+from pipelines.parity.quality import (
+    SPREAD_FACTOR,
+    WORST,
+    Expectation,
+    Expectations,
+    Values,
+    absolute_error,
+    flat,
+    rmse,
+    rows_of,
+    shapes_of,
+)
 from pipelines.record.parity import ParityRecord
 
 FULL_PRECISION = "float32"
 # What a reduced precision may lose of the source model's accuracy, or of its first choices without labels.
 MAX_ACCURACY_DROP = 0.01
 # What it may change of the outputs, in standard deviations: 96 and 99 % of their variance stay. Scores that
-# choose a class are held to their choices as well, any other output is itself the answer.
+# choose a class are held to their choices as well, any other output is itself the answer. Of a regression no
+# single answer may be further off than the second, as a share of the range of its targets.
 CLASSES_ERROR, OTHER_ERROR = 0.2, 0.1
 # Of the tolerance for reduced precisions, a precision that rounds less is allowed a part only.
 REDUCED_SHARE = {"float16": 0.1}
@@ -20,12 +33,17 @@ REDUCED_SHARE = {"float16": 0.1}
 MAX_CONSTANT_SHARE = 0.5
 
 
-def output_spread(outputs: FloatArray) -> float:
-    """How far outputs differ between samples: the median over output elements of (largest - smallest)."""
+def output_spread(outputs: Array) -> float:
+    """How far outputs differ between samples: the median over output elements of (largest - smallest).
+
+    Where samples differ in shape, or hold whole numbers, of which most may never change: the largest of all.
+    """
     if len(outputs) == 0:
         return 0.0
-    flat = outputs.reshape(len(outputs), -1)
-    return float(np.median(flat.max(axis=0) - flat.min(axis=0)))
+    if is_ragged(outputs):
+        return float(np.ptp(flat(outputs).astype(np.float64)))
+    ranges = np.ptp(outputs.reshape(len(outputs), -1).astype(np.float64), axis=0)
+    return float(ranges.max() if outputs.dtype.kind in "biu" else np.median(ranges))
 
 
 def require_spread(expected: Expectation) -> None:
@@ -37,96 +55,219 @@ def require_spread(expected: Expectation) -> None:
         GateError: the spread is below `SPREAD_FACTOR` absolute tolerances, or one constant answer would be
             within tolerance on most samples.
     """
-    spread, needed = output_spread(expected.outputs), SPREAD_FACTOR * expected.tolerance.absolute
-    if spread < needed:
+    spread = output_spread(expected.outputs)
+    needed = max(SPREAD_FACTOR * expected.tolerance.absolute, 1.0 if expected.discrete else 0.0)
+    its = "" if expected.name is None else f" {expected.name!r}"
+    if spread < needed or not spread:
         raise GateError(
-            f"parity refused: the source model's outputs differ by {spread:.3g} between "
+            f"parity refused: the source model's outputs{its} differ by {spread:.3g} between "
             f"{len(expected.outputs)} samples, at least {needed:.3g} is needed ({SPREAD_FACTOR:g} times the "
             "tolerance), so agreement would prove nothing; give samples whose outputs differ"
         )
     same = constant_share(expected)
-    if same > MAX_CONSTANT_SHARE:
+    # Whole numbers are the same or not; a flag that is set on one sample in ten is one all the same.
+    allowed = 1 - MAX_ACCURACY_DROP if expected.discrete else MAX_CONSTANT_SHARE
+    if same > allowed:
         raise GateError(
             "parity refused: answering every sample with the median output is within tolerance on "
-            f"{same:.0%} of {len(expected.outputs)} samples, at most {MAX_CONSTANT_SHARE:.0%} is allowed; "
-            f"give a relative tolerance below {expected.tolerance.relative:g} or samples whose outputs differ"
+            f"{same:.0%} of {len(expected.outputs)} samples{its and f' of{its}'}, at most {allowed:.0%} is "
+            f"allowed; give a relative tolerance below {expected.tolerance.relative:g} or samples whose "
+            "outputs differ"
         )
+
+
+def require_spreads(expected: Expectations) -> None:
+    """As `require_spread` of every output, but for those that never change while others do.
+
+    An output that is the same on every sample, as a mask or a table of anchors, is so by nature when another
+    one shows that the samples differ: an artifact has to give that very constant. One that changes, but not
+    by enough, proves nothing of itself, whatever the others do.
+
+    Raises:
+        GateError: as `require_spread`, with the output's name.
+    """
+    changing = [one for one in expected if not is_constant(one.outputs)]
+    for one in changing or expected:
+        require_spread(one)
+
+
+def is_constant(outputs: Array) -> bool:
+    """Whether all samples have the very same output."""
+    if len(set(shapes_of(outputs))) > 1:
+        return False
+    return all(np.array_equal(outputs[0], one) for one in outputs[1:])
 
 
 def constant_share(expected: Expectation) -> float:
     """Share of samples for which the median output over all samples would be within tolerance."""
-    flat = expected.outputs.reshape(len(expected.outputs), -1)
-    close = np.abs(np.median(flat, axis=0) - flat) <= allowed_error(flat, expected.tolerance)
+    if is_ragged(expected.outputs):
+        rows = rows_of(expected.outputs, 1)
+    else:
+        rows = expected.outputs.reshape(len(expected.outputs), -1).astype(np.float64)
+    close = np.abs(np.median(rows, axis=0) - rows) <= allowed_error(rows, expected.tolerance)
     return float(close.all(axis=1).mean())
 
 
-def allowed_error(expected: FloatArray, tolerance: Tolerance) -> FloatArray:
+def allowed_error(expected: Array, tolerance: Tolerance) -> npt.NDArray[np.float64]:
     """The largest permitted |got - expected| for every element."""
-    return (tolerance.absolute + tolerance.relative * np.abs(expected)).astype(np.float32)
+    found: Values = tolerance.absolute + tolerance.relative * np.abs(expected.astype(np.float64))
+    return found
 
 
 def max_output_error(expected: Expectation, precision: str) -> float | None:
-    """The largest `Expectation.output_error` that the precision may have; None where tolerances apply."""
-    if precision == FULL_PRECISION:
+    """The largest `Expectation.output_error` that the precision may have; None where tolerances apply.
+
+    None also for whole numbers, which have no error, only right and wrong.
+    """
+    if precision == FULL_PRECISION or (expected.discrete and expected.task != "regression"):
         return None
-    usual = CLASSES_ERROR if expected.task == "classes" else OTHER_ERROR
+    usual = OTHER_ERROR if expected.task in ("regression", "none") else CLASSES_ERROR
     allowed = usual if expected.tolerance.reduced is None else expected.tolerance.reduced
     return allowed * REDUCED_SHARE.get(precision, 1.0)
 
 
-def compare(
-    subject: str, got: FloatArray, expected: Expectation, precision: str = FULL_PRECISION
+def compare_all(
+    subject: str, got: Tensors, expected: Expectations, precision: str = FULL_PRECISION
 ) -> ParityRecord:
-    """Compare outputs (n, …) with the source model's.
+    """Compare every output with the source model's: passes only if each of them does.
+
+    The record's errors are the worst of all outputs, its choices and accuracy those of the first output that
+    has them; of several outputs `outputs` has each one's own.
+
+    Raises:
+        GateError: an output is missing, or its shapes or kind of numbers are others.
+    """
+    missing = [name for name in expected.by_output if name not in got]
+    if missing:
+        raise GateError(
+            f"{subject} gives no output {missing[0]!r}; it gives {', '.join(map(repr, got)) or 'none'}"
+        )
+    each = [compare(subject, got[name], one, precision) for name, one in expected.by_output.items()]
+    return each[0] if len(each) == 1 else _worst(each)
+
+
+def _worst(each: list[ParityRecord]) -> ParityRecord:
+    def missed(one: ParityRecord) -> float:
+        return (one.output_error or 0.0) / one.max_output_error if one.max_output_error else -1.0
+
+    def first(name: str) -> float | None:
+        return next((getattr(one, name) for one in each if getattr(one, name) is not None), None)
+
+    def worst(name: str) -> float | None:
+        known = [getattr(one, name) for one in each if getattr(one, name) is not None]
+        return max(known, default=None)
+
+    beyond = max(each, key=missed)
+    reduced = beyond.max_output_error is not None
+    return each[0].model_copy(
+        update={
+            "passed": all(one.passed for one in each),
+            **{name: worst(name) for name in ("max_abs_error", "max_rel_error", "rmse")},
+            **{
+                name: first(name)
+                for name in ("top1_agreement", "accuracy", "max_accuracy_drop", "target_rmse")
+            },
+            "spread_error": worst("spread_error"),
+            "max_spread_error": first("max_spread_error"),
+            "output_error": beyond.output_error if reduced else worst("output_error"),
+            "max_output_error": beyond.max_output_error,
+            "output": None,
+            "task": None,
+            "outputs": tuple(each),
+        }
+    )
+
+
+def compare(subject: str, got: Array, expected: Expectation, precision: str = FULL_PRECISION) -> ParityRecord:
+    """Compare one output (n, …) with the source model's.
 
     What computes in float32 passes when every element is within tolerance. A reduced `precision` passes when
     its outputs keep `max_output_error` and, if they choose classes, it chooses as well: accuracy lower by
-    `MAX_ACCURACY_DROP` at most or, without labels, so few other choices.
+    `MAX_ACCURACY_DROP` at most or, without labels, so few other choices; of a regression also its largest
+    error is within that share of the targets' range.
     Relative errors are taken where |expected| is above the absolute tolerance: elsewhere they mean nothing.
 
     Raises:
         GateError: the shapes differ.
     """
-    if got.shape != expected.outputs.shape:
-        raise GateError(
-            f"{subject} gives outputs of shape {got.shape}, the source model gives {expected.outputs.shape}"
-        )
-    error = absolute_error(got, expected.outputs)
-    allowed = max_output_error(expected, precision)
-    lost = None if allowed is None else accuracy_drop(got, expected)
+    _require_shapes(subject, got, expected)
+    error, wanted = absolute_error(got, expected.outputs), flat(expected.outputs)
+    reduced, allowed = precision != FULL_PRECISION, max_output_error(expected, precision)
+    lost = accuracy_drop(got, expected)
     record = ParityRecord(
         subject=subject,
-        passed=bool((error <= allowed_error(expected.outputs, expected.tolerance)).all()),
+        passed=bool((error <= allowed_error(wanted, expected.tolerance)).all()),
         samples_count=len(got),
         max_abs_error=float(error.max()),
-        max_rel_error=_max_relative(error, expected),
-        absolute_tolerance=expected.tolerance.absolute if allowed is None else None,
-        relative_tolerance=expected.tolerance.relative if allowed is None else None,
-        max_accuracy_drop=None if lost is None else MAX_ACCURACY_DROP,
+        max_rel_error=_max_relative(error, wanted, expected.tolerance),
+        absolute_tolerance=None if reduced else expected.tolerance.absolute,
+        relative_tolerance=None if reduced else expected.tolerance.relative,
+        max_accuracy_drop=MAX_ACCURACY_DROP if reduced and lost is not None else None,
         top1_agreement=expected.agreement(got),
         accuracy=expected.accuracy(got),
         rmse=rmse(got, expected.outputs),
         output_error=expected.output_error(got),
         max_output_error=allowed,
         target_rmse=expected.target_rmse(got),
+        output=expected.name,
+        task=expected.task,
+        accuracy_drop=lost if expected.labels is not None else None,
+        spread_error=expected.spread_error(got),
+        max_spread_error=allowed if expected.task == "regression" else None,
     )
-    return record if allowed is None else record.model_copy(update={"passed": not _lost(record, lost)})
+    return record.model_copy(update={"passed": not _lost(record)}) if reduced else record
 
 
-def _max_relative(error: npt.NDArray[np.float64], expected: Expectation) -> float:
-    magnitude = np.abs(expected.outputs.astype(np.float64))
-    meaningful = magnitude > expected.tolerance.absolute
+def _require_shapes(subject: str, got: Array, expected: Expectation) -> None:
+    its = "" if expected.name is None else f" {expected.name!r}"
+    wanted = expected.outputs
+    if is_ragged(got) or is_ragged(wanted):
+        if len(got) != len(wanted):
+            raise GateError(f"{subject} gives {len(got)} outputs{its} for {len(wanted)} samples")
+        for place, (found, right) in enumerate(zip(shapes_of(got), shapes_of(wanted), strict=True)):
+            if found != right:
+                raise GateError(
+                    f"{subject} gives an output{its} of shape {found} for sample {place}, the source model "
+                    f"gives {right}"
+                )
+    elif got.shape != wanted.shape:
+        raise GateError(
+            f"{subject} gives outputs{its} of shape {got.shape}, the source model gives {wanted.shape}"
+        )
+
+
+def _max_relative(error: Values, wanted: Array, tolerance: Tolerance) -> float:
+    magnitude = np.abs(wanted.astype(np.float64))
+    meaningful = magnitude > tolerance.absolute
     with np.errstate(over="ignore"):
         relative = np.divide(error, magnitude, where=meaningful, out=np.zeros_like(error))
     return float(min(relative.max(), WORST))
 
 
-def _lost(record: ParityRecord, drop: float | None) -> list[str]:
-    """What a reduced precision lost too much of: metric, found and allowed."""
-    dropped = drop is not None and drop > MAX_ACCURACY_DROP
-    found = [_explain_drop(record, drop)] if drop is not None and dropped else []
-    output = output_failure(record.output_error, record.max_output_error)
-    return [*found, output] if output else found
+def _lost(record: ParityRecord) -> list[str]:
+    """What a reduced precision lost too much of, at one output: metric, found and allowed."""
+    found = (
+        drop_failure(record, MAX_ACCURACY_DROP),
+        output_failure(record.output_error, record.max_output_error),
+        spread_failure(record.spread_error, record.max_spread_error),
+    )
+    return [failure for failure in found if failure]
+
+
+def drop_failure(record: ParityRecord, allowed: float) -> str | None:
+    """What is wrong with accuracy, or with choices where there are no labels; None if they are kept."""
+    if record.accuracy is not None and record.accuracy_drop is not None:
+        if record.accuracy_drop <= allowed:
+            return None
+        return (
+            f"accuracy {record.accuracy:.4f}, the source model's is "
+            f"{record.accuracy + record.accuracy_drop:.4f}: accuracy drop {record.accuracy_drop:.4f}, "
+            f"at most {allowed:g} is allowed"
+        )
+    if record.top1_agreement is None or round(1 - record.top1_agreement, 9) <= allowed:
+        return None
+    what = "top-1 agreement" if record.task == "classes" else "agreement"
+    return f"{what} {record.top1_agreement:.4f}, at least {1 - allowed:.4g} is allowed"
 
 
 def output_failure(found: float | None, allowed: float | None) -> str | None:
@@ -140,7 +281,14 @@ def output_failure(found: float | None, allowed: float | None) -> str | None:
     )
 
 
-def accuracy_drop(got: FloatArray, expected: Expectation) -> float | None:
+def spread_failure(found: float | None, allowed: float | None) -> str | None:
+    """What is wrong with the largest error of a regression; None if it is within what is allowed."""
+    if found is None or allowed is None or found <= allowed or found == WORST:
+        return None
+    return f"largest error {found:.3g} of the range of its targets, at most {allowed:g} is allowed"
+
+
+def accuracy_drop(got: Array, expected: Expectation) -> float | None:
     """The source model's accuracy minus that of `got`, negative if it got better.
 
     Without labels the share of samples whose choice is another; None for outputs that choose nothing.
@@ -153,35 +301,54 @@ def accuracy_drop(got: FloatArray, expected: Expectation) -> float | None:
     return round(before - after, 9)
 
 
-def explain_failure(record: ParityRecord, got: FloatArray, expected: Expectation) -> str:
+def explain_all(record: ParityRecord, got: Tensors, expected: Expectations) -> str:
+    """As `explain_failure`, of the first output that does not pass, and how many others do not."""
+    each = record.outputs or (record,)
+    failed = [one for one in each if not one.passed]
+    first = failed[0]
+    name = first.output or next(iter(expected.by_output))
+    line = explain_failure(first, got[name], expected.by_output[name])
+    if len(each) == 1:
+        return line
+    others = ", ".join(repr(one.output) for one in failed[1:])
+    head = f"{record.subject} is not the source model: "
+    return f"{head}output {name!r}: {line.removeprefix(head)}{others and f'; also {others}'}"
+
+
+def explain_failure(record: ParityRecord, got: Array, expected: Expectation) -> str:
     """One line that names subject, metric, found and allowed, and for a tolerance the worst sample."""
-    if record.max_output_error is not None:
-        lost = "; ".join(_lost(record, accuracy_drop(got, expected)))
-        return f"{record.subject} is not the source model: {lost}"
-    excess = absolute_error(got, expected.outputs) - allowed_error(expected.outputs, expected.tolerance)
-    place = np.unravel_index(int(excess.argmax()), excess.shape)
-    sample, element = int(place[0]), ", ".join(str(int(i)) for i in place[1:])
-    beyond = int((excess.reshape(len(got), -1) > 0).any(axis=1).sum())
+    if record.absolute_tolerance is None:
+        return f"{record.subject} is not the source model: {'; '.join(_lost(record))}"
+    wanted, found = flat(expected.outputs), flat(got)
+    allowed = allowed_error(wanted, expected.tolerance)
+    excess = absolute_error(got, expected.outputs) - allowed
+    worst = int(excess.argmax())
+    sizes = np.cumsum([int(np.prod(shape)) for shape in shapes_of(expected.outputs)])
+    sample = int(np.searchsorted(sizes, worst, side="right"))
+    shape = shapes_of(expected.outputs)[sample]
+    place = np.unravel_index(worst - (int(sizes[sample - 1]) if sample else 0), shape or (1,))
+    element = f"[{', '.join(str(int(i)) for i in place)}]" if shape else ""
+    beyond = len(set(np.searchsorted(sizes, np.flatnonzero(excess > 0), side="right").tolist()))
     return (
-        f"{record.subject} is not the source model: sample {sample}, output [{element}]: "
-        f"expected {expected.outputs[place]:.6g}, got {got[place]:.6g} (allowed ±"
-        f"{allowed_error(expected.outputs, expected.tolerance)[place]:.2g}); "
+        f"{record.subject} is not the source model: sample {sample}, output {element}: "
+        f"expected {_number(wanted[worst])}, got {_number(found[worst])} (allowed ±{allowed[worst]:.2g}); "
         f"{beyond} of {record.samples_count} samples are outside tolerance"
     )
 
 
-def _explain_drop(record: ParityRecord, drop: float) -> str:
-    if record.accuracy is None:
-        return f"top-1 agreement {record.top1_agreement:.4f}, at least {1 - MAX_ACCURACY_DROP:.4g} is allowed"
-    return (
-        f"accuracy {record.accuracy:.4f}, the source model's is {record.accuracy + drop:.4f}: accuracy drop "
-        f"{drop:.4f}, at most {MAX_ACCURACY_DROP:g} is allowed"
-    )
+def _number(value: object) -> str:
+    return str(value) if isinstance(value, np.integer | np.bool_) else f"{value:.6g}"
 
 
-def require_parity(record: ParityRecord, got: FloatArray, expected: Expectation) -> None:
+def require_parity(record: ParityRecord, got: Array, expected: Expectation) -> None:
     """Raises:
     GateError: the comparison failed; names subject, sample, expected and got.
     """
     if not record.passed:
         raise GateError(explain_failure(record, got, expected))
+
+
+def require_all(record: ParityRecord, got: Tensors, expected: Expectations) -> None:
+    """As `require_parity`, of all outputs."""
+    if not record.passed:
+        raise GateError(explain_all(record, got, expected))

@@ -1,11 +1,13 @@
 """What outputs are worth: accuracy where they choose a class, an error where they do not. Pure functions."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from models.spec import FloatArray, ModelSpec, Samples, Tolerance
+from models.spec import ModelSpec, Samples, Tolerance
+from models.tensors import Array, Tensors, is_ragged
 from models.truth import Task
 
 # The largest float stands for an error beyond measure: JSON has no infinity.
@@ -18,29 +20,70 @@ PROBABILITY_THRESHOLD, LOGIT_THRESHOLD = 0.5, 0.0
 MATRIX = 2
 # A column that differs between samples by less than so many tolerances is measured as if by so many.
 SPREAD_FACTOR = 100.0
+CHOOSING: tuple[Task, ...] = ("classes", "tokens")
 
 Choices = npt.NDArray[np.int64]
+Values = npt.NDArray[np.float64]
+
+
+def is_discrete(array: Array) -> bool:
+    """Whether it holds whole numbers or truth values, which are equal or not and never near."""
+    first = np.asarray(array[0]) if is_ragged(array) and len(array) else array
+    return first.dtype.kind in "biu"
+
+
+def flat(array: Array) -> Array:
+    """All its values (values,), sample by sample, in the dtype they have."""
+    if is_ragged(array):
+        return np.concatenate([np.asarray(one).reshape(-1) for one in array])
+    return np.ascontiguousarray(array).reshape(-1)
+
+
+def shapes_of(array: Array) -> tuple[tuple[int, ...], ...]:
+    """The shape of every sample, without the batch dimension."""
+    if is_ragged(array):
+        return tuple(np.asarray(one).shape for one in array)
+    return (array.shape[1:],) * len(array)
+
+
+def columns_of(array: Array) -> int:
+    """How many values every sample has in its last dimension; 1 where it has none or they differ."""
+    lasts = {shape[-1] if shape else 1 for shape in shapes_of(array)}
+    return lasts.pop() if len(lasts) == 1 else 1
+
+
+def rows_of(array: Array, columns: int) -> Values:
+    """Its values as float64 (positions, columns)."""
+    return flat(array).astype(np.float64).reshape(-1, max(1, columns))
 
 
 @dataclass(frozen=True)
 class Expectation:
     """The source model's outputs (n, …) on the held-out samples, what is right for them, and the tolerance.
 
-    `labels` (n,) are classes, `targets` (n, …) values; each None if not known. Above `threshold` a single
-    column chooses class 1; None: 0.5 if the outputs are all within [0, 1], as probabilities are, else 0.
+    Of one output. `labels` are classes, (n,) or, of tokens, one per position, where a negative one is not
+    counted; `targets` (n, …) are values; each None if not known. Above `threshold` a single column chooses
+    class 1; None: 0.5 if the outputs are all within [0, 1], as probabilities are, else 0.
     """
 
-    outputs: FloatArray
-    labels: npt.NDArray[np.int64] | None
+    outputs: Array
+    labels: Array | None
     tolerance: Tolerance
     task: Task = "classes"
-    targets: FloatArray | None = None
+    targets: Array | None = None
     threshold: float | None = None
+    name: str | None = None
 
     def __post_init__(self) -> None:
         if self.threshold is None:
-            within = self.outputs.size and self.outputs.min() >= 0 and self.outputs.max() <= 1
+            values = flat(self.outputs) if len(self.outputs) else np.zeros(0)
+            within = values.size and values.min() >= 0 and values.max() <= 1
             object.__setattr__(self, "threshold", PROBABILITY_THRESHOLD if within else LOGIT_THRESHOLD)
+
+    @property
+    def discrete(self) -> bool:
+        """Whether the outputs are whole numbers or truth values."""
+        return is_discrete(self.outputs)
 
     def first(self, count: int) -> "Expectation":
         """The same about the first `count` samples."""
@@ -48,65 +91,142 @@ class Expectation:
         targets = None if self.targets is None else self.targets[:count]
         return replace(self, outputs=self.outputs[:count], labels=labels, targets=targets)
 
-    def choices(self, outputs: FloatArray) -> Choices | None:
-        """The class that each row of `outputs` (n, k) or (n,) chooses; None where these are no scores."""
-        if self.task != "classes" or not 1 <= outputs.ndim <= MATRIX:
+    def choices(self, outputs: Array) -> Choices | None:
+        """The class that each row of `outputs` (n, k) or (n,), of tokens each position, chooses.
+
+        Whole numbers are themselves what was chosen. None where these are no scores.
+        """
+        if self.task != "regression" and self.discrete:
+            values = flat(outputs)
+            # As floats where JSON told no dtype.
+            known = values if is_discrete(outputs) else np.where(np.isfinite(values), np.rint(values), -1)
+            return np.asarray(known, np.int64)
+        if self.task == "tokens":
+            return np.asarray(rows_of(outputs, columns_of(outputs)).argmax(axis=1), np.int64)
+        if self.task != "classes" or is_ragged(outputs) or not 1 <= outputs.ndim <= MATRIX:
             return None
         if outputs.ndim == MATRIX and outputs.shape[1] > 1:
             return np.asarray(outputs.argmax(axis=1), np.int64)
         return np.greater(outputs.reshape(len(outputs)), self.threshold or 0).astype(np.int64)
 
-    def accuracy(self, outputs: FloatArray) -> float | None:
-        """Share of samples whose choice is the label's; None without labels or choices."""
-        return _share(self.choices(outputs), self.labels)
+    def accuracy(self, outputs: Array) -> float | None:
+        """Share of samples, or of positions, whose choice is the label's; None without labels or choices."""
+        if self.task not in CHOOSING or self.labels is None:
+            return None
+        labels = np.asarray(flat(self.labels), np.int64)
+        counted = labels >= 0
+        choices = self.choices(outputs)
+        return None if choices is None or not counted.any() else _share(choices[counted], labels[counted])
 
-    def agreement(self, outputs: FloatArray) -> float | None:
-        """Share of samples whose choice is the source model's; None where there is no choice."""
+    def agreement(self, outputs: Array) -> float | None:
+        """Share of choices that are the source model's; None where there is no choice."""
         return _share(self.choices(outputs), self.choices(self.outputs))
 
-    def target_rmse(self, outputs: FloatArray) -> float | None:
+    def target_rmse(self, outputs: Array) -> float | None:
         """Root mean square error against the targets; None if there are none."""
         return None if self.targets is None else rmse(outputs, self.targets)
 
-    def output_error(self, outputs: FloatArray) -> float:
+    def spread_error(self, outputs: Array) -> float | None:
+        """Of a regression: the largest error against the source model, as a share of the targets' range.
+
+        Without targets of the range of the source model's outputs; of several columns the worst one's.
+        """
+        if self.task != "regression":
+            return None
+        columns = columns_of(self.outputs)
+        known = rows_of(self.outputs if self.targets is None else self.targets, columns)
+        spread = np.maximum(np.ptp(known, axis=0), SPREAD_FACTOR * self.tolerance.absolute)
+        error = absolute_error(outputs, self.outputs).reshape(-1, max(1, columns)).max(axis=0)
+        return _finite(error, spread)
+
+    def output_error(self, outputs: Array) -> float:
         """Root mean square error against the source model's outputs, in their standard deviations.
 
-        Always answering the mean gives 1. Scores of classes share one scale and are taken together. Other
-        outputs may have a scale per column, so of these the worst column counts.
+        Always answering the mean gives 1. Scores of classes, and pixels and the like, share one scale and are
+        taken together. Quantities and tables may have a scale per column; of these the worst one counts.
         """
-        columns = self.outputs.shape[-1] if self.outputs.ndim > 1 and self.task != "classes" else 1
-        expected = self.outputs.reshape(len(self.outputs), -1, columns)
-        error = absolute_error(outputs.reshape(expected.shape), expected)
-        deviation = np.sqrt(_mean_square(expected - expected.mean(axis=0, dtype=np.float64)))
-        floor = SPREAD_FACTOR * self.tolerance.absolute
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found = np.nan_to_num(np.sqrt(_mean_square(error)) / np.maximum(deviation, floor), posinf=WORST)
-        return float(min(found.max(), WORST))
+        columns = columns_of(self.outputs) if self._has_scales() else 1
+        error = absolute_error(outputs, self.outputs).reshape(-1, columns)
+        deviation = np.sqrt(_mean_square(self._deviations().reshape(-1, columns)))
+        return _finite(np.sqrt(_mean_square(error)), np.maximum(deviation, self._floor()))
+
+    def _has_scales(self) -> bool:
+        table = not is_ragged(self.outputs) and self.outputs.ndim == MATRIX
+        return self.task == "regression" or (self.task == "none" and table)
+
+    def _floor(self) -> float:
+        return SPREAD_FACTOR * self.tolerance.absolute
+
+    def _deviations(self) -> Values:
+        """How far each value is from its mean over samples; over positions where samples differ in shape."""
+        if is_ragged(self.outputs):
+            rows = rows_of(self.outputs, columns_of(self.outputs))
+        else:
+            rows = self.outputs.astype(np.float64).reshape(len(self.outputs), -1)
+        found: Values = (rows - rows.mean(axis=0)).reshape(-1)
+        return found
 
 
-def expectation_of(spec: ModelSpec, samples: Samples, outputs: FloatArray) -> Expectation:
+@dataclass(frozen=True)
+class Expectations:
+    """What artifacts are held to at every output, by its name and in the order of the spec's outputs."""
+
+    by_output: Mapping[str, Expectation]
+
+    def __len__(self) -> int:
+        return len(self.primary.outputs)
+
+    def __iter__(self) -> Iterator[Expectation]:
+        return iter(self.by_output.values())
+
+    @property
+    def primary(self) -> Expectation:
+        """That of the first output."""
+        return next(iter(self.by_output.values()))
+
+    @property
+    def tensors(self) -> dict[str, Array]:
+        """The source model's outputs (n, …) by name."""
+        return {name: one.outputs for name, one in self.by_output.items()}
+
+    @property
+    def source_accuracy(self) -> float | None:
+        """The source model's accuracy at the first output that has one."""
+        known = (one.accuracy(one.outputs) for one in self)
+        return next((accuracy for accuracy in known if accuracy is not None), None)
+
+    def first(self, count: int) -> "Expectations":
+        """The same about the first `count` samples."""
+        return Expectations({name: one.first(count) for name, one in self.by_output.items()})
+
+
+def expectations_of(spec: ModelSpec, samples: Samples, outputs: Tensors) -> Expectations:
     """What artifacts of `spec` are held to, given the source model's `outputs` on `samples`.
 
     Raises:
         ModelError: the samples' labels do not fit the outputs.
     """
-    truth = spec.truth(samples)
-    derived = Expectation(
-        outputs, truth.labels, spec.tolerance_of(spec.output.name), "classes", truth.targets
-    )
-    task = spec.task_of(spec.output.name) or _derive(derived)
-    labels = truth.labels if task == "classes" else None
-    return Expectation(outputs, labels, spec.tolerance_of(spec.output.name), task, truth.targets)
+    truths = spec.truths(samples)
+    found = {}
+    for name in (output.name for output in spec.outputs):
+        labels, targets = truths[name].labels, truths[name].targets
+        known = Expectation(outputs[name], labels, spec.tolerance_of(name), targets=targets, name=name)
+        task = spec.task_of(name) or _derive(known)
+        found[name] = replace(known, task=task, labels=labels if task in CHOOSING else None)
+    return Expectations(found)
 
 
 def _derive(known: Expectation) -> Task:
     """Targets make a regression; labels make classes if the source model knows them; else neither."""
     if known.targets is not None:
         return "regression"
-    choices = known.choices(known.outputs)
-    if choices is None or known.labels is None:
+    if known.labels is None:
         return "none"
-    return "classes" if kappa_z(choices, known.labels) >= KAPPA_Z else "none"
+    task: Task = "classes" if not is_ragged(known.labels) and known.labels.ndim == 1 else "tokens"
+    choices, labels = replace(known, task=task).choices(known.outputs), flat(known.labels)
+    if choices is None or not (labels >= 0).any() or choices.min() < 0:
+        return "none"
+    return task if kappa_z(choices[labels >= 0], labels[labels >= 0]) >= KAPPA_Z else "none"
 
 
 def kappa_z(choices: Choices, labels: Choices) -> float:
@@ -118,23 +238,36 @@ def kappa_z(choices: Choices, labels: Choices) -> float:
     return 0.0 if error == 0 else float(((choices == labels).mean() - by_chance) / error)
 
 
-def absolute_error(got: FloatArray, expected: FloatArray) -> npt.NDArray[np.float64]:
-    """|got - expected| in float64; `WORST` where either is not a number or infinite."""
+def absolute_error(got: Array, expected: Array) -> Values:
+    """|got - expected| (values,) in float64; `WORST` where either is not a number or infinite.
+
+    Whole numbers that differ do so by 1 at least, however large they are.
+    """
+    one, other = flat(got), flat(expected)
     with np.errstate(invalid="ignore", over="ignore"):
-        error = np.abs(got.astype(np.float64) - expected)
+        error = np.abs(one.astype(np.float64) - other.astype(np.float64))
+    if is_discrete(got) and is_discrete(expected):
+        error = np.where(one != other, np.maximum(error, 1), 0)
     return np.where(np.isfinite(error), error, WORST)
 
 
-def rmse(got: FloatArray, expected: FloatArray) -> float:
+def rmse(got: Array, expected: Array) -> float:
     """Root of the mean square of got - expected; `WORST` where either is not a number or infinite."""
-    return float(min(np.sqrt(_mean_square(absolute_error(got, expected)).mean()), WORST))
+    return min(float(np.sqrt(_mean_square(absolute_error(got, expected)))), WORST)
 
 
-def _mean_square(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Over all but the last dimension."""
+def _mean_square(values: Values) -> Values:
+    """Over the first dimension."""
     with np.errstate(over="ignore"):
-        squares: npt.NDArray[np.float64] = np.square(values).mean(axis=tuple(range(values.ndim - 1)))
+        squares: Values = np.square(values).mean(axis=0)
     return squares
+
+
+def _finite(error: Values, scale: Values) -> float:
+    """The largest error / scale; 0 / 0 is none, and what is beyond measure is `WORST`."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        found: Values = np.nan_to_num(np.asarray(error / scale), posinf=WORST)
+    return min(float(found.max()), WORST)
 
 
 def _share(choices: Choices | None, wanted: Choices | None) -> float | None:

@@ -4,18 +4,24 @@ Everything else is held against these outputs, so a model that answers different
 another batch, is refused here and by that name, before any file is blamed. Only functions import torch.
 """
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from models.answers import named_answer
 from models.errors import ModelError
-from models.spec import FloatArray, ModelSpec
+from models.samples import fits
+from models.signature import DTYPES, TensorSpec
+from models.spec import ModelSpec
+from models.tensors import Array, Tensors, ask, batches, count, take
 from models.weights import load_source
 from pipelines.parity import watching
 from pipelines.parity.compare import allowed_error
+from pipelines.parity.quality import absolute_error, flat, shapes_of
 
 if TYPE_CHECKING:
     import torch
@@ -28,41 +34,44 @@ LEAST_AGAIN = 32
 AGAIN_S = 1.0
 
 
-def outputs_of(spec: ModelSpec, inputs: FloatArray) -> FloatArray:
-    """The source model's outputs (n, …) for `inputs` (n, …), after every check of this module.
+def outputs_of(spec: ModelSpec, inputs: Tensors) -> dict[str, Array]:
+    """The source model's outputs (n, …) by name for `inputs` by name, after every check of this module.
 
     Raises:
         ModelError: it fails, gives something else than its spec says, is no function of one sample alone, or
             its control flow depends on its data.
     """
-    if not len(inputs):
+    if not count(inputs):
         raise ModelError(f"{spec.name} has no held-out samples; without any, nothing can be compared")
     module = load_source(spec)
     _require_no_reading(spec, module, inputs)
     state = {name: tensor.clone() for name, tensor in _tensors(module).items()}
     started = time.monotonic()
     outputs = _require_input_kept(spec, module, inputs)
-    each_s = (time.monotonic() - started) / len(inputs)
-    _require_repeatable(spec, module, inputs[: max(LEAST_AGAIN, int(AGAIN_S / each_s))], outputs)
+    each_s = (time.monotonic() - started) / count(inputs)
+    again = take(inputs, slice(max(LEAST_AGAIN, int(AGAIN_S / each_s))))
+    _require_repeatable(spec, module, again, outputs)
     _require_state_kept(spec, module, state)
     return outputs
 
 
 def _require_repeatable(
-    spec: ModelSpec, module: "torch.nn.Module", inputs: FloatArray, outputs: FloatArray
+    spec: ModelSpec, module: "torch.nn.Module", inputs: Tensors, outputs: Tensors
 ) -> None:
-    """Ask the first samples, `inputs` (n, …), again: twice in the same way, rebuilt, and in other batches.
+    """Ask the first samples, `inputs`, again: twice in the same way, rebuilt, and in other batches.
 
     Raises:
         ModelError: an answer is another one.
     """
-    once = outputs if len(inputs) == len(outputs) else _ask(spec, module, inputs)
+    asked = count(inputs)
+    once = outputs if asked == count(outputs) else _ask(spec, module, inputs)
     _require_same(spec, once, _ask(spec, module, inputs), "asked a second time", RANDOM, module)
     rebuilt = _ask(spec, load_source(spec), inputs)
     _require_same(spec, once, rebuilt, "built a second time from its checkpoint", UNSAVED, module)
-    _require_same(spec, once, outputs[: len(inputs)], "asked with more samples beside it", BATCHED, module)
+    first = take(outputs, slice(asked))
+    _require_same(spec, once, first, "asked with more samples beside it", BATCHED, module)
     for batch in BATCHES:
-        again = _in_batches(spec, module, inputs, batch)
+        again = _ask(spec, module, inputs, batch)
         how = "asked sample by sample" if batch == 1 else f"asked in batches of {batch}"
         _require_same(spec, once, again, how, BATCHED, module)
 
@@ -95,17 +104,18 @@ def require_deployable(spec: ModelSpec) -> None:
     Raises:
         ModelError: as `outputs_of`.
     """
-    outputs_of(spec, spec.samples().inputs[:LEAST_AGAIN])
+    outputs_of(spec, take(spec.samples().named, slice(LEAST_AGAIN)))
 
 
-def _require_no_reading(spec: ModelSpec, module: "torch.nn.Module", inputs: FloatArray) -> None:
+def _require_no_reading(spec: ModelSpec, module: "torch.nn.Module", inputs: Tensors) -> None:
     """A value read into Python is a constant in every trace, and what was decided by it is decided for ever.
 
     Raises:
         ModelError: it happens, with file and line.
     """
-    for batch in (2, 1):
-        read = watching.first_reading(module, inputs[:batch])
+    for size in (2, 1):
+        _, batch = next(batches(inputs, size))
+        read = watching.first_reading(module, _ordered(spec, batch))
         if read is not None:
             raise ModelError(
                 f"source model {spec.name} has data-dependent control flow: {read}; an exported file would "
@@ -113,22 +123,40 @@ def _require_no_reading(spec: ModelSpec, module: "torch.nn.Module", inputs: Floa
             )
 
 
-def _require_input_kept(spec: ModelSpec, module: "torch.nn.Module", inputs: FloatArray) -> FloatArray:
-    """The outputs, of a module that leaves its input as it is.
+def _require_input_kept(spec: ModelSpec, module: "torch.nn.Module", inputs: Tensors) -> dict[str, Array]:
+    """The outputs, of a module that leaves its inputs as they are.
 
     Raises:
-        ModelError: it overwrites it; with file and line.
+        ModelError: it overwrites one; with its name, file and line.
     """
     import torch
 
-    given = torch.tensor(inputs)
-    outputs = _call(spec, module, given)
-    if not torch.equal(given, torch.tensor(inputs)):
-        place = watching.first_overwriting(module, inputs[:1])
-        raise ModelError(
-            f"source model {spec.name} overwrites its input{place}; work on a copy (x.clone(), inplace=False)"
-        )
-    return outputs
+    def call(batch: Tensors) -> dict[str, Array]:
+        given = _copies(spec, batch)
+        outputs = _call(spec, module, given)
+        for tensor, name, before in zip(
+            given, (tensor.name for tensor in spec.inputs), _copies(spec, batch), strict=True
+        ):
+            if not torch.equal(tensor, before):
+                place = watching.first_overwriting(module, _ordered(spec, take(batch, slice(1))))
+                raise ModelError(
+                    f"source model {spec.name} overwrites its input {name!r}{place}; work on a copy "
+                    "(x.clone(), inplace=False)"
+                )
+        return outputs
+
+    return ask(call, inputs, count(inputs))
+
+
+def _ordered(spec: ModelSpec, batch: Tensors) -> list[Array]:
+    """The inputs as forward takes them."""
+    return [batch[tensor.name] for tensor in spec.inputs]
+
+
+def _copies(spec: ModelSpec, batch: Tensors) -> "list[torch.Tensor]":
+    import torch
+
+    return [torch.tensor(array) for array in _ordered(spec, batch)]
 
 
 def _require_state_kept(
@@ -161,49 +189,62 @@ def _equal(one: "torch.Tensor", other: "torch.Tensor | None") -> bool:
     return other is not None and one.shape == other.shape and torch.equal(one, other)
 
 
-def _ask(spec: ModelSpec, module: "torch.nn.Module", inputs: FloatArray) -> FloatArray:
-    """Outputs (n, …) of a copy of `inputs` (n, …), all as one batch."""
+def _ask(
+    spec: ModelSpec, module: "torch.nn.Module", inputs: Tensors, size: int | None = None
+) -> dict[str, Array]:
+    """Outputs (n, …) by name of a copy of `inputs`, all as one batch or in batches of `size`."""
+    return ask(lambda batch: _call(spec, module, _copies(spec, batch)), inputs, size or count(inputs))
+
+
+def _call(spec: ModelSpec, module: "torch.nn.Module", given: "list[torch.Tensor]") -> dict[str, Array]:
     import torch
 
-    return _call(spec, module, torch.tensor(inputs))
-
-
-def _call(spec: ModelSpec, module: "torch.nn.Module", given: "torch.Tensor") -> FloatArray:
-    import torch
-
-    with _named(spec, module, len(given)), torch.inference_mode():
-        answer = module(given)
-        if not isinstance(answer, torch.Tensor):
-            raise ModelError(
-                f"source model {spec.name} returns a {type(answer).__name__}; one tensor is allowed, its "
-                f"output {spec.output.name!r}"
-            )
+    asked = len(given[0])
+    with _named(spec, module, asked), torch.inference_mode():
+        answer = named_answer(spec.name, module(*given), [output.name for output in spec.outputs])
         # A copy: a model may return its input, or the same memory every time.
-        outputs = np.array(answer.numpy(force=True))
-    return _require_declared(spec, outputs, len(given))
+        outputs = {name: _array(spec, name, tensor) for name, tensor in answer.items()}
+    for output in spec.outputs:
+        _require_declared(spec, output, outputs[output.name], asked)
+    return outputs
 
 
-def _require_declared(spec: ModelSpec, outputs: Any, count: int) -> FloatArray:
+def _array(spec: ModelSpec, name: str, tensor: object) -> Array:
+    """Raises:
+    ModelError: it is no tensor, or of a dtype that no output can be.
+    """
+    import torch
+
+    if not isinstance(tensor, torch.Tensor):
+        raise ModelError(
+            f"source model {spec.name} returns a {type(tensor).__name__} for its output {name!r}; tensors "
+            "are allowed: one, a tuple or list of them, or a dict by output names"
+        )
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if dtype not in DTYPES:
+        raise ModelError(
+            f"source model {spec.name} gives {dtype} for its output {name!r}; allowed: {', '.join(DTYPES)}; "
+            f"end forward with .to(torch.{spec.find_output(name).dtype})"
+        )
+    return np.array(tensor.numpy(force=True))
+
+
+def _require_declared(spec: ModelSpec, output: TensorSpec, found: Array, asked: int) -> None:
     """Raises:
     ModelError: another shape or dtype than declared, or not finite.
     """
-    declared = (count, *spec.output.shape[1:])
-    fits = outputs.ndim == len(declared) and all(
-        w in (None, g) for w, g in zip(declared, outputs.shape, strict=True)
-    )
-    if not fits or outputs.dtype != np.float32:
+    declared = (asked, *output.shape[1:])
+    if not fits(found.shape, declared) or str(found.dtype) != output.dtype:
         raise ModelError(
-            f"source model {spec.name} gives {outputs.dtype} of shape {outputs.shape} for {count} samples, "
-            f"its output {spec.output.name!r} must be float32 of shape {declared}"
+            f"source model {spec.name} gives {found.dtype} of shape {found.shape} for {asked} samples, "
+            f"its output {output.name!r} must be {output.dtype} of shape {declared}"
         )
-    if not np.isfinite(outputs).all():
-        place = tuple(np.argwhere(~np.isfinite(outputs))[0])
+    if output.is_float and not np.isfinite(found).all():
+        place = tuple(np.argwhere(~np.isfinite(found))[0])
         raise ModelError(
-            f"source model {spec.name} gives {outputs[place]} for sample {place[0]}; finite numbers are "
-            "needed, nothing can be compared with others"
+            f"source model {spec.name} gives {found[place]} for sample {place[0]} at its output "
+            f"{output.name!r}; finite numbers are needed, nothing can be compared with others"
         )
-    found: FloatArray = outputs
-    return found
 
 
 @contextmanager
@@ -222,26 +263,27 @@ def _named(spec: ModelSpec, module: "torch.nn.Module", batch: int) -> Iterator[N
         ) from error
 
 
-def _in_batches(spec: ModelSpec, module: "torch.nn.Module", inputs: FloatArray, size: int) -> FloatArray:
-    parts = [_ask(spec, module, inputs[start : start + size]) for start in range(0, len(inputs), size)]
-    return np.concatenate(parts)
-
-
 def _require_same(
-    spec: ModelSpec, once: FloatArray, again: FloatArray, how: str, meaning: str, module: "torch.nn.Module"
+    spec: ModelSpec, once: Tensors, again: Tensors, how: str, meaning: str, module: "torch.nn.Module"
 ) -> None:
     """Raises:
     ModelError: the two differ by more than the model's tolerance.
     """
-    error = np.abs(again - once)
-    allowed = allowed_error(once, spec.tolerance_of(spec.output.name))
-    excess = error - allowed
-    if not (excess > 0).any():
-        return
-    if error.max() <= ROUNDING * np.abs(once).max():
-        meaning = TOO_TIGHT
-    place = np.unravel_index(int(excess.argmax()), excess.shape)
-    raise ModelError(
-        f"source model {spec.name} {meaning}{_in_training(module)} (sample {place[0]}: {once[place]:.6g}, "
-        f"{how} {again[place]:.6g}, allowed ±{allowed[place]:.2g})"
-    )
+    for name, wanted in once.items():
+        if shapes_of(wanted) != shapes_of(again[name]):
+            raise ModelError(f"source model {spec.name} {BATCHED} (output {name!r} has another shape {how})")
+        error = absolute_error(again[name], wanted)
+        values, found = flat(wanted), flat(again[name])
+        allowed = allowed_error(values, spec.tolerance_of(name))
+        excess = error - allowed
+        if not (excess > 0).any():
+            continue
+        if error.max() <= ROUNDING * np.abs(values.astype(np.float64)).max():
+            meaning = TOO_TIGHT
+        worst = int(excess.argmax())
+        sizes = np.cumsum([math.prod(shape) for shape in shapes_of(wanted)])
+        sample = int(np.searchsorted(sizes, worst, side="right"))
+        raise ModelError(
+            f"source model {spec.name} {meaning}{_in_training(module)} (output {name!r}, sample {sample}: "
+            f"{values[worst]:.6g}, {how} {found[worst]:.6g}, allowed ±{allowed[worst]:.2g})"
+        )

@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from models.spec import FloatArray
+from models.tensors import Array
 
 if TYPE_CHECKING:
     import torch
@@ -34,8 +34,8 @@ READINGS = {
 OURS = Path(__file__).parent.parent
 
 
-def first_reading(module: "torch.nn.Module", inputs: FloatArray) -> str | None:
-    """What the module read of `inputs` (n, …), and where in which file; None if it read nothing."""
+def first_reading(module: "torch.nn.Module", inputs: Sequence[Array]) -> str | None:
+    """What the module read of its `inputs`, each (n, …), and where in which file; None if it read nothing."""
     import torch
 
     read: list[str] = []
@@ -45,20 +45,23 @@ def first_reading(module: "torch.nn.Module", inputs: FloatArray) -> str | None:
         if what:
             read.append(f"it {what}{_place(_frames(sys._getframe(2)))}")
 
-    _watch(module, note, torch.tensor(inputs), lambda _: None)
+    _watch(module, note, [torch.tensor(array) for array in inputs], lambda _: None)
     return read[0] if read else None
 
 
-def first_overwriting(module: "torch.nn.Module", inputs: FloatArray) -> str:
-    """Where the module first wrote to `inputs` (n, …), as ` at FILE:LINE`; empty if that cannot be seen."""
+def first_overwriting(module: "torch.nn.Module", inputs: Sequence[Array]) -> str:
+    """Where the module first wrote to one of its `inputs`, each (n, …), as ` at FILE:LINE`.
+
+    Empty if that cannot be seen.
+    """
     import torch
 
     places: list[str] = []
-    before = np.array(inputs)
-    given = torch.tensor(inputs)
+    before = [np.array(array) for array in inputs]
+    given = [torch.tensor(array) for array in inputs]
 
     def look(function: Callable[..., Any]) -> None:  # noqa: ARG001 - whatever it was that came before
-        if not places and not np.array_equal(given.numpy(), before):
+        if not places and not all(map(np.array_equal, [one.numpy() for one in given], before)):
             places.append(_place(_frames(sys._getframe(2))))
 
     _watch(module, lambda _: None, given, look)
@@ -68,7 +71,7 @@ def first_overwriting(module: "torch.nn.Module", inputs: FloatArray) -> str:
 def _watch(
     module: "torch.nn.Module",
     note: Callable[[Callable[..., Any]], None],
-    given: "torch.Tensor",
+    given: "Sequence[torch.Tensor]",
     after: Callable[[Callable[..., Any]], None],
 ) -> None:
     """Run the module on `given`; `note` hears of every torch function before it is applied, `after` after."""
@@ -92,7 +95,7 @@ def _watch(
 
     # What fails only under observation is no failure of the model; the plain run tells.
     with torch.no_grad(), _as_if_tracing(), suppress(Exception, SystemExit):
-        module(given.as_subclass(Watched))
+        module(*(one.as_subclass(Watched) for one in given))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from pipelines.record.artifact import NotExportedRecord
 from pipelines.record.base import Record
+from pipelines.record.parity import ParityRecord
 
 
 class TimingRecord(Record):
@@ -37,7 +38,8 @@ class MobileArtifactRecord(Record):
     first, then all cores. `runtime_library` is a key of the record's `runtimes`. `on_pareto_front`: no other
     artifact is both smaller and at least as accurate. `failures` are the gate's reasons against it, each
     with metric, found and allowed. `error` says why it could not be run; then what depends on it is null.
-    The errors are as in `ParityRecord`; `mismatch` says why one in float32 is not the source model.
+    The errors are as in `ParityRecord`, `outputs` has those of each output; `mismatch` says why one in
+    float32 is not the source model.
     """
 
     target: str
@@ -69,6 +71,7 @@ class MobileArtifactRecord(Record):
     max_output_error: float | None = None
     target_rmse: float | None = None
     mismatch: str | None = None
+    outputs: tuple[ParityRecord, ...] = ()
 
 
 class RuntimeLibraryRecord(Record):
@@ -93,7 +96,7 @@ class MobileRecord(Record):
     """Every mobile artifact of the model, both roads. Latencies are of the host's CPU, not of a phone's.
 
     `memory_source` says how peak memory was read on this machine, null where it could not be. `task` is what
-    the outputs are: `classes`, `regression` or `none`.
+    the first output is: `classes`, `regression`, `tokens` or `none`.
     """
 
     measured_at_utc: str

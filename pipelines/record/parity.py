@@ -9,7 +9,11 @@ class ParityRecord(Record):
     What computes in float32 must stay within the two tolerances. A reduced precision cannot; then they are
     null, and its `output_error`, the root mean square error in standard deviations of the source model's
     outputs, must stay within `max_output_error`, and the accuracy it loses, if it chooses classes, within
-    `max_accuracy_drop`. `rmse` is against the source model's outputs, `target_rmse` against the targets.
+    `max_accuracy_drop`. `rmse` is against the source model's outputs, `target_rmse` against the targets. Of a
+    regression `spread_error` is the largest error as a share of the range of the targets.
+
+    Of several outputs `outputs` has each one's own, by `output` and with its `task`. Then the errors above it
+    are the worst, accuracy and choices are of the first output that has them, and all of them must pass.
     """
 
     subject: str
@@ -26,3 +30,9 @@ class ParityRecord(Record):
     output_error: float | None = None
     max_output_error: float | None = None
     target_rmse: float | None = None
+    output: str | None = None
+    task: str | None = None
+    accuracy_drop: float | None = None
+    spread_error: float | None = None
+    max_spread_error: float | None = None
+    outputs: tuple["ParityRecord", ...] = ()

@@ -198,7 +198,7 @@ def _model(spec: ModelSpec, verified: Verified) -> ModelRecord:
         parameters_count=_parameters_count(spec),
         inputs=tuple(map(_tensor, spec.inputs)),
         outputs=tuple(map(_tensor, spec.outputs)),
-        samples_count=len(verified.expected.outputs),
+        samples_count=len(verified.expected),
         accuracy=verified.accuracy,
     )
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from pipelines.files.atomic import short_folder
 from pipelines.files.leftovers import note_elsewhere
 from pipelines.http import fetch
 from pipelines.parity import compare as parity
-from pipelines.parity.quality import Expectation
+from pipelines.parity.quality import Expectation, Expectations
 from pipelines.record.parity import ParityRecord
 from pipelines.record.target import ColdStartRecord
 from pipelines.runners.server import Server
@@ -54,7 +53,7 @@ class Ready:
 
 
 def payload_pool(
-    spec: ModelSpec, expected: Expectation, path: str, limit_bytes: int = POOL_BYTES
+    spec: ModelSpec, expected: Expectations, path: str, limit_bytes: int = POOL_BYTES
 ) -> PayloadPool:
     """A request body per held-out sample, with the source model's answer to it.
 
@@ -62,7 +61,7 @@ def payload_pool(
     evenly spread over the set: every round reads the pool, and hundreds of different images measure nothing
     that dozens do not.
     """
-    by_output = _by_output(spec, expected)
+    by_output = expected.by_output
     places, bodies = _chosen(spec.samples().named, by_output, limit_bytes)
     return PayloadPool(
         method="POST",
@@ -77,11 +76,6 @@ def payload_pool(
         rows=(1,) * len(bodies),
         samples=places,
     )
-
-
-def _by_output(spec: ModelSpec, expected: Any) -> Mapping[str, Expectation]:
-    found: Mapping[str, Expectation] = getattr(expected, "by_output", None) or {spec.output.name: expected}
-    return found
 
 
 def _checked(spec: ModelSpec, name: str, expected: Expectation) -> CheckedOutput:
@@ -165,11 +159,14 @@ def check_endpoint(server: Server, pool: PayloadPool, inputs: Tensors, verified:
     for place in range(count(inputs)):
         body = held.get(place) or codec.encode([sample(inputs, place)])[0]
         answers.append(_ask(server, pool, codec, body, place))
-    expected = verified.expected
-    (got,) = joined(answers).values()
-    got = got.astype(np.float32).reshape(expected.outputs.shape)
-    record = parity.compare(f"{server.plan.target} endpoint", got, expected)
-    parity.require_parity(record, got, expected)
+    wanted = verified.expected.tensors
+    # JSON tells no dtypes; of what the model gives as float32 no more than that is compared.
+    got = {
+        name: array.astype(wanted[name].dtype) if wanted[name].dtype.kind == "f" else array
+        for name, array in joined(answers).items()
+    }
+    record = parity.compare_all(f"{server.plan.target} endpoint", got, verified.expected)
+    parity.require_all(record, got, verified.expected)
     return record
 
 

@@ -214,7 +214,7 @@ def _parity(bench: _Bench, targets: Sequence[str]) -> str:
     request = bench.request
     bench.verified = ensure_verified(request.model, request.artifacts, bench.progress, targets)
     count = sum(map(len, bench.verified.records.values()))
-    return f"{count} artifacts agree on {len(bench.verified.expected.outputs)} held-out samples"
+    return f"{count} artifacts agree on {len(bench.verified.expected)} held-out samples"
 
 
 def _image(bench: _Bench, target: str) -> str:

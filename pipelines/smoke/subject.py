@@ -8,7 +8,7 @@ import numpy as np
 from loadtests.payloads import PayloadPool
 from models.spec import FloatArray, ModelSpec
 from pipelines.artifacts.manifest import Manifest
-from pipelines.parity.quality import Expectation
+from pipelines.parity.quality import Expectations
 from pipelines.runners.docker_server import DockerServer
 from pipelines.runners.server import Server
 from pipelines.smoke.checklist import CheckError, NotApplicableError
@@ -31,7 +31,7 @@ class Subject:
     manifest: Manifest
     server: Server
     generator_cores: tuple[int, ...]
-    expected: Expectation
+    expected: Expectations
     pool: PayloadPool
 
     @property
@@ -56,7 +56,7 @@ class Subject:
         Raises:
             CheckError: the shape differs, or a value is outside the model's tolerance.
         """
-        wanted: FloatArray = self.expected.outputs[:samples]
+        wanted: FloatArray = self.expected.primary.outputs[:samples]
         try:
             found = np.asarray(got, np.float32)
         except (TypeError, ValueError) as error:

@@ -1,6 +1,8 @@
 """The proof that artifacts were verified, kept beside them so that nothing unchanged is verified twice."""
 
 import hashlib
+import io
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -10,19 +12,22 @@ from pydantic import ValidationError
 
 from models import truth
 from models.spec import ModelSpec
+from models.tensors import Array, Tensors, is_ragged
 from pipelines.artifacts.manifest import Manifest
 from pipelines.errors import GateError
 from pipelines.files.atomic import write_atomically
 from pipelines.files.regular import read_regular
 from pipelines.parity import compare as parity
 from pipelines.parity import quality, source, watching
-from pipelines.parity.quality import Expectation
+from pipelines.parity.quality import Expectations, flat, shapes_of
 from pipelines.record.base import Record
 from pipelines.record.parity import ParityRecord
 from pipelines.targets.registry import SERVED
 
 PROOF_NAME = "verified.json"
+OUTPUTS_NAME = "verified-outputs.npz"
 PROOF_LIMIT_BYTES = 2**30
+OUTPUTS_LIMIT_BYTES = 2**33
 # Who passed by older rules is judged again.
 RULES = tuple(Path(str(module.__file__)) for module in (parity, quality, source, truth, watching))
 Value = TypeVar("Value")
@@ -32,6 +37,7 @@ class Proof(Record):
     """What was verified, so that unchanged artifacts need not be verified twice.
 
     Holds the targets all of whose artifacts passed; `artifacts` is precision and digest by target and path.
+    The source model's outputs are in a file beside it.
     """
 
     model_digest: str
@@ -39,7 +45,7 @@ class Proof(Record):
     question_sha256: str
     accuracy: float | None
     records: dict[str, tuple[ParityRecord, ...]]
-    source_outputs: tuple[tuple[float, ...], ...]
+    source_outputs_sha256: str
 
 
 def read_proof(root: Path) -> Proof | None:
@@ -48,6 +54,54 @@ def read_proof(root: Path) -> Proof | None:
         return Proof.model_validate_json(read_regular(root / PROOF_NAME, PROOF_LIMIT_BYTES))
     except (FileNotFoundError, GateError, ValidationError):
         return None
+
+
+def source_outputs(root: Path, proof: Proof) -> dict[str, Array] | None:
+    """The source model's outputs that the proof was made with; None if they are not there any more."""
+    try:
+        content = read_regular(root / OUTPUTS_NAME, OUTPUTS_LIMIT_BYTES)
+    except (FileNotFoundError, GateError):
+        return None
+    if hashlib.sha256(content).hexdigest() != proof.source_outputs_sha256:
+        return None
+    return read_tensors(content)
+
+
+def tensor_bytes(tensors: Tensors) -> bytes:
+    """Named tensors as an `.npz` file without pickles; of samples that differ in shape their shapes too."""
+    arrays = {}
+    for name, array in tensors.items():
+        arrays[f"values {name}"] = flat(array) if is_ragged(array) else array
+        if is_ragged(array):
+            arrays[f"shapes {name}"] = np.asarray(shapes_of(array), np.int64)
+    file = io.BytesIO()
+    np.savez(file, **arrays)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def read_tensors(content: bytes) -> dict[str, Array]:
+    """What `tensor_bytes` wrote.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as kept:
+            arrays = dict(kept)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ValueError(str(error)) from error
+    names = [key.partition(" ")[2] for key in arrays if key.startswith("values ")]
+    return {name: _whole(arrays[f"values {name}"], arrays.get(f"shapes {name}")) for name in names}
+
+
+def _whole(values: Array, shapes: Array | None) -> Array:
+    if shapes is None:
+        return values
+    ragged = np.empty(len(shapes), object)
+    ends = np.cumsum(shapes.prod(axis=1))
+    for place, part in enumerate(np.split(values, ends[:-1])):
+        ragged[place] = part.reshape(shapes[place])
+    return ragged
 
 
 def proven_records(
@@ -71,12 +125,23 @@ def _same_question(proof: Proof, spec: ModelSpec) -> bool:
 def question(spec: ModelSpec) -> str:
     """Digest of what was asked: the samples, their labels, the task, the tolerance and the rules."""
     samples = spec.samples()
-    asked = hashlib.sha256(np.ascontiguousarray(samples.inputs).tobytes())
-    asked.update(np.ascontiguousarray(samples.labels).tobytes())
+    asked = hashlib.sha256()
+    _add(asked, samples.named)
+    for name, truth_known in spec.truths(samples).items():
+        known = {"labels": truth_known.labels, "targets": truth_known.targets}
+        _add(asked, {f"{name} {what}": array for what, array in known.items() if array is not None})
     asked.update(f"{spec.tolerance} {spec.task}".encode())
     for rule in RULES:
         asked.update(rule.read_bytes())
     return asked.hexdigest()
+
+
+def _add(asked: "hashlib._Hash", tensors: Tensors) -> None:
+    for name, array in tensors.items():
+        asked.update(f"{name} {array.dtype} {array.shape}".encode())
+        if is_ragged(array):
+            asked.update(str(shapes_of(array)).encode())
+        asked.update(np.ascontiguousarray(flat(array)).data)
 
 
 def _digests(manifest: Manifest) -> dict[str, str]:
@@ -88,21 +153,22 @@ def keep_proof(
     spec: ModelSpec,
     manifests: Mapping[str, Manifest],
     records: Mapping[str, tuple[ParityRecord, ...]],
-    expected: Expectation,
+    expected: Expectations,
     before: Proof | None,
 ) -> None:
     """What passed now, and what an earlier proof says of targets that were not looked at now."""
     passed = [name for name, manifest in manifests.items() if _all_passed(manifest, records[name])]
     if any(name in SERVED and name not in passed for name in manifests):
         return
-    flat = expected.outputs.reshape(len(expected.outputs), -1)
+    content = tensor_bytes(expected.tensors)
+    write_atomically(root / OUTPUTS_NAME, content)
     proof = Proof(
         model_digest=spec.digest,
         artifacts={name: _digests(manifests[name]) for name in passed},
         question_sha256=question(spec),
-        accuracy=expected.accuracy(expected.outputs),
+        accuracy=expected.source_accuracy,
         records={name: records[name] for name in passed},
-        source_outputs=tuple(map(tuple, flat.tolist())),
+        source_outputs_sha256=hashlib.sha256(content).hexdigest(),
     )
     if before is not None and _same_question(before, spec):
         others = [name for name in before.records if name not in manifests]

@@ -4,23 +4,32 @@ import importlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from models.spec import FloatArray, load_model, load_unchanged
+from models.spec import ModelSpec, load_model, load_unchanged
 from models.tensors import Tensors, count, take
 from pipelines.artifacts.manifest import Manifest, require_manifest
 from pipelines.artifacts.private_copy import require_unchanged
 from pipelines.errors import GateError, MachineError
 from pipelines.parity import compare as parity
-from pipelines.parity.quality import Expectation, expectation_of
+from pipelines.parity.quality import Expectations, expectations_of, is_discrete
 from pipelines.record.parity import ParityRecord
 from pipelines.targets.registry import SERVED, TARGETS
 from pipelines.tasks.tasks import Progress, Task, run_tasks
-from pipelines.verify.proof import PROOF_NAME, keep_proof, proven_records, read_proof
+from pipelines.verify.proof import (
+    PROOF_NAME,
+    keep_proof,
+    proven_records,
+    read_proof,
+    read_tensors,
+    source_outputs,
+    tensor_bytes,
+)
 
 # An artifact for devices that would need longer for the whole held-out set is asked fewer samples.
 AFFORDABLE_S = 45.0
@@ -40,7 +49,7 @@ class Verified:
     """
 
     records: dict[str, tuple[ParityRecord, ...]]
-    expected: Expectation
+    expected: Expectations
     accuracy: float | None
     failures: tuple[str, ...]
     errors: dict[str, str] = field(default_factory=dict)
@@ -66,9 +75,9 @@ def verify(
     (root / PROOF_NAME).unlink(missing_ok=True)
     with TemporaryDirectory(prefix="tandem-verify-") as folder:
         answers = _ask_all(model, spec.digest, root, manifests, folder, progress)
-        outputs = {key: np.load(path) for key, path in answers.outputs.items()}
-    expected = expectation_of(spec, spec.samples(), outputs["source"])
-    parity.require_spread(expected)
+        outputs = {key: read_tensors(Path(path).read_bytes()) for key, path in answers.outputs.items()}
+    expected = expectations_of(spec, spec.samples(), outputs["source"])
+    parity.require_spreads(expected)
     require_unchanged(manifests, {name: require_manifest(root / name, spec) for name in targets})
     verified = _judge(manifests, outputs, answers.errors, expected)
     keep_proof(root, spec, manifests, verified.records, expected, before)
@@ -108,17 +117,16 @@ def examine(model: str, artifacts: Path, progress: Progress, targets: Sequence[s
     manifests = {name: require_manifest(root / name, spec) for name in targets}
     proof = read_proof(root)
     proven = proven_records(spec, root, manifests)
-    if proof is None or set(proven) != set(manifests):
+    outputs = None if proof is None else source_outputs(root, proof)
+    if proof is None or outputs is None or set(proven) != set(manifests):
         return verify(model, artifacts, progress, targets)
-    outputs = np.asarray(proof.source_outputs, np.float32)
-    shaped = outputs.reshape(-1, *[n or 1 for n in spec.output.shape[1:]])
-    expected = expectation_of(spec, spec.samples(), shaped)
+    expected = expectations_of(spec, spec.samples(), outputs)
     return Verified(proven, expected, proof.accuracy, (), manifests=manifests)
 
 
 @dataclass
 class _Answers:
-    """By TARGET/PATH: a .npy file of outputs, or why there are none."""
+    """By TARGET/PATH: an .npz file of outputs, or why there are none."""
 
     outputs: dict[str, str] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
@@ -162,7 +170,7 @@ def _ask_one_by_one(task: Task, answers: _Answers, progress: Progress) -> None:
 
 def _source_task(model: str, digest: str, folder: str) -> Task:
     arguments = {"model": model, "digest": digest, "folder": folder}
-    return Task("source model", "pipelines.verify.stage:source_outputs", arguments, ANSWERS_LIMIT_S)
+    return Task("source model", "pipelines.verify.stage:ask_source", arguments, ANSWERS_LIMIT_S)
 
 
 def _artifact_tasks(
@@ -192,8 +200,8 @@ def _artifact_tasks(
     )
 
 
-def source_outputs(model: str, digest: str, folder: str, progress: Callable[[str], None]) -> dict[str, Any]:
-    """In a process of its own: the source model's outputs on the held-out samples, as a .npy file.
+def ask_source(model: str, digest: str, folder: str, progress: Callable[[str], None]) -> dict[str, Any]:
+    """In a process of its own: the source model's outputs on the held-out samples, as an .npz file.
 
     Raises:
         ModelError: its answers are no function of one sample alone, see `pipelines.parity.source`.
@@ -202,14 +210,14 @@ def source_outputs(model: str, digest: str, folder: str, progress: Callable[[str
 
     progress("running the checkpoint")
     spec = load_unchanged(model, digest)
-    outputs = outputs_of(spec, spec.samples().inputs)
+    outputs = outputs_of(spec, spec.samples().named)
     return {"outputs": {"source": _save(outputs, folder, "source")}, "errors": {}}
 
 
 def artifact_outputs(
     model: str, folder: str, wanted: list[dict[str, str]], progress: Callable[[str], None]
 ) -> dict[str, Any]:
-    """In a process of its own: outputs of artifacts reloaded from disk, as .npy files."""
+    """In a process of its own: outputs of artifacts reloaded from disk, as .npz files."""
     spec = load_model(model)
     inputs, names = spec.samples().named, [output.name for output in spec.outputs]
     outputs: dict[str, str] = {}
@@ -217,11 +225,12 @@ def artifact_outputs(
     for number, entry in enumerate(wanted):
         progress(f"running {Path(entry['path']).name}")
         module, function = TARGETS[entry["target"]].runtime.split(":")
-        predict = getattr(importlib.import_module(module), function)
+        runtime = getattr(importlib.import_module(module), function)
+        predict = partial(runtime, Path(entry["path"]), entry["format"], outputs=names)
         try:
-            chosen = inputs if entry["target"] in SERVED else _affordable(predict, entry, inputs, names)
-            result = predict(Path(entry["path"]), entry["format"], chosen, names)[names[0]]
-            _require_all_answered(entry["key"], result, count(chosen))
+            chosen = inputs if entry["target"] in SERVED else _affordable(predict, inputs)
+            result = predict(chosen)
+            _require_all_answered(entry["key"], result, spec, count(chosen))
         except GateError as error:
             errors[entry["key"]] = str(error)
         else:
@@ -231,37 +240,45 @@ def artifact_outputs(
     return {"outputs": outputs, "errors": errors}
 
 
-def _require_all_answered(key: str, result: FloatArray, asked: int) -> None:
+def _require_all_answered(key: str, result: Tensors, spec: ModelSpec, asked: int) -> None:
     """Raises:
-    GateError: there are more or fewer answers than samples, as from a file with a fixed batch.
+    GateError: there are more or fewer answers than samples, as from a file with a fixed batch, or none at an
+        output, or truth values or whole numbers where the source model gives others.
     """
-    if result.ndim == 0 or len(result) != asked:
-        raise GateError(f"{key} gives outputs of shape {result.shape} for {asked} samples")
+    for output in spec.outputs:
+        if output.name not in result:
+            raise GateError(f"{key} gives no output {output.name!r}; it gives {', '.join(map(repr, result))}")
+        found = result[output.name]
+        if found.ndim == 0 or len(found) != asked:
+            raise GateError(f"{key} gives outputs of shape {found.shape} for {asked} samples")
+        if is_discrete(found) == output.is_float:
+            dtype = np.asarray(found[0]).dtype
+            raise GateError(
+                f"{key} gives {dtype} at output {output.name!r}, the source model gives {output.dtype}"
+            )
 
 
-def _affordable(
-    predict: Callable[..., Tensors], entry: Mapping[str, str], inputs: Tensors, names: Sequence[str]
-) -> Tensors:
+def _affordable(predict: Callable[[Tensors], Tensors], inputs: Tensors) -> Tensors:
     """All samples, or the first ones if all would take minutes: some kernels are that slow here."""
-    path, artifact_format = Path(entry["path"]), entry["format"]
-    predict(path, artifact_format, take(inputs, slice(1)), names)
+    predict(take(inputs, slice(1)))
     started = time.monotonic()
-    predict(path, artifact_format, take(inputs, slice(TRIED_SAMPLES)), names)
-    each_s = (time.monotonic() - started) / TRIED_SAMPLES
+    tried = take(inputs, slice(TRIED_SAMPLES))
+    predict(tried)
+    each_s = (time.monotonic() - started) / count(tried)
     return take(inputs, slice(max(LEAST_SAMPLES, int(AFFORDABLE_S / each_s))))
 
 
-def _save(outputs: FloatArray, folder: str, name: str) -> str:
-    path = Path(folder) / f"{name}.npy"
-    np.save(path, outputs)
+def _save(outputs: Tensors, folder: str, name: str) -> str:
+    path = Path(folder) / f"{name}.npz"
+    path.write_bytes(tensor_bytes(outputs))
     return str(path)
 
 
 def _judge(
     manifests: Mapping[str, Manifest],
-    outputs: Mapping[str, FloatArray],
+    outputs: Mapping[str, Tensors],
     errors: Mapping[str, str],
-    expected: Expectation,
+    expected: Expectations,
 ) -> Verified:
     found: dict[str, ParityRecord] = {}
     mismatches: dict[str, str] = {}
@@ -269,19 +286,19 @@ def _judge(
     for key, precision in _precisions(manifests).items():
         if key not in outputs:
             continue
-        asked = expected.first(len(outputs[key]))
+        asked = expected.first(count(outputs[key]))
         try:
-            found[key] = parity.compare(key, outputs[key], asked, precision)
+            found[key] = parity.compare_all(key, outputs[key], asked, precision)
         except GateError as error:
             failed[key] = str(error)
         else:
             if not found[key].passed:
-                mismatches[key] = parity.explain_failure(found[key], outputs[key], asked)
+                mismatches[key] = parity.explain_all(found[key], outputs[key], asked)
     records = {
         name: tuple(found[key] for key in _precisions({name: manifest}) if key in found)
         for name, manifest in manifests.items()
     }
-    accuracy = expected.accuracy(expected.outputs)
+    accuracy = expected.source_accuracy
     failures = (*failed.values(), *mismatches.values())
     return Verified(records, expected, accuracy, failures, failed, dict(manifests), mismatches)
 

@@ -84,6 +84,8 @@ FINE = {
     "a branch in tensors": lambda linear, x: torch.where(x.sum(1, keepdim=True) > 0, linear(x), -linear(x)),
     "a value of a parameter": lambda linear, x: linear(x) * float(linear.weight.max()),
     "a loop over the batch": lambda linear, x: torch.stack([linear(row) for row in x]),
+    "a nested answer": lambda linear, x: ([linear(x)],),
+    "a dict with more": lambda linear, x: {"hidden": x, "y": linear(x)},
     "a formatted value": lambda linear, x: (f"{x[0, 0]:.2f}", linear(x))[1],
     "noise below the tolerance": lambda linear, x: linear(x) + 1e-7 * torch.rand(len(x), 1),
 }
@@ -92,7 +94,7 @@ FINE = {
 @pytest.mark.parametrize("name", FINE)
 def test_what_is_a_function_of_one_sample_passes(spec, name):
     inputs = INPUTS.copy()
-    outputs = source.outputs_of(spec(answering(FINE[name])), inputs)
+    outputs = source.outputs_of(spec(answering(FINE[name])), {"x": inputs})["y"]
     assert outputs.shape == (80, 3)
     assert outputs.dtype == np.float32
     np.testing.assert_array_equal(inputs, INPUTS)
@@ -115,7 +117,7 @@ READINGS = {
 @pytest.mark.parametrize("name", READINGS)
 def test_python_that_reads_values_of_the_input_is_named_with_its_line(spec, name):
     with refused(f"data-dependent control flow: it .* at {here(name)};"):
-        source.outputs_of(spec(answering(READINGS[name])), INPUTS)
+        source.outputs_of(spec(answering(READINGS[name])), {"x": INPUTS})
 
 
 OVERWRITING = {
@@ -128,8 +130,8 @@ OVERWRITING = {
 
 @pytest.mark.parametrize("name", OVERWRITING)
 def test_a_model_that_overwrites_its_input_is_named_with_its_line(spec, name):
-    with refused(f"overwrites its input at {here(name)};"):
-        source.outputs_of(spec(answering(OVERWRITING[name])), INPUTS)
+    with refused(f"overwrites its input 'x' at {here(name)};"):
+        source.outputs_of(spec(answering(OVERWRITING[name])), {"x": INPUTS})
 
 
 RANDOM = {
@@ -141,7 +143,7 @@ RANDOM = {
 @pytest.mark.parametrize("name", RANDOM)
 def test_a_model_that_differs_from_itself_is_refused(spec, name):
     with refused(r"differs from itself: it draws random numbers .*asked a second time"):
-        source.outputs_of(spec(answering(RANDOM[name])), INPUTS)
+        source.outputs_of(spec(answering(RANDOM[name])), {"x": INPUTS})
 
 
 def test_a_model_that_keeps_something_between_calls_differs_from_itself(spec):
@@ -153,7 +155,7 @@ def test_a_model_that_keeps_something_between_calls_differs_from_itself(spec):
             return self.linear(x) * self.calls
 
     with refused("differs from itself"):
-        source.outputs_of(spec(Counting), INPUTS)
+        source.outputs_of(spec(Counting), {"x": INPUTS})
 
 
 @pytest.mark.parametrize("draw", [lambda: torch.randn(4, 4), lambda: torch.tensor(np.random.randn(4, 4))])
@@ -167,7 +169,7 @@ def test_what_is_drawn_at_random_and_not_saved_is_named(spec, draw):
             return self.linear(x @ self.projection)
 
     with refused("not in the checkpoint.*built a second time"):
-        source.outputs_of(spec(Unsaved), INPUTS)
+        source.outputs_of(spec(Unsaved), {"x": INPUTS})
 
 
 BATCHES = {
@@ -181,8 +183,10 @@ BATCHES = {
 
 @pytest.mark.parametrize("name", BATCHES)
 def test_a_model_whose_answer_depends_on_its_batch_is_refused(spec, name):
-    with refused(r"depends on its batch.*\(sample \d+: .*asked (sample by sample|in batches|with more)"):
-        source.outputs_of(spec(answering(BATCHES[name])), INPUTS)
+    with refused(
+        r"depends on its batch.*\(output 'y', sample \d+: .*asked (sample by sample|in batches|with more)"
+    ):
+        source.outputs_of(spec(answering(BATCHES[name])), {"x": INPUTS})
 
 
 class Normalising(Linear):
@@ -210,12 +214,12 @@ NORM = {
 
 def test_batch_normalisation_in_training_mode_is_named(spec):
     with refused(r"depends on its batch.*'norm' is still in training mode"):
-        source.outputs_of(spec(Normalising, NORM), INPUTS)
+        source.outputs_of(spec(Normalising, NORM), {"x": INPUTS})
 
 
 def test_batch_normalisation_in_evaluation_mode_passes(spec):
     quiet = type("Quiet", (Normalising,), {"train": nn.Module.train})
-    assert source.outputs_of(spec(quiet, NORM), INPUTS).shape == (80, 3)
+    assert source.outputs_of(spec(quiet, NORM), {"x": INPUTS})["y"].shape == (80, 3)
 
 
 def test_a_model_that_writes_to_its_buffers_is_refused(spec):
@@ -229,14 +233,16 @@ def test_a_model_that_writes_to_its_buffers_is_refused(spec):
             return self.linear(x)
 
     with refused("changes its own 'calls'"):
-        source.outputs_of(spec(Counter, {"calls": np.zeros(1, np.float32)}), INPUTS)
+        source.outputs_of(spec(Counter, {"calls": np.zeros(1, np.float32)}), {"x": INPUTS})
 
 
 WRONG = {
     "log": (lambda linear, x: linear(x).log(), "gives nan for sample"),
     "inf": (lambda linear, x: linear(x) / 0, "gives -?inf for sample 0"),
-    "tuple": (lambda linear, x: (linear(x),), "returns a tuple; one tensor is allowed"),
-    "dict": (lambda linear, x: {"y": linear(x)}, "returns a dict"),
+    "tuple": (lambda linear, x: (linear(x), x), "returns 2 tensors, its spec has 1 outputs: y"),
+    "dict": (lambda linear, x: {"logits": linear(x)}, "returns a dict without 'y' .its keys: 'logits'"),
+    "text": (lambda linear, x: (linear(x), "text")[1], "returns a str for its output 'y'"),
+    "bfloat16": (lambda linear, x: linear(x).bfloat16(), r"gives bfloat16 .* end forward with \.to\(torch"),
     "columns": (
         lambda linear, x: linear(x)[:, :2],
         r"float32 of shape \(80, 2\).*must be float32 .*\(80, 3\)",
@@ -258,12 +264,12 @@ WRONG = {
 def test_what_is_no_answer_is_named(spec, name):
     forward, said = WRONG[name]
     with refused(said):
-        source.outputs_of(spec(answering(forward)), INPUTS)
+        source.outputs_of(spec(answering(forward)), {"x": INPUTS})
 
 
 def test_a_model_in_float64_is_refused_with_the_reason(spec):
     with refused(r"fails on a batch of 80 .*RuntimeError: .*same dtype"):
-        source.outputs_of(spec(lambda: Linear().double()), INPUTS)
+        source.outputs_of(spec(lambda: Linear().double()), {"x": INPUTS})
 
 
 def test_an_exporter_asks_the_first_samples_only(spec):
@@ -282,9 +288,9 @@ def test_an_exporter_asks_the_first_samples_only(spec):
 def test_a_tolerance_below_rounding_is_said_to_be_too_tight(spec):
     noise = answering(lambda linear, x: linear(x) + 1e-6 * torch.rand(len(x), 1))
     with refused("by rounding, which its tolerance does not allow"):
-        source.outputs_of(spec(noise, tolerance=Tolerance(0.0, 0.0)), INPUTS)
+        source.outputs_of(spec(noise, tolerance=Tolerance(0.0, 0.0)), {"x": INPUTS})
 
 
 def test_no_samples_prove_nothing(spec):
     with refused("no held-out samples"):
-        source.outputs_of(spec(Linear), INPUTS[:0])
+        source.outputs_of(spec(Linear), {"x": INPUTS[:0]})

@@ -16,7 +16,7 @@ from models.spec import TensorSpec
 from pipelines.errors import MachineError
 from pipelines.export import stage as exporting
 from pipelines.http import fetch
-from pipelines.parity.compare import Expectation
+from pipelines.parity.quality import Expectation, Expectations
 from pipelines.processes.group import free_ports, wait_until
 from pipelines.runners.local import LocalServer
 from pipelines.serve import readiness
@@ -157,7 +157,9 @@ def pool():
     samples = MODEL.samples()
     with torch.inference_mode():
         outputs = load_source(MODEL)(torch.from_numpy(samples.inputs)).numpy()
-    return readiness.payload_pool(MODEL, Expectation(outputs, samples.labels, MODEL.tolerance), "/")
+    return readiness.payload_pool(
+        MODEL, Expectations({"logits": Expectation(outputs, samples.labels, MODEL.tolerance)}), "/"
+    )
 
 
 def slow_torch(test):

@@ -13,7 +13,7 @@ from pipelines.export.stage import ExportResult
 from pipelines.judge.mobile import figures, read_calls, refigure
 from pipelines.mobile import kept, measuring, stage
 from pipelines.mobile.measuring import Survey
-from pipelines.parity.compare import Expectation
+from pipelines.parity.quality import Expectation, Expectations
 from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
 from pipelines.record.mobile import MobileRecord
 from pipelines.record.parity import ParityRecord
@@ -145,7 +145,11 @@ def survey_of(root, run_folder, progress=quiet, errors=None, int8=(0.985, 200)):
     records = (parity_of(NAMES[0], ACCURACY), parity_of(NAMES[1], *int8))
     known = tuple(record for record in records if record.subject not in (errors or {}))
     verified = Verified(
-        {"tflite": known}, Expectation(outputs, LABELS, MODEL.tolerance), ACCURACY, (), errors or {}
+        {"tflite": known},
+        Expectations({"logits": Expectation(outputs, LABELS, MODEL.tolerance)}),
+        ACCURACY,
+        (),
+        errors or {},
     )
     return Survey(MODEL, root, {"tflite": manifest_of(root)}, verified, run_folder, progress)
 

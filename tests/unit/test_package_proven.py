@@ -9,7 +9,7 @@ from manifest_fixture import manifest_of
 from models.digits_cnn import MODEL
 from pipelines.package.recipes import ModelParts, make_recipe
 from pipelines.package.settings import read_settings
-from pipelines.parity.quality import Expectation
+from pipelines.parity.quality import Expectation, Expectations
 
 
 @pytest.fixture
@@ -20,7 +20,9 @@ def parts(tmp_path: Path) -> ModelParts:
         (folder / name).write_text(name)
     manifest = manifest_of(folder, "digits_cnn/1")
     samples = MODEL.samples()
-    expected = Expectation(np.zeros((len(samples), 10), np.float32), samples.labels, MODEL.tolerance)
+    expected = Expectations(
+        {"logits": Expectation(np.zeros((len(samples), 10), np.float32), samples.labels, MODEL.tolerance)}
+    )
     return ModelParts(MODEL, folder.parent, {"tfserving": manifest}, expected)
 
 

@@ -298,7 +298,7 @@ class Answers:
             if isinstance(found, str):
                 errors[key] = found
             else:
-                outputs[key] = verifying._save(found, folder, f"{task.title}-{number}")
+                outputs[key] = verifying._save({"logits": found}, folder, f"{task.title}-{number}")
         return {"outputs": outputs, "errors": errors}
 
 
@@ -439,7 +439,7 @@ def test_unchanged_artifacts_are_verified_once(exported, monkeypatch):
     assert answers.asked == 1
     assert again.records == first.records
     assert again.accuracy == first.accuracy
-    np.testing.assert_array_equal(again.expected.outputs, OUTPUTS)
+    np.testing.assert_array_equal(again.expected.primary.outputs, OUTPUTS)
 
 
 def test_another_artifact_is_verified_anew(exported, monkeypatch):
@@ -508,7 +508,7 @@ def test_outputs_of_another_shape_are_an_error_of_their_artifact_alone(exported,
 
 
 def test_an_artifact_that_does_not_answer_every_sample_does_not_pass(tmp_path, monkeypatch):
-    two = SimpleNamespace(predict=lambda *_: OUTPUTS[:2])
+    two = SimpleNamespace(predict=lambda *_, outputs: {outputs[0]: OUTPUTS[:2]})
     monkeypatch.setattr(verifying, "load_model", lambda _: MODEL)
     monkeypatch.setattr(verifying.importlib, "import_module", lambda _: two)
     wanted = [{"key": "torchserve/a.pt", "target": "torchserve", "path": "a.pt", "format": "torchscript"}]

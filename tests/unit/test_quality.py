@@ -5,7 +5,7 @@ import pytest
 
 from models.digits_cnn import MODEL
 from models.spec import Samples, TensorSpec, Tolerance
-from pipelines.parity.quality import WORST, Expectation, expectation_of, kappa_z
+from pipelines.parity.quality import WORST, Expectation, expectations_of, kappa_z
 
 DRAW = np.random.default_rng(11)
 COUNT = 200
@@ -20,7 +20,7 @@ def spec_of(columns, **changes):
 def expected(outputs, labels, **changes):
     outputs = np.asarray(outputs, np.float32)
     samples = Samples(np.zeros((len(outputs), 8, 8, 1), np.float32), labels)
-    return expectation_of(spec_of(outputs.shape[1], **changes), samples, outputs)
+    return expectations_of(spec_of(outputs.shape[1], **changes), samples, {"y": outputs}).primary
 
 
 @pytest.mark.parametrize(("probabilities", "threshold"), [(True, 0.5), (False, 0.0)])

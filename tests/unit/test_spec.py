@@ -202,5 +202,7 @@ def test_a_tolerance_that_lets_everything_or_nothing_pass_is_refused(values):
 
 
 def test_a_task_that_does_not_exist_is_refused(a_spec):
-    with pytest.raises(ModelError, match="task of tiny is 'boxes'; allowed: classes, regression, none"):
+    with pytest.raises(
+        ModelError, match="task of tiny is 'boxes'; allowed: classes, regression, tokens, none"
+    ):
         a_spec(task="boxes")
