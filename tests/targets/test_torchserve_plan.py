@@ -194,7 +194,8 @@ def test_torchserve_starts_answers_pauses_and_leaves_nobody(archive, pool):
         running.resume()
         status, answer = fetch(url, pool.bodies[1])
         assert status == 200
-        assert json.loads(answer)["predictions"][0] == pytest.approx(list(pool.expected[1]["logits"]), abs=1e-3)
+        expected = list(pool.expected[1]["logits"])
+        assert json.loads(answer)["predictions"][0] == pytest.approx(expected, abs=1e-3)
         running.pause()
     assert wait_until(lambda: not alive(family), limit_s=30)
 
