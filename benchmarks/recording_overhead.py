@@ -48,7 +48,7 @@ def recorded_rate(url: str, users: int, seconds: float) -> float:
     from loadtests.ledger import NEVER, Ledger, Phase
     from loadtests.payloads import CheckedOutput, PayloadPool
     from loadtests.recorder import Recorder
-    from loadtests.users.rest import rest_user
+    from loadtests.users.load_user import round_user
 
     headers = {"Content-Type": "application/json"}
     outputs = (CheckedOutput("scores", 1e-4, 1e-4),)
@@ -57,7 +57,7 @@ def recorded_rate(url: str, users: int, seconds: float) -> float:
         phases = [Phase(pool, check_share=0.01, seed=1, recorder=recorder) for _ in range(2)]
         ledger = Ledger(*phases)
         ledger.open_window(0, NEVER)
-        user = rest_user(
+        user = round_user(
             False,
             ledger=ledger,
             pool=pool,

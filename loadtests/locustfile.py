@@ -37,18 +37,19 @@ from loadtests.errors import LoadTestError
 from loadtests.ledger import NEVER, Ledger, Phase
 from loadtests.payloads import PayloadPool
 from loadtests.recorder import Recorder
-from loadtests.users.rest import ClosedRestUser
-from loadtests.users.wire import encode_requests, require_url, tls_context
+from loadtests.users.load_user import ClosedUser, wire_of
+from loadtests.users.wire import Wire, tls_context
 
 PATHS = {"tfserving": "/v1/models/{}:predict", "torchserve": "/predictions/{}"}
 STOP_TIMEOUT_S = 15
 logger = logging.getLogger(__name__)
 
 
-class PredictUser(ClosedRestUser):
+class PredictUser(ClosedUser):
     """Asks for one prediction after the other. What it sends is prepared when the test starts."""
 
     abstract = False
+    wire_type = Wire
     recorder: Recorder | None = None
 
 
@@ -79,15 +80,17 @@ def make_pool(environment: Any, **_: Any) -> None:
     if options.record and not isinstance(environment.runner, LocalRunner | None):
         _fail("--record works in a single process: leave out --processes, --master and --worker")
     try:
-        if environment.host:
-            require_url(environment.host)
-        PredictUser.tls = tls_context(ca_file=options.ca_file, insecure=options.insecure)
         PredictUser.pool = (
             PayloadPool.load(Path(options.payloads)) if options.payloads else model_pool(options)
         )
+        PredictUser.wire_type = wire_of(PredictUser.pool.transport)
+        if environment.host:
+            PredictUser.wire_type.require_url(environment.host)
+        if PredictUser.wire_type is Wire or options.ca_file or options.insecure:
+            PredictUser.tls = tls_context(ca_file=options.ca_file, insecure=options.insecure)
     except (LoadTestError, ImportError, ValueError) as error:
         _fail(str(error))
-    PredictUser.network_timeout = PredictUser.connection_timeout = options.timeout_s
+    PredictUser.network_timeout = options.timeout_s
     logger.info(
         "answers are %s", "checked" if PredictUser.pool.expected else "not checked, for want of --payloads"
     )
@@ -100,14 +103,14 @@ def open_ledger(environment: Any, **_: Any) -> None:
     """Begin a fresh ledger, and a fresh recording if one was asked for."""
     options = environment.parsed_options
     try:
-        require_url(environment.host or "")
+        PredictUser.wire_type.require_url(environment.host or "")
     except LoadTestError as error:
         _fail(str(error))
     PredictUser.recorder = Recorder(Path(options.record)) if options.record else None
     phases = [_phase(options, recorder) for recorder in (None, PredictUser.recorder)]
     PredictUser.ledger = Ledger(*phases)
     PredictUser.ledger.open_window(time.monotonic_ns(), NEVER)
-    PredictUser.requests = encode_requests(PredictUser.pool, environment.host)
+    PredictUser.requests = PredictUser.wire_type.encode(PredictUser.pool, environment.host)
     PredictUser.seed = options.seed
     PredictUser.users_count = itertools.count()
 

@@ -20,7 +20,7 @@ from loadtests.plan import RoundPlan
 from loadtests.recorder import Recorder
 from loadtests.reports import Report, Seconds
 from loadtests.result import GeneratorUse, RoundResult
-from loadtests.users.rest import rest_user
+from loadtests.users.load_user import round_user
 from loadtests.warmup import WarmUp
 
 LOOK_UP_S: Final = 0.05
@@ -136,7 +136,7 @@ def _measure(
 def _runner(plan: RoundPlan, pool: PayloadPool, ledger: Ledger, last_moment: LastMoment) -> tuple[Any, int]:
     """Return a runner and how many users it shall start."""
     load = plan.parsed_load
-    user_class = rest_user(
+    user_class = round_user(
         load.is_open,
         ledger=ledger,
         pool=pool,

@@ -23,7 +23,7 @@ INDEX, BODIES, EXPECTED = "index.json", "bodies", "expected.f64"
 EXPECTED_DTYPE = "<f8"
 FORMAT = 2
 # Fields that the index holds as they are.
-PLAIN = ("method", "path", "codec")
+PLAIN = ("method", "path", "codec", "transport")
 COUNTS = ("rows", "samples", "body_bytes", "expected_counts")
 INDEX_KEYS = ("format", *PLAIN, "headers", "outputs", *COUNTS, "shares")
 MATRIX = 2
@@ -73,6 +73,7 @@ class PayloadPool:
             format; None to have them counted, which means to parse every body.
         codec: a name of `CODECS`: how the bodies were made, and how answers are read.
         samples: for each body the number of the held-out sample that it asks about; None if unknown.
+        transport: "http", or "grpc": then `path` is the method's full name, and bodies are its messages.
     """
 
     method: str
@@ -84,6 +85,7 @@ class PayloadPool:
     rows: tuple[int | None, ...] | None = field(default=None, compare=False)
     codec: str = "json-rows"
     samples: tuple[int, ...] | None = None
+    transport: str = "http"
 
     def __post_init__(self) -> None:
         _require(self.method.isalpha() and self.method.isupper(), f"method {self.method!r} is not upper case")
@@ -164,6 +166,11 @@ class PayloadPool:
             raise PayloadError(f"{path} does not hold a payload pool: {problem}") from problem
         except PayloadError as problem:
             raise PayloadError(f"{path}: {problem}") from problem
+
+    @property
+    def request_type(self) -> str:
+        """What Locust's own pages call a request."""
+        return "gRPC" if self.transport == "grpc" else self.method
 
     @functools.cached_property
     def rows_counts(self) -> tuple[int | None, ...]:

@@ -12,13 +12,15 @@ from loadtests.arrivals import Load, parse_load
 from loadtests.errors import LoadError, PlanError
 from loadtests.files import read_object, write_json
 
+SCHEMES = ("http", "grpc")
+
 
 @dataclass(frozen=True)
 class RoundPlan:
     """One measured stretch of one load on one endpoint.
 
     Attributes:
-        url_base: `http://HOST:PORT`, in front of the pool's path.
+        url_base: `http://HOST:PORT`, in front of the pool's path, or `grpc://HOST:PORT` for its methods.
         load: `closed:USERS` or `open:RATE`.
         warmup_limit_s: the same load goes before the window until it is steady (see warmup.py), for at most
             so many seconds; 0 for no warm-up. Its requests go to a file of their own.
@@ -49,7 +51,9 @@ class RoundPlan:
     reports_seconds: bool = False
 
     def __post_init__(self) -> None:
-        _require(_is_http_base(self.url_base), f"url_base {self.url_base!r} is not http://HOST:PORT")
+        _require(
+            _is_base(self.url_base), f"url_base {self.url_base!r} is not http://HOST:PORT or grpc://HOST:PORT"
+        )
         _require(
             0 <= self.warmup_limit_s < math.inf,
             f"warmup_limit_s is {self.warmup_limit_s}, must be 0 or more",
@@ -106,10 +110,10 @@ def _require_surroundings(plan: RoundPlan) -> None:
     _require(not foreign, f"cores {foreign} are not this process's to use, which are {allowed}")
 
 
-def _is_http_base(url: str) -> bool:
+def _is_base(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return parts.scheme == "http" and bool(parts.hostname) and parts.port is not None and not parts.query
+        return parts.scheme in SCHEMES and bool(parts.hostname) and parts.port is not None and not parts.query
     except ValueError:
         return False
 

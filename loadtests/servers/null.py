@@ -1,6 +1,8 @@
 """A server that answers every request with the same bytes: what it takes to reach it is the harness's floor.
 
 python -m loadtests.servers.null --port 8599 --body-file answer.json
+
+With --grpc it speaks gRPC instead of HTTP/1.1, and the file holds the answer's message.
 """
 
 import argparse
@@ -9,6 +11,7 @@ import contextlib
 from pathlib import Path
 from typing import cast
 
+from loadtests.servers.grpc_calls import ConstantCalls
 from loadtests.servers.http1 import response, serve, take_request
 
 DEFAULT_BODY = b'{"predictions": [[0.0]]}'
@@ -34,15 +37,24 @@ class NullProtocol(asyncio.Protocol):
 
 def main() -> None:
     """Parse the command line and serve until interrupted."""
-    parser = argparse.ArgumentParser(description="Answers every HTTP request with the same body.")
+    parser = argparse.ArgumentParser(description="Answers every request with the same body.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one (default)")
     parser.add_argument("--body-file", type=Path, help="the answer's body; default: one prediction of 0.0")
+    parser.add_argument("--grpc", action="store_true", help="speak gRPC, whatever the method")
     options = parser.parse_args()
     body = options.body_file.read_bytes() if options.body_file else DEFAULT_BODY
     answer = response(200, body)
+    if options.grpc:
+        ConstantCalls(body)  # says now that a body is too large
     with contextlib.suppress(KeyboardInterrupt), _runner() as runner:
-        runner.run(serve(lambda: NullProtocol(answer), options.host, options.port))
+        runner.run(
+            serve(
+                lambda: ConstantCalls(body) if options.grpc else NullProtocol(answer),
+                options.host,
+                options.port,
+            )
+        )
 
 
 def _runner() -> asyncio.Runner:

@@ -4,7 +4,7 @@ import socket
 import ssl
 import time
 import zlib
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import gevent.socket  # type: ignore[import-untyped]
@@ -20,6 +20,18 @@ from loadtests.payloads import PayloadPool
 READ_BYTES: Final = 65536
 PORTS: Final = {"http": 80, "https": 443}
 LARGEST_BODY_BYTES: Final = 2**28
+
+
+class Answer(NamedTuple):
+    """What came back: HTTP's status or what stands for it, the body, and when its last byte was read.
+
+    `failure` is how the server refused in words of the protocol's own; None for what the status says alone.
+    """
+
+    status: int
+    body: bytes
+    done_ns: int
+    failure: Failure | None
 
 
 class EncodedAnswer(Exception):  # noqa: N818 - a failure to count, not an error to mend
@@ -104,7 +116,7 @@ class TlsConnection(gevent.ssl.SSLSocket):  # type: ignore[misc]
 
 
 class Wire:
-    """Kept-alive connections to one server.
+    """HTTP's kept-alive connections to one server.
 
     Args:
         url_base: `http://HOST:PORT`, or `https://HOST:PORT`.
@@ -115,6 +127,10 @@ class Wire:
     Raises:
         AddressError: see `require_url`.
     """
+
+    failures = WIRE_FAILURES
+    encode = staticmethod(encode_requests)
+    require_url = staticmethod(require_url)
 
     def __init__(self, url_base: str, *, timeout_s: float, concurrency: int, tls: Any = None) -> None:
         require_url(url_base)
@@ -135,10 +151,13 @@ class Wire:
         if connection is not None:
             self._pool.return_socket(connection)
 
-    def exchange(self, request: bytes, method: str, connection: Connection | None) -> tuple[int, bytes, int]:
-        """Send `request`, read the whole answer, and return its status, its body and when its last byte came.
+    @staticmethod
+    def ready(request: bytes, connection: Connection | None) -> bytes:  # noqa: ARG004 - the same on all of them
+        """Return a request as it goes over `connection`, or over a new one."""
+        return request
 
-        The moment is in monotonic nanoseconds and before any parsing.
+    def exchange(self, request: bytes, connection: Connection | None) -> Answer:
+        """Send what `ready` made, and read the whole answer; its moment is before any parsing.
 
         Raises:
             OSError, HTTPParseError, EncodedAnswer: see `failure_of`. Nothing is tried twice.
@@ -150,15 +169,20 @@ class Wire:
         except BaseException:
             self._pool.release_socket(connection)
             raise
-        answer = HTTPSocketPoolResponse(connection, self._pool, block_size=READ_BYTES, method=method)
+        answer = HTTPSocketPoolResponse(connection, self._pool, block_size=READ_BYTES)
         body = answer.read()
         done_ns = connection.read_ns
         encoding = answer.get("content-encoding")
-        return answer.get_code(), decoded(body, encoding) if encoding else body, done_ns
+        return Answer(answer.get_code(), decoded(body, encoding) if encoding else body, done_ns, None)
 
     def close(self) -> None:
         """Close the idle connections."""
         self._pool.close()
+
+    @staticmethod
+    def failure_of(error: BaseException) -> Failure:
+        """Name what went wrong on the wire."""
+        return failure_of(error)
 
 
 class _Connections(ConnectionPool):  # type: ignore[misc]

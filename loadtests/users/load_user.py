@@ -1,5 +1,10 @@
-"""Locust users that speak JSON over HTTP and enter every request into a ledger."""
+"""Locust users that send a pool's bodies and enter every request into a ledger, whatever it travels over.
 
+How bytes travel is a wire's business (`wire.py`, `grpc_wire.py`); when, and what the clock says, is decided
+here, so that the rules are the same over all of them.
+"""
+
+import importlib
 import itertools
 import random
 import resource
@@ -9,15 +14,21 @@ from typing import Any, ClassVar, Final
 
 import gevent  # type: ignore[import-untyped]
 from gevent.pool import Pool  # type: ignore[import-untyped]
-from locust import FastHttpUser, task
+from locust import User, task
 from locust.exception import StopUser
 
 from loadtests.arrivals import IN_FLIGHT_LIMIT, NS_PER_S, poisson_schedule
+from loadtests.errors import PayloadError
 from loadtests.last_moment import LastMoment, let_answers_in
 from loadtests.ledger import NEVER, UNREACHABLE, Exchange, Failure, Ledger
 from loadtests.payloads import PayloadPool
 from loadtests.precise_timer import PreciseTimer
-from loadtests.users.wire import WIRE_FAILURES, Connection, Wire, encode_requests, failure_of
+
+TRANSPORTS: Final = {
+    "http": ("loadtests.users.wire", "Wire"),
+    "grpc": ("loadtests.users.grpc_wire", "GrpcWire"),
+}
+"""By the name that a payload pool carries: where its kind of connections is. Imported when it is used."""
 
 BACK_OFF_S: Final = 0.05
 """Pause of a user after it could not reach the server."""
@@ -40,14 +51,19 @@ class RequestFailed(Exception):  # noqa: N818 - what Locust's own pages show as 
     """A failed request, for Locust's statistics, which group failures by this text."""
 
 
-class RestUser(FastHttpUser):
+class LoadUser(User):
     """Sends a pool's bodies and enters each request into the ledger and into Locust's own statistics."""
 
     abstract = True
+    wire_type: ClassVar[Any]
+    """The kind of connections: `Wire` or `GrpcWire`."""
+    network_timeout: ClassVar[float]
+    """How long a server may stay silent, seconds."""
+    concurrency: ClassVar[int] = 1
     ledger: ClassVar[Ledger]
     pool: ClassVar[PayloadPool]
-    requests: ClassVar[tuple[bytes, ...]]
-    """The pool's bodies as whole HTTP requests, encoded before the clock starts."""
+    requests: ClassVar[tuple[Any, ...]]
+    """The pool's bodies as whole requests, encoded before the clock starts."""
     seed: ClassVar[int] = 0
     tls: ClassVar[Any] = None
     """What is asked of the server's certificate; None for the usual."""
@@ -56,7 +72,7 @@ class RestUser(FastHttpUser):
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
-        self.wire = Wire(
+        self.wire = self.wire_type(
             str(self.host), timeout_s=self.network_timeout, concurrency=self.concurrency, tls=self.tls
         )
         self.number = next(self.users_count)
@@ -85,27 +101,24 @@ class RestUser(FastHttpUser):
         """Close this user's connections."""
         self.wire.close()
 
-    def send(
-        self, index: int, connection: Connection | None, scheduled_ns: int | None = None
-    ) -> Failure | None:
+    def send(self, index: int, connection: Any, scheduled_ns: int | None = None) -> Failure | None:
         """Send body `index`, enter what came of it, and return why it failed, None if it did not.
 
         Between the two readings of the clock there is only the connection: nothing is encoded, decoded or
         counted. Without a `connection`, one is made in that time. Closed load has no schedule but the moment
         of sending.
         """
-        request, method = self.requests[index], self.pool.method
+        request = self.wire.ready(self.requests[index], connection)
         failure: Failure | None = _CUT_OFF
         status, body, done_ns = 0, b"", 0
         sent_ns = time.monotonic_ns()
         try:
-            status, body, done_ns = self.wire.exchange(request, method, connection)
-            failure = None
+            status, body, done_ns, failure = self.wire.exchange(request, connection)
             self.last_moment.note_work()
             # Answers that came meanwhile are all read before any of them is looked into.
             let_answers_in()
-        except WIRE_FAILURES as error:
-            failure = failure_of(error)
+        except self.wire.failures as error:
+            failure = self.wire.failure_of(error)
         finally:
             # Also when this greenlet is killed: what was sent is never left out.
             times = scheduled_ns or sent_ns, sent_ns, done_ns or time.monotonic_ns()
@@ -116,7 +129,7 @@ class RestUser(FastHttpUser):
         self.last_moment.note_work()
         failure = self.ledger.enter(exchange)
         self.environment.events.request.fire(
-            request_type=self.pool.method,
+            request_type=self.pool.request_type,
             name=self.pool.path,
             response_time=(exchange.done_ns - exchange.scheduled_ns) / 1e6,
             response_length=len(exchange.body),
@@ -126,11 +139,10 @@ class RestUser(FastHttpUser):
         return failure
 
 
-class ClosedRestUser(RestUser):
+class ClosedUser(LoadUser):
     """Closed load: sends its next request when it has the answer to the last."""
 
     abstract = True
-    concurrency = 1
 
     @task
     def predict(self) -> None:
@@ -143,7 +155,7 @@ class ClosedRestUser(RestUser):
             gevent.sleep(BACK_OFF_S)
 
 
-class OpenRestUser(RestUser):
+class OpenUser(LoadUser):
     """Open load: one user that starts a greenlet per arrival and waits for none of them.
 
     Only when IN_FLIGHT_LIMIT requests are unanswered does an arrival wait for a place, so that a load beyond
@@ -153,7 +165,7 @@ class OpenRestUser(RestUser):
 
     abstract = True
     rate_per_s: ClassVar[float]
-    # With the default of 10 connections requests would queue for one, which closes the loop again.
+    # With fewer connections requests would queue for one, which closes the loop again.
     concurrency = IN_FLIGHT_LIMIT
 
     def __init__(self, environment: Any) -> None:
@@ -267,7 +279,7 @@ def payload_order(bodies_count: int, seed: str) -> Iterator[int]:
     return itertools.cycle(source.sample(range(bodies_count), bodies_count))
 
 
-def rest_user(
+def round_user(
     load_is_open: bool,
     *,
     ledger: Ledger,
@@ -277,20 +289,33 @@ def rest_user(
     timeout_s: float,
     rate_per_s: float | None = None,
     last_moment: LastMoment,
-) -> type[RestUser]:
+) -> type[LoadUser]:
     """Make the user class of one round: Locust wants a class, and its users share what is prepared here."""
-    base = OpenRestUser if load_is_open else ClosedRestUser
+    base = OpenUser if load_is_open else ClosedUser
+    wire_type = wire_of(pool.transport)
     prepared = {
         "abstract": False,
+        "wire_type": wire_type,
         "host": url_base,
         "network_timeout": timeout_s,
-        "connection_timeout": timeout_s,
         "ledger": ledger,
         "pool": pool,
-        "requests": encode_requests(pool, url_base),
+        "requests": wire_type.encode(pool, url_base),
         "seed": seed,
         "users_count": itertools.count(),
         "rate_per_s": rate_per_s,
         "last_moment": last_moment,
     }
     return type(base.__name__, (base,), prepared)
+
+
+def wire_of(transport: str) -> Any:
+    """Return the kind of connections that `transport`, a name of `TRANSPORTS`, takes.
+
+    Raises:
+        PayloadError: there is no such transport.
+    """
+    if transport not in TRANSPORTS:
+        raise PayloadError(f"unknown transport {transport!r}; allowed: {', '.join(TRANSPORTS)}")
+    module, name = TRANSPORTS[transport]
+    return getattr(importlib.import_module(module), name)

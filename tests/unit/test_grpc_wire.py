@@ -1,0 +1,207 @@
+"""The load generator's gRPC client against a server of gRPC's own library, which it shares nothing with."""
+
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+
+from loadtests.errors import AddressError, PayloadError
+from loadtests.payloads import PayloadPool
+from loadtests.users.grpc_wire import GrpcWire, encode_calls
+
+LARGEST = 5_000_000
+SIZES = (0, 1, 100, 16_379, 16_380, 65_535, 70_000, 1_000_003, LARGEST - 100)
+
+
+class Service(grpc.GenericRpcHandler):
+    """Answers /test.Echo/METHOD."""
+
+    def service(self, details):
+        methods = {"Same": self.same, "Refuse": self.refuse, "Twice": self.twice}
+        found = methods.get(details.method.rpartition("/")[2])
+        return grpc.unary_unary_rpc_method_handler(found) if found else None
+
+    @staticmethod
+    def same(body, _context):
+        return body
+
+    @staticmethod
+    def twice(body, _context):
+        return body + body
+
+    @staticmethod
+    def refuse(_body, context):
+        context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "zu voll: 100 % \u2013 später")
+
+
+@pytest.fixture(scope="module")
+def url():
+    limits = [("grpc.max_receive_message_length", LARGEST)]
+    server = grpc.server(ThreadPoolExecutor(4), handlers=(Service(),), options=limits)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"grpc://127.0.0.1:{port}"
+    server.stop(0)
+
+
+def pool(*bodies, path="/test.Echo/Same", headers=None):
+    return PayloadPool("POST", path, headers or {}, bodies, transport="grpc")
+
+
+@pytest.fixture
+def ask(url):
+    """One call after the other, over connections that are kept."""
+    wire = GrpcWire(url, timeout_s=10, concurrency=4)
+
+    def asked(body, path="/test.Echo/Same"):
+        (call,) = encode_calls(pool(body, path=path), url)
+        connection = wire.idle_connection()
+        return wire.exchange(wire.ready(call, connection), connection)
+
+    yield asked
+    wire.close()
+
+
+def test_bodies_of_every_size_come_back_as_they_were(ask):
+    """The larger ones are beyond the windows that HTTP/2 begins with."""
+    for size in SIZES:
+        body = bytes(number % 251 for number in range(1000)) * (size // 1000) + b"x" * (size % 1000)
+        answer = ask(body)
+        assert (answer.status, answer.failure, len(answer.body)) == (200, None, size)
+        assert answer.body == body
+
+
+def test_a_first_call_beyond_the_first_window_waits_for_the_server_to_say_more(ask):
+    assert ask(b"y" * 300_000).body == b"y" * 300_000
+
+
+def test_a_connection_is_used_again(url):
+    wire = GrpcWire(url, timeout_s=10, concurrency=4)
+    (call,) = encode_calls(pool(b"again"), url)
+    wire.exchange(wire.ready(call, None), None)
+    kept = wire.idle_connection()
+    assert kept is not None
+    for _ in range(300):
+        assert wire.exchange(wire.ready(call, kept), kept).body == b"again"
+        assert wire.idle_connection() is kept
+    assert kept.stream == 603
+    wire.give_back(kept)
+    wire.close()
+
+
+def test_a_refusal_has_its_name_its_words_and_the_http_status_that_stands_for_it(ask):
+    answer = ask(b"", path="/test.Echo/Refuse")
+    assert answer.status == 429
+    assert answer.failure == ("grpc RESOURCE_EXHAUSTED", "zu voll: 100 % \u2013 später")
+    assert ask(b"fine").body == b"fine"
+
+
+def test_an_unknown_method_is_unimplemented(ask):
+    answer = ask(b"", path="/test.Echo/Nothing")
+    assert (answer.status, answer.failure.kind) == (501, "grpc UNIMPLEMENTED")
+
+
+def test_a_body_beyond_the_servers_limit_is_refused_and_the_next_is_answered(ask):
+    assert ask(b"z" * (LARGEST + 1)).failure.kind == "grpc RESOURCE_EXHAUSTED"
+    assert ask(b"fine").body == b"fine"
+
+
+def test_the_clock_is_read_when_the_last_byte_came(ask):
+    first, second = ask(b"1"), ask(b"2")
+    assert 0 < first.done_ns < second.done_ns
+
+
+def one_answer(answer):
+    """A server that sends `answer` to whoever connects, and hangs up."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        connection, _ = listener.accept()
+        connection.recv(65536)
+        connection.sendall(answer)
+        connection.close()
+        listener.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    return f"grpc://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def frame(kind, flags, stream, payload=b""):
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def text(name, value):
+    return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+
+HEAD = b"\x88" + text(b"content-type", b"application/grpc")
+RIGHT_HEAD = frame(1, 4, 1, HEAD)
+RIGHT_END = frame(1, 5, 1, text(b"grpc-status", b"0"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (b"", "closed"),
+        (RIGHT_HEAD, "closed"),
+        (RIGHT_HEAD + frame(0, 0, 1, b"\0\0\0\0\x05hello"), "closed"),
+        (frame(1, 5, 1, b"\x8d"), "not gRPC"),  # status 404
+        (frame(1, 5, 1, HEAD), "not gRPC"),  # no grpc-status
+        (frame(1, 5, 1, b"\xff\xff\xff\xff\xff\xff\xff\xff"), "not gRPC"),
+        (frame(3, 0, 1, b"\0\0\0\x08"), "not gRPC"),  # the call is reset
+        (frame(7, 0, 0, b"\0\0\0\0\0\0\0\0"), "closed"),  # the connection is given up
+        (
+            RIGHT_HEAD + frame(0, 0, 1, b"\0\0\0\0\x09short") + frame(1, 5, 1, text(b"grpc-status", b"0")),
+            "not gRPC",
+        ),
+        (
+            RIGHT_HEAD + frame(0, 0, 1, b"\1\0\0\0\x02zz") + frame(1, 5, 1, text(b"grpc-status", b"0")),
+            "not gRPC",
+        ),
+    ],
+)
+def test_what_is_no_right_answer_is_a_failure_with_a_kind(answer, kind):
+    url = one_answer(answer)
+    wire = GrpcWire(url, timeout_s=5, concurrency=1)
+    (call,) = encode_calls(pool(b"x"), url)
+    with pytest.raises(wire.failures) as caught:
+        wire.exchange(wire.ready(call, None), None)
+    assert wire.failure_of(caught.value).kind == kind
+    assert wire.idle_connection() is None
+
+
+def test_padded_frames_and_interleaved_pings_are_read():
+    padded = frame(0, 8, 1, b"\x03" + b"\0\0\0\0\x05hello" + b"\0\0\0")
+    url = one_answer(frame(4, 0, 0) + RIGHT_HEAD + frame(6, 0, 0, b"12345678") + padded + RIGHT_END)
+    wire = GrpcWire(url, timeout_s=5, concurrency=1)
+    (call,) = encode_calls(pool(b"x"), url)
+    assert wire.exchange(wire.ready(call, None), None).body == b"hello"
+    wire.close()
+
+
+def test_nobody_there_and_silence_have_kinds_of_their_own():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        url = f"grpc://127.0.0.1:{port}"
+        wire = GrpcWire(url, timeout_s=0.2, concurrency=1)
+        (call,) = encode_calls(pool(b"x"), url)
+        with pytest.raises(TimeoutError) as caught:
+            wire.exchange(wire.ready(call, None), None)
+        assert wire.failure_of(caught.value).kind == "timeout"
+    with pytest.raises(ConnectionRefusedError) as refused:
+        wire.exchange(wire.ready(call, None), None)
+    assert wire.failure_of(refused.value).kind == "refused"
+
+
+@pytest.mark.parametrize("bad", ["http://127.0.0.1:1", "grpc://127.0.0.1", "grpc://", "grpc://h:1/path", "x"])
+def test_other_addresses_are_refused_with_the_allowed_form(bad):
+    with pytest.raises(AddressError, match="grpc://HOST:PORT"):
+        GrpcWire(bad, timeout_s=1, concurrency=1)
+
+
+@pytest.mark.parametrize("headers", [{"a": "b\r\nc"}, {"a\n": "b"}, {"a": "é"}, {"a": "x" * 20_000}])
+def test_headers_that_would_break_a_call_are_refused(headers):
+    with pytest.raises(PayloadError):
+        encode_calls(pool(b"x", headers=headers), "grpc://127.0.0.1:1")
