@@ -215,7 +215,7 @@ def test_the_archive_carries_handler_signature_and_script(root):
         script = archive.read("digits_cnn.pt")
     assert {"handler.py", "signature.json", "digits_cnn.pt", "MAR-INF/MANIFEST.json"} <= names
     assert script == (root / "torchserve/digits_cnn.pt").read_bytes()
-    assert signature["input"] == {"name": "image", "shape": [8, 8, 1], "dtype": "float32"}
+    assert signature["inputs"] == [{"name": "image", "shape": [8, 8, 1], "dtype": "float32"}]
     assert signature["labels"] == list("0123456789")
     assert signature["model_digest"] == MODEL.digest
     assert not (root / "torchserve/signature.json").exists()

@@ -15,7 +15,18 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning"),
 ]
 
-SIGNATURE = {"input": {"name": "x", "shape": [2, 3], "dtype": "float32"}, "output": {"name": "y"}}
+SIGNATURE = {
+    "inputs": [{"name": "x", "shape": [2, 3], "dtype": "float32"}],
+    "outputs": [{"name": "y", "shape": [2], "dtype": "float32"}],
+}
+SEVERAL = {
+    "inputs": [
+        {"name": "image", "shape": [2], "dtype": "float32"},
+        {"name": "tokens", "shape": [None], "dtype": "int64"},
+    ],
+    "outputs": [{"name": name} for name in ("scores", "last", "long")],
+}
+DTYPES = ("float16", "float32", "float64", "bool", "uint8", "int8", "int16", "int32", "int64")
 
 
 class Context:
@@ -58,13 +69,52 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def handler(folder):
+def several_folder(tmp_path_factory):
+    """A model of two inputs and three outputs, nested; it knows the tokens below 5, and lengths from 1."""
+    import torch
+
+    class Several(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words = torch.nn.Embedding(5, 1)
+            self.words.weight.data = torch.arange(5.0)[:, None]
+
+        def forward(self, image, tokens):
+            scores = image + self.words(tokens).sum(1)
+            return scores, (tokens[:, -1], self.words(tokens).squeeze(-1) > 2)
+
+    folder = tmp_path_factory.mktemp("several")
+    example = (torch.zeros(2, 2), torch.ones(2, 3, dtype=torch.int64))
+    torch.jit.save(torch.jit.trace(Several(), example), folder / "model.pt")
+    (folder / "signature.json").write_text(json.dumps(SEVERAL))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def several(several_folder):
+    return started(several_folder)
+
+
+def started(folder):
+    """The handler with the model in `folder`."""
     spec = importlib.util.spec_from_file_location("the_handler", HANDLER)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     handler = module.Handler()
     handler.initialize(Context(folder))
     return handler
+
+
+@pytest.fixture(scope="module")
+def handler(folder):
+    return started(folder)
+
+
+def ask_all(handler, folder, *bodies):
+    """Answers to one batch of bodies by one handler, and the context they were given in."""
+    context = Context(folder)
+    encoded = [body if isinstance(body, bytes) else json.dumps(body).encode() for body in bodies]
+    return handler.handle([{"body": body} for body in encoded], context), context
 
 
 @pytest.fixture
@@ -215,7 +265,150 @@ def test_numbers_survive_the_way_through_json(ask):
 def test_the_context_is_the_only_thing_initialize_needs(handler, folder):
     fresh = type(handler)()
     fresh.initialize(SimpleNamespace(**vars(Context(folder))))
-    assert fresh.signature == SIGNATURE
+    assert (fresh.inputs, fresh.outputs) == (SIGNATURE["inputs"], ["y"])
+
+
+def row(*tokens, image=(0.5, 1.5)):
+    return {"image": list(image), "tokens": list(tokens)}
+
+
+def right(*tokens, image=(0.5, 1.5)):
+    """What the model of several tensors gives for `row`."""
+    long = [token > 2 for token in tokens]
+    return {"scores": [x + sum(tokens) for x in image], "last": tokens[-1], "long": long}
+
+
+def test_several_inputs_go_in_by_name_and_several_outputs_come_out_as_objects(several, several_folder):
+    rows = {"instances": [row(1, 4), {"tokens": [2, 3], "image": [1, 2]}]}
+    columns = {"inputs": {"tokens": [[1, 4]], "image": [[0.5, 1.5]], "not an input": 1}}
+    (by_row, by_column), context = ask_all(several, several_folder, rows, columns)
+    assert predictions(by_row) == [right(1, 4), right(2, 3, image=(1, 2))]
+    whole = {name: [value] for name, value in right(1, 4).items()}
+    assert json.loads(by_column) == {"outputs": whole}
+    assert '"last": 4' in by_row, "an integer is answered as one"
+    assert context.status == {}
+
+
+def test_requests_of_different_lengths_share_a_pass_with_those_of_their_own(
+    several, several_folder, monkeypatch
+):
+    calls, real = [], several.module
+    monkeypatch.setattr(several, "module", lambda *given: calls.append(given[1].shape) or real(*given))
+    lengths = [(1,), (2, 3), (4,), (1, 2, 3), (3, 2)]
+    answers, context = ask_all(
+        several, several_folder, *({"instances": [row(*tokens)]} for tokens in lengths)
+    )
+    assert [predictions(answer) for answer in answers] == [[right(*tokens)] for tokens in lengths]
+    assert sorted(map(tuple, calls)) == [(1, 3), (2, 1), (2, 2)]
+    assert context.status == {}
+
+
+def test_what_the_model_refuses_is_400_and_does_not_disturb_its_neighbours(several, several_folder):
+    bodies = [{"instances": [row(*tokens)]} for tokens in ((1, 2), (1, 5), (3, 4), ())]
+    answers, context = ask_all(several, several_folder, *bodies)
+    assert [predictions(answers[number]) for number in (0, 2)] == [[right(1, 2)], [right(3, 4)]]
+    assert context.status == {1: (400, "Bad Request"), 3: (400, "Bad Request")}
+    assert "the model refuses the samples: " in answers[1]["error"]
+    assert "index out of range" in answers[1]["error"]
+    assert "\n" not in answers[1]["error"] + answers[3]["error"]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"instances": [[0.5, 1.5]]}, "each instance must be an object with the keys ['image', 'tokens']"),
+        ({"instances": [{"image": [1, 2]}]}, "the inputs are ['image'], expected ['image', 'tokens']"),
+        ({"instances": [row(1) | {"x": 1}]}, "the inputs are ['image', 'tokens', 'x'], expected"),
+        ({"instances": [row(1), row(1, 2)]}, "differ in length or depth, in the values of 'tokens'"),
+        ({"instances": [row(1, image=(1, 2, 3))]}, "a sample of 'image' has shape (3,), expected (2,)"),
+        ({"instances": [row([1])]}, "a sample of 'tokens' has shape (1, 1), expected (None,)"),
+        (
+            {"instances": [row(1.5)]},
+            "1.5 is not a whole number, which int64 needs, in the values of 'tokens'",
+        ),
+        ({"instances": [row(1.0)]}, "1.0 is not a whole number"),
+        ({"instances": [row(2**63)]}, "9223372036854775808 is beyond"),
+        ({"instances": [row(-1, 2**63)]}, "9223372036854775808 is beyond"),
+        ({"instances": [row(2**70)]}, "1180591620717411303424 is beyond"),
+        ({"instances": [row(True)]}, "true is not a number"),
+        ({"instances": [row(1, True)]}, "true is not a number"),
+        ({"instances": [row(None)]}, "null is not a number"),
+        ({"instances": [row("1")]}, '"1" is not a number'),
+        (b'{"instances": [{"image": [1, 2], "tokens": [NaN]}]}', "NaN is not a whole number"),
+        ({"inputs": {"image": [[1, 2]]}}, "the inputs are ['image'], expected ['image', 'tokens']"),
+        ({"inputs": [[1, 2]]}, "\"inputs\" must be an object with the keys ['image', 'tokens']"),
+        (
+            {"inputs": {"image": [[1, 2]], "tokens": [[1], [2]]}},
+            "different numbers of samples: {'image': 1, 'tokens': 2}",
+        ),
+    ],
+)
+def test_several_inputs_that_do_not_fit_are_400_with_the_reason(several, several_folder, body, said):
+    (answer,), context = ask_all(several, several_folder, body)
+    assert context.status == {0: (400, "Bad Request")}
+    assert said in answer["error"]
+
+
+@pytest.fixture(scope="module", params=DTYPES)
+def echo(request, tmp_path_factory):
+    """The dtype, and answers of a handler whose model gives back what it got."""
+    import torch
+
+    class Echo(torch.nn.Module):
+        def forward(self, x):
+            return {"y": x.clone()}
+
+    folder = tmp_path_factory.mktemp(request.param)
+    example = torch.zeros((1, 2), dtype=getattr(torch, request.param))
+    torch.jit.save(torch.jit.trace(Echo(), example, strict=False), folder / "model.pt")
+    signature = {
+        "inputs": [{"name": "x", "shape": [None], "dtype": request.param}],
+        "outputs": [{"name": "y"}],
+    }
+    (folder / "signature.json").write_text(json.dumps(signature))
+    handler = started(folder)
+    return request.param, lambda body: ask_all(handler, folder, body)
+
+
+# TensorFlow Serving 2.20 takes any int32 for small integers and keeps the low bits.
+KEPT = {
+    "float16": [([1, 0.5], [1.0, 0.5]), ([65504], [65504.0])],
+    "float32": [([1, 0.5], [1.0, 0.5]), ([16777217], [16777216.0])],
+    "float64": [([0.1, 1e300], [0.1, 1e300])],
+    "bool": [([True, False], [True, False]), ([], [])],
+    "uint8": [([0, 255], [0, 255]), ([300, -1], [44, 255])],
+    "int8": [([127, -128], [127, -128]), ([128], [-128])],
+    "int16": [([32767], [32767]), ([32768], [-32768])],
+    "int32": [([2**31 - 1, -(2**31)], [2**31 - 1, -(2**31)]), ([], [])],
+    "int64": [([2**53 + 1, -(2**63)], [2**53 + 1, -(2**63)])],
+}
+REFUSED = {
+    "float16": [[65536], ["1"], [True]],
+    "float32": [[1e39], [None]],
+    "float64": [[10**400], [False]],
+    "bool": [[1], [0.0], [True, 1], ["true"], [None]],
+    "uint8": [[1.5], [1.0], [True], [2**31]],
+    "int8": [[1.5], [2**31]],
+    "int16": [[-(2**31) - 1]],
+    "int32": [[2**31], [3.0], [1, True]],
+    "int64": [[2**63], [1e3]],
+}
+
+
+def test_every_dtype_goes_in_and_out_as_it_is(echo):
+    dtype, ask = echo
+    for given, expected in KEPT[dtype]:
+        (answer,), context = ask({"instances": [given]})
+        assert context.status == {}, answer
+        assert predictions(answer) == [expected]
+        assert [type(value) for value in predictions(answer)[0]] == [type(value) for value in expected]
+
+
+def test_every_dtype_refuses_what_is_not_its_own(echo):
+    dtype, ask = echo
+    for given in REFUSED[dtype]:
+        (answer,), context = ask({"instances": [given]})
+        assert context.status == {0: (400, "Bad Request")}, (given, answer)
 
 
 def test_a_worker_says_how_many_threads_it_has(handler, folder):

@@ -88,9 +88,6 @@ def signature(spec: ModelSpec) -> dict[str, Any]:
     return {
         "inputs": [{"name": t.name, "shape": t.shape[1:], "dtype": t.dtype} for t in spec.inputs],
         "outputs": [{"name": t.name, "shape": t.shape[1:], "dtype": t.dtype} for t in spec.outputs],
-        # The first of each, for the handler as it was for one tensor.
-        "input": {"name": spec.input.name, "shape": spec.input.shape[1:], "dtype": spec.input.dtype},
-        "output": {"name": spec.output.name, "shape": spec.output.shape[1:], "dtype": spec.output.dtype},
         "labels": spec.labels,
         "model_digest": spec.digest,
     }

@@ -1,11 +1,13 @@
 """The handler inside the model archive. TorchServe's worker imports it alone, so it imports nothing of ours.
 
 A request body is TensorFlow Serving's, so that both roads take and refuse the same bytes:
-`{"instances": [x, …]}`, each `x` a nested list of the signature's shape, or `{"INPUT_NAME": nested list}`, is
-answered with `{"predictions": [y, …]}`; `{"inputs": …}` with `{"outputs": …}`. The body may be packed with
-gzip, and its content type is not looked at. NaN, Infinity and -Infinity are numbers as they are there, in
-requests and in answers, though JSON has none. A body that does not fit gets status 400 and `{"error": "…"}`,
-and the other requests of its batch are answered all the same. TorchServe allows one class in this file.
+`{"instances": [x, …]}`, each `x` a nested list of the signature's shape, or `{"INPUT": nested list, …}` with
+all inputs by name, is answered with `{"predictions": [y, …]}`, each `y` a nested list, or an object where
+there are several outputs; `{"inputs": …}`, all samples of each input at once, with `{"outputs": …}`. The body
+may be packed with gzip, and its content type is not looked at. NaN, Infinity and -Infinity are numbers as
+they are there, in requests and in answers, though JSON has none. A body that does not fit, or that the model
+refuses, gets status 400 and `{"error": "…"}`, and the other requests of its batch are answered all the same;
+those whose samples have one shape share a forward pass. TorchServe allows one class in this file.
 """
 
 import json
@@ -19,6 +21,12 @@ import numpy as np
 import torch
 
 SIGNATURE_NAME = "serving_default"
+INT32_RANGE = (-(2**31), 2**31 - 1)
+# What JSON may hold for each type; small types keep the low bits, as on TensorFlow's side.
+RANGES = {
+    **dict.fromkeys(("uint8", "int8", "int16", "int32"), INT32_RANGE),
+    "int64": (-(2**63), 2**63 - 1),
+}
 LARGEST_BODY_BYTES = 2**28  # after unpacking
 # A spelling of Infinity that TensorFlow's side knows and Python's does not.
 INF = re.compile(r"(?<=[\[,:\s-])Inf(?=[\],}\s])")
@@ -29,36 +37,47 @@ class Handler:
 
     def __init__(self) -> None:
         self.module: Any = None
-        self.signature: dict[str, Any] = {}
+        self.inputs: list[dict[str, Any]] = []
+        self.outputs: list[str] = []
 
     def initialize(self, context: Any) -> None:
         """Called once by the worker, with the folder the archive was unpacked to."""
         folder = Path(context.system_properties["model_dir"])
-        self.signature = json.loads((folder / "signature.json").read_text())
+        signature = json.loads((folder / "signature.json").read_text())
+        self.inputs = signature["inputs"]
+        self.outputs = [output["name"] for output in signature["outputs"]]
         serialized = context.manifest["model"]["serializedFile"]
         self.module = torch.jit.load(folder / serialized, map_location="cpu")  # type: ignore[no-untyped-call]
         self.module.eval()
 
     def handle(self, requests: list[dict[str, Any]], context: Any) -> list[Any]:
-        """One answer per request, in order; requests of one batch share one forward pass."""
+        """One answer per request, in order; requests of one batch and shape share one forward pass."""
         if context.get_request_header(0, "describe") == "True":
             return [self.describe()]
         answers: list[Any] = [None] * len(requests)
-        accepted: list[tuple[int, str, np.ndarray]] = []
+        alike: dict[Any, list[tuple[int, str, list[np.ndarray]]]] = {}
         for number, request in enumerate(requests):
             packed = "gzip" in (context.get_request_header(number, "Content-Encoding") or "").lower()
             try:
-                accepted.append((number, *self.decode(request, packed)))
+                key, arrays = self.decode(request, packed)
             except (ValueError, RecursionError) as error:
+                answers[number] = str(error)
+            else:
+                shapes = tuple(array.shape[1:] for array in arrays)
+                alike.setdefault(shapes, []).append((number, key, arrays))
+        for group in alike.values():
+            outputs = self.predict([arrays for _, _, arrays in group])
+            for (number, key, _), found in zip(group, outputs, strict=True):
+                answers[number] = found if isinstance(found, str) else {key: self.encode(key, found)}
+        for number, answer in enumerate(answers):
+            if isinstance(answer, str):
                 context.set_response_status(code=400, phrase="Bad Request", idx=number)
-                answers[number] = {"error": str(error)}
-        if accepted:
-            outputs = self.predict([rows for _, _, rows in accepted])
-            for (number, key, _), rows in zip(accepted, outputs, strict=True):
+                answers[number] = {"error": answer}
+            else:
                 # A string goes out as it is; from an object TorchServe would make indented JSON, three
                 # times as long as what TensorFlow's side answers.
                 context.set_response_content_type(number, "application/json")
-                answers[number] = json.dumps({key: rows.tolist()})
+                answers[number] = json.dumps(answer)
         return answers
 
     @staticmethod
@@ -69,11 +88,11 @@ class Handler:
             "inter_op_threads_count": torch.get_num_interop_threads(),
         }
 
-    def decode(self, request: dict[str, Any], packed: bool = False) -> tuple[str, np.ndarray]:
-        """The key of the answer, and the samples of the request as one (n, …) float32 array.
+    def decode(self, request: dict[str, Any], packed: bool = False) -> tuple[str, list[np.ndarray]]:
+        """The key of the answer, and the samples of the request, an array (n, …) for each input.
 
         Raises:
-            ValueError: not JSON, no samples, or another shape than the signature's.
+            ValueError: not JSON, no samples, or others than the signature's.
         """
         text = body_text(request, packed)
         body = parse(text) if isinstance(text, str) else text
@@ -83,46 +102,98 @@ class Handler:
         if ("instances" in body) == ("inputs" in body):
             raise ValueError('expected either the key "instances" or the key "inputs"')
         if "inputs" in body:
-            return "outputs", self._array(self._unwrap(body["inputs"]), text)
-        instances = body["instances"]
-        if not isinstance(instances, list) or not instances:
-            raise ValueError('"instances" must be a list that is not empty')
-        if len({isinstance(instance, dict) for instance in instances}) > 1:
-            raise ValueError("some instances are objects and some are not; all must be the same")
-        return "predictions", self._array([self._unwrap(instance) for instance in instances], text)
+            return "outputs", self._arrays(self._columns(body["inputs"]), text)
+        return "predictions", self._arrays(self._rows(body["instances"]), text)
 
     def _check_signature(self, name: Any) -> None:
         if not isinstance(name, str) or name not in ("", SIGNATURE_NAME):
             raise ValueError(f"there is no signature {name!r}; leave signature_name out")
 
-    def _unwrap(self, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        name = self.signature["input"]["name"]
-        if set(value) != {name}:
-            raise ValueError(f"the inputs are {sorted(value)}, expected {[name]}")
-        return value[name]
+    def _columns(self, value: Any) -> list[Any]:
+        names = [tensor["name"] for tensor in self.inputs]
+        if isinstance(value, dict):
+            if any(name not in value for name in names):  # what else it holds is not looked at
+                raise ValueError(f"the inputs are {sorted(value)}, expected {names}")
+            return [value[name] for name in names]
+        if len(names) > 1:
+            raise ValueError(f'"inputs" must be an object with the keys {names}')
+        return [value]
 
-    def _array(self, nested: Any, text: Any) -> np.ndarray:
-        shape = tuple(self.signature["input"]["shape"])
-        array = numbers(nested, text)
-        if array.ndim == 0 or array.shape[1:] != shape:
-            raise ValueError(f"a sample has shape {array.shape[1:]}, expected {shape}")
+    def _rows(self, instances: Any) -> list[Any]:
+        names = [tensor["name"] for tensor in self.inputs]
+        if not isinstance(instances, list) or not instances:
+            raise ValueError('"instances" must be a list that is not empty')
+        if len({isinstance(instance, dict) for instance in instances}) > 1:
+            raise ValueError("some instances are objects and some are not; all must be the same")
+        if not isinstance(instances[0], dict):
+            if len(names) > 1:
+                raise ValueError(f"each instance must be an object with the keys {names}")
+            return [instances]
+        for instance in instances:
+            if instance.keys() != set(names):
+                raise ValueError(f"the inputs are {sorted(instance)}, expected {names}")
+        return [[instance[name] for instance in instances] for name in names]
+
+    def _arrays(self, values: list[Any], text: Any) -> list[np.ndarray]:
+        arrays = [self._array(tensor, value, text) for tensor, value in zip(self.inputs, values, strict=True)]
+        if len({len(array) for array in arrays}) > 1:
+            counts = {tensor["name"]: len(a) for tensor, a in zip(self.inputs, arrays, strict=True)}
+            raise ValueError(f"the inputs have different numbers of samples: {counts}")
+        return arrays
+
+    def _array(self, tensor: dict[str, Any], nested: Any, text: Any) -> np.ndarray:
+        shape, where = tuple(tensor["shape"]), f" of {tensor['name']!r}" if len(self.inputs) > 1 else ""
+        try:
+            array = numbers(nested, tensor["dtype"], text)
+        except ValueError as error:
+            raise ValueError(f"{error}{where and f', in the values{where}'}") from error
+        fits = array.ndim == len(shape) + 1 and all(
+            wanted in (None, size) for wanted, size in zip(shape, array.shape[1:], strict=True)
+        )
+        if not fits:
+            raise ValueError(f"a sample{where} has shape {array.shape[1:]}, expected {shape}")
         if not len(array):
             raise ValueError("the list of samples is empty")
-        with np.errstate(over="ignore"):
-            single = array.astype(np.float32)
-        if np.isinf(single).sum() != np.isinf(array).sum():
-            raise ValueError("a number is beyond float32, whose largest is 3.4028235e38")
-        return single
+        return array
 
-    def predict(self, batches: list[np.ndarray]) -> list[np.ndarray]:
-        """Outputs for several arrays of rows in one forward pass, split the same way."""
-        rows = batches[0] if len(batches) == 1 else np.concatenate(batches)
+    def predict(self, batches: list[list[np.ndarray]]) -> list[list[np.ndarray] | str]:
+        """Outputs for several requests' arrays of one shape, or why the model refuses that request.
+
+        All go through one forward pass; where that fails, through one each, to find whose fault it is.
+        """
+        try:
+            return list(self._forward(batches))
+        except (RuntimeError, IndexError, ValueError) as error:
+            if len(batches) == 1:
+                said = str(error).strip().splitlines() or [type(error).__name__]
+                return [f"the model refuses the samples: {said[-1]}"]
+        return [self.predict([batch])[0] for batch in batches]
+
+    def _forward(self, batches: list[list[np.ndarray]]) -> list[list[np.ndarray]]:
+        joined = (
+            batches[0]
+            if len(batches) == 1
+            else [np.concatenate(arrays) for arrays in zip(*batches, strict=True)]
+        )
         with torch.inference_mode():
-            outputs = self.module(torch.from_numpy(rows)).numpy()
-        ends = np.cumsum([len(batch) for batch in batches])[:-1]
-        return np.split(outputs, ends)
+            answer = self.module(*map(torch.from_numpy, joined))
+        if isinstance(answer, dict) and set(answer) == set(self.outputs):
+            answer = [answer[name] for name in self.outputs]
+        outputs = [tensor.float() if tensor.dtype == torch.bfloat16 else tensor for tensor in flat(answer)]
+        for tensor in outputs:
+            if len(tensor) != len(joined[0]):
+                raise ValueError(f"it gives {len(tensor)} rows for {len(joined[0])} samples")
+        ends = np.cumsum([len(arrays[0]) for arrays in batches])[:-1]
+        return [list(split) for split in zip(*(np.split(t.numpy(), ends) for t in outputs), strict=True)]
+
+    def encode(self, key: str, outputs: list[np.ndarray]) -> Any:
+        """The value of the answer's `key`: by rows or by columns, with names where there are several."""
+        if len(outputs) == 1:
+            return outputs[0].tolist()
+        columns = dict(zip(self.outputs, (array.tolist() for array in outputs), strict=True))
+        if key == "outputs":
+            return columns
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def body_text(request: dict[str, Any], packed: bool) -> Any:
@@ -181,27 +252,90 @@ def first_ones(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(reversed(pairs))
 
 
-def numbers(nested: Any, text: Any) -> np.ndarray:
-    """Nested lists of numbers as an array of any numeric dtype.
+def flat(answer: Any) -> list[Any]:
+    """The tensors of what a model returns, nested tuples, lists and dicts from left to right."""
+    if isinstance(answer, dict):
+        answer = list(answer.values())
+    return [one for part in answer for one in flat(part)] if isinstance(answer, (tuple, list)) else [answer]
+
+
+def numbers(nested: Any, dtype: str, text: Any) -> np.ndarray:
+    """Nested lists as an array of that dtype.
+
+    Floats may be written as whole numbers, integers may not be written as floats, and bool is true or false.
 
     Raises:
-        ValueError: they are ragged, or hold something else.
+        ValueError: they are ragged, or hold something else, or what is too large.
     """
     try:
         array = np.asarray(nested)
     except (ValueError, OverflowError) as error:
         raise ValueError("the lists of numbers differ in length or depth") from error
-    suspicious = not isinstance(text, str) or "true" in text or "false" in text
-    if array.dtype.kind not in "iuf" or suspicious:
+    if not array.size:
+        return array.astype(dtype)
+    if dtype == "bool":
+        if array.dtype.kind != "b":
+            wrong = next(leaf for leaf in leaves(nested) if not isinstance(leaf, bool))
+            raise ValueError(f"{shown(wrong)} is neither true nor false")
+        return array
+    # NumPy mixes true and false with numbers.
+    mixed = not isinstance(text, str) or "true" in text or "false" in text
+    if array.dtype.kind not in "iuf" or (mixed and not kinds(nested) <= {int, float}):
         for leaf in leaves(nested):
-            if isinstance(leaf, bool) or not isinstance(leaf, (int, float)):
-                raise ValueError(f"{json.dumps(leaf)[:40]} is not a number")
-    if array.size and array.dtype.kind == "f" and np.isinf(array).any() and isinstance(text, str):
+            if type(leaf) not in (int, float):
+                raise ValueError(f"{shown(leaf)} is not a number")
+    return whole(array, nested, dtype) if dtype in RANGES else floats(array, dtype, text)
+
+
+def whole(array: np.ndarray, nested: Any, dtype: str) -> np.ndarray:
+    """Numbers as integers of that dtype.
+
+    Raises:
+        ValueError: one is no integer, or beyond what may be written for the dtype.
+    """
+    low, high = RANGES[dtype]
+    if array.dtype.kind not in "iu" or int(array.min()) < low or int(array.max()) > high:
+        for leaf in leaves(nested):
+            if not isinstance(leaf, int):
+                raise ValueError(f"{shown(leaf)} is not a whole number, which {dtype} needs")
+            if not low <= leaf <= high:
+                raise ValueError(f"{shown(leaf)} is beyond {low} to {high}, which is allowed for {dtype}")
+    return array.astype(dtype)
+
+
+def floats(array: np.ndarray, dtype: str, text: Any) -> np.ndarray:
+    """Numbers as floats of that dtype, through float64.
+
+    Raises:
+        ValueError: one is not written as infinite and would be.
+    """
+    if array.dtype.kind == "f" and np.isinf(array).any() and isinstance(text, str):
         json.loads(INF.sub("Infinity", text), parse_float=finite)
     try:
-        return array.astype(np.float64, copy=False)
+        wide = array.astype(np.float64, copy=False)
     except OverflowError as error:
         raise ValueError("a number is beyond float64") from error
+    with np.errstate(over="ignore"):
+        single = wide.astype(dtype, copy=False)
+    if np.isinf(single).sum() != np.isinf(wide).sum():
+        raise ValueError(f"a number is beyond {dtype}, whose largest is {np.finfo(dtype).max:.9g}")
+    return single
+
+
+def shown(leaf: Any) -> str:
+    """A JSON value for a message."""
+    return json.dumps(leaf)[:40]
+
+
+def kinds(nested: Any) -> set[type]:
+    """The types of what nested lists hold that is no list; quick where the innermost lists are long."""
+    if not isinstance(nested, list):
+        return {type(nested)}
+    found = set(map(type, nested))
+    if list in found:
+        found.remove(list)
+        found.update(*(kinds(one) for one in nested if isinstance(one, list)))
+    return found
 
 
 def leaves(nested: Any) -> Iterator[Any]:
