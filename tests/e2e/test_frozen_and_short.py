@@ -1,0 +1,168 @@
+"""Processes that somebody freezes, Ctrl-C where it is rare, and machines that are short of something."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from main_job import complaint, folders_left, processes_of, running
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+
+SIDES = ("--sides", "tfserving,tfserving", "--profile", "smoke", "--no-mobile")
+SHORT = ("--loads", "closed:2", "--rounds", "1", "--round-s", "1")
+TANDEM = str(Path(sys.executable).with_name("tandem"))
+
+
+@pytest.fixture
+def project(exported, tmp_path):
+    """A working directory that finds the session's artifacts and has runs of its own."""
+    (tmp_path / "artifacts").symlink_to(exported / "artifacts")
+    return tmp_path
+
+
+def wait_for_rounds(process, count):
+    for line in process.stderr:
+        if f"[{count}/" in line and "under" in line:
+            return
+    raise AssertionError("it ended before it was meant to be disturbed")
+
+
+def child(process, words):
+    """The running child whose command line holds `words`; a server that is frozen between rounds is none."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        for one in psutil.Process(process.pid).children(recursive=True):
+            try:
+                if words in " ".join(one.cmdline()) and one.status() != psutil.STATUS_STOPPED:
+                    return one
+            except psutil.NoSuchProcess:
+                continue
+        time.sleep(0.02)
+    raise AssertionError(f"there is no {words}")
+
+
+def last_run(project):
+    return json.loads((project / "runs/latest/run.json").read_text())
+
+
+def rounds_kept(project):
+    return sum(len(target["rounds"]) for target in last_run(project)["targets"].values())
+
+
+def test_a_server_that_somebody_freezes_in_a_round_ends_the_run_and_its_rounds_are_kept(project, temporary):
+    with running("compare", *SIDES, "--round-s", "4", cwd=project) as process:
+        wait_for_rounds(process, 2)
+        child(process, "loadtests.generator")
+        time.sleep(1.5)  # past the warm-up's first seconds
+        child(process, "tfserving.embedded").send_signal(signal.SIGSTOP)
+        _, stderr = process.communicate(timeout=180)
+    assert process.returncode in {0, 3}, stderr
+    run = last_run(project)
+    assert rounds_kept(project) >= 2
+    if process.returncode == 3:
+        assert "tfserving" in complaint(stderr)
+        assert run["status"] == "failed"
+    assert processes_of(project) == []
+    assert folders_left(temporary) == []
+
+
+def test_a_frozen_load_generator_is_ended_and_named(project, temporary):
+    with running("compare", *SIDES, cwd=project) as process:
+        wait_for_rounds(process, 1)
+        child(process, "loadtests.generator").send_signal(signal.SIGSTOP)
+        _, stderr = process.communicate(timeout=240)
+    assert process.returncode == 3, stderr
+    assert "load generator" in complaint(stderr)
+    assert rounds_kept(project) >= 1
+    assert last_run(project)["status"] == "failed"
+    assert processes_of(project) == []
+    assert folders_left(temporary) == []
+
+
+def test_ctrl_c_in_an_slo_search_keeps_the_points_so_far(project, temporary):
+    with running("slo", "--sides", "tfserving,tfserving", "--p99-ms", "50", cwd=project) as process:
+        for line in process.stderr:
+            if line.startswith("measure: [2 rounds]"):
+                break
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    run = last_run(project)
+    assert run["status"] == "interrupted"
+    assert rounds_kept(project) >= 2
+    assert (project / "runs/latest/report.html").exists()
+    assert processes_of(project) == []
+    assert folders_left(temporary) == []
+
+
+def test_ctrl_c_in_smoke_leaves_nothing_that_runs(project, temporary):
+    arguments = ("smoke", "--runner", "local", "--sides", "tfserving")
+    with running(*arguments, cwd=project) as process:
+        child(process, "tfserving.embedded")
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert processes_of(project) == []
+    assert folders_left(temporary) == []
+
+
+@pytest.mark.parametrize("descriptors", [12, 24])
+def test_a_comparison_with_few_file_descriptors_is_one_line(project, temporary, descriptors):
+    done = subprocess.run(
+        [TANDEM, "compare", *SIDES, *SHORT],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors)),
+    )
+    assert done.returncode in {0, 3}, done.stderr
+    assert "Traceback" not in done.stderr
+    if done.returncode:
+        assert "ulimit -n" in complaint(done.stderr)
+    assert processes_of(project) == []
+    assert folders_left(temporary) == []
+
+
+@pytest.mark.parametrize("home", [None, "/proc/nothing"])
+def test_a_home_that_is_not_there_is_no_hindrance(project, home):
+    environment = {name: value for name, value in os.environ.items() if name != "HOME"}
+    environment |= {} if home is None else {"HOME": home}
+    environment["XDG_CACHE_HOME"] = environment["MPLCONFIGDIR"] = "/proc/nothing"
+    done = subprocess.run(
+        [TANDEM, "compare", *SIDES, *SHORT],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert rounds_kept(project) >= 2
+
+
+def test_a_working_directory_that_vanishes_ends_in_one_line(project, exported, tmp_path):
+    place = tmp_path / "going"
+    place.mkdir()
+    (place / "artifacts").symlink_to(exported / "artifacts")
+    with running("compare", *SIDES, *SHORT, "--runs", str(tmp_path / "kept"), cwd=place) as process:
+        wait_for_rounds(process, 1)
+        (place / "artifacts").unlink()
+        place.rmdir()
+        _, stderr = process.communicate(timeout=240)
+    assert "Traceback" not in stderr
+    assert process.returncode in {0, 1, 2, 3}, stderr
+    run = json.loads((tmp_path / "kept/latest/run.json").read_text())
+    assert run["status"] in {"complete", "failed"}
+    assert processes_of(tmp_path) == []
