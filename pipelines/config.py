@@ -66,6 +66,9 @@ class Profile(Settings):
         default="all", description="every control in all blocks, or one after the other, block by block"
     )
     null: bool = Field(description="also measure the null server: the harness's own floor")
+    device_threads: Literal["one", "one and all"] = Field(
+        default="one and all", description="how many threads files for devices are timed with, where none is kept"
+    )
     verdicts: bool = Field(default=True, description="whether it measures enough to say better or worse")
     retries: int = Field(ge=0, description="invalid rounds that may be measured again, in the whole run")
 
@@ -102,6 +105,7 @@ PROFILES = {
             control=True,
             control_blocks="in turn",
             null=False,
+            device_threads="one",
             retries=4,
         ),
         Profile(

@@ -58,7 +58,8 @@ def _include_mobile(run: Run, progress: Progress) -> None:
         prepared = prepare(run.settings.model, run.settings.artifacts, progress)
         _show_artifacts(run, prepared)
         note = partial(_note, run)
-        measure_or_recall(run.settings.model, prepared, run.folder, progress, note)
+        counts = (1,) if run.settings.profile.device_threads == "one" else None
+        measure_or_recall(run.settings.model, prepared, run.folder, progress, note, counts)
     except UserError as error:
         run.warnings.append(reason("mobile_failed", model=run.settings.model, error=str(error)))
 

@@ -7,7 +7,7 @@ artifacts/MODEL/mobile-samples/  its raw calls
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -70,21 +70,31 @@ def keep(root: Path, key: str, mobile: MobileRecord, run_folder: Path) -> None:
     write_atomically(root / KEPT_NAME, Kept(key=key, mobile=mobile).model_dump_json(indent=2) + "\n")
 
 
-def recall(root: Path, key: str, run_folder: Path) -> MobileRecord | None:
-    """The kept record if it is of this `key` and whole; its raw calls go into the run in `run_folder`.
+def recall(
+    root: Path, key: str, run_folder: Path, threads_counts: Sequence[int] = (1,)
+) -> MobileRecord | None:
+    """The kept record if it is of this `key`, whole, and has timings with so many threads.
+
+    Its raw calls go into the run in `run_folder`.
 
     Raises:
         MachineError: the disk refused.
     """
     with suppress(FileNotFoundError, ValidationError):
         kept = Kept.model_validate_json((root / KEPT_NAME).read_bytes())
-        if kept.key == key:
+        if kept.key == key and _covers(kept.mobile, threads_counts):
             for timing in _timings(kept.mobile):
                 if timing.samples_file:
                     source = root / SAMPLES_NAME / Path(timing.samples_file).name
                     copy_file(source, run_folder / timing.samples_file)
             return kept.mobile
     return None
+
+
+def _covers(mobile: MobileRecord, threads_counts: Sequence[int]) -> bool:
+    """Whether every artifact that was timed at all was timed with so many threads."""
+    timed = [{timing.threads_count for timing in one.timings} for one in mobile.artifacts if one.timings]
+    return all(counts >= set(threads_counts) for counts in timed)
 
 
 def _timings(mobile: MobileRecord) -> list[TimingRecord]:

@@ -70,6 +70,7 @@ class Survey:
     Attributes:
         root: folder of the model's artifacts.
         folder: the run's folder; raw calls go to its `samples`.
+        counts: how many threads each artifact is timed with, one after the other.
         modules: by kind of artifact, what its runtime imports when it is first used.
         errors: by TARGET/PATH, why an artifact could not be run.
     """
@@ -81,6 +82,7 @@ class Survey:
     folder: Path
     progress: Progress
     rules: TimingRules = field(default_factory=TimingRules)
+    counts: tuple[int, ...] = field(default_factory=lambda: threads_counts())
     libraries: dict[Kind, RuntimeLibraryRecord] = field(default_factory=dict)
     inspections: dict[str, Inspection] = field(default_factory=dict)
     modules: dict[Kind, list[str]] = field(default_factory=dict)
@@ -122,10 +124,9 @@ class Survey:
             samples = Path(work) / "samples.npz"
             tensors.save(samples, _spread(self.spec.samples().named))
             self._look(samples)
-            counts = threads_counts()
             for number, subject in enumerate(self.subjects, start=1):
                 if subject.key not in self.errors:
-                    self._time(subject, counts, f"[{number}/{len(self.subjects)}]", samples, Path(work))
+                    self._time(subject, f"[{number}/{len(self.subjects)}]", samples, Path(work))
 
     def _look(self, samples: Path) -> None:
         """The libraries that runtimes need, then what is inside every artifact that runs."""
@@ -171,8 +172,8 @@ class Survey:
         for subject, inspection in zip(subjects, outcome.result["inspections"], strict=True):
             self.inspections[subject.key] = Inspection(**inspection)
 
-    def _time(self, subject: Subject, counts: tuple[int, ...], place: str, samples: Path, work: Path) -> None:
-        for threads_count in counts:
+    def _time(self, subject: Subject, place: str, samples: Path, work: Path) -> None:
+        for threads_count in self.counts:
             threads = "1 thread" if threads_count == 1 else f"{threads_count} threads"
             self.progress("mobile", f"{place} {subject.record.path}, {threads}")
             try:

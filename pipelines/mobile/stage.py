@@ -14,7 +14,7 @@ from pipelines.export.stage import ExportResult, export
 from pipelines.machine.cores import split_cores
 from pipelines.mobile import kept
 from pipelines.mobile.gate import refusals
-from pipelines.mobile.measuring import Survey
+from pipelines.mobile.measuring import Survey, threads_counts
 from pipelines.record.fairness import FairnessRecord
 from pipelines.record.mobile import MobileRecord, TimingRecord
 from pipelines.record.reason import ReasonRecord, reason
@@ -122,26 +122,41 @@ def prepare(
     return Prepared(exported, verified, artifacts / spec.name, kept.key_of(spec, exported.manifests))
 
 
-def survey_of(model: str, prepared: Prepared, folder: Path, progress: Progress) -> Survey:
-    """All artifacts, nothing measured yet; raw calls will go into the run's `folder`."""
+def survey_of(
+    model: str, prepared: Prepared, folder: Path, progress: Progress, counts: Sequence[int] | None = None
+) -> Survey:
+    """All artifacts, nothing measured yet; raw calls will go into the run's `folder`.
+
+    Each is to be timed with every number of threads in `counts`; None: one, and as many as there are cores.
+    """
     manifests = prepared.exported.manifests
-    return Survey(load_model(model), prepared.root, manifests, prepared.verified, folder, progress)
+    wanted = threads_counts() if counts is None else tuple(counts)
+    return Survey(
+        load_model(model), prepared.root, manifests, prepared.verified, folder, progress, counts=wanted
+    )
 
 
 def measure_or_recall(
-    model: str, prepared: Prepared, folder: Path, progress: Progress, note: Callable[[MobileRecord], None]
+    model: str,
+    prepared: Prepared,
+    folder: Path,
+    progress: Progress,
+    note: Callable[[MobileRecord], None],
+    counts: Sequence[int] | None = None,
 ) -> None:
     """Note the kept record if it is about these artifacts on this machine; else measure, note and keep.
+
+    `counts` as in `survey_of`; a record that is kept may have more.
 
     Raises:
         MachineError: the disk refused.
         KeyboardInterrupt: somebody asked to stop; what was measured was noted.
     """
-    found = kept.recall(prepared.root, prepared.key, folder)
+    survey = survey_of(model, prepared, folder, progress, counts)
+    found = kept.recall(prepared.root, prepared.key, folder, survey.counts)
     if found is not None:
         note(found)
         return
-    survey = survey_of(model, prepared, folder, progress)
     try:
         survey.measure()
     except KeyboardInterrupt:

@@ -368,6 +368,18 @@ def test_a_whole_run_is_published_and_kept(prepared, root, tmp_path, monkeypatch
 
 
 @pytest.mark.usefixtures("two_cores")
+def test_a_record_with_one_thread_will_do_for_one_and_not_for_all(prepared, root, tmp_path, monkeypatch):
+    Processes(monkeypatch)
+    notes = []
+    for counts in ((1,), None, (1,)):
+        folder = tmp_path / f"run-{len(notes)}"
+        (folder / "samples").mkdir(parents=True)
+        stage.measure_or_recall("digits_cnn", prepared, folder, quiet, notes.append, counts)
+    timed = [[t.threads_count for t in note.artifacts[0].timings] for note in notes]
+    assert timed == [[1], [1, 2], [1, 2]]
+
+
+@pytest.mark.usefixtures("two_cores")
 def test_an_interrupted_run_is_published_and_not_kept(prepared, root, tmp_path, monkeypatch):
     Processes(monkeypatch).interrupt_at = "m_int8.tflite"
     settings = MobileSettings(model="digits_cnn", runs=tmp_path / "runs")
