@@ -67,7 +67,7 @@ class Profile(Settings):
     )
     null: bool = Field(description="also measure the null server: the harness's own floor")
     device_threads: Literal["one", "one and all"] = Field(
-        default="one and all", description="how many threads files for devices are timed with, where none is kept"
+        default="one and all", description="threads that files for devices are timed with, if none is kept"
     )
     verdicts: bool = Field(default=True, description="whether it measures enough to say better or worse")
     retries: int = Field(ge=0, description="invalid rounds that may be measured again, in the whole run")

@@ -44,6 +44,11 @@ NOT_MEASURED = "not measured: it was interrupted"
 Kind = tuple[str, str]
 
 
+def threads_counts() -> tuple[int, ...]:
+    """One thread, then as many as there are cores that this process may use."""
+    return tuple(sorted({1, len(os.sched_getaffinity(0))}))
+
+
 @dataclass(frozen=True)
 class Subject:
     """One artifact."""
@@ -82,7 +87,7 @@ class Survey:
     folder: Path
     progress: Progress
     rules: TimingRules = field(default_factory=TimingRules)
-    counts: tuple[int, ...] = field(default_factory=lambda: threads_counts())
+    counts: tuple[int, ...] = field(default_factory=threads_counts)
     libraries: dict[Kind, RuntimeLibraryRecord] = field(default_factory=dict)
     inspections: dict[str, Inspection] = field(default_factory=dict)
     modules: dict[Kind, list[str]] = field(default_factory=dict)
@@ -264,11 +269,6 @@ INSPECTING = "pipelines.mobile.inspecting"
 TIMING = "pipelines.mobile.timing:time_here"
 # Beyond these a process is taken for hung that looks up a library, asks artifacts every sample, or times one.
 LIBRARY_LIMIT_S, INSPECTION_LIMIT_S, TIMING_LIMIT_S = 300.0, 1800.0, 900.0
-
-
-def threads_counts() -> tuple[int, ...]:
-    """One thread, then as many as there are cores that this process may use."""
-    return tuple(sorted({1, len(os.sched_getaffinity(0))}))
 
 
 def _runtime(target: str) -> dict[str, str]:
