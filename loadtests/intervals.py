@@ -131,6 +131,40 @@ def estimate_ratio(
     )
 
 
+def estimate_unpaired(
+    candidate_by_block: Blocks, baseline_by_block: Blocks, *, seed: int, resamples: int = RESAMPLES
+) -> RatioEstimate | None:
+    """Return the ratio of two targets of two runs, or None where either has fewer than two rounds.
+
+    No round has a partner here, so the logarithms of each side have a mean and a standard error of their own;
+    the error of the difference is the root of the sum of their squares, with Welch's degrees of freedom
+    (1947, Biometrika 34). What differs between two occasions and stays the same within each, such as a
+    machine's mood, is in the ratio and not in its interval: nobody can know it from two runs.
+
+    Args:
+        candidate_by_block, baseline_by_block: ln(figure) of each round, by block; empty blocks are left out.
+        seed, resamples: as `estimate_ratio`.
+
+    Raises:
+        ValueError: a logarithm that is not finite.
+    """
+    ours = estimate_ratio(candidate_by_block, seed=seed, resamples=resamples)
+    theirs = estimate_ratio(baseline_by_block, seed=seed + 1, resamples=resamples)
+    if ours is None or theirs is None:
+        return None
+    variances = ours.standard_error**2, theirs.standard_error**2
+    total = sum(variances)
+    share = variances[0] / total if total else 0.5
+    return RatioEstimate(
+        centre=ours.centre - theirs.centre,
+        deviations=ours.deviations - theirs.deviations,
+        standard_error=math.sqrt(total),
+        degrees=1 / (share**2 / ours.degrees + (1 - share) ** 2 / theirs.degrees),
+        blocks_count=min(ours.blocks_count, theirs.blocks_count),
+        pairs_count=min(ours.pairs_count, theirs.pairs_count),
+    )
+
+
 def ratio_interval(
     log_ratios_by_block: Blocks, *, seed: int, confidence: float = CONFIDENCE, resamples: int = RESAMPLES
 ) -> RatioInterval | None:

@@ -9,7 +9,7 @@ import click
 
 from loadtests.errors import LoadTestError
 from models.errors import ModelError
-from pipelines.cli import make, measure, read, serve
+from pipelines.cli import gating, make, measure, read, serve
 from pipelines.cli.exits import (
     EXIT_INTERRUPTED,
     EXIT_MACHINE,
@@ -39,7 +39,7 @@ for _command in (
     *(read.doctor, read.models, read.report),
     *(make.train, make.export, make.verify, make.mobile, make.images),
     *(serve.serve, serve.up, serve.down, serve.logs),
-    *(measure.compare, measure.slo, measure.smoke),
+    *(measure.compare, measure.slo, measure.smoke, gating.gate),
 ):
     tandem.add_command(_command)
 

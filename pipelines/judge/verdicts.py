@@ -58,7 +58,7 @@ class Pairs:
 
 def pair_rounds(candidate: TargetRecord, baseline: TargetRecord, load: str, metric: str) -> Pairs:
     """Valid rounds of the same block, load and repetition, which were measured one after the other."""
-    ours, theirs = _by_place(candidate, load, metric), _by_place(baseline, load, metric)
+    ours, theirs = by_place(candidate, load, metric), by_place(baseline, load, metric)
     blocks: dict[int, list[float]] = {}
     for block, repetition in sorted(ours.keys() & theirs.keys()):
         ratio = ours[block, repetition] / theirs[block, repetition]
@@ -66,7 +66,8 @@ def pair_rounds(candidate: TargetRecord, baseline: TargetRecord, load: str, metr
     return Pairs(tuple(map(tuple, blocks.values())))
 
 
-def _by_place(target: TargetRecord, load: str, metric: str) -> dict[tuple[int, int], float]:
+def by_place(target: TargetRecord, load: str, metric: str) -> dict[tuple[int, int], float]:
+    """The metric of every valid round under a load that has it, by block and repetition."""
     found = {}
     for record in target.rounds:
         value = metric_value(record, metric)
@@ -153,11 +154,11 @@ def _questions(
             for metric in sorted(METRICS, key=lambda metric: metric != primary):
                 pairs = pair_rounds(ours, theirs, load, metric)
                 both = (floors.get((candidate, load, metric)), floors.get((baseline, load, metric)))
-                drifting = tuple(name for name in (candidate, baseline) if _drifts(compared[name], load))
+                drifting = tuple(name for name in (candidate, baseline) if still_climbs(compared[name], load))
                 yield Question(candidate, baseline, load, metric, pairs, both, margin, seed, drifting)
 
 
-def _drifts(target: TargetRecord, load: str) -> bool:
+def still_climbs(target: TargetRecord, load: str) -> bool:
     """Whether its rounds still climbed in a block when the budget was used up; a fall is no warm-up."""
     return any(one.load == load and not one.resolved and one.change > 0 for one in target.drifts)
 

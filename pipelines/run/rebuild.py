@@ -32,9 +32,7 @@ def rebuild(folder: Path) -> tuple[RunRecord, Path]:
         RequestError: there is no run there, it is of another version, or it is damaged.
         MachineError: the disk refused.
     """
-    run = _read(folder)
-    if wrong := contradiction(run):
-        raise _incoherent(folder, wrong)
+    run = read_coherent(folder)
     with holding_together(folder):
         record = _refigure(run, folder)
         texts = render_report(record)
@@ -63,6 +61,18 @@ def holding_together(folder: Path) -> Iterator[None]:
         raise RequestError(f"{folder} cannot be read: {error}") from error
     except NO_FIGURE as error:
         raise _incoherent(folder, f"{type(error).__name__}: {error}") from error
+
+
+def read_coherent(folder: Path) -> RunRecord:
+    """The record of a run as it is on disk, from wherever that came.
+
+    Raises:
+        RequestError: there is no run there, it is of another version, or it is damaged.
+    """
+    run = _read(folder)
+    if wrong := contradiction(run):
+        raise _incoherent(folder, wrong)
+    return run
 
 
 def _incoherent(folder: Path, why: str) -> RequestError:

@@ -235,3 +235,39 @@ def test_nominal_coverage_is_about_real_with_three_blocks_that_differ():
         found = ratio_interval((0.01 * rounds).tolist(), seed=seed, resamples=500)
         covered += found.low <= 1 <= found.high
     assert 0.91 * 300 <= covered <= 0.985 * 300
+
+
+@few
+@given(enough, st.floats(-0.3, 0.3))
+def test_unpaired_sides_differ_by_the_difference_of_their_means(data, shift):
+    moved = [[value + shift for value in block] for block in data]
+    found = intervals.estimate_unpaired(moved, data, seed=3, resamples=500)
+    assert found.centre == pytest.approx(shift, abs=1e-9)
+    assert found.standard_error == pytest.approx(
+        math.sqrt(2) * intervals.standard_error([b for b in data if b])
+    )
+
+
+def test_one_round_of_a_side_gives_no_unpaired_interval():
+    assert intervals.estimate_unpaired([[0.1]], [[0.1, 0.2]], seed=1) is None
+
+
+def test_welchs_degrees_are_those_of_the_noisier_side_where_the_other_has_no_noise():
+    noisy, calm = [[0.1], [0.3], [0.2], [0.5]], [[0.1]] * 3
+    found = intervals.estimate_unpaired(noisy, calm, seed=1, resamples=100)
+    assert found.degrees == pytest.approx(intervals.degrees_of_freedom(noisy))
+
+
+@pytest.mark.parametrize("effect", [0.0, 0.01])
+def test_unpaired_intervals_hold_the_truth_as_often_as_they_say(effect):
+    """Three blocks of four rounds a side, noise 1 %, without and with a block effect as large."""
+    chance = np.random.default_rng(5)
+    held, experiments = 0, 300
+    for _ in range(experiments):
+        ours, theirs = (
+            [list(chance.normal(chance.normal(0, effect), 0.01, 4)) for _ in range(3)] for _ in range(2)
+        )
+        found = intervals.estimate_unpaired(ours, theirs, seed=1, resamples=400)
+        interval = found.interval()
+        held += interval.low <= 1 <= interval.high
+    assert held / experiments > 0.92

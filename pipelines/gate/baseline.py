@@ -1,0 +1,201 @@
+"""What is compared with what: two runs, or two sides of one, and whether they may be."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.errors import RequestError
+from pipelines.record.environment import EnvironmentRecord
+from pipelines.record.run import RunRecord
+from pipelines.record.target import TargetRecord
+from pipelines.report import pick
+from pipelines.run.rebuild import read_coherent
+
+BASE, NEW = "base", "new"
+SAME_MEMORY = 0.01
+"""Two boots of one machine differ by less in the memory they report."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A candidate and its baseline.
+
+    Attributes:
+        side: what people call the pair, such as `torchserve`.
+        interleaved: whether both were measured in one run, round beside round.
+    """
+
+    side: str
+    candidate_run: RunRecord
+    candidate: str
+    baseline_run: RunRecord
+    baseline: str
+
+    @property
+    def interleaved(self) -> bool:
+        """Whether both were measured in one run, so that their rounds are pairs."""
+        return self.candidate_run is self.baseline_run
+
+    @property
+    def ours(self) -> TargetRecord:
+        """The candidate's record."""
+        return self.candidate_run.targets[self.candidate]
+
+    @property
+    def theirs(self) -> TargetRecord:
+        """The baseline's record."""
+        return self.baseline_run.targets[self.baseline]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A field of the environment that the two runs do not share."""
+
+    field: str
+    baseline: str
+    candidate: str
+
+    def __str__(self) -> str:
+        return f"{self.field} ({self.baseline} → {self.candidate})"
+
+
+def read_gated(path: Path) -> RunRecord:
+    """A run to be gated, from its folder or its run.json.
+
+    Raises:
+        RequestError: it is no run, or none that a gate can go by.
+    """
+    folder = path.parent if path.name == "run.json" else path
+    run = read_coherent(folder)
+    if run.kind != "compare":
+        raise RequestError(f"{path} is a run of `tandem {run.kind}`; a gate takes runs of `tandem compare`")
+    if run.status != "complete":
+        raise RequestError(f"{path} is {run.status}; a gate takes complete runs: measure it again")
+    if run.profile is None or not run.profile.verdicts:
+        name = run.profile.name if run.profile else "none"
+        raise RequestError(
+            f"{path} gives no verdicts (profile {name}); measure it with `--profile quick` or full"
+        )
+    return run
+
+
+def pairs_within(run: RunRecord, baseline: str | None, candidate: str | None) -> tuple[Pair, ...]:
+    """The sides of one run: those named, or `new` against `base`, by target where they have several.
+
+    Raises:
+        RequestError: there are no such sides.
+    """
+    sides = tuple(pick.compared(run))
+    chosen = [(baseline or BASE, candidate or NEW)]
+    if not (baseline or candidate):
+        chosen = [
+            (name, NEW + name.removeprefix(BASE))
+            for name in sides
+            if name == BASE or name.startswith(f"{BASE}-")
+        ]
+    missing = [name for both in chosen for name in both if name not in sides]
+    if missing or not chosen:
+        lacks = ", ".join(missing) or f"{BASE}, {NEW}"
+        raise RequestError(
+            f"the run has no side {lacks}, only {', '.join(sides) or 'none'}; within one run a gate compares "
+            "two of its sides: measure `--sides base=ARTIFACTS_DIR,new=ARTIFACTS_DIR`, name the sides with "
+            "--baseline-side and --candidate-side, or give a second run"
+        )
+    return tuple(
+        Pair(new.removeprefix(f"{NEW}-") if new != NEW else NEW, run, new, run, base) for base, new in chosen
+    )
+
+
+def pairs_across(baseline: RunRecord, candidate: RunRecord) -> tuple[Pair, ...]:
+    """Every side of the candidate's run against the same side of the baseline's.
+
+    Raises:
+        RequestError: the runs are of different models, loads, payloads or sides.
+    """
+    for what, theirs, ours in _asked(baseline, candidate):
+        if theirs != ours:
+            raise RequestError(
+                f"the runs differ in {what}: baseline {theirs}, candidate {ours}; measure both alike"
+            )
+    return tuple(Pair(name, candidate, name, baseline, name) for name in pick.compared(candidate))
+
+
+def _asked(baseline: RunRecord, candidate: RunRecord) -> Iterator[tuple[str, str, str]]:
+    """What the two commands asked for, which has to be the same for any figure to compare."""
+    theirs, ours = _asked_of(baseline), _asked_of(candidate)
+    yield from ((name, theirs[name], ours[name]) for name in theirs)
+
+
+def _asked_of(run: RunRecord) -> dict[str, str]:
+    profile = run.profile
+    return {
+        "model": f"{run.model.name} {run.model.digest[:12]}",
+        "loads": ", ".join(profile.loads if profile else ()),
+        "sides": ", ".join(pick.compared(run)),
+        "payload": _payload(run),
+    }
+
+
+def _payload(run: RunRecord) -> str:
+    one = run.payload
+    return "none" if one is None else f"{one.protocol}, {one.body_bytes_min} to {one.body_bytes_max} bytes"
+
+
+def differences(baseline: RunRecord, candidate: RunRecord) -> tuple[Difference, ...]:
+    """In what the environments of two runs differ: machine, versions, who answered and its budget."""
+    theirs, ours = _environment(baseline), _environment(candidate)
+    return tuple(
+        Difference(name, theirs.get(name, "none"), ours.get(name, "none"))
+        for name in dict.fromkeys((*theirs, *ours))
+        if theirs.get(name) != ours.get(name) and not _same_memory(name, baseline, candidate)
+    )
+
+
+def configured(baseline: RunRecord, candidate: RunRecord) -> tuple[Difference, ...]:
+    """In what the servers were configured differently: that may be what the gate is asked about."""
+    found = []
+    for name in pick.compared(candidate):
+        theirs, ours = (run.targets[name].implementation for run in (baseline, candidate))
+        before, after = ({"preset": one.preset, **one.settings} for one in (theirs, ours))
+        found += [
+            Difference(f"{name} {key}", str(before.get(key, "none")), str(after.get(key, "none")))
+            for key in dict.fromkeys((*before, *after))
+            if before.get(key) != after.get(key)
+        ]
+    return tuple(found)
+
+
+def _same_memory(name: str, *runs: RunRecord) -> bool:
+    sizes = [run.environment.memory_bytes for run in runs]
+    return name == "memory_bytes" and max(sizes) <= min(sizes) * (1 + SAME_MEMORY)
+
+
+def _environment(run: RunRecord) -> Mapping[str, str]:
+    found = dict(_machine(run.environment))
+    for name, target in pick.compared(run).items():
+        who, budget = target.implementation, target.given
+        found[f"{name} implementation"] = f"{who.name} {who.version}"
+        found[f"{name} runner"] = who.runner
+        found[f"{name} cores"] = ", ".join(map(str, budget.cores)) or "all"
+        found[f"{name} cpus"] = str(budget.cpus)
+        found[f"{name} memory limit"] = str(budget.memory_limit_bytes)
+    return found
+
+
+def _machine(one: EnvironmentRecord) -> Iterator[tuple[str, str]]:
+    """Everything but the commit: that is what a gate compares."""
+    for name, value in one.model_dump(exclude={"versions", "git_commit"}).items():
+        yield name, str(value)
+    yield from ((f"version of {name}", value) for name, value in sorted(one.versions.items()))
+
+
+def require_same(found: tuple[Difference, ...]) -> None:
+    """Raises:
+    RequestError: the environments differ.
+    """
+    if found:
+        raise RequestError(
+            f"the runs were not measured in one environment: {'; '.join(map(str, found))}; measure the "
+            "baseline again here, use `tandem compare --sides base=ARTIFACTS_DIR,new=ARTIFACTS_DIR`, or pass "
+            "--allow-environment"
+        )

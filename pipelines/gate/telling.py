@@ -1,0 +1,235 @@
+"""What the gate says: for people, as JSON, and as the facts that --output writes."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.console import format as fmt
+from pipelines.console.printing import print_table, say
+from pipelines.gate.judging import Finding, Word
+from pipelines.gate.limits import METRICS
+from pipelines.gate.stage import GateResult
+from pipelines.outputs.facts import Check, Facts, Figure, State
+from pipelines.outputs.markdown import SHOW
+from pipelines.report.sentences import sentence
+
+STYLES: Mapping[Word, str] = {"pass": "green", "fail": "bold red", "undecided": "yellow"}
+STATES: Mapping[Word, State] = {"pass": "passed", "fail": "failed", "undecided": "skipped"}
+COUNTED = {"answers": "right answers", "failures": "failed requests"}
+NOISE = "the interval lies beyond the limit, but not beyond this machine's own noise of {floor}"
+
+
+def name_of(one: Finding) -> str:
+    """The metric, under its load, of its side."""
+    metric = METRICS[one.metric].name if one.metric in METRICS else COUNTED[one.metric]
+    load = f" under {one.load}" if one.load else ""
+    return f"{metric} of {one.side}{load}"
+
+
+def found(one: Finding) -> str:
+    """The figures: factor and interval, or what was counted."""
+    if one.metric == "answers":
+        figures = one.reason.figures
+        return f"{figures['wrong_count']} of {figures['checked_count']} checked answers were wrong"
+    if one.metric == "failures":
+        figures = one.reason.figures
+        return f"{figures['failed_count']} of {figures['asked_count']} requests failed"
+    if one.factor is None:
+        return "no factor"
+    if METRICS[one.metric].points:
+        show = SHOW[one.unit]
+        return f"{_sign(one.factor)} points ({show(one.baseline or 0)} → {show(one.candidate or 0)})"
+    factor = f"{_factor(one.factor)} times the baseline's"
+    if one.interval is None or one.confidence is None:
+        return f"{factor} (exact)"
+    return f"{factor} ({fmt.span(one.interval, _factor)}, {fmt.confidence(one.confidence)} interval)"
+
+
+def _factor(value: float) -> str:
+    """Three decimals: a limit of one per cent is not to look like none."""
+    return f"{value:.3f}"
+
+
+def _sign(share: float) -> str:
+    return f"{'+' if share > 0 else ''}{fmt.points(share)}"
+
+
+def allowed(one: Finding) -> str:
+    """The limit in words."""
+    if one.metric == "answers":
+        return "none may be"
+    if one.metric == "failures":
+        return f"at most {fmt.percent(one.limit)} may, or as many as the baseline's"
+    metric = METRICS[one.metric]
+    if metric.points:
+        return f"may fall by {fmt.points(one.limit)} points"
+    return f"may {'fall' if metric.falls else 'rise'} by {fmt.percent(one.limit)}"
+
+
+def why(one: Finding) -> str:
+    """Which rule gave the word, and what to do where something is to be done."""
+    make = REASONS.get(one.reason.code)
+    return make(one) if make else fmt.one_line(sentence(one.reason))
+
+
+def _more(one: Finding) -> str:
+    across = "the interval reaches across the limit"
+    if one.metric in METRICS and METRICS[one.metric].kind == "blocks":
+        return f"{across}: measure more fresh servers with --blocks"
+    if one.rounds_needed is None:
+        return f"{across}, and the factor is so near it that no reasonable number of rounds decides"
+    needed = fmt.plural(one.rounds_needed, "more pair")
+    return f"{across}: about {needed} of rounds would decide (--rounds, --blocks of `tandem compare`)"
+
+
+def _no_floor(one: Finding) -> str:
+    sides = one.reason.figures.get("sides")
+    which = " and ".join(map(str, sides)) if isinstance(sides, tuple) and sides else "a side"
+    return (
+        f"no control of {which} gave an interval, so nobody knows this machine's own noise: measure again, "
+        "with more rounds or --profile full"
+    )
+
+
+def _beyond(one: Finding) -> str:
+    beyond = "lies beyond the limit"
+    floor = "" if not one.noise_floor else f" and this machine's own noise of {fmt.within(one.noise_floor)}"
+    option = METRICS[one.metric].option
+    return f"the whole interval {beyond}{floor}: find the cause, or allow it with {option}"
+
+
+def _exact(one: Finding) -> str:
+    if one.word == "pass":
+        return "a property of the build, exact"
+    return f"a property of the build, exact: find the cause, or allow it with {METRICS[one.metric].option}"
+
+
+REASONS: Mapping[str, Callable[[Finding], str]] = {
+    "within_limit": lambda _: "the whole interval ends before the limit",
+    "beyond_margin": _beyond,
+    "across_margin": _more,
+    "inside_floor": lambda one: (
+        f"{NOISE.format(floor=fmt.within(one.noise_floor or 0))}: use a quieter machine, or a wider limit"
+    ),
+    "near_limit": lambda _: "the factor is so near the limit that no reasonable number of rounds decides it",
+    "no_floor": _no_floor,
+    "too_few_blocks": lambda _: (
+        "fewer than two fresh servers of each side have this figure: measure more blocks with --blocks"
+    ),
+    "too_few_pairs": lambda _: (
+        "fewer than two valid rounds of each side have this figure: see why in the run's report, or measure "
+        "more and longer rounds"
+    ),
+    "not_recorded_of_both": lambda _: "not recorded of both: measure both where it is",
+    "counted_differently": lambda one: (
+        f"counted as {one.reason.figures['baseline']} and {one.reason.figures['candidate']}, which do not "
+        "compare: measure both with one runner"
+    ),
+    "exact": _exact,
+    "answers": lambda one: (
+        "every checked answer was right"
+        if one.word == "pass"
+        else "run `tandem verify`, and compare the builds"
+    ),
+    "failures": lambda one: (
+        "no more than a valid round has" if one.word == "pass" else "look into the server's log in the run"
+    ),
+}
+
+
+def line(one: Finding) -> str:
+    """All of it on one line."""
+    return f"{name_of(one)}: {one.word}: {found(one)}; {allowed(one)}; {why(one)}"
+
+
+def verdict(result: GateResult) -> str:
+    """The gate's word with the findings that gave it."""
+    counts = f"{len(result.of('pass'))} passed"
+    if result.word == "pass":
+        return (
+            f"pass: {result.candidate} against {result.baseline}, all {len(result.findings)} findings passed"
+        )
+    others = result.of(result.word)
+    also = result.of("undecided") if result.word == "fail" else ()
+    more = f"; {len(also)} undecided" if also else ""
+    told = "; ".join(f"{name_of(one)}: {found(one)}, {allowed(one)}; {why(one)}" for one in others)
+    return f"{result.word}: {told} ({counts}{more})"
+
+
+def facts(result: GateResult) -> dict[str, Any]:
+    """Everything, for programs."""
+    return {
+        "word": result.word,
+        "model": result.model,
+        "baseline": result.baseline,
+        "candidate": result.candidate,
+        "interleaved": result.interleaved,
+        "environment": [asdict(one) for one in result.environment],
+        "configuration": [asdict(one) for one in result.configuration],
+        "findings": [_finding(one) for one in result.findings],
+    }
+
+
+def _finding(one: Finding) -> dict[str, Any]:
+    return asdict(one) | {"reason": one.reason.model_dump(), "said": line(one)}
+
+
+def print_result(result: GateResult) -> None:
+    """A row per finding, then what to do, and in what the runs differ."""
+    table = Table(show_edge=False, pad_edge=False)
+    for column in ("", "metric", "found", "limit"):
+        table.add_column(column, overflow="fold")
+    rows = [
+        (Text(one.word, style=STYLES[one.word]), name_of(one), found(one), allowed(one))
+        for one in result.findings
+    ]
+    print_table(table, rows)
+    for text in remarks(result):
+        say(text)
+    say(f"\n{verdict(result)}")
+
+
+def remarks(result: GateResult) -> Iterator[str]:
+    """What must be read with the result."""
+    if result.environment:
+        told = "; ".join(map(str, result.environment))
+        yield f"Environments differ, allowed by --allow-environment: {told}"
+    if result.configuration:
+        yield f"Servers were configured differently: {'; '.join(map(str, result.configuration))}"
+    if not result.interleaved:
+        yield (
+            "Two runs on two occasions: what changed in the machine between them is in the factors and not "
+            "in their intervals. `--sides base=ARTIFACTS_DIR,new=ARTIFACTS_DIR` measures both interleaved."
+        )
+
+
+def outputs_facts(result: GateResult, *, passed: bool) -> Facts:
+    """As --output writes it; `passed` is whether the exit code is 0."""
+    return Facts(
+        command="gate",
+        model=result.model,
+        headline=verdict(result),
+        started_at_utc=result.started_at_utc,
+        passed=passed,
+        checks=tuple(map(_check, result.findings)),
+        figures=tuple(one for each in result.findings for one in _figures(result.model, each)),
+        lines=tuple(remarks(result)),
+    )
+
+
+def _check(one: Finding) -> Check:
+    subject, name = one.side, name_of(one).replace(f" of {one.side}", "", 1)
+    sure = f"it is no worse than allowed ({allowed(one)})"
+    return Check(subject, name, sure, STATES[one.word], f"{one.word}: {found(one)}; {why(one)}")
+
+
+def _figures(model: str, one: Finding) -> Iterator[Figure]:
+    if one.factor is None or one.metric not in METRICS or METRICS[one.metric].points:
+        return
+    labels = {"model": model, "target": one.side} | ({"load": one.load} if one.load else {})
+    low, high = one.interval or (None, None)
+    metric = METRICS[one.metric]
+    yield Figure(labels, f"{metric.name} against baseline", "ratio", one.factor, not metric.falls, low, high)
