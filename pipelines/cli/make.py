@@ -13,6 +13,7 @@ from pipelines.cli.options import (
     json_option,
     model_argument,
     output_option,
+    road_option,
     runs_option,
 )
 from pipelines.cli.results import command_line, end_run, print_json
@@ -38,10 +39,13 @@ def train(model: str, as_json: bool) -> None:
 @command("tandem export digits_cnn --targets torchserve,tflite")
 @model_argument
 @click.option("--targets", help="Comma-separated targets to export.  [default: all of them]")
+@road_option
 @artifacts_option
 @force_option
 @json_option
-def export(model: str, targets: str | None, artifacts: Path, force: bool, as_json: bool) -> None:
+def export(
+    model: str, targets: str | None, road: str | None, artifacts: Path, force: bool, as_json: bool
+) -> None:
     """Export MODEL to every target, the frameworks at the same time in processes of their own."""
     from pipelines.cli import tables
     from pipelines.console.printing import ProgressDisplay
@@ -49,7 +53,7 @@ def export(model: str, targets: str | None, artifacts: Path, force: bool, as_jso
 
     chosen = stage.chosen_targets(targets)
     with ProgressDisplay(quiet=as_json) as progress:
-        result = stage.export(model, artifacts, progress, targets=chosen, force=force)
+        result = stage.export(model, artifacts, progress, targets=chosen, force=force, road=road)
     if as_json:
         print_json(tables.export_facts(result))
     else:

@@ -48,6 +48,12 @@ output_option = click.option(
     help="Also write the result to FILE as junit, markdown, bencher, benchmark-smaller, benchmark-bigger or "
     "openmetrics; may be repeated.",
 )
+road_option = click.option(
+    "--road",
+    metavar="ROAD",
+    help="How the model gets into TensorFlow's formats: twin, torchax, onnx2tf or litert; "
+    "without it the first that takes the model.",
+)
 force_option = click.option("--force", is_flag=True, help="Export again even if nothing changed.")
 model_argument = click.argument("model", default="digits_cnn")
 runner_option = click.option(

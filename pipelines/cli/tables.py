@@ -127,12 +127,13 @@ def _not_exported(result: ExportResult) -> list[NotExportedRecord]:
 
 def print_export(result: ExportResult) -> None:
     """What `tandem export` made, and how long each framework's pipeline took."""
-    columns = ("artifact", "precision", "variant", "size", "gzip", "export s", "sha256")
+    columns = ("artifact", "precision", "variant", "road", "size", "gzip", "export s", "sha256")
     rows = [
         (
             f"{a.target}/{a.path}",
             a.precision,
             a.variant or "",
+            a.road or "",
             fmt.size(a.size_bytes),
             fmt.size(a.gzip_bytes),
             fmt.significant(a.export_s),

@@ -14,7 +14,18 @@ from pipelines.import_path import ROOT, VARIABLE
 # Families of variables, by the beginning of their names.
 LEFT_OUT = (
     "PYTHON",  # PYTHONPATH, PYTHONOPTIMIZE, PYTHONWARNINGS, …: the import path and the language
-    *("KERAS_", "TF_", "XLA_", "TORCH", "PYTORCH_", "ATEN_", "DNNL_", "ONEDNN_", "ORT_"),  # what is computed
+    *(
+        "KERAS_",
+        "TF_",
+        "XLA_",
+        "JAX_",
+        "TORCH",
+        "PYTORCH_",
+        "ATEN_",
+        "DNNL_",
+        "ONEDNN_",
+        "ORT_",
+    ),  # what is computed
     *("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "BLIS_"),  # how many threads compute it
     *("MALLOC_", "GLIBC_TUNABLES", "GRPC_", "GEVENT_", "LOCUST_"),  # how it is served and asked
     *("TS_", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH"),  # TorchServe's own
@@ -37,9 +48,11 @@ PINNED = {
 }
 
 
-def python_module(name: str, *arguments: str) -> list[str]:
-    """The command that runs our module `name`, whatever lies in the working directory."""
-    return [sys.executable, "-P", "-m", name, *arguments]
+def python_module(name: str, *arguments: str, python: Path | None = None) -> list[str]:
+    """The command that runs our module `name`, whatever lies in the working directory; in this Python, or
+    in another one.
+    """
+    return [str(python or sys.executable), "-P", "-m", name, *arguments]
 
 
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

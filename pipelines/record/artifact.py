@@ -6,7 +6,8 @@ from pipelines.record.base import Record
 class ArtifactRecord(Record):
     """One exported file or folder. `path` is relative to the repository root or absolute.
 
-    `variant` tells artifacts of the same format and precision apart, such as `portable` and `xnnpack`.
+    `variant` tells artifacts of the same format and precision apart, such as `portable` and `xnnpack`. `road`
+    is how the model got into another framework: by a twin, or by a converter; null where it did not have to.
     """
 
     target: str
@@ -19,6 +20,7 @@ class ArtifactRecord(Record):
     sha256: str
     export_s: float
     toolchain: dict[str, str]
+    road: str | None = None
 
 
 class NotExportedRecord(Record):

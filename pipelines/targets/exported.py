@@ -1,13 +1,14 @@
 """What an exporter says about each thing it wrote, and about what it could not write."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Exported:
     """One artifact, `path` relative to the target's folder; `export_s` is its wall time in seconds.
 
-    `variant` tells artifacts of the same format and precision apart, such as `portable` and `xnnpack`.
+    `variant` tells artifacts of the same format and precision apart, such as `portable` and `xnnpack`. `road`
+    is how it got into another framework, where it had to, and `tools` are the versions of what took it there.
     """
 
     path: str
@@ -15,6 +16,8 @@ class Exported:
     precision: str
     export_s: float
     variant: str | None = None
+    road: str | None = None
+    tools: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

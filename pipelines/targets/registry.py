@@ -38,6 +38,7 @@ TFSERVING = Target(
     server="pipelines.targets.tfserving.server:plan",
     title="TensorFlow Serving",
     settings="pipelines.targets.tfserving.settings:TFServingSettings",
+    roads=("twin", "torchax"),
     shared_sources=(WEIGHTS,),
 )
 TFLITE = Target(

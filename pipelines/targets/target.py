@@ -24,6 +24,8 @@ class Target:
         server: "module:function" that plans a server; None for targets that run in process.
         settings: "module:class" of what a preset may set of that server; None for nothing.
         serving: distributions that run it, beside the toolchain.
+        roads: ways from PyTorch into its framework that it knows, in their order
+            (`pipelines.roads.known`); its exporter is then also given what was `Asked`.
         traces: whether the exporter traces the PyTorch module, which then has to be deployable.
         folder: where its modules are; None for a folder of ours with its name.
     """
@@ -40,6 +42,7 @@ class Target:
     shared_sources: tuple[Path, ...] = ()
     serving: tuple[str, ...] = ()
     traces: bool = False
+    roads: tuple[str, ...] = ()
     folder: Path | None = None
 
     @property

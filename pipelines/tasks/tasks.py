@@ -15,6 +15,7 @@ from typing import IO, Any, cast
 
 from models.spec import ModelError
 from pipelines import errors
+from pipelines.environments.known import Environment
 from pipelines.processes.children import child_environment, python_module
 from pipelines.processes.group import before_exec, end_group, how_it_ended, interrupts_held, last_lines
 
@@ -33,12 +34,14 @@ class Task:
     """A function "module:function" with its JSON arguments, shown to people as `title`.
 
     After `limit_s` seconds it is taken for hung and ended; `TANDEM_TASK_LIMIT_S` replaces every task's limit.
+    It runs in this Python, or in that of another `environment`, which has to be made.
     """
 
     title: str
     function: str
     arguments: Mapping[str, Any]
     limit_s: float
+    environment: Environment | None = None
 
 
 @dataclass(frozen=True)
@@ -95,15 +98,17 @@ def run_tasks(tasks: Sequence[Task], progress: Progress) -> list[Outcome]:
 def _start(task: Task, log: Path) -> _Child:
     """Its task is a file and no pipe: a child that dies at birth breaks nothing of ours."""
     order, limit_s = log.with_suffix(".json"), _limit_s(task)
+    python = None if task.environment is None else task.environment.python
+    variables = {} if task.environment is None else task.environment.variables
     order.write_text(json.dumps({"function": task.function, "arguments": dict(task.arguments)}))
     try:
         with log.open("wb") as stderr, order.open("rb") as stdin:
             process = subprocess.Popen(
-                python_module("pipelines.tasks.task_main"),
+                python_module("pipelines.tasks.task_main", python=python),
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env=child_environment(QUIET),
+                env=child_environment({**QUIET, **variables}),
                 start_new_session=True,
                 preexec_fn=before_exec(),  # noqa: PLW1509 - only a prctl call, looked up beforehand
             )

@@ -8,8 +8,9 @@ from pathlib import Path
 
 # Old ways of calling a library are ours to mend, not the user's.
 OURS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ImportWarning, ResourceWarning)
-# Texts that say nothing about the model: the converter's own interpreter, which only calibrates here.
-KNOWN = ("tf.lite.Interpreter is deprecated",)
+# Texts that say nothing about the model: the converter's own interpreter, which only calibrates here, and
+# that a graph which only answers cannot be trained.
+KNOWN = ("tf.lite.Interpreter is deprecated", "with ops with unsaved custom gradients")
 LONGEST = 300
 
 

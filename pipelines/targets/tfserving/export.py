@@ -3,13 +3,16 @@
 import hashlib
 import shutil
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from models.spec import ModelError, ModelSpec
 from models.weights import read_checkpoint
-from pipelines.targets.exported import Exported
+from pipelines.roads.known import TO_SAVED_MODEL, TWIN, Asked, chosen
+from pipelines.roads.taking import to_saved_model
+from pipelines.targets.exported import Exported, NotExported
 
 VERSION = "1"
 SIGNATURE = "serving_default"
@@ -19,15 +22,42 @@ WARMUP_BATCHES = (1, 8)
 WARMUP_BYTES = 1_000_000
 
 
-def export(spec: ModelSpec, folder: Path, progress: Callable[[str], None]) -> list[Exported]:
-    """Write the SavedModel to `folder`/NAME/1."""
-    progress("freezing the SavedModel")
+ROADS = (TWIN, *TO_SAVED_MODEL)
+
+
+def export(
+    spec: ModelSpec, folder: Path, progress: Callable[[str], None], asked: Asked
+) -> list[Exported | NotExported]:
+    """Write the SavedModel to `folder`/NAME/1, from the twin or by a road without one.
+
+    Raises:
+        RequestError: the road that was asked for needs a twin.
+        GateError: no road takes the model.
+    """
     started = time.monotonic()
     version = folder / spec.name / VERSION
-    write_saved_model(spec, version)
+    road, tools = write_by_road(spec, version, progress, asked)
     progress("writing warm-up records")
     write_warmup(spec, version)
-    return [Exported(f"{spec.name}/{VERSION}", "saved-model", "float32", time.monotonic() - started)]
+    took = time.monotonic() - started
+    return [Exported(f"{spec.name}/{VERSION}", "saved-model", "float32", took, road=road, tools=tools)]
+
+
+def write_by_road(
+    spec: ModelSpec, folder: Path, progress: Callable[[str], None], asked: Asked
+) -> tuple[str, dict[str, str]]:
+    """Write the SavedModel into `folder`; the road it came by, and the versions of that road's tools."""
+    roads = chosen(spec, ROADS, asked.road)
+    if roads == (TWIN,):
+        progress("freezing the SavedModel")
+        write_saved_model(spec, folder)
+        return TWIN, {}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    taken = to_saved_model(spec, asked, roads, folder, progress)
+    for line in taken.warnings:
+        warnings.warn(line, stacklevel=2)
+    make_lean(folder)
+    return taken.road, taken.tools
 
 
 def frozen_function(spec: ModelSpec) -> Any:
@@ -97,8 +127,13 @@ def write_saved_model(spec: ModelSpec, folder: Path) -> None:
 
     module = Served()
     tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
+    make_lean(folder)
+
+
+def make_lean(folder: Path) -> None:
+    """Take out what no model of ours has, and what is drawn at random."""
     # Constants live in the graph: no model of ours has assets.
-    if not any((folder / "assets").iterdir()):
+    if (folder / "assets").is_dir() and not any((folder / "assets").iterdir()):
         shutil.rmtree(folder / "assets")
     _draw_id_from_content(folder / "fingerprint.pb")
 

@@ -1,0 +1,93 @@
+"""The roads by name, and which of them a target may take, in their order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.spec import ModelSpec
+from pipelines.environments.known import TORCHAX, Environment
+from pipelines.errors import RequestError, unknown
+
+TWIN = "twin"
+
+
+@dataclass(frozen=True)
+class Road:
+    """One way from PyTorch to a SavedModel or to TensorFlow Lite.
+
+    Attributes:
+        name: as people type it.
+        title: its steps, for people.
+        convert: "module:function" (model, digest, folder, progress), run in `environment`.
+        environment: where its tools are.
+        tools: distributions whose versions are told; the environment's lock has them.
+        limit_s: a conversion that is not done by then is taken for hung.
+    """
+
+    name: str
+    title: str
+    convert: str
+    environment: Environment
+    tools: tuple[str, ...]
+    limit_s: float = 900.0
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Name → version of its tools.
+
+        Raises:
+            MachineError: the lock, or what is shared with it, is not there.
+        """
+        found = self.environment.versions
+        return {name: found[name] for name in self.tools}
+
+
+TO_SAVED_MODEL = {
+    "torchax": Road(
+        "torchax",
+        "torch.export, torchax, JAX: one XlaCallModule",
+        "pipelines.roads.by_torchax:convert",
+        TORCHAX,
+        ("torch", "torchax", "jax", "jaxlib"),
+    ),
+}
+ROADS = (TWIN, *TO_SAVED_MODEL)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an exporter is asked for beside the spec: the model as it was named, and a road if forced."""
+
+    model: str
+    road: str | None = None
+
+
+def require_road(name: str | None) -> None:
+    """Raises:
+    RequestError: there is no such road.
+    """
+    if name is not None and name not in ROADS:
+        raise unknown("road", name, ROADS)
+
+
+def chosen(spec: ModelSpec, known: Sequence[str], forced: str | None) -> tuple[str, ...]:
+    """The roads to try, in their order: the forced one if it is among `known`; a twin alone if there is one.
+
+    Raises:
+        RequestError: a twin is forced, and the model has none.
+    """
+    if forced == TWIN and spec.build_keras is None:
+        raise RequestError(
+            f"--road {TWIN} is asked for, and {spec.name} has no Keras twin; give its ModelSpec a "
+            f"build_keras, or allow another road: {', '.join(name for name in known if name != TWIN)}"
+        )
+    if forced is not None and forced in known:
+        return (forced,)
+    return (TWIN,) if spec.build_keras is not None else tuple(name for name in known if name != TWIN)
+
+
+def sources(known: Sequence[str]) -> list[Path]:
+    """The files that decide what a road without a twin writes: ours, and the locks."""
+    roads = [TO_SAVED_MODEL[name] for name in known if name in TO_SAVED_MODEL]
+    locks = dict.fromkeys(road.environment.lock for road in roads)
+    return [*sorted(Path(__file__).parent.glob("*.py")), *locks]

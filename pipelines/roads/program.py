@@ -1,0 +1,88 @@
+"""The source model as one program for a converter: dynamic where its spec says so, with the known cures."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from models.spec import ModelSpec
+from models.tensors import Array, batches
+from models.weights import load_source
+
+if TYPE_CHECKING:
+    import torch
+
+# Of one or two, a tracer takes the size for a constant; of eight, it may be somebody's number of heads.
+TRACE_BATCH = 3
+
+
+def load_plain(spec: ModelSpec) -> "torch.nn.Module":
+    """The source model with its outputs as a plain tuple, and without operators of inference only.
+
+    Attention's fast path is one fused operator that no exporter knows; the slow one computes the same.
+
+    Raises:
+        ModelError: as `load_source`.
+    """
+    import torch
+
+    torch.backends.mha.set_fastpath_enabled(False)
+    names = [output.name for output in spec.outputs]
+
+    class Plain(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = load_source(spec)
+
+        def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return tuple(leaves(self.model(*inputs), names))
+
+    return Plain().eval()
+
+
+def leaves(answer: Any, names: Sequence[str]) -> "list[torch.Tensor]":
+    """The tensors of what forward gave, in the order of the outputs' `names`."""
+    if isinstance(answer, Mapping):
+        answer = [answer[name] for name in names] if set(names) <= set(answer) else list(answer.values())
+    if not isinstance(answer, list | tuple):
+        return [answer]
+    return [tensor for part in answer for tensor in leaves(part, ())]
+
+
+def traced_inputs(spec: ModelSpec, batch: int) -> "tuple[torch.Tensor, ...]":
+    """Real examples (batch, …) of one shape, repeated if there are not as many.
+
+    Raises:
+        ModelError: the model gives none.
+    """
+    import torch
+
+    _, found = max(batches(spec.examples().named, batch), key=lambda one: len(one[0]))
+    return tuple(torch.from_numpy(filled(array, batch)) for array in found.values())
+
+
+def filled(array: Array, batch: int) -> Array:
+    """`array` (n, …) as (batch, …): its first rows, from the start again where it has fewer."""
+    return np.ascontiguousarray(array[np.arange(batch) % len(array)])
+
+
+def exported_program(spec: ModelSpec, *, batch: int | None = None) -> "torch.export.ExportedProgram":
+    """The model as `torch.export` sees it; of a fixed `batch`, or with the spec's dynamic dimensions.
+
+    Raises:
+        Exception: torch's own, whatever the model is not able to.
+    """
+    import torch
+
+    dim = torch.export.Dim
+    inputs = traced_inputs(spec, batch or TRACE_BATCH)
+    shapes = tuple(
+        {
+            axis: dim.AUTO if (axis or batch is None) else None
+            for axis, size in enumerate(tensor.shape)
+            if size is None
+        }
+        for tensor in spec.inputs
+    )
+    with torch.no_grad():
+        return torch.export.export(load_plain(spec), inputs, dynamic_shapes=(shapes,), strict=False)
