@@ -116,7 +116,7 @@ class Environment:
         if version not in self.pythons:
             raise MachineError(
                 f"the environment {self.name} cannot be made with Python {version}: its packages have "
-                f"wheels for {', '.join(self.pythons)}; run `make setup PYTHON=python{self.pythons[-1]} VENV=…`, "
+                f"wheels for {', '.join(self.pythons)}; run `make setup PYTHON=python{self.pythons[-1]}`, "
                 "or do without this road"
             )
 

@@ -116,7 +116,9 @@ def _reasons(
     return {name: reason for name, reason in found.items() if reason}
 
 
-def _reason(spec: ModelSpec, folder: Path, target: Target, force: bool, road: str | None) -> str | None:
+def _reason(
+    spec: ModelSpec, folder: Path, target: Target, force: bool, road: str | None = None
+) -> str | None:
     try:
         manifest = artifact.read_manifest(folder)
     except GateError as error:
@@ -132,7 +134,7 @@ def _reason(spec: ModelSpec, folder: Path, target: Target, force: bool, road: st
     return artifact.damage(folder, manifest)
 
 
-def _key(spec: ModelSpec, target: Target, road: str | None) -> str:
+def _key(spec: ModelSpec, target: Target, road: str | None = None) -> str:
     """Without a twin the roads' own files and locks decide as well, and so does the road that is forced."""
     toolchain, sources = artifact.versions(target.toolchain), target.sources
     if target.roads and chosen(spec, target.roads, road) != (TWIN,):

@@ -58,11 +58,11 @@ def test_what_could_not_be_exported_is_in_the_manifest_with_its_reason(exported,
     )
 
 
-def nothing(spec, folder, progress):
+def nothing(spec, folder, progress, **_):
     return []
 
 
-def only_refused(spec, folder, progress):
+def only_refused(spec, folder, progress, **_):
     return [NotExported("tflite", "float32", "an operation has no such kernel")]
 
 

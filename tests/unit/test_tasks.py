@@ -114,7 +114,7 @@ from pipelines.tasks.tasks import Task, run_tasks
 print("up", flush=True)
 try:
     tasks = [Task(str(n), "the_tasks:stay", {"folder": sys.argv[1]}, 60) for n in range(int(sys.argv[2]))]
-    run_tasks(tasks, lambda *_: None)
+    run_tasks(tasks, lambda *_, **__: None)
 except KeyboardInterrupt:
     sys.exit(130)
 """
@@ -323,7 +323,7 @@ def test_the_limit_can_be_changed(monkeypatch, shared):
 @pytest.mark.parametrize("program", ["/bin/false", "/no/such/program", "/etc/passwd"])
 def test_a_child_that_dies_at_birth_leaks_nothing(monkeypatch, tmp_path, program):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(tasks, "python_module", lambda _: [program])
+    monkeypatch.setattr(tasks, "python_module", lambda _, **__: [program])
     large = "x" * 200_000  # more than a pipe holds
     before, threads = descriptors(), threading.active_count()
     for _ in range(10):
