@@ -18,6 +18,7 @@ DAY_S = 86_400
 ROUND_LEAST_S = 0.05
 COUNT_LIMIT = 10_000
 SIZE_LIMIT = 2**60
+POOL_LIMIT_MB = 4096
 BYTE_UNITS = {
     "": 1,
     "b": 1,
@@ -214,6 +215,12 @@ class RunSettings(MeasureSettings):
         default="p99", description="the metric that is judged by itself; the others are one family"
     )
     allowed_asymmetries: tuple[str, ...] = Field(default=(), description="fields that may differ, by name")
+    pool_mb: float = Field(
+        default=16,
+        gt=0,
+        le=POOL_LIMIT_MB,
+        description="different requests and their answers hold as much at most, MB",
+    )
     mobile: bool = Field(default=True, description="whether artifacts for devices are part of a comparison")
     artifacts: Path = Path("artifacts")
     runs: Path = Path("runs")

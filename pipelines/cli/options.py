@@ -131,6 +131,12 @@ def run_options(function: Command) -> Command:
             metavar="FIELD",
             help="Compare although FIELD differs between the sides; it is printed beside the result.",
         ),
+        click.option(
+            "--pool-mb",
+            type=float,
+            help="Size of all different requests and their expected answers together, MB; 16 if not given. "
+            "Of a model with large inputs fewer held-out samples are sent, spread evenly over the set.",
+        ),
         server_cores_option,
         generator_core_option,
         runner_option,

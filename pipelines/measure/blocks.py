@@ -20,7 +20,7 @@ from pipelines.errors import MachineError
 from pipelines.files.log_ends import copy_ends
 from pipelines.judge.summarise import summarise_round
 from pipelines.measure.conditioning import LEAST_S, condition
-from pipelines.measure.round import Driven, drive, pool_file
+from pipelines.measure.round import Driven, bodies_file, drive, pool_file
 from pipelines.measure.sides import Side
 from pipelines.record.conditioning import ConditioningRecord, DriftRecord
 from pipelines.record.parity import ParityRecord
@@ -296,7 +296,7 @@ def _prove(session: Session, side: Side, server: Server, block: int) -> None:
     measured = session.measured[side.name]
     pool = measured.pool_of(side)
     if block == side.first_block:
-        pool.save(pool_file(session.folder, side.name))
+        pool.save(pool_file(session.folder, side.name), bodies_file(session.folder, pool.codec))
     ready = readiness.wait_until_right(server, pool)
     measured.plan = server.plan  # the running server has said how it is configured
     measured.cold_starts.append(ready.as_record(block))

@@ -50,6 +50,11 @@ def pool_file(folder: Path, name: str) -> Path:
     return folder / f"payloads-{name}.zip"
 
 
+def bodies_file(folder: Path, codec: str) -> Path:
+    """Where the requests themselves and their answers are kept, for all sides whose bodies are the same."""
+    return folder / f"bodies-{codec}.zip"
+
+
 def drive(
     planned: PlannedRound,
     attempt: int,

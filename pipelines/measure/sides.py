@@ -5,11 +5,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from loadtests.payloads import PayloadPool
 from models.spec import ModelSpec
+from models.tensors import sample
 from pipelines.config import Profile, RunSettings
 from pipelines.export.stage import target_folder
 from pipelines.record.parity import ParityRecord
@@ -23,6 +25,7 @@ from pipelines.verify.stage import Verified
 
 Role = Literal["compared", "control", "floor"]
 NULL_NAME = "null"
+BYTES_PER_MB = 10**6
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,22 @@ class Side:
 
 def make_sides(settings: RunSettings, spec: ModelSpec, verified: Verified, runner: Runner) -> list[Side]:
     """The compared targets in their order, then the controls and the null server if the profile has them."""
+
+    @cache
+    def encoded() -> PayloadPool:
+        """The requests of all sides, which differ in their path alone."""
+        return readiness.payload_pool(spec, verified.expected, "/", int(settings.pool_mb * BYTES_PER_MB))
+
+    def pool(path: str) -> PayloadPool:
+        return replace(encoded(), path=path)
+
     compared = [
-        _served(settings, spec, verified, runner, name, target)
+        _served(settings, spec, verified, runner, name, target, pool)
         for name, target in zip(unique_names(settings.targets), settings.targets, strict=True)
     ]
     found = [*compared, *controls(compared, settings.profile)]
     if settings.profile.null:
-        found.append(_null(settings, spec, verified))
+        found.append(_null(settings, spec, verified, pool))
     return found
 
 
@@ -101,7 +113,13 @@ def _control(of: Side, blocks: frozenset[int]) -> Side:
 
 
 def _served(
-    settings: RunSettings, spec: ModelSpec, verified: Verified, runner: Runner, name: str, target: str
+    settings: RunSettings,
+    spec: ModelSpec,
+    verified: Verified,
+    runner: Runner,
+    name: str,
+    target: str,
+    pool: Callable[[str], PayloadPool],
 ) -> Side:
     folder = target_folder(settings.artifacts, spec.name, target)
 
@@ -122,25 +140,28 @@ def _served(
         role="compared",
         control_of=None,
         prepare=prepare,
-        pool=lambda path: readiness.payload_pool(spec, verified.expected, path),
+        pool=pool,
         prove=lambda server, pool: readiness.check_endpoint(server, pool, spec.samples().named, verified),
     )
 
 
-def _null(settings: RunSettings, spec: ModelSpec, verified: Verified) -> Side:
+def _null(
+    settings: RunSettings, spec: ModelSpec, verified: Verified, pool: Callable[[str], PayloadPool]
+) -> Side:
     """Gets the same requests; the right answer is always the constant, which is the first sample's.
 
     Always a local process: it shows what the harness costs, and no container belongs to that.
     """
-    constant = verified.expected.primary.outputs[0]
-    body = json.dumps({"predictions": [constant.tolist()]}).encode()
+    constant = sample(verified.expected.tensors, 0)
+    row = {name: array.tolist() for name, array in constant.items()}
+    prediction = row if len(row) > 1 else next(iter(row.values()))
+    body = json.dumps({"predictions": [prediction]}).encode()
 
     @contextmanager
     def prepare(work: Path) -> Iterator[Server]:
         yield LocalServer(null.plan(ServeRequest(spec, work, work, cores=settings.cores.server), body))
 
-    def pool(path: str) -> PayloadPool:
-        real = readiness.payload_pool(spec, verified.expected, path)
-        return replace(real, expected=({spec.output.name: constant},))
+    def answered(path: str) -> PayloadPool:
+        return replace(pool(path), expected=(constant,))
 
-    return Side(NULL_NAME, NULL_NAME, "floor", None, prepare, pool, prove=None)
+    return Side(NULL_NAME, NULL_NAME, "floor", None, prepare, answered, prove=None)

@@ -32,6 +32,9 @@ from pipelines.targets.libraries import installed_library
 from pipelines.targets.registry import SERVED
 from pipelines.verify.stage import Verified
 
+# Of a body with an image, more says nothing and would be written after every round.
+EXAMPLE_BYTES = 2000
+
 
 @dataclass(frozen=True)
 class RunFacts:
@@ -217,7 +220,7 @@ def describe_payload(pool: PayloadPool) -> PayloadRecord:
         bodies_count=len(sizes),
         body_bytes_min=min(sizes),
         body_bytes_max=max(sizes),
-        body_example=pool.bodies[0].decode(),
+        body_example=pool.bodies[0][:EXAMPLE_BYTES].decode(errors="ignore"),
     )
 
 

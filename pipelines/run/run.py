@@ -27,7 +27,6 @@ from pipelines.report import write_report
 from pipelines.report.json import write_run
 from pipelines.run import entries
 from pipelines.runners.server import Runner
-from pipelines.serve import readiness
 from pipelines.targets.registry import IN_PROCESS, SERVED, find_target
 from pipelines.tasks.failures import as_user_error
 from pipelines.tasks.tasks import Progress
@@ -138,8 +137,7 @@ def start_run(
     folder = new_run_folder(settings.runs, spec.name)
     sides = make_sides(settings, spec, verified, runner)
     session = Session(settings, sides, folder, progress, counted=kind == "compare")
-    # Described once: encoding every body again after each round would be work between measurements.
-    payload = entries.describe_payload(readiness.payload_pool(spec, verified.expected, "/"))
+    payload = entries.describe_payload(sides[0].pool("/"))
     started = datetime.now(UTC)
     run = Run(kind, settings, spec, tuple(command), exported, verified, folder, session, payload, started)
     session.on_plans = run.check_fairness
