@@ -22,6 +22,7 @@ ROOMS = (
     ("parity", "The source model, what it answers, and how near an answer has to be."),
     ("roads", "From PyTorch to TensorFlow's formats without a twin, each road proved by parity."),
     ("targets", "One folder per way to deploy a model."),
+    ("builds", "Sides that are builds: artifacts of another folder under a name of their own."),
     ("config", "The settings of a run, from profiles, files and options."),
     ("export", "`tandem export`: one trained model into the artifacts of every target."),
     ("train", "`tandem train`: a model's own training, and whether it gave the same weights."),

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from loadtests.arrivals import parse_load
 from loadtests.errors import LoadError
+from pipelines.builds import is_build, read_builds
 from pipelines.errors import RequestError, unknown
 from pipelines.machine.cores import Cores, asked_cores, split_cores
 from pipelines.targets.presets import DEFAULT, Preset, resolve
@@ -207,6 +208,8 @@ class RunSettings(MeasureSettings):
 
     model: str = Field(description="name of a model, or path of a file that defines one")
     targets: tuple[str, ...] = Field(min_length=1, description="served targets, the first is the candidate")
+    names: tuple[str, ...] = Field(default=(), description="of the sides, if they are not the targets'")
+    folders: dict[str, Path] = Field(default={}, description="artifacts of sides that are builds, by name")
     presets: dict[str, Preset] = Field(default={}, description="server configuration by target")
     runner: str = Field(default="local", description="where servers live: local, docker or auto")
     runner_reason: str | None = Field(default=None, description="why that runner, once auto is settled")
@@ -233,7 +236,7 @@ def run_settings(*, profile: str, targets: str, **given: Any) -> RunSettings:
         RequestError: an unknown profile or target, a wrong preset, cores that may not be used, or a value out
             of range; one line.
     """
-    sides = _split(targets)
+    sides, builds = _sides(_split(targets), given)
     presets = resolve(given.pop("preset", DEFAULT), sides)
     cores = asked_cores(given.pop("server_cores", None), given.pop("generator_core", None))
     named = {key: value for key, value in given.items() if value is not None}
@@ -248,13 +251,29 @@ def run_settings(*, profile: str, targets: str, **given: Any) -> RunSettings:
         changes["loads"] = _split(changes["loads"])
     try:
         chosen = Profile.model_validate(find_profile(profile).model_dump() | changes)
-        return RunSettings(profile=chosen, targets=sides, presets=presets, cores=cores, **named)
+        return RunSettings(profile=chosen, targets=sides, presets=presets, cores=cores, **builds, **named)
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(map(str, problem["loc"]))
         raise RequestError(f"{place}: {problem['msg']}, given {problem['input']!r}") from error
     except LoadError as error:
         raise RequestError(str(error)) from error
+
+
+def _sides(sides: tuple[str, ...], given: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """The target of every side, and what builds set beside it; `auto` puts builds on this machine."""
+    if not any(map(is_build, sides)):
+        return sides, {}
+    if given.get("runner") == "docker":
+        raise RequestError(
+            "--runner docker serves images, and a side NAME=DIR is a folder; use --runner local"
+        )
+    given["runner"] = "local"
+    builds = read_builds(sides, given["model"])
+    return tuple(one.target for one in builds), {
+        "names": tuple(one.name for one in builds),
+        "folders": {one.name: one.folder for one in builds},
+    }
 
 
 def _split(text: str) -> tuple[str, ...]:

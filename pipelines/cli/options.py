@@ -87,7 +87,8 @@ sides_option = click.option(
     default="torchserve,tfserving",
     show_default=True,
     help="What is compared: served targets, comma-separated, the first against the others; one twice is "
-    "an A/A test.",
+    "an A/A test. Or builds: base=ARTIFACTS_DIR,new=ARTIFACTS_DIR, a folder as `tandem export --artifacts` "
+    "writes it, or TARGET@DIR for one of its targets.",
 )
 former_sides_option = click.option(
     "--targets",

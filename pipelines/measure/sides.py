@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -40,6 +40,7 @@ class Side:
         pool: given the server's prediction path, the requests and the answers they should get.
         prove: asks the running server every held-out sample; None where there is nothing to prove.
         blocks: the blocks it takes part in; None for all.
+        verified: what was proven of its artifacts; None of the null server.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Side:
     pool: Callable[[str], PayloadPool]
     prove: Callable[[Server, PayloadPool], ParityRecord] | None
     blocks: frozenset[int] | None = None
+    verified: Verified | None = None
 
     def takes_part(self, block: int) -> bool:
         """Whether this block starts a server of it."""
@@ -61,8 +63,21 @@ class Side:
         return 0 if self.blocks is None else min(self.blocks)
 
 
-def make_sides(settings: RunSettings, spec: ModelSpec, verified: Verified, runner: Runner) -> list[Side]:
-    """The compared targets in their order, then the controls and the null server if the profile has them."""
+def make_sides(
+    settings: RunSettings,
+    spec: ModelSpec,
+    verified: Verified,
+    runner: Runner,
+    builds: Mapping[str, Verified] | None = None,
+) -> list[Side]:
+    """The compared sides in their order, then the controls and the null server if the profile has them.
+
+    Args:
+        settings: whose names, where there are any, are those of the sides.
+        verified: of the targets in the run's own artifacts.
+        builds: of the sides that have a folder of their own, by name.
+    """
+    names = settings.names or unique_names(settings.targets)
 
     @cache
     def encoded() -> PayloadPool:
@@ -73,8 +88,8 @@ def make_sides(settings: RunSettings, spec: ModelSpec, verified: Verified, runne
         return replace(encoded(), path=path)
 
     compared = [
-        _served(settings, spec, verified, runner, name, target, pool)
-        for name, target in zip(unique_names(settings.targets), settings.targets, strict=True)
+        _served(settings, spec, (builds or {}).get(name, verified), runner, name, target, pool)
+        for name, target in zip(names, settings.targets, strict=True)
     ]
     found = [*compared, *controls(compared, settings.profile)]
     if settings.profile.null:
@@ -121,7 +136,7 @@ def _served(
     target: str,
     pool: Callable[[str], PayloadPool],
 ) -> Side:
-    folder = target_folder(settings.artifacts, spec.name, target)
+    folder = target_folder(settings.folders.get(name, settings.artifacts), spec.name, target)
 
     def prepare(work: Path) -> AbstractContextManager[Server]:
         request = ServeRequest(
@@ -142,6 +157,7 @@ def _served(
         prepare=prepare,
         pool=pool,
         prove=lambda server, pool: readiness.check_endpoint(server, pool, spec.samples().named, verified),
+        verified=verified,
     )
 
 

@@ -75,7 +75,9 @@ def all_rounds(run: RunRecord) -> list[RoundRecord]:
 def artifacts(run: RunRecord) -> list[ArtifactRecord]:
     """Every artifact once, whether the run or a target lists it."""
     listed = (*run.artifacts, *(one for target in run.targets.values() for one in target.artifacts))
-    return list({(one.target, one.path, one.precision, one.variant): one for one in listed}.values())
+    # Two builds of one target share everything but their bytes.
+    keyed = {(one.target, one.path, one.precision, one.variant, one.sha256): one for one in listed}
+    return list(keyed.values())
 
 
 def parities(run: RunRecord) -> Iterator[tuple[str, ParityRecord]]:

@@ -64,7 +64,7 @@ def build_record(
 ) -> RunRecord:
     """The whole record; summaries, controls and comparisons come from the raw files afterwards."""
     served = {
-        side.name: _served(side, session.measured[side.name], exported, verified)
+        side.name: _served(side, session.measured[side.name])
         for side in session.sides
         if session.measured[side.name].plan is not None
     }
@@ -131,16 +131,16 @@ def _utc(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _served(side: Side, measured: Measured, exported: ExportResult, verified: Verified) -> TargetRecord:
+def _served(side: Side, measured: Measured) -> TargetRecord:
     assert measured.plan is not None  # noqa: S101 - the caller leaves out servers that were never planned
-    compared = side.role == "compared"
+    verified = side.verified if side.role == "compared" else None
     return TargetRecord(
         role=side.role,
         control_of=side.control_of,
         implementation=measured.plan.implementation,
         given=measured.plan.given,
-        artifacts=_artifacts(exported, side.target) if compared else (),
-        parity=_parity(verified, side.target) if compared else (),
+        artifacts=verified.manifests[side.target].artifacts if verified else (),
+        parity=_parity(verified, side.target) if verified else (),
         endpoint_parity=measured.endpoint_parity,
         cold_starts=tuple(measured.cold_starts),
         conditionings=tuple(measured.conditionings),

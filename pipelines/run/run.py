@@ -130,12 +130,15 @@ def start_run(
     spec = load_model(settings.model)
     for name in settings.targets:
         find_target(name, SERVED)
-    targets = tuple(dict.fromkeys(settings.targets))
+    builds = _verified_builds(settings, progress)
+    # Builds are served as they are; nothing is exported for them.
+    targets = () if builds else tuple(dict.fromkeys(settings.targets))
     exported = export(settings.model, settings.artifacts, progress, targets=targets)
-    verified = ensure_verified(settings.model, settings.artifacts, progress, targets)
+    own = next(iter(builds.values()), None)
+    verified = own or ensure_verified(settings.model, settings.artifacts, progress, targets)
     exported, verified = _with_in_process(settings, spec, exported, verified)
     folder = new_run_folder(settings.runs, spec.name)
-    sides = make_sides(settings, spec, verified, runner)
+    sides = make_sides(settings, spec, verified, runner, builds)
     session = Session(settings, sides, folder, progress, counted=kind == "compare")
     payload = entries.describe_payload(sides[0].pool("/"))
     started = datetime.now(UTC)
@@ -144,6 +147,21 @@ def start_run(
     session.on_round = run.save
     run.save()
     return run
+
+
+def _verified_builds(settings: RunSettings, progress: Progress) -> dict[str, Verified]:
+    """What is proven of every side that is a build; one folder's targets are verified once."""
+    targets = dict(zip(settings.names, settings.targets, strict=True))
+    proven = {
+        folder: ensure_verified(
+            settings.model,
+            folder,
+            progress,
+            tuple(dict.fromkeys(t for name, t in targets.items() if settings.folders.get(name) == folder)),
+        )
+        for folder in dict.fromkeys(settings.folders.values())
+    }
+    return {name: proven[folder] for name, folder in settings.folders.items()}
 
 
 def _with_in_process(
