@@ -13,7 +13,7 @@ import numpy as np
 from loadtests.codecs import Codec, find_codec, json_rows, named
 from loadtests.payloads import CheckedOutput, Numbers, PayloadPool, check_answer
 from models.spec import ModelSpec
-from models.tensors import Sample, Tensors, count, joined, sample
+from models.tensors import Array, Sample, Tensors, count, joined, sample
 from pipelines.errors import GateError, MachineError
 from pipelines.files.atomic import short_folder
 from pipelines.files.leftovers import note_elsewhere
@@ -159,15 +159,18 @@ def check_endpoint(server: Server, pool: PayloadPool, inputs: Tensors, verified:
     for place in range(count(inputs)):
         body = held.get(place) or codec.encode([sample(inputs, place)])[0]
         answers.append(_ask(server, pool, codec, body, place))
-    wanted = verified.expected.tensors
-    # JSON tells no dtypes; of what the model gives as float32 no more than that is compared.
-    got = {
-        name: array.astype(wanted[name].dtype) if wanted[name].dtype.kind == "f" else array
-        for name, array in joined(answers).items()
-    }
+    got = typed(joined(answers), verified.expected.tensors)
     record = parity.compare_all(f"{server.plan.target} endpoint", got, verified.expected)
     parity.require_all(record, got, verified.expected)
     return record
+
+
+def typed(answers: Tensors, wanted: Tensors) -> dict[str, Array]:
+    """Answers with the float dtypes of `wanted`: JSON tells none, and only what the model gives counts."""
+    return {
+        name: array.astype(wanted[name].dtype) if name in wanted and wanted[name].dtype.kind == "f" else array
+        for name, array in answers.items()
+    }
 
 
 def _ask(server: Server, pool: PayloadPool, codec: Codec, body: bytes, number: int) -> Sample:

@@ -2,27 +2,29 @@
 
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from models.spec import ModelSpec
+from models.tensors import Array, Tensors, ask, count, sample, samples
 from pipelines.http import fetch, fetch_json
 from pipelines.runners.docker_server import DockerServer
 from pipelines.runners.docker_services import MANAGEMENT_PORT, PROBE
 from pipelines.smoke.checklist import CheckError, NotApplicableError, require
-from pipelines.smoke.messages import DT_FLOAT, PREDICT_METHOD, TORCHSERVE_METHOD, message
+from pipelines.smoke.messages import PREDICT_METHOD, TORCHSERVE_METHOD, array_of, message, tensor_of
 from pipelines.smoke.subject import Subject
 
 OK, BAD_REQUEST, NOT_FOUND = 200, 400, 404
 SAMPLES = 16
 GRPC_LIMIT_S = 15.0
-NO_MODEL = "no_such_model"
-WRONG_BODIES = {
-    "a body that is not JSON": b"{instances",
-    "a body without instances": b'{"nothing": []}',
-    "an instance of the wrong shape": b'{"instances": [[1.0]]}',
-}
+NO_MODEL, NO_INPUT = "no_such_model", "no_such_input"
+# What TensorFlow Serving calls a dtype in its metadata.
+TYPE_NAMES = {"float16": "DT_HALF", "float32": "DT_FLOAT", "float64": "DT_DOUBLE"}
+# A value that a dtype's values may not be written as, by the kind of the dtype.
+WRONG_VALUES = {"b": (1, "numbers for true and false"), "f": (True, "true for numbers")}
+FRACTION = (1.5, "fractions for whole numbers")
 
 
 def status(subject: Subject) -> str:
@@ -80,61 +82,99 @@ def _tfserving_metadata(subject: Subject) -> str:
             shape = tuple(int(dim["size"]) for dim in found["tensor_shape"]["dim"])
             wanted = tuple(-1 if size is None else size for size in tensor.shape)
             require(shape == wanted, f"{tensor.name} has shape {shape}, expected {wanted}")
-            require(found["dtype"] == "DT_FLOAT", f"{tensor.name} is {found['dtype']}, expected DT_FLOAT")
+            named = TYPE_NAMES.get(tensor.dtype, f"DT_{tensor.dtype.upper()}")
+            require(found["dtype"] == named, f"{tensor.name} is {found['dtype']}, expected {named}")
     return f"{name} version {model['version']}, signature as the model's"
 
 
 def rest_row(subject: Subject) -> str:
-    """Row format, all samples in one request."""
-    body = json.dumps({"instances": _inputs(subject).tolist()}).encode()
-    answer = _predict(subject, body)
-    subject.require_right(answer.get("predictions"), SAMPLES, "predictions over REST")
-    return f"{SAMPLES} samples right"
+    """Row format, samples of one shape in one request."""
+    return _right(
+        subject,
+        lambda batch: _answer(subject, _predict(subject, _rows_body(batch)), "predictions"),
+        "predictions over REST",
+    )
 
 
 def rest_columnar(subject: Subject) -> str:
     """Columnar format, which only TensorFlow Serving has."""
     if subject.target != "tfserving":
         raise NotApplicableError(f"{subject.target} has no columnar format")
-    body = json.dumps({"inputs": _inputs(subject).tolist()}).encode()
-    answer = _predict(subject, body)
-    subject.require_right(answer.get("outputs"), SAMPLES, "outputs over REST")
-    return f"{SAMPLES} samples right"
+
+    def columns(batch: Tensors) -> dict[str, Array]:
+        lists = {name: array.tolist() for name, array in batch.items()}
+        values = lists if len(lists) > 1 else next(iter(lists.values()))
+        return _answer(subject, _predict(subject, json.dumps({"inputs": values}).encode()), "outputs")
+
+    return _right(subject, columns, "outputs over REST")
 
 
 def grpc(subject: Subject) -> str:
     """The same samples over gRPC."""
-    ask = _ask_torchserve if subject.target == "torchserve" else _ask_tfserving
-    subject.require_right(ask(subject), SAMPLES, "predictions over gRPC")
-    return f"{SAMPLES} samples right"
+    call = _ask_torchserve if subject.target == "torchserve" else _ask_tfserving
+    return _right(subject, lambda batch: call(subject, batch), "predictions over gRPC")
 
 
-def _ask_torchserve(subject: Subject) -> Any:
-    body = json.dumps({"instances": _inputs(subject).tolist()}).encode()
+def _right(subject: Subject, call: Callable[[Tensors], Tensors], said: str) -> str:
+    """Ask for the first samples, those of one shape at once, and require right answers."""
+
+    def rows(batch: Tensors) -> Tensors:
+        answer = call(batch)
+        for name, array in answer.items():
+            require(
+                array.ndim > 0 and len(array) == count(batch),
+                f"{said}: {name} has shape {array.shape} for {count(batch)} samples",
+            )
+        return answer
+
+    inputs = subject.inputs(SAMPLES)
+    subject.require_right(ask(rows, inputs, SAMPLES), said)
+    return f"{count(inputs)} samples right"
+
+
+def _rows_body(batch: Tensors) -> bytes:
+    return _body([{name: array.tolist() for name, array in one.items()} for one in samples(batch)])
+
+
+def _body(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Row format: a single input without its name."""
+    return json.dumps(
+        {"instances": [row if len(row) != 1 else next(iter(row.values())) for row in rows]}
+    ).encode()
+
+
+def _answer(subject: Subject, answer: Any, key: str) -> dict[str, Array]:
+    """The outputs of an answer in rows (`predictions`) or in columns (`outputs`), by name."""
+    names = [output.name for output in subject.spec.outputs]
+    values = answer.get(key)
+    require(isinstance(values, list | dict), f"the answer has no {key}: {json.dumps(answer)[:200]}")
+    if isinstance(values, list):
+        rows = [row if isinstance(row, dict) else {names[0]: row} for row in values]
+        values = {name: [row[name] for row in rows] for name in names}
+    return {name: np.asarray(values[name]) for name in names}
+
+
+def _ask_torchserve(subject: Subject, batch: Tensors) -> dict[str, Array]:
     request = message(
         "PredictionsRequest",
         model_name=subject.spec.name,
-        input=[message("NamedBytes", key="data", value=body)],
+        input=[message("NamedBytes", key="data", value=_rows_body(batch))],
     )
     answer = _call(subject, TORCHSERVE_METHOD, request, "PredictionResponse")
-    return _parsed(answer.prediction).get("predictions")
+    return _answer(subject, _parsed(answer.prediction), "predictions")
 
 
-def _ask_tfserving(subject: Subject) -> Any:
-    inputs, spec = _inputs(subject), subject.spec
-    shape = message("Shape", dim=[message("Dim", size=size) for size in inputs.shape])
-    tensor = message("Tensor", dtype=DT_FLOAT, tensor_shape=shape, tensor_content=inputs.tobytes())
+def _ask_tfserving(subject: Subject, batch: Tensors) -> dict[str, Array]:
     request = message(
         "PredictRequest",
-        model_spec=message("ModelSpec", name=spec.name, signature_name="serving_default"),
-        inputs=[message("NamedTensor", key=spec.input.name, value=tensor)],
+        model_spec=message("ModelSpec", name=subject.spec.name, signature_name="serving_default"),
+        inputs=[message("NamedTensor", key=name, value=tensor_of(array)) for name, array in batch.items()],
     )
     answer = _call(subject, PREDICT_METHOD, request, "PredictResponse")
     found = {output.key: output.value for output in answer.outputs}
-    require(spec.output.name in found, f"no output {spec.output.name!r} in the answer: {sorted(found)}")
-    got = found[spec.output.name]
-    values = np.frombuffer(got.tensor_content, np.float32) if got.tensor_content else list(got.float_val)
-    return np.asarray(values, np.float32).reshape([dim.size for dim in got.tensor_shape.dim])
+    for output in subject.spec.outputs:
+        require(output.name in found, f"no output {output.name!r} in the answer: {sorted(found)}")
+    return {output.name: array_of(found[output.name]) for output in subject.spec.outputs}
 
 
 def _call(subject: Subject, method: str, request: Any, answer: str) -> Any:
@@ -153,16 +193,39 @@ def _call(subject: Subject, method: str, request: Any, answer: str) -> Any:
             ) from error
 
 
+def wrong_bodies(spec: ModelSpec) -> dict[str, bytes]:
+    """Bodies that no server may take for the model, by what is wrong with them."""
+    row = {name: array.tolist() for name, array in sample(spec.samples().named, 0).items()}
+    first = spec.inputs[0].name
+    found = {
+        "a body that is not JSON": b"{instances",
+        "a body without instances": b'{"nothing": []}',
+        "two instances of different shapes": _body([row, row | {first: [row[first]]}]),
+        "text for numbers": _body([row | {first: "text"}]),
+    }
+    for given in spec.inputs:
+        value, said = WRONG_VALUES.get(np.dtype(given.dtype).kind, FRACTION)
+        filled = np.full(np.shape(row[given.name]), value)
+        if filled.size:
+            found[f"{said} in {given.name}"] = _body([row | {given.name: filled.tolist()}])
+    if len(row) > 1:
+        found[f"an instance without {first}"] = json.dumps(
+            {"instances": [{name: value for name, value in row.items() if name != first}]}
+        ).encode()
+        found["an instance with an input too many"] = _body([row | {NO_INPUT: row[first]}])
+    return found
+
+
 def wrong_input(subject: Subject) -> str:
     """Status 400 and the error in the server's own form, and the server goes on."""
-    url = subject.server.plan.endpoint.predict_url
-    for said, body in WRONG_BODIES.items():
+    url, bodies = subject.server.plan.endpoint.predict_url, wrong_bodies(subject.spec)
+    for said, body in bodies.items():
         code, answer = fetch(url, body)
         told = answer[:200].decode(errors="replace")
         require(code == BAD_REQUEST, f"{said} gets status {code}, expected {BAD_REQUEST}: {told}")
         error = _parsed(answer).get("error")
         require(isinstance(error, str) and bool(error), f'{said} gets {told}, expected {{"error": "…"}}')
-    return f"{len(WRONG_BODIES)} kinds of wrong input get status {BAD_REQUEST} and say why"
+    return f"{len(bodies)} kinds of wrong input get status {BAD_REQUEST} and say why"
 
 
 def unknown_model(subject: Subject) -> str:
@@ -178,10 +241,6 @@ def unknown_model(subject: Subject) -> str:
     else:
         require(isinstance(said.get("error"), str), f'it gets {told}, expected {{"error": "…"}}')
     return f"status {NOT_FOUND}, in the server's own form"
-
-
-def _inputs(subject: Subject) -> Any:
-    return np.ascontiguousarray(subject.spec.samples().inputs[:SAMPLES], np.float32)
 
 
 def _predict(subject: Subject, body: bytes) -> Any:

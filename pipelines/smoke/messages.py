@@ -7,6 +7,8 @@ Field numbers are those of TensorFlow Serving's `predict.proto` and `model.proto
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 # Protobuf ships no types of its own.
 from google.protobuf import (  # type: ignore[import-untyped]
     descriptor_pb2,
@@ -14,9 +16,22 @@ from google.protobuf import (  # type: ignore[import-untyped]
     message_factory,
 )
 
+from models.tensors import Array
+
+# TensorFlow's number of each dtype, and the field that holds values of it where `tensor_content` does not.
+TENSOR_TYPES = {
+    "float32": (1, "float_val"),
+    "float64": (2, "double_val"),
+    "int32": (3, "int_val"),
+    "uint8": (4, "int_val"),
+    "int16": (5, "int_val"),
+    "int8": (6, "int_val"),
+    "int64": (9, "int64_val"),
+    "bool": (10, "bool_val"),
+    "float16": (19, "half_val"),
+}
 PREDICT_METHOD = "/tensorflow.serving.PredictionService/Predict"
 TORCHSERVE_METHOD = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
-DT_FLOAT = 1
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _PACKAGE = "tandem.smoke"
@@ -30,6 +45,11 @@ _MESSAGES: dict[str, dict[str, tuple[int, int | str, bool]]] = {
         "tensor_shape": (2, "Shape", False),
         "tensor_content": (4, _Field.TYPE_BYTES, False),
         "float_val": (5, _Field.TYPE_FLOAT, True),
+        "double_val": (6, _Field.TYPE_DOUBLE, True),
+        "int_val": (7, _Field.TYPE_INT32, True),
+        "int64_val": (10, _Field.TYPE_INT64, True),
+        "bool_val": (11, _Field.TYPE_BOOL, True),
+        "half_val": (13, _Field.TYPE_INT32, True),
     },
     # A protobuf map is a repeated message of key and value.
     "NamedTensor": {"key": (1, _Field.TYPE_STRING, False), "value": (2, "Tensor", False)},
@@ -65,3 +85,31 @@ def message(kind: str, /, **values: Any) -> Any:
     """A message of `_MESSAGES` with these fields."""
     described = _pool().FindMessageTypeByName(f"{_PACKAGE}.{kind}")
     return message_factory.GetMessageClass(described)(**values)
+
+
+def tensor_of(array: Array) -> Any:
+    """A numeric array as a Tensor message."""
+    number, _ = TENSOR_TYPES[array.dtype.name]
+    shape = message("Shape", dim=[message("Dim", size=size) for size in array.shape])
+    return message("Tensor", dtype=number, tensor_shape=shape, tensor_content=array.tobytes())
+
+
+def array_of(found: Any) -> Array:
+    """The array in a Tensor message.
+
+    Raises:
+        ValueError: it is of a type that models here do not have, or has more or fewer values than its shape.
+    """
+    known = {number: (np.dtype(name), field) for name, (number, field) in TENSOR_TYPES.items()}
+    if found.dtype not in known:
+        raise ValueError(f"a tensor of TensorFlow's type {found.dtype}")
+    dtype, field = known[found.dtype]
+    shape = [dim.size for dim in found.tensor_shape.dim]
+    if found.tensor_content:
+        return np.frombuffer(found.tensor_content, dtype).reshape(shape)
+    values = list(getattr(found, field))
+    if field == "half_val":  # the bits of each number
+        return np.array(values, np.uint16).view(dtype).reshape(shape)
+    # One value stands for as many as the shape holds.
+    flat = np.array(values * int(np.prod(shape)) if len(values) == 1 else values, dtype)
+    return flat.reshape(shape)

@@ -3,15 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from loadtests.payloads import PayloadPool
-from models.spec import FloatArray, ModelSpec
+from models.spec import ModelSpec
+from models.tensors import Tensors, count, take
 from pipelines.artifacts.manifest import Manifest
+from pipelines.parity import compare as parity
 from pipelines.parity.quality import Expectations
 from pipelines.runners.docker_server import DockerServer
 from pipelines.runners.server import Server
-from pipelines.smoke.checklist import CheckError, NotApplicableError
+from pipelines.serve import readiness
+from pipelines.smoke.checklist import NotApplicableError
 
 
 @dataclass(frozen=True)
@@ -50,27 +51,17 @@ class Subject:
             raise NotApplicableError("runner local has no container")
         return self.server
 
-    def require_right(self, got: object, samples: int, said: str) -> None:
-        """Compare answers of the first `samples` held-out samples with the source model's.
+    def inputs(self, samples: int) -> Tensors:
+        """The first held-out samples, so many at most."""
+        return take(self.spec.samples().named, slice(0, samples))
+
+    def require_right(self, got: Tensors, said: str) -> None:
+        """Compare outputs of the first held-out samples with the source model's, as many as there are.
 
         Raises:
-            CheckError: the shape differs, or a value is outside the model's tolerance.
+            GateError: an output is missing, of another shape, or outside the model's tolerance.
         """
-        wanted: FloatArray = self.expected.primary.outputs[:samples]
-        try:
-            found = np.asarray(got, np.float32)
-        except (TypeError, ValueError) as error:
-            raise CheckError(f"{said} are no numbers: {error}") from error
-        if found.shape != wanted.shape:
-            raise CheckError(f"{said} have shape {found.shape}, expected {wanted.shape}")
-        tolerance = self.spec.tolerance_of(self.spec.output.name)
-        allowed = tolerance.absolute + tolerance.relative * np.abs(wanted)
-        # Written so that a NaN is wrong.
-        wrong = ~(np.abs(found - wanted) <= allowed)
-        if wrong.any():
-            place = tuple(int(i) for i in np.argwhere(wrong)[0])
-            raise CheckError(
-                f"{said}: sample {place[0]} gives {found[place]:.6g}, expected {wanted[place]:.6g} "
-                f"within {allowed[place]:.2g}; {int(wrong.any(axis=tuple(range(1, wrong.ndim))).sum())} of "
-                f"{samples} samples are wrong"
-            )
+        expected = self.expected.first(count(got))
+        typed = readiness.typed(got, expected.tensors)
+        record = parity.compare_all(f"{self.target}: {said}", typed, expected)
+        parity.require_all(record, typed, expected)
