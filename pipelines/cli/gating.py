@@ -7,8 +7,8 @@ import click
 
 from pipelines.cli.command import command
 from pipelines.cli.exits import EXIT_GATE, fail
-from pipelines.cli.options import json_option, output_option
-from pipelines.cli.results import print_json
+from pipelines.cli.options import artifacts_option, json_option, output_option, runs_option
+from pipelines.cli.results import command_line, print_json
 
 LIMITED = ("p99", "p95", "p50", "throughput", "memory", "cold-start", "size", "image-size", "accuracy")
 HELPS = {
@@ -29,8 +29,8 @@ def limit_options(function: Any) -> Any:
     return function
 
 
-@command("tandem gate runs/main runs/latest --max-p99-regression 10% --output junit=gate.xml", guarded=False)
-@click.argument("baseline", type=click.Path(path_type=Path))
+@command("tandem gate runs/main runs/latest --max-p99-regression 10% --output junit=gate.xml")
+@click.argument("baseline", type=click.Path(path_type=Path), required=False)
 @click.argument("candidate", type=click.Path(path_type=Path), required=False)
 @limit_options
 @click.option(
@@ -45,15 +45,31 @@ def limit_options(function: Any) -> Any:
 )
 @click.option("--baseline-side", metavar="SIDE", help="Of one run.  [default: base]")
 @click.option("--candidate-side", metavar="SIDE", help="Of one run.  [default: new]")
+@click.option("--self-test", is_flag=True, help="Inject faults into a server and show that the gate fires.")
+@click.option("--model", default="digits_cnn", show_default=True, help="Of the self-test.")
+@click.option("--target", default="tfserving", show_default=True, help="Of the self-test: what is served.")
+@click.option("--delay-ms", type=float, default=5, show_default=True, help="What the self-test injects.")
+@click.option(
+    "--wrong-every", type=int, default=1000, show_default=True, help="It injects one wrong answer in so many."
+)
+@artifacts_option
+@runs_option
 @output_option
 @json_option
 def gate(
-    baseline: Path,
+    baseline: Path | None,
     candidate: Path | None,
     undecided: str,
     allow_environment: bool,
     baseline_side: str | None,
     candidate_side: str | None,
+    self_test: bool,
+    model: str,
+    target: str,
+    delay_ms: float,
+    wrong_every: int,
+    artifacts: Path,
+    runs: Path,
     outputs: tuple[str, ...],
     as_json: bool,
     **typed: str | None,
@@ -65,15 +81,26 @@ def gate(
 
     `fail` and `pass` are decided on the ends of intervals, by the rules of verdicts (docs/gate.md). Exit code
     1 on fail, and on undecided unless --undecided pass.
+
+    --self-test measures one server four times behind a proxy, twice as it is, once with a delay and once with
+    wrong answers, and exits with 1 unless the gate says fail exactly where it should.
     """
     from pipelines.gate import telling
     from pipelines.gate.limits import asked_limits
+    from pipelines.gate.self_test import SelfTestRequest
     from pipelines.gate.stage import GateRequest, require_one_way
     from pipelines.gate.stage import gate as stage
     from pipelines.outputs.asked import asked_outputs, write_outputs
 
     wanted = asked_outputs(outputs)
     limits = asked_limits({key.replace("_", "-"): text for key, text in typed.items()})
+    if self_test:
+        if baseline is not None:
+            raise click.UsageError("--self-test measures by itself; leave the runs out.")
+        asked = SelfTestRequest(model, target, delay_ms, wrong_every, limits, artifacts, runs)
+        return _self_test(asked, wanted, as_json=as_json)
+    if baseline is None:
+        raise click.UsageError("Name a run as BASELINE, such as runs/latest, or --self-test.")
     request = GateRequest(baseline, candidate, limits, allow_environment, baseline_side, candidate_side)
     require_one_way(request)
     result = stage(request)
@@ -84,3 +111,24 @@ def gate(
         telling.print_result(result)
     write_outputs(wanted, telling.outputs_facts(result, passed=not failed))
     return fail(f"gate: {telling.verdict(result)}", EXIT_GATE) if failed else 0
+
+
+def _self_test(request: Any, outputs: tuple[Any, ...], *, as_json: bool) -> int:
+    from dataclasses import asdict
+
+    from pipelines.console.printing import ProgressDisplay, say
+    from pipelines.gate import self_test as stage
+    from pipelines.outputs.asked import write_outputs
+
+    with ProgressDisplay(quiet=as_json) as progress:
+        result = stage.self_test(request, command_line(), progress)
+    facts = stage.facts_of_self_test(result)
+    if as_json:
+        print_json(asdict(facts))
+    else:
+        for trial in result.trials:
+            say(stage.told(trial))
+        say(f"Run: {result.folder}")
+    write_outputs(outputs, facts)
+    stage.require(result)
+    return 0

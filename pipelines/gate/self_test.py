@@ -1,0 +1,257 @@
+"""`tandem gate --self-test`: whether the gate fires on this machine, with faults of our own making.
+
+One target is measured four times in one run, all behind the same proxy: `base` and `same` as they are, `slow`
+with a delay in front of every request, `wrong` with one wrong answer in so many.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from loadtests.servers.faulty import Faults
+from pipelines.config import RunSettings, run_settings
+from pipelines.errors import GateError, MachineError, RequestError
+from pipelines.gate.baseline import BASE, Pair
+from pipelines.gate.judging import Finding, Word, findings, overall
+from pipelines.gate.limits import Limit
+from pipelines.gate.telling import line, name_of
+from pipelines.measure.blocks import measure_blocks
+from pipelines.measure.sides import Side
+from pipelines.outputs.facts import Check, Facts
+from pipelines.processes.children import python_module
+from pipelines.processes.group import free_ports
+from pipelines.record.run import RunRecord
+from pipelines.run.run import Run, conclude, start_run
+from pipelines.runners.local import LocalRunner, LocalServer
+from pipelines.runners.server import Server
+from pipelines.targets.server_plan import ServerPlan
+from pipelines.tasks.tasks import Progress
+
+SAME, SLOW, WRONG = "same", "slow", "wrong"
+NAMES = (SAME, SLOW, WRONG, BASE)
+"""The first side of a comparison is the candidate, so the base comes last."""
+UNCONTROLLED = f"{WRONG}-control"
+"""Wrong answers are counted, which takes no noise floor."""
+LOAD = "closed:1"
+"""One request at a time: under more, a server that is busy all the time hides a delay in its queue."""
+ROUND_S = 2.0
+DELAY_LIMIT_MS = 1000.0
+WRONG_EVERY_LIMIT = 10**6
+
+
+@dataclass(frozen=True)
+class SelfTestRequest:
+    """What to inject.
+
+    Attributes:
+        delay_ms: in front of every request of `slow`.
+        wrong_every: one answer in so many of `wrong` has other numbers.
+    """
+
+    model: str
+    target: str
+    delay_ms: float
+    wrong_every: int
+    limits: tuple[Limit, ...]
+    artifacts: Path
+    runs: Path
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What the gate said of one side, and what it should have said.
+
+    Attributes:
+        expected: what the decision must be about: names of metrics that must fail; none for no failure.
+    """
+
+    side: str
+    injected: str
+    expected: frozenset[str]
+    findings: tuple[Finding, ...]
+
+    @property
+    def word(self) -> Word:
+        """The gate's word."""
+        return overall(self.findings)
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything that should fail did, and without an injected fault nothing."""
+        failed = {one.metric for one in self.findings if one.word == "fail"}
+        return self.expected <= failed if self.expected else not failed
+
+
+@dataclass(frozen=True)
+class SelfTestResult:
+    """What the gate made of every fault."""
+
+    model: str
+    trials: tuple[Trial, ...]
+    folder: Path
+    started_at_utc: str
+
+    @property
+    def failures(self) -> tuple[Trial, ...]:
+        """The faults that the gate did not see, or saw where none was."""
+        return tuple(trial for trial in self.trials if not trial.passed)
+
+
+def self_test(request: SelfTestRequest, command: Sequence[str], progress: Progress) -> SelfTestResult:
+    """Measure the four sides and hold the gate's words against what was injected.
+
+    Raises:
+        RequestError: a fault that cannot be.
+        MachineError: the server failed, or answered too little for a single wrong answer.
+        KeyboardInterrupt: somebody asked to stop; what was measured is kept.
+    """
+    _require_possible(request)
+    run = start_run("compare", _settings(request), LocalRunner(), command, progress)
+    proven = len(run.verified.expected)
+    faults = {
+        SLOW: Faults(delay_s=request.delay_ms / 1000),
+        WRONG: Faults(wrong_every=request.wrong_every, wrong_after=proven + 1),
+    }
+    run.session.sides = [
+        replace(side, prepare=_behind(side, faults.get(side.control_of or side.name, Faults())))
+        for side in run.session.sides
+        if side.name != UNCONTROLLED
+    ]
+    progress("self-test", f"{len(NAMES)} sides of {request.target} behind a proxy, into {run.folder}")
+    record = conclude(run, _measure)
+    if record.status == "interrupted":
+        raise KeyboardInterrupt
+    return SelfTestResult(record.model.name, _trials(record, request), run.folder, record.started_at_utc)
+
+
+def _measure(run: Run) -> None:
+    measure_blocks(run.session)
+
+
+def _require_possible(request: SelfTestRequest) -> None:
+    if not 0 < request.delay_ms <= DELAY_LIMIT_MS:
+        raise RequestError(
+            f"--delay-ms is {request.delay_ms:g}; allowed: above 0, at most {DELAY_LIMIT_MS:g}, such as 5"
+        )
+    if not 1 <= request.wrong_every <= WRONG_EVERY_LIMIT:
+        raise RequestError(
+            f"--wrong-every is {request.wrong_every}; allowed: 1 to {WRONG_EVERY_LIMIT}, such as 1000"
+        )
+
+
+def _settings(request: SelfTestRequest) -> RunSettings:
+    settings = run_settings(
+        profile="quick",
+        targets=",".join([request.target] * len(NAMES)),
+        model=request.model,
+        loads=LOAD,
+        round_s=ROUND_S,
+        artifacts=request.artifacts,
+        runs=request.runs,
+    )
+    return settings.model_copy(update={"names": NAMES, "mobile": False})
+
+
+def _behind(side: Side, faults: Faults) -> Callable[[Path], AbstractContextManager[Server]]:
+    """The side's server behind a proxy with these faults; one without any has the proxy's cost as well."""
+
+    @contextmanager
+    def prepare(work: Path) -> Iterator[Server]:
+        with side.prepare(work) as server:
+            yield LocalServer(behind_proxy(server.plan, faults))
+
+    return prepare
+
+
+def behind_proxy(plan: ServerPlan, faults: Faults) -> ServerPlan:
+    """The plan of the same server, asked through a proxy that starts it; its own status is asked directly."""
+    upstream = int(plan.endpoint.base_url.rpartition(":")[2])
+    (port,) = free_ports(1, "127.0.0.1")
+    argv = python_module(
+        "loadtests.servers.faulty",
+        f"--port={port}",
+        f"--upstream={upstream}",
+        f"--delay-ms={faults.delay_s * 1000:g}",
+        f"--wrong-every={faults.wrong_every}",
+        f"--wrong-after={faults.wrong_after}",
+        "--",
+        *plan.launch.argv,
+    )
+    return replace(
+        plan,
+        launch=replace(plan.launch, argv=tuple(argv)),
+        endpoint=replace(plan.endpoint, base_url=f"http://127.0.0.1:{port}"),
+    )
+
+
+def _trials(record: RunRecord, request: SelfTestRequest) -> tuple[Trial, ...]:
+    asked = {limit.metric.key for limit in request.limits}
+    slower = frozenset(asked & {"p99", "p95", "p50", "throughput"})
+    expected: Mapping[str, tuple[str, frozenset[str]]] = {
+        SAME: ("nothing", frozenset()),
+        SLOW: (f"{request.delay_ms:g} ms before every request", slower),
+        WRONG: (f"one wrong answer in {request.wrong_every}", frozenset({"answers"})),
+    }
+    _require_injected(record, request)
+    seed = record.profile.seed if record.profile else 0
+    return tuple(
+        Trial(
+            name,
+            injected,
+            wanted,
+            findings([Pair(name, record, name, record, BASE)], request.limits, seed),
+        )
+        for name, (injected, wanted) in expected.items()
+    )
+
+
+def _require_injected(record: RunRecord, request: SelfTestRequest) -> None:
+    """A server that answers slowly may never have come to its first wrong answer."""
+    answers = sum(one.requests_count for one in record.targets[WRONG].rounds)
+    if answers < request.wrong_every:
+        raise MachineError(
+            f"the side `{WRONG}` gave {answers} answers, too few for one in {request.wrong_every}; ask for a "
+            "smaller --wrong-every"
+        )
+
+
+def told(trial: Trial) -> str:
+    """What was injected and what the gate said of it, on one line."""
+    failed = [name_of(one) for one in trial.findings if one.word == "fail"]
+    said = f"fail ({', '.join(failed)})" if failed else trial.word
+    right = "as it should" if trial.passed else "NOT as it should"
+    return f"{trial.side}, {trial.injected} injected: {said}, {right}"
+
+
+def facts_of_self_test(result: SelfTestResult) -> Facts:
+    """As --output writes it."""
+    checks = tuple(
+        Check(
+            trial.side,
+            "the gate",
+            f"it sees what was injected: {trial.injected}",
+            "passed" if trial.passed else "failed",
+            "; ".join(map(line, trial.findings)),
+        )
+        for trial in result.trials
+    )
+    return Facts(
+        command="gate --self-test",
+        model=result.model,
+        headline="; ".join(map(told, result.trials)),
+        started_at_utc=result.started_at_utc,
+        passed=not result.failures,
+        checks=checks,
+    )
+
+
+def require(result: SelfTestResult) -> None:
+    """Raises:
+    GateError: the gate said something else than it should.
+    """
+    if result.failures:
+        raise GateError(
+            f"the gate's self-test failed: {'; '.join(map(told, result.failures))}; see {result.folder} for "
+            "how quiet the machine was, and do not rely on the gate here"
+        )

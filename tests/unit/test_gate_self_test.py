@@ -1,0 +1,144 @@
+"""The gate's self-test: the proxy that injects faults, and what the gate must make of them."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+from gate_fixture import gated_run
+
+from loadtests.servers.faulty import Faults, other_numbers, spoilt
+from loadtests.servers.http1 import response
+from pipelines.errors import GateError, MachineError, RequestError
+from pipelines.gate import self_test
+from pipelines.gate.limits import METRICS, Limit
+from pipelines.outputs.asked import FORMATS
+from pipelines.processes.group import free_ports
+
+P99 = (Limit(METRICS["p99"], 0.05),)
+
+
+def request(**changes):
+    fields = {"model": "digits_cnn", "target": "tfserving", "delay_ms": 5.0, "wrong_every": 1000}
+    places = {"artifacts": Path("a"), "runs": Path("r")}
+    return self_test.SelfTestRequest(limits=P99, **(fields | places | changes))
+
+
+def result(wrong=("wrong",), slow=1.5, same=1.0):
+    record = gated_run({"same": same, "slow": slow, "wrong": 1.0, "base": 1.0}, wrong=wrong)
+    trials = self_test._trials(record, request())
+    return self_test.SelfTestResult("digits_cnn", trials, Path("r"), record.started_at_utc)
+
+
+def test_a_gate_that_sees_both_faults_and_no_third_passes():
+    found = result()
+    self_test.require(found)
+    assert [(trial.side, trial.word) for trial in found.trials] == [
+        ("same", "pass"),
+        ("slow", "fail"),
+        ("wrong", "fail"),
+    ]
+    assert self_test.told(found.trials[1]) == (
+        "slow, 5 ms before every request injected: fail (p99 of slow under closed:8), as it should"
+    )
+    assert "<failure" not in FORMATS["junit"](self_test.facts_of_self_test(found))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"wrong": ()}, "wrong, one wrong answer in 1000 injected: pass, NOT"),
+        ({"slow": 1.0}, "slow, 5 ms before every request injected: pass, NOT"),
+        ({"same": 1.5}, r"same, nothing injected: fail \(p99 of same"),
+    ],
+)
+def test_a_gate_that_misses_a_fault_or_sees_one_that_is_not_there_fails(changes, said):
+    found = result(**changes)
+    with pytest.raises(GateError, match=said):
+        self_test.require(found)
+    assert "<failure" in FORMATS["junit"](self_test.facts_of_self_test(found))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"), [({"delay_ms": 0}, "--delay-ms is 0"), ({"wrong_every": 0}, "--wrong-every is 0")]
+)
+def test_faults_that_cannot_be_are_refused_before_any_work(changes, said):
+    with pytest.raises(RequestError, match=said):
+        self_test.self_test(request(**changes), [], lambda *_: None)
+
+
+def test_a_server_too_slow_for_a_single_wrong_answer_is_said():
+    record = gated_run(dict.fromkeys(self_test.NAMES, 1.0))
+    with pytest.raises(MachineError, match="smaller --wrong-every"):
+        self_test._trials(record, request(wrong_every=10**6))
+
+
+def test_the_settings_are_four_sides_of_one_target():
+    settings = self_test._settings(request())
+    assert settings.targets == ("tfserving",) * 4
+    assert settings.names == self_test.NAMES
+    assert settings.profile.loads == ("closed:1",)
+
+
+def test_which_answers_are_wrong():
+    faults = Faults(wrong_every=10, wrong_after=25)
+    assert [number for number in range(1, 60) if faults.spoils(number)] == [30, 40, 50]
+    assert not any(Faults().spoils(number) for number in range(50))
+
+
+def test_a_spoilt_answer_has_the_form_of_a_right_one():
+    right = {"predictions": [[0.5, 2], [True, "a"]]}
+    assert other_numbers(right) == {"predictions": [[-1.5, -3], [False, "a"]]}
+    whole = spoilt(response(200, json.dumps(right).encode()))
+    assert json.loads(whole.partition(b"\r\n\r\n")[2]) == other_numbers(right)
+    for other in (response(503, b"{}"), response(200, b"no JSON")):
+        assert spoilt(other) == other
+
+
+@pytest.fixture
+def proxied():
+    port, upstream = free_ports(2, "127.0.0.1")
+    faults = ["--delay-ms=50", "--wrong-every=2", "--wrong-after=1"]
+    server = [
+        sys.executable,
+        "-m",
+        "loadtests.servers.known_delay",
+        f"--port={upstream}",
+        "--delay=constant:1",
+    ]
+    proxy = [sys.executable, "-m", "loadtests.servers.faulty", f"--port={port}", f"--upstream={upstream}"]
+    with subprocess.Popen([*proxy, *faults, "--", *server], start_new_session=True) as process:
+        try:
+            yield f"http://127.0.0.1:{port}/", process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(10)
+
+
+def ask(url: str) -> tuple[float, dict]:
+    started = time.monotonic()
+    for _ in range(100):
+        try:
+            with urllib.request.urlopen(url, b"{}", timeout=5) as answer:  # noqa: S310 - our own server
+                return time.monotonic() - started, json.load(answer)
+        except OSError:
+            time.sleep(0.1)
+            started = time.monotonic()
+    raise AssertionError("nobody listens")
+
+
+def test_the_proxy_delays_spoils_and_ends_with_its_server(proxied):
+    url, process = proxied
+    answers = [ask(url) for _ in range(4)]
+    assert all(elapsed_s >= 0.05 for elapsed_s, _ in answers)
+    right = [[0.1, 0.7, 0.2]]
+    assert [answer["predictions"] == right for _, answer in answers] == [True, False, True, False]
+    (child,) = psutil.Process(process.pid).children()
+    process.send_signal(signal.SIGTERM)
+    process.wait(10)
+    assert not child.is_running()
