@@ -30,7 +30,8 @@ class ProfileRecord(Record):
     they took turns, `retries` how many invalid rounds might be redone.
     `conditioning_limit_s` is the budget of a fresh server until it had to be steady, 0 for none; rounds were
     as long as p50's wandering asked for, from `round_s` to `longest_round_s`. `primary` is the metric that
-    was judged by itself, `verdicts` whether any were given.
+    was judged by itself, `verdicts` whether any were given. `device_threads`: with how many threads files for
+    devices were timed where nothing was kept.
     """
 
     name: str
@@ -50,6 +51,7 @@ class ProfileRecord(Record):
     verdicts: bool = True
     conditioning_limit_s: float = 0.0
     longest_round_s: float | None = None
+    device_threads: Literal["one", "one and all"] = "one and all"
 
 
 class PayloadRecord(Record):
