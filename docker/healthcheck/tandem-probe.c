@@ -1,9 +1,10 @@
 /* Asks a server on 127.0.0.1 one question over HTTP. Static, so that it runs in any image, and small, because it
  * runs while the server beside it is being measured.
  *
- *   tandem-probe check PORT FOLDER   sends FOLDER/request.http as it is and compares the numbers after
- *                                    "predictions" in the answer with FOLDER/expected.txt, which holds the absolute
- *                                    and the relative tolerance, then the expected numbers, all separated by space
+ *   tandem-probe check PORT FOLDER   sends FOLDER/request.http as it is and compares the outputs in the answer with
+ *                                    FOLDER/expected.txt, which holds for each output, all separated by space: the
+ *                                    key in front of its values, the absolute and the relative tolerance, how many
+ *                                    values there are, and these, numbers, true or false
  *   tandem-probe get PORT PATH       prints the body of GET PATH
  *
  * Exit code: 0 right (or status 200), 1 wrong, silent or too late, 2 wrongly called. One line on stderr says why.
@@ -89,24 +90,51 @@ static char *body_of(char *answer) {
     return body + 4;
 }
 
-static void check(const char *body, char *expected) {
-    char *want = expected, *after, *number;
-    double absolute = strtod(want, &want), relative = strtod(want, &want);
-    const char *got = strstr(body, "\"predictions\"");
-    if (!got) end(1, "no predictions in %.*s", SHOWN_BYTES, body);
-    got += strlen("\"predictions\"");
-    for (int index = 0;; index++) {
+/* A number, or true or false as 1 or 0; `after` is where it ends, `text` itself where there is none. */
+static double value_at(const char *text, char **after) {
+    if (!strncmp(text, "true", 4)) return *after = (char *)text + 4, 1;
+    if (!strncmp(text, "false", 5)) return *after = (char *)text + 5, 0;
+    return strtod(text, after);
+}
+
+/* What follows "KEY" in the answer. Its values are no text, so that what is quoted is a key. */
+static const char *after_key(const char *body, const char *key) {
+    char quoted[1024];
+    snprintf(quoted, sizeof quoted, "\"%s\"", key);
+    const char *found = strstr(body, quoted);
+    if (!found) end(1, "no %s in %.*s", key, SHOWN_BYTES, body);
+    return found + strlen(quoted);
+}
+
+static void check_output(const char *got, const char *key, char **expected) {
+    char *number;
+    double absolute = strtod(*expected, expected), relative = strtod(*expected, expected);
+    long count = strtol(*expected, expected, 10);
+    for (long index = 0;; index++) {
         got += strspn(got, " \t\r\n:[],");
-        double value = strtod(got, &number), right = strtod(want, &after);
-        int have = number != got, wanted = after != want;
-        if (!have && !wanted && *got == '}') return;
-        if (have != wanted || !wanted) end(1, "value %d: %s", index, have ? "more than expected" : "missing or no number");
+        double value = value_at(got, &number);
+        int have = number != got;
+        if (index == count && !have && (*got == '}' || *got == '"')) return;
+        if (!have || index == count)
+            end(1, "%s, value %ld: %s", key, index, have ? "more than expected" : "missing or no number");
+        *expected += strspn(*expected, " \t\r\n");
+        double right = value_at(*expected, expected);
         /* Written so that a NaN is wrong. */
         if (!(fabs(value - right) <= absolute + relative * fabs(right)))
-            end(1, "value %d is %.9g, expected %.9g", index, value, right);
+            end(1, "%s, value %ld is %.9g, expected %.9g", key, index, value, right);
         got = number;
-        want = after;
     }
+}
+
+static void check(const char *body, char *expected) {
+    const char *predictions = after_key(body, "predictions");
+    char key[512];
+    int length, outputs = 0;
+    for (; sscanf(expected, " %511s%n", key, &length) == 1; outputs++) {
+        expected += length;
+        check_output(strcmp(key, "predictions") ? after_key(predictions, key) : predictions, key, &expected);
+    }
+    if (!outputs) end(2, "no output is expected");
 }
 
 int main(int count, char **words) {

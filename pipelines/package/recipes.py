@@ -8,8 +8,8 @@ from importlib import metadata
 from pathlib import Path
 
 from loadtests.codecs import json_rows
-from models.spec import ModelSpec
-from models.tensors import sample
+from models.spec import ModelSpec, Tolerance
+from models.tensors import Array, sample
 from pipelines.artifacts.manifest import Manifest, artifact_files
 from pipelines.package.image import REPOSITORY
 from pipelines.package.settings import Settings
@@ -308,12 +308,21 @@ def _health(parts: ModelParts, path: str) -> dict[str, Content]:
         f"POST {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
-    tolerance = parts.spec.tolerance_of(parts.spec.output.name)
-    numbers = [tolerance.absolute, tolerance.relative, *parts.expected.primary.outputs[0].ravel().tolist()]
+    answer = sample(parts.expected.tensors, 0)
+    lines = [
+        _expected(name if len(answer) > 1 else "predictions", parts.spec.tolerance_of(name), array)
+        for name, array in answer.items()
+    ]
     return {
         "etc/health/request.http": head.encode() + body,
-        "etc/health/expected.txt": "".join(f"{number!r}\n" for number in numbers).encode(),
+        "etc/health/expected.txt": "".join(lines).encode(),
     }
+
+
+def _expected(key: str, tolerance: Tolerance, array: Array) -> str:
+    """One output as the probe reads it: the key in front of its values, how they are checked, how many."""
+    values = " ".join(map(json.dumps, array.ravel().tolist()))
+    return f"{key} {tolerance.absolute!r} {tolerance.relative!r} {array.size}\n{values}\n"
 
 
 def _build_files(key: str) -> dict[str, Content]:

@@ -133,7 +133,7 @@ def test_a_server_that_answers_wrong_is_unhealthy(engine, images, key, tmp_path)
             time.sleep(1)
             container.reload()
             said = " ".join(entry["Output"] for entry in container.attrs["State"]["Health"]["Log"] or [])
-        assert f"value {len(numbers) - 3} is" in said
+        assert f"value {len(numbers) - 5} is" in said
         assert container.attrs["State"]["Health"]["Status"] != "healthy"
 
 

@@ -60,7 +60,7 @@ def test_a_false_label_is_named(deploy):
 
 
 def test_a_health_check_that_says_no_is_named(deploy):
-    wrong = b"0.0001 0.0001 " + b" ".join([b"7.5"] * 10)
+    wrong = b"predictions 0.0001 0.0001 10 " + b" ".join([b"7.5"] * 10)
     result = deploy("tfserving", files={"/etc/tandem/health/expected.txt": wrong})
     assert failed(result) == ["tfserving.health"]
     assert "expected 7.5" in result.failures[0].detail

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[2] / "docker" / "healthcheck" / "tandem-probe.c"
-EXPECTED = "0.001\n0.01\n1.0\n-2.5\n"
+EXPECTED = "predictions 0.001 0.01 2\n1.0 -2.5\n"
+SEVERAL = "u 0.001 0.01 2\n1.0 -2.5\nflags 0.0 0.0 3\ntrue false true\nn 0.0 0.0 1\n7\nnone 0.0 0.0 0\n\n"
 RIGHT = b'{"predictions": [[1.0, -2.5]]}'
 
 
@@ -50,9 +51,9 @@ def response(body: bytes, status: str = "200 OK") -> bytes:
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def check(probe: Path, folder: Path, port: int) -> subprocess.CompletedProcess[str]:
+def check(probe: Path, folder: Path, port: int, expected: str = EXPECTED) -> subprocess.CompletedProcess[str]:
     (folder / "request.http").write_bytes(b"POST /p HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}")
-    (folder / "expected.txt").write_text(EXPECTED)
+    (folder / "expected.txt").write_text(expected)
     return subprocess.run(
         [probe, "check", str(port), str(folder)], capture_output=True, text=True, check=False
     )
@@ -106,6 +107,37 @@ def test_within_tolerance_and_in_any_layout_is_right(probe, tmp_path, body):
 def test_a_wrong_answer_is_unhealthy_and_says_why(probe, tmp_path, body, said):
     with answering(response(body)) as (port, _):
         done = check(probe, tmp_path, port)
+    assert done.returncode == 1
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"u": [1.0, -2.5], "flags": [true, false, true], "n": 7, "none": []}',
+        '{"none": [], "n": 7, "flags": [true,false,true],\n "u": [1.0009, -2.5]\n}',
+    ],
+)
+def test_several_outputs_are_found_by_name_in_any_order(probe, tmp_path, row):
+    with answering(response(f'{{"predictions": [{row}]}}'.encode())) as (port, _):
+        done = check(probe, tmp_path, port, SEVERAL)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ('{"u": [1.0, -2.5], "flags": [true, true, true], "n": 7, "none": []}', "flags, value 1 is 1"),
+        ('{"u": [1.0, -2.5], "flags": [true, false], "n": 7, "none": []}', "flags, value 2: missing"),
+        ('{"u": [1.0, -2.5], "flags": [true, false, true], "n": 8, "none": []}', "n, value 0 is 8"),
+        ('{"u": [1.0, -2.5], "flags": [true, false, true], "n": 7, "none": [0]}', "none, value 0: more"),
+        ('{"u": [1.0, -2.5], "flags": [true, false, true], "none": []}', "no n in"),
+        ("[1.0, -2.5]", "no u in"),
+    ],
+)
+def test_one_wrong_output_of_several_is_unhealthy(probe, tmp_path, row, said):
+    with answering(response(f'{{"predictions": [{row}]}}'.encode())) as (port, _):
+        done = check(probe, tmp_path, port, SEVERAL)
     assert done.returncode == 1
     assert said in done.stderr
 
