@@ -1,24 +1,41 @@
-"""Which files beside a model file it imports, so that its digest can cover them. Reads; executes nothing."""
+"""Which files a model file imports, so that its digest can cover them. Reads; executes nothing."""
 
 import ast
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+# Where a model file's modules come from beside its own folder; the second is `pipelines.import_path`'s.
+PATH_VARIABLES = ("PYTHONPATH", "TANDEM_IMPORT_PATH")
+PACKAGE = Path(__file__).resolve().parent.parent
+INSTALLED = ("site-packages", "dist-packages")
+
 
 def files_of(model_file: Path) -> tuple[Path, ...]:
-    """The model file, and every Python file below its folder that it imports, also from inside functions."""
-    root = model_file.resolve().parent
+    """The model file, and every Python file that it imports and that is not installed.
+
+    Also what functions import. Looked for below its own folder, the working directory and PYTHONPATH.
+    """
+    roots = (model_file.resolve().parent, *_user_entries())
     found: dict[Path, None] = {}
     left = [model_file.resolve()]
     while left:
         path = left.pop()
         if path not in found and path.is_file():
             found[path] = None
-            left += _imports(path, root)
+            left += _imports(path, roots)
     return tuple(found)
 
 
-def _imports(path: Path, root: Path) -> Iterator[Path]:
+def _user_entries() -> list[Path]:
+    """Folders on the import path that are no installation and not this package's own."""
+    texts = (os.environ.get(name, "") for name in PATH_VARIABLES)
+    entries = [Path(part).resolve() for text in texts for part in text.split(os.pathsep) if part]
+    ours = [entry for entry in entries if entry == PACKAGE or {*entry.parts} & {*INSTALLED}]
+    return [entry for entry in dict.fromkeys(entries) if entry not in ours]
+
+
+def _imports(path: Path, roots: tuple[Path, ...]) -> Iterator[Path]:
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):  # then it is no Python either when it is imported
@@ -26,12 +43,22 @@ def _imports(path: Path, root: Path) -> Iterator[Path]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield from _along(root, alias.name)
+                yield from _from_first(roots, alias.name)
         elif isinstance(node, ast.ImportFrom):
-            start = path.parents[node.level - 1] if 0 < node.level <= len(path.parents) else root
+            relative = 0 < node.level <= len(path.parents)
+            starts = (path.parents[node.level - 1],) if relative else roots
             names = [alias.name for alias in node.names if alias.name != "*"]
             for name in names or [""]:
-                yield from _along(start, ".".join(filter(None, (node.module, name))))
+                yield from _from_first(starts, ".".join(filter(None, (node.module, name))))
+
+
+def _from_first(roots: tuple[Path, ...], dotted: str) -> Iterator[Path]:
+    """The files of a module in the first of the folders that has any of it, as Python looks for it."""
+    first = dotted.partition(".")[0]
+    for root in roots:
+        if not first or (root / f"{first}.py").is_file() or (root / first).is_dir():
+            yield from _along(root, dotted)
+            return
 
 
 def _along(start: Path, dotted: str) -> Iterator[Path]:

@@ -13,9 +13,11 @@ import math
 import os
 import pkgutil
 import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -24,12 +26,14 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import numpy.typing as npt
 
+from models.checkpoint import CheckpointError
 from models.errors import ModelError
 from models.imported import files_of
 from models.labels import require_labels
 from models.samples import Samples, checked
 from models.signature import TensorSpec, tensors
-from models.truth import Task, Truth, truth_of
+from models.stored import digest_of_files, files_of_checkpoint
+from models.truth import Task, Truth, classes_of, require_task, truth_of
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +78,7 @@ class Tolerance:
 EXACT = Tolerance(0.0, 0.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """One trained model.
 
@@ -83,11 +87,12 @@ class ModelSpec:
         inputs: one or more tensors, in the order in which forward takes them.
         outputs: one or more tensors, in the order of what forward returns: one tensor, a tuple or list (also
             nested, read from left to right), or a dict of these names.
-        labels: class names in output order, one per column, or none; of a single column its name, or those
-            of 0 and of 1. Of the first output, or by the output's name.
+        labels: class names in output order, one per column, or none (`()` or None); of a single column its
+            name, or those of 0 and of 1. Of the first output, or by the output's name.
         tolerance: how far an artifact's outputs may be from the source model's; one for all outputs, or by
             the output's name.
-        checkpoint: safetensors file with the state dict of `build_torch()`.
+        checkpoint: the state dict of `build_torch()`: a safetensors file, a `.pt` or `.pth` that PyTorch
+            reads with `weights_only=True`, an index of shards, or a folder as Hugging Face's libraries write.
         build_torch: returns the untrained `torch.nn.Module`; its forward takes and gives the tensors above.
         test_samples: held-out examples, with labels where they are known, never used in training.
         train_samples: examples of what the model is given, for calibration: those it was trained on, or a
@@ -96,41 +101,96 @@ class ModelSpec:
         train: trains from scratch and writes the checkpoint and its training record beside it.
         sources: files whose text decides what the model computes, for its digest; of a model
             file they are found (`models.imported`).
-        task: what the outputs are, of the first output or by the output's name; None: to be derived from the
-            samples (`pipelines.parity.quality`).
+        task: what the outputs are, of the first output or by the output's name: "classes" (scores of classes
+            per sample), "tokens" (scores of classes at every position), "regression", or "none"; None: to be
+            derived from the samples (`pipelines.parity.quality`).
+        ignored: names of checkpoint tensors, or patterns with `*`, that the architecture or the twin has no
+            use for, as saved masks and position numbers.
+        origin: the file it was read from, as it was named; None for a model of this package.
     """
 
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    labels: Labels
     tolerance: Tolerance | Mapping[str, Tolerance]
     checkpoint: Path
     build_torch: Callable[[], "torch.nn.Module"]
     test_samples: Callable[[], Samples]
+    labels: Labels | None = ()
     train_samples: Callable[[], Samples] | None = None
     build_keras: Callable[[Mapping[str, FloatArray]], Any] | None = None
     train: Callable[[Path, Callable[[str], None]], dict[str, Any]] | None = None
     sources: tuple[Path, ...] = ()
     task: Task | Mapping[str, Task] | None = None
+    ignored: tuple[str, ...] = ()
+    origin: Path | None = None
 
     def __post_init__(self) -> None:
-        if not self.name.replace("_", "a").isalnum() or not self.name.isascii():
+        name = self.name if isinstance(self.name, str) else ""
+        if not name.replace("_", "a").isalnum() or not name.isascii():
             raise ModelError(f"model name {self.name!r}: only letters, digits and underscores are allowed")
+        self._require_parts()
         object.__setattr__(self, "inputs", tensors(self.name, "inputs", self.inputs))
         object.__setattr__(self, "outputs", tensors(self.name, "outputs", self.outputs))
         for what in ("labels", "tolerance", "task"):
             self._require_outputs(what)
-        for task in (self.task_of(output.name) for output in self.outputs):
+        for output in self.outputs:
+            task = self.task_of(output.name)
             if task not in (None, *get_args(Task)):
                 raise ModelError(f"task of {self.name} is {task!r}; allowed: {', '.join(get_args(Task))}")
+            require_task(self.name, output, task)
         # A list will do; the digest and everything after it see a tuple.
         named = {
-            one.name: require_labels(self.name, self._of(one, self.labels, ()), columns(one))
+            one.name: require_labels(self.name, self._of(one, self.labels, ()), classes_of(one))
             for one in self.outputs
         }
         by_name = isinstance(self.labels, Mapping)
         object.__setattr__(self, "labels", named if by_name else named[self.output.name])
+
+    def _require_parts(self) -> None:
+        """Raises:
+        ModelError: a part is of another kind than it is said to be.
+        """
+        object.__setattr__(self, "labels", () if self.labels is None else self.labels)
+        try:
+            object.__setattr__(self, "checkpoint", Path(self.checkpoint))
+        except TypeError as error:
+            raise ModelError(
+                f"checkpoint of {self.name} is {self.checkpoint!r:.60}; a path is needed"
+            ) from error
+        for name in ("build_torch", "test_samples", "train_samples", "build_keras", "train"):
+            given = getattr(self, name)
+            needed = name in ("build_torch", "test_samples")
+            if not callable(given) and (needed or given is not None):
+                raise ModelError(f"{name} of {self.name} is {given!r:.60}; a function is needed")
+        given = self.tolerance.values() if isinstance(self.tolerance, Mapping) else [self.tolerance]
+        for one in given:
+            if not isinstance(one, Tolerance):
+                raise ModelError(
+                    f"tolerance of {self.name} is {one!r:.60}; Tolerance(absolute=1e-4, relative=1e-4) or "
+                    "the like is needed, or one by each output's name"
+                )
+        if isinstance(self.ignored, str) or not all(isinstance(one, str) for one in self.ignored):
+            raise ModelError(f"ignored of {self.name} is {self.ignored!r:.60}; a tuple of names is needed")
+
+    def ignores(self, tensor: str) -> bool:
+        """Whether a tensor of the checkpoint of that name is said to be of no use."""
+        return any(fnmatchcase(tensor, pattern) for pattern in self.ignored)
+
+    @property
+    def argument(self) -> str:
+        """What to type for this model after `tandem COMMAND`."""
+        return self.name if self.origin is None else shlex.quote(str(self.origin))
+
+    @property
+    def or_train(self) -> str:
+        """How a message about the checkpoint goes on, where the model can be trained again."""
+        return f" or run `tandem train {self.argument}`" if self.train else ""
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a checkpoint that cannot be used."""
+        return f"restore it{self.or_train}"
 
     def _require_outputs(self, what: str) -> None:
         """Raises:
@@ -230,42 +290,62 @@ class ModelSpec:
                     f"labels of {self.name}'s samples are of {unknown[0]!r}; its outputs are "
                     f"{', '.join(output.name for output in self.outputs)}"
                 )
-        nothing = np.zeros(0, np.int64)
         return {
             output.name: truth_of(
                 self.name,
-                self._of(output, given, nothing),
+                self._of(output, given, None),
                 len(samples),
-                output.shape[1:],
+                output,
                 self.labels_of(output.name),
                 self.task_of(output.name),
             )
             for output in self.outputs
         }
 
-    def truth(self, samples: Samples) -> Truth:
-        """As `truths`, of the first output."""
-        return self.truths(samples)[self.output.name]
+    @property
+    def code(self) -> tuple[Path, ...]:
+        """The files whose text decides what is exported: `sources`, and a shipped model's twin and data.
+
+        Those of a model file are all among its sources.
+        """
+        home = Path(__file__).parent / self.name
+        own = home.glob("*.py") if self.origin is None else ()
+        return tuple(dict.fromkeys((*self.sources, *sorted(one for one in own if one.name != "train.py"))))
+
+    @property
+    def checkpoint_files(self) -> tuple[Path, ...]:
+        """The files that the checkpoint consists of.
+
+        Raises:
+            ModelError: one is missing.
+        """
+        try:
+            return files_of_checkpoint(self.checkpoint)
+        except CheckpointError as error:
+            reason = str(error).removeprefix("it is ")
+            said = "is missing" if reason == "missing" else f"cannot be used: {error}"
+            hint = f"run `tandem train {self.argument}`" if self.train else "say in the spec where it is"
+            raise ModelError(f"checkpoint {self.checkpoint} of {self.name} {said}; {hint}") from error
 
     @cached_property
     def checkpoint_sha256(self) -> str:
-        """SHA-256 of the checkpoint file, hexadecimal.
+        """SHA-256 of the checkpoint, hexadecimal; of several files over their names and digests.
 
         Raises:
             ModelError: the checkpoint is missing.
         """
-        if not self.checkpoint.is_file():
-            raise ModelError(
-                f"checkpoint {self.checkpoint} of {self.name} is missing; run `tandem train {self.name}`"
-            )
-        size_bytes, memory_bytes = self.checkpoint.stat().st_size, _memory_bytes()
+        files = self.checkpoint_files
+        size_bytes, memory_bytes = sum(path.stat().st_size for path in files), _memory_bytes()
         if size_bytes > memory_bytes:
             raise ModelError(
                 f"checkpoint {self.checkpoint} of {self.name} has {size_bytes} bytes, more than this "
-                f"machine's memory of {memory_bytes}; restore it or run `tandem train {self.name}`"
+                f"machine's memory of {memory_bytes}; {self.remedy}"
             )
-        with self.checkpoint.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        digests = {}
+        for path in files:
+            with path.open("rb") as file:
+                digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+        return digest_of_files(digests)
 
     @cached_property
     def digest(self) -> str:
@@ -277,7 +357,7 @@ class ModelSpec:
             "labels": self.labels,
             "checkpoint": self.checkpoint_sha256,
             "sources": [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.sources],
-        }
+        } | ({"ignored": self.ignored} if self.ignored else {})
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
@@ -312,8 +392,14 @@ def load_model(name: str) -> ModelSpec:
 
 def _with_its_files(spec: ModelSpec, path: Path) -> ModelSpec:
     """The spec of a model file, whose text and what it imports count as sources though it names none."""
+    if spec.name in model_names():
+        raise ModelError(
+            f"model file {path} calls its model {spec.name!r}, as a model of this package is called; give it "
+            "another name: it names folders, endpoints and files"
+        )
     named = {source.resolve() for source in spec.sources}
-    return replace(spec, sources=(*spec.sources, *(one for one in files_of(path) if one not in named)))
+    sources = (*spec.sources, *(one for one in files_of(path) if one not in named))
+    return replace(spec, sources=sources, origin=path)
 
 
 def load_unchanged(name: str, digest: str) -> ModelSpec:

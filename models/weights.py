@@ -1,19 +1,20 @@
 """Moving one checkpoint into another framework's variables, explicitly and shape-checked."""
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.checkpoint import CheckpointError, read_tensors
+from models.checkpoint import CheckpointError
 from models.spec import FloatArray, ModelError, ModelSpec
+from models.stored import read_stored
 
 if TYPE_CHECKING:
     import torch
 
-Transform = Callable[[FloatArray], FloatArray]
+Transform = Callable[..., FloatArray]
 
 # PyTorch counts batches during training; no inference variable corresponds to it.
 UNMAPPED_SUFFIX = "num_batches_tracked"
@@ -52,13 +53,40 @@ def dense_kernel_after_flatten(channels: int, height: int, width: int) -> Transf
     return transform
 
 
+def depthwise(multiplier: int) -> Transform:
+    """Like `depthwise_kernel`, of a convolution with several outputs per channel (`depth_multiplier`)."""
+
+    def transform(tensor: FloatArray) -> FloatArray:
+        height, width = tensor.shape[2:]
+        return tensor.reshape(-1, multiplier, height, width).transpose(2, 3, 0, 1)
+
+    return transform
+
+
+def summed(*tensors: FloatArray) -> FloatArray:
+    """Their sum: two biases that are added anyway become one."""
+    total = tensors[0]
+    for tensor in tensors[1:]:
+        total = total + tensor
+    return total
+
+
 @dataclass(frozen=True)
 class WeightMapping:
-    """One checkpoint tensor and the twin's variable (`layer/variable`) that receives it."""
+    """One checkpoint tensor, or several, and the twin's variable that receives it.
 
-    source: str
+    `variable` is `layer/variable`, or its whole path where layers share a name. The transform is given the
+    tensors in the order of their names. A tensor may go to several variables, as tied weights do.
+    """
+
+    source: str | tuple[str, ...]
     variable: str
     transform: Transform = unchanged
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The names of the checkpoint tensors."""
+        return (self.source,) if isinstance(self.source, str) else tuple(self.source)
 
 
 def batch_norm(source: str, layer: str) -> tuple[WeightMapping, ...]:
@@ -71,35 +99,133 @@ def batch_norm(source: str, layer: str) -> tuple[WeightMapping, ...]:
     )
 
 
-def load_twin(twin: Any, state: Mapping[str, FloatArray], mappings: Sequence[WeightMapping]) -> None:
-    """Assign every checkpoint tensor to the Keras model `twin`.
+def lstm(source: str, layer: str, number: int = 0) -> tuple[WeightMapping, ...]:
+    """Kernel, recurrent kernel and bias of an LSTM's layer `number`; both frameworks order gates alike."""
+    return (
+        WeightMapping(f"{source}.weight_ih_l{number}", f"{layer}/kernel", dense_kernel),
+        WeightMapping(f"{source}.weight_hh_l{number}", f"{layer}/recurrent_kernel", dense_kernel),
+        WeightMapping(
+            (f"{source}.bias_ih_l{number}", f"{source}.bias_hh_l{number}"), f"{layer}/bias", summed
+        ),
+    )
+
+
+def gru(source: str, layer: str, number: int = 0) -> tuple[WeightMapping, ...]:
+    """The same of a GRU (`reset_after=True`); PyTorch has its reset and update gates the other way round."""
+    biases = (f"{source}.bias_ih_l{number}", f"{source}.bias_hh_l{number}")
+    return (
+        WeightMapping(f"{source}.weight_ih_l{number}", f"{layer}/kernel", _gru_kernel),
+        WeightMapping(f"{source}.weight_hh_l{number}", f"{layer}/recurrent_kernel", _gru_kernel),
+        WeightMapping(biases, f"{layer}/bias", lambda *both: np.stack([_gru_gates(one) for one in both])),
+    )
+
+
+def _gru_gates(tensor: FloatArray) -> FloatArray:
+    reset, update, new = np.split(tensor, 3)
+    return np.concatenate([update, reset, new])
+
+
+def _gru_kernel(tensor: FloatArray) -> FloatArray:
+    return _gru_gates(tensor).T
+
+
+def load_twin(
+    twin: Any,
+    state: Mapping[str, FloatArray],
+    mappings: Sequence[WeightMapping],
+    ignored: Sequence[str] = (),
+) -> None:
+    """Assign every checkpoint tensor to the Keras model `twin`, but for those whose names match `ignored`.
 
     Raises:
-        ModelError: a tensor or variable is left over, mapped twice, unknown, of another shape or not floats.
+        ModelError: a tensor or variable is left over or unknown, a variable is mapped twice or its name is
+            that of several, or a tensor is of another shape or not floats.
     """
-    variables = {f"{layer.name}/{v.name}": v for layer in twin.layers for v in layer.weights}
-    wanted = {name for name in state if not name.endswith(UNMAPPED_SUFFIX)}
-    _check_one_to_one([m.source for m in mappings], wanted, "checkpoint tensor")
-    _check_one_to_one([m.variable for m in mappings], set(variables), "twin variable")
-    for mapping in mappings:
-        value, variable = mapping.transform(state[mapping.source]), variables[mapping.variable]
-        if value.shape != tuple(variable.shape):
-            raise ModelError(
-                f"{mapping.source} has shape {value.shape} after mapping, "
-                f"{mapping.variable} needs {tuple(variable.shape)}"
-            )
-        if value.dtype.kind != "f":
-            raise ModelError(
-                f"{mapping.source} holds {KINDS[value.dtype.kind]}, {mapping.variable} needs {FLOATS}"
-            )
-        variable.assign(value)
-
-
-def _check_one_to_one(mapped: list[str], present: set[str], kind: str) -> None:
-    twice = sorted({name for name in mapped if mapped.count(name) > 1})
+    variables = _Variables(twin)
+    wanted = {
+        name
+        for name in state
+        if not name.endswith(UNMAPPED_SUFFIX) and not any(fnmatchcase(name, one) for one in ignored)
+    }
+    sources = {source for mapping in mappings for source in mapping.sources}
+    targets = [variables.path_of(mapping.variable) for mapping in mappings]
+    # What is ignored, or never wanted, may be mapped all the same.
+    _require_all("checkpoint tensor", sources, wanted, set(state))
+    twice = sorted({path for path in targets if targets.count(path) > 1})
     if twice:
-        raise ModelError(f"{kind} mapped twice: {', '.join(twice)}")
-    missing, unknown = sorted(present - set(mapped)), sorted(set(mapped) - present)
+        raise ModelError(f"twin variable mapped twice: {', '.join(twice)}")
+    _require_all("twin variable", set(targets), set(variables.by_path), set(variables.by_path))
+    for mapping, path in zip(mappings, targets, strict=True):
+        _assign(mapping, state, variables.by_path[path])
+
+
+def _assign(mapping: WeightMapping, state: Mapping[str, FloatArray], variable: Any) -> None:
+    given = [state[source] for source in mapping.sources]
+    named = " and ".join(mapping.sources)
+    try:
+        value = mapping.transform(*given)
+    except Exception as error:
+        shapes = ", ".join(str(tensor.shape) for tensor in given)
+        raise ModelError(
+            f"the transform of {named} (shape {shapes}) to {mapping.variable} fails: {type(error).__name__}: "
+            f"{error!s:.120}"
+        ) from error
+    if value.shape != tuple(variable.shape):
+        raise ModelError(
+            f"{named} has shape {value.shape} after mapping, {mapping.variable} needs {tuple(variable.shape)}"
+        )
+    if value.dtype.kind != "f":
+        raise ModelError(f"{named} holds {KINDS[value.dtype.kind]}, {mapping.variable} needs {FLOATS}")
+    variable.assign(value)
+
+
+class _Variables:
+    """A twin's variables by path, `layer/…/variable`, and by `layer/variable` where only one is called so."""
+
+    def __init__(self, twin: Any) -> None:
+        self.by_path: dict[str, Any] = {}
+        self.short: dict[str, list[str]] = {}
+        seen: set[int] = set()
+        for layers, variable in _variables(twin, ()):
+            if id(variable) in seen:
+                continue
+            seen.add(id(variable))
+            path = "/".join([*layers, variable.name])
+            if path in self.by_path:
+                # Two halves of one layer, as of a bidirectional one: Keras' own path tells them apart.
+                path = "/".join([*layers[:-1], getattr(variable, "path", f"{path}'")])
+            self.by_path[path] = variable
+            for layer in {layers[0], layers[-1]}:
+                self.short.setdefault(f"{layer}/{variable.name}", []).append(path)
+
+    def path_of(self, name: str) -> str:
+        """The path of the variable called `name`; an unknown name as it is.
+
+        Raises:
+            ModelError: several are called so.
+        """
+        if name in self.by_path:
+            return name
+        found = self.short.get(name, [name])
+        if len(found) > 1:
+            raise ModelError(f"twin variable {name} is several; name one by its path: {_first(found)}")
+        return found[0]
+
+
+def _variables(holder: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every variable with the names of the layers that it is in, the innermost first of all."""
+    for layer in holder.layers:
+        place = (*above, layer.name)
+        if getattr(layer, "layers", None):
+            yield from _variables(layer, place)
+        yield from ((place, variable) for variable in layer.weights)
+
+
+def _require_all(kind: str, mapped: set[str], needed: set[str], known: set[str]) -> None:
+    """Raises:
+    ModelError: something needed is not mapped, or something is mapped that is not known.
+    """
+    missing, unknown = sorted(needed - mapped), sorted(mapped - known)
     if missing:
         raise ModelError(f"{kind} without a mapping: {', '.join(missing)}")
     if unknown:
@@ -107,23 +233,32 @@ def _check_one_to_one(mapped: list[str], present: set[str], kind: str) -> None:
 
 
 def read_checkpoint(spec: ModelSpec) -> dict[str, FloatArray]:
-    """All tensors of the model's checkpoint, without executing code.
+    """All tensors of the model's checkpoint but those it ignores, without executing code.
 
     Raises:
-        ModelError: the file is missing, no safetensors file, holds a NaN, or is not the one that the model's
-            digest was taken of.
+        ModelError: the checkpoint is missing, cannot be read, holds a NaN, or is not the one that the model's
+            digest was taken of; or what is to be ignored is not there.
     """
+    return {name: tensor for name, tensor in _read(spec).items() if not spec.ignores(name)}
+
+
+def _read(spec: ModelSpec) -> dict[str, FloatArray]:
     digest = spec.checkpoint_sha256
-    content = spec.checkpoint.read_bytes()
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise ModelError(f"checkpoint {spec.checkpoint} of {spec.name} was replaced meanwhile; run again")
     try:
-        state = read_tensors(content)
+        state, found = read_stored(spec.checkpoint)
     except CheckpointError as error:
         raise ModelError(
-            f"checkpoint {spec.checkpoint} is not a readable safetensors file ({error}); "
-            f"restore it or run `tandem train {spec.name}`"
+            f"checkpoint {spec.checkpoint} of {spec.name} cannot be read as safetensors or as a state dict "
+            f"({error}); {spec.remedy}"
         ) from error
+    if found != digest:
+        raise ModelError(f"checkpoint {spec.checkpoint} of {spec.name} was replaced meanwhile; run again")
+    for pattern in spec.ignored:
+        if not any(fnmatchcase(name, pattern) for name in state):
+            raise ModelError(
+                f"{spec.name} ignores {pattern!r}, and no tensor of its checkpoint is called so; it has "
+                f"{_first(sorted(state))}"
+            )
     _require_numbers(spec, state)
     return state
 
@@ -134,7 +269,7 @@ def _require_numbers(spec: ModelSpec, state: Mapping[str, FloatArray]) -> None:
     if bad:
         raise ModelError(
             f"checkpoint {spec.checkpoint} of {spec.name} has NaN in {_first(bad)}: its training diverged or "
-            f"the file is damaged; restore it or run `tandem train {spec.name}`"
+            f"the file is damaged; {spec.remedy}"
         )
 
 
@@ -144,19 +279,59 @@ def _first(found: Sequence[str], between: str = ", ") -> str:
 
 
 def load_source(spec: ModelSpec) -> "torch.nn.Module":
-    """The source model in PyTorch, with its weights, in evaluation mode.
+    """The source model in PyTorch, with its weights in the dtypes of its architecture, in evaluation mode.
 
     Raises:
-        ModelError: the checkpoint does not fit the architecture (names and shapes are listed).
+        ModelError: the architecture cannot be built, or the checkpoint does not fit it (names and shapes are
+            listed).
     """
     import torch
 
     module = spec.build_torch()
-    state = read_checkpoint(spec)
-    wanted = {name: (tuple(t.shape), _numbers(t)) for name, t in module.state_dict().items()}
+    if not isinstance(module, torch.nn.Module):
+        raise ModelError(
+            f"build_torch of {spec.name} returns a {type(module).__name__}; a torch.nn.Module is needed"
+        )
+    own = module.state_dict(keep_vars=True)
+    read = _read(spec)
+    state = {name: tensor for name, tensor in read.items() if name in own or not spec.ignores(name)}
+    tied = _tied(own)
+    for names in tied:
+        _share(spec, names, state)
+    wanted = {name: (tuple(t.shape), _numbers(t)) for name, t in own.items()}
     _check_state(spec, wanted, state)
     module.load_state_dict({name: torch.from_numpy(np.array(tensor)) for name, tensor in state.items()})
     return module.eval()
+
+
+def _tied(own: "Mapping[str, torch.Tensor]") -> list[list[str]]:
+    """The names under which the architecture has the same tensor."""
+    same: dict[tuple[object, ...], list[str]] = {}
+    for name, tensor in own.items():
+        if tensor.numel():
+            place = (
+                tensor.data_ptr(),
+                tuple(tensor.shape),
+                tensor.stride(),
+                tensor.dtype,
+                str(tensor.device),
+            )
+            same.setdefault(place, []).append(name)
+    return [names for names in same.values() if len(names) > 1]
+
+
+def _share(spec: ModelSpec, names: Sequence[str], state: dict[str, FloatArray]) -> None:
+    """Tied weights are saved once by safetensors' `save_model`: the other names get the same tensor."""
+    saved = [name for name in names if name in state]
+    for name in saved[1:]:
+        if not np.array_equal(state[saved[0]], state[name]):
+            raise ModelError(
+                f"checkpoint {spec.checkpoint} has different values for {saved[0]} and {name}, which are one "
+                f"tensor in {spec.name}'s architecture; untie them in build_torch or save the tied ones"
+            )
+    for name in names:
+        if saved and name not in state:
+            state[name] = state[saved[0]]
 
 
 def _numbers(tensor: "torch.Tensor") -> str:
@@ -171,7 +346,9 @@ def _check_state(
 ) -> None:
     """`wanted` has each tensor's shape and kind of numbers, as the architecture declares them."""
     problems = [f"{name} is missing" for name in sorted(set(wanted) - set(state))]
-    problems += [f"{name} is not in the architecture" for name in sorted(set(state) - set(wanted))]
+    problems += [
+        f"{name} is not in the architecture, nor in `ignored`" for name in sorted(set(state) - set(wanted))
+    ]
     for name in sorted(set(wanted) & set(state)):
         (shape, numbers), tensor = wanted[name], state[name]
         if tensor.shape != shape:
@@ -181,5 +358,5 @@ def _check_state(
     if problems:
         raise ModelError(
             f"checkpoint {spec.checkpoint} does not fit {spec.name}: {_first(problems, '; ')}; "
-            f"run `tandem train {spec.name}` or restore the architecture it was trained with"
+            f"restore the architecture it was trained with{spec.or_train}"
         )

@@ -19,6 +19,7 @@ from typing import Self
 from pydantic import ValidationError, model_validator
 
 from models.spec import ModelSpec
+from pipelines.artifacts.owner import require_owner
 from pipelines.errors import GateError, RequestError
 from pipelines.files.atomic import write_atomically
 from pipelines.files.regular import entries_below, kind, open_regular, read_regular, sha256_of_file
@@ -179,10 +180,8 @@ def tensorflow_package() -> str:
 
 
 def export_key(spec: ModelSpec, toolchain: Mapping[str, str], sources: Iterable[Path]) -> str:
-    """Digest of everything an export depends on: model, its folder's code, our exporter, tool versions."""
-    # An editor's lock file is a link that leads nowhere, with a name like that of what is edited.
-    beside = (path for path in spec.checkpoint.parent.glob("*.py") if path.is_file())
-    model_sources = [*spec.sources, *sorted(beside)]
+    """Digest of everything an export depends on: the model and its code, our exporter, tool versions."""
+    model_sources = spec.code
     said = {
         "rules": EXPORT_RULES,
         "model": spec.digest,
@@ -282,19 +281,20 @@ def require_manifest(folder: Path, spec: ModelSpec) -> Manifest:
     """The manifest of whole artifacts that belong to this very model, with nothing beside them.
 
     Raises:
-        RequestError: nothing was exported, or from another state of the model.
+        RequestError: nothing was exported, or from another model or state of it.
         GateError: an artifact is missing, truncated or changed, or the folder holds something else.
     """
+    require_owner(folder.parent, spec)
     manifest = read_manifest(folder)
     if manifest is None:
-        raise RequestError(f"{folder} holds no exported artifacts; run `tandem export {spec.name}`")
+        raise RequestError(f"{folder} holds no exported artifacts; run `tandem export {spec.argument}`")
     if manifest.model_digest != spec.digest:
         raise RequestError(
             f"{folder} was exported from another state of {spec.name} (model digest "
-            f"{manifest.model_digest[:12]}…, now {spec.digest[:12]}…); run `tandem export {spec.name}`"
+            f"{manifest.model_digest[:12]}…, now {spec.digest[:12]}…); run `tandem export {spec.argument}`"
         )
     require_only_listed(folder, manifest)
     problem = damage(folder, manifest)
     if problem:
-        raise GateError(f"{problem}: the artifact is corrupt; run `tandem export {spec.name} --force`")
+        raise GateError(f"{problem}: the artifact is corrupt; run `tandem export {spec.argument} --force`")
     return manifest

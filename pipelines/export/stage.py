@@ -11,6 +11,7 @@ from typing import Any
 from models.spec import ModelError, ModelSpec, load_model, load_unchanged
 from pipelines.artifacts import manifest as artifact
 from pipelines.artifacts.manifest import Manifest
+from pipelines.artifacts.owner import claim
 from pipelines.errors import GateError, MachineError, UserError
 from pipelines.files.atomic import locked, new_folder
 from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
@@ -82,6 +83,7 @@ def export(
     root = artifacts / spec.name
     asked = Asked(model, road)
     with locked(root / ".lock", lambda: progress("export", f"waiting for another export in {root}")):
+        claim(root, spec)
         reasons = _reasons(spec, root, targets, force, road)
         pipeline_s = _export_targets(asked, spec, root, list(reasons), progress) if reasons else {}
     manifests = {name: artifact.require_manifest(root / name, spec) for name in targets}

@@ -184,14 +184,14 @@ def test_the_export_key_changes_with_model_tools_and_exporter(tmp_path):
     assert key != artifact.export_key(MODEL, tools, [source])
 
 
-def test_the_export_key_changes_with_the_twins_code(tmp_path):
-    folder = make_folder(
-        tmp_path / "model", {"c.safetensors": MODEL.checkpoint.read_bytes(), "keras_model.py": b"1"}
-    )
-    spec = dataclasses.replace(MODEL, checkpoint=folder / "c.safetensors", sources=())
+def test_the_export_key_covers_the_twins_code(tmp_path):
+    assert {path.name for path in MODEL.code} >= {"torch_model.py", "keras_model.py", "data.py"}
+    twin = tmp_path / "keras_model.py"
+    twin.write_bytes(b"1")
+    spec = dataclasses.replace(MODEL, sources=(twin,))
     before = artifact.export_key(spec, {}, [])
-    (folder / "keras_model.py").write_bytes(b"2")
-    assert artifact.export_key(spec, {}, []) != before
+    twin.write_bytes(b"2")
+    assert artifact.export_key(dataclasses.replace(spec), {}, []) != before
 
 
 def test_the_archives_handler_is_part_of_what_torchserve_exports():

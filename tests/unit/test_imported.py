@@ -1,6 +1,6 @@
 """Whatever decides what a model file computes is in its digest, wherever its checkpoint lies."""
 
-import dataclasses
+import os
 
 import pytest
 
@@ -61,11 +61,60 @@ def test_the_digest_does_not_depend_on_where_the_project_is(project, tmp_path_fa
     assert load_model(str(again / "mine.py")).digest == before
 
 
-def test_an_editors_lock_file_beside_the_checkpoint_does_no_harm(project):
-    checkpoint = project / "weights.safetensors"
-    checkpoint.write_bytes(DIGITS.checkpoint.read_bytes())
-    spec = dataclasses.replace(DIGITS, checkpoint=checkpoint)
-    before = export_key(spec, {}, [])
-    (project / ".#mine.py").symlink_to("somebody@somewhere.123")
-    (project / "folder.py").mkdir()
-    assert export_key(spec, {}, []) == before
+def key_of(project):
+    return export_key(load_model(str(project / "mine.py")), {}, [])
+
+
+def test_forward_changes_the_export_key_wherever_the_checkpoint_is_and_nothing_beside_that_does(
+    project, tmp_path_factory
+):
+    weights = tmp_path_factory.mktemp("weights")
+    (weights / "w.safetensors").write_bytes(DIGITS.checkpoint.read_bytes())
+    (weights / "beside.py").write_text("")
+    text = MODEL_FILE.replace("sources=()", f"sources=(), checkpoint={str(weights / 'w.safetensors')!r}")
+    (project / "mine.py").write_text(text)
+    before = key_of(project)
+    (weights / "beside.py").write_text("x = 1")
+    (project / "unrelated.py").write_text("x = 1")
+    assert key_of(project) == before
+    (project / "net" / "parts" / "lazy.py").write_text("x = 1")
+    changed = key_of(project)
+    assert changed != before
+    (weights / "w.safetensors").write_bytes(b"other")
+    assert key_of(project) not in (before, changed)
+
+
+def test_modules_on_pythonpath_count_and_installed_ones_do_not(project, tmp_path_factory, monkeypatch):
+    shared, installed = tmp_path_factory.mktemp("shared"), tmp_path_factory.mktemp("x") / "site-packages"
+    installed.mkdir()
+    (shared / "everywhere.py").write_text("import fixed")
+    (installed / "fixed.py").write_text("")
+    monkeypatch.setenv("PYTHONPATH", f"{shared}{os.pathsep}{installed}")
+    (project / "mine.py").write_text(MODEL_FILE + "\ndef late():\n    import everywhere\n")
+    found = files_of(project / "mine.py")
+    assert (shared / "everywhere.py").resolve() in found
+    assert (installed / "fixed.py").resolve() not in found
+
+
+WHOLE = """
+from __future__ import annotations
+from dataclasses import dataclass
+import dataclasses
+from beside import COLUMNS
+from models.digits_cnn import MODEL as DIGITS
+
+@dataclass
+class Sizes:
+    columns: int = COLUMNS
+    other: Sizes | None = None
+
+MODEL = dataclasses.replace(DIGITS, name=f"mine_{Sizes().columns}")
+"""
+
+
+def test_a_model_file_may_hold_dataclasses_with_late_annotations_and_import_its_neighbours(tmp_path):
+    (tmp_path / "beside.py").write_text("COLUMNS = 7\n")
+    (tmp_path / "whole.py").write_text(WHOLE)
+    spec = load_model(str(tmp_path / "whole.py"))
+    assert spec.name == "mine_7"
+    assert {path.name for path in spec.sources} >= {"whole.py", "beside.py"}

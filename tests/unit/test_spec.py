@@ -11,6 +11,11 @@ from models.digits_cnn import MODEL as DIGITS
 from models.spec import ModelError, ModelSpec, Samples, TensorSpec, Tolerance, load_model, model_names
 
 NO_MODEL = "x = 1\n"
+RENAMED = """
+import dataclasses
+from models.digits_cnn import MODEL as DIGITS
+MODEL = dataclasses.replace(DIGITS, name="mine")
+"""
 BROKEN = "import missing_library_of_nobody\n"
 
 
@@ -62,8 +67,19 @@ def test_a_name_like_nothing_gets_no_suggestion():
 
 def test_a_model_can_be_a_file_anywhere(tmp_path):
     path = tmp_path / "mine.py"
+    path.write_text(RENAMED)
+    spec = load_model(str(path))
+    assert spec.build_torch is DIGITS.build_torch
+    assert (spec.origin, spec.argument) == (path, str(path))
+
+
+def test_a_file_that_takes_the_name_of_a_shipped_model_is_refused(tmp_path):
+    path = tmp_path / "mine.py"
     path.write_text("from models.digits_cnn import MODEL\n")
-    assert load_model(str(path)).build_torch is DIGITS.build_torch
+    with pytest.raises(
+        ModelError, match=r"mine\.py calls its model 'digits_cnn', as a model of this package"
+    ):
+        load_model(str(path))
 
 
 @pytest.mark.parametrize(
@@ -180,8 +196,13 @@ def test_the_digest_does_not_depend_on_where_the_files_are(a_spec, tmp_path):
 
 def test_a_missing_checkpoint_says_how_to_get_one(a_spec, tmp_path):
     spec = a_spec(checkpoint=tmp_path / "none.safetensors")
-    with pytest.raises(ModelError, match=r"none\.safetensors of tiny is missing; run `tandem train tiny`"):
+    with pytest.raises(
+        ModelError, match=r"none\.safetensors of tiny is missing; say in the spec where it is"
+    ):
         _ = spec.digest
+    trainable = dataclasses.replace(spec, train=lambda *_: {})
+    with pytest.raises(ModelError, match=r"none\.safetensors of tiny is missing; run `tandem train tiny`"):
+        _ = trainable.digest
 
 
 def test_reading_a_spec_imports_no_framework():

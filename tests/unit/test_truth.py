@@ -1,13 +1,15 @@
 import numpy as np
 import pytest
 
+from models.signature import TensorSpec
 from models.spec import ModelError
 from models.truth import truth_of
 
 
 def truth(given, shape, names=(), task=None, count=None):
     given = np.asarray(given)
-    return truth_of("m", given, len(given) if count is None else count, shape, names, task)
+    output = TensorSpec("y", "float32", (None, *shape))
+    return truth_of("m", given, len(given) if count is None else count, output, names, task)
 
 
 @pytest.mark.parametrize("given", [[0, 1, 1], [[0], [1], [1]], [0.0, 1.0, 1.0], [False, True, True]])

@@ -16,9 +16,11 @@ from models.weights import (
     conv_kernel,
     dense_kernel,
     dense_kernel_after_flatten,
+    depthwise,
     depthwise_kernel,
     load_twin,
     read_checkpoint,
+    summed,
 )
 
 sizes = st.integers(1, 4)
@@ -136,7 +138,7 @@ def test_each_variable_gets_the_transformed_tensor():
     [
         (DENSE[:1], "checkpoint tensor without a mapping: fc.bias"),
         ((*DENSE, WeightMapping("fc.extra", "dense/bias")), "unknown checkpoint tensor: fc.extra"),
-        ((*DENSE, WeightMapping("fc.bias", "dense/bias")), "checkpoint tensor mapped twice: fc.bias"),
+        ((*DENSE, WeightMapping("fc.bias", "dense/bias")), "twin variable mapped twice: dense/bias"),
         ((DENSE[0], WeightMapping("fc.bias", "dense/shift")), "twin variable without a mapping: dense/bias"),
         ((DENSE[0], WeightMapping("fc.bias", "dense/kernel")), "twin variable mapped twice: dense/kernel"),
         ((WeightMapping("fc.weight", "dense/kernel"), DENSE[1]), r"fc.weight has shape (3, 2) after mapping"),
@@ -184,9 +186,46 @@ def test_a_damaged_checkpoint_is_named_with_the_remedy(tmp_path, damage):
     path.write_bytes(MODEL.checkpoint.read_bytes()[damage])
     with pytest.raises(ModelError) as caught:
         read_checkpoint(dataclasses.replace(MODEL, checkpoint=path))
-    assert "half.safetensors is not a readable safetensors file" in str(caught.value)
+    assert "half.safetensors of digits_cnn cannot be read as safetensors" in str(caught.value)
     assert "`tandem train digits_cnn`" in str(caught.value)
 
 
 def test_every_shipped_weight_is_finite():
     assert all(np.isfinite(tensor).all() for tensor in read_checkpoint(MODEL).values())
+
+
+def test_several_tensors_become_one_variable_and_one_goes_to_several():
+    twin = a_twin(cell={"bias": (3,)}, embed={"table": (2, 3)}, head={"kernel": (3, 2)})
+    state = {"ih": numbered(3), "hh": numbered(3) + 1, "shared": numbered(2, 3)}
+    mappings = (
+        WeightMapping(("ih", "hh"), "cell/bias", summed),
+        WeightMapping("shared", "embed/table"),
+        WeightMapping("shared", "head/kernel", dense_kernel),
+    )
+    load_twin(twin, state, mappings)
+    assert value_of(twin, "cell/bias").tolist() == [1, 3, 5]
+    assert value_of(twin, "head/kernel").tolist() == value_of(twin, "embed/table").T.tolist()
+
+
+def test_what_a_twin_has_no_use_for_can_be_named():
+    state = dense_state() | {"attention.mask": numbered(2)}
+    with pytest.raises(ModelError, match=r"without a mapping: attention\.mask"):
+        load_twin(dense_twin(), state, DENSE)
+    load_twin(dense_twin(), state, DENSE, ignored=("*.mask",))
+
+
+def test_a_transform_that_fails_names_the_tensor_and_its_shape():
+    mappings = (WeightMapping("fc.weight", "dense/kernel", conv_kernel), DENSE[1])
+    with pytest.raises(ModelError, match=r"transform of fc\.weight \(shape \(3, 2\)\) to dense/kernel fails"):
+        load_twin(dense_twin(), dense_state(), mappings)
+
+
+@given(channels=sizes, multiplier=sizes, height=sizes, width=sizes)
+def test_a_depthwise_kernel_with_a_multiplier_keeps_every_weight_at_its_place(
+    channels, multiplier, height, width
+):
+    kernel = numbered(channels * multiplier, 1, height, width)
+    moved = depthwise(multiplier)(kernel)
+    assert moved.shape == (height, width, channels, multiplier)
+    for c, m, y, x in np.ndindex(channels, multiplier, height, width):
+        assert moved[y, x, c, m] == kernel[c * multiplier + m, 0, y, x]

@@ -1,0 +1,66 @@
+"""Whose artifacts a folder holds: two model files of one name would replace each other's without a word."""
+
+import os
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from models.spec import ModelSpec
+from pipelines.errors import GateError, RequestError
+from pipelines.files.atomic import write_atomically
+from pipelines.files.regular import read_regular
+from pipelines.record.base import Record
+
+OWNER_NAME = "model.json"
+OWNER_LIMIT_BYTES = 65_536
+
+
+class Owner(Record):
+    """The model file, relative to the folder that says so; null for a model of this package."""
+
+    file: str | None
+
+
+def claim(root: Path, spec: ModelSpec) -> None:
+    """Say in `root` that it holds the artifacts of `spec`.
+
+    Raises:
+        RequestError: as `require_owner`.
+    """
+    require_owner(root, spec)
+    mine = _owner(root, spec)
+    if mine != _read(root):
+        write_atomically(root / OWNER_NAME, mine.model_dump_json() + "\n")
+
+
+def require_owner(root: Path, spec: ModelSpec) -> None:
+    """Refuse a folder of another model of the same name, unless that model's file is gone.
+
+    Raises:
+        RequestError: it is another model's; says whose.
+    """
+    found = _read(root)
+    if found is None or found == _owner(root, spec):
+        return
+    other = None if found.file is None else Path(os.path.normpath(root.resolve() / found.file))
+    if other is not None and not other.is_file():
+        return
+    whose = f"{other}" if other else "this package"
+    raise RequestError(
+        f"{root} holds artifacts of another model called {spec.name}, that of {whose}; give one of them "
+        "another name, or name another folder with --artifacts"
+    )
+
+
+def _owner(root: Path, spec: ModelSpec) -> Owner:
+    if spec.origin is None:
+        return Owner(file=None)
+    return Owner(file=os.path.relpath(spec.origin.resolve(), root.resolve()))
+
+
+def _read(root: Path) -> Owner | None:
+    """Who is said to be the owner; None if nobody is, or it cannot be read."""
+    try:
+        return Owner.model_validate_json(read_regular(root / OWNER_NAME, OWNER_LIMIT_BYTES))
+    except (FileNotFoundError, GateError, ValidationError):
+        return None
