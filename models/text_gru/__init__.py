@@ -1,0 +1,43 @@
+"""A recurrent network that says what a line of text is: English prose, Python or Cython; any length."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.spec import ModelSpec, TensorSpec, Tolerance
+from models.text_gru.data import KINDS, test_samples, train_samples
+
+if TYPE_CHECKING:
+    import torch
+
+HERE = Path(__file__).parent
+
+
+def build_torch() -> "torch.nn.Module":
+    """The architecture in PyTorch, untrained."""
+    from models.text_gru.torch_model import TextGru
+
+    return TextGru()
+
+
+def train(checkpoint: Path, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Train from scratch; returns the training record."""
+    from models.text_gru.train import train as run
+
+    return run(checkpoint, progress)
+
+
+MODEL = ModelSpec(
+    name="text_gru",
+    inputs=(TensorSpec("characters", "int64", (None, None)),),
+    outputs=(TensorSpec("logits", "float32", (None, len(KINDS))),),
+    labels=KINDS,
+    tolerance=Tolerance(absolute=1e-4, relative=1e-4),
+    checkpoint=HERE / "checkpoint.safetensors",
+    build_torch=build_torch,
+    test_samples=test_samples,
+    train_samples=train_samples,
+    train=train,
+    sources=(HERE / "torch_model.py",),
+    task="classes",
+)
