@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,11 @@ from loadtests.errors import LoadTestError
 from loadtests.recorder import read_samples
 from pipelines.errors import MachineError
 from pipelines.judge.slo import judge_slo
+from pipelines.judge.timeline import slice_round, slices_per_round
+from pipelines.judge.tradeoffs import judge_trade_offs
 from pipelines.judge.verdicts import METRICS, judge, metric_value
 from pipelines.record.reading import file_within
-from pipelines.record.rounds import LatencyRecord, RoundRecord
+from pipelines.record.rounds import LatencyRecord, RoundRecord, SliceRecord
 from pipelines.record.run import RunRecord
 from pipelines.record.target import EcdfRecord, SummaryRecord, TargetRecord
 
@@ -30,12 +33,11 @@ def summarise(run: RunRecord, folder: Path) -> RunRecord:
     """
     if run.profile is None:
         return run
-    latencies = {
-        record.index: _successful_ns(record, folder)
-        for target in run.targets.values()
-        for record in target.rounds
+    count = slices_per_round(sum(len(one.rounds) for one in run.targets.values() if one.role == "compared"))
+    targets = {
+        name: _summarise_target(target, folder, count if target.role == "compared" else 0)
+        for name, target in run.targets.items()
     }
-    targets = {name: _summarise_target(target, latencies) for name, target in run.targets.items()}
     controls, comparisons = judge(
         targets,
         margin=run.profile.margin,
@@ -49,6 +51,9 @@ def summarise(run: RunRecord, folder: Path) -> RunRecord:
             "controls": controls,
             "comparisons": comparisons if run.kind == "compare" else (),
             "slo": judge_slo(run.slo, run.profile.seed) if run.slo else None,
+            "trade_offs": judge_trade_offs(
+                targets, margin=run.profile.margin, seed=run.profile.seed, verdicts=run.profile.verdicts
+            ),
         }
     )
 
@@ -59,10 +64,17 @@ def summarise_round(record: RoundRecord, folder: Path) -> RoundRecord:
     Raises:
         MachineError: as `summarise`.
     """
-    return _summarise_round(record, _successful_ns(record, folder))
+    return _summarise_round(record, _successful(record, folder).latency_ns, ())
 
 
-def _successful_ns(record: RoundRecord, folder: Path) -> Latencies:
+class _Successful(NamedTuple):
+    """The successful requests of a round: their latencies, and when they ended after its first request."""
+
+    latency_ns: Latencies
+    ended_ns: Latencies
+
+
+def _successful(record: RoundRecord, folder: Path) -> _Successful:
     try:
         path = file_within(folder, record.samples_file)
         samples = read_samples(path)
@@ -70,24 +82,37 @@ def _successful_ns(record: RoundRecord, folder: Path) -> Latencies:
     except (LoadTestError, ValueError) as error:
         raise MachineError(f"a round cannot be summarised: {error}") from error
     all_ns = statistics.latency_ns(samples.scheduled_ns, samples.sent_ns, samples.done_ns, is_open=is_open)
-    latencies = all_ns[statistics.succeeded(samples.status, samples.correct)]
+    chosen = statistics.succeeded(samples.status, samples.correct)
+    latencies = all_ns[chosen]
     if (latencies < 0).any():
         raise MachineError(f"a round cannot be summarised: {path} has answers from before their requests")
-    return latencies
+    began_ns = samples.scheduled_ns.min() if len(samples) else 0
+    return _Successful(latencies, samples.done_ns[chosen] - began_ns)
 
 
-def _summarise_target(target: TargetRecord, latencies: Mapping[int, Latencies]) -> TargetRecord:
-    rounds = tuple(_summarise_round(record, latencies[record.index]) for record in target.rounds)
+def _summarise_target(target: TargetRecord, folder: Path, slices_count: int) -> TargetRecord:
+    """One target at a time, so that no more than its latencies are held."""
+    latencies: dict[int, Latencies] = {}
+    made = []
+    for record in target.rounds:
+        own = _successful(record, folder)
+        latencies[record.index] = own.latency_ns
+        slices = slice_round(own.ended_ns, own.latency_ns, record.window_s, slices_count)
+        made.append(_summarise_round(record, own.latency_ns, slices))
+    rounds = tuple(made)
     loads = dict.fromkeys(record.load for record in rounds)
     summaries = tuple(_pool(load, [r for r in rounds if r.load == load], latencies) for load in loads)
     return target.model_copy(update={"rounds": rounds, "summaries": summaries})
 
 
-def _summarise_round(record: RoundRecord, latencies: Latencies) -> RoundRecord:
+def _summarise_round(
+    record: RoundRecord, latencies: Latencies, slices: tuple[SliceRecord, ...]
+) -> RoundRecord:
     return record.model_copy(
         update={
             "latency_ms": _latency(latencies),
             "throughput_per_s": statistics.throughput_per_s(len(latencies), record.window_s),
+            "slices": slices,
         }
     )
 

@@ -48,16 +48,30 @@ class GeneratorRecord(Record):
     polled_s: float | None = None
 
 
+class SliceRecord(Record):
+    """A stretch of a round's window: the successful requests that ended in it.
+
+    `start_s` is from the round's first request; `p50_ms` and `max_ms` are null where nothing ended.
+    """
+
+    start_s: float
+    length_s: float
+    requests_count: int
+    p50_ms: float | None
+    max_ms: float | None
+
+
 class RoundRecord(Record):
     """One measured stretch of one load on one target. Raw requests are in `samples_file`.
 
     `index` counts all rounds of the run in the order they were measured, `repetition` those of one target and
     load within a block: rounds of the same block, load and repetition are a pair. `attempt` is 0 for the
     first try; an invalid round is kept and measured again with the next attempt, unless it is a finding about
-    the server. `failed_checks` names the checks it did not pass, empty in a record older than that. `steady`
-    is whether the warm-up ended in a steady state. `offered_per_s` to `late_share` are about open load, null
-    under closed load. `server_cpu_s` is what the server under test used from before the warm-up to after the
-    last answer.
+    the server. `slices` is the round stretch by stretch, fewer and longer ones the more rounds a run has;
+    empty for what is not compared. `failed_checks` names the checks it did not pass, empty in a record older
+    than that. `steady` is whether the warm-up ended in a steady state. `offered_per_s` to `late_share` are
+    about open load, null under closed load. `server_cpu_s` is what the server under test used from before the
+    warm-up to after the last answer.
     """
 
     index: int
@@ -91,3 +105,4 @@ class RoundRecord(Record):
     server_cpu_s: float | None = None
     failed_checks: tuple[str, ...] = ()
     foreign_cores: float | None = None
+    slices: tuple[SliceRecord, ...] = ()

@@ -18,6 +18,7 @@ from pipelines.record.model import ModelRecord
 from pipelines.record.reason import ReasonRecord
 from pipelines.record.slo import SloRecord
 from pipelines.record.target import TargetRecord
+from pipelines.record.tradeoff import TradeOffRecord
 
 SCHEMA_VERSION: Final = 2
 
@@ -89,3 +90,4 @@ class RunRecord(Record):
     slo: SloRecord | None
     mobile: MobileRecord | None
     warnings: tuple[ReasonRecord, ...]
+    trade_offs: tuple[TradeOffRecord, ...] = ()

@@ -17,10 +17,11 @@ from loadtests.recorder import Recorder, RequestRecord
 from pipelines.errors import MachineError
 from pipelines.judge.summarise import METRICS, summarise
 from pipelines.measure.round import NOT_SUMMARISED
+from pipelines.record.implementation import ImplementationRecord
 from pipelines.record.reason import reason
 from pipelines.record.rounds import GeneratorRecord, RoundRecord
 from pipelines.record.run import ProfileRecord, RunRecord
-from pipelines.record.target import TargetRecord
+from pipelines.record.target import MemoryRecord, TargetRecord
 
 NEEDED = {50: 11, 90: 64, 95: 130, 99: 662}
 
@@ -91,6 +92,10 @@ def run_of(folder, rounds, targets=("torchserve", "tfserving")):
             control_of=None,
             rounds=tuple(one for one in records if one.target == name),
             summaries=(),
+            memory=MemoryRecord(idle_bytes=None, peak_bytes=None),
+            cold_starts=(),
+            implementation=ImplementationRecord.model_construct(image=None),
+            endpoint_parity=None,
         )
         for name in targets
     }

@@ -1,0 +1,29 @@
+"""What two sides cost beside their speed, as run.json holds it."""
+
+from typing import Literal
+
+from pipelines.record.base import Record
+
+Measure = Literal["peak_memory_bytes", "cold_start_s", "until_steady_s", "image_bytes", "accuracy"]
+
+
+class TradeOffRecord(Record):
+    """One measure of two compared targets that is not taken from rounds.
+
+    A value is the median over the side's fresh servers, one per block, or the figure itself where there is
+    only one. `ratio` is candidate / baseline of servers of the same block, with its 95 % interval;
+    `verdict_interval` is the one that the verdict goes by: verdicts on a run's trade-offs are one family.
+    `verdict` is about the candidate, null where one side has no figure or too few servers were started.
+    """
+
+    measure: Measure
+    candidate: str
+    baseline: str
+    candidate_value: float | None
+    baseline_value: float | None
+    ratio: float | None
+    interval: tuple[float, float] | None
+    blocks_count: int
+    verdict: Literal["better", "worse", "equivalent", "inconclusive"] | None
+    verdict_confidence: float | None
+    verdict_interval: tuple[float, float] | None
