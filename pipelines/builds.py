@@ -1,11 +1,12 @@
 """Sides that are builds: `NAME=DIR` or `NAME=TARGET@DIR`, artifacts of another folder than the run's own."""
 
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.spec import load_model
+from models.spec import ModelSpec, load_model
 from pipelines.artifacts.manifest import MANIFEST_NAME
 from pipelines.errors import RequestError
 from pipelines.targets.registry import SERVED, find_target
@@ -49,8 +50,8 @@ def read_builds(sides: Sequence[str], model: str) -> tuple[Build, ...]:
             f"--sides has builds and {others[0]!r}; give every side as NAME=DIR, such as "
             "base=build/main,new=build/branch"
         )
-    name = load_model(model).name
-    found = [build for side in sides for build in _read(side, name)]
+    spec = load_model(model)
+    found = [build for side in sides for build in _read(side, spec)]
     _require_names([one.name for one in found])
     return tuple(sorted(found, key=_is_base))
 
@@ -59,7 +60,7 @@ def _is_base(build: Build) -> bool:
     return build.name == BASE or build.name.startswith(f"{BASE}-")
 
 
-def _read(side: str, model: str) -> list[Build]:
+def _read(side: str, spec: ModelSpec) -> list[Build]:
     name, _, place = side.partition("=")
     if not re.fullmatch(NAME, name) or TAKEN.fullmatch(name) or name in SERVED:
         raise RequestError(
@@ -68,25 +69,25 @@ def _read(side: str, model: str) -> list[Build]:
         )
     target, at, rest = place.partition("@")
     if at and target in SERVED:
-        return [Build(name, target, _folder(rest, model, find_target(target, SERVED).name))]
+        return [Build(name, target, _folder(rest, spec, find_target(target, SERVED).name))]
     folder = Path(place)
-    there = [target for target in SERVED if (folder / model / target / MANIFEST_NAME).is_file()]
+    there = [target for target in SERVED if (folder / spec.name / target / MANIFEST_NAME).is_file()]
     if not there:
-        _refuse(folder, model, "no server's artifacts")
+        _refuse(folder, spec, "no server's artifacts")
     several = len(there) > 1
     return [Build(f"{name}-{target}" if several else name, target, folder) for target in there]
 
 
-def _folder(place: str, model: str, target: str) -> Path:
-    if not (Path(place) / model / target / MANIFEST_NAME).is_file():
-        _refuse(Path(place), model, f"no artifacts of {target}")
+def _folder(place: str, spec: ModelSpec, target: str) -> Path:
+    if not (Path(place) / spec.name / target / MANIFEST_NAME).is_file():
+        _refuse(Path(place), spec, f"no artifacts of {target}")
     return Path(place)
 
 
-def _refuse(folder: Path, model: str, what: str) -> None:
+def _refuse(folder: Path, spec: ModelSpec, what: str) -> None:
     raise RequestError(
-        f"--sides: {str(folder)!r} holds {what} for {model}; write some there with "
-        f"`tandem export {model} --artifacts {folder}`"
+        f"--sides: {str(folder)!r} holds {what} for {spec.name}; write some there with "
+        f"`tandem export {spec.argument} --artifacts {shlex.quote(str(folder))}`"
     )
 
 

@@ -9,6 +9,7 @@ A server is given the whole folder, so the manifest covers the whole folder: wha
 import gzip
 import hashlib
 import json
+import shlex
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
@@ -27,6 +28,7 @@ from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
 from pipelines.record.base import Record
 
 MANIFEST_NAME = "manifest.json"
+DEFAULT_ROOT = Path("artifacts")
 MANIFEST_LIMIT_BYTES = 64 * 2**20
 GZIP_LEVEL = 9
 ZSTD_LEVEL = 19
@@ -250,7 +252,14 @@ def _damaged_content(folder: Path, files: Iterable[Path], manifest: Manifest) ->
     return None
 
 
-def require_only_listed(folder: Path, manifest: Manifest) -> None:
+def export_command(spec: ModelSpec, folder: Path) -> str:
+    """What to type to export the model to where `folder` is a target's artifacts."""
+    root = folder.parent.parent
+    place = "" if root == DEFAULT_ROOT else f" --artifacts {shlex.quote(str(root))}"
+    return f"tandem export {spec.argument}{place}"
+
+
+def require_only_listed(folder: Path, manifest: Manifest, spec: ModelSpec) -> None:
     """Raises:
     GateError: `folder` holds something that the manifest does not list, or that is no regular file.
     """
@@ -269,7 +278,7 @@ def require_only_listed(folder: Path, manifest: Manifest) -> None:
         more = f" and {len(surplus) - SHOWN_ENTRIES} more" if len(surplus) > SHOWN_ENTRIES else ""
         raise GateError(
             f"the manifest does not list {shown}{more}, and a server would be given it unverified; move it "
-            f"away, or run `tandem export {manifest.model} --force`, which replaces the whole folder"
+            f"away, or run `{export_command(spec, folder)} --force`, which replaces the whole folder"
         )
 
 
@@ -287,14 +296,15 @@ def require_manifest(folder: Path, spec: ModelSpec) -> Manifest:
     require_owner(folder.parent, spec)
     manifest = read_manifest(folder)
     if manifest is None:
-        raise RequestError(f"{folder} holds no exported artifacts; run `tandem export {spec.argument}`")
+        raise RequestError(f"{folder} holds no exported artifacts; run `{export_command(spec, folder)}`")
     if manifest.model_digest != spec.digest:
         raise RequestError(
             f"{folder} was exported from another state of {spec.name} (model digest "
-            f"{manifest.model_digest[:12]}…, now {spec.digest[:12]}…); run `tandem export {spec.argument}`"
+            f"{manifest.model_digest[:12]}…, now {spec.digest[:12]}…); run "
+            f"`{export_command(spec, folder)}`"
         )
-    require_only_listed(folder, manifest)
+    require_only_listed(folder, manifest, spec)
     problem = damage(folder, manifest)
     if problem:
-        raise GateError(f"{problem}: the artifact is corrupt; run `tandem export {spec.argument} --force`")
+        raise GateError(f"{problem}: the artifact is corrupt; run `{export_command(spec, folder)} --force`")
     return manifest

@@ -26,7 +26,7 @@ def copy_proven(folder: Path, manifest: Manifest, destination: Path) -> Path:
         copy = destination / name
         _make(copy.parent)
         if _copy(folder / name, copy) != proven:
-            raise _changed(folder / name, manifest)
+            raise _changed(folder / name)
     return destination
 
 
@@ -53,10 +53,10 @@ def _copy(source: Path, copy: Path) -> str:
     return digest.hexdigest()
 
 
-def _changed(path: Path, manifest: Manifest) -> GateError:
+def _changed(path: Path) -> GateError:
     return GateError(
-        f"{path} changed after it was verified: nothing unverified is served; run again, or "
-        f"`tandem export {manifest.model} --force` if nobody exports at the same time"
+        f"{path} changed after it was verified: nothing unverified is served; run again, and export with "
+        "--force if nobody exports at the same time"
     )
 
 

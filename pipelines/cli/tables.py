@@ -63,12 +63,12 @@ def model_facts(spec: ModelSpec) -> dict[str, Any]:
 def print_models(specs: Iterable[ModelSpec]) -> None:
     """What `tandem models` lists."""
     _print(
-        ("model", "input", "output", "checkpoint", "digest"),
+        ("model", "inputs", "outputs", "checkpoint", "digest"),
         [
             (
                 spec.name,
-                f"{spec.input.name} {_shape(spec.input.shape)} {spec.input.dtype}",
-                f"{spec.output.name} {_shape(spec.output.shape)}",
+                "\n".join(f"{one.name} {_shape(one.shape)} {one.dtype}" for one in spec.inputs),
+                "\n".join(f"{one.name} {_shape(one.shape)} {one.dtype}" for one in spec.outputs),
                 *_checkpoint(spec),
             )
             for spec in specs
@@ -77,12 +77,13 @@ def print_models(specs: Iterable[ModelSpec]) -> None:
 
 
 def _shape(shape: tuple[int | None, ...]) -> str:
-    return f"({', '.join('batch' if size is None else str(size) for size in shape)})"
+    """The batch first; a star is a size that samples may differ in."""
+    return f"({', '.join(['batch', *('*' if size is None else str(size) for size in shape[1:])])})"
 
 
 def _checkpoint(spec: ModelSpec) -> tuple[str, str]:
     if not spec.checkpoint.is_file():
-        return f"missing: run `tandem train {spec.name}`", fmt.MISSING
+        return f"missing: {spec.remedy}", fmt.MISSING
     return fmt.size(spec.checkpoint.stat().st_size), f"{spec.digest[:12]}…"
 
 

@@ -130,7 +130,7 @@ def _reason(
     if force:
         return "asked for with --force"
     # Replacing the folder would delete what somebody else put there.
-    artifact.require_only_listed(folder, manifest)
+    artifact.require_only_listed(folder, manifest, spec)
     if manifest.key != _key(spec, target, road):
         return "the model, the exporter, the road or a tool's version changed"
     return artifact.damage(folder, manifest)

@@ -1,5 +1,6 @@
 """Sentences from reasons: what a code and its figures mean, and what to do about it."""
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -160,6 +161,13 @@ def _plain(happened: str, remedy: str | None = None) -> Callable[[Figures], Said
     return lambda figures: Said(happened.format(**figures), remedy.format(**figures) if remedy else None)
 
 
+def _mobile(happened: str) -> Callable[[Figures], Said]:
+    """The text with all figures filled in, and how to measure the artifacts for devices."""
+    return lambda figures: Said(
+        happened.format(**figures), f"run `tandem mobile {shlex.quote(figures['model'])}`"
+    )
+
+
 def _failed(figures: Figures) -> Said:
     return Said(
         f"{figures['errors_count']} of {figures['requests_count']} requests failed, at most "
@@ -292,7 +300,8 @@ MAKERS: Mapping[str, Callable[[Figures], Said]] = {
     "nothing_exported": lambda figures: Said(
         f"nothing could be exported for {figures['target']}: "
         f"{'; '.join(figures['reasons']) or 'no reason was given'}",
-        f"run `tandem export {figures['model']} --targets {figures['target']} --force` to see it again",
+        f"run `tandem export {shlex.quote(figures['model'])} --targets {figures['target']} --force` "
+        "to see it again",
     ),
     "only_core": _plain(SHARED, "run on a machine with at least two cores"),
     "shared_core": _plain(
@@ -303,11 +312,9 @@ MAKERS: Mapping[str, Callable[[Figures], Said]] = {
         "physical core: each slows the other",
         "give them physical cores of their own with --server-cores and --generator-core",
     ),
-    "mobile_not_measured": _plain("mobile artifacts were not measured", "run `tandem mobile {model}`"),
-    "mobile_failed": _plain("mobile artifacts could not be measured: {error}", "run `tandem mobile {model}`"),
-    "mobile_refused": _plain(
-        "the check of mobile artifacts failed: {refusal}", "run `tandem mobile {model}`"
-    ),
+    "mobile_not_measured": _mobile("mobile artifacts were not measured"),
+    "mobile_failed": _mobile("mobile artifacts could not be measured: {error}"),
+    "mobile_refused": _mobile("the check of mobile artifacts failed: {refusal}"),
     "mobile_noise": _mobile_noise,
     "fewer_samples": _fewer_samples,
 }

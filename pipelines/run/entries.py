@@ -87,7 +87,7 @@ def build_record(
             "warnings": (
                 *_warnings(settings, served),
                 *_of_exporters(exported),
-                *_empty_exports(exported),
+                *_empty_exports(exported, settings.model),
                 *facts.warnings,
             ),
         }
@@ -266,13 +266,13 @@ def _warnings(settings: RunSettings, served: Mapping[str, TargetRecord]) -> tupl
     return (*found, *_core_warnings(settings.cores))
 
 
-def _empty_exports(exported: ExportResult) -> tuple[ReasonRecord, ...]:
+def _empty_exports(exported: ExportResult, model: str) -> tuple[ReasonRecord, ...]:
     """Targets for devices of which nothing could be exported: they stand in no table."""
     return tuple(
         reason(
             "nothing_exported",
             target=name,
-            model=manifest.model,
+            model=model,
             reasons=tuple(one.reason for one in manifest.not_exported),
         )
         for name, manifest in exported.manifests.items()

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from models.spec import ModelSpec, load_model
-from pipelines.artifacts.manifest import damage, read_manifest, require_manifest
+from pipelines.artifacts.manifest import damage, export_command, read_manifest, require_manifest
 from pipelines.errors import MachineError
 from pipelines.export.stage import export, target_folder
 from pipelines.files.atomic import disk_error, make_first, write_atomically
@@ -203,7 +203,7 @@ def _artifact(bench: _Bench, target: str) -> str:
     damaged = damage(folder, manifest) if manifest is not None else None
     require(
         damaged is None,
-        f"{damaged}; run `tandem export {bench.request.model} --force` to make it again",
+        f"{damaged}; run `{export_command(bench.spec, folder)} --force` to make it again",
     )
     exported = export(bench.request.model, bench.request.artifacts, bench.progress, targets=[target])
     files = ", ".join(f"{a.path} {a.sha256[:12]}" for a in exported.manifests[target].artifacts)

@@ -1,6 +1,8 @@
 import dataclasses
 import gzip
 import hashlib
+import shlex
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -138,7 +140,22 @@ def test_a_truncated_artifact_is_named(exported):
     said = str(caught.value)
     assert "m.pt has 40 bytes" in said
     assert "says 100" in said
-    assert "corrupt; run `tandem export digits_cnn --force`" in said
+    assert f"corrupt; run `tandem export digits_cnn --artifacts {exported.parents[1]} --force`" in said
+
+
+@pytest.mark.parametrize(
+    ("typed", "root", "command"),
+    [
+        (None, "artifacts", "tandem export digits_cnn"),
+        ("my_model.py", "artifacts", "tandem export my_model.py"),
+        ("../a b/it's.py", "out put", "tandem export '../a b/it'\"'\"'s.py' --artifacts 'out put'"),
+    ],
+)
+def test_a_hint_names_what_was_typed_as_a_shell_takes_it(typed, root, command):
+    spec = dataclasses.replace(MODEL, origin=None if typed is None else Path(typed))
+    assert artifact.export_command(spec, Path(root) / "digits_cnn" / "torchserve") == command
+    given = ["digits_cnn" if typed is None else typed, *(["--artifacts", root] * (root != "artifacts"))]
+    assert shlex.split(command) == ["tandem", "export", *given]
 
 
 def test_one_flipped_bit_is_noticed(exported):
@@ -162,7 +179,7 @@ def test_a_file_too_many_in_an_artifact_is_noticed(exported):
 
 def test_artifacts_of_another_state_of_the_model_are_refused(exported, tmp_path):
     changed = dataclasses.replace(MODEL, labels=tuple("9876543210"))
-    with pytest.raises(RequestError, match=r"another state of digits_cnn .*; run `tandem export digits_cnn`"):
+    with pytest.raises(RequestError, match=r"another state of digits_cnn .*; run `tandem export digits_cnn "):
         artifact.require_manifest(exported, changed)
 
 

@@ -88,7 +88,7 @@ def test_what_the_manifest_does_not_list_is_refused_by_name(exported, monkeypatc
             exporting._reason(MODEL, exported, TORCHSERVE, False)
     first = "M" if name == "M/1" else "m/2" if name == "m/2/saved_model.pb" else name
     assert f"does not list {exported / first}" in str(caught.value)
-    assert "tandem export digits_cnn --force" in str(caught.value)
+    assert f"`tandem export digits_cnn --artifacts {exported.parents[1]} --force`" in str(caught.value)
     assert exporting._reason(MODEL, exported, TORCHSERVE, True) == "asked for with --force"
 
 

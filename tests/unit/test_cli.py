@@ -209,7 +209,8 @@ def test_the_former_spelling_of_sides_ends_in_one_line_with_the_new_one(words, c
 
 def test_verifying_what_was_never_exported_is_a_wrong_request(capsys, tmp_path):
     assert run_main("verify", "--artifacts", str(tmp_path)) == 2
-    assert "holds no exported artifacts; run `tandem export digits_cnn`" in capsys.readouterr().err
+    command = f"tandem export digits_cnn --artifacts {tmp_path}"
+    assert f"holds no exported artifacts; run `{command}`" in capsys.readouterr().err
 
 
 def test_a_run_of_another_schema_is_a_wrong_request(capsys, tmp_path):
@@ -236,7 +237,8 @@ def test_models_prints_a_table_for_people(capsys):
     assert run_main("models") == 0
     said = capsys.readouterr().out
     assert "digits_cnn" in said
-    assert "(batch, 8, 8," in said
+    assert "image (batch, 8," in said
+    assert "logits (batch, 10)" in said
 
 
 def test_doctor_fails_only_for_what_is_required(capsys, monkeypatch):

@@ -485,7 +485,9 @@ def test_a_truncated_artifact_is_refused_even_with_a_proof(exported, monkeypatch
 
 
 def test_nothing_exported_is_said_so(tmp_path):
-    with pytest.raises(RequestError, match="holds no exported artifacts; run `tandem export digits_cnn`"):
+    with pytest.raises(
+        RequestError, match="holds no exported artifacts; run `tandem export digits_cnn --artifacts "
+    ):
         verifying.verify("digits_cnn", tmp_path, quiet)
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import inspect
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import models.digits_cnn
 from models.digits_cnn import MODEL as DIGITS
 from models.spec import ModelError, ModelSpec, Samples, TensorSpec, Tolerance, load_model, model_names
 
@@ -203,6 +205,16 @@ def test_a_missing_checkpoint_says_how_to_get_one(a_spec, tmp_path):
     trainable = dataclasses.replace(spec, train=lambda *_: {})
     with pytest.raises(ModelError, match=r"none\.safetensors of tiny is missing; run `tandem train tiny`"):
         _ = trainable.digest
+
+
+def test_hints_name_the_path_that_was_typed(tmp_path, monkeypatch):
+    text = inspect.getsource(models.digits_cnn).replace('"checkpoint.safetensors"', '"none.safetensors"')
+    (tmp_path / "my model.py").write_text(text.replace('name="digits_cnn"', 'name="mine"'))
+    monkeypatch.chdir(tmp_path)
+    spec = load_model("my model.py")
+    assert (spec.argument, load_model("digits_cnn").argument) == ("'my model.py'", "digits_cnn")
+    with pytest.raises(ModelError, match=r"run `tandem train 'my model\.py'`"):
+        _ = spec.digest
 
 
 def test_reading_a_spec_imports_no_framework():
