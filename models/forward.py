@@ -1,45 +1,42 @@
-"""What a PyTorch module's forward gives, read as the outputs that its spec names."""
+"""What a model's forward gives, in PyTorch or Keras, read as the outputs that its spec names."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from models.errors import ModelError
 
-if TYPE_CHECKING:
-    import torch
 
-
-def flattened(model: str, answer: Any, names: Sequence[str]) -> "list[torch.Tensor]":
+def flattened(model: str, answer: Any, names: Sequence[str], what: str = "source model") -> list[Any]:
     """The tensors of an answer in the order of `names`.
 
     `answer` is one tensor, a tuple or list (also nested, read from left to right), or a dict with these
     names.
 
+    `what` of the model gave it, for the message.
+
     Raises:
         ModelError: there are more or fewer tensors, other keys, or something that is no tensor.
     """
-    import torch
-
     wanted = ", ".join(map(repr, names))
     if isinstance(answer, Mapping):
         missing = [name for name in names if name not in answer]
         unknown = [name for name in answer if name not in names]
         if missing or unknown:
             raise ModelError(
-                f"source model {model} returns a dict with the keys {', '.join(map(repr, answer))}; its "
+                f"{what} {model} returns a dict with the keys {', '.join(map(repr, answer))}; its "
                 f"outputs are {wanted}"
             )
         answer = [answer[name] for name in names]
     found = list(_leaves(answer))
-    wrong = [type(one).__name__ for one in found if not isinstance(one, torch.Tensor)]
+    wrong = [type(one).__name__ for one in found if not hasattr(one, "shape")]
     if wrong:
         raise ModelError(
-            f"source model {model} returns a {wrong[0]}; tensors are allowed: {wanted}, one by one, in a "
+            f"{what} {model} returns a {wrong[0]}; tensors are allowed: {wanted}, one by one, in a "
             "tuple or list, or by name in a dict"
         )
     if len(found) != len(names):
         raise ModelError(
-            f"source model {model} returns {len(found)} tensors; its spec has {len(names)} outputs: {wanted}"
+            f"{what} {model} returns {len(found)} tensors; its spec has {len(names)} outputs: {wanted}"
         )
     return found
 

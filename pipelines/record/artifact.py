@@ -7,7 +7,7 @@ class ArtifactRecord(Record):
     """One exported file or folder. `path` is relative to the repository root or absolute.
 
     `variant` tells artifacts of the same format and precision apart, such as `portable` and `xnnpack`. `road`
-    is how the model got into another framework: by a twin, or by a converter; null where it did not have to.
+    is how it was made, where a target knows more than one way: by a twin, by a converter, by which exporter.
     """
 
     target: str

@@ -2,19 +2,28 @@
 
 import numpy as np
 
-from models.spec import FloatArray, ModelError, ModelSpec
+from models.spec import ModelSpec
+from models.tensors import Array, count, take
 
 CALIBRATION_COUNT = 300
 CALIBRATION_SEED = 5
 
 
-def draw(spec: ModelSpec, training: FloatArray) -> FloatArray:
-    """`CALIBRATION_COUNT` of the `training` inputs (n, …), or all there are, drawn by a fixed seed.
+def draw(spec: ModelSpec) -> dict[str, Array] | None:
+    """`CALIBRATION_COUNT` training inputs, or all there are, drawn by a fixed seed; None without any."""
+    training = spec.training()
+    if training is None:
+        return None
+    there = count(training.named)
+    chosen = np.random.default_rng(CALIBRATION_SEED).choice(
+        there, min(CALIBRATION_COUNT, there), replace=False
+    )
+    return take(training.named, chosen)
 
-    Raises:
-        ModelError: there is no training sample.
-    """
-    if len(training) == 0:
-        raise ModelError(f"{spec.name} has no training samples to calibrate int8 on; give it train_samples")
-    count = min(CALIBRATION_COUNT, len(training))
-    return training[np.random.default_rng(CALIBRATION_SEED).choice(len(training), count, replace=False)]
+
+def nothing_to_calibrate_on(spec: ModelSpec) -> str:
+    """Why there is no file of full integers for a model without training samples."""
+    return (
+        f"{spec.name} has no training samples to learn the ranges of integers from; give its ModelSpec "
+        "train_samples, which may be a calibration set"
+    )

@@ -8,7 +8,8 @@ class Exported:
     """One artifact, `path` relative to the target's folder; `export_s` is its wall time in seconds.
 
     `variant` tells artifacts of the same format and precision apart, such as `portable` and `xnnpack`. `road`
-    is how it got into another framework, where it had to, and `tools` are the versions of what took it there.
+    is how it was made, where its target knows more than one way, and `tools` are the versions of what a road
+    into another framework took.
     """
 
     path: str

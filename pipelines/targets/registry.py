@@ -14,6 +14,8 @@ from pipelines.targets.target import TARGETS_FOLDER, Target
 WEIGHTS = Path(weights.__file__)
 # The draw of samples decides every file of full integers.
 CALIBRATION = TARGETS_FOLDER / "calibration.py"
+# What is traced, and what is proven of it.
+TRACING = TARGETS_FOLDER / "tracing.py"
 # Modules of other people's targets, comma-separated; each holds a `Target` called TARGET.
 VARIABLE = "TANDEM_TARGETS"
 
@@ -27,6 +29,7 @@ TORCHSERVE = Target(
     title="TorchServe",
     serving=("torchserve",),
     traces=True,
+    shared_sources=(TRACING,),
     settings="pipelines.targets.torchserve.settings:TorchServeSettings",
 )
 TFSERVING = Target(
@@ -60,7 +63,7 @@ EXECUTORCH = Target(
     server=None,
     road="PyTorch's road",
     traces=True,
-    shared_sources=(CALIBRATION,),
+    shared_sources=(CALIBRATION, TRACING),
 )
 ONNX = Target(
     name="onnx",
@@ -71,6 +74,7 @@ ONNX = Target(
     server=None,
     road="read by both worlds",
     traces=True,
+    shared_sources=(TRACING,),
 )
 BUILT_IN = {target.name: target for target in (TORCHSERVE, TFSERVING, TFLITE, EXECUTORCH, ONNX)}
 

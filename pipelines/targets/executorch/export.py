@@ -1,24 +1,27 @@
 """PyTorch module → ExecuTorch programs, float32 and int8, portable and for XNNPACK, and a `.ptl`."""
 
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.spec import ModelSpec
-from models.weights import load_source
+from models.tensors import samples, shapes
 from pipelines.files.atomic import write_atomically
-from pipelines.targets.calibration import draw
+from pipelines.targets.calibration import draw, nothing_to_calibrate_on
 from pipelines.targets.executorch.lite import write_lite
 from pipelines.targets.executorch.payload import constants_in_payload
-from pipelines.targets.executorch.quantise import quantise
+from pipelines.targets.executorch.quantise import Sizes, dynamic_shapes, quantise
 from pipelines.targets.exported import Exported, NotExported
+from pipelines.targets.tracing import Traceable, dynamic_axes, flat, traceable, why
 
 if TYPE_CHECKING:
     import torch
 
 PORTABLE, XNNPACK = "portable", "xnnpack"
 VARIANTS = (PORTABLE, XNNPACK)
+PRECISIONS = ("float32", "int8")
 # What XNNPACK asks of its constants; without it segments start at multiples of 128, mostly padding here.
 ALIGNMENT_BYTES = 16
 
@@ -27,27 +30,64 @@ def export(spec: ModelSpec, folder: Path, progress: Callable[[str], None]) -> li
     """Write `NAME_PRECISION_VARIANT.pte` for float32 and int8, portable and xnnpack, and `NAME_float32.ptl`.
 
     The programs take one sample, batch 1: a device computes one at a time, and a fixed shape lets all memory
-    be planned ahead. Their input and output are float32 in either precision. The time of the first file of
-    a precision includes what its variants share: tracing, and for int8 calibration.
+    be planned ahead. A dynamic dimension is planned up to the longest example's, and said so. Inputs and
+    outputs have the model's dtypes in either precision. The time of the first file of a precision includes
+    what its variants share: tracing, and for int8 calibration. What cannot be had is listed with its reason.
 
     Raises:
-        ModelError: the checkpoint does not fit, or there is no training sample to calibrate on.
+        ModelError: the checkpoint does not fit, or forward gives something else than the outputs.
     """
     progress("loading ExecuTorch")
     started = time.monotonic()
-    source = folded(load_source(spec))
+    model = traceable(spec)
+    sizes = sizes_of(spec)
     entries: list[Exported | NotExported] = []
-    for precision in ("float32", "int8"):
+    for precision in PRECISIONS:
         progress(f"tracing {precision} for ExecuTorch")
-        program = _traced(spec, source, precision)
+        try:
+            program = traced(model, precision, sizes)
+        except _RefusedError as error:
+            entries += [NotExported("pte", precision, str(error), variant) for variant in VARIANTS]
+            continue
         for variant in VARIANTS:
             progress(f"lowering {precision} to {variant}")
             path = folder / f"{spec.name}_{precision}_{variant}.pte"
-            write_atomically(path, lower(program, variant))
+            try:
+                content = lower(program, variant)
+            except Exception as error:  # noqa: BLE001 - of one variant alone, whatever the lowering raised
+                entries.append(NotExported("pte", precision, why(error), variant))
+                continue
+            write_atomically(path, content)
             entries.append(Exported(path.name, "pte", precision, time.monotonic() - started, variant))
             started = time.monotonic()
     progress("writing the lite interpreter's file")
-    return [*entries, write_lite(spec, folder)]
+    return [*entries, write_lite(model, folder)]
+
+
+class _RefusedError(Exception):
+    """This precision cannot be had; the message says why, in one line."""
+
+
+def sizes_of(spec: ModelSpec) -> Sizes:
+    """Of every input the sizes that its dynamic dimensions have, by their place, in all samples there are."""
+    found: Sizes = tuple({place: set() for place in dynamic_axes(tensor) if place} for tensor in spec.inputs)
+    if not any(found):
+        return found
+    for examples in (spec.examples(), spec.samples()):
+        for one in samples(examples.named):
+            for sizes, shape in zip(found, shapes(one), strict=True):
+                for place in sizes:
+                    sizes[place].add(shape[place - 1])
+    told = [
+        f"{tensor.name} up to {max(seen)} in dimension {place}"
+        for tensor, sizes in zip(spec.inputs, found, strict=True)
+        for place, seen in sizes.items()
+    ]
+    warnings.warn(
+        f"ExecuTorch plans memory ahead: its programs take {', '.join(told)}, the largest of the samples",
+        stacklevel=2,
+    )
+    return found
 
 
 def folded(source: "torch.nn.Module") -> "torch.nn.Module":
@@ -55,22 +95,55 @@ def folded(source: "torch.nn.Module") -> "torch.nn.Module":
 
     XNNPACK and quantisation fold it by themselves; the portable float32 program would compute it every time.
     """
+    import torch
     from torch.fx.experimental.optimization import fuse
-    from torch.fx.proxy import TraceError
 
+    if not any(isinstance(part, torch.nn.modules.batchnorm._BatchNorm) for part in source.modules()):
+        return source
     try:
         return fuse(source)
-    except TraceError:
+    except Exception:  # noqa: BLE001 - whatever forward does with a stand-in for a tensor
         return source
 
 
-def _traced(spec: ModelSpec, source: "torch.nn.Module", precision: str) -> "torch.export.ExportedProgram":
+def traced(model: Traceable, precision: str, sizes: Sizes) -> "torch.export.ExportedProgram":
+    """The program of one sample in a precision.
+
+    Raises:
+        _RefusedError: it cannot be traced or quantised, or a dynamic dimension became fixed.
+    """
     import torch
 
-    inputs = torch.tensor(draw(spec, spec.examples().inputs))
-    with torch.no_grad():
-        module = source if precision == "float32" else quantise(source, inputs)
-        return torch.export.export(module, (inputs[:1],))
+    spec = model.spec
+    drawn = draw(spec) if precision == "int8" else None
+    if precision == "int8" and drawn is None:
+        raise _RefusedError(nothing_to_calibrate_on(spec))
+    source = flat(spec, folded(model.source), model.inputs)
+    inputs = tuple(tensor[:1] for tensor in model.inputs)
+    try:
+        with torch.no_grad():
+            module = source if drawn is None else quantise(source, drawn, inputs, sizes)
+            program = torch.export.export(module, inputs, dynamic_shapes=dynamic_shapes(module, sizes))
+    except Exception as error:
+        raise _RefusedError(why(error)) from error
+    _require_dynamic(spec, program, sizes)
+    return program
+
+
+def _require_dynamic(spec: ModelSpec, program: "torch.export.ExportedProgram", sizes: Sizes) -> None:
+    """Raises:
+    _RefusedError: the program fixes a dimension whose size differs between samples.
+    """
+    values = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"]
+    given = values[len(values) - len(spec.inputs) :]
+    for tensor, value, seen in zip(spec.inputs, given, sizes, strict=True):
+        for place, found in seen.items():
+            if isinstance(value.shape[place], int) and len(found) > 1:
+                raise _RefusedError(
+                    f"its operators fix dimension {place} of {tensor.name} at {value.shape[place]}, as "
+                    "loops do that are unrolled (LSTM, GRU), and samples have other sizes; pad them to one size and "
+                    "give it in the TensorSpec"
+                )
 
 
 def lower(program: "torch.export.ExportedProgram", variant: str) -> bytes:

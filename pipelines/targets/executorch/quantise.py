@@ -1,6 +1,10 @@
 """Post-training quantisation to int8 (PT2E)."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from models.tensors import Tensors, batches, is_ragged
+from pipelines.targets.tracing import in_one_tuple
 
 if TYPE_CHECKING:
     import torch
@@ -8,12 +12,18 @@ if TYPE_CHECKING:
 # Samples calibrated at once: one by one, keeping the histograms would take several times as long.
 CALIBRATION_BATCH = 50
 
+Sizes = Sequence[dict[int, set[int]]]
+"""Of every input the sizes that its dynamic dimensions have, by their place; the batch is none of them."""
 
-def quantise(source: "torch.nn.Module", inputs: "torch.Tensor") -> Any:
-    """The module with weights and activations in int8, ranges learned from `inputs` (n, …).
 
-    Symmetric weights with a scale per output channel, activations with a scale and a zero point per tensor:
-    what XNNPACK computes in. Biases stay float32 and XNNPACK turns them into int32.
+def quantise(
+    source: "torch.nn.Module", drawn: Tensors, inputs: "tuple[torch.Tensor, ...]", sizes: Sizes
+) -> Any:
+    """The module with weights and activations in int8, ranges learned from the `drawn` samples.
+
+    `inputs` are one row of each input. Symmetric weights with a scale per output channel, activations with a
+    scale and a zero point per tensor: what XNNPACK computes in. Biases stay float32 and XNNPACK turns them
+    into int32.
     """
     import torch
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
@@ -22,12 +32,26 @@ def quantise(source: "torch.nn.Module", inputs: "torch.Tensor") -> Any:
     )
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-    any_batch = ({0: torch.export.Dim.DYNAMIC},)
-    # An example of one would make the batch a constant.
-    example = inputs[:1].repeat_interleave(2, dim=0)
-    program = torch.export.export(source, (example,), dynamic_shapes=any_batch)
+    alone = any(map(is_ragged, drawn.values()))
+    # An example of one would make the batch a constant, which is right where samples differ in shape.
+    example = inputs if alone else tuple(tensor.repeat_interleave(2, dim=0) for tensor in inputs)
+    dynamic = dynamic_shapes(source, sizes, any_batch=not alone)
+    program = torch.export.export(source, example, dynamic_shapes=dynamic)
     settings = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=False)
     prepared = prepare_pt2e(program.module(), XNNPACKQuantizer().set_global(settings))
-    for batch in torch.split(inputs, CALIBRATION_BATCH):
-        prepared(batch)
+    for _, batch in batches(drawn, 1 if alone else CALIBRATION_BATCH):
+        prepared(*map(torch.tensor, batch.values()))
     return convert_pt2e(prepared)
+
+
+def dynamic_shapes(source: "torch.nn.Module", sizes: Sizes, *, any_batch: bool = False) -> Any:
+    """What torch.export wants to hear of dimensions that differ; None where there is none."""
+    import torch
+
+    # Which of them are equal, as those of tokens and their mask, is found out from the module.
+    given = tuple(
+        {place: torch.export.Dim.AUTO(min=1, max=max(seen)) for place, seen in each.items()}
+        | ({0: torch.export.Dim.DYNAMIC} if any_batch else {})
+        for each in sizes
+    )
+    return in_one_tuple(source, given) if any(given) else None

@@ -4,25 +4,24 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-from models.labels import column_names
-from models.spec import FloatArray, ModelError, ModelSpec
+from models.spec import ModelError, ModelSpec
 from pipelines.errors import first_line
 from pipelines.files.atomic import write_atomically
+from pipelines.targets.calibration import nothing_to_calibrate_on
 from pipelines.targets.exported import Exported, NotExported
 from pipelines.targets.tflite import flatbuffer, metadata
 from pipelines.targets.tflite.quantise import (
+    FULL,
     PRECISIONS,
     RefusedError,
     Representative,
     convert,
     representative,
 )
-from pipelines.targets.tfserving.export import frozen_function
+from pipelines.targets.tfserving.export import frozen_function, save_function
 
 FORMAT = "tflite"
-SIGNATURE = "serving_default"
 
 
 def export(spec: ModelSpec, folder: Path, progress: Callable[[str], None]) -> list[Exported | NotExported]:
@@ -32,56 +31,39 @@ def export(spec: ModelSpec, folder: Path, progress: Callable[[str], None]) -> li
     runtime refuses is listed with its reason; float32 must convert.
 
     Raises:
-        ModelError: no Keras twin, no training samples, or operations that only Flex or custom kernels have.
+        ModelError: no Keras twin, or operations that only Flex or custom kernels have.
     """
     progress("freezing the function for TensorFlow Lite")
     started = time.monotonic()
-    training = spec.examples().inputs
-    samples = representative(spec, training)
+    samples = representative(spec)
     entries: list[Exported | NotExported] = []
     # Inside `folder`, which whoever started this process removes, however it ends.
     with TemporaryDirectory(dir=folder, prefix=".saved-model-") as saved:
-        write_one_sample_model(spec, Path(saved))
+        # A device computes one sample at a time, and a fixed batch lets a delegate plan the whole graph: with
+        # a dynamic one, the operations that compute shapes stay outside and split it.
+        save_function(spec, frozen_function(spec), Path(saved), batch=1)
         for precision in PRECISIONS:
             progress(f"converting to TensorFlow Lite {precision}")
             path = folder / f"{spec.name}_{precision}.tflite"
-            refusal = write_flatbuffer(spec, Path(saved), path, precision, samples, training)
+            refusal = write_flatbuffer(spec, Path(saved), path, precision, samples)
             took = time.monotonic() - started
             entries.append(refusal or Exported(path.name, FORMAT, precision, took))
             started = time.monotonic()
     return entries
 
 
-def write_one_sample_model(spec: ModelSpec, folder: Path) -> None:
-    """Save the frozen function for a batch of one under the signature `serving_default`.
-
-    A device computes one sample at a time, and a fixed batch lets a delegate plan the whole graph: with a
-    dynamic one, the operations that compute shapes stay outside and split it.
-    """
-    import tensorflow as tf
-
-    frozen = frozen_function(spec)
-    tensor = tf.TensorSpec((1, *spec.input.shape[1:]), spec.input.dtype, name=spec.input.name)
-
-    class OneSample(tf.Module):  # type: ignore[misc]
-        @tf.function(input_signature=[tensor])  # type: ignore[untyped-decorator]
-        def serve(self, x: Any) -> dict[str, Any]:
-            return {spec.output.name: tf.ensure_shape(frozen(x), (1, *spec.output.shape[1:]))}
-
-    module = OneSample()
-    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
-
-
 def write_flatbuffer(
-    spec: ModelSpec, saved: Path, path: Path, precision: str, samples: Representative, training: FloatArray
+    spec: ModelSpec, saved: Path, path: Path, precision: str, samples: Representative | None
 ) -> NotExported | None:
     """Convert the SavedModel in `saved` to `path`; a `NotExported` when the precision cannot be had.
 
     Raises:
         ModelError: TensorFlow Lite lacks operations of the model, or refuses it in float32 already.
     """
+    if precision in FULL and samples is None:
+        return NotExported(FORMAT, precision, nothing_to_calibrate_on(spec))
     try:
-        content = _finish(spec, convert(saved, precision, samples), precision, training)
+        content = _finish(spec, convert(saved, precision, samples), precision)
         _require_loadable(content)
     except ModelError as error:
         raise ModelError(f"{spec.name}: {error}") from error
@@ -93,13 +75,12 @@ def write_flatbuffer(
     return None
 
 
-def _finish(spec: ModelSpec, converted: bytes, precision: str, training: FloatArray) -> bytes:
+def _finish(spec: ModelSpec, converted: bytes, precision: str) -> bytes:
     model = flatbuffer.read(converted)
-    flatbuffer.slim(model, spec)
-    flatbuffer.add_metadata(model, metadata.BUFFER_NAME, metadata.describe(spec, precision, training))
-    return metadata.with_labels(
-        flatbuffer.pack(model), column_names(spec.labels_of(spec.output.name), spec.columns)
-    )
+    inputs, outputs = flatbuffer.slim(model)
+    about = metadata.describe(spec, precision, inputs, outputs)
+    flatbuffer.add_metadata(model, metadata.BUFFER_NAME, about)
+    return metadata.with_labels(flatbuffer.pack(model), metadata.label_files(spec))
 
 
 def _require_loadable(content: bytes) -> None:

@@ -10,8 +10,6 @@ import flatbuffers  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 
-from models.spec import ModelSpec
-
 IDENTIFIER = b"TFL3"
 # How the schema wants the data of every buffer aligned, in bytes.
 BUFFER_ALIGNMENT = 16
@@ -50,16 +48,26 @@ def pack(model: Any) -> bytes:
     return bytes(builder.Output())
 
 
-def slim(model: Any, spec: ModelSpec) -> None:
-    """Keep the model's own tensor names and drop what only the converter used: names, settings, buffers."""
+def slim(model: Any) -> tuple[list[str], list[str]]:
+    """Keep the model's own tensor names and drop what only the converter used: names, settings, buffers.
+
+    Returns:
+        The names of inputs and of outputs in the file's order, which need not be the model's.
+    """
     model.metadata = [entry for entry in model.metadata or [] if entry.name != CONVERSION_METADATA]
     for graph in model.subgraphs:
         for tensor in graph.tensors:
             tensor.name = None
-    main = model.subgraphs[0]
-    main.tensors[main.inputs[0]].name = spec.input.name
-    main.tensors[main.outputs[0]].name = spec.output.name
+    main, signature = model.subgraphs[0], model.signatureDefs[0]
+    for entry in (*signature.inputs, *signature.outputs):
+        main.tensors[entry.tensorIndex].name = _text(entry.name)
     _drop_unused_buffers(model)
+    by_place = {entry.tensorIndex: _text(entry.name) for entry in (*signature.inputs, *signature.outputs)}
+    return [by_place[number] for number in main.inputs], [by_place[number] for number in main.outputs]
+
+
+def _text(name: bytes | str) -> str:
+    return name.decode() if isinstance(name, bytes) else name
 
 
 def _drop_unused_buffers(model: Any) -> None:

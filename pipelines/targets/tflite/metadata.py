@@ -7,20 +7,23 @@ The numbers of fields and union members below are that schema's.
 
 import io
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flatbuffers  # type: ignore[import-untyped]
 import numpy as np
 
 from models.labels import column_names
-from models.spec import FloatArray, ModelSpec, TensorSpec
+from models.spec import ModelSpec, TensorSpec, columns
+from models.tensors import Array, is_ragged
 
 BUFFER_NAME = "TFLITE_METADATA"
 IDENTIFIER = b"M001"
 LABELS_NAME = "labels.txt"
 # The oldest parser that understands every field written here.
 MIN_PARSER_VERSION = "1.0.0"
+# Dtypes of numbers that a caller could have to scale first.
+SCALED = ("float16", "float32", "float64", "uint8")
 # Our models take raw values: their scaling is part of the graph, so a caller has nothing to normalise.
 MEAN, STD = 0.0, 1.0
 
@@ -34,26 +37,14 @@ IMAGE_RANK = 4
 Field = Callable[[Any, int], None]
 
 
-def describe(spec: ModelSpec, precision: str, training: FloatArray) -> bytes:
-    """The `ModelMetadata` flatbuffer of `spec`; the range of its input is that of `training` (n, …)."""
+def describe(spec: ModelSpec, precision: str, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+    """The `ModelMetadata` flatbuffer of `spec`, its tensors in the file's order; ranges are the examples'."""
     builder = flatbuffers.Builder(1024)
-    names = column_names(spec.labels_of(spec.output.name), spec.columns)
-    files = [_table(builder, {0: _text(builder, LABELS_NAME), 2: _byte(TENSOR_AXIS_LABELS)})] if names else []
-    statistics = _table(
-        builder,
-        {0: _floats(builder, float(training.max())), 1: _floats(builder, float(training.min()))},
-    )
-    source = _table(
-        builder,
-        {
-            0: _text(builder, spec.input.name),
-            3: _offset(_content(builder, spec.input)),
-            4: _vector(builder, [_normalisation(builder)]),
-            5: _offset(statistics),
-        },
-    )
-    sink = _table(builder, {0: _text(builder, spec.output.name), 6: _vector(builder, files)})
-    graph = _table(builder, {2: _vector(builder, [source]), 3: _vector(builder, [sink])})
+    tensors = {tensor.name: tensor for tensor in spec.inputs}
+    examples = spec.examples().named
+    sources = [_source(builder, tensors[name], examples[name]) for name in inputs]
+    sinks = [_sink(builder, spec, name) for name in outputs]
+    graph = _table(builder, {2: _vector(builder, sources), 3: _vector(builder, sinks)})
     model = _table(
         builder,
         {
@@ -65,6 +56,38 @@ def describe(spec: ModelSpec, precision: str, training: FloatArray) -> bytes:
     )
     builder.Finish(model, file_identifier=IDENTIFIER)
     return bytes(builder.Output())
+
+
+def _source(builder: Any, tensor: TensorSpec, examples: Array) -> int:
+    """An input: its name, what it holds, its scaling and its range."""
+    flat = [np.asarray(one) for one in examples] if is_ragged(examples) else [examples]
+    largest, smallest = max(float(one.max()) for one in flat), min(float(one.min()) for one in flat)
+    statistics = _table(builder, {0: _floats(builder, largest), 1: _floats(builder, smallest)})
+    fields = {0: _text(builder, tensor.name), 3: _offset(_content(builder, tensor))}
+    if tensor.dtype in SCALED:
+        fields[4] = _vector(builder, [_normalisation(builder)])
+    return _table(builder, {**fields, 5: _offset(statistics)})
+
+
+def _sink(builder: Any, spec: ModelSpec, name: str) -> int:
+    """An output: its name, and the file of its class names."""
+    file = _label_file(spec, name)
+    there = file in label_files(spec)
+    files = [_table(builder, {0: _text(builder, file), 2: _byte(TENSOR_AXIS_LABELS)})] if there else []
+    return _table(builder, {0: _text(builder, name), 6: _vector(builder, files)})
+
+
+def label_files(spec: ModelSpec) -> dict[str, tuple[str, ...]]:
+    """Class names, one per column, of each output that has any, by the name of their file."""
+    found = {
+        _label_file(spec, output.name): column_names(spec.labels_of(output.name), columns(output))
+        for output in spec.outputs
+    }
+    return {name: labels for name, labels in found.items() if labels}
+
+
+def _label_file(spec: ModelSpec, output: str) -> str:
+    return LABELS_NAME if len(spec.outputs) == 1 else f"{output}_{LABELS_NAME}"
 
 
 def _normalisation(builder: Any) -> int:
@@ -111,15 +134,16 @@ def _vector(builder: Any, offsets: Sequence[int]) -> Field:
     return _offset(builder.EndVector())
 
 
-def with_labels(content: bytes, labels: Sequence[str]) -> bytes:
+def with_labels(content: bytes, files: Mapping[str, Sequence[str]]) -> bytes:
     """`content` followed by a zip archive that holds the labels, one a line, the same bytes every time.
 
     Without labels `content` as it is.
     """
-    if not labels:
+    if not files:
         return content
     file = io.BytesIO(content)
     with zipfile.ZipFile(file, "a") as archive:
-        # A fixed date (the format's earliest), so that equal models make equal files.
-        archive.writestr(zipfile.ZipInfo(LABELS_NAME), "".join(f"{label}\n" for label in labels))
+        for name, labels in files.items():
+            # A fixed date (the format's earliest), so that equal models make equal files.
+            archive.writestr(zipfile.ZipInfo(name), "".join(f"{label}\n" for label in labels))
     return file.getvalue()

@@ -1,11 +1,13 @@
 """The converter's settings for each precision, and the samples that full quantisation is calibrated on."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.spec import FloatArray, ModelError, ModelSpec
+from models.spec import ModelError, ModelSpec
+from models.tensors import Array, samples
 from pipelines.errors import first_line
+from pipelines.targets.asking import contiguous
 from pipelines.targets.calibration import draw
 from pipelines.targets.tflite import flatbuffer
 
@@ -13,24 +15,20 @@ PRECISIONS = ("float32", "float16", "dynamic-int8", "int8", "int16x8")
 # Activations and weights in integers, integers in and out; ranges are learned from samples.
 FULL = ("int8", "int16x8")
 
-Representative = Callable[[], Iterator[dict[str, FloatArray]]]
+Representative = Callable[[], Iterator[dict[str, Array]]]
 
 
 class RefusedError(Exception):
     """This precision cannot be had; the message is the tool's own reason, in one line."""
 
 
-def representative(spec: ModelSpec, training: FloatArray) -> Representative:
-    """One sample (1, …) at a time of those drawn from `training` (n, …).
-
-    Raises:
-        ModelError: there is no training sample.
-    """
-    drawn = draw(spec, training)
-    return lambda: ({spec.input.name: sample[None]} for sample in drawn)
+def representative(spec: ModelSpec) -> Representative | None:
+    """One training sample (1, …) at a time of those drawn; None where the model has none."""
+    drawn = draw(spec)
+    return None if drawn is None else lambda: map(contiguous, samples(drawn))
 
 
-def convert(saved: Path, precision: str, samples: Representative) -> bytes:
+def convert(saved: Path, precision: str, examples: Representative | None) -> bytes:
     """The SavedModel in `saved` as a flatbuffer of built-in operations only, no Flex and no custom ones.
 
     Raises:
@@ -40,13 +38,13 @@ def convert(saved: Path, precision: str, samples: Representative) -> bytes:
     from tensorflow.lite.python.convert_phase import ConverterError
 
     try:
-        content: bytes = _converter(saved, precision, samples).convert()
+        content: bytes = _converter(saved, precision, examples).convert()
     except ConverterError as error:
         missing = sorted({data.operator.name.removeprefix("tf.") for data in error.errors} - {""})
         if missing:
             raise ModelError(
                 f"TensorFlow Lite has no built-in operation for {', '.join(missing)}; Flex and custom "
-                "operations are refused: express the Keras twin without, or leave this target out"
+                f"operations are refused: {_cure(missing)}, or leave this target out"
             ) from error
         raise RefusedError(first_line(error)) from error
     except (RuntimeError, ValueError) as error:
@@ -56,7 +54,13 @@ def convert(saved: Path, precision: str, samples: Representative) -> bytes:
     return content
 
 
-def _converter(saved: Path, precision: str, samples: Representative) -> Any:
+def _cure(missing: Sequence[str]) -> str:
+    if any(name.startswith("TensorList") for name in missing):
+        return "unroll the Keras twin's recurrent layers (unroll=True, a fixed length)"
+    return "express the Keras twin without"
+
+
+def _converter(saved: Path, precision: str, examples: Representative | None) -> Any:
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
@@ -75,7 +79,7 @@ def _converter(saved: Path, precision: str, samples: Representative) -> Any:
         }[precision]
         converter.target_spec.supported_ops = [operations]
         converter.inference_input_type = converter.inference_output_type = dtype
-        converter.representative_dataset = samples
+        converter.representative_dataset = examples
     return converter
 
 

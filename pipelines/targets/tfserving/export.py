@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from models.forward import flattened
 from models.spec import ModelError, ModelSpec
+from models.tensors import Array, Tensors, count, is_ragged, joined, sample
 from models.weights import read_checkpoint
 from pipelines.roads.known import TO_SAVED_MODEL, TWIN, Asked, chosen
 from pipelines.roads.taking import to_saved_model
@@ -63,6 +65,7 @@ def write_by_road(
 def frozen_function(spec: ModelSpec) -> Any:
     """The twin as a concrete function whose weights are constants and whose batch normalisation is folded.
 
+    It takes the inputs, and gives a list of the outputs, each in the order of the spec.
     Keras' own export keeps variables and training ops; serving needs neither.
 
     Raises:
@@ -75,10 +78,36 @@ def frozen_function(spec: ModelSpec) -> Any:
         raise ModelError(f"{spec.name} has no Keras twin; give its ModelSpec a build_keras")
     _pin_keras()
     twin = spec.build_keras(read_checkpoint(spec))
-    tensor = tf.TensorSpec(spec.input.shape, spec.input.dtype, name=spec.input.name)
-    function = tf.function(lambda x: twin(x, training=False), input_signature=[tensor])
+    names = [output.name for output in spec.outputs]
+
+    def call(*given: Any) -> list[Any]:
+        by_name = {tensor.name: one for tensor, one in zip(spec.inputs, given, strict=True)}
+        answer = twin(_as_taken(twin, by_name), training=False)
+        return flattened(spec.name, answer, names, "the Keras twin of")
+
+    function = tf.function(call, input_signature=signature_of(spec))
     frozen = convert_variables_to_constants_v2(function.get_concrete_function())
     return _fold(frozen)
+
+
+def signature_of(spec: ModelSpec, batch: int | None = None) -> list[Any]:
+    """TensorFlow's own description of the inputs, in their order, for a `batch` (None: any)."""
+    import tensorflow as tf
+
+    return [tf.TensorSpec((batch, *one.shape[1:]), one.dtype, name=one.name) for one in spec.inputs]
+
+
+def _as_taken(twin: Any, given: dict[str, Any]) -> Any:
+    """The inputs as the twin takes them: one tensor, a dict by name, or a list in the order of its inputs."""
+    if len(given) == 1:
+        (only,) = given.values()
+        return only
+    # What a functional model was built with; a subclassed one has none and is given a list.
+    taken = getattr(twin, "input", None)
+    if isinstance(taken, dict):
+        return given
+    names = [tensor.name for tensor in taken] if isinstance(taken, list | tuple) else []
+    return [given[name] for name in names] if set(names) == set(given) else list(given.values())
 
 
 def _pin_keras() -> None:
@@ -109,24 +138,13 @@ def _fold(frozen: Any) -> Any:
     rewrite.min_graph_nodes = -1
     graph = tf_optimizer.OptimizeGraph(config, meta)
     return tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), []).prune(
-        frozen.inputs[0].name, frozen.outputs[0].name
+        [tensor.name for tensor in frozen.inputs], [tensor.name for tensor in frozen.outputs]
     )
 
 
 def write_saved_model(spec: ModelSpec, folder: Path) -> None:
     """Save the frozen function under the signature `serving_default` with the model's own tensor names."""
-    import tensorflow as tf
-
-    frozen = frozen_function(spec)
-    tensor = tf.TensorSpec(spec.input.shape, spec.input.dtype, name=spec.input.name)
-
-    class Served(tf.Module):  # type: ignore[misc]
-        @tf.function(input_signature=[tensor])  # type: ignore[untyped-decorator]
-        def serve(self, x: Any) -> dict[str, Any]:
-            return {spec.output.name: tf.ensure_shape(frozen(x), spec.output.shape)}
-
-    module = Served()
-    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
+    save_function(spec, frozen_function(spec), folder)
     make_lean(folder)
 
 
@@ -136,6 +154,22 @@ def make_lean(folder: Path) -> None:
     if (folder / "assets").is_dir() and not any((folder / "assets").iterdir()):
         shutil.rmtree(folder / "assets")
     _draw_id_from_content(folder / "fingerprint.pb")
+
+
+def save_function(spec: ModelSpec, frozen: Any, folder: Path, batch: int | None = None) -> None:
+    """Save what `frozen_function` gave under the signature `serving_default`, for a `batch` (None: any)."""
+    import tensorflow as tf
+
+    class Served(tf.Module):  # type: ignore[misc]
+        @tf.function(input_signature=signature_of(spec, batch))  # type: ignore[untyped-decorator]
+        def serve(self, *given: Any) -> dict[str, Any]:
+            return {
+                output.name: tf.ensure_shape(tensor, (batch, *output.shape[1:]))
+                for output, tensor in zip(spec.outputs, frozen(*given), strict=True)
+            }
+
+    module = Served()
+    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
 
 
 def _draw_id_from_content(file: Path) -> None:
@@ -157,7 +191,7 @@ def write_warmup(spec: ModelSpec, folder: Path) -> None:
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
-    inputs = spec.examples().inputs
+    inputs = spec.examples().named
     written_bytes, least = 0, 2 * len(WARMUP_BATCHES)
     target = folder / "assets.extra" / "tf_serving_warmup_requests"
     target.parent.mkdir()
@@ -170,7 +204,15 @@ def write_warmup(spec: ModelSpec, folder: Path) -> None:
             request = log.predict_log.request
             request.model_spec.name = spec.name
             request.model_spec.signature_name = SIGNATURE
-            request.inputs[spec.input.name].CopyFrom(tf.make_tensor_proto(inputs[number : number + batch]))
+            for name, array in _rows(inputs, number, batch).items():
+                request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
             record = log.SerializeToString()
             written_bytes += len(record)
             writer.write(record)
+
+
+def _rows(inputs: Tensors, number: int, batch: int) -> dict[str, Array]:
+    """So many samples from `number` on, round again at the end; of samples that differ in shape one only."""
+    alike = not any(map(is_ragged, inputs.values()))
+    places = [(number + alike * row) % count(inputs) for row in range(batch)]
+    return joined([sample(inputs, place) for place in places])

@@ -4,27 +4,28 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from models.spec import ModelError, ModelSpec
-from models.weights import load_source
+from models.spec import ModelSpec
+from models.tensors import Array
+from pipelines.targets.asking import named
 from pipelines.targets.exported import Exported
-
-if TYPE_CHECKING:
-    import torch
+from pipelines.targets.tracing import Traceable, prove, refusal, traceable
 
 HANDLER = Path(__file__).with_name("handler.py")
 SIGNATURE_NAME = "signature.json"
-TRACE_BATCH = 2  # a batch of one would let tracing take the batch size for a constant
-PROVEN_BATCHES = (1, TRACE_BATCH + 1)
 
 
 def export(spec: ModelSpec, folder: Path, progress: Callable[[str], None]) -> list[Exported]:
-    """Write `NAME.pt` and `NAME.mar` into `folder`."""
+    """Write `NAME.pt` and `NAME.mar` into `folder`.
+
+    Raises:
+        ModelError: the module cannot be traced, or what was traced is another function.
+    """
     progress("tracing TorchScript")
     started = time.monotonic()
     script = folder / f"{spec.name}.pt"
-    write_torchscript(spec, script)
+    write_torchscript(traceable(spec), script)
     traced = time.monotonic()
     progress("packing the model archive")
     archive = folder / f"{spec.name}.mar"
@@ -35,52 +36,31 @@ def export(spec: ModelSpec, folder: Path, progress: Callable[[str], None]) -> li
     ]
 
 
-def write_torchscript(spec: ModelSpec, path: Path) -> None:
-    """Trace, freeze, save, and prove that the file loads and takes other batch sizes.
+def write_torchscript(model: Traceable, path: Path) -> None:
+    """Trace, freeze, save, and prove that the file loads and takes other batch sizes and lengths.
+
+    Several outputs are a tuple in the order of the spec's.
 
     Raises:
-        ModelError: the saved file does not give what the module gives.
+        ModelError: the module cannot be traced, or the saved file does not give what the module gives.
     """
     import torch
 
-    source = load_source(spec)
-    samples = torch.tensor(spec.samples().inputs[: max(PROVEN_BATCHES)])
-    with torch.inference_mode():
-        frozen = torch.jit.freeze(torch.jit.trace(source, samples[:TRACE_BATCH]))  # type: ignore[no-untyped-call]
-        torch.jit.save(frozen, path)
-    _prove(spec, path, source, samples)
+    try:
+        with torch.inference_mode():
+            frozen = torch.jit.freeze(torch.jit.trace(model.module, model.inputs))  # type: ignore[no-untyped-call]
+            torch.jit.save(frozen, path)
+    except Exception as error:
+        raise refusal(model.spec, "TorchScript", error) from error
+    loaded = torch.jit.load(path)  # type: ignore[no-untyped-call]
+    names = [output.name for output in model.spec.outputs]
 
+    def call(given: dict[str, Array]) -> dict[str, Array]:
+        with torch.inference_mode():
+            answer = loaded(*map(torch.from_numpy, given.values()))
+        return {name: tensor.numpy() for name, tensor in named(path, answer, names).items()}
 
-def _prove(spec: ModelSpec, path: Path, source: "torch.nn.Module", samples: "torch.Tensor") -> None:
-    for batch in PROVEN_BATCHES:
-        off = _off(spec, path, source, samples[:batch])
-        if off is not None:
-            raise ModelError(
-                f"source model {spec.name} does not survive tracing: {path.name} {off} on a batch of "
-                f"{batch}; avoid Python loops and branches over the batch in forward"
-            )
-
-
-def _off(spec: ModelSpec, path: Path, source: "torch.nn.Module", samples: "torch.Tensor") -> str | None:
-    """What is wrong with the file's answers to `samples`; None if they are the module's, within tolerance."""
-    import torch
-
-    with torch.inference_mode():
-        expected = source(samples.clone())
-        try:
-            got = torch.jit.load(path)(samples.clone())  # type: ignore[no-untyped-call]
-        except RuntimeError as error:
-            return f"fails ({str(error).strip().splitlines()[-1]})"
-    if got.shape != expected.shape:
-        return f"gives shape {tuple(got.shape)}, not {tuple(expected.shape)},"
-    if torch.allclose(
-        expected,
-        got,
-        rtol=spec.tolerance_of(spec.output.name).relative,
-        atol=spec.tolerance_of(spec.output.name).absolute,
-    ):
-        return None
-    return f"is off by {float((expected - got).abs().max()):.3g}"
+    prove(model, path.name, call)
 
 
 def signature(spec: ModelSpec) -> dict[str, Any]:

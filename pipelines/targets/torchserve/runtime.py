@@ -16,6 +16,7 @@ from pipelines.errors import GateError, first_line
 from pipelines.targets.asking import ask_in_batches, named
 from pipelines.targets.torchserve.archive import unpack
 from pipelines.targets.torchserve.export import SIGNATURE_NAME
+from pipelines.targets.tracing import last_line
 
 
 def predict(
@@ -49,11 +50,6 @@ def _torchscript(path: Path, inputs: Tensors, outputs: Sequence[str]) -> dict[st
         return {name: tensor.numpy() for name, tensor in named(path, answer, outputs).items()}
 
     return ask_in_batches(path, call, inputs)
-
-
-def last_line(error: RuntimeError) -> str:
-    """The reason of a TorchScript error, which follows the traceback of the traced code."""
-    return next(reversed(str(error).strip().splitlines()), "no reason given")
 
 
 def _archive(path: Path, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Array]:
