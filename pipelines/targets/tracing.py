@@ -5,7 +5,8 @@ Everything here computes on examples that the model gives itself. Only functions
 
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from models.tensors import Array, Tensors, count, is_ragged, joined, sample, sha
 from models.weights import load_source
 from pipelines.errors import first_line
 from pipelines.parity.watching import place_of
+from pipelines.tasks.warned import note
 
 if TYPE_CHECKING:
     import torch
@@ -95,20 +97,18 @@ def _leave_fast_path(source: "torch.nn.Module") -> None:
     parts = sorted({type(part).__name__ for part in source.modules()} & set(FAST_PATH))
     torch.backends.mha.set_fastpath_enabled(False)
     if parts:
-        warnings.warn(
+        note(
             f"exported with torch.backends.mha.set_fastpath_enabled(False): no format has the fused operator "
-            f"that {parts[0]} would use; the same numbers, computed step by step",
-            stacklevel=2,
+            f"that {parts[-1]} would use; the same function, computed step by step"
         )
 
 
 def _warn_of_one_length(spec: ModelSpec, lengths: int) -> None:
     dynamic = [tensor.name for tensor in spec.inputs if None in tensor.shape[1:]]
     if dynamic and lengths == 1:
-        warnings.warn(
+        note(
             f"all examples of {dynamic[0]} have one shape, so nothing proves that its dynamic dimensions may "
-            "differ; give samples that do",
-            stacklevel=2,
+            "differ; give samples that do"
         )
 
 
@@ -181,6 +181,19 @@ def dynamic_axes(tensor: TensorSpec) -> dict[int, str]:
         for place, size in enumerate(tensor.shape)
         if size is None
     }
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Without what torch warns of about its own code while it is traced: that it still holds is proven."""
+    from torch.jit._trace import TracerWarning
+
+    with warnings.catch_warnings():
+        own = r"torch\b"
+        warnings.filterwarnings("ignore", category=TracerWarning, module=own)
+        warnings.filterwarnings("ignore", category=UserWarning, module=rf"{own}.*\bonnx\b")
+        warnings.filterwarnings("ignore", message=".*were assigned during export")
+        yield
 
 
 def in_one_tuple(module: "torch.nn.Module", each: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -8,10 +8,22 @@ from pathlib import Path
 
 # Old ways of calling a library are ours to mend, not the user's.
 OURS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ImportWarning, ResourceWarning)
-# Texts that say nothing about the model: the converter's own interpreter, which only calibrates here, and
-# that a graph which only answers cannot be trained.
-KNOWN = ("tf.lite.Interpreter is deprecated", "with ops with unsaved custom gradients")
+# Texts that say nothing about the model: the converter's own interpreter, which only calibrates here, that a
+# graph which only answers cannot be trained, and parts of torchao for GPUs.
+KNOWN = (
+    *("tf.lite.Interpreter is deprecated", "with ops with unsaved custom gradients"),
+    *("torchao: Failed to load", "Detected no triton"),
+)
 LONGEST = 300
+
+
+class Note(UserWarning):
+    """What an exporter of ours says about its files; people read it without file and line."""
+
+
+def note(text: str) -> None:
+    """Say something about the files that are being written, to whoever collects it."""
+    warnings.warn(text, Note, stacklevel=2)
 
 
 class _Heard(logging.Handler):
@@ -47,6 +59,8 @@ def collected(lines: list[str]) -> Iterator[None]:
 
 
 def _line(warning: warnings.WarningMessage) -> str:
+    if issubclass(warning.category, Note):
+        return _one_line(str(warning.message))
     place = f"{Path(warning.filename).name}:{warning.lineno}"
     return _one_line(f"{place}: {warning.category.__name__}: {warning.message}")
 

@@ -20,6 +20,7 @@ def model_files(folder):
     from models.weights import load_source
     from pipelines.targets.executorch.export import folded, lower
     from pipelines.targets.executorch.lite import write_lite
+    from pipelines.targets.tracing import traceable
 
     inputs = torch.zeros(1, 8, 8, 1)
     with torch.no_grad():
@@ -28,4 +29,4 @@ def model_files(folder):
     pte.write_bytes(lower(program, "xnnpack"))
     portable = folder / "portable.pte"
     portable.write_bytes(lower(program, "portable"))
-    return {"pte": pte, "portable": portable, "ptl": folder / write_lite(MODEL, folder).path}
+    return {"pte": pte, "portable": portable, "ptl": folder / write_lite(traceable(MODEL), folder).path}

@@ -8,12 +8,12 @@ import pytest
 from executorch_fixture import SHORT, model_files, outputs_of
 
 from models.digits_cnn import MODEL
-from models.spec import ModelError, Samples
+from models.spec import Samples
 from models.weights import load_source
 from pipelines.targets.calibration import CALIBRATION_COUNT, draw
-from pipelines.targets.executorch.export import export, folded, lower
-from pipelines.targets.executorch.quantise import quantise
+from pipelines.targets.executorch.export import export, folded, lower, sizes_of, traced
 from pipelines.targets.exported import Exported, NotExported
+from pipelines.targets.tracing import traceable
 
 pytestmark = [
     pytest.mark.slow,
@@ -55,12 +55,7 @@ def untestable(spec):
 
 def int8_program(spec):
     """The XNNPACK int8 program alone."""
-    import torch
-
-    inputs = torch.from_numpy(draw(spec, spec.train_samples().inputs))
-    with torch.no_grad():
-        program = torch.export.export(quantise(folded(load_source(spec)), inputs), (inputs[:1],))
-    return lower(program, "xnnpack")
+    return lower(traced(traceable(spec), "int8", sizes_of(spec)), "xnnpack")
 
 
 def test_every_precision_and_variant_is_written_and_named(exported):
@@ -119,19 +114,23 @@ def test_no_file_tells_where_it_was_made(exported):
 def test_calibration_is_the_same_draw_as_tensorflow_lites():
     from pipelines.targets.tflite.quantise import representative
 
-    training = MODEL.train_samples().inputs
-    theirs = [sample["image"][0] for sample in representative(MODEL, training)()]
-    ours = draw(MODEL, training)
+    theirs = [sample["image"][0] for sample in representative(MODEL)()]
+    ours = draw(MODEL)["image"]
     assert len(ours) == CALIBRATION_COUNT
     np.testing.assert_array_equal(ours, np.stack(theirs))
 
 
-def test_calibration_takes_what_there_is_and_refuses_nothing_at_all():
+def test_calibration_takes_what_there_is():
     few = dataclasses.replace(MODEL, train_samples=lambda: Samples(*SHORT))
-    assert len(draw(few, few.train_samples().inputs)) == len(SHORT[0])
-    none = dataclasses.replace(MODEL, train_samples=lambda: Samples(SHORT[0][:0], SHORT[1][:0]))
-    with pytest.raises(ModelError, match="digits_cnn has no training samples to calibrate int8 on"):
-        draw(none, none.train_samples().inputs)
+    assert len(draw(few)["image"]) == len(SHORT[0])
+
+
+def test_without_training_samples_int8_is_listed_with_the_reason_and_float32_is_written(tmp_path):
+    entries = export(dataclasses.replace(MODEL, train_samples=None), tmp_path, lambda _: None)
+    refused = [entry for entry in entries if isinstance(entry, NotExported)]
+    assert [(one.precision, one.variant) for one in refused] == [("int8", "portable"), ("int8", "xnnpack")]
+    assert all("digits_cnn has no training samples" in one.reason for one in refused)
+    assert len(list(tmp_path.iterdir())) == len(entries) - len(refused) == 3
 
 
 def test_calibration_on_constant_images_shows(tmp_path):
@@ -152,7 +151,7 @@ def test_a_build_of_torch_that_cannot_write_ptl_is_quoted(monkeypatch, tmp_path)
         raise RuntimeError("lite interpreter not built\nC++ stack")
 
     monkeypatch.setattr(torch.jit, "freeze", refuse)
-    assert write_lite(MODEL, tmp_path) == NotExported(
+    assert write_lite(traceable(MODEL), tmp_path) == NotExported(
         "ptl", "float32", "this build of torch refuses: lite interpreter not built"
     )
     assert not list(tmp_path.iterdir())

@@ -205,19 +205,23 @@ def test_two_exports_write_the_same_bytes(files, tmp_path):
         assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-def test_calibration_draws_training_samples_once_each_and_few(monkeypatch):
-    training = np.arange(1000, dtype=np.float32).reshape(-1, 1)
-    drawn = [one["image"] for one in quantise.representative(MODEL, training)()]
-    assert {one.shape for one in drawn} == {(1, 1)}
-    values = [float(one[0, 0]) for one in drawn]
+def test_calibration_draws_training_samples_once_each_and_few():
+    training = np.broadcast_to(np.arange(1000, dtype=np.float32).reshape(-1, 1, 1, 1), (1000, 8, 8, 1))
+    spec = with_training(training)
+    drawn = [one["image"] for one in quantise.representative(spec)()]
+    assert {one.shape for one in drawn} == {(1, 8, 8, 1)}
+    values = [float(one[0, 0, 0, 0]) for one in drawn]
     assert len(set(values)) == len(values) == CALIBRATION_COUNT <= 300
-    assert values == [float(one["image"][0, 0]) for one in quantise.representative(MODEL, training)()]
-    assert len(list(quantise.representative(MODEL, training[:7])())) == 7
+    assert values == [float(one["image"][0, 0, 0, 0]) for one in quantise.representative(spec)()]
+    assert len(list(quantise.representative(with_training(training[:7]))())) == 7
 
 
-def test_a_model_without_training_samples_is_refused(tmp_path):
-    with pytest.raises(ModelError, match="digits_cnn has no training samples"):
-        export(with_training(np.zeros((0, 8, 8, 1))), tmp_path, quiet)
+def test_without_training_samples_full_integers_are_listed_with_the_reason(tmp_path):
+    entries = export(dataclasses.replace(MODEL, train_samples=None), tmp_path, quiet)
+    refused = {entry.precision: entry.reason for entry in entries if isinstance(entry, NotExported)}
+    assert list(refused) == ["int8", "int16x8"]
+    assert all("digits_cnn has no training samples" in reason for reason in refused.values())
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 @pytest.mark.parametrize(("pixel", "drop"), [(0, 0.5), (16, 0.05)])

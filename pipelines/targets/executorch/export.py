@@ -1,7 +1,6 @@
 """PyTorch module → ExecuTorch programs, float32 and int8, portable and for XNNPACK, and a `.ptl`."""
 
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,8 @@ from pipelines.targets.executorch.lite import write_lite
 from pipelines.targets.executorch.payload import constants_in_payload
 from pipelines.targets.executorch.quantise import Sizes, dynamic_shapes, quantise
 from pipelines.targets.exported import Exported, NotExported
-from pipelines.targets.tracing import Traceable, dynamic_axes, flat, traceable, why
+from pipelines.targets.tracing import Traceable, dynamic_axes, flat, hushed, traceable, why
+from pipelines.tasks.warned import note
 
 if TYPE_CHECKING:
     import torch
@@ -83,10 +83,7 @@ def sizes_of(spec: ModelSpec) -> Sizes:
         for tensor, sizes in zip(spec.inputs, found, strict=True)
         for place, seen in sizes.items()
     ]
-    warnings.warn(
-        f"ExecuTorch plans memory ahead: its programs take {', '.join(told)}, the largest of the samples",
-        stacklevel=2,
-    )
+    note(f"ExecuTorch plans memory ahead: its programs take {', '.join(told)}, the largest of the samples")
     return found
 
 
@@ -121,7 +118,7 @@ def traced(model: Traceable, precision: str, sizes: Sizes) -> "torch.export.Expo
     source = flat(spec, folded(model.source), model.inputs)
     inputs = tuple(tensor[:1] for tensor in model.inputs)
     try:
-        with torch.no_grad():
+        with hushed(), torch.no_grad():
             module = source if drawn is None else quantise(source, drawn, inputs, sizes)
             program = torch.export.export(module, inputs, dynamic_shapes=dynamic_shapes(module, sizes))
     except Exception as error:
@@ -138,11 +135,13 @@ def _require_dynamic(spec: ModelSpec, program: "torch.export.ExportedProgram", s
     given = values[len(values) - len(spec.inputs) :]
     for tensor, value, seen in zip(spec.inputs, given, sizes, strict=True):
         for place, found in seen.items():
-            if isinstance(value.shape[place], int) and len(found) > 1:
+            # A size that is known is written as a number, also where it is an expression.
+            fixed = str(value.shape[place])
+            if fixed.isdecimal() and len(found) > 1:
                 raise _RefusedError(
-                    f"its operators fix dimension {place} of {tensor.name} at {value.shape[place]}, as "
-                    "loops do that are unrolled (LSTM, GRU), and samples have other sizes; pad them to one size and "
-                    "give it in the TensorSpec"
+                    f"its operators fix dimension {place} of {tensor.name} at {fixed}, as loops do that are "
+                    "unrolled (LSTM, GRU), and samples have other sizes; pad them to one size and give it in "
+                    "the TensorSpec"
                 )
 
 

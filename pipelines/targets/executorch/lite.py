@@ -12,7 +12,7 @@ from models.tensors import Array
 from pipelines.errors import first_line
 from pipelines.targets.asking import named
 from pipelines.targets.exported import Exported, NotExported
-from pipelines.targets.tracing import Traceable, prove
+from pipelines.targets.tracing import Traceable, hushed, prove
 
 FORMAT, PRECISION = "ptl", "float32"
 # Records that every archive gets from its writer.
@@ -38,7 +38,7 @@ def write_lite(model: Traceable, folder: Path) -> Exported | NotExported:
 def _write(model: Traceable, path: Path) -> None:
     import torch
 
-    with torch.inference_mode():
+    with hushed(), torch.inference_mode():
         frozen = torch.jit.freeze(torch.jit.trace(model.module, model.inputs))  # type: ignore[no-untyped-call]
         frozen._save_for_lite_interpreter(str(path))
         _drop_call_stacks(path)

@@ -16,7 +16,7 @@ from models.spec import ModelSpec
 from pipelines.errors import first_line
 from pipelines.targets.exported import Exported, NotExported
 from pipelines.targets.onnx.runtime import OnnxModel
-from pipelines.targets.tracing import Traceable, dynamic_axes, in_one_tuple, prove, traceable, why
+from pipelines.targets.tracing import Traceable, dynamic_axes, hushed, in_one_tuple, prove, traceable, why
 
 # Understood by every ONNX Runtime since 1.12 and by the converters to TensorFlow.
 OPSET = 17
@@ -56,7 +56,7 @@ def write_traced(model: Traceable, path: Path) -> None:
     import torch
 
     spec = model.spec
-    with warnings.catch_warnings(), torch.inference_mode():
+    with hushed(), warnings.catch_warnings(), torch.inference_mode():
         # That this exporter is the older of two is known; see above.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
@@ -79,7 +79,7 @@ def write_exported(model: Traceable, path: Path) -> None:
 
     spec = model.spec
     dynamic = tuple(dict.fromkeys(dynamic_axes(tensor), torch.export.Dim.AUTO) for tensor in spec.inputs)
-    with torch.no_grad():
+    with hushed(), torch.no_grad():
         torch.onnx.export(
             model.module,
             model.inputs,

@@ -10,7 +10,7 @@ from models.spec import ModelSpec
 from models.tensors import Array
 from pipelines.targets.asking import named
 from pipelines.targets.exported import Exported
-from pipelines.targets.tracing import Traceable, prove, refusal, traceable
+from pipelines.targets.tracing import Traceable, hushed, prove, refusal, traceable
 
 HANDLER = Path(__file__).with_name("handler.py")
 SIGNATURE_NAME = "signature.json"
@@ -47,7 +47,7 @@ def write_torchscript(model: Traceable, path: Path) -> None:
     import torch
 
     try:
-        with torch.inference_mode():
+        with hushed(), torch.inference_mode():
             frozen = torch.jit.freeze(torch.jit.trace(model.module, model.inputs))  # type: ignore[no-untyped-call]
             torch.jit.save(frozen, path)
     except Exception as error:
