@@ -70,7 +70,7 @@ def truth_of(
     Raises:
         ModelError: they are not one per sample, no class of the model, or of another shape.
     """
-    if task == "none" or given is None or not np.size(given):
+    if task == "none" or given is None or (hasattr(given, "__len__") and not len(given)):
         return Truth()
     labels = _array(model, output, given)
     if len(labels) != count:

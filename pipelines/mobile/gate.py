@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pipelines.config import MobileLimits
 from pipelines.console import format as fmt
 from pipelines.mobile.front import on_front
-from pipelines.parity.compare import output_failure
+from pipelines.parity.compare import drop_failure, output_failure, spread_failure
 from pipelines.record.mobile import MobileArtifactRecord, MobileGateRecord, MobileRecord
+from pipelines.record.parity import ParityRecord
 
 
 def judge(mobile: MobileRecord, limits: MobileLimits) -> MobileRecord:
@@ -45,9 +46,23 @@ def refusals(mobile: MobileRecord) -> tuple[str, ...]:
 
 def _wrong(one: MobileArtifactRecord, max_drop: float) -> tuple[str, ...]:
     """Why it may not ship, whatever its size."""
-    output = output_failure(one.output_error, one.max_output_error)
-    found = (_not_run(one), one.mismatch, accuracy_failure(one, max_drop), output)
-    return tuple(failure for failure in found if failure)
+    each = [failure for output in one.outputs for failure in _output_failures(one, output, max_drop)]
+    if not one.outputs:
+        output = output_failure(one.output_error, one.max_output_error)
+        each = [failure for failure in (accuracy_failure(one, max_drop), output) if failure]
+    return tuple(failure for failure in (_not_run(one), one.mismatch, *each) if failure)
+
+
+def _output_failures(one: MobileArtifactRecord, output: ParityRecord, max_drop: float) -> list[str]:
+    """What one output lost too much of; named where there are several."""
+    alone = len(one.outputs) == 1
+    found = (
+        accuracy_failure(one, max_drop) if alone else drop_failure(output, max_drop),
+        output_failure(output.output_error, output.max_output_error),
+        spread_failure(output.spread_error, output.max_spread_error),
+    )
+    name = "" if alone else f"output {output.output!r}: "
+    return [f"{name}{failure}" for failure in found if failure]
 
 
 def accuracy_failure(one: MobileArtifactRecord, allowed: float) -> str | None:
@@ -129,6 +144,11 @@ def _kept(best: MobileArtifactRecord, limits: MobileLimits) -> str:
     elif best.output_error is not None:
         within = "" if best.max_output_error is None else f", allowed {best.max_output_error:g}"
         facts.append(f"output error {best.output_error:.3g} of the source model's standard deviation{within}")
+    facts += [
+        f"largest error {one.spread_error:.3g} of the range of the targets, allowed {one.max_spread_error:g}"
+        for one in best.outputs
+        if one.spread_error is not None and one.max_spread_error is not None
+    ]
     if limits.max_bytes is not None:
         facts.append(f"at most {_size(limits.max_bytes)} allowed")
     if best.timings and best.timings[0].p50_ms is not None:

@@ -53,7 +53,7 @@ def _worth(mobile: MobileRecord) -> str:
 
 def chooses(mobile: MobileRecord) -> bool:
     """Whether the outputs choose a class, so that there is an accuracy to speak of."""
-    return mobile.task in (None, "classes")
+    return mobile.task in (None, "classes", "tokens")
 
 
 def _points(share: float) -> str:
