@@ -62,7 +62,7 @@ def export(
 
 @command("tandem verify digits_cnn")
 @model_argument
-@click.option("--targets", help="Only these, comma-separated. Default: all.")
+@click.option("--targets", help="Only these, comma-separated. Default: all that were exported.")
 @artifacts_option
 @output_option
 @json_option
@@ -75,9 +75,10 @@ def verify(model: str, targets: str | None, artifacts: Path, outputs: tuple[str,
     from pipelines.outputs.of_verify import facts_of_verified
     from pipelines.verify import stage
 
+    chosen = None if targets is None else chosen_targets(targets)
     wanted, started_at_utc = asked_outputs(outputs), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     with ProgressDisplay(quiet=as_json) as progress:
-        verified = stage.verify(model, artifacts, progress, chosen_targets(targets))
+        verified = stage.verify(model, artifacts, progress, chosen)
     if as_json:
         print_json(tables.parity_facts(verified))
     else:

@@ -7,11 +7,12 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from models.spec import ModelSpec
+from models.spec import ModelError, ModelSpec
 from pipelines.console import format as fmt
 from pipelines.console.printing import print_table, say
 from pipelines.doctor import Check
 from pipelines.export.stage import ExportResult
+from pipelines.parity.quality import Expectation
 from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
 from pipelines.record.parity import ParityRecord
 from pipelines.serve.stage import Standing
@@ -29,7 +30,7 @@ def _print(
             column,
             justify="right" if right else "left",
             overflow="fold",
-            no_wrap=right or column == "artifact",
+            no_wrap=right,
         )
     print_table(table, rows)
 
@@ -52,7 +53,7 @@ def model_facts(spec: ModelSpec) -> dict[str, Any]:
     """A model's name, digest and signature."""
     return {
         "name": spec.name,
-        "digest": spec.digest if spec.checkpoint.is_file() else None,
+        "digest": spec.digest if spec.checkpoint.exists() else None,
         "checkpoint": str(spec.checkpoint),
         "inputs": [vars(tensor) for tensor in spec.inputs],
         "outputs": [vars(tensor) for tensor in spec.outputs],
@@ -82,9 +83,11 @@ def _shape(shape: tuple[int | None, ...]) -> str:
 
 
 def _checkpoint(spec: ModelSpec) -> tuple[str, str]:
-    if not spec.checkpoint.is_file():
+    try:
+        size_bytes = sum(path.stat().st_size for path in spec.checkpoint_files)
+    except ModelError:
         return f"missing: {spec.remedy}", fmt.MISSING
-    return fmt.size(spec.checkpoint.stat().st_size), f"{spec.digest[:12]}…"
+    return fmt.size(size_bytes), f"{spec.digest[:12]}…"
 
 
 def print_training(outcome: TrainOutcome) -> None:
@@ -168,6 +171,7 @@ def parity_facts(verified: Verified) -> dict[str, Any]:
         "failures": list(verified.failures),
         "task": verified.expected.primary.task,
         "tasks": {name: one.task for name, one in verified.expected.by_output.items()},
+        "absent": dict(verified.absent),
         "source_accuracy": verified.accuracy,
         "source_target_rmse": verified.expected.primary.target_rmse(verified.expected.primary.outputs),
         "parity": [record.model_dump() for record in _records(verified)],
@@ -176,35 +180,59 @@ def parity_facts(verified: Verified) -> dict[str, Any]:
 
 def print_parity(verified: Verified) -> None:
     """What `tandem verify` found."""
-    columns = ("artifact", "parity", "error", "relative", "std", "top-1", "accuracy")
+    several = len(verified.expected.by_output) > 1
+    figures = ("error", "relative", "std", "agreement", "accuracy", "RMSE", "of range")
+    columns = ("artifact", *(("output",) if several else ()), "parity", *figures)
     rows = [
-        (
-            record.subject,
-            Text("passed", style="green") if record.passed else Text("FAILED", style="bold red"),
-            fmt.scientific(record.max_abs_error),
-            fmt.scientific(record.max_rel_error),
-            fmt.MISSING if record.output_error is None else fmt.scientific(record.output_error),
-            _percent(record.top1_agreement),
-            _percent(record.accuracy),
-        )
+        (record.subject, *((one.output or "",) if several else ()), *_parity_cells(one))
         for record in _records(verified)
+        for one in record.outputs or (record,)
     ]
-    _print(columns, rows, numeric=columns[2:])
+    named = len(columns) - len(figures)
+    shown = [place for place in range(len(columns)) if place < named or _any(rows, place)]
+    _print([columns[i] for i in shown], [[row[i] for i in shown] for row in rows], numeric=figures)
+    for name, reason in verified.absent.items():
+        say(f"not verified: {name}: {reason}")
     say(
         "largest absolute and relative error, root mean square error in standard deviations of the source "
-        "model's outputs, top-1 agreement and accuracy on "
-        f"{len(verified.expected)} held-out samples; {_source_worth(verified)}"
+        "model's outputs, share of its choices, and what the labels say, on "
+        f"{len(verified.expected)} held-out samples"
+    )
+    for one in verified.expected:
+        say(source_worth(one))
+
+
+def _any(rows: Sequence[Sequence[str | Text]], place: int) -> bool:
+    return any(row[place] != fmt.MISSING for row in rows)
+
+
+def _parity_cells(one: ParityRecord) -> tuple[str | Text, ...]:
+    optional = (one.output_error, one.target_rmse, one.spread_error)
+    std, rmse, spread = (fmt.MISSING if value is None else fmt.scientific(value) for value in optional)
+    return (
+        Text("passed", style="green") if one.passed else Text("FAILED", style="bold red"),
+        fmt.scientific(one.max_abs_error),
+        fmt.scientific(one.max_rel_error),
+        std,
+        _percent(one.top1_agreement),
+        _percent(one.accuracy),
+        rmse,
+        spread,
     )
 
 
-def _source_worth(verified: Verified) -> str:
-    expected = verified.expected.primary
+def source_worth(expected: Expectation) -> str:
+    """What an output is, and how good the source model is at it, in one line."""
+    name, accuracy = f"output {expected.name}", expected.accuracy(expected.outputs)
     rmse = expected.target_rmse(expected.outputs)
-    if expected.task == "classes":
-        return f"the source model's accuracy is {_percent(verified.accuracy)}"
+    if accuracy is not None:
+        what = "every position a class" if expected.task == "tokens" else "classes"
+        return f"{name}: {what}, the source model's accuracy is {_percent(accuracy)}"
     if rmse is not None:
-        return f"a regression, the source model's RMSE to its targets is {fmt.significant(rmse)}"
-    return "the samples' labels say nothing of these outputs, so there is no accuracy"
+        return f"{name}: a regression, the source model's RMSE to its targets is {fmt.significant(rmse)}"
+    if expected.task == "none":
+        return f"{name}: held to the source model's own outputs; the samples' labels say nothing of it"
+    return f"{name}: {expected.task}, without labels: held to the source model's own outputs"
 
 
 def _percent(share: float | None) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 LEAST_WIDTH = 60
+WIDEST = 10_000  # no table needs as much
 
 
 def open_closed_streams() -> None:
@@ -73,7 +74,23 @@ def print_table(table: "Table", rows: Iterable[Sequence["str | Text"]]) -> None:
 
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(visible(cell)) for cell in row))
-    result_console().print(table)
+    print_whole(result_console(), table)
+
+
+def print_whole(console: "Console", table: "Table") -> None:
+    """Print a table as wide as it has to be: a number that is cut off at the edge is another number.
+
+    On a terminal that is narrower its lines are broken by the terminal.
+    """
+    from rich.measure import Measurement
+
+    before = console.width
+    needed = Measurement.get(console, console.options.update(max_width=WIDEST), table).minimum
+    console.width = max(before, needed)
+    try:
+        console.print(table)
+    finally:
+        console.width = before
 
 
 class ProgressDisplay:

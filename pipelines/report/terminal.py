@@ -8,6 +8,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from pipelines.console import format as fmt
+from pipelines.console.printing import print_whole
 from pipelines.record.run import RunRecord
 from pipelines.report import (
     answers,
@@ -100,7 +101,7 @@ def _print_table(table: Table, console: Console) -> None:
     shown = table if console.width >= ROOMY_WIDTH else table.without_minor()
     console.print()
     console.print(Text(_plain(shown.caption), "bold"))
-    console.print(_rich(shown))
+    print_whole(console, _rich(shown))
     for number, note in enumerate(shown.notes, start=1):
         console.print(Text(f"  [{number}] {_plain(note)}", "dim"))
 

@@ -3,7 +3,7 @@
 import importlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +13,7 @@ import numpy as np
 
 from models.spec import ModelSpec, load_model, load_unchanged
 from models.tensors import Tensors, count, take
-from pipelines.artifacts.manifest import Manifest, require_manifest
+from pipelines.artifacts.manifest import MANIFEST_NAME, Manifest, require_manifest
 from pipelines.artifacts.private_copy import require_unchanged
 from pipelines.errors import GateError, MachineError
 from pipelines.parity import compare as parity
@@ -45,7 +45,7 @@ class Verified:
 
     `failures` has one line per artifact that is not the source model, or does not run; empty when the gate
     says yes. By TARGET/PATH: `errors` are those of them that do not run, `mismatches` those that run and are
-    not the source model. `manifests` say what was looked at.
+    not the source model. `manifests` say what was looked at, `absent` which targets nobody exported, and why.
     """
 
     records: dict[str, tuple[ParityRecord, ...]]
@@ -55,12 +55,13 @@ class Verified:
     errors: dict[str, str] = field(default_factory=dict)
     manifests: dict[str, Manifest] = field(default_factory=dict)
     mismatches: dict[str, str] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
 
 
-def verify(
-    model: str, artifacts: Path, progress: Progress, targets: Sequence[str] = tuple(TARGETS)
-) -> Verified:
+def verify(model: str, artifacts: Path, progress: Progress, targets: Sequence[str] | None = None) -> Verified:
     """Compare every exported artifact of `targets` with the source model on the whole held-out set.
+
+    None are all that were exported: a target that cannot be had is no reason to doubt the others.
 
     A proof of the targets that passed is kept beside the artifacts; a failure of a served one removes it all.
 
@@ -70,7 +71,7 @@ def verify(
     """
     spec = load_model(model)
     root = artifacts / spec.name
-    manifests = {name: require_manifest(root / name, spec) for name in targets}
+    manifests = {name: require_manifest(root / name, spec) for name in _exported(root, targets)}
     before = read_proof(root)
     (root / PROOF_NAME).unlink(missing_ok=True)
     with TemporaryDirectory(prefix="tandem-verify-") as folder:
@@ -78,10 +79,30 @@ def verify(
         outputs = {key: read_tensors(Path(path).read_bytes()) for key, path in answers.outputs.items()}
     expected = expectations_of(spec, spec.samples(), outputs["source"])
     parity.require_spreads(expected)
-    require_unchanged(manifests, {name: require_manifest(root / name, spec) for name in targets})
-    verified = _judge(manifests, outputs, answers.errors, expected)
+    require_unchanged(manifests, {name: require_manifest(root / name, spec) for name in manifests})
+    verified = replace(
+        _judge(manifests, outputs, answers.errors, expected),
+        absent=_absent(spec, manifests, tuple(TARGETS) if targets is None else targets),
+    )
     keep_proof(root, spec, manifests, verified.records, expected, before)
     return verified
+
+
+def _exported(root: Path, targets: Sequence[str] | None) -> Sequence[str]:
+    """The targets to look at; where none is there, all of them, so that the first says what to do."""
+    if targets is not None:
+        return targets
+    return [name for name in TARGETS if (root / name / MANIFEST_NAME).exists()] or tuple(TARGETS)
+
+
+def _absent(spec: ModelSpec, manifests: Mapping[str, Manifest], targets: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for name in targets:
+        if name not in manifests:
+            found[name] = f"nobody exported it; run `tandem export {spec.argument} --targets {name}`"
+        elif not manifests[name].artifacts:
+            found[name] = "; ".join(one.reason for one in manifests[name].not_exported)
+    return found
 
 
 def require(verified: Verified) -> Verified:

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from pipelines.artifacts import manifest as artifact
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.parity import compare as parity
 from pipelines.parity.compare import Expectation
+from pipelines.record.artifact import NotExportedRecord
 from pipelines.targets.registry import TARGETS
 from pipelines.tasks.tasks import Outcome
 from pipelines.verify import proof
@@ -489,6 +491,34 @@ def test_nothing_exported_is_said_so(tmp_path):
         RequestError, match="holds no exported artifacts; run `tandem export digits_cnn --artifacts "
     ):
         verifying.verify("digits_cnn", tmp_path, quiet)
+
+
+def test_a_target_that_was_not_exported_does_not_keep_the_others_from_being_verified(exported, monkeypatch):
+    Answers(monkeypatch)
+    shutil.rmtree(exported / "digits_cnn" / "tflite")
+    verified = verifying.verify("digits_cnn", exported, quiet)
+    assert not verified.failures
+    assert "tflite" not in verified.records
+    assert verified.absent == {
+        "tflite": "nobody exported it; run `tandem export digits_cnn --targets tflite`"
+    }
+    with pytest.raises(RequestError, match="tflite holds no exported artifacts"):
+        verifying.verify("digits_cnn", exported, quiet, ["tflite", "tfserving"])
+
+
+def test_a_target_that_could_not_be_exported_is_listed_with_its_reason(exported, monkeypatch):
+    Answers(monkeypatch)
+    folder = exported / "digits_cnn" / "tflite"
+    before = artifact.read_manifest(folder)
+    shutil.rmtree(folder)
+    folder.mkdir()
+    refused = NotExportedRecord(
+        target="tflite", format="tflite", precision="float32", variant=None, reason="no road takes aten::x"
+    )
+    manifest = before.model_copy(update={"artifacts": (), "files": {}, "not_exported": (refused,)})
+    artifact.write_manifest(folder, manifest)
+    verified = verifying.verify("digits_cnn", exported, quiet)
+    assert (verified.failures, verified.absent) == ((), {"tflite": "no road takes aten::x"})
 
 
 def test_a_proof_by_other_rules_is_verified_anew(exported, monkeypatch, tmp_path):

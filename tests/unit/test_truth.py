@@ -63,6 +63,41 @@ def test_labels_that_do_not_fit_are_refused(given, shape, names, task, said):
     assert said in str(caught.value)
 
 
+def tokens(given, shape=(None, 4), task=None, dtype="float32", names=()):
+    return truth_of("m", given, len(given), TensorSpec("y", dtype, (None, *shape)), names, task)
+
+
+def test_a_class_at_every_position_is_known_by_its_shape():
+    assert tokens(np.array([[0, 3, 1], [2, 2, -100]])).labels.tolist() == [[0, 3, 1], [2, 2, -100]]
+    ragged = tokens([np.array([0, 1]), np.array([3])])
+    assert [one.tolist() for one in ragged.labels] == [[0, 1], [3]]
+    assert tokens(np.array([[7, 1]]), shape=(None,), task="tokens", dtype="int64").labels.tolist() == [[7, 1]]
+    assert tokens(np.ones((2, 3, 4))).targets.shape == (2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            [[0, 4]],
+            "4 classes, its samples have labels from 0 to 4; whole numbers from 0 to 3, and -100 for a",
+        ),
+        ([[0, -1]], "labels from -1 to 0"),
+        ([[[0]]], "shape (1, 1) per sample, one class per position is needed: (None,)"),
+    ],
+)
+def test_labels_that_are_no_classes_of_positions_are_refused(given, said):
+    with pytest.raises(ModelError) as caught:
+        tokens(np.array(given), task="tokens")
+    assert said in str(caught.value)
+
+
+def test_a_whole_number_is_a_class_of_as_many_as_there_are_names():
+    assert tokens(np.array([0, 7]), shape=(), dtype="int64", task="classes").labels.tolist() == [0, 7]
+    with pytest.raises(ModelError, match="2 classes"):
+        tokens(np.array([0, 7]), shape=(), dtype="int64", task="classes", names=("no", "yes"))
+
+
 def test_every_sample_needs_its_label():
     with pytest.raises(ModelError, match="3 sample inputs for 2 labels"):
         truth([0, 1], (3,), count=3)
