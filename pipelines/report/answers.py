@@ -1,42 +1,52 @@
-"""The sentences at the top of a report: what each comparison says."""
+"""The first paragraph of a report: which side, by how much, how sure, under what, and what would turn it."""
 
-from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipelines.console import format as fmt
 from pipelines.record.comparison import ComparisonRecord
 from pipelines.record.run import RunRecord
-from pipelines.report import banners, pick
-from pipelines.report.verdicts import explanation, judged_wider
+from pipelines.report import banners, pick, slo, tradeoffs
+from pipelines.report.verdicts import judged_wider, undecided
+
+MOST_SAID = 4
+FASTER = {"throughput": "answers more requests per second than"}
+EVEN = {"throughput": "answer as many requests per second"}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One comparison in words: the claim, the verdict about the candidate, and what follows from it."""
+    """A paragraph for somebody who decides, in four parts; a part may be empty.
 
-    claim: str
-    verdict: str
-    rest: str
+    Attributes:
+        result: which side, by how much, and how sure that is.
+        conditions: under what load and budget.
+        turns: what would change the answer.
+        not_shown: what this run says nothing about.
+    """
+
+    result: str
+    conditions: str
+    turns: str
+    not_shown: str
 
     @property
-    def text(self) -> str:
-        """All of it as one or two sentences."""
-        return f"{self.claim}: {self.verdict}{self.rest}"
+    def parts(self) -> tuple[tuple[str, str], ...]:
+        """What follows the result: each part that is not empty, with its name."""
+        named = (
+            ("Measured", self.conditions),
+            ("What would change it", self.turns),
+            ("Not shown", self.not_shown),
+        )
+        return tuple((name, text) for name, text in named if text)
 
 
-@dataclass(frozen=True)
-class Group:
-    """The answers under one load, and the reasons that more than one of them has."""
-
-    load: str
-    answers: tuple[Answer, ...]
-    remarks: tuple[str, ...]
-
-
-def groups(run: RunRecord) -> tuple[Group, ...]:
-    """The answers by load, in the order of the record."""
-    loads = dict.fromkeys(one.load for one in run.comparisons)
-    return tuple(_group(run, load) for load in loads)
+def answer(run: RunRecord) -> Answer:
+    """The answer of a run that compared servers or searched for their highest rate."""
+    result = fmt.one_line(slo.headline(run) if run.slo else _result(run))
+    if not pick.compared(run):
+        return Answer(result, "", "", "")
+    return Answer(result, *map(fmt.one_line, (_conditions(run), _turns(run), _not_shown(run))))
 
 
 def remarks(run: RunRecord) -> tuple[str, ...]:
@@ -53,65 +63,94 @@ def unlike(run: RunRecord) -> tuple[str, ...]:
     return tuple(fmt.one_line(f"Not alike, allowed by name: {banners.not_alike(one)}.") for one in found)
 
 
-def shared_reasons(run: RunRecord) -> tuple[str, ...]:
-    """The one reason of everything that has no verdict, where there is only one and loads are several."""
-    found = {(one.verdict, explanation(one)) for one in run.comparisons}
-    if len({one.load for one in run.comparisons}) == 1 or len(found) != 1:
-        return ()
-    verdict, reason = next(iter(found))
-    said = f"{_verdict_word(verdict).capitalize()} under any load: {reason}."
-    return (fmt.one_line(said),) if reason else ()
+def _result(run: RunRecord) -> str:
+    primary = pick.primary(run)
+    if not primary:
+        return "This run holds no comparison."
+    reasons = {undecided(one) for one in primary}
+    shared = reasons.pop() if len(reasons) == 1 and len(primary) > 1 else ""
+    lead = _lead(run, primary)
+    about = _briefly if lead else _about
+    said = [about(run, one, "" if shared else undecided(one)) for one in primary[:MOST_SAID]]
+    more = len(primary) - len(said)
+    rest = [f"{fmt.plural(more, 'more comparison')} of this kind: see the table of verdicts."] if more else []
+    return " ".join([*lead, *said, *([f"{_upper(shared)}."] if shared else []), *rest])
 
 
-def _group(run: RunRecord, load: str) -> Group:
-    own = [one for one in run.comparisons if one.load == load]
-    times = Counter(reason for one in own if (reason := explanation(one)))
-    common = [reason for reason, count in times.items() if count > 1]
-    said_above = bool(shared_reasons(run))
-    said = tuple(_remark(own, reason) for reason in common) if not said_above else ()
-    return Group(
-        fmt.one_line(load),
-        tuple(_answer(run, one, reason_apart=explanation(one) in common or said_above) for one in own),
-        said,
-    )
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
-def _remark(comparisons: list[ComparisonRecord], reason: str) -> str:
-    own = [one for one in comparisons if explanation(one) == reason]
-    metrics = dict.fromkeys(pick.metric_name(one.metric) for one in own)
-    about = "" if len(own) == len(comparisons) else f" on {', '.join(metrics)}"
-    words = dict.fromkeys(_verdict_word(one.verdict) for one in own)
-    return fmt.one_line(f"{' or '.join(words).capitalize()}{about}: {reason}.")
+def _lead(run: RunRecord, primary: list[ComparisonRecord]) -> list[str]:
+    """One sentence over all loads, where several of one pair were measured."""
+    if len(primary) == 1 or len({(one.candidate, one.baseline, one.metric) for one in primary}) > 1:
+        return []
+    ours, theirs = (pick.display_name(run, name) for name in (primary[0].candidate, primary[0].baseline))
+    words = {one.verdict for one in primary}
+    called = words & {"better", "worse"}
+    if len(called) == 1:
+        first, second = (ours, theirs) if called == {"better"} else (theirs, ours)
+        count = sum(one.verdict in called for one in primary)
+        where = "every load measured" if words == called else f"{count} of {len(primary)} loads"
+        return [f"{first} {_faster(primary[0])} {second} under {where}."]
+    if called:
+        return ["The answer depends on the load."]
+    if words == {"equivalent"}:
+        return [f"{ours} and {theirs} {_even(primary[0])} under every load measured."]
+    return [f"Between {ours} and {theirs} nothing is decided."]
 
 
-def _verdict_word(verdict: str | None) -> str:
-    return verdict or "no verdict"
+def _faster(one: ComparisonRecord) -> str:
+    return FASTER.get(pick.metric_name(one.metric), "answers faster than")
 
 
-def _answer(run: RunRecord, one: ComparisonRecord, *, reason_apart: bool) -> Answer:
-    rest = _rest(one, "" if reason_apart else explanation(one))
-    return Answer(fmt.one_line(_claim(run, one)), _verdict_word(one.verdict), fmt.one_line(rest))
+def _even(one: ComparisonRecord) -> str:
+    return EVEN.get(pick.metric_name(one.metric), "answer as fast")
 
 
-def _claim(run: RunRecord, one: ComparisonRecord) -> str:
-    candidate, baseline = (pick.display_name(run, name) for name in (one.candidate, one.baseline))
-    subject, ratio = f"{candidate}'s {pick.metric_name(one.metric)}", pick.ratio_of(one)
+def _about(run: RunRecord, one: ComparisonRecord, reason: str) -> str:
+    """One comparison: who is ahead, the ratio, what it rests on, and what follows."""
+    ours, theirs = (pick.display_name(run, name) for name in (one.candidate, one.baseline))
+    leads = {
+        "better": f"{ours} {_faster(one)} {theirs}",
+        "worse": f"{theirs} {_faster(one)} {ours}",
+        "equivalent": f"{ours} and {theirs} {_even(one)}, within {fmt.within(one.margin)}",
+        "inconclusive": f"Not decided between {ours} and {theirs}",
+        None: f"No verdict on {ours} and {theirs}",
+    }
+    return f"{leads[one.verdict]} under {one.load}: {_ratio(run, one)}{f'; {reason}' if reason else ''}."
+
+
+def _briefly(run: RunRecord, one: ComparisonRecord, reason: str) -> str:
+    """The same below a sentence that has said of whom."""
+    words = {
+        "equivalent": f"as fast within {fmt.within(one.margin)}, ",
+        "inconclusive": "not decided, ",
+        None: "no verdict, ",
+    }
+    word = words.get(one.verdict, "")
+    return f"Under {one.load}: {word}{_ratio(run, one)}{f'; {reason}' if reason else ''}."
+
+
+def _ratio(run: RunRecord, one: ComparisonRecord) -> str:
+    ours, theirs = (pick.display_name(run, name) for name in (one.candidate, one.baseline))
+    subject, ratio = f"{ours}'s {pick.metric_name(one.metric)}", pick.ratio_of(one)
     if ratio is None:
-        return f"{subject} could not be set against {baseline}'s"
-    return f"{subject} is {fmt.ratio(ratio)} times {baseline}'s ({_basis(one)})"
+        return f"{subject} could not be set against {theirs}'s"
+    return f"{subject} is {fmt.ratio(ratio)} times {theirs}'s ({_basis(one)})"
 
 
 def _basis(one: ComparisonRecord) -> str:
     """What the ratio rests on: its interval, or how far single pairs lie apart."""
     if one.pairs_count == 1:
-        return "one pair"
-    counts = [fmt.plural(one.blocks_count, "block"), fmt.plural(one.pairs_count, "pair")]
+        return "one pair of rounds"
+    counts = f"{fmt.plural(one.pairs_count, 'pair')} of rounds in {fmt.plural(one.blocks_count, 'block')}"
     if one.interval is not None:
         spans = [f"95{fmt.THIN}% interval {fmt.span(one.interval, fmt.ratio)}", *_judged(one)]
-        return ", ".join([*spans, *counts])
+        return ", ".join([*spans, counts])
     if one.round_range is not None:
-        return ", ".join(["no interval", f"single pairs {fmt.span(one.round_range, fmt.ratio)}", *counts])
-    return ", ".join(["no interval", *counts])
+        return ", ".join(["no interval", f"single pairs {fmt.span(one.round_range, fmt.ratio)}", counts])
+    return ", ".join(["no interval", counts])
 
 
 def _judged(one: ComparisonRecord) -> list[str]:
@@ -124,9 +163,116 @@ def _judged(one: ComparisonRecord) -> list[str]:
     ]
 
 
-def _rest(one: ComparisonRecord, reason: str) -> str:
-    if one.verdict == "equivalent":
-        return f", within {fmt.within(one.margin)}."
-    if one.rounds_needed is not None:
-        return f". About {fmt.plural(one.rounds_needed, 'more round')} per target would decide."
-    return f", {reason}." if reason else "."
+def _conditions(run: RunRecord) -> str:
+    """Load, request, budget and machine, in one sentence."""
+    parts = (*_loads(run), *_request(run), *_budget(run), *_machine(run))
+    return f"{'; '.join(parts)}." if parts else ""
+
+
+def _loads(run: RunRecord) -> list[str]:
+    if run.slo is not None:
+        return ["requests at random times (Poisson), ever more of them"]
+    found = [_load(load) for load in pick.loads(run)]
+    shown = found[:MOST_SAID]
+    more = [f"{len(found) - len(shown)} more loads"] if len(found) > len(shown) else []
+    return [", then ".join([*shown, *more])] if found else []
+
+
+def _load(load: str) -> str:
+    kind, _, figure = load.partition(":")
+    if kind == "closed":
+        return f"{figure} {'request' if figure == '1' else 'requests'} at a time ({load})"
+    return f"{figure} requests per second at random times ({load})" if kind == "open" else load
+
+
+def _request(run: RunRecord) -> list[str]:
+    body = run.payload
+    if body is None:
+        return []
+    low, high = body.body_bytes_min, body.body_bytes_max
+    size = fmt.exact_bytes(low) if low == high else f"{fmt.count(low)} to {fmt.exact_bytes(high)}"
+    return [f"{_protocols(run)} requests of {size}"]
+
+
+def _protocols(run: RunRecord) -> str:
+    used = dict.fromkeys(one.implementation.protocol for one in pick.compared(run).values())
+    return " and ".join({"rest": "REST", "grpc": "gRPC"}.get(name, name) for name in used)
+
+
+def _budget(run: RunRecord) -> list[str]:
+    """The budget is alike on all sides, so the first one's stands for all."""
+    given = next(iter(pick.compared(run).values())).given
+    cores = f"core{'' if len(given.cores) == 1 else 's'} {fmt.numbers(given.cores)}" if given.cores else ""
+    limits = [
+        cores or "no cores of its own",
+        *([f"{given.cpus:g} cores' worth of time"] if given.cpus is not None else []),
+        f"{fmt.size(given.memory_limit_bytes)} of memory" if given.memory_limit_bytes else "memory unlimited",
+    ]
+    return [f"each server on {', '.join(limits)}"]
+
+
+def _machine(run: RunRecord) -> list[str]:
+    runners = dict.fromkeys(one.implementation.runner for one in pick.compared(run).values())
+    words = {"local": "as local processes", "docker": "in containers", "url": "behind its own address"}
+    where = " and ".join(words.get(name, name) for name in runners)
+    return [f"{where} on {run.environment.cpu_model}"]
+
+
+def _turns(run: RunRecord) -> str:
+    """Measured trade-offs that go the other way, then what was fixed and might turn the answer."""
+    leader = tradeoffs.leader(run)
+    against = tradeoffs.against(run, leader)
+    said = []
+    if against:
+        who = "the other side is ahead in" if leader else "the sides differ in"
+        said.append(f"{who} {_listed(against)}")
+    said.append(f"perhaps {_listed(list(_fixed(run)))}, which this run did not vary")
+    return f"{_upper('; '.join(said))}."
+
+
+def _fixed(run: RunRecord) -> Iterator[str]:
+    protocols = {one.implementation.protocol for one in pick.compared(run).values()}
+    if len(protocols) == 1:
+        yield f"another protocol than {_protocols(run)}"
+    batches = {one.given.batch_max_size for one in pick.compared(run).values()}
+    if batches <= {1, None}:
+        yield "batching (no server formed any)"
+    if not any(one.measure == "cold_start_s" and one.verdict for one in run.trade_offs):
+        yield "cold starts"
+    yield "more cores"
+    if run.slo is None:
+        yield "the price per request (`tandem slo --hourly-price`)"
+    elif run.slo.hourly_price is None:
+        yield "the price per request (--hourly-price)"
+
+
+def _not_shown(run: RunRecord) -> str:
+    """What a reader might take from the page though it says nothing about it."""
+    found = [*_substituted(run), *_unmeasured(run), "any other machine"]
+    return f"{_upper(_listed(found))}."
+
+
+def _substituted(run: RunRecord) -> Iterator[str]:
+    for name, target in pick.compared(run).items():
+        if target.implementation.stand_in:
+            product = banners.product_of(name)
+            yield f"how fast {product} is ({target.implementation.name} answered)"
+
+
+def _unmeasured(run: RunRecord) -> Iterator[str]:
+    compared = pick.compared(run).values()
+    if all(one.implementation.image is None for one in compared):
+        yield "container images and their cold starts"
+    if all(one.memory.peak_bytes is None for one in compared):
+        yield "memory"
+    if all(one.endpoint_parity is None or one.endpoint_parity.accuracy is None for one in compared):
+        yield "accuracy (no labels, or no classes)"
+    if not run.controls and run.slo is None:
+        yield "how far this machine differs from itself (no A/A control)"
+    if run.slo is None:
+        yield "the highest rate within a latency limit (`tandem slo`)"
+
+
+def _listed(items: list[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)

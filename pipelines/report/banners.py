@@ -78,10 +78,11 @@ def _stand_ins(run: RunRecord) -> list[str]:
 
 def _instead(name: str, note: str | None) -> str:
     """What it was not, and what the record notes of it."""
-    return f"not by {_product(name)}" + (f" ({note.rstrip('.')})" if note else "")
+    return f"not by {product_of(name)}" + (f" ({note.rstrip('.')})" if note else "")
 
 
-def _product(target: str) -> str:
+def product_of(target: str) -> str:
+    """The product's own server, in words."""
     product = product_name(target)
     return f"{product}'s own server" if product else "the product the target is named after"
 

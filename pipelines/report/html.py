@@ -17,6 +17,7 @@ from pipelines.report import (
     sections,
     slo,
     subjects,
+    tradeoffs,
     verdicts,
     warming,
 )
@@ -45,11 +46,10 @@ def render_html(run: RunRecord) -> str:
 def _result(run: RunRecord) -> dict[str, object]:
     return {
         "banners": banners.banners(run),
-        "headline": slo.headline(run),
-        "groups": answers.groups(run),
-        "remarks": (*answers.shared_reasons(run), *slo.remarks(run), *answers.remarks(run)),
+        "answer": None if run.kind == "mobile" else answers.answer(run),
+        "remarks": (*slo.remarks(run), *answers.remarks(run)),
         "forests": sections.forests(run),
-        "result_tables": _filled(verdicts.verdict_table(run), slo.rate_table(run)),
+        "result_tables": _filled(tradeoffs.table(run), verdicts.verdict_table(run), slo.rate_table(run)),
         "rates": sections.rates_figure(run),
         "search": _filled(slo.search_table(run)),
         "warnings": banners.warnings(run),

@@ -14,6 +14,7 @@ from pipelines.report import (
     pick,
     slo,
     subjects,
+    tradeoffs,
     verdicts,
     warming,
 )
@@ -26,8 +27,8 @@ def render_markdown(run: RunRecord) -> str:
     """The whole report as text that ends in one newline. Same record, same text."""
     parts = [
         *_head(run),
-        *_tables("", subjects.implementation_table(run)),
         *(_mobile(run) if run.kind == "mobile" else _answers(run)),
+        *_tables("", subjects.implementation_table(run)),
         *([] if run.kind == "mobile" else _warnings(run)),
         *_loads(run),
         *_tables("From a fresh server to a steady one", warming.warming_table(run), warming.drift_table(run)),
@@ -48,21 +49,11 @@ def _head(run: RunRecord) -> list[str]:
 
 
 def _answers(run: RunRecord) -> list[str]:
-    if run.slo is not None:
-        said = [f"**{escaped(slo.headline(run))}**"]
-    else:
-        lines = [line for group in answers.groups(run) for line in _group(group)]
-        said = ["\n".join(lines) or "This run holds no comparison."]
-    beside = (*answers.shared_reasons(run), *slo.remarks(run), *answers.remarks(run))
-    remarks = [escaped(remark) for remark in beside]
-    tables = verdicts.verdict_table(run), slo.rate_table(run), slo.search_table(run)
-    return ["## What it says", *said, *remarks, *_tables("", *tables)]
-
-
-def _group(group: answers.Group) -> list[str]:
-    load = f"- **{escaped(group.load)}**: "
-    said = [f"{load}{escaped(one.claim)}: **{one.verdict}**{escaped(one.rest)}" for one in group.answers]
-    return [*said, *(f"{load}{escaped(remark)}" for remark in group.remarks)]
+    said = answers.answer(run)
+    parts = [f"**{name}:** {escaped(text)}" for name, text in said.parts]
+    remarks = [escaped(remark) for remark in (*slo.remarks(run), *answers.remarks(run))]
+    tables = tradeoffs.table(run), verdicts.verdict_table(run), slo.rate_table(run), slo.search_table(run)
+    return ["## The answer", f"**{escaped(said.result)}**", *parts, *remarks, *_tables("", *tables)]
 
 
 def _mobile(run: RunRecord) -> list[str]:

@@ -124,6 +124,12 @@ def display_name(run: RunRecord, target: str) -> str:
     return product_name(target) or target
 
 
+def primary(run: RunRecord) -> list[ComparisonRecord]:
+    """What the run was decided by; an older record has p99."""
+    marked = [one for one in run.comparisons if one.is_primary]
+    return marked or [one for one in run.comparisons if metric_key(one.metric) == "p99"] or [*run.comparisons]
+
+
 def ratio_of(one: ComparisonRecord) -> float | None:
     """The ratio; that of the only pair where one pair is too few for an interval."""
     if one.ratio is None and one.pairs_count == 1 and one.round_range is not None:

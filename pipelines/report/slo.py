@@ -175,6 +175,11 @@ def _rates(one: SloTargetRecord) -> tuple[Cell, ...]:
     )
 
 
+def rate_cell(one: SloTargetRecord) -> Cell:
+    """The highest rate, or what it is at least, or why there is none."""
+    return _rates(one)[0]
+
+
 def _bounded(value: float, show: fmt.Show, sign: str, unit: str) -> Cell:
     return number(value, lambda found: f"{sign}{fmt.THIN}{show(found)}", unit=unit, why=NO_RATE)
 

@@ -19,6 +19,7 @@ from pipelines.report import (
     pick,
     slo,
     subjects,
+    tradeoffs,
     verdicts,
     warming,
 )
@@ -47,9 +48,14 @@ def print_run(run: RunRecord, console: Console) -> None:
 
 
 def _print_result(run: RunRecord, console: Console) -> None:
-    if run.slo is not None:
-        console.print(Text(f"\n{_plain(slo.headline(run))}", "bold"))
-    for table in (verdicts.verdict_table(run), slo.rate_table(run), slo.search_table(run)):
+    if run.kind == "mobile":
+        return
+    said = answers.answer(run)
+    console.print(Text(f"\n{_plain(said.result)}", "bold"))
+    for name, text in said.parts:
+        _print_remark(f"{name}: {text}", "", console)
+    tables = tradeoffs.table(run), verdicts.verdict_table(run), slo.rate_table(run), slo.search_table(run)
+    for table in tables:
         if table.rows:
             _print_table(table, console)
             _print_remark(table.remark, "dim", console)

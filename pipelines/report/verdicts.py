@@ -122,6 +122,13 @@ def explanation(one: ComparisonRecord) -> str:
     return sentences.explanation(one) or otherwise
 
 
+def undecided(one: ComparisonRecord) -> str:
+    """Why nothing was called, or how many rounds would; nothing where something was."""
+    if one.rounds_needed is not None:
+        return f"about {fmt.plural(one.rounds_needed, 'more round')} per target would decide"
+    return explanation(one)
+
+
 def _why(one: ComparisonRecord, otherwise: str) -> str:
     return sentences.verdict_sentence(one) or otherwise
 

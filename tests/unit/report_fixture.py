@@ -23,12 +23,20 @@ from report_parts import (
     tflite,
 )
 
+from pipelines.judge.tradeoffs import judge_trade_offs
 from pipelines.record.comparison import ComparisonRecord, ControlRecord
 from pipelines.record.implementation import GivenRecord
 from pipelines.record.reason import ReasonRecord, reason
-from pipelines.record.rounds import GeneratorRecord, RoundRecord
+from pipelines.record.rounds import GeneratorRecord, RoundRecord, SliceRecord
 from pipelines.record.run import RunRecord
-from pipelines.record.target import ColdStartRecord, EcdfRecord, MemoryRecord, SummaryRecord, TargetRecord
+from pipelines.record.target import (
+    BlockPeakRecord,
+    ColdStartRecord,
+    EcdfRecord,
+    MemoryRecord,
+    SummaryRecord,
+    TargetRecord,
+)
 
 CONTROL = "tfserving-control"
 MEDIANS_MS = {
@@ -85,6 +93,7 @@ def _fields() -> dict[str, Any]:
         "slo": None,
         "mobile": None,
         "warnings": WARNINGS,
+        "trade_offs": judge_trade_offs(targets, margin=PROFILE.margin, seed=PROFILE.seed),
     }
 
 
@@ -141,8 +150,24 @@ def make_round(values: list[float], **changes: Any) -> RoundRecord:
         "offered_per_s": None,
         "achieved_per_s": None,
         "late_share": None,
+        "slices": _slices(values) if changes["target"] in FORMATS else (),
     }
     return RoundRecord(**(fields | changes))
+
+
+def _slices(values: list[float]) -> tuple[SliceRecord, ...]:
+    """Five stretches of two seconds: the latencies are sorted, so every fifth is in each."""
+    return tuple(
+        SliceRecord(
+            start_s=2.0 * number,
+            length_s=2.0,
+            requests_count=len(own),
+            p50_ms=statistics.median(own),
+            max_ms=max(own),
+        )
+        for number in range(5)
+        if (own := values[number::5])
+    )
 
 
 def _spoil(one: RoundRecord) -> RoundRecord:
@@ -225,6 +250,7 @@ def _compare(targets: dict[str, TargetRecord], load: str, metric: str) -> Compar
         noise_floor=_floor(targets, load, metric),
         verdict=called,
         rounds_needed=14 if called == "inconclusive" else None,
+        is_primary=metric == "p99",
     )
 
 
@@ -273,6 +299,7 @@ def _target(name: str, measured: Measured) -> TargetRecord:
 def bare_target(name: str, **changes: Any) -> TargetRecord:
     """A served target of that name that has measured nothing, with any field changed."""
     exported = name in FORMATS
+    slow = 3.61 if name == "torchserve" else 5.61
     fields: dict[str, Any] = {
         "role": ROLES.get(name, "compared"),
         "control_of": "tfserving" if name == CONTROL else None,
@@ -288,12 +315,19 @@ def bare_target(name: str, **changes: Any) -> TargetRecord:
         "parity": (),
         "endpoint_parity": None,
         "cold_starts": tuple(
-            ColdStartRecord(block=block, ready_s=5.61 + block, first_right_answer_s=5.9 + block)
+            ColdStartRecord(block=block, ready_s=slow + 0.1 * block, first_right_answer_s=slow + 0.2 * block)
             for block in (1, 2)
         ),
         "memory": MemoryRecord(
             idle_bytes=None if name == "null" else 412_311_552,
             peak_bytes=None if name == "null" else 455_921_664,
+            source=None if name == "null" else "pss",
+            block_peaks=()
+            if name == "null"
+            else tuple(
+                BlockPeakRecord(block=block, peak_bytes=int(455_921_664 * slow / 5.61) - block)
+                for block in (0, 1)
+            ),
         ),
         "summaries": (),
         "rounds": (),

@@ -1,6 +1,7 @@
 """The noise floor and fairness as tables, and who stands in which table and figure."""
 
 import io
+import re
 
 import pytest
 from report_fixture import CONTROL, invalid, make_run
@@ -167,15 +168,15 @@ def test_why_a_verdict_was_given_and_no_figure_twice(
     assert explanation(one) == why
 
 
-def test_a_terminal_says_a_reason_once() -> None:
+def test_a_terminal_says_a_reason_in_the_answer_and_once_below_each_table() -> None:
     rows = tuple(
         one.model_copy(update={"verdict": None, "interval": None, "reason": said("one is not enough")})
         for one in RUN.comparisons
     )
     out = io.StringIO()
     print_run(make_run(comparisons=rows), Console(file=out, width=80))
-    assert out.getvalue().count("one is not enough") == 1
-    assert out.getvalue().count("no verdict") == len(rows)
+    assert 2 <= re.sub(r"\s+", " ", out.getvalue()).lower().count("one is not enough") <= 3
+    assert out.getvalue().count("no verdict") == len(rows) + len(LOADS)  # in the table, and in the answer
 
 
 def test_a_terminal_says_why_rounds_were_not_used_once() -> None:

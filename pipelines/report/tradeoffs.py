@@ -1,0 +1,236 @@
+"""Who is ahead in what: latency, throughput or rate, memory, image, cold start, warming up, accuracy."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipelines.console import format as fmt
+from pipelines.record.run import RunRecord
+from pipelines.record.target import SummaryRecord
+from pipelines.record.tradeoff import Measure, TradeOffRecord
+from pipelines.report import pick, slo
+from pipelines.report.sentences import sentence
+from pipelines.report.table import Cell, Column, Table, missing, number, target_cell, word
+from pipelines.report.verdicts import interval_cell, undecided
+
+EVEN, OPEN = "even", "not decided"
+NO_INTERVAL = "an interval needs servers of two blocks"
+EXACT = "the figure is exact"
+CHANCE = "chance alone can make the difference"
+LATENCY = ("p50", "p95", "p99")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a measure is shown. `why`: why it is missing, where it is."""
+
+    name: str
+    show: fmt.Show
+    unit: str
+    why: str
+
+
+KINDS: dict[Measure, Kind] = {
+    "peak_memory_bytes": Kind("peak memory", lambda x: fmt.size(int(x)), "bytes", "memory was not sampled"),
+    "image_bytes": Kind(
+        "image size", lambda x: fmt.size(int(x)), "bytes", "it did not run in a container, so it has no image"
+    ),
+    "cold_start_s": Kind("cold start", fmt.seconds, "s", "its start was not timed"),
+    "until_steady_s": Kind(
+        "time until steady", fmt.seconds, "s", "no load on a fresh server was long enough to show it"
+    ),
+    "accuracy": Kind("accuracy", fmt.percent, "of 1", "the outputs choose no class, or there are no labels"),
+}
+REMARK = (
+    "Ahead: by the verdict on the run's own interval; even: within the margin that does not matter. Peak "
+    "memory, cold start (until the first right answer) and time until steady are medians over fresh servers, "
+    "their ratios are of servers of one block; an image's size is exact; accuracy is the live endpoint's."
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measure of one pair. `ahead` is a target's name, or EVEN, OPEN or None with `why`."""
+
+    name: str
+    candidate: str
+    baseline: str
+    values: tuple[Cell, Cell]
+    ahead: str | None
+    why: str
+    ratio: Cell
+    interval: Cell
+
+
+def table(run: RunRecord) -> Table:
+    """A row per measure and pair of compared targets; no rows where nothing was compared."""
+    rows = list(_rows(run))
+    pairs = dict.fromkeys((one.candidate, one.baseline) for one in rows)
+    several = len(pairs) > 1
+    names = tuple(fmt.one_line(name) for name in next(iter(pairs), ()))
+    columns = (
+        Column("measure", numeric=False),
+        *([Column("candidate", numeric=False), Column("baseline", numeric=False)] if several else []),
+        *(Column(name) for name in (("candidate's", "baseline's") if several else names)),
+        Column("ahead", numeric=False),
+        Column("ratio", minor=True),
+        Column("interval", f"95{fmt.THIN}%"),
+    )
+    cells = tuple(
+        (
+            word(one.name),
+            *([word(one.candidate), word(one.baseline)] if several else []),
+            *one.values,
+            _ahead_cell(run, one),
+            one.ratio,
+            one.interval,
+        )
+        for one in rows
+    )
+    return Table("Trade-offs: who is ahead in what", columns, cells, REMARK)
+
+
+def _ahead_cell(run: RunRecord, one: Row) -> Cell:
+    if one.ahead is None:
+        return missing(one.why)
+    if one.ahead in (EVEN, OPEN):
+        return Cell(one.ahead, why=fmt.one_line(one.why) or None)
+    return target_cell(one.ahead, pick.label(run, one.ahead))
+
+
+def leader(run: RunRecord) -> str | None:
+    """The one side that is ahead in what the run was for, wherever anything was called; else None."""
+    if run.slo is not None:
+        found = {_slo_ahead(run)} - {None, EVEN, OPEN}
+    else:
+        found = {
+            one.candidate if one.verdict == "better" else one.baseline
+            for one in pick.primary(run)
+            if one.verdict in ("better", "worse")
+        }
+    return found.pop() if len(found) == 1 else None
+
+
+def against(run: RunRecord, leading: str | None) -> list[str]:
+    """The trade-offs in which somebody else is ahead, each with its figures."""
+    return [
+        f"{KINDS[one.measure].name} ({_figures(run, one)})"
+        for one in run.trade_offs
+        if (winner := _winner(one)) is not None and winner != leading
+    ]
+
+
+def _figures(run: RunRecord, one: TradeOffRecord) -> str:
+    show = KINDS[one.measure].show
+    sides = ((one.candidate, one.candidate_value), (one.baseline, one.baseline_value))
+    return ", ".join(
+        f"{pick.display_name(run, name)} {fmt.MISSING if value is None else show(value)}"
+        for name, value in sides
+    )
+
+
+def _winner(one: TradeOffRecord) -> str | None:
+    return {"better": one.candidate, "worse": one.baseline}.get(one.verdict or "")
+
+
+def _rows(run: RunRecord) -> Iterator[Row]:
+    yield from _of_rounds(run)
+    yield from _of_search(run)
+    order = list(KINDS)
+    for one in sorted(run.trade_offs, key=lambda found: order.index(found.measure)):
+        yield _of_trade_off(one)
+
+
+def _of_rounds(run: RunRecord) -> Iterator[Row]:
+    """The primary latency, p99 where none is, and throughput, under each load."""
+    if run.slo is not None:
+        return
+    primary = next((pick.metric_key(one.metric) for one in pick.primary(run)), "p99")
+    shown = (primary if primary in LATENCY else "p99", pick.THROUGHPUT)
+    for one in sorted(run.comparisons, key=lambda found: pick.metric_key(found.metric) == pick.THROUGHPUT):
+        key = pick.metric_key(one.metric)
+        if key not in shown:
+            continue
+        sides = [run.targets.get(name) for name in (one.candidate, one.baseline)]
+        summaries = [pick.summary_of(side, one.load) if side else None for side in sides]
+        candidate, baseline = (_summary_cell(summary, key) for summary in summaries)
+        yield Row(
+            f"{pick.metric_name(one.metric)} under {one.load}",
+            one.candidate,
+            one.baseline,
+            (candidate, baseline),
+            _ahead(one.verdict, one.candidate, one.baseline),
+            "" if one.verdict == "equivalent" else undecided(one) or "no verdict was given",
+            number(pick.ratio_of(one), fmt.ratio, unit="", why="no pair of valid rounds has this figure"),
+            interval_cell(one.interval, "an interval needs two pairs of valid rounds"),
+        )
+
+
+def _summary_cell(side: SummaryRecord | None, key: str) -> Cell:
+    why = "no valid round of this load"
+    if side is None:
+        return missing(why)
+    if key == pick.THROUGHPUT:
+        return number(side.throughput_per_s, fmt.rate, unit="/s", why=why)
+    return number(
+        getattr(side.latency_ms, key), fmt.milliseconds, unit="ms", why=side.latency_ms.reasons.get(key, why)
+    )
+
+
+def _ahead(verdict: str | None, candidate: str, baseline: str) -> str | None:
+    words = {"better": candidate, "worse": baseline, "equivalent": EVEN, "inconclusive": OPEN}
+    return words.get(verdict or "")
+
+
+def _of_search(run: RunRecord) -> Iterator[Row]:
+    found = run.slo
+    if found is None or found.baseline is None:
+        return
+    candidate, baseline = (found.targets[name] for name in (found.candidate, found.baseline))
+    why = sentence(found.reason) if found.reason else slo.ONE_SEARCH
+    yield Row(
+        f"rate with p99 ≤ {fmt.given_ms(found.p99_limit_ms)}",
+        found.candidate,
+        found.baseline,
+        (slo.rate_cell(candidate), slo.rate_cell(baseline)),
+        _slo_ahead(run),
+        why,
+        number(found.ratio, fmt.ratio, unit="", why=why),
+        interval_cell(found.interval, why),
+    )
+
+
+def _slo_ahead(run: RunRecord) -> str | None:
+    found = run.slo
+    if found is None or found.baseline is None:
+        return None
+    low = found.interval[0] if found.interval else found.ratio_at_least
+    high = found.interval[1] if found.interval else found.ratio_at_most
+    if low is not None and low > 1:
+        return found.candidate
+    if high is not None and high < 1:
+        return found.baseline
+    return None if low is None and high is None else OPEN
+
+
+def _of_trade_off(one: TradeOffRecord) -> Row:
+    kind = KINDS[one.measure]
+    candidate, baseline = (
+        number(value, kind.show, unit=kind.unit, why=kind.why)
+        for value in (one.candidate_value, one.baseline_value)
+    )
+    exact = one.measure in ("image_bytes", "accuracy")
+    why = EXACT if exact else NO_INTERVAL
+    if one.candidate_value is None or one.baseline_value is None:
+        why = kind.why
+    ahead = _ahead(one.verdict, one.candidate, one.baseline)
+    undecided = CHANCE if one.measure == "accuracy" else "" if one.interval else why
+    return Row(
+        kind.name,
+        one.candidate,
+        one.baseline,
+        (candidate, baseline),
+        ahead,
+        undecided if ahead == OPEN else "" if ahead else why,
+        number(one.ratio, fmt.ratio, unit="", why=why),
+        interval_cell(one.interval, why),
+    )
