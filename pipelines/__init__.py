@@ -38,6 +38,7 @@ ROOMS = (
     ("mobile", "`tandem mobile`: what an artifact for a device costs and still knows."),
     ("compare", "`tandem compare` and `tandem slo`."),
     ("gate", "`tandem gate`: whether a candidate is worse than its baseline by more than allowed."),
+    ("history", "`tandem history` and `tandem runs`: what all runs on this disk say."),
     ("smoke", "`tandem smoke`: everything a deployment must do, check by check."),
     ("doctor", "`tandem doctor`: what this machine is able to do."),
     ("cli", "The command line: parses, calls a stage, prints, and turns errors into exit codes."),

@@ -9,7 +9,7 @@ import click
 
 from loadtests.errors import LoadTestError
 from models.errors import ModelError
-from pipelines.cli import gating, make, measure, read, serve
+from pipelines.cli import gating, make, measure, past, read, serve
 from pipelines.cli.exits import (
     EXIT_INTERRUPTED,
     EXIT_MACHINE,
@@ -40,6 +40,7 @@ for _command in (
     *(make.train, make.export, make.verify, make.mobile, make.images),
     *(serve.serve, serve.up, serve.down, serve.logs),
     *(measure.compare, measure.slo, measure.smoke, gating.gate),
+    *(past.history, past.runs),
 ):
     tandem.add_command(_command)
 

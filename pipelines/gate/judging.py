@@ -147,7 +147,7 @@ def _found(one: Question, verdict: Verdict, confidence: float) -> Finding:
         word, interval, why, needed = "pass", one.usual, reason("within_limit"), None
     elif one.passes_by_itself and not one.climbing:
         # Only narrower is needed: what keeps the limit needs no noise floor.
-        why, needed = reason("across_margin"), one.rounds_needed
+        interval, why, needed = one.usual, reason("across_margin"), one.rounds_needed
     return Finding(
         word=word,
         metric=one.limit.metric.key,

@@ -1,0 +1,145 @@
+"""One page of trends, without a script or anything from elsewhere: a chart and a table per series."""
+
+from collections.abc import Callable, Iterator
+from html import escape
+
+from pipelines.console.text import one_line
+from pipelines.history.stage import History, Point, Series
+from pipelines.history.telling import change_text
+from pipelines.outputs.markdown import SHOW
+
+WIDTH, HEIGHT = 720, 180
+LEFT, RIGHT, TOP, BOTTOM = 84, 16, 14, 24
+STYLE = """
+:root { color-scheme: light dark; --ink: #1b1b1b; --faint: #767676; --line: #0b62a8; --bad: #b3261e;
+  --page: #fff }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e8e8e8; --faint: #9a9a9a; --line: #7ab8f5; --bad: #ff8a80; --page: #161616 }
+}
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page); max-width: 60rem;
+  margin: 2rem auto; padding: 0 1rem }
+svg { width: 100%; height: auto; font: 12px system-ui, sans-serif } svg text { fill: var(--faint) }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums } th, td { padding: .1rem .8rem .1rem 0;
+  text-align: left; overflow-wrap: anywhere } h2 { font-size: 1.1rem; margin: 2rem 0 .3rem }
+.level { stroke: var(--bad); stroke-width: 2 } .environment { stroke: var(--faint); stroke-dasharray: 3 4 }
+.moved { color: var(--bad) }
+"""
+
+
+def render(found: History) -> str:
+    """The page."""
+    title = f"History of {one_line(found.model)}"
+    return "\n".join(
+        (
+            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>",
+            f"<h1>{escape(title)}</h1>",
+            f"<p>{_summary(found)} Bars are 95&nbsp;% intervals; a dashed line is a run whose environment, "
+            "model or commit differs from the one before; a solid one is where a level moved.</p>",
+            *(_section(found, place, one) for place, one in enumerate(found.series)),
+            _runs(found),
+            "</main></body></html>\n",
+        )
+    )
+
+
+def _summary(found: History) -> str:
+    moved = sum(bool(one.changes) for one in found.series)
+    return f"{len(found.entries)} runs, {len(found.series)} figures, {moved} of which moved to another level."
+
+
+def _section(found: History, place: int, one: Series) -> str:
+    moves = "".join(
+        f'<p class="moved">Moved: {_text(change_text(found, one, change))}</p>' for change in one.changes
+    )
+    heading = f'<h2 id="figure-{place}">{_text(one.name)}</h2>'
+    return f"<section>{heading}{_chart(found, one)}{moves}{_table(found, one)}</section>"
+
+
+def _text(text: str) -> str:
+    return escape(one_line(text))
+
+
+def _chart(found: History, one: Series) -> str:
+    show = SHOW[one.key[2]]
+    low, high = _range(one)
+    first, last = one.points[0].figure.value, one.points[-1].figure.value
+    label = f"{one.name}: {len(one.points)} runs, from {show(first)} to {show(last)}"
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{_text(label)}">'
+        f'<text x="{LEFT - 8}" y="{TOP + 4}" text-anchor="end">{_text(show(high))}</text>'
+        f'<text x="{LEFT - 8}" y="{HEIGHT - BOTTOM}" text-anchor="end">{_text(show(low))}</text>'
+        f"{''.join(_marks(found, one, low, high))}</svg>"
+    )
+
+
+def _range(one: Series) -> tuple[float, float]:
+    ends = [n for p in one.points for n in (p.figure.value, p.figure.low, p.figure.high) if n is not None]
+    low, high = min(ends), max(ends)
+    return (low, high) if high > low else (low * 0.9, high * 1.1 or 1.0)
+
+
+def _marks(found: History, one: Series, low: float, high: float) -> Iterator[str]:
+    last = max(len(found.entries) - 1, 1)
+
+    def x(place: int) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * place / last
+
+    def y(value: float) -> float:
+        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - low) / (high - low)
+
+    def upright(place: int, kind: str) -> str:
+        at = f"{x(place):.1f}"
+        return f'<line class="{kind}" x1="{at}" x2="{at}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
+
+    own = {point.place for point in one.points}
+    for place, entry in enumerate(found.entries):
+        if entry.changed and place in own:
+            yield upright(place, "environment")
+    for change in one.changes:
+        yield upright(one.points[change.place].place, "level")
+    path = " ".join(f"{x(point.place):.1f},{y(point.figure.value):.1f}" for point in one.points)
+    yield f'<polyline points="{path}" fill="none" stroke="var(--line)"/>'
+    for point in one.points:
+        yield from _point(found, point, x(point.place), y)
+
+
+def _point(found: History, point: Point, x: float, y: Callable[[float], float]) -> Iterator[str]:
+    figure, show = point.figure, SHOW[point.figure.unit]
+    if figure.low is not None and figure.high is not None:
+        yield (
+            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y(figure.low):.1f}" y2="{y(figure.high):.1f}" '
+            'stroke="var(--line)"/>'
+        )
+    told = f"{found.entries[point.place].run_id}: {show(figure.value)}"
+    yield (
+        f'<circle cx="{x:.1f}" cy="{y(figure.value):.1f}" r="3.5" fill="var(--line)">'
+        f"<title>{_text(told)}</title></circle>"
+    )
+
+
+def _table(found: History, one: Series) -> str:
+    show = SHOW[one.key[2]]
+    rows = []
+    for point in one.points:
+        figure = point.figure
+        span = (
+            "" if figure.low is None or figure.high is None else f"{show(figure.low)} to {show(figure.high)}"
+        )
+        cells = (found.entries[point.place].run_id, show(figure.value), span)
+        rows.append(f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in cells)}</tr>")
+    head = "<tr><th>run</th><th>value</th><th>95&nbsp;% interval</th></tr>"
+    return f"<details><summary>Figures</summary><table>{head}{''.join(rows)}</table></details>"
+
+
+def _runs(found: History) -> str:
+    rows = [
+        f"<tr><td>{_text(entry.run_id)}</td><td>{_text(entry.git_commit or '')}</td>"
+        f"<td>{_text('; '.join(map(str, entry.changed)))}</td></tr>"
+        for entry in found.entries
+    ]
+    lost = "".join(f"<li>{_text(name)}: {_text(why)}</li>" for name, why in found.skipped.items())
+    left_out = f"<h2>Left out</h2><ul>{lost}</ul>" if lost else ""
+    head = "<tr><th>run</th><th>commit</th><th>changed since the run before</th></tr>"
+    return f"<section><h2>Runs</h2><table>{head}{''.join(rows)}</table>{left_out}</section>"

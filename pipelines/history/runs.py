@@ -1,0 +1,106 @@
+"""`tandem runs`: the folders of runs on this disk, listed and pruned."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pipelines.errors import RequestError
+from pipelines.files.atomic import disk_error
+from pipelines.history.stage import run_folders
+from pipelines.run.rebuild import read_coherent
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A run on disk; what cannot be read of it is None, and `problem` says why."""
+
+    folder: Path
+    size_bytes: int
+    is_latest: bool
+    kind: str | None = None
+    model: str | None = None
+    status: str | None = None
+    started_at_utc: str | None = None
+    problem: str | None = None
+
+
+def list_runs(runs: Path) -> tuple[Kept, ...]:
+    """Every run below a folder, the oldest first.
+
+    Raises:
+        RequestError: the folder cannot be read.
+    """
+    latest = (runs / "latest").resolve()
+    return tuple(_kept(folder, folder.resolve() == latest) for folder in run_folders(runs))
+
+
+def _kept(folder: Path, is_latest: bool) -> Kept:
+    size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    try:
+        run = read_coherent(folder)
+    except RequestError as error:
+        return Kept(folder, size, is_latest, problem=str(error))
+    return Kept(folder, size, is_latest, run.kind, run.model.name, run.status, run.started_at_utc)
+
+
+def chosen_to_prune(
+    found: Sequence[Kept],
+    *,
+    keep: int | None,
+    older_than_days: float | None,
+    model: str | None,
+    now: datetime | None = None,
+) -> tuple[Kept, ...]:
+    """The runs to remove: all but the newest `keep` of each model, all older than so many days, or both.
+
+    The latest run and runs that cannot be read always stay.
+
+    Raises:
+        RequestError: nothing was asked for, or a number that cannot be.
+    """
+    if keep is None and older_than_days is None:
+        raise RequestError("say what to keep: --keep 10, --older-than 30 (days), or both")
+    if (keep is not None and keep < 0) or (older_than_days is not None and older_than_days < 0):
+        raise RequestError("--keep and --older-than are not below 0")
+    known = [one for one in found if one.started_at_utc and model in (None, one.model)]
+    return tuple(
+        one
+        for one in known
+        if not one.is_latest
+        and (keep is None or _newer(one, known) >= keep)
+        and (older_than_days is None or _age(one, now) > timedelta(days=older_than_days))
+    )
+
+
+def _newer(one: Kept, found: Sequence[Kept]) -> int:
+    """How many runs of its model were started after it."""
+    return sum(
+        other.model == one.model and _order(other) > _order(one) for other in found if other is not one
+    )
+
+
+def _order(one: Kept) -> tuple[str, str]:
+    return one.started_at_utc or "", one.folder.name
+
+
+def _age(one: Kept, now: datetime | None) -> timedelta:
+    try:
+        started = datetime.fromisoformat(one.started_at_utc or "")
+    except ValueError:
+        return timedelta(0)
+    return (now or datetime.now(UTC)) - (started if started.tzinfo else started.replace(tzinfo=UTC))
+
+
+def prune(chosen: Sequence[Kept]) -> None:
+    """Remove the folders.
+
+    Raises:
+        MachineError: the disk refused.
+    """
+    for one in chosen:
+        try:
+            shutil.rmtree(one.folder)
+        except OSError as error:
+            raise disk_error(one.folder, error) from error

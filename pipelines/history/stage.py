@@ -1,0 +1,167 @@
+"""The history stage: every complete run of one model below a folder, its figures over time, and what moved.
+
+Nothing is kept beside the runs: their run.json files are read anew each time.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.errors import RequestError, unknown
+from pipelines.gate.baseline import Difference, differences
+from pipelines.history.changes import Change, find_changes
+from pipelines.outputs.facts import Figure
+from pipelines.outputs.of_run import figures_of_run
+from pipelines.record.run import RunRecord
+from pipelines.run.rebuild import read_coherent
+
+Key = tuple[str, str, str]
+"""Of a series: what it belongs to, the measure and its unit."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run of the history.
+
+    Attributes:
+        changed: in what its environment, model or commit differs from the run before it.
+    """
+
+    run_id: str
+    started_at_utc: str
+    kind: str
+    git_commit: str | None
+    changed: tuple[Difference, ...]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A figure of one run; `place` is the run's index in the history."""
+
+    place: int
+    figure: Figure
+
+
+@dataclass(frozen=True)
+class Series:
+    """One figure over time.
+
+    Attributes:
+        changes: where its level moved; their places count its own points.
+    """
+
+    key: Key
+    points: tuple[Point, ...]
+    changes: tuple[Change, ...]
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.key[0]} {self.key[1]}"
+
+    @property
+    def factor(self) -> float | None:
+        """Last figure / first one; None where the first is 0."""
+        first, last = self.points[0].figure.value, self.points[-1].figure.value
+        return last / first if first else None
+
+
+@dataclass(frozen=True)
+class History:
+    """Everything about one model; `skipped` says by folder why a run is not part of it."""
+
+    model: str
+    entries: tuple[Entry, ...]
+    series: tuple[Series, ...]
+    skipped: dict[str, str]
+
+
+def history(model: str, runs: Path, measure: str | None = None) -> History:
+    """Read all runs of a model below `runs`, in the order they were started.
+
+    Args:
+        model: its name, as the runs have it.
+        runs: a folder of runs.
+        measure: only series of this measure, such as `p99`.
+
+    Raises:
+        RequestError: there is no complete run of the model, or none with that measure; with what there is.
+    """
+    found, skipped = _read(runs)
+    mine = sorted((run for run in found if run.model.name == model), key=lambda run: run.started_at_utc)
+    if not mine:
+        known = sorted({run.model.name for run in found})
+        if known:
+            raise unknown("model", model, known, where=f"{runs} holds no complete run of it: ")
+        raise RequestError(
+            f"{runs} holds no complete run{_lost(skipped)}; measure one with `tandem compare {model}`"
+        )
+    entries = tuple(_entry(run, before) for run, before in zip(mine, (None, *mine), strict=False))
+    series = tuple(_series(mine))
+    if measure is not None:
+        series = _only(series, measure)
+    return History(model, entries, series, skipped)
+
+
+def _lost(skipped: dict[str, str]) -> str:
+    return f" ({len(skipped)} others were left out)" if skipped else ""
+
+
+def _only(series: tuple[Series, ...], measure: str) -> tuple[Series, ...]:
+    kept = tuple(one for one in series if one.key[1] == measure)
+    if not kept:
+        raise unknown("measure", measure, sorted({one.key[1] for one in series}))
+    return kept
+
+
+def run_folders(runs: Path) -> Iterator[Path]:
+    """Folders of runs directly below a folder, without links such as `latest`, by name.
+
+    Raises:
+        RequestError: it cannot be listed.
+    """
+    try:
+        entries = sorted(runs.iterdir())
+    except OSError as error:
+        raise RequestError(f"{runs} cannot be read: {error.strerror}; name a folder of runs") from error
+    yield from (one for one in entries if not one.is_symlink() and (one / "run.json").exists())
+
+
+def _read(runs: Path) -> tuple[list[RunRecord], dict[str, str]]:
+    found: list[RunRecord] = []
+    skipped: dict[str, str] = {}
+    for folder in run_folders(runs):
+        try:
+            run = read_coherent(folder)
+        except RequestError as error:
+            skipped[folder.name] = str(error)
+            continue
+        if run.status == "complete":
+            found.append(run)
+        else:
+            skipped[folder.name] = f"it is {run.status}"
+    return found, skipped
+
+
+def _entry(run: RunRecord, before: RunRecord | None) -> Entry:
+    changed = () if before is None else (*differences(before, run), *_of_model(before, run))
+    return Entry(run.run_id, run.started_at_utc, run.kind, run.environment.git_commit, changed)
+
+
+def _of_model(before: RunRecord, run: RunRecord) -> Iterator[Difference]:
+    for name, theirs, ours in (
+        ("model digest", before.model.digest[:12], run.model.digest[:12]),
+        ("commit", str(before.environment.git_commit), str(run.environment.git_commit)),
+    ):
+        if theirs != ours:
+            yield Difference(name, theirs, ours)
+
+
+def _series(runs: list[RunRecord]) -> Iterator[Series]:
+    points: dict[Key, list[Point]] = {}
+    for place, run in enumerate(runs):
+        for figure in figures_of_run(run):
+            labels = "/".join(text for name, text in figure.labels.items() if name != "model")
+            points.setdefault((labels, figure.measure, figure.unit), []).append(Point(place, figure))
+    for key, own in points.items():
+        yield Series(key, tuple(own), find_changes([point.figure.value for point in own]))
