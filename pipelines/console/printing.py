@@ -8,6 +8,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from pipelines.console.layout import fitted
 from pipelines.console.text import one_line, visible
 
 if TYPE_CHECKING:
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
-LEAST_WIDTH = 60
-WIDEST = 10_000  # no table needs as much
+LEAST_WIDTH = 40
 
 
 def open_closed_streams() -> None:
@@ -72,25 +72,9 @@ def print_table(table: "Table", rows: Iterable[Sequence["str | Text"]]) -> None:
     """Print `table` with these rows, whose texts are no markup; control characters are made visible."""
     from rich.text import Text
 
-    for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(visible(cell)) for cell in row))
-    print_whole(result_console(), table)
-
-
-def print_whole(console: "Console", table: "Table") -> None:
-    """Print a table as wide as it has to be: a number that is cut off at the edge is another number.
-
-    On a terminal that is narrower its lines are broken by the terminal.
-    """
-    from rich.measure import Measurement
-
-    before = console.width
-    needed = Measurement.get(console, console.options.update(max_width=WIDEST), table).minimum
-    console.width = max(before, needed)
-    try:
-        console.print(table)
-    finally:
-        console.width = before
+    texts = [[cell if isinstance(cell, Text) else Text(visible(cell)) for cell in row] for row in rows]
+    console = result_console()
+    console.print(fitted(table, texts, console.width))
 
 
 class ProgressDisplay:

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from pipelines.console import format as fmt
-from pipelines.console.printing import print_whole
+from pipelines.console.layout import fitted
 from pipelines.record.run import RunRecord
 from pipelines.report import (
     answers,
@@ -27,8 +27,6 @@ from pipelines.report.table import Cell, Column, Table
 
 # Wide enough for every column of the widest table with usual names.
 ROOMY_WIDTH = 120
-# Columns of words keep room for a word of this length before they break one.
-LONGEST_WORD = 16
 TONES = {"good": "green", "bad": "bold red"}
 
 
@@ -107,29 +105,22 @@ def _print_table(table: Table, console: Console) -> None:
     shown = table if console.width >= ROOMY_WIDTH else table.without_minor()
     console.print()
     console.print(Text(_plain(shown.caption), "bold"))
-    print_whole(console, _rich(shown))
+    console.print(_rich(shown, console.width))
     for number, note in enumerate(shown.notes, start=1):
         console.print(Text(f"  [{number}] {_plain(note)}", "dim"))
 
 
-def _rich(table: Table) -> RichTable:
+def _rich(table: Table, width: int) -> RenderableType:
     made = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for index, column in enumerate(table.columns):
-        words = [word for row in table.rows for word in row[index].text.split()]
+    for column in table.columns:
         made.add_column(
-            _heading(column),
-            justify="right" if column.numeric else "left",
-            no_wrap=column.numeric,
-            overflow="fold",
-            min_width=min(max(map(len, words), default=0), LONGEST_WORD),
+            _heading(column), justify="right" if column.numeric else "left", no_wrap=column.numeric
         )
-    for row in table.rows:
-        made.add_row(*(_text(table, cell) for cell in row))
-    return made
+    return fitted(made, [[_text(table, cell) for cell in row] for row in table.rows], width)
 
 
 def _heading(column: Column) -> Text:
-    return Text(_plain(f"{column.name}\n{column.unit}" if column.unit else column.name))
+    return Text(_plain(f"{column.name}\n{column.unit}" if column.unit else column.name), "dim")
 
 
 def _text(table: Table, cell: Cell) -> Text:
