@@ -151,6 +151,8 @@ def start_run(
 
 def _verified_builds(settings: RunSettings, progress: Progress) -> dict[str, Verified]:
     """What is proven of every side that is a build; one folder's targets are verified once."""
+    if not settings.folders:
+        return {}
     targets = dict(zip(settings.names, settings.targets, strict=True))
     proven = {
         folder: ensure_verified(
