@@ -192,6 +192,10 @@ class ModelSpec:
         """What to do about a checkpoint that cannot be used."""
         return f"restore it{self.or_train}"
 
+    def __hash__(self) -> int:
+        """Of what tells models apart; what is said by output is a dict, which has none."""
+        return hash((self.name, self.checkpoint))
+
     def _require_outputs(self, what: str) -> None:
         """Raises:
         ModelError: what is said by output names one that the model does not have, or misses one.

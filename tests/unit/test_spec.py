@@ -239,3 +239,8 @@ def test_a_task_that_does_not_exist_is_refused(a_spec):
         ModelError, match="task of tiny is 'boxes'; allowed: classes, regression, tokens, none"
     ):
         a_spec(task="boxes")
+
+
+def test_a_spec_with_outputs_by_name_can_be_cached(a_spec):
+    spec = a_spec(task={"y": "classes"}, tolerance={"y": Tolerance(1e-4, 1e-4)})
+    assert len({spec, dataclasses.replace(spec), a_spec()}) == 2
