@@ -9,7 +9,7 @@ import click
 
 from loadtests.errors import LoadTestError
 from models.errors import ModelError
-from pipelines.cli import gating, make, measure, past, read, serve
+from pipelines.cli import gating, make, measure, past, read, serve, start
 from pipelines.cli.exits import (
     EXIT_INTERRUPTED,
     EXIT_MACHINE,
@@ -37,6 +37,7 @@ def tandem() -> None:
 
 for _command in (
     *(read.doctor, read.models, read.report),
+    *(start.check,),
     *(make.train, make.export, make.verify, make.mobile, make.images),
     *(serve.serve, serve.up, serve.down, serve.logs),
     *(measure.compare, measure.slo, measure.smoke, gating.gate),

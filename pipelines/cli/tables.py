@@ -8,11 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from models.spec import ModelError, ModelSpec
+from pipelines.check.stage import Claim
 from pipelines.console import format as fmt
 from pipelines.console.printing import print_table, say
 from pipelines.doctor import Check
 from pipelines.export.stage import ExportResult
-from pipelines.parity.quality import Expectation
+from pipelines.parity.words import source_worth
 from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
 from pipelines.record.parity import ParityRecord
 from pipelines.serve.stage import Standing
@@ -47,6 +48,19 @@ def _mark(check: Check) -> Text:
     if check.ok:
         return Text("ok", style="green")
     return Text("missing", style="bold red") if check.required else Text("absent", style="yellow")
+
+
+def print_claims(claims: Iterable[Claim]) -> None:
+    """What `tandem check` found, claim by claim."""
+    _print(
+        ("", "claim", "found", "line"),
+        [(_state(claim), claim.what, claim.found, claim.place or "") for claim in claims],
+    )
+
+
+def _state(claim: Claim) -> Text:
+    styles = {"ok": "green", "wrong": "bold red", "note": "yellow", "untested": "dim"}
+    return Text("-" if claim.state == "untested" else claim.state, style=styles[claim.state])
 
 
 def model_facts(spec: ModelSpec) -> dict[str, Any]:
@@ -219,20 +233,6 @@ def _parity_cells(one: ParityRecord) -> tuple[str | Text, ...]:
         rmse,
         spread,
     )
-
-
-def source_worth(expected: Expectation) -> str:
-    """What an output is, and how good the source model is at it, in one line."""
-    name, accuracy = f"output {expected.name}", expected.accuracy(expected.outputs)
-    rmse = expected.target_rmse(expected.outputs)
-    if accuracy is not None:
-        what = "every position a class" if expected.task == "tokens" else "classes"
-        return f"{name}: {what}, the source model's accuracy is {_percent(accuracy)}"
-    if rmse is not None:
-        return f"{name}: a regression, the source model's RMSE to its targets is {fmt.significant(rmse)}"
-    if expected.task == "none":
-        return f"{name}: held to the source model's own outputs; the samples' labels say nothing of it"
-    return f"{name}: {expected.task}, without labels: held to the source model's own outputs"
 
 
 def _percent(share: float | None) -> str:

@@ -6,14 +6,14 @@ another batch, is refused here and by that name, before any file is blamed. Only
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.answers import named_answer
 from models.errors import ModelError
+from models.forward import flattened
 from models.samples import fits
 from models.signature import DTYPES, TensorSpec
 from models.spec import ModelSpec
@@ -34,8 +34,24 @@ LEAST_AGAIN = 32
 AGAIN_S = 1.0
 
 
-def outputs_of(spec: ModelSpec, inputs: Tensors) -> dict[str, Array]:
+CHECKS = (
+    "reads no values of its inputs",
+    "answers as declared",
+    "keeps its inputs",
+    "answers the same again",
+    "is all in its checkpoint",
+    "answers each sample by itself",
+    "keeps its state",
+)
+"""What `outputs_of` finds out, in this order."""
+
+
+def outputs_of(
+    spec: ModelSpec, inputs: Tensors, passed: Callable[[str], None] = lambda _: None
+) -> dict[str, Array]:
     """The source model's outputs (n, …) by name for `inputs` by name, after every check of this module.
+
+    `passed` is told the name of each of `CHECKS` as it passes.
 
     Raises:
         ModelError: it fails, gives something else than its spec says, is no function of one sample alone, or
@@ -45,18 +61,33 @@ def outputs_of(spec: ModelSpec, inputs: Tensors) -> dict[str, Array]:
         raise ModelError(f"{spec.name} has no held-out samples; without any, nothing can be compared")
     module = load_source(spec)
     _require_no_reading(spec, module, inputs)
+    passed(CHECKS[0])
     state = {name: tensor.clone() for name, tensor in _tensors(module).items()}
     started = time.monotonic()
-    outputs = _require_input_kept(spec, module, inputs)
+    outputs = _require_input_kept(spec, module, inputs, passed)
     each_s = (time.monotonic() - started) / count(inputs)
     again = take(inputs, slice(max(LEAST_AGAIN, int(AGAIN_S / each_s))))
-    _require_repeatable(spec, module, again, outputs)
+    _require_repeatable(spec, module, again, outputs, passed)
     _require_state_kept(spec, module, state)
+    passed(CHECKS[6])
     return outputs
 
 
+def plain_outputs(spec: ModelSpec, inputs: Tensors) -> dict[str, Array]:
+    """The source model's outputs (n, …) by name, checked for nothing but their shapes and dtypes.
+
+    Raises:
+        ModelError: it fails, or gives something else than its spec says.
+    """
+    return _ask(spec, load_source(spec), inputs)
+
+
 def _require_repeatable(
-    spec: ModelSpec, module: "torch.nn.Module", inputs: Tensors, outputs: Tensors
+    spec: ModelSpec,
+    module: "torch.nn.Module",
+    inputs: Tensors,
+    outputs: Tensors,
+    passed: Callable[[str], None],
 ) -> None:
     """Ask the first samples, `inputs`, again: twice in the same way, rebuilt, and in other batches.
 
@@ -66,14 +97,17 @@ def _require_repeatable(
     asked = count(inputs)
     once = outputs if asked == count(outputs) else _ask(spec, module, inputs)
     _require_same(spec, once, _ask(spec, module, inputs), "asked a second time", RANDOM, module)
+    passed(CHECKS[3])
     rebuilt = _ask(spec, load_source(spec), inputs)
     _require_same(spec, once, rebuilt, "built a second time from its checkpoint", UNSAVED, module)
+    passed(CHECKS[4])
     first = take(outputs, slice(asked))
     _require_same(spec, once, first, "asked with more samples beside it", BATCHED, module)
     for batch in BATCHES:
         again = _ask(spec, module, inputs, batch)
         how = "asked sample by sample" if batch == 1 else f"asked in batches of {batch}"
         _require_same(spec, once, again, how, BATCHED, module)
+    passed(CHECKS[5])
 
 
 RANDOM = (
@@ -123,7 +157,9 @@ def _require_no_reading(spec: ModelSpec, module: "torch.nn.Module", inputs: Tens
             )
 
 
-def _require_input_kept(spec: ModelSpec, module: "torch.nn.Module", inputs: Tensors) -> dict[str, Array]:
+def _require_input_kept(
+    spec: ModelSpec, module: "torch.nn.Module", inputs: Tensors, passed: Callable[[str], None]
+) -> dict[str, Array]:
     """The outputs, of a module that leaves its inputs as they are.
 
     Raises:
@@ -131,9 +167,14 @@ def _require_input_kept(spec: ModelSpec, module: "torch.nn.Module", inputs: Tens
     """
     import torch
 
+    told: list[bool] = []
+
     def call(batch: Tensors) -> dict[str, Array]:
         given = _copies(spec, batch)
         outputs = _call(spec, module, given)
+        if not told:
+            told.append(True)
+            passed(CHECKS[1])
         for tensor, name, before in zip(
             given, (tensor.name for tensor in spec.inputs), _copies(spec, batch), strict=True
         ):
@@ -145,7 +186,9 @@ def _require_input_kept(spec: ModelSpec, module: "torch.nn.Module", inputs: Tens
                 )
         return outputs
 
-    return ask(call, inputs, count(inputs))
+    answers = ask(call, inputs, count(inputs))
+    passed(CHECKS[2])
+    return answers
 
 
 def _ordered(spec: ModelSpec, batch: Tensors) -> list[Array]:
@@ -201,9 +244,10 @@ def _call(spec: ModelSpec, module: "torch.nn.Module", given: "list[torch.Tensor]
 
     asked = len(given[0])
     with _named(spec, module, asked), torch.inference_mode():
-        answer = named_answer(spec.name, module(*given), [output.name for output in spec.outputs])
+        names = [output.name for output in spec.outputs]
+        answer = flattened(spec.name, module(*given), names)
         # A copy: a model may return its input, or the same memory every time.
-        outputs = {name: _array(spec, name, tensor) for name, tensor in answer.items()}
+        outputs = {name: _array(spec, name, one) for name, one in zip(names, answer, strict=True)}
     for output in spec.outputs:
         _require_declared(spec, output, outputs[output.name], asked)
     return outputs

@@ -85,7 +85,7 @@ FINE = {
     "a value of a parameter": lambda linear, x: linear(x) * float(linear.weight.max()),
     "a loop over the batch": lambda linear, x: torch.stack([linear(row) for row in x]),
     "a nested answer": lambda linear, x: ([linear(x)],),
-    "a dict with more": lambda linear, x: {"hidden": x, "y": linear(x)},
+    "a dict": lambda linear, x: {"y": linear(x)},
     "a formatted value": lambda linear, x: (f"{x[0, 0]:.2f}", linear(x))[1],
     "noise below the tolerance": lambda linear, x: linear(x) + 1e-7 * torch.rand(len(x), 1),
 }
@@ -239,9 +239,12 @@ def test_a_model_that_writes_to_its_buffers_is_refused(spec):
 WRONG = {
     "log": (lambda linear, x: linear(x).log(), "gives nan for sample"),
     "inf": (lambda linear, x: linear(x) / 0, "gives -?inf for sample 0"),
-    "tuple": (lambda linear, x: (linear(x), x), "returns 2 tensors, its spec has 1 outputs: y"),
-    "dict": (lambda linear, x: {"logits": linear(x)}, "returns a dict without 'y' .its keys: 'logits'"),
-    "text": (lambda linear, x: (linear(x), "text")[1], "returns a str for its output 'y'"),
+    "tuple": (lambda linear, x: (linear(x), x), "returns 2 tensors; its spec has 1 outputs: 'y'"),
+    "dict": (
+        lambda linear, x: {"logits": linear(x)},
+        "returns a dict with the keys 'logits'; its outputs are 'y'",
+    ),
+    "text": (lambda linear, x: (linear(x), "text")[1], "returns a str; tensors are allowed"),
     "bfloat16": (lambda linear, x: linear(x).bfloat16(), r"gives bfloat16 .* end forward with \.to\(torch"),
     "columns": (
         lambda linear, x: linear(x)[:, :2],

@@ -1,0 +1,87 @@
+"""Which line of a model file a mistake is about."""
+
+import ast
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+NAMED = re.compile(r" at (\S+\.py):(\d+)")
+OURS = Path(__file__).resolve().parent.parent
+PARTS = (
+    *("name", "inputs", "outputs", "labels", "tolerance", "task", "checkpoint", "ignored"),
+    *("build_torch", "build_keras", "test_samples", "train_samples"),
+)
+SPEC, TENSOR = "ModelSpec", "TensorSpec"
+
+
+def place_of(error: BaseException, file: Path, keyword: str | None) -> tuple[str, str]:
+    """What the error says, and the line that it is about, as FILE:LINE relative to the working directory.
+
+    The line that the error names itself; else the innermost one of the traceback beside `file` or below; else
+    that of `keyword` in the spec.
+    """
+    said = " ".join(str(error).split()) or type(error).__name__
+    named = NAMED.search(said)
+    if named is not None:
+        return said.replace(named.group(0), "", 1), shown(Path(named.group(1)), int(named.group(2)))
+    lines = [line for one in _chain(error) for line in _frames(one, file)]
+    if lines and lines[-1][1] != line_of(file, None):
+        return said, shown(*lines[-1])
+    if lines:
+        # The spec itself was refused: the message says which part of it.
+        keyword = next((word for word in re.findall(r"[a-z_]+", said) if word in PARTS), keyword)
+    return said, shown(file, line_of(file, keyword))
+
+
+def shown(path: Path, line: int) -> str:
+    """The path and the line as a person would type them."""
+    with suppress(ValueError):
+        path = path.resolve().relative_to(Path.cwd())
+    return f"{path}:{line}"
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what caused it, the cause last."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__
+
+
+def _frames(error: BaseException, file: Path) -> Iterator[tuple[Path, int]]:
+    folder = file.resolve().parent
+    traceback: TracebackType | None = error.__traceback__
+    while traceback is not None:
+        name = traceback.tb_frame.f_code.co_filename
+        path = Path(name)
+        own = folder in path.resolve().parents and OURS not in path.parents
+        if own and not name.startswith("<"):
+            yield path, traceback.tb_lineno
+        traceback = traceback.tb_next
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        yield Path(error.filename), error.lineno
+
+
+def line_of(file: Path, keyword: str | None) -> int:
+    """The line where the spec in `file` says `keyword`, or names that tensor; else where it begins."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return 1
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    specs = [call for call in calls if _name(call) in (SPEC, "replace")]
+    for call in calls:
+        first = call.args[0] if call.args else None
+        if _name(call) == TENSOR and isinstance(first, ast.Constant) and first.value == keyword:
+            return call.lineno
+    for call in specs:
+        for argument in call.keywords:
+            if argument.arg == keyword:
+                return argument.value.lineno
+    return specs[0].lineno if specs else 1
+
+
+def _name(call: ast.Call) -> str:
+    return str(getattr(call.func, "id", None) or getattr(call.func, "attr", ""))

@@ -1,0 +1,277 @@
+"""The check stage: what a spec says about its model, claim by claim, against the model itself."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from models.samples import Samples, checked
+from models.spec import ModelError, ModelSpec, load_model, model_names
+from models.tensors import Array, Tensors, count, is_ragged, take
+from models.truth import Truth
+from models.weights import load_source, read_checkpoint
+from pipelines.check.place import place_of
+from pipelines.errors import GateError
+from pipelines.parity.compare import is_constant, output_spread, require_spread
+from pipelines.parity.quality import KAPPA_Z, Expectation, expectations_of, kappa_z, shapes_of
+from pipelines.parity.words import source_worth
+from pipelines.tasks.tasks import Progress, Task, run_tasks
+
+if TYPE_CHECKING:
+    import torch
+
+LIMIT_S = 900.0
+# So many samples are asked in every way; of a fast model all of them, once more, for its quality.
+FEW = 32
+QUALITY_S = 5.0
+State = Literal["ok", "wrong", "note", "untested"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One thing that a spec says or that a source model has to be.
+
+    `found` is what is the case, or the mistake; `place` the line it is about, as FILE:LINE. A `note` is no
+    mistake and worth a look; `untested` is what could not be tested because of an earlier mistake.
+    """
+
+    what: str
+    state: State
+    found: str
+    place: str | None = None
+
+
+def check(model: str, progress: Progress) -> list[Claim]:
+    """Test every claim of a model's spec, in a process of its own; nothing is exported and nothing written.
+
+    Raises:
+        ModelError: there is no such model or file.
+        MachineError: the process died.
+    """
+    if model.endswith(".py") and not Path(model).is_file():
+        raise ModelError(f"model file {model} does not exist; `tandem init {model}` writes one")
+    if not model.endswith(".py"):
+        load_model(model)
+    task = Task("check", "pipelines.check.stage:check_here", {"model": model}, LIMIT_S)
+    (outcome,) = run_tasks([task], progress)
+    return [Claim(**one) for one in outcome.result]
+
+
+def check_here(model: str, progress: Callable[[str], None]) -> list[dict[str, Any]]:
+    """The same, in this process; claims as JSON."""
+    return [asdict(claim) for claim in _Examination(model, progress).run()]
+
+
+class _FailedError(Exception):
+    """A claim was wrong; what depends on it cannot be tested."""
+
+
+class _Examination:
+    def __init__(self, model: str, progress: Callable[[str], None]) -> None:
+        self.model, self.progress = model, progress
+        self.file = _file_of(model)
+        self.claims: list[Claim] = []
+
+    def run(self) -> list[Claim]:
+        """All claims, in an order in which each needs those before it."""
+        try:
+            spec = self._load()
+        except _FailedError:
+            return self.claims
+        state = self._attempt(lambda: self._checkpoint(spec), "architecture")
+        if state:
+            state = self._attempt(lambda: self._architecture(spec))
+        samples = self._attempt(lambda: self._samples(spec), "labels", "calibration samples")
+        labelled = samples is not None and self._attempt(lambda: self._labels(spec, samples))
+        if samples is not None:
+            self._attempt(lambda: self._calibration(spec))
+        if state and samples is not None:
+            outputs = self._attempt(lambda: self._source(spec, samples.named))
+            if outputs is not None and labelled:
+                self._attempt(lambda: self._quality(spec, samples, outputs))
+        else:
+            self._untested("source model")
+        return self.claims
+
+    def _attempt(self, step: Callable[[], Any], *depending: str) -> Any:
+        """What the step gives; None if a claim was wrong, then those `depending` on it are untested."""
+        try:
+            found = step()
+        except _FailedError:
+            self._untested(*depending)
+            return None
+        return True if found is None else found
+
+    def _untested(self, *what: str) -> None:
+        self.claims += [Claim(one, "untested", "not tested: see above") for one in what]
+
+    def _ok(self, what: str, found: str) -> None:
+        self.claims.append(Claim(what, "ok", found))
+
+    @contextmanager
+    def _claim(self, what: str, keyword: str | None) -> Iterator[None]:
+        """Whatever is raised is the mistake in this claim.
+
+        Raises:
+            _FailedError: there was one.
+        """
+        self.progress(what)
+        try:
+            yield
+        except (Exception, SystemExit) as error:
+            said, place = place_of(error, self.file, keyword)
+            foreign = not isinstance(error, ModelError | GateError)
+            told = f"{type(error).__name__}: {said}" if foreign else said
+            self.claims.append(Claim(what, "wrong", told, place))
+            raise _FailedError from error
+
+    def _load(self) -> ModelSpec:
+        with self._claim("file", None):
+            spec = load_model(self.model)
+        self._ok("file", f"model {spec.name}, digest over {len(spec.sources)} files and the checkpoint")
+        for kind, tensors in (("input", spec.inputs), ("output", spec.outputs)):
+            for one in tensors:
+                sizes = ", ".join(["batch", *("any" if n is None else str(n) for n in one.shape[1:])])
+                self._ok(f"{kind} {one.name}", f"{one.dtype} ({sizes})")
+        return spec
+
+    def _checkpoint(self, spec: ModelSpec) -> None:
+        with self._claim("checkpoint", "checkpoint"):
+            state = read_checkpoint(spec)
+        parameters = sum(tensor.size for tensor in state.values() if tensor.dtype.kind == "f")
+        dtypes = ", ".join(sorted({str(tensor.dtype) for tensor in state.values()}))
+        self._ok("checkpoint", f"{len(state)} tensors, {parameters} parameters, {dtypes}")
+
+    def _architecture(self, spec: ModelSpec) -> "torch.nn.Module":
+        with self._claim("architecture", "build_torch"):
+            module = load_source(spec)
+        self._ok("architecture", f"{type(module).__name__} takes every tensor of the checkpoint")
+        return module
+
+    def _samples(self, spec: ModelSpec) -> Samples:
+        with self._claim("samples", "test_samples"):
+            samples = checked(spec.name, spec.test_samples(), spec.inputs)
+        for tensor in spec.inputs:
+            self._ok(f"samples of {tensor.name}", _described(samples.named[tensor.name]))
+        return samples
+
+    def _labels(self, spec: ModelSpec, samples: Samples) -> None:
+        with self._claim("labels", "test_samples"):
+            truths = spec.truths(samples)
+        for name, truth in truths.items():
+            self._ok(f"labels of {name}", _known(truth))
+
+    def _calibration(self, spec: ModelSpec) -> None:
+        with self._claim("calibration samples", "train_samples"):
+            training = spec.training()
+        if training is None:
+            said = "none (train_samples): full-integer files need some, nothing else does"
+            self.claims.append(Claim("calibration samples", "note", said))
+        else:
+            self._ok("calibration samples", f"{len(training)}")
+
+    def _source(self, spec: ModelSpec, inputs: Tensors) -> dict[str, Array]:
+        from pipelines.parity.source import CHECKS, outputs_of, plain_outputs
+
+        passed: list[str] = []
+        few = take(inputs, slice(FEW))
+        try:
+            outputs = outputs_of(spec, few, passed.append)
+        except (Exception, SystemExit) as error:
+            self.claims += [Claim(f"source model {name}", "ok", "") for name in passed]
+            with self._claim(f"source model {CHECKS[len(passed)]}", "build_torch"):
+                raise error from error.__cause__
+        self.claims += [Claim(f"source model {name}", "ok", _asked(count(few))) for name in passed]
+        started = time.monotonic()
+        plain_outputs(spec, few)
+        each_s = (time.monotonic() - started) / count(few)
+        affordable = take(inputs, slice(max(FEW, int(QUALITY_S / each_s))))
+        if count(affordable) == count(few):
+            return outputs
+        with self._claim("source model answers every sample", "build_torch"):
+            return plain_outputs(spec, affordable)
+
+    def _quality(self, spec: ModelSpec, samples: Samples, outputs: Tensors) -> None:
+        asked = count(outputs)
+        with self._claim("labels", "test_samples"):
+            expected = expectations_of(spec, samples, _padded(outputs, samples)).first(asked)
+        changing = {one.name for one in expected if not is_constant(one.outputs)}
+        for one in expected:
+            name = f"output {one.name}"
+            if changing and one.name not in changing:
+                self.claims.append(Claim(name, "note", "the same for every sample; others differ"))
+                continue
+            with self._claim(name, one.name):
+                require_spread(one)
+            spread = output_spread(one.outputs)
+            told = source_worth(one).removeprefix(f"output {one.name}: ")
+            self._ok(name, f"{told}; {_asked(asked)}, spread {spread:.3g}")
+            doubt = _doubt(spec, samples, one, asked)
+            if doubt:
+                self.claims.append(Claim(f"labels of {one.name}", "note", doubt))
+
+
+def _file_of(model: str) -> Path:
+    if model in model_names():
+        import models
+
+        return Path(models.__path__[0]) / model / "__init__.py"
+    return Path(model)
+
+
+def _padded(outputs: Tensors, samples: Samples) -> Tensors:
+    """Labels are of all samples and outputs of the first ones: the last answer stands for those not asked."""
+    missing = len(samples) - count(outputs)
+    if missing <= 0:
+        return outputs
+    places = [*range(count(outputs)), *([count(outputs) - 1] * missing)]
+    return take(outputs, places)
+
+
+def _doubt(spec: ModelSpec, samples: Samples, expected: Expectation, asked: int) -> str | None:
+    """Labels that a source model does not agree with are in another order, or its inputs are."""
+    truth = spec.truths(samples)[expected.name or ""]
+    if truth.labels is None or is_ragged(truth.labels) or truth.labels.ndim != 1:
+        return None
+    labels = np.asarray(truth.labels[:asked], np.int64)
+    as_classes = Expectation(expected.outputs, labels, expected.tolerance, "classes")
+    choices = as_classes.choices(expected.outputs)
+    if choices is None or choices.min() < 0 or kappa_z(choices, labels) >= KAPPA_Z:
+        return None
+    share = float((choices == labels).mean())
+    return (
+        f"the source model's choice is the label on {share:.0%} of {asked} samples, no more than by chance: "
+        "are labels in another order, inputs scaled otherwise, or the weights not the trained ones?"
+    )
+
+
+def _described(array: Array) -> str:
+    shapes = sorted(set(shapes_of(array)))
+    dtype = np.asarray(array[0]).dtype
+    if len(shapes) == 1:
+        return f"{len(array)} of {dtype} {_sizes(shapes[0])}"
+    return f"{len(array)} of {dtype}, {len(shapes)} shapes from {_sizes(shapes[0])} to {_sizes(shapes[-1])}"
+
+
+def _sizes(shape: Sequence[int]) -> str:
+    return f"({', '.join(map(str, shape))})"
+
+
+def _known(truth: Truth) -> str:
+    if truth.targets is not None:
+        return f"{len(truth.targets)} values"
+    if truth.labels is None:
+        return "none: artifacts are held to the source model's own outputs"
+    each = [np.asarray(one).reshape(-1) for one in truth.labels]
+    values = np.concatenate(each)
+    counted = values[values >= 0]
+    positions = "" if all(one.size == 1 for one in each) else f" at {counted.size} positions"
+    return f"{len(each)} samples{positions}, {len(np.unique(counted))} different classes"
+
+
+def _asked(samples: int) -> str:
+    return f"on {samples} samples"
