@@ -45,3 +45,7 @@ class MachineError(UserError):
     """The environment or a server failed: a port is taken, a process died, the disk is full."""
 
     exit_code = 3
+
+
+class ProcessDiedError(MachineError):
+    """A process of ours ended without a result, or had to be ended."""

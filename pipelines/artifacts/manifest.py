@@ -21,7 +21,7 @@ from pydantic import ValidationError, model_validator
 
 from models.spec import ModelSpec
 from pipelines.artifacts.owner import require_owner
-from pipelines.errors import GateError, RequestError
+from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.files.atomic import write_atomically
 from pipelines.files.regular import entries_below, kind, open_regular, read_regular, sha256_of_file
 from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
@@ -52,6 +52,13 @@ class Manifest(Record):
     not_exported: tuple[NotExportedRecord, ...]
     files: dict[str, str]
     warnings: tuple[str, ...] = ()
+
+    @property
+    def failure(self) -> str | None:
+        """Why the target has no artifact at all, in one line; None if it has one."""
+        if self.artifacts:
+            return None
+        return "; ".join(dict.fromkeys(one.told for one in self.not_exported))
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -191,6 +198,21 @@ def export_key(spec: ModelSpec, toolchain: Mapping[str, str], sources: Iterable[
         "sources": [hashlib.sha256(p.read_bytes()).hexdigest() for p in (*model_sources, *sources)],
     }
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+# The key of an export that failed for no fault of the model's: it is tried again the next time.
+TRY_AGAIN = ""
+
+
+def require_exported(manifests: Iterable[Manifest]) -> None:
+    """Raises:
+    GateError: a target could not be exported, and why.
+    MachineError: the same, and it was the machine's fault.
+    """
+    for manifest in manifests:
+        if manifest.failure is not None:
+            kind_of_error = MachineError if manifest.key == TRY_AGAIN else GateError
+            raise kind_of_error(f"{manifest.target} could not be exported: {manifest.failure}")
 
 
 def read_manifest(folder: Path) -> Manifest | None:

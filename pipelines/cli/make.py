@@ -1,8 +1,9 @@
 """Commands that make and check artifacts: train, export, verify, mobile, images."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +18,9 @@ from pipelines.cli.options import (
     runs_option,
 )
 from pipelines.cli.results import command_line, end_run, print_json
+
+if TYPE_CHECKING:
+    from pipelines.artifacts.manifest import Manifest
 
 
 @command("tandem train digits_cnn")
@@ -36,6 +40,18 @@ def train(model: str, as_json: bool) -> None:
         tables.print_training(outcome)
 
 
+def require_targets(manifests: "Collection[Manifest]", *, named: bool) -> None:
+    """Refuse the targets that could not be exported: each of those that were `named`, else only all of them.
+
+    Raises:
+        GateError, MachineError: as `require_exported`.
+    """
+    from pipelines.artifacts.manifest import require_exported
+
+    if named or all(manifest.failure for manifest in manifests):
+        require_exported(manifests)
+
+
 @command("tandem export digits_cnn --targets torchserve,tflite")
 @model_argument
 @click.option("--targets", help="Comma-separated targets to export.  [default: all of them]")
@@ -46,7 +62,11 @@ def train(model: str, as_json: bool) -> None:
 def export(
     model: str, targets: str | None, road: str | None, artifacts: Path, force: bool, as_json: bool
 ) -> None:
-    """Export MODEL to every target, the frameworks at the same time in processes of their own."""
+    """Export MODEL to every target, the frameworks at the same time in processes of their own.
+
+    A target that cannot be had is listed with its reason, and the others are kept. Exit code 1 when one is
+    among those that --targets names, or when none at all can be had.
+    """
     from pipelines.cli import tables
     from pipelines.console.printing import ProgressDisplay
     from pipelines.export import stage
@@ -58,6 +78,7 @@ def export(
         print_json(tables.export_facts(result))
     else:
         tables.print_export(result)
+    require_targets(result.manifests.values(), named=targets is not None)
 
 
 @command("tandem verify digits_cnn")
@@ -67,7 +88,10 @@ def export(
 @output_option
 @json_option
 def verify(model: str, targets: str | None, artifacts: Path, outputs: tuple[str, ...], as_json: bool) -> None:
-    """Compare every artifact of MODEL, reloaded from disk, with the source model on all held-out samples."""
+    """Compare every artifact of MODEL, reloaded from disk, with the source model on all held-out samples.
+
+    Exit code 1 when one is not the source model, or when --targets names a target that could not be exported.
+    """
     from pipelines.cli import tables
     from pipelines.console.printing import ProgressDisplay
     from pipelines.export.stage import chosen_targets
@@ -86,6 +110,7 @@ def verify(model: str, targets: str | None, artifacts: Path, outputs: tuple[str,
     if wanted:
         write_outputs(wanted, facts_of_verified(Path(model).stem, verified, started_at_utc))
     stage.require(verified)
+    require_targets(verified.manifests.values(), named=targets is not None)
 
 
 @command("tandem mobile digits_cnn --max-accuracy-drop 0.01 --max-bytes 4MB")

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.spec import ModelError, ModelSpec
+from pipelines.artifacts.manifest import Manifest
 from pipelines.check.stage import Claim
 from pipelines.console import format as fmt
 from pipelines.console.printing import print_table, say
@@ -160,18 +161,23 @@ def print_export(result: ExportResult) -> None:
         for a in _artifacts(result)
     ]
     _print(columns, rows, numeric=("size", "gzip", "export s"))
-    for one in _not_exported(result):
-        named = " ".join(part for part in (one.format, one.precision, one.variant) if part)
-        say(f"not exported: {one.target} {named}: {one.reason}")
+    _say_not_exported(result.manifests.values())
     for line in result.warnings:
         say(f"warning: {line}")
     if not result.exported:
         say("Nothing changed since the last export: nothing was done. --force exports again.")
         return
     for name, reason in result.reasons.items():
-        say(f"exported {name}: {reason}")
+        if not result.manifests[name].failure:
+            say(f"exported {name}: {reason}")
     pipelines = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.pipeline_s.items())
     say(f"pipelines at the same time: {pipelines}; in all {result.elapsed_s:.1f} s")
+
+
+def _say_not_exported(manifests: Iterable[Manifest]) -> None:
+    for manifest in manifests:
+        for one in manifest.not_exported:
+            say(f"not exported: {one.target}{' ' if one.format else ': '}{one.told}")
 
 
 def _records(verified: Verified) -> list[ParityRecord]:
@@ -189,6 +195,9 @@ def parity_facts(verified: Verified) -> dict[str, Any]:
         "source_accuracy": verified.accuracy,
         "source_target_rmse": verified.expected.primary.target_rmse(verified.expected.primary.outputs),
         "parity": [record.model_dump() for record in _records(verified)],
+        "not_exported": [
+            one.model_dump() for manifest in verified.manifests.values() for one in manifest.not_exported
+        ],
     }
 
 

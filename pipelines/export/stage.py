@@ -1,7 +1,9 @@
 """The export stage: every target's artifacts, one process per framework, all at the same time."""
 
 import importlib
+import shutil
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -9,22 +11,27 @@ from pathlib import Path
 from typing import Any
 
 from models.spec import ModelError, ModelSpec, load_model, load_unchanged
+from models.weights import read_checkpoint
 from pipelines.artifacts import manifest as artifact
 from pipelines.artifacts.manifest import Manifest
 from pipelines.artifacts.owner import claim
-from pipelines.errors import GateError, MachineError, UserError
+from pipelines.errors import GateError, MachineError, ProcessDiedError, RequestError, UserError, first_line
 from pipelines.files.atomic import locked, new_folder
 from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
 from pipelines.roads.known import TWIN, Asked, chosen, require_road
 from pipelines.roads.known import sources as road_sources
 from pipelines.targets.exported import Exported, NotExported
-from pipelines.targets.registry import SERVED, TARGETS, find_target
+from pipelines.targets.registry import TARGETS, find_target
 from pipelines.targets.target import Target
 from pipelines.tasks.tasks import Progress, Task, run_tasks
 from pipelines.tasks.warned import collected
 
 # An export that is not done by then is taken for hung.
 EXPORT_LIMIT_S = 1800.0
+
+Said = dict[str, Any]
+"""Of one target: what was `exported` or refused, its `warnings`, why it failed as a whole (`failure`), and
+whether that was the machine's fault (`again`)."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,9 @@ def export(
 ) -> ExportResult:
     """Export what is missing, outdated or damaged (all of it with `force`) below `artifacts`.
 
+    A target fails alone: its manifest then says why (`artifacts.manifest.require_exported` asks for it), and
+    it is not tried again until something changes, unless the machine was at fault.
+
     Args:
         model: a model's name, or the path of a file that defines one.
         targets: names of targets; all of them if nothing is said.
@@ -75,7 +85,7 @@ def export(
     Raises:
         RequestError: there is no such road.
         ModelError: the model or its checkpoint is not usable.
-        MachineError: a process died, or the disk refused.
+        MachineError: something unforeseen happened, or the disk refused.
     """
     started = time.monotonic()
     require_road(road)
@@ -131,6 +141,8 @@ def _reason(
         return "asked for with --force"
     # Replacing the folder would delete what somebody else put there.
     artifact.require_only_listed(folder, manifest, spec)
+    if manifest.key == artifact.TRY_AGAIN:
+        return "the last export of it failed on this machine"
     if manifest.key != _key(spec, target, road):
         return "the model, the exporter, the road or a tool's version changed"
     return artifact.damage(folder, manifest)
@@ -148,29 +160,76 @@ def _key(spec: ModelSpec, target: Target, road: str | None = None) -> str:
 def _export_targets(
     asked: Asked, spec: ModelSpec, root: Path, names: list[str], progress: Progress
 ) -> dict[str, float]:
-    frameworks = sorted({TARGETS[name].framework for name in names})
     with ExitStack() as folders:
         paths = {name: folders.enter_context(new_folder(root / name)) for name in names}
-        tasks = [_task(asked, spec.digest, framework, paths) for framework in frameworks]
+        said, pipeline_s = _run(asked, spec, paths, progress)
+        for name, one in said.items():
+            _finish(spec, TARGETS[name], paths[name], one, asked.road)
+    return pipeline_s
+
+
+def _run(
+    asked: Asked, spec: ModelSpec, paths: dict[str, Path], progress: Progress
+) -> tuple[dict[str, Said], dict[str, float]]:
+    """What exporters said by target, and the seconds each framework took; a death is one target's alone.
+
+    Raises:
+        ModelError: the source model itself is at fault.
+        MachineError: a process raised something unforeseen.
+    """
+    frameworks = sorted({TARGETS[name].framework for name in paths})
+    tasks = [
+        _task(asked, spec.digest, framework, [n for n in paths if TARGETS[n].framework == framework], paths)
+        for framework in frameworks
+    ]
+    said: dict[str, Said] = {}
+    try:
         outcomes = run_tasks(tasks, progress)
-        for outcome in outcomes:
-            for name, said in outcome.result.items():
-                _finish(spec, TARGETS[name], paths[name], said, asked.road)
-    return {f: outcome.elapsed_s for f, outcome in zip(frameworks, outcomes, strict=True)}
+    except ProcessDiedError:
+        seconds = dict.fromkeys(frameworks, 0.0)
+        for name, path in paths.items():
+            _empty(path)
+            started = time.monotonic()
+            try:
+                (outcome,) = run_tasks([_task(asked, spec.digest, name, [name], paths)], progress)
+                said |= outcome.result
+            except ProcessDiedError as error:
+                _empty(path)
+                said[name] = {"exported": [], "warnings": [], "failure": str(error), "again": True}
+            seconds[TARGETS[name].framework] += time.monotonic() - started
+        return said, seconds
+    for outcome in outcomes:
+        said |= outcome.result
+    return said, {f: outcome.elapsed_s for f, outcome in zip(frameworks, outcomes, strict=True)}
 
 
-def _task(asked: Asked, digest: str, framework: str, paths: dict[str, Path]) -> Task:
-    folders = {name: str(path) for name, path in paths.items() if TARGETS[name].framework == framework}
+def _empty(folder: Path) -> None:
+    """Remove what an exporter that died, or gave up, has left behind."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _task(asked: Asked, digest: str, title: str, names: list[str], paths: dict[str, Path]) -> Task:
+    folders = {name: str(paths[name]) for name in names}
     arguments = {"model": asked.model, "road": asked.road, "digest": digest, "folders": folders}
-    return Task(framework, "pipelines.export.stage:export_here", arguments, EXPORT_LIMIT_S)
+    return Task(title, "pipelines.export.stage:export_here", arguments, EXPORT_LIMIT_S)
 
 
 def export_here(
     model: str, road: str | None, digest: str, folders: dict[str, str], progress: Callable[[str], None]
-) -> dict[str, dict[str, list[Any]]]:
-    """The work of one framework's process: export each named target into its folder."""
+) -> dict[str, Said]:
+    """The work of one framework's process: export each named target into its folder, or say why not.
+
+    Raises:
+        ModelError: the checkpoint cannot be read, or the source model is no function of one sample: then
+            there is nothing to export to any target.
+    """
     progress("loading the framework")
     spec = load_unchanged(model, digest)
+    read_checkpoint(spec)
     if any(TARGETS[name].traces for name in folders):
         from pipelines.parity.source import require_deployable
 
@@ -182,35 +241,56 @@ def export_here(
 
 def _export_one(
     spec: ModelSpec, name: str, folder: Path, progress: Callable[[str], None], asked: Asked
-) -> dict[str, list[Any]]:
+) -> Said:
     """What one target's exporter wrote, or could not, and what it warned of.
 
     Raises:
-        ModelError, UserError: the exporter's own, with what it warned of before.
+        RequestError: what was asked for cannot be.
+        OSError: the disk refused.
     """
     module, function = TARGETS[name].export.split(":")
-    exporter: Callable[..., list[Exported | NotExported]] = getattr(importlib.import_module(module), function)
     warned: list[str] = []
     try:
+        exporter: Callable[..., list[Exported | NotExported]] = getattr(
+            importlib.import_module(module), function
+        )
         with collected(warned):
             more = {"asked": asked} if TARGETS[name].roads else {}
             exported = exporter(spec, folder, progress, **more)
-    except (ModelError, UserError) as error:
-        raise type(error)(f"{error}{f'; its exporter warned: {warned[0]}' if warned else ''}") from error
-    return {"exported": [asdict(one) for one in exported], "warnings": warned}
+    except (RequestError, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001 - of this target alone; the others are exported all the same
+        traceback.print_exc()
+        told = str(error) if isinstance(error, ModelError | UserError) else unforeseen(error)
+        _empty(folder)
+        again = isinstance(error, MachineError | ImportError | MemoryError)
+        return {"exported": [], "warnings": warned, "failure": told, "again": again}
+    return {
+        "exported": [asdict(one) for one in exported],
+        "warnings": warned,
+        "failure": None,
+        "again": False,
+    }
 
 
-def _finish(
-    spec: ModelSpec, target: Target, folder: Path, said: dict[str, list[Any]], road: str | None
-) -> None:
+def unforeseen(error: Exception) -> str:
+    """One line of an error that nobody put into words for people."""
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
+def _finish(spec: ModelSpec, target: Target, folder: Path, said: Said, road: str | None) -> None:
     toolchain, exported = artifact.versions(target.toolchain), said["exported"]
     artifacts = tuple(
         _describe(target.name, folder, entry, toolchain) for entry in exported if "reason" not in entry
     )
     refused = tuple(NotExportedRecord(target=target.name, **entry) for entry in exported if "reason" in entry)
-    _require_something(target.name, artifacts, refused)
+    if not artifacts and not refused:
+        failure = said["failure"] or "its exporter wrote no artifact and gave no reason"
+        refused = (
+            NotExportedRecord(target=target.name, format="", precision="", variant=None, reason=failure),
+        )
     manifest = Manifest(
-        key=_key(spec, target, road),
+        key=artifact.TRY_AGAIN if said["again"] else _key(spec, target, road),
         model=spec.name,
         model_digest=spec.digest,
         target=target.name,
@@ -220,23 +300,6 @@ def _finish(
         warnings=tuple(said["warnings"]),
     )
     artifact.write_manifest(folder, manifest)
-
-
-def _require_something(
-    target: str, artifacts: tuple[ArtifactRecord, ...], refused: tuple[NotExportedRecord, ...]
-) -> None:
-    """A device can do without a target that cannot be had, and is told why; a server cannot.
-
-    Raises:
-        MachineError: nothing was written, and no server can do without it or nobody said why.
-    """
-    if artifacts or (refused and target not in SERVED):
-        return
-    why = "; ".join(f"{one.format} {one.precision}: {one.reason}" for one in refused)
-    raise MachineError(
-        f"the export of {target} wrote no artifact ({why or 'and gave no reason'}); choose others with "
-        "--targets, or mend the model"
-    )
 
 
 def _describe(target: str, folder: Path, entry: dict[str, Any], toolchain: dict[str, str]) -> ArtifactRecord:

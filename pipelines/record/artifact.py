@@ -24,10 +24,19 @@ class ArtifactRecord(Record):
 
 
 class NotExportedRecord(Record):
-    """An artifact that could not be written for this model or by this build of a framework, and why."""
+    """An artifact that could not be written for this model or by this build of a framework, and why.
+
+    Format and precision are empty where the whole target failed.
+    """
 
     target: str
     format: str
     precision: str
     variant: str | None
     reason: str
+
+    @property
+    def told(self) -> str:
+        """What could not be written, if it is not everything, and why."""
+        named = " ".join(part for part in (self.format, self.precision, self.variant) if part)
+        return f"{named}: {self.reason}" if named else self.reason

@@ -227,9 +227,9 @@ def not_exported_table(mobile: MobileRecord) -> Table:
     )
     rows = tuple(
         (
-            word(one.precision),
+            word(one.precision or "all"),
             target_cell(one.target),
-            word(one.format),
+            word(one.format or "all"),
             word(one.variant or fmt.MISSING),
             word(one.reason),
         )

@@ -73,8 +73,8 @@ def run_tasks(tasks: Sequence[Task], progress: Progress) -> list[Outcome]:
     Raises:
         UserError: the first task that failed, with its own message; the others are ended.
         ModelError: a task found the model at fault.
-        MachineError: a process died, hung beyond its limit or raised something unforeseen; the last log lines
-            are in the message.
+        ProcessDiedError: a process died or hung beyond its limit; the last log lines are in the message.
+        MachineError: a process raised something unforeseen; with the last log lines as well.
     """
     with tempfile.TemporaryDirectory(prefix="tandem-tasks-") as folder:
         children: list[_Child] = []
@@ -200,17 +200,17 @@ def _failure(child: _Child, message: dict[str, Any]) -> Exception:
     )
 
 
-def _hung(child: _Child) -> errors.MachineError:
-    return errors.MachineError(
+def _hung(child: _Child) -> errors.ProcessDiedError:
+    return errors.ProcessDiedError(
         f"{child.task.title} did not end within {child.limit_s:.0f} s and was ended; it was last at: "
         f"{child.doing}; its last lines: {last_lines(child.log) or 'none'}; if it needs longer, set "
         f"{LIMIT_VARIABLE} to more seconds"
     )
 
 
-def _died(child: _Child) -> errors.MachineError:
+def _died(child: _Child) -> errors.ProcessDiedError:
     code = child.process.wait()
-    return errors.MachineError(
+    return errors.ProcessDiedError(
         f"{child.task.title} ended without a result ({how_it_ended(code)}); its last lines: "
         f"{last_lines(child.log) or 'none'}"
     )

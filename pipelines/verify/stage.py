@@ -13,7 +13,7 @@ import numpy as np
 
 from models.spec import ModelSpec, load_model, load_unchanged
 from models.tensors import Tensors, count, take
-from pipelines.artifacts.manifest import MANIFEST_NAME, Manifest, require_manifest
+from pipelines.artifacts.manifest import MANIFEST_NAME, Manifest, require_exported, require_manifest
 from pipelines.artifacts.private_copy import require_unchanged
 from pipelines.errors import GateError, MachineError
 from pipelines.parity import compare as parity
@@ -122,8 +122,12 @@ def ensure_verified(
     A server needs the proof of served targets only: a bad file for devices forbids no comparison of servers.
 
     Raises:
-        GateError: as `verify`, and when an artifact is not the source model.
+        GateError: as `verify`, when a target could not be exported, and when an artifact is not the source
+            model.
+        MachineError: a target could not be exported for a fault of the machine's.
     """
+    spec = load_model(model)
+    require_exported(require_manifest(artifacts / spec.name / name, spec) for name in targets)
     return require(examine(model, artifacts, progress, targets))
 
 
@@ -199,8 +203,8 @@ def _artifact_tasks(
 ) -> tuple[list[Task], list[Task]]:
     """One process per framework for the served targets, and one per target that runs in process."""
     served: dict[str, list[str]] = {}
-    for name in manifests:
-        if name in SERVED:
+    for name, manifest in manifests.items():
+        if name in SERVED and manifest.artifacts:
             served.setdefault(TARGETS[name].framework, []).append(name)
     in_process = [name for name in manifests if name not in SERVED]
 
@@ -217,7 +221,7 @@ def _artifact_tasks(
 
     return (
         [task(framework, names) for framework, names in sorted(served.items())],
-        [task(name, [name]) for name in in_process],
+        [task(name, [name]) for name in in_process if manifests[name].artifacts],
     )
 
 

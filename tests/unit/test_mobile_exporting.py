@@ -8,7 +8,7 @@ from models.digits_cnn import MODEL
 from pipelines.artifacts import manifest as artifact
 from pipelines.compare import stage as comparing
 from pipelines.config import run_settings
-from pipelines.errors import MachineError, RequestError
+from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.export import stage as exporting
 from pipelines.mobile import kept, stage
 from pipelines.record.mobile import MobileRecord
@@ -87,15 +87,17 @@ def export_with(monkeypatch, tmp_path):
         (only_refused, "tfserving", "no such kernel"),
     ],
 )
-def test_an_export_without_an_artifact_is_an_error_in_words(export_with, exporter, target, why):
-    with pytest.raises(MachineError, match=f"the export of {target} wrote no artifact.*{why}"):
-        export_with(exporter, target)
+def test_an_export_without_an_artifact_says_why_to_whoever_needs_one(export_with, exporter, target, why):
+    manifest = export_with(exporter, target).manifests[target]
+    assert manifest.artifacts == ()
+    with pytest.raises(GateError, match=f"{target} could not be exported: .*{why}"):
+        artifact.require_exported([manifest])
 
 
 def test_a_target_for_devices_that_cannot_be_exported_stands_in_a_warning(export_with):
     exported = export_with(only_refused, "tflite")
     assert exported.manifests["tflite"].artifacts == ()
-    (warning,) = entries._empty_exports(exported)
+    (warning,) = entries._empty_exports(exported, "digits_cnn")
     assert (warning.code, warning.figures["target"]) == ("nothing_exported", "tflite")
     assert "no such kernel" in warning.figures["reasons"][0]
     assert kept.key_of(MODEL, exported.manifests)

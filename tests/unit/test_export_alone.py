@@ -1,0 +1,151 @@
+"""A target that cannot be exported, or whose process dies, is listed with its reason; the others are kept."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+from models.spec import ModelError
+from pipelines.artifacts import manifest as artifact
+from pipelines.cli.make import require_targets
+from pipelines.errors import GateError, MachineError, ProcessDiedError, RequestError
+from pipelines.export import stage
+from pipelines.targets.exported import Exported
+from pipelines.targets.registry import TARGETS
+from pipelines.tasks.tasks import Outcome
+
+NAMES = ("torchserve", "onnx")
+
+
+def quiet(*_):
+    pass
+
+
+def good(spec, folder, progress, **_):
+    (folder / "a.bin").write_bytes(b"weights")
+    return [Exported("a.bin", "x", "float32", 1.0)]
+
+
+def raising(error):
+    def exporter(spec, folder, progress, **_):
+        (folder / "left").mkdir()
+        (folder / "left" / "behind").write_bytes(b"half")
+        raise error
+
+    return exporter
+
+
+class Exporters:
+    """Exporters of both targets in this process. `dies` are targets whose process does."""
+
+    def __init__(self, monkeypatch, root):
+        self.monkeypatch, self.root, self.dies, self.asked = monkeypatch, root, set(), []
+        monkeypatch.setattr(stage, "run_tasks", self.run_tasks)
+        monkeypatch.setattr("pipelines.parity.source.require_deployable", lambda _: None)
+
+    def run_tasks(self, tasks, _):
+        outcomes = []
+        for task in tasks:
+            names = set(task.arguments["folders"])
+            self.asked.append(names)
+            if names & self.dies:
+                for folder in task.arguments["folders"].values():
+                    (Path(folder) / "half").write_text("a dead process left this")
+                raise ProcessDiedError(f"{task.title} ended without a result (exit code -9, SIGKILL)")
+            outcomes.append(Outcome(stage.export_here(**task.arguments, progress=str), 1.0))
+        return outcomes
+
+    def export(self, targets=NAMES, **exporters):
+        for name in NAMES:
+            module, function = TARGETS[name].export.split(":")
+            exporter = exporters.get(name, good)
+            self.monkeypatch.setattr(importlib.import_module(module), function, exporter)
+        return stage.export("digits_cnn", self.root, quiet, targets=targets)
+
+
+@pytest.fixture
+def exporters(monkeypatch, tmp_path):
+    return Exporters(monkeypatch, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ModelError("digits_cnn cannot be written as TorchScript: aten::odd"), "TorchScript: aten::odd"),
+        (GateError("no road takes the model"), "no road takes the model"),
+        (KeyError("a bug of a framework"), "KeyError: 'a bug of a framework'"),
+    ],
+)
+def test_what_one_exporter_raises_is_its_targets_reason_and_the_other_is_kept(exporters, error, told):
+    result = exporters.export(torchserve=raising(error))
+    failed, kept = (result.manifests[name] for name in NAMES)
+    assert told in failed.failure
+    assert kept.failure is None
+    assert [one.path for one in kept.artifacts] == ["a.bin"]
+    assert not (exporters.root / "digits_cnn/torchserve/left").exists()
+    again = exporters.export(torchserve=good)
+    assert again.exported == (), "what cannot be had is not tried again without a change"
+    assert again.manifests["torchserve"].failure == failed.failure
+
+
+@pytest.mark.parametrize("error", [MachineError("no network"), ModuleNotFoundError("onnxscript")])
+def test_what_the_machine_was_at_fault_for_is_tried_again(exporters, error):
+    result = exporters.export(onnx=raising(error))
+    with pytest.raises(MachineError, match="onnx could not be exported: "):
+        artifact.require_exported(result.manifests.values())
+    again = exporters.export()
+    assert again.reasons == {"onnx": "the last export of it failed on this machine"}
+    assert again.manifests["onnx"].failure is None
+
+
+def test_a_process_that_dies_costs_its_own_target_only(exporters):
+    exporters.dies = {"onnx"}
+    result = exporters.export()
+    assert exporters.asked == [set(NAMES), {"torchserve"}, {"onnx"}]
+    assert "onnx ended without a result (exit code -9, SIGKILL)" in result.manifests["onnx"].failure
+    assert [one.path for one in result.manifests["torchserve"].artifacts] == ["a.bin"]
+    assert [path.name for path in (exporters.root / "digits_cnn/onnx").iterdir()] == ["manifest.json"]
+    exporters.dies = set()
+    assert exporters.export().manifests["onnx"].failure is None
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RequestError("the road is not there"), RequestError),
+        (PermissionError(13, "no"), MachineError),
+    ],
+)
+def test_a_wrong_request_and_a_disk_that_refuses_are_no_targets_fault(exporters, error, told):
+    with pytest.raises(told):
+        exporters.export(onnx=raising(error))
+    assert not (exporters.root / "digits_cnn/torchserve").exists()
+
+
+def test_a_source_model_that_is_wrong_fails_the_whole_export(exporters, monkeypatch):
+    def refuse(spec):
+        raise ModelError("source model digits_cnn differs from itself")
+
+    monkeypatch.setattr("pipelines.parity.source.require_deployable", refuse)
+    with pytest.raises(ModelError, match="differs from itself"):
+        exporters.export()
+
+
+def test_who_names_a_target_needs_it_and_who_names_none_needs_any(exporters):
+    refuse = raising(ModelError("no"))
+    partly = exporters.export(onnx=refuse).manifests.values()
+    require_targets(partly, named=False)
+    with pytest.raises(GateError, match="onnx could not be exported: no"):
+        require_targets(partly, named=True)
+    nothing = exporters.export(targets=("onnx",), onnx=refuse).manifests.values()
+    with pytest.raises(GateError):
+        require_targets(nothing, named=False)
+
+
+def test_the_manifest_of_a_failure_is_read_back(exporters):
+    exporters.export(onnx=raising(ModelError("aten::odd is not known")))
+    folder = exporters.root / "digits_cnn/onnx"
+    assert artifact.read_manifest(folder).failure == "aten::odd is not known"
+    said = json.loads((folder / "manifest.json").read_text())
+    assert (said["artifacts"], said["files"]) == ([], {})
