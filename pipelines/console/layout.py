@@ -106,13 +106,11 @@ def _overhead(table: "Table") -> int:
 
 
 def _shared(least: Sequence[int], most: Sequence[int], room: int) -> list[int]:
-    """Widths between the least and the most of each column, the spare room shared by what they lack."""
+    """Widths between the least and the most of each column: who lacks little gets all of it."""
     widths, spare = list(least), room - sum(least)
-    lacking = [high - low for low, high in zip(least, most, strict=True)]
-    if sum(lacking) <= spare:
-        return list(most)
-    for place, lack in enumerate(lacking):
-        given = spare * lack // max(1, sum(lacking[place:]))
+    lacking = sorted((high - low, place) for place, (low, high) in enumerate(zip(least, most, strict=True)))
+    for served, (lack, place) in enumerate(lacking):
+        given = min(lack, spare // (len(lacking) - served))
         widths[place] += given
         spare -= given
     return widths
