@@ -229,7 +229,7 @@ def spec_of(name: str, folder: Path) -> ModelSpec:
 def _samples(kind: Kind, seed: int) -> Samples:
     draw = np.random.default_rng(seed)
     named = {key: _drawn(draw, shape) for key, shape in kind.inputs.items()}
-    return Samples(named)
+    return Samples(named if len(named) > 1 else next(iter(named.values())))
 
 
 def _drawn(draw: np.random.Generator, shape: tuple[int | None, ...]) -> Array:

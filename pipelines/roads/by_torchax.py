@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from models.spec import ModelSpec, load_unchanged
+from pipelines.roads.cures import declare_recurrent, scanned
 from pipelines.roads.program import exported_program
+from pipelines.roads.recurrent import recurrent
 
 SIGNATURE = "serving_default"
 
@@ -45,7 +47,7 @@ def convert(model: str, digest: str, folder: str, progress: Callable[[str], None
     """
     spec = load_unchanged(model, digest)
     progress("torch.export")
-    program = exported_program(spec)
+    program = exported_program(spec, scanned)
     progress("torchax and JAX: tracing")
     states, call = _jax_function(program)
     progress("writing the SavedModel")
@@ -58,6 +60,9 @@ def _jax_function(program: Any) -> tuple[Any, Callable[..., Any]]:
     jax.config.update("jax_enable_x64", True)
     with _missing_overloads_tolerated():
         import torchax.export
+    from torchax.ops import ops_registry
+
+    ops_registry.register_torch_dispatch_op(declare_recurrent(), recurrent, is_jax_function=True)
     states, call = torchax.export.exported_program_to_jax(program)
     return states, call
 

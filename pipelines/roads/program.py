@@ -1,6 +1,6 @@
 """The source model as one program for a converter: dynamic where its spec says so, with the known cures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,18 +8,22 @@ import numpy as np
 from models.spec import ModelSpec
 from models.tensors import Array, batches
 from models.weights import load_source
+from pipelines.roads.cures import replace
 
 if TYPE_CHECKING:
     import torch
+
+Cure = Callable[["torch.nn.Module"], "torch.nn.Module | None"]
 
 # Of one or two, a tracer takes the size for a constant; of eight, it may be somebody's number of heads.
 TRACE_BATCH = 3
 
 
-def load_plain(spec: ModelSpec) -> "torch.nn.Module":
+def load_plain(spec: ModelSpec, cure: Cure | None = None) -> "torch.nn.Module":
     """The source model with its outputs as a plain tuple, and without operators of inference only.
 
-    Attention's fast path is one fused operator that no exporter knows; the slow one computes the same.
+    Attention's fast path is one fused operator that no exporter knows; the slow one computes the same. Parts
+    for which a `cure` has another form are written anew.
 
     Raises:
         ModelError: as `load_source`.
@@ -37,7 +41,10 @@ def load_plain(spec: ModelSpec) -> "torch.nn.Module":
         def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
             return tuple(leaves(self.model(*inputs), names))
 
-    return Plain().eval()
+    plain = Plain().eval()
+    if cure is not None:
+        replace(plain, cure)
+    return plain
 
 
 def leaves(answer: Any, names: Sequence[str]) -> "list[torch.Tensor]":
@@ -66,8 +73,8 @@ def filled(array: Array, batch: int) -> Array:
     return np.ascontiguousarray(array[np.arange(batch) % len(array)])
 
 
-def exported_program(spec: ModelSpec, *, batch: int | None = None) -> "torch.export.ExportedProgram":
-    """The model as `torch.export` sees it; of a fixed `batch`, or with the spec's dynamic dimensions.
+def exported_program(spec: ModelSpec, cure: Cure | None = None) -> "torch.export.ExportedProgram":
+    """The model as `torch.export` sees it, with the spec's dynamic dimensions.
 
     Raises:
         Exception: torch's own, whatever the model is not able to.
@@ -75,14 +82,14 @@ def exported_program(spec: ModelSpec, *, batch: int | None = None) -> "torch.exp
     import torch
 
     dim = torch.export.Dim
-    inputs = traced_inputs(spec, batch or TRACE_BATCH)
+    inputs = traced_inputs(spec, TRACE_BATCH)
     shapes = tuple(
         {
-            axis: dim.AUTO if (axis or batch is None) else None
+            axis: dim.AUTO
             for axis, size in enumerate(tensor.shape)
             if size is None
         }
         for tensor in spec.inputs
     )
     with torch.no_grad():
-        return torch.export.export(load_plain(spec), inputs, dynamic_shapes=(shapes,), strict=False)
+        return torch.export.export(load_plain(spec, cure), inputs, dynamic_shapes=(shapes,), strict=False)

@@ -1,0 +1,82 @@
+"""ONNX → onnx2tf → SavedModel; runs in its environment, whose TensorFlow and NumPy are older than ours.
+
+What is imported here at the top has to live with both.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+SIGNATURE = "serving_default"
+
+
+def convert(
+    onnx: str, inputs: list[list[Any]], outputs: list[list[Any]], folder: str, progress: Callable[[str], None]
+) -> None:
+    """Write the SavedModel of the file `onnx` into `folder`.
+
+    `inputs` and `outputs` are (name, dtype, shape) of the model's tensors, in their order.
+
+    Raises:
+        Exception: onnx2tf's own, where it does not take the model.
+    """
+    import onnx2tf
+    import tensorflow as tf
+
+    with TemporaryDirectory(dir=Path(folder).parent, prefix=".onnx2tf-") as raw:
+        progress("onnx2tf: rewriting the graph")
+        try:
+            onnx2tf.convert(
+                input_onnx_file_path=onnx,
+                output_folder_path=raw,
+                output_signaturedefs=True,
+                # Otherwise it guesses which inputs are images, and turns them to channels last.
+                keep_shape_absolutely_input_names=[name for name, _, _ in inputs],
+                disable_model_save=False,
+                non_verbose=True,
+            )
+        except SystemExit as error:
+            raise RuntimeError("onnx2tf gave up; its log names the operator") from error
+        progress("writing the SavedModel")
+        loaded = tf.saved_model.load(raw)
+        _save(loaded.signatures[SIGNATURE], inputs, outputs, Path(folder))
+
+
+def _save(raw: Any, inputs: list[list[Any]], outputs: list[list[Any]], folder: Path) -> None:
+    """Save it frozen, with the model's own names in the place of onnx2tf's."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    theirs = _named(raw.structured_outputs, [name for name, _, _ in outputs])
+    tensors = [tf.TensorSpec(shape, dtype, name=name) for name, dtype, shape in inputs]
+    taken = {name: tensor for name, tensor in raw.structured_input_signature[1].items()}
+
+    def call(*given: Any) -> list[Any]:
+        named = dict(zip((tensor.name for tensor in tensors), given, strict=True))
+        answer = raw(**{name: tf.cast(named[name], tensor.dtype) for name, tensor in taken.items()})
+        return [
+            tf.ensure_shape(tf.cast(answer[theirs[name]], dtype), shape) for name, dtype, shape in outputs
+        ]
+
+    concrete = tf.function(call, input_signature=tensors, autograph=False).get_concrete_function()
+    frozen = convert_variables_to_constants_v2(concrete)
+
+    class Served(tf.Module):  # type: ignore[misc]
+        @tf.function(input_signature=tensors, autograph=False)  # type: ignore[untyped-decorator]
+        def serve(self, *given: Any) -> dict[str, Any]:
+            return dict(zip((name for name, _, _ in outputs), frozen(*given), strict=True))
+
+    module = Served()
+    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
+
+
+def _named(found: Mapping[str, Any], names: list[str]) -> dict[str, str]:
+    """For each of our names theirs: the same, or the one of that place, `output_0` and so on."""
+    if set(names) <= set(found):
+        return {name: name for name in names}
+    places = sorted(found, key=lambda name: [int(digits) for digits in re.findall(r"\d+", name)])
+    if len(places) != len(names):
+        raise ValueError(f"onnx2tf's result has {len(places)} outputs, the model {len(names)}")
+    return dict(zip(names, places, strict=True))
