@@ -203,7 +203,9 @@ KINDS = {
     "gru": Kind(Gru, {"series": (20, 6)}, LOGITS),
     "transformer": Kind(Transformer, {"series": (20, 6)}, LOGITS),
     "autoencoder": Kind(Autoencoder, {"image": (1, 16, 16)}, {"again": (1, 16, 16)}),
-    "two_inputs": Kind(TwoInputs, {"image": (1, 8, 8), "row": (5,)}, {"scores": (CLASSES,), "amount": (1,)}),
+    "image_and_row": Kind(
+        TwoInputs, {"image": (1, 8, 8), "row": (5,)}, {"scores": (CLASSES,), "amount": (1,)}
+    ),
     "regression": Kind(Regression, {"row": (12,)}, {"amount": (1,)}),
     "text": Kind(Text, {"tokens": (None,)}, LOGITS),
 }

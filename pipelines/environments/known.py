@@ -137,7 +137,20 @@ TORCHAX = Environment(
     disk_mb=360,
     shares=("torch", "numpy", "scipy"),
 )
-ENVIRONMENTS = {one.name: one for one in (TORCHAX,)}
+LITERT = Environment(
+    "litert",
+    "PyTorch to TensorFlow Lite by litert-torch and ai-edge-quantizer",
+    disk_mb=660,
+    shares=("torch", "ai-edge-litert", "numpy", "scipy"),
+)
+ONNX2TF = Environment(
+    "onnx2tf",
+    "ONNX to TensorFlow by onnx2tf, with a TensorFlow of its own",
+    disk_mb=1600,
+    # numpy 1.26 and TensorFlow 2.19 have no wheels for 3.13.
+    pythons=("3.11", "3.12"),
+)
+ENVIRONMENTS = {one.name: one for one in (TORCHAX, LITERT, ONNX2TF)}
 
 
 def find(name: str) -> Environment:

@@ -23,7 +23,8 @@ SHARING = (
     f"sys.path.extend(filter(None, os.environ.get({SHARED_VARIABLE!r}, '').split(os.pathsep)))\n"
 )
 # What pip says at its beginning of each line that is worth showing.
-TOLD = {"Collecting": "looking up", "Downloading": "downloading", "Installing": "unpacking"}
+TOLD = {"Downloading": "downloading", "Installing": "unpacking"}
+SMALL = " kB)"
 
 
 def ensure(environment: Environment, progress: Callable[[str], None]) -> Path:
@@ -93,7 +94,7 @@ def _run(command: list[str], errors: IO[bytes], progress: Callable[[str], None])
         with cast("IO[bytes]", process.stdout) as lines:
             for line in lines:
                 word, _, rest = line.decode(errors="replace").strip().partition(" ")
-                if word in TOLD:
+                if word in TOLD and not (word == "Downloading" and SMALL in rest):
                     progress(f"{TOLD[word]} {_short(rest)}")
         return process.wait()
     finally:

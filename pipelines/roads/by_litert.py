@@ -4,9 +4,8 @@ Float32 is litert-torch's own; the others are made of it by ai-edge-quantizer.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from models.spec import ModelSpec, load_unchanged
 from models.tensors import Array, samples

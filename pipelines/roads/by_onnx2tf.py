@@ -51,7 +51,7 @@ def _save(raw: Any, inputs: list[list[Any]], outputs: list[list[Any]], folder: P
 
     theirs = _named(raw.structured_outputs, [name for name, _, _ in outputs])
     tensors = [tf.TensorSpec(shape, dtype, name=name) for name, dtype, shape in inputs]
-    taken = {name: tensor for name, tensor in raw.structured_input_signature[1].items()}
+    taken = dict(raw.structured_input_signature[1])
 
     def call(*given: Any) -> list[Any]:
         named = dict(zip((tensor.name for tensor in tensors), given, strict=True))

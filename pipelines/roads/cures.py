@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import torch
 
 KINDS = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn"}
+LIBRARIES: list[Any] = []  # an operator ends with the last reference to its library
 BATCHED = 3  # dimensions of a batch of series
 
 
@@ -37,6 +38,7 @@ def without_transposed(part: "torch.nn.Module") -> "torch.nn.Module | None":
             weight, sizes = old.weight.detach(), old.kernel_size
             grouped = weight.reshape(groups, -1, weight.shape[1], *sizes).transpose(1, 2)
             flat = grouped.reshape(old.out_channels, -1, *sizes)
+            self.weight: torch.Tensor
             self.register_buffer("weight", flat.flip([axis + 2 for axis in range(len(sizes))]).contiguous())
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -74,7 +76,7 @@ def declare_recurrent() -> Any:
 
     if hasattr(torch.ops.tandem, "recurrent"):
         return torch.ops.tandem.recurrent.default
-    library = torch.library.Library("tandem", "DEF")
+    library: Any = torch.library.Library("tandem", "DEF")  # type: ignore[no-untyped-call]
     library.define(
         "recurrent(Tensor x, Tensor h, Tensor c, Tensor[] weights, str kind, int layers, bool both, "
         "bool batch_first, bool bias) -> (Tensor, Tensor, Tensor)"
@@ -85,7 +87,7 @@ def declare_recurrent() -> Any:
         return x.new_empty((*x.shape[:2], width)), torch.empty_like(h), torch.empty_like(c)
 
     torch.library.register_fake("tandem::recurrent", shapes, lib=library)
-    declare_recurrent.library = library  # type: ignore[attr-defined] - it ends with its last reference
+    LIBRARIES.append(library)
     return torch.ops.tandem.recurrent.default
 
 
@@ -97,7 +99,11 @@ def scanned(part: "torch.nn.Module") -> "torch.nn.Module | None":
     import torch
 
     kind = KINDS.get(type(part).__name__)
-    if kind is None or type(part).__module__ != torch.nn.LSTM.__module__ or getattr(part, "proj_size", 0):
+    if (
+        kind is None
+        or type(part).__module__ != torch.nn.LSTM.__module__
+        or bool(getattr(part, "proj_size", False))
+    ):
         return None
     operator = declare_recurrent()
     if kind == "rnn":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.spec import ModelSpec
-from pipelines.environments.known import TORCHAX, Environment
+from pipelines.environments.known import LITERT, ONNX2TF, TORCHAX, Environment
 from pipelines.errors import RequestError, unknown
 
 TWIN = "twin"
@@ -20,6 +20,7 @@ class Road:
         title: its steps, for people.
         convert: "module:function" (model, digest, folder, progress), run in `environment`.
         environment: where its tools are.
+        from_onnx: whether it is given an ONNX file and the signature, and never sees the model itself.
         tools: distributions whose versions are told; the environment's lock has them.
         limit_s: a conversion that is not done by then is taken for hung.
     """
@@ -29,6 +30,7 @@ class Road:
     convert: str
     environment: Environment
     tools: tuple[str, ...]
+    from_onnx: bool = False
     limit_s: float = 900.0
 
     @property
@@ -42,16 +44,32 @@ class Road:
         return {name: found[name] for name in self.tools}
 
 
-TO_SAVED_MODEL = {
-    "torchax": Road(
-        "torchax",
-        "torch.export, torchax, JAX: one XlaCallModule",
-        "pipelines.roads.by_torchax:convert",
-        TORCHAX,
-        ("torch", "torchax", "jax", "jaxlib"),
-    ),
-}
-ROADS = (TWIN, *TO_SAVED_MODEL)
+BY_TORCHAX = Road(
+    "torchax",
+    "torch.export, torchax, JAX: one XlaCallModule",
+    "pipelines.roads.by_torchax:convert",
+    TORCHAX,
+    ("torch", "torchax", "jax", "jaxlib"),
+)
+BY_ONNX2TF = Road(
+    "onnx2tf",
+    "ONNX, onnx2tf: TensorFlow's own operations",
+    "pipelines.roads.by_onnx2tf:convert",
+    ONNX2TF,
+    ("onnx2tf", "onnx", "tensorflow-cpu"),
+    from_onnx=True,
+)
+BY_LITERT = Road(
+    "litert",
+    "torch.export, litert-torch, for a batch of one",
+    "pipelines.roads.by_litert:convert",
+    LITERT,
+    ("torch", "litert-torch", "litert-converter", "ai-edge-quantizer", "jax"),
+)
+TO_SAVED_MODEL = {road.name: road for road in (BY_TORCHAX, BY_ONNX2TF)}
+TO_LITE = {road.name: road for road in (BY_LITERT, BY_ONNX2TF)}
+ALL = {road.name: road for road in (BY_TORCHAX, BY_LITERT, BY_ONNX2TF)}
+ROADS = (TWIN, *ALL)
 
 
 @dataclass(frozen=True)
@@ -88,6 +106,6 @@ def chosen(spec: ModelSpec, known: Sequence[str], forced: str | None) -> tuple[s
 
 def sources(known: Sequence[str]) -> list[Path]:
     """The files that decide what a road without a twin writes: ours, and the locks."""
-    roads = [TO_SAVED_MODEL[name] for name in known if name in TO_SAVED_MODEL]
+    roads = [ALL[name] for name in known if name in ALL]
     locks = dict.fromkeys(road.environment.lock for road in roads)
     return [*sorted(Path(__file__).parent.glob("*.py")), *locks]

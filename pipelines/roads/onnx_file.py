@@ -11,8 +11,8 @@ from pipelines.roads.program import TRACE_BATCH, load_plain, traced_inputs
 OPSET = 17
 
 
-def write(model: str, digest: str, folder: str, progress: Callable[[str], None]) -> None:
-    """Write the model to the file `folder`, weights inside.
+def write(model: str, digest: str, file: str, progress: Callable[[str], None]) -> None:
+    """Write the model to `file`, weights inside.
 
     Raises:
         ModelError: the model is not usable.
@@ -35,7 +35,7 @@ def write(model: str, digest: str, folder: str, progress: Callable[[str], None])
         torch.onnx.export(
             load_plain(spec),
             traced_inputs(spec, TRACE_BATCH),
-            Path(folder),
+            Path(file),
             dynamo=False,
             external_data=False,
             opset_version=OPSET,

@@ -84,12 +84,7 @@ def exported_program(spec: ModelSpec, cure: Cure | None = None) -> "torch.export
     dim = torch.export.Dim
     inputs = traced_inputs(spec, TRACE_BATCH)
     shapes = tuple(
-        {
-            axis: dim.AUTO
-            for axis, size in enumerate(tensor.shape)
-            if size is None
-        }
-        for tensor in spec.inputs
+        {axis: dim.AUTO for axis, size in enumerate(tensor.shape) if size is None} for tensor in spec.inputs
     )
     with torch.no_grad():
         return torch.export.export(load_plain(spec, cure), inputs, dynamic_shapes=(shapes,), strict=False)

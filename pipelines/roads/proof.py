@@ -15,6 +15,9 @@ from pipelines.roads.program import leaves, load_plain
 BATCHES = (1, 3, 8)
 SAMPLES = 48
 KEY = "{output}.{place}"
+FLOAT32 = "float32.tflite"
+Truth = dict[str, list[Array]]
+"""Per output what the source model gives for each sample."""
 
 
 def write_truth(model: str, digest: str, file: str, progress: Callable[[str], None]) -> None:
@@ -39,7 +42,7 @@ def write_truth(model: str, digest: str, file: str, progress: Callable[[str], No
     np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
-def read_truth(spec: ModelSpec, file: Path) -> dict[str, list[Array]]:
+def read_truth(spec: ModelSpec, file: Path) -> Truth:
     """Per output one array per sample."""
     with np.load(file) as kept:
         count = len(kept.files) // len(spec.outputs)
@@ -109,3 +112,34 @@ def saved_model_call(folder: Path, signature: str) -> Callable[[dict[str, Array]
     return lambda batch: {
         name: value.numpy() for name, value in serve(**{k: tf.constant(v) for k, v in batch.items()}).items()
     }
+
+
+def flatbuffer_call(spec: ModelSpec, folder: Path) -> Callable[[dict[str, Array]], dict[str, Array]]:
+    """What asks the float32 file in `folder` for a batch of one; its tensors are in the model's order.
+
+    Raises:
+        GateError: LiteRT does not load it, or it has other tensors.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        interpreter = Interpreter(model_path=str(folder / FLOAT32), num_threads=1)
+        interpreter.allocate_tensors()
+        runner: Any = interpreter.get_signature_runner()
+    except (ValueError, RuntimeError) as error:
+        raise GateError(f"its result does not load: {first_line(error)}") from error
+    taken, given = (sorted(d, key=_place) for d in (runner.get_input_details(), runner.get_output_details()))
+    if (len(taken), len(given)) != (len(spec.inputs), len(spec.outputs)):
+        raise GateError(f"its result has {len(taken)} inputs and {len(given)} outputs")
+
+    def call(batch: dict[str, Array]) -> dict[str, Array]:
+        answer = runner(**dict(zip(taken, batch.values(), strict=True)))
+        return {output.name: answer[theirs] for output, theirs in zip(spec.outputs, given, strict=True)}
+
+    return call
+
+
+def _place(name: str) -> int:
+    """Of `args_3` or `output_3` the number."""
+    digits = name.rpartition("_")[2]
+    return int(digits) if digits.isdecimal() else 0

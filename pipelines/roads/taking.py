@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from models.spec import ModelSpec
+from pipelines.environments.known import Environment
 from pipelines.environments.making import ensure
-from pipelines.errors import GateError, MachineError, RequestError, UserError
-from pipelines.roads.known import TO_SAVED_MODEL, Asked, Road
-from pipelines.roads.proof import read_truth, require_same, saved_model_call
+from pipelines.errors import GateError, MachineError, UserError
+from pipelines.roads.known import BY_ONNX2TF, TO_LITE, TO_SAVED_MODEL, Asked, Road
+from pipelines.roads.proof import Truth, flatbuffer_call, read_truth, require_same, saved_model_call
 from pipelines.tasks.tasks import Task, run_tasks
 
 SIGNATURE = "serving_default"
@@ -43,30 +45,65 @@ def to_saved_model(
     Raises:
         GateError: none of them does; says of each why.
         ModelError: the source model is not usable.
-        MachineError: an environment cannot be made, and no other road took it.
     """
+
+    def prove(_: str, result: Path, truth: Truth) -> float:
+        return require_same(spec, saved_model_call(result, SIGNATURE), truth)
+
+    return _first(spec, asked, [TO_SAVED_MODEL[name] for name in roads], folder, progress, prove)
+
+
+def to_lite(
+    spec: ModelSpec, asked: Asked, roads: Sequence[str], folder: Path, progress: Callable[[str], None]
+) -> Taken:
+    """Write what TensorFlow Lite files are made of into `folder`, proved sample by sample.
+
+    By litert these are the files themselves (`by_litert.convert`), by onnx2tf a SavedModel.
+
+    Raises:
+        GateError: none of `roads` takes the model; says of each why.
+        ModelError: the source model is not usable.
+    """
+
+    def prove(road: str, result: Path, truth: Truth) -> float:
+        onnx = road == BY_ONNX2TF.name
+        call = saved_model_call(result, SIGNATURE) if onnx else flatbuffer_call(spec, result)
+        return require_same(spec, call, truth, batches=(1,))
+
+    return _first(spec, asked, [TO_LITE[name] for name in roads], folder, progress, prove)
+
+
+def _first(
+    spec: ModelSpec,
+    asked: Asked,
+    roads: Sequence[Road],
+    folder: Path,
+    progress: Callable[[str], None],
+    prove: Callable[[str, Path, Truth], float],
+) -> Taken:
     refused: list[tuple[str, str]] = []
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent, prefix=".road-") as work:
         truth = read_truth(spec, _truth(spec, asked, Path(work), progress))
-        for name in roads:
-            road, result = TO_SAVED_MODEL[name], Path(work) / name
+        for road in roads:
+            result = Path(work) / road.name
             try:
                 convert(spec, asked, road, result, progress)
-                progress(f"{name}: comparing with the source model")
-                error = require_same(spec, saved_model_call(result, SIGNATURE), truth)
-            except (GateError, MachineError, RequestError) as failure:
-                refused.append((name, str(failure)))
+                progress(f"{road.name}: comparing with the source model")
+                error = prove(road.name, result, truth)
+            except (GateError, MachineError) as failure:
+                refused.append((road.name, str(failure)))
                 continue
             result.replace(folder)
-            return Taken(name, road.versions, error, tuple(refused))
-    raise none_takes(spec, "a SavedModel", refused)
+            return Taken(road.name, road.versions, error, tuple(refused))
+    raise none_takes(spec, refused)
 
 
-def none_takes(spec: ModelSpec, what: str, refused: Sequence[tuple[str, str]]) -> UserError:
+def none_takes(spec: ModelSpec, refused: Sequence[tuple[str, str]]) -> UserError:
     """The one line that says what was tried and what can be done."""
     tried = "; ".join(f"{name}: {reason}" for name, reason in refused)
     return GateError(
-        f"no road takes {spec.name} to {what}: {tried}. Give its ModelSpec a twin (build_keras), express "
+        f"no road takes {spec.name} to TensorFlow: {tried}. Give its ModelSpec a twin (build_keras), express "
         "that part with other operators, or leave this target out with --targets"
     )
 
@@ -90,9 +127,31 @@ def convert(
     """
     ensure(road.environment, progress)
     started = time.monotonic()
-    arguments = {"function": road.convert, "model": asked.model, "digest": spec.digest, "folder": str(folder)}
-    task = Task(road.name, "pipelines.roads.converting:convert", arguments, road.limit_s, road.environment)
+    told: dict[str, Any] = {"model": asked.model, "digest": spec.digest}
+    if road.from_onnx:
+        file = str(folder.with_suffix(".onnx"))
+        _run(road, "pipelines.roads.onnx_file:write", None, {**told, "file": file}, progress)
+        told = {
+            "onnx": file,
+            "inputs": [(one.name, one.dtype, one.shape) for one in spec.inputs],
+            "outputs": [(one.name, one.dtype, one.shape) for one in spec.outputs],
+        }
+    _run(road, road.convert, road.environment, {**told, "folder": str(folder)}, progress)
+    return time.monotonic() - started
+
+
+def _run(
+    road: Road,
+    function: str,
+    environment: Environment | None,
+    arguments: dict[str, Any],
+    progress: Callable[[str], None],
+) -> None:
+    """Raises:
+    GateError: the converter did not take the model.
+    """
+    arguments = {"function": function, **arguments}
+    task = Task(road.name, "pipelines.roads.converting:convert", arguments, road.limit_s, environment)
     (outcome,) = run_tasks([task], lambda _, text: progress(f"{road.name}: {text}"))
     if outcome.result is not None:
         raise GateError(outcome.result)
-    return time.monotonic() - started

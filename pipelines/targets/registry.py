@@ -41,7 +41,7 @@ TFSERVING = Target(
     server="pipelines.targets.tfserving.server:plan",
     title="TensorFlow Serving",
     settings="pipelines.targets.tfserving.settings:TFServingSettings",
-    roads=("twin", "torchax"),
+    roads=("twin", "torchax", "onnx2tf"),
     shared_sources=(WEIGHTS,),
 )
 TFLITE = Target(
