@@ -1,10 +1,11 @@
 """The source model as one program for a converter: dynamic where its spec says so, with the known cures."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from models.forward import flattened
 from models.spec import ModelSpec
 from models.tensors import Array, batches
 from models.weights import load_source
@@ -39,21 +40,12 @@ def load_plain(spec: ModelSpec, cure: Cure | None = None) -> "torch.nn.Module":
             self.model = load_source(spec)
 
         def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            return tuple(leaves(self.model(*inputs), names))
+            return tuple(flattened(spec.name, self.model(*inputs), names))
 
     plain = Plain().eval()
     if cure is not None:
         replace(plain, cure)
     return plain
-
-
-def leaves(answer: Any, names: Sequence[str]) -> "list[torch.Tensor]":
-    """The tensors of what forward gave, in the order of the outputs' `names`."""
-    if isinstance(answer, Mapping):
-        answer = [answer[name] for name in names] if set(names) <= set(answer) else list(answer.values())
-    if not isinstance(answer, list | tuple):
-        return [answer]
-    return [tensor for part in answer for tensor in leaves(part, ())]
 
 
 def traced_inputs(spec: ModelSpec, batch: int) -> "tuple[torch.Tensor, ...]":

@@ -9,7 +9,7 @@ import numpy as np
 from models.spec import ModelSpec, load_unchanged
 from models.tensors import Array, Tensors, ask, take
 from pipelines.errors import GateError, first_line
-from pipelines.roads.program import leaves, load_plain
+from pipelines.roads.program import load_plain
 
 # Alone, in a batch that a converter may have fixed, and in one of which it has seen nothing.
 BATCHES = (1, 3, 8)
@@ -31,7 +31,7 @@ def write_truth(model: str, digest: str, file: str, progress: Callable[[str], No
     def call(batch: dict[str, Array]) -> dict[str, Array]:
         with torch.inference_mode():
             answer = module(*(torch.from_numpy(np.array(array)) for array in batch.values()))
-        return {name: value.numpy() for name, value in zip(names, leaves(answer, names), strict=True)}
+        return {name: value.numpy() for name, value in zip(names, answer, strict=True)}
 
     found = ask(call, take(spec.samples().named, slice(0, SAMPLES)), 1)
     arrays = {

@@ -53,6 +53,7 @@ TFLITE = Target(
     server=None,
     road="TensorFlow's road",
     shared_sources=(TARGETS_FOLDER / "tfserving" / "export.py", CALIBRATION, WEIGHTS),
+    roads=("twin", "litert", "onnx2tf"),
 )
 EXECUTORCH = Target(
     name="executorch",

@@ -1,6 +1,10 @@
-"""Frozen function → TensorFlow Lite flatbuffers, one per precision, with metadata and a signature."""
+"""Frozen function → TensorFlow Lite flatbuffers, one per precision, with metadata and a signature.
+
+Without a twin, by a road that gives the flatbuffers themselves or a SavedModel to convert.
+"""
 
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -8,6 +12,8 @@ from tempfile import TemporaryDirectory
 from models.spec import ModelError, ModelSpec
 from pipelines.errors import first_line
 from pipelines.files.atomic import write_atomically
+from pipelines.roads.known import BY_LITERT, TO_LITE, TWIN, Asked, chosen
+from pipelines.roads.taking import to_lite
 from pipelines.targets.calibration import nothing_to_calibrate_on
 from pipelines.targets.exported import Exported, NotExported
 from pipelines.targets.tflite import flatbuffer, metadata
@@ -19,43 +25,77 @@ from pipelines.targets.tflite.quantise import (
     convert,
     representative,
 )
-from pipelines.targets.tfserving.export import frozen_function, save_function
+from pipelines.targets.tflite.ready import converted, is_converted
+from pipelines.targets.tfserving.export import frozen_function, loaded_function, save_function
 
 FORMAT = "tflite"
 
 
-def export(spec: ModelSpec, folder: Path, progress: Callable[[str], None]) -> list[Exported | NotExported]:
+ROADS = (TWIN, *TO_LITE)
+
+
+def export(
+    spec: ModelSpec, folder: Path, progress: Callable[[str], None], asked: Asked | None = None
+) -> list[Exported | NotExported]:
     """Write `NAME_PRECISION.tflite` for every precision into `folder`.
 
-    The first one's time includes freezing the function that all share. A precision that the converter or the
+    The first one's time includes freezing the function, or taking the road, that all share. A precision that
+    the converter or the
     runtime refuses is listed with its reason; float32 must convert.
 
     Raises:
-        ModelError: no Keras twin, or operations that only Flex or custom kernels have.
+        ModelError: operations that only Flex or custom kernels have.
+        RequestError: the road that was asked for needs a twin.
+        GateError: no road takes the model.
     """
-    progress("freezing the function for TensorFlow Lite")
     started = time.monotonic()
     samples = representative(spec)
+    asked = asked or Asked(spec.name)
     entries: list[Exported | NotExported] = []
     # Inside `folder`, which whoever started this process removes, however it ends.
     with TemporaryDirectory(dir=folder, prefix=".saved-model-") as saved:
-        # A device computes one sample at a time, and a fixed batch lets a delegate plan the whole graph: with
-        # a dynamic one, the operations that compute shapes stay outside and split it.
-        save_function(spec, frozen_function(spec), Path(saved), batch=1)
+        made = Path(saved) / "made"
+        road, tools = write_by_road(spec, made, progress, asked)
         for precision in PRECISIONS:
             progress(f"converting to TensorFlow Lite {precision}")
             path = folder / f"{spec.name}_{precision}.tflite"
-            refusal = write_flatbuffer(spec, Path(saved), path, precision, samples)
+            refusal = write_flatbuffer(spec, made, path, precision, samples)
             took = time.monotonic() - started
-            entries.append(refusal or Exported(path.name, FORMAT, precision, took))
+            entries.append(refusal or Exported(path.name, FORMAT, precision, took, road=road, tools=tools))
             started = time.monotonic()
     return entries
 
 
+def write_by_road(
+    spec: ModelSpec, folder: Path, progress: Callable[[str], None], asked: Asked
+) -> tuple[str, dict[str, str]]:
+    """Write into `folder` what flatbuffers are made of; the road it came by, and its tools' versions.
+
+    A SavedModel for a batch of one, or flatbuffers. A device computes one sample at a time, and a fixed batch
+    lets a delegate plan the whole graph: with a dynamic one, the operations that compute shapes stay outside
+    and split it.
+    """
+    roads = chosen(spec, ROADS, asked.road)
+    if roads == (TWIN,):
+        progress("freezing the function for TensorFlow Lite")
+        save_function(spec, frozen_function(spec), folder, batch=1)
+        return TWIN, {}
+    with TemporaryDirectory(dir=folder.parent, prefix=".road-") as work:
+        result = Path(work) / "result"
+        taken = to_lite(spec, asked, roads, result, progress)
+        for line in taken.warnings:
+            warnings.warn(line, stacklevel=2)
+        if taken.road == BY_LITERT.name:
+            result.replace(folder)
+        else:
+            save_function(spec, loaded_function(spec, result), folder, batch=1)
+    return taken.road, taken.tools
+
+
 def write_flatbuffer(
-    spec: ModelSpec, saved: Path, path: Path, precision: str, samples: Representative | None
+    spec: ModelSpec, made: Path, path: Path, precision: str, samples: Representative | None
 ) -> NotExported | None:
-    """Convert the SavedModel in `saved` to `path`; a `NotExported` when the precision cannot be had.
+    """Bring what `write_by_road` made to `path`; a `NotExported` when the precision cannot be had.
 
     Raises:
         ModelError: TensorFlow Lite lacks operations of the model, or refuses it in float32 already.
@@ -63,7 +103,8 @@ def write_flatbuffer(
     if precision in FULL and samples is None:
         return NotExported(FORMAT, precision, nothing_to_calibrate_on(spec))
     try:
-        content = _finish(spec, convert(saved, precision, samples), precision)
+        flat = converted(spec, made, precision) if is_converted(made) else convert(made, precision, samples)
+        content = _finish(spec, flat, precision)
         _require_loadable(content)
     except ModelError as error:
         raise ModelError(f"{spec.name}: {error}") from error

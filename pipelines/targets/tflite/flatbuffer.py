@@ -4,6 +4,7 @@ Nothing a runtime computes with is touched, and every precision goes through the
 names and repeated tables that a converter leaves behind would weigh as much as the saved bits.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import flatbuffers  # type: ignore[import-untyped]
@@ -64,6 +65,14 @@ def slim(model: Any) -> tuple[list[str], list[str]]:
     _drop_unused_buffers(model)
     by_place = {entry.tensorIndex: _text(entry.name) for entry in (*signature.inputs, *signature.outputs)}
     return [by_place[number] for number in main.inputs], [by_place[number] for number in main.outputs]
+
+
+def rename(model: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Give the first signature's tensors, `args_0`, `output_0` and so on, the names of that place."""
+    signature = model.signatureDefs[0]
+    for entries, names in ((signature.inputs, inputs), (signature.outputs, outputs)):
+        for entry in entries:
+            entry.name = names[int(_text(entry.name).rpartition("_")[2])]
 
 
 def _text(name: bytes | str) -> str:

@@ -50,7 +50,7 @@ def convert(saved: Path, precision: str, examples: Representative | None) -> byt
     except (RuntimeError, ValueError) as error:
         raise RefusedError(first_line(error)) from error
     if precision in FULL:
-        _require_integers(content)
+        require_integers(content)
     return content
 
 
@@ -83,7 +83,7 @@ def _converter(saved: Path, precision: str, examples: Representative | None) -> 
     return converter
 
 
-def _require_integers(content: bytes) -> None:
+def require_integers(content: bytes) -> None:
     """Raises:
     RefusedError: the converter left operations in floating point without saying so.
     """

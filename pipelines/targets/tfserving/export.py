@@ -172,6 +172,19 @@ def save_function(spec: ModelSpec, frozen: Any, folder: Path, batch: int | None 
     tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
 
 
+def loaded_function(spec: ModelSpec, folder: Path) -> Any:
+    """As `frozen_function`, of a SavedModel with the model's own names that is there already."""
+    import tensorflow as tf
+
+    serve = tf.saved_model.load(str(folder)).signatures[SIGNATURE]
+
+    def call(*given: Any) -> list[Any]:
+        answer = serve(**{tensor.name: one for tensor, one in zip(spec.inputs, given, strict=True)})
+        return [answer[output.name] for output in spec.outputs]
+
+    return call
+
+
 def _draw_id_from_content(file: Path) -> None:
     """Replace the fingerprint's id, which TensorFlow draws at random, by one that its hashes decide.
 

@@ -1,0 +1,32 @@
+"""Flatbuffers that a road without a twin made itself: taken over with the model's own names."""
+
+import json
+from pathlib import Path
+
+from models.spec import ModelSpec
+from pipelines.targets.tflite import flatbuffer
+from pipelines.targets.tflite.quantise import FULL, RefusedError, require_integers
+
+REFUSED = "refused.json"
+
+
+def is_converted(made: Path) -> bool:
+    """Whether a folder holds flatbuffers by precision, not a SavedModel."""
+    return (made / REFUSED).is_file()
+
+
+def converted(spec: ModelSpec, made: Path, precision: str) -> bytes:
+    """The flatbuffer of a precision, its signature with the model's names in the place of `args_0` and so on.
+
+    Raises:
+        RefusedError: the road could not write it, or left floating point where there should be integers.
+    """
+    refused = json.loads((made / REFUSED).read_text())
+    if precision in refused:
+        raise RefusedError(refused[precision])
+    content = (made / f"{precision}.tflite").read_bytes()
+    if precision in FULL:
+        require_integers(content)
+    model = flatbuffer.read(content)
+    flatbuffer.rename(model, [one.name for one in spec.inputs], [one.name for one in spec.outputs])
+    return flatbuffer.pack(model)
