@@ -415,6 +415,8 @@ def _send_in_pieces(connection: GrpcConnection, call: Call, stream: int, greetin
         while len(piece) > min(connection.window, connection.stream_window + connection.extra_window - sent):
             connection.read()
             incoming += connection.frames(stream)
+            # A wider window holds once the server knows that we know of it.
+            connection.settle()
             if any(frame.kind == RST_STREAM or _ends(frame) for frame in incoming):
                 # Answered before it was all sent: the rest is not wanted, nor this connection any more.
                 connection.is_last = True
