@@ -28,6 +28,18 @@ class Failure(NamedTuple):
     example: str
 
 
+class Answer(NamedTuple):
+    """What came back: HTTP's status or what stands for it, the body, and when its last byte was read.
+
+    `failure` is how the server refused in words of the protocol's own; None for what the status says alone.
+    """
+
+    status: int
+    body: bytes
+    done_ns: int
+    failure: Failure | None
+
+
 class Exchange(NamedTuple):
     """One request and what came of it.
 

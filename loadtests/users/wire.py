@@ -4,7 +4,7 @@ import socket
 import ssl
 import time
 import zlib
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import gevent.socket  # type: ignore[import-untyped]
@@ -14,24 +14,12 @@ from geventhttpclient.connectionpool import ConnectionPool
 from geventhttpclient.response import HTTPConnectionClosed, HTTPSocketPoolResponse
 
 from loadtests.errors import AddressError, PayloadError
-from loadtests.ledger import Failure
+from loadtests.ledger import Answer, Failure
 from loadtests.payloads import PayloadPool
 
 READ_BYTES: Final = 65536
 PORTS: Final = {"http": 80, "https": 443}
 LARGEST_BODY_BYTES: Final = 2**28
-
-
-class Answer(NamedTuple):
-    """What came back: HTTP's status or what stands for it, the body, and when its last byte was read.
-
-    `failure` is how the server refused in words of the protocol's own; None for what the status says alone.
-    """
-
-    status: int
-    body: bytes
-    done_ns: int
-    failure: Failure | None
 
 
 class EncodedAnswer(Exception):  # noqa: N818 - a failure to count, not an error to mend

@@ -8,8 +8,9 @@ import grpc
 import pytest
 
 from loadtests.errors import AddressError, PayloadError
+from loadtests.grpc_client import encode_calls
 from loadtests.payloads import PayloadPool
-from loadtests.users.grpc_wire import GrpcWire, encode_calls
+from loadtests.users.grpc_wire import GrpcWire
 
 LARGEST = 5_000_000
 SIZES = (0, 1, 100, 16_379, 16_380, 65_535, 70_000, 1_000_003, LARGEST - 100)
