@@ -75,7 +75,7 @@ def repeat(
         settings = run_settings(
             profile=profile,
             model="digits_cnn",
-            targets="tfserving,tfserving",
+            sides="tfserving,tfserving",
             seed=seed + number,
             **changes,
         )

@@ -1,13 +1,14 @@
 """One gRPC call at a time over an HTTP/2 connection, on whatever kind of socket it is given.
 
-Calls are bytes made beforehand (`encode_calls`), so that sending one is nothing but sending, and the moment of
-an answer is when its last byte was read (`exchange`). No encryption, no compression, no streams of messages.
+Calls are bytes made beforehand (`encode_calls`), so that sending one is nothing but sending, and the moment
+of an answer is when its last byte was read (`exchange`). No encryption, no compression, no streams.
 """
 
 import socket
 import struct
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -115,13 +116,32 @@ def encode_calls(pool: PayloadPool, url_base: str) -> tuple[Call, ...]:
     Raises:
         PayloadError: a header or the path would break the call.
     """
+    block = _block(pool.path, urlsplit(url_base).netloc, pool.headers)
+    return tuple(_call(block, http2.message(body)) for body in pool.bodies)
+
+
+def call_once(url: str, body: bytes, timeout_s: float) -> Answer:
+    """Ask `grpc://HOST:PORT/SERVICE/METHOD` one thing, over a connection of its own.
+
+    Raises:
+        OSError, NotGrpc: nobody listens, nothing came for `timeout_s` seconds, or what answers does not speak
+            gRPC.
+    """
+    base = urlsplit(url)
+    call = _call(_block(base.path, base.netloc, {}), http2.message(body))
+    with socket.create_connection((base.hostname or "", base.port or 0), timeout_s) as plain:
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return exchange(GrpcConnection(plain), call, GREETING, call.on(1))
+
+
+def _block(path: str, authority: str, more: Mapping[str, str]) -> bytes:
     headers = {
-        ":path": pool.path,
-        ":authority": urlsplit(url_base).netloc,
+        ":path": path,
+        ":authority": authority,
         "te": "trailers",
         "content-type": "application/grpc",
         "user-agent": "tandem-load",
-        **{name.lower(): value for name, value in pool.headers.items()},
+        **{name.lower(): value for name, value in more.items()},
     }
     if any(not (text.isascii() and text.isprintable()) for pair in headers.items() for text in pair):
         raise PayloadError("a path or a header holds a line break or another character that it may not hold")
@@ -129,7 +149,7 @@ def encode_calls(pool: PayloadPool, url_base: str) -> tuple[Call, ...]:
     block = b"\x83\x86" + b"".join(http2.literal(name, value) for name, value in headers.items())
     if len(block) > LARGEST_FRAME:
         raise PayloadError(f"path and headers take {len(block)} bytes; allowed: {LARGEST_FRAME}")
-    return tuple(_call(block, http2.message(body)) for body in pool.bodies)
+    return block
 
 
 def _call(block: bytes, data: bytes) -> Call:

@@ -31,8 +31,9 @@ class Build:
 
 
 def is_build(side: str) -> bool:
-    """Whether a side is written as a build; an address has `=` too, and `://`."""
-    return "=" in side and "://" not in side
+    """Whether a side is written as a build; an address has `=` too, and `://`, and so has NAME=TARGET."""
+    _, equals, rest = side.partition("=")
+    return bool(equals) and "://" not in rest and rest.strip().split(":")[0] not in SERVED
 
 
 def read_builds(sides: Sequence[str], model: str) -> tuple[Build, ...]:

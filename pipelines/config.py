@@ -11,13 +11,15 @@ from loadtests.errors import LoadError
 from pipelines.builds import is_build, read_builds
 from pipelines.errors import RequestError, unknown
 from pipelines.machine.cores import Cores, asked_cores, split_cores
-from pipelines.targets.presets import DEFAULT, Preset, resolve
-from pipelines.targets.registry import IN_PROCESS
+from pipelines.targets.presets import DEFAULT, resolve
+from pipelines.targets.registry import IN_PROCESS, find_target
+from pipelines.targets.side import SideSpec, parse_sides
 
 DEFAULT_SEED = 20
 DAY_S = 86_400
 ROUND_LEAST_S = 0.05
 COUNT_LIMIT = 10_000
+ROWS_LIMIT = 4096
 SIZE_LIMIT = 2**60
 POOL_LIMIT_MB = 4096
 BYTE_UNITS = {
@@ -207,10 +209,10 @@ class RunSettings(MeasureSettings):
     """What one run measures."""
 
     model: str = Field(description="name of a model, or path of a file that defines one")
-    targets: tuple[str, ...] = Field(min_length=1, description="served targets, the first is the candidate")
-    names: tuple[str, ...] = Field(default=(), description="of the sides, if they are not the targets'")
-    folders: dict[str, Path] = Field(default={}, description="artifacts of sides that are builds, by name")
-    presets: dict[str, Preset] = Field(default={}, description="server configuration by target")
+    sides: tuple[SideSpec, ...] = Field(
+        min_length=1, description="what is compared, the first is the candidate"
+    )
+    rows: int = Field(default=1, ge=1, le=ROWS_LIMIT, description="samples that every request asks about")
     runner: str = Field(default="local", description="where servers live: local, docker or auto")
     runner_reason: str | None = Field(default=None, description="why that runner, once auto is settled")
     margin: float = Field(default=0.05, gt=0, lt=1, description="differences within this are equivalent")
@@ -228,16 +230,25 @@ class RunSettings(MeasureSettings):
     artifacts: Path = Path("artifacts")
     runs: Path = Path("runs")
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Whose servers take part, each once."""
+        return tuple(dict.fromkeys(side.target for side in self.sides))
 
-def run_settings(*, profile: str, targets: str, **given: Any) -> RunSettings:
+    @property
+    def folders(self) -> dict[str, Path]:
+        """Artifacts of sides that are builds, by name."""
+        return {side.name: side.folder for side in self.sides if side.folder is not None}
+
+
+def run_settings(*, profile: str, sides: str, **given: Any) -> RunSettings:
     """Settings from what was typed; None means that nothing was.
 
     Raises:
-        RequestError: an unknown profile or target, a wrong preset, cores that may not be used, or a value out
-            of range; one line.
+        RequestError: an unknown profile or target, a wrong side or preset, cores that may not be used, or a
+            value out of range; one line.
     """
-    sides, builds = _sides(_split(targets), given)
-    presets = resolve(given.pop("preset", DEFAULT), sides)
+    specs = _sides(sides, given)
     cores = asked_cores(given.pop("server_cores", None), given.pop("generator_core", None))
     named = {key: value for key, value in given.items() if value is not None}
     changes: dict[str, Any] = {
@@ -251,7 +262,7 @@ def run_settings(*, profile: str, targets: str, **given: Any) -> RunSettings:
         changes["loads"] = _split(changes["loads"])
     try:
         chosen = Profile.model_validate(find_profile(profile).model_dump() | changes)
-        return RunSettings(profile=chosen, targets=sides, presets=presets, cores=cores, **builds, **named)
+        return RunSettings(profile=chosen, sides=specs, cores=cores, **named)
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(map(str, problem["loc"]))
@@ -260,20 +271,22 @@ def run_settings(*, profile: str, targets: str, **given: Any) -> RunSettings:
         raise RequestError(str(error)) from error
 
 
-def _sides(sides: tuple[str, ...], given: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """The target of every side, and what builds set beside it; `auto` puts builds on this machine."""
-    if not any(map(is_build, sides)):
-        return sides, {}
+def _sides(text: str, given: dict[str, Any]) -> tuple[SideSpec, ...]:
+    """The sides in `text`; `auto` puts builds on this machine."""
+    preset, parts = given.pop("preset", DEFAULT), _split(text)
+    if not any(is_build(part) for part in parts):
+        return parse_sides(text, preset)
     if given.get("runner") == "docker":
         raise RequestError(
             "--runner docker serves images, and a side NAME=DIR is a folder; use --runner local"
         )
     given["runner"] = "local"
-    builds = read_builds(sides, given["model"])
-    return tuple(one.target for one in builds), {
-        "names": tuple(one.name for one in builds),
-        "folders": {one.name: one.folder for one in builds},
-    }
+    builds = read_builds(parts, given["model"])
+    presets = resolve(preset, [one.target for one in builds])
+    return tuple(
+        SideSpec(one.name, one.target, presets[one.target], find_target(one.target).protocols[0], one.folder)
+        for one in builds
+    )
 
 
 def _split(text: str) -> tuple[str, ...]:

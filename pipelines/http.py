@@ -1,4 +1,4 @@
-"""One small HTTP request at a time, for readiness, canaries and endpoint checks; never for load."""
+"""One small request at a time, for readiness, canaries and endpoint checks; never for load."""
 
 import http.client
 import json
@@ -9,13 +9,20 @@ from typing import Any
 TIMEOUT_S = 10.0
 
 
-def fetch(url: str, body: bytes | None = None, timeout_s: float = TIMEOUT_S) -> tuple[int, bytes]:
-    """Status and body of a GET, or of a POST of JSON if there is a `body`. An error status is no exception.
+def fetch(
+    url: str, body: bytes | None = None, timeout_s: float = TIMEOUT_S, content_type: str = "application/json"
+) -> tuple[int, bytes]:
+    """Status and body of a GET, or of a POST if there is a `body`. An error status is no exception.
+
+    `grpc://HOST:PORT/SERVICE/METHOD` is called with the message `body`; the status is the one of HTTP that
+    stands for gRPC's code, and for other than 200 the body is the error's text.
 
     Raises:
         OSError: nothing listens, the connection broke, or no answer came within `timeout_s` seconds.
     """
-    headers = {"Content-Type": "application/json"} if body is not None else {}
+    if url.startswith("grpc://"):
+        return _call(url, body or b"", timeout_s)
+    headers = {"Content-Type": content_type} if body is not None else {}
     request = urllib.request.Request(url, data=body, headers=headers)  # noqa: S310 - always http
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
@@ -26,6 +33,17 @@ def fetch(url: str, body: bytes | None = None, timeout_s: float = TIMEOUT_S) -> 
             return error.code, error.read()
     except http.client.HTTPException as error:
         raise ConnectionError(f"what answers at {url} does not speak HTTP: {error!r}") from error
+
+
+def _call(url: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
+    from loadtests.grpc_client import NotGrpc, call_once
+
+    try:
+        answer = call_once(url, body, timeout_s)
+    except NotGrpc as error:
+        raise ConnectionError(f"what answers at {url} does not speak gRPC: {error}") from error
+    said = f"{answer.failure.kind}: {answer.failure.example}".encode() if answer.failure else answer.body
+    return answer.status, said
 
 
 def fetch_json(url: str) -> tuple[int, Any]:

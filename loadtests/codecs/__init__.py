@@ -1,15 +1,23 @@
 """How tensors become bytes and back: one module per body format, by the name that a payload pool carries."""
 
 import importlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any, Protocol, cast
 
+import numpy as np
 from numpy.typing import NDArray
 
 from loadtests.errors import PayloadError
 
-CODECS = {"json-rows": "loadtests.codecs.json_rows"}
+CODECS = {
+    "json-rows": "loadtests.codecs.json_rows",
+    "json-columns": "loadtests.codecs.json_columns",
+    "npy": "loadtests.codecs.npy",
+    "raw": "loadtests.codecs.raw",
+    "tensor-proto": "loadtests.codecs.tensor_proto",
+    "tensor-map": "loadtests.codecs.tensor_map",
+}
 UNNAMED = ""
 """The name of an answer's only output, in a format that does not name it."""
 
@@ -22,11 +30,11 @@ class Codec(Protocol):
 
     CONTENT_TYPE: str
 
-    def encode(self, samples: Iterable[Sample]) -> list[bytes]:
-        """One request body per sample.
+    def encode(self, samples: Sequence[Sample], model: str = "") -> bytes:
+        """One request body that asks `model` about these samples, at least one.
 
         Raises:
-            PayloadError: a value that the format cannot carry.
+            PayloadError: a value that the format cannot carry, or samples that cannot share a request.
         """
 
     def decode(self, body: bytes) -> dict[str, NDArray[Any]] | None:
@@ -36,7 +44,34 @@ class Codec(Protocol):
         """
 
     def rows_count(self, body: bytes) -> int | None:
-        """How many rows a request body asks about; None where it is not of this format."""
+        """How many rows a request body asks about; None where it is not of this format, or does not say."""
+
+    def answer(self, outputs: Mapping[str, NDArray[Any]]) -> bytes:
+        """The answer that holds these outputs, each of shape (rows, ...): what `decode` reads."""
+
+
+def stacked(samples: Sequence[Sample]) -> dict[str, NDArray[Any]]:
+    """Samples as one array per input, of shape (rows, ...).
+
+    Raises:
+        PayloadError: they have different shapes, so that no array holds them all.
+    """
+    found = {}
+    for name in samples[0]:
+        arrays = [np.asarray(sample[name]) for sample in samples]
+        shapes = {array.shape for array in arrays}
+        if len(shapes) > 1:
+            told = " and ".join(map(str, sorted(shapes)[:2]))
+            raise PayloadError(
+                f"samples of {name!r} have the shapes {told}; they cannot share a request of this format"
+            )
+        found[name] = np.stack(arrays)
+    return found
+
+
+def little_endian(array: NDArray[Any]) -> NDArray[Any]:
+    """The same array in one piece and in the byte order that all formats here have."""
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
 
 
 def named(answers: dict[str, NDArray[Any]] | None, names: Collection[str]) -> dict[str, NDArray[Any]] | None:

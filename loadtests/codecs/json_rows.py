@@ -5,7 +5,7 @@ A row of several inputs or outputs is an object, `{"a": ..., "b": ...}`.
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -17,8 +17,8 @@ from loadtests.errors import PayloadError
 CONTENT_TYPE: Final = "application/json"
 
 
-def encode(samples: Iterable[Sample]) -> list[bytes]:
-    """Encode each sample, arrays by input name without the batch dimension, as one request body.
+def encode(samples: Sequence[Sample], model: str = "") -> bytes:  # noqa: ARG001 - the URL names the model
+    """Encode samples, arrays by input name without the batch dimension, as one request body.
 
     A row is the bare nested list of an only input, else an object of all inputs. Compact JSON: true and false
     for bool, whole numbers for integers; a whole float such as 1e16 is written without exponent, so that
@@ -27,7 +27,7 @@ def encode(samples: Iterable[Sample]) -> list[bytes]:
     Raises:
         PayloadError: a value that JSON cannot carry (NaN, infinity).
     """
-    return [b'{"instances":[' + _row_text(sample).encode() + b"]}" for sample in samples]
+    return b'{"instances":[' + ",".join(map(_row_text, samples)).encode() + b"]}"
 
 
 def decode(body: bytes) -> dict[str, NDArray[Any]] | None:
@@ -59,14 +59,23 @@ def rows_count(body: bytes) -> int | None:
         return None
 
 
+def answer(outputs: Mapping[str, NDArray[Any]]) -> bytes:
+    """Write outputs, each of shape (rows, ...), as the server does."""
+    columns = {name: array.tolist() for name, array in outputs.items()}
+    if len(columns) == 1:
+        return json.dumps({"predictions": next(iter(columns.values()))}).encode()
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return json.dumps({"predictions": rows}).encode()
+
+
 def _row_text(sample: Sample) -> str:
-    texts = {name: _json_text(np.asarray(array)) for name, array in sample.items()}
+    texts = {name: json_text(np.asarray(array)) for name, array in sample.items()}
     if len(texts) == 1:
         return next(iter(texts.values()))
     return f"{{{','.join(f'{json.dumps(name)}:{text}' for name, text in texts.items())}}}"
 
 
-def _json_text(array: NDArray[Any]) -> str:
+def json_text(array: NDArray[Any]) -> str:
     """Write nested lists. Every value that occurs is put into words once: images have few different ones."""
     if array.size == 0:
         return json.dumps(array.tolist())

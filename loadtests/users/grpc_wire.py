@@ -1,8 +1,8 @@
 """gRPC over gevent's sockets, with as little as possible between the clock and the wire.
 
-The client is our own: `grpcio` under `grpc.experimental.gevent` hands every call to a thread pool, so that one
-user of a server which answers at once waits 1.7 ms for each answer, and eight users get less than half of what
-they get over REST. That would measure the client. See docs/protocols.md.
+The client is our own: `grpcio` under `grpc.experimental.gevent` hands every call to a thread pool, so that
+one user of a server which answers at once waits 1.7 ms for each answer, and eight users get less than half of
+what they get over REST. That would measure the client. See docs/protocols.md.
 
 A connection carries one call at a time, as a kept-alive HTTP/1.1 connection does; a further call in flight
 has a connection of its own, so that no call waits behind another in this client.

@@ -83,12 +83,13 @@ def _renamed(ctx: click.Context, param: click.Parameter, value: str | None) -> N
 
 sides_option = click.option(
     "--sides",
-    "targets",
     default="torchserve,tfserving",
     show_default=True,
-    help="What is compared: served targets, comma-separated, the first against the others; one twice is "
-    "an A/A test. Or builds: base=ARTIFACTS_DIR,new=ARTIFACTS_DIR, a folder as `tandem export --artifacts` "
-    "writes it, or TARGET@DIR for one of its targets.",
+    metavar="SIDES",
+    help="What is compared, comma-separated, the first against the others: "
+    "[NAME=]TARGET[:PRESET][:rest|:grpc][:BODY], such as torchserve:tuned,tfserving:grpc; one "
+    "twice is an A/A test. Or builds: base=ARTIFACTS_DIR,new=ARTIFACTS_DIR, a folder as "
+    "`tandem export --artifacts` writes it, or TARGET@DIR for one of its targets.",
 )
 former_sides_option = click.option(
     "--targets",
@@ -105,7 +106,8 @@ preset_option = click.option(
     default="default",
     show_default=True,
     metavar="NAME|FILE",
-    help="Server configuration: default, tuned, or a .toml file with a table per target.",
+    help="Server configuration of sides that name none: default, tuned, or a .toml file with a table per "
+    "target.",
 )
 
 
@@ -116,6 +118,7 @@ def run_options(function: Command) -> Command:
         sides_option,
         former_sides_option,
         preset_option,
+        click.option("--rows", type=int, help="Samples that every request asks about.  [default: 1]"),
         click.option("--blocks", type=int, help="Times that all servers are started afresh."),
         click.option("--round-s", type=float, help="Length of each measured round, seconds."),
         click.option(

@@ -143,14 +143,14 @@ def _require_possible(request: SelfTestRequest) -> None:
 def _settings(request: SelfTestRequest) -> RunSettings:
     settings = run_settings(
         profile="quick",
-        targets=",".join([request.target] * len(NAMES)),
+        sides=",".join(f"{name}={request.target}" for name in NAMES),
         model=request.model,
         loads=LOAD,
         round_s=ROUND_S,
         artifacts=request.artifacts,
         runs=request.runs,
     )
-    return settings.model_copy(update={"names": NAMES, "mobile": False})
+    return settings.model_copy(update={"mobile": False})
 
 
 def _behind(side: Side, faults: Faults) -> Callable[[Path], AbstractContextManager[Server]]:

@@ -31,6 +31,7 @@ from pipelines.report.sentences import sentence
 from pipelines.runners.server import Server
 from pipelines.serve import readiness
 from pipelines.targets.server_plan import ServerPlan
+from pipelines.targets.side import file_stem
 from pipelines.tasks.tasks import Progress
 
 # Rough figures for the time shown beforehand: process start-ups around each round and each server.
@@ -278,7 +279,7 @@ def _planned(session: Session, side: Side, block: int) -> Iterator[Server]:
         try:
             yield server
         finally:
-            _keep_log(session, server.plan.launch.log, f"{side.name}-block{block}.log")
+            _keep_log(session, server.plan.launch.log, f"{file_stem(side.name)}-block{block}.log")
 
 
 def _keep_log(session: Session, log: Path, name: str) -> None:
@@ -312,7 +313,7 @@ def _condition(session: Session, name: str, server: Server, block: int, limit_s:
     """Load the server until it is steady, and let rounds be as long as its p50 wanders."""
     measured = session.measured[name]
     number = sum(one.block == block for one in measured.conditionings)
-    samples = session.folder / "samples" / f"conditioning-block{block}-{name}-{number}.parquet"
+    samples = session.folder / "samples" / f"conditioning-block{block}-{file_stem(name)}-{number}.parquet"
     seconds: list[Second] = []
 
     def tell(second: Second) -> None:

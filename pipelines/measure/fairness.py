@@ -4,11 +4,12 @@ What a server makes of its budget (workers, threads, batching, queues) is its co
 it side by side, and no difference in it stops a comparison.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipelines.errors import GateError
 from pipelines.record.fairness import AsymmetryRecord, FairnessRecord
+from pipelines.targets.side import SideSpec
 
 NOT_APPLICABLE = "none"
 
@@ -26,15 +27,36 @@ class Given:
 INFORMATIVE = frozenset({"implementation"})
 
 
-def check(given: Mapping[str, Given], allowed: Collection[str]) -> FairnessRecord:
-    """Compare all sides field by field. A limit that one side does not have is no asymmetry."""
+def differing(sides: Sequence[SideSpec]) -> frozenset[str]:
+    """The fields that differ because `--sides` spells the difference out."""
+    found: dict[str, set[str]] = {
+        "preset": {side.preset.name for side in sides},
+        "protocol": {side.protocol.transport for side in sides},
+        "body": {side.protocol.codec for side in sides},
+    }
+    spelled = {field for field, values in found.items() if len(values) > 1}
+    return frozenset(spelled | ({"payload_bytes"} if "body" in spelled else set()))
+
+
+def check(
+    given: Mapping[str, Given], allowed: Collection[str], on_purpose: Collection[str] = ()
+) -> FairnessRecord:
+    """Compare all sides field by field. A limit that one side does not have is no asymmetry.
+
+    `allowed` was said by name, `on_purpose` is in what was asked to be compared: either may differ.
+    """
     names = list(dict.fromkeys(field for side in given.values() for field in side.fields))
     checked = {
         field: {target: side.fields.get(field, NOT_APPLICABLE) for target, side in given.items()}
         for field in names
     }
     asymmetries = tuple(
-        AsymmetryRecord(field=field, values=values, allowed=field in allowed)
+        AsymmetryRecord(
+            field=field,
+            values=values,
+            allowed=field in allowed or field in on_purpose,
+            on_purpose=field in on_purpose,
+        )
         for field, values in checked.items()
         if field not in INFORMATIVE and len(set(values.values()) - {NOT_APPLICABLE}) > 1
     )

@@ -19,6 +19,7 @@ from pipelines.measure.generator import Listen, generate
 from pipelines.record.reason import recorded
 from pipelines.record.rounds import ErrorRecord, GeneratorRecord, LatencyRecord, RoundRecord
 from pipelines.runners.server import Server
+from pipelines.targets.side import file_stem
 
 NOT_SUMMARISED = LatencyRecord(
     p50=None,
@@ -47,7 +48,7 @@ class Driven:
 
 def pool_file(folder: Path, name: str) -> Path:
     """Where a side's requests and expected answers are kept."""
-    return folder / f"payloads-{name}.zip"
+    return folder / f"payloads-{file_stem(name)}.zip"
 
 
 def bodies_file(folder: Path, codec: str) -> Path:
@@ -70,9 +71,8 @@ def drive(
     Raises:
         MachineError: the generator failed, or left no result.
     """
-    samples = (
-        run_folder / "samples" / f"{index:03d}-{planned.target}-{planned.load.replace(':', '-')}.parquet"
-    )
+    stem = f"{index:03d}-{file_stem(planned.target)}-{planned.load.replace(':', '-')}"
+    samples = run_folder / "samples" / f"{stem}.parquet"
     with tempfile.TemporaryDirectory(prefix="tandem-round-") as name:
         plan = RoundPlan(
             url_base=server.plan.endpoint.base_url,

@@ -1,7 +1,5 @@
 """Who takes part in a run: compared targets, their A/A controls and the null server."""
 
-import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -9,6 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
+from loadtests.codecs import find_codec
 from loadtests.payloads import PayloadPool
 from models.spec import ModelSpec
 from models.tensors import sample
@@ -19,12 +20,14 @@ from pipelines.runners.local import LocalServer
 from pipelines.runners.server import Runner, Server
 from pipelines.serve import readiness
 from pipelines.targets import null
-from pipelines.targets.presets import Preset
+from pipelines.targets.protocols import Protocol, Transport
 from pipelines.targets.server_plan import ServeRequest
+from pipelines.targets.side import SideSpec
 from pipelines.verify.stage import Verified
 
 Role = Literal["compared", "control", "floor"]
 NULL_NAME = "null"
+NULL_PATH = "/null/Predict"
 BYTES_PER_MB = 10**6
 
 
@@ -70,41 +73,46 @@ def make_sides(
     runner: Runner,
     builds: Mapping[str, Verified] | None = None,
 ) -> list[Side]:
-    """The compared sides in their order, then the controls and the null server if the profile has them.
+    """The compared sides in their order, then the controls and the null servers if the profile has them.
+
+    There is a null server for each protocol that a compared side has.
 
     Args:
-        settings: whose names, where there are any, are those of the sides.
+        settings: with the sides that were asked for.
         verified: of the targets in the run's own artifacts.
         builds: of the sides that have a folder of their own, by name.
     """
-    names = settings.names or unique_names(settings.targets)
 
     @cache
-    def encoded() -> PayloadPool:
-        """The requests of all sides, which differ in their path alone."""
-        return readiness.payload_pool(spec, verified.expected, "/", int(settings.pool_mb * BYTES_PER_MB))
+    def encoded(transport: Transport, codec: str) -> PayloadPool:
+        """The requests of all sides that are asked alike, which differ in their path alone."""
+        limit_bytes = int(settings.pool_mb * BYTES_PER_MB)
+        protocol = Protocol(transport, codec)
+        return readiness.payload_pool(
+            spec, verified.expected, "/", limit_bytes, protocol=protocol, rows=settings.rows
+        )
 
-    def pool(path: str) -> PayloadPool:
-        return replace(encoded(), path=path)
+    def pool_of(protocol: Protocol) -> Callable[[str], PayloadPool]:
+        return lambda path: replace(encoded(protocol.transport, protocol.codec), path=path)
 
     compared = [
-        _served(settings, spec, (builds or {}).get(name, verified), runner, name, target, pool)
-        for name, target in zip(names, settings.targets, strict=True)
+        _served(
+            settings,
+            spec,
+            (builds or {}).get(side.name, verified),
+            runner,
+            side,
+            pool_of(side.protocol),
+        )
+        for side in settings.sides
     ]
     found = [*compared, *controls(compared, settings.profile)]
     if settings.profile.null:
-        found.append(_null(settings, spec, verified, pool))
+        protocols = [replace(one.protocol, path=NULL_PATH) for one in settings.sides]
+        for number, protocol in enumerate(dict.fromkeys(protocols)):
+            name = NULL_NAME if number == 0 else f"{NULL_NAME}-{protocol.transport}-{protocol.codec}"
+            found.append(_null(settings, spec, verified, name, protocol, pool_of(protocol)))
     return found
-
-
-def unique_names(targets: Sequence[str]) -> list[str]:
-    """A target named twice is compared with itself: its second name is NAME-2."""
-    seen: Counter[str] = Counter()
-    names = []
-    for target in targets:
-        seen[target] += 1
-        names.append(target if seen[target] == 1 else f"{target}-{seen[target]}")
-    return names
 
 
 def controls(compared: Sequence[Side], profile: Profile) -> list[Side]:
@@ -132,26 +140,26 @@ def _served(
     spec: ModelSpec,
     verified: Verified,
     runner: Runner,
-    name: str,
-    target: str,
+    side: SideSpec,
     pool: Callable[[str], PayloadPool],
 ) -> Side:
-    folder = target_folder(settings.folders.get(name, settings.artifacts), spec.name, target)
+    folder = target_folder(side.folder or settings.artifacts, spec.name, side.target)
 
     def prepare(work: Path) -> AbstractContextManager[Server]:
         request = ServeRequest(
             spec,
             folder,
             work,
-            preset=settings.presets.get(target, Preset()),
+            preset=side.preset,
+            protocol=side.protocol,
             cores=settings.cores.server,
-            proven=verified.manifests[target],
+            proven=verified.manifests[side.target],
         )
-        return runner.prepare(target, request)
+        return runner.prepare(side.target, request)
 
     return Side(
-        name=name,
-        target=target,
+        name=side.name,
+        target=side.target,
         role="compared",
         control_of=None,
         prepare=prepare,
@@ -162,22 +170,29 @@ def _served(
 
 
 def _null(
-    settings: RunSettings, spec: ModelSpec, verified: Verified, pool: Callable[[str], PayloadPool]
+    settings: RunSettings,
+    spec: ModelSpec,
+    verified: Verified,
+    name: str,
+    protocol: Protocol,
+    pool: Callable[[str], PayloadPool],
 ) -> Side:
     """Gets the same requests; the right answer is always the constant, which is the first sample's.
 
     Always a local process: it shows what the harness costs, and no container belongs to that.
     """
-    constant = sample(verified.expected.tensors, 0)
-    row = {name: array.tolist() for name, array in constant.items()}
-    prediction = row if len(row) > 1 else next(iter(row.values()))
-    body = json.dumps({"predictions": [prediction]}).encode()
+    constant = {
+        output: np.repeat(np.asarray(array)[None], settings.rows, axis=0)
+        for output, array in sample(verified.expected.tensors, 0).items()
+    }
+    body = find_codec(protocol.codec).answer(constant)
 
     @contextmanager
     def prepare(work: Path) -> Iterator[Server]:
-        yield LocalServer(null.plan(ServeRequest(spec, work, work, cores=settings.cores.server), body))
+        request = ServeRequest(spec, work, work, cores=settings.cores.server)
+        yield LocalServer(null.plan(request, protocol, body))
 
     def answered(path: str) -> PayloadPool:
         return replace(pool(path), expected=(constant,))
 
-    return Side(NULL_NAME, NULL_NAME, "floor", None, prepare, answered, prove=None)
+    return Side(name, NULL_NAME, "floor", None, prepare, answered, prove=None)

@@ -68,7 +68,7 @@ def measure_mobile(
             ended=datetime.now(UTC),
             status=status,
             status_reason=reason,
-            payload=None,
+            payloads={},
             fairness=FairnessRecord(checked={}, asymmetries=()),
             slo=None,
             mobile=mobile,

@@ -303,7 +303,7 @@ def _one(parts: ModelParts, target: str, artifact_format: str) -> ArtifactRecord
 
 def _health(parts: ModelParts, path: str) -> dict[str, Content]:
     """The first held-out sample as a whole HTTP request, and the source model's answer with its tolerance."""
-    body = json_rows.encode([sample(parts.spec.samples().named, 0)])[0]
+    body = json_rows.encode([sample(parts.spec.samples().named, 0)])
     head = (
         f"POST {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"

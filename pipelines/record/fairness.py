@@ -4,11 +4,15 @@ from pipelines.record.base import Record
 
 
 class AsymmetryRecord(Record):
-    """Something that the compared targets were not given alike; the run goes on only if it was `allowed`."""
+    """Something that the compared targets were not given alike; the run goes on only if it was `allowed`.
+
+    `on_purpose` where the sides were spelled out to differ in it, so that it is what the comparison is about.
+    """
 
     field: str
     values: dict[str, str]
     allowed: bool
+    on_purpose: bool = False
 
 
 class FairnessRecord(Record):

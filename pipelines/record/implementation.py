@@ -17,7 +17,8 @@ class ImageRecord(Record):
 class ImplementationRecord(Record):
     """What really answered. `stand_in` is true when it is not the product the target is named after.
 
-    `settings` is what the preset set, by the server's own names. `image` is null where no container answered.
+    `protocol` is what requests travelled over, `body` the codec of what they held. `settings` is what the
+    preset set, by the server's own names. `image` is null where no container answered.
     """
 
     name: str
@@ -25,6 +26,7 @@ class ImplementationRecord(Record):
     runner: str
     preset: str
     protocol: str
+    body: str = "json-rows"
     stand_in: bool
     note: str | None
     image: ImageRecord | None = None

@@ -17,7 +17,7 @@ from pipelines.record.mobile import MobileRecord
 from pipelines.record.model import ModelRecord
 from pipelines.record.reason import ReasonRecord
 from pipelines.record.slo import SloRecord
-from pipelines.record.target import TargetRecord
+from pipelines.record.target import PayloadRecord, TargetRecord
 from pipelines.record.tradeoff import TradeOffRecord
 
 SCHEMA_VERSION: Final = 2
@@ -53,16 +53,6 @@ class ProfileRecord(Record):
     conditioning_limit_s: float = 0.0
     longest_round_s: float | None = None
     device_threads: Literal["one", "one and all"] = "one and all"
-
-
-class PayloadRecord(Record):
-    """What every request carried."""
-
-    protocol: str
-    bodies_count: int
-    body_bytes_min: int
-    body_bytes_max: int
-    body_example: str
 
 
 class RunRecord(Record):

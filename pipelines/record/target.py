@@ -65,12 +65,29 @@ class SummaryRecord(Record):
     ecdf: EcdfRecord | None
 
 
+class PayloadRecord(Record):
+    """What every request of a side carried: `rows` samples each.
+
+    `body_example` is the first body, as base64 where the `codec` is a binary one.
+    """
+
+    protocol: str
+    bodies_count: int
+    body_bytes_min: int
+    body_bytes_max: int
+    body_example: str
+    codec: str = "json-rows"
+    rows: int = 1
+
+
 class TargetRecord(Record):
     """Everything about one target in this run.
 
     `role` is `compared`; `control` for the second server of a compared target (`control_of`), which shows
     what no difference looks like on this machine; `floor` for the null server, which shows what the harness
-    itself costs; `in-process` for a target without a server, never ranked beside the others.
+    itself costs; `in-process` for a target without a server, never ranked beside the others. `target` is
+    whose artifacts it serves, null in a record older than sides with names of their own, where that is its
+    name. `payload` is what its requests carried.
     """
 
     role: Literal["compared", "control", "floor", "in-process"]
@@ -87,3 +104,5 @@ class TargetRecord(Record):
     log_file: str | None
     conditionings: tuple[ConditioningRecord, ...] = ()
     drifts: tuple[DriftRecord, ...] = ()
+    target: str | None = None
+    payload: PayloadRecord | None = None

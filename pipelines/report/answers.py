@@ -58,9 +58,15 @@ def remarks(run: RunRecord) -> tuple[str, ...]:
 
 
 def unlike(run: RunRecord) -> tuple[str, ...]:
-    """What the sides were not given alike, on somebody's word."""
-    found = [one for one in run.fairness.asymmetries if one.allowed]
-    return tuple(fmt.one_line(f"Not alike, allowed by name: {banners.not_alike(one)}.") for one in found)
+    """What the sides were not given alike: on purpose first, then on somebody's word."""
+    purposes = [banners.not_alike(one) for one in run.fairness.asymmetries if one.on_purpose]
+    said = [f"Differs on purpose: {', '.join(purposes)}."] if purposes else []
+    said += [
+        f"Not alike, allowed by name: {banners.not_alike(one)}."
+        for one in run.fairness.asymmetries
+        if one.allowed and not one.on_purpose
+    ]
+    return tuple(map(fmt.one_line, said))
 
 
 def _result(run: RunRecord) -> str:

@@ -37,7 +37,9 @@ def label(run: RunRecord, name: str) -> str:
     """What a target is called in tables and figures."""
     target = run.targets.get(name)
     if target is not None and target.role == "floor":
-        return FLOOR
+        several = sum(one.role == "floor" for one in run.targets.values()) > 1
+        way = f", {target.implementation.protocol} {target.implementation.body}" if several else ""
+        return f"harness floor (null server{way})"
     if target is not None and target.control_of is not None:
         return f"{target.control_of} (control)"
     return name
@@ -121,7 +123,9 @@ def display_name(run: RunRecord, target: str) -> str:
     record = run.targets.get(target)
     if record is None or record.implementation.stand_in:
         return target
-    return product_name(target) or target
+    product = product_name(record.target or target)
+    # A side that is more than its target, such as tfserving:grpc, goes by its name.
+    return product if product and target == (record.target or target) else target
 
 
 def primary(run: RunRecord) -> list[ComparisonRecord]:

@@ -5,7 +5,8 @@ from pipelines.record.artifact import ArtifactRecord
 from pipelines.record.implementation import GivenRecord
 from pipelines.record.model import TensorRecord
 from pipelines.record.parity import ParityRecord
-from pipelines.record.run import PayloadRecord, ProfileRecord, RunRecord
+from pipelines.record.run import ProfileRecord, RunRecord
+from pipelines.record.target import PayloadRecord
 from pipelines.report import pick
 from pipelines.report.table import Cell, Column, Table, code, missing, number, target_cell, word
 
@@ -29,7 +30,7 @@ DIGEST_DIGITS = 12
 
 def implementation_table(run: RunRecord) -> Table:
     """What really answered for each served target."""
-    names = ("target", "answered by", "version", "runner", "preset", "protocol")
+    names = ("target", "answered by", "version", "runner", "preset", "protocol", "body")
     columns = (*(Column(name, numeric=False) for name in names), Column("note", numeric=False, minor=True))
     rows = tuple(_implementation_row(run, name) for name in pick.shown(run))
     return Table("What answered", columns, rows)
@@ -40,7 +41,8 @@ def _implementation_row(run: RunRecord, name: str) -> tuple[Cell, ...]:
     answered = f"{it.name} (fallback)" if it.stand_in else it.name
     cells = (word(answered, tone="bad" if it.stand_in else None), *map(word, (it.version, it.runner)))
     note = "" if it.stand_in else it.note or ""  # A banner says it of a fallback.
-    return target_cell(name, pick.label(run, name)), *cells, word(it.preset), word(it.protocol), word(note)
+    way = word(it.preset), word(it.protocol), word(it.body)
+    return target_cell(name, pick.label(run, name)), *cells, *way, word(note)
 
 
 def configuration_table(run: RunRecord) -> Table:

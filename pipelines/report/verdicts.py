@@ -177,6 +177,8 @@ def fairness_table(run: RunRecord) -> Table:
 
 def _alike(run: RunRecord, field: str) -> Cell:
     found = next((one for one in run.fairness.asymmetries if one.field == field), None)
+    if found is not None and found.on_purpose:
+        return word("differs on purpose")
     if found is not None:
         return word("differs, allowed by name" if found.allowed else "DIFFERS, not allowed", tone="bad")
     given = set(run.fairness.checked[field].values())

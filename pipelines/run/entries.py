@@ -1,5 +1,6 @@
 """Putting together the record of a run from its parts."""
 
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,11 +26,12 @@ from pipelines.record.mobile import MobileRecord
 from pipelines.record.model import ModelRecord, TensorRecord
 from pipelines.record.parity import ParityRecord
 from pipelines.record.reason import ReasonRecord, reason
-from pipelines.record.run import PayloadRecord, ProfileRecord, RunRecord
+from pipelines.record.run import ProfileRecord, RunRecord
 from pipelines.record.slo import SloRecord
-from pipelines.record.target import MemoryRecord, TargetRecord
+from pipelines.record.target import MemoryRecord, PayloadRecord, TargetRecord
 from pipelines.targets.libraries import installed_library
 from pipelines.targets.registry import SERVED
+from pipelines.targets.side import file_stem
 from pipelines.verify.stage import Verified
 
 # Of a body with an image, more says nothing and would be written after every round.
@@ -47,7 +49,7 @@ class RunFacts:
     ended: datetime | None
     status: Literal["complete", "interrupted", "failed"]
     status_reason: str | None
-    payload: PayloadRecord | None
+    payloads: Mapping[str, PayloadRecord]
     fairness: FairnessRecord
     slo: SloRecord | None
     mobile: MobileRecord | None
@@ -64,7 +66,9 @@ def build_record(
 ) -> RunRecord:
     """The whole record; summaries, controls and comparisons come from the raw files afterwards."""
     served = {
-        side.name: _served(side, session.measured[side.name])
+        side.name: _served(side, session.measured[side.name]).model_copy(
+            update={"payload": facts.payloads.get(side.control_of or side.name)}
+        )
         for side in session.sides
         if session.measured[side.name].plan is not None
     }
@@ -111,7 +115,7 @@ def run_record(
         profile=None,
         model=_model(spec, verified),
         environment=describe(cores),
-        payload=facts.payload,
+        payload=next(iter(facts.payloads.values()), None),
         artifacts=tuple(a for manifest in exported.manifests.values() for a in manifest.artifacts),
         targets={},
         fairness=facts.fairness,
@@ -137,6 +141,7 @@ def _served(side: Side, measured: Measured) -> TargetRecord:
     return TargetRecord(
         role=side.role,
         control_of=side.control_of,
+        target=side.target,
         implementation=measured.plan.implementation,
         given=measured.plan.given,
         artifacts=verified.manifests[side.target].artifacts if verified else (),
@@ -148,7 +153,7 @@ def _served(side: Side, measured: Measured) -> TargetRecord:
         memory=measured.memory,
         summaries=(),
         rounds=tuple(measured.rounds),
-        log_file=f"logs/{side.name}-block{side.first_block}.log",
+        log_file=f"logs/{file_stem(side.name)}-block{side.first_block}.log",
     )
 
 
@@ -215,12 +220,17 @@ def _parameters_count(spec: ModelSpec) -> int:
 def describe_payload(pool: PayloadPool) -> PayloadRecord:
     """What every request carries, from the pool that all sides' requests are made from."""
     sizes = [len(body) for body in pool.bodies]
+    is_text = pool.codec in {"json-rows", "json-columns"}
     return PayloadRecord(
-        protocol="REST",
+        protocol="gRPC" if pool.transport == "grpc" else "REST",
+        codec=pool.codec,
+        rows=pool.rows_counts[0] or 1,
         bodies_count=len(sizes),
         body_bytes_min=min(sizes),
         body_bytes_max=max(sizes),
-        body_example=pool.bodies[0][:EXAMPLE_BYTES].decode(errors="ignore"),
+        body_example=pool.bodies[0][:EXAMPLE_BYTES].decode(errors="ignore")
+        if is_text
+        else b64encode(pool.bodies[0][:EXAMPLE_BYTES]).decode(),
     )
 
 
@@ -244,6 +254,8 @@ def _given(side: Side, measured: Measured, spec: ModelSpec) -> Given:
         "runner": plan.implementation.runner,
         "preset": plan.implementation.preset,
         "protocol": plan.implementation.protocol,
+        "body": plan.implementation.body,
+        "payload_rows": sum(count or 0 for count in pool.rows_counts),
         "payload_bytes": sum(map(len, pool.bodies)),
         "model_digest": f"{spec.digest[:12]}…",
         "implementation": f"{plan.implementation.name} {plan.implementation.version}",

@@ -16,18 +16,19 @@ from pipelines.export.stage import ExportResult, current, export
 from pipelines.files.atomic import disk_error, make_first, update_link
 from pipelines.judge.summarise import summarise
 from pipelines.measure.blocks import Session
-from pipelines.measure.fairness import check, require_fair
+from pipelines.measure.fairness import check, differing, require_fair
 from pipelines.measure.sides import make_sides
 from pipelines.record.fairness import FairnessRecord
 from pipelines.record.mobile import MobileRecord
 from pipelines.record.reason import ReasonRecord
-from pipelines.record.run import PayloadRecord, RunRecord
+from pipelines.record.run import RunRecord
 from pipelines.record.slo import RatePointRecord, SloRecord
+from pipelines.record.target import PayloadRecord
 from pipelines.report import write_report
 from pipelines.report.json import write_run
 from pipelines.run import entries
 from pipelines.runners.server import Runner
-from pipelines.targets.registry import IN_PROCESS, SERVED, find_target
+from pipelines.targets.registry import IN_PROCESS
 from pipelines.tasks.failures import as_user_error
 from pipelines.tasks.tasks import Progress
 from pipelines.verify.proof import proven_records
@@ -59,7 +60,7 @@ class Run:
     verified: Verified
     folder: Path
     session: Session
-    payload: PayloadRecord
+    payloads: dict[str, PayloadRecord]
     started: datetime
     fairness: FairnessRecord = field(default_factory=lambda: FairnessRecord(checked={}, asymmetries=()))
     mobile: MobileRecord | None = None
@@ -73,7 +74,9 @@ class Run:
         Raises:
             GateError: an asymmetry.
         """
-        self.fairness = check(entries.given(self.session, self.spec), self.settings.allowed_asymmetries)
+        given = entries.given(self.session, self.spec)
+        on_purpose = differing(self.settings.sides)
+        self.fairness = check(given, self.settings.allowed_asymmetries, on_purpose)
         require_fair(self.fairness)
 
     def save(self) -> None:
@@ -97,7 +100,7 @@ class Run:
             ended=ended,
             status=status,
             status_reason=reason,
-            payload=self.payload,
+            payloads=self.payloads,
             fairness=self.fairness,
             slo=self._slo(),
             mobile=self.mobile,
@@ -128,11 +131,9 @@ def start_run(
         MachineError: the environment failed.
     """
     spec = load_model(settings.model)
-    for name in settings.targets:
-        find_target(name, SERVED)
     builds = _verified_builds(settings, progress)
     # Builds are served as they are; nothing is exported for them.
-    targets = () if builds else tuple(dict.fromkeys(settings.targets))
+    targets = () if builds else settings.targets
     exported = export(settings.model, settings.artifacts, progress, targets=targets)
     own = next(iter(builds.values()), None)
     verified = own or ensure_verified(settings.model, settings.artifacts, progress, targets)
@@ -140,9 +141,11 @@ def start_run(
     folder = new_run_folder(settings.runs, spec.name)
     sides = make_sides(settings, spec, verified, runner, builds)
     session = Session(settings, sides, folder, progress, counted=kind == "compare")
-    payload = entries.describe_payload(sides[0].pool("/"))
+    payloads = {
+        side.name: entries.describe_payload(side.pool("/")) for side in sides if side.control_of is None
+    }
     started = datetime.now(UTC)
-    run = Run(kind, settings, spec, tuple(command), exported, verified, folder, session, payload, started)
+    run = Run(kind, settings, spec, tuple(command), exported, verified, folder, session, payloads, started)
     session.on_plans = run.check_fairness
     session.on_round = run.save
     run.save()
@@ -151,9 +154,7 @@ def start_run(
 
 def _verified_builds(settings: RunSettings, progress: Progress) -> dict[str, Verified]:
     """What is proven of every side that is a build; one folder's targets are verified once."""
-    if not settings.folders:
-        return {}
-    targets = dict(zip(settings.names, settings.targets, strict=True))
+    targets = {side.name: side.target for side in settings.sides}
     proven = {
         folder: ensure_verified(
             settings.model,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Compose cannot turn off a health check whose interval it sets; none comes before a run has ended.
 NEVER = "24h"
 # Base URL until the container runs and has an address.
-NOWHERE = "http://127.0.0.1:9"
+NOWHERE = "127.0.0.1:9"
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ class DockerRunner:
         self, target: str, contained: Contained, request: ServeRequest, container: "Container"
     ) -> ServerPlan:
         image, settings = self.images[target], request.preset.settings_of(target)
+        protocol = request.asked_by(target)
         return ServerPlan(
             target=target,
             implementation=ImplementationRecord(
@@ -115,7 +116,8 @@ class DockerRunner:
                 runner=self.name,
                 preset=request.preset.name,
                 settings=request.preset.settings.given(),
-                protocol="REST",
+                protocol=protocol.name,
+                body=protocol.codec,
                 stand_in=image.stand_in,
                 note="; ".join(filter(None, (image.note, self.reason))) or None,
                 image=image.record,
@@ -130,8 +132,8 @@ class DockerRunner:
                 failure_pattern=contained.failure_pattern,
             ),
             endpoint=Endpoint(
-                base_url=NOWHERE,
-                predict_path=contained.predict_path(request.spec.name),
+                base_url=protocol.base_url(f"http://{NOWHERE}", NOWHERE),
+                predict_path=protocol.path_of(request.spec.name),
                 model=request.spec.name,
                 status=lambda: "the container is not started",
             ),

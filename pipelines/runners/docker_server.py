@@ -83,16 +83,22 @@ class DockerServer(StartedServer):
                 f"the container of {self.plan.target} has no address this machine reaches; "
                 "docker/compose.yaml publishes its ports on 127.0.0.1"
             )
-        base_url = f"http://{chosen}"
+        rest_url, grpc_address = f"http://{chosen}", grpc.bridge if direct else grpc.published
         planned = self.plan.endpoint
+        over_grpc = planned.base_url.startswith("grpc://")
+        if over_grpc and not grpc_address:
+            raise MachineError(
+                f"the container of {self.plan.target} does not publish port {self._contained.grpc_port}, its "
+                "gRPC; docker/compose.yaml publishes it on 127.0.0.1"
+            )
         return replace(
             planned,
-            base_url=base_url,
-            status=lambda: self._contained.status(base_url, planned.model, self.execute),
+            base_url=f"grpc://{grpc_address}" if over_grpc else rest_url,
+            status=lambda: self._contained.status(rest_url, planned.model, self.execute),
             configuration=self._configuration,
             addresses={
-                "REST": base_url,
-                "gRPC": (grpc.bridge if direct else grpc.published) or "not published",
+                "REST": rest_url,
+                "gRPC": grpc_address or "not published",
             },
         )
 

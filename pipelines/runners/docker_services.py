@@ -42,7 +42,6 @@ class Contained:
     Attributes:
         service: in docker/compose.yaml; the variable SERVICE_IMAGE names its image.
         rest_port, grpc_port: inside the container.
-        predict_path: given the model's name, where to POST row-format JSON.
         status: given the REST base URL, the model's name and a way to run commands inside: None once the
             server itself says it is ready, else what it says; raises OSError while nothing listens.
         configuration: given the model's name and what runs inside, how the server is configured; raises
@@ -53,7 +52,6 @@ class Contained:
     service: str
     rest_port: int
     grpc_port: int
-    predict_path: Callable[[str], str]
     status: Callable[[str, str, Execute], str | None]
     configuration: Callable[[str, Inside], Configuration]
     failure_pattern: str | None = None
@@ -128,7 +126,6 @@ CONTAINED = {
             service="torchserve",
             rest_port=8080,
             grpc_port=7070,
-            predict_path=lambda model: f"/predictions/{model}",
             status=_torchserve_status,
             configuration=_torchserve_configuration,
             failure_pattern=WORKER_FAILURE,
@@ -137,7 +134,6 @@ CONTAINED = {
             service="tfserving",
             rest_port=8501,
             grpc_port=8500,
-            predict_path=lambda model: f"/v1/models/{model}:predict",
             status=_tfserving_status,
             configuration=_tfserving_configuration,
         ),

@@ -3,7 +3,7 @@
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from loadtests.codecs import Codec, find_codec, json_rows, named
+from loadtests.errors import PayloadError
 from loadtests.payloads import CheckedOutput, Numbers, PayloadPool, check_answer
 from models.spec import ModelSpec
 from models.tensors import Array, Sample, Tensors, count, joined, sample
-from pipelines.errors import GateError, MachineError
+from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.files.atomic import short_folder
 from pipelines.files.leftovers import note_elsewhere
 from pipelines.http import fetch
@@ -23,9 +24,11 @@ from pipelines.parity.quality import Expectation, Expectations
 from pipelines.record.parity import ParityRecord
 from pipelines.record.target import ColdStartRecord
 from pipelines.runners.server import Server
+from pipelines.targets.protocols import Protocol
 from pipelines.verify.stage import Verified
 
 HTTP_OK = 200
+JSON_ROWS = Protocol()
 SHOWN = 4  # enough values to recognise an answer
 CANARY_SAMPLE = 0
 POOL_BYTES = 16_000_000
@@ -53,29 +56,64 @@ class Ready:
 
 
 def payload_pool(
-    spec: ModelSpec, expected: Expectations, path: str, limit_bytes: int = POOL_BYTES
+    spec: ModelSpec,
+    expected: Expectations,
+    path: str,
+    limit_bytes: int = POOL_BYTES,
+    *,
+    protocol: Protocol = JSON_ROWS,
+    rows: int = 1,
 ) -> PayloadPool:
-    """A request body per held-out sample, with the source model's answer to it.
+    """Request bodies for the held-out samples, `rows` of them each, with the source model's answers.
 
     Where bodies and answers of all samples are more than `limit_bytes`, as many as fit, but at least one, and
     evenly spread over the set: every round reads the pool, and hundreds of different images measure nothing
-    that dozens do not.
+    that dozens do not. Which ones does not depend on the protocol, so that all sides ask about the same.
+
+    Raises:
+        RequestError: the samples cannot be sent like that.
     """
-    by_output = expected.by_output
-    places, bodies = _chosen(spec.samples().named, by_output, limit_bytes)
+    by_output, inputs = expected.by_output, spec.samples().named
+    places, texts = _chosen(inputs, by_output, limit_bytes)
+    codec, groups = find_codec(protocol.codec), grouped(places, rows)
+    try:
+        bodies = (
+            texts
+            if protocol.codec == JSON_ROWS.codec and rows == 1
+            else tuple(
+                codec.encode([sample(inputs, place) for place in group], spec.name) for group in groups
+            )
+        )
+    except PayloadError as error:
+        raise RequestError(
+            f"{spec.name} cannot be asked with {rows} rows of {protocol.body} a request: {error}"
+        ) from error
     return PayloadPool(
         method="POST",
         path=path,
-        headers={"Content-Type": json_rows.CONTENT_TYPE},
+        headers={} if protocol.transport == "grpc" else {"Content-Type": codec.CONTENT_TYPE},
         bodies=bodies,
         expected=tuple(
-            {name: np.asarray(one.outputs[place], np.float64) for name, one in by_output.items()}
-            for place in places
+            {
+                name: np.concatenate([np.ravel(one.outputs[place]) for place in group]).astype(np.float64)
+                for name, one in by_output.items()
+            }
+            for group in groups
         ),
         outputs=tuple(_checked(spec, name, one) for name, one in by_output.items()),
-        rows=(1,) * len(bodies),
-        samples=places,
+        rows=(rows,) * len(bodies),
+        samples=places if rows == 1 else None,
+        codec=protocol.codec,
+        transport=protocol.transport,
     )
+
+
+def grouped(places: Sequence[int], rows: int) -> list[tuple[int, ...]]:
+    """Samples by request, every one at least once; the last request is filled up from the beginning."""
+    return [
+        tuple(places[place % len(places)] for place in range(begin, begin + rows))
+        for begin in range(0, len(places), rows)
+    ]
 
 
 def _checked(spec: ModelSpec, name: str, expected: Expectation) -> CheckedOutput:
@@ -95,7 +133,7 @@ def _chosen(
     found: dict[int, bytes] = {}
     left = limit_bytes
     for place in sorted(range(count(inputs)), key=lambda place: place * GOLDEN % 1):
-        (body,) = json_rows.encode([sample(inputs, place)])
+        body = json_rows.encode([sample(inputs, place)])
         left -= len(body) + sum(ANSWER_BYTES * np.size(one.outputs[place]) for one in by_output.values())
         if left < 0 and found:
             break
@@ -127,7 +165,7 @@ def wait_until_right(server: Server, pool: PayloadPool) -> Ready:
     ready_s = server.wait_ready()
     url = server.plan.endpoint.predict_url
     try:
-        status, body = fetch(url, pool.bodies[CANARY_SAMPLE])
+        status, body = _post(server, pool, pool.bodies[CANARY_SAMPLE])
     except OSError as error:
         server.require_alive("at its first request")
         hint = _limit_hint(server, pool.bodies[CANARY_SAMPLE])
@@ -154,12 +192,14 @@ def check_endpoint(server: Server, pool: PayloadPool, inputs: Tensors, verified:
         GateError: an answer is an error or is outside tolerance.
         MachineError: the server stopped answering.
     """
-    codec, held = find_codec(pool.codec), dict(zip(pool.samples or (), pool.bodies, strict=True))
-    answers = []
-    for place in range(count(inputs)):
-        body = held.get(place) or codec.encode([sample(inputs, place)])[0]
-        answers.append(_ask(server, pool, codec, body, place))
-    got = typed(joined(answers), verified.expected.tensors)
+    codec = find_codec(pool.codec)
+    held = dict(zip(pool.samples, pool.bodies, strict=True)) if pool.samples else {}
+    rows, model = (pool.rows_counts[0] or 1), server.plan.endpoint.model
+    answers: list[Sample] = []
+    for group in grouped(range(count(inputs)), rows):
+        body = held.get(group[0]) or codec.encode([sample(inputs, place) for place in group], model)
+        answers += _ask(server, pool, codec, body, group)
+    got = typed(joined(answers[: count(inputs)]), verified.expected.tensors)
     record = parity.compare_all(f"{server.plan.target} endpoint", got, verified.expected)
     parity.require_all(record, got, verified.expected)
     return record
@@ -173,23 +213,30 @@ def typed(answers: Tensors, wanted: Tensors) -> dict[str, Array]:
     }
 
 
-def _ask(server: Server, pool: PayloadPool, codec: Codec, body: bytes, number: int) -> Sample:
-    """The outputs for one sample, by name and without the batch dimension."""
-    url = server.plan.endpoint.predict_url
+def _ask(
+    server: Server, pool: PayloadPool, codec: Codec, body: bytes, group: tuple[int, ...]
+) -> list[Sample]:
+    """The outputs for the samples of one request, by name and without the batch dimension."""
     try:
-        status, answer = fetch(url, body)
+        status, answer = _post(server, pool, body)
     except OSError as error:
         server.require_alive("while its answers were checked")
+        url = server.plan.endpoint.predict_url
         hint = _limit_hint(server, body)
         raise MachineError(f"{server.plan.target} stopped answering at {url}: {error}{hint}") from error
     names = [output.name for output in pool.outputs]
-    predictions = named(codec.decode(answer), names)
-    if predictions is None or {*map(len, predictions.values())} != {1}:
+    predictions = named(codec.decode(answer), names) if status == HTTP_OK else None
+    if predictions is None or {*map(len, predictions.values())} != {len(group)}:
         raise GateError(
-            f"{server.plan.target} answered sample {number} with status {status} and "
+            f"{server.plan.target} answered sample {group[0]} with status {status} and "
             f"{answer[:200].decode(errors='replace')!r}, expected predictions of {', '.join(names)}"
         )
-    return {name: predictions[name][0] for name in names}
+    return [{name: predictions[name][row] for name in names} for row in range(len(group))]
+
+
+def _post(server: Server, pool: PayloadPool, body: bytes) -> tuple[int, bytes]:
+    content_type = pool.headers.get("Content-Type", json_rows.CONTENT_TYPE)
+    return fetch(server.plan.endpoint.predict_url, body, content_type=content_type)
 
 
 def _limit_hint(server: Server, body: bytes) -> str:

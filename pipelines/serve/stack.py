@@ -17,6 +17,7 @@ from pipelines.runners import docker_ownership as ownership
 from pipelines.runners.docker_services import CONTAINED
 from pipelines.serve import readiness
 from pipelines.targets.presets import Preset
+from pipelines.targets.registry import find_target
 from pipelines.tasks.tasks import Progress
 from pipelines.verify.stage import ensure_verified
 
@@ -116,13 +117,14 @@ def _load_variables(request: UpRequest, image: str, progress: Progress) -> dict[
     spec = load_model(request.model)
     contained = CONTAINED[str(request.load_target)]
     verified = ensure_verified(request.model, request.artifacts, progress)
-    pool = readiness.payload_pool(spec, verified.expected, contained.predict_path(spec.name))
-    path = (request.artifacts / spec.name / f"payloads-{contained.service}.zip").resolve()
-    pool.save(path)
-    path.chmod(0o644)
+    path = find_target(contained.service).protocols[0].path_of(spec.name)
+    pool = readiness.payload_pool(spec, verified.expected, path)
+    file = (request.artifacts / spec.name / f"payloads-{contained.service}.zip").resolve()
+    pool.save(file)
+    file.chmod(0o644)
     return {
         "LOCUST_IMAGE": image,
-        "TANDEM_PAYLOADS": str(path),
+        "TANDEM_PAYLOADS": str(file),
         "TANDEM_LOAD_URL": f"http://{contained.service}:{contained.rest_port}",
     }
 

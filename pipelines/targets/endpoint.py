@@ -13,8 +13,8 @@ class Endpoint:
     """One server's API.
 
     Attributes:
-        base_url: without a trailing slash.
-        predict_path: path of the prediction endpoint, to POST bodies to.
+        base_url: where predictions are asked for, without a trailing slash; `grpc://HOST:PORT` over gRPC.
+        predict_path: path of the prediction endpoint, to POST bodies to, or the full name of gRPC's method.
         model: the name it serves the model under.
         status: None once the server itself says it is ready, else what it says; raises OSError while nothing
             listens. Ready means a right answer as well, which is checked apart from this.

@@ -1,18 +1,21 @@
 """The null target: a server that answers a constant. Its latency is what the harness itself costs."""
 
+import socket
+
 from pipelines.files.atomic import write_atomically
-from pipelines.http import fetch
+from pipelines.hosts import url_host
 from pipelines.processes.children import python_module
 from pipelines.record.implementation import GivenRecord, ImplementationRecord
 from pipelines.targets.endpoint import Endpoint
 from pipelines.targets.launch import Launch
+from pipelines.targets.protocols import Protocol
 from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports
 
-HTTP_OK = 200
+CONNECT_LIMIT_S = 5.0
 
 
-def plan(request: ServeRequest, body: bytes) -> ServerPlan:
-    """A server that answers `body` to everything, whatever it is asked.
+def plan(request: ServeRequest, protocol: Protocol, body: bytes) -> ServerPlan:
+    """A server that answers `body` to everything that it is asked over `protocol`, whatever it is.
 
     Raises:
         MachineError: the port is taken.
@@ -20,7 +23,8 @@ def plan(request: ServeRequest, body: bytes) -> ServerPlan:
     (port,) = choose_ports(request, 1)
     answer = request.work / "answer.json"
     write_atomically(answer, body)
-    base_url = request.url(port)
+    address = f"{url_host(request.host)}:{port}"
+    base_url = protocol.base_url(f"http://{address}", address)
     return ServerPlan(
         target="null",
         implementation=ImplementationRecord(
@@ -28,7 +32,8 @@ def plan(request: ServeRequest, body: bytes) -> ServerPlan:
             version=request.spec.digest[:12],
             runner="local",
             preset="default",
-            protocol="REST",
+            protocol=protocol.name,
+            body=protocol.codec,
             stand_in=False,
             note="answers a constant: the floor of the harness, no model runs",
         ),
@@ -43,6 +48,7 @@ def plan(request: ServeRequest, body: bytes) -> ServerPlan:
             argv=(
                 *python_module("loadtests.servers.null"),
                 *("--host", request.host, "--port", str(port), "--body-file", str(answer)),
+                *(("--grpc",) if protocol.transport == "grpc" else ()),
             ),
             cwd=request.work,
             log=request.work / "server.log",
@@ -50,14 +56,15 @@ def plan(request: ServeRequest, body: bytes) -> ServerPlan:
         ),
         endpoint=Endpoint(
             base_url=base_url,
-            predict_path="/",
+            predict_path=protocol.path_of(request.spec.name),
             model=request.spec.name,
-            status=lambda: _status(base_url),
-            addresses={"REST": base_url},
+            status=lambda: _status(request.host, port),
+            addresses={protocol.name: base_url},
         ),
     )
 
 
-def _status(base_url: str) -> str | None:
-    status, _ = fetch(base_url + "/")
-    return None if status == HTTP_OK else f"it answers {status}"
+def _status(host: str, port: int) -> str | None:
+    """None once it takes connections; raises OSError before."""
+    with socket.create_connection((host, port), timeout=CONNECT_LIMIT_S):
+        return None

@@ -8,6 +8,7 @@ from pathlib import Path
 from models import weights
 from pipelines.artifacts.manifest import tensorflow_package
 from pipelines.errors import RequestError, unknown
+from pipelines.targets.protocols import Protocol
 from pipelines.targets.target import TARGETS_FOLDER, Target
 
 # How weights get into the Keras twin decides every TensorFlow artifact.
@@ -30,6 +31,13 @@ TORCHSERVE = Target(
     serving=("torchserve",),
     traces=True,
     shared_sources=(TRACING,),
+    protocols=(
+        *(
+            Protocol("http", codec, "/predictions/{model}")
+            for codec in ("json-rows", "json-columns", "npy", "raw")
+        ),
+        Protocol("grpc", "tensor-map", "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"),
+    ),
     settings="pipelines.targets.torchserve.settings:TorchServeSettings",
 )
 TFSERVING = Target(
@@ -40,6 +48,10 @@ TFSERVING = Target(
     runtime="pipelines.targets.tfserving.runtime:predict",
     server="pipelines.targets.tfserving.server:plan",
     title="TensorFlow Serving",
+    protocols=(
+        *(Protocol("http", codec, "/v1/models/{model}:predict") for codec in ("json-rows", "json-columns")),
+        Protocol("grpc", "tensor-proto", "/tensorflow.serving.PredictionService/Predict"),
+    ),
     settings="pipelines.targets.tfserving.settings:TFServingSettings",
     roads=("twin", "torchax", "onnx2tf"),
     shared_sources=(WEIGHTS,),

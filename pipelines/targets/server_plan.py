@@ -14,6 +14,7 @@ from pipelines.record.implementation import GivenRecord, ImplementationRecord
 from pipelines.targets.endpoint import Endpoint
 from pipelines.targets.launch import Launch
 from pipelines.targets.presets import Preset
+from pipelines.targets.protocols import Protocol
 from pipelines.targets.registry import SERVED, find_target
 
 
@@ -28,6 +29,7 @@ class ServeRequest:
         work: an empty folder of the server's own, for configuration, logs and temporary files. Its path must
             be short: Unix sockets inside it may have at most 107 characters.
         preset: how the server is configured.
+        protocol: how it will be asked; None for the target's usual one.
         cores: the only CPU cores the server may run on; empty for all.
         rest_port: 0 to pick a free one.
         host: the address to listen on; loopback unless somebody asked for another.
@@ -37,6 +39,7 @@ class ServeRequest:
     folder: Path
     work: Path
     preset: Preset = field(default_factory=Preset)
+    protocol: Protocol | None = field(default=None, kw_only=True)
     cores: tuple[int, ...] = ()
     rest_port: int = 0
     host: str = "127.0.0.1"
@@ -49,6 +52,10 @@ class ServeRequest:
         return f"{scheme}://{url_host(self.host)}:{port}"
 
     proven: Manifest | None = None
+
+    def asked_by(self, target: str) -> Protocol:
+        """How a server of `target` will be asked."""
+        return self.protocol or find_target(target).protocols[0]
 
     @property
     def cores_count(self) -> int:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.targets.protocols import Protocol
+
 TARGETS_FOLDER = Path(__file__).parent
 # Modules of a target's folder that decide how an artifact runs, not what is in it.
 RUN_ONLY = ("__init__.py", "archive.py", "configuration.py", "runtime.py", "server.py", "settings.py")
@@ -22,6 +24,7 @@ class Target:
         runtime: "module:function" (artifact path, format, inputs) -> outputs, from files alone.
         shared_sources: files outside the target's folder that decide an export too.
         server: "module:function" that plans a server; None for targets that run in process.
+        protocols: the ways to ask its server, the usual one first.
         settings: "module:class" of what a preset may set of that server; None for nothing.
         serving: distributions that run it, beside the toolchain.
         roads: ways from PyTorch into its framework that it knows, in their order
@@ -36,6 +39,7 @@ class Target:
     export: str
     runtime: str
     server: str | None
+    protocols: tuple[Protocol, ...] = (Protocol(),)
     settings: str | None = None
     title: str | None = None
     road: str = ""

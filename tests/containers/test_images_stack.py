@@ -94,7 +94,7 @@ def test_only_inference_is_published_and_only_on_loopback(inspected):
 )
 def test_a_real_sample_is_answered_through_the_published_port(stack, address, path):
     samples = load_model(MODEL).samples()
-    body = json_rows.encode([sample(samples.named, 0)])[0]
+    body = json_rows.encode([sample(samples.named, 0)])
     status, answer = fetch(f"http://{stack['addresses'][address]}{path}", body)
     assert status == 200
     row = json.loads(answer)["predictions"][0]

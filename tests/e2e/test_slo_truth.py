@@ -48,7 +48,7 @@ def test_the_rate_found_is_the_one_a_queueing_calculation_gives(tmp_path, monkey
     # Low rates need long rounds for a p99, and fine steps many of them.
     monkeypatch.setattr(slo_searching, "START_RATE_PER_S", START_RATE_PER_S)
     monkeypatch.setattr(slo_searching, "LIMITS", LIMITS)
-    settings = run_settings(profile="smoke", model="digits_cnn", targets="tfserving")
+    settings = run_settings(profile="smoke", model="digits_cnn", sides="tfserving")
     # The server is as fast in its first second as ever.
     profile = settings.profile.model_copy(update={"warmup_limit_s": 0.5})
     settings = settings.model_copy(update={"profile": profile})

@@ -45,12 +45,14 @@ def test_a_folder_with_several_targets_gives_a_side_for_each_unless_one_is_named
 
 def test_settings_hold_targets_names_and_folders(build):
     a, b = build("a", "tfserving"), build("b", "tfserving")
-    settings = run_settings(profile="quick", targets=f"base={a}, new={b}", model="digits_cnn", runner="auto")
-    assert settings.targets == ("tfserving", "tfserving")
-    assert settings.names == ("new", "base")
+    settings = run_settings(profile="quick", sides=f"base={a}, new={b}", model="digits_cnn", runner="auto")
+    assert [(side.name, side.target) for side in settings.sides] == [
+        ("new", "tfserving"),
+        ("base", "tfserving"),
+    ]
     assert {name: folder.name for name, folder in settings.folders.items()} == {"new": "b", "base": "a"}
     assert settings.runner == "local"
-    assert list(settings.presets) == ["tfserving"]
+    assert {side.preset.name for side in settings.sides} == {"default"}
 
 
 @pytest.mark.parametrize(
@@ -76,4 +78,4 @@ def test_what_is_no_build_is_refused_in_one_line(build, sides, said):
 
 def test_images_hold_their_own_artifacts(build):
     with pytest.raises(RequestError, match="--runner docker serves images"):
-        run_settings(profile="quick", targets=f"base={build('a')}", model="digits_cnn", runner="docker")
+        run_settings(profile="quick", sides=f"base={build('a')}", model="digits_cnn", runner="docker")

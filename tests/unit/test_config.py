@@ -4,13 +4,16 @@ from pydantic import ValidationError
 from loadtests.arrivals import parse_load
 from pipelines.config import PROFILES, Profile, RunSettings, find_profile, run_settings
 from pipelines.errors import RequestError
+from pipelines.targets.side import parse_sides
 
 SMOKE = PROFILES["smoke"]
 (WARMUP,) = (name for name in Profile.model_fields if name.startswith("warmup"))
 
 
 def settings(**changes):
-    return RunSettings(**({"model": "digits_cnn", "targets": ("torchserve",), "profile": SMOKE} | changes))
+    return RunSettings(
+        **({"model": "digits_cnn", "sides": parse_sides("torchserve"), "profile": SMOKE} | changes)
+    )
 
 
 def test_a_profile_is_found_by_name():
@@ -82,7 +85,7 @@ def test_verdicts_and_the_primary_metric_are_settings():
     assert [profile.name for profile in PROFILES.values() if not profile.verdicts] == ["smoke"]
     assert settings().primary == "p99"
     for asked, kept in (("throughput", "throughput_per_s"), ("p50", "p50"), (None, "p99")):
-        given = {"profile": "quick", "model": "digits_cnn", "targets": "tfserving", "primary": asked}
+        given = {"profile": "quick", "model": "digits_cnn", "sides": "tfserving", "primary": asked}
         assert run_settings(**given).primary == kept
     with pytest.raises(RequestError, match="primary"):
-        run_settings(profile="quick", model="digits_cnn", targets="tfserving", primary="p42")
+        run_settings(profile="quick", model="digits_cnn", sides="tfserving", primary="p42")

@@ -124,7 +124,7 @@ def test_the_engine_alone_is_enough_where_no_image_is_wanted(choose, engine):
 
 @pytest.mark.parametrize("asked", ["docker", "auto"])
 def test_a_run_looks_images_up_once_and_closes_its_one_client(engine, asked):
-    settings = run_settings(profile="smoke", targets="torchserve", model="digits_cnn", runner=asked)
+    settings = run_settings(profile="smoke", sides="torchserve", model="digits_cnn", runner=asked)
     with choosing.settled(settings, lambda *_: None) as (known, runner):
         assert isinstance(runner, DockerRunner)
         assert runner.client is engine.clients[0]
@@ -135,7 +135,7 @@ def test_a_run_looks_images_up_once_and_closes_its_one_client(engine, asked):
 
 
 def test_a_client_is_closed_whatever_ends_the_run(engine):
-    settings = run_settings(profile="smoke", targets="torchserve", model="digits_cnn", runner="docker")
+    settings = run_settings(profile="smoke", sides="torchserve", model="digits_cnn", runner="docker")
     with pytest.raises(KeyboardInterrupt), choosing.settled(settings, lambda *_: None):
         raise KeyboardInterrupt
     assert [client.closed for client in engine.clients] == [1]
@@ -149,7 +149,7 @@ def test_a_size_that_is_known_is_not_measured_again(engine):
 
 def test_the_reason_reaches_the_implementation(engine):
     engine.missing = NO_ENGINE
-    settings = run_settings(profile="smoke", targets="torchserve", model="digits_cnn", runner="auto")
+    settings = run_settings(profile="smoke", sides="torchserve", model="digits_cnn", runner="auto")
     with choosing.settled(settings, lambda *_: None) as (known, runner):
         assert isinstance(runner, LocalRunner)
         assert runner.reason == known.runner_reason

@@ -80,8 +80,8 @@ def test_a_server_too_slow_for_a_single_wrong_answer_is_said():
 
 def test_the_settings_are_four_sides_of_one_target():
     settings = self_test._settings(request())
-    assert settings.targets == ("tfserving",) * 4
-    assert settings.names == self_test.NAMES
+    assert [side.target for side in settings.sides] == ["tfserving"] * 4
+    assert tuple(side.name for side in settings.sides) == self_test.NAMES
     assert settings.profile.loads == ("closed:1",)
 
 

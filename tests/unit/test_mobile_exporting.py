@@ -130,7 +130,7 @@ class FakeRun:
 
     def __init__(self, tmp_path, profile):
         self.settings = run_settings(
-            profile=profile, targets="torchserve", model="digits_cnn", artifacts=tmp_path
+            profile=profile, sides="torchserve", model="digits_cnn", artifacts=tmp_path
         )
         self.spec, self.folder = MODEL, tmp_path
         self.exported = exporting.ExportResult({}, (), {}, {}, 0.0)

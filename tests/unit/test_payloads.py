@@ -173,7 +173,7 @@ def test_a_missing_pool_is_named(tmp_path):
 
 def test_rows_are_encoded_compactly_one_sample_each():
     samples = [np.array([[0.0, 16.0], [0.5, 1e16]]), np.array([1, 2]), np.array([True, False]), np.int64(7)]
-    assert encode([{"x": sample} for sample in samples]) == [
+    assert [encode([{"x": sample}]) for sample in samples] == [
         b'{"instances":[[[0.0,16.0],[0.5,10000000000000000.0]]]}',
         b'{"instances":[[1,2]]}',
         b'{"instances":[[true,false]]}',
@@ -183,7 +183,7 @@ def test_rows_are_encoded_compactly_one_sample_each():
 
 def test_rows_of_several_inputs_are_objects():
     tokens = np.array([2**53 + 1, -(2**63)], np.int64)
-    (body,) = encode([{"image": np.float16([[0.1]]), "tokens": tokens, "empty": np.zeros((0,), np.int8)}])
+    body = encode([{"image": np.float16([[0.1]]), "tokens": tokens, "empty": np.zeros((0,), np.int8)}])
     text = '[[0.0999755859375]],"tokens":[9007199254740993,-9223372036854775808],"empty":[]'
     assert body.decode() == f'{{"instances":[{{"image":{text}}}]}}'
 
@@ -191,7 +191,7 @@ def test_rows_of_several_inputs_are_objects():
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
 def test_encoded_rows_carry_every_bit(numbers):
     sample = np.array(numbers, dtype=np.float32)
-    (body,) = encode([{"x": sample}])
+    body = encode([{"x": sample}])
     (row,) = json.loads(body)["instances"]
     assert np.array_equal(np.array(row, dtype=np.float32), sample)
     whole = [text for text in body[15:-2].decode().strip("[]").split(",") if float(text).is_integer()]

@@ -143,14 +143,13 @@ def test_a_link_to_a_preset_is_followed(tmp_path):
 
 
 def test_one_run_has_one_configuration_per_target():
-    settings = run_settings(profile="smoke", targets="torchserve,tfserving", preset="tuned", model="x")
-    assert {name: type(preset.settings) for name, preset in settings.presets.items()} == {
+    settings = run_settings(profile="smoke", sides="torchserve,tfserving", preset="tuned", model="x")
+    assert {side.name: type(side.preset.settings) for side in settings.sides} == {
         "torchserve": TorchServeSettings,
         "tfserving": TFServingSettings,
     }
-    assert run_settings(profile="smoke", targets="torchserve,torchserve", model="x").presets == {
-        "torchserve": resolve("default", ["torchserve"])["torchserve"]
-    }
+    twice = run_settings(profile="smoke", sides="torchserve,torchserve", model="x").sides
+    assert [side.preset for side in twice] == [resolve("default", ["torchserve"])["torchserve"]] * 2
 
 
 def test_a_limit_that_is_set_is_the_limit_that_is_recorded():

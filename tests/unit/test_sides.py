@@ -13,9 +13,10 @@ from pipelines.config import PROFILES, run_settings
 from pipelines.errors import RequestError
 from pipelines.measure.blocks import planned_rounds
 from pipelines.measure.round import bodies_file, pool_file
-from pipelines.measure.sides import Side, controls, make_sides, unique_names
+from pipelines.measure.sides import Side, controls, make_sides
 from pipelines.parity.quality import Expectation, Expectations
 from pipelines.serve.readiness import payload_pool
+from pipelines.targets.side import parse_sides
 
 
 def side(name):
@@ -61,7 +62,7 @@ def test_quick_has_three_servers_in_every_block_and_full_has_all_controls():
 
 
 def test_a_target_compared_with_itself_has_a_control_under_each_name():
-    names = unique_names(("tfserving", "tfserving"))
+    names = [one.name for one in parse_sides("tfserving,tfserving")]
     made = controls([side(name) for name in names], PROFILES["full"])
     assert [one.control_of for one in made] == ["tfserving", "tfserving-2"]
 
@@ -131,7 +132,7 @@ def test_the_pools_of_a_run_are_one_pool_on_disk(images, tmp_path):
     """Of 3 x 224 x 224 floats, which are 3 MB of JSON each: the folder is not larger than one pool."""
     spec, verified = images
     settings = run_settings(
-        profile="full", targets="torchserve,tfserving", model="images", pool_mb=12, artifacts=tmp_path
+        profile="full", sides="torchserve,tfserving", model="images", pool_mb=12, artifacts=tmp_path
     )
     sides = make_sides(settings, spec, verified, runner=None)
     assert [one.name for one in sides] == [
@@ -155,7 +156,7 @@ def test_the_pools_of_a_run_are_one_pool_on_disk(images, tmp_path):
 
 def test_what_the_null_server_answers_is_right_for_every_request(images, tmp_path):
     spec, verified = images
-    settings = run_settings(profile="full", targets="torchserve", model="images", artifacts=tmp_path)
+    settings = run_settings(profile="full", sides="torchserve", model="images", artifacts=tmp_path)
     (null,) = (one for one in make_sides(settings, spec, verified, None) if one.role == "floor")
     with null.prepare(tmp_path) as server:
         (body,) = (file.read_bytes() for file in tmp_path.glob("answer.json"))
@@ -168,4 +169,4 @@ def test_what_the_null_server_answers_is_right_for_every_request(images, tmp_pat
 @pytest.mark.parametrize("pool_mb", [0, -1, 5000])
 def test_the_size_of_a_pool_is_checked(pool_mb):
     with pytest.raises(RequestError, match="pool_mb"):
-        run_settings(profile="smoke", targets="torchserve", model="digits_cnn", pool_mb=pool_mb)
+        run_settings(profile="smoke", sides="torchserve", model="digits_cnn", pool_mb=pool_mb)

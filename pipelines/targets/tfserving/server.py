@@ -70,6 +70,7 @@ def plan(request: ServeRequest) -> ServerPlan:
     base_url = request.url(rest_port)
     name = request.spec.name
     flags = _flags(request, found, rest_port, grpc_port)
+    protocol, grpc_address = request.asked_by("tfserving"), f"{url_host(request.host)}:{grpc_port}"
     return ServerPlan(
         target="tfserving",
         implementation=ImplementationRecord(
@@ -78,7 +79,8 @@ def plan(request: ServeRequest) -> ServerPlan:
             runner="local",
             preset=request.preset.name,
             settings=request.preset.settings.given(),
-            protocol="REST",
+            protocol=protocol.name,
+            body=protocol.codec,
             stand_in=found.stand_in,
             note=STAND_IN_NOTE
             if found.stand_in
@@ -93,13 +95,13 @@ def plan(request: ServeRequest) -> ServerPlan:
             cores=request.cores,
         ),
         endpoint=Endpoint(
-            base_url=base_url,
-            predict_path=f"/v1/models/{name}:predict",
+            base_url=protocol.base_url(base_url, grpc_address),
+            predict_path=protocol.path_of(name),
             model=name,
             status=lambda: _status(base_url, name),
             addresses={
                 "REST": f"{base_url}/v1/models/{name}",
-                "gRPC": f"{url_host(request.host)}:{grpc_port}",
+                "gRPC": grpc_address,
             },
         ),
     )

@@ -3,17 +3,28 @@
 A request body is TensorFlow Serving's, so that both roads take and refuse the same bytes:
 `{"instances": [x, …]}`, each `x` a nested list of the signature's shape, or `{"INPUT": nested list, …}` with
 all inputs by name, is answered with `{"predictions": [y, …]}`, each `y` a nested list, or an object where
-there are several outputs; `{"inputs": …}`, all samples of each input at once, with `{"outputs": …}`. The body
-may be packed with gzip, and its content type is not looked at. NaN, Infinity and -Infinity are numbers as
-they are there, in requests and in answers, though JSON has none. A body that does not fit, or that the model
-refuses, gets status 400 and `{"error": "…"}`, and the other requests of its batch are answered all the same;
-those whose samples have one shape share a forward pass. TorchServe allows one class in this file.
+there are several outputs; `{"inputs": …}`, all samples of each input at once, with `{"outputs": …}`. NaN,
+Infinity and -Infinity are numbers as they are there, in requests and in answers, though JSON has none. A body
+that does not fit, or that the model refuses, gets status 400 and `{"error": "…"}`, and the other requests of
+its batch are answered all the same; those whose samples have one shape share a forward pass.
+
+Two content types say that a body is binary: `application/x-npy`, NumPy's `.npy`, or for several inputs its
+`.npz`; and `application/octet-stream`, the inputs' bytes alone, little-endian, one input after the other,
+where the signature fixes all dimensions but the first. Over gRPC each entry of the request's map is a `.npy`
+by its input's name, or one called `body` is JSON as above. Binary tensors have the signature's dtypes
+exactly, are read where they lie, and are answered with a `.npy`, or a `.npz` of several outputs. Any other
+content type is JSON. A body over HTTP may be packed with gzip. TorchServe allows one class in this file.
 """
 
+import ast
+import io
 import json
+import math
 import re
+import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +39,9 @@ RANGES = {
     "int64": (-(2**63), 2**63 - 1),
 }
 LARGEST_BODY_BYTES = 2**28  # after unpacking
+NPY, RAW = "application/x-npy", "application/octet-stream"
+MAGIC = b"\x93NUMPY"
+BINARY = "binary"  # stands for the key of an answer that is no JSON
 # A spelling of Infinity that TensorFlow's side knows and Python's does not.
 INF = re.compile(r"(?<=[\[,:\s-])Inf(?=[\],}\s])")
 
@@ -57,9 +71,10 @@ class Handler:
         answers: list[Any] = [None] * len(requests)
         alike: dict[Any, list[tuple[int, str, list[np.ndarray]]]] = {}
         for number, request in enumerate(requests):
-            packed = "gzip" in (context.get_request_header(number, "Content-Encoding") or "").lower()
+            headers = lower(context.get_all_request_header(number))
+            packed = "gzip" in headers.get("content-encoding", "").lower()
             try:
-                key, arrays = self.decode(request, packed)
+                key, arrays = self.decode(request, packed, headers.get("content-type", ""))
             except (ValueError, RecursionError) as error:
                 answers[number] = str(error)
             else:
@@ -70,7 +85,10 @@ class Handler:
             for (number, key, _), found in zip(group, outputs, strict=True):
                 answers[number] = found if isinstance(found, str) else {key: self.encode(key, found)}
         for number, answer in enumerate(answers):
-            if isinstance(answer, str):
+            if isinstance(answer, dict) and BINARY in answer:
+                context.set_response_content_type(number, NPY)
+                answers[number] = answer[BINARY]
+            elif isinstance(answer, str):
                 context.set_response_status(code=400, phrase="Bad Request", idx=number)
                 answers[number] = {"error": answer}
             else:
@@ -88,12 +106,21 @@ class Handler:
             "inter_op_threads_count": torch.get_num_interop_threads(),
         }
 
-    def decode(self, request: dict[str, Any], packed: bool = False) -> tuple[str, list[np.ndarray]]:
+    def decode(
+        self, request: dict[str, Any], packed: bool = False, content_type: str = ""
+    ) -> tuple[str, list[np.ndarray]]:
         """The key of the answer, and the samples of the request, an array (n, …) for each input.
 
         Raises:
-            ValueError: not JSON, no samples, or others than the signature's.
+            ValueError: not what the content type says, no samples, or others than the signature's.
         """
+        kind = content_type.partition(";")[0].strip().lower()
+        entries = [request.get(tensor["name"], b"") for tensor in self.inputs]
+        if not kind and all(isinstance(one, (bytes, bytearray)) and one.startswith(MAGIC) for one in entries):
+            return BINARY, self._checked([npy(entry) for entry in entries])
+        if kind in (NPY, RAW):
+            body = body_bytes(request, packed)
+            return BINARY, self._checked(self._unraw(body) if kind == RAW else self._unpacked(body))
         text = body_text(request, packed)
         body = parse(text) if isinstance(text, str) else text
         if not isinstance(body, dict):
@@ -104,6 +131,42 @@ class Handler:
         if "inputs" in body:
             return "outputs", self._arrays(self._columns(body["inputs"]), text)
         return "predictions", self._arrays(self._rows(body["instances"]), text)
+
+    def _unpacked(self, body: bytearray) -> list[np.ndarray]:
+        """The inputs in a `.npy`, or by name in a `.npz`."""
+        if len(self.inputs) == 1:
+            return [npy(body)]
+        try:
+            with np.load(io.BytesIO(body), allow_pickle=False) as archive:
+                return [archive[tensor["name"]] for tensor in self.inputs]
+        except (OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            names = [tensor["name"] for tensor in self.inputs]
+            raise ValueError(f"the body is no .npz file of the inputs {names}: {error}") from error
+
+    def _unraw(self, body: bytearray) -> list[np.ndarray]:
+        """The inputs in their bytes alone; how many samples there are is in the length."""
+        if any(None in tensor["shape"] for tensor in self.inputs):
+            raise ValueError(f"samples may differ in shape here, so raw bytes do not say theirs; send {NPY}")
+        kinds = [np.dtype(tensor["dtype"]).newbyteorder("<") for tensor in self.inputs]
+        sizes = [math.prod(tensor["shape"]) for tensor in self.inputs]
+        row_bytes = sum(kind.itemsize * size for kind, size in zip(kinds, sizes, strict=True))
+        count, rest = divmod(len(body), row_bytes)
+        if rest:
+            raise ValueError(f"the body has {len(body)} bytes, and a sample has {row_bytes}")
+        found, at = [], 0
+        for tensor, kind, size in zip(self.inputs, kinds, sizes, strict=True):
+            array = np.frombuffer(body, kind, count * size, at).reshape(count, *tensor["shape"])
+            found.append(array if array.flags.aligned else array.copy())
+            at += array.nbytes
+        return found
+
+    def _checked(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """Binary tensors, which have to be of the signature's dtypes and shapes."""
+        for tensor, array in zip(self.inputs, arrays, strict=True):
+            if array.dtype != np.dtype(tensor["dtype"]):
+                raise ValueError(f"{tensor['name']!r} has dtype {array.dtype}, expected {tensor['dtype']}")
+            self._check_shape(tensor, array)
+        return self._alike(arrays)
 
     def _check_signature(self, name: Any) -> None:
         if not isinstance(name, str) or name not in ("", SIGNATURE_NAME):
@@ -135,18 +198,28 @@ class Handler:
         return [[instance[name] for instance in instances] for name in names]
 
     def _arrays(self, values: list[Any], text: Any) -> list[np.ndarray]:
-        arrays = [self._array(tensor, value, text) for tensor, value in zip(self.inputs, values, strict=True)]
+        return self._alike(
+            [self._array(tensor, value, text) for tensor, value in zip(self.inputs, values, strict=True)]
+        )
+
+    def _alike(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """Arrays of one number of samples."""
         if len({len(array) for array in arrays}) > 1:
             counts = {tensor["name"]: len(a) for tensor, a in zip(self.inputs, arrays, strict=True)}
             raise ValueError(f"the inputs have different numbers of samples: {counts}")
         return arrays
 
     def _array(self, tensor: dict[str, Any], nested: Any, text: Any) -> np.ndarray:
-        shape, where = tuple(tensor["shape"]), f" of {tensor['name']!r}" if len(self.inputs) > 1 else ""
+        where = f" of {tensor['name']!r}" if len(self.inputs) > 1 else ""
         try:
             array = numbers(nested, tensor["dtype"], text)
         except ValueError as error:
             raise ValueError(f"{error}{where and f', in the values{where}'}") from error
+        self._check_shape(tensor, array)
+        return array
+
+    def _check_shape(self, tensor: dict[str, Any], array: np.ndarray) -> None:
+        shape, where = tuple(tensor["shape"]), f" of {tensor['name']!r}" if len(self.inputs) > 1 else ""
         fits = array.ndim == len(shape) + 1 and all(
             wanted in (None, size) for wanted, size in zip(shape, array.shape[1:], strict=True)
         )
@@ -154,7 +227,6 @@ class Handler:
             raise ValueError(f"a sample{where} has shape {array.shape[1:]}, expected {shape}")
         if not len(array):
             raise ValueError("the list of samples is empty")
-        return array
 
     def predict(self, batches: list[list[np.ndarray]]) -> list[list[np.ndarray] | str]:
         """Outputs for several requests' arrays of one shape, or why the model refuses that request.
@@ -188,12 +260,78 @@ class Handler:
 
     def encode(self, key: str, outputs: list[np.ndarray]) -> Any:
         """The value of the answer's `key`: by rows or by columns, with names where there are several."""
+        if key == BINARY:
+            return npy_bytes(dict(zip(self.outputs, outputs, strict=True)))
         if len(outputs) == 1:
             return outputs[0].tolist()
         columns = dict(zip(self.outputs, (array.tolist() for array in outputs), strict=True))
         if key == "outputs":
             return columns
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def lower(headers: Mapping[str, Any]) -> dict[str, str]:
+    """The headers of a request, whose names may be written in any case."""
+    return {name.lower(): value for name, value in headers.items() if isinstance(value, str)}
+
+
+def body_bytes(request: dict[str, Any], packed: bool) -> bytearray:
+    """The body as it is, unpacked.
+
+    Raises:
+        ValueError: it is not gzip, or the server took it for something else.
+    """
+    body = request.get("body", request.get("data"))
+    if not isinstance(body, (bytes, bytearray)):
+        raise ValueError("the server took the body for something else than bytes")
+    return bytearray(unpacked(body)) if packed else body if isinstance(body, bytearray) else bytearray(body)
+
+
+def npy(body: bytes | bytearray) -> np.ndarray:
+    """The tensor in a `.npy` file, where it lies.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    if not body.startswith(MAGIC) or len(body) < 12:  # noqa: PLR2004 - magic, version and a length
+        raise ValueError("it is no .npy file")
+    begin = 10 if body[6] == 1 else 12
+    end = begin + int.from_bytes(body[8:begin], "little")
+    dtype, order, shape = npy_head(bytes(body[begin:end]))
+    if dtype.itemsize * math.prod(shape) != len(body) - end:
+        raise ValueError(f"a .npy file of {dtype} {shape} has {len(body) - end} bytes of data")
+    # Through a bytearray the array may be written to, which torch wants.
+    source = body if isinstance(body, bytearray) else bytearray(body)
+    return np.frombuffer(source, dtype, offset=end).reshape(shape, order=order)
+
+
+@lru_cache(maxsize=256)
+def npy_head(head: bytes) -> tuple[np.dtype, Any, tuple[int, ...]]:
+    """Dtype, order and shape in the head of a `.npy` file; clients send few different ones.
+
+    Raises:
+        ValueError: it is no such head, or of something else than numbers and bool.
+    """
+    try:
+        told = ast.literal_eval(head.decode("latin-1").strip())
+        dtype, shape = np.dtype(told["descr"]), tuple(told["shape"])
+        order = "F" if told["fortran_order"] else "C"
+    except (ValueError, TypeError, KeyError, SyntaxError, MemoryError, RecursionError) as error:
+        raise ValueError(f"the head of a .npy file cannot be read: {error}") from error
+    if dtype.kind not in "iufb" or not all(type(size) is int and size >= 0 for size in shape):
+        raise ValueError(f"a .npy file of {dtype} {shape}; numbers and bool are allowed")
+    return dtype, order, shape
+
+
+def npy_bytes(outputs: dict[str, np.ndarray]) -> bytes:
+    """One tensor as a `.npy` file, several as a `.npz`, not compressed."""
+    file = io.BytesIO()
+    if len(outputs) > 1:
+        np.savez(file, **outputs)  # type: ignore[arg-type]
+    else:
+        (array,) = outputs.values()
+        np.lib.format.write_array(file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+    return file.getvalue()
 
 
 def body_text(request: dict[str, Any], packed: bool) -> Any:

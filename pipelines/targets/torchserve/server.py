@@ -43,6 +43,10 @@ def plan(request: ServeRequest) -> ServerPlan:
     config = _write_config(request, settings, ports)
     base_url = request.url(ports["inference"])
     management = f"http://127.0.0.1:{ports['management']}"
+    protocol, grpc_address = (
+        request.asked_by("torchserve"),
+        f"{url_host(request.host)}:{ports['grpc_inference']}",
+    )
     return ServerPlan(
         target="torchserve",
         implementation=_implementation(request, java.version),
@@ -62,15 +66,15 @@ def plan(request: ServeRequest) -> ServerPlan:
             failure_pattern=WORKER_FAILURE,
         ),
         endpoint=Endpoint(
-            base_url=base_url,
-            predict_path=f"/predictions/{request.spec.name}",
+            base_url=protocol.base_url(base_url, grpc_address),
+            predict_path=protocol.path_of(request.spec.name),
             model=request.spec.name,
             status=lambda: _status(management, request.spec.name),
             configuration=lambda: _configuration(management, request.spec.name),
             addresses={
                 "REST": base_url,
                 "management": management,
-                "gRPC": f"{url_host(request.host)}:{ports['grpc_inference']}",
+                "gRPC": grpc_address,
             },
         ),
     )
@@ -134,14 +138,15 @@ def _arguments(request: ServeRequest, config: Path) -> list[str]:
 
 
 def _implementation(request: ServeRequest, java_version: str) -> ImplementationRecord:
-    version = metadata.version("torchserve")
+    version, protocol = metadata.version("torchserve"), request.asked_by("torchserve")
     return ImplementationRecord(
         name="torchserve",
         version=version,
         runner="local",
         preset=request.preset.name,
         settings=request.preset.settings.given(),
-        protocol="REST",
+        protocol=protocol.name,
+        body=protocol.codec,
         stand_in=False,
         note=f"Java {java_version}; TorchServe is archived upstream since August 2025",
     )

@@ -1,0 +1,105 @@
+"""TensorFlow Serving over gRPC: `PredictRequest` with `tensor_content`, answered by `PredictResponse`."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from loadtests.codecs import Sample, little_endian, stacked
+from loadtests.errors import PayloadError
+from loadtests.protos import message
+
+CONTENT_TYPE: Final = "application/grpc"
+REQUEST: Final = message("tensorflow.serving.PredictRequest")
+RESPONSE: Final = message("tensorflow.serving.PredictResponse")
+# NumPy's name: TensorFlow's number, and the field that typed values are in.
+DTYPES: Final = {
+    "float32": (1, "float_val"),
+    "float64": (2, "double_val"),
+    "int32": (3, "int_val"),
+    "uint8": (4, "int_val"),
+    "int16": (5, "int_val"),
+    "int8": (6, "int_val"),
+    "int64": (9, "int64_val"),
+    "bool": (10, "bool_val"),
+    "uint16": (17, "int_val"),
+    "float16": (19, "half_val"),
+    "uint32": (22, "uint32_val"),
+    "uint64": (23, "uint64_val"),
+}
+_BY_NUMBER: Final = {number: (name, field) for name, (number, field) in DTYPES.items()}
+ELEMENTS_LIMIT: Final = 2**28
+
+
+def encode(samples: Sequence[Sample], model: str = "") -> bytes:
+    """Encode samples as one request.
+
+    Raises:
+        PayloadError: samples of different shapes, or of a dtype that TensorFlow does not have.
+    """
+    request = REQUEST()
+    request.model_spec.name = model
+    for name, array in stacked(samples).items():
+        _fill(request.inputs[name], array)
+    found: bytes = request.SerializeToString(deterministic=True)
+    return found
+
+
+def decode(body: bytes) -> dict[str, NDArray[Any]] | None:
+    """Return the outputs, each of shape (rows, ...); None where they are no numbers or bool."""
+    try:
+        response = RESPONSE.FromString(body)
+        found = {name: _array(proto) for name, proto in response.outputs.items()}
+    except (DecodeError, ValueError, KeyError, OverflowError):
+        return None
+    return found if found and all(array.ndim for array in found.values()) else None
+
+
+def rows_count(body: bytes) -> int | None:
+    """Return how many rows a request asks about; None where it is none."""
+    try:
+        inputs = REQUEST.FromString(body).inputs
+        return int(next(iter(inputs.values())).tensor_shape.dim[0].size)
+    except (DecodeError, StopIteration, IndexError):
+        return None
+
+
+def answer(outputs: Mapping[str, NDArray[Any]]) -> bytes:
+    """Write outputs, each of shape (rows, ...), as `tensor_content`."""
+    response = RESPONSE()
+    for name, array in outputs.items():
+        _fill(response.outputs[name], array)
+    found: bytes = response.SerializeToString(deterministic=True)
+    return found
+
+
+def _fill(proto: Any, array: NDArray[Any]) -> None:
+    if array.dtype.name not in DTYPES:
+        raise PayloadError(
+            f"a tensor of {array.dtype} cannot be sent to TensorFlow; allowed: {', '.join(DTYPES)}"
+        )
+    proto.dtype = DTYPES[array.dtype.name][0]
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+    proto.tensor_content = little_endian(array).tobytes()
+
+
+def _array(proto: Any) -> NDArray[Any]:
+    """The tensor of a proto: its content, or its typed values, of which the last stands for all that lack."""
+    name, field = _BY_NUMBER[proto.dtype]
+    dtype = np.dtype(name).newbyteorder("<")
+    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    size = math.prod(shape)
+    if proto.tensor_shape.unknown_rank or any(one < 0 for one in shape) or size > ELEMENTS_LIMIT:
+        raise ValueError(f"a tensor of shape {shape}")
+    if proto.tensor_content:
+        return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
+    values = getattr(proto, field)
+    flat = np.array(values, np.uint16).view(dtype) if name == "float16" else np.array(values, dtype)
+    if len(flat) < size:
+        filler = flat[-1] if len(flat) else dtype.type(0)
+        flat = np.concatenate([flat, np.full(size - len(flat), filler, dtype)])
+    return flat.reshape(shape)

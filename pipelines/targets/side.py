@@ -1,0 +1,137 @@
+"""What `--sides` names: a target with a preset and a protocol, read and checked before any work.
+
+    [NAME=]TARGET[:PRESET][:rest|:grpc][:BODY]
+
+such as `torchserve`, `torchserve:tuned`, `tfserving:grpc`, `torchserve:mine.toml:grpc`, `a=torchserve:npy`.
+"""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.errors import RequestError, unknown
+from pipelines.targets.presets import DEFAULT, SHIPPED, SUFFIX, Preset, resolve
+from pipelines.targets.protocols import BODIES, TRANSPORTS, Protocol, Transport
+from pipelines.targets.registry import SERVED, find_target
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", re.ASCII)
+RESERVED = ("null", "control")
+
+
+@dataclass(frozen=True)
+class SideSpec:
+    """One side that somebody asked for; `name` is unique among them, also as part of a file's name.
+
+    `folder` holds its artifacts, where it is a build with a folder of its own.
+    """
+
+    name: str
+    target: str
+    preset: Preset
+    protocol: Protocol
+    folder: Path | None = None
+
+
+def file_stem(side: str) -> str:
+    """A side's name as part of a file's name."""
+    return side.replace(":", "-")
+
+
+def parse_sides(text: str, preset: str = DEFAULT) -> tuple[SideSpec, ...]:
+    """The sides in `text`, in their order; `preset` is for those that name none.
+
+    A side without a name of its own is called by what was typed; one that is there twice is an A/A test, and
+    its second name is NAME-2.
+
+    Raises:
+        RequestError: an unknown target, preset, protocol or kind of body, two of a kind in one side, a name
+            that is taken or cannot be part of a file's name; one line.
+    """
+    named = [_name_and_rest(part.strip()) for part in text.split(",")]
+    names = _unique([given or typed for given, typed in named], [bool(given) for given, _ in named])
+    found = tuple(_side(name, typed, preset) for name, (_, typed) in zip(names, named, strict=True))
+    stems = Counter(file_stem(side.name) for side in found)
+    twice = next((side.name for side in found if stems[file_stem(side.name)] > 1), None)
+    if twice:
+        raise RequestError(f"--sides: two sides are called {twice!r}, or alike in file names; rename one")
+    return found
+
+
+def _name_and_rest(part: str) -> tuple[str, str]:
+    """The name given to a side, "" for none, and what it is."""
+    name, equals, rest = part.partition("=")
+    if not equals:
+        return "", part
+    name = name.strip()
+    if not NAME.fullmatch(name):
+        raise RequestError(
+            f"--sides: a side is called {name[:60]!r}; letters, digits and . _ - are allowed, 40 at most"
+        )
+    if name in RESERVED or name.endswith("-control"):
+        raise RequestError(f"--sides: {name!r} is what Tandem calls a side of its own; choose another name")
+    return name, rest.strip()
+
+
+def _unique(names: list[str], given: list[bool]) -> list[str]:
+    """Names as they are recorded; only a name that nobody chose gets a number."""
+    names = [name if is_given else _short(name) for name, is_given in zip(names, given, strict=True)]
+    chosen = Counter(name for name, is_given in zip(names, given, strict=True) if is_given)
+    seen: Counter[str] = Counter()
+    found: list[str] = []
+    for name, is_given in zip(names, given, strict=True):
+        if is_given and (chosen[name] > 1 or name in set(found)):
+            raise RequestError(f"--sides: two sides are called {name!r}; give each a name of its own")
+        seen[name] += 1
+        found.append(name if is_given or seen[name] == 1 else f"{name}-{seen[name]}")
+    return found
+
+
+def _short(typed: str) -> str:
+    """A side as it was typed, with the bare name of a preset's file."""
+    return ":".join(Path(word).stem if _is_file(word) else word.strip() for word in typed.split(":"))
+
+
+def _is_file(word: str) -> bool:
+    return word.endswith(SUFFIX) or "/" in word
+
+
+def _side(name: str, typed: str, preset: str) -> SideSpec:
+    target_name, *words = (word.strip() for word in typed.split(":"))
+    target = find_target(target_name, SERVED)
+    where = f"--sides: {typed[:80]!r}: "
+    presets = [word for word in words if word in SHIPPED or _is_file(word)]
+    transports = [word for word in words if word in TRANSPORTS]
+    bodies = [word for word in words if word in BODIES]
+    for word in words:
+        if word not in (*presets, *transports, *bodies):
+            raise unknown(
+                "preset, protocol or kind of body",
+                word[:60],
+                (*SHIPPED, *TRANSPORTS, *BODIES),
+                where=where,
+                or_else=f"the path of a {SUFFIX} file",
+            )
+    for what, given in (("presets", presets), ("protocols", transports), ("kinds of body", bodies)):
+        if len(given) > 1:
+            raise RequestError(f"{where}it names {len(given)} {what}, {' and '.join(given)}; one is allowed")
+    protocol = _protocol(
+        target.protocols,
+        TRANSPORTS[transports[0]] if transports else None,
+        BODIES[bodies[0]] if bodies else None,
+    )
+    if protocol is None:
+        ways = ", ".join(f"{one.name.lower()} {one.body}" for one in target.protocols)
+        asked = " ".join((*transports, *bodies))
+        raise RequestError(f"{where}{target_name} cannot be asked by {asked}; allowed: {ways}")
+    chosen = resolve(presets[0] if presets else preset, (target_name,))[target_name]
+    return SideSpec(name, target_name, chosen, protocol)
+
+
+def _protocol(
+    offered: tuple[Protocol, ...], transport: Transport | None, codec: str | None
+) -> Protocol | None:
+    """The first one offered that is what was asked for."""
+    return next(
+        (one for one in offered if transport in (None, one.transport) and codec in (None, one.codec)), None
+    )
