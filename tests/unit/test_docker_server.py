@@ -18,7 +18,7 @@ from pipelines.runners.docker_services import CONTAINED
 from pipelines.targets.endpoint import Endpoint
 from pipelines.targets.launch import Launch
 from pipelines.targets.presets import resolve
-from pipelines.targets.server_plan import ServerPlan
+from pipelines.targets.server_plan import ServeRequest, ServerPlan
 from pipelines.targets.torchserve.settings import body_limit_bytes
 
 ADDRESSES = {
@@ -223,7 +223,7 @@ def request(tmp_path, **changes):
         "rest_port": 0,
         "host": "127.0.0.1",
     }
-    return SimpleNamespace(**(fields | changes))
+    return ServeRequest(**(fields | changes))
 
 
 def test_every_server_is_a_project_of_its_own_and_goes_again(runner, tmp_path):

@@ -15,6 +15,7 @@ from pipelines.runners import compose, docker_facts
 from pipelines.runners import docker_containers as containers
 from pipelines.runners.docker_containers import ContainerImage, DockerRunner
 from pipelines.targets import null
+from pipelines.targets.protocols import Protocol
 from pipelines.targets.registry import SERVED
 from pipelines.targets.server_plan import ServeRequest, plan_server
 from pipelines.targets.tfserving.configuration import from_flags
@@ -70,7 +71,7 @@ def configured(plan, told):
 def fairness(plans, givens):
     """As a run checks it."""
     names = list(plans)
-    pool = SimpleNamespace(bodies=(b"{}",))
+    pool = SimpleNamespace(bodies=(b"{}",), rows_counts=(1,))
     session = SimpleNamespace(
         sides=[SimpleNamespace(name=n, role="compared", pool=lambda _: pool) for n in names],
         measured={
@@ -108,7 +109,7 @@ def test_local_servers_get_the_same_budget_and_are_compared_whatever_they_make_o
 @pytest.mark.parametrize("cores", MACHINES)
 def test_the_null_server_gets_the_same_cores(tmp_path, cores):
     assert (
-        null.plan(ServeRequest(MODEL, tmp_path, tmp_path, cores=cores.server), b"{}").given.cores
+        null.plan(ServeRequest(MODEL, tmp_path, tmp_path, cores=cores.server), Protocol(), b"{}").given.cores
         == cores.server
     )
 

@@ -62,7 +62,9 @@ def fake_server(url):
         cores=(), workers_count=1, threads_per_worker=1, batch_max_size=1, memory_limit_bytes=None
     ).model_copy(update={"max_request_bytes": LIMIT_BYTES})
     return SimpleNamespace(
-        plan=SimpleNamespace(target="torchserve", given=given, endpoint=SimpleNamespace(predict_url=url)),
+        plan=SimpleNamespace(
+            target="torchserve", given=given, endpoint=SimpleNamespace(predict_url=url, model="fake")
+        ),
         started=0.0,
         wait_ready=lambda: 0.5,
         require_alive=lambda _when: None,

@@ -23,7 +23,7 @@ import math
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -71,10 +71,9 @@ class Handler:
         answers: list[Any] = [None] * len(requests)
         alike: dict[Any, list[tuple[int, str, list[np.ndarray]]]] = {}
         for number, request in enumerate(requests):
-            headers = lower(context.get_all_request_header(number))
-            packed = "gzip" in headers.get("content-encoding", "").lower()
+            packed = "gzip" in header(context, number, "Content-Encoding")
             try:
-                key, arrays = self.decode(request, packed, headers.get("content-type", ""))
+                key, arrays = self.decode(request, packed, header(context, number, "Content-Type"))
             except (ValueError, RecursionError) as error:
                 answers[number] = str(error)
             else:
@@ -114,7 +113,7 @@ class Handler:
         Raises:
             ValueError: not what the content type says, no samples, or others than the signature's.
         """
-        kind = content_type.partition(";")[0].strip().lower()
+        kind = content_type.partition(";")[0].strip()
         entries = [request.get(tensor["name"], b"") for tensor in self.inputs]
         if not kind and all(isinstance(one, (bytes, bytearray)) and one.startswith(MAGIC) for one in entries):
             return BINARY, self._checked([npy(entry) for entry in entries])
@@ -270,9 +269,10 @@ class Handler:
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def lower(headers: Mapping[str, Any]) -> dict[str, str]:
-    """The headers of a request, whose names may be written in any case."""
-    return {name.lower(): value for name, value in headers.items() if isinstance(value, str)}
+def header(context: Any, number: int, name: str) -> str:
+    """A header of a request in small letters, whose name HTTP/1.1 clients write either way; "" without it."""
+    found = context.get_request_header(number, name) or context.get_request_header(number, name.lower())
+    return str(found or "").lower()
 
 
 def body_bytes(request: dict[str, Any], packed: bool) -> bytearray:
