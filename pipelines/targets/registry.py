@@ -40,6 +40,19 @@ TORCHSERVE = Target(
     ),
     settings="pipelines.targets.torchserve.settings:TorchServeSettings",
 )
+PYTHON = Target(
+    name="python",
+    framework="torch",
+    toolchain=("torch",),
+    export="pipelines.targets.python.export:export",
+    runtime="pipelines.targets.torchserve.runtime:predict",
+    server="pipelines.targets.python.server:plan",
+    title="Plain Python server",
+    serving=("fastapi", "uvicorn", "orjson"),
+    traces=True,
+    settings="pipelines.targets.python.settings:PythonSettings",
+    shared_sources=(TARGETS_FOLDER / "torchserve" / "export.py",),
+)
 TFSERVING = Target(
     name="tfserving",
     framework="tensorflow",
@@ -89,7 +102,7 @@ ONNX = Target(
     traces=True,
     shared_sources=(TRACING,),
 )
-BUILT_IN = {target.name: target for target in (TORCHSERVE, TFSERVING, TFLITE, EXECUTORCH, ONNX)}
+BUILT_IN = {target.name: target for target in (TORCHSERVE, TFSERVING, PYTHON, TFLITE, EXECUTORCH, ONNX)}
 
 
 def added_targets(modules: str) -> dict[str, Target]:

@@ -7,7 +7,13 @@ from pipelines.targets.protocols import Protocol
 
 TARGETS_FOLDER = Path(__file__).parent
 # Modules of a target's folder that decide how an artifact runs, not what is in it.
-RUN_ONLY = ("__init__.py", "archive.py", "configuration.py", "runtime.py", "server.py", "settings.py")
+RUN_ONLY = (
+    "__init__.py",
+    *(
+        f"{name}.py"
+        for name in ("app", "archive", "configuration", "container", "runtime", "server", "settings", "smoke")
+    ),
+)
 
 
 @dataclass(frozen=True)

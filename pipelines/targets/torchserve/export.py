@@ -39,7 +39,7 @@ def export(spec: ModelSpec, folder: Path, progress: Callable[[str], None]) -> li
 def write_torchscript(model: Traceable, path: Path) -> None:
     """Trace, freeze, save, and prove that the file loads and takes other batch sizes and lengths.
 
-    Several outputs are a tuple in the order of the spec's.
+    Several outputs are a tuple in the order of the spec's. The file holds the signature too (`SIGNATURE_NAME`).
 
     Raises:
         ModelError: the module cannot be traced, or the saved file does not give what the module gives.
@@ -49,7 +49,7 @@ def write_torchscript(model: Traceable, path: Path) -> None:
     try:
         with hushed(), torch.inference_mode():
             frozen = torch.jit.freeze(torch.jit.trace(model.module, model.inputs))  # type: ignore[no-untyped-call]
-            torch.jit.save(frozen, path)
+            torch.jit.save(frozen, path, {SIGNATURE_NAME: json.dumps(signature(model.spec))})
     except Exception as error:
         raise refusal(model.spec, "TorchScript", error) from error
     loaded = torch.jit.load(path)  # type: ignore[no-untyped-call]

@@ -1,0 +1,1 @@
+"""TorchScript behind the server that most teams write first: FastAPI on uvicorn."""

@@ -1,0 +1,331 @@
+"""The plain server: one TorchScript file behind FastAPI and uvicorn, one module, nothing of ours imported.
+
+`POST /predict` takes `{"instances": [x, …]}`, each `x` a nested list, or an object of all inputs by name
+where there are several, and answers `{"predictions": [y, …]}`, each `y` a nested list, or an object where
+there are several outputs. `GET /ready` says whether every worker has loaded the model, `GET /info` which
+model is served and how. An error is `{"error": "…"}`: 400 for what the body or the model refuses, 413 for a
+body that is too large. The file says its own inputs and outputs (`signature.json` inside it), so nothing else
+is configured.
+
+    python app.py MODEL.pt --port 8000 --workers cores --torch-threads 1
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import fastapi
+import numpy as np
+import orjson
+import torch
+import uvicorn
+from fastapi import FastAPI, Request, Response
+
+OPTIONS_VARIABLE = "PLAIN_SERVER_OPTIONS"
+SIGNATURE_NAME = "signature.json"
+ALL_CORES = "cores"
+POOL_THREADS = 40  # as many as Starlette has for handlers that are no coroutines
+KINDS = {"b": "true or false", "f": "numbers", "i": "whole numbers", "u": "whole numbers"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How this server runs; every worker reads the same.
+
+    Attributes:
+        workers: processes, each with its own copy of the model.
+        torch_threads, torch_interop_threads: of each worker; 0 leaves PyTorch's default.
+        pool_threads: forward passes that may run at the same time in a worker; 0 runs them on the event loop.
+        max_body_bytes: the largest body that is taken; 0 for no limit.
+        ready: a folder in which every worker says that it has loaded the model.
+    """
+
+    model_file: str
+    workers: int
+    torch_threads: int
+    torch_interop_threads: int
+    pool_threads: int
+    max_body_bytes: int
+    ready: str
+
+
+class RefusedError(Exception):
+    """What is wrong with a request, for whoever sent it."""
+
+    def __init__(self, reason: str, status: int = 400) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Model:
+    """A TorchScript file that says its own inputs and outputs."""
+
+    def __init__(self, path: str) -> None:
+        packed = {SIGNATURE_NAME: ""}
+        self.module = torch.jit.load(path, map_location="cpu", _extra_files=packed)  # type: ignore[no-untyped-call]
+        self.module.eval()
+        if not packed[SIGNATURE_NAME]:
+            raise RuntimeError(f"{path} holds no {SIGNATURE_NAME}; export it again")
+        self.signature: dict[str, Any] = json.loads(packed[SIGNATURE_NAME])
+        self.inputs: list[dict[str, Any]] = self.signature["inputs"]
+        self.outputs: list[str] = [output["name"] for output in self.signature["outputs"]]
+
+    def decode(self, body: bytes) -> list[torch.Tensor]:
+        """The batch (n, …) of each input, in the model's order.
+
+        Raises:
+            RefusedError: not JSON, no instances, or others than the signature's.
+        """
+        try:
+            asked = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise RefusedError(f"the body is not JSON: {error}") from error
+        rows = asked.get("instances") if isinstance(asked, dict) else None
+        if not isinstance(rows, list) or not rows:
+            raise RefusedError('expected an object with "instances", a list that is not empty')
+        return [
+            torch.from_numpy(array_of(tensor, values))
+            for tensor, values in zip(self.inputs, self._columns(rows), strict=True)
+        ]
+
+    def _columns(self, rows: list[Any]) -> list[list[Any]]:
+        names = [tensor["name"] for tensor in self.inputs]
+        if len(names) == 1 and not any(isinstance(row, dict) for row in rows):
+            return [rows]
+        for row in rows:
+            if not isinstance(row, dict) or row.keys() != set(names):
+                found = sorted(row) if isinstance(row, dict) else type(row).__name__
+                raise RefusedError(f"an instance is {found}, expected an object with the keys {names}")
+        return [[row[name] for row in rows] for name in names]
+
+    def predict(self, batch: Sequence[torch.Tensor]) -> list[np.ndarray]:
+        """The outputs (n, …), in the model's order.
+
+        Raises:
+            RefusedError: the model refuses the batch, or gives other outputs than it says.
+        """
+        try:
+            with torch.inference_mode():
+                answer = self.module(*batch)
+        except (RuntimeError, IndexError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            raise RefusedError(f"the model refuses the instances: {reason}") from error
+        if isinstance(answer, dict) and answer.keys() == set(self.outputs):
+            answer = [answer[name] for name in self.outputs]
+        found = [tensor.float() if tensor.dtype == torch.bfloat16 else tensor for tensor in flat(answer)]
+        if len(found) != len(self.outputs) or any(tensor.shape[:1] != batch[0].shape[:1] for tensor in found):
+            raise RefusedError("the model does not give a row of every output for every instance")
+        return [tensor.contiguous().numpy() for tensor in found]
+
+    def encode(self, outputs: Sequence[np.ndarray]) -> bytes:
+        """The body of the answer."""
+        rows: Any = outputs[0]
+        if len(outputs) > 1:
+            rows = [dict(zip(self.outputs, row, strict=True)) for row in zip(*outputs, strict=True)]
+        return orjson.dumps({"predictions": rows}, option=orjson.OPT_SERIALIZE_NUMPY)
+
+    def answer(self, body: bytes) -> bytes:
+        """Body to body."""
+        return self.encode(self.predict(self.decode(body)))
+
+
+def array_of(tensor: dict[str, Any], values: list[Any]) -> np.ndarray:
+    """Nested lists as an array of the tensor's dtype and shape.
+
+    Raises:
+        RefusedError: they are ragged, of another shape, or hold something else than the dtype takes.
+    """
+    dtype, name = np.dtype(tensor["dtype"]), tensor["name"]
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise RefusedError(f"the instances of {name!r} differ in length or depth") from error
+    wanted = tuple(tensor["shape"])
+    fits = array.ndim == len(wanted) + 1 and all(
+        size in (None, found) for size, found in zip(wanted, array.shape[1:], strict=True)
+    )
+    if not fits:
+        raise RefusedError(f"an instance of {name!r} has shape {array.shape[1:]}, expected {wanted}")
+    allowed = {"b": "b", "f": "iuf"}.get(dtype.kind, "iu")
+    if array.size and (array.dtype.kind not in allowed or (dtype.kind != "b" and holds_bool(values))):
+        raise RefusedError(f"{name!r} is {dtype}, which takes {KINDS[dtype.kind]}")
+    if array.size and dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        if int(array.min()) < limits.min or int(array.max()) > limits.max:
+            raise RefusedError(f"{name!r} is {dtype}, which takes {limits.min} to {limits.max}")
+    with np.errstate(over="ignore"):
+        found = np.ascontiguousarray(array, dtype)
+    if dtype.kind == "f" and not np.isfinite(found).all():
+        raise RefusedError(f"{name!r} is {dtype}, and a number is beyond that")
+    return found
+
+
+def holds_bool(values: Any) -> bool:
+    """Whether true or false is among the numbers, which NumPy would take for 1 and 0."""
+    if not isinstance(values, list):
+        return isinstance(values, bool)
+    kinds = set(map(type, values))
+    return bool in kinds or (list in kinds and any(map(holds_bool, values)))
+
+
+def flat(answer: Any) -> list[torch.Tensor]:
+    """The tensors of what a model returns, nested tuples, lists and dicts from left to right."""
+    if isinstance(answer, dict):
+        answer = list(answer.values())
+    return [one for part in answer for one in flat(part)] if isinstance(answer, tuple | list) else [answer]
+
+
+def make_app() -> FastAPI:
+    """The application of one worker; uvicorn calls it in each."""
+    options = Options(**json.loads(os.environ[OPTIONS_VARIABLE]))
+    held: dict[str, Any] = {}
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        held["model"] = load(options)
+        pool = ThreadPoolExecutor(options.pool_threads) if options.pool_threads else None
+        held["answer"] = in_pool(held["model"].answer, pool)
+        (Path(options.ready) / str(os.getpid())).touch()
+        yield
+        if pool:
+            pool.shutdown()
+
+    app = FastAPI(title="plain server", lifespan=lifespan)
+
+    @app.post("/predict")
+    async def predict(request: Request) -> Response:
+        body = await body_of(request, options.max_body_bytes)
+        return Response(await held["answer"](body), media_type="application/json")
+
+    @app.get("/ready")
+    async def ready() -> Response:
+        count = workers_ready(options.ready)
+        said = {"ready": count >= options.workers, "workers_ready": count, "workers": options.workers}
+        return Response(orjson.dumps(said), 200 if said["ready"] else 503, media_type="application/json")
+
+    @app.get("/info")
+    async def info() -> Response:
+        return Response(orjson.dumps(described(options, held["model"])), media_type="application/json")
+
+    @app.exception_handler(RefusedError)
+    async def refused(_: Request, error: RefusedError) -> Response:
+        said = orjson.dumps({"error": str(error)})
+        return Response(said, error.status, media_type="application/json")
+
+    return app
+
+
+def in_pool(answer: Callable[[bytes], bytes], pool: ThreadPoolExecutor | None) -> Callable[[bytes], Any]:
+    """`answer` as a coroutine: in a thread of the pool, or on the event loop where there is none."""
+
+    async def on_loop(body: bytes) -> bytes:
+        return answer(body)
+
+    async def in_thread(body: bytes) -> bytes:
+        return await asyncio.get_running_loop().run_in_executor(pool, answer, body)
+
+    return in_thread if pool else on_loop
+
+
+async def body_of(request: Request, limit_bytes: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        RefusedError: it is larger than the limit, which is seen before it is held.
+    """
+    if not limit_bytes:
+        return await request.body()
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit_bytes:
+            raise RefusedError(f"the body has more than {limit_bytes} bytes", 413)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def load(options: Options) -> Model:
+    """The model, loaded and run once, with the worker's threads set; says in the log why it cannot be."""
+    if options.torch_threads:
+        torch.set_num_threads(options.torch_threads)
+    if options.torch_interop_threads:
+        torch.set_num_interop_threads(options.torch_interop_threads)
+    try:
+        return Model(options.model_file)
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
+        sys.stderr.write(f"model not loaded: {type(error).__name__}: {reason}\n")
+        raise
+
+
+def workers_ready(folder: str) -> int:
+    """How many workers that are alive have loaded the model."""
+    return sum(Path(f"/proc/{mark.name}").exists() for mark in Path(folder).iterdir())
+
+
+def described(options: Options, model: Model) -> dict[str, Any]:
+    """What is served and how, as it really is in this worker."""
+    return {
+        "model_digest": model.signature.get("model_digest"),
+        "inputs": model.inputs,
+        "outputs": model.signature["outputs"],
+        "workers": options.workers,
+        "torch_threads": torch.get_num_threads(),
+        "torch_interop_threads": torch.get_num_interop_threads(),
+        "pool_threads": options.pool_threads,
+        "max_body_bytes": options.max_body_bytes or None,
+        "versions": {
+            "fastapi": fastapi.__version__,
+            "uvicorn": uvicorn.__version__,
+            "torch": torch.__version__,
+        },
+    }
+
+
+def count_or_cores(text: str) -> int:
+    """A number from 1, or as many as there are cores to run on."""
+    count = len(os.sched_getaffinity(0)) if text == ALL_CORES else int(text)
+    if count < 1:
+        raise ValueError
+    return count
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve until told to stop."""
+    parser = argparse.ArgumentParser(description="Serve one TorchScript file")
+    parser.add_argument("model_file")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--workers", type=count_or_cores, default=1, help=f"a number, or {ALL_CORES!r}")
+    parser.add_argument("--torch-threads", type=int, default=0)
+    parser.add_argument("--torch-interop-threads", type=int, default=0)
+    parser.add_argument("--pool-threads", type=int, default=POOL_THREADS)
+    parser.add_argument("--max-body-bytes", type=int, default=0)
+    parser.add_argument("--backlog", type=int, default=2048)
+    parser.add_argument("--no-access-log", dest="access_log", action="store_false")
+    asked = vars(parser.parse_args(arguments))
+    own = {name: asked.pop(name) for name in ("host", "port", "backlog", "access_log")}
+    with tempfile.TemporaryDirectory(prefix="plain-server-") as ready:
+        options = Options(ready=ready, **asked)
+        os.environ[OPTIONS_VARIABLE] = json.dumps(asdict(options))
+        sys.path.insert(0, str(Path(__file__).parent))
+        uvicorn.run(
+            f"{Path(__file__).stem}:make_app",
+            factory=True,
+            workers=options.workers,
+            app_dir=str(Path(__file__).parent),
+            **own,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""How a running plain server is configured, in its own words."""
+
+from typing import Any
+
+from pipelines.targets.endpoint import Configuration
+
+ASKED = "server"
+# GivenRecord's field and the server's.
+TOLD = {
+    "workers_count": "workers",
+    "threads_per_worker": "torch_threads",
+    "inter_op_threads_count": "torch_interop_threads",
+    "rest_threads_count": "pool_threads",
+    "max_request_bytes": "max_body_bytes",
+}
+
+
+def from_info(answer: Any) -> Configuration:
+    """GivenRecord's fields from `GET /info`; those it does not tell are left out."""
+    told = answer if isinstance(answer, dict) else {}
+    known = {field: told[name] for field, name in TOLD.items() if told.get(name) is not None}
+    if known:
+        known["batch_max_size"] = 1  # it knows no batching
+    return {**known, "sources": dict.fromkeys(known, ASKED)}
+
+
+def unready(status: int, answer: Any) -> str | None:
+    """None when every worker has loaded the model, else what `GET /ready` says."""
+    told = answer if isinstance(answer, dict) else {}
+    if told.get("ready") is True:
+        return None
+    if "workers_ready" in told:
+        return f"{told['workers_ready']} of {told.get('workers')} workers have loaded the model"
+    return f"/ready answers {status}"
