@@ -1,7 +1,6 @@
 """Checks of what a server answers: status, metadata, predictions over every protocol, and its errors."""
 
 import json
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,82 +8,38 @@ import numpy as np
 
 from models.spec import ModelSpec
 from models.tensors import Array, Tensors, ask, count, sample, samples
-from pipelines.http import fetch, fetch_json
-from pipelines.runners.docker_server import DockerServer
-from pipelines.runners.docker_services import MANAGEMENT_PORT, PROBE
+from pipelines.http import fetch
 from pipelines.smoke.checklist import CheckError, NotApplicableError, require
 from pipelines.smoke.messages import PREDICT_METHOD, TORCHSERVE_METHOD, array_of, message, tensor_of
 from pipelines.smoke.subject import Subject
+from pipelines.targets.own_checks import OwnChecks, own_checks
 
 OK, BAD_REQUEST, NOT_FOUND = 200, 400, 404
 SAMPLES = 16
 GRPC_LIMIT_S = 15.0
 NO_MODEL, NO_INPUT = "no_such_model", "no_such_input"
-# What TensorFlow Serving calls a dtype in its metadata.
-TYPE_NAMES = {"float16": "DT_HALF", "float32": "DT_FLOAT", "float64": "DT_DOUBLE"}
 # A value that a dtype's values may not be written as, by the kind of the dtype.
 WRONG_VALUES = {"b": (1, "numbers for true and false"), "f": (True, "true for numbers")}
 FRACTION = (1.5, "fractions for whole numbers")
 
 
 def status(subject: Subject) -> str:
-    """Its own word for being up."""
+    """Its own word for being up, and what its API says beside that."""
     said = subject.server.plan.endpoint.status()
     require(said is None, f"it says: {said}")
-    if subject.target == "torchserve":
-        code, answer = fetch_json(f"{subject.url}/ping")
-        require(code == OK and answer == {"status": "Healthy"}, f"GET /ping answers {code} {answer}")
-        return "every worker is READY, /ping says Healthy"
-    code, answer = fetch_json(f"{subject.url}/v1/models/{subject.spec.name}")
-    found = answer["model_version_status"][0]
-    require(isinstance(found["version"], str), f"the version is {found['version']!r}, expected a string")
-    return f"version {found['version']} is {found['state']}"
+    return _own(subject).status(subject.running)
 
 
 def metadata(subject: Subject) -> str:
     """Name, version and signature, against the artifact and the model."""
-    return _torchserve_metadata(subject) if subject.target == "torchserve" else _tfserving_metadata(subject)
+    return _own(subject).metadata(subject.running)
 
 
-def _torchserve_metadata(subject: Subject) -> str:
-    name = subject.spec.name
-    found = _described(subject)[0]
-    with zipfile.ZipFile(subject.folder / f"{name}.mar") as archive:
-        packed = json.loads(archive.read("MAR-INF/MANIFEST.json"))["model"]
-    got, wanted = (
-        (found.get("modelName"), found.get("modelVersion")),
-        (packed["modelName"], packed["modelVersion"]),
-    )
-    require(got == wanted, f"it serves {got}, the archive holds {wanted}")
-    return f"{got[0]} {got[1]}, {len(found.get('workers', []))} workers"
-
-
-def _described(subject: Subject) -> Any:
-    """The management API's description of the model; in a container it answers only inside."""
-    path = f"/models/{subject.spec.name}"
-    if isinstance(subject.server, DockerServer):
-        _, output = subject.server.execute([PROBE, "get", MANAGEMENT_PORT, path])
-        return _parsed(output.encode())
-    return fetch_json(subject.server.plan.endpoint.addresses["management"] + path)[1]
-
-
-def _tfserving_metadata(subject: Subject) -> str:
-    name = subject.spec.name
-    code, answer = fetch_json(f"{subject.url}/v1/models/{name}/metadata")
-    require(code == OK, f"it answers {code}: {answer}")
-    model = answer["model_spec"]
-    require(model["name"] == name, f"it serves {model['name']!r}, expected {name!r}")
-    signature = answer["metadata"]["signature_def"]["signature_def"]["serving_default"]
-    for kind, tensors in (("inputs", subject.spec.inputs), ("outputs", subject.spec.outputs)):
-        for tensor in tensors:
-            found = signature[kind].get(tensor.name)
-            require(found is not None, f"no {tensor.name!r} among its {kind}: {sorted(signature[kind])}")
-            shape = tuple(int(dim["size"]) for dim in found["tensor_shape"]["dim"])
-            wanted = tuple(-1 if size is None else size for size in tensor.shape)
-            require(shape == wanted, f"{tensor.name} has shape {shape}, expected {wanted}")
-            named = TYPE_NAMES.get(tensor.dtype, f"DT_{tensor.dtype.upper()}")
-            require(found["dtype"] == named, f"{tensor.name} is {found['dtype']}, expected {named}")
-    return f"{name} version {model['version']}, signature as the model's"
+def _own(subject: Subject) -> OwnChecks:
+    found = own_checks(subject.target)
+    if found is None:
+        raise NotApplicableError(f"the target {subject.target} names no checks of its own")
+    return found
 
 
 def rest_row(subject: Subject) -> str:
@@ -111,6 +66,8 @@ def rest_columnar(subject: Subject) -> str:
 
 def grpc(subject: Subject) -> str:
     """The same samples over gRPC."""
+    if "gRPC" not in subject.server.plan.endpoint.addresses:
+        raise NotApplicableError(f"{subject.target} has no gRPC")
     call = _ask_torchserve if subject.target == "torchserve" else _ask_tfserving
     return _right(subject, lambda batch: call(subject, batch), "predictions over gRPC")
 
@@ -230,16 +187,14 @@ def wrong_input(subject: Subject) -> str:
 
 def unknown_model(subject: Subject) -> str:
     """Status 404 in the server's own form."""
-    url = subject.url + subject.server.plan.endpoint.predict_path.replace(subject.spec.name, NO_MODEL)
+    endpoint = subject.server.plan.endpoint
+    if subject.spec.name not in endpoint.predict_path:
+        raise NotApplicableError(f"{subject.target} serves one model, whose name is not in its URL")
+    url = subject.url + endpoint.predict_path.replace(subject.spec.name, NO_MODEL)
     code, answer = fetch(url, subject.pool.bodies[0])
     told = answer[:200].decode(errors="replace")
     require(code == NOT_FOUND, f"it gets status {code}, expected {NOT_FOUND}: {told}")
-    said = _parsed(answer)
-    if subject.target == "torchserve":
-        kind = said.get("type")
-        require(kind == "ModelNotFoundException", f"the error's type is {kind!r}: {told}")
-    else:
-        require(isinstance(said.get("error"), str), f'it gets {told}, expected {{"error": "…"}}')
+    _own(subject).unknown_model(_parsed(answer))
     return f"status {NOT_FOUND}, in the server's own form"
 
 

@@ -13,6 +13,7 @@ from pipelines.runners.docker_server import DockerServer
 from pipelines.runners.server import Server
 from pipelines.serve import readiness
 from pipelines.smoke.checklist import NotApplicableError
+from pipelines.targets.own_checks import Running
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,12 @@ class Subject:
         if not isinstance(self.server, DockerServer):
             raise NotApplicableError("runner local has no container")
         return self.server
+
+    @property
+    def running(self) -> Running:
+        """The same for the target's own checks."""
+        execute = self.server.execute if isinstance(self.server, DockerServer) else None
+        return Running(self.spec, self.folder, self.server.plan.endpoint, execute)
 
     def inputs(self, samples: int) -> Tensors:
         """The first held-out samples, so many at most."""

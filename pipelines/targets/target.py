@@ -11,7 +11,16 @@ RUN_ONLY = (
     "__init__.py",
     *(
         f"{name}.py"
-        for name in ("app", "archive", "configuration", "container", "runtime", "server", "settings", "smoke")
+        for name in (
+            "app",
+            "archive",
+            "checks",
+            "configuration",
+            "container",
+            "runtime",
+            "server",
+            "settings",
+        )
     ),
 )
 
@@ -32,6 +41,7 @@ class Target:
         server: "module:function" that plans a server; None for targets that run in process.
         protocols: the ways to ask its server, the usual one first.
         settings: "module:class" of what a preset may set of that server; None for nothing.
+        checks: the module of what it asks the smoke test to look at (`own_checks`); None for nothing.
         serving: distributions that run it, beside the toolchain.
         roads: ways from PyTorch into its framework that it knows, in their order
             (`pipelines.roads.known`); its exporter is then also given what was `Asked`.
@@ -47,6 +57,7 @@ class Target:
     server: str | None
     protocols: tuple[Protocol, ...] = (Protocol(),)
     settings: str | None = None
+    checks: str | None = None
     title: str | None = None
     road: str = ""
     shared_sources: tuple[Path, ...] = ()

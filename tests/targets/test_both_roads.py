@@ -15,7 +15,6 @@ from pipelines.errors import GateError
 from pipelines.parity.quality import Expectation, Expectations
 from pipelines.serve import readiness
 from pipelines.smoke import answers
-from pipelines.smoke.checklist import CheckError
 from pipelines.smoke.subject import Subject
 from pipelines.targets.endpoint import Endpoint
 from pipelines.targets.torchserve.export import HANDLER, signature
@@ -287,7 +286,7 @@ def test_one_wrong_output_of_several_is_found(subject, check, name):
 
 def test_a_signature_that_differs_is_found(subject):
     inputs = (replace(SPEC.inputs[0], dtype="float64"), *SPEC.inputs[1:])
-    with pytest.raises(CheckError, match="image is DT_FLOAT, expected DT_DOUBLE"):
+    with pytest.raises(GateError, match="image is DT_FLOAT, expected DT_DOUBLE"):
         answers.metadata(replace(subject, spec=replace(SPEC, inputs=inputs)))
 
 

@@ -16,6 +16,7 @@ from pipelines.runners import docker_containers as containers
 from pipelines.runners.docker_containers import ContainerImage, DockerRunner
 from pipelines.targets import null
 from pipelines.targets.protocols import Protocol
+from pipelines.runners.docker_services import CONTAINED
 from pipelines.targets.registry import SERVED
 from pipelines.targets.server_plan import ServeRequest, plan_server
 from pipelines.targets.tfserving.configuration import from_flags
@@ -133,10 +134,10 @@ def test_containers_get_the_same_cpuset_limits_and_are_compared(tmp_path, monkey
     monkeypatch.setattr(containers.ownership, "remove_project", lambda *_: None)
     monkeypatch.setattr(containers, "_find", lambda *_: Container(made[-1].variables))
     image = ImageRecord(reference="x", id="sha256:1", size_bytes=1, compressed_bytes=None)
-    images = {name: ContainerImage(name, name, "1", False, image) for name in SERVED}
+    images = {name: ContainerImage(name, name, "1", False, image) for name in CONTAINED}
     runner = DockerRunner(SimpleNamespace(), images, "compare")
     plans = {}
-    for name in SERVED:
+    for name in CONTAINED:
         with runner.prepare(name, ServeRequest(MODEL, tmp_path, tmp_path, cores=cores.server)) as prepared:
             plans[name] = prepared.plan
     count = len(cores.server)

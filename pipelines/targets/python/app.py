@@ -295,7 +295,7 @@ def count_or_cores(text: str) -> int:
     """A number from 1, or as many as there are cores to run on."""
     count = len(os.sched_getaffinity(0)) if text == ALL_CORES else int(text)
     if count < 1:
-        raise ValueError
+        raise ValueError(f"{text} workers are none")
     return count
 
 

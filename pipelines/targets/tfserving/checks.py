@@ -1,0 +1,46 @@
+"""What the smoke test looks at in TensorFlow Serving alone."""
+
+import json
+from typing import Any
+
+from pipelines.http import fetch_json
+from pipelines.targets.own_checks import Running, require
+
+OK = 200
+# What its metadata calls a dtype.
+TYPE_NAMES = {"float16": "DT_HALF", "float32": "DT_FLOAT", "float64": "DT_DOUBLE"}
+
+
+def status(running: Running) -> str:
+    """The state of its first version, whose number is a string."""
+    _, answer = fetch_json(f"{running.endpoint.base_url}/v1/models/{running.endpoint.model}")
+    found = answer["model_version_status"][0]
+    require(isinstance(found["version"], str), f"the version is {found['version']!r}, expected a string")
+    return f"version {found['version']} is {found['state']}"
+
+
+def metadata(running: Running) -> str:
+    """Name and signature, as the model's."""
+    spec = running.spec
+    code, answer = fetch_json(f"{running.endpoint.base_url}/v1/models/{running.endpoint.model}/metadata")
+    require(code == OK, f"it answers {code}: {answer}")
+    model = answer["model_spec"]
+    require(model["name"] == spec.name, f"it serves {model['name']!r}, expected {spec.name!r}")
+    signature = answer["metadata"]["signature_def"]["signature_def"]["serving_default"]
+    for kind, tensors in (("inputs", spec.inputs), ("outputs", spec.outputs)):
+        for tensor in tensors:
+            found = signature[kind].get(tensor.name)
+            require(found is not None, f"no {tensor.name!r} among its {kind}: {sorted(signature[kind])}")
+            shape = tuple(int(dim["size"]) for dim in found["tensor_shape"]["dim"])
+            wanted = tuple(-1 if size is None else size for size in tensor.shape)
+            require(shape == wanted, f"{tensor.name} has shape {shape}, expected {wanted}")
+            named = TYPE_NAMES.get(tensor.dtype, f"DT_{tensor.dtype.upper()}")
+            require(found["dtype"] == named, f"{tensor.name} is {found['dtype']}, expected {named}")
+    return f"{spec.name} version {model['version']}, signature as the model's"
+
+
+def unknown_model(answer: Any) -> None:
+    """`{"error": "…"}`."""
+    require(
+        isinstance(answer.get("error"), str), f'it is {json.dumps(answer)[:200]}, expected {{"error": "…"}}'
+    )

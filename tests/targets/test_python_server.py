@@ -1,0 +1,184 @@
+"""The plain server with several tensors, started for real and in pieces."""
+
+import json
+import os
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import psutil
+import pytest
+from test_both_roads import INPUTS, SPEC, expectations
+
+from models.tensors import sample
+from pipelines.errors import GateError, MachineError
+from pipelines.http import fetch
+from pipelines.processes.group import wait_until
+from pipelines.runners.local import LocalServer
+from pipelines.serve import readiness
+from pipelines.smoke import answers
+from pipelines.smoke.checklist import NotApplicableError
+from pipelines.smoke.subject import Subject
+from pipelines.targets.presets import Preset, resolve
+from pipelines.targets.python import app, server
+from pipelines.targets.python.configuration import from_info, unready
+from pipelines.targets.python.settings import PythonSettings
+from pipelines.targets.server_plan import ServeRequest
+from pipelines.targets.torchserve.export import SIGNATURE_NAME, signature
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A file of four inputs and three outputs, which says its own signature."""
+    import torch
+
+    class Several(torch.nn.Module):
+        def forward(self, image, tokens, pixel, flag):
+            total = image.sum((1, 2)) + tokens.sum(1).float() * 0.1
+            light = pixel.to(torch.int32).sum(1).float() / 255
+            return torch.stack([total, light], 1), (tokens * 2, (pixel > 127) & flag[:, None])
+
+    folder = tmp_path_factory.mktemp("several")
+    examples = tuple(torch.from_numpy(np.stack([INPUTS[name][0]] * 2)) for name in INPUTS)
+    packed = {SIGNATURE_NAME: json.dumps(signature(SPEC))}
+    torch.jit.save(torch.jit.trace(Several(), examples), folder / "several.pt", packed)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return app.Model(str(folder / "several.pt"))
+
+
+@pytest.fixture(scope="module")
+def running(folder):
+    """Two workers with one thread each."""
+    asked = Preset("two", PythonSettings(workers=2, torch_threads=1, pool_threads=0, max_body_bytes=10_000))
+    with readiness.work_folder() as work:
+        with LocalServer(server.plan(ServeRequest(SPEC, folder, work, preset=asked))) as started:
+            started.wait_ready()
+            started.read_configuration()
+            family = [started.pid, *(p.pid for p in psutil.Process(started.pid).children(recursive=True))]
+            yield started
+        assert wait_until(lambda: not any(map(psutil.pid_exists, family)), limit_s=30)
+        assert not list((work / "tmp").iterdir())
+
+
+@pytest.fixture(scope="module")
+def subject(running, folder):
+    pool = readiness.payload_pool(SPEC, expectations(), running.plan.endpoint.predict_path)
+    return Subject("python", SPEC, folder, SimpleNamespace(), running, (), expectations(), pool)
+
+
+@pytest.mark.parametrize("check", [answers.status, answers.metadata, answers.rest_row, answers.wrong_input])
+def test_it_does_what_every_deployment_must(subject, check):
+    assert check(subject)
+
+
+@pytest.mark.parametrize("check", [answers.rest_columnar, answers.grpc, answers.unknown_model])
+def test_what_it_has_not_is_said_to_be_no_failure(subject, check):
+    with pytest.raises(NotApplicableError):
+        check(subject)
+
+
+def test_another_signature_is_seen(subject):
+    other = replace(SPEC, outputs=SPEC.outputs[:2])
+    with pytest.raises(GateError, match="model_digest is"):
+        answers.metadata(replace(subject, spec=other))
+
+
+def test_its_configuration_is_its_own_word(running):
+    given = running.plan.given
+    assert (given.workers_count, given.threads_per_worker, given.rest_threads_count) == (2, 1, 0)
+    assert (given.batch_max_size, given.max_request_bytes) == (1, 10_000)
+    assert set(given.sources.values()) == {"server"}
+
+
+def test_a_body_beyond_the_limit_is_refused_and_the_server_goes_on(running, subject):
+    url = running.plan.endpoint.predict_url
+    status, answer = fetch(url, b'{"instances": [' + b"1," * 6000 + b"1]}")
+    assert (status, list(json.loads(answer))) == (413, ["error"])
+    assert fetch(url, subject.pool.bodies[0])[0] == 200
+
+
+def test_a_file_that_is_none_is_reported_at_once_with_the_reason(tmp_path):
+    (tmp_path / "several.pt").write_bytes(b"PK\x03\x04 and no more")
+    asked = Preset("two", PythonSettings(workers=2))
+    with readiness.work_folder() as work:
+        plan = server.plan(ServeRequest(SPEC, tmp_path, work, preset=asked))
+        with (
+            LocalServer(plan) as started,
+            pytest.raises(MachineError, match="python cannot serve the model: R"),
+        ):
+            started.wait_ready()
+
+
+def body(**changes):
+    row = {name: array.tolist() for name, array in sample(SPEC.samples().named, 0).items()}
+    return json.dumps({"instances": [row | changes]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (b"\xff", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"7", "instances"),
+        (b'{"instances": []}', "not empty"),
+        (b'{"instances": [7]}', "keys"),
+        (body(pixel=[-1, 0]), "0 to 255"),
+        (body(pixel=[256, 0]), "0 to 255"),
+        (body(image=[[1, 2, True], [1, 2, 3]]), "takes numbers"),
+        (body(image=[[1, 2, 1e300], [1, 2, 3]]), "beyond"),
+        (body(image=[[1, 2], [1, 2, 3]]), "differ in length"),
+        (body(image=[1.0]), "has shape"),
+        (body(tokens=[10**30]), "not JSON|takes whole"),
+        (body(tokens=[1.0]), "takes whole numbers"),
+        (body(flag=0), "true or false"),
+    ],
+)
+def test_what_is_wrong_is_said(model, asked, said):
+    with pytest.raises(app.RefusedError, match=said):
+        model.answer(asked)
+
+
+def test_the_models_own_refusal_is_one_line(model):
+    with pytest.raises(app.RefusedError, match=r"refuses the instances: [^\n]+$"):
+        model.predict([one[:, :1] if one.ndim > 1 else one for one in model.decode(body())][::-1])
+
+
+def test_a_file_without_a_signature_is_refused(tmp_path):
+    import torch
+
+    torch.jit.save(torch.jit.script(torch.nn.Identity()), tmp_path / "other.pt")
+    with pytest.raises(RuntimeError, match=r"holds no signature\.json"):
+        app.Model(str(tmp_path / "other.pt"))
+
+
+def test_presets_are_options_of_the_server():
+    settings = {name: resolve(name, ["python"])["python"].settings for name in ("default", "tuned")}
+    assert settings["default"].flags() == []
+    flags = settings["tuned"].flags()
+    assert "--no-access-log" in flags
+    assert "--workers=cores" in flags
+    assert "--pool-threads=0" in flags
+
+
+def test_a_worker_for_every_core():
+    assert app.count_or_cores("cores") == len(os.sched_getaffinity(0))
+    with pytest.raises(ValueError, match="0 workers"):
+        app.count_or_cores("0")
+
+
+def test_strange_words_of_a_server_are_no_configuration():
+    assert from_info(None) == {"sources": {}}
+    assert from_info({"workers": 3})["workers_count"] == 3
+    assert unready(503, {"ready": False, "workers_ready": 1, "workers": 2}).startswith("1 of 2")
+    assert unready(404, None) == "/ready answers 404"
+    assert unready(200, {"ready": True}) is None
