@@ -53,7 +53,7 @@ PYTHON = Target(
     serving=("fastapi", "uvicorn", "orjson"),
     traces=True,
     settings="pipelines.targets.python.settings:PythonSettings",
-    shared_sources=(TARGETS_FOLDER / "torchserve" / "export.py",),
+    shared_sources=(TARGETS_FOLDER / "torchserve" / "export.py", TRACING),
 )
 TFSERVING = Target(
     name="tfserving",

@@ -39,7 +39,7 @@ def export(spec: ModelSpec, folder: Path, progress: Callable[[str], None]) -> li
 def write_torchscript(model: Traceable, path: Path) -> None:
     """Trace, freeze, save, and prove that the file loads and takes other batch sizes and lengths.
 
-    Several outputs are a tuple in the order of the spec's. The file holds the signature too (`SIGNATURE_NAME`).
+    Several outputs are a tuple in the order of the spec's. The file holds the signature too.
 
     Raises:
         ModelError: the module cannot be traced, or the saved file does not give what the module gives.
