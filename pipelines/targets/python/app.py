@@ -33,6 +33,9 @@ from fastapi import FastAPI, Request, Response
 OPTIONS_VARIABLE = "PLAIN_SERVER_OPTIONS"
 SIGNATURE_NAME = "signature.json"
 ALL_CORES = "cores"
+# A worker that has not answered its supervisor by then is killed and started again. Importing PyTorch takes
+# longer than uvicorn's 5 s on a busy machine, and the server would never be up.
+WORKER_START_LIMIT_S = 120
 POOL_THREADS = 40  # as many as Starlette has for handlers that are no coroutines
 KINDS = {"b": "true or false", "f": "numbers", "i": "whole numbers", "u": "whole numbers"}
 
@@ -322,6 +325,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{Path(__file__).stem}:make_app",
             factory=True,
             workers=options.workers,
+            timeout_worker_healthcheck=WORKER_START_LIMIT_S,
             app_dir=str(Path(__file__).parent),
             **own,
         )
