@@ -50,6 +50,7 @@ PYTHON = Target(
     server="pipelines.targets.python.server:plan",
     checks="pipelines.targets.python.checks",
     title="Plain Python server",
+    protocols=(Protocol("http", "json-rows", "/predict"),),
     serving=("fastapi", "uvicorn", "orjson"),
     traces=True,
     settings="pipelines.targets.python.settings:PythonSettings",

@@ -14,9 +14,9 @@ from pipelines.run import entries
 from pipelines.runners import compose, docker_facts
 from pipelines.runners import docker_containers as containers
 from pipelines.runners.docker_containers import ContainerImage, DockerRunner
+from pipelines.runners.docker_services import CONTAINED
 from pipelines.targets import null
 from pipelines.targets.protocols import Protocol
-from pipelines.runners.docker_services import CONTAINED
 from pipelines.targets.registry import SERVED
 from pipelines.targets.server_plan import ServeRequest, plan_server
 from pipelines.targets.tfserving.configuration import from_flags

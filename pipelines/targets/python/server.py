@@ -17,7 +17,6 @@ APP = Path(__file__).with_name("app.py")
 NAME = "plain server (FastAPI, uvicorn)"
 # A worker that cannot load the model ends and is started again, for ever.
 WORKER_FAILURE = r"model not loaded: (.*)"
-PREDICT_PATH = "/predict"
 TELLING = ("fastapi", "uvicorn", "orjson", "torch")
 
 
@@ -41,7 +40,8 @@ def plan(request: ServeRequest) -> ServerPlan:
             runner="local",
             preset=request.preset.name,
             settings=request.preset.settings.given(),
-            protocol="REST",
+            protocol=request.asked_by("python").name,
+            body=request.asked_by("python").codec,
             stand_in=False,
             note=", ".join(f"{name} {version}" for name, version in versions.items() if name != "fastapi"),
         ),
@@ -66,7 +66,7 @@ def plan(request: ServeRequest) -> ServerPlan:
         ),
         endpoint=Endpoint(
             base_url=base_url,
-            predict_path=PREDICT_PATH,
+            predict_path=request.asked_by("python").path_of(request.spec.name),
             model=request.spec.name,
             status=lambda: unready(*fetch_json(f"{base_url}/ready")),
             configuration=lambda: _configuration(base_url),
