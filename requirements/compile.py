@@ -26,8 +26,9 @@ TENSORFLOW = {"x86_64": "tensorflow-cpu", "aarch64": "tensorflow"}
 # were tried without. These are for executorch's own tests (expecttest, hypothesis, kgb, parameterized), for
 # Apple's Core ML (coremltools, which wants scikit-learn), for language models (pytorch-tokenizers,
 # hydra-core, omegaconf) and for developer tools' tables, downloads and CPU listings (pandas, requests,
-# py-cpuinfo).
+# py-cpuinfo). Of axe-playwright-python only its script is read.
 DROPPED = {
+    "axe-playwright-python": frozenset({"playwright"}),
     "executorch": frozenset(
         {
             *("expecttest", "hypothesis", "kgb", "parameterized"),
@@ -35,7 +36,7 @@ DROPPED = {
             *("pytorch-tokenizers", "hydra-core", "omegaconf"),
             *("pandas", "requests", "py-cpuinfo"),
         }
-    )
+    ),
 }
 
 Package = dict[str, Any]

@@ -1,9 +1,10 @@
-"""The report as one HTML file that opens without a network."""
+"""The report as one HTML file that opens without a network, small at any length of the run."""
 
 import re
 import shlex
+from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from pipelines.console import format as fmt
@@ -22,48 +23,85 @@ from pipelines.report import (
     warming,
 )
 from pipelines.report.figures import draw
-from pipelines.report.table import Table
+from pipelines.report.table import Table, first_rows
 
 BODY_CHARACTERS = 600
+LIMIT_BYTES = 1_500_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of what grows with a run is shown: rows of a table, rounds in all figures, loads in detail."""
+
+    rows: int
+    rounds: int
+    loads: int
+
+
+LIMITS = (Limits(400, 600, 12), Limits(150, 240, 8), Limits(60, 90, 4), Limits(20, 24, 2))
 
 
 def render_html(run: RunRecord) -> str:
-    """The whole page: styles, figures and script are inside, nothing is fetched. Same record, same text."""
+    """The whole page: styles, figures and script are inside, nothing is fetched. Same record, same text.
+
+    Of a long run the page shows less, until it has no more than LIMIT_BYTES.
+    """
+    page = ""
+    for limits in LIMITS:
+        page = _render(run, limits)
+        if len(page.encode()) <= LIMIT_BYTES:
+            break
+    return page
+
+
+def _render(run: RunRecord, limits: Limits) -> str:
     swatches = {name: Markup(draw.swatch(slot)) for name, slot in sections.slots(run).items()}  # noqa: S704
-    page = _environment().get_template("report.html.j2")
-    return page.render(
+    return page_template("report.html.j2").render(
         run=run,
+        title=f"{fmt.one_line(run.model.name)} – Tandem {fmt.one_line(run.run_id)}",  # noqa: RUF001
         model_name=fmt.one_line(run.model.name),
         swatches=swatches,
-        **_result(run),
-        **_load(run),
+        **_result(run, limits),
+        **_load(run, limits),
         mobile=sections.mobile_section(run),
         **_background(run),
-        **_end(run),
+        **_end(run, limits),
     )
 
 
-def _result(run: RunRecord) -> dict[str, object]:
+def _result(run: RunRecord, limits: Limits) -> dict[str, object]:
+    tables = (tradeoffs.table(run), verdicts.verdict_table(run), slo.rate_table(run))
+    every = pick.all_rounds(run)
     return {
         "banners": banners.banners(run),
         "answer": None if run.kind == "mobile" else answers.answer(run),
         "remarks": (*slo.remarks(run), *answers.remarks(run)),
-        "forests": sections.forests(run),
-        "result_tables": _filled(tradeoffs.table(run), verdicts.verdict_table(run), slo.rate_table(run)),
+        "forests": sections.forests(run, limits.loads),
+        "result_tables": _filled(*tables, most=limits.rows),
         "rates": sections.rates_figure(run),
+        "load_curve": None if run.slo else sections.load_curve_figure(run),
+        "timeline": sections.timeline_figure(run, "timeline", every, limits.rounds) if run.slo else None,
         "search": _filled(slo.search_table(run)),
         "warnings": banners.warnings(run),
         "implementations": subjects.implementation_table(run),
     }
 
 
-def _load(run: RunRecord) -> dict[str, object]:
+def _load(run: RunRecord, limits: Limits) -> dict[str, object]:
     """The sections of given loads; an SLO search tries so many rates that its curve stands for them."""
     if run.slo is not None:
-        return {"loads": [], "throughput": None, "noise": [], **_warming(run)}
-    found = [sections.load_section(run, load, number) for number, load in enumerate(pick.loads(run), start=1)]
-    noise = _filled(verdicts.noise_table(run))
-    return {"loads": found, "throughput": sections.throughput_figure(run), "noise": noise, **_warming(run)}
+        return {"loads": [], "more_loads": [], "throughput": None, "noise": [], **_warming(run)}
+    loads = pick.loads(run)
+    detailed, others = loads[: limits.loads], loads[limits.loads : limits.rows]
+    share = max(12, limits.rounds // max(1, len(detailed)))
+    found = [sections.load_section(run, load, number, share) for number, load in enumerate(detailed, start=1)]
+    return {
+        "loads": found,
+        "more_loads": [measured.latency_table(run, load) for load in others],
+        "throughput": sections.throughput_figure(run) if len(loads) <= limits.rows else None,
+        "noise": _filled(verdicts.noise_table(run), most=limits.rows),
+        **_warming(run),
+    }
 
 
 def _warming(run: RunRecord) -> dict[str, object]:
@@ -87,31 +125,57 @@ def _background(run: RunRecord) -> dict[str, object]:
     }
 
 
-def _end(run: RunRecord) -> dict[str, object]:
+def _end(run: RunRecord, limits: Limits) -> dict[str, object]:
     rounds = (measured.rounds_table(run), measured.conditions_table(run), measured.errors_table(run))
     timings = mobile_tables.timing_table(run)
     return {
-        "invalid": _filled(measured.invalid_table(run)),
+        "invalid": _filled(measured.invalid_table(run), most=limits.rows),
         "command": shlex.join(run.command),
         "raw": subjects.raw_files(run),
-        "rounds": _filled(slo.point_table(run), *rounds, timings),
+        "rounds": _filled(slo.point_table(run), *rounds, timings, most=limits.rows),
         "logs": [(name, target.log_file) for name, target in run.targets.items() if target.log_file],
     }
 
 
-def _environment() -> Environment:
+class Identifiers:
+    """Identifiers of sections, figures and tables: of their captions, each once on a page."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def __call__(self, caption: str) -> str:
+        """One that no other call has given."""
+        start = re.sub(r"[^a-z0-9]+", "-", caption.lower()).strip("-")[:60] or "part"
+        found, number = start, 1
+        while found in self._taken:
+            number += 1
+            found = f"{start}-{number}"
+        self._taken.add(found)
+        return found
+
+
+def page_template(name: str) -> Template:
+    """A template of a page, with identifiers of its own.
+
+    What is not markup of ours is escaped, and looked at a last time.
+    """
     loader = PackageLoader("pipelines.report")
-    # The last look at all that is not markup of ours.
     made = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_finalized
     )
     made.lstrip_blocks = True
-    made.filters |= {"one_line": fmt.one_line, "breakable": _breakable}
-    return made
+    made.filters |= {"one_line": fmt.one_line, "breakable": _breakable, "lines": _lines}
+    made.globals["identifier"] = Identifiers()
+    return made.get_template(name)
 
 
 def _finalized(value: object) -> object:
     return fmt.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _lines(text: str) -> Markup:
+    """CSV text, whose cells were looked at one by one: its line ends stay."""
+    return Markup("\n").join(fmt.visible(line) for line in text.split("\n"))
 
 
 def _breakable(text: str) -> Markup:
@@ -119,5 +183,5 @@ def _breakable(text: str) -> Markup:
     return Markup("<wbr>").join(re.findall(r"[^/_.-]{1,16}[/_.-]?|[/_.-]", fmt.one_line(text)))
 
 
-def _filled(*tables: Table) -> list[Table]:
-    return [table for table in tables if table.rows]
+def _filled(*tables: Table, most: int = 400) -> list[Table]:
+    return [first_rows(table, most) for table in tables if table.rows]

@@ -99,6 +99,20 @@ def percentile_reasons(run: RunRecord, one: ComparisonRecord) -> tuple[str, ...]
     return tuple(found)
 
 
+def thinned(rounds: list[RoundRecord], most: int) -> tuple[list[RoundRecord], str]:
+    """At most about `most` rounds for a figure, evenly over the run, and words that say so; else all of them.
+
+    Pairs stay together: whole repetitions are left out.
+    """
+    if len(rounds) <= most:
+        return rounds, ""
+    places = list(dict.fromkeys((one.block, one.repetition) for one in rounds))
+    every = -(-len(rounds) // most)
+    kept = set(places[::every])
+    found = [one for one in rounds if (one.block, one.repetition) in kept]
+    return found, f"one repetition in {every} of {len(rounds)} rounds; "
+
+
 def unused(run: RunRecord) -> list[RoundRecord]:
     """The rounds that feed no figure, as they were measured.
 

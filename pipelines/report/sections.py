@@ -6,10 +6,22 @@ from markupsafe import Markup
 
 from pipelines.console import format as fmt
 from pipelines.record.comparison import ComparisonRecord
+from pipelines.record.rounds import RoundRecord
 from pipelines.record.run import RunRecord
 from pipelines.record.target import SummaryRecord, TargetRecord
-from pipelines.report import measured, mobile, mobile_tables, pick, verdicts, warming
-from pipelines.report.figures import curves, draw, ecdf, forest, front, rates, rounds, throughput
+from pipelines.report import data, measured, mobile, mobile_tables, pick, verdicts, warming
+from pipelines.report.figures import (
+    curves,
+    draw,
+    ecdf,
+    forest,
+    front,
+    load_curve,
+    rates,
+    rounds,
+    throughput,
+    timeline,
+)
 from pipelines.report.table import Table
 
 
@@ -24,23 +36,31 @@ class LegendEntry:
 
 
 @dataclass(frozen=True)
+class Plot:
+    """A figure with all that stands around it.
+
+    `name` is an identifier that no other figure of the page has, `key` says how to read it, `data` is what it
+    was drawn from, as CSV. One with a `readout` tells what the pointer is at.
+    """
+
+    name: str
+    caption: str
+    key: str
+    svg: Markup
+    data: str
+    legend: tuple[LegendEntry, ...] = ()
+    readout: bool = False
+
+
+@dataclass(frozen=True)
 class LoadSection:
     """What the page shows of one load."""
 
     name: str
-    distribution: Markup | None
-    rounds: Markup | None
     legend: tuple[LegendEntry, ...]
+    plots: tuple[Plot, ...]
+    timeline: Plot | None
     table: Table
-
-
-@dataclass(frozen=True)
-class Forest:
-    """The interval plot of one pair of targets under one load."""
-
-    caption: str
-    key: str
-    plot: Markup
 
 
 @dataclass(frozen=True)
@@ -51,9 +71,7 @@ class MobileSection:
     reason: str
     passes: bool
     limits: str
-    plot: Markup | None
-    key: str
-    legend: tuple[LegendEntry, ...]
+    plot: Plot | None
     tables: tuple[Table, ...]
 
 
@@ -67,20 +85,92 @@ def slots(run: RunRecord) -> dict[str, int]:
     return made | {pick.label(run, name): made[name] for name in run.targets}
 
 
-def load_section(run: RunRecord, load: str, number: int) -> LoadSection:
+def load_section(run: RunRecord, load: str, number: int, most_rounds: int = 600) -> LoadSection:
     """Everything about one load; `number` keeps identifiers apart."""
     looks, summaries = slots(run), _summaries(run, load)
     found = {label: one for label, one in summaries.items() if one}
     shown = {name: target for name, target in pick.served(run).items() if target.role != "floor"}
-    own = [one for one in pick.rounds_of(run, load) if one.target in shown]
+    every = [one for one in pick.rounds_of(run, load) if one.target in shown]
+    own, thinned = pick.thinned(every, most_rounds)
     faint = {name for name, target in shown.items() if target.role == "control"}
+    plots = (
+        _plot(
+            f"ecdf{number}",
+            f"Distribution of latency under {load}",
+            "all valid rounds, marked at p50 and p99",
+            ecdf.ecdf_plot(load, f"ecdf{number}", found, looks),
+            data.of_distributions(found),
+            readout=True,
+        ),
+        _plot(
+            f"rounds{number}",
+            f"Every round under {load}",
+            f"{thinned}filled p50, hollow p99, crossed out: not used, number: which try, "
+            "dashed: fresh servers",
+            rounds.rounds_plot(load, f"rounds{number}", own, looks, faint),
+            data.of_rounds(own),
+        ),
+    )
     return LoadSection(
         name=fmt.one_line(load),
-        distribution=_markup(ecdf.ecdf_plot(load, f"ecdf{number}", found, looks)),
-        rounds=_markup(rounds.rounds_plot(load, f"rounds{number}", own, looks, faint)),
         legend=_legend(run, load),
+        plots=tuple(plot for plot in plots if plot),
+        timeline=timeline_figure(run, f"timeline{number}", every, most_rounds, f" under {load}"),
         table=measured.latency_table(run, load),
     )
+
+
+def timeline_figure(
+    run: RunRecord, name: str, every: list[RoundRecord], most_rounds: int, under: str = ""
+) -> Plot | None:
+    """Latency and throughput of the compared targets over the time of the run."""
+    compared = pick.compared(run)
+    own, thinned = pick.thinned([one for one in every if one.target in compared], most_rounds)
+    caption = f"Latency and throughput over the run{under}"
+    unused = {one.index for one in pick.unused(run)}
+    return _plot(
+        name,
+        caption,
+        f"{thinned}line: p50 and requests answered, dots: slowest request of a stretch, shaded: not used, "
+        "dashed: fresh servers",
+        timeline.timeline_plot(own, name, slots(run), unused, caption),
+        data.of_slices(own),
+        legend=tuple(LegendEntry(one, fmt.one_line(one), "") for one in compared),
+    )
+
+
+def load_curve_figure(run: RunRecord) -> Plot | None:
+    """Latency against throughput of the compared targets, a point per load."""
+    order = pick.loads(run)
+    curves_by = {
+        name: [one for load in order if (one := pick.summary_of(target, load)) and one.rounds_count]
+        for name, target in pick.compared(run).items()
+    }
+    return _plot(
+        "load-curve",
+        "Latency against throughput",
+        "one point per load; filled p50, hollow p99 with the load's name; bars: interval of the percentile, "
+        "and lowest to highest single round",
+        load_curve.load_curve_plot(curves_by, "load-curve", slots(run)),
+        data.of_summaries(curves_by),
+        legend=tuple(LegendEntry(name, fmt.one_line(name), "") for name in curves_by),
+    )
+
+
+def _plot(
+    name: str,
+    caption: str,
+    key: str,
+    svg: str | None,
+    csv: str,
+    legend: tuple[LegendEntry, ...] = (),
+    *,
+    readout: bool = False,
+) -> Plot | None:
+    """Figures are XML trees written out, so every name in them is escaped already."""
+    if svg is None:
+        return None
+    return Plot(name, fmt.one_line(caption), key, Markup(svg), csv, legend, readout)  # noqa: S704
 
 
 def _summaries(run: RunRecord, load: str) -> dict[str, SummaryRecord | None]:
@@ -110,15 +200,22 @@ def _percentiles(summary: SummaryRecord | None) -> str:
     )
 
 
-def throughput_figure(run: RunRecord) -> Markup | None:
+def throughput_figure(run: RunRecord) -> Plot | None:
     """Bars of all loads."""
     loads = {load: _summaries(run, load) for load in pick.loads(run)}
-    return _markup(throughput.throughput_plot(loads, "throughput", slots(run)))
+    names = dict.fromkeys(name for own in loads.values() for name in own)
+    return _plot(
+        "throughput",
+        "Requests answered per second",
+        "bar: pooled, whisker: lowest to highest single round",
+        throughput.throughput_plot(loads, "throughput", slots(run)),
+        data.of_summaries({name: [own.get(name) for own in loads.values()] for name in names}),
+    )
 
 
-def forests(run: RunRecord) -> tuple[Forest, ...]:
-    """One interval plot per load and pair of targets."""
-    keys = dict.fromkeys((one.load, one.candidate, one.baseline) for one in run.comparisons)
+def forests(run: RunRecord, most: int = 12) -> tuple[Plot, ...]:
+    """One interval plot per load and pair of targets, the first `most` of them."""
+    keys = list(dict.fromkeys((one.load, one.candidate, one.baseline) for one in run.comparisons))[:most]
     made = [
         _forest(run, [one for one in run.comparisons if (one.load, one.candidate, one.baseline) == key], at)
         for at, key in enumerate(keys, start=1)
@@ -126,50 +223,66 @@ def forests(run: RunRecord) -> tuple[Forest, ...]:
     return tuple(one for one in made if one)
 
 
-def _forest(run: RunRecord, own: list[ComparisonRecord], number: int) -> Forest | None:
+def _forest(run: RunRecord, own: list[ComparisonRecord], number: int) -> Plot | None:
     candidate, baseline = (pick.display_name(run, name) for name in (own[0].candidate, own[0].baseline))
     caption = fmt.one_line(f"{candidate} / {baseline} under {own[0].load}")
-    rows = [forest.Row(one) for one in own]
-    plot = _markup(forest.forest_plot(f"Ratios: {caption}", f"forest{number}", candidate, rows))
-    return None if plot is None else Forest(caption, _key(own), plot)
+    rows, name = [forest.Row(one) for one in own], f"forest{number}"
+    svg = forest.forest_plot(f"Ratios: {caption}", name, candidate, rows)
+    return _plot(name, caption, _key(own), svg, data.of_comparisons(own))
 
 
 def _key(own: list[ComparisonRecord]) -> str:
     floor = any(one.noise_floor is not None for one in own)
     said = "dashed: noise floor" if floor else "no noise floor"
     wider = "thin: what a corrected verdict goes by, " if any(map(verdicts.judged_wider, own)) else ""
-    bar = f"bar: 95 % interval, {wider}dots: single pairs"
+    bar = f"bar: 95{fmt.THIN}% interval, {wider}dots: single pairs"
     return f"{bar}, shaded: differences that do not matter, {said}"
 
 
-def rates_figure(run: RunRecord) -> Markup | None:
+def rates_figure(run: RunRecord) -> Plot | None:
     """The curve of an SLO search."""
-    return None if run.slo is None else _markup(rates.rates_plot(run.slo, "rates", slots(run)))
+    if run.slo is None:
+        return None
+    return _plot(
+        "rates",
+        "p99 against rate",
+        "filled: limit kept, hollow: not kept, crossed out: round not used, ring: confirmation; one line per "
+        f"block; at the bottom the highest rate with its 95{fmt.THIN}% interval",
+        rates.rates_plot(run.slo, "rates", slots(run)),
+        data.of_search(run.slo),
+        legend=tuple(LegendEntry(name, fmt.one_line(name), "") for name in run.slo.targets),
+    )
 
 
-def curves_figure(run: RunRecord) -> Markup | None:
+def curves_figure(run: RunRecord) -> Plot | None:
     """Throughput of fresh servers over their first seconds."""
-    return _markup(curves.curves_plot(warming.curves(run), "curves", slots(run)))
+    found = warming.curves(run)
+    return _plot(
+        "curves",
+        "Throughput of fresh servers",
+        "one line per start, every second of its first load; the mark is where it was steady from",
+        curves.curves_plot(found, "curves", slots(run)),
+        data.of_curves(found),
+    )
 
 
 def mobile_section(run: RunRecord) -> MobileSection | None:
     """Everything about the mobile artifacts; None when the run has none."""
     if run.mobile is None:
         return None
+    names = mobile.targets(run)
     return MobileSection(
         headline=mobile.headline(run.mobile),
         reason=mobile.reason(run.mobile),
         passes=run.mobile.gate.chosen is not None,
         limits=mobile.limits(run.mobile),
-        plot=_markup(front.front_plot(run.mobile, "front", slots(run))),
-        key=mobile.key(run.mobile),
-        legend=tuple(
-            LegendEntry(name, fmt.one_line(name), mobile.road(name)) for name in mobile.targets(run)
+        plot=_plot(
+            "front",
+            "Size against accuracy",
+            mobile.key(run.mobile),
+            front.front_plot(run.mobile, "front", slots(run)),
+            data.of_artifacts(run.mobile),
+            legend=tuple(LegendEntry(name, fmt.one_line(name), mobile.road(name)) for name in names),
         ),
         tables=tuple(mobile_tables.tables(run)),
     )
-
-
-def _markup(svg: str | None) -> Markup | None:
-    """Figures are XML trees written out, so every name in them is escaped already."""
-    return None if svg is None else Markup(svg)  # noqa: S704

@@ -1,7 +1,7 @@
 """Tables as values, built once from the record and drawn three ways, so that all three say the same."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from pipelines.console.format import MISSING, one_line
@@ -61,6 +61,15 @@ class Table:
         keep = [index for index, column in enumerate(self.columns) if not column.minor]
         rows = tuple(tuple(row[index] for index in keep) for row in self.rows)
         return Table(self.caption, tuple(self.columns[index] for index in keep), rows, self.remark)
+
+
+def first_rows(table: Table, most: int) -> Table:
+    """The table with no more than `most` rows, and a remark that says where the others are."""
+    if len(table.rows) <= most:
+        return table
+    left_out = f"The first {most} of {len(table.rows)} rows; run.json has all of them."
+    remark = f"{table.remark} {left_out}" if table.remark else left_out
+    return replace(table, rows=table.rows[:most], remark=remark)
 
 
 def word(text: str, *, exact: str | None = None, tone: Tone | None = None) -> Cell:

@@ -192,7 +192,7 @@ def test_a_mobile_run_has_no_empty_part(render) -> None:
 
 
 def test_the_page_has_only_headings_with_something_below() -> None:
-    headings = re.findall(r"<h2>(.*?)</h2>", render_html(RUN))
+    headings = re.findall(r"<h2 id=\S+>(.*?) <a", render_html(RUN))
     own = ["Which file to ship", "Every artifact for devices"]
     assert headings == [*own, "Artifacts", "Model, method and machine", "Reproduce"]
 
@@ -270,7 +270,7 @@ HOSTILE_TARGET = "executorch"
 def test_hostile_names_stay_text() -> None:
     page = Page(render_html(hostile_run()))
     assert page.tags.count("script") == 1
-    assert "a" not in page.tags
+    assert all(value.startswith("#") for tag, name, value in page.attributes if name == "href")
     assert "\x1b" not in terminal(hostile_run())
     text = render_markdown(hostile_run())
     assert "<script" not in text

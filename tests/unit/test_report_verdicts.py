@@ -83,15 +83,15 @@ def test_main_tables_hold_compared_targets_and_the_labelled_floor(load: str) -> 
 def test_the_control_is_only_faint_among_the_rounds() -> None:
     section = sections.load_section(RUN, "closed:1", 1)
     assert [one.label for one in section.legend if one.faint] == ["tfserving (control)"]
-    assert CONTROL not in str(section.distribution)
-    assert f"{CONTROL}, block 1" in str(section.rounds)
-    assert str(section.rounds).count('class="round faint"') == 4
+    assert CONTROL not in str(section.plots[0].svg)
+    assert f"{CONTROL}, block 1" in str(section.plots[1].svg)
+    assert str(section.plots[1].svg).count('class="round faint"') == 4
 
 
 def test_the_floor_has_a_curve_and_no_rounds_in_the_plot() -> None:
     section = sections.load_section(RUN, "closed:1", 1)
-    assert "harness floor (null server)" in str(section.distribution)
-    assert "null, block" not in str(section.rounds)
+    assert "harness floor (null server)" in str(section.plots[0].svg)
+    assert "null, block" not in str(section.plots[1].svg)
 
 
 def test_a_control_looks_like_what_it_repeats() -> None:
@@ -99,7 +99,7 @@ def test_a_control_looks_like_what_it_repeats() -> None:
 
 
 def test_a_retry_is_marked() -> None:
-    assert "try 2" in str(sections.load_section(RUN, "closed:8", 2).rounds)
+    assert "try 2" in str(sections.load_section(RUN, "closed:8", 2).plots[1].svg)
 
 
 def test_invalid_rounds_have_a_table_of_their_own() -> None:

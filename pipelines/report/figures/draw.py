@@ -78,7 +78,7 @@ def y_axis(svg: Element, frame: Frame, ticks: list[tuple[float, str]], label: st
     for y, text in ticks:
         line(svg, (frame.left - 4, y), (frame.right, y), "grid")
         add(svg, "text", text=text, x=frame.left - 8, y=y + 4, text_anchor="end")
-    add(svg, "text", text=label, x=2, y=13, class_="label")
+    add(svg, "text", text=label, x=2, y=16, class_="label")
 
 
 def ticks_at(values: list[float], scale: Linear | Log, labels: list[str]) -> list[tuple[float, str]]:

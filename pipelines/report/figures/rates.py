@@ -19,7 +19,7 @@ def rates_plot(slo: SloRecord, name: str, slots: dict[str, int]) -> str | None:
     points = [point for target in slo.targets.values() for point in target.points]
     if not points:
         return None
-    frame = draw.Frame(width=640, height=370, left=52, right=626, top=32, bottom=316)
+    frame = draw.Frame(width=640, height=370, left=64, right=626, top=32, bottom=316)
     x, y = _scales(slo, points, frame)
     title = f"p99 against rate, limit {given_ms(slo.p99_limit_ms)}"
     svg = draw.figure(title, _description(slo), name, frame)

@@ -1,0 +1,140 @@
+"""The figures' data as CSV text, every digit of the record, so that a reader can draw them anew."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+
+from pipelines.console.format import one_line
+from pipelines.record.comparison import ComparisonRecord
+from pipelines.record.mobile import MobileRecord
+from pipelines.record.rounds import RoundRecord
+from pipelines.record.slo import SloRecord
+from pipelines.record.target import SummaryRecord
+from pipelines.report import pick
+from pipelines.report.figures.curves import Curves
+
+Value = str | float | int | bool | None
+
+
+def to_csv(columns: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:
+    """A heading and rows; a missing figure is an empty cell. Text never begins a formula."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    return out.getvalue()
+
+
+def _cell(value: Value) -> Value:
+    if not isinstance(value, str):
+        return value
+    text = one_line(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def of_comparisons(own: Iterable[ComparisonRecord]) -> str:
+    """Ratios with their intervals."""
+    columns = ("load", "metric", "candidate", "baseline", "ratio", "low", "high", "margin", "noise_floor")
+    return to_csv(
+        (*columns, "verdict"),
+        (
+            (
+                *(one.load, one.metric, one.candidate, one.baseline, pick.ratio_of(one)),
+                *(one.interval or (None, None)),
+                *(one.margin, one.noise_floor, one.verdict),
+            )
+            for one in own
+        ),
+    )
+
+
+def of_distributions(summaries: Mapping[str, SummaryRecord]) -> str:
+    """Points of the distributions of latency."""
+    rows = (
+        (name, latency, share)
+        for name, one in summaries.items()
+        if one.ecdf
+        for latency, share in zip(one.ecdf.latency_ms, one.ecdf.share, strict=True)
+    )
+    return to_csv(("target", "latency_ms", "share"), rows)
+
+
+def of_rounds(rounds: Iterable[RoundRecord]) -> str:
+    """One row per round."""
+    columns = ("round", "block", "repetition", "attempt", "target", "load", "started_at_utc", "p50_ms")
+    return to_csv(
+        (*columns, "p99_ms", "throughput_per_s", "valid"),
+        (
+            (
+                *(one.index, one.block, one.repetition, one.attempt, one.target, one.load),
+                *(one.started_at_utc, one.latency_ms.p50, one.latency_ms.p99, one.throughput_per_s),
+                one.valid,
+            )
+            for one in rounds
+        ),
+    )
+
+
+def of_slices(rounds: Iterable[RoundRecord]) -> str:
+    """One row per stretch of a round."""
+    columns = ("round", "target", "load", "started_at_utc", "valid", "start_s", "length_s", "requests_count")
+    return to_csv(
+        (*columns, "p50_ms", "max_ms"),
+        (
+            (
+                *(one.index, one.target, one.load, one.started_at_utc, one.valid, part.start_s),
+                *(part.length_s, part.requests_count, part.p50_ms, part.max_ms),
+            )
+            for one in rounds
+            for part in one.slices
+        ),
+    )
+
+
+def of_summaries(curves: Mapping[str, Iterable[SummaryRecord | None]]) -> str:
+    """Throughput and percentiles by target and load."""
+    columns = ("target", "load", "throughput_per_s", "p50_ms", "p95_ms", "p99_ms", "requests_count")
+    return to_csv(
+        columns,
+        (
+            (
+                *(name, one.load, one.throughput_per_s, one.latency_ms.p50),
+                *(one.latency_ms.p95, one.latency_ms.p99, one.requests_count),
+            )
+            for name, own in curves.items()
+            for one in own
+            if one
+        ),
+    )
+
+
+def of_curves(curves: Curves) -> str:
+    """Fresh servers second by second."""
+    rows = (
+        (name, one.block, second, found.requests_count, found.p50_ms)
+        for name, own in curves.items()
+        for one in own
+        for second, found in enumerate(one.seconds, start=1)
+    )
+    return to_csv(("target", "block", "second", "requests_count", "p50_ms"), rows)
+
+
+def of_search(slo: SloRecord) -> str:
+    """Every measurement of a search."""
+    columns = ("round", "target", "block", "phase", "rate_per_s", "p99_ms", "errors_share", "met")
+    rows = (
+        (
+            *(point.round_index, name, point.block, point.phase, point.rate_per_s),
+            *(point.p99_ms, point.errors_share, point.met),
+        )
+        for name, one in slo.targets.items()
+        for point in one.points
+    )
+    return to_csv(columns, rows)
+
+
+def of_artifacts(mobile: MobileRecord) -> str:
+    """Size and accuracy of every artifact for devices."""
+    columns = ("target", "path", "precision", "size_bytes", "accuracy")
+    rows = ((one.target, one.path, one.precision, one.size_bytes, one.accuracy) for one in mobile.artifacts)
+    return to_csv(columns, rows)

@@ -1,0 +1,104 @@
+"""Latency against throughput: a point per load and side, joined in the order of the loads."""
+
+import itertools
+
+from pipelines.console.format import milliseconds, one_line, rate
+from pipelines.record.target import SummaryRecord
+from pipelines.report import pick
+from pipelines.report.figures import draw
+from pipelines.report.figures.labels import Box, Space
+from pipelines.report.figures.scales import Linear, Log, linear_ticks, log_domain, log_ticks, tick_label
+
+FRAME = draw.Frame(width=640, height=370, left=52, right=626, top=32, bottom=316)
+Curves = dict[str, list[SummaryRecord]]
+WHICH = (("p50", "mark"), ("p99", "mark hollow"))
+
+
+def load_curve_plot(curves: Curves, name: str, slots: dict[str, int]) -> str | None:
+    """The plot as SVG text; None without a point. `curves` has each target's summaries in order of load."""
+    known = [one for own in curves.values() for one in own if one.throughput_per_s is not None]
+    latencies = [value for one in known for value in _values(one)]
+    if not latencies:
+        return None
+    furthest = max(end for one in known for end in _reach(one))
+    x = Linear(0, furthest * 1.12 or 1.0, FRAME.left, FRAME.right)
+    y = Log(*log_domain(latencies, margin=1.25), FRAME.bottom, FRAME.top)
+    svg = draw.figure("Latency against throughput", _description(curves), name, FRAME)
+    svg.set("class", "load-curve")
+    _axes(svg, x, y)
+    space = Space(Box(FRAME.left, FRAME.top - 6, FRAME.right, FRAME.bottom - 2))
+    for one in known:
+        for value in _values(one):
+            space.take_point((x(one.throughput_per_s or 0.0), y(value)))
+    for target, own in curves.items():
+        _curve(svg, target, slots[target], [one for one in own if one in known], x, y, space)
+    return draw.to_text(svg)
+
+
+def _values(one: SummaryRecord) -> list[float]:
+    return [value for value in (one.latency_ms.p50, one.latency_ms.p99) if value is not None]
+
+
+def _reach(one: SummaryRecord) -> tuple[float, ...]:
+    return (one.throughput_per_s or 0.0, *(pick.round_range(one, pick.THROUGHPUT) or ()))
+
+
+def _description(curves: Curves) -> str:
+    said = [
+        f"{target} under {one.load} {rate(one.throughput_per_s)}, p99 {milliseconds(one.latency_ms.p99)}"
+        for target, own in curves.items()
+        for one in own
+        if one.throughput_per_s is not None and one.latency_ms.p99 is not None
+    ]
+    return f"Latency, logarithmic, over requests answered per second: {'; '.join(said)}."
+
+
+def _axes(svg: draw.Element, x: Linear, y: Log) -> None:
+    ticks = log_ticks(y.low, y.high)
+    draw.y_axis(
+        svg, FRAME, draw.ticks_at(ticks, y, list(map(tick_label, ticks))), "latency, ms (logarithmic)"
+    )
+    rates = linear_ticks(0, x.high, 6)
+    labels = list(map(tick_label, rates))
+    draw.x_axis(svg, FRAME, draw.ticks_at(rates, x, labels), "requests answered per second")
+
+
+def _curve(
+    svg: draw.Element, target: str, slot: int, own: list[SummaryRecord], x: Linear, y: Log, space: Space
+) -> None:
+    group = draw.add(svg, "g", class_=f"s{slot}")
+    for which, kind in WHICH:
+        found = [(one, value) for one in own if (value := getattr(one.latency_ms, which)) is not None]
+        at = [(x(one.throughput_per_s or 0.0), y(value)) for one, value in found]
+        for before, after in itertools.pairwise(at):
+            draw.line(group, before, after, "search")
+        for (one, value), place in zip(found, at, strict=True):
+            _whisker(group, one, which, place, x, y)
+            mark = draw.marker(group, slot, place, 4.5, kind)
+            said = (
+                f"{target}, {one.load}: {which} {milliseconds(value)} at {rate(one.throughput_per_s or 0.0)}"
+            )
+            draw.add(mark, "title", text=one_line(said))
+            if which == "p99":
+                named = space.name(one.load, place)
+                draw.add(
+                    group,
+                    "text",
+                    text=named.text,
+                    x=named.x,
+                    y=named.y,
+                    text_anchor=named.anchor,
+                    class_="name",
+                )
+
+
+def _whisker(
+    group: draw.Element, one: SummaryRecord, which: str, place: draw.Point, x: Linear, y: Log
+) -> None:
+    """Across: lowest to highest single round; upright: the percentile's interval."""
+    span = pick.round_range(one, pick.THROUGHPUT)
+    if span:
+        draw.line(group, (x(span[0]), place[1]), (x(span[1]), place[1]), "stick")
+    interval = one.latency_ms.intervals.get(which)
+    if interval:
+        draw.line(group, (place[0], y(interval[0])), (place[0], y(interval[1])), "stick")
