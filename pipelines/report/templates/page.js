@@ -59,7 +59,7 @@ const alone = (svg) => {
     copies[place].setAttribute("style", LOOKS.map((name) => `${name}:${looks.getPropertyValue(name)}`).join(";"));
   });
   const box = svg.viewBox.baseVal;
-  made.setAttribute("xmlns", "http:" + "//www.w3.org/2000/svg");
+  made.setAttribute("xmlns", "http:/" + "/www.w3.org/2000/svg");
   made.setAttribute("width", box.width);
   made.setAttribute("height", box.height);
   made.removeAttribute("data-ecdf");
