@@ -24,7 +24,8 @@ class Attention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """What every patch takes from all others; the same shape."""
         patches = x.shape[1]
-        query, key, value = self.qkv(x).reshape(-1, patches, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4)
+        parts = self.qkv(x).reshape(-1, patches, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4)
+        query, key, value = parts.unbind(0)
         found = functional.scaled_dot_product_attention(query, key, value)
         mixed: torch.Tensor = self.out(found.transpose(1, 2).reshape(-1, patches, WIDTH))
         return mixed

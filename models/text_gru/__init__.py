@@ -1,10 +1,10 @@
 """A recurrent network that says what a line of text is: English prose, Python or Cython; any length."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.spec import ModelSpec, TensorSpec, Tolerance
+from models.spec import FloatArray, ModelSpec, TensorSpec, Tolerance
 from models.text_gru.data import KINDS, test_samples, train_samples
 
 if TYPE_CHECKING:
@@ -18,6 +18,13 @@ def build_torch() -> "torch.nn.Module":
     from models.text_gru.torch_model import TextGru
 
     return TextGru()
+
+
+def build_keras(state: Mapping[str, FloatArray]) -> Any:
+    """The Keras twin with the checkpoint's weights."""
+    from models.text_gru.keras_model import build
+
+    return build(state)
 
 
 def train(checkpoint: Path, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -37,6 +44,7 @@ MODEL = ModelSpec(
     build_torch=build_torch,
     test_samples=test_samples,
     train_samples=train_samples,
+    build_keras=build_keras,
     train=train,
     sources=(HERE / "torch_model.py",),
     task="classes",

@@ -1,0 +1,24 @@
+"""Every model that ships goes down both roads: exported, proven, served, loaded, reported."""
+
+import json
+
+import pytest
+from main_job import processes_of, tandem
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+SHORT = ("--profile", "smoke", "--no-mobile", "--loads", "closed:2", "--rounds", "1", "--round-s", "1")
+
+
+@pytest.mark.parametrize("model", ["tabular_mlp", "digits_vit", "text_gru", "two_inputs"])
+def test_a_model_of_the_zoo_is_compared_and_right_on_both_roads(tmp_path, model):
+    done = tandem("compare", model, *SHORT, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = json.loads((tmp_path / "runs/latest/run.json").read_text())
+    assert set(run["targets"]) == {"torchserve", "tfserving"}
+    for target in run["targets"].values():
+        assert all(record["passed"] for record in target["parity"])
+        assert target["endpoint_parity"]["passed"]
+        assert all(one["errors_count"] == 0 for one in target["rounds"])
+        assert all(one["wrong_count"] == 0 for one in target["rounds"])
+    assert processes_of(tmp_path) == []
