@@ -249,9 +249,11 @@ def write(name: str, folder: Path) -> Path:
             nn.init.uniform_(layer.running_mean, -0.5, 0.5)  # type: ignore[arg-type]
             nn.init.uniform_(layer.running_var, 0.5, 2.0)  # type: ignore[arg-type]
     save_model(module, str(folder / f"{name}.safetensors"))
+    # A model file finds what lies beside it.
+    (folder / "road_models.py").write_text(Path(__file__).read_text())
     file = folder / f"{name}.py"
     file.write_text(
-        "from pathlib import Path\n\nfrom benchmarks.road_models import spec_of\n\n"
+        "from pathlib import Path\n\nfrom road_models import spec_of\n\n"
         f'MODEL = spec_of("{name}", Path(__file__).parent)\n'
     )
     return file

@@ -170,6 +170,7 @@ class MobileSettings(Settings):
         default=IN_PROCESS, min_length=1, description="targets that run in process"
     )
     force: bool = Field(default=False, description="export again even if nothing changed")
+    road: str | None = Field(default=None, description="into TensorFlow's formats; None: as last exported")
     artifacts: Path = Path("artifacts")
     runs: Path = Path("runs")
 
@@ -213,6 +214,7 @@ class RunSettings(MeasureSettings):
         min_length=1, description="what is compared, the first is the candidate"
     )
     rows: int = Field(default=1, ge=1, le=ROWS_LIMIT, description="samples that every request asks about")
+    road: str | None = Field(default=None, description="into TensorFlow's formats; None: as last exported")
     runner: str = Field(default="local", description="where servers live: local, docker or auto")
     runner_reason: str | None = Field(default=None, description="why that runner, once auto is settled")
     margin: float = Field(default=0.05, gt=0, lt=1, description="differences within this are equivalent")

@@ -13,5 +13,10 @@ case $TANDEM_METRICS in
         ;;
 esac
 
+# A program for XLA is refused by TensorFlow Serving unless it is told; our own server compiles it anyway.
+if [ "${1##*/}" = tensorflow_model_server ] && grep -q XlaCallModule "/models/$MODEL_NAME"/*/saved_model.pb 2> /dev/null; then
+    flags="$flags --xla_cpu_compilation_enabled=true"
+fi
+
 # shellcheck disable=SC2086 # one word per flag
 exec "$@" --port=8500 --rest_api_port=8501 --model_name="$MODEL_NAME" --model_base_path="/models/$MODEL_NAME" $flags

@@ -52,6 +52,7 @@ class Manifest(Record):
     not_exported: tuple[NotExportedRecord, ...]
     files: dict[str, str]
     warnings: tuple[str, ...] = ()
+    road: str | None = None
 
     @property
     def failure(self) -> str | None:

@@ -124,6 +124,7 @@ def verify(model: str, targets: str | None, artifacts: Path, outputs: tuple[str,
 )
 @click.option("--max-bytes", metavar="SIZE", help="Largest file to ship, such as 4MB, 4MiB, 500kB or 80000.")
 @click.option("--targets", help="Only these, comma-separated: tflite, executorch, onnx. Default: all.")
+@road_option
 @artifacts_option
 @runs_option
 @force_option
@@ -134,6 +135,7 @@ def mobile(
     max_accuracy_drop: float,
     max_bytes: str | None,
     targets: str | None,
+    road: str | None,
     artifacts: Path,
     runs: Path,
     force: bool,
@@ -162,6 +164,7 @@ def mobile(
         limits=limits,
         targets=chosen_targets(targets, IN_PROCESS),
         force=force,
+        road=road,
         artifacts=artifacts,
         runs=runs,
     )

@@ -51,8 +51,8 @@ output_option = click.option(
 road_option = click.option(
     "--road",
     metavar="ROAD",
-    help="How the model gets into TensorFlow's formats: twin, torchax, onnx2tf or litert; "
-    "without it the first that takes the model.",
+    help="How the model gets into TensorFlow's formats: twin, torchax, litert, onnx2tf, or auto for the "
+    "first that takes it.  [default: as last exported, else auto]",
 )
 force_option = click.option("--force", is_flag=True, help="Export again even if nothing changed.")
 model_argument = click.argument("model", default="digits_cnn")
@@ -141,6 +141,7 @@ def run_options(function: Command) -> Command:
             help="Size of all different requests and their expected answers together, MB; 16 if not given. "
             "Of a model with large inputs fewer held-out samples are sent, spread evenly over the set.",
         ),
+        road_option,
         server_cores_option,
         generator_core_option,
         runner_option,

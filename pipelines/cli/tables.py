@@ -1,7 +1,7 @@
 """Tables for people, and the same facts for `--json`, of every stage but the run report."""
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -223,6 +223,21 @@ def print_parity(verified: Verified) -> None:
     )
     for one in verified.expected:
         say(source_worth(one))
+    for line in _roads(verified.manifests):
+        say(line)
+
+
+def _roads(manifests: Mapping[str, Manifest]) -> list[str]:
+    """How each target's artifacts came out of PyTorch, where they had to: by a twin, or with which tools."""
+    told = {
+        name: next((one for one in manifest.artifacts if one.road), None)
+        for name, manifest in manifests.items()
+    }
+    return [
+        f"{name}: road {one.road} (" + ", ".join(f"{t} {v}" for t, v in one.toolchain.items()) + ")"
+        for name, one in told.items()
+        if one is not None
+    ]
 
 
 def _any(rows: Sequence[Sequence[str | Text]], place: int) -> bool:

@@ -4,7 +4,7 @@ import importlib
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from pipelines.artifacts.owner import claim
 from pipelines.errors import GateError, MachineError, ProcessDiedError, RequestError, UserError, first_line
 from pipelines.files.atomic import locked, new_folder
 from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
-from pipelines.roads.known import TWIN, Asked, chosen, require_road
+from pipelines.roads.known import AUTO, TWIN, Asked, chosen, require_road
 from pipelines.roads.known import sources as road_sources
 from pipelines.targets.exported import Exported, NotExported
 from pipelines.targets.registry import TARGETS, find_target
@@ -80,7 +80,8 @@ def export(
     Args:
         model: a model's name, or the path of a file that defines one.
         targets: names of targets; all of them if nothing is said.
-        road: the way into another framework for the targets that know it; None: the best one that is there.
+        road: the way into another framework for the targets that know it; "auto": the best one that is there;
+            None: what was asked for when a target was exported last, else the best one.
 
     Raises:
         RequestError: there is no such road.
@@ -91,11 +92,11 @@ def export(
     require_road(road)
     spec = load_model(model)
     root = artifacts / spec.name
-    asked = Asked(model, road)
     with locked(root / ".lock", lambda: progress("export", f"waiting for another export in {root}")):
         claim(root, spec)
-        reasons = _reasons(spec, root, targets, force, road)
-        pipeline_s = _export_targets(asked, spec, root, list(reasons), progress) if reasons else {}
+        roads = {name: _forced(root / name, road) for name in targets}
+        reasons = _reasons(spec, root, roads, force)
+        pipeline_s = _export_targets(model, spec, root, list(reasons), roads, progress) if reasons else {}
     manifests = {name: artifact.require_manifest(root / name, spec) for name in targets}
     return ExportResult(manifests, tuple(reasons), reasons, pipeline_s, time.monotonic() - started)
 
@@ -111,20 +112,27 @@ def chosen_targets(text: str | None, among: Sequence[str] = tuple(TARGETS)) -> t
     return tuple(dict.fromkeys(find_target(name.strip(), among).name for name in text.split(",")))
 
 
-def current(
-    model: str, artifacts: Path, targets: Sequence[str], road: str | None = None
-) -> dict[str, Manifest]:
+def current(model: str, artifacts: Path, targets: Sequence[str]) -> dict[str, Manifest]:
     """Manifests of those `targets` that an export would leave as they are; nothing is exported."""
     spec = load_model(model)
     root = artifacts / spec.name
-    stale = _reasons(spec, root, targets, force=False, road=road)
+    stale = _reasons(spec, root, {name: _forced(root / name, None) for name in targets}, force=False)
     return {name: artifact.require_manifest(root / name, spec) for name in targets if name not in stale}
 
 
-def _reasons(
-    spec: ModelSpec, root: Path, targets: Sequence[str], force: bool, road: str | None
-) -> dict[str, str]:
-    found = {name: _reason(spec, root / name, TARGETS[name], force, road) for name in targets}
+def _forced(folder: Path, road: str | None) -> str | None:
+    """The road a target is held to: the one asked for now, else the one asked for last; None for any."""
+    if road is not None:
+        return None if road == AUTO else road
+    try:
+        manifest = artifact.read_manifest(folder)
+    except GateError:
+        return None  # it is exported again, and its export says why
+    return None if manifest is None else manifest.road
+
+
+def _reasons(spec: ModelSpec, root: Path, roads: Mapping[str, str | None], force: bool) -> dict[str, str]:
+    found = {name: _reason(spec, root / name, TARGETS[name], force, road) for name, road in roads.items()}
     return {name: reason for name, reason in found.items() if reason}
 
 
@@ -158,18 +166,24 @@ def _key(spec: ModelSpec, target: Target, road: str | None = None) -> str:
 
 
 def _export_targets(
-    asked: Asked, spec: ModelSpec, root: Path, names: list[str], progress: Progress
+    model: str,
+    spec: ModelSpec,
+    root: Path,
+    names: list[str],
+    roads: Mapping[str, str | None],
+    progress: Progress,
 ) -> dict[str, float]:
     with ExitStack() as folders:
         paths = {name: folders.enter_context(new_folder(root / name)) for name in names}
+        asked = {name: Asked(model, roads[name]) for name in names}
         said, pipeline_s = _run(asked, spec, paths, progress)
         for name, one in said.items():
-            _finish(spec, TARGETS[name], paths[name], one, asked.road)
+            _finish(spec, TARGETS[name], paths[name], one, roads[name])
     return pipeline_s
 
 
 def _run(
-    asked: Asked, spec: ModelSpec, paths: dict[str, Path], progress: Progress
+    asked: dict[str, Asked], spec: ModelSpec, paths: dict[str, Path], progress: Progress
 ) -> tuple[dict[str, Said], dict[str, float]]:
     """What exporters said by target, and the seconds each framework took; a death is one target's alone.
 
@@ -212,14 +226,22 @@ def _empty(folder: Path) -> None:
             path.unlink()
 
 
-def _task(asked: Asked, digest: str, title: str, names: list[str], paths: dict[str, Path]) -> Task:
-    folders = {name: str(paths[name]) for name in names}
-    arguments = {"model": asked.model, "road": asked.road, "digest": digest, "folders": folders}
+def _task(asked: dict[str, Asked], digest: str, title: str, names: list[str], paths: dict[str, Path]) -> Task:
+    arguments = {
+        "model": asked[names[0]].model,
+        "roads": {name: asked[name].road for name in names},
+        "digest": digest,
+        "folders": {name: str(paths[name]) for name in names},
+    }
     return Task(title, "pipelines.export.stage:export_here", arguments, EXPORT_LIMIT_S)
 
 
 def export_here(
-    model: str, road: str | None, digest: str, folders: dict[str, str], progress: Callable[[str], None]
+    model: str,
+    roads: dict[str, str | None],
+    digest: str,
+    folders: dict[str, str],
+    progress: Callable[[str], None],
 ) -> dict[str, Said]:
     """The work of one framework's process: export each named target into its folder, or say why not.
 
@@ -235,8 +257,10 @@ def export_here(
 
         progress("examining the source model")
         require_deployable(spec)
-    asked = Asked(model, road)
-    return {name: _export_one(spec, name, Path(folder), progress, asked) for name, folder in folders.items()}
+    return {
+        name: _export_one(spec, name, Path(folder), progress, Asked(model, roads[name]))
+        for name, folder in folders.items()
+    }
 
 
 def _export_one(
@@ -298,6 +322,7 @@ def _finish(spec: ModelSpec, target: Target, folder: Path, said: Said, road: str
         not_exported=refused,
         files=artifact.file_digests(folder, [a.path for a in artifacts]),
         warnings=tuple(said["warnings"]),
+        road=road,
     )
     artifact.write_manifest(folder, manifest)
 

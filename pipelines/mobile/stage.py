@@ -53,7 +53,12 @@ def measure_mobile(
     started = datetime.now(UTC)
     spec = load_model(settings.model)
     prepared = prepare(
-        settings.model, settings.artifacts, progress, targets=settings.targets, force=settings.force
+        settings.model,
+        settings.artifacts,
+        progress,
+        targets=settings.targets,
+        force=settings.force,
+        road=settings.road,
     )
     folder = new_run_folder(settings.runs, spec.name)
     survey = survey_of(settings.model, prepared, folder, progress)
@@ -110,6 +115,7 @@ def prepare(
     *,
     targets: Sequence[str] = IN_PROCESS,
     force: bool = False,
+    road: str | None = None,
 ) -> Prepared:
     """Export what is missing, and hold every artifact against the source model unless that is proven.
 
@@ -117,7 +123,7 @@ def prepare(
         As `measure_mobile`.
     """
     spec = load_model(model)
-    exported = export(model, artifacts, progress, targets=targets, force=force)
+    exported = export(model, artifacts, progress, targets=targets, force=force, road=road)
     verified = examine(model, artifacts, progress, targets)
     return Prepared(exported, verified, artifacts / spec.name, kept.key_of(spec, exported.manifests))
 

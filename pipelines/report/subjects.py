@@ -71,11 +71,13 @@ def artifact_table(run: RunRecord) -> Table:
     """Every exported file or folder."""
     found = pick.artifacts(run)
     varied = any(one.variant for one in found)
+    by_road = any(one.road for one in found)
     columns = (
         Column("target", numeric=False),
         Column("format", numeric=False),
         Column("precision", numeric=False),
         *([Column("variant", numeric=False)] if varied else []),
+        *([Column("road", numeric=False)] if by_road else []),
         Column("size"),
         Column("gzip size"),
         Column("export", "s"),
@@ -83,15 +85,17 @@ def artifact_table(run: RunRecord) -> Table:
         Column("path", numeric=False, minor=True),
         Column("exported with", numeric=False, minor=True),
     )
-    return Table("Artifacts", columns, tuple(_artifact_row(one, varied=varied) for one in found))
+    rows = tuple(_artifact_row(one, varied=varied, by_road=by_road) for one in found)
+    return Table("Artifacts", columns, rows)
 
 
-def _artifact_row(one: ArtifactRecord, *, varied: bool) -> tuple[Cell, ...]:
+def _artifact_row(one: ArtifactRecord, *, varied: bool, by_road: bool) -> tuple[Cell, ...]:
     return (
         target_cell(one.target),
         word(one.format),
         word(one.precision),
         *([word(one.variant or fmt.MISSING)] if varied else []),
+        *([word(one.road or fmt.MISSING)] if by_road else []),
         Cell(fmt.size(one.size_bytes), exact=fmt.exact_bytes(one.size_bytes)),
         Cell(fmt.size(one.gzip_bytes), exact=fmt.exact_bytes(one.gzip_bytes)),
         number(one.export_s, fmt.significant, unit="s", why="not measured"),

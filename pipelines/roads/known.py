@@ -8,7 +8,7 @@ from models.spec import ModelSpec
 from pipelines.environments.known import LITERT, ONNX2TF, TORCHAX, Environment
 from pipelines.errors import RequestError, unknown
 
-TWIN = "twin"
+TWIN, AUTO = "twin", "auto"
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def require_road(name: str | None) -> None:
     """Raises:
     RequestError: there is no such road.
     """
-    if name is not None and name not in ROADS:
-        raise unknown("road", name, ROADS)
+    if name not in (None, AUTO, *ROADS):
+        raise unknown("road", str(name), (AUTO, *ROADS))
 
 
 def chosen(spec: ModelSpec, known: Sequence[str], forced: str | None) -> tuple[str, ...]:

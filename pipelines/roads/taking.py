@@ -82,6 +82,7 @@ def _first(
     prove: Callable[[str, Path, Truth], float],
 ) -> Taken:
     refused: list[tuple[str, str]] = []
+    kind: type[UserError] = GateError
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent, prefix=".road-") as work:
         truth = read_truth(spec, _truth(spec, asked, Path(work), progress))
@@ -93,16 +94,18 @@ def _first(
                 error = prove(road.name, result, truth)
             except (GateError, MachineError) as failure:
                 refused.append((road.name, str(failure)))
+                # With a mended machine it may be another answer.
+                kind = MachineError if isinstance(failure, MachineError) else kind
                 continue
             result.replace(folder)
             return Taken(road.name, road.versions, error, tuple(refused))
-    raise none_takes(spec, refused)
+    raise kind(none_takes(spec, refused))
 
 
-def none_takes(spec: ModelSpec, refused: Sequence[tuple[str, str]]) -> UserError:
+def none_takes(spec: ModelSpec, refused: Sequence[tuple[str, str]]) -> str:
     """The one line that says what was tried and what can be done."""
     tried = "; ".join(f"{name}: {reason}" for name, reason in refused)
-    return GateError(
+    return (
         f"no road takes {spec.name} to TensorFlow: {tried}. Give its ModelSpec a twin (build_keras), express "
         "that part with other operators, or leave this target out with --targets"
     )

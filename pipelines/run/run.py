@@ -134,7 +134,7 @@ def start_run(
     builds = _verified_builds(settings, progress)
     # Builds are served as they are; nothing is exported for them.
     targets = () if builds else settings.targets
-    exported = export(settings.model, settings.artifacts, progress, targets=targets)
+    exported = export(settings.model, settings.artifacts, progress, targets=targets, road=settings.road)
     own = next(iter(builds.values()), None)
     verified = own or ensure_verified(settings.model, settings.artifacts, progress, targets)
     exported, verified = _with_in_process(settings, spec, exported, verified)

@@ -15,6 +15,7 @@ RUN_ONLY = (
             "app",
             "archive",
             "checks",
+            "compiled",
             "configuration",
             "container",
             "runtime",

@@ -126,3 +126,25 @@ def test_ready_is_a_version_that_is_available(request_for, status, value, said):
 def test_nothing_listening_is_an_os_error(request_for):
     with pytest.raises(OSError, match="refused"):
         plan(request_for()).endpoint.status()
+
+
+def test_the_binary_is_told_to_compile_what_holds_a_program_for_xla(request_for, tmp_path):
+    put_binary(tmp_path, f"printf '{VERSION}'")
+    file = tmp_path / "artifacts" / "digits_cnn" / "1" / "saved_model.pb"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"\x0a\x0dMatMul")
+    assert not any("xla" in word for word in plan(request_for()).launch.argv)
+    file.write_bytes(b"\x0a\x0dXlaCallModule")
+    made = plan(request_for())
+    assert flag(made, "xla_cpu_compilation_enabled") == "true"
+    assert made.implementation.settings["xla_cpu_compilation_enabled"] is True
+    assert "once for each shape" in made.implementation.note
+
+
+def test_the_embedded_server_is_not_told_but_the_reader_is(request_for, tmp_path):
+    file = tmp_path / "artifacts" / "digits_cnn" / "1" / "saved_model.pb"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"XlaCallModule")
+    made = plan(request_for())
+    assert not any("xla" in word for word in made.launch.argv)
+    assert "XLA compiles" in made.implementation.note

@@ -28,7 +28,7 @@ def run_here(tasks, _):
     return [Outcome(exporting.export_here(**task.arguments, progress=str), 1.0) for task in tasks]
 
 
-def exporter(spec, folder, progress):
+def exporter(spec, folder, progress, **_):
     (folder / "a.tflite").write_bytes(b"weights")
     return [
         Exported("a.tflite", "tflite", "int8", 1.5, variant="xnnpack"),

@@ -10,7 +10,7 @@ from typing import Any
 
 from models.forward import flattened
 from models.spec import ModelError, ModelSpec
-from models.tensors import Array, Tensors, count, is_ragged, joined, sample
+from models.tensors import Array, Tensors, count, is_ragged, joined, sample, samples, shapes
 from models.weights import read_checkpoint
 from pipelines.roads.known import TO_SAVED_MODEL, TWIN, Asked, chosen
 from pipelines.roads.taking import to_saved_model
@@ -20,6 +20,8 @@ VERSION = "1"
 SIGNATURE = "serving_default"
 WARMUP_REQUESTS = 50
 WARMUP_BATCHES = (1, 8)
+# What TensorFlow Serving takes.
+MOST_REQUESTS = 1000
 # Of a model with large inputs fewer: twice each batch, then as many as these bytes hold.
 WARMUP_BYTES = 1_000_000
 
@@ -205,23 +207,38 @@ def write_warmup(spec: ModelSpec, folder: Path) -> None:
     from tensorflow_serving.apis import prediction_log_pb2
 
     inputs = spec.examples().named
-    written_bytes, least = 0, 2 * len(WARMUP_BATCHES)
+    if any(map(is_ragged, inputs.values())):
+        inputs = joined([*samples(inputs), *samples(spec.samples().named)])
+    # Whatever compiles for each shape has then met every one; none is left to a client.
+    asked = [(place, 1) for place in _shapes_once(inputs)]
+    least = len(asked) + 2 * len(WARMUP_BATCHES)
+    asked += [(number, WARMUP_BATCHES[number % len(WARMUP_BATCHES)]) for number in range(WARMUP_REQUESTS)]
+    written_bytes = 0
     target = folder / "assets.extra" / "tf_serving_warmup_requests"
     target.parent.mkdir()
     with tf.io.TFRecordWriter(str(target)) as writer:
-        for number in range(WARMUP_REQUESTS):
+        for number, (place, batch) in enumerate(asked[:MOST_REQUESTS]):
             if number >= least and written_bytes > WARMUP_BYTES:
                 break
-            batch = WARMUP_BATCHES[number % len(WARMUP_BATCHES)]
             log = prediction_log_pb2.PredictionLog()
             request = log.predict_log.request
             request.model_spec.name = spec.name
             request.model_spec.signature_name = SIGNATURE
-            for name, array in _rows(inputs, number, batch).items():
+            for name, array in _rows(inputs, place, batch).items():
                 request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
             record = log.SerializeToString()
             written_bytes += len(record)
             writer.write(record)
+
+
+def _shapes_once(inputs: Tensors) -> list[int]:
+    """The first sample of each shape, where samples differ in shape; else none."""
+    if not any(map(is_ragged, inputs.values())):
+        return []
+    first: dict[Any, int] = {}
+    for place, one in enumerate(samples(inputs)):
+        first.setdefault(shapes(one), place)
+    return list(first.values())
 
 
 def _rows(inputs: Tensors, number: int, batch: int) -> dict[str, Array]:

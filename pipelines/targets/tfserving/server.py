@@ -14,6 +14,7 @@ from pipelines.record.implementation import GivenRecord, ImplementationRecord
 from pipelines.targets.endpoint import Endpoint
 from pipelines.targets.launch import Launch
 from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports
+from pipelines.targets.tfserving.compiled import FLAG, NOTE, is_compiled
 from pipelines.targets.tfserving.configuration import from_flags
 from pipelines.targets.tfserving.settings import TFServingSettings
 
@@ -23,6 +24,8 @@ STAND_IN_NOTE = (
     "not TensorFlow Serving: Tandem's own server on the TensorFlow runtime, speaking the same API; "
     f"put {BINARY} on PATH to measure the real one"
 )
+
+OPEN_NOTE = "listens on all interfaces: the binary has no flag for it"
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,10 @@ def plan(request: ServeRequest) -> ServerPlan:
     rest_port, grpc_port = choose_ports(request, 2)
     base_url = request.url(rest_port)
     name = request.spec.name
-    flags = _flags(request, found, rest_port, grpc_port)
+    compiled = is_compiled(request.folder / name)
+    # The embedded server compiles without being told; the binary refuses such a model.
+    xla = {FLAG: True} if compiled and not found.stand_in else {}
+    flags = [*_flags(request, found, rest_port, grpc_port), *(f"--{flag}=true" for flag in xla)]
     protocol, grpc_address = request.asked_by("tfserving"), f"{url_host(request.host)}:{grpc_port}"
     return ServerPlan(
         target="tfserving",
@@ -78,13 +84,11 @@ def plan(request: ServeRequest) -> ServerPlan:
             version=found.version,
             runner="local",
             preset=request.preset.name,
-            settings=request.preset.settings.given(),
+            settings={**request.preset.settings.given(), **xla},
             protocol=protocol.name,
             body=protocol.codec,
             stand_in=found.stand_in,
-            note=STAND_IN_NOTE
-            if found.stand_in
-            else "listens on all interfaces: the binary has no flag for it",
+            note="; ".join([STAND_IN_NOTE if found.stand_in else OPEN_NOTE, *([NOTE] if compiled else [])]),
         ),
         given=_given(request, found, flags),
         launch=Launch(
