@@ -1,16 +1,17 @@
 """A checkpoint on disk: a safetensors file, a state dict of PyTorch, or a folder of parts.
 
-Files are recognised by their content. Nothing here executes code of a file: safetensors holds none, and
-PyTorch reads state dicts with `weights_only=True`.
+Files are recognised by their content. Nothing here executes code of a file: safetensors holds none, PyTorch
+reads state dicts with `weights_only=True`, and of its programs only the weights are used.
 """
 
 import hashlib
 import io
 import json
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,13 +32,14 @@ ZIP, PICKLE, HDF5 = b"PK\x03\x04", b"\x80", b"\x89HDF"
 # Under one of these a training script keeps the state dict beside an epoch and an optimiser.
 NESTED = ("state_dict", "model_state_dict", "model", "module")
 PARALLEL = "module."
-# What else is a zip file, by an entry that it has.
+ARCHIVE, KERAS = "a TorchServe archive", "a Keras model"
+TORCHSCRIPT, EXPORTED = "a TorchScript program", "an exported program"
+# What is a zip file beside state dicts, by an entry that it has.
 OTHER_ZIPS = (
-    ("MAR-INF/", "a TorchServe archive"),
-    ("config.json", "a Keras model"),
-    ("constants.pkl", "a TorchScript program"),
-    ("archive_format", "an exported program"),
-    ("serialized_exported_program.json", "an exported program"),
+    ("MAR-INF/", ARCHIVE),
+    ("config.json", KERAS),
+    ("constants.pkl", TORCHSCRIPT),
+    ("archive_format", EXPORTED),
 )
 
 
@@ -138,10 +140,17 @@ def _read_torch(content: bytes) -> dict[str, npt.NDArray[Any]]:
     """The tensors of a state dict as `torch.save` wrote it."""
     import torch
 
-    if content.startswith(ZIP):
-        _require_state_dict(content)
+    kind = kind_of(content) if content.startswith(ZIP) else "weights"
+    if kind in (ARCHIVE, KERAS):
+        raise CheckpointError(f"it is {kind}, not a state dict; give the weights alone")
+    file = io.BytesIO(content)
     try:
-        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        if kind == TORCHSCRIPT:
+            found: Any = load_torchscript(file).state_dict()
+        elif kind == EXPORTED:
+            found = torch.export.load(file).state_dict
+        else:
+            found = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file fails in as many ways as there are to damage one
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
@@ -154,15 +163,28 @@ def _read_torch(content: bytes) -> dict[str, npt.NDArray[Any]]:
     return {name: _array(name, tensor) for name, tensor in named.items()}
 
 
-def _require_state_dict(content: bytes) -> None:
+def load_torchscript(file: IO[bytes] | str) -> Any:
+    """A TorchScript program; that PyTorch calls the format deprecated helps nobody who has such a file."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return torch.jit.load(file, map_location="cpu")  # type: ignore[no-untyped-call]
+
+
+def kind_of(content: bytes) -> str:
+    """What a zip file is: one of `OTHER_ZIPS`, or weights.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = [name.partition("/")[2] or name for name in archive.namelist()] + archive.namelist()
     except zipfile.BadZipFile as error:
         raise CheckpointError(f"it is a damaged zip file: {error}") from error
-    for entry, what in OTHER_ZIPS:
-        if any(name.startswith(entry) for name in entries):
-            raise CheckpointError(f"it is {what}, not a state dict; give the weights alone")
+    found = (what for entry, what in OTHER_ZIPS if any(name.startswith(entry) for name in entries))
+    return next(found, "weights")
 
 
 def _named_tensors(found: Any) -> "Iterator[tuple[str, torch.Tensor]]":

@@ -301,7 +301,10 @@ def load_source(spec: ModelSpec) -> "torch.nn.Module":
     wanted = {name: (tuple(t.shape), _numbers(t)) for name, t in own.items()}
     _check_state(spec, wanted, state)
     module.load_state_dict({name: torch.from_numpy(np.array(tensor)) for name, tensor in state.items()})
-    return module.eval()
+    try:
+        return module.eval()
+    except NotImplementedError:  # an exported program has no modes
+        return module
 
 
 def _tied(own: "Mapping[str, torch.Tensor]") -> list[list[str]]:

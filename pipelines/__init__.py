@@ -25,6 +25,7 @@ ROOMS = (
     ("builds", "Sides that are builds: artifacts of another folder under a name of their own."),
     ("config", "The settings of a run, from profiles, files and options."),
     ("export", "`tandem export`: one trained model into the artifacts of every target."),
+    ("init", "`tandem init`: a short commented spec, with what can be read of a trained model filled in."),
     ("check", "`tandem check`: every claim of a spec against the model itself, exporting nothing."),
     ("train", "`tandem train`: a model's own training, and whether it gave the same weights."),
     ("verify", "`tandem verify`: every artifact against the source model."),

@@ -37,7 +37,7 @@ def tandem() -> None:
 
 for _command in (
     *(read.doctor, read.models, read.report),
-    *(start.check,),
+    *(start.init, start.check),
     *(make.train, make.export, make.verify, make.mobile, make.images),
     *(serve.serve, serve.up, serve.down, serve.logs),
     *(measure.compare, measure.slo, measure.smoke, gating.gate),

@@ -1,6 +1,8 @@
-"""Commands for a model of one's own: check."""
+"""Commands for a model of one's own: init, check."""
 
+import shlex
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
@@ -8,6 +10,31 @@ from pipelines.cli.command import command
 from pipelines.cli.exits import EXIT_GATE
 from pipelines.cli.options import json_option
 from pipelines.cli.results import print_json
+
+
+@command("tandem init my_model.py --from weights.safetensors")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="A trained model to read: safetensors, a state dict, a Hugging Face folder, TorchScript or .pt2.",
+)
+@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+def init(file: Path, source: Path | None, force: bool) -> None:
+    """Write a short commented spec to FILE, to be filled in; asks nothing.
+
+    What --from names is recognised by its content, and what can be read of it is filled in.
+    """
+    from pipelines.console.printing import ProgressDisplay, say
+    from pipelines.init import stage
+
+    with ProgressDisplay() as progress:
+        written = stage.init(file, source, progress, force=force)
+    left = f"{written.left} places to fill in (FILL IN)" if written.left else "nothing left to fill in"
+    say(f"{written.path}: {left}")
+    say(f"then run `tandem check {shlex.quote(str(written.path))}`")
 
 
 @command("tandem check my_model.py")

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -159,10 +160,26 @@ class Evil:
         return (exec, ("raise SystemExit('executed')",))
 
 
+def write_zip(path, entry):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(entry, "{}")
+
+
 def write_torchscript(net, path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.trace(net, torch.zeros(2, 3)), path)
+
+
+def write_exported(net, path):
+    torch.export.save(torch.export.export(net, (torch.zeros(2, 3),)), path)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("write", [write_torchscript, write_exported])
+def test_the_weights_of_a_program_fill_the_architecture_it_was_made_from(net, tmp_path, write):
+    write(net, tmp_path / "net.pt2")
+    assert answers(load_source(spec_of(tmp_path / "net.pt2"))) == pytest.approx(answers(net))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +187,8 @@ def write_torchscript(net, path):
     [
         (torch.save, "does not read it with weights_only=True"),
         (lambda _, path: torch.save({"a": Evil()}, path), "does not read it with weights_only=True"),
-        (write_torchscript, "it is a TorchScript program, not a state dict"),
+        (lambda _, path: write_zip(path, "MAR-INF/MANIFEST.json"), "it is a TorchServe archive, not a state"),
+        (lambda _, path: write_zip(path, "config.json"), "it is a Keras model, not a state dict"),
         (lambda _, path: torch.save([1, 2], path), "it holds a list; a state dict is needed"),
         (lambda _, path: torch.save({"epoch": 3}, path), "'epoch' is a int; a state dict is needed"),
         (lambda _, path: torch.save({}, path), "it holds no tensors"),

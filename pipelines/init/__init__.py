@@ -1,0 +1,1 @@
+"""`tandem init`: a short, commented spec to fill in."""

@@ -1,0 +1,167 @@
+"""The init stage: writes a short commented spec, with what can be read of a trained model filled in."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.spec import model_names
+from models.stored import EXPORTED, TORCHSCRIPT
+from pipelines.errors import RequestError
+from pipelines.files.atomic import write_atomically
+from pipelines.init.reading import Found, Tensor, found_from
+from pipelines.tasks.tasks import Progress, Task, run_tasks
+
+LIMIT_S = 300.0
+SHOWN_TENSORS = 12
+DEFAULT = Found(
+    "nothing",
+    {},
+    (Tensor("x", "float32", (None, 8), sure=False),),
+    (Tensor("output", "float32", (None, 3), sure=False),),
+)
+FILL_IN = "# FILL IN"
+
+
+@dataclass(frozen=True)
+class Written:
+    """The spec that was written, from what, and how many of its lines are to be filled in."""
+
+    path: Path
+    kind: str
+    left: int
+
+
+def init(path: Path, source: Path | None, progress: Progress, *, force: bool = False) -> Written:
+    """Write a spec to `path`, with what can be read of `source` filled in.
+
+    Raises:
+        RequestError: `path` is no Python file, is there already (without `force`), or its name is taken.
+        ModelError: `source` cannot be read.
+    """
+    name = re.sub(r"\W", "_", path.stem, flags=re.ASCII)
+    if path.suffix != ".py":
+        raise RequestError(f"{path} is no Python file; give a name that ends in .py, such as my_model.py")
+    if name in model_names():
+        raise RequestError(f"{name} is a model of this package; give the file another name")
+    if path.exists() and not force:
+        raise RequestError(f"{path} is there already; --force replaces it")
+    if not path.absolute().parent.is_dir():
+        raise RequestError(f"{path.parent} is no folder; make it first")
+    found = DEFAULT if source is None else _read(source, progress)
+    text = spec_text(name, found, _relative(source, path))
+    write_atomically(path, text)
+    return Written(path, found.kind, text.count(FILL_IN))
+
+
+def _read(source: Path, progress: Progress) -> Found:
+    task = Task("init", "pipelines.init.reading:read_here", {"path": str(source.absolute())}, LIMIT_S)
+    (outcome,) = run_tasks([task], progress)
+    return found_from(outcome.result)
+
+
+def _relative(source: Path | None, path: Path) -> str:
+    if source is None:
+        return "weights.safetensors"
+    return os.path.relpath(source.absolute(), path.absolute().parent)
+
+
+def spec_text(name: str, found: Found, checkpoint: str) -> str:
+    """The text of a spec; what is not known is marked."""
+    parts = (_head(name), _build(found, checkpoint), _samples(found.inputs), _model(name, found, checkpoint))
+    return "\n\n".join(parts)
+
+
+def _head(name: str) -> str:
+    return f'''"""The model {name}: what goes in and out, where its weights are, and samples to prove it with.
+
+`tandem check` tests every claim here; docs/your-own-model.md explains each field and has whole examples.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from models.spec import ModelSpec, Samples, TensorSpec, Tolerance
+
+HERE = Path(__file__).parent
+'''
+
+
+def _build(found: Found, checkpoint: str) -> str:
+    if found.kind in (TORCHSCRIPT, EXPORTED):
+        load = (
+            f"torch.jit.load(HERE / {checkpoint!r})"
+            if found.kind == TORCHSCRIPT
+            else f"torch.export.load(HERE / {checkpoint!r}).module()"
+        )
+        return f'''def build_torch():
+    """The program as it was saved; the class that it was made from goes down more roads."""
+    import torch
+
+    return {load}
+'''
+    return f'''def build_torch():
+    """The architecture, untrained, as in your training code."""
+{_listed(found)}    {FILL_IN}: such as `from my_net import Net` (a file beside this one), then `return Net()`
+    raise NotImplementedError("return your torch.nn.Module from build_torch")
+'''
+
+
+def _listed(found: Found) -> str:
+    """The names and shapes that the architecture has to have."""
+    if not found.tensors:
+        return ""
+    told = [f"{name} {tuple(shape)}" for name, shape in list(found.tensors.items())[:SHOWN_TENSORS]]
+    more = len(found.tensors) - len(told)
+    lines = ["its state dict has to have", *told, *([f"and {more} more"] if more > 0 else [])]
+    return "".join(f"    # {line}\n" for line in lines)
+
+
+def _samples(inputs: Sequence[Tensor]) -> str:
+    arrays = "".join(f"        {one.name!r}: {_random(one)},\n" for one in inputs)
+    return f'''def test_samples():
+    """Held-out examples and, where they are known, their labels: Samples(inputs, labels)."""
+    {FILL_IN}: real samples; random ones find an artifact that is wrong, and say nothing of accuracy
+    draw = np.random.default_rng(0)
+    inputs = {{
+{arrays}    }}
+    return Samples(inputs)
+'''
+
+
+def _random(one: Tensor) -> str:
+    sizes = ", ".join(["100", *("8" if size is None else str(size) for size in one.shape[1:])])
+    if one.dtype == "bool":
+        return f"draw.integers(0, 2, ({sizes})) > 0"
+    if one.dtype.startswith("float"):
+        return f'draw.normal(size=({sizes})).astype("{one.dtype}")'
+    return f'draw.integers(0, 10, ({sizes})).astype("{one.dtype}")'
+
+
+def _model(name: str, found: Found, checkpoint: str) -> str:
+    return f'''MODEL = ModelSpec(
+    name="{name}",
+    # In the order in which forward takes them. The batch comes first and is None; another None is a size
+    # that samples may differ in.
+    inputs=({_specs(found.inputs)}    ),
+    # In the order of what forward returns: one tensor, a tuple or list, or a dict of these names.
+    outputs=({_specs(found.outputs)}    ),
+    # labels=("cat", "dog"),  # names of the classes, one per column
+    # task="classes",  # or "tokens", "regression", "none"; derived from the samples' labels if left out
+    tolerance=Tolerance(absolute=1e-4, relative=1e-4),
+    checkpoint=HERE / {checkpoint!r},
+    build_torch=build_torch,
+    test_samples=test_samples,
+    # train_samples=…,  # a function like test_samples, to calibrate full-integer files with
+)
+'''
+
+
+def _specs(tensors: Sequence[Tensor]) -> str:
+    lines = []
+    for one in tensors:
+        mark = "" if one.sure else f"  {FILL_IN}: a guess"
+        lines.append(f'        TensorSpec("{one.name}", "{one.dtype}", {one.shape}),{mark}\n')
+    return "\n" + "".join(lines)
