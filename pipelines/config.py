@@ -22,6 +22,10 @@ COUNT_LIMIT = 10_000
 ROWS_LIMIT = 4096
 SIZE_LIMIT = 2**60
 POOL_LIMIT_MB = 4096
+MOST_BLOCKS = 200
+"""Of a comparison that ends when it is decided, or when its time is up."""
+LEAST_DECIDE_S = 60
+DURATION_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600}
 BYTE_UNITS = {
     "": 1,
     "b": 1,
@@ -66,8 +70,10 @@ class Profile(Settings):
     )
     loads: tuple[str, ...] = Field(min_length=1, description="closed:CONCURRENCY or open:RATE per second")
     control: bool = Field(description="also measure a second server of every side: its A/A control")
-    control_blocks: Literal["all", "in turn"] = Field(
-        default="all", description="every control in all blocks, or one after the other, block by block"
+    control_blocks: Literal["all", "in turn", "all first"] = Field(
+        default="all",
+        description="every control in all blocks, or one after the other, block by block, or all in the "
+        "first block and then one after the other",
     )
     null: bool = Field(description="also measure the null server: the harness's own floor")
     device_threads: Literal["one", "one and all"] = Field(
@@ -221,6 +227,13 @@ class RunSettings(MeasureSettings):
     primary: Literal["p50", "p95", "p99", "throughput_per_s"] = Field(
         default="p99", description="the metric that is judged by itself; the others are one family"
     )
+    decide_within_s: float | None = Field(
+        default=None,
+        gt=0,
+        le=DAY_S,
+        description="blocks are added until the primary metric is decided, at most so long; None: as many as "
+        "the profile says; seconds",
+    )
     allowed_asymmetries: tuple[str, ...] = Field(default=(), description="fields that may differ, by name")
     pool_mb: float = Field(
         default=16,
@@ -256,6 +269,9 @@ def run_settings(*, profile: str, sides: str, **given: Any) -> RunSettings:
     changes: dict[str, Any] = {
         key: named.pop(key) for key in ("blocks", "rounds", "round_s", "loads") if key in named
     }
+    if (within := named.pop("decide_within", None)) is not None:
+        named["decide_within_s"] = parse_duration(within)
+        changes |= _open_ended(changes, find_profile(profile))
     if named.get("primary") == "throughput":
         named["primary"] = "throughput_per_s"
     if "round_s" in changes:
@@ -271,6 +287,35 @@ def run_settings(*, profile: str, sides: str, **given: Any) -> RunSettings:
         raise RequestError(f"{place}: {problem['msg']}, given {problem['input']!r}") from error
     except LoadError as error:
         raise RequestError(str(error)) from error
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration such as 20min, 90s or 1h.
+
+    Raises:
+        RequestError: it is none, or not from a minute to a day.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|min|m|h)", text.strip(), re.ASCII)
+    seconds = float(found[1]) * DURATION_UNITS[found[2]] if found else 0
+    if not LEAST_DECIDE_S <= seconds <= DAY_S:
+        raise RequestError(
+            f"--decide-within is {text[:40]!r}; a number with s, min or h is allowed, from 1min to 24h, such "
+            "as 20min"
+        )
+    return seconds
+
+
+def _open_ended(changes: dict[str, Any], profile: Profile) -> dict[str, Any]:
+    """What a profile is with blocks until it is decided: all controls first, so that it may be soon."""
+    if "blocks" in changes:
+        raise RequestError("--decide-within adds blocks until it is decided; leave --blocks out")
+    if not profile.verdicts:
+        raise RequestError(
+            f"--decide-within needs a profile that gives verdicts, and {profile.name} gives none; use quick "
+            "or full"
+        )
+    turns = {"control_blocks": "all first"} if profile.control_blocks == "in turn" else {}
+    return {"blocks": MOST_BLOCKS} | turns
 
 
 def _sides(text: str, given: dict[str, Any]) -> tuple[SideSpec, ...]:

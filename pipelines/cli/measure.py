@@ -28,6 +28,11 @@ from pipelines.cli.results import command_line, end_run, print_json
 @run_options
 @click.option("--rounds", type=int, help="Measured rounds per block, load and target.")
 @click.option("--loads", help="Comma-separated closed:CONCURRENCY or open:RATE, such as closed:8,open:200.")
+@click.option(
+    "--decide-within",
+    metavar="TIME",
+    help="Add blocks until the primary metric is decided, at most so long, such as 20min; no --blocks.",
+)
 @click.option("--margin", type=float, default=0.05, show_default=True, help="Differences within it are none.")
 @click.option(
     "--primary",

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from pipelines.compare.deciding import Deciding
 from pipelines.config import MobileLimits, RunSettings
 from pipelines.errors import UserError
 from pipelines.measure.blocks import measure_blocks
@@ -38,15 +39,22 @@ def compare(
         MachineError: a server died, or the environment failed; the record is finished first and named.
     """
     run = start_run("compare", settings, runner, command, progress)
-    minutes = run.session.left_s() / 60
-    progress("compare", f"{run.session.planned_count} rounds, about {minutes:.1f} min, into {run.folder}")
+    progress("compare", f"{_plan(run)}, into {run.folder}")
     return conclude(run, partial(_measure, progress=progress)), run.folder
+
+
+def _plan(run: Run) -> str:
+    limit_s = run.settings.decide_within_s
+    if limit_s is not None:
+        return f"blocks until {run.settings.primary} is decided, {limit_s / 60:.1f} min at most"
+    return f"{run.session.planned_count} rounds, about {run.session.left_s() / 60:.1f} min"
 
 
 def _measure(run: Run, progress: Progress) -> None:
     if run.settings.mobile:
         _include_mobile(run, progress)
-    measure_blocks(run.session)
+    limit_s = run.settings.decide_within_s
+    measure_blocks(run.session, None if limit_s is None else Deciding(run, limit_s).enough)
 
 
 def _include_mobile(run: Run, progress: Progress) -> None:

@@ -8,10 +8,12 @@ from typing import Literal
 
 from loadtests.intervals import RatioEstimate, RatioInterval, estimate_ratio, estimate_unpaired
 from loadtests.multiplicity import Judge, holm
+from loadtests.sequential import repeated
 from loadtests.validity import ERRORS_SHARE_LIMIT
 from loadtests.verdict import MOST_ROUNDS, Verdict, decide, larger_floor, still_warming_up
 from pipelines.gate.baseline import Pair
 from pipelines.gate.limits import Limit, Metric
+from pipelines.judge.summarise import looks_of
 from pipelines.judge.verdicts import by_place, pair_rounds, still_climbs
 from pipelines.record.reason import ReasonRecord, reason, recorded
 from pipelines.record.target import TargetRecord
@@ -204,7 +206,9 @@ def _climbing(pair: Pair, load: str) -> tuple[str, ...]:
 
 def _estimate(pair: Pair, load: str, metric: str, seed: int) -> RatioEstimate | None:
     if pair.interleaved:
-        return pair_rounds(pair.ours, pair.theirs, load, metric).estimate(seed)
+        found = pair_rounds(pair.ours, pair.theirs, load, metric).estimate(seed)
+        looks = looks_of(pair.candidate_run)
+        return repeated(found, looks) if found and looks else found
     ours, theirs = (_by_block(by_place(target, load, metric)) for target in (pair.ours, pair.theirs))
     return estimate_unpaired(ours, theirs, seed=seed)
 

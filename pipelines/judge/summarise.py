@@ -12,6 +12,7 @@ from loadtests import statistics
 from loadtests.arrivals import parse_load
 from loadtests.errors import LoadTestError
 from loadtests.recorder import read_samples
+from loadtests.sequential import Look
 from pipelines.errors import MachineError
 from pipelines.judge.slo import judge_slo
 from pipelines.judge.timeline import slice_round, slices_per_round
@@ -43,7 +44,9 @@ def summarise(run: RunRecord, folder: Path) -> RunRecord:
         margin=run.profile.margin,
         seed=run.profile.seed,
         primary=run.profile.primary,
-        verdicts=run.profile.verdicts,
+        # Blocks that nobody has looked at yet are not to be judged as if they were all there is.
+        verdicts=run.profile.verdicts and (run.sequential is None or bool(run.sequential.looks)),
+        looks=looks_of(run),
     )
     return run.model_copy(
         update={
@@ -56,6 +59,12 @@ def summarise(run: RunRecord, folder: Path) -> RunRecord:
             ),
         }
     )
+
+
+def looks_of(run: RunRecord) -> tuple[Look, ...]:
+    """The looks of a run whose blocks were added until it was decided; none of any other."""
+    found = run.sequential.looks if run.sequential else ()
+    return tuple(Look(one.blocks_count, one.time_share) for one in found)
 
 
 def summarise_round(record: RoundRecord, folder: Path) -> RoundRecord:

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from typing import Any
 
 from loadtests.intervals import FEWEST_PAIRS, RatioEstimate, RatioInterval, estimate_ratio
 from loadtests.multiplicity import Corrected, holm
+from loadtests.sequential import Look, repeated
 from loadtests.verdict import Verdict, decide, larger_floor, noise_floor, still_warming_up
 from pipelines.record.comparison import ComparisonRecord, ControlRecord
 from pipelines.record.reason import reason, recorded
@@ -84,6 +85,7 @@ class Question:
         floors: noise floor of the candidate and of the baseline; None for a side without one.
         margin: relative difference that does not matter.
         drifting: the sides whose rounds still drifted when the budget of conditioning ended.
+        looks: all so far, if blocks are added until it is decided.
     """
 
     candidate: str
@@ -95,11 +97,13 @@ class Question:
     margin: float
     seed: int
     drifting: tuple[str, ...] = ()
+    looks: tuple[Look, ...] = ()
 
     @cached_property
     def estimate(self) -> RatioEstimate | None:
         """The ratio, ready for intervals; None with fewer than two pairs."""
-        return self.pairs.estimate(self.seed)
+        found = self.pairs.estimate(self.seed)
+        return repeated(found, self.looks) if found and self.looks else found
 
     def verdict(self, confidence: float) -> Verdict:
         """The verdict by the interval of that confidence."""
@@ -116,7 +120,13 @@ class Question:
 
 
 def judge(
-    targets: Targets, *, margin: float, seed: int, primary: str = PRIMARY, verdicts: bool = True
+    targets: Targets,
+    *,
+    margin: float,
+    seed: int,
+    primary: str = PRIMARY,
+    verdicts: bool = True,
+    looks: Sequence[Look] = (),
 ) -> tuple[tuple[ControlRecord, ...], tuple[ComparisonRecord, ...]]:
     """The noise floor of every side, load and metric, and a verdict for every pair of compared targets.
 
@@ -126,6 +136,7 @@ def judge(
         seed: of the bootstrap.
         primary: the metric that is judged by itself; the others are corrected as one family.
         verdicts: False for a profile that measures too little for any.
+        looks: all so far, of a run whose blocks are added until it is decided; intervals hold at all of them.
     """
     controls = tuple(
         _control(name, target, targets, load, metric, seed)
@@ -134,7 +145,8 @@ def judge(
         for load in _loads([target])
         for metric in METRICS
     )
-    questions = list(_questions(targets, controls, margin, seed, primary))
+    asked = _questions(targets, controls, margin, seed, primary)
+    questions = [replace(question, looks=tuple(looks)) for question in asked]
     found = _judged(questions, primary) if verdicts else {}
     return controls, tuple(
         _comparison(question, found.get(place), is_primary=question.metric == primary)

@@ -161,13 +161,19 @@ def round_s(settings: MeasureSettings, window_s: float | None = None) -> float:
     return min(USUAL_WARMUP_S, profile.warmup_limit_s) + (window_s or profile.round_s) + ROUND_OVERHEAD_S
 
 
-def measure_blocks(session: Session) -> None:
-    """All rounds of a comparison."""
+def measure_blocks(session: Session, enough: Callable[[int], bool] | None = None) -> None:
+    """All rounds of a comparison, or of as many blocks as it takes.
+
+    Args:
+        enough: told how many blocks are measured, after each; True ends it. None for all of the profile's.
+    """
     profile = session.settings.profile
     for block in range(profile.blocks):
         with fresh_servers(session, block) as servers:
             for load in profile.loads:
                 measure_until_level(session, block, load, servers)
+        if enough is not None and enough(block + 1):
+            return
 
 
 def measure_until_level(session: Session, block: int, load: str, servers: dict[str, Server]) -> None:

@@ -119,13 +119,15 @@ def controls(compared: Sequence[Side], profile: Profile) -> list[Side]:
     """A control of every compared side, in all blocks or in turn, as the profile says.
 
     In turn, block 0 has the control of the first side, block 1 that of the second, and so on from the start.
+    `all first` has the controls of all sides in block 0, so that a comparison can be decided there.
     With fewer blocks than sides some blocks have several, so that no side is left without one.
     """
     if not profile.control:
         return []
     turns = 1 if profile.control_blocks == "all" else min(len(compared), profile.blocks)
+    first = {0} if profile.control_blocks == "all first" else set()
     return [
-        _control(side, frozenset(range(place % turns, profile.blocks, turns)))
+        _control(side, frozenset(first | set(range(place % turns, profile.blocks, turns))))
         for place, side in enumerate(compared)
     ]
 

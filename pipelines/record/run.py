@@ -16,6 +16,7 @@ from pipelines.record.fairness import FairnessRecord
 from pipelines.record.mobile import MobileRecord
 from pipelines.record.model import ModelRecord
 from pipelines.record.reason import ReasonRecord
+from pipelines.record.sequential import SequentialRecord
 from pipelines.record.slo import SloRecord
 from pipelines.record.target import PayloadRecord, TargetRecord
 from pipelines.record.tradeoff import TradeOffRecord
@@ -28,7 +29,8 @@ class ProfileRecord(Record):
 
     A warm-up ends at a steady state, after `warmup_limit_s` at the latest. `control` and `null` say whether
     A/A controls and the null server were measured, `control_blocks` whether every block had all controls or
-    they took turns, `retries` how many invalid rounds might be redone.
+    they took turns (`all first`: all in the first block, then turns), `retries` how many invalid rounds
+    might be redone.
     `conditioning_limit_s` is the budget of a fresh server until it had to be steady, 0 for none; rounds were
     as long as p50's wandering asked for, from `round_s` to `longest_round_s`. `primary` is the metric that
     was judged by itself, `verdicts` whether any were given. `device_threads`: with how many threads files for
@@ -47,7 +49,7 @@ class ProfileRecord(Record):
     seed: int
     check_share: float
     margin: float
-    control_blocks: Literal["all", "in turn"] = "all"
+    control_blocks: Literal["all", "in turn", "all first"] = "all"
     primary: Literal["p50", "p95", "p99", "throughput_per_s"] = "p99"
     verdicts: bool = True
     conditioning_limit_s: float = 0.0
@@ -80,4 +82,5 @@ class RunRecord(Record):
     slo: SloRecord | None
     mobile: MobileRecord | None
     warnings: tuple[ReasonRecord, ...]
+    sequential: SequentialRecord | None = None
     trade_offs: tuple[TradeOffRecord, ...] = ()

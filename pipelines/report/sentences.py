@@ -288,6 +288,16 @@ MAKERS: Mapping[str, Callable[[Figures], Said]] = {
     "both_bounded": _plain("the rates of both are lower bounds, which say nothing of their ratio"),
     "no_block_of_both": _plain("no block has a search of both targets"),
     "one_block": _plain("one block gives no interval"),
+    # Comparisons that end when they are decided
+    "decided": _plain(
+        "measuring ended when the primary metric was decided, after {blocks_count} blocks and "
+        "{elapsed_s:.0f} s of at most {limit_s:.0f} s; intervals hold at all {looks_count} looks together"
+    ),
+    "time_up": _plain(
+        "the time of {limit_s:.0f} s was up after {blocks_count} blocks, and the primary metric is not "
+        "decided; intervals hold at all {looks_count} looks together",
+        "give more time with --decide-within",
+    ),
     # Warnings
     "stand_in": _plain(
         "{target} was answered by {implementation} {version}: {note}",

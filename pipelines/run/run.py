@@ -21,7 +21,8 @@ from pipelines.measure.sides import make_sides
 from pipelines.record.fairness import FairnessRecord
 from pipelines.record.mobile import MobileRecord
 from pipelines.record.reason import ReasonRecord
-from pipelines.record.run import RunRecord
+from pipelines.record.run import ProfileRecord, RunRecord
+from pipelines.record.sequential import LookRecord, SequentialRecord
 from pipelines.record.slo import RatePointRecord, SloRecord
 from pipelines.record.target import PayloadRecord
 from pipelines.report import write_report
@@ -50,6 +51,7 @@ class Run:
         warnings: what else a reader must know.
         slo: what an SLO search is about, its figures still empty; None in a comparison.
         slo_points: by target, what the search has measured so far.
+        looks: at the verdicts, of a comparison whose blocks are added until it is decided.
     """
 
     kind: Kind
@@ -67,6 +69,7 @@ class Run:
     warnings: list[ReasonRecord] = field(default_factory=list)
     slo: SloRecord | None = None
     slo_points: dict[str, list[RatePointRecord]] = field(default_factory=dict)
+    looks: list[LookRecord] = field(default_factory=list)
 
     def check_fairness(self) -> None:
         """Look at what the planned servers are given, and stop at an asymmetry nobody asked for.
@@ -106,9 +109,21 @@ class Run:
             mobile=self.mobile,
             warnings=tuple(self.warnings),
         )
-        return entries.build_record(
+        made = entries.build_record(
             self.settings, self.spec, self.exported, self.verified, self.session, facts
         )
+        return made.model_copy(update=self._sequential(made.profile))
+
+    def _sequential(self, profile: ProfileRecord | None) -> dict[str, object]:
+        """What is different in the record of a comparison that ends when it is decided."""
+        limit_s = self.settings.decide_within_s
+        if limit_s is None or profile is None:
+            return {}
+        measured = len(self.looks) or 1
+        return {
+            "profile": profile.model_copy(update={"blocks": measured}),
+            "sequential": SequentialRecord(decide_within_s=limit_s, looks=tuple(self.looks)),
+        }
 
     def _slo(self) -> SloRecord | None:
         if self.slo is None:
@@ -140,7 +155,8 @@ def start_run(
     exported, verified = _with_in_process(settings, spec, exported, verified)
     folder = new_run_folder(settings.runs, spec.name)
     sides = make_sides(settings, spec, verified, runner, builds)
-    session = Session(settings, sides, folder, progress, counted=kind == "compare")
+    counted = kind == "compare" and settings.decide_within_s is None
+    session = Session(settings, sides, folder, progress, counted=counted)
     payloads = {
         side.name: entries.describe_payload(side.pool("/")) for side in sides if side.control_of is None
     }

@@ -1,0 +1,79 @@
+"""Blocks until it is decided: a look at the verdicts after every block, and when to end."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pipelines.judge.summarise import summarise
+from pipelines.record.comparison import ComparisonRecord
+from pipelines.record.reason import reason
+from pipelines.record.run import RunRecord
+from pipelines.record.sequential import LookRecord
+from pipelines.run.run import UNFINISHED, Run
+
+UNDECIDED = (None, "inconclusive")
+
+
+@dataclass
+class Deciding:
+    """Ends a comparison when its primary metric is decided, or before its time would be exceeded.
+
+    Attributes:
+        limit_s: time for all blocks, from now on.
+        clock: seconds that only rise.
+    """
+
+    run: Run
+    limit_s: float
+    clock: Callable[[], float] = time.monotonic
+    _started_s: float = field(init=False)
+    _last_s: float = field(init=False)
+    _longest_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._started_s = self._last_s = self.clock()
+
+    def enough(self, blocks_count: int) -> bool:
+        """Look at the verdicts after so many blocks; True where they are decided or the time is used.
+
+        Whether it is the last look is known before it, by the time that blocks have taken and by nothing that
+        they showed: it spends what is left of the error.
+        """
+        now_s = self.clock()
+        self._longest_s = max(self._longest_s, now_s - self._last_s)
+        self._last_s = now_s
+        elapsed_s = now_s - self._started_s
+        is_last = (
+            elapsed_s + self._longest_s > self.limit_s or blocks_count >= self.run.settings.profile.blocks
+        )
+        share = 1.0 if is_last else elapsed_s / self.limit_s
+        look = LookRecord(blocks_count=blocks_count, elapsed_s=elapsed_s, time_share=share, decided=False)
+        self.run.looks.append(look)
+        decided = is_decided(summarise(self.run.record("interrupted", UNFINISHED), self.run.folder))
+        self.run.looks[-1] = look.model_copy(update={"decided": decided})
+        self.run.save()
+        left = "it is decided" if decided else "the time is up" if is_last else "not decided yet"
+        self.run.session.say(f"after {blocks_count} blocks and {elapsed_s:.0f} s: {left}")
+        if decided or is_last:
+            self._note()
+        return decided or is_last
+
+    def _note(self) -> None:
+        last = self.run.looks[-1]
+        figures = {
+            "blocks_count": last.blocks_count,
+            "looks_count": len(self.run.looks),
+            "elapsed_s": last.elapsed_s,
+            "limit_s": self.limit_s,
+        }
+        self.run.warnings.append(reason("decided" if last.decided else "time_up", **figures))
+
+
+def is_decided(record: RunRecord) -> bool:
+    """Whether every verdict on the primary metric is one."""
+    primary = [one for one in record.comparisons if one.is_primary]
+    return bool(primary) and all(map(_decided, primary))
+
+
+def _decided(one: ComparisonRecord) -> bool:
+    return one.verdict not in UNDECIDED

@@ -1,0 +1,142 @@
+"""`compare --decide-within`: when blocks end, what is kept of the looks, and what is refused."""
+
+from types import SimpleNamespace
+
+import pytest
+from gate_fixture import gated_run
+
+from pipelines.compare import deciding
+from pipelines.config import MOST_BLOCKS, PROFILES, run_settings
+from pipelines.errors import RequestError
+from pipelines.judge.verdicts import judge
+from pipelines.measure.sides import Side, controls
+from pipelines.record.sequential import LookRecord, SequentialRecord
+from pipelines.report.sentences import sentence
+
+
+def settings(**changes):
+    return run_settings(profile="quick", targets="torchserve,tfserving", model="digits_cnn", **changes)
+
+
+def test_a_profile_becomes_open_ended_with_all_controls_first():
+    made = settings(decide_within="20min")
+    assert made.decide_within_s == 1200
+    assert made.profile.blocks == MOST_BLOCKS
+    assert made.profile.control_blocks == "all first"
+    assert settings().decide_within_s is None
+    assert settings().profile == PROFILES["quick"]
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("20min", 1200), ("20m", 1200), ("1.5 h", 5400)])
+def test_durations(text, seconds):
+    assert settings(decide_within=text).decide_within_s == seconds
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"decide_within": "20"}, "such as 20min"),
+        ({"decide_within": "soon"}, "such as 20min"),
+        ({"decide_within": "5s"}, "from 1min"),
+        ({"decide_within": "25h"}, "to 24h"),
+        ({"decide_within": "20min", "blocks": 3}, "leave --blocks out"),
+    ],
+)
+def test_what_is_refused(changes, said):
+    with pytest.raises(RequestError, match=said):
+        settings(**changes)
+    with pytest.raises(RequestError, match="smoke gives none"):
+        run_settings(profile="smoke", targets="torchserve", model="digits_cnn", decide_within="20min")
+
+
+def test_controls_of_all_sides_come_first_and_then_in_turn():
+    profile = settings(decide_within="20min").profile
+    sides = [Side(name, name, "compared", None, prepare=None, pool=None, prove=None) for name in "AB"]
+    taking_part = [[one.takes_part(block) for one in controls(sides, profile)] for block in range(4)]
+    assert taking_part == [[True, True], [False, True], [True, False], [False, True]]
+
+
+@pytest.fixture
+def measuring(monkeypatch):
+    """A run whose blocks take 100 s each, and whose verdicts are told beforehand."""
+
+    def make(limit_s: float, words: list[str]):
+        seconds = iter(range(0, 10_000, 100))
+        verdicts = iter(words)
+        monkeypatch.setattr(deciding, "summarise", lambda *_: next(verdicts))
+        monkeypatch.setattr(deciding, "is_decided", lambda word: word != "inconclusive")
+        run = SimpleNamespace(
+            looks=[],
+            warnings=[],
+            folder=None,
+            settings=SimpleNamespace(profile=SimpleNamespace(blocks=200)),
+            session=SimpleNamespace(say=lambda _: None),
+            record=lambda *_: None,
+            save=lambda: None,
+        )
+        return run, deciding.Deciding(run, limit_s, clock=lambda: float(next(seconds)))
+
+    return make
+
+
+def blocks_until_enough(made) -> int:
+    return next(count for count in range(1, 100) if made.enough(count))
+
+
+def test_it_ends_when_it_is_decided(measuring):
+    run, made = measuring(1000.0, ["inconclusive", "worse"])
+    assert blocks_until_enough(made) == 2
+    assert [(look.blocks_count, look.time_share, look.decided) for look in run.looks] == [
+        (1, 0.1, False),
+        (2, 0.2, True),
+    ]
+    assert "after 2 blocks and 200 s of at most 1000 s" in sentence(run.warnings[0])
+
+
+def test_it_ends_before_its_time_would_be_exceeded_and_spends_the_rest(measuring):
+    run, made = measuring(450.0, ["inconclusive"] * 10)
+    assert blocks_until_enough(made) == 4
+    assert [look.time_share for look in run.looks] == [100 / 450, 200 / 450, 300 / 450, 1.0]
+    assert "give more time with --decide-within" in sentence(run.warnings[0])
+
+
+def test_a_first_block_longer_than_the_time_is_the_only_look(measuring):
+    run, made = measuring(60.0, ["inconclusive"])
+    assert blocks_until_enough(made) == 1
+    assert run.looks[0].time_share == 1.0
+
+
+def looked(run, *shares: float):
+    looks = tuple(
+        LookRecord(blocks_count=place + 1, elapsed_s=1.0, time_share=share, decided=False)
+        for place, share in enumerate(shares)
+    )
+    return run.model_copy(update={"sequential": SequentialRecord(decide_within_s=600, looks=looks)})
+
+
+def test_verdicts_of_a_looked_at_run_are_wider_and_still_decide_what_is_clear():
+    from pipelines.judge.summarise import looks_of
+
+    run = gated_run({"new": 2.0, "base": 1.0})
+    looks = looks_of(looked(run, 0.3, 0.6, 1.0))
+    _, plain = judge(run.targets, margin=0.05, seed=1)
+    _, wide = judge(run.targets, margin=0.05, seed=1, looks=looks)
+    p99 = [next(one for one in found if one.is_primary) for found in (plain, wide)]
+    assert p99[0].verdict == p99[1].verdict == "worse"
+    assert p99[1].interval[0] < p99[0].interval[0] < p99[0].interval[1] < p99[1].interval[1]
+
+
+def test_a_gate_on_such_a_run_takes_its_looks_into_account(tmp_path):
+    from pipelines.gate.limits import METRICS, Limit
+    from pipelines.gate.stage import GateRequest, gate
+
+    widths = []
+    run = gated_run({"new": 1.0, "base": 1.0})
+    for place, made in enumerate((run, looked(run, 0.3, 0.6, 1.0))):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        (folder / "run.json").write_text(made.model_dump_json())
+        found = gate(GateRequest(folder, None, (Limit(METRICS["p99"], 0.05),)))
+        low, high = found.findings[-1].interval
+        widths.append(high / low)
+    assert widths[1] > widths[0]
