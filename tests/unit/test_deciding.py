@@ -15,7 +15,7 @@ from pipelines.report.sentences import sentence
 
 
 def settings(**changes):
-    return run_settings(profile="quick", targets="torchserve,tfserving", model="digits_cnn", **changes)
+    return run_settings(profile="quick", sides="torchserve,tfserving", model="digits_cnn", **changes)
 
 
 def test_a_profile_becomes_open_ended_with_all_controls_first():
@@ -46,7 +46,7 @@ def test_what_is_refused(changes, said):
     with pytest.raises(RequestError, match=said):
         settings(**changes)
     with pytest.raises(RequestError, match="smoke gives none"):
-        run_settings(profile="smoke", targets="torchserve", model="digits_cnn", decide_within="20min")
+        run_settings(profile="smoke", sides="torchserve", model="digits_cnn", decide_within="20min")
 
 
 def test_controls_of_all_sides_come_first_and_then_in_turn():
