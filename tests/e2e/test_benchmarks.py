@@ -47,6 +47,14 @@ def test_how_fast_the_embedded_server_is():
     assert all(int(rate) > 10 for *_, rate in rates)
 
 
+def test_what_a_user_costs_per_protocol():
+    said = bench("protocol_users", "--seconds", "0.5", "--pairs", "1", codes=JUDGED)
+    found = re.findall(r"closed:([18])  REST (\d+) requests/s, gRPC (\d+) requests/s", said)
+    assert [users for users, *_ in found] == ["1", "8"], said
+    assert all(int(rate) > 10 for _, *rates in found for rate in rates)
+    assert re.findall(r"open:500  (\w+) \d+ requests/s, [\d.]+% sent later", said) == ["REST", "gRPC"]
+
+
 def test_known_delays():
     said = bench(
         "known_delays",

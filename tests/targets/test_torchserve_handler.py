@@ -1,6 +1,7 @@
 """The handler as TorchServe's worker uses it, with a model that can be computed by hand."""
 
 import importlib.util
+import io
 import json
 from types import SimpleNamespace
 
@@ -422,3 +423,119 @@ def test_a_worker_says_how_many_threads_it_has(handler, folder):
             "inter_op_threads_count": torch.get_num_interop_threads(),
         }
     ]
+
+
+NPY, RAW = "application/x-npy", "application/octet-stream"
+
+
+def npy(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return bytearray(file.getvalue())
+
+
+def binary(handler, folder, *requests, kind=NPY):
+    """Answers to a batch of requests of one content type, as arrays or as the error's text."""
+    context = Context(folder)
+    context.headers = {(number, "Content-Type"): kind for number in range(len(requests)) if kind}
+    answers = handler.handle([one if isinstance(one, dict) else {"body": one} for one in requests], context)
+    return [np.load(io.BytesIO(one)) if isinstance(one, bytes) else one["error"] for one in answers], context
+
+
+def rows(*values):
+    return np.float32([sample(value) for value in values])
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_binary_bodies_of_all_kinds_give_what_json_gives(handler, folder, count):
+    array = rows(*range(count))
+    wanted = np.float32([truth(value) for value in range(count)])
+    ways = {NPY: npy(array), RAW: bytearray(array.tobytes()), "": {"x": npy(array)}}
+    for kind, request in ways.items():
+        (got,), context = binary(handler, folder, request, kind=kind)
+        assert got.dtype == np.float32
+        assert np.array_equal(got, wanted), kind
+        assert context.types == {0: NPY}
+        assert context.status == {}
+
+
+def test_a_batch_of_binary_bodies_is_one_pass_and_each_gets_its_own(handler, folder, monkeypatch):
+    module, passes = handler.module, []
+
+    def counted(*arrays):
+        passes.append(len(arrays[0]))
+        return module(*arrays)
+
+    monkeypatch.setattr(handler, "module", counted)
+    bad = [npy(rows(1).astype(np.float64)), bytearray(b"nothing"), npy(np.zeros((1, 2, 2), np.float32))]
+    answers, context = binary(handler, folder, npy(rows(1, 2)), bad[0], npy(rows(3)), *bad[1:])
+    assert passes == [3]
+    assert np.array_equal(answers[0], np.float32([truth(1), truth(2)]))
+    assert np.array_equal(answers[2], np.float32([truth(3)]))
+    assert context.status == dict.fromkeys((1, 3, 4), (400, "Bad Request"))
+    assert "'x' has dtype float64, expected float32" in answers[1]
+    assert "no .npy file" in answers[3]
+    assert "a sample has shape (2, 2), expected (2, 3)" in answers[4]
+
+
+def test_json_and_binary_bodies_share_a_pass(handler, folder):
+    context = Context(folder)
+    context.headers = {(0, "content-type"): "Application/X-NPY; charset=binary"}
+    json_body = json.dumps({"instances": [sample(5)]}).encode()
+    first, second = handler.handle([{"body": npy(rows(4))}, {"body": json_body}], context)
+    assert np.load(io.BytesIO(first)).tolist() == [truth(4)]
+    assert predictions(second) == [truth(5)]
+    assert context.types == {0: NPY, 1: "application/json"}
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_every_version_and_order_of_a_npy_is_read(handler, folder, order, version):
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.array(rows(6, 7), order=order), version=version)
+    (got,), _ = binary(handler, folder, bytearray(file.getvalue()))
+    assert np.array_equal(got, np.float32([truth(6), truth(7)]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "said"),
+    [
+        (RAW, b"123", "has 3 bytes, and a sample has 24"),
+        (RAW, b"", "the list of samples is empty"),
+        (NPY, b"", "no .npy file"),
+        (NPY, b"\x93NUMPY\x01\x00\x05\x00{'a':", "cannot be read"),
+        (NPY, bytes(npy(np.zeros((1, 2, 3), np.float32)))[:-1], "has 23 bytes of data"),
+        (NPY, bytes(npy(np.array([["a"]]))), "numbers and bool are allowed"),
+        (NPY, bytes(npy(np.zeros((0, 2, 3), np.float32))), "the list of samples is empty"),
+    ],
+)
+def test_binary_bodies_that_do_not_fit_are_400_with_the_reason(handler, folder, kind, body, said):
+    (got,), context = binary(handler, folder, bytearray(body), kind=kind)
+    assert said in got
+    assert context.status == {0: (400, "Bad Request")}
+
+
+def test_binary_tensors_are_read_where_they_lie(handler, folder):
+    body = npy(rows(1))
+    _, (array,) = handler.decode({"body": body}, content_type=NPY)
+    body[-4:] = np.float32(9).tobytes()
+    assert array[0, -1, -1] == 9, "it is the body's own memory"
+
+
+def test_several_inputs_go_in_binary_by_name(several, several_folder):
+    image, tokens = np.float32([[0.5, 1.5]]), np.int64([[1, 2, 3]])
+    file = io.BytesIO()
+    np.savez(file, tokens=tokens, image=image)
+    context = Context(several_folder)
+    context.headers = {(0, "Content-Type"): NPY}
+    over_grpc = {"image": npy(image), "tokens": npy(tokens)}
+    (first,) = several.handle([{"body": bytearray(file.getvalue())}], context)
+    (second,) = several.handle([over_grpc], Context(several_folder))
+    asked = json.dumps({"instances": [row(1, 2, 3)]}).encode()
+    (text,) = several.handle([{"body": asked}], Context(several_folder))
+    (wanted,) = json.loads(text)["predictions"]
+    for answer in (first, second):
+        got = np.load(io.BytesIO(answer))
+        assert {name: got[name][0].tolist() for name in got.files} == wanted
+    refused, context = binary(several, several_folder, bytearray(image.tobytes()), kind=RAW)
+    assert "raw bytes do not say theirs" in refused[0]
