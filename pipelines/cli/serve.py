@@ -10,12 +10,20 @@ from pipelines.cli.options import artifacts_option, json_option, model_argument,
 from pipelines.cli.results import print_json
 from pipelines.console.printing import say
 
+HIGHEST_PORT = 65_535
+
 
 @command("tandem serve torchserve --port 8080")
 @click.argument("target")
 @click.option("--model", default="digits_cnn", show_default=True, help="Name of a model, or a .py file.")
 @preset_option
-@click.option("--port", default=0, show_default=True, help="REST port; 0 picks a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, HIGHEST_PORT),
+    default=0,
+    show_default=True,
+    help="REST port; 0 picks a free one.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--server-cores",

@@ -373,17 +373,23 @@ ODD_NUMBERS = ("inf", "-inf", "nan", "1e308", "-1", "9" * 400, "", "x")
         "serve torchserve --port",
     ],
 )
-def test_a_number_that_cannot_be_is_a_wrong_request_in_one_line(arguments, number, capsys):
+def test_a_number_that_cannot_be_is_a_wrong_request_in_one_line(
+    arguments, number, capsys, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(exporting, "run_tasks", lambda *_: pytest.fail("this is a wrong request, not work"))
     words = arguments.split()
     words = [*words[:-1], words[-1] + number] if words[-1].endswith(":") else [*words, number]
     assert run_main(*words, "--json") == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tandem: ")]
     assert len(lines) == 1
     assert len(lines[0]) < 1000
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("number", ["closed:99999999999", "closed:8193", "open:50001", "open:0.0001"])
-def test_a_load_beyond_what_a_generator_can_do_is_a_wrong_request(number, capsys):
+def test_a_load_beyond_what_a_generator_can_do_is_a_wrong_request(number, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     assert run_main("compare", "--loads", number) == 2
     assert number.partition(":")[2] in capsys.readouterr().err
 
