@@ -48,7 +48,7 @@ TAKEN = {
     "an unknown key": (f'{{"instances":[{IMAGE}],"other":1}}'.encode(), JSON),
     "a key twice": (f'{{"instances":[{IMAGE}],"instances":[1]}}'.encode(), JSON),
     "plain text": (GOOD, {"Content-Type": "text/plain"}),
-    "bytes": (GOOD, {"Content-Type": "application/octet-stream"}),
+    "another type": (GOOD, {"Content-Type": "application/vnd.api+json"}),
     "with a charset": (GOOD, {"Content-Type": "application/json; charset=utf-8"}),
     "no type": (GOOD, {}),
     "gzip": (gzip.compress(GOOD), GZIP),
@@ -144,6 +144,14 @@ def test_both_refuse_it_and_the_cause_is_named(urls, case):
     torchserve, tfserving = (json.loads(text)["error"] for _, text in answers)
     assert cause in torchserve
     assert tfserving
+
+
+def test_bytes_are_a_tensor_to_torchserve_and_json_to_tensorflow_serving(urls):
+    """The one difference: what says that it is bytes is read as such by the handler."""
+    raw = {"Content-Type": "application/octet-stream"}
+    answers = [ask(url, GOOD, raw) for url in urls]
+    assert [status for status, _ in answers] == [400, 200], answers
+    assert "256" in json.loads(answers[0][1])["error"]
 
 
 def test_a_form_is_refused_by_torchserve_with_its_cause(urls):
