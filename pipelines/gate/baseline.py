@@ -7,7 +7,7 @@ from pathlib import Path
 from pipelines.errors import RequestError
 from pipelines.record.environment import EnvironmentRecord
 from pipelines.record.run import RunRecord
-from pipelines.record.target import TargetRecord
+from pipelines.record.target import PayloadRecord, TargetRecord
 from pipelines.report import pick
 from pipelines.run.rebuild import read_coherent
 
@@ -123,7 +123,7 @@ def pairs_across(baseline: RunRecord, candidate: RunRecord) -> tuple[Pair, ...]:
 def _asked(baseline: RunRecord, candidate: RunRecord) -> Iterator[tuple[str, str, str]]:
     """What the two commands asked for, which has to be the same for any figure to compare."""
     theirs, ours = _asked_of(baseline), _asked_of(candidate)
-    yield from ((name, theirs[name], ours[name]) for name in theirs)
+    yield from ((name, theirs[name], ours.get(name, "none")) for name in theirs)
 
 
 def _asked_of(run: RunRecord) -> dict[str, str]:
@@ -132,13 +132,21 @@ def _asked_of(run: RunRecord) -> dict[str, str]:
         "model": f"{run.model.name} {run.model.digest[:12]}",
         "loads": ", ".join(profile.loads if profile else ()),
         "sides": ", ".join(pick.compared(run)),
-        "payload": _payload(run),
-    }
+        "payload": _payload(run.payload),
+    } | {f"payload of {name}": _carried(target) for name, target in pick.compared(run).items()}
 
 
-def _payload(run: RunRecord) -> str:
-    one = run.payload
-    return "none" if one is None else f"{one.protocol}, {one.body_bytes_min} to {one.body_bytes_max} bytes"
+def _payload(one: PayloadRecord | None) -> str:
+    if one is None:
+        return "none"
+    size = f"{one.body_bytes_min} to {one.body_bytes_max} bytes"
+    return f"{one.protocol}, {one.codec}, {one.rows} rows, {size}"
+
+
+def _carried(target: TargetRecord) -> str:
+    """What a side's requests were; a record older than sides with protocols has it of the run alone."""
+    who = target.implementation
+    return f"{who.protocol}, {who.body}, {_payload(target.payload)}"
 
 
 def differences(baseline: RunRecord, candidate: RunRecord) -> tuple[Difference, ...]:

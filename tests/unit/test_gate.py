@@ -171,9 +171,17 @@ def test_another_machine_or_version_is_refused_with_its_fields_or_printed(decide
     assert decide(baseline, rebooted).environment == ()
 
 
+def over_grpc(run):
+    target = run.targets["torchserve"]
+    who = target.implementation.model_copy(update={"protocol": "gRPC"})
+    target = target.model_copy(update={"implementation": who})
+    return run.model_copy(update={"targets": {**run.targets, "torchserve": target}})
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        (over_grpc, "in payload of torchserve"),
         (
             lambda run: run.model_copy(update={"model": run.model.model_copy(update={"name": "x"})}),
             "in model",
