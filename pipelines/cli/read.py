@@ -1,5 +1,6 @@
 """Commands that read and start nothing: doctor, models, report."""
 
+import json
 from pathlib import Path
 
 import click
@@ -42,13 +43,52 @@ def models(as_json: bool) -> None:
         tables.print_models(specs)
 
 
-@command("tandem report runs/latest", guarded=False)
-@click.argument("run", type=click.Path(path_type=Path), default=Path("runs/latest"))
+@command("tandem report runs/latest --open", guarded=False)
+@click.argument("runs", metavar="[RUN]...", type=click.Path(path_type=Path), nargs=-1)
+@click.option("--open", "open_it", is_flag=True, help="Open the page in a browser.")
 @json_option
-def report(run: Path, as_json: bool) -> None:
-    """Rebuild every figure and page of a RUN folder from its raw files."""
+def report(runs: tuple[Path, ...], open_it: bool, as_json: bool) -> None:
+    """Rebuild every figure and page of a RUN folder from its raw files; runs/latest if none is given.
+
+    Several RUNs of one model: one page beside the newest, with their figures side by side.
+    """
+    first = runs[0] if runs else Path("runs/latest")
+    page = _several(runs, as_json) if len(runs) > 1 else _one(first, as_json)
+    if open_it:
+        _open(page)
+
+
+def _one(run: Path, as_json: bool) -> Path:
     from pipelines.run.rebuild import holding_together, rebuild
 
     record, folder = rebuild(run)
     with holding_together(folder):
         show_run(record, folder, as_json)
+    return folder / "report.html"
+
+
+def _several(runs: tuple[Path, ...], as_json: bool) -> Path:
+    from pipelines.run import several
+
+    read = several.read_several(runs)
+    page = several.write_several(read)
+    if as_json:
+        print_json([json.loads(run.model_dump_json()) for run in read.runs])
+        return page
+    from pipelines.console.printing import result_console, say
+    from pipelines.report.terminal import print_table
+
+    for table in several.tables(read):
+        print_table(table, result_console())
+    say(f"\nReport: {page}")
+    return page
+
+
+def _open(page: Path) -> None:
+    """Open the page; where there is no browser its path, which was printed, is for the user to open."""
+    import webbrowser
+
+    from pipelines.console.printing import complain
+
+    if not webbrowser.open(page.resolve().as_uri()):
+        complain(f"no browser could be started; open {page} by hand")

@@ -1,19 +1,17 @@
 """What is compared with what: two runs, or two sides of one, and whether they may be."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import RequestError
-from pipelines.record.environment import EnvironmentRecord
 from pipelines.record.run import RunRecord
 from pipelines.record.target import PayloadRecord, TargetRecord
 from pipelines.report import pick
+from pipelines.run.environment import differing
 from pipelines.run.rebuild import read_coherent
 
 BASE, NEW = "base", "new"
-SAME_MEMORY = 0.01
-"""Two boots of one machine differ by less in the memory they report."""
 
 
 @dataclass(frozen=True)
@@ -151,12 +149,8 @@ def _carried(target: TargetRecord) -> str:
 
 def differences(baseline: RunRecord, candidate: RunRecord) -> tuple[Difference, ...]:
     """In what the environments of two runs differ: machine, versions, who answered and its budget."""
-    theirs, ours = _environment(baseline), _environment(candidate)
-    return tuple(
-        Difference(name, theirs.get(name, "none"), ours.get(name, "none"))
-        for name in dict.fromkeys((*theirs, *ours))
-        if theirs.get(name) != ours.get(name) and not _same_memory(name, baseline, candidate)
-    )
+    found = differing((baseline, candidate))
+    return tuple(Difference(name, theirs, ours) for name, (theirs, ours) in found.items())
 
 
 def configured(baseline: RunRecord, candidate: RunRecord) -> tuple[Difference, ...]:
@@ -171,30 +165,6 @@ def configured(baseline: RunRecord, candidate: RunRecord) -> tuple[Difference, .
             if before.get(key) != after.get(key)
         ]
     return tuple(found)
-
-
-def _same_memory(name: str, *runs: RunRecord) -> bool:
-    sizes = [run.environment.memory_bytes for run in runs]
-    return name == "memory_bytes" and max(sizes) <= min(sizes) * (1 + SAME_MEMORY)
-
-
-def _environment(run: RunRecord) -> Mapping[str, str]:
-    found = dict(_machine(run.environment))
-    for name, target in pick.compared(run).items():
-        who, budget = target.implementation, target.given
-        found[f"{name} implementation"] = f"{who.name} {who.version}"
-        found[f"{name} runner"] = who.runner
-        found[f"{name} cores"] = ", ".join(map(str, budget.cores)) or "all"
-        found[f"{name} cpus"] = str(budget.cpus)
-        found[f"{name} memory limit"] = str(budget.memory_limit_bytes)
-    return found
-
-
-def _machine(one: EnvironmentRecord) -> Iterator[tuple[str, str]]:
-    """Everything but the commit: that is what a gate compares."""
-    for name, value in one.model_dump(exclude={"versions", "git_commit"}).items():
-        yield name, str(value)
-    yield from ((f"version of {name}", value) for name, value in sorted(one.versions.items()))
 
 
 def require_same(found: tuple[Difference, ...]) -> None:

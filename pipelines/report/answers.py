@@ -135,7 +135,9 @@ def _briefly(run: RunRecord, one: ComparisonRecord, reason: str) -> str:
         None: "no verdict, ",
     }
     word = words.get(one.verdict, "")
-    return f"Under {one.load}: {word}{_ratio(run, one)}{f'; {reason}' if reason else ''}."
+    return (
+        f"Under {one.load}{':' if word else ','} {word}{_ratio(run, one)}{f'; {reason}' if reason else ''}."
+    )
 
 
 def _ratio(run: RunRecord, one: ComparisonRecord) -> str:
@@ -247,7 +249,7 @@ def _fixed(run: RunRecord) -> Iterator[str]:
         yield "cold starts"
     yield "more cores"
     if run.slo is None:
-        yield "the price per request (`tandem slo --hourly-price`)"
+        yield "the price per request (tandem slo --hourly-price)"
     elif run.slo.hourly_price is None:
         yield "the price per request (--hourly-price)"
 
@@ -276,7 +278,7 @@ def _unmeasured(run: RunRecord) -> Iterator[str]:
     if not run.controls and run.slo is None:
         yield "how far this machine differs from itself (no A/A control)"
     if run.slo is None:
-        yield "the highest rate within a latency limit (`tandem slo`)"
+        yield "the highest rate within a latency limit (tandem slo)"
 
 
 def _listed(items: list[str]) -> str:

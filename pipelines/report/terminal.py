@@ -39,7 +39,7 @@ def print_run(run: RunRecord, console: Console) -> None:
     if run.kind == "mobile":
         _print_mobile(run, console)
     for table in _tables(run):
-        _print_table(table, console)
+        print_table(table, console)
     if run.kind != "mobile":
         _print_mobile(run, console)
     _print_warnings(run, console)
@@ -55,7 +55,7 @@ def _print_result(run: RunRecord, console: Console) -> None:
     tables = tradeoffs.table(run), verdicts.verdict_table(run), slo.rate_table(run), slo.search_table(run)
     for table in tables:
         if table.rows:
-            _print_table(table, console)
+            print_table(table, console)
             _print_remark(table.remark, "dim", console)
     for remark in (*slo.remarks(run), *answers.unlike(run)):
         _print_remark(remark, "yellow", console)
@@ -69,7 +69,7 @@ def _print_mobile(run: RunRecord, console: Console) -> None:
     _print_remark(mobile.reason(run.mobile), "", console)
     _print_remark(mobile.limits(run.mobile), "dim", console)
     for table in mobile_tables.tables(run):
-        _print_table(table, console)
+        print_table(table, console)
 
 
 def _print_remark(remark: str | None, style: str, console: Console) -> None:
@@ -101,7 +101,8 @@ def _unlike(run: RunRecord) -> Table:
     return replace(table, rows=tuple(row for row in table.rows if row[0].text in fields))
 
 
-def _print_table(table: Table, console: Console) -> None:
+def print_table(table: Table, console: Console) -> None:
+    """Print a table with its caption and its notes."""
     shown = table if console.width >= ROOMY_WIDTH else table.without_minor()
     console.print()
     console.print(Text(_plain(shown.caption), "bold"))

@@ -80,7 +80,7 @@ def test_throughput_is_more_and_not_faster() -> None:
 )
 def test_several_loads_have_one_sentence_first(verdicts: tuple[str | None, str | None], lead: str) -> None:
     text = under_both(*verdicts)
-    assert text.startswith(f"{lead} Under closed:1: ")
+    assert text.startswith(f"{lead} Under closed:1")
     assert text.count("times tfserving's") == 2
 
 

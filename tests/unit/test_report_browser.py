@@ -14,6 +14,7 @@ from report_slo_fixture import make_slo_run
 from pipelines.console import format as fmt
 from pipelines.report import pick
 from pipelines.report.html import render_html
+from pipelines.run.several import Several, render_several
 
 pytestmark = pytest.mark.slow
 WIDTHS = (400, 900, 1600)
@@ -21,6 +22,9 @@ PAGES = {
     "compare": lambda: render_html(make_run()),
     "slo": lambda: render_html(make_slo_run()),
     "mobile": lambda: render_html(make_mobile_run()),
+    "several": lambda: render_several(
+        Several((Path("runs/a"), Path("runs/b")), (make_run(), make_slo_run()))
+    ),
 }
 CLIPPED = """(() => {
   const found = [];
