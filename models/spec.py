@@ -107,6 +107,7 @@ class ModelSpec:
         ignored: names of checkpoint tensors, or patterns with `*`, that the architecture or the twin has no
             use for, as saved masks and position numbers.
         origin: the file it was read from, as it was named; None for a model of this package.
+        whole: whether what is built holds its weights already, as what Keras reads from its own files.
     """
 
     name: str
@@ -124,6 +125,7 @@ class ModelSpec:
     task: Task | Mapping[str, Task] | None = None
     ignored: tuple[str, ...] = ()
     origin: Path | None = None
+    whole: bool = False
 
     def __post_init__(self) -> None:
         name = self.name if isinstance(self.name, str) else ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.checkpoint import CheckpointError
+from models.keras_source import read_weights
 from models.spec import FloatArray, ModelError, ModelSpec
 from models.stored import read_stored
 
@@ -245,7 +246,7 @@ def read_checkpoint(spec: ModelSpec) -> dict[str, FloatArray]:
 def _read(spec: ModelSpec) -> dict[str, FloatArray]:
     digest = spec.checkpoint_sha256
     try:
-        state, found = read_stored(spec.checkpoint)
+        state, found = read_weights(spec.checkpoint) if spec.whole else read_stored(spec.checkpoint)
     except CheckpointError as error:
         raise ModelError(
             f"checkpoint {spec.checkpoint} of {spec.name} cannot be read as safetensors or as a state dict "
@@ -292,6 +293,9 @@ def load_source(spec: ModelSpec) -> "torch.nn.Module":
         raise ModelError(
             f"build_torch of {spec.name} returns a {type(module).__name__}; a torch.nn.Module is needed"
         )
+    if spec.whole:
+        read_checkpoint(spec)
+        return module.eval()
     own = module.state_dict(keep_vars=True)
     read = _read(spec)
     state = {name: tensor for name, tensor in read.items() if name in own or not spec.ignores(name)}

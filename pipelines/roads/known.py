@@ -9,6 +9,8 @@ from pipelines.environments.known import LITERT, ONNX2TF, TORCHAX, Environment
 from pipelines.errors import RequestError, unknown
 
 TWIN, AUTO = "twin", "auto"
+KERAS = "keras"
+"""What a record says where Keras is the source itself and has no twin."""
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,7 @@ def hushed() -> Iterator[None]:
     from torch.jit._trace import TracerWarning
 
     with warnings.catch_warnings():
-        own = r"torch\b"
+        own = r"(torch|keras)\b"
         warnings.filterwarnings("ignore", category=TracerWarning, module=own)
         warnings.filterwarnings("ignore", category=UserWarning, module=rf"{own}.*\bonnx\b")
         warnings.filterwarnings("ignore", message=".*were assigned during export")

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from models.spec import ModelError, ModelSpec
 from pipelines.errors import first_line
 from pipelines.files.atomic import write_atomically
-from pipelines.roads.known import BY_LITERT, TO_LITE, TWIN, Asked, chosen
+from pipelines.roads.known import BY_LITERT, KERAS, TO_LITE, TWIN, Asked, chosen
 from pipelines.roads.taking import to_lite
 from pipelines.targets.calibration import nothing_to_calibrate_on
 from pipelines.targets.exported import Exported, NotExported
@@ -79,7 +79,7 @@ def write_by_road(
     if roads == (TWIN,):
         progress("freezing the function for TensorFlow Lite")
         save_function(spec, frozen_function(spec), folder, batch=1)
-        return TWIN, {}
+        return KERAS if spec.whole else TWIN, {}
     with TemporaryDirectory(dir=folder.parent, prefix=".road-") as work:
         result = Path(work) / "result"
         taken = to_lite(spec, asked, roads, result, progress)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from models.forward import flattened
+from models.keras_source import as_taken, keras_on
 from models.spec import ModelError, ModelSpec
 from models.tensors import Array, Tensors, count, is_ragged, joined, sample, samples, shapes
 from models.weights import read_checkpoint
-from pipelines.roads.known import TO_SAVED_MODEL, TWIN, Asked, chosen
+from pipelines.roads.known import KERAS, TO_SAVED_MODEL, TWIN, Asked, chosen
 from pipelines.roads.taking import to_saved_model
 from pipelines.targets.exported import Exported, NotExported
 
@@ -55,7 +56,7 @@ def write_by_road(
     if roads == (TWIN,):
         progress("freezing the SavedModel")
         write_saved_model(spec, folder)
-        return TWIN, {}
+        return KERAS if spec.whole else TWIN, {}
     folder.parent.mkdir(parents=True, exist_ok=True)
     taken = to_saved_model(spec, asked, roads, folder, progress)
     for line in taken.warnings:
@@ -78,13 +79,13 @@ def frozen_function(spec: ModelSpec) -> Any:
 
     if spec.build_keras is None:
         raise ModelError(f"{spec.name} has no Keras twin; give its ModelSpec a build_keras")
-    _pin_keras()
+    keras_on("tensorflow")
     twin = spec.build_keras(read_checkpoint(spec))
     names = [output.name for output in spec.outputs]
 
     def call(*given: Any) -> list[Any]:
         by_name = {tensor.name: one for tensor, one in zip(spec.inputs, given, strict=True)}
-        answer = twin(_as_taken(twin, by_name), training=False)
+        answer = twin(as_taken(twin, by_name), training=False)
         return flattened(spec.name, answer, names, "the Keras twin of")
 
     function = tf.function(call, input_signature=signature_of(spec))
@@ -97,29 +98,6 @@ def signature_of(spec: ModelSpec, batch: int | None = None) -> list[Any]:
     import tensorflow as tf
 
     return [tf.TensorSpec((batch, *one.shape[1:]), one.dtype, name=one.name) for one in spec.inputs]
-
-
-def _as_taken(twin: Any, given: dict[str, Any]) -> Any:
-    """The inputs as the twin takes them: one tensor, a dict by name, or a list in the order of its inputs."""
-    if len(given) == 1:
-        (only,) = given.values()
-        return only
-    # What a functional model was built with; a subclassed one has none and is given a list.
-    taken = getattr(twin, "input", None)
-    if isinstance(taken, dict):
-        return given
-    names = [tensor.name for tensor in taken] if isinstance(taken, list | tuple) else []
-    return [given[name] for name in names] if set(names) == set(given) else list(given.values())
-
-
-def _pin_keras() -> None:
-    """Set what a keras.json of the user's may have set otherwise: layout, precision and epsilon of layers."""
-    import keras
-
-    keras.config.set_image_data_format("channels_last")
-    keras.config.set_floatx("float32")
-    keras.config.set_dtype_policy("float32")
-    keras.config.set_epsilon(1e-7)
 
 
 def _fold(frozen: Any) -> Any:

@@ -1,0 +1,148 @@
+"""A model that was trained in Keras, down both roads: each process has Keras on the framework it needs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from models.errors import ModelError
+from models.keras_source import keras_spec
+from models.spec import Samples, TensorSpec, Tolerance
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+SAVE = """
+import sys
+import keras
+
+keras.utils.set_random_seed(3)
+image, table = keras.Input((8, 8, 1), name="image"), keras.Input((4,), name="table")
+seen = keras.layers.BatchNormalization()(keras.layers.Conv2D(6, 3, activation="relu")(image))
+seen = keras.layers.GlobalMaxPooling2D()(seen)
+both = keras.layers.Concatenate()([seen, keras.layers.Dense(6, activation="tanh")(table)])
+# Keras sorts a dict by its keys; the spec has another order.
+given = {"table": table, "image": image}
+net = keras.Model(given, {"price": keras.layers.Dense(1)(both), "kind": keras.layers.Dense(3)(both)})
+net.save(sys.argv[1] + "/net.keras")
+net.save_weights(sys.argv[1] + "/built.weights.h5")
+plain = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, activation="gelu"), keras.layers.Dense(2)])
+plain.save(sys.argv[1] + "/plain.h5")
+code = keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: x * 2), keras.layers.Dense(2)])
+code.save(sys.argv[1] + "/code.keras")
+"""
+HEAD = """
+from pathlib import Path
+
+import numpy as np
+
+from models.keras_source import keras_spec
+from models.spec import Samples, TensorSpec, Tolerance
+
+HERE = Path(__file__).parent
+
+
+def draw(seed):
+    random = np.random.default_rng(seed)
+    shapes = {"image": (40, 8, 8, 1), "table": (40, 4)}
+    found = {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    return Samples(found if SEVERAL else found["table"])
+
+
+"""
+SEVERAL = """
+SEVERAL = True
+MODEL = keras_spec(
+    name="net",
+    model=HERE / "net.keras",
+    inputs=(TensorSpec("image", "float32", (None, 8, 8, 1)), TensorSpec("table", "float32", (None, 4))),
+    outputs=(TensorSpec("kind", "float32", (None, 3)), TensorSpec("price", "float32", (None, 1))),
+    tolerance=Tolerance(1e-4, 1e-4),
+    test_samples=lambda: draw(1),
+    train_samples=lambda: draw(2),
+)
+"""
+PLAIN = """
+SEVERAL = False
+MODEL = keras_spec(
+    name="{name}",
+    model=HERE / "{file}",
+    inputs=TensorSpec("table", "float32", (None, 4)),
+    outputs=TensorSpec("y", "float32", (None, 2)),
+    tolerance=Tolerance(1e-4, 1e-4),
+    test_samples=lambda: draw(1),
+    trusted={trusted},
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("keras")
+    subprocess.run([sys.executable, "-c", SAVE, str(folder)], check=True, capture_output=True)
+    (folder / "net.py").write_text(dedent(HEAD + SEVERAL))
+    for name, file, trusted in (
+        ("plain", "plain.h5", False),
+        ("code", "code.keras", False),
+        ("believed", "code.keras", True),
+    ):
+        text = HEAD + PLAIN.format(name=name, file=file, trusted=trusted)
+        (folder / f"{name}.py").write_text(dedent(text))
+    return folder
+
+
+def tandem(folder, *arguments):
+    command = [sys.executable, "-m", "pipelines.cli", *arguments, "--artifacts", "artifacts"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "targets"),
+    [("net", "torchserve,onnx,tfserving,tflite"), ("plain", "torchserve,tfserving"), ("believed", "onnx")],
+)
+def test_every_artifact_is_the_keras_model(folder, name, targets):
+    done = tandem(folder, "export", f"{name}.py", "--targets", targets, "--json")
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert {one["target"] for one in made["artifacts"]} == set(targets.split(","))
+    assert {one["road"] for one in made["artifacts"] if one["target"].startswith("tf")} <= {"keras"}
+    done = tandem(folder, "verify", f"{name}.py", "--targets", targets, "--json")
+    said = json.loads(done.stdout)
+    assert (done.returncode, said["failures"]) == (0, [])
+    assert len(said["parity"]) == len(made["artifacts"])
+
+
+def test_a_lambda_layer_is_refused_before_anything_is_run(folder):
+    done = tandem(folder, "export", "code.py", "--targets", "onnx")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("tandem: ")
+    assert "holds a Lambda layer, which is code of whoever wrote the file" in done.stderr.splitlines()[-1]
+    assert "trusted=True" in done.stderr
+
+
+def test_a_file_that_is_none_is_refused_in_one_line(folder, tmp_path):
+    (tmp_path / "net.py").write_text((folder / "net.py").read_text())
+    (tmp_path / "net.keras").write_bytes(b"PK\x03\x04 not really")
+    done = tandem(tmp_path, "export", "net.py", "--targets", "tfserving")
+    assert done.returncode == 2
+    assert "net.keras" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("model", "weights"), [(lambda: None, None), (Path("net.keras"), Path("net.weights.h5"))]
+)
+def test_a_function_needs_weights_and_a_file_has_them(model, weights):
+    with pytest.raises(
+        ModelError, match=r"keras_spec of net needs a \.keras or \.h5 file as `model`, or a function"
+    ):
+        keras_spec(
+            name="net",
+            model=model,
+            weights=weights,
+            inputs=TensorSpec("x", "float32", (None, 4)),
+            outputs=TensorSpec("y", "float32", (None, 2)),
+            tolerance=Tolerance(1e-4, 1e-4),
+            test_samples=lambda: Samples([]),
+        )
