@@ -51,12 +51,20 @@ def load_plain(spec: ModelSpec, cure: Cure | None = None) -> "torch.nn.Module":
 def traced_inputs(spec: ModelSpec, batch: int) -> "tuple[torch.Tensor, ...]":
     """Real examples (batch, …) of one shape, repeated if there are not as many.
 
+    Of a dynamic dimension none of size 1 or 0 where there are others: exporters take these for constants.
+
     Raises:
         ModelError: the model gives none.
     """
     import torch
 
-    _, found = max(batches(spec.examples().named, batch), key=lambda one: len(one[0]))
+    dynamic = [[axis for axis, size in enumerate(one.shape) if axis and size is None] for one in spec.inputs]
+
+    def worth(one: tuple[list[int], dict[str, Array]]) -> tuple[bool, int]:
+        arrays = zip(one[1].values(), dynamic, strict=True)
+        return all(array.shape[axis] > 1 for array, axes in arrays for axis in axes), len(one[0])
+
+    _, found = max(batches(spec.examples().named, batch), key=worth)
     return tuple(torch.from_numpy(filled(array, batch)) for array in found.values())
 
 

@@ -239,3 +239,5 @@ def test_its_limits_let_images_of_512_by_512_in_and_are_never_below_the_vendors(
     assert body_limit_bytes(image) > longest > 6_553_500
     assert body_limit_bytes(TensorSpec("x", "float32", (None, 8))) == 6_553_500
     assert body_limit_bytes(TensorSpec("x", "float32", (None, 10**9))) == 2**31 - 1
+    words = TensorSpec("tokens", "int64", (None, None))
+    assert body_limit_bytes(image, words) > body_limit_bytes(image)

@@ -231,7 +231,7 @@ def test_every_server_is_a_project_of_its_own_and_goes_again(runner, tmp_path):
         with runner.runner.prepare("torchserve", request(tmp_path)) as prepared:
             assert prepared.plan.implementation.image.reference == "tandem/torchserve:x"
             assert prepared.plan.implementation.settings["job_queue_size"] == 1000
-            assert prepared.plan.given.max_request_bytes == body_limit_bytes(MODEL.input)
+            assert prepared.plan.given.max_request_bytes == body_limit_bytes(*MODEL.inputs)
     projects = [stack.project for stack in runner.stacks]
     assert runner.removed == projects
     assert len(set(projects)) == 2

@@ -12,6 +12,7 @@ from pipelines.targets.presets import ServerSettings
 
 VENDOR_LIMIT_BYTES = 6_553_500
 LARGEST_LIMIT_BYTES = 2**31 - 1
+DYNAMIC_SIZE = 1024  # as long as samples may be where the signature says nothing
 BATCH_ROWS = 16
 # The longest float32 as JSON, such as -1.1754943508222875e-38, and what stands between it and the next.
 NUMBER_BYTES = 26
@@ -57,13 +58,13 @@ class TorchServeSettings(ServerSettings):
 
     def max_request_bytes(self, spec: ModelSpec) -> int:
         """The largest body that the server takes."""
-        return self.max_request_size or body_limit_bytes(spec.input)
+        return self.max_request_size or body_limit_bytes(*spec.inputs)
 
     def properties(self, spec: ModelSpec) -> list[str]:
         """The lines of config.properties that do not depend on where the server runs."""
         limits = {
             "max_request_size": self.max_request_bytes(spec),
-            "max_response_size": body_limit_bytes(spec.output),
+            "max_response_size": body_limit_bytes(*spec.outputs),
         }
         asked = {name: value for name, value in self.given().items() if name != "vmargs"}
         return [*COMMON, *(f"{name}={_text(value)}" for name, value in {**limits, **asked}.items())]
@@ -80,10 +81,10 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def body_limit_bytes(tensor: TensorSpec) -> int:
-    """Bytes that `BATCH_ROWS` of `tensor` may take as JSON; the vendor's limit if that is more.
+def body_limit_bytes(*tensors: TensorSpec) -> int:
+    """Bytes that `BATCH_ROWS` of `tensors` may take as JSON; the vendor's limit if that is more.
 
     The vendor's limit is for photographs as JPEG: one image of 512 x 512 x 3 as JSON is beyond it.
     """
-    elements = math.prod(size or 1 for size in tensor.shape)
+    elements = sum(math.prod(size or DYNAMIC_SIZE for size in one.shape[1:]) for one in tensors)
     return min(max(VENDOR_LIMIT_BYTES, BATCH_ROWS * elements * NUMBER_BYTES), LARGEST_LIMIT_BYTES)
