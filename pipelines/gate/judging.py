@@ -36,6 +36,7 @@ class Finding:
         interval: of the factor, with its confidence; None for what is exact or has no interval.
         reason: which rule gave the word, with its figures.
         rounds_needed: how many more pairs of rounds would probably decide.
+        usual_interval: the 95 % interval, whatever the word goes by.
     """
 
     word: Word
@@ -52,6 +53,7 @@ class Finding:
     confidence: float | None = None
     rounds_needed: int | None = None
     noise_floor: float | None = None
+    usual_interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,7 @@ def _found(one: Question, verdict: Verdict, confidence: float) -> Finding:
         reason=why,
         rounds_needed=needed,
         noise_floor=one.floor if one.limit.metric.kind == "rounds" else None,
+        usual_interval=(one.usual.low, one.usual.high),
     )
 
 

@@ -82,6 +82,12 @@ class Trial:
         failed = {one.metric for one in self.findings if one.word == "fail"}
         return self.expected <= failed if self.expected else not failed
 
+    @property
+    def unsure(self) -> bool:
+        """Whether it did not fail only because what should have is undecided, and none of that passed."""
+        words = {one.word for one in self.findings if one.metric in self.expected}
+        return not self.passed and bool(words) and "pass" not in words
+
 
 @dataclass(frozen=True)
 class SelfTestResult:
@@ -249,7 +255,16 @@ def facts_of_self_test(result: SelfTestResult) -> Facts:
 def require(result: SelfTestResult) -> None:
     """Raises:
     GateError: the gate said something else than it should.
+    MachineError: it could not say anything, because of what the machine was like.
     """
+    if result.failures and all(trial.unsure for trial in result.failures):
+        why = "; ".join(
+            line(one)
+            for trial in result.failures
+            for one in trial.findings
+            if one.metric in trial.expected and one.word == "undecided"
+        )
+        raise MachineError(f"the self-test decided nothing: {why}; make the machine quiet and run it again")
     if result.failures:
         raise GateError(
             f"the gate's self-test failed: {'; '.join(map(told, result.failures))}; see {result.folder} for "

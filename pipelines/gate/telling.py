@@ -19,6 +19,7 @@ from pipelines.report.sentences import sentence
 STYLES: Mapping[Word, str] = {"pass": "green", "fail": "bold red", "undecided": "yellow"}
 STATES: Mapping[Word, State] = {"pass": "passed", "fail": "failed", "undecided": "skipped"}
 COUNTED = {"answers": "right answers", "failures": "failed requests"}
+FACTOR_SHOWN = 1000
 NOISE = "the interval lies beyond the limit, but not beyond this machine's own noise of {floor}"
 
 
@@ -49,8 +50,10 @@ def found(one: Finding) -> str:
 
 
 def _factor(value: float) -> str:
-    """Three decimals: a limit of one per cent is not to look like none."""
-    return f"{value:.3f}"
+    """Three decimals, so that a limit of one per cent does not look like none."""
+    if value > FACTOR_SHOWN:
+        return f"over {FACTOR_SHOWN}"
+    return f"{value:.3f}" if value > 1 / FACTOR_SHOWN else f"under {1 / FACTOR_SHOWN}"
 
 
 def _sign(share: float) -> str:
@@ -230,6 +233,6 @@ def _figures(model: str, one: Finding) -> Iterator[Figure]:
     if one.factor is None or one.metric not in METRICS or METRICS[one.metric].points:
         return
     labels = {"model": model, "target": one.side} | ({"load": one.load} if one.load else {})
-    low, high = one.interval or (None, None)
+    low, high = one.usual_interval or (None, None)
     metric = METRICS[one.metric]
     yield Figure(labels, f"{metric.name} against baseline", "ratio", one.factor, not metric.falls, low, high)

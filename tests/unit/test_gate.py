@@ -294,3 +294,19 @@ def test_every_finding_has_a_line_and_is_json(decide):
 
 def test_a_gated_run_still_has_a_report(tmp_path):
     assert write_report(gated_run({"base": 1.0, "new": 1.1}), tmp_path).is_file()
+
+
+def test_an_interval_of_two_fresh_servers_is_written_so_that_it_can_be_read(decide):
+    run = gated_run({"base": 1.0, "new": 1.0}, blocks=2, noise=0.3)
+    result = decide(run, limits=asked_limits({"memory": "5%", "cold-start": "5%"}))
+    assert "undecided" in words(result).values()
+    assert all(len(line(one)) < 300 for one in result.findings)
+
+
+def test_a_figure_that_is_written_for_ci_has_the_usual_interval_whatever_the_word_goes_by(decide):
+    result = decide(gated_run({"base": 1.0, "new": 1.2}), limits=ALL)
+    p99 = next(one for one in result.findings if one.metric == "p99")
+    assert p99.confidence > 0.95
+    figure = next(f for f in outputs_facts(result, passed=False).figures if f.measure.startswith("p99"))
+    assert (figure.low, figure.high) == p99.usual_interval
+    assert p99.interval[0] < figure.low < figure.high < p99.interval[1]

@@ -64,6 +64,13 @@ def test_a_gate_that_misses_a_fault_or_sees_one_that_is_not_there_fails(changes,
     assert "<failure" in FORMATS["junit"](self_test.facts_of_self_test(found))
 
 
+def test_a_machine_too_noisy_to_decide_is_no_fault_of_the_gate():
+    record = gated_run({"same": 1.0, "slow": 1.1, "wrong": 1.0, "base": 1.0}, wrong=["wrong"], noise=0.3)
+    found = self_test.SelfTestResult("x", self_test._trials(record, request()), Path("r"), "")
+    with pytest.raises(MachineError, match="decided nothing: p99 of slow under closed:8: undecided"):
+        self_test.require(found)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"), [({"delay_ms": 0}, "--delay-ms is 0"), ({"wrong_every": 0}, "--wrong-every is 0")]
 )
