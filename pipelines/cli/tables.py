@@ -214,8 +214,9 @@ def print_parity(verified: Verified) -> None:
     named = len(columns) - len(figures)
     shown = [place for place in range(len(columns)) if place < named or _any(rows, place)]
     _print([columns[i] for i in shown], [[row[i] for i in shown] for row in rows], numeric=figures)
-    for name, reason in verified.absent.items():
-        say(f"not verified: {name}: {reason}")
+    for reason in dict.fromkeys(verified.absent.values()):
+        names = [name for name, why in verified.absent.items() if why == reason]
+        say(f"not verified: {', '.join(names)}: {reason}")
     say(
         "largest absolute and relative error, root mean square error in standard deviations of the source "
         "model's outputs, share of its choices, and what the labels say, on "

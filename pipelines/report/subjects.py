@@ -112,10 +112,12 @@ def versions(named: dict[str, str]) -> str:
 
 def parity_table(run: RunRecord) -> Table:
     """Every artifact and endpoint against the source model's outputs."""
-    reduced = any(parity.max_output_error is not None for _, parity in pick.parities(run))
+    reduced = any(parity.absolute_tolerance is None for _, parity in pick.parities(run))
+    several = any(parity.outputs for _, parity in pick.parities(run))
     columns = (
         Column("target", numeric=False),
         Column("checked", numeric=False),
+        *((Column("output", numeric=False),) if several else ()),
         Column("parity", numeric=False),
         Column("error", "absolute"),
         Column("allowed", "absolute", minor=True),
@@ -127,9 +129,10 @@ def parity_table(run: RunRecord) -> Table:
         Column("samples", minor=True),
     )
     rows = tuple(
-        _parity_row(name, parity, reduced=reduced)
+        _parity_row(name, one, reduced=reduced, several=several)
         for name, parity in pick.parities(run)
         if run.targets[name].role != "control"
+        for one in parity.outputs or (parity,)
     )
     remark = "Largest error against the source model's outputs on the held-out samples."
     return Table("Parity", columns, rows, remark)
@@ -144,7 +147,7 @@ def _reduced_columns() -> tuple[Column, ...]:
 
 
 def _reduced_cells(one: ParityRecord) -> tuple[Cell, ...]:
-    why = FULL if one.max_output_error is None else NO_ACCURACY
+    why = FULL if one.absolute_tolerance is not None else NO_ACCURACY
     return (
         number(one.max_accuracy_drop, fmt.points, unit="of 1", why=why),
         number(one.output_error, fmt.significant, unit="std", why="not measured"),
@@ -152,11 +155,12 @@ def _reduced_cells(one: ParityRecord) -> tuple[Cell, ...]:
     )
 
 
-def _parity_row(name: str, one: ParityRecord, *, reduced: bool) -> tuple[Cell, ...]:
+def _parity_row(name: str, one: ParityRecord, *, reduced: bool, several: bool) -> tuple[Cell, ...]:
     errors = (one.max_abs_error, one.absolute_tolerance, one.max_rel_error, one.relative_tolerance)
     return (
         target_cell(name),
         _subject(name, one.subject),
+        *((word(one.output or fmt.MISSING),) if several else ()),
         word("passed", tone="good") if one.passed else word("FAILED", tone="bad"),
         *(number(value, fmt.scientific, unit="", why=REDUCED) for value in errors),
         number(one.top1_agreement, fmt.percent, unit="of 1", why="the model has no classes to agree on"),

@@ -99,7 +99,7 @@ def _absent(spec: ModelSpec, manifests: Mapping[str, Manifest], targets: Sequenc
     found = {}
     for name in targets:
         if name not in manifests:
-            found[name] = f"nobody exported it; run `tandem export {spec.argument} --targets {name}`"
+            found[name] = f"not exported (`tandem export {spec.argument}` does)"
         elif not manifests[name].artifacts:
             found[name] = "; ".join(one.reason for one in manifests[name].not_exported)
     return found
