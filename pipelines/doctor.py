@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.artifacts.manifest import tensorflow_package, versions
+from pipelines.environments.known import ENVIRONMENTS, Environment
 from pipelines.errors import MachineError
 from pipelines.machine.cores import Cores, listed, split_cores
 from pipelines.machine.java import find_java
@@ -44,6 +45,7 @@ def examine(cores: Cores | None = None) -> list[Check]:
         _model_server(),
         _docker(),
         _compose(),
+        *map(_environment, ENVIRONMENTS.values()),
     ]
 
 
@@ -125,6 +127,21 @@ def _model_server() -> Check:
         found_text = f"{there} does not start" if there else "not on PATH"
         return Check(BINARY, ok=False, required=False, found=found_text, remedy=remedy)
     return Check(BINARY, ok=True, required=False, found=found.version, remedy=None)
+
+
+def _environment(environment: Environment) -> Check:
+    """Of a road without a Keras twin; never required, and one that nobody needed yet is no fault."""
+    name = f"environment {environment.name}"
+    try:
+        environment.require_python()
+        found = f"made: {environment.folder}" if environment.made else "not made yet"
+    except MachineError as error:
+        return Check(name, ok=False, required=False, found="cannot be made", remedy=str(error))
+    remedy = None
+    if not environment.made:
+        found += f" ({environment.purpose})"
+        remedy = f"nothing to do: made on first use, {environment.disk_mb} MB, with a package index"
+    return Check(name, environment.made, required=False, found=found, remedy=remedy)
 
 
 def _docker() -> Check:
