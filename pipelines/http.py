@@ -4,15 +4,21 @@ import http.client
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from typing import Any
 
 TIMEOUT_S = 10.0
 
 
 def fetch(
-    url: str, body: bytes | None = None, timeout_s: float = TIMEOUT_S, content_type: str = "application/json"
+    url: str,
+    body: bytes | None = None,
+    timeout_s: float = TIMEOUT_S,
+    headers: Mapping[str, str] | None = None,
 ) -> tuple[int, bytes]:
     """Status and body of a GET, or of a POST if there is a `body`. An error status is no exception.
+
+    A body is JSON unless `headers` say another Content-Type.
 
     `grpc://HOST:PORT/SERVICE/METHOD` is called with the message `body`; the status is the one of HTTP that
     stands for gRPC's code, and for other than 200 the body is the error's text.
@@ -22,8 +28,8 @@ def fetch(
     """
     if url.startswith("grpc://"):
         return _call(url, body or b"", timeout_s)
-    headers = {"Content-Type": content_type} if body is not None else {}
-    request = urllib.request.Request(url, data=body, headers=headers)  # noqa: S310 - always http
+    said = ({"Content-Type": "application/json"} if body is not None else {}) | dict(headers or {})
+    request = urllib.request.Request(url, data=body, headers=said)  # noqa: S310 - always http
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=timeout_s) as response:

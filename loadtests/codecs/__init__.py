@@ -17,6 +17,8 @@ CODECS = {
     "raw": "loadtests.codecs.raw",
     "tensor-proto": "loadtests.codecs.tensor_proto",
     "tensor-map": "loadtests.codecs.tensor_map",
+    "oip-json": "loadtests.codecs.oip_json",
+    "oip-binary": "loadtests.codecs.oip_binary",
 }
 UNNAMED = ""
 """The name of an answer's only output, in a format that does not name it."""
@@ -48,6 +50,12 @@ class Codec(Protocol):
 
     def answer(self, outputs: Mapping[str, NDArray[Any]]) -> bytes:
         """The answer that holds these outputs, each of shape (rows, ...): what `decode` reads."""
+
+
+def request_headers(codec: Codec, body: bytes) -> dict[str, str]:
+    """The HTTP headers of a request with `body`: its content type, and what its codec's `headers` adds."""
+    own = getattr(codec, "headers", None)
+    return own(body) if own else {"Content-Type": codec.CONTENT_TYPE}
 
 
 def stacked(samples: Sequence[Sample]) -> dict[str, NDArray[Any]]:

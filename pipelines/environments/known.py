@@ -150,7 +150,14 @@ ONNX2TF = Environment(
     # numpy 1.26 and TensorFlow 2.19 have no wheels for 3.13.
     pythons=("3.11", "3.12"),
 )
-ENVIRONMENTS = {one.name: one for one in (TORCHAX, LITERT, ONNX2TF)}
+MLSERVER = Environment(
+    "mlserver",
+    "MLServer, which needs a protobuf before 7",
+    disk_mb=420,
+    shares=("torch", "numpy", "jinja2", "typing-extensions"),
+    pythons=("3.11",),
+)
+ENVIRONMENTS = {one.name: one for one in (MLSERVER, TORCHAX, LITERT, ONNX2TF)}
 
 
 def find(name: str) -> Environment:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtests.codecs import Codec, find_codec, json_rows, named
+from loadtests.codecs import Codec, find_codec, json_rows, named, request_headers
 from loadtests.errors import PayloadError
 from loadtests.payloads import CheckedOutput, Numbers, PayloadPool, check_answer
 from models.spec import ModelSpec
@@ -91,7 +91,7 @@ def payload_pool(
     return PayloadPool(
         method="POST",
         path=path,
-        headers={} if protocol.transport == "grpc" else {"Content-Type": codec.CONTENT_TYPE},
+        headers={} if protocol.transport == "grpc" else request_headers(codec, bodies[0]),
         bodies=bodies,
         expected=tuple(
             {
@@ -235,8 +235,7 @@ def _ask(
 
 
 def _post(server: Server, pool: PayloadPool, body: bytes) -> tuple[int, bytes]:
-    content_type = pool.headers.get("Content-Type", json_rows.CONTENT_TYPE)
-    return fetch(server.plan.endpoint.predict_url, body, content_type=content_type)
+    return fetch(server.plan.endpoint.predict_url, body, headers=pool.headers)
 
 
 def _limit_hint(server: Server, body: bytes) -> str:

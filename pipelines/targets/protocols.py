@@ -14,6 +14,8 @@ BODIES = {
     "raw": "raw",
     "tensor-proto": "tensor-proto",
     "tensor-map": "tensor-map",
+    "oip-json": "oip-json",
+    "oip-binary": "oip-binary",
 }
 """Codecs of `loadtests.codecs` by the words that people type."""
 
