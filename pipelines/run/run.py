@@ -30,6 +30,7 @@ from pipelines.report.json import write_run
 from pipelines.run import entries
 from pipelines.runners.server import Runner
 from pipelines.targets.registry import IN_PROCESS
+from pipelines.targets.server_plan import make_environments
 from pipelines.tasks.failures import as_user_error
 from pipelines.tasks.tasks import Progress
 from pipelines.verify.proof import proven_records
@@ -149,6 +150,8 @@ def start_run(
     builds = _verified_builds(settings, progress)
     # Builds are served as they are; nothing is exported for them.
     targets = () if builds else settings.targets
+    if settings.runner == "local":
+        make_environments(settings.targets, progress)
     exported = export(settings.model, settings.artifacts, progress, targets=targets, road=settings.road)
     own = next(iter(builds.values()), None)
     verified = own or ensure_verified(settings.model, settings.artifacts, progress, targets)

@@ -17,7 +17,7 @@ from pipelines.serve import readiness
 from pipelines.serve.readiness import Ready
 from pipelines.targets.presets import Preset
 from pipelines.targets.registry import SERVED, find_target
-from pipelines.targets.server_plan import ServeRequest, ServerPlan
+from pipelines.targets.server_plan import ServeRequest, ServerPlan, make_environments
 from pipelines.tasks.tasks import Progress
 from pipelines.verify.stage import Verified, ensure_verified
 
@@ -67,6 +67,8 @@ def serve(request: StandingRequest, progress: Progress, announce: Callable[[Stan
     spec = load_model(request.model)
     find_target(request.target, SERVED)
     with _runner(request, progress) as runner:
+        if runner.name == "local":
+            make_environments([request.target], progress)
         export(request.model, request.artifacts, progress, targets=[request.target])
         verified = ensure_verified(request.model, request.artifacts, progress, [request.target])
         _start(request, spec, verified, runner, progress, announce)
@@ -95,7 +97,12 @@ def _start(
         with runner.prepare(request.target, asked) as planned:
             implementation = planned.plan.implementation
             progress("serve", f"starting {implementation.name} {implementation.version}")
-            pool = readiness.payload_pool(spec, verified.expected, planned.plan.endpoint.predict_path)
+            pool = readiness.payload_pool(
+                spec,
+                verified.expected,
+                planned.plan.endpoint.predict_path,
+                protocol=asked.asked_by(request.target),
+            )
             with planned as server:
                 _serve(server, pool, folder, announce)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from loadtests.codecs import find_codec, named, request_headers
 from models.spec import ModelSpec
 from models.tensors import Array, Tensors, ask, count, sample, samples
 from pipelines.http import fetch
@@ -13,9 +14,11 @@ from pipelines.smoke.checklist import CheckError, NotApplicableError, require
 from pipelines.smoke.messages import PREDICT_METHOD, TORCHSERVE_METHOD, array_of, message, tensor_of
 from pipelines.smoke.subject import Subject
 from pipelines.targets.own_checks import OwnChecks, own_checks
+from pipelines.targets.registry import find_target
 
 OK, BAD_REQUEST, NOT_FOUND = 200, 400, 404
 SAMPLES = 16
+ROWS = "json-rows"
 GRPC_LIMIT_S = 15.0
 NO_MODEL, NO_INPUT = "no_such_model", "no_such_input"
 # A value that a dtype's values may not be written as, by the kind of the dtype.
@@ -43,12 +46,32 @@ def _own(subject: Subject) -> OwnChecks:
 
 
 def rest_row(subject: Subject) -> str:
-    """Row format, samples of one shape in one request."""
+    """Row format, or the target's usual one; samples of one shape in one request."""
+    if not _takes_rows(subject):
+        return _right(subject, lambda batch: _by_codec(subject, batch), "predictions over REST")
     return _right(
         subject,
         lambda batch: _answer(subject, _predict(subject, _rows_body(batch)), "predictions"),
         "predictions over REST",
     )
+
+
+def _takes_rows(subject: Subject) -> bool:
+    return any(one.codec == ROWS for one in find_target(subject.target).protocols)
+
+
+def _by_codec(subject: Subject, batch: Tensors) -> Tensors:
+    """Answers to one request in the format of the subject's pool."""
+    codec = find_codec(subject.pool.codec)
+    body = codec.encode(list(samples(batch)), subject.spec.name)
+    headers = request_headers(codec, body)
+    code, answer = fetch(subject.server.plan.endpoint.predict_url, body, headers=headers)
+    told = answer[:200].decode(errors="replace")
+    require(code == OK, f"it answers {code}: {told}")
+    found = named(codec.decode(answer), [output.name for output in subject.spec.outputs])
+    if found is None:
+        raise CheckError(f"it answers {told}, expected the model's outputs")
+    return found
 
 
 def rest_columnar(subject: Subject) -> str:
@@ -175,6 +198,8 @@ def wrong_bodies(spec: ModelSpec) -> dict[str, bytes]:
 
 def wrong_input(subject: Subject) -> str:
     """Status 400 and the error in the server's own form, and the server goes on."""
+    if not _takes_rows(subject):
+        raise NotApplicableError(f"{subject.target} takes no JSON rows, which the wrong bodies are made of")
     url, bodies = subject.server.plan.endpoint.predict_url, wrong_bodies(subject.spec)
     for said, body in bodies.items():
         code, answer = fetch(url, body)

@@ -30,7 +30,7 @@ from pipelines.smoke.load import load
 from pipelines.smoke.subject import Subject
 from pipelines.targets.presets import Preset
 from pipelines.targets.registry import SERVED, find_target
-from pipelines.targets.server_plan import ServeRequest
+from pipelines.targets.server_plan import ServeRequest, make_environments
 from pipelines.tasks.tasks import Progress
 from pipelines.verify.stage import Verified, ensure_verified
 
@@ -118,7 +118,12 @@ class _Bench:
             server=server,
             generator_cores=self.request.cores.generator,
             expected=verified.expected,
-            pool=readiness.payload_pool(self.spec, verified.expected, server.plan.endpoint.predict_path),
+            pool=readiness.payload_pool(
+                self.spec,
+                verified.expected,
+                server.plan.endpoint.predict_path,
+                protocol=find_target(target).protocols[0],
+            ),
         )
 
 
@@ -205,6 +210,8 @@ def _artifact(bench: _Bench, target: str) -> str:
         damaged is None,
         f"{damaged}; run `{export_command(bench.spec, folder)} --force` to make it again",
     )
+    if bench.choice.runner == "local":
+        make_environments([target], bench.progress)
     exported = export(bench.request.model, bench.request.artifacts, bench.progress, targets=[target])
     files = ", ".join(f"{a.path} {a.sha256[:12]}" for a in exported.manifests[target].artifacts)
     return f"{'exported now' if target in exported.exported else 'unchanged'}: {files}"

@@ -73,6 +73,25 @@ TFSERVING = Target(
     roads=("twin", "torchax", "onnx2tf"),
     shared_sources=(WEIGHTS,),
 )
+MLSERVER = Target(
+    name="mlserver",
+    framework="torch",
+    toolchain=("torch",),
+    export="pipelines.targets.python.export:export",
+    runtime="pipelines.targets.torchserve.runtime:predict",
+    server="pipelines.targets.mlserver.server:plan",
+    checks="pipelines.targets.mlserver.checks",
+    environment="mlserver",
+    title="MLServer",
+    protocols=(Protocol("http", "oip-json", "/v2/models/{model}/infer"),),
+    traces=True,
+    settings="pipelines.targets.mlserver.settings:MLServerSettings",
+    shared_sources=(
+        TARGETS_FOLDER / "python" / "export.py",
+        TARGETS_FOLDER / "torchserve" / "export.py",
+        TRACING,
+    ),
+)
 TFLITE = Target(
     name="tflite",
     framework="tensorflow",
@@ -106,7 +125,9 @@ ONNX = Target(
     traces=True,
     shared_sources=(TRACING,),
 )
-BUILT_IN = {target.name: target for target in (TORCHSERVE, TFSERVING, PYTHON, TFLITE, EXECUTORCH, ONNX)}
+BUILT_IN = {
+    target.name: target for target in (TORCHSERVE, TFSERVING, PYTHON, MLSERVER, TFLITE, EXECUTORCH, ONNX)
+}
 
 
 def added_targets(modules: str) -> dict[str, Target]:

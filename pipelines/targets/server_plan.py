@@ -2,11 +2,15 @@
 
 import importlib
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from models.spec import ModelSpec
 from pipelines.artifacts.manifest import Manifest
+from pipelines.environments.known import find
+from pipelines.environments.making import ensure
 from pipelines.errors import MachineError, RequestError
 from pipelines.hosts import require_host, url_host
 from pipelines.processes.group import free_ports, port_holder
@@ -87,6 +91,18 @@ def plan_server(target: str, request: ServeRequest) -> ServerPlan:
     module, function = found.server.split(":")
     plan: ServerPlan = getattr(importlib.import_module(module), function)(request)
     return plan
+
+
+def make_environments(targets: Iterable[str], progress: Callable[[str, str], None]) -> None:
+    """Make those Python environments that the targets' local servers run in and that are not there yet.
+
+    Raises:
+        MachineError: one cannot be made.
+    """
+    for name in dict.fromkeys(targets):
+        environment = find_target(name).environment
+        if environment is not None:
+            ensure(find(environment), partial(progress, name))
 
 
 def choose_ports(request: ServeRequest, count: int) -> list[int]:

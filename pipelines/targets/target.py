@@ -17,6 +17,7 @@ RUN_ONLY = (
             "checks",
             "compiled",
             "configuration",
+            "model",
             "container",
             "runtime",
             "server",
@@ -43,6 +44,7 @@ class Target:
         protocols: the ways to ask its server, the usual one first.
         settings: "module:class" of what a preset may set of that server; None for nothing.
         checks: the module of what it asks the smoke test to look at (`own_checks`); None for nothing.
+        environment: of the server, by its name in `pipelines.environments`; None where it runs in ours.
         serving: distributions that run it, beside the toolchain.
         roads: ways from PyTorch into its framework that it knows, in their order
             (`pipelines.roads.known`); its exporter is then also given what was `Asked`.
@@ -59,6 +61,7 @@ class Target:
     protocols: tuple[Protocol, ...] = (Protocol(),)
     settings: str | None = None
     checks: str | None = None
+    environment: str | None = None
     title: str | None = None
     road: str = ""
     shared_sources: tuple[Path, ...] = ()

@@ -17,12 +17,14 @@ from pipelines.runners.docker_containers import ContainerImage, DockerRunner
 from pipelines.runners.docker_services import CONTAINED
 from pipelines.targets import null
 from pipelines.targets.protocols import Protocol
-from pipelines.targets.registry import SERVED
+from pipelines.targets.registry import SERVED, find_target
 from pipelines.targets.server_plan import ServeRequest, plan_server
 from pipelines.targets.tfserving.configuration import from_flags
 from pipelines.targets.torchserve import server as torchserve
 from pipelines.targets.torchserve.configuration import from_description
 
+# Those that need no environment of their own, which would have to be made.
+PLANNED = tuple(name for name in SERVED if find_target(name).environment is None)
 COUNTS = (1, 2, 3, 4, 16, 64)
 MEMORY_BYTES = 2 * 2**30
 
@@ -93,7 +95,7 @@ def fairness(plans, givens):
 def test_local_servers_get_the_same_budget_and_are_compared_whatever_they_make_of_it(tmp_path, cores):
     plans = {
         name: plan_server(name, ServeRequest(MODEL, tmp_path, tmp_path, cores=cores.server))
-        for name in SERVED
+        for name in PLANNED
     }
     assert {plan.given.cores for plan in plans.values()} == {cores.server}
     count = len(cores.server)
@@ -161,7 +163,7 @@ def test_containers_get_the_same_cpuset_limits_and_are_compared(tmp_path, monkey
 )
 def test_another_budget_still_stops_a_comparison(tmp_path, field, value):
     plans = {
-        name: plan_server(name, ServeRequest(MODEL, tmp_path, tmp_path, cores=(0, 1, 2))) for name in SERVED
+        name: plan_server(name, ServeRequest(MODEL, tmp_path, tmp_path, cores=(0, 1, 2))) for name in PLANNED
     }
     budget = {"cpus": 3.0, "memory_limit_bytes": MEMORY_BYTES}
     givens = {name: plan.given.model_copy(update=budget) for name, plan in plans.items()}

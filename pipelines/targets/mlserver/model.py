@@ -1,0 +1,146 @@
+"""The runtime that MLServer loads. It is imported in MLServer's own environment: it imports nothing of ours.
+
+The file says its own inputs and outputs (`signature.json` in it). A tensor of another name, datatype or shape
+than those, or what the model refuses, is status 400 with the reason.
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+import torch
+from mlserver import MLModel
+from mlserver.errors import InferenceError
+from mlserver.types import (
+    InferenceRequest,
+    InferenceResponse,
+    MetadataModelResponse,
+    MetadataTensor,
+    Parameters,
+    RequestInput,
+    ResponseOutput,
+)
+
+SIGNATURE_NAME = "signature.json"
+DATATYPES = {
+    "bool": "BOOL",
+    **{f"{kind}{bits}": f"{kind.upper()}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
+    **{f"float{bits}": f"FP{bits}" for bits in (16, 32, 64)},
+}
+
+
+class TorchScript(MLModel):  # type: ignore[misc, unused-ignore]
+    """One TorchScript file; MLServer makes one in each of its workers."""
+
+    async def load(self) -> bool:
+        """Read the file, and set this worker's threads if the settings say how many."""
+        parameters = self.settings.parameters
+        extra = (parameters.extra if parameters else None) or {}
+        if extra.get("torch_threads"):
+            torch.set_num_threads(extra["torch_threads"])
+        packed = {SIGNATURE_NAME: ""}
+        self.module: Any = torch.jit.load(parameters.uri, map_location="cpu", _extra_files=packed)  # type: ignore[no-untyped-call]
+        self.module.eval()
+        self.signature = json.loads(packed[SIGNATURE_NAME])
+        self.inputs = [described(tensor) for tensor in self.signature["inputs"]]
+        self.outputs = [described(tensor) for tensor in self.signature["outputs"]]
+        return True
+
+    async def metadata(self) -> MetadataModelResponse:
+        """MLServer's own, and how this worker computes."""
+        told = await super().metadata()
+        told.parameters = Parameters(
+            model_digest=self.signature["model_digest"],
+            torch_threads=torch.get_num_threads(),
+            torch_interop_threads=torch.get_num_interop_threads(),
+        )
+        return told
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        """Outputs for the tensors of one request, or of several that MLServer put together."""
+        given = {tensor.name: tensor for tensor in payload.inputs}
+        names = [tensor["name"] for tensor in self.signature["inputs"]]
+        if given.keys() != set(names) or len(payload.inputs) != len(names):
+            raise InferenceError(f"the inputs are {sorted(given)}, expected {names}")
+        batch = [
+            torch.from_numpy(array_of(tensor, given[tensor["name"]])) for tensor in self.signature["inputs"]
+        ]
+        try:
+            with torch.inference_mode():
+                answer = self.module(*batch)
+        except (RuntimeError, IndexError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            raise InferenceError(f"the model refuses the tensors: {reason}") from error
+        outputs = [
+            self.signature["outputs"][place]["name"] for place in range(len(self.signature["outputs"]))
+        ]
+        if isinstance(answer, dict) and answer.keys() == set(outputs):
+            answer = [answer[name] for name in outputs]
+        found = [tensor.float() if tensor.dtype == torch.bfloat16 else tensor for tensor in flat(answer)]
+        if len(found) != len(outputs):
+            raise InferenceError(f"the model gives {len(found)} outputs, expected {outputs}")
+        asked = {output.name for output in payload.outputs or []} or set(outputs)
+        unknown = sorted(asked - set(outputs))
+        if unknown:
+            raise InferenceError(f"there is no output {unknown[0]!r}; the outputs are {outputs}")
+        return InferenceResponse(
+            model_name=self.name,
+            model_version=self.version,
+            outputs=[
+                encoded(name, tensor.contiguous().numpy())
+                for name, tensor in zip(outputs, found, strict=True)
+                if name in asked
+            ],
+        )
+
+
+def described(tensor: dict[str, Any]) -> MetadataTensor:
+    """A tensor of the signature as the protocol's metadata has it, the batch first."""
+    shape = [-1, *(-1 if size is None else size for size in tensor["shape"])]
+    return MetadataTensor(name=tensor["name"], datatype=DATATYPES[tensor["dtype"]], shape=shape)
+
+
+def array_of(tensor: dict[str, Any], given: RequestInput) -> np.ndarray:
+    """The data of one input as an array.
+
+    Raises:
+        InferenceError: another datatype or shape, or other values than the datatype takes.
+    """
+    name, dtype = tensor["name"], np.dtype(tensor["dtype"])
+    datatype = getattr(given.datatype, "value", given.datatype)
+    if datatype != DATATYPES[tensor["dtype"]]:
+        raise InferenceError(f"{name!r} is {datatype}, expected {DATATYPES[tensor['dtype']]}")
+    wanted = [None, *tensor["shape"]]
+    if len(given.shape) != len(wanted) or any(
+        size not in (None, found) for size, found in zip(wanted, given.shape, strict=True)
+    ):
+        raise InferenceError(f"{name!r} has the shape {list(given.shape)}, expected {wanted}")
+    data = getattr(given.data, "root", given.data)
+    if isinstance(data, bytes):
+        array = np.frombuffer(data, dtype.newbyteorder("<")).copy()
+    else:
+        try:
+            values = np.asarray(data)
+            if values.size and values.dtype.kind not in {"b": "b", "f": "iuf"}.get(dtype.kind, "iu"):
+                raise InferenceError(f"{name!r} is {datatype}, and holds other values")
+            array = np.ascontiguousarray(values, dtype)
+        except (ValueError, OverflowError) as error:
+            raise InferenceError(f"{name!r}: {error}") from error
+    try:
+        return array.reshape(given.shape)
+    except ValueError as error:
+        raise InferenceError(f"{name!r} has {array.size} values in the shape {list(given.shape)}") from error
+
+
+def encoded(name: str, array: np.ndarray) -> ResponseOutput:
+    """An output with its data flat."""
+    return ResponseOutput(
+        name=name, shape=list(array.shape), datatype=DATATYPES[array.dtype.name], data=array.ravel().tolist()
+    )
+
+
+def flat(answer: Any) -> list[torch.Tensor]:
+    """The tensors of what a model returns, nested tuples, lists and dicts from left to right."""
+    if isinstance(answer, dict):
+        answer = list(answer.values())
+    return [one for part in answer for one in flat(part)] if isinstance(answer, (tuple, list)) else [answer]

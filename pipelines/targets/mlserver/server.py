@@ -1,0 +1,116 @@
+"""Starting MLServer in its own environment, with our runtime for TorchScript."""
+
+import json
+import shutil
+from pathlib import Path
+
+from pipelines.environments.known import MLSERVER
+from pipelines.environments.making import ensure
+from pipelines.files.atomic import write_atomically
+from pipelines.hosts import url_host
+from pipelines.record.implementation import GivenRecord, ImplementationRecord
+from pipelines.targets import oip
+from pipelines.targets.endpoint import Configuration, Endpoint
+from pipelines.targets.launch import Launch
+from pipelines.targets.mlserver.settings import MLServerSettings
+from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports
+
+RUNTIME = Path(__file__).with_name("model.py")
+NAME = "mlserver"
+START = "from mlserver.cli import main; main()"
+# A model that does not load leaves the server running and never ready.
+FAILURE = r"(?:Couldn't load model|^\S*Error: )(.*)"
+VENDOR_WORKERS = 1
+
+
+def plan(request: ServeRequest) -> ServerPlan:
+    """An MLServer for one TorchScript file.
+
+    Raises:
+        MachineError: its environment cannot be made, or the port is taken.
+    """
+    python = ensure(MLSERVER, lambda _: None)
+    rest, grpc, metrics = choose_ports(request, 3)
+    settings = request.preset.settings_as(MLServerSettings)
+    protocol = request.asked_by(NAME)
+    folder = _write(request, settings, (rest, grpc, metrics))
+    base_url, model = request.url(rest), request.spec.name
+    return ServerPlan(
+        target=NAME,
+        implementation=ImplementationRecord(
+            name="mlserver",
+            version=MLSERVER.pins["mlserver"],
+            runner="local",
+            preset=request.preset.name,
+            settings=request.preset.settings.given(),
+            protocol=protocol.name,
+            body=protocol.codec,
+            stand_in=False,
+            note=f"a runtime of ours for TorchScript, torch {MLSERVER.shared['torch']}",
+        ),
+        given=GivenRecord(
+            cores=request.cores,
+            workers_count=None,
+            threads_per_worker=None,
+            batch_max_size=None,
+            memory_limit_bytes=None,
+        ),
+        launch=Launch(
+            argv=(str(python), "-c", START, "start", str(folder)),
+            env={**MLSERVER.variables, "PYTHONPATH": str(folder), "TMPDIR": str(request.work)},
+            cwd=folder,
+            log=request.work / "server.log",
+            cores=request.cores,
+            failure_pattern=FAILURE,
+        ),
+        endpoint=Endpoint(
+            base_url=base_url,
+            predict_path=protocol.path_of(model),
+            model=model,
+            status=lambda: oip.status(base_url, model),
+            configuration=lambda: _configuration(base_url, model, settings),
+            addresses={"REST": base_url, "OIP gRPC": f"{url_host(request.host)}:{grpc}"},
+        ),
+    )
+
+
+def _write(request: ServeRequest, settings: MLServerSettings, ports: tuple[int, int, int]) -> Path:
+    """The folder that MLServer is started on: its settings, the model's, and the runtime."""
+    folder = request.work / "mlserver"
+    folder.mkdir(exist_ok=True)
+    rest, grpc, metrics = ports
+    server = {
+        "host": request.host,
+        "http_port": rest,
+        "grpc_port": grpc,
+        "metrics_port": metrics,
+        "metrics_dir": str(request.work / "metrics"),
+        **settings.server(),
+    }
+    uri = str(request.folder.resolve() / f"{request.spec.name}.pt")
+    write_atomically(folder / "settings.json", json.dumps(server, indent=2))
+    write_atomically(folder / "model-settings.json", json.dumps(settings.model(request.spec, uri), indent=2))
+    shutil.copyfile(RUNTIME, folder / RUNTIME.name)
+    return folder
+
+
+def _configuration(base_url: str, model: str, settings: MLServerSettings) -> Configuration:
+    """What the running model says, and what MLServer was started with."""
+    told = oip.metadata(base_url, model).get("parameters") or {}
+    asked = {
+        "threads_per_worker": told.get("torch_threads"),
+        "inter_op_threads_count": told.get("torch_interop_threads"),
+    }
+    started = {
+        # 0 means that the model runs in the server's own process.
+        "workers_count": max(1, settings.parallel_workers if settings.parallel_workers is not None else 1),
+        "batch_max_size": settings.max_batch_size or 1,
+        "batch_delay_ms": settings.max_batch_time_ms,
+    }
+    rules = {
+        "workers_count": settings.parallel_workers is None,
+        "batch_max_size": not settings.max_batch_size,
+    }
+    known = {name: value for name, value in (asked | started).items() if value is not None}
+    sources = {name: "server" if name in asked else ("rule" if rules.get(name) else "flag") for name in known}
+    return {**known, "sources": sources}
