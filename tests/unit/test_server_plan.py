@@ -79,8 +79,8 @@ def test_a_misspelt_target_gets_the_nearest_name_and_all_names():
     with pytest.raises(RequestError) as caught:
         find_target("tfservin")
     assert str(caught.value) == (
-        "unknown target 'tfservin'; did you mean tfserving? allowed: torchserve, tfserving, python, mlserver, "
-        "tflite, executorch, onnx"
+        "unknown target 'tfservin'; did you mean tfserving? allowed: torchserve, tfserving, python, "
+        "mlserver, tflite, executorch, onnx"
     )
 
 
