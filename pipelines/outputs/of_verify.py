@@ -1,6 +1,7 @@
 """The checks and figures of a verification: one check per artifact."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pipelines.outputs.facts import Check, Facts, Figure
 from pipelines.outputs.of_run import parity_check
@@ -25,9 +26,13 @@ def facts_of_verified(model: str, verified: Verified, started_at_utc: str) -> Fa
 
 def _checks(verified: Verified) -> Iterator[Check]:
     for found in verified.records.values():
-        yield from map(parity_check, found)
+        for record in found:
+            check = parity_check(record)
+            yield replace(check, detail=verified.mismatches.get(record.subject, check.detail))
     for subject, error in verified.errors.items():
         yield Check(subject, "runs", "it can be loaded and asked", "failed", error)
+    for target, why in verified.absent.items():
+        yield Check(target, "exported", "there is something to verify", "skipped", why)
 
 
 def _figures(model: str, verified: Verified) -> Iterator[Figure]:

@@ -10,6 +10,7 @@ import xmlschema
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from report_fixture import make_run
 from report_mobile_fixture import make_mobile_run
+from report_parts import parity
 from report_slo_fixture import make_slo_run
 
 from pipelines.errors import RequestError
@@ -18,6 +19,8 @@ from pipelines.outputs.bencher import slug
 from pipelines.outputs.facts import Check, Facts, Figure
 from pipelines.outputs.markdown import SHOW
 from pipelines.outputs.of_run import facts_of_run
+from pipelines.outputs.of_verify import facts_of_verified
+from pipelines.verify.stage import Verified
 
 RUNS = {"compare": make_run, "slo": make_slo_run, "mobile": make_mobile_run}
 
@@ -189,3 +192,40 @@ def test_several_outputs_at_once(tmp_path, facts):
 
 def test_slugs():
     assert slug("Rate at the limit, at least-per_s") == "rate-at-the-limit-at-least-per-s"
+
+
+def verified(**changes) -> Verified:
+    """Two artifacts, one of which is not the source model, one that does not run, one target without any."""
+    good, bad = parity("tflite/a.tflite"), parity("tflite/b.tflite", passed=False, accuracy=0.5)
+    fields = {
+        "records": {"tflite": (good, bad)},
+        "expected": None,
+        "accuracy": 0.98,
+        "failures": ("b is another model", "it does not load"),
+        "errors": {"onnx/m.onnx": "it does not load"},
+        "mismatches": {"tflite/b.tflite": "b is another model"},
+        "absent": {"executorch": "nobody exported it"},
+    }
+    return Verified(**(fields | changes))
+
+
+def test_a_verification_has_a_check_per_artifact_and_its_figures():
+    found = facts_of_verified("digits_cnn", verified(), "2026-01-01T00:00:00Z")
+    assert [(check.subject, check.state) for check in found.checks] == [
+        ("tflite/a.tflite", "passed"),
+        ("tflite/b.tflite", "failed"),
+        ("onnx/m.onnx", "failed"),
+        ("executorch", "skipped"),
+    ]
+    text = FORMATS["junit"](found)
+    xmlschema.XMLSchema(JUNIT).validate(text)
+    assert "b is another model" in text
+    assert found.headline == "2 of 3 artifacts are not the source model"
+    recorded = [n for one in verified().records["tflite"] for n in (one.max_abs_error, one.accuracy)]
+    assert (
+        sorted(openmetrics(found)) == sorted(benchmarks(found)) == sorted(bencher(found)) == sorted(recorded)
+    )
+    whole = verified(
+        failures=(), errors={}, mismatches={}, absent={}, records={"tflite": (parity("tflite/a"),)}
+    )
+    assert facts_of_verified("x", whole, "2026-01-01T00:00:00Z").passed
