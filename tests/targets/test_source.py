@@ -14,11 +14,13 @@ from torch import nn
 from torch.nn import functional
 
 from models.spec import ModelError, ModelSpec, Samples, TensorSpec, Tolerance
+from models.tensors import stacked
 from pipelines.parity import source
 
 pytestmark = pytest.mark.slow
 
 INPUTS = np.random.default_rng(3).normal(size=(80, 4)).astype(np.float32)
+DRAW = np.random.default_rng(5).normal(size=(6, 4)).astype(np.float32)
 LAYER = {"linear.weight": np.random.default_rng(4).normal(size=(3, 4)).astype(np.float32)}
 OUT = torch.zeros(80, 3)
 
@@ -297,3 +299,104 @@ def test_a_tolerance_below_rounding_is_said_to_be_too_tight(spec):
 def test_no_samples_prove_nothing(spec):
     with refused("no held-out samples"):
         source.outputs_of(spec(Linear), {"x": INPUTS[:0]})
+
+
+class Wide(nn.Module):
+    """Several inputs of several dtypes; outputs nested, of several dtypes."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 3, bias=False)
+
+    def forward(self, x, ids, keep):
+        scores = self.linear(x) * keep[:, None]
+        return scores, [ids * 2, (scores.double(), keep)]
+
+
+MANY = {
+    "x": INPUTS,
+    "ids": np.arange(80)[:, None],
+    "keep": np.arange(80) % 2 == 0,
+}
+MANY_INPUTS = (
+    TensorSpec("x", "float32", (None, 4)),
+    TensorSpec("ids", "int64", (None, 1)),
+    TensorSpec("keep", "bool", (None,)),
+)
+MANY_OUTPUTS = (
+    TensorSpec("scores", "float32", (None, 3)),
+    TensorSpec("twice", "int64", (None, 1)),
+    TensorSpec("exact", "float64", (None, 3)),
+    TensorSpec("kept", "bool", (None,)),
+)
+
+
+def test_inputs_and_outputs_of_any_dtype_and_nested_are_asked_by_name(spec):
+    outputs = source.outputs_of(spec(Wide, inputs=MANY_INPUTS, outputs=MANY_OUTPUTS), MANY)
+    assert [str(array.dtype) for array in outputs.values()] == ["float32", "int64", "float64", "bool"]
+    assert list(outputs) == ["scores", "twice", "exact", "kept"]
+    np.testing.assert_array_equal(outputs["twice"], MANY["ids"] * 2)
+
+
+CHANGED = {
+    "control flow": (lambda x, ids, keep: x if keep.any() else -x, "data-dependent control flow"),
+    "overwritten": (lambda x, ids, keep: (ids.add_(1), x)[1], "overwrites its input 'ids' at "),
+    "random": (lambda x, ids, keep: x + torch.rand(1), "differs from itself"),
+    "batch": (lambda x, ids, keep: x + ids.sum(), "depends on its batch"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+@pytest.mark.parametrize("place", [0, 1])
+def test_every_input_and_output_is_examined(spec, name, place):
+    answer, said = CHANGED[name]
+
+    class Net(Linear):
+        def forward(self, x, ids, keep):
+            found = [self.linear(x), self.linear(x)]
+            found[place] = self.linear(answer(x, ids, keep))
+            return {"one": found[0], "other": found[1]}
+
+    outputs = (TensorSpec("one", "float32", (None, 3)), TensorSpec("other", "float32", (None, 3)))
+    with refused(said):
+        source.outputs_of(spec(Net, inputs=MANY_INPUTS, outputs=outputs), MANY)
+
+
+def test_a_wrong_output_is_named(spec):
+    outputs = (*MANY_OUTPUTS[:3], TensorSpec("kept", "bool", (None, 1)))
+    with refused(
+        r"gives bool of shape \(80,\) for 80 samples, its output 'kept' must be bool of shape \(80, 1\)"
+    ):
+        source.outputs_of(spec(Wide, inputs=MANY_INPUTS, outputs=outputs), MANY)
+
+
+def test_samples_of_different_lengths_are_asked_in_batches_of_one_length(spec):
+    class Sums(Linear):
+        def forward(self, x):
+            return self.linear(x).cumsum(1)
+
+    texts = [DRAW[: 2 + n % 3] for n in range(40)]
+    dynamic = {
+        "inputs": (TensorSpec("x", "float32", (None, None, 4)),),
+        "outputs": (TensorSpec("y", "float32", (None, None, 3)),),
+    }
+    outputs = source.outputs_of(spec(Sums, **dynamic), {"x": stacked(texts)})["y"]
+    assert [one.shape for one in outputs[:4]] == [(2, 3), (3, 3), (4, 3), (2, 3)]
+
+
+def test_a_model_in_double_precision_is_one(spec):
+    double = {
+        "inputs": (TensorSpec("x", "float64", (None, 4)),),
+        "outputs": (TensorSpec("y", "float64", (None, 3)),),
+    }
+    outputs = source.outputs_of(spec(lambda: Linear().double(), **double), {"x": INPUTS.astype(np.float64)})
+    assert outputs["y"].dtype == np.float64
+
+
+def test_a_model_in_bfloat16_says_how_to_end_its_forward(spec):
+    def forward(self, x):
+        return self.linear(x.bfloat16())
+
+    half = type("Half", (Linear,), {"forward": forward})
+    with refused(r"gives bfloat16 for its output 'y'; allowed: .*; end forward with \.to\(torch\.float32\)"):
+        source.outputs_of(spec(lambda: half().bfloat16()), {"x": INPUTS})

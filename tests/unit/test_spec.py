@@ -244,3 +244,21 @@ def test_a_task_that_does_not_exist_is_refused(a_spec):
 def test_a_spec_with_outputs_by_name_can_be_cached(a_spec):
     spec = a_spec(task={"y": "classes"}, tolerance={"y": Tolerance(1e-4, 1e-4)})
     assert len({spec, dataclasses.replace(spec), a_spec()}) == 2
+
+
+def test_a_model_without_labels_says_so_with_none_or_not_at_all(a_spec):
+    unlabelled = a_spec(labels=None, test_samples=lambda: Samples(np.zeros((3, 2), np.float32), None))
+    assert unlabelled.labels == ()
+    truth = unlabelled.truths(unlabelled.samples())["y"]
+    assert truth.labels is truth.targets is None
+    assert unlabelled.digest == a_spec(labels=()).digest
+
+
+def test_five_labels_for_two_columns_are_refused(a_spec):
+    with pytest.raises(ModelError, match="5 labels for an output of 2 columns; allowed: 0 or 2"):
+        a_spec(outputs=(TensorSpec("y", "float32", (None, 2)),), labels=tuple("abcde"))
+
+
+def test_labels_of_whole_numbers_may_be_as_many_as_there_are_classes(a_spec):
+    classes = a_spec(outputs=(TensorSpec("y", "int64", (None,)),), labels=tuple("abcde"), task="classes")
+    assert classes.labels_of("y") == tuple("abcde")
