@@ -147,7 +147,7 @@ class ModelSpec:
             for one in self.outputs
         }
         by_name = isinstance(self.labels, Mapping)
-        object.__setattr__(self, "labels", named if by_name else named[self.output.name])
+        object.__setattr__(self, "labels", named if by_name else named[self.outputs[0].name])
 
     def _require_parts(self) -> None:
         """Raises:
@@ -240,21 +240,6 @@ class ModelSpec:
         """What that output is, where the model says it."""
         found: Task | None = self._of(self.find_output(output), self.task, None)
         return found
-
-    @property
-    def input(self) -> TensorSpec:
-        """The first input."""
-        return self.inputs[0]
-
-    @property
-    def output(self) -> TensorSpec:
-        """The first output."""
-        return self.outputs[0]
-
-    @property
-    def columns(self) -> int | None:
-        """How many values the first output has in its last dimension; None if that is dynamic."""
-        return columns(self.output)
 
     def samples(self) -> Samples:
         """The held-out samples, checked against the signature.
