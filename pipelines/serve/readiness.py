@@ -14,7 +14,7 @@ from loadtests.codecs import Codec, find_codec, json_rows, named, request_header
 from loadtests.errors import PayloadError
 from loadtests.payloads import CheckedOutput, Numbers, PayloadPool, check_answer
 from models.spec import ModelSpec
-from models.tensors import Array, Sample, Tensors, count, joined, sample
+from models.tensors import Array, Sample, Tensors, count, joined, sample, shapes
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.files.atomic import short_folder
 from pipelines.files.leftovers import note_elsewhere
@@ -75,7 +75,7 @@ def payload_pool(
     """
     by_output, inputs = expected.by_output, spec.samples().named
     places, texts = _chosen(inputs, by_output, limit_bytes)
-    codec, groups = find_codec(protocol.codec), grouped(places, rows)
+    codec, groups = find_codec(protocol.codec), grouped(inputs, places, rows)
     try:
         bodies = (
             texts
@@ -108,11 +108,19 @@ def payload_pool(
     )
 
 
-def grouped(places: Sequence[int], rows: int) -> list[tuple[int, ...]]:
-    """Samples by request, every one at least once; the last request is filled up from the beginning."""
+def grouped(inputs: Tensors, places: Sequence[int], rows: int) -> list[tuple[int, ...]]:
+    """Samples by request, every one at least once; no server takes samples of different shapes in one.
+
+    The last request of each shape is filled up from the beginning.
+    """
+    alike: dict[object, list[int]] = {}
+    for place in places:
+        # Alone in its request, a sample's place does not depend on its shape.
+        alike.setdefault(shapes(sample(inputs, place)) if rows > 1 else None, []).append(place)
     return [
-        tuple(places[place % len(places)] for place in range(begin, begin + rows))
-        for begin in range(0, len(places), rows)
+        tuple(own[place % len(own)] for place in range(begin, begin + rows))
+        for own in alike.values()
+        for begin in range(0, len(own), rows)
     ]
 
 
@@ -195,11 +203,11 @@ def check_endpoint(server: Server, pool: PayloadPool, inputs: Tensors, verified:
     codec = find_codec(pool.codec)
     held = dict(zip(pool.samples, pool.bodies, strict=True)) if pool.samples else {}
     rows, model = (pool.rows_counts[0] or 1), server.plan.endpoint.model
-    answers: list[Sample] = []
-    for group in grouped(range(count(inputs)), rows):
+    answers: dict[int, Sample] = {}
+    for group in grouped(inputs, range(count(inputs)), rows):
         body = held.get(group[0]) or codec.encode([sample(inputs, place) for place in group], model)
-        answers += _ask(server, pool, codec, body, group)
-    got = typed(joined(answers[: count(inputs)]), verified.expected.tensors)
+        answers |= zip(group, _ask(server, pool, codec, body, group), strict=True)
+    got = typed(joined([answers[place] for place in range(count(inputs))]), verified.expected.tensors)
     record = parity.compare_all(f"{server.plan.target} endpoint", got, verified.expected)
     parity.require_all(record, got, verified.expected)
     return record

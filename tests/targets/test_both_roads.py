@@ -299,3 +299,16 @@ def test_the_endpoint_is_held_to_every_output_of_every_sample(subject):
     few = readiness.payload_pool(SPEC, subject.expected, "/", limit_bytes=600)
     assert len(few.bodies) < 10
     assert readiness.check_endpoint(subject.server, few, named, verified).samples_count == 20
+
+
+@pytest.mark.parametrize("rows", [2, 3, 30])
+def test_samples_that_share_a_request_have_one_shape(subject, rows):
+    """Both servers refuse others; every sample is asked, in whichever request."""
+    pool = readiness.payload_pool(SPEC, subject.expected, "/", rows=rows)
+    lengths = [{len(row["tokens"]) for row in json.loads(body)["instances"]} for body in pool.bodies]
+    assert all(len(each) == 1 for each in lengths)
+    assert set().union(*lengths) == {1, 2, 3}
+    assert set(pool.rows_counts) == {rows}
+    verified = SimpleNamespace(expected=subject.expected)
+    record = readiness.check_endpoint(subject.server, pool, SPEC.samples().named, verified)
+    assert (record.passed, record.samples_count) == (True, 20)
