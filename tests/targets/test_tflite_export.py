@@ -11,7 +11,7 @@ import pytest
 from tflite_fixture import Table, computing, forbidden, quiet, with_training
 
 from models.digits_cnn import MODEL
-from models.spec import ModelError
+from models.spec import ModelError, Samples, TensorSpec
 from models.weights import load_source
 from pipelines.errors import GateError
 from pipelines.targets.calibration import CALIBRATION_COUNT
@@ -247,6 +247,51 @@ def test_no_file_holds_a_custom_operation(files):
         codes = Table.root(path.read_bytes()).tables(1)
         assert codes
         assert not any(code.has(1) for code in codes)  # custom_code
+
+
+def of_pixels():
+    """A model of uint8 images, given as a twin alone."""
+
+    def twin(_state):
+        import keras
+
+        image = keras.Input((6, 6, 3), dtype="uint8", name="image")
+        scaled = keras.layers.Rescaling(1 / 127.5, offset=-1)(keras.ops.cast(image, "float32"))
+        seen = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, activation="relu")(scaled))
+        return keras.Model(image, keras.layers.Dense(2, name="scores")(seen))
+
+    def fixed(state):
+        net = twin(state)
+        draw = np.random.default_rng(2)
+        net.set_weights([draw.normal(size=weight.shape) for weight in net.get_weights()])
+        return net
+
+    flat = np.random.default_rng(1).integers(0, 256, (40, 1, 1, 3), np.uint8)
+    samples = Samples(np.broadcast_to(flat, (40, 6, 6, 3)).copy())
+    return dataclasses.replace(
+        MODEL,
+        name="camera",
+        labels=(),
+        inputs=(TensorSpec("image", "uint8", (None, 6, 6, 3)),),
+        outputs=(TensorSpec("scores", "float32", (None, 2)),),
+        build_keras=fixed,
+        test_samples=lambda: samples,
+        train_samples=lambda: samples,
+    )
+
+
+def test_pixels_go_in_as_they_are_also_where_everything_else_is_quantised(tmp_path):
+    spec = of_pixels()
+    entries = {entry.precision: entry for entry in export(spec, tmp_path, quiet)}
+    assert isinstance(entries["int8"], Exported)
+    given = spec.samples().named
+    expected = np.asarray(spec.build_keras(None)(given["image"], training=False))
+    for precision, allowed in (("float32", 1e-4), ("float16", 0.01), ("int8", 0.2)):
+        got = predict(tmp_path / entries[precision].path, "tflite", given, ["scores"])["scores"]
+        assert np.sqrt(np.square(got - expected).mean()) <= allowed * expected.std(), precision
+    with pytest.raises(GateError, match="takes uint8, given float32 for its input 'image'"):
+        floats = {"image": given["image"].astype(np.float32)}
+        predict(tmp_path / entries["float32"].path, "tflite", floats, ["scores"])
 
 
 def test_a_precision_that_cannot_be_had_is_listed_with_its_reason(tmp_path):

@@ -101,15 +101,25 @@ def add_metadata(model: Any, name: str, content: bytes) -> None:
 
 
 def floating_operations(model: Any) -> list[str]:
-    """Names of the operations that compute in floating point, each once, sorted; conversions left out."""
+    """Names of the operations that compute in floating point, each once, sorted; conversions left out.
+
+    A cast of an input, as of pixels, is one: what follows is quantised from it.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
     floating = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, schema.TensorType.FLOAT64}
     names = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
     found = {
-        names[model.operatorCodes[operator.opcodeIndex].builtinCode]
+        (
+            names[model.operatorCodes[operator.opcodeIndex].builtinCode],
+            set(operator.inputs) <= set(graph.inputs),
+        )
         for graph in model.subgraphs
         for operator in graph.operators
         if any(graph.tensors[number].type in floating for number in (*operator.inputs, *operator.outputs))
     }
-    return sorted(found - {"QUANTIZE", "DEQUANTIZE"})
+    converting = {
+        ("CAST", True),
+        *((name, at) for name in ("QUANTIZE", "DEQUANTIZE") for at in (True, False)),
+    }
+    return sorted({name for name, _ in found - converting})
