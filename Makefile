@@ -23,7 +23,7 @@ LOCKS := $(wildcard requirements/*.lock) requirements/torch-cuda.txt
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup check check-locks train export verify serve compare slo images up down logs smoke report doctor bench bench-truth bench-verdicts bench-kills soak lock test-fresh clean
+.PHONY: help demo test setup check check-locks train export verify serve compare slo images up down logs smoke report doctor bench bench-servers bench-truth bench-verdicts bench-kills soak lock test-fresh clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -122,6 +122,9 @@ doctor: setup  ## Say what this machine is able to do
 bench: setup  ## What recording costs, and how fast the embedded server is
 	$(BIN)/python benchmarks/recording_overhead.py
 	$(BIN)/python benchmarks/embedded_server.py
+
+bench-servers: setup  ## All servers for both models as a table, on a quiet machine, some hours
+	$(BIN)/python benchmarks/servers.py digits_cnn mobilenet_v2
 
 bench-truth: setup  ## Known delays and a schedule of 1,000/s, on a quiet machine, four minutes
 	$(BIN)/python benchmarks/known_delays.py

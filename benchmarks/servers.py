@@ -1,0 +1,122 @@
+"""All servers on one machine for one or more models, as the Markdown table of docs/successors.md.
+
+    python benchmarks/servers.py digits_cnn mobilenet_v2 --p99-ms 50
+    python benchmarks/servers.py --from runs/A --from runs/B
+
+Measures each model with `tandem compare` and `tandem slo` under the profile given, one after the other, and
+prints what run.json holds. With --from nothing is measured: the table is made of runs that are there. A
+figure without valid rounds is a dash, never a guess.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from pipelines.record.reading import read_run  # noqa: E402
+from pipelines.record.run import RunRecord  # noqa: E402
+from pipelines.record.target import TargetRecord  # noqa: E402
+
+SIDES = "torchserve,mlserver,python,tfserving"
+HEAD = (
+    *("model", "server", "preset", "load", "p50 ms", "p99 ms", "requests/s", "requests/s at the SLO"),
+    *("memory MB", "image MB", "first right answer s", "until steady s", "asked by"),
+)
+NONE = "\N{EN DASH}"
+MEGA = 10**6
+
+
+def rows(runs: Iterable[RunRecord]) -> list[tuple[str, ...]]:
+    """One row per model, server and load of the comparisons, with the rate of the model's SLO search."""
+    known = list(runs)
+    rates = {
+        (run.model.name, name): rate.rate_per_s
+        for run in known
+        if run.slo is not None and run.model is not None
+        for name, rate in run.slo.targets.items()
+    }
+    return [
+        row
+        for run in known
+        if run.kind == "compare" and run.model is not None
+        for name, target in run.targets.items()
+        if target.role == "compared"
+        for row in _of_target(run.model.name, name, target, rates.get((run.model.name, name)))
+    ]
+
+
+def _of_target(model: str, name: str, target: TargetRecord, rate: float | None) -> list[tuple[str, ...]]:
+    implementation, image = target.implementation, target.implementation.image
+    starts = [start.first_right_answer_s for start in target.cold_starts]
+    steady = [one.until_steady_s for one in target.conditionings if one.until_steady_s is not None]
+    after = (
+        _figure(rate),
+        _figure(target.memory.peak_bytes and target.memory.peak_bytes / MEGA),
+        _figure(None if image is None else image.size_bytes / MEGA),
+        _figure(median(starts) if starts else None),
+        _figure(median(steady) if steady else None),
+        f"{implementation.protocol} {target.payload.codec if target.payload else ''}".strip(),
+    )
+    said = f"{name}: {implementation.name} {implementation.version}"
+    return [
+        (
+            *(model, said, implementation.preset, one.load),
+            *(_figure(one.latency_ms.p50), _figure(one.latency_ms.p99), _figure(one.throughput_per_s)),
+            *after,
+        )
+        for one in target.summaries
+    ]
+
+
+def _figure(value: float | None) -> str:
+    return NONE if value is None else f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
+
+
+def table(lines: Sequence[Sequence[str]]) -> str:
+    """Markdown."""
+    found = [HEAD, ("---",) * len(HEAD), *lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in found)
+
+
+def measure(model: str, arguments: argparse.Namespace) -> list[Path]:
+    """The folders of a comparison and an SLO search of `model`.
+
+    Raises:
+        SystemExit: a command failed, with its exit code.
+    """
+    sides, profile, runner = arguments.sides, arguments.profile, arguments.runner
+    common = ["--sides", sides, "--profile", profile, "--runner", runner]
+    folders = []
+    for command in (["compare", model], ["slo", model, "--p99-ms", str(arguments.p99_ms)]):
+        done = subprocess.run([sys.executable, "-m", "pipelines.cli", *command, *common], check=False)
+        if done.returncode:
+            raise SystemExit(done.returncode)
+        folders.append(Path("runs/latest").resolve())
+    return folders
+
+
+def main() -> None:
+    """Measure, or read, and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", nargs="*")
+    parser.add_argument("--sides", default=SIDES)
+    parser.add_argument("--profile", default="full")
+    parser.add_argument("--runner", default="local")
+    parser.add_argument("--p99-ms", type=float, default=50.0)
+    parser.add_argument("--from", dest="folders", action="append", type=Path, default=[])
+    arguments = parser.parse_args()
+    if bool(arguments.models) == bool(arguments.folders):
+        parser.error("name models to measure, or runs with --from")
+    folders = arguments.folders or [one for model in arguments.models for one in measure(model, arguments)]
+    sys.stdout.write(table(rows(map(read_run, folders))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""The table of all servers is what the runs hold, and a dash where they hold nothing."""
+
+import importlib.util
+from pathlib import Path
+
+from report_fixture import make_run
+
+SOURCE = Path(__file__).parents[2] / "benchmarks" / "servers.py"
+SPEC = importlib.util.spec_from_file_location("bench_servers", SOURCE)
+servers = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(servers)
+
+
+def column(line, name):
+    return line[servers.HEAD.index(name)]
+
+
+def test_there_is_a_row_for_each_compared_server_and_load_with_the_runs_own_figures():
+    run = make_run()
+    lines = servers.rows([run])
+    compared = {name: one for name, one in run.targets.items() if one.role == "compared"}
+    assert len(lines) == sum(len(one.summaries) for one in compared.values()) > 0
+    assert all(len(line) == len(servers.HEAD) for line in lines)
+    for name, target in compared.items():
+        for one in target.summaries:
+            (line,) = [
+                line
+                for line in lines
+                if column(line, "server").startswith(f"{name}:") and column(line, "load") == one.load
+            ]
+            assert column(line, "p99 ms") == servers._figure(one.latency_ms.p99)
+            assert column(line, "requests/s at the SLO") == servers.NONE, "no search is among the runs"
+
+
+def test_controls_floors_and_artifacts_for_devices_are_no_servers_of_the_table():
+    said = {column(line, "server").partition(":")[0] for line in servers.rows([make_run()])}
+    assert said == {"torchserve", "tfserving"}
+
+
+def test_what_is_unknown_is_a_dash_and_zero_is_a_figure():
+    assert servers._figure(None) == servers.NONE
+    assert servers._figure(0.0) == "0"
+    assert servers._figure(12345.6) == "12,346"
+    assert servers.table([]).count("\n") == 2
