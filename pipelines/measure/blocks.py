@@ -5,8 +5,8 @@ Knows nothing of models or reports: who takes part comes as sides, what was meas
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from loadtests.arrivals import parse_load
@@ -361,6 +361,22 @@ def _place(one: PlannedRound | RoundRecord) -> tuple[int, str, int]:
     return one.block, one.load, one.repetition
 
 
+def _batching(server: Server) -> tuple[int, int] | None:
+    """Requests answered so far and runs of the model that this took; None where the server does not tell."""
+    ask = getattr(server.plan.endpoint, "batching", None)
+    with suppress(OSError):
+        return ask() if ask else None
+    return None
+
+
+def _with_batches(driven: Driven, before: tuple[int, int] | None, after: tuple[int, int] | None) -> Driven:
+    """The round with how many requests shared a run of the model, by the server's own count."""
+    if before is None or after is None or after[1] <= before[1]:
+        return driven
+    mean = (after[0] - before[0]) / (after[1] - before[1])
+    return replace(driven, record=driven.record.model_copy(update={"requests_per_run": round(mean, 3)}))
+
+
 def measure_once(
     session: Session,
     planned: PlannedRound,
@@ -377,6 +393,7 @@ def measure_once(
     session.say(f"block {planned.block + 1}: {planned.target} under {planned.load}")
     server.resume()
     try:
+        before = _batching(server)
         driven = drive(
             planned,
             attempt,
@@ -387,6 +404,7 @@ def measure_once(
             session.folder,
             round_s or session.round_s,
         )
+        driven = _with_batches(driven, before, _batching(server))
         measured.note_memory(server, planned.block)
     finally:
         server.pause()

@@ -30,7 +30,7 @@ class ImplementationRecord(Record):
     stand_in: bool
     note: str | None
     image: ImageRecord | None = None
-    settings: dict[str, bool | int | str | tuple[str, ...]] = Field(default_factory=dict)
+    settings: dict[str, bool | int | str | tuple[str | int, ...]] = Field(default_factory=dict)
 
 
 class GivenRecord(Record):

@@ -71,7 +71,8 @@ class RoundRecord(Record):
     empty for what is not compared. `failed_checks` names the checks it did not pass, empty in a record older
     than that. `steady` is whether the warm-up ended in a steady state. `offered_per_s` to `late_share` are
     about open load, null under closed load. `server_cpu_s` is what the server under test used from before the
-    warm-up to after the last answer.
+    warm-up to after the last answer. `requests_per_run` is how many requests shared a run of the model on
+    average in that time, by the server's own count; null where it does not batch or does not tell.
     """
 
     index: int
@@ -106,3 +107,4 @@ class RoundRecord(Record):
     failed_checks: tuple[str, ...] = ()
     foreign_cores: float | None = None
     slices: tuple[SliceRecord, ...] = ()
+    requests_per_run: float | None = None

@@ -20,6 +20,8 @@ class Endpoint:
             listens. Ready means a right answer as well, which is checked apart from this.
         configuration: asks the running server how it is configured; None where the plan says all there is to
             know. Raises OSError where it does not answer.
+        batching: requests that the server has answered and runs of the model that this took, by its own
+            count; None where it does not batch or does not tell. Raises OSError where it does not answer.
         addresses: everything that listens, by name, for people.
     """
 
@@ -28,6 +30,7 @@ class Endpoint:
     model: str
     status: Callable[[], str | None]
     configuration: Callable[[], Configuration] | None = None
+    batching: Callable[[], tuple[int, int]] | None = None
     addresses: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -24,7 +24,7 @@ DEFAULT = "default"
 SHIPPED = (DEFAULT, "tuned")
 SUFFIX = ".toml"
 LARGEST_BYTES = 2**20
-Value = bool | int | str | tuple[str, ...]
+Value = bool | int | str | tuple[str | int, ...]
 
 
 class ServerSettings(BaseModel):
@@ -126,6 +126,8 @@ def _settings(path: Path, target: str, table: Any) -> ServerSettings:
         return kind.model_validate(table)
     except ValidationError as error:
         problem = error.errors()[0]
+        if not problem["loc"]:  # it is about several settings together
+            raise RequestError(f"{path}: {target}: {problem['msg']}") from error
         raise RequestError(
             f"{path}: {problem['loc'][0]} of {target} is {problem['input']!r:.80}; {problem['msg']}"
         ) from error

@@ -6,6 +6,8 @@ import importlib
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -452,3 +454,52 @@ def test_a_config_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
         assert process.process.wait(60) == 2
         last = process.log.read_text().splitlines()[-1]
     assert "is not a ModelServerConfig in text format" in last
+
+
+def test_batched_requests_keep_their_own_answers_also_when_some_are_bad(tmp_path):
+    """Over REST, with metrics that show it; two of them are refused."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from pipelines.targets.tfserving.server import METRICS_PATH, metric_counts
+
+    (tmp_path / "batching").write_text(
+        "max_batch_size { value: 16 } batch_timeout_micros { value: 100000 } num_batch_threads { value: 1 }"
+    )
+    (tmp_path / "monitoring").write_text("prometheus_config { enable: true }")
+    flags = (
+        *("--model_name=half_plus_two", f"--model_base_path={written_models() / 'half_plus_two'}"),
+        *("--enable_batching", f"--batching_parameters_file={tmp_path / 'batching'}"),
+        f"--monitoring_config_file={tmp_path / 'monitoring'}",
+    )
+    bodies = [{"instances": [float(number)]} for number in range(32)]
+    bodies[5], bodies[20] = {"instances": ["x"]}, {"instances": [1.0] * 17}
+    with started(*flags) as server:
+        server.wait_until_listening()
+        with ThreadPoolExecutor(32) as pool:
+            answers = list(pool.map(lambda body: server.predict("half_plus_two", body), bodies))
+        _, page = server.ask("GET", METRICS_PATH)
+    for number, (status, answer) in enumerate(answers):
+        if number in (5, 20):
+            assert status == 400
+        else:
+            assert (status, answer) == (200, {"predictions": [number / 2 + 2]})
+    assert "larger than maximum input batch size 16" in answers[20][1]["error"]
+    requests, runs = metric_counts(page)
+    assert requests == 30
+    assert 2 <= runs <= 10, "they were run together"
+
+
+def test_parameters_of_batching_without_batching_are_refused(tmp_path):
+    (tmp_path / "batching").write_text("")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pipelines.targets.tfserving.embedded", "--model_base_path=x"),
+            f"--batching_parameters_file={tmp_path / 'batching'}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "needs --enable_batching" in done.stderr

@@ -417,12 +417,17 @@ def test_a_worker_says_how_many_threads_it_has(handler, folder):
 
     context = Context(folder)
     context.headers[0, "describe"] = "True"
-    assert handler.handle([{}], context) == [
-        {
-            "threads_per_worker": torch.get_num_threads(),
-            "inter_op_threads_count": torch.get_num_interop_threads(),
-        }
-    ]
+    (told,) = handler.handle([{}], context)
+    assert told["threads_per_worker"] == torch.get_num_threads()
+    assert told["inter_op_threads_count"] == torch.get_num_interop_threads()
+
+
+def test_a_worker_counts_requests_and_the_passes_that_they_took(folder):
+    handler = started(folder)
+    ask_all(handler, folder, *({"instances": [sample(value)]} for value in range(5)))
+    ask_all(handler, folder, {"instances": [sample(1)]}, {"instances": "nothing"})
+    told = handler.describe()
+    assert (told["requests_count"], told["passes_count"]) == (6, 2)
 
 
 NPY, RAW = "application/x-npy", "application/octet-stream"

@@ -1,5 +1,6 @@
 """Presets: what is right resolves to one typed configuration, what is wrong is refused before any work."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,12 @@ BAD = [
     ('[torchserve]\nvmargs = ["-Xmx1g -Dx=y"]\n', ("vmargs", "-Xmx512m")),
     ('[torchserve]\nvmargs = ["-Xmx1g\\n-Dx=y"]\n', ("vmargs", "-Xmx512m")),
     ('[torchserve]\ninference_address = "http://0.0.0.0:80"\n', ("inference_address", "allowed:")),
-    ("[torchserve]\n[tfserving]\nenable_batching = true\n", ("'enable_batching'", "allowed:")),
+    ("[torchserve]\n[tfserving]\nenable_baching = true\n", ("did you mean enable_batching", "allowed:")),
+    ("[torchserve]\n[tfserving]\nmax_batch_size = 8\n", ("max_batch_size needs enable_batching = true",)),
+    (
+        "[torchserve]\n[tfserving]\nenable_batching = true\nmax_batch_size = 8\nallowed_batch_sizes = [4]\n",
+        ("the last must be max_batch_size, 8",),
+    ),
     ("[torchserve]\n[tfservin]\n", ("'tfservin'", "did you mean tfserving")),
     ("[torchserve]\n[tflite]\n", ("'tflite'", "allowed: torchserve, tfserving")),
     ("job_queue_size = 5\n", ("job_queue_size", "[torchserve]")),
@@ -166,3 +172,36 @@ def test_a_limit_that_is_set_is_the_limit_that_is_recorded():
 def test_every_setting_is_in_the_documentation(kind):
     page = (Path(__file__).parents[2] / "docs" / "presets.md").read_text()
     assert [name for name in kind.model_fields if f"`{name}`" not in page] == []
+
+
+def test_settings_of_batching_make_the_file_that_both_servers_read(tmp_path):
+    from pipelines.targets.tfserving.embedded.batching_parameters import BatchingParameters, read_parameters
+
+    settings = TFServingSettings(
+        enable_batching=True,
+        max_batch_size=32,
+        batch_timeout_micros=0,
+        num_batch_threads=2,
+        allowed_batch_sizes=(8, 32),
+        pad_variable_length_inputs=True,
+        grpc_max_threads=3,
+    )
+    assert settings.flags("/f") == [
+        *("--enable_batching=true", "--grpc_max_threads=3", "--batching_parameters_file=/f/batching")
+    ]
+    (tmp_path / "batching").write_text(settings.files(MODEL)["batching"])
+    assert read_parameters(tmp_path / "batching") == BatchingParameters(
+        32, 0, num_batch_threads=2, allowed_batch_sizes=(8, 32), pad_variable_length_inputs=True
+    )
+    assert list(TFServingSettings().files(MODEL)) == ["flags"]
+
+
+def test_batching_of_torchserve_is_the_models_own():
+    (line,) = [
+        line
+        for line in TorchServeSettings(batchSize=8, maxBatchDelay=5).properties(MODEL)
+        if line.startswith("models=")
+    ]
+    version = {"defaultVersion": True, "marName": f"{MODEL.name}.mar", "batchSize": 8, "maxBatchDelay": 5}
+    assert json.loads(line.removeprefix("models=")) == {MODEL.name: {"1.0": version}}
+    assert not [line for line in TorchServeSettings().properties(MODEL) if line.startswith("models=")]

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from pipelines.targets.endpoint import Configuration
+from pipelines.targets.tfserving.embedded.batching_parameters import BatchingParameters
 from pipelines.targets.tfserving.embedded.flags import default_threads
 
 FLAG, RULE = "flag", "rule"
@@ -21,7 +22,7 @@ def from_flags(argv: Sequence[str], cores_count: int | None, *, embedded: bool) 
     flags = _flags(argv)
     rest = None
     if cores_count is not None:
-        rest = default_threads(cores_count) if embedded else REST_THREADS_PER_CORE * cores_count
+        rest = _embedded_threads(flags, cores_count) if embedded else REST_THREADS_PER_CORE * cores_count
     session = "tensorflow_session_parallelism"
     found: Known = {
         "workers_count": (1, RULE),  # it is one process
@@ -39,6 +40,15 @@ def from_flags(argv: Sequence[str], cores_count: int | None, *, embedded: bool) 
         **{name: value for name, (value, _) in known.items()},
         "sources": {name: source for name, (_, source) in known.items()},
     }
+
+
+def _embedded_threads(flags: Mapping[str, str], cores_count: int) -> int:
+    """As the embedded server does: enough for a full batch to gather, where it batches."""
+    largest, _ = _batching(flags).get("batch_max_size", (None, ""))
+    if flags.get("enable_batching", "false").lower() not in {"true", "1"} or largest is None:
+        return default_threads(cores_count)
+    waiting = BatchingParameters(max_batch_size=int(largest)).waiting_threads
+    return max(default_threads(cores_count), waiting)
 
 
 def _flags(argv: Sequence[str]) -> dict[str, str]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from pipelines.artifacts.manifest import tensorflow_package, versions
+from pipelines.files.atomic import write_atomically
 from pipelines.hosts import url_host
-from pipelines.http import fetch_json
+from pipelines.http import fetch, fetch_json
 from pipelines.processes.children import python_module
 from pipelines.record.implementation import GivenRecord, ImplementationRecord
 from pipelines.targets.endpoint import Endpoint
@@ -16,9 +17,13 @@ from pipelines.targets.launch import Launch
 from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports
 from pipelines.targets.tfserving.compiled import FLAG, NOTE, is_compiled
 from pipelines.targets.tfserving.configuration import from_flags
-from pipelines.targets.tfserving.settings import TFServingSettings
+from pipelines.targets.tfserving.settings import BATCHING, TFServingSettings
 
 BINARY = "tensorflow_model_server"
+MONITORING = "monitoring"
+REQUESTS, RIGHT, RUNS = "request_count", 'status="OK"', "batching_session:wrapped_run_count"
+BATCHING_FLAG = "enable_batching"
+METRICS_PATH = "/monitoring/prometheus/metrics"
 EMBEDDED_NAME = "tandem embedded server"
 STAND_IN_NOTE = (
     "not TensorFlow Serving: Tandem's own server on the TensorFlow runtime, speaking the same API; "
@@ -103,6 +108,7 @@ def plan(request: ServeRequest) -> ServerPlan:
             predict_path=protocol.path_of(name),
             model=name,
             status=lambda: _status(base_url, name),
+            batching=(lambda: _batches(base_url)) if f"--{BATCHING_FLAG}=true" in flags else None,
             addresses={
                 "REST": f"{base_url}/v1/models/{name}",
                 "gRPC": grpc_address,
@@ -113,13 +119,20 @@ def plan(request: ServeRequest) -> ServerPlan:
 
 def _flags(request: ServeRequest, found: Implementation, rest_port: int, grpc_port: int) -> list[str]:
     host = [f"--host={request.host}"] if found.stand_in else []
+    settings, monitoring = request.preset.settings_as(TFServingSettings), []
+    if settings.enable_batching:
+        write_atomically(request.work / BATCHING, settings.batching())
+        # Its counters say how large batches really are.
+        write_atomically(request.work / MONITORING, "prometheus_config { enable: true }\n")
+        monitoring = [f"--monitoring_config_file={request.work / MONITORING}"]
     return [
         *host,
         f"--port={grpc_port}",
         f"--rest_api_port={rest_port}",
         f"--model_name={request.spec.name}",
         f"--model_base_path={(request.folder / request.spec.name).resolve()}",
-        *request.preset.settings_as(TFServingSettings).flags(),
+        *settings.flags(str(request.work)),
+        *monitoring,
     ]
 
 
@@ -127,6 +140,20 @@ def _given(request: ServeRequest, found: Implementation, flags: list[str]) -> Gi
     unknown = {"workers_count": None, "threads_per_worker": None, "batch_max_size": None}
     configuration = from_flags(flags, request.cores_count, embedded=found.stand_in)
     return GivenRecord(cores=request.cores, memory_limit_bytes=None, **unknown | dict(configuration))
+
+
+def _batches(base_url: str) -> tuple[int, int]:
+    """Answered requests and runs of the model, as its metrics count them."""
+    _, body = fetch(base_url + METRICS_PATH)
+    return metric_counts(body.decode(errors="replace"))
+
+
+def metric_counts(text: str) -> tuple[int, int]:
+    """Requests that were answered right and runs of batches, from metrics in Prometheus' text format."""
+    counters = re.findall(r"^:tensorflow:serving:([\w:]+)(\{[^}]*\})? (\S+)$", text, re.MULTILINE)
+    requests = [float(value) for name, labels, value in counters if name == REQUESTS and RIGHT in labels]
+    runs = [float(value) for name, _, value in counters if name == RUNS]
+    return int(sum(requests)), int(sum(runs))
 
 
 def _status(base_url: str, model: str) -> str | None:

@@ -46,6 +46,22 @@ def from_description(answer: Any) -> Configuration:
     return {**known, "sources": dict.fromkeys(known, ASKED)}
 
 
+def batches(answer: Any) -> tuple[int, int]:
+    """Requests that a worker has answered and passes through the model that this took, as our handler counts.
+
+    Of several workers one is asked, whichever the server chooses.
+
+    Raises:
+        OSError: it does not tell.
+    """
+    told = answer[0] if isinstance(answer, list) and answer and isinstance(answer[0], dict) else {}
+    try:
+        found = json.loads(told.get("customizedMetadata") or "{}")
+        return int(found["requests_count"]), int(found["passes_count"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise OSError(f"the model's description does not tell of batches: {error}") from error
+
+
 def _queue(status: Any) -> int | None:
     """Places in the queue, taken and free together."""
     if not isinstance(status, dict) or "remainingCapacity" not in status:

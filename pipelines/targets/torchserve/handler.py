@@ -53,6 +53,7 @@ class Handler:
         self.module: Any = None
         self.inputs: list[dict[str, Any]] = []
         self.outputs: list[str] = []
+        self.requests_count, self.passes_count = 0, 0
 
     def initialize(self, context: Any) -> None:
         """Called once by the worker, with the folder the archive was unpacked to."""
@@ -97,10 +98,11 @@ class Handler:
                 answers[number] = json.dumps(answer)
         return answers
 
-    @staticmethod
-    def describe() -> dict[str, int]:
-        """What `GET /models/NAME?customized=true` adds: the threads this worker really has."""
+    def describe(self) -> dict[str, int]:
+        """What `GET /models/NAME?customized=true` adds: this worker's threads, and what it has batched."""
         return {
+            "requests_count": self.requests_count,
+            "passes_count": self.passes_count,
             "threads_per_worker": torch.get_num_threads(),
             "inter_op_threads_count": torch.get_num_interop_threads(),
         }
@@ -248,6 +250,8 @@ class Handler:
         )
         with torch.inference_mode():
             answer = self.module(*map(torch.from_numpy, joined))
+        self.requests_count += len(batches)
+        self.passes_count += 1
         if isinstance(answer, dict) and set(answer) == set(self.outputs):
             answer = [answer[name] for name in self.outputs]
         outputs = [tensor.float() if tensor.dtype == torch.bfloat16 else tensor for tensor in flat(answer)]

@@ -17,7 +17,12 @@ from pipelines.targets.server_plan import (
     ServerPlan,
     choose_ports,
 )
-from pipelines.targets.torchserve.configuration import description_path, from_description, unready
+from pipelines.targets.torchserve.configuration import (
+    batches,
+    description_path,
+    from_description,
+    unready,
+)
 from pipelines.targets.torchserve.settings import TorchServeSettings
 
 MAIN_CLASS = "org.pytorch.serve.ModelServer"
@@ -70,6 +75,7 @@ def plan(request: ServeRequest) -> ServerPlan:
             predict_path=protocol.path_of(request.spec.name),
             model=request.spec.name,
             status=lambda: _status(management, request.spec.name),
+            batching=(lambda: _batches(management, request.spec.name)) if settings.batchSize else None,
             configuration=lambda: _configuration(management, request.spec.name),
             addresses={
                 "REST": base_url,
@@ -167,6 +173,11 @@ def _given(request: ServeRequest, settings: TorchServeSettings) -> GivenRecord:
 def _configuration(management: str, model: str) -> Configuration:
     _, answer = fetch_json(management + description_path(model))
     return from_description(answer)
+
+
+def _batches(management: str, model: str) -> tuple[int, int]:
+    _, answer = fetch_json(management + description_path(model))
+    return batches(answer)
 
 
 def _status(management: str, model: str) -> str | None:

@@ -1,5 +1,6 @@
 """TorchServe's settings, by the names that its config.properties has for them."""
 
+import json
 import math
 import re
 from typing import Annotated, Literal
@@ -14,6 +15,10 @@ VENDOR_LIMIT_BYTES = 6_553_500
 LARGEST_LIMIT_BYTES = 2**31 - 1
 DYNAMIC_SIZE = 1024  # as long as samples may be where the signature says nothing
 BATCH_ROWS = 16
+# Of the model, not of the server.
+BATCHING = ("batchSize", "maxBatchDelay")
+# In every archive of ours.
+MODEL_VERSION = "1.0"
 # The longest float32 as JSON, such as -1.1754943508222875e-38, and what stands between it and the next.
 NUMBER_BYTES = 26
 # Of every TorchServe of ours, wherever it runs.
@@ -42,6 +47,8 @@ VmOption = Annotated[str, AfterValidator(_vm_option)]
 class TorchServeSettings(ServerSettings):
     """What a preset may set of TorchServe; what says where it runs is not among it."""
 
+    batchSize: Count | None = None  # noqa: N815 - the server's own name
+    maxBatchDelay: Count | None = None  # noqa: N815 - as above
     async_logging: bool | None = None
     default_response_timeout: Count | None = None
     default_startup_timeout: Count | None = None
@@ -66,8 +73,17 @@ class TorchServeSettings(ServerSettings):
             "max_request_size": self.max_request_bytes(spec),
             "max_response_size": body_limit_bytes(*spec.outputs),
         }
-        asked = {name: value for name, value in self.given().items() if name != "vmargs"}
-        return [*COMMON, *(f"{name}={_text(value)}" for name, value in {**limits, **asked}.items())]
+        asked = {name: value for name, value in self.given().items() if name not in {"vmargs", *BATCHING}}
+        lines = [*COMMON, *(f"{name}={_text(value)}" for name, value in {**limits, **asked}.items())]
+        return [*lines, *self._model(spec)]
+
+    def _model(self, spec: ModelSpec) -> list[str]:
+        """What is set of the one model: a line of JSON, which has to name everything else as well."""
+        batching = {name: getattr(self, name) for name in BATCHING if getattr(self, name) is not None}
+        if not batching:
+            return []
+        own = {"defaultVersion": True, "marName": f"{spec.name}.mar", **batching}
+        return [f"models={json.dumps({spec.name: {MODEL_VERSION: own}})}"]
 
     def files(self, spec: ModelSpec) -> dict[str, str]:
         """The properties, and the options of the virtual machine for `java @FILE`."""

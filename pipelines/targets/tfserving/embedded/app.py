@@ -15,13 +15,16 @@ from typing import Any
 from pipelines.errors import MachineError, RequestError
 
 from . import SERVER_NAME
+from .batching import Batcher
+from .batching_parameters import BatchingParameters, read_parameters
 from .budget import Budget
 from .flags import Flags, default_threads
 from .manager import ModelManager
 from .metrics import METRICS_PATH, Metrics, monitoring_config
-from .model_config import check_labels, read_text_proto, settings_of
+from .model_config import check_labels, settings_of
 from .servable import Servable, SessionOptions
 from .status import ServingError
+from .text_proto import read_text_proto
 from .versions import ModelSettings
 from .warmup import warm_up
 from .workers import Workers
@@ -44,11 +47,14 @@ def serve(flags: Flags) -> int:
         _bind(flags.host, flags.port).close()  # gRPC binds for itself, later
     models = _models(flags)
     metrics, metrics_path = _metrics(flags)
-    manager = _manager(flags)
+    batching = _batching(flags)
+    manager = _manager(
+        flags, Batcher(batching, metrics.record_batch if metrics else _forget) if batching else None
+    )
     manager.apply(models)
     _check_labels(models, manager, flags)
     try:
-        finished = _runner()(_run(flags, manager, listener, metrics, metrics_path))
+        finished = _runner()(_run(flags, batching, manager, listener, metrics, metrics_path))
     finally:
         manager.stop()
     if not finished:
@@ -119,7 +125,18 @@ def _metrics(flags: Flags) -> tuple[Metrics | None, str]:
     return (Metrics(), prometheus.path or METRICS_PATH) if prometheus.enable else (None, "")
 
 
-def _manager(flags: Flags) -> ModelManager:
+def _batching(flags: Flags) -> BatchingParameters | None:
+    """How requests are batched; None where they are not."""
+    if not flags.enable_batching:
+        return None
+    return read_parameters(Path(flags.batching_parameters_file) if flags.batching_parameters_file else None)
+
+
+def _forget(_rows: int, _waited: object) -> None:
+    """Nobody asked for metrics."""
+
+
+def _manager(flags: Flags, batcher: Batcher | None = None) -> ModelManager:
     options = SessionOptions(
         flags.tensorflow_intra_op_parallelism,
         flags.tensorflow_inter_op_parallelism,
@@ -127,7 +144,7 @@ def _manager(flags: Flags) -> ModelManager:
     )
 
     def load(name: str, version: int, folder: Path) -> Servable:
-        servable = Servable(name, version, folder, options)
+        servable = Servable(name, version, folder, options, batcher)
         if flags.enable_model_warmup and (count := warm_up(servable)):
             _log.info("model %s version %d: replayed %d warm-up requests", name, version, count)
         return servable
@@ -145,6 +162,7 @@ def _check_labels(models: list[ModelSettings], manager: ModelManager, flags: Fla
 
 async def _run(
     flags: Flags,
+    batching: BatchingParameters | None,
     manager: ModelManager,
     listener: socket.socket | None,
     metrics: Metrics | None,
@@ -159,11 +177,11 @@ async def _run(
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    workers = Workers(_threads(flags.rest_api_num_threads))
+    workers = Workers(_threads(flags.rest_api_num_threads, batching))
     budget = Budget(flags.request_memory_bytes, flags.total_memory_bytes)
     api = RestApi(manager, flags.rest_api_max_body_bytes, budget, metrics, metrics_path)
     http = HttpServer(api, workers, _limits(flags), budget, flags.rest_api_enable_cors_support)
-    grpc_server = _start_grpc(flags, manager, budget, metrics) if flags.port else None
+    grpc_server = _start_grpc(flags, batching, manager, budget, metrics) if flags.port else None
     rest_server = await loop.create_server(lambda: Connection(http), sock=listener) if listener else None
     manager.start()
     _announce(flags, manager)
@@ -192,16 +210,24 @@ def _connections(flags: Flags) -> int:
     return min(flags.max_connections, wanted // 2)
 
 
-def _threads(asked: int) -> int:
-    return asked or default_threads(len(os.sched_getaffinity(0)))
+def _threads(asked: int, batching: BatchingParameters | None) -> int:
+    if asked or batching is None:
+        return asked or default_threads(len(os.sched_getaffinity(0)))
+    return max(default_threads(len(os.sched_getaffinity(0))), batching.waiting_threads)
 
 
-def _start_grpc(flags: Flags, manager: ModelManager, budget: Budget, metrics: Metrics | None) -> Any:
+def _start_grpc(
+    flags: Flags,
+    batching: BatchingParameters | None,
+    manager: ModelManager,
+    budget: Budget,
+    metrics: Metrics | None,
+) -> Any:
     import grpc
 
     from .grpc_services import ModelService, PredictionService
 
-    threads = _threads(flags.grpc_max_threads)
+    threads = _threads(flags.grpc_max_threads, batching)
     # A message is in memory before it can be counted, one per thread; the limit also holds for unpacked ones.
     largest = min(flags.request_memory_bytes, flags.total_memory_bytes // threads, _INT32_MAX)
     options = [

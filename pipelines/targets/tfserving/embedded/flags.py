@@ -39,6 +39,10 @@ class Flags:
         False, "send the CORS headers that let web pages call the REST API"
     )
     grpc_max_threads: int = _flag(0, "threads for gRPC requests; 0 is 2 per core, at least 4")
+    enable_batching: bool = _flag(False, "run concurrent requests of one model together")
+    batching_parameters_file: str = _flag(
+        "", "BatchingParameters in text format; needs --enable_batching, default: the real server's defaults"
+    )
     allow_version_labels_for_unavailable_models: bool = _flag(
         False, "accept labels for versions not yet loaded"
     )
@@ -159,7 +163,9 @@ def _check_paths(flags: Flags) -> None:
         )
     if not flags.model_config_file and not flags.model_name:
         raise RequestError("--model_name must not be empty.")
-    for name in ("model_config_file", "monitoring_config_file"):
+    if flags.batching_parameters_file and not flags.enable_batching:
+        raise RequestError("--batching_parameters_file needs --enable_batching; set both or neither.")
+    for name in ("model_config_file", "monitoring_config_file", "batching_parameters_file"):
         path = getattr(flags, name)
         if path and not Path(path).is_file():
             raise RequestError(f"--{name}={path}: there is no such file.")

@@ -3,6 +3,7 @@
 import threading
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._runs_count, self._rows_count, self._queuing = 0, 0, _Histogram()
         self._counts: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._latencies: defaultdict[tuple[str, str, str], _Histogram] = defaultdict(_Histogram)
 
@@ -37,10 +39,20 @@ class Metrics:
             histogram.buckets[at] += 1
             histogram.sum_us += micros
 
+    def record_batch(self, rows: int, waited_s: Sequence[float]) -> None:
+        """Count one run of a batch: its rows, and how long each of its requests had waited in the queue."""
+        with self._lock:
+            self._runs_count += 1
+            self._rows_count += rows
+            for seconds in waited_s:
+                micros = seconds * 1e6
+                self._queuing.buckets[bisect_left(_BOUNDS_US, micros)] += 1
+                self._queuing.sum_us += micros
+
     def page(self) -> str:
         """All metrics in Prometheus' text format."""
         with self._lock:
-            return "\n".join([*self._count_lines(), *self._latency_lines(), ""])
+            return "\n".join([*self._count_lines(), *self._latency_lines(), *self._batch_lines(), ""])
 
     def _count_lines(self) -> list[str]:
         name = f"{_PREFIX}request_count"
@@ -48,6 +60,20 @@ class Metrics:
         for (model, status), count in sorted(self._counts.items()):
             lines.append(f"{name}{{{_labels(model_name=model, status=status)}}} {count}")
         return lines
+
+    def _batch_lines(self) -> list[str]:
+        """What batching did: runs and queueing as the real server counts them, and the rows of the runs."""
+        if not self._runs_count:
+            return []
+        runs, rows = f"{_PREFIX}batching_session:wrapped_run_count", ":tandem:batching_session:rows_count"
+        name = f"{_PREFIX}batching_session:queuing_latency"
+        pool = _labels(thread_pool_name="model_batch_threads")
+        return [
+            *(f"# TYPE {runs} counter", f"{runs}{{{pool}}} {self._runs_count}"),
+            *(f"# TYPE {rows} counter", f"{rows}{{{pool}}} {self._rows_count}"),
+            f"# TYPE {name} histogram",
+            *_histogram_lines(name, pool, self._queuing),
+        ]
 
     def _latency_lines(self) -> list[str]:
         name = f"{_PREFIX}request_latency"

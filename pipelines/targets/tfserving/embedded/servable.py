@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .batching import Batcher
 from .dtypes import DT_STRING, MAX_STRING_RANK, Array, TensorSpec
 from .feeds_check import feeds_a_bias
 from .rank_check import has_loop, needs_rank_check
@@ -47,12 +48,15 @@ class Signature:
 class Servable:
     """A model version that can be run. Thread-safe; its session is freed with the last reference to it."""
 
-    def __init__(self, name: str, version: int, folder: Path, options: SessionOptions) -> None:
+    def __init__(
+        self, name: str, version: int, folder: Path, options: SessionOptions, batcher: Batcher | None = None
+    ) -> None:
         self.name = name
         self.version = version
         self.folder = folder
         self._usual_s = math.inf
         self._timeout_ms = options.timeout_ms
+        self._batcher = batcher
         self._session, meta_graph = _load(folder, options)
         self.signature_defs: dict[str, Any] = dict(meta_graph.signature_def)
         guard = _RankGuard(self._session.graph)
@@ -64,10 +68,22 @@ class Servable:
 
     @property
     def is_quick(self) -> bool:
-        """Whether recent runs were so short that changing threads for the next one would cost more."""
-        return self._may_be_quick and self._usual_s < _QUICK_S
+        """Whether recent runs were so short that changing threads for the next one would cost more.
+
+        Never where runs wait for each other to make a batch.
+        """
+        return self._batcher is None and self._may_be_quick and self._usual_s < _QUICK_S
 
     def run(self, feeds: Mapping[str, Array], fetches: Sequence[str], quick: bool = False) -> list[Array]:
+        """Run the graph, in a batch with others where batching is on; see `run_once`."""
+        if self._batcher is None:
+            return self.run_once(feeds, fetches, quick)
+        key = (id(self), tuple(feeds), tuple(fetches))
+        return self._batcher.run(key, feeds, lambda merged: self.run_once(merged, fetches))
+
+    def run_once(
+        self, feeds: Mapping[str, Array], fetches: Sequence[str], quick: bool = False
+    ) -> list[Array]:
         """Run the graph once: arrays by tensor name in, one array per fetched tensor name out.
 
         `quick` stays in the calling thread, which for a tiny graph is ten times faster than changing threads;
