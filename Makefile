@@ -23,7 +23,7 @@ LOCKS := $(wildcard requirements/*.lock) requirements/torch-cuda.txt
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup check check-locks train export verify serve compare slo images up down logs smoke report doctor bench bench-servers bench-truth bench-verdicts bench-kills soak lock test-fresh clean
+.PHONY: help demo test setup check check-locks train export verify serve compare slo images up down logs smoke report gate history doctor bench bench-servers bench-truth bench-verdicts bench-kills soak lock test-fresh clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -115,6 +115,12 @@ smoke: setup  ## Deploy MODEL in containers, check all a deployment must do, tak
 
 report: setup  ## Rebuild the report of RUN from its raw files
 	$(BIN)/tandem report $(RUN)
+
+gate: setup  ## Show that the gate fires on this machine: a delay and wrong answers in front of a server
+	$(BIN)/tandem gate --self-test --model $(MODEL)
+
+history: setup  ## Every figure of MODEL over all runs, as a page of trends in history.html
+	$(BIN)/tandem history $(MODEL) --html history.html
 
 doctor: setup  ## Say what this machine is able to do
 	$(BIN)/tandem doctor
