@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, TypeVar
 
 from pipelines.console.format import MISSING, one_line
@@ -47,14 +48,19 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     remark: str | None = None
 
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        reasons = dict.fromkeys(cell.why for row in self.rows for cell in row if cell.why)
+        return {why: number for number, why in enumerate(reasons, start=1)}
+
     @property
     def notes(self) -> tuple[str, ...]:
         """The reasons in the table, each once, in order of appearance."""
-        return tuple(dict.fromkeys(cell.why for row in self.rows for cell in row if cell.why))
+        return tuple(self._numbers)
 
     def note_number(self, cell: Cell) -> int | None:
         """The number of the note that explains `cell`, from 1."""
-        return self.notes.index(cell.why) + 1 if cell.why else None
+        return self._numbers[cell.why] if cell.why else None
 
     def without_minor(self) -> "Table":
         """The same table with its minor columns left out."""

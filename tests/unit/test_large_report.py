@@ -28,10 +28,10 @@ def test_a_small_one_has_every_request_and_a_bounded_page(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("cost", "kept"),
     [
-        (Cost(LIMIT_S, 1000.0, LIMIT_BYTES), True),
-        (Cost(LIMIT_S + 1, 100.0, 1), False),
-        (Cost(1.0, 1001.0, 1), False),
-        (Cost(1.0, 100.0, LIMIT_BYTES + 1), False),
+        (Cost(LIMIT_S, 9.0, 1000.0, LIMIT_BYTES), True),
+        (Cost(LIMIT_S + 1, 9.0, 100.0, 1), False),
+        (Cost(1.0, 9.0, 1001.0, 1), False),
+        (Cost(1.0, 9.0, 100.0, LIMIT_BYTES + 1), False),
     ],
 )
 def test_every_limit_is_judged(cost: Cost, kept: bool) -> None:
