@@ -286,6 +286,7 @@ def _export_one(
     except Exception as error:  # noqa: BLE001 - of this target alone; the others are exported all the same
         traceback.print_exc()
         told = str(error) if isinstance(error, ModelError | UserError) else unforeseen(error)
+        told += f"; its exporter warned: {warned[0]}" if warned else ""
         _empty(folder)
         again = isinstance(error, MachineError | ImportError | MemoryError)
         return {"exported": [], "warnings": warned, "failure": told, "again": again}

@@ -14,6 +14,7 @@ from models.digits_cnn import MODEL
 from models.spec import ModelError
 from models.weights import load_source
 from pipelines.artifacts import manifest as artifact
+from pipelines.artifacts.owner import OWNER_NAME
 from pipelines.errors import GateError
 from pipelines.export import stage as exporting
 from pipelines.targets.registry import TARGETS
@@ -84,11 +85,13 @@ def test_every_target_is_exported_by_a_process_per_framework(exported, root):
     _, result, said = exported
     assert sorted(result.exported) == sorted(TARGETS)
     assert set(result.reasons.values()) == {"not exported yet"}
-    assert sorted(result.pipeline_s) == ["executorch", "tensorflow", "torch"]
+    frameworks = {target.framework for target in TARGETS.values()}
+    assert set(result.pipeline_s) == frameworks
     assert result.elapsed_s < sum(result.pipeline_s.values())
     assert ("torch", "done") in said
-    assert {name for name, *_ in said} == {"executorch", "torch", "tensorflow"}
-    assert sorted(path.name for path in root.iterdir()) == sorted([".lock", *TARGETS])
+    assert {name for name, *_ in said} == frameworks
+    assert sorted(path.name for path in root.iterdir()) == sorted([".lock", OWNER_NAME, *TARGETS])
+    assert [name for name, manifest in result.manifests.items() if manifest.failure] == []
 
 
 def test_the_manifests_say_what_is_on_disk(root):
@@ -103,7 +106,7 @@ def test_the_manifests_say_what_is_on_disk(root):
             assert one.sha256 == artifact.sha256(path)
             assert one.export_s > 0
             assert set(one.toolchain) == set(TARGETS[target].toolchain)
-    assert set(found) == {*ARTIFACTS, *FOR_DEVICES}
+    assert {*ARTIFACTS, *FOR_DEVICES} <= set(found)
 
 
 @pytest.mark.parametrize(("target", "artifact_format", "path"), ARTIFACTS)
