@@ -130,7 +130,7 @@ def report_tables():
 def test_every_table_of_a_report_keeps_its_numbers(width):
     for table in report_tables():
         console = Console(width=width, file=io.StringIO())
-        terminal._print_table(table, console)
+        terminal.print_table(table, console)
         shown = table if width >= terminal.ROOMY_WIDTH else table.without_minor()
         cells = [terminal._text(shown, cell).plain for row in shown.rows for cell in row]
         wanted = Counter(token for cell in cells for token in tokens(cell) if len(token) <= 16)
