@@ -87,7 +87,7 @@ def gate(
     """
     from pipelines.gate import telling
     from pipelines.gate.limits import asked_limits
-    from pipelines.gate.self_test import SelfTestRequest
+    from pipelines.gate.self_test import LIMITS, SelfTestRequest
     from pipelines.gate.stage import GateRequest, require_one_way
     from pipelines.gate.stage import gate as stage
     from pipelines.outputs.asked import asked_outputs, write_outputs
@@ -97,7 +97,8 @@ def gate(
     if self_test:
         if baseline is not None:
             raise click.UsageError("--self-test measures by itself; leave the runs out.")
-        asked = SelfTestRequest(model, target, delay_ms, wrong_every, limits, artifacts, runs)
+        speeds = limits if any(typed.values()) else LIMITS
+        asked = SelfTestRequest(model, target, delay_ms, wrong_every, speeds, artifacts, runs)
         return _self_test(asked, wanted, as_json=as_json)
     if baseline is None:
         raise click.UsageError("Name a run as BASELINE, such as runs/latest, or --self-test.")

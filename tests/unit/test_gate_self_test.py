@@ -14,9 +14,10 @@ from gate_fixture import gated_run
 
 from loadtests.servers.faulty import Faults, other_numbers, spoilt
 from loadtests.servers.http1 import response
+from loadtests.statistics import samples_needed
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.gate import self_test
-from pipelines.gate.limits import METRICS, Limit
+from pipelines.gate.limits import METRICS, Limit, asked_limits
 from pipelines.outputs.asked import FORMATS
 from pipelines.processes.group import free_ports
 
@@ -26,7 +27,7 @@ P99 = (Limit(METRICS["p99"], 0.05),)
 def request(**changes):
     fields = {"model": "digits_cnn", "target": "tfserving", "delay_ms": 5.0, "wrong_every": 1000}
     places = {"artifacts": Path("a"), "runs": Path("r")}
-    return self_test.SelfTestRequest(limits=P99, **(fields | places | changes))
+    return self_test.SelfTestRequest(**({"limits": P99} | fields | places | changes))
 
 
 def result(wrong=("wrong",), slow=1.5, same=1.0):
@@ -90,6 +91,33 @@ def test_the_settings_are_four_sides_of_one_target():
     assert [side.target for side in settings.sides] == ["tfserving"] * 4
     assert tuple(side.name for side in settings.sides) == self_test.NAMES
     assert settings.profile.loads == ("closed:1",)
+
+
+def test_a_round_of_the_slow_side_holds_enough_requests_for_its_p99():
+    for delay_ms in (0.5, 5.0, 50.0):
+        profile = self_test._settings(request(delay_ms=delay_ms)).profile
+        assert profile.round_s / ((delay_ms + self_test.USUAL_MS) / 1000) >= samples_needed(99)
+
+
+def test_a_server_too_slow_for_a_p99_is_told_by_its_other_speeds():
+    record = gated_run({"same": 1.0, "slow": 1.5, "wrong": 1.0, "base": 1.0}, wrong=["wrong"])
+    slow = record.targets["slow"]
+    rounds = tuple(
+        one.model_copy(update={"latency_ms": one.latency_ms.model_copy(update={"p99": None})})
+        for one in slow.rounds
+    )
+    targets = {**record.targets, "slow": slow.model_copy(update={"rounds": rounds})}
+    trials = self_test._trials(
+        record.model_copy(update={"targets": targets}), request(limits=self_test.LIMITS)
+    )
+    words = {one.metric: one.word for one in trials[1].findings}
+    assert (words["p99"], words["p50"], words["throughput"]) == ("undecided", "fail", "fail")
+    assert all(trial.passed for trial in trials)
+
+
+def test_limits_without_a_speed_are_refused():
+    with pytest.raises(RequestError, match="no limit is about speed"):
+        self_test.self_test(request(limits=asked_limits({"size": "1%"})), [], lambda *_: None)
 
 
 def test_which_answers_are_wrong():
