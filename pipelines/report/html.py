@@ -15,6 +15,7 @@ from pipelines.report import (
     measured,
     mobile_tables,
     pick,
+    protocols,
     sections,
     slo,
     subjects,
@@ -99,7 +100,7 @@ def _load(run: RunRecord, limits: Limits) -> dict[str, object]:
         "loads": found,
         "more_loads": [measured.latency_table(run, load) for load in others],
         "throughput": sections.throughput_figure(run) if len(loads) <= limits.rows else None,
-        "noise": _filled(verdicts.noise_table(run), most=limits.rows),
+        "noise": _filled(protocols.protocol_table(run), verdicts.noise_table(run), most=limits.rows),
         **_warming(run),
     }
 

@@ -12,6 +12,7 @@ from pipelines.report import (
     mobile,
     mobile_tables,
     pick,
+    protocols,
     slo,
     subjects,
     tradeoffs,
@@ -79,6 +80,7 @@ def _loads(run: RunRecord) -> list[str]:
     if run.slo is not None or run.kind == "mobile":
         return []
     tables = [measured.latency_table(run, load) for load in pick.loads(run)]
+    tables.append(protocols.protocol_table(run))
     return _tables("Load", *tables) or ["## Load", "No load was measured in this run."]
 
 
