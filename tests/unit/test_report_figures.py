@@ -9,6 +9,7 @@ from report_parts import LOADS
 from pipelines.record.rounds import RoundRecord
 from pipelines.report import pick
 from pipelines.report.figures import draw, ecdf, rounds, scales, throughput
+from pipelines.targets.registry import TARGETS
 
 SLOTS = draw.slots(["torchserve", "tfserving", CONTROL, "null", "tflite"])
 
@@ -130,3 +131,10 @@ def test_a_missing_bar_is_a_dash_not_a_bar_of_no_length() -> None:
     svg = parsed(throughput.throughput_plot(loads, "t", SLOTS))
     assert len(list(svg.iter("rect"))) == 2
     assert any("no valid round" in (text.text or "") for text in svg.iter("text"))
+
+
+def test_every_target_has_a_look_that_the_page_has_styles_for() -> None:
+    found = draw.slots([*TARGETS, "null", "one", "two"])
+    assert set(found.values()) <= set(range(draw.SLOTS))
+    assert (found["torchserve"], found["tfserving"], found["null"]) == (0, 1, 5)
+    assert draw.slots(["torchserve", "python", "null"])["python"] not in (0, 5)

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 
 from pipelines.console.format import one_line
 from pipelines.report.figures.scales import Linear, Log
-from pipelines.targets.registry import BUILT_IN
 
 Element = ET.Element
 Point = tuple[float, float]
 SLOTS = 6
-_FIXED = {name: slot for slot, name in enumerate((*BUILT_IN, "null"))}
+# Always the same, so that a reader knows them again in another report; all others take what is free.
+_FIXED = {
+    name: slot
+    for slot, name in enumerate(("torchserve", "tfserving", "tflite", "executorch", "onnx", "null"))
+}
 
 
 @dataclass(frozen=True)
