@@ -201,10 +201,21 @@ def parity_facts(verified: Verified) -> dict[str, Any]:
     }
 
 
+PARITY_FIGURES = {
+    "error": "largest absolute error",
+    "relative": "largest relative error",
+    "std": "root mean square error in standard deviations of the source model's outputs",
+    "agreement": "share of choices that are the source model's",
+    "accuracy": "share of choices that are right",
+    "RMSE": "root mean square error to the labels",
+    "of range": "largest error as a share of the labels' range",
+}
+
+
 def print_parity(verified: Verified) -> None:
     """What `tandem verify` found."""
     several = len(verified.expected.by_output) > 1
-    figures = ("error", "relative", "std", "agreement", "accuracy", "RMSE", "of range")
+    figures = tuple(PARITY_FIGURES)
     columns = ("artifact", *(("output",) if several else ()), "parity", *figures)
     rows = [
         (record.subject, *((one.output or "",) if several else ()), *_parity_cells(one))
@@ -217,11 +228,8 @@ def print_parity(verified: Verified) -> None:
     for reason in dict.fromkeys(verified.absent.values()):
         names = [name for name, why in verified.absent.items() if why == reason]
         say(f"not verified: {', '.join(names)}: {reason}")
-    say(
-        "largest absolute and relative error, root mean square error in standard deviations of the source "
-        "model's outputs, share of its choices, and what the labels say, on "
-        f"{len(verified.expected)} held-out samples"
-    )
+    told = ", ".join(PARITY_FIGURES[columns[i]] for i in shown if columns[i] in PARITY_FIGURES)
+    say(f"{told}; on {len(verified.expected)} held-out samples")
     for one in verified.expected:
         say(source_worth(one))
     for line in _roads(verified.manifests):
