@@ -56,7 +56,10 @@ class Deciding:
         self.run.session.say(f"after {blocks_count} blocks and {elapsed_s:.0f} s: {left}")
         if decided or is_last:
             self._note()
-        return decided or is_last
+            return True
+        # A profile's are for its few blocks; here every further block has as many.
+        self.run.session.retries_left = self.run.settings.profile.retries
+        return False
 
     def _note(self) -> None:
         last = self.run.looks[-1]

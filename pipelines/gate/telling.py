@@ -20,7 +20,7 @@ STYLES: Mapping[Word, str] = {"pass": "green", "fail": "bold red", "undecided": 
 STATES: Mapping[Word, State] = {"pass": "passed", "fail": "failed", "undecided": "skipped"}
 COUNTED = {"answers": "right answers", "failures": "failed requests"}
 FACTOR_SHOWN = 1000
-NOISE = "the interval lies beyond the limit, but not beyond this machine's own noise of {floor}"
+NOISE = "the factor lies beyond the limit, but within this machine's own noise of {floor}"
 
 
 def name_of(one: Finding) -> str:

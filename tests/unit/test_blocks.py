@@ -102,6 +102,29 @@ def test_every_block_starts_and_measures_only_who_takes_part(monkeypatch, tmp_pa
     assert here.planned_count == len(rounds) == 6
 
 
+@pytest.mark.parametrize(("enough_after", "measured"), [(1, {0}), (2, {0, 1}), (99, {0, 1})])
+def test_blocks_end_when_it_is_enough_and_their_servers_have_ended_by_then(
+    monkeypatch, tmp_path, enough_after, measured
+):
+    begun, running = set(), []
+
+    @contextmanager
+    def fresh(session, block):
+        begun.add(block)
+        running.append(block)
+        yield {}
+        running.clear()
+
+    def enough(count):
+        assert not running
+        return count == enough_after
+
+    monkeypatch.setattr(blocks, "fresh_servers", fresh)
+    monkeypatch.setattr(blocks, "measure_round", nothing)
+    blocks.measure_blocks(session(tmp_path), enough)
+    assert begun == measured
+
+
 class Block:
     """One block whose speeds are given, pass by pass, by name; nothing is started or loaded."""
 

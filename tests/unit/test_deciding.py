@@ -69,8 +69,8 @@ def measuring(monkeypatch):
             looks=[],
             warnings=[],
             folder=None,
-            settings=SimpleNamespace(profile=SimpleNamespace(blocks=200)),
-            session=SimpleNamespace(say=lambda _: None),
+            settings=SimpleNamespace(profile=SimpleNamespace(blocks=200, retries=4)),
+            session=SimpleNamespace(say=lambda _: None, retries_left=0),
             record=lambda *_: None,
             save=lambda: None,
         )
@@ -91,6 +91,12 @@ def test_it_ends_when_it_is_decided(measuring):
         (2, 0.2, True),
     ]
     assert "after 2 blocks and 200 s of at most 1000 s" in sentence(run.warnings[0])
+
+
+def test_every_further_block_may_measure_invalid_rounds_again(measuring):
+    run, made = measuring(1000.0, ["inconclusive", "worse"])
+    assert not made.enough(1)
+    assert run.session.retries_left == 4
 
 
 def test_it_ends_before_its_time_would_be_exceeded_and_spends_the_rest(measuring):
