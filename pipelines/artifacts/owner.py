@@ -16,9 +16,10 @@ OWNER_LIMIT_BYTES = 65_536
 
 
 class Owner(Record):
-    """The model file, relative to the folder that says so; null for a model of this package."""
+    """The model file, relative to the folder that says so (null for a shipped model), and its digest."""
 
     file: str | None
+    model_digest: str
 
 
 def claim(root: Path, spec: ModelSpec) -> None:
@@ -36,11 +37,13 @@ def claim(root: Path, spec: ModelSpec) -> None:
 def require_owner(root: Path, spec: ModelSpec) -> None:
     """Refuse a folder of another model of the same name, unless that model's file is gone.
 
+    A copy of the file that is the very same model is no other one, as in another checkout.
+
     Raises:
         RequestError: it is another model's; says whose.
     """
-    found = _read(root)
-    if found is None or found == _owner(root, spec):
+    found, mine = _read(root), _owner(root, spec)
+    if found is None or found.file == mine.file or found.model_digest == mine.model_digest:
         return
     other = None if found.file is None else Path(os.path.normpath(root.resolve() / found.file))
     if other is not None and not other.is_file():
@@ -53,9 +56,8 @@ def require_owner(root: Path, spec: ModelSpec) -> None:
 
 
 def _owner(root: Path, spec: ModelSpec) -> Owner:
-    if spec.origin is None:
-        return Owner(file=None)
-    return Owner(file=os.path.relpath(spec.origin.resolve(), root.resolve()))
+    file = None if spec.origin is None else os.path.relpath(spec.origin.resolve(), root.resolve())
+    return Owner(file=file, model_digest=spec.digest)
 
 
 def _read(root: Path) -> Owner | None:

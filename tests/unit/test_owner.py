@@ -10,10 +10,10 @@ from pipelines.artifacts.owner import OWNER_NAME, claim, require_owner
 from pipelines.errors import RequestError
 
 
-def of_file(path):
+def of_file(path, text=None):
     path.parent.mkdir(exist_ok=True)
-    path.write_text("")
-    return dataclasses.replace(MODEL, name="mine", origin=path)
+    path.write_text(str(path) if text is None else text)
+    return dataclasses.replace(MODEL, name="mine", origin=path, sources=(path,))
 
 
 @pytest.fixture
@@ -44,9 +44,17 @@ def test_a_project_may_be_moved_with_its_artifacts(tmp_path):
     spec = of_file(tmp_path / "project" / "mine.py")
     claim(tmp_path / "project" / "artifacts" / "mine", spec)
     moved = (tmp_path / "project").rename(tmp_path / "moved")
-    spec = dataclasses.replace(spec, origin=moved / "mine.py")
+    spec = dataclasses.replace(spec, origin=moved / "mine.py", sources=(moved / "mine.py",))
     of_file(tmp_path / "project" / "mine.py")
     claim(moved / "artifacts" / "mine", spec)
+
+
+def test_a_copy_that_is_the_very_same_model_is_no_other_one(root, tmp_path):
+    one = of_file(tmp_path / "a" / "mine.py", "same")
+    claim(root, one)
+    require_owner(root, of_file(tmp_path / "b" / "mine.py", "same"))
+    with pytest.raises(RequestError, match=r"a/mine\.py"):
+        require_owner(root, of_file(tmp_path / "b" / "mine.py", "changed"))
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"file": 3}'])
