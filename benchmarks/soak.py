@@ -38,7 +38,6 @@ from pipelines.record.reading import read_run  # noqa: E402
 from pipelines.runners.local import LocalRunner  # noqa: E402
 from pipelines.runners.server import Server  # noqa: E402
 from pipelines.serve import readiness  # noqa: E402
-from pipelines.targets.registry import SERVED  # noqa: E402
 from pipelines.targets.server_plan import ServeRequest  # noqa: E402
 from pipelines.verify.stage import ensure_verified  # noqa: E402
 
@@ -120,8 +119,8 @@ def tree_figures(pid: int) -> dict[str, float]:
 def started(target: str, model: str, artifacts: Path, work: Path) -> Iterator[tuple[Server, Path]]:
     """A server that answers right, and the file of requests for it."""
     say = print_progress
-    export(model, artifacts, say, targets=SERVED)
-    verified, spec = ensure_verified(model, artifacts, say), load_model(model)
+    export(model, artifacts, say, targets=[target])
+    verified, spec = ensure_verified(model, artifacts, say, [target]), load_model(model)
     folder = target_folder(artifacts, spec.name, target)
     request = ServeRequest(spec, folder, work, cores=split_cores().server)
     with LocalRunner().prepare(target, request) as planned, planned as server:

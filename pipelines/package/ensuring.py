@@ -14,10 +14,9 @@ from pipelines.package import base
 from pipelines.package.building import build
 from pipelines.package.engine import connect
 from pipelines.package.image import Image, find_image
-from pipelines.package.recipes import KEYS, NAIVE, ModelParts, Recipe, make_recipe
+from pipelines.package.recipes import KEYS, NAIVE, TARGETS, ModelParts, Recipe, make_recipe
 from pipelines.package.settings import Settings, read_settings
 from pipelines.package.wheels import collect, wheel_folder
-from pipelines.targets.registry import SERVED
 from pipelines.tasks.tasks import Progress
 from pipelines.verify.stage import ensure_verified
 
@@ -115,8 +114,8 @@ def model_parts(model: str, artifacts: Path, progress: Progress) -> ModelParts:
         As `ensure_images`, but no engine is asked.
     """
     spec = load_model(model)
-    export(model, artifacts, progress, targets=SERVED)
-    verified = ensure_verified(model, artifacts, progress)
+    export(model, artifacts, progress, targets=TARGETS)
+    verified = ensure_verified(model, artifacts, progress, TARGETS)
     return ModelParts(spec, artifacts / spec.name, verified.manifests, verified.expected)
 
 

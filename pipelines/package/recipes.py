@@ -22,6 +22,7 @@ from pipelines.targets.tfserving import embedded
 DOCKER = ROOT / "docker"
 KEYS = ("torchserve", "tfserving", "tfserving-embedded", "locust")
 SERVER_KEYS = KEYS[:3]
+TARGETS = ("torchserve", "tfserving")  # whose artifacts those serve
 NAIVE = "torchserve-naive"  # only for docs/images.md: never built unless asked for by name
 REFERENCE_DIGITS = 12
 Content = bytes | Path

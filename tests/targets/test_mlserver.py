@@ -11,7 +11,7 @@ from test_both_roads import INPUTS, SPEC, expectations
 from test_python_server import folder  # noqa: F401 - a fixture
 
 from models.tensors import sample
-from pipelines.errors import GateError
+from pipelines.errors import GateError, MachineError
 from pipelines.http import fetch, fetch_json
 from pipelines.processes.group import wait_until
 from pipelines.runners.local import LocalServer
@@ -147,6 +147,30 @@ def test_health_and_metadata_have_the_protocols_fields(running):
 def test_a_model_that_is_not_there_is_said(running):
     with pytest.raises(GateError, match="answers 404"):
         oip.metadata(running.plan.endpoint.base_url, "nobody")
+
+
+def test_as_the_vendor_ships_it_a_worker_process_answers_right(folder):  # noqa: F811 - the fixture
+    make_environments(["mlserver"], lambda *_: None)
+    with (
+        readiness.work_folder() as work,
+        LocalServer(server.plan(ServeRequest(SPEC, folder, work))) as started,
+    ):
+        path = started.plan.endpoint.predict_path
+        pool = readiness.payload_pool(SPEC, expectations(), path, protocol=PROTOCOL)
+        readiness.wait_until_right(started, pool)
+        given = started.plan.given
+        assert (given.workers_count, given.sources["workers_count"]) == (1, "rule")
+        assert given.threads_per_worker is not None
+
+
+def test_a_file_that_is_none_is_reported_with_the_reason(tmp_path):
+    make_environments(["mlserver"], lambda *_: None)
+    (tmp_path / "several.pt").write_bytes(b"PK and no more")
+    asked = Preset("one", MLServerSettings(parallel_workers=0))
+    with readiness.work_folder() as work:
+        plan = server.plan(ServeRequest(SPEC, tmp_path, work, preset=asked))
+        with LocalServer(plan) as started, pytest.raises(MachineError, match=r"mlserver .*Error: "):
+            started.wait_ready()
 
 
 def test_presets_are_files_of_the_server():

@@ -18,9 +18,8 @@ from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports
 RUNTIME = Path(__file__).with_name("model.py")
 NAME = "mlserver"
 START = "from mlserver.cli import main; main()"
-# A model that does not load leaves the server running and never ready.
-FAILURE = r"(?:Couldn't load model|^\S*Error: )(.*)"
-VENDOR_WORKERS = 1
+# What a model that does not load, or a worker that dies, leaves in the log; the server runs on, never ready.
+FAILURE = r"(?m)^((?:\w+\.)*\w*(?:Error|Exception): .*)"
 
 
 def plan(request: ServeRequest) -> ServerPlan:
