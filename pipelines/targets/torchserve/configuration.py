@@ -55,8 +55,8 @@ def batches(answer: Any) -> tuple[int, int]:
         OSError: it does not tell.
     """
     told = answer[0] if isinstance(answer, list) and answer and isinstance(answer[0], dict) else {}
+    found = _described(told.get("customizedMetadata"))
     try:
-        found = json.loads(told.get("customizedMetadata") or "{}")
         return int(found["requests_count"]), int(found["passes_count"])
     except (ValueError, TypeError, KeyError) as error:
         raise OSError(f"the model's description does not tell of batches: {error}") from error
@@ -71,9 +71,14 @@ def _queue(status: Any) -> int | None:
 
 def _threads(told: Any) -> dict[str, int | None]:
     """What our handler says of its worker; another's handler says nothing of the kind."""
+    described = _described(told)
+    return {name: described.get(name) for name in ("threads_per_worker", "inter_op_threads_count")}
+
+
+def _described(told: Any) -> dict[str, Any]:
+    """What a handler adds to its model's description."""
     try:
         found = json.loads(told) if isinstance(told, str) else told
     except ValueError:
         found = None
-    described = found if isinstance(found, dict) else {}
-    return {name: described.get(name) for name in ("threads_per_worker", "inter_op_threads_count")}
+    return found if isinstance(found, dict) else {}
