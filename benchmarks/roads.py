@@ -21,7 +21,7 @@ from models.spec import ModelSpec, load_model
 from models.tensors import Array
 from pipelines.environments.known import Environment
 from pipelines.environments.making import ensure
-from pipelines.errors import GateError
+from pipelines.errors import GateError, first_line
 from pipelines.roads.known import BY_LITERT, BY_ONNX2TF, BY_TORCHAX, Road
 from pipelines.roads.proof import read_truth, require_same, saved_model_call
 from pipelines.roads.taking import SIGNATURE
@@ -111,8 +111,8 @@ def _entry(what: str, road: Road, spec: ModelSpec, folder: Path, outcome: tuple[
     result = folder / f"{spec.name}-{road.name}"
     try:
         error = prove(spec, result, read_truth(spec, folder / f"{spec.name}.npz"))
-    except (GateError, ModelError) as failure:
-        return {"refused": str(failure), "seconds": seconds}
+    except (GateError, ModelError, ValueError) as failure:
+        return {"refused": first_line(failure), "seconds": seconds}
     return {"max_abs_error": error, "seconds": seconds}
 
 

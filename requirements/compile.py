@@ -3,6 +3,9 @@ each share's closure to its *.lock. All shares agree on every version, so any of
 
 A lock holds for every environment in environments.py: a pin that not all of them need carries a marker.
 The locks are complete, and installed with `pip install --no-deps`.
+
+Each of roads/*.in is for an environment of its own and resolved by itself. One that says `shares:` sees the
+packages of all other locks behind its own, so that it pins only what they lack.
 """
 
 import json
@@ -37,7 +40,23 @@ DROPPED = {
             *("pandas", "requests", "py-cpuinfo"),
         }
     ),
+    # Language models, downloads of them and command lines: converting a module was tried without.
+    "ai-edge-litert": frozenset({"litert-lm-builder"}),
+    "ai-edge-quantizer": frozenset({"litert-lm-builder"}),
+    "litert-torch": frozenset(
+        {
+            *("transformers", "sentencepiece", "litert-lm-builder", "tokenizers"),
+            *("kagglehub", "fire", "pillow"),
+        }
+    ),
+    # Views of trainings, a compiler's parser, and file systems of a cloud.
+    "tensorflow": frozenset({"tensorboard", "libclang", "tensorflow-io-gcs-filesystem", "setuptools"}),
+    "tensorflow-cpu": frozenset({"tensorboard", "libclang", "tensorflow-io-gcs-filesystem", "setuptools"}),
+    # The same modules without windows.
+    "onnx2tf": frozenset({"opencv-python"}),
+    "astunparse": frozenset({"wheel"}),
 }
+SHARING = "shares:"
 
 Package = dict[str, Any]
 
@@ -52,8 +71,8 @@ def resolve(sources: list[Path]) -> dict[str, Package]:
         canonicalize_name(i["metadata"]["name"]): i["metadata"] for i in report["install"]
     }
     # One machine's TensorFlow was resolved; the other's has the same version and asks for the same.
-    one = next(packages[name] for name in TENSORFLOW.values() if name in packages)
-    return packages | dict.fromkeys(TENSORFLOW.values(), one)
+    one = next((packages[name] for name in TENSORFLOW.values() if name in packages), None)
+    return packages | (dict.fromkeys(TENSORFLOW.values(), one) if one else {})
 
 
 def requirements(
@@ -95,12 +114,13 @@ def closure(source: Path, packages: dict[str, Package], environment: dict[str, s
     return found
 
 
-def locked(source: Path, packages: dict[str, Package]) -> list[str]:
-    """The lines of a lock: a pin, and a marker where not every environment needs it."""
+def locked(source: Path, packages: dict[str, Package], without: frozenset[str] = frozenset()) -> list[str]:
+    """The lines of a lock: a pin, and a marker where not every environment needs it; none of `without`."""
     needing: dict[tuple[str, str], set[tuple[str, str]]] = {}
     for key, environment in environments().items():
         for pin in closure(source, packages, environment).items():
-            needing.setdefault(pin, set()).add(key)
+            if pin[0] not in without:
+                needing.setdefault(pin, set()).add(key)
     return [f"{name}=={version}{marker(keys)}" for (name, version), keys in sorted(needing.items())]
 
 
@@ -120,9 +140,24 @@ def main() -> None:
     packages = resolve(sources)
     for source in sources:
         lines = locked(source, packages)
-        text = HEADER.format(source=source.name) + "".join(f"{line}\n" for line in lines)
-        source.with_suffix(".lock").write_text(text)
-        sys.stdout.write(f"{source.with_suffix('.lock').name}: {len(lines)} packages\n")
+        write(source, lines)
+    everything = frozenset(name for source in sources for name in pinned(source.with_suffix(".lock")))
+    for source in sorted((HERE / "roads").glob("*.in")):
+        shared = everything if SHARING in source.read_text() else frozenset()
+        write(source, locked(source, resolve([source]), shared))
+
+
+def pinned(lock: Path) -> list[str]:
+    """The names in a lock."""
+    lines = [line for line in lock.read_text().splitlines() if not line.startswith("#")]
+    return [canonicalize_name(Requirement(line).name) for line in lines]
+
+
+def write(source: Path, lines: list[str]) -> None:
+    """Write the lock of a source."""
+    lock, name = source.with_suffix(".lock"), source.relative_to(HERE).as_posix()
+    lock.write_text(HEADER.format(source=name) + "".join(f"{line}\n" for line in lines))
+    sys.stdout.write(f"{lock.relative_to(HERE)}: {len(lines)} packages\n")
 
 
 if __name__ == "__main__":
