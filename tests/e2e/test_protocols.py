@@ -19,7 +19,7 @@ SIDES = {
 }
 
 
-@pytest.mark.parametrize(("sides", "rows"), zip(SIDES, (1, 3, 8), strict=True))
+@pytest.mark.parametrize(("sides", "rows"), [*zip(SIDES, (1, 3, 8), strict=True)])
 def test_every_protocol_and_body_gives_right_answers_under_load(exported: Path, sides: str, rows: int):
     done = tandem(
         *("compare", "digits_cnn", "--sides", sides, "--rows", str(rows), "--profile", "smoke"),
