@@ -44,6 +44,10 @@ CURES = (
         "or give the dimension a size in the TensorSpec",
     ),
     (
+        r"dtype torch\.float32, but got",
+        "only float32 can be quantised; take float32 inputs, or leave this precision out",
+    ),
+    (
         r"aten(::|\.)(lstm|gru|rnn)|while_loop|\bscan\b",
         "its loop has to be unrolled: give the input a fixed length and pad to it",
     ),
