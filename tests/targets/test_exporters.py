@@ -181,7 +181,7 @@ def test_verify_says_yes_and_then_no_when_a_weight_changes(exported, tmp_path):
     copy = tmp_path / "artifacts"
     shutil.copytree(exported[0], copy)
     verified = verifying.require(verifying.verify("digits_cnn", copy, quiet))
-    assert {r.subject for rs in verified.records.values() for r in rs} == {
+    assert {r.subject for rs in verified.records.values() for r in rs} >= {
         f"{t}/{p}" for t, _, p in (*ARTIFACTS, *FOR_DEVICES)
     }
     assert all(r.samples_count == 450 and r.passed for rs in verified.records.values() for r in rs)
