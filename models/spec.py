@@ -30,6 +30,7 @@ from models.checkpoint import CheckpointError
 from models.errors import ModelError
 from models.imported import files_of
 from models.labels import require_labels
+from models.recognised import what_to_type
 from models.samples import Samples, checked
 from models.signature import TensorSpec, tensors
 from models.stored import digest_of_files, files_of_checkpoint
@@ -408,6 +409,9 @@ def load_unchanged(name: str, digest: str) -> ModelSpec:
 def _module_by_name(name: str) -> ModuleType:
     known = model_names()
     if name not in known:
+        recognised = what_to_type(Path(name))
+        if recognised:
+            raise ModelError(f"{name} is no model: {recognised}")
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise ModelError(f"unknown model {name!r}; {hint}known: {', '.join(known)}, or a path ending in .py")

@@ -262,3 +262,33 @@ def test_five_labels_for_two_columns_are_refused(a_spec):
 def test_labels_of_whole_numbers_may_be_as_many_as_there_are_classes(a_spec):
     classes = a_spec(outputs=(TensorSpec("y", "int64", (None,)),), labels=tuple("abcde"), task="classes")
     assert classes.labels_of("y") == tuple("abcde")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            b"\x08\0\0\0\0\0\0\0{}      ",
+            "weights of PyTorch; .*`tandem init my_model.py --from '.*net'`",
+        ),
+        (b"\x80\x02\x8a\nl\xfcF\xf9 j\xa8P", "it is weights of PyTorch"),
+        (b"\x1c\0\0\0TFL3", "it is a TFLite model"),
+        (b"\x89HDF\r\n\x1a\n", "it is a Keras model"),
+        (b"noise", "it is no file that is known here"),
+    ],
+)
+def test_a_file_that_is_no_spec_is_recognised_and_answered_with_what_to_type(tmp_path, content, said):
+    (tmp_path / "a net").write_bytes(content)
+    with pytest.raises(ModelError, match=said):
+        load_model(str(tmp_path / "a net"))
+
+
+def test_a_folder_of_anything_is_an_unknown_model(tmp_path):
+    with pytest.raises(ModelError, match="unknown model"):
+        load_model(str(tmp_path))
+
+
+def test_a_saved_model_is_recognised(tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(ModelError, match="it is a SavedModel"):
+        load_model(str(tmp_path))
