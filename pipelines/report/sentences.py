@@ -224,6 +224,14 @@ def _fewer_samples(figures: Figures) -> Said:
     )
 
 
+def _looked(figures: Figures) -> str:
+    return (
+        f"{fmt.plural(figures['blocks_count'], 'block')} and {figures['elapsed_s']:.0f} s of "
+        f"{figures['limit_s']:.0f} s allowed; intervals hold at "
+        f"{fmt.plural(figures['looks_count'], 'look')} together"
+    )
+
+
 MAKERS: Mapping[str, Callable[[Figures], Said]] = {
     "text": lambda figures: Said(figures["text"], figures.get("remedy")),
     # Rounds
@@ -289,13 +297,11 @@ MAKERS: Mapping[str, Callable[[Figures], Said]] = {
     "no_block_of_both": _plain("no block has a search of both targets"),
     "one_block": _plain("one block gives no interval"),
     # Comparisons that end when they are decided
-    "decided": _plain(
-        "measuring ended when the primary metric was decided, after {blocks_count} blocks and "
-        "{elapsed_s:.0f} s of at most {limit_s:.0f} s; intervals hold at all {looks_count} looks together"
+    "decided": lambda figures: Said(
+        f"measuring ended when the primary metric was decided, after {_looked(figures)}"
     ),
-    "time_up": _plain(
-        "the time of {limit_s:.0f} s was up after {blocks_count} blocks, and the primary metric is not "
-        "decided; intervals hold at all {looks_count} looks together",
+    "time_up": lambda figures: Said(
+        f"the time was up and the primary metric is not decided, after {_looked(figures)}",
         "give more time with --decide-within",
     ),
     # Warnings

@@ -90,7 +90,7 @@ def test_it_ends_when_it_is_decided(measuring):
         (1, 0.1, False),
         (2, 0.2, True),
     ]
-    assert "after 2 blocks and 200 s of at most 1000 s" in sentence(run.warnings[0])
+    assert "after 2 blocks and 200 s of 1000 s allowed" in sentence(run.warnings[0])
 
 
 def test_every_further_block_may_measure_invalid_rounds_again(measuring):
