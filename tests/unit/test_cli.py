@@ -253,7 +253,8 @@ def test_models_prints_json_for_programs(capsys):
     assert len(found["digest"]) == 64
 
 
-def test_models_prints_a_table_for_people(capsys):
+def test_models_prints_a_table_for_people(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
     assert run_main("models") == 0
     said = capsys.readouterr().out
     assert "digits_cnn" in said
