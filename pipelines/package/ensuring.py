@@ -103,19 +103,23 @@ def image_status(model: str, artifacts: Path, keys: Sequence[str], progress: Pro
 def _recipes(
     model: str, artifacts: Path, keys: Sequence[str], settings: Settings, progress: Progress
 ) -> list[Recipe]:
-    parts = model_parts(model, artifacts, progress) if set(keys) != {"locust"} else None
+    # Of a model that only one road takes, the other's images are not asked for.
+    targets = tuple(target for target in TARGETS if any(key.startswith(target) for key in keys)) or TARGETS
+    parts = model_parts(model, artifacts, progress, targets) if set(keys) != {"locust"} else None
     return [make_recipe(key, parts, settings) for key in keys]
 
 
-def model_parts(model: str, artifacts: Path, progress: Progress) -> ModelParts:
-    """What server images bake in, exported and verified if need be.
+def model_parts(
+    model: str, artifacts: Path, progress: Progress, targets: Sequence[str] = TARGETS
+) -> ModelParts:
+    """What server images of `targets` bake in, exported and verified if need be.
 
     Raises:
         As `ensure_images`, but no engine is asked.
     """
     spec = load_model(model)
-    export(model, artifacts, progress, targets=TARGETS)
-    verified = ensure_verified(model, artifacts, progress, TARGETS)
+    export(model, artifacts, progress, targets=targets)
+    verified = ensure_verified(model, artifacts, progress, targets)
     return ModelParts(spec, artifacts / spec.name, verified.manifests, verified.expected)
 
 
