@@ -28,7 +28,8 @@ class Handler:
 """
 # Of these tests: the real ones would only make them slow.
 SMALL_BYTES, ENTRIES_LIMIT = 3 * 2**20, 100
-INPUTS = np.array([[1.0], [2.0]], np.float32)
+INPUTS = {"x": np.array([[1.0], [2.0]], np.float32)}
+OUTPUTS = ("y",)
 MANIFEST = {"model": {"modelName": "m", "handler": "handler.py", "serializedFile": "offset"}}
 
 
@@ -64,13 +65,13 @@ def ask(tmp_path, temporary, monkeypatch):
     def predict_with(content):
         path = tmp_path / "m.mar"
         path.write_bytes(content)
-        return predict(path, "torchserve-archive", INPUTS)
+        return predict(path, "torchserve-archive", INPUTS, OUTPUTS)
 
     return predict_with
 
 
 def test_a_good_archive_answers(ask):
-    assert ask(zipped(parts())).tolist() == [[11.0], [12.0]]
+    assert ask(zipped(parts()))["y"].tolist() == [[11.0], [12.0]]
 
 
 def test_an_archive_written_to_a_pipe_answers(ask, tmp_path):
@@ -91,7 +92,7 @@ def test_an_archive_written_to_a_pipe_answers(ask, tmp_path):
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as made:
         for name, content in parts().items():
             made.writestr(name, content)
-    assert ask(pipe.content).tolist() == [[11.0], [12.0]]
+    assert ask(pipe.content)["y"].tolist() == [[11.0], [12.0]]
 
 
 def link(name):
@@ -217,7 +218,7 @@ def test_a_handler_outside_that_exists_is_not_executed(tmp_path, temporary):
         path = tmp_path / "m.mar"
         path.write_bytes(zipped(parts(MANIFEST=named("handler", name))))
         with pytest.raises(GateError, match="is no file of the archive"):
-            predict(path, "torchserve-archive", INPUTS)
+            predict(path, "torchserve-archive", INPUTS, OUTPUTS)
     assert not (tmp_path / "executed").exists()
 
 
@@ -226,7 +227,7 @@ def test_an_archive_that_is_no_regular_file_is_refused(tmp_path, temporary, kind
     path = tmp_path / "m.mar"
     LISTED[kind](path)
     with at_most(10), pytest.raises(GateError, match=kind):
-        predict(path, "torchserve-archive", INPUTS)
+        predict(path, "torchserve-archive", INPUTS, OUTPUTS)
 
 
 def answering(expression):
