@@ -22,7 +22,8 @@ from pipelines.cli.results import print_json
     help="A trained model to read: safetensors, a state dict, a Hugging Face folder, TorchScript or .pt2.",
 )
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
-def init(file: Path, source: Path | None, force: bool) -> None:
+@json_option
+def init(file: Path, source: Path | None, force: bool, as_json: bool) -> None:
     """Write a short commented spec to FILE, to be filled in; asks nothing.
 
     What --from names is recognised by its content, and what can be read of it is filled in.
@@ -30,8 +31,11 @@ def init(file: Path, source: Path | None, force: bool) -> None:
     from pipelines.console.printing import ProgressDisplay, say
     from pipelines.init import stage
 
-    with ProgressDisplay() as progress:
+    with ProgressDisplay(quiet=as_json) as progress:
         written = stage.init(file, source, progress, force=force)
+    if as_json:
+        print_json({"path": str(written.path), "places_to_fill_in": written.left})
+        return
     left = f"{written.left} places to fill in (FILL IN)" if written.left else "nothing left to fill in"
     say(f"{written.path}: {left}")
     say(f"then run `tandem check {shlex.quote(str(written.path))}`")
