@@ -133,8 +133,10 @@ def _listed(headings: Sequence["Text"], rows: Sequence[Sequence["Text"]], width:
 
     names = [Text(" ".join(heading.plain.split()), "dim") for heading in headings]
     left = max(1, *(min(_width(name), max(_least(name), width // 3)) for name in names))
-    values = [cell for row in rows for cell in row]
-    right = max(1, width - left - GAP, *map(_least, values))
+    widest = max(_least(cell) for row in rows for cell in row)
+    # A long number has its room before a long name has.
+    left = max(1, min(left, width - GAP - widest))
+    right = max(1, width - left - GAP, widest)
     grid = Table.grid(padding=(0, GAP, 0, 0))
     grid.add_column(width=left, no_wrap=True)
     grid.add_column(width=right, no_wrap=True)
