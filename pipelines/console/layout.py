@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 # What stays on one line: a word, a number whose thousands are set apart by a space, a note's mark after them.
-TOKEN = re.compile(r"(?:(?<!\d)\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?!\d)|\S| (?=\[\d+\]))+")
+TOKEN = re.compile(r"(?:(?<![\d.,])(?<![eE][+-])\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?!\d)|\S| (?=\[\d+\]))+")
 # A number, with what stands at it: signs, brackets, a unit. Longer words, such as paths, may be folded.
 NUMBER = re.compile(r"[^\w]*\d[\d.,:/ \u00a0\u202f]*(?:[eE][-+]?\d+)?\D{0,8}", re.ASCII)
 LONGEST_WORD = 16
