@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
 SIDES = ("--sides", "tfserving,tfserving", "--profile", "smoke", "--no-mobile")
 SHORT = ("--loads", "closed:2", "--rounds", "1", "--round-s", "1")
+DESCRIPTORS = 12
 TANDEM = str(Path(sys.executable).with_name("tandem"))
 
 
@@ -57,15 +58,15 @@ def rounds_kept(project):
 
 
 def test_a_server_that_somebody_freezes_in_a_round_ends_the_run_and_its_rounds_are_kept(project, temporary):
-    with running("compare", *SIDES, "--round-s", "4", cwd=project) as process:
-        wait_for_rounds(process, 2)
+    with running("compare", *SIDES, "--loads", "closed:2", "--round-s", "4", cwd=project) as process:
+        wait_for_rounds(process, 1)
         child(process, "loadtests.generator")
         time.sleep(1.5)  # past the warm-up's first seconds
         child(process, "tfserving.embedded").send_signal(signal.SIGSTOP)
         _, stderr = process.communicate(timeout=180)
     assert process.returncode in {0, 3}, stderr
     run = last_run(project)
-    assert rounds_kept(project) >= 2
+    assert rounds_kept(project) >= 1
     if process.returncode == 3:
         assert "tfserving" in complaint(stderr)
         assert run["status"] == "failed"
@@ -87,7 +88,9 @@ def test_a_frozen_load_generator_is_ended_and_named(project, temporary):
 
 
 def test_ctrl_c_in_an_slo_search_keeps_the_points_so_far(project, temporary):
-    with running("slo", "--sides", "tfserving,tfserving", "--p99-ms", "50", cwd=project) as process:
+    with running(
+        "slo", "--profile", "smoke", "--sides", "tfserving,tfserving", "--p99-ms", "50", cwd=project
+    ) as process:
         for line in process.stderr:
             if line.startswith("measure: [2 rounds]"):
                 break
@@ -115,8 +118,7 @@ def test_ctrl_c_in_smoke_leaves_nothing_that_runs(project, temporary):
     assert folders_left(temporary) == []
 
 
-@pytest.mark.parametrize("descriptors", [12, 24])
-def test_a_comparison_with_few_file_descriptors_is_one_line(project, temporary, descriptors):
+def test_a_comparison_with_few_file_descriptors_is_one_line(project, temporary):
     done = subprocess.run(
         [TANDEM, "compare", *SIDES, *SHORT],
         cwd=project,
@@ -124,20 +126,16 @@ def test_a_comparison_with_few_file_descriptors_is_one_line(project, temporary, 
         text=True,
         timeout=240,
         check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS)),
     )
-    assert done.returncode in {0, 3}, done.stderr
-    assert "Traceback" not in done.stderr
-    if done.returncode:
-        assert "ulimit -n" in complaint(done.stderr)
+    assert done.returncode == 3, done.stderr
+    assert "ulimit -n" in complaint(done.stderr)
     assert processes_of(project) == []
     assert folders_left(temporary) == []
 
 
-@pytest.mark.parametrize("home", [None, "/proc/nothing"])
-def test_a_home_that_is_not_there_is_no_hindrance(project, home):
-    environment = {name: value for name, value in os.environ.items() if name != "HOME"}
-    environment |= {} if home is None else {"HOME": home}
+def test_a_home_that_is_not_there_is_no_hindrance(project):
+    environment = {**os.environ, "HOME": "/proc/nothing"}
     environment["XDG_CACHE_HOME"] = environment["MPLCONFIGDIR"] = "/proc/nothing"
     done = subprocess.run(
         [TANDEM, "compare", *SIDES, *SHORT],
