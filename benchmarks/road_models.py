@@ -260,5 +260,7 @@ def write(name: str, folder: Path) -> Path:
 
 
 if __name__ == "__main__":
+    target = Path(sys.argv[1])
+    target.mkdir(parents=True, exist_ok=True)
     for kind_name in KINDS:
-        print(write(kind_name, Path(sys.argv[1])))
+        print(write(kind_name, target))

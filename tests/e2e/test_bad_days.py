@@ -44,7 +44,7 @@ def adopt(folder: Path, name: str) -> None:
         (("compare", "--sides", "torchserve,tfservin"), 2, "did you mean tfserving"),
         (("compare", "--preset", "tune"), 2, "did you mean tuned"),
         (("serve", "tflite"), 2, "allowed: torchserve, tfserving"),
-        (("serve", "torchserve", "--port", "70000"), 2, "1 to 65535"),
+        (("serve", "torchserve", "--port", "70000"), 2, "0<=x<=65535"),
         (("report", "nowhere"), 2, "holds no run.json"),
         (("verify", "--artifacts", "empty"), 2, "tandem export"),
         (("export", "missing.py"), 2, "does not exist"),

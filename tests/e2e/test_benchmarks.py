@@ -28,9 +28,40 @@ def bench(name: str, *arguments: str, codes: tuple[int, ...] = (0,), cwd: Path =
     return done.stdout
 
 
+BY_HAND = {"roads"}
+"""Makes three environments of 2.5 GB in all; tests/targets/test_roads.py tests the roads themselves."""
+
+
 def test_none_is_left_out():
     tested = set(re.findall(r'bench\(\s*"(\w+)"', Path(__file__).read_text()))
-    assert tested == {path.stem for path in BENCHMARKS.glob("*.py")}
+    assert tested == {path.stem for path in BENCHMARKS.glob("*.py")} - BY_HAND
+
+
+def test_the_models_that_roads_are_tried_on_can_be_loaded(tmp_path):
+    files = bench("road_models", str(tmp_path / "models")).split()
+    assert len(files) == 10
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli.main", "check", files[-1], "--json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_ending_early_costs():
+    rows = [line.split("|") for line in bench("sequential_design", "--runs", "1").splitlines()[2:]]
+    doubled = [row for row in rows if row[2].strip() == "2.00"]
+    assert all(row[5].strip() == "100.0 %" for row in doubled)  # worse: latency is twice the other's
+    assert len(doubled) >= 6
+
+
+def test_the_table_of_servers():
+    said = bench("servers", "--from", str(ROOT / "tests/unit/recorded/version_1"))
+    assert said.count("| digits_cnn |") == 4
+    assert "| torchserve: torchserve 0.12.0 |" in said
 
 
 def test_what_recording_costs():

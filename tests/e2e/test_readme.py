@@ -61,11 +61,28 @@ def test_every_linked_file_exists():
         assert (ROOT / path).exists(), path
 
 
-# Run by test_a_server_stands_… and by test_mobile.py.
+# Run by test_a_server_stands_… and test_mobile.py. The gate and what it asks are about two builds, which are
+# not here: of these only the arguments are read, and unit tests run them.
 ELSEWHERE = ("serve", "mobile")
+BUILDS = ("base=", " gate ")
 
 
-@pytest.mark.parametrize("command", [c for c in commands("tandem") if c.split()[1] not in ELSEWHERE])
+def is_of_builds(command: str) -> bool:
+    return any(word in command for word in BUILDS)
+
+
+@pytest.mark.parametrize("command", [c for c in commands("tandem") if is_of_builds(c)])
+def test_what_asks_about_two_builds_can_be_read(command, tmp_path):
+    """Without the builds it is a wrong request about them, and not about an option."""
+    done = run(command, tmp_path)
+    assert done.returncode == 2
+    assert "--help" not in done.stderr
+    assert re.search(r"build/main|runs/latest", done.stderr), done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [c for c in commands("tandem") if c.split()[1] not in ELSEWHERE and not is_of_builds(c)]
+)
 def test_a_step(command, compared, verified):
     folder = compared.parent.parent
     if "verify" in command:
