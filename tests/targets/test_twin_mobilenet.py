@@ -153,7 +153,7 @@ def twin_with(mappings):
         (
             "block5_filter/kernel",
             {"source": "features.6.conv.1.0.weight"},
-            "mapped twice: features.6.conv.1.0.weight",
+            "without a mapping: features.5.conv.1.0.weight",
         ),
     ],
 )
