@@ -17,11 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from models.spec import load_model
+from models import tensors
+from models.spec import ModelSpec, load_model
 from pipelines.mobile.timing import TimingRules
 from pipelines.tasks.tasks import Task, run_tasks
 
 LIMIT_S = 120.0
+SAMPLES = 16
+NAMED, PLAIN_SAMPLES = "samples.npz", "samples.npy"
 
 # The independent side: the vendor's interpreter, a clock, a list.
 PLAIN = """
@@ -59,14 +62,15 @@ def plain_us(artifact: Path, samples: Path, seconds: float) -> float:
     return float(statistics.median(json.loads(done.stdout))) / 1e3
 
 
-def ours_us(artifact: Path, samples: Path, work: Path, seconds: float) -> float:
+def ours_us(artifact: Path, spec: ModelSpec, work: Path, seconds: float) -> float:
     """Median of our measurement over `seconds`, microseconds."""
     arguments = {
         "runtime": "pipelines.targets.tflite.runtime",
         "artifact": str(artifact),
         "artifact_format": "tflite",
         "threads_count": 1,
-        "samples": str(samples),
+        "samples": str(work / NAMED),
+        "outputs": [output.name for output in spec.outputs],
         "modules": ["ai_edge_litert.interpreter"],
         "calls": str(work / "calls.npy"),
         "rules": vars(TimingRules(warmup_s=seconds / 2, measured_s=seconds)),
@@ -76,14 +80,15 @@ def ours_us(artifact: Path, samples: Path, work: Path, seconds: float) -> float:
     return float(np.median(np.load(work / "calls.npy"))) / 1e3
 
 
-def ratios(artifact: Path, samples: Path, work: Path, turns: int, seconds: float) -> list[float]:
+def ratios(artifact: Path, spec: ModelSpec, work: Path, turns: int, seconds: float) -> list[float]:
     """Ours / theirs, turn by turn; who goes first alternates."""
+    samples = work / PLAIN_SAMPLES
     found = []
     for turn in range(turns):
         if turn % 2:
-            theirs, ours = plain_us(artifact, samples, seconds), ours_us(artifact, samples, work, seconds)
+            theirs, ours = plain_us(artifact, samples, seconds), ours_us(artifact, spec, work, seconds)
         else:
-            ours, theirs = ours_us(artifact, samples, work, seconds), plain_us(artifact, samples, seconds)
+            ours, theirs = ours_us(artifact, spec, work, seconds), plain_us(artifact, samples, seconds)
         found.append(ours / theirs)
         print(
             f"  {artifact.name} turn {turn + 1}: ours {ours:.2f} us, plain loop {theirs:.2f} us",
@@ -107,10 +112,13 @@ def main() -> None:
         place = given.artifacts / spec.name / "tflite"
         sys.exit(f"no {given.only}.tflite in {place}; run `tandem export {given.model}`")
     with tempfile.TemporaryDirectory(prefix="tandem-agreement-") as folder:
-        samples = Path(folder) / "samples.npy"
-        np.save(samples, spec.samples().inputs[:16])
+        named = tensors.take(spec.samples().named, slice(SAMPLES))
+        if len(named) > 1 or any(map(tensors.is_ragged, named.values())):
+            sys.exit(f"{spec.name} has several inputs or lengths; the plain loop knows one")
+        tensors.save(Path(folder) / NAMED, named)
+        np.save(Path(folder) / PLAIN_SAMPLES, next(iter(named.values())))
         for artifact in files:
-            found = ratios(artifact, samples, Path(folder), given.turns, given.seconds)
+            found = ratios(artifact, spec, Path(folder), given.turns, given.seconds)
             print(
                 f"{artifact.name}: ours / plain loop {statistics.median(found):.3f} "
                 f"({min(found):.3f} to {max(found):.3f}, {len(found)} turns)"
