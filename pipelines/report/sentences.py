@@ -104,7 +104,8 @@ def _floor(one: ComparisonRecord) -> str:
 
 
 def _short_percent(share: float) -> str:
-    return f"{100 * share:.2g}%"
+    value = 100 * share
+    return f"{value:.0f}%" if value >= 100 else f"{value:.2g}%"  # noqa: PLR2004 - no power of ten in prose
 
 
 def _across(one: ComparisonRecord, figures: Figures) -> str:
