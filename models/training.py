@@ -72,12 +72,13 @@ def shuffled(count: int, size: int) -> list[torch.Tensor]:
 
 
 def write_checkpoint(model: nn.Module, checkpoint: Path) -> None:
-    """Write the state dict as safetensors; the file is whole or as it was."""
+    """Write the state dict as safetensors, in the order of shapes; the file is whole or as it was."""
     from safetensors.torch import save_file
 
+    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     with tempfile.TemporaryDirectory(dir=checkpoint.parent, prefix=".train-") as folder:
         temporary = Path(folder) / checkpoint.name
-        save_file(model.state_dict(), temporary)
+        save_file(state, temporary)
         temporary.chmod(0o644)
         temporary.replace(checkpoint)
 

@@ -82,6 +82,12 @@ def little_endian(array: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
 
 
+def of_numbers(outputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]] | None:
+    """The same outputs, if each has rows of numbers or bool; else None."""
+    numeric = all(array.dtype.kind in "iufb" and array.ndim for array in outputs.values())
+    return outputs if numeric else None
+
+
 def named(answers: dict[str, NDArray[Any]] | None, names: Collection[str]) -> dict[str, NDArray[Any]] | None:
     """What a codec has decoded, with the only output of `names` for `UNNAMED`; None if these are others."""
     if answers is not None and UNNAMED in answers and len(names) == 1:

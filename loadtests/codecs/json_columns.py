@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtests.codecs import UNNAMED, Sample, stacked
+from loadtests.codecs import UNNAMED, Sample, of_numbers, stacked
 from loadtests.codecs.json_rows import json_text
 
 CONTENT_TYPE: Final = "application/json"
@@ -37,10 +37,7 @@ def decode(body: bytes) -> dict[str, NDArray[Any]] | None:
         found = {name: np.asarray(column) for name, column in columns.items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    for array in found.values():
-        if array.dtype.kind not in "iufb" or not array.ndim:
-            return None
-    return found
+    return of_numbers(found)
 
 
 def rows_count(body: bytes) -> int | None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtests.codecs import UNNAMED, Sample
+from loadtests.codecs import UNNAMED, Sample, of_numbers
 from loadtests.errors import PayloadError
 
 CONTENT_TYPE: Final = "application/json"
@@ -45,10 +45,7 @@ def decode(body: bytes) -> dict[str, NDArray[Any]] | None:
             found = {UNNAMED: np.asarray(rows)}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    for array in found.values():
-        if array.dtype.kind not in "iufb" or not array.ndim:
-            return None
-    return found
+    return of_numbers(found)
 
 
 def rows_count(body: bytes) -> int | None:

@@ -1,7 +1,6 @@
 """Training from scratch: seeded, single-threaded so that it gives the same bits every time, seconds long."""
 
 import platform
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch.nn import functional
 from models.digits_cnn.data import SPLIT_SEED, test_samples, train_samples
 from models.digits_cnn.torch_model import DigitsCnn
 from models.spec import Samples
+from models.training import one_thread, write_checkpoint
 
 SEED = 7
 EPOCHS = 30
@@ -26,15 +26,11 @@ def train(checkpoint: Path, progress: Callable[[str], None]) -> dict[str, Any]:
 
     The record has seed, split, settings, test accuracy, seconds and versions.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         started = time.monotonic()
         model = _fit(train_samples(), progress)
         accuracy = _accuracy(model, test_samples())
-        _write(model, checkpoint)
-    finally:
-        torch.set_num_threads(threads)
+        write_checkpoint(model, checkpoint)
     return {
         "model": "digits_cnn",
         "data": "scikit-learn load_digits (UCI handwritten digits)",
@@ -77,13 +73,3 @@ def _accuracy(model: DigitsCnn, samples: Samples) -> float:
     with torch.inference_mode():
         predicted = model(torch.from_numpy(samples.inputs)).argmax(1).numpy()
     return float((predicted == samples.labels).mean())
-
-
-def _write(model: DigitsCnn, checkpoint: Path) -> None:
-    from safetensors.torch import save_file
-
-    with tempfile.TemporaryDirectory(dir=checkpoint.parent, prefix=".train-") as folder:
-        temporary = Path(folder) / checkpoint.name
-        save_file(model.state_dict(), temporary)
-        temporary.chmod(0o644)
-        temporary.replace(checkpoint)

@@ -1,10 +1,8 @@
 """Training from scratch in minutes: seeded and single-threaded, so that it gives the same bits every time."""
 
 import platform
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from models.digits_cnn.data import train_samples as train_digits
 from models.mobilenet_v2.data import test_samples, upscale
 from models.mobilenet_v2.torch_model import MobileNetV2
 from models.spec import Samples
+from models.training import one_thread, write_checkpoint
 
 SEED = 7
 BATCH_SIZE = 32
@@ -49,7 +48,7 @@ def train(checkpoint: Path, progress: Callable[[str], None]) -> dict[str, Any]:
     digits, held_out = train_digits(), test_samples()
     model = fit(digits, STAGES, progress)
     accuracy = _accuracy(model, held_out)
-    write(model, checkpoint)
+    write_checkpoint(model, checkpoint)
     return {
         "model": "mobilenet_v2",
         "data": "scikit-learn load_digits (UCI handwritten digits), upscaled to 96x96x3",
@@ -69,18 +68,7 @@ def train(checkpoint: Path, progress: Callable[[str], None]) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread adds in one order on any number of cores. Two would save time and cost that."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@_one_thread()
+@one_thread()
 def fit(digits: Samples, stages: Sequence[Stage], progress: Callable[[str], None]) -> MobileNetV2:
     """A network trained on `digits` ((n, 8, 8, 1), as `digits_cnn` has them), in evaluation mode."""
     torch.manual_seed(SEED)
@@ -161,16 +149,3 @@ def _accuracy(model: MobileNetV2, samples: Samples) -> float:
         batches = torch.from_numpy(samples.inputs).split(BATCH_SIZE)  # type: ignore[no-untyped-call]
         predicted = torch.cat([model(batch).argmax(1) for batch in batches]).numpy()
     return float((predicted == samples.labels).mean())
-
-
-def write(model: nn.Module, checkpoint: Path) -> None:
-    """Write the state dict as safetensors, atomically."""
-    from safetensors.torch import save_file
-
-    # Training kept kernels channels-last; the file holds them in the order of their shape.
-    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    with tempfile.TemporaryDirectory(dir=checkpoint.parent, prefix=".train-") as folder:
-        temporary = Path(folder) / checkpoint.name
-        save_file(state, temporary)
-        temporary.chmod(0o644)
-        temporary.replace(checkpoint)
