@@ -1,9 +1,10 @@
 """The protocol buffers of the servers' gRPC APIs, as far as predictions need them.
 
 After `tensorflow/core/framework/{tensor,tensor_shape,types}.proto` (TensorFlow 2.21.0),
-`tensorflow_serving/apis/{model,predict}.proto` (2.21.0) and `inference.proto` of TorchServe 0.12.0, which are
-checked against these by tests. The modules that come with `tensorflow-serving-api` import TensorFlow, which
-takes a load generator five seconds and 400 MB; here the same messages are made in a pool of their own.
+`tensorflow_serving/apis/{model,predict}.proto` (2.21.0), `inference.proto` of TorchServe 0.12.0 and the Open
+Inference Protocol's `open_inference_grpc.proto`, which are checked against these by tests. The modules that
+come with `tensorflow-serving-api` import TensorFlow, which takes a load generator five seconds and 400 MB;
+here the same messages are made in a pool of their own.
 """
 
 from typing import Any, Final
@@ -11,8 +12,27 @@ from typing import Any, Final
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # type: ignore[import-untyped]
 
 _Kind = descriptor_pb2.FieldDescriptorProto
-# Field: its number, its type, and "*" for repeated ones, "map" for one from text.
-_MESSAGES: Final[dict[str, dict[str, tuple[int, str, str]]]] = {
+# Field: its number, its type, and "*" for repeated ones, "map" for one from text, "choice" for one of which
+# a message has one alone.
+_Fields = dict[str, tuple[int, str, str]]
+_NAME_AND_VERSION: Final[_Fields] = {"name": (1, "string", ""), "version": (2, "string", "")}
+_TENSOR: Final[_Fields] = {
+    "name": (1, "string", ""),
+    "datatype": (2, "string", ""),
+    "shape": (3, "int64", "*"),
+}
+_TENSOR_WITH_CONTENTS: Final[_Fields] = {
+    **_TENSOR,
+    "parameters": (4, "inference.InferParameter", "map"),
+    "contents": (5, "inference.InferTensorContents", ""),
+}
+_ABOUT_MODEL: Final[_Fields] = {
+    "model_name": (1, "string", ""),
+    "model_version": (2, "string", ""),
+    "id": (3, "string", ""),
+    "parameters": (4, "inference.InferParameter", "map"),
+}
+_MESSAGES: Final[dict[str, _Fields]] = {
     "tensorflow.TensorShapeProto.Dim": {"size": (1, "int64", ""), "name": (2, "string", "")},
     "tensorflow.TensorShapeProto": {
         "dim": (2, "tensorflow.TensorShapeProto.Dim", "*"),
@@ -47,42 +67,98 @@ _MESSAGES: Final[dict[str, dict[str, tuple[int, str, str]]]] = {
         "input": (3, "bytes", "map"),
     },
     "org.pytorch.serve.grpc.inference.PredictionResponse": {"prediction": (1, "bytes", "")},
+    "inference.InferParameter": {
+        "bool_param": (1, "bool", "choice"),
+        "int64_param": (2, "int64", "choice"),
+        "string_param": (3, "string", "choice"),
+        "double_param": (4, "double", "choice"),
+        "uint64_param": (5, "uint64", "choice"),
+    },
+    "inference.InferTensorContents": {
+        "bool_contents": (1, "bool", "*"),
+        "int_contents": (2, "int32", "*"),
+        "int64_contents": (3, "int64", "*"),
+        "uint_contents": (4, "uint32", "*"),
+        "uint64_contents": (5, "uint64", "*"),
+        "fp32_contents": (6, "float", "*"),
+        "fp64_contents": (7, "double", "*"),
+        "bytes_contents": (8, "bytes", "*"),
+    },
+    "inference.ServerLiveRequest": {},
+    "inference.ServerLiveResponse": {"live": (1, "bool", "")},
+    "inference.ServerReadyRequest": {},
+    "inference.ServerReadyResponse": {"ready": (1, "bool", "")},
+    "inference.ModelReadyRequest": _NAME_AND_VERSION,
+    "inference.ModelReadyResponse": {"ready": (1, "bool", "")},
+    "inference.ServerMetadataRequest": {},
+    "inference.ServerMetadataResponse": {**_NAME_AND_VERSION, "extensions": (3, "string", "*")},
+    "inference.ModelMetadataRequest": _NAME_AND_VERSION,
+    "inference.ModelMetadataResponse.TensorMetadata": _TENSOR,
+    "inference.ModelMetadataResponse": {
+        "name": (1, "string", ""),
+        "versions": (2, "string", "*"),
+        "platform": (3, "string", ""),
+        "inputs": (4, "inference.ModelMetadataResponse.TensorMetadata", "*"),
+        "outputs": (5, "inference.ModelMetadataResponse.TensorMetadata", "*"),
+    },
+    "inference.ModelInferRequest.InferInputTensor": _TENSOR_WITH_CONTENTS,
+    "inference.ModelInferRequest.InferRequestedOutputTensor": {
+        "name": (1, "string", ""),
+        "parameters": (2, "inference.InferParameter", "map"),
+    },
+    "inference.ModelInferRequest": {
+        **_ABOUT_MODEL,
+        "inputs": (5, "inference.ModelInferRequest.InferInputTensor", "*"),
+        "outputs": (6, "inference.ModelInferRequest.InferRequestedOutputTensor", "*"),
+        "raw_input_contents": (7, "bytes", "*"),
+    },
+    "inference.ModelInferResponse.InferOutputTensor": _TENSOR_WITH_CONTENTS,
+    "inference.ModelInferResponse": {
+        **_ABOUT_MODEL,
+        "outputs": (5, "inference.ModelInferResponse.InferOutputTensor", "*"),
+        "raw_output_contents": (6, "bytes", "*"),
+    },
 }
 
 
-def _add_message(parent: Any, name: str, fields: dict[str, tuple[int, str, str]]) -> None:
-    message = parent.add(name=name)
+def _fill(message: Any, full_name: str, fields: _Fields) -> None:
+    """Give a message its fields, and the messages that are named after it."""
     for field, (number, kind, many) in fields.items():
         added = message.field.add(name=field, number=number, label=_Kind.LABEL_OPTIONAL)
-        if many:
+        if many in ("*", "map"):
             added.label = _Kind.LABEL_REPEATED
+        if many == "choice":
+            if not message.oneof_decl:
+                message.oneof_decl.add(name="parameter_choice")
+            added.oneof_index = 0
         if many == "map":
             entry = f"{field.title()}Entry"
-            _add_message(message.nested_type, entry, {"key": (1, "string", ""), "value": (2, kind, "")})
-            message.nested_type[-1].options.map_entry = True
-            full_name = next(full for full, known in _MESSAGES.items() if known is fields)
+            pair = message.nested_type.add(name=entry)
+            _fill(pair, f"{full_name}.{entry}", {"key": (1, "string", ""), "value": (2, kind, "")})
+            pair.options.map_entry = True
             added.type, added.type_name = _Kind.TYPE_MESSAGE, f".{full_name}.{entry}"
         elif "." in kind:
             added.type, added.type_name = _Kind.TYPE_MESSAGE, f".{kind}"
         else:
             added.type = getattr(_Kind, f"TYPE_{kind.upper()}")
+    for nested, own in _MESSAGES.items():
+        parent, _, name = nested.rpartition(".")
+        if parent == full_name:
+            _fill(message.nested_type.add(name=name), nested, own)
 
 
 def _pool() -> Any:
     pool = descriptor_pool.DescriptorPool()
     files: dict[str, Any] = {}
-    nested = "tensorflow.TensorShapeProto.Dim"
     for full_name, fields in _MESSAGES.items():
         package, _, name = full_name.rpartition(".")
-        if full_name == nested:
+        if package in _MESSAGES:
             continue
         file = files.setdefault(
             package,
             descriptor_pb2.FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto3"),
         )
-        _add_message(file.message_type, name, fields)
-        if nested.startswith(f"{full_name}."):
-            _add_message(file.message_type[-1].nested_type, nested.rpartition(".")[2], _MESSAGES[nested])
+        _fill(file.message_type.add(name=name), full_name, fields)
     files["tensorflow.serving"].dependency.append("tensorflow.proto")
     for file in files.values():
         pool.Add(file)

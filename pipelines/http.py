@@ -4,10 +4,12 @@ import http.client
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 TIMEOUT_S = 10.0
+Ask = Callable[[str, bytes | None], tuple[int, bytes]]
+"""As `fetch`: from a URL and a body, or none, to status and body."""
 
 
 def fetch(
@@ -52,13 +54,13 @@ def _call(url: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
     return answer.status, said
 
 
-def fetch_json(url: str) -> tuple[int, Any]:
+def fetch_json(url: str, ask: Ask = fetch) -> tuple[int, Any]:
     """Status and parsed JSON of a GET; None where the body is not JSON.
 
     Raises:
         OSError: as `fetch`.
     """
-    status, body = fetch(url)
+    status, body = ask(url, None)
     try:
         return status, json.loads(body)
     except ValueError:

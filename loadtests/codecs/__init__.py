@@ -19,6 +19,7 @@ CODECS = {
     "tensor-map": "loadtests.codecs.tensor_map",
     "oip-json": "loadtests.codecs.oip_json",
     "oip-binary": "loadtests.codecs.oip_binary",
+    "oip-grpc": "loadtests.codecs.oip_grpc",
 }
 UNNAMED = ""
 """The name of an answer's only output, in a format that does not name it."""

@@ -6,26 +6,26 @@ from typing import Any
 from loadtests.codecs.oip_json import NAMES
 from models.spec import ModelSpec
 from pipelines.errors import GateError
-from pipelines.http import fetch, fetch_json
+from pipelines.http import Ask, fetch, fetch_json
 
 OK = 200
 PREDICT_PATH = "/v2/models/{model}/infer"
 
 
-def status(base_url: str, model: str) -> str | None:
+def status(base_url: str, model: str, ask: Ask = fetch) -> str | None:
     """None when the server is ready and the model is, else which of them is not.
 
     Raises:
         OSError: nothing listens.
     """
     for path in ("/v2/health/ready", f"/v2/models/{model}/ready"):
-        code, _ = fetch(base_url + path)
+        code, _ = ask(base_url + path, None)
         if code != OK:
             return f"{path} answers {code}"
     return None
 
 
-def metadata(base_url: str, model: str) -> Mapping[str, Any]:
+def metadata(base_url: str, model: str, ask: Ask = fetch) -> Mapping[str, Any]:
     """What the server says of the model: its name, versions, platform, inputs and outputs.
 
     Raises:
@@ -33,7 +33,7 @@ def metadata(base_url: str, model: str) -> Mapping[str, Any]:
         OSError: it does not answer.
     """
     url = f"{base_url}/v2/models/{model}"
-    code, answer = fetch_json(url)
+    code, answer = fetch_json(url, ask)
     if code != OK or not isinstance(answer, dict):
         told = answer.get("error") if isinstance(answer, dict) else None
         raise GateError(f"{url} answers {code}{f': {told}' if told else ''}; expected the model's metadata")

@@ -16,6 +16,7 @@ BODIES = {
     "tensor-map": "tensor-map",
     "oip-json": "oip-json",
     "oip-binary": "oip-binary",
+    "oip-grpc": "oip-grpc",
 }
 """Codecs of `loadtests.codecs` by the words that people type."""
 

@@ -83,7 +83,10 @@ MLSERVER = Target(
     checks="pipelines.targets.mlserver.checks",
     environment="mlserver",
     title="MLServer",
-    protocols=(Protocol("http", "oip-json", "/v2/models/{model}/infer"),),
+    protocols=(
+        Protocol("http", "oip-json", "/v2/models/{model}/infer"),
+        Protocol("grpc", "oip-grpc", "/inference.GRPCInferenceService/ModelInfer"),
+    ),
     traces=True,
     settings="pipelines.targets.mlserver.settings:MLServerSettings",
     shared_sources=(

@@ -1,6 +1,8 @@
 """The real MLServer with our runtime in it, several tensors, and the protocol as its documents have it."""
 
+import ast
 import json
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,7 +12,9 @@ import pytest
 from test_both_roads import INPUTS, SPEC, expectations
 from test_python_server import folder  # noqa: F401 - a fixture
 
+from loadtests.protos import message
 from models.tensors import sample
+from pipelines.environments.known import find
 from pipelines.errors import GateError, MachineError
 from pipelines.http import fetch, fetch_json
 from pipelines.processes.group import wait_until
@@ -18,7 +22,7 @@ from pipelines.runners.local import LocalServer
 from pipelines.serve import readiness
 from pipelines.smoke import answers
 from pipelines.smoke.subject import Subject
-from pipelines.targets import oip
+from pipelines.targets import oip, oip_grpc
 from pipelines.targets.mlserver import server
 from pipelines.targets.mlserver.settings import MLServerSettings
 from pipelines.targets.presets import Preset, resolve
@@ -31,6 +35,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning"),
 ]
 PROTOCOL = find_target("mlserver").protocols[0]
+OWN_PROTOCOL = "lib/python3.11/site-packages/mlserver/grpc/dataplane_pb2.py"
+SERIALIZED = re.compile(r"AddSerializedFile\(\s*(b(?:'.*'|\".*\"))\s*\)", re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +148,58 @@ def test_health_and_metadata_have_the_protocols_fields(running):
     _, model = fetch_json(f"{base}/v2/models/several")
     assert {"name", "platform", "inputs", "outputs"} <= model.keys()
     assert fetch(f"{base}/v2/models/nobody/ready")[0] != 200
+
+
+def test_over_grpc_it_says_and_answers_the_same(running, subject):
+    address = f"grpc://{running.plan.endpoint.addresses['OIP gRPC']}"
+    assert oip_grpc.status(address, "several") is None
+    assert oip_grpc.server_metadata(address)["name"] == "mlserver"
+    told = oip_grpc.metadata(address, "several")
+    oip.require_signature(SPEC, told)
+    assert {one["name"]: one["datatype"] for one in told["outputs"]} == {
+        "scores": "FP32",
+        "double": "INT64",
+        "large": "BOOL",
+    }
+    pool = readiness.payload_pool(
+        SPEC, expectations(), oip_grpc.PREDICT_PATH, protocol=find_target("mlserver").protocols[1]
+    )
+    endpoint = replace(running.plan.endpoint, base_url=address, predict_path=oip_grpc.PREDICT_PATH)
+    asked = SimpleNamespace(plan=replace(running.plan, endpoint=endpoint))
+    verified = SimpleNamespace(expected=subject.expected)
+    record = readiness.check_endpoint(asked, pool, SPEC.samples().named, verified)
+    assert [one.output for one in record.outputs] == ["scores", "double", "large"]
+
+
+def test_over_grpc_a_model_that_is_not_there_is_said(running):
+    address = f"grpc://{running.plan.endpoint.addresses['OIP gRPC']}"
+    assert oip_grpc.status(address, "nobody").startswith("ModelReady ")
+    with pytest.raises(GateError, match=r"grpc NOT_FOUND.*nobody"):
+        oip_grpc.metadata(address, "nobody")
+
+
+def test_its_messages_are_those_of_its_own_protocol_file():
+    """Each field that we use has the number, kind and label that the server's own file gives it."""
+    from google.protobuf import descriptor_pb2
+
+    text = (find("mlserver").folder / OWN_PROTOCOL).read_text()
+    own = descriptor_pb2.FileDescriptorProto.FromString(ast.literal_eval(SERIALIZED.search(text)[1]))
+    assert own.package == "inference"
+    methods = {one.name for one in own.service[0].method}
+    assert {"ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer"} <= methods
+    theirs = {one.name: one for one in own.message_type}
+    for name in ("ModelInferRequest", "ModelInferResponse", "ModelMetadataResponse", "InferTensorContents"):
+        same_fields(message(f"inference.{name}").DESCRIPTOR, theirs[name])
+
+
+def same_fields(ours, theirs):
+    numbers = {one.name: (one.number, one.type, one.label) for one in theirs.field}
+    for field in ours.fields:
+        label = 3 if field.is_repeated else 1
+        assert numbers[field.name] == (field.number, field.type, label), field.full_name
+    nested = {one.name: one for one in theirs.nested_type}
+    for one in ours.nested_types:
+        same_fields(one, nested[one.name])
 
 
 def test_a_model_that_is_not_there_is_said(running):

@@ -1,11 +1,11 @@
-"""The Open Inference Protocol's two bodies, against the words of its published documents."""
+"""The Open Inference Protocol's three bodies, against the words of its published documents."""
 
 import json
 
 import numpy as np
 import pytest
 
-from loadtests.codecs import find_codec, json_rows, oip_binary, oip_json, request_headers
+from loadtests.codecs import find_codec, json_rows, oip_binary, oip_grpc, oip_json, request_headers
 from loadtests.errors import PayloadError
 
 BOTH = pytest.mark.parametrize("codec", [oip_json, oip_binary], ids=["json", "binary"])
@@ -162,3 +162,60 @@ def test_what_cannot_be_sent_is_refused(codec):
         codec.encode([{"x": np.zeros(2, np.complex64)}])
     with pytest.raises(PayloadError, match="cannot share"):
         codec.encode([{"x": np.zeros(2)}, {"x": np.zeros(3)}])
+
+
+def test_a_grpc_request_names_model_and_tensors_and_holds_their_bytes():
+    request = oip_grpc.REQUEST.FromString(oip_grpc.encode(rows(), "digits"))
+    assert request.model_name == "digits"
+    assert {one.name: (one.datatype, list(one.shape)) for one in request.inputs} == {
+        "image": ("FP32", [2, 2, 3]),
+        "tokens": ("INT64", [2, 3]),
+        "pixel": ("UINT8", [2, 2]),
+        "flag": ("BOOL", [2]),
+    }
+    for one, raw in zip(request.inputs, request.raw_input_contents, strict=True):
+        assert raw == np.stack([SAMPLE[one.name]] * 2).tobytes()
+        assert not one.HasField("contents"), "the protocol allows one of the two"
+
+
+@pytest.mark.parametrize("kind", oip_json.DATATYPES)
+def test_grpc_answers_are_read_raw_and_typed(kind):
+    array = np.array([[0, 1, 1]]).astype(oip_json.DATATYPES[kind])
+    raw = oip_grpc.answer({"y": array})
+    assert np.array_equal(oip_grpc.decode(raw)["y"], array)
+    assert oip_grpc.decode(raw)["y"].dtype == array.dtype
+    response = oip_grpc.RESPONSE.FromString(raw)
+    del response.raw_output_contents[:]
+    if kind == "FP16":
+        assert oip_grpc.decode(response.SerializeToString()) is None, "typed contents have none"
+        return
+    assert oip_grpc.decode(response.SerializeToString()) is None, "no values for three places"
+    getattr(response.outputs[0].contents, oip_grpc.CONTENTS[kind]).extend(array.ravel().tolist())
+    found = oip_grpc.decode(response.SerializeToString())["y"]
+    assert (found.dtype, found.tolist()) == (array.dtype, array.tolist())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda response: setattr(response.outputs[0], "datatype", "BYTES"),
+        lambda response: setattr(response.outputs[0], "datatype", ""),
+        lambda response: response.outputs[0].shape.append(2),
+        lambda response: response.outputs[0].shape.__setitem__(0, -1),
+        lambda response: response.raw_output_contents.append(b"1234"),
+        lambda response: response.raw_output_contents.__setitem__(0, b"123"),
+        lambda response: response.outputs.__delitem__(0),
+        lambda response: response.outputs[0].shape.__delitem__(slice(None)),
+    ],
+)
+def test_a_grpc_tensor_that_cannot_be_is_no_answer(change):
+    response = oip_grpc.RESPONSE.FromString(oip_grpc.answer({"y": np.float32([[1], [2]])}))
+    change(response)
+    assert oip_grpc.decode(response.SerializeToString()) is None
+
+
+def test_a_parameter_that_says_no_is_not_one_that_says_nothing():
+    request = oip_grpc.REQUEST()
+    request.parameters["sequence_end"].bool_param = False
+    again = oip_grpc.REQUEST.FromString(request.SerializeToString())
+    assert again.parameters["sequence_end"].WhichOneof("parameter_choice") == "bool_param"

@@ -34,6 +34,7 @@ def plan(request: ServeRequest) -> ServerPlan:
     protocol = request.asked_by(NAME)
     folder = _write(request, settings, (rest, grpc, metrics))
     base_url, model = request.url(rest), request.spec.name
+    grpc_address = f"{url_host(request.host)}:{grpc}"
     return ServerPlan(
         target=NAME,
         implementation=ImplementationRecord(
@@ -63,12 +64,12 @@ def plan(request: ServeRequest) -> ServerPlan:
             failure_pattern=FAILURE,
         ),
         endpoint=Endpoint(
-            base_url=base_url,
+            base_url=protocol.base_url(base_url, grpc_address),
             predict_path=protocol.path_of(model),
             model=model,
             status=lambda: oip.status(base_url, model),
             configuration=lambda: _configuration(base_url, model, settings),
-            addresses={"REST": base_url, "OIP gRPC": f"{url_host(request.host)}:{grpc}"},
+            addresses={"REST": base_url, "OIP gRPC": grpc_address},
         ),
     )
 

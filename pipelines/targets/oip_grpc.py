@@ -1,0 +1,88 @@
+"""The Open Inference Protocol v2 over gRPC: readiness, and what a server says of itself and of a model.
+
+Answers are given in the form that they have over REST, so that `oip.require_signature` reads both.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from loadtests.protos import message
+from pipelines.errors import GateError
+from pipelines.http import Ask, fetch
+
+OK = 200
+SERVICE = "/inference.GRPCInferenceService"
+PREDICT_PATH = f"{SERVICE}/ModelInfer"
+
+
+def status(base_url: str, model: str, ask: Ask = fetch) -> str | None:
+    """None when the server is ready and the model is, else which of them is not.
+
+    Args:
+        base_url: `grpc://HOST:PORT`.
+        model: its name.
+        ask: sends one call.
+
+    Raises:
+        OSError: nothing listens, or what listens does not speak gRPC.
+    """
+    for method, about in (("ServerReady", {}), ("ModelReady", {"name": model})):
+        code, answer = _call(base_url, method, about, ask)
+        if code != OK:
+            return f"{method} answers {answer}"
+        if not answer.ready:
+            return f"{method} says that it is not ready"
+    return None
+
+
+def metadata(base_url: str, model: str, ask: Ask = fetch) -> Mapping[str, Any]:
+    """What the server says of the model: its name, versions, platform, inputs and outputs.
+
+    Raises:
+        GateError: it has no such model, or says nothing of the kind.
+        OSError: it does not answer.
+    """
+    code, answer = _call(base_url, "ModelMetadata", {"name": model}, ask)
+    if code != OK:
+        raise GateError(
+            f"{base_url} answers {answer} when asked about {model}; expected the model's metadata"
+        )
+    tensors = {
+        kind: [
+            {"name": one.name, "datatype": one.datatype, "shape": list(one.shape)}
+            for one in getattr(answer, kind)
+        ]
+        for kind in ("inputs", "outputs")
+    }
+    about = {"name": answer.name, "versions": list(answer.versions), "platform": answer.platform}
+    return {**about, **tensors}
+
+
+def server_metadata(base_url: str, ask: Ask = fetch) -> Mapping[str, Any]:
+    """What the server says of itself: name, version and extensions; empty where it says nothing.
+
+    Raises:
+        OSError: it does not answer.
+    """
+    code, answer = _call(base_url, "ServerMetadata", {}, ask)
+    if code != OK:
+        return {}
+    return {"name": answer.name, "version": answer.version, "extensions": list(answer.extensions)}
+
+
+def _call(base_url: str, method: str, fields: Mapping[str, str], ask: Ask) -> tuple[int, Any]:
+    """Status and answer of a call; for other than 200 the answer is what the server said.
+
+    Raises:
+        OSError: there is no answer, or it is no message of this protocol.
+    """
+    request = message(f"inference.{method}Request")(**fields).SerializeToString()
+    code, body = ask(f"{base_url}{SERVICE}/{method}", request)
+    if code != OK:
+        return code, body.decode(errors="replace")
+    try:
+        return code, message(f"inference.{method}Response").FromString(body)
+    except DecodeError as error:
+        raise ConnectionError(f"what answers at {base_url} does not speak the protocol: {error}") from error
