@@ -11,6 +11,7 @@ from loadtests.errors import LoadError
 from pipelines.builds import is_build, read_builds
 from pipelines.errors import RequestError, unknown
 from pipelines.machine.cores import Cores, asked_cores, split_cores
+from pipelines.targets.changes import apply_changes
 from pipelines.targets.presets import DEFAULT, resolve
 from pipelines.targets.registry import IN_PROCESS, find_target
 from pipelines.targets.side import SideSpec, parse_sides
@@ -263,7 +264,8 @@ def run_settings(*, profile: str, sides: str, **given: Any) -> RunSettings:
         RequestError: an unknown profile or target, a wrong side or preset, cores that may not be used, or a
             value out of range; one line.
     """
-    specs = _sides(sides, given)
+    changed = given.pop("changes", ())
+    specs = apply_changes(_sides(sides, given), changed)
     cores = asked_cores(given.pop("server_cores", None), given.pop("generator_core", None))
     named = {key: value for key, value in given.items() if value is not None}
     changes: dict[str, Any] = {

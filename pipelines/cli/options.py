@@ -111,6 +111,16 @@ preset_option = click.option(
 )
 
 
+set_option = click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="[SIDE.]KEY=VALUE",
+    help="Change one setting of a side, such as torchserve.default_workers_per_model=2, by the name that its "
+    "server gives it; may be repeated.",
+)
+
+
 def run_options(function: Command) -> Command:
     """Add the options that every measuring command takes."""
     options = (
@@ -118,6 +128,7 @@ def run_options(function: Command) -> Command:
         sides_option,
         former_sides_option,
         preset_option,
+        set_option,
         click.option("--rows", type=int, help="Samples that every request asks about.  [default: 1]"),
         click.option("--blocks", type=int, help="Times that all servers are started afresh."),
         click.option("--round-s", type=float, help="Length of each measured round, seconds."),

@@ -6,6 +6,7 @@ lines, configuration files and records come from that alone.
 """
 
 import importlib
+import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -118,19 +119,50 @@ def _settings(path: Path, target: str, table: Any) -> ServerSettings:
         raise RequestError(f"{path}: {target} is in no table; write it below {tables}")
     if target not in SERVED:
         raise unknown("target", target, SERVED, where=f"{path}: ")
+    return checked(target, table, str(path))
+
+
+def checked(target: str, given: Mapping[str, Any], where: str) -> ServerSettings:
+    """Settings of `target` by name; a value of None is as if it was not there.
+
+    Raises:
+        RequestError: an unknown setting, or a value that is not allowed; one line that begins with `where`.
+    """
     kind = _kind(target)
-    for key in table:
+    for key in given:
         if key not in kind.model_fields:
-            raise unknown(f"setting of {target}", key, sorted(kind.model_fields), where=f"{path}: ")
+            raise _unknown_setting(target, key, kind, where)
     try:
-        return kind.model_validate(table)
+        return kind.model_validate(given)
     except ValidationError as error:
         problem = error.errors()[0]
         if not problem["loc"]:  # it is about several settings together
-            raise RequestError(f"{path}: {target}: {problem['msg']}") from error
+            raise RequestError(f"{where}: {target}: {problem['msg']}") from error
         raise RequestError(
-            f"{path}: {problem['loc'][0]} of {target} is {problem['input']!r:.80}; {problem['msg']}"
+            f"{where}: {problem['loc'][0]} of {target} is {problem['input']!r:.80}; {problem['msg']}"
         ) from error
+
+
+def _unknown_setting(target: str, key: str, kind: type[ServerSettings], where: str) -> RequestError:
+    if not kind.model_fields:
+        return RequestError(f"{where}: {target} has no setting {key!r:.60}; nothing of its server can be set")
+    return unknown(f"setting of {target}", key, sorted(kind.model_fields), where=f"{where}: ")
+
+
+def changed(preset: Preset, target: str, changes: Mapping[str, Any], where: str) -> Preset:
+    """`preset` with some settings changed; its name tells them.
+
+    Raises:
+        RequestError: as `checked`.
+    """
+    settings = checked(target, {**preset.settings.given(), **changes}, where)
+    told = ",".join(f"{key}={as_toml(value)}" for key, value in changes.items())
+    return Preset(f"{preset.name}+{told}", settings)
+
+
+def as_toml(value: Any) -> str:
+    """A setting's value as TOML has it, which for these kinds is JSON's."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _kind(target: str) -> type[ServerSettings]:

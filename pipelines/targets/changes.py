@@ -1,0 +1,63 @@
+"""`--set [SIDE.]KEY=VALUE`: one setting of a side, read and checked before any work.
+
+A value is one of TOML, such as `2`, `true`, `[1, 8]` or `"log"`; what is none is a string as it was typed.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pipelines.errors import RequestError, unknown
+from pipelines.targets.presets import changed
+from pipelines.targets.side import SideSpec
+
+FORM = "[SIDE.]KEY=VALUE, such as torchserve.default_workers_per_model=2"
+
+
+def apply_changes(sides: Sequence[SideSpec], texts: Sequence[str]) -> tuple[SideSpec, ...]:
+    """The sides with what `--set` says of them; all that is said of one side is checked together.
+
+    Raises:
+        RequestError: a text of another form, an unknown side or setting, one set twice, a value that is not
+            allowed, or no side where there are several; one line.
+    """
+    asked: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        side, key, value = _read(text, [one.name for one in sides])
+        of_side = asked.setdefault(side, {})
+        if key in of_side:
+            raise RequestError(f"--set: {key} of {side} is set twice; leave one out")
+        of_side[key] = value
+    return tuple(
+        replace(one, preset=changed(one.preset, one.target, asked[one.name], f"--set: {one.name}"))
+        if one.name in asked
+        else one
+        for one in sides
+    )
+
+
+def _read(text: str, names: Sequence[str]) -> tuple[str, str, Any]:
+    """The side, the setting and its value; a setting has no dot in its name, a side may have some."""
+    left, equals, value = text.partition("=")
+    # A side may be called by a path, whose name holds no equals sign either.
+    side, dot, key = left.strip().rpartition(".")
+    if not equals or not key or (dot and not side):
+        raise RequestError(f"--set is {text[:80]!r}; allowed: {FORM}")
+    if not dot and len(names) > 1:
+        raise RequestError(
+            f"--set: {text[:80]!r} names no side of {len(names)}; write {names[0]}.{text[:80]}; sides: "
+            f"{', '.join(names)}"
+        )
+    if dot and side not in names:
+        raise unknown("side", side[:60], names, where="--set: ")
+    return side or names[0], key, read_value(value)
+
+
+def read_value(text: str) -> Any:
+    """A value of TOML, else the text itself."""
+    try:
+        found: Mapping[str, Any] = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text.strip()
+    return found["value"] if len(found) == 1 else text.strip()
