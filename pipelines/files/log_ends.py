@@ -1,10 +1,12 @@
-"""Keeping a log by its first and its last part: how a server started, and what it said at its end."""
+"""Reading logs that others write: by their ends, and by what came since they were read last."""
 
 import os
 from pathlib import Path
 
 # Of each part. TorchServe's default logging writes some 200 MB per block of a comparison.
 KEPT_BYTES = 256 * 1024
+# A line of so many bytes is read although it has not ended.
+LONGEST_LINE_BYTES = 1024 * 1024
 
 
 def copy_ends(source: Path, target: Path, kept_bytes: int = KEPT_BYTES) -> None:
@@ -50,3 +52,32 @@ def read_end(path: Path, kept_bytes: int = KEPT_BYTES) -> str:
             return log.read().decode(errors="replace")
         log.seek(size - kept_bytes - 1)
         return _from_a_line(log.read(kept_bytes + 1)).decode(errors="replace")
+
+
+class NewLines:
+    """The lines that a log has gained since they were asked for last; reads no byte twice.
+
+    Begins behind what is there already: an earlier server may have written it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read_bytes = self._size()
+
+    def read(self) -> str:
+        """Return whole lines alone, as text; "" if there are none, or no such file."""
+        size = self._size()
+        if size < self._read_bytes:  # it was begun anew
+            self._read_bytes = 0
+        if size == self._read_bytes:
+            return ""
+        with self._path.open("rb") as log:
+            log.seek(self._read_bytes)
+            part = log.read(size - self._read_bytes)
+        end = part.rfind(b"\n") + 1
+        lines = part if len(part) - end > LONGEST_LINE_BYTES else part[:end]
+        self._read_bytes += len(lines)
+        return lines.decode(errors="replace")
+
+    def _size(self) -> int:
+        return self._path.stat().st_size if self._path.is_file() else 0

@@ -14,6 +14,7 @@ import psutil
 from pipelines.artifacts.private_copy import copy_proven
 from pipelines.errors import MachineError
 from pipelines.files.atomic import disk_error
+from pipelines.files.log_ends import NewLines
 from pipelines.processes.children import child_environment
 from pipelines.processes.group import (
     before_exec,
@@ -34,6 +35,7 @@ class LocalServer(StartedServer):
         self.plan = plan
         self._process: subprocess.Popen[bytes] | None = None
         self._tree: list[psutil.Process] = []
+        self._log = NewLines(plan.launch.log)
 
     def start(self) -> None:
         """Start the process group; returns at once.
@@ -79,9 +81,7 @@ class LocalServer(StartedServer):
 
     def _require_no_failure(self) -> None:
         pattern = self.plan.launch.failure_pattern
-        if pattern is None or not self.plan.launch.log.is_file():
-            return
-        match = re.search(pattern, self.plan.launch.log.read_text(errors="replace"))
+        match = re.search(pattern, self._log.read()) if pattern else None
         if match:
             raise MachineError(f"{self.plan.target} cannot serve the model: {match.group(1)}")
 

@@ -1,10 +1,11 @@
 """A kept log is the whole of a short one, and the first and last lines of a long one."""
 
 import re
+from pathlib import Path
 
 import pytest
 
-from pipelines.files.log_ends import KEPT_BYTES, copy_ends, read_end
+from pipelines.files.log_ends import KEPT_BYTES, LONGEST_LINE_BYTES, NewLines, copy_ends, read_end
 
 
 def kept(folder, content, kept_bytes):
@@ -78,3 +79,29 @@ def test_the_end_of_a_log_begins_with_a_line(tmp_path):
     assert read_end(log, 9) == "second\n\ufffd\n"
     assert read_end(log, 8) == "\ufffd\n"
     assert read_end(log, 1) == "\n"
+
+
+def test_a_growing_log_is_read_once_and_by_whole_lines(tmp_path, monkeypatch):
+    log = tmp_path / "log"
+    log.write_text("of an earlier server\n")
+    new = NewLines(log)
+    assert new.read() == ""
+    with log.open("a") as file:
+        for text, lines in (("one\ntw", "one\n"), ("", ""), ("o\n\xe9", "two\n"), ("\n", "\xe9\n")):
+            file.write(text)
+            file.flush()
+            assert new.read() == lines
+        monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("nothing is new, and it is read"))
+        assert new.read() == ""
+
+
+def test_a_log_that_is_absent_begun_anew_or_one_endless_line(tmp_path):
+    log = tmp_path / "log"
+    new = NewLines(log)
+    assert new.read() == ""
+    log.write_text("a first line\n")
+    assert new.read() == "a first line\n"
+    log.write_text("anew\n")
+    assert new.read() == "anew\n"
+    log.write_bytes(b"x" * (LONGEST_LINE_BYTES + 6))
+    assert len(new.read()) == LONGEST_LINE_BYTES + 1
