@@ -22,6 +22,7 @@ from models.weights import load_source
 from pipelines.parity import watching
 from pipelines.parity.compare import allowed_error
 from pipelines.parity.quality import absolute_error, flat, shapes_of
+from pipelines.parity.seeding import other_seeds
 
 if TYPE_CHECKING:
     import torch
@@ -89,7 +90,7 @@ def _require_repeatable(
     outputs: Tensors,
     passed: Callable[[str], None],
 ) -> None:
-    """Ask the first samples, `inputs`, again: twice in the same way, rebuilt, and in other batches.
+    """Ask the first samples, `inputs`, again: in the same way, rebuilt, in other batches and another order.
 
     Raises:
         ModelError: an answer is another one.
@@ -97,6 +98,9 @@ def _require_repeatable(
     asked = count(inputs)
     once = outputs if asked == count(outputs) else _ask(spec, module, inputs)
     _require_same(spec, once, _ask(spec, module, inputs), "asked a second time", RANDOM, module)
+    with other_seeds():
+        unseeded = _ask(spec, module, inputs)
+    _require_same(spec, once, unseeded, "asked with another random seed", RANDOM, module)
     passed(CHECKS[3])
     rebuilt = _ask(spec, load_source(spec), inputs)
     _require_same(spec, once, rebuilt, "built a second time from its checkpoint", UNSAVED, module)
@@ -108,6 +112,9 @@ def _require_repeatable(
         how = "asked sample by sample" if batch == 1 else f"asked in batches of {batch}"
         _require_same(spec, once, again, how, BATCHED, module)
     passed(CHECKS[5])
+    order = np.arange(asked)[::-1]
+    backwards = take(_ask(spec, load_source(spec), take(inputs, order)), order)
+    _require_same(spec, once, backwards, "built anew and asked in the opposite order", FIRST, module)
 
 
 RANDOM = (
@@ -117,6 +124,10 @@ RANDOM = (
 UNSAVED = (
     "differs from itself: something in it is drawn at random when it is built and is not in the checkpoint; "
     "register it as a buffer and save it"
+)
+FIRST = (
+    "depends on what it was asked first: compute what it keeps of its first input beforehand, and save it in "
+    "the checkpoint"
 )
 BATCHED = (
     "depends on its batch: what it says of a sample changes with the samples beside it; compute every sample "

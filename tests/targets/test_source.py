@@ -148,6 +148,47 @@ def test_a_model_that_differs_from_itself_is_refused(spec, name):
         source.outputs_of(spec(answering(RANDOM[name])), {"x": INPUTS})
 
 
+SEEDED = {
+    "of all": lambda linear, x: (torch.manual_seed(0), linear(x) + torch.rand(3))[1],
+    "in its module": lambda linear, x: (torch.random.manual_seed(0), linear(x) + torch.rand(3))[1],
+    "of its own": lambda linear, x: (
+        linear(x) + torch.rand(3, generator=torch.Generator("cpu").manual_seed(0))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SEEDED)
+def test_noise_under_a_seed_of_the_model_s_own_is_noise(spec, name):
+    before = torch.get_rng_state(), torch.manual_seed, torch.Generator
+    with refused(r"differs from itself: it draws random numbers .*asked with another random seed"):
+        source.outputs_of(spec(answering(SEEDED[name])), {"x": INPUTS})
+    assert (torch.manual_seed, torch.Generator) == before[1:]
+
+
+def test_what_a_seed_drew_when_the_model_was_built_is_a_constant(spec):
+    class Projected(Linear):
+        def __init__(self):
+            super().__init__()
+            self.projection = torch.rand(4, 4, generator=torch.Generator().manual_seed(1))
+
+        def forward(self, x):
+            return self.linear(x @ self.projection)
+
+    assert source.outputs_of(spec(Projected), {"x": INPUTS})["y"].shape == (80, 3)
+
+
+def test_a_model_that_keeps_something_of_its_first_input_is_refused(spec):
+    class Centred(Linear):
+        centre = None
+
+        def forward(self, x):
+            self.centre = x[:1].clone() if self.centre is None else self.centre
+            return self.linear(x - self.centre)
+
+    with refused("depends on what it was asked first.*asked in the opposite order"):
+        source.outputs_of(spec(Centred), {"x": INPUTS})
+
+
 def test_a_model_that_keeps_something_between_calls_differs_from_itself(spec):
     class Counting(Linear):
         calls = 0
@@ -179,7 +220,6 @@ BATCHES = {
     "softmax over the batch": lambda linear, x: functional.softmax(linear(x), dim=0),
     "a branch on the batch size": lambda linear, x: linear(x) if len(x) < 4 else -linear(x),
     "position in the batch": lambda linear, x: linear(x) + torch.arange(len(x))[:, None],
-    "an own seed": lambda linear, x: (torch.manual_seed(0), linear(x) + torch.rand(len(x), 1))[1],
 }
 
 
