@@ -17,6 +17,12 @@ case $TANDEM_METRICS in
         exit 2
         ;;
 esac
+# Variables for the workers, such as how many threads each computes with; an image of before has no such file.
+if [ -f "$etc/server/environment" ]; then
+    set -a
+    . "$etc/server/environment"
+    set +a
+fi
 
 site=/opt/venv/lib/python3.11/site-packages
 temporary=$(mktemp -d "${TMPDIR:-/tmp}/torchserve.XXXXXX")

@@ -6,6 +6,7 @@ import re
 import time
 import zipfile
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import numpy as np
 import psutil
@@ -86,8 +87,31 @@ def test_tuning_gives_java_its_options_apart(request_for, tmp_path, no_java):
     assert found["async_logging"] == "true"
 
 
+def test_lines_about_requests_are_left_out_and_workers_told_their_threads(request_for, tmp_path, no_java):
+    preset = resolve("tuned", ["torchserve"])["torchserve"]
+    made = server.plan(request_for(preset=preset))
+    file = tmp_path / "log4j2.xml"
+    assert f"-Dlog4j.configurationFile={file}" in made.launch.argv[: made.launch.argv.index("-cp")]
+    loggers = {one.get("name"): one.get("level") for one in ElementTree.parse(file).iter("Logger")}  # noqa: S314 - ours
+    assert loggers["ACCESS_LOG"] == "off"
+    assert loggers["org.pytorch.serve.wlm.WorkerThread"] == "warn"
+    assert made.launch.env["OMP_NUM_THREADS"] == "1"
+    assert not {"request_log", "torch_threads"} & set(properties(tmp_path))
+
+
+def test_what_fails_in_a_worker_is_still_logged(request_for, tmp_path, no_java):
+    server.plan(request_for(preset=resolve("tuned", ["torchserve"])["torchserve"]))
+    tree = ElementTree.parse(tmp_path / "log4j2.xml")  # noqa: S314 - ours
+    (denied,) = [one.get("regex") for one in tree.iter("RegexFilter")]
+    assert re.fullmatch(denied, "Backend received inference at: 1795804735")
+    assert not re.fullmatch(denied, "ModuleNotFoundError: No module named 'yaml'")
+
+
 def test_the_default_preset_adds_nothing(request_for, tmp_path, no_java):
-    server.plan(request_for())
+    made = server.plan(request_for())
+    assert not list(tmp_path.glob("log4j2*"))
+    assert not [word for word in made.launch.argv if "log4j" in word]
+    assert "OMP_NUM_THREADS" not in made.launch.env
     assert not {"async_logging", "job_queue_size", "metrics_mode"} & set(properties(tmp_path))
 
 

@@ -14,7 +14,8 @@ from pipelines.targets.torchserve import server as torchserve
 
 DOCKER = Path(__file__).parents[2] / "docker"
 SPEC = load_model("digits_cnn")
-OWN = '[torchserve]\ndefault_workers_per_model = 2\nmax_request_size = 7000000\nvmargs = ["-Xmx300m"]\n'
+OWN = "[torchserve]\ndefault_workers_per_model = 2\ntorch_threads = 3\nrequest_log = false\n"
+OWN += 'max_request_size = 7000000\nvmargs = ["-Xmx300m"]\n'
 OWN += "[tfserving]\nrest_api_num_threads = 3\nenable_model_warmup = false\n"
 
 
@@ -52,7 +53,8 @@ def java(tmp_path: Path) -> Path:
     """Prints its arguments, those in @files among them, and the configuration file."""
     path = tmp_path / "java"
     path.write_text(
-        '#!/bin/sh\nfor word; do case $word in @*) cat "${word#@}";; *) echo "$word";; esac; done\n'
+        '#!/bin/sh\necho "threads ${OMP_NUM_THREADS-unset}"\n'
+        'for word; do case $word in @*) cat "${word#@}";; *) echo "$word";; esac; done\n'
         'while [ "$1" != -f ]; do shift; done\necho ---; cat "$2"\n'
     )
     path.chmod(0o755)
@@ -105,6 +107,14 @@ def test_torchserve_gets_the_same_settings_as_on_a_host(presets, java, tmp_path)
     assert len(settings) > len(ADDRESSES)
     assert [word for word in arguments.splitlines() if word.startswith("-X")] == options
     assert "digits_cnn=digits_cnn.mar" in arguments.splitlines()
+
+
+def test_torchserve_gets_its_variables_and_what_to_log(presets, java, tmp_path):
+    done = run_torchserve(etc(tmp_path, presets), java, tmp_path)
+    given = presets["torchserve"].settings.given()
+    assert f"threads {given.get('torch_threads', 'unset')}" in done.stdout.splitlines()
+    option = "-Dlog4j.configurationFile=/etc/tandem/server/log4j2.xml"
+    assert (option in done.stdout.splitlines()) == (given.get("request_log") is False)
 
 
 def test_torchserve_listens_for_inference_only(presets, java, tmp_path):

@@ -64,6 +64,7 @@ def plan(request: ServeRequest) -> ServerPlan:
                     "METRICS_LOCATION": str(request.work / "logs"),
                 },
                 "PYTHONPATH": "",  # the workers run the archive alone, with nothing of ours
+                **settings.variables(),
             },
             cwd=request.work,
             log=request.work / "server.log",
@@ -125,12 +126,14 @@ def _look_up(request: ServeRequest) -> list[str]:
 def _java_arguments(request: ServeRequest, settings: TorchServeSettings) -> list[str]:
     home, temporary = _home(), request.work / "tmp"
     temporary.mkdir(exist_ok=True)
+    for name, text in settings.logging().items():
+        write_atomically(request.work / name, text)
     return [
         f"-Dmodel_server_home={home}",
         # Workers listen on Unix sockets named by number in here: of its own, or two servers would meet.
         f"-Djava.io.tmpdir={temporary}",
         *_look_up(request),
-        *settings.vmargs,
+        *settings.java_options(str(request.work)),
         *("-cp", f".:{home}/ts/frontend/*", MAIN_CLASS),
     ]
 

@@ -17,10 +17,39 @@ DYNAMIC_SIZE = 1024  # as long as samples may be where the signature says nothin
 BATCH_ROWS = 16
 # Of the model, not of the server.
 BATCHING = ("batchSize", "maxBatchDelay")
+# In files of their own, not in config.properties.
+ELSEWHERE = {"vmargs", "request_log", "torch_threads", *BATCHING}
 # In every archive of ours.
 MODEL_VERSION = "1.0"
 # The longest float32 as JSON, such as -1.1754943508222875e-38, and what stands between it and the next.
 NUMBER_BYTES = 26
+# Where a container has the files of `files`.
+CONTAINER_FOLDER = "/etc/tandem/server"
+LOGGING, ENVIRONMENT = "log4j2.xml", "environment"
+# What is said of the server and of its workers, and nothing of single requests. The vendor's configuration
+# has fifteen lines for each: of access, of metrics, of these classes, and of the worker. All to one stream:
+# without files there is nothing to roll over, which packs 100 MB with gzip in the middle of a load.
+PER_REQUEST = ("wlm.BatchAggregator", "wlm.WorkerLifeCycle", "wlm.WorkerThread", "job.RestJob", "job.GRPCJob")
+WITHOUT_REQUESTS = f"""\
+<?xml version="1.0" encoding="UTF-8"?>
+<Configuration>
+  <Appenders>
+    <Console name="STDOUT" target="SYSTEM_OUT">
+      <PatternLayout pattern="%d{{ISO8601}} [%-5p] %t %c - %m%n"/>
+    </Console>
+  </Appenders>
+  <Loggers>
+    <Logger name="ACCESS_LOG" level="off"/>
+    <Logger name="io.netty" level="error"/>
+    <Logger name="org.apache" level="off"/>
+    {"".join(f'<Logger name="org.pytorch.serve.{name}" level="warn"/>' for name in PER_REQUEST)}
+    <Logger name="MODEL_LOG" level="all">
+      <RegexFilter regex="Backend received inference at.*" onMatch="DENY" onMismatch="NEUTRAL"/>
+    </Logger>
+    <Root level="info"><AppenderRef ref="STDOUT"/></Root>
+  </Loggers>
+</Configuration>
+"""
 # Of every TorchServe of ours, wherever it runs.
 COMMON = (
     # The server is on loopback and serves one baked-in model: no token, and no way to change the model.
@@ -45,7 +74,11 @@ VmOption = Annotated[str, AfterValidator(_vm_option)]
 
 
 class TorchServeSettings(ServerSettings):
-    """What a preset may set of TorchServe; what says where it runs is not among it."""
+    """What a preset may set of TorchServe; what says where it runs is not among it.
+
+    `request_log` and `torch_threads` are ours: whether lines about single requests are logged, and the
+    threads that PyTorch computes with in each worker (OMP_NUM_THREADS).
+    """
 
     batchSize: Count | None = None  # noqa: N815 - the server's own name
     maxBatchDelay: Count | None = None  # noqa: N815 - as above
@@ -61,6 +94,8 @@ class TorchServeSettings(ServerSettings):
     netty_client_threads: Count | None = None
     number_of_netty_threads: Count | None = None
     prefer_direct_buffer: bool | None = None
+    request_log: bool | None = None
+    torch_threads: Count | None = None
     vmargs: tuple[VmOption, ...] = Field(default=(), strict=False)
 
     def max_request_bytes(self, spec: ModelSpec) -> int:
@@ -73,7 +108,7 @@ class TorchServeSettings(ServerSettings):
             "max_request_size": self.max_request_bytes(spec),
             "max_response_size": body_limit_bytes(*spec.outputs),
         }
-        asked = {name: value for name, value in self.given().items() if name not in {"vmargs", *BATCHING}}
+        asked = {name: value for name, value in self.given().items() if name not in ELSEWHERE}
         lines = [*COMMON, *(f"{name}={_text(value)}" for name, value in {**limits, **asked}.items())]
         return [*lines, *self._model(spec)]
 
@@ -85,11 +120,26 @@ class TorchServeSettings(ServerSettings):
         own = {"defaultVersion": True, "marName": f"{spec.name}.mar", **batching}
         return [f"models={json.dumps({spec.name: {MODEL_VERSION: own}})}"]
 
+    def variables(self) -> dict[str, str]:
+        """Of the environment that the server hands on to its workers."""
+        return {} if self.torch_threads is None else {"OMP_NUM_THREADS": str(self.torch_threads)}
+
+    def logging(self) -> dict[str, str]:
+        """The file that says what is logged, by its name; none where it is as the vendor has it."""
+        return {LOGGING: WITHOUT_REQUESTS} if self.request_log is False else {}
+
+    def java_options(self, folder: str = CONTAINER_FOLDER) -> list[str]:
+        """Options of the virtual machine; other files of `files` are in `folder`."""
+        logging = [f"-Dlog4j.configurationFile={folder}/{LOGGING}"] if self.logging() else []
+        return [*self.vmargs, *logging]
+
     def files(self, spec: ModelSpec) -> dict[str, str]:
-        """The properties, and the options of the virtual machine for `java @FILE`."""
+        """The properties, the options of the virtual machine for `java @FILE`, and what else is set."""
         return {
             "config.properties": "".join(f"{line}\n" for line in self.properties(spec)),
-            "jvm.options": "".join(f"{option}\n" for option in self.vmargs),
+            "jvm.options": "".join(f"{option}\n" for option in self.java_options()),
+            ENVIRONMENT: "".join(f"{name}={value}\n" for name, value in self.variables().items()),
+            **self.logging(),
         }
 
 
