@@ -17,6 +17,7 @@ import numpy as np
 
 from loadtests.conditioning import CHANGE_LIMIT, Second, judge_seconds
 from loadtests.drift import find_drift
+from pipelines.measure.conditioning import TURN_S
 
 BUDGET_S = 60
 NOISES = (0.02, 0.05, 0.10)
@@ -79,7 +80,8 @@ def _called_after(shape: Shape, noise: float, source: np.random.Generator) -> in
     seconds: list[Second] = []
     for number in range(BUDGET_S):
         rate = shape(number) * float(np.exp(noise * source.standard_normal()))
-        seconds.append(Second(max(1, round(rate)), 5.0, CPU_S))
+        resumed = number > 0 and number % TURN_S == 0
+        seconds.append(Second(max(1, round(rate)), 5.0, CPU_S, resumed))
         if judge_seconds(seconds).state == "steady":
             return number + 1
     return None

@@ -7,6 +7,12 @@ more both figures are shown not to change: the interval of the change lies withi
 A just-in-time compiler that shares a core with the server takes whole seconds of it, long after the speed has
 levelled, so a short stretch must be free of such dips too. A server that still dips after half a minute does
 so for good, and its longest stretch is judged with them.
+
+It also has to be steady across a pause. What a just-in-time compiler assumed while the same connections were
+busy all the time (that none is closed, that nothing times out) is wrong the first time that rounds come and
+go: TorchServe then fell from 1,250 to 800 requests a second and compiled for another eight seconds, which a
+measurement would have taken for its speed. So servers are loaded in turns, and a stretch that holds no pause
+shows nothing.
 """
 
 from collections.abc import Sequence
@@ -31,6 +37,9 @@ DIP_SHARE: Final = 0.10
 DIP_SPREADS: Final = 4.0
 """As many robust standard deviations below the median are no noise: 3 in 100,000 seconds of a normal one."""
 
+AFTER_PAUSE_S: Final = 3
+"""So many seconds after a pause belong to a stretch that shows that the pause changed nothing."""
+
 CPU_SHARE_LEAST: Final = 0.2
 """Below this share of a core the ticks of the kernel's CPU clock, 10 ms, are noise of 5 % and more."""
 
@@ -44,11 +53,14 @@ class Second(NamedTuple):
         requests_count: successful requests that ended in it.
         p50_ms: their median latency; None when there were none.
         server_cpu_s: CPU seconds of the server in it; None where nobody could tell.
+        resumed: whether the server was paused just before. Such a second is not judged: rounds have a
+            warm-up of their own for it.
     """
 
     requests_count: int
     p50_ms: float | None
     server_cpu_s: float | None
+    resumed: bool = False
 
     @property
     def cpu_s_per_request(self) -> float | None:
@@ -75,16 +87,30 @@ class Judgement:
 
 
 def judge_seconds(seconds: Sequence[Second]) -> Judgement:
-    """Return whether the server has stopped getting faster, from every second of load since its start."""
+    """Return whether the server has stopped getting faster, from every second of load since its start.
+
+    A steady stretch holds a pause at least; where it began is said in seconds of all load.
+    """
+    places = [place for place, second in enumerate(seconds) if not second.resumed]
+    judged = [seconds[place] for place in places]
     for length in STRETCHES_S:
-        if len(seconds) < length:
+        if len(judged) < length:
             break
-        found = _trends(seconds[-length:])
+        start = places[-length]
+        if not _spans_a_pause(seconds[start:]):
+            continue
+        found = _trends(judged[-length:])
         dips_belong = length == STRETCHES_S[-1]
-        if _all_within(found) and (dips_belong or not _has_dip(seconds[-length:])):
-            return Judgement("steady", len(seconds) - length, *found)
-    latest = _trends(seconds[-STRETCHES_S[0] :])
+        if _all_within(found) and (dips_belong or not _has_dip(judged[-length:])):
+            return Judgement("steady", start, *found)
+    latest = _trends(judged[-STRETCHES_S[0] :])
     return Judgement("climbing" if _climbs(latest[0]) else "unsettled", None, *latest)
+
+
+def _spans_a_pause(stretch: Sequence[Second]) -> bool:
+    """Whether a pause lies in it, and enough load after the pause."""
+    pauses = [place for place, second in enumerate(stretch) if second.resumed]
+    return bool(pauses) and sum(not second.resumed for second in stretch[pauses[0] :]) >= AFTER_PAUSE_S
 
 
 def _trends(seconds: Sequence[Second]) -> tuple[Trend | None, Trend | None]:

@@ -12,8 +12,9 @@ from loadtests.statistics import samples_needed
 from pipelines.config import RunSettings
 from pipelines.errors import RequestError
 from pipelines.judge.summarise import summarise_round
-from pipelines.measure.blocks import fresh_servers, measure_once, round_s
+from pipelines.measure.blocks import fresh_servers, measure_once
 from pipelines.measure.round import Driven
+from pipelines.measure.session import round_s
 from pipelines.record.conditioning import ConditioningRecord
 from pipelines.record.reason import recorded
 from pipelines.record.run import RunRecord

@@ -4,11 +4,15 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Final
 
-from loadtests.arrivals import parse_load
-from loadtests.conditioning import Judgement, Second, judge_seconds
+import numpy as np
+from numpy.typing import NDArray
+
+from loadtests.arrivals import NS_PER_S, parse_load
+from loadtests.conditioning import Second, judge_seconds
 from loadtests.plan import RoundPlan
-from loadtests.recorder import Samples, read_samples
+from loadtests.recorder import read_samples
 from loadtests.reports import Report
 from loadtests.result import RoundResult
 from loadtests.round_length import round_needed_s
@@ -19,20 +23,128 @@ from pipelines.measure.generator import generate
 from pipelines.record.conditioning import ConditioningRecord, SecondRecord
 from pipelines.runners.server import Server
 
-DEFAULT_LOAD = "closed:8"
+DEFAULT_LOAD: Final = "closed:8"
 """Where a profile has no closed load: enough to keep a server busy, which is what warms it."""
 
-LEAST_S = 10.0
+LEAST_S: Final = 10.0
 """No stretch shorter than this shows anything."""
+
+TURN_S: Final = 7.0
+"""Load between two pauses. A server that is steady from the start needs two turns: seven seconds, one that is
+not judged, and three."""
+
+SHORTEST_TURN_S: Final = 1.0
 
 
 @dataclass(frozen=True)
-class Conditioned:
-    """A conditioning; `stopped` when somebody asked to stop, `round_needed_s` what its wandering asks for."""
+class _Turn:
+    """One stretch of load: where it begins among the seconds, and what came of it."""
 
-    record: ConditioningRecord
-    round_needed_s: float | None
-    stopped: bool
+    first_second: int
+    result: RoundResult
+    samples_file: Path
+
+
+@dataclass
+class Conditioning:
+    """The load on one server until it is steady, turn by turn, at most `limit_s` seconds of it.
+
+    Attributes:
+        stem: of the turns' samples files, in the run's folder of samples.
+        tell: is told every second when it is over.
+    """
+
+    server: Server
+    pool_file: Path
+    stem: Path
+    block: int
+    settings: MeasureSettings
+    limit_s: float
+    tell: Callable[[Second], None]
+    seconds: list[Second] = field(default_factory=list)
+    _turns: list[_Turn] = field(default_factory=list)
+
+    @property
+    def load(self) -> str:
+        """The closed load of the profile with the most users, which keeps a server busiest."""
+        return conditioning_load(self.settings.profile)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the server is steady, or its seconds are used up."""
+        return self._left_s < SHORTEST_TURN_S or judge_seconds(self.seconds).state == "steady"
+
+    @property
+    def _left_s(self) -> float:
+        return self.limit_s - sum(one.result.window_s for one in self._turns)
+
+    def turn(self) -> None:
+        """Load the server, which runs, for a turn or until it is steady.
+
+        Raises:
+            MachineError: it stopped answering, or the generator failed.
+            KeyboardInterrupt: somebody asked to stop.
+        """
+        watch = _Watch(self.server, self.tell, self.seconds, after_pause=bool(self._turns))
+        first, number = len(self.seconds), len(self._turns)
+        samples_file = self.stem.with_name(f"{self.stem.name}-{number}.parquet")
+        with tempfile.TemporaryDirectory(prefix="tandem-condition-") as name:
+            plan = self._plan(number, samples_file, Path(name))
+            result, stopped = generate(plan, Path(name), watch)
+        plan.warmup_file.unlink(missing_ok=True)
+        self._turns.append(_Turn(first, result, samples_file))
+        self.server.require_alive("while it was conditioned")
+        if result.server_gone:
+            raise MachineError(f"{self.server.plan.target} stopped answering while it was conditioned")
+        if stopped:
+            raise KeyboardInterrupt
+
+    def _plan(self, number: int, samples_file: Path, folder: Path) -> RoundPlan:
+        settings = self.settings
+        return RoundPlan(
+            url_base=self.server.plan.endpoint.base_url,
+            load=self.load,
+            warmup_limit_s=0.0,
+            duration_s=min(TURN_S, self._left_s),
+            pool_file=self.pool_file,
+            samples_file=samples_file,
+            result_file=folder / "result.json",
+            check_share=settings.check_share,
+            seed=settings.seed + 1000 * self.block + number,
+            timeout_s=settings.timeout_s,
+            cores=settings.cores.generator,
+            cores_shared=settings.cores.shared,
+            reports_seconds=True,
+        )
+
+    def records(self) -> tuple[ConditioningRecord, ...]:
+        """Return what run.json holds of it; nothing before the first turn."""
+        if not self._turns:
+            return ()
+        judged = judge_seconds(self.seconds)
+        before = None if judged.until_steady_s is None else self.seconds[: judged.until_steady_s]
+        results = [one.result for one in self._turns]
+        record = ConditioningRecord(
+            block=self.block,
+            load=self.load,
+            samples_files=tuple(f"samples/{one.samples_file.name}" for one in self._turns),
+            state=judged.state,
+            until_steady_s=judged.until_steady_s,
+            until_steady_requests_count=None if before is None else sum(one.requests_count for one in before),
+            duration_s=sum(one.window_s for one in results),
+            requests_count=sum(one.requests_count for one in results),
+            errors_count=sum(one.errors_count for one in results),
+            seconds=tuple(SecondRecord(**one._asdict()) for one in self.seconds),
+        )
+        return (record,)
+
+    def round_needed_s(self) -> float | None:
+        """Return how long rounds have to be, from the steady stretch alone: a climb is no wandering."""
+        until_s = judge_seconds(self.seconds).until_steady_s
+        if until_s is None:
+            return None
+        parts = [_steady_part(one, until_s) for one in self._turns]
+        return round_needed_s(*_joined([part for part in parts if part is not None]))
 
 
 @dataclass
@@ -41,8 +153,8 @@ class _Watch:
 
     server: Server
     tell: Callable[[Second], None]
-    seconds: list[Second] = field(default_factory=list)
-    judgement: Judgement = field(default_factory=lambda: judge_seconds(()))
+    seconds: list[Second]
+    after_pause: bool
     _cpu_s: float = 0.0
 
     def __call__(self, report: Report, _generator_pid: int) -> bool:
@@ -52,55 +164,11 @@ class _Watch:
         if report.kind == "opened":
             return False
         used_s = self._cpu_s - before_s
-        self.seconds.append(Second(report.requests_count, report.p50_ms, used_s if used_s > 0 else None))
-        self.judgement = judge_seconds(self.seconds)
-        self.tell(self.seconds[-1])
-        return self.judgement.state == "steady"
-
-
-def condition(
-    server: Server,
-    pool_file: Path,
-    samples_file: Path,
-    block: int,
-    settings: MeasureSettings,
-    limit_s: float,
-    tell: Callable[[Second], None],
-) -> Conditioned:
-    """Load a running server until it is steady, at most `limit_s` seconds; every second is told.
-
-    Raises:
-        MachineError: the server stopped answering, or the generator failed.
-        KeyboardInterrupt: somebody asked to stop before anything was measured.
-    """
-    watch = _Watch(server, tell)
-    load = conditioning_load(settings.profile)
-    with tempfile.TemporaryDirectory(prefix="tandem-condition-") as name:
-        plan = RoundPlan(
-            url_base=server.plan.endpoint.base_url,
-            load=load,
-            warmup_limit_s=0.0,
-            duration_s=limit_s,
-            pool_file=pool_file,
-            samples_file=samples_file,
-            result_file=Path(name) / "result.json",
-            check_share=settings.check_share,
-            seed=settings.seed + 1000 * block,
-            timeout_s=settings.timeout_s,
-            cores=settings.cores.generator,
-            cores_shared=settings.cores.shared,
-            reports_seconds=True,
-        )
-        result, stopped = generate(plan, Path(name), watch)
-    plan.warmup_file.unlink(missing_ok=True)
-    server.require_alive("while it was conditioned")
-    if result.server_gone:
-        raise MachineError(f"{server.plan.target} stopped answering while it was conditioned")
-    return Conditioned(
-        _record(watch, result, load, block, samples_file),
-        _round_needed_s(watch, result, samples_file),
-        stopped,
-    )
+        resumed, self.after_pause = self.after_pause, False
+        second = Second(report.requests_count, report.p50_ms, used_s if used_s > 0 else None, resumed)
+        self.seconds.append(second)
+        self.tell(second)
+        return judge_seconds(self.seconds).state == "steady"
 
 
 def conditioning_load(profile: Profile) -> str:
@@ -109,30 +177,27 @@ def conditioning_load(profile: Profile) -> str:
     return str(max(closed, key=lambda load: load.value)) if closed else DEFAULT_LOAD
 
 
-def _record(
-    watch: _Watch, result: RoundResult, load: str, block: int, samples_file: Path
-) -> ConditioningRecord:
-    judged = watch.judgement
-    before = None if judged.until_steady_s is None else watch.seconds[: judged.until_steady_s]
-    return ConditioningRecord(
-        block=block,
-        load=load,
-        samples_file=f"samples/{samples_file.name}",
-        state=judged.state,
-        until_steady_s=judged.until_steady_s,
-        until_steady_requests_count=None if before is None else sum(one.requests_count for one in before),
-        duration_s=result.window_s,
-        requests_count=result.requests_count,
-        errors_count=result.errors_count,
-        seconds=tuple(SecondRecord(**one._asdict()) for one in watch.seconds),
-    )
+Times = tuple[NDArray[Any], NDArray[Any]]
+"""When requests were done and how long they took, nanoseconds, shape (requests,) each."""
 
 
-def _round_needed_s(watch: _Watch, result: RoundResult, samples_file: Path) -> float | None:
-    """From the steady stretch alone: a climb is no wandering."""
-    if watch.judgement.until_steady_s is None or result.window_start_ns is None:
+def _steady_part(turn: _Turn, until_s: int) -> Times | None:
+    """The turn's successful requests from second `until_s` of all load on, but for the one after a pause."""
+    start_ns = turn.result.window_start_ns
+    if start_ns is None:
         return None
-    samples: Samples = read_samples(samples_file)
-    steady_ns = result.window_start_ns + round(watch.judgement.until_steady_s * 1e9)
-    kept = succeeded(samples.status, samples.correct) & (samples.done_ns >= steady_ns)
-    return round_needed_s(samples.done_ns[kept], (samples.done_ns - samples.sent_ns)[kept])
+    unjudged_s = 1 if turn.first_second else 0
+    samples = read_samples(turn.samples_file)
+    begin_ns = start_ns + round(max(unjudged_s, until_s - turn.first_second) * NS_PER_S)
+    kept = succeeded(samples.status, samples.correct) & (samples.done_ns >= begin_ns)
+    return samples.done_ns[kept], (samples.done_ns - samples.sent_ns)[kept]
+
+
+def _joined(parts: list[Times]) -> Times:
+    """The parts one after another, as if there had been no pauses between them."""
+    done, end_ns = [np.empty(0, np.int64)], 0
+    for done_ns, _ in parts:
+        if len(done_ns):
+            done.append(done_ns - done_ns.min() + end_ns)
+            end_ns = int(done[-1].max())
+    return np.concatenate(done), np.concatenate([np.empty(0, np.int64), *(latency for _, latency in parts)])

@@ -15,9 +15,9 @@ from models.weights import read_checkpoint
 from pipelines.config import RunSettings
 from pipelines.export.stage import ExportResult
 from pipelines.machine.cores import Cores, listed
-from pipelines.measure.blocks import Measured, Session
 from pipelines.measure.environment import describe
 from pipelines.measure.fairness import NOT_APPLICABLE, Given
+from pipelines.measure.session import Measured, Session
 from pipelines.measure.sides import Side
 from pipelines.record.artifact import ArtifactRecord
 from pipelines.record.fairness import FairnessRecord

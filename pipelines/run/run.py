@@ -15,8 +15,8 @@ from pipelines.config import RunSettings
 from pipelines.export.stage import ExportResult, current, export
 from pipelines.files.atomic import disk_error, make_first, update_link
 from pipelines.judge.summarise import summarise
-from pipelines.measure.blocks import Session
 from pipelines.measure.fairness import check, differing, require_fair
+from pipelines.measure.session import Session
 from pipelines.measure.sides import make_sides
 from pipelines.record.fairness import FairnessRecord
 from pipelines.record.mobile import MobileRecord

@@ -15,7 +15,8 @@ from pipelines.http import fetch
 from pipelines.judge.summarise import summarise_round
 from pipelines.judge.verdicts import judge
 from pipelines.measure import sides as taking
-from pipelines.measure.blocks import Session, measure_blocks
+from pipelines.measure.blocks import measure_blocks
+from pipelines.measure.session import Session
 from pipelines.measure.sides import Side
 from pipelines.processes.group import free_ports
 from pipelines.record.comparison import ComparisonRecord, ControlRecord

@@ -83,4 +83,6 @@ def assert_steady_from_the_start(level, folder):
     assert len(found.seconds) >= 10
     assert all(second.p50_ms == pytest.approx(10, abs=2) for second in found.seconds)
     assert sum(second.requests_count for second in found.seconds) <= found.requests_count
-    assert (folder / found.samples_file).is_file()
+    assert len(found.samples_files) == 2
+    assert all((folder / one).is_file() for one in found.samples_files)
+    assert sum(second.resumed for second in found.seconds) == 1

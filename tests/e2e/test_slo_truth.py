@@ -11,7 +11,8 @@ from loadtests.slo import SearchLimits
 from pipelines.compare import slo as slo_searching
 from pipelines.compare.slo import SloQuestion, _empty, _search_one
 from pipelines.config import run_settings
-from pipelines.measure.blocks import Session, fresh_servers
+from pipelines.measure.blocks import fresh_servers
+from pipelines.measure.session import Session
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(600)]
 

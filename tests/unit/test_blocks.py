@@ -8,7 +8,8 @@ import pytest
 from loadtests.rounds import PlannedRound
 from loadtests.validity import FINDINGS, Invalidity
 from pipelines.config import MeasureSettings, Profile
-from pipelines.measure import blocks
+from pipelines.measure import blocks, level
+from pipelines.measure.session import Measured, Session
 from pipelines.measure.sides import Side, controls
 from pipelines.record.reason import recorded
 
@@ -39,7 +40,7 @@ def session(tmp_path, sides=("a", "b"), **changes):
     compared = [Side(name, name, "compared", None, None, None, None) for name in sides]
     here = settings(**changes)
     everyone = [*compared, *controls(compared, here.profile)]
-    return blocks.Session(here, everyone, tmp_path, nothing, on_plans=nothing, on_round=nothing)
+    return Session(here, everyone, tmp_path, nothing, on_plans=nothing, on_round=nothing)
 
 
 def measured_with(monkeypatch, tmp_path, *checks):
@@ -133,8 +134,8 @@ class Block:
         self.session = session(tmp_path, control=False, rounds=3, conditioning_limit_s=40, **changes)
         self.servers = {name: SimpleNamespace(resume=nothing, pause=nothing) for name in ("a", "b")}
         monkeypatch.setattr(blocks, "measure_round", self._measure)
-        monkeypatch.setattr(blocks, "summarise_round", lambda record, _folder: record)
-        monkeypatch.setattr(blocks, "_condition", self._condition)
+        monkeypatch.setattr(level, "summarise_round", lambda record, _folder: record)
+        monkeypatch.setattr(level, "condition_servers", self._condition)
 
     def _measure(self, _session, planned, _servers):
         speed = self.passes[0][planned.target][planned.repetition]
@@ -144,9 +145,10 @@ class Block:
         ):
             self.passes.pop(0)
 
-    def _condition(self, _session, name, _server, block, limit_s):
-        self.conditioned.append((name, limit_s))
-        self.session.measured[name].conditionings.append(SimpleNamespace(block=block, duration_s=15.0))
+    def _condition(self, _session, block, limits_s, _servers):
+        for name, limit_s in limits_s.items():
+            self.conditioned.append((name, limit_s))
+            self.session.measured[name].conditionings.append(SimpleNamespace(block=block, duration_s=15.0))
 
     def run(self, load="closed:8"):
         blocks.measure_until_level(self.session, 0, load, self.servers)
@@ -239,6 +241,6 @@ def test_a_servers_log_is_kept_by_its_ends(tmp_path):
 def test_a_sides_payloads_are_encoded_once_and_for_the_path_of_its_plan():
     encoded = []
     side = SimpleNamespace(pool=lambda path: encoded.append(path) or SimpleNamespace())
-    measured = blocks.Measured(plan=SimpleNamespace(endpoint=SimpleNamespace(predict_path="/predict")))
+    measured = Measured(plan=SimpleNamespace(endpoint=SimpleNamespace(predict_path="/predict")))
     assert measured.pool_of(side) is measured.pool_of(side)
     assert encoded == ["/predict"]

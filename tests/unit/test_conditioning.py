@@ -8,7 +8,15 @@ BUDGET_S = 60
 
 def seconds(rates, cpu_s=0.9, noise=0.0, seed=0):
     source = np.random.default_rng(seed)
-    return [Second(round(rate * np.exp(noise * source.standard_normal())), 5.0, cpu_s) for rate in rates]
+    return [
+        Second(round(rate * np.exp(noise * source.standard_normal())), 5.0, cpu_s, is_resumed(place))
+        for place, rate in enumerate(rates)
+    ]
+
+
+def is_resumed(place):
+    """In turns of seven seconds."""
+    return place > 0 and place % 7 == 0
 
 
 def steady_after(all_seconds):
@@ -23,10 +31,30 @@ def exponential(start, end, tau_s):
     return [end - (end - start) * np.exp(-second / tau_s) for second in range(BUDGET_S)]
 
 
-def test_a_server_that_is_steady_from_the_start_is_conditioned_for_ten_seconds():
+def test_a_server_that_is_steady_from_the_start_is_conditioned_for_eleven_seconds():
     flat = seconds([1000] * BUDGET_S, noise=0.02)
     assert 10 <= steady_after(flat) <= 12
-    assert judge_seconds(flat[:10]).until_steady_s == 0
+    assert judge_seconds(flat[:11]).until_steady_s == 0
+
+
+def test_without_a_pause_nothing_is_shown():
+    all_at_once = [Second(1000, 5.0, 0.9)] * BUDGET_S
+    assert judge_seconds(all_at_once).state == "unsettled"
+    paused_at_the_end = [*all_at_once, Second(1000, 5.0, 0.9, resumed=True), *[Second(1000, 5.0, 0.9)] * 2]
+    assert judge_seconds(paused_at_the_end).state == "unsettled"
+    assert judge_seconds([*paused_at_the_end, Second(1000, 5.0, 0.9)]).state == "steady"
+
+
+def test_a_server_that_has_to_compile_anew_after_a_pause_is_not_steady_before_that():
+    # What TorchServe did: level under unbroken load, and slower for eight seconds after its first pause.
+    rates = [1250] * 7 + [807, 1015, 953, 1115, 1115, 746, 962] + [1240] * 30
+    count = steady_after(seconds(rates))
+    assert judge_seconds(seconds(rates)[:count]).until_steady_s >= 14
+
+
+def test_the_second_after_a_pause_is_not_judged():
+    rates = [300 if is_resumed(place) else 1000 for place in range(BUDGET_S)]
+    assert steady_after(seconds(rates, noise=0.01)) == 11
 
 
 def test_noise_takes_longer_and_is_never_a_climb():
@@ -55,24 +83,25 @@ def test_a_second_that_a_compiler_took_starts_the_stretch_anew():
     # What TorchServe did from its thirteenth second on, beside a compiler on the same core.
     rates = [1303, 1315, 1335, 1325, 1311, 1100, 1285, 1314, 1323, 1340]
     assert steady_after(seconds(rates)) is None
-    assert steady_after(seconds([*rates, *[1330] * BUDGET_S])) == 16
-    assert judge_seconds(seconds([*rates, *[1330] * 6])).until_steady_s == 6
+    # Seconds 7 and 14 come after a pause: ten others follow the sixth, three of them after the pause.
+    assert steady_after(seconds([*rates, *[1330] * BUDGET_S])) == 18
+    assert judge_seconds(seconds([*rates, *[1330] * 8])).until_steady_s == 6
 
 
-def test_a_server_that_keeps_dipping_is_steady_after_half_a_minute():
+def test_a_server_that_keeps_dipping_is_steady_after_thirty_seconds_that_are_judged():
     rates = [800 if second % 6 == 5 else 1000 for second in range(BUDGET_S)]
-    assert steady_after(seconds(rates, noise=0.01)) == 30
+    assert steady_after(seconds(rates, noise=0.01)) == 34
 
 
 def test_cpu_per_request_that_still_falls_is_not_steady_although_the_load_is():
-    falling = [Second(100, 5.0, 0.9 * 0.95**second) for second in range(15)]
+    falling = [Second(100, 5.0, 0.9 * 0.95**place, is_resumed(place)) for place in range(15)]
     assert judge_seconds(falling).state != "steady"
-    level = [Second(100, 5.0, 0.9) for _ in range(15)]
+    level = [Second(100, 5.0, 0.9, is_resumed(place)) for place in range(15)]
     assert judge_seconds(level).state == "steady"
 
 
 def test_ticks_of_an_idle_servers_cpu_clock_are_not_taken_for_a_trend():
-    ticks = [Second(100, 5.0, 0.01 * (second % 3 > 0)) for second in range(10)]
+    ticks = [Second(100, 5.0, 0.01 * (place % 3 > 0), is_resumed(place)) for place in range(11)]
     assert judge_seconds(ticks).state == "steady"
 
 

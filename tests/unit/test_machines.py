@@ -7,8 +7,8 @@ import pytest
 from models.digits_cnn import MODEL
 from pipelines.errors import GateError
 from pipelines.machine.cores import split_cores
-from pipelines.measure.blocks import Measured
 from pipelines.measure.fairness import check, require_fair
+from pipelines.measure.session import Measured
 from pipelines.record.implementation import GivenRecord, ImageRecord
 from pipelines.run import entries
 from pipelines.runners import compose, docker_facts

@@ -14,7 +14,7 @@ def conditioning(block=0, rates=(400, 600, 900, 1000, 1000), until=3.0, state="s
     return ConditioningRecord(
         block=block,
         load="closed:8",
-        samples_file=f"samples/conditioning-block{block}-torchserve-0.parquet",
+        samples_files=(f"samples/conditioning-block{block}-torchserve-0-0.parquet",),
         state=state,
         until_steady_s=until,
         until_steady_requests_count=None if until is None else sum(rates[: int(until)]),

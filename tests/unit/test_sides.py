@@ -11,8 +11,8 @@ from loadtests.payloads import PayloadPool, check_answer
 from models.spec import ModelSpec, Samples, TensorSpec, Tolerance
 from pipelines.config import PROFILES, run_settings
 from pipelines.errors import RequestError
-from pipelines.measure.blocks import planned_rounds
 from pipelines.measure.round import bodies_file, pool_file
+from pipelines.measure.session import planned_rounds
 from pipelines.measure.sides import Side, controls, make_sides
 from pipelines.parity.quality import Expectation, Expectations
 from pipelines.serve.readiness import payload_pool
