@@ -134,6 +134,7 @@ def _environment(environment: Environment) -> Check:
     name = f"environment {environment.name}"
     try:
         environment.require_python()
+        environment.require_system()
         found = f"made: {environment.folder}" if environment.made else "not made yet"
     except MachineError as error:
         return Check(name, ok=False, required=False, found="cannot be made", remedy=str(error))

@@ -52,6 +52,13 @@ DROPPED = {
     # Views of trainings, a compiler's parser, and file systems of a cloud.
     "tensorflow": frozenset({"tensorboard", "libclang", "tensorflow-io-gcs-filesystem", "setuptools"}),
     "tensorflow-cpu": frozenset({"tensorboard", "libclang", "tensorflow-io-gcs-filesystem", "setuptools"}),
+    # Its Python side, which starts the server for people and talks to it: we start the server itself.
+    "nvidia-pytriton": frozenset(
+        {
+            *("protobuf", "pyzmq", "sh", "tritonclient", "grpcio", "typing-inspect", "wrapt", "typer"),
+            *("importlib-metadata", "numpy"),
+        }
+    ),
     # The same modules without windows.
     "onnx2tf": frozenset({"opencv-python"}),
     "astunparse": frozenset({"wheel"}),

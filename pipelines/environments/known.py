@@ -10,6 +10,7 @@ from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 
+from pipelines.environments.system import require_glibc, require_processor, require_python_library
 from pipelines.errors import MachineError, unknown
 from pipelines.import_path import ROOT
 
@@ -31,6 +32,9 @@ class Environment:
             it sees nothing of ours.
         pythons: versions of Python that its packages have wheels for.
         locks: the folder of its lock.
+        processor: the only one its packages are built for; None for those that Tandem runs on.
+        glibc: the oldest that its packages run with; None for whatever Tandem itself runs with.
+        libpython: whether something in it loads the shared library of this Python.
     """
 
     name: str
@@ -39,6 +43,9 @@ class Environment:
     shares: tuple[str, ...] = ()
     pythons: tuple[str, ...] = ("3.11", "3.12", "3.13")
     locks: Path = LOCKS
+    processor: str | None = None
+    glibc: tuple[int, int] | None = None
+    libpython: bool = False
 
     @property
     def lock(self) -> Path:
@@ -120,6 +127,17 @@ class Environment:
                 "or do without this road"
             )
 
+    def require_system(self) -> None:
+        """Raises:
+        MachineError: this machine lacks what its packages need and cannot bring.
+        """
+        if self.processor:
+            require_processor(self.name, self.processor)
+        if self.glibc:
+            require_glibc(self.name, self.glibc)
+        if self.libpython:
+            require_python_library(self.name)
+
 
 def root() -> Path:
     """The folder of all environments: `TANDEM_ENVIRONMENTS`, or one in the user's cache."""
@@ -157,7 +175,17 @@ MLSERVER = Environment(
     shares=("torch", "numpy", "jinja2", "typing-extensions"),
     pythons=("3.11",),
 )
-ENVIRONMENTS = {one.name: one for one in (MLSERVER, TORCHAX, LITERT, ONNX2TF)}
+TRITON = Environment(
+    "triton",
+    "NVIDIA Triton as nvidia-pytriton bundles it",
+    disk_mb=150,
+    shares=("torch", "numpy"),
+    pythons=("3.11",),
+    processor="x86_64",
+    glibc=(2, 35),
+    libpython=True,
+)
+ENVIRONMENTS = {one.name: one for one in (MLSERVER, TRITON, TORCHAX, LITERT, ONNX2TF)}
 
 
 def find(name: str) -> Environment:

@@ -31,8 +31,10 @@ def ensure(environment: Environment, progress: Callable[[str], None]) -> Path:
     """The interpreter of an environment, which is made first if it is not there.
 
     Raises:
-        MachineError: it cannot be made: this Python, no index that answers, no space, no permission.
+        MachineError: it cannot be made or used: this Python or system, no index that answers, no space, no
+            permission.
     """
+    environment.require_system()
     if environment.made:
         return environment.python
     environment.require_python()

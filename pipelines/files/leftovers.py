@@ -24,6 +24,8 @@ import time
 
 MARK = "TANDEM_RUN"
 PREFIX = "tandem-"
+# Where Linux shows POSIX shared memory.
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - looked into, not written to
 DONE = b"done"
 GRACE_S = 2.0
 LIMIT_S = 8.0
@@ -134,6 +136,7 @@ def clear(mark: str, *, quiet_looks: int, engine: "list[str] | tuple[str, ...]" 
     if engine and os.path.exists(f"{folder}/engine"):  # noqa: PTH110
         _run_briefly(engine)
     remove_elsewhere(folder)
+    _remove_shared_memory(folder)
     started = time.monotonic()
     _remove(folder)
     # Something that was just being started may have put a file into it meanwhile.
@@ -227,6 +230,33 @@ def note_engine() -> None:
     if mark:
         with open(f"{folder_of(mark)}/engine", "ab"):  # noqa: PTH123
             pass
+
+
+def shared_memory_prefix() -> str:
+    """What the names of POSIX shared memory begin with that goes with this command.
+
+    A server that is killed cannot remove its own.
+    """
+    mark = os.environ.get(MARK)
+    return _memory_prefix(folder_of(mark)) if mark else f"{PREFIX}{os.getpid()}-"
+
+
+def _memory_prefix(folder: str) -> str:
+    return os.path.basename(folder) + "-"  # noqa: PTH119 - pathlib costs its import
+
+
+def _remove_shared_memory(folder: str) -> None:
+    try:
+        names = os.listdir(SHARED_MEMORY)  # noqa: PTH208
+    except OSError:
+        return
+    for name in names:
+        path = f"{SHARED_MEMORY}/{name}"
+        try:
+            if name.startswith(_memory_prefix(folder)) and os.lstat(path).st_uid == os.geteuid():
+                os.unlink(path)  # noqa: PTH108
+        except OSError:
+            continue
 
 
 def remove_elsewhere(folder: str) -> None:

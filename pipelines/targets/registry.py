@@ -95,6 +95,23 @@ MLSERVER = Target(
         TRACING,
     ),
 )
+TRITON = Target(
+    name="triton",
+    framework="torch",
+    toolchain=("torch",),
+    export="pipelines.targets.python.export:export",
+    runtime="pipelines.targets.torchserve.runtime:predict",
+    server="pipelines.targets.triton.server:plan",
+    checks="pipelines.targets.triton.checks",
+    environment="triton",
+    title="NVIDIA Triton",
+    protocols=tuple(
+        Protocol("http", codec, "/v2/models/{model}/infer") for codec in ("oip-json", "oip-binary")
+    ),
+    traces=True,
+    settings="pipelines.targets.triton.settings:TritonSettings",
+    shared_sources=MLSERVER.shared_sources,
+)
 TFLITE = Target(
     name="tflite",
     framework="tensorflow",
@@ -129,7 +146,8 @@ ONNX = Target(
     shared_sources=(TRACING,),
 )
 BUILT_IN = {
-    target.name: target for target in (TORCHSERVE, TFSERVING, PYTHON, MLSERVER, TFLITE, EXECUTORCH, ONNX)
+    target.name: target
+    for target in (TORCHSERVE, TFSERVING, PYTHON, MLSERVER, TRITON, TFLITE, EXECUTORCH, ONNX)
 }
 
 

@@ -18,6 +18,7 @@ RUN_ONLY = (
             "compiled",
             "configuration",
             "model",
+            "repository",
             "container",
             "runtime",
             "server",

@@ -376,7 +376,7 @@ def test_a_bad_file_for_devices_forbids_no_server(exported, monkeypatch):
     assert verifying.verify("digits_cnn", exported, quiet).failures
     verified = verifying.ensure_verified("digits_cnn", exported, quiet)
     assert answers.asked == 1
-    assert list(verified.records) == ["torchserve", "tfserving", "python", "mlserver"]
+    assert list(verified.records) == ["torchserve", "tfserving", "python", "mlserver", "triton"]
 
 
 def test_proofs_of_targets_looked_at_apart_add_up(exported, monkeypatch):

@@ -1,0 +1,85 @@
+"""What an environment needs of the machine that no package brings: processor, C library, libpython."""
+
+import ctypes.util
+import platform
+import subprocess
+import sys
+import sysconfig
+from functools import cache
+from pathlib import Path
+
+from pipelines.errors import MachineError
+
+# An interpreter that is in a folder of its own has its library in one of these, beside it.
+FOLDERS = ("lib", "lib64")
+LOOK_LIMIT_S = 10.0
+
+
+def require_processor(name: str, allowed: str) -> None:
+    """Raises:
+    MachineError: this is another processor than the packages of the environment `name` are built for.
+    """
+    found = platform.machine()
+    if found != allowed:
+        raise MachineError(
+            f"the environment {name} cannot be made on {found}: its packages are built for {allowed}; do "
+            "without it here"
+        )
+
+
+def require_glibc(name: str, needed: tuple[int, int]) -> None:
+    """Raises:
+    MachineError: the C library is older than `needed`, or another one than glibc.
+    """
+    library, version = platform.libc_ver()
+    wanted = ".".join(map(str, needed))
+    found = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    if library != "glibc" or found < needed:
+        raise MachineError(
+            f"the environment {name} needs glibc {wanted} or newer, this system has "
+            f"{f'{library} {version}'.strip() or 'another C library'}; use a newer system (Debian 12, Ubuntu "
+            "22.04), or do without it here"
+        )
+
+
+def require_python_library(name: str) -> None:
+    """Raises:
+    MachineError: the shared library of this Python is nowhere.
+    """
+    if python_library() is None:
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        raise MachineError(
+            f"the environment {name} needs {_file_name()}, which is not on this system; install it (Debian "
+            f"and Ubuntu: apt-get install libpython{version}), or do without it here"
+        )
+
+
+@cache
+def python_library() -> Path | None:
+    """The shared library of the Python we run in, its own before the system's; None where there is none."""
+    name = _file_name()
+    own = [sysconfig.get_config_var("LIBDIR") or "", *(f"{sys.base_prefix}/{folder}" for folder in FOLDERS)]
+    found = next((Path(folder) / name for folder in own if folder and (Path(folder) / name).is_file()), None)
+    return found or _of_the_system(name)
+
+
+def _file_name() -> str:
+    return f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
+
+
+def _of_the_system(name: str) -> Path | None:
+    """Where the dynamic linker has it, by its own list."""
+    if not ctypes.util.find_library(name.removeprefix("lib").partition(".so")[0]):
+        return None
+    for program in ("/sbin/ldconfig", "ldconfig"):
+        try:
+            done = subprocess.run(
+                [program, "-p"], capture_output=True, text=True, timeout=LOOK_LIMIT_S, check=True
+            )
+        except (OSError, subprocess.SubprocessError):
+            continue
+        for line in done.stdout.splitlines():
+            path = Path(line.rpartition("=> ")[2].strip())
+            if path.name == name and path.is_file():
+                return path
+    return None

@@ -1,0 +1,38 @@
+"""What the smoke test looks at in Triton alone."""
+
+import json
+from typing import Any
+
+from pipelines.http import fetch_json
+from pipelines.targets import oip
+from pipelines.targets.own_checks import Running, require
+
+OK = 200
+
+
+def status(running: Running) -> str:
+    """Server and model are ready by the protocol, and every process that holds the model is there."""
+    base_url, model = running.endpoint.base_url, running.endpoint.model
+    said = oip.status(base_url, model)
+    require(said is None, f"it says: {said}")
+    code, told = fetch_json(f"{base_url}/v2/models/{model}/stats")
+    require(code == OK, f"/v2/models/{model}/stats answers {code}")
+    versions = [one.get("version") for one in told.get("model_stats", [])]
+    require(versions == ["1"], f"it serves the versions {versions}, expected 1 alone")
+    return "server and model are ready, version 1"
+
+
+def metadata(running: Running) -> str:
+    """Name, platform, inputs and outputs, as the model's."""
+    answer = oip.metadata(running.endpoint.base_url, running.endpoint.model)
+    require(answer.get("name") == running.spec.name, f"it serves {answer.get('name')!r}")
+    require(answer.get("platform") == "python", f"its platform is {answer.get('platform')!r}")
+    oip.require_signature(running.spec, answer)
+    return f"{answer['name']}, signature as the model's"
+
+
+def unknown_model(answer: Any) -> None:
+    """`{"error": "…"}`."""
+    require(
+        isinstance(answer.get("error"), str), f'it is {json.dumps(answer)[:200]}, expected {{"error": "…"}}'
+    )
