@@ -22,7 +22,7 @@ from pipelines.record.reading import read_run  # noqa: E402
 from pipelines.record.run import RunRecord  # noqa: E402
 from pipelines.record.target import TargetRecord  # noqa: E402
 
-SIDES = "torchserve,mlserver,python,tfserving"
+SIDES = "torchserve,triton,mlserver,python,tfserving"
 HEAD = (
     *("model", "server", "preset", "load", "p50 ms", "p99 ms", "requests/s", "requests/s at the SLO"),
     *("memory MB", "image MB", "first right answer s", "until steady s", "asked by"),

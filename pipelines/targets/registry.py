@@ -105,8 +105,9 @@ TRITON = Target(
     checks="pipelines.targets.triton.checks",
     environment="triton",
     title="NVIDIA Triton",
-    protocols=tuple(
-        Protocol("http", codec, "/v2/models/{model}/infer") for codec in ("oip-json", "oip-binary")
+    protocols=(
+        *(Protocol("http", codec, "/v2/models/{model}/infer") for codec in ("oip-json", "oip-binary")),
+        Protocol("grpc", "oip-grpc", "/inference.GRPCInferenceService/ModelInfer"),
     ),
     traces=True,
     settings="pipelines.targets.triton.settings:TritonSettings",

@@ -45,6 +45,7 @@ def plan(request: ServeRequest) -> ServerPlan:
     models = _write_models(request, settings)
     backends, libraries = _write_backend(request.work / "backend", packages)
     base_url, model = request.url(rest), request.spec.name
+    grpc_address = f"{url_host(request.host)}:{grpc}"
     return ServerPlan(
         target=NAME,
         implementation=ImplementationRecord(
@@ -93,7 +94,7 @@ def plan(request: ServeRequest) -> ServerPlan:
             failure_pattern=FAILURE,
         ),
         endpoint=Endpoint(
-            base_url=base_url,
+            base_url=protocol.base_url(base_url, grpc_address),
             predict_path=protocol.path_of(model),
             model=model,
             status=lambda: oip.status(base_url, model),
@@ -101,7 +102,7 @@ def plan(request: ServeRequest) -> ServerPlan:
             batching=(lambda: _batches(base_url, model)) if settings.dynamic_batching else None,
             addresses={
                 "REST": base_url,
-                "OIP gRPC": f"{url_host(request.host)}:{grpc}",
+                "OIP gRPC": grpc_address,
                 "metrics": f"http://127.0.0.1:{metrics}/metrics",
             },
         ),
