@@ -1,8 +1,8 @@
 """Other random numbers than a model asks for: whoever sets a seed of its own draws at random all the same.
 
-No exported file sets a seed. What PyTorch draws becomes an operation that draws anew at every request, so noise
-that is the same whenever the source model is asked is another one in every answer of a server. NumPy's and
-Python's numbers become constants of the file, which is what they are under a fixed seed.
+No exported file sets a seed. What PyTorch draws becomes an operation that draws anew at every request, so
+noise that is the same whenever the source model is asked is another one in every answer of a server. NumPy's
+and Python's numbers become constants of the file, which is what they are under a fixed seed.
 """
 
 from collections.abc import Iterator
