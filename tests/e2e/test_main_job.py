@@ -7,14 +7,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from load_harness import several_tries
 from main_job import processes_of, tandem
-
-from pipelines.targets.registry import TARGETS
 
 pytestmark = pytest.mark.slow
 
-RATIO_LIMIT = 1.2
 PERCENTILES = {"p50": 50, "p90": 90, "p95": 95, "p99": 99}
 
 
@@ -32,13 +28,6 @@ def test_a_second_export_does_nothing_and_says_so(exported):
     assert {p: t for p, t in before.items() if p.name != ".lock"} == {
         p: t for p, t in after.items() if p.name != ".lock"
     }
-
-
-@several_tries
-def test_the_pipelines_run_at_the_same_time(exported, tmp_path):
-    facts = json.loads(tandem("export", "digits_cnn", "--force", "--json", cwd=tmp_path).stdout)
-    assert set(facts["exported"]) == set(TARGETS)
-    assert facts["elapsed_s"] <= RATIO_LIMIT * max(facts["pipeline_s"].values()) + 0.5
 
 
 def test_verify_sees_every_artifact_and_the_whole_held_out_set(verified):

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from executorch_fixture import model_files, outputs_of
+from executorch_fixture import outputs_of
 
 from models.digits_cnn import MODEL
 from pipelines.errors import GateError, RequestError
@@ -36,8 +36,14 @@ print(len(os.listdir("/proc/self/task")) - before)
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    return model_files(tmp_path_factory.mktemp("programs"))
+def files(artifacts):
+    """Files in float32 by kind."""
+    folder, name = artifacts / MODEL.name / "executorch", f"{MODEL.name}_float32"
+    return {
+        "pte": folder / f"{name}_xnnpack.pte",
+        "portable": folder / f"{name}_portable.pte",
+        "ptl": folder / f"{name}.ptl",
+    }
 
 
 @pytest.mark.parametrize("kind", ["pte", "portable", "ptl"])
