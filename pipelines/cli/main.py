@@ -51,11 +51,20 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     open_closed_streams()
     if arguments is None:
         output.prepare()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    _heed_signals()
     code = _run(arguments)
     problem = flush_output()
     sys.exit(fail(problem, EXIT_MACHINE) if problem else code)
+
+
+def _heed_signals() -> None:
+    """Be as interruptible as we say, whatever who started us has made of its own signals."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as `nohup` wants it
+        signal.signal(signal.SIGHUP, _interrupt)
+    # Where nobody waits for children the kernel drops their exit codes, and every failure is a success.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def _interrupt(number: int, frame: object) -> None:  # noqa: ARG001 - a signal handler's signature

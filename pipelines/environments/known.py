@@ -107,7 +107,7 @@ class Environment:
     @property
     def made(self) -> bool:
         """Whether it is there: a folder of that name is whole, or is not."""
-        return self.python.exists()
+        return os.access(self.python, os.X_OK)  # False in a home folder that is not ours to look into
 
     @property
     def variables(self) -> dict[str, str]:
@@ -140,12 +140,22 @@ class Environment:
 
 
 def root() -> Path:
-    """The folder of all environments: `TANDEM_ENVIRONMENTS`, or one in the user's cache."""
+    """The folder of all environments: `TANDEM_ENVIRONMENTS`, or one in the user's cache.
+
+    Raises:
+        MachineError: neither is set, and the user has no home folder.
+    """
     asked = os.environ.get(FOLDER_VARIABLE)
-    if asked:
-        return Path(asked).expanduser().absolute()
     cache = os.environ.get("XDG_CACHE_HOME")
-    below = Path(cache) if cache and Path(cache).is_absolute() else Path.home() / ".cache"
+    try:
+        if asked:
+            return Path(asked).expanduser().absolute()
+        below = Path(cache) if cache and Path(cache).is_absolute() else Path.home().absolute() / ".cache"
+    except RuntimeError as error:
+        raise MachineError(
+            f"this user has no home folder (HOME is {os.environ.get('HOME')!r}); set HOME, or "
+            f"{FOLDER_VARIABLE} to a folder for environments"
+        ) from error
     return below / "tandem" / "environments"
 
 

@@ -350,6 +350,31 @@ def test_a_signal_ends_it_in_order_with_130(number):
         assert process.wait(10) == 130
 
 
+ODD_PARENT = """
+import os, signal, sys
+for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD):
+    signal.signal(number, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
+os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
+"""
+SIGNALLED = """
+import os, signal, subprocess, sys
+from pipelines.cli import main as cli
+@cli.tandem.command("wait")
+def wait():
+    os.kill(os.getpid(), signal.SIGHUP)
+    print(subprocess.run([sys.executable, "-c", "raise SystemExit(7)"]).returncode, flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+cli.main(["wait"])
+"""
+
+
+def test_nohup_is_heeded_and_no_other_signal_that_our_parent_ignores():
+    done = run_python(ODD_PARENT, SIGNALLED)
+    assert done.stdout == "7\n"
+    assert done.returncode == 130
+
+
 @pytest.mark.parametrize("module", ["pipelines.cli", "pipelines.cli.main"])
 def test_running_the_module_is_the_same_command(module):
     done = subprocess.run(

@@ -7,9 +7,11 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from pipelines import doctor
 from pipelines.environments import known, making
 from pipelines.environments.known import ENVIRONMENTS, Environment
 from pipelines.errors import MachineError, RequestError
@@ -112,6 +114,24 @@ def test_a_folder_that_cannot_be_written_is_one_line(tiny, tmp_path, monkeypatch
     monkeypatch.setenv(known.FOLDER_VARIABLE, str(tmp_path / "a file" / "below"))
     with pytest.raises(MachineError, match="cannot write"):
         making.ensure(tiny, lambda _: None)
+
+
+@pytest.mark.parametrize("variable", ["HOME", known.FOLDER_VARIABLE])
+def test_a_user_without_a_home_folder_is_told_what_to_set(tiny, monkeypatch, variable):
+    monkeypatch.delenv(known.FOLDER_VARIABLE, raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv(variable, "~nobody-of-this-name")
+    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    with pytest.raises(MachineError, match=r"no home folder.*set HOME, or TANDEM_ENVIRONMENTS"):
+        making.ensure(tiny, lambda _: None)
+    check = doctor._environment(tiny)
+    assert not check.ok
+    assert "set HOME" in check.remedy
+
+
+def test_a_home_folder_that_is_not_ours_to_look_into_holds_no_environment(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv(known.FOLDER_VARIABLE, str(tmp_path / ("long" * 100)))  # as refused as another's
+    assert not tiny.made
 
 
 def test_a_python_without_wheels_is_refused_with_those_that_have_some(tiny):
