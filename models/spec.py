@@ -77,6 +77,7 @@ class Tolerance:
 
 
 EXACT = Tolerance(0.0, 0.0)
+PACKAGES = ("models", "loadtests", "pipelines")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -419,10 +420,12 @@ def _module_by_name(name: str) -> ModuleType:
 
 
 def _make_importable(folder: Path) -> None:
-    """Let a model file import what lies beside it, behind everything else; a `models/` there adds to ours."""
-    import models
+    """Let a model file import what lies beside it, behind everything else.
 
-    for path, entry in ((sys.path, folder), (models.__path__, folder / "models")):
+    A `models/`, `loadtests/` or `pipelines/` there adds to ours.
+    """
+    ours = [(sys.modules[name].__path__, folder / name) for name in PACKAGES if name in sys.modules]
+    for path, entry in ((sys.path, folder), *ours):
         if str(entry) not in path and entry.is_dir():
             path.append(str(entry))
 

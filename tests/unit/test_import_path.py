@@ -17,6 +17,7 @@ BOOBY_TRAP = (
 NAMES = (
     "models",
     "loadtests",
+    "typing",
     "statistics",
     "json",
     "numpy",
@@ -66,6 +67,17 @@ def test_the_command_line_runs_in_a_project_with_files_of_these_names(project, c
     assert "digits_cnn" in [model["name"] for model in json.loads(done.stdout)]
 
 
+def test_a_project_with_pipelines_of_its_own_keeps_them_and_gets_our_command(project, monkeypatch):
+    (project / "pipelines").mkdir()
+    (project / "pipelines" / "__init__.py").write_text(BOOBY_TRAP)
+    monkeypatch.setenv("PYTHONPATH", ".")
+    command = [str(Path(sys.executable).with_name("tandem")), "models", "--json"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)
+    assert executed(project) == []
+
+
 @pytest.mark.parametrize(
     "module", ["pipelines.tasks.task_main", "loadtests.generator", "loadtests.servers.null"]
 )
@@ -97,14 +109,17 @@ def test_a_model_file_still_imports_what_lies_beside_it_and_what_pythonpath_name
     (project / "models").mkdir(parents=True)
     shared.mkdir()
     (project / "helper.py").write_text("BESIDE = 1\n")
+    (project / "pipelines").mkdir()
     (project / "models" / "net.py").write_text("IN_MODELS = 2\n")
+    (project / "pipelines" / "cleaning.py").write_text("from pipelines.errors import UserError\nZERO = 0\n")
     (shared / "elsewhere.py").write_text("ON_PATH = 3\n")
     (project / "net.v1.5.py").write_text(
         "from __future__ import annotations\n"
         "from dataclasses import dataclass, replace\n"
-        "from helper import BESIDE\nfrom models.net import IN_MODELS\nfrom elsewhere import ON_PATH\n"
+        "from helper import BESIDE\nfrom models.net import IN_MODELS\n"
+        "from pipelines.cleaning import ZERO\nfrom elsewhere import ON_PATH\n"
         "from models.spec import load_model\n"
-        "@dataclass\nclass Settings:\n    total: int = BESIDE + IN_MODELS + ON_PATH\n"
+        "@dataclass\nclass Settings:\n    total: int = ZERO + BESIDE + IN_MODELS + ON_PATH\n"
         "MODEL = replace(load_model('digits_cnn'), name=f'net_{Settings().total}')\n"
     )
     script = (
