@@ -30,6 +30,7 @@ from models.checkpoint import CheckpointError
 from models.errors import ModelError
 from models.imported import files_of
 from models.labels import require_labels
+from models.recipe import Recipe
 from models.recognised import what_to_type
 from models.samples import Samples, checked
 from models.signature import TensorSpec, tensors
@@ -79,6 +80,9 @@ class Tolerance:
 EXACT = Tolerance(0.0, 0.0)
 PACKAGES = ("models", "loadtests", "pipelines")
 
+TRAINING = ("train.py", "recipe.py")
+"""Files of a shipped model that say how it came about and not what it computes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
@@ -101,6 +105,7 @@ class ModelSpec:
             calibration set; None where there are none, then nothing can be quantised to full integers.
         build_keras: returns the Keras twin holding the given state dict; None if the model has no twin.
         train: trains from scratch and writes the checkpoint and its training record beside it.
+        recipe: how it is trained where two frameworks train it alike; None where that is not known.
         sources: files whose text decides what the model computes, for its digest; of a model
             file they are found (`models.imported`).
         task: what the outputs are, of the first output or by the output's name: "classes" (scores of classes
@@ -123,6 +128,7 @@ class ModelSpec:
     train_samples: Callable[[], Samples] | None = None
     build_keras: Callable[[Mapping[str, FloatArray]], Any] | None = None
     train: Callable[[Path, Callable[[str], None]], dict[str, Any]] | None = None
+    recipe: Recipe | None = None
     sources: tuple[Path, ...] = ()
     task: Task | Mapping[str, Task] | None = None
     ignored: tuple[str, ...] = ()
@@ -303,7 +309,7 @@ class ModelSpec:
         """
         home = Path(__file__).parent / self.name
         own = home.glob("*.py") if self.origin is None else ()
-        return tuple(dict.fromkeys((*self.sources, *sorted(one for one in own if one.name != "train.py"))))
+        return tuple(dict.fromkeys((*self.sources, *sorted(one for one in own if one.name not in TRAINING))))
 
     @property
     def checkpoint_files(self) -> tuple[Path, ...]:

@@ -37,6 +37,7 @@ ROOMS = (
     ("outputs", "`--output FORMAT=FILE`: what a command found, in the formats that CI reads."),
     ("measure", "Blocks of fresh servers, rounds under load, and what went on around them."),
     ("run", "One run on disk: how it begins, what it keeps, how it is read again."),
+    ("training", "`tandem train --framework`: one model trained alike in two frameworks, and compared."),
     ("mobile", "`tandem mobile`: what an artifact for a device costs and still knows."),
     ("compare", "`tandem compare` and `tandem slo`."),
     ("gate", "`tandem gate`: whether a candidate is worse than its baseline by more than allowed."),

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import torch
 
 from models.digits_cnn.data import test_samples, train_samples
+from models.digits_cnn.recipe import RECIPE
 
 HERE = Path(__file__).parent
 
@@ -48,5 +49,6 @@ MODEL = ModelSpec(
     train_samples=train_samples,
     build_keras=build_keras,
     train=train,
+    recipe=RECIPE,
     sources=(HERE / "torch_model.py",),
 )

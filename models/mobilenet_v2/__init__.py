@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
 
 from models.mobilenet_v2.data import CHANNELS, test_samples, train_samples
+from models.mobilenet_v2.recipe import RECIPE
 
 HERE = Path(__file__).parent
 
@@ -50,5 +51,6 @@ MODEL = ModelSpec(
     train_samples=train_samples,
     build_keras=build_keras,
     train=train,
+    recipe=RECIPE,
     sources=(HERE / "torch_model.py", HERE / "layout.py"),
 )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.spec import FloatArray, ModelSpec, TensorSpec, Tolerance
 from models.text_gru.data import KINDS, test_samples, train_samples
+from models.text_gru.recipe import RECIPE
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +47,7 @@ MODEL = ModelSpec(
     train_samples=train_samples,
     build_keras=build_keras,
     train=train,
+    recipe=RECIPE,
     sources=(HERE / "torch_model.py",),
     task="classes",
 )

@@ -23,21 +23,72 @@ if TYPE_CHECKING:
     from pipelines.artifacts.manifest import Manifest
 
 
-@command("tandem train digits_cnn")
+@command("tandem train digits_cnn --framework torch,keras")
 @model_argument
+@click.option(
+    "--framework",
+    metavar="NAMES",
+    help="Train alike in torch, keras or torch,keras, measure it and compare; the checkpoint stays as it is.",
+)
+@click.option("--seeds", type=int, help="With --framework: trainings of each.  [default: 5]")
+@click.option("--epochs", type=int, help="With --framework.  [default: the model's recipe]")
+@click.option("--batch", type=int, help="With --framework: samples per step.  [default: the model's recipe]")
+@click.option("--cores", metavar="LIST", help="With --framework: such as 0-1; a thread for each.")
+@click.option(
+    "--from",
+    "source",
+    type=click.Choice(["torch", "keras"]),
+    help="Whose model is deployed: torch is the checkpoint; keras, with --framework, writes the Keras model "
+    "of the first seed into the run as a file that every command takes.",
+)
+@runs_option
 @json_option
-def train(model: str, as_json: bool) -> None:
-    """Train MODEL from scratch and replace its checkpoint and training record."""
+def train(
+    model: str,
+    framework: str | None,
+    seeds: int | None,
+    epochs: int | None,
+    batch: int | None,
+    cores: str | None,
+    source: str | None,
+    runs: Path,
+    as_json: bool,
+) -> int:
+    """Train MODEL from scratch and replace its checkpoint and training record.
+
+    With --framework train it in both frameworks instead, with the same data, order, batches, learning rates
+    and initial weights, and say which is faster and by how much, over several seeds.
+    """
     from pipelines.cli import tables
     from pipelines.console.printing import ProgressDisplay
     from pipelines.train import stage
 
+    if framework is not None:
+        return _train_compared(
+            model, framework, runs, as_json, seeds=seeds, epochs=epochs, batch=batch, cores=cores, keep=source
+        )
+    typed = {"--seeds": seeds, "--epochs": epochs, "--batch": batch, "--cores": cores, "--from": source}
+    given = next((name for name, value in typed.items() if value is not None), None)
+    if given is not None:
+        raise click.UsageError(f"{given} needs --framework, such as --framework torch,keras.")
     with ProgressDisplay(quiet=as_json) as progress:
         outcome = stage.train(model, progress)
     if as_json:
         print_json(outcome.record | {"reproduced": outcome.reproduced})
     else:
         tables.print_training(outcome)
+    return 0
+
+
+def _train_compared(model: str, framework: str, runs: Path, as_json: bool, **typed: Any) -> int:
+    from pipelines.console.printing import ProgressDisplay
+    from pipelines.training.settings import training_settings
+    from pipelines.training.stage import train_compared
+
+    settings = training_settings(model, framework, runs=runs, **typed)
+    with ProgressDisplay(quiet=as_json) as progress:
+        run, folder = train_compared(settings, command_line(), progress)
+    return end_run(run, folder, as_json)
 
 
 def require_targets(manifests: "Collection[Manifest]", *, named: bool) -> None:

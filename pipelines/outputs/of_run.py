@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pipelines.console import format as fmt
+from pipelines.outputs import of_training
 from pipelines.outputs.facts import Check, Facts, Figure, State
 from pipelines.record.comparison import ComparisonRecord
 from pipelines.record.mobile import MobileArtifactRecord, TimingRecord
@@ -11,7 +12,7 @@ from pipelines.record.parity import ParityRecord
 from pipelines.record.run import RunRecord
 from pipelines.record.slo import SloTargetRecord
 from pipelines.record.target import SummaryRecord, TargetRecord
-from pipelines.report import pick
+from pipelines.report import pick, training
 from pipelines.report.sentences import sentence, verdict_sentence
 
 PERCENTILES = ("p50", "p95", "p99")
@@ -52,6 +53,8 @@ def figures_of_run(run: RunRecord) -> Iterator[Figure]:
         for summary in target.summaries if run.kind == "compare" else ():
             yield from _summary(model | {"target": name, "load": summary.load}, summary)
         yield from _target(model | {"target": name}, target)
+    if run.training:
+        yield from of_training.figures(model, run.training)
     for artifact in run.mobile.artifacts if run.mobile else ():
         yield from _mobile(model | {"target": artifact.target, "artifact": artifact.path}, artifact)
 
@@ -139,6 +142,8 @@ def _checks(run: RunRecord) -> Iterator[Check]:
         yield from (_verdict(one) for one in run.comparisons)
     if run.slo:
         yield from (_rate(name, one, run.slo.p99_limit_ms) for name, one in run.slo.targets.items())
+    if run.training:
+        yield from of_training.checks(run.training)
     if run.mobile:
         yield from map(_device, run.mobile.artifacts)
         if run.kind == "mobile":
@@ -226,6 +231,8 @@ def _headline(run: RunRecord) -> str:
         return "; ".join(map(_said, primary))
     if run.slo:
         return _rates(run)
+    if run.kind == "train":
+        return training.headline(run)
     if run.mobile:
         return f"to ship: {run.mobile.gate.chosen or 'nothing'} ({run.mobile.gate.reason})"
     return "one target was measured, and nothing compared"

@@ -20,6 +20,7 @@ from pipelines.record.sequential import SequentialRecord
 from pipelines.record.slo import SloRecord
 from pipelines.record.target import PayloadRecord, TargetRecord
 from pipelines.record.tradeoff import TradeOffRecord
+from pipelines.record.training import TrainingRecord
 
 SCHEMA_VERSION: Final = 2
 
@@ -61,7 +62,7 @@ class RunRecord(Record):
     """Everything one command measured."""
 
     schema_version: Literal[2] = SCHEMA_VERSION
-    kind: Literal["compare", "slo", "mobile"]
+    kind: Literal["compare", "slo", "mobile", "train"]
     run_id: str
     tandem_version: str
     command: tuple[str, ...]
@@ -84,3 +85,4 @@ class RunRecord(Record):
     warnings: tuple[ReasonRecord, ...]
     sequential: SequentialRecord | None = None
     trade_offs: tuple[TradeOffRecord, ...] = ()
+    training: TrainingRecord | None = None

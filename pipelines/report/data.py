@@ -10,6 +10,7 @@ from pipelines.record.mobile import MobileRecord
 from pipelines.record.rounds import RoundRecord
 from pipelines.record.slo import SloRecord
 from pipelines.record.target import SummaryRecord
+from pipelines.record.training import TrainingRecord
 from pipelines.report import pick
 from pipelines.report.figures.curves import Curves
 
@@ -138,3 +139,13 @@ def of_artifacts(mobile: MobileRecord) -> str:
     columns = ("target", "path", "precision", "size_bytes", "accuracy")
     rows = ((one.target, one.path, one.precision, one.size_bytes, one.accuracy) for one in mobile.artifacts)
     return to_csv(columns, rows)
+
+
+def of_trainings(training: TrainingRecord) -> str:
+    """Every epoch of every training."""
+    rows = (
+        (one.index + 1, one.framework, one.seed, one.role, number, epoch.loss, epoch.elapsed_s)
+        for one in training.trainings
+        for number, epoch in enumerate(one.epochs, start=1)
+    )
+    return to_csv(("training", "framework", "seed", "role", "epoch", "loss", "elapsed_s"), rows)

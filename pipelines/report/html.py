@@ -20,6 +20,7 @@ from pipelines.report import (
     slo,
     subjects,
     tradeoffs,
+    training,
     verdicts,
     warming,
 )
@@ -28,6 +29,7 @@ from pipelines.report.table import Table, first_rows
 
 BODY_CHARACTERS = 600
 LIMIT_BYTES = 1_500_000
+WITHOUT_SERVERS = ("mobile", "train")
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def _render(run: RunRecord, limits: Limits) -> str:
         **_result(run, limits),
         **_load(run, limits),
         mobile=sections.mobile_section(run),
+        training=_training(run, limits),
         **_background(run),
         **_end(run, limits),
     )
@@ -75,7 +78,7 @@ def _result(run: RunRecord, limits: Limits) -> dict[str, object]:
     every = pick.all_rounds(run)
     return {
         "banners": banners.banners(run),
-        "answer": None if run.kind == "mobile" else answers.answer(run),
+        "answer": None if run.kind in WITHOUT_SERVERS else answers.answer(run),
         "remarks": (*slo.remarks(run), *answers.remarks(run)),
         "forests": sections.forests(run, limits.loads),
         "result_tables": _filled(*tables, most=limits.rows),
@@ -109,6 +112,16 @@ def _warming(run: RunRecord) -> dict[str, object]:
     return {
         "curves": sections.curves_figure(run),
         "warming": _filled(warming.warming_table(run), warming.drift_table(run)),
+    }
+
+
+def _training(run: RunRecord, limits: Limits) -> dict[str, object] | None:
+    if run.kind != "train":
+        return None
+    return {
+        "headline": training.headline(run),
+        "plot": sections.losses_figure(run),
+        "tables": _filled(*training.tables(run), most=limits.rows),
     }
 
 

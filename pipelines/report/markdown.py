@@ -16,6 +16,7 @@ from pipelines.report import (
     slo,
     subjects,
     tradeoffs,
+    training,
     verdicts,
     warming,
 )
@@ -28,7 +29,7 @@ def render_markdown(run: RunRecord) -> str:
     """The whole report as text that ends in one newline. Same record, same text."""
     parts = [
         *_head(run),
-        *(_mobile(run) if run.kind == "mobile" else _answers(run)),
+        *_result(run),
         *_tables("", subjects.implementation_table(run)),
         *([] if run.kind == "mobile" else _warnings(run)),
         *_loads(run),
@@ -47,6 +48,16 @@ def _head(run: RunRecord) -> list[str]:
     title = f"# {escaped(run.model.name)}: Tandem run {escaped(run.run_id)}"
     started = f"Status: **{run.status}**. Started {escaped(run.started_at_utc)}."
     return [title, started, *(f"> **Attention:** {escaped(banner)}" for banner in banners.banners(run))]
+
+
+def _result(run: RunRecord) -> list[str]:
+    if run.kind == "mobile":
+        return _mobile(run)
+    return _training(run) if run.kind == "train" else _answers(run)
+
+
+def _training(run: RunRecord) -> list[str]:
+    return ["## The answer", f"**{escaped(training.headline(run))}**", *_tables("", *training.tables(run))]
 
 
 def _answers(run: RunRecord) -> list[str]:
@@ -77,7 +88,7 @@ def _warnings(run: RunRecord) -> list[str]:
 
 
 def _loads(run: RunRecord) -> list[str]:
-    if run.slo is not None or run.kind == "mobile":
+    if run.slo is not None or run.kind in ("mobile", "train"):
         return []
     tables = [measured.latency_table(run, load) for load in pick.loads(run)]
     tables.append(protocols.protocol_table(run))

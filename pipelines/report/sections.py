@@ -17,6 +17,7 @@ from pipelines.report.figures import (
     forest,
     front,
     load_curve,
+    losses,
     rates,
     rounds,
     throughput,
@@ -77,7 +78,8 @@ class MobileSection:
 
 def slots(run: RunRecord) -> dict[str, int]:
     """Colour, dash and shape by name and by label; a control looks like the target it repeats."""
-    names = (*run.targets, *(one.target for one in pick.artifacts(run)), *mobile.targets(run))
+    frameworks = run.training.frameworks if run.training else ()
+    names = (*run.targets, *frameworks, *(one.target for one in pick.artifacts(run)), *mobile.targets(run))
     controls = {name: target.control_of for name, target in run.targets.items() if target.control_of}
     made = draw.slots([name for name in dict.fromkeys(names) if name not in controls])
     made |= {name: made[of] for name, of in controls.items() if of in made}
@@ -263,6 +265,20 @@ def curves_figure(run: RunRecord) -> Plot | None:
         "one line per start, every second of its first load; the mark is where it was steady from",
         curves.curves_plot(found, "curves", slots(run)),
         data.of_curves(found),
+    )
+
+
+def losses_figure(run: RunRecord) -> Plot | None:
+    """Loss over epochs of every training."""
+    if run.training is None:
+        return None
+    return _plot(
+        "losses",
+        "Loss over epochs",
+        "one line per training, over its samples while the weights moved; logarithmic",
+        losses.losses_plot(run.training.trainings, "losses", slots(run)),
+        data.of_trainings(run.training),
+        legend=tuple(LegendEntry(name, name, "") for name in run.training.frameworks),
     )
 
 

@@ -221,6 +221,8 @@ def machine_table(run: RunRecord) -> Table:
 
 def _cores_facts(run: RunRecord) -> list[tuple[str, Cell]]:
     it = run.environment
+    if run.kind == "train":
+        return [("cores of every training", word(fmt.numbers(it.server_cores)))]
     return [
         ("cores for servers", word(fmt.numbers(it.server_cores))),
         ("cores for the load generator", word(fmt.numbers(it.generator_cores))),
@@ -229,6 +231,8 @@ def _cores_facts(run: RunRecord) -> list[tuple[str, Cell]]:
 
 def raw_files(run: RunRecord) -> str:
     """Where the figures of the run can be recomputed from."""
+    if run.kind == "train":
+        return "Every figure here can be recomputed from the trainings in run.json, next to this page."
     if run.kind == "mobile":
         return "Every latency here can be recomputed from the raw times of its calls, next to this page."
     return "Every figure here can be recomputed from the raw requests, one file per round, next to this page."

@@ -21,6 +21,7 @@ from pipelines.report import (
     slo,
     subjects,
     tradeoffs,
+    training,
     verdicts,
     warming,
 )
@@ -49,6 +50,9 @@ def print_run(run: RunRecord, console: Console) -> None:
 def _print_result(run: RunRecord, console: Console) -> None:
     if run.kind == "mobile":
         return
+    if run.kind == "train":
+        _print_training(run, console)
+        return
     said = answers.answer(run)
     console.print(Text(f"\n{_plain(said.result)}", "bold"))
     for name, text in said.parts:
@@ -60,6 +64,13 @@ def _print_result(run: RunRecord, console: Console) -> None:
             _print_remark(table.remark, "dim", console)
     for remark in (*slo.remarks(run), *answers.unlike(run)):
         _print_remark(remark, "yellow", console)
+
+
+def _print_training(run: RunRecord, console: Console) -> None:
+    console.print(Text(f"\n{_plain(training.headline(run))}", "bold"))
+    for table in training.tables(run):
+        print_table(table, console)
+        _print_remark(table.remark, "dim", console)
 
 
 def _print_mobile(run: RunRecord, console: Console) -> None:

@@ -14,6 +14,7 @@ from pipelines.errors import MachineError, RequestError
 from pipelines.files.atomic import disk_error
 from pipelines.judge.mobile import refigure
 from pipelines.judge.summarise import summarise
+from pipelines.judge.training import refigured
 from pipelines.record.reading import RUN_LIMIT_BYTES, read_run
 from pipelines.record.run import RunRecord
 from pipelines.report import render_report, write_rendered
@@ -23,6 +24,8 @@ SHOWN = 300
 # What values that no measurement gives lead to: overflows, divisions by nothing, figures no record holds.
 # A name that leads nowhere or a value of another type is not among them: both were looked at before.
 NO_FIGURE = (ArithmeticError, RuntimeWarning, ValueError)
+
+WITHOUT_ROUNDS = ("mobile", "train")
 
 
 def rebuild(folder: Path) -> tuple[RunRecord, Path]:
@@ -104,7 +107,9 @@ def _read(folder: Path) -> RunRecord:
 
 
 def _refigure(run: RunRecord, folder: Path) -> RunRecord:
-    record = run if run.kind == "mobile" else summarise(run, folder)
+    record = run if run.kind in WITHOUT_ROUNDS else summarise(run, folder)
+    if record.training:
+        record = record.model_copy(update={"training": refigured(record.training)})
     if record.mobile:
         record = record.model_copy(update={"mobile": refigure(record.mobile, folder)})
     return record

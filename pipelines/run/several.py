@@ -13,7 +13,7 @@ from pipelines.outputs.facts import Figure
 from pipelines.outputs.markdown import SHOW
 from pipelines.outputs.of_run import figures_of_run
 from pipelines.record.run import RunRecord
-from pipelines.report import answers, mobile
+from pipelines.report import answers, mobile, training
 from pipelines.report.html import page_template
 from pipelines.report.table import Cell, Column, Table, code, missing, word
 from pipelines.run.environment import differing
@@ -143,6 +143,8 @@ def _runs_table(several: Several) -> Table:
 def _says(run: RunRecord) -> str:
     if run.kind == "mobile":
         return mobile.headline(run.mobile) if run.mobile else "No artifact was measured in this run."
+    if run.kind == "train":
+        return training.headline(run)
     return answers.answer(run).result
 
 

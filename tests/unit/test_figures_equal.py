@@ -12,6 +12,7 @@ from report_fixture import make_run
 from report_mobile_fixture import make_mobile_run
 from report_slo_fixture import make_slo_run
 from rich.console import Console
+from training_fixture import make_training_run
 
 from pipelines.console import format as fmt
 from pipelines.outputs.asked import FORMATS
@@ -24,7 +25,7 @@ from pipelines.report.markdown import render_markdown
 from pipelines.report.terminal import print_run
 from pipelines.run.several import figures_table
 
-RUNS = {"compare": make_run, "slo": make_slo_run, "mobile": make_mobile_run}
+RUNS = {"compare": make_run, "slo": make_slo_run, "mobile": make_mobile_run, "train": make_training_run}
 NUMBER = r"-?\d[\d\u202f]*(?:\.\d+)?(?:e[-+]?\d+)?"
 CELL = re.compile(r'<t[dh][^>]*class="number[^>]*title="([^"]*)"[^>]*>(.*?)</t[dh]>', re.DOTALL)
 # What a unit multiplies a shown number with to give the record's: none, per cent, points, kB, MB, GB.

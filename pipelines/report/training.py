@@ -1,0 +1,225 @@
+"""One model trained in two frameworks: the answer in a sentence, and the tables."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from pipelines.console import format as fmt
+from pipelines.record.run import RunRecord
+from pipelines.record.training import (
+    OneTrainingRecord,
+    TrainingComparisonRecord,
+    TrainingFigureRecord,
+    TrainingMeasure,
+    TrainingRecord,
+)
+from pipelines.report import sentences
+from pipelines.report.table import Cell, Column, Table, Tone, missing, number, target_cell, word
+
+NAMES: Final[Mapping[TrainingMeasure, str]] = {
+    "epoch_s": "seconds per epoch",
+    "first_epoch_s": "first epoch",
+    "samples_per_s": "samples per second",
+    "peak_memory_bytes": "peak memory",
+    "accuracy": "accuracy",
+}
+UNITS: Final[Mapping[TrainingMeasure, str]] = {
+    "epoch_s": "s",
+    "first_epoch_s": "s",
+    "samples_per_s": "samples/s",
+    "peak_memory_bytes": "bytes",
+    "accuracy": "share",
+}
+SHOW: Final[Mapping[TrainingMeasure, Callable[[float], str]]] = {
+    "epoch_s": fmt.seconds,
+    "first_epoch_s": fmt.seconds,
+    "samples_per_s": lambda value: f"{fmt.rate_number(value)}{fmt.THIN}samples/s",
+    "peak_memory_bytes": lambda value: fmt.size(round(value)),
+    "accuracy": fmt.percent,
+}
+TONES: Final[dict[str | None, Tone]] = {"better": "good", "worse": "bad"}
+NO_INTERVAL = "an interval needs two seeds, and for times undisturbed ones"
+NO_VERDICT = "a verdict needs two seeds in both frameworks, and for times undisturbed ones"
+NO_FLOOR = "a framework has no controls of two seeds, and for times undisturbed ones"
+DISTURBED = "others used the CPU meanwhile, so its times feed nothing: run again on a quiet machine"
+NOT_TRAINED = "Nothing was trained in this run."
+RULES = (
+    "A pair is one seed: the same initial weights, data, order, batches and learning rates in both. "
+    "Intervals are over seeds. An epoch is a warm one: the first, which compiles and allocates, stands "
+    "apart. Of the accuracy it is a difference, with a margin of one percentage point. The noise floor is "
+    "each framework against itself, trained twice per seed."
+)
+REASONS: Final[Mapping[str, str]] = {
+    "inside_margin": "the interval lies inside the margin",
+    "beyond_margin": "the interval lies beyond the margin and the noise floor",
+    "inside_floor": "a difference inside the noise floor is not called: use a quieter machine",
+    "no_floor": "no control of a framework gave an interval, so its noise is not known",
+    "near_limit": "it is so near a limit that many more seeds may not decide it",
+    "too_few_pairs": "fewer than two seeds have undisturbed trainings in both frameworks",
+}
+
+
+def why(one: TrainingComparisonRecord) -> str:
+    """Why a comparison has its verdict or none."""
+    code = one.reason.code if one.reason else "too_few_pairs"
+    if code == "across_margin":
+        return (
+            f"the interval reaches across the margin; about {fmt.plural(one.seeds_needed or 1, 'more seed')}"
+        )
+    return REASONS[code]
+
+
+def headline(run: RunRecord) -> str:
+    """The answer: who trains an epoch in less time, by how much, and how sure that is."""
+    training = run.training
+    if training is None or not training.trainings:
+        return NOT_TRAINED
+    if len(training.frameworks) == 1:
+        return f"{training.frameworks[0]} alone was trained; nothing was compared."
+    one = next((each for each in training.comparisons if each.is_primary), None)
+    if one is None or one.ratio is None:
+        return "No comparison of times: too few trainings were undisturbed by other programs."
+    said = f"An epoch in {one.candidate} takes {fmt.ratio(one.ratio)} times as long as in {one.baseline}"
+    span = f" ({fmt.span(one.interval, fmt.ratio)})" if one.interval else ""
+    return f"{said}{span}: {one.verdict or 'no verdict'}, {why(one)}."
+
+
+def tables(run: RunRecord) -> list[Table]:
+    """Everything, the verdicts first."""
+    if run.training is None:
+        return []
+    made = (
+        verdict_table(run.training),
+        figure_table(run.training),
+        floor_table(run.training),
+        training_table(run.training),
+    )
+    return [table for table in made if table.rows]
+
+
+def verdict_table(training: TrainingRecord) -> Table:
+    """Measure by measure: ratio or difference, interval and verdict."""
+    columns = (
+        Column("measure", numeric=False),
+        Column("verdict", numeric=False),
+        Column("ratio or difference"),
+        Column("interval", f"95{fmt.THIN}%"),
+        Column("judged by", minor=True),
+        Column("seeds"),
+        Column("noise floor", minor=True),
+        Column("why", numeric=False, minor=True),
+    )
+    rows = tuple(map(_verdict_row, training.comparisons))
+    names = " against ".join(training.frameworks)
+    return Table(f"Verdicts: {names}", columns, rows, RULES)
+
+
+def _verdict_row(one: TrainingComparisonRecord) -> tuple[Cell, ...]:
+    is_accuracy = one.measure == "accuracy"
+    show = _show_difference(one.measure)
+    value = one.difference if is_accuracy else one.ratio
+    return (
+        word(NAMES[one.measure] + (" (primary)" if one.is_primary else "")),
+        word(one.verdict, tone=TONES.get(one.verdict)) if one.verdict else missing(NO_VERDICT),
+        number(value, show, unit="share" if is_accuracy else "", why=NO_VERDICT),
+        _span(one.interval, show),
+        _span(one.verdict_interval, show),
+        Cell(str(one.pairs_count)),
+        _floor(one.measure, one.noise_floor),
+        word(why(one)),
+    )
+
+
+def _floor(measure: TrainingMeasure, floor: float | None) -> Cell:
+    return number(floor, _points if measure == "accuracy" else fmt.percent, unit="share", why=NO_FLOOR)
+
+
+def _show_difference(measure: TrainingMeasure) -> Callable[[float], str]:
+    return _points if measure == "accuracy" else fmt.ratio
+
+
+def _points(share: float) -> str:
+    return f"{fmt.points(share)} points"
+
+
+def _span(ends: tuple[float, float] | None, show: Callable[[float], str]) -> Cell:
+    return (
+        missing(NO_INTERVAL) if ends is None else Cell(fmt.span(ends, show), exact=f"{ends[0]} to {ends[1]}")
+    )
+
+
+def figure_table(training: TrainingRecord) -> Table:
+    """A row per measure, a column per framework."""
+    columns = (Column("measure", numeric=False), *(Column(name) for name in training.frameworks))
+    found = {(one.framework, one.measure): one for one in training.figures}
+    rows = tuple(
+        (word(name), *(_figure(found.get((framework, measure))) for framework in training.frameworks))
+        for measure, name in NAMES.items()
+        if any((framework, measure) in found for framework in training.frameworks)
+    )
+    return Table("What a training takes and gives", columns, rows)
+
+
+def _figure(one: TrainingFigureRecord | None) -> Cell:
+    if one is None:
+        return missing("no training of this framework was undisturbed")
+    show = SHOW[one.measure]
+    beside = fmt.span(one.interval, show) if one.interval else None
+    return Cell(show(one.value), exact=f"{one.value} {UNITS[one.measure]}", beside=beside)
+
+
+def floor_table(training: TrainingRecord) -> Table:
+    """Every framework against itself."""
+    columns = (
+        Column("framework", numeric=False),
+        Column("measure", numeric=False),
+        Column("itself", f"95{fmt.THIN}%"),
+        Column("noise floor"),
+        Column("seeds"),
+    )
+    rows = tuple(
+        (
+            target_cell(one.framework),
+            word(NAMES[one.measure]),
+            _span(one.interval, _show_difference(one.measure)),
+            _floor(one.measure, one.noise_floor),
+            Cell(str(one.pairs_count)),
+        )
+        for one in training.controls
+    )
+    return Table("Each framework against itself", columns, rows)
+
+
+def training_table(training: TrainingRecord) -> Table:
+    """A row per training."""
+    columns = (
+        Column("training", numeric=False, minor=True),
+        Column("framework", numeric=False),
+        Column("seed"),
+        Column("role", numeric=False, minor=True),
+        Column("first epoch", "s"),
+        Column("last loss"),
+        Column("accuracy"),
+        Column("loaded", minor=True),
+        Column("peak memory"),
+        Column("used", numeric=False),
+    )
+    return Table("Every training", columns, tuple(map(_training_row, training.trainings)))
+
+
+def _training_row(one: OneTrainingRecord) -> tuple[Cell, ...]:
+    used: Any = word("yes")
+    if not one.valid:
+        said = fmt.one_line(sentences.sentences(one.invalid_reasons))
+        used = Cell("memory and accuracy alone", exact=said, why=DISTURBED, tone="bad")
+    return (
+        word(str(one.index + 1)),
+        target_cell(one.framework),
+        Cell(str(one.seed)),
+        word(one.role),
+        number(one.epochs[0].elapsed_s, fmt.significant, unit="s", why=NOT_TRAINED),
+        number(one.epochs[-1].loss, fmt.significant, unit="", why=NOT_TRAINED),
+        number(one.accuracy, fmt.percent, unit="share", why=NOT_TRAINED),
+        number(one.loaded_memory_bytes, fmt.size, unit="bytes", why=NOT_TRAINED),
+        number(one.peak_memory_bytes, fmt.size, unit="bytes", why=NOT_TRAINED),
+        used,
+    )

@@ -1,0 +1,1 @@
+"""One model trained in two frameworks, alike and compared."""

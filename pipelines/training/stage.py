@@ -1,0 +1,290 @@
+"""`tandem train --framework`: every seed in every framework, each in a process of its own, and what follows.
+
+Within a seed the frameworks and their controls are trained in the order A B B A, and the next seed begins
+with the other one, so that a machine that slowly changes is no advantage to either.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from loadtests.statistics import PERCENTILE_METHOD
+from loadtests.validity import FOREIGN_CORES_LIMIT, FOREIGN_CPU_LIMIT, STEAL_LIMIT
+from models.recipe import Session
+from models.spec import ModelSpec, load_model
+from models.weights import read_checkpoint
+from pipelines.errors import GateError
+from pipelines.judge.training import refigured
+from pipelines.machine.cores import Cores, listed
+from pipelines.measure.cpu import CpuReading, Neighbours, neighbours, read_cores
+from pipelines.measure.environment import describe, own_cpu_s
+from pipelines.record.fairness import FairnessRecord
+from pipelines.record.model import ModelRecord, TensorRecord
+from pipelines.record.reason import ReasonRecord, reason
+from pipelines.record.run import RunRecord
+from pipelines.record.training import EpochRecord, Framework, OneTrainingRecord, TrainingRecord
+from pipelines.report.json import write_run
+from pipelines.run.run import UNFINISHED, Status, new_run_folder, publish
+from pipelines.tasks.failures import as_user_error
+from pipelines.tasks.tasks import Progress, Task, run_tasks
+from pipelines.training import deployable
+from pipelines.training.settings import TrainingSettings
+
+LIMIT_S: Final = 24 * 3600.0
+SAME_LOSS: Final = 1e-3
+"""Relative: float32 sums in another order differ by a millionth, another weight or sample by far more."""
+
+Role = Literal["compared", "control"]
+
+
+@dataclass
+class Trainings:
+    """All trainings of a run on their way; `kept` once the Keras model of the first seed is written."""
+
+    settings: TrainingSettings
+    spec: ModelSpec
+    session: Session
+    folder: Path
+    progress: Progress
+    command: tuple[str, ...]
+    started: datetime
+    done: list[OneTrainingRecord] = field(default_factory=list)
+    kept: deployable.Kept | None = None
+
+    def measure(self) -> None:
+        """Train everything, in turn, saving the record after each.
+
+        Raises:
+            GateError: the frameworks did not start alike.
+            MachineError: a training died, or the disk refused.
+        """
+        with tempfile.TemporaryDirectory(prefix="tandem-train-") as name:
+            weights = Path(name)
+            arguments = {"model": self.settings.model, "seeds": self.settings.seeds, "folder": name}
+            run_tasks([Task("weights", f"{CHILD}:initial_here", arguments, LIMIT_S)], self.progress)
+            for seed, framework, role in order(self.settings):
+                self.done.append(self._train(seed, framework, role, weights / f"{seed}.safetensors"))
+                require_alike(self.done)
+                write_run(self.record("interrupted", UNFINISHED), self.folder)
+
+    def _train(self, seed: int, framework: Framework, role: Role, weights: Path) -> OneTrainingRecord:
+        settings = self.settings
+        wanted = settings.keep == framework and role == "compared" and seed == settings.seeds[0]
+        keep = self.folder / deployable.FILE if wanted else None
+        arguments = {
+            "model": settings.model,
+            "framework": framework,
+            "seed": seed,
+            "epochs": settings.epochs_count,
+            "batch_size": settings.batch_size,
+            "cores": settings.cores,
+            "weights": str(weights),
+            "keep": str(keep) if keep else None,
+        }
+        total = len(list(order(settings)))
+        title = f"[{len(self.done) + 1}/{total}] {framework}, seed {seed}"
+        began, before = datetime.now(UTC), _reading()
+        (outcome,) = run_tasks([Task(title, f"{CHILD}:fit_here", arguments, LIMIT_S)], self.progress)
+        around = neighbours(before, _reading(), _cores(settings))
+        if keep:
+            self.kept = deployable.keep(self.spec, self.folder)
+        return _one(len(self.done), seed, framework, role, _utc(began), outcome.result, around)
+
+    def record(self, status: Status, why: str | None, ended: datetime | None = None) -> RunRecord:
+        """The run as of now, with the figures that follow from what was trained."""
+        cores = _cores(self.settings)
+        budget: dict[str, dict[str, str]] = {
+            str(name): {
+                "cores": listed(self.settings.cores),
+                "threads": str(len(self.settings.cores)),
+                "samples": str(self.session.samples_count),
+                "batch": str(self.settings.batch_size),
+                "epochs": str(self.settings.epochs_count),
+                "seeds": ", ".join(map(str, self.settings.seeds)),
+            }
+            for name in self.settings.frameworks
+        }
+        return RunRecord(
+            kind="train",
+            run_id=self.folder.name,
+            tandem_version=metadata.version("tandem-serving"),
+            command=self.command,
+            started_at_utc=_utc(self.started),
+            ended_at_utc=_utc(ended) if ended else None,
+            status=status,
+            status_reason=why,
+            percentile_method=PERCENTILE_METHOD,
+            profile=None,
+            model=_model(self.spec),
+            environment=describe(cores),
+            payload=None,
+            artifacts=(),
+            targets={},
+            fairness=FairnessRecord(checked=budget, asymmetries=()),
+            controls=(),
+            comparisons=(),
+            slo=None,
+            mobile=None,
+            warnings=(),
+            training=refigured(self._training()),
+        )
+
+    def _training(self) -> TrainingRecord:
+        settings, recipe = self.settings, self.session.recipe
+        return TrainingRecord(
+            frameworks=settings.frameworks,
+            seeds=settings.seeds,
+            epochs_count=settings.epochs_count,
+            batch_size=settings.batch_size,
+            steps_count=self.session.steps_count,
+            samples_count=self.session.samples_count,
+            test_count=len(self.spec.samples()),
+            learning_rate=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            cores=settings.cores,
+            trainings=tuple(self.done),
+            figures=(),
+            controls=(),
+            comparisons=(),
+            kept_model=self.kept.model if self.kept else None,
+            kept_spec=self.kept.spec if self.kept else None,
+        )
+
+
+CHILD: Final = "pipelines.training.child"
+
+
+def train_compared(
+    settings: TrainingSettings, command: Sequence[str], progress: Progress
+) -> tuple[RunRecord, Path]:
+    """Train in every framework and compare; returns the finished record and the run's folder.
+
+    When it is interrupted it returns what was trained, with status "interrupted". The model's own checkpoint
+    stays as it is.
+
+    Raises:
+        ModelError: the model's data or its twin are at fault.
+        GateError: the frameworks did not start alike.
+        MachineError: a training died, or the disk refused.
+    """
+    spec = load_model(settings.model)
+    assert spec.recipe is not None  # noqa: S101 - the settings were made of it
+    session = Session(spec.recipe, settings.seeds[0], settings.epochs_count, settings.batch_size)
+    folder = new_run_folder(settings.runs, spec.name)
+    run = Trainings(settings, spec, session, folder, progress, tuple(command), datetime.now(UTC))
+
+    def finish(status: Status, why: str | None) -> RunRecord:
+        record = run.record(status, why, datetime.now(UTC))
+        publish(record, folder)
+        return record
+
+    try:
+        run.measure()
+    except KeyboardInterrupt:
+        count = len(list(order(settings)))
+        return finish("interrupted", f"interrupted after {len(run.done)} of {count} trainings"), folder
+    except BaseException as error:
+        known = as_user_error(error)
+        with suppress(Exception):  # the first failure is the one to tell
+            finish("failed", str(known) if known else f"{type(error).__name__}: {error}")
+        if known is None:
+            raise
+        raise type(known)(f"{known}; what was measured is kept in {folder}") from error
+    return finish("complete", None), folder
+
+
+def order(settings: TrainingSettings) -> Iterator[tuple[int, Framework, Role]]:
+    """Every training: seed, framework, and whether it is the framework's control, in turn."""
+    for place, seed in enumerate(settings.seeds):
+        names = settings.frameworks if place % 2 == 0 else settings.frameworks[::-1]
+        yield from ((seed, name, "compared") for name in names)
+        yield from ((seed, name, "control") for name in reversed(names))
+
+
+def require_alike(done: Sequence[OneTrainingRecord]) -> None:
+    """Raises:
+    GateError: two trainings of one seed have another loss before their first step.
+    """
+    first: dict[int, OneTrainingRecord] = {}
+    for one in done:
+        other = first.setdefault(one.seed, one)
+        if abs(one.first_loss - other.first_loss) > SAME_LOSS * abs(other.first_loss):
+            raise GateError(
+                f"{other.framework} and {one.framework} do not start alike: of seed {one.seed} the loss of "
+                f"the first batch is {other.first_loss:.6g} and {one.first_loss:.6g}, and the same weights "
+                f"and samples give the same within {SAME_LOSS:g}; check the twin with `tandem verify`"
+            )
+
+
+def _one(
+    index: int,
+    seed: int,
+    framework: Framework,
+    role: Role,
+    started: str,
+    found: dict[str, Any],
+    around: Neighbours,
+) -> OneTrainingRecord:
+    lacking = tuple(_disturbances(around))
+    return OneTrainingRecord(
+        index=index,
+        seed=seed,
+        framework=framework,
+        role=role,
+        started_at_utc=started,
+        epochs=tuple(
+            EpochRecord(elapsed_s=elapsed_s, loss=loss)
+            for elapsed_s, loss in zip(found["epochs_s"], found["losses"], strict=True)
+        ),
+        first_loss=found["first_loss"],
+        accuracy=found["accuracy"],
+        loaded_memory_bytes=found["loaded_memory_bytes"],
+        peak_memory_bytes=found["peak_memory_bytes"],
+        foreign_cores=around.foreign_cores,
+        foreign_cpu_share=around.foreign_share,
+        cpu_steal_share=around.steal_share,
+        valid=not lacking,
+        invalid_reasons=lacking,
+        settings=found["settings"],
+    )
+
+
+def _disturbances(around: Neighbours) -> Iterator[ReasonRecord]:
+    """What else used the CPU, by the limits of rounds."""
+    if (around.steal_share or 0) > STEAL_LIMIT:
+        yield reason("cpu_stolen", share=around.steal_share or 0, limit=STEAL_LIMIT)
+    if (around.foreign_share or 0) > FOREIGN_CPU_LIMIT:
+        yield reason("foreign_cpu", share=around.foreign_share or 0, limit=FOREIGN_CPU_LIMIT)
+    if (around.foreign_cores or 0) > FOREIGN_CORES_LIMIT:
+        yield reason("foreign_cores", cores=around.foreign_cores or 0, limit=FOREIGN_CORES_LIMIT)
+
+
+def _reading() -> CpuReading:
+    return CpuReading(cores=read_cores(), harness_s=own_cpu_s())
+
+
+def _cores(settings: TrainingSettings) -> Cores:
+    return Cores(server=settings.cores, generator=())
+
+
+def _utc(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _model(spec: ModelSpec) -> ModelRecord:
+    """What is trained anew; the accuracy of the checkpoint that is there was not asked."""
+    return ModelRecord(
+        name=spec.name,
+        digest=spec.digest,
+        checkpoint_sha256=spec.checkpoint_sha256,
+        parameters_count=sum(one.size for one in read_checkpoint(spec).values() if one.dtype.kind == "f"),
+        inputs=tuple(TensorRecord(name=one.name, dtype=one.dtype, shape=one.shape) for one in spec.inputs),
+        outputs=tuple(TensorRecord(name=one.name, dtype=one.dtype, shape=one.shape) for one in spec.outputs),
+        samples_count=len(spec.samples()),
+        accuracy=None,
+    )
