@@ -5,41 +5,79 @@ import zipfile
 from pathlib import Path
 
 from models.checkpoint import CheckpointError
-from models.stored import EXPORTED, HDF5, PICKLE, TORCHSCRIPT, files_of_checkpoint, kind_of
+from models.given import Kind
+from models.stored import (
+    ARCHIVE,
+    EXPORTED,
+    HDF5,
+    KERAS,
+    PICKLE,
+    TORCHSCRIPT,
+    files_of_checkpoint,
+    kind_of_file,
+)
 
 TFLITE = b"TFL3"
 HEAD_BYTES = 64
 WEIGHTS = "weights of PyTorch"
+SAVED_MODEL, TFLITE_MODEL, ONNX_MODEL = "a SavedModel", "a TFLite model", "an ONNX model"
+# An ONNX file begins with the version of its format, and with its producer, its domain or its graph after it.
+ONNX_VERSIONS, ONNX_FIELDS = range(3, 32), (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42)
+KINDS: dict[str, Kind] = {
+    TORCHSCRIPT: "torchscript",
+    ARCHIVE: "mar",
+    EXPORTED: "pt2",
+    SAVED_MODEL: "saved_model",
+    TFLITE_MODEL: "tflite",
+    ONNX_MODEL: "onnx",
+}
+"""What `tandem import` takes, by what it is called."""
 
 
 def what_to_type(path: Path) -> str | None:
     """What `path` is, by its content, and what to do with it; None if nothing is there, or any folder."""
-    kind = _kind(path) if path.exists() else None
+    kind = kind_of_path(path)
     if kind is None:
         return None
-    if kind in (WEIGHTS, TORCHSCRIPT, EXPORTED):
-        said = f"tandem init my_model.py --from {shlex.quote(str(path))}"
-        return f"it is {kind}; a model is a Python file that says what goes in and out: `{said}` writes one"
+    given = shlex.quote(str(path))
+    option = KINDS.get(kind, "").replace("_", "-")
+    taken = f"`tandem import my_model --{option} {given}` takes it as it is"
+    written = f"`tandem init my_model.py --from {given}` writes a model file for it"
+    if kind in (TORCHSCRIPT, EXPORTED):
+        return f"it is {kind}; {taken}, {written}"
+    if option:
+        return f"it is {kind}; {taken}"
+    if kind in (WEIGHTS, KERAS):
+        return f"it is {kind}; a model is a Python file that says what goes in and out: {written}"
     return f"it is {kind}; a model is a Python file that says what goes in and out of a PyTorch module"
 
 
-def _kind(path: Path) -> str | None:
+def kind_of_path(path: Path) -> str | None:  # noqa: PLR0911 - one per kind
+    """What a file or folder is, by its content; None if nothing is there, or any folder."""
+    if not path.exists():
+        return None
     if path.is_dir():
-        return "a SavedModel" if (path / "saved_model.pb").is_file() else _kind_of_folder(path)
+        return SAVED_MODEL if (path / "saved_model.pb").is_file() else _kind_of_folder(path)
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
+    if head[4:8] == TFLITE:  # which may have labels in a zip file at its end
+        return TFLITE_MODEL
     if zipfile.is_zipfile(path):
         try:
-            found = kind_of(path.read_bytes())
+            found = kind_of_file(path)
         except CheckpointError:
             return "a damaged zip file"
         return WEIGHTS if found == "weights" else found
     if head.startswith(HDF5):
-        return "a Keras model"
-    if head[4:8] == TFLITE:
-        return "a TFLite model"
+        return KERAS
     weights = head[8:9] == b"{" or head.startswith(PICKLE)
+    if not weights and _is_onnx(head):
+        return ONNX_MODEL
     return WEIGHTS if weights else "no file that is known here"
+
+
+def _is_onnx(head: bytes) -> bool:
+    return len(head) > 2 and head[0] == 0x08 and head[1] in ONNX_VERSIONS and head[2] in ONNX_FIELDS  # noqa: PLR2004
 
 
 def _kind_of_folder(path: Path) -> str | None:

@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from models.checkpoint import CheckpointError
 from models.errors import ModelError
+from models.given import DEFAULT_ROOT, Given, digest_of_given, folder_of, imported_names, parts_of_spec
 from models.imported import files_of
 from models.labels import require_labels
 from models.recipe import Recipe
@@ -115,6 +116,7 @@ class ModelSpec:
             use for, as saved masks and position numbers.
         origin: the file it was read from, as it was named; None for a model of this package.
         whole: whether what is built holds its weights already, as what Keras reads from its own files.
+        given: what was imported, of a model that came as files.
     """
 
     name: str
@@ -134,6 +136,7 @@ class ModelSpec:
     ignored: tuple[str, ...] = ()
     origin: Path | None = None
     whole: bool = False
+    given: Given | None = None
 
     def __post_init__(self) -> None:
         name = self.name if isinstance(self.name, str) else ""
@@ -190,6 +193,9 @@ class ModelSpec:
     @property
     def argument(self) -> str:
         """What to type for this model after `tandem COMMAND`."""
+        if self.given is not None:
+            root = self.given.folder.parent
+            return self.name if root.parent == DEFAULT_ROOT else shlex.quote(str(root))
         return self.name if self.origin is None else shlex.quote(str(self.origin))
 
     @property
@@ -318,6 +324,8 @@ class ModelSpec:
         Raises:
             ModelError: one is missing.
         """
+        if self.given is not None:
+            return tuple(map(self.given.path_of, self.given.files))
         try:
             return files_of_checkpoint(self.checkpoint)
         except CheckpointError as error:
@@ -333,6 +341,8 @@ class ModelSpec:
         Raises:
             ModelError: the checkpoint is missing.
         """
+        if self.given is not None:
+            return digest_of_given(self.given)
         files = self.checkpoint_files
         size_bytes, memory_bytes = sum(path.stat().st_size for path in files), _memory_bytes()
         if size_bytes > memory_bytes:
@@ -377,11 +387,17 @@ def model_names() -> list[str]:
 
 
 def load_model(name: str) -> ModelSpec:
-    """The spec of a shipped model ("digits_cnn") or of a file ("path/to/file.py").
+    """The spec of a shipped model ("digits_cnn"), of a file ("path/to/file.py"), or of what was imported.
+
+    The last by its name in the usual artifacts folder, or by its own folder in any ("path/to/NAME").
 
     Raises:
         ModelError: unknown name (with the nearest ones), missing file, or no `MODEL` in it.
     """
+    imported = None if name.endswith(".py") or name in model_names() else folder_of(name)
+    if imported is not None:
+        parts = parts_of_spec(imported)
+        return ModelSpec(**{**parts, "tolerance": Tolerance(**parts["tolerance"])})
     module = _module_from_file(Path(name)) if name.endswith(".py") else _module_by_name(name)
     spec = getattr(module, "MODEL", None)
     if not isinstance(spec, ModelSpec):
@@ -419,6 +435,7 @@ def _module_by_name(name: str) -> ModuleType:
         recognised = what_to_type(Path(name))
         if recognised:
             raise ModelError(f"{name} is no model: {recognised}")
+        known += imported_names()
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise ModelError(f"unknown model {name!r}; {hint}known: {', '.join(known)}, or a path ending in .py")

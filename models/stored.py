@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.checkpoint import CheckpointError, read_tensors
+from models.pickles import code_of_program
 
 if TYPE_CHECKING:
     import torch
@@ -148,9 +149,12 @@ def _read_torch(content: bytes) -> dict[str, npt.NDArray[Any]]:
         if kind == TORCHSCRIPT:
             found: Any = load_torchscript(file).state_dict()
         elif kind == EXPORTED:
+            _require_data(content)
             found = torch.export.load(file).state_dict
         else:
             found = torch.load(file, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except Exception as error:  # a damaged file fails in as many ways as there are to damage one
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
@@ -161,6 +165,18 @@ def _read_torch(content: bytes) -> dict[str, npt.NDArray[Any]]:
     if named and all(name.startswith(PARALLEL) for name in named):
         named = {name.removeprefix(PARALLEL): tensor for name, tensor in named.items()}
     return {name: _array(name, tensor) for name, tensor in named.items()}
+
+
+def _require_data(content: bytes) -> None:
+    """Raises:
+    CheckpointError: an exported program holds pickles that could run anything.
+    """
+    code = code_of_program(io.BytesIO(content))
+    if code:
+        raise CheckpointError(
+            f"it is an exported program whose {code[0]!r:.80} may run code when it is read; save a state "
+            "dict or safetensors"
+        )
 
 
 def load_torchscript(file: IO[bytes] | str) -> Any:
@@ -178,8 +194,13 @@ def kind_of(content: bytes) -> str:
     Raises:
         CheckpointError: it is damaged.
     """
+    return kind_of_file(io.BytesIO(content))
+
+
+def kind_of_file(file: Path | IO[bytes]) -> str:
+    """As `kind_of`, without reading more of it than the list of its entries."""
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        with zipfile.ZipFile(file) as archive:
             entries = [name.partition("/")[2] or name for name in archive.namelist()] + archive.namelist()
     except zipfile.BadZipFile as error:
         raise CheckpointError(f"it is a damaged zip file: {error}") from error

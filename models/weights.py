@@ -236,10 +236,15 @@ def _require_all(kind: str, mapped: set[str], needed: set[str], known: set[str])
 def read_checkpoint(spec: ModelSpec) -> dict[str, FloatArray]:
     """All tensors of the model's checkpoint but those it ignores, without executing code.
 
+    Of imported files none, but whether they are still those.
+
     Raises:
         ModelError: the checkpoint is missing, cannot be read, holds a NaN, or is not the one that the model's
             digest was taken of; or what is to be ignored is not there.
     """
+    if spec.given is not None:
+        _ = spec.checkpoint_sha256  # what was imported is what is there
+        return {}
     return {name: tensor for name, tensor in _read(spec).items() if not spec.ignores(name)}
 
 
@@ -293,9 +298,9 @@ def load_source(spec: ModelSpec) -> "torch.nn.Module":
         raise ModelError(
             f"build_torch of {spec.name} returns a {type(module).__name__}; a torch.nn.Module is needed"
         )
-    if spec.whole:
+    if spec.whole or spec.given is not None:
         read_checkpoint(spec)
-        return module.eval()
+        return _evaluating(module)
     own = module.state_dict(keep_vars=True)
     read = _read(spec)
     state = {name: tensor for name, tensor in read.items() if name in own or not spec.ignores(name)}
@@ -305,6 +310,10 @@ def load_source(spec: ModelSpec) -> "torch.nn.Module":
     wanted = {name: (tuple(t.shape), _numbers(t)) for name, t in own.items()}
     _check_state(spec, wanted, state)
     module.load_state_dict({name: torch.from_numpy(np.array(tensor)) for name, tensor in state.items()})
+    return _evaluating(module)
+
+
+def _evaluating(module: "torch.nn.Module") -> "torch.nn.Module":
     try:
         return module.eval()
     except NotImplementedError:  # an exported program has no modes

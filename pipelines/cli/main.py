@@ -9,7 +9,7 @@ import click
 
 from loadtests.errors import LoadTestError
 from models.errors import ModelError
-from pipelines.cli import gating, make, measure, past, read, serve, start
+from pipelines.cli import gating, given, make, measure, past, read, serve, start
 from pipelines.cli.exits import (
     EXIT_INTERRUPTED,
     EXIT_MACHINE,
@@ -44,6 +44,7 @@ for _command in (
     *(past.history, past.runs),
 ):
     tandem.add_command(_command)
+tandem.add_command(given.import_files, "import")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -31,6 +31,8 @@ artifacts_option = click.option(
     type=Folder(),
     default=Path("artifacts"),
     show_default=True,
+    # Before the model: an imported one is looked for there.
+    is_eager=True,
     help="Folder that holds exported artifacts.",
 )
 runs_option = click.option(
@@ -55,7 +57,26 @@ road_option = click.option(
     "first that takes it.  [default: as last exported, else auto]",
 )
 force_option = click.option("--force", is_flag=True, help="Export again even if nothing changed.")
-model_argument = click.argument("model", default="digits_cnn")
+
+
+def _found(ctx: click.Context, param: click.Parameter, value: str) -> str:  # noqa: ARG001 - click's signature
+    """An imported model by its name as the folder that it is in; says on stderr what it is held against."""
+    from models.given import folder_of, read_given
+    from models.spec import model_names
+    from pipelines.console.printing import complain
+
+    if value.endswith(".py") or value in model_names():
+        return value
+    within = ctx.params.get("artifacts", Path("artifacts")) / value
+    folder = (folder_of(str(within)) if Path(value).name == value else None) or folder_of(value)
+    if folder is None:
+        return value
+    for note in read_given(folder).notes:
+        complain(f"note: {value}: {note}")
+    return str(folder.parent)
+
+
+model_argument = click.argument("model", default="digits_cnn", callback=_found)
 runner_option = click.option(
     "--runner",
     default="local",

@@ -17,6 +17,7 @@ from pipelines.artifacts.manifest import Manifest
 from pipelines.artifacts.owner import claim
 from pipelines.errors import GateError, MachineError, ProcessDiedError, RequestError, UserError, first_line
 from pipelines.files.atomic import locked, new_folder
+from pipelines.given import placing
 from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
 from pipelines.roads.known import AUTO, TWIN, Asked, chosen, require_road
 from pipelines.roads.known import sources as road_sources
@@ -86,7 +87,8 @@ def export(
     Raises:
         RequestError: there is no such road.
         ModelError: the model or its checkpoint is not usable.
-        MachineError: something unforeseen happened, or the disk refused.
+        MachineError: something unforeseen happened, or the disk refused; or a process died that was to
+            replace (`force`) artifacts which are whole and up to date, and which are then kept.
     """
     started = time.monotonic()
     require_road(road)
@@ -159,7 +161,9 @@ def _reason(
 def _key(spec: ModelSpec, target: Target, road: str | None = None) -> str:
     """Without a twin the roads' own files and locks decide as well, and so does the road that is forced."""
     toolchain, sources = artifact.versions(target.toolchain), target.sources
-    if target.roads and chosen(spec, target.roads, road) != (TWIN,):
+    if not placing.is_exported(spec, target.name):
+        sources = [*sources, placing.SOURCE]
+    elif target.roads and chosen(spec, target.roads, road) != (TWIN,):
         toolchain = {**toolchain, "road": road or "any"}
         sources = [*sources, *road_sources(target.roads)]
     return artifact.export_key(spec, toolchain, sources)
@@ -173,13 +177,30 @@ def _export_targets(
     roads: Mapping[str, str | None],
     progress: Progress,
 ) -> dict[str, float]:
+    kept: dict[str, str] = {}
     with ExitStack() as folders:
         paths = {name: folders.enter_context(new_folder(root / name)) for name in names}
         asked = {name: Asked(model, roads[name]) for name in names}
         said, pipeline_s = _run(asked, spec, paths, progress)
         for name, one in said.items():
-            _finish(spec, TARGETS[name], paths[name], one, roads[name])
+            if one["again"] and _is_whole(spec, root / name, TARGETS[name], roads[name]):
+                kept[name] = one["failure"]
+                shutil.rmtree(paths[name])
+            else:
+                _finish(spec, TARGETS[name], paths[name], one, roads[name])
+    if kept:
+        told = "; ".join(f"{name}: {reason}" for name, reason in kept.items())
+        raise MachineError(f"could not be exported again, the artifacts from before are kept: {told}")
     return pipeline_s
+
+
+def _is_whole(spec: ModelSpec, folder: Path, target: Target, road: str | None) -> bool:
+    """Whether there are artifacts already that an export without `force` would leave as they are."""
+    try:
+        manifest = artifact.read_manifest(folder)
+        return bool(manifest and manifest.artifacts) and _reason(spec, folder, target, False, road) is None
+    except GateError:
+        return False
 
 
 def _run(
@@ -252,7 +273,7 @@ def export_here(
     progress("loading the framework")
     spec = load_unchanged(model, digest)
     read_checkpoint(spec)
-    if any(TARGETS[name].traces for name in folders):
+    if any(TARGETS[name].traces and placing.is_exported(spec, name) for name in folders):
         from pipelines.parity.source import require_deployable
 
         progress("examining the source model")
@@ -280,7 +301,10 @@ def _export_one(
         )
         with collected(warned):
             more = {"asked": asked} if TARGETS[name].roads else {}
-            exported = exporter(spec, folder, progress, **more)
+            if placing.is_exported(spec, name):
+                exported = exporter(spec, folder, progress, **more)
+            else:
+                exported = placing.place(spec, name, folder, progress)
     except (RequestError, OSError):
         raise
     except Exception as error:  # noqa: BLE001 - of this target alone; the others are exported all the same

@@ -94,6 +94,8 @@ def disk_error(path: Path | str, error: OSError) -> MachineError:
 def new_folder(final: Path) -> Iterator[Path]:
     """A temporary folder beside `final` that replaces it when the block succeeds, and vanishes when not.
 
+    A block that removes the folder leaves `final` as it is.
+
     Raises:
         MachineError: the disk refused.
     """
@@ -105,15 +107,17 @@ def new_folder(final: Path) -> Iterator[Path]:
         raise disk_error(final, error) from error
     try:
         yield temporary
-        temporary.chmod(0o755)
-        _swap(temporary, final)
+        if temporary.exists():
+            temporary.chmod(0o755)
+            swap(temporary, final)
     except OSError as error:
         raise disk_error(final, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _swap(new: Path, final: Path) -> None:
+def swap(new: Path, final: Path) -> None:
+    """Put `new` in the place of `final`, whatever was there; it stays if the rename is refused."""
     if final.exists():
         old = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}-old-"))
         note_elsewhere(str(old))

@@ -79,7 +79,7 @@ def read(path: Path) -> Found:
     tensors = {name: array.shape for name, array in state.items()}
     if kind == EXPORTED:
         return Found(kind, tensors, *_of_exported(path))
-    guesses = list(_guessed_inputs(tensors))
+    guesses = list(guessed_inputs(tensors))
     if kind == TORCHSCRIPT:
         return Found(kind, tensors, *_of_torchscript(path, guesses))
     return Found(kind, tensors, tuple(guesses[:1]), tuple(_guessed_outputs(tensors)))
@@ -140,7 +140,7 @@ def _of_torchscript(path: Path, guesses: Sequence[Tensor]) -> tuple[tuple[Tensor
     program = load_torchscript(str(path)).eval()
     names = [_named(one.name) for one in program.forward.schema.arguments[1:]]
     for tried in itertools.product(guesses, repeat=len(names)) if len(names) <= 2 else ():  # noqa: PLR2004
-        outputs = _tried(program, tried)
+        outputs = tried_with(program, tried)
         if outputs is not None:
             inputs = [Tensor(n, t.dtype, t.shape, sure=True) for n, t in zip(names, tried, strict=True)]
             return tuple(inputs), tuple(outputs)
@@ -148,7 +148,7 @@ def _of_torchscript(path: Path, guesses: Sequence[Tensor]) -> tuple[tuple[Tensor
     return tuple(inputs), (Tensor("output", "float32", (None, LENGTH), sure=False),)
 
 
-def _tried(program: Any, inputs: Sequence[Tensor]) -> list[Tensor] | None:
+def tried_with(program: Any, inputs: Sequence[Tensor]) -> list[Tensor] | None:
     """What it gives for zeros of these shapes, in two batches; None if it does not take them."""
     import torch
 
@@ -175,7 +175,7 @@ def _tried(program: Any, inputs: Sequence[Tensor]) -> list[Tensor] | None:
     return [Tensor(name, _dtype(v), (None, *v.shape[1:]), sure=True) for name, v in two.items()]
 
 
-def _guessed_inputs(tensors: Mapping[str, tuple[int, ...]]) -> Iterator[Tensor]:
+def guessed_inputs(tensors: Mapping[str, tuple[int, ...]]) -> Iterator[Tensor]:
     """Shapes that the first weight takes, the likeliest first."""
     first = next(((n, s) for n, s in tensors.items() if len(s) in (SHAPE_OF_TABLES, SHAPE_OF_IMAGES)), None)
     if first is None:

@@ -214,6 +214,8 @@ def _model(spec: ModelSpec, verified: Verified) -> ModelRecord:
 @cache
 def _parameters_count(spec: ModelSpec) -> int:
     """Numbers in the checkpoint that inference uses: weights and normalisation statistics."""
+    if spec.given is not None:
+        return spec.given.parameters_count
     return sum(tensor.size for tensor in read_checkpoint(spec).values() if tensor.dtype.kind == "f")
 
 

@@ -17,6 +17,7 @@ from pipelines.artifacts.manifest import Manifest
 from pipelines.errors import GateError
 from pipelines.files.atomic import write_atomically
 from pipelines.files.regular import read_regular
+from pipelines.given import reference
 from pipelines.parity import compare as parity
 from pipelines.parity import quality, seeding, source, watching
 from pipelines.parity.quality import Expectations, flat, shapes_of
@@ -29,7 +30,10 @@ OUTPUTS_NAME = "verified-outputs.npz"
 PROOF_LIMIT_BYTES = 2**30
 OUTPUTS_LIMIT_BYTES = 2**33
 # Who passed by older rules is judged again.
-RULES = tuple(Path(str(module.__file__)) for module in (parity, quality, seeding, source, truth, watching))
+RULES = tuple(
+    Path(str(module.__file__))
+    for module in (parity, quality, seeding, source, truth, watching, reference)
+)
 Value = TypeVar("Value")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from models.tensors import Array, Sample, Tensors
 from pipelines.errors import GateError, MachineError, first_line
-from pipelines.targets.asking import ask_in_batches, contiguous, matched
+from pipelines.targets.asking import ask_in_batches, ask_one_by_one, contiguous, matched
 from pipelines.targets.in_process import InProcessModel, Inspection, RuntimeLibrary
 
 PACKAGE = "onnxruntime"
@@ -24,12 +24,14 @@ def predict(
     inputs: Tensors,
     outputs: Sequence[str],
 ) -> dict[str, Array]:
-    """Answers (n, …) to inputs (n, …).
+    """Answers (n, …) to inputs (n, …); one by one of a file made for a batch of one.
 
     Raises:
         GateError: the file cannot be loaded, or has other inputs or outputs.
     """
     model = OnnxModel(artifact, 1, outputs)
+    if model.takes_one:
+        return ask_one_by_one(model, inputs)
     return ask_in_batches(artifact, model.compute, inputs)
 
 
@@ -59,6 +61,11 @@ class OnnxModel:
         self._fetches = list(self._wanted.values())
         self._given: dict[str, Array] = {}
         self._answers: list[Array] = []
+
+    @property
+    def takes_one(self) -> bool:
+        """Whether the file fixes the batch of an input to one."""
+        return any(one.shape and one.shape[0] == 1 for one in self._inputs_there.values())
 
     def compute(self, batch: Tensors) -> dict[str, Array]:
         """Answers (n, …) to inputs (n, …) of one shape.

@@ -4,7 +4,7 @@ Nothing a runtime computes with is touched, and every precision goes through the
 names and repeated tables that a converter leaves behind would weigh as much as the saved bits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flatbuffers  # type: ignore[import-untyped]
@@ -73,6 +73,20 @@ def rename(model: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
     for entries, names in ((signature.inputs, inputs), (signature.outputs, outputs)):
         for entry in entries:
             entry.name = names[int(_text(entry.name).rpartition("_")[2])]
+
+
+def rename_all(model: Any, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> None:
+    """Give the tensors of the first signature, or of a file without one, other names, by their own."""
+    main, signatures = model.subgraphs[0], model.signatureDefs or []
+    for numbers, entries, names in (
+        (main.inputs, signatures[0].inputs if signatures else [], inputs),
+        (main.outputs, signatures[0].outputs if signatures else [], outputs),
+    ):
+        for entry in entries:
+            entry.name = names[_text(entry.name)]
+        if not signatures:
+            for number in numbers:
+                main.tensors[number].name = names[_text(main.tensors[number].name)]
 
 
 def _text(name: bytes | str) -> str:

@@ -69,9 +69,9 @@ class LiteRtModel:
     def __init__(self, artifact: Path, interpreter: Any, outputs: Sequence[str]) -> None:
         self._artifact = artifact
         self._interpreter = interpreter
-        self._sources = _by_name(interpreter, "input")
+        self._sources = by_name(interpreter, "input")
         self._shapes = {name: tuple(map(int, one["shape"][1:])) for name, one in self._sources.items()}
-        sinks = _by_name(interpreter, "output")
+        sinks = by_name(interpreter, "output")
         self._sinks = {name: sinks[own] for name, own in matched(artifact, "output", outputs, sinks).items()}
 
     def set_inputs(self, sample: Sample) -> None:
@@ -121,7 +121,7 @@ class LiteRtModel:
         }
 
 
-def _by_name(interpreter: Any, what: str) -> dict[str, dict[str, Any]]:
+def by_name(interpreter: Any, what: str) -> dict[str, dict[str, Any]]:
     """Inputs or outputs (`what`) by the names of the file's first signature; without one, by the tensors'."""
     tensors = getattr(interpreter, f"get_{what}_details")()
     signatures = interpreter.get_signature_list()

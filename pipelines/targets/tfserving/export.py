@@ -19,6 +19,7 @@ from pipelines.targets.exported import Exported, NotExported
 
 VERSION = "1"
 SIGNATURE = "serving_default"
+WARMUP = "assets.extra/tf_serving_warmup_requests"
 WARMUP_REQUESTS = 50
 WARMUP_BATCHES = (1, 8)
 # What TensorFlow Serving takes.
@@ -192,8 +193,8 @@ def write_warmup(spec: ModelSpec, folder: Path) -> None:
     least = len(asked) + 2 * len(WARMUP_BATCHES)
     asked += [(number, WARMUP_BATCHES[number % len(WARMUP_BATCHES)]) for number in range(WARMUP_REQUESTS)]
     written_bytes = 0
-    target = folder / "assets.extra" / "tf_serving_warmup_requests"
-    target.parent.mkdir()
+    target = folder / WARMUP
+    target.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(target)) as writer:
         for number, (place, batch) in enumerate(asked[:MOST_REQUESTS]):
             if number >= least and written_bytes > WARMUP_BYTES:

@@ -54,6 +54,21 @@ def unpack(path: Path, folder: Path) -> dict[str, Any]:
     return _manifest(path, folder, [info.filename for info in infos if not info.is_dir()])
 
 
+def require_plain(path: Path) -> None:
+    """Look at a zip file of any kind, and unpack nothing.
+
+    Raises:
+        GateError: it is damaged, or has entries that leave a folder, come twice, are no files, fill a disk.
+    """
+    try:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            infos = archive.infolist()
+            _check_names(infos)
+            _check_sizes(infos, path.stat().st_size)
+    except (zipfile.BadZipFile, EOFError, struct.error, NotImplementedError, ValueError) as error:
+        raise GateError(f"it is no archive to take in: {error}") from error
+
+
 def _check_names(infos: Sequence[zipfile.ZipInfo]) -> None:
     """Raises ValueError for entries that leave the folder, come twice, or are no files and folders."""
     if len(infos) > ENTRIES_LIMIT:

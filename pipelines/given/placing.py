@@ -1,0 +1,201 @@
+"""Imported files in the folders of their targets, with the model's own names where a server goes by them.
+
+A file is copied as it is wherever it can be: its record says so, and says what was added or renamed.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from models.errors import ModelError
+from models.given import GivenFile, load_program
+from models.spec import ModelSpec
+from pipelines.files.atomic import copy_file, disk_error
+from pipelines.targets.exported import Exported, NotExported
+from pipelines.targets.torchserve.export import SIGNATURE_NAME, signature, write_archive
+
+SOURCE = Path(__file__)
+AS_IT_IS = "imported as it is"
+SIGNED = "imported, with its signature added"
+WARMED = "imported, with warm-up records added"
+RENAMED = "imported, with its tensors renamed"
+PACKED = "packed from the imported program"
+KINDS = {
+    "torchserve": ("mar", "torchscript"),
+    "python": ("torchscript", "mar"),
+    "mlserver": ("torchscript", "mar"),
+    "tfserving": ("saved_model",),
+    "tflite": ("tflite",),
+    "onnx": ("onnx",),
+}
+"""By target the kinds of files that it is made of, the best first."""
+
+Written = list[Exported | NotExported]
+
+
+def files_for(spec: ModelSpec, target: str) -> tuple[GivenFile, ...]:
+    """The imported files that a target is made of; none where it has to be exported from a program."""
+    given = spec.given
+    if given is None:
+        return ()
+    found = [file for kind in KINDS.get(target, ()) if (file := given.find(kind))]
+    if target == "torchserve":
+        return tuple(found)
+    return tuple(file for file in found if file.kind != "mar" or file.program)[:1]
+
+
+def is_exported(spec: ModelSpec, target: str) -> bool:
+    """Whether a target is traced from a program, as of any model, and not made of an imported file."""
+    return not files_for(spec, target) and (spec.given is None or spec.given.program is not None)
+
+
+def place(spec: ModelSpec, target: str, folder: Path, progress: Callable[[str], None]) -> Written:
+    """Write into `folder` what the target is made of.
+
+    Raises:
+        ModelError: no file of that kind was imported, and there is no program to make one of.
+        MachineError: the disk refused.
+    """
+    given, files = spec.given, files_for(spec, target)
+    if given is None or not files:
+        kinds = KINDS.get(target, ())
+        options = " or ".join(f"--{kind.replace('_', '-')}" for kind in kinds)
+        with_file = f"a file for it ({options}), or " if options else ""
+        raise ModelError(
+            f"{spec.name} was imported as {', '.join(f.kind for f in given.files) if given else 'nothing'}; "
+            f"import {with_file}a program to make one of (--torchscript, --pt2 or --mar)"
+        )
+    progress("taking over what was imported")
+    started = time.monotonic()
+    written: Written = []
+    for file in files:
+        one = PLACERS[target](spec, file, folder)
+        now = time.monotonic()
+        written += [_timed(each, now - started) for each in one]
+        started = now
+    return _once(written)
+
+
+def _timed(one: Exported, took_s: float) -> Exported:
+    return Exported(one.path, one.format, one.precision, took_s, one.variant, one.road)
+
+
+def _once(written: Written) -> Written:
+    """Of an archive and a program both the given archive and the given program, none of them packed again."""
+    by_path: dict[str, Exported | NotExported] = {}
+    for one in written:
+        if isinstance(one, Exported):
+            by_path.setdefault(one.path, one)
+    return list(by_path.values())
+
+
+def _for_torchserve(spec: ModelSpec, file: GivenFile, folder: Path) -> list[Exported]:
+    archive = folder / f"{spec.name}.mar"
+    if file.kind == "mar":
+        copy_file(_path(spec, file), archive)
+        return [Exported(archive.name, "torchserve-archive", file.precision, 0.0, road=AS_IT_IS)]
+    script = folder / f"{spec.name}.pt"
+    copy_file(_path(spec, file), script)
+    written = [Exported(script.name, "torchscript", file.precision, 0.0, road=AS_IT_IS)]
+    if archive.exists():
+        return written
+    write_archive(spec, script, archive)
+    return [*written, Exported(archive.name, "torchserve-archive", file.precision, 0.0, road=PACKED)]
+
+
+def _with_signature(spec: ModelSpec, file: GivenFile, folder: Path) -> list[Exported]:
+    """Whoever serves it reads its inputs and outputs in the file itself."""
+    import torch
+
+    assert spec.given is not None  # noqa: S101 - it has files
+    script = folder / f"{spec.name}.pt"
+    program = load_program(spec.given.folder, file)
+    torch.jit.save(program, script, {SIGNATURE_NAME: json.dumps(signature(spec))})
+    return [Exported(script.name, "torchscript", file.precision, 0.0, road=SIGNED)]
+
+
+def _for_tfserving(spec: ModelSpec, file: GivenFile, folder: Path) -> list[Exported]:
+    from pipelines.targets.tfserving.export import VERSION, WARMUP, write_warmup
+
+    version = folder / spec.name / VERSION
+    _copy_folder(_path(spec, file), version)
+    road = AS_IT_IS
+    if not (version / WARMUP).exists():
+        write_warmup(spec, version)
+        road = WARMED
+    return [Exported(f"{spec.name}/{VERSION}", "saved-model", file.precision, 0.0, road=road)]
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    try:
+        shutil.copytree(source, target, copy_function=shutil.copyfile)
+    except OSError as error:
+        raise disk_error(target, error) from error
+
+
+def _for_tflite(spec: ModelSpec, file: GivenFile, folder: Path) -> list[Exported]:
+    from pipelines.targets.tflite import flatbuffer
+
+    path = folder / f"{spec.name}_{file.precision}.tflite"
+    copy_file(_path(spec, file), path)
+    if not renames(file):
+        return [Exported(path.name, "tflite", file.precision, 0.0, road=AS_IT_IS)]
+    model = flatbuffer.read(path.read_bytes())
+    flatbuffer.rename_all(model, _names_of(file.inputs), _names_of(file.outputs))
+    path.write_bytes(flatbuffer.pack(model))
+    return [Exported(path.name, "tflite", file.precision, 0.0, road=RENAMED)]
+
+
+def _for_onnx(spec: ModelSpec, file: GivenFile, folder: Path) -> list[Exported]:
+    path = folder / f"{spec.name}_{file.precision}.onnx"
+    copy_file(_path(spec, file), path)
+    if not renames(file):
+        return [Exported(path.name, "onnx", file.precision, 0.0, road=AS_IT_IS)]
+    _rename_onnx(path, {**_names_of(file.inputs), **_names_of(file.outputs)})
+    return [Exported(path.name, "onnx", file.precision, 0.0, road=RENAMED)]
+
+
+def _rename_onnx(path: Path, names: Mapping[str, str]) -> None:
+    """Give the graph's inputs and outputs the model's names; a name that is in use inside makes room."""
+    import onnx
+
+    model = onnx.load(path)
+    graph = model.graph
+    inner = {name for node in graph.node for name in (*node.input, *node.output)} - set(names)
+    told = {name: f"{name}_inner" for name in inner & set(names.values())} | dict(names)
+    for node in graph.node:
+        for values in (node.input, node.output):
+            values[:] = [told.get(name, name) for name in values]
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        value.name = told.get(value.name, value.name)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _names_of(names: Mapping[str, str]) -> dict[str, str]:
+    """The model's names by the file's own."""
+    return {own: name for name, own in names.items()}
+
+
+def renames(file: GivenFile) -> bool:
+    """Whether a runtime cannot know which tensor is meant: there are several, under other names."""
+    return any(
+        len(names) > 1 and any(name != own for name, own in names.items())
+        for names in (file.inputs, file.outputs)
+    )
+
+
+def _path(spec: ModelSpec, file: GivenFile) -> Path:
+    assert spec.given is not None  # noqa: S101 - it has files
+    return spec.given.path_of(file)
+
+
+PLACERS: dict[str, Callable[[ModelSpec, GivenFile, Path], list[Exported]]] = {
+    "torchserve": _for_torchserve,
+    "python": _with_signature,
+    "mlserver": _with_signature,
+    "tfserving": _for_tfserving,
+    "tflite": _for_tflite,
+    "onnx": _for_onnx,
+}

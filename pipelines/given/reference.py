@@ -1,0 +1,108 @@
+"""What the imported file answers that all others are held against, where there is no source model."""
+
+import importlib
+from pathlib import Path
+
+from models.errors import ModelError
+from models.given import GivenFile
+from models.samples import fits
+from models.spec import ModelSpec
+from models.tensors import Array, Tensors, count, take
+from pipelines.errors import GateError
+from pipelines.parity import source
+from pipelines.parity.compare import allowed_error
+from pipelines.parity.quality import absolute_error, flat, shapes_of
+from pipelines.targets.registry import TARGETS
+
+# By kind the target whose runtime reads it, and the name of its format there.
+RUNTIMES = {
+    "torchscript": ("torchserve", "torchscript"),
+    "mar": ("torchserve", "torchserve-archive"),
+    "saved_model": ("tfserving", "saved-model"),
+    "tflite": ("tflite", "tflite"),
+    "onnx": ("onnx", "onnx"),
+}
+ASKED_AGAIN = 32
+
+
+def outputs_of(spec: ModelSpec, inputs: Tensors) -> dict[str, Array]:
+    """The source model's outputs (n, …) by name, or those of the imported file that stands for it.
+
+    Raises:
+        ModelError: it does not answer, or its answer is no function of one sample alone.
+    """
+    given = spec.given
+    if given is None or given.refers_to_program:
+        return source.outputs_of(spec, inputs)
+    file, path = given.referred, given.path_of(given.referred)
+    outputs = _ask(spec, file, path, inputs)
+    # One sample on its own answers as it does among others, and as before.
+    again = min(ASKED_AGAIN, count(inputs))
+    alone = [_ask(spec, file, path, take(inputs, slice(n, n + 1))) for n in range(1, 3) if n < again]
+    _require_same(spec, file, take(outputs, slice(1, 1 + len(alone))), alone)
+    _require_same(
+        spec,
+        file,
+        take(outputs, slice(again)),
+        [_ask(spec, file, path, take(inputs, slice(again)))],
+    )
+    return outputs
+
+
+def _ask(spec: ModelSpec, file: GivenFile, path: Path, inputs: Tensors) -> dict[str, Array]:
+    try:
+        found = answers(file.kind, path, _own_names(file, inputs), list(file.outputs.values()))
+    except GateError as error:
+        raise ModelError(f"the imported {file.kind} of {spec.name} does not answer: {error}") from error
+    outputs = {name: found[own] for name, own in file.outputs.items()}
+    for output in spec.outputs:
+        _require_declared(spec, file, outputs[output.name], output.name)
+    return outputs
+
+
+def _own_names(file: GivenFile, inputs: Tensors) -> dict[str, Array]:
+    return {file.inputs[name]: array for name, array in inputs.items()}
+
+
+def answers(kind: str, path: Path, inputs: Tensors, outputs: list[str]) -> dict[str, Array]:
+    """What a file answers, inputs and outputs by the file's own names.
+
+    Raises:
+        GateError: it cannot be loaded, or has other inputs or outputs.
+    """
+    target, its_format = RUNTIMES[kind]
+    module, function = TARGETS[target].runtime.split(":")
+    found: dict[str, Array] = getattr(importlib.import_module(module), function)(
+        path, its_format, inputs, outputs
+    )
+    return found
+
+
+def _require_declared(spec: ModelSpec, file: GivenFile, found: Array, name: str) -> None:
+    output = spec.find_output(name)
+    if not all(fits(shape, output.shape[1:]) for shape in set(shapes_of(found))):
+        raise ModelError(
+            f"the imported {file.kind} of {spec.name} gives shape {max(shapes_of(found))} at {name!r}, its "
+            f"signature says {output.shape[1:]}; import it again with --samples of every shape"
+        )
+    values = flat(found)
+    if values.dtype.kind == "f" and not bool((abs(values) < float("inf")).all()):
+        raise ModelError(
+            f"the imported {file.kind} of {spec.name} gives numbers that are not finite at {name!r}; nothing "
+            "can be compared with them, give --samples of real inputs"
+        )
+
+
+def _require_same(spec: ModelSpec, file: GivenFile, once: Tensors, again: list[dict[str, Array]]) -> None:
+    for name, wanted in once.items():
+        place = 0
+        for one in again:
+            rows = len(one[name])
+            expected = wanted[place : place + rows]
+            place += rows
+            off = absolute_error(one[name], expected) - allowed_error(flat(expected), spec.tolerance_of(name))
+            if (off > 0).any():
+                raise ModelError(
+                    f"the imported {file.kind} of {spec.name} answers {name!r} differently when it is asked "
+                    "again, or with other samples beside it; every sample has to be computed by itself"
+                )

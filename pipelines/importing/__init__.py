@@ -1,0 +1,1 @@
+"""`tandem import`: files that exist, looked through, read, and held against each other."""

@@ -1,0 +1,130 @@
+"""What imported files answer: to learn what they do not say themselves, in processes of their own."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models import tensors
+from models.forward import flattened
+from models.given import PROGRAMS, Kind, load_program
+from models.tensors import Array, Tensors
+from pipelines.errors import GateError, first_line
+from pipelines.given.reference import answers
+from pipelines.importing.reading import Tensor, constants, program_file
+from pipelines.init.reading import Tensor as Guess
+from pipelines.init.reading import guessed_inputs, tried_with
+
+MOST_GUESSED = 2
+ONE = "output"
+
+
+def guess_here(path: str, names: list[str], progress: Callable[[str], None]) -> list[Any] | None:
+    """Dtypes and shapes of the inputs of a TorchScript program, found by trying what its weights suggest."""
+    progress("trying shapes")
+    program: Any = load_program(Path(path).parent, program_file("torchscript", Path(path)))
+    state = program.state_dict()
+    held = state or {f"constant {n}": tensor for n, tensor in enumerate(constants(program))}
+    guesses = list(guessed_inputs({name: tuple(tensor.shape) for name, tensor in held.items()}))
+    if len(names) > MOST_GUESSED:
+        return None
+    for tried in itertools.product(guesses, repeat=len(names)):
+        if tried_with(
+            program, [Guess(n, t.dtype, t.shape, False) for n, t in zip(names, tried, strict=True)]
+        ):
+            return [[one.dtype, list(one.shape)] for one in tried]
+    return None
+
+
+def answer_here(
+    kind: Kind,
+    path: str,
+    samples: str,
+    names: dict[str, str],
+    outputs: list[str] | None,
+    progress: Callable[[str], None],
+) -> list[Any]:
+    """Name, dtype and shapes of each output that a file gives for the samples, in its own order.
+
+    Args:
+        names: the file's own names of the inputs, by the model's, in the program's order.
+        outputs: its own names of the outputs; None of a program, whose answers show them.
+
+    Raises:
+        GateError: it does not answer.
+    """
+    progress(f"asking the {kind}")
+    given = tensors.load(Path(samples))
+    inputs = {own: given[name] for name, own in names.items()}
+    if kind in PROGRAMS and outputs is None:
+        found = _program(kind, Path(path), inputs)
+    else:
+        found = answers(kind, Path(path), inputs, list(outputs or ()))
+    return [[name, *_described(array)] for name, array in found.items()]
+
+
+def _described(array: Array) -> tuple[str, list[list[int]]]:
+    shapes = sorted({np.asarray(one).shape for one in array})
+    return str(np.asarray(array[0]).dtype), [list(shape) for shape in shapes]
+
+
+def _program(kind: Kind, path: Path, inputs: Tensors) -> dict[str, Array]:
+    import torch
+
+    module = load_program(path.parent, program_file(kind, path))
+    names: list[str] = []
+
+    def call(batch: Mapping[str, Array]) -> dict[str, Array]:
+        with torch.inference_mode():
+            answer = module(*(torch.tensor(array) for array in batch.values()))
+        if not names:
+            names.extend(_names(answer))
+        found = flattened("that was imported", answer, names, "the program")
+        return {name: one.numpy(force=True) for name, one in zip(names, found, strict=True)}
+
+    try:
+        return tensors.ask(call, inputs, 2)
+    except Exception as error:
+        shapes = ", ".join(f"{name} {array[0].dtype} {array[0].shape}" for name, array in inputs.items())
+        raise GateError(
+            f"the {kind} does not take a batch of two samples ({shapes}): {_reason(error)}; give --samples "
+            "that are real inputs"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """TorchScript's own reason stands in its last line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = lines[-1] if lines and "Traceback" in str(error) else first_line(error)
+    return f"{type(error).__name__}: {said:.160}"
+
+
+def _names(answer: Any) -> list[str]:
+    if isinstance(answer, Mapping):
+        return [str(name) for name in answer]
+    count = sum(1 for _ in _leaves(answer))
+    return [ONE] if count == 1 else [f"{ONE}_{place}" for place in range(count)]
+
+
+def _leaves(answer: Any) -> "Sequence[Any]":
+    if isinstance(answer, list | tuple):
+        return [leaf for one in answer for leaf in _leaves(one)]
+    if isinstance(answer, Mapping):
+        return [leaf for one in answer.values() for leaf in _leaves(one)]
+    return [answer]
+
+
+def observed(said: Sequence[Any], declared: Sequence[Tensor] | None, *, dynamic: bool) -> tuple[Tensor, ...]:
+    """Outputs as they were answered; a size that a file calls dynamic stays so where inputs are `dynamic`."""
+    found = []
+    for place, (name, dtype, shapes) in enumerate(said):
+        if len({len(shape) for shape in shapes}) > 1:
+            raise GateError(f"the output {name!r} has another number of dimensions for other samples")
+        sizes = [axis[0] if len(set(axis)) == 1 else None for axis in zip(*shapes, strict=True)]
+        shape = None if declared is None else declared[place].shape
+        if dynamic and shape is not None and len(shape) == len(sizes) + 1:
+            sizes = [None if said is None else size for size, said in zip(sizes, shape[1:], strict=True)]
+        found.append(Tensor(name, dtype, (None, *sizes)))
+    return tuple(found)

@@ -1,0 +1,168 @@
+"""Files from outside, looked through before anything of them is loaded.
+
+What would leave an archive, fill the disk or is no file is refused. What would run code of whoever wrote the
+file is named, and taken in only where it is said to be trusted.
+"""
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from models.given import Kind
+from models.pickles import code_of_program, pickles_in
+from models.recognised import KINDS, kind_of_path
+from pipelines.errors import GateError, RequestError
+from pipelines.targets.torchserve.archive import require_plain, unpack
+from pipelines.targets.torchserve.export import HANDLER
+
+ZIPS = ("torchscript", "mar", "pt2")
+# What TensorFlow computes that reads, writes or runs something else than tensors.
+OPERATIONS = (
+    *("PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles"),
+    *("TextLineReader", "WholeFileReader", "FixedLengthRecordReaderV2", "DebugIdentityV2"),
+)
+TORCH_OPERATORS = ("aten::save", "aten::from_file", "aten::load", "prim::PythonOp")
+REQUIREMENTS = "requirements.txt"
+LAMBDA = b"Lambda"
+KERAS_METADATA = "keras_metadata.pb"
+
+
+def require_kind(path: Path, kind: Kind, source: str) -> None:
+    """Raises:
+    RequestError: it is a file of another kind, by its content; says what to type for that.
+    """
+    found = kind_of_path(path)
+    if KINDS.get(found or "") == kind:
+        return
+    option = f"--{kind.replace('_', '-')}"
+    right = KINDS.get(found or "")
+    hint = f"give it as --{right.replace('_', '-')}" if right else "give the file that was meant"
+    raise RequestError(f"{option} {source} is {found or 'no file that is known here'}; {hint}")
+
+
+def findings(path: Path, kind: Kind, source: str) -> tuple[str, ...]:
+    """Code in the file, each in a few words; empty where there is none.
+
+    Raises:
+        GateError: an archive is damaged, or made to leave its folder or to fill the disk.
+    """
+    if kind in ZIPS:
+        try:
+            require_plain(path)
+        except GateError as error:
+            raise GateError(f"{source}: {error}") from error
+    found = list(LOOKED[kind](path)) if kind in LOOKED else []
+    return tuple(found)
+
+
+def require_trust(found: dict[str, tuple[str, ...]], *, trust: bool) -> None:
+    """Raises:
+    RequestError: a file, by what was typed for it, holds code, and nobody said that it is trusted.
+    """
+    told = [f"{source}: {', '.join(names)}" for source, names in found.items() if names]
+    if told and not trust:
+        raise RequestError(
+            f"code of whoever wrote the files would run: {'; '.join(told)}; say --trust if you trust them"
+        )
+
+
+def _pickles(path: Path) -> Iterator[str]:
+    for name, calls in pickles_in(path):
+        if calls:
+            yield f"the pickle {name} calls {', '.join(calls)}"
+
+
+def _archive(path: Path) -> Iterator[str]:
+    """The handler, unless it is ours, what else is Python, and pickles, also inside the program."""
+    with TemporaryDirectory(prefix="tandem-import-") as folder:
+        manifest = unpack(path, Path(folder))
+        model = manifest["model"]
+        handler = Path(folder) / model["handler"]
+        if handler.read_bytes() != HANDLER.read_bytes():
+            yield f"its own handler {model['handler']}"
+        others = sorted(Path(folder).rglob("*.py"))
+        for file in others:
+            if file != handler:
+                yield f"its Python file {file.relative_to(folder)}"
+        if (Path(folder) / REQUIREMENTS).is_file():
+            yield f"its {REQUIREMENTS}, which TorchServe may install"
+        for file in sorted(Path(folder).rglob("*")):
+            if file.is_file():
+                yield from _pickles(file)
+
+
+def _saved_model(path: Path) -> Iterator[str]:
+    """Operations that do something else than compute, by name as the graph's file has them; Lambda layers."""
+    for file in sorted(path.rglob("saved_model.pb")):
+        content = file.read_bytes()
+        for name in OPERATIONS:
+            if _holds_name(content, name.encode()):
+                yield f"its operation {name}"
+    metadata = path / KERAS_METADATA
+    if metadata.is_file():
+        content = metadata.read_bytes()
+        if b'"class_name": "Lambda"' in content or b'"class_name":"Lambda"' in content:
+            yield f"a Keras Lambda layer in {KERAS_METADATA}"
+    for file in sorted(path.rglob("*")):
+        if file.suffix in (".py", ".so"):
+            yield f"its file {file.relative_to(path)}"
+
+
+def _holds_name(content: bytes, name: bytes) -> bool:
+    """Whether a protobuf has a text of just that: its length stands before it."""
+    return bytes([len(name)]) + name in content
+
+
+def lambda_layers(config: bytes) -> tuple[str, ...]:
+    """Names of the Lambda layers in the JSON of a Keras model, which hold Python code."""
+    try:
+        said = json.loads(config)
+    except (ValueError, RecursionError):
+        return ()
+    found: list[str] = []
+    left = [said]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            if one.get("class_name") in ("Lambda", "__lambda__"):
+                inner = one.get("config")
+                name = inner.get("name") if isinstance(inner, dict) else None
+                found.append(str(name or one.get("name") or one["class_name"]))
+            left += one.values()
+        elif isinstance(one, list):
+            left += one
+    return tuple(dict.fromkeys(found))
+
+
+def torchscript_code(path: Path) -> Iterator[str]:
+    """Operators in a TorchScript program that touch files, as its own code names them."""
+    with zipfile.ZipFile(path) as archive:
+        code = b"".join(
+            archive.read(info)
+            for info in archive.infolist()
+            if info.filename.endswith(".py") and info.file_size < 2**28
+        ).decode(errors="replace")
+    for operator in TORCH_OPERATORS:
+        name = operator.partition("::")[2]
+        if f"torch.{name}(" in code or f"ops.aten.{name}(" in code:
+            yield f"its operator {operator}"
+
+
+def _exported(path: Path) -> Iterator[str]:
+    for name in code_of_program(path):
+        yield f"its pickle {name}"
+
+
+def _torchscript(path: Path) -> Iterator[str]:
+    yield from torchscript_code(path)
+    yield from _pickles(path)
+
+
+LOOKED = {
+    "torchscript": _torchscript,
+    "mar": _archive,
+    "pt2": _exported,
+    "saved_model": _saved_model,
+}

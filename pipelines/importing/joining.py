@@ -1,0 +1,171 @@
+"""One signature from what several files say: which tensor of a file is which of the model, and its shape.
+
+Names are matched where files agree on them, then by dtype and shape where only one fits, then by order; what
+was matched wrongly does not pass parity.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from models.given import Kind
+from models.signature import NAME, TensorSpec
+from pipelines.errors import GateError
+from pipelines.importing.reading import Read, Shape, Tensor, is_known
+
+WIRE: Kind = "saved_model"
+"""A SavedModel's names are in the requests to its server, so they are the model's."""
+PREFIX, PLACE = "serving_default_", re.compile(r":\d+$")
+PLANE_AXES = 3
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The model's tensors in the program's order, and by kind of file its own name of each."""
+
+    tensors: tuple[Tensor, ...]
+    own: dict[Kind, dict[str, str]]
+
+
+def join(what: str, found: Mapping[Kind, Sequence[Tensor]], base: Kind) -> Joined:
+    """Inputs or outputs (`what`) of all files as the model's, in the order of the file `base`.
+
+    Raises:
+        GateError: files have different numbers of them, or other shapes or dtypes, or one that holds strings.
+    """
+    for kind, tensors in found.items():
+        _require_known(what, kind, tensors)
+    placed = {kind: _matched(what, base, found[base], kind, tensors) for kind, tensors in found.items()}
+    named = placed.get(WIRE, placed[base])
+    names = _names(what, [one.name for one in named], wire=WIRE in placed)
+    joined = [
+        Tensor(
+            name,
+            _dtype(what, name, {kind: row[at].dtype for kind, row in placed.items()}),
+            _shape(what, name, {kind: row[at].shape for kind, row in placed.items()}),
+        )
+        for at, name in enumerate(names)
+    ]
+    own = {
+        kind: {name: one.name for name, one in zip(names, row, strict=True)} for kind, row in placed.items()
+    }
+    return Joined(tuple(joined), own)
+
+
+def inputs_of(reads: Mapping[Kind, Read]) -> dict[Kind, tuple[Tensor, ...]]:
+    """What files say of inputs."""
+    return {kind: read.inputs for kind, read in reads.items()}
+
+
+def _require_known(what: str, kind: Kind, tensors: Sequence[Tensor]) -> None:
+    if not tensors:
+        raise GateError(f"the {kind} has no {what}s")
+    for one in tensors:
+        if not is_known(one.dtype):
+            raise GateError(
+                f"the {kind} has {one.dtype} at its {what} {one.name!r}; Tandem asks and compares numbers "
+                "and truth values only: save the model without the part that reads or writes it"
+            )
+        if one.shape is not None and not one.shape:
+            raise GateError(f"the {kind} has a single number at its {what} {one.name!r}; a batch is needed")
+        size = one.shape[0] if one.shape else None
+        if size is not None and (size != 1 or kind == WIRE):
+            raise GateError(
+                f"the {kind} is made for a batch of {size} at its {what} {one.name!r}; save it with a batch "
+                "of any size"
+            )
+
+
+def _matched(
+    what: str, base: Kind, wanted: Sequence[Tensor], kind: Kind, tensors: Sequence[Tensor]
+) -> list[Tensor]:
+    """The tensors of a file in the order of those of `base`."""
+    if len(tensors) != len(wanted):
+        raise GateError(
+            f"the {base} has {_listed(what, wanted)}, the {kind} has {_listed(what, tensors)}: these are not "
+            "files of one model"
+        )
+    by_name = {one.name: one for one in tensors}
+    if {one.name for one in wanted} == set(by_name):
+        return [by_name[one.name] for one in wanted]
+    fitting = [[other for other in tensors if _may_be(one, other)] for one in wanted]
+    only = [row[0] for row in fitting if len(row) == 1]
+    if len(only) == len(wanted) == len({one.name for one in only}):
+        return only
+    return list(tensors)
+
+
+def _listed(what: str, tensors: Sequence[Tensor]) -> str:
+    several = "" if len(tensors) == 1 else "s"
+    return f"{len(tensors)} {what}{several} ({', '.join(one.name for one in tensors)})"
+
+
+def _may_be(one: Tensor, other: Tensor) -> bool:
+    if one.dtype and other.dtype and one.dtype != other.dtype:
+        return False
+    if one.shape is None or other.shape is None:
+        return True
+    return len(one.shape) == len(other.shape) and all(
+        a is None or b is None or a == b for a, b in zip(one.shape[1:], other.shape[1:], strict=True)
+    )
+
+
+def _names(what: str, own: Sequence[str], *, wire: bool) -> list[str]:
+    """Names as a spec may have them."""
+    if wire:
+        bad = [name for name in own if not NAME.fullmatch(name)]
+        if bad:
+            raise GateError(
+                f"the {WIRE} calls an {what} {bad[0]!r:.80}; letters, digits and _ are allowed: save it with "
+                "other names"
+            )
+        return list(own)
+    plain = [re.sub(r"\W", "_", PLACE.sub("", name).removeprefix(PREFIX), flags=re.ASCII) for name in own]
+    usable = all(NAME.fullmatch(name) for name in plain) and len(set(plain)) == len(plain)
+    if usable and "StatefulPartitionedCall" not in plain:
+        return plain
+    return [what] if len(own) == 1 else [f"{what}_{place}" for place in range(len(own))]
+
+
+def _dtype(what: str, name: str, said: Mapping[Kind, str | None]) -> str | None:
+    known = {kind: dtype for kind, dtype in said.items() if dtype is not None}
+    if len(set(known.values())) > 1:
+        told = ", ".join(f"the {kind} {dtype}" for kind, dtype in known.items())
+        raise GateError(f"the {what} {name!r} has different dtypes: {told}; these are not files of one model")
+    return next(iter(known.values()), None)
+
+
+def _shape(what: str, name: str, said: Mapping[Kind, Shape | None]) -> Shape | None:
+    """The sizes that all files take; None where all take any."""
+    known = {kind: shape for kind, shape in said.items() if shape is not None}
+    if not known:
+        return None
+    told = ", ".join(f"the {kind} {shape[1:]}" for kind, shape in known.items())
+    if len({len(shape) for shape in known.values()}) > 1:
+        raise GateError(f"the {what} {name!r} has different shapes: {told}; these are not files of one model")
+    sizes: list[int | None] = [None]
+    for axis in range(1, len(next(iter(known.values())))):
+        found = {shape[axis] for shape in known.values()} - {None}
+        if len(found) > 1:
+            raise GateError(f"the {what} {name!r} has different shapes: {told}; {_cure(known)}")
+        sizes.append(next(iter(found), None))
+    return tuple(sizes)
+
+
+def _cure(known: Mapping[Kind, Shape]) -> str:
+    rows = [shape[1:] for shape in known.values()]
+    turned = len(rows[0]) == PLANE_AXES and len({tuple(sorted(map(str, row))) for row in rows}) == 1
+    if turned:
+        return "one has its channels first and another last: save them with one layout"
+    return "these are not files of one model"
+
+
+def spec_of(tensor: Tensor) -> TensorSpec:
+    """The same as a spec has it.
+
+    Raises:
+        GateError: its shape is not known.
+    """
+    if tensor.shape is None or tensor.dtype is None:
+        raise GateError(f"nothing says the shape of {tensor.name!r}; give --samples")
+    return TensorSpec(tensor.name, tensor.dtype, (None, *tensor.shape[1:]))

@@ -1,0 +1,312 @@
+"""What a file says of the model in it: names, dtypes and shapes of its tensors, and what it computes in.
+
+Run in processes of their own, one per framework. What a file does not say is None: TorchScript has neither
+shapes nor dtypes.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.given import GivenFile, Kind, load_program
+from models.signature import DTYPES
+from pipelines.errors import GateError, first_line
+
+if TYPE_CHECKING:
+    import torch
+
+FRAMEWORKS: dict[Kind, str] = {
+    "torchscript": "torch",
+    "mar": "torch",
+    "pt2": "torch",
+    "onnx": "torch",
+    "saved_model": "tensorflow",
+    "tflite": "tensorflow",
+}
+SIGNATURE = "serving_default"
+FLOAT32, FLOAT16, DYNAMIC, INT8, INT16X8 = "float32", "float16", "dynamic-int8", "int8", "int16x8"
+LEAST_WEIGHTS = 2  # a tensor of fewer numbers is a factor or an axis
+Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output as a file has it; the batch is in its shape."""
+
+    name: str
+    dtype: str | None
+    shape: Shape | None
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a file says; `outputs` are None where only an answer shows them."""
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...] | None
+    precision: str
+    parameters_count: int
+
+
+def read_here(files: Mapping[str, str], progress: Callable[[str], None]) -> dict[str, Any]:
+    """By kind what each file says, as JSON; of a framework's files in one process.
+
+    Raises:
+        GateError: one cannot be read.
+    """
+    found = {}
+    for kind, path in files.items():
+        progress(f"reading {kind}")
+        try:
+            found[kind] = asdict(READERS[kind](Path(path)))
+        except GateError:
+            raise
+        except Exception as error:
+            raise GateError(
+                f"the {kind} cannot be read: {type(error).__name__}: {first_line(error)}"
+            ) from error
+    return found
+
+
+def read_from(said: Mapping[str, Any]) -> Read:
+    """The same again from JSON."""
+
+    def tensors(given: Iterable[Any] | None) -> tuple[Tensor, ...]:
+        return tuple(
+            Tensor(one["name"], one["dtype"], None if one["shape"] is None else tuple(one["shape"]))
+            for one in given or ()
+        )
+
+    outputs = None if said["outputs"] is None else tensors(said["outputs"])
+    return Read(tensors(said["inputs"]), outputs, said["precision"], said["parameters_count"])
+
+
+def _program(path: Path) -> Read:
+    """A TorchScript file: the names of its inputs."""
+    script: Any = load_program(path.parent, program_file("torchscript", path))
+    state = list(script.state_dict().values()) or constants(script)
+    names = [one.name for one in script.forward.schema.arguments[1:] if not one.has_default_value()]
+    return Read(
+        tuple(Tensor(name, None, None) for name in names),
+        None,
+        _precision_of_torch(state),
+        sum(tensor.numel() for tensor in state if tensor.is_floating_point()),
+    )
+
+
+def program_file(kind: Kind, path: Path) -> GivenFile:
+    """A program's file as `load_program` takes it."""
+    return GivenFile(kind, path.name, "", "", 0, "", {}, {})
+
+
+def constants(script: Any) -> "list[torch.Tensor]":
+    """Weights of a frozen program, which are constants of its graph."""
+    graph = script.inlined_graph  # which its nodes do not keep alive
+    nodes = graph.findAllNodes("prim::Constant", recurse=True)
+    kinds = [node for node in nodes if node.hasAttributes() and node.kindOf("value") == "t"]
+    return [tensor for node in kinds if (tensor := node.t("value")).numel() >= LEAST_WEIGHTS]
+
+
+def _precision_of_torch(state: "Iterable[torch.Tensor]") -> str:
+    import torch
+
+    counts: Counter[torch.dtype] = Counter()
+    for tensor in state:
+        counts[tensor.dtype] += tensor.numel()
+    most = counts.most_common(1)
+    if any(dtype in counts for dtype in (torch.qint8, torch.quint8)):
+        return INT8
+    return FLOAT16 if most and most[0][0] in (torch.float16, torch.bfloat16) else FLOAT32
+
+
+def _exported(path: Path) -> Read:
+    """An exported program says everything."""
+    import torch
+
+    program = torch.export.load(path)
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    signature, spec = program.graph_signature, program.call_spec.out_spec
+    keys = list(spec.context) if spec is not None and spec.type is dict else []
+    given = signature.user_outputs
+    names = keys if len(keys) == len(given) else [f"output_{n}" for n in range(len(given))]
+    return Read(
+        tuple(_of_value(str(name), values[str(name)]) for name in signature.user_inputs),
+        tuple(_of_value(name, values[str(one)]) for name, one in zip(names, given, strict=True)),
+        _precision_of_torch(program.state_dict.values()),
+        sum(tensor.numel() for tensor in program.state_dict.values() if tensor.is_floating_point()),
+    )
+
+
+def _of_value(name: str, value: Any) -> Tensor:
+    sizes = tuple(size if isinstance(size, int) else None for size in value.shape)
+    return Tensor(name, str(value.dtype).removeprefix("torch."), sizes)
+
+
+def _onnx(path: Path) -> Read:
+    """Raises:
+    GateError: it is no ONNX, or keeps weights in other files.
+    """
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    graph = model.graph
+    outside = [one for one in graph.initializer if one.data_location == onnx.TensorProto.EXTERNAL]
+    if outside:
+        where = {entry.key: entry.value for entry in outside[0].external_data}.get("location", "?")
+        raise GateError(
+            f"the onnx keeps its weights in another file ({where!r:.80}); save it as one file "
+            "(onnx.save_model(model, path, save_as_external_data=False))"
+        )
+    weights = {one.name for one in graph.initializer}
+    return Read(
+        tuple(_of_onnx(one) for one in graph.input if one.name not in weights),
+        tuple(map(_of_onnx, graph.output)),
+        _precision_of_onnx(graph),
+        sum(prod(one.dims) for one in graph.initializer if one.dims),
+    )
+
+
+def _of_onnx(value: Any) -> Tensor:
+    import onnx
+
+    kind = value.type.tensor_type
+    dims = kind.shape.dim if kind.HasField("shape") else None
+    sizes = (
+        None if dims is None else tuple(one.dim_value if one.HasField("dim_value") else None for one in dims)
+    )
+    dtype = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
+    return Tensor(value.name, {"float": "float32", "double": "float64"}.get(dtype, dtype), sizes)
+
+
+def _precision_of_onnx(graph: Any) -> str:
+    import onnx
+
+    kinds = {node.op_type for node in graph.node}
+    if kinds & {"QLinearConv", "QLinearMatMul", "QuantizeLinear", "ConvInteger", "MatMulInteger"}:
+        return DYNAMIC if kinds & {"DynamicQuantizeLinear", "ConvInteger"} else INT8
+    types = {one.data_type for one in graph.initializer if prod(one.dims) >= LEAST_WEIGHTS}
+    halves = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
+    return FLOAT16 if types & halves and onnx.TensorProto.FLOAT not in types else FLOAT32
+
+
+def _tflite(path: Path) -> Read:
+    from ai_edge_litert.interpreter import Interpreter
+
+    from pipelines.targets.tflite import flatbuffer
+    from pipelines.targets.tflite.runtime import by_name, inspect
+
+    interpreter = Interpreter(model_path=str(path))
+    inputs, outputs = (by_name(interpreter, what) for what in ("input", "output"))
+    return Read(
+        tuple(_of_lite(name, one) for name, one in inputs.items()),
+        tuple(_of_lite(name, one) for name, one in outputs.items()),
+        _precision_of_lite(flatbuffer.read(path.read_bytes())),
+        inspect(path, "tflite").parameters_count or 0,
+    )
+
+
+def _of_lite(name: str, one: Mapping[str, Any]) -> Tensor:
+    """Quantised numbers stand for float32 ones, and are asked with these."""
+    import numpy as np
+
+    sizes = one["shape_signature"] if len(one["shape_signature"]) else one["shape"]
+    dtype = FLOAT32 if one["quantization"][0] else np.dtype(one["dtype"]).name
+    return Tensor(name, dtype, tuple(None if size < 0 else int(size) for size in sizes))
+
+
+def _precision_of_lite(model: Any) -> str:
+    from ai_edge_litert import schema_py_generated as schema
+
+    kinds = schema.TensorType
+    constant: Counter[int] = Counter()
+    computed: set[int] = set()
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            data = model.buffers[tensor.buffer].data
+            if data is None or not len(data):
+                computed.add(tensor.type)
+            elif (
+                tensor.quantization is not None and tensor.quantization.scale is not None
+            ) or tensor.type in (kinds.FLOAT32, kinds.FLOAT16):
+                constant[tensor.type] += len(data)
+    most = constant.most_common(1)
+    weights = most[0][0] if most else kinds.FLOAT32
+    if weights in (kinds.INT8, kinds.UINT8, kinds.INT4):
+        if kinds.INT16 in computed:
+            return INT16X8
+        return INT8 if kinds.INT8 in computed or kinds.UINT8 in computed else DYNAMIC
+    return FLOAT16 if weights == kinds.FLOAT16 else FLOAT32
+
+
+def _saved_model(path: Path) -> Read:
+    """The serving signature, from the graph's file alone; nothing of it is computed.
+
+    Raises:
+        GateError: it has no signature `serving_default`.
+    """
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    served = [one for one in saved.meta_graphs if "serve" in one.meta_info_def.tags]
+    there = served[0].signature_def if served else {}
+    if SIGNATURE not in there:
+        others = ", ".join(sorted(name for name in there if not name.startswith("__"))) or "none"
+        raise GateError(
+            f"the saved_model has no signature {SIGNATURE!r} for the tag 'serve'; it has {others}: save it "
+            f"with signatures={{'{SIGNATURE}': …}}"
+        )
+    signature = there[SIGNATURE]
+    return Read(
+        tuple(_of_info(name, signature.inputs[name]) for name in sorted(signature.inputs)),
+        tuple(_of_info(name, signature.outputs[name]) for name in sorted(signature.outputs)),
+        FLOAT32,
+        _variables(path) + _constants_of(served[0].graph_def),
+    )
+
+
+def _of_info(name: str, info: Any) -> Tensor:
+    import tensorflow as tf
+
+    shape = info.tensor_shape
+    sizes = None if shape.unknown_rank else tuple(None if one.size < 0 else one.size for one in shape.dim)
+    return Tensor(name, tf.dtypes.as_dtype(info.dtype).name, sizes)
+
+
+def _variables(path: Path) -> int:
+    import tensorflow as tf
+
+    prefix = path / "variables" / "variables"
+    if not prefix.with_suffix(".index").is_file():
+        return 0
+    reader = tf.train.load_checkpoint(str(prefix))
+    dtypes, shapes = reader.get_variable_to_dtype_map(), reader.get_variable_to_shape_map()
+    named = [name for name in shapes if dtypes[name].is_floating and "optimizer" not in name.lower()]
+    return sum(prod(shapes[name]) for name in named)
+
+
+def _constants_of(graph: Any) -> int:
+    nodes = [*graph.node, *(node for one in graph.library.function for node in one.node_def)]
+    sizes = [
+        prod(one.size for one in node.attr["value"].tensor.tensor_shape.dim)
+        for node in nodes
+        if node.op == "Const" and node.attr["value"].tensor.tensor_shape.dim
+    ]
+    return sum(size for size in sizes if size >= LEAST_WEIGHTS)
+
+
+READERS: dict[str, Callable[[Path], Read]] = {
+    "torchscript": _program,
+    "mar": _program,
+    "pt2": _exported,
+    "onnx": _onnx,
+    "tflite": _tflite,
+    "saved_model": _saved_model,
+}
+
+
+def is_known(dtype: str | None) -> bool:
+    """Whether a tensor of that dtype can be asked and answered here; strings cannot."""
+    return dtype is None or dtype in DTYPES

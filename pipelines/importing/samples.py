@@ -1,0 +1,143 @@
+"""Samples for imported files: read from .npz or .npy, or random numbers where there are none."""
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from models.given import LABELS
+from models.tensors import WHOLE, Array, count, is_ragged, stacked
+from pipelines.errors import GateError, RequestError, first_line
+from pipelines.importing.reading import Tensor
+from pipelines.targets.torchserve.archive import require_plain
+
+RANDOM = 100
+LENGTHS = (8, 5)
+"""Of a dynamic dimension, in turn: a file that knows one length only is seen."""
+LARGEST = {"uint8": 256, "bool": 2}
+WHOLE_NUMBERS = 10
+LABELS_KEY = "labels"
+
+
+def read_samples(path: Path, names: Sequence[Mapping[str, str]]) -> dict[str, Array]:
+    """Samples by the model's names, and their labels, if any, by `LABELS`.
+
+    A .npy, or the one array of a .npz, is the only input; of several each by the model's name of it or any
+    file's own. An array called `labels` that is no input is the labels. An array of arrays, saved as NAME.0,
+    NAME.1 and so on, holds samples that differ in shape.
+
+    Args:
+        names: of each file its own names of the inputs, by the model's.
+
+    Raises:
+        RequestError: it is none of these, names another input, or lacks one.
+        GateError: it is damaged, or made to fill the disk.
+    """
+    if not path.is_file():
+        raise RequestError(f"--samples {path} does not exist")
+    arrays = _arrays(path)
+    inputs = list(names[0])
+    known = {own: name for each in names for name, own in each.items()} | {name: name for name in inputs}
+    labels = arrays.pop(LABELS_KEY, None) if LABELS_KEY not in known else None
+    if len(inputs) == 1 and len(arrays) == 1:
+        found = {inputs[0]: next(iter(arrays.values()))}
+    else:
+        unknown = [name for name in arrays if name not in known]
+        if unknown:
+            raise RequestError(
+                f"--samples {path} has an array {unknown[0]!r:.80}; the inputs are {', '.join(inputs)}"
+            )
+        found = {known[name]: array for name, array in arrays.items()}
+    missing = [name for name in inputs if name not in found]
+    if missing:
+        raise RequestError(f"--samples {path} has nothing for the input {missing[0]!r}")
+    sizes = {len(array) if array.ndim else 0 for array in found.values()}
+    if len(sizes) > 1 or not min(sizes):
+        told = ", ".join(f"{name} {array.shape}" for name, array in found.items())
+        raise RequestError(f"--samples {path} has {told}; the same number of samples is needed, above 0")
+    ordered = {name: found[name] for name in inputs}
+    return ordered if labels is None else {**ordered, LABELS: labels}
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    try:
+        if not zipfile.is_zipfile(path):
+            return {"": np.load(path, allow_pickle=False)}
+        require_plain(path)
+        with np.load(path, allow_pickle=False) as parts:
+            return _gathered({name: parts[name] for name in parts.files})
+    except GateError as error:
+        raise GateError(f"--samples {path}: {error}") from error
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise RequestError(
+            f"--samples {path} is no .npz or .npy of numbers without pickles: {first_line(error)}"
+        ) from error
+
+
+def _gathered(parts: dict[str, Array]) -> dict[str, Array]:
+    """NAME.0, NAME.1 and so on as one array NAME whose samples differ in shape."""
+    whole: dict[str, Array] = {}
+    each: dict[str, dict[int, Array]] = {}
+    for key, array in parts.items():
+        name, dot, place = key.rpartition(".")
+        if dot and place.isdecimal():
+            each.setdefault(name, {})[int(place)] = array
+        else:
+            whole[key.removesuffix(WHOLE)] = array
+    return whole | {name: stacked([of[n] for n in sorted(of)]) for name, of in each.items()}
+
+
+def fitted(samples: Mapping[str, Array], tensors: Sequence[Tensor]) -> dict[str, Array]:
+    """Samples in the dtypes of the inputs; others stay for whoever checks them."""
+    return {one.name: _as(samples[one.name], one.dtype) for one in tensors if one.name in samples} | {
+        name: array for name, array in samples.items() if name == LABELS
+    }
+
+
+def _as(array: Array, dtype: str | None) -> Array:
+    if is_ragged(array):
+        return stacked([_as(np.asarray(one), dtype) for one in array])
+    wanted = np.dtype(dtype or ("float32" if array.dtype == np.float64 else array.dtype))
+    return array.astype(wanted) if np.can_cast(array.dtype, wanted, "same_kind") else array
+
+
+def shaped(tensors: Sequence[Tensor], samples: Mapping[str, Array]) -> tuple[Tensor, ...]:
+    """What no file says of the inputs, shapes and dtypes, as the samples have it."""
+    return tuple(
+        Tensor(
+            one.name,
+            one.dtype or str(np.asarray(samples[one.name][0]).dtype),
+            one.shape or _shape(samples[one.name]),
+        )
+        for one in tensors
+    )
+
+
+def _shape(array: Array) -> tuple[int | None, ...]:
+    if not is_ragged(array):
+        return (None, *array.shape[1:])
+    shapes = [np.asarray(one).shape for one in array]
+    axes = zip(*shapes, strict=True) if len({len(shape) for shape in shapes}) == 1 else [()]
+    return (None, *(sizes[0] if len(set(sizes)) == 1 else None for sizes in axes))
+
+
+def random_samples(tensors: Sequence[Tensor]) -> dict[str, Array]:
+    """Random numbers for every input: normal floats, whole numbers below 10, pixels, truth values."""
+    draw = np.random.default_rng(20)
+    dynamic = any(None in (one.shape or ())[1:] for one in tensors)
+    lengths = [LENGTHS[number % len(LENGTHS)] if dynamic else LENGTHS[0] for number in range(RANDOM)]
+    return {one.name: stacked([_draw(draw, one, length) for length in lengths]) for one in tensors}
+
+
+def _draw(draw: np.random.Generator, one: Tensor, length: int) -> Array:
+    sizes = tuple(length if size is None else size for size in (one.shape or ())[1:])
+    dtype = one.dtype or "float32"
+    if dtype.startswith("float"):
+        return np.asarray(draw.normal(size=sizes), dtype)
+    return np.asarray(draw.integers(0, LARGEST.get(dtype, WHOLE_NUMBERS), sizes), dtype)
+
+
+def described(samples: Mapping[str, Array]) -> int:
+    """How many samples there are."""
+    return count({name: array for name, array in samples.items() if name != LABELS})

@@ -1,0 +1,338 @@
+"""The import stage: files that exist become a model that every other command takes by its name.
+
+All is done in a folder beside the place where it will be, which it takes only when every file was found to be
+the same model: what fails leaves nothing behind, and replaces nothing.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from models import tensors
+from models.given import (
+    FOLDER,
+    PROGRAMS,
+    RECORD,
+    SAMPLES,
+    Given,
+    GivenFile,
+    Kind,
+    digest_of_path,
+    write_record,
+)
+from models.recognised import kind_of_path
+from models.signature import NAME
+from models.spec import ModelSpec, load_model, model_names
+from models.stored import TORCHSCRIPT
+from pipelines.errors import GateError, RequestError
+from pipelines.export.stage import export
+from pipelines.files.atomic import disk_error, swap, write_atomically
+from pipelines.files.leftovers import note_elsewhere
+from pipelines.given.placing import files_for
+from pipelines.importing import inspecting
+from pipelines.importing.answering import observed
+from pipelines.importing.copying import take_copy
+from pipelines.importing.joining import Joined, inputs_of, join, spec_of
+from pipelines.importing.reading import FLOAT32, FRAMEWORKS, Read, Tensor, read_from
+from pipelines.importing.samples import fitted, random_samples, read_samples, shaped
+from pipelines.targets.torchserve.archive import unpack
+from pipelines.tasks.tasks import Progress, Task, run_tasks
+from pipelines.verify.stage import Verified, verify
+
+LIMIT_S = 600.0
+PATHS: dict[Kind, str] = {
+    "torchscript": "program.pt",
+    "mar": "archive.mar",
+    "pt2": "program.pt2",
+    "saved_model": "saved_model",
+    "tflite": "model.tflite",
+    "onnx": "model.onnx",
+}
+PROGRAM_OF_ARCHIVE = "archive.pt"
+TOLERANCE = {"absolute": 1e-4, "relative": 1e-4}
+# A target that serves or runs each kind of file; others are made of the same files when they are asked for.
+FIRST_TARGETS = ("torchserve", "tfserving", "tflite", "onnx")
+
+
+@dataclass(frozen=True)
+class ImportRequest:
+    """Files to import, in the order in which they were typed, under a name; `samples` None: random ones."""
+
+    name: str
+    files: Mapping[Kind, Path]
+    artifacts: Path
+    samples: Path | None = None
+    trust: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What was imported, and how near each file is to the reference; in its place unless `verified` fails."""
+
+    spec: ModelSpec
+    verified: Verified
+    samples_count: int
+
+    @property
+    def given(self) -> Given:
+        """The files."""
+        assert self.spec.given is not None  # noqa: S101 - it was imported
+        return self.spec.given
+
+
+def take_in(request: ImportRequest, progress: Progress) -> Imported:
+    """Copy, look through, read and compare the files; put them in place if all are one model.
+
+    Raises:
+        RequestError: no file, another kind of file, code that is not trusted, a name that is taken.
+        GateError: a file is damaged or hostile, or says that it is another model.
+        ModelError: the reference does not answer, or not by the sample alone.
+        MachineError: a process died, or the disk refused.
+    """
+    _require(request)
+    with _beside(request) as root:
+        folder = root / FOLDER
+        folder.mkdir(parents=True)
+        files = _copied(request, folder, progress)
+        spec, count = _described(request, folder, files, progress)
+        targets = [name for name in FIRST_TARGETS if files_for(spec, name)]
+        export(str(root), root.parent, progress, targets=targets)
+        verified = verify(str(root), root.parent, progress, targets)
+        placed = request.artifacts / request.name
+        if not verified.failures:
+            try:
+                swap(root, placed)
+            except OSError as error:
+                raise disk_error(placed, error) from error
+            spec = load_model(str(placed))
+    return Imported(spec, verified, count)
+
+
+def _require(request: ImportRequest) -> None:
+    """Raises:
+    RequestError: nothing to import, or nowhere to put it.
+    """
+    if not request.files:
+        options = ", ".join(f"--{kind.replace('_', '-')}" for kind in PATHS)
+        raise RequestError(f"nothing to import; give at least one of {options}")
+    if not NAME.fullmatch(request.name):
+        raise RequestError(
+            f"{request.name!r:.80} cannot name a model; letters, digits (not first) and _ are allowed"
+        )
+    if request.name in model_names():
+        raise RequestError(f"{request.name} is a model of this package; give the import another name")
+    place = request.artifacts / request.name
+    if (place / FOLDER / RECORD).exists():
+        if not request.force:
+            raise RequestError(f"{place} holds an import already; --force replaces it")
+    elif place.exists() and any(one.name != ".lock" for one in place.iterdir()):
+        raise RequestError(f"{place} holds artifacts of another model of that name; choose another name")
+
+
+@contextmanager
+def _beside(request: ImportRequest) -> Iterator[Path]:
+    """A folder of the model's name below a temporary one in the artifacts folder."""
+    try:
+        request.artifacts.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=request.artifacts, prefix=f".import-{request.name}-"))
+        note_elsewhere(str(temporary))
+    except OSError as error:
+        raise disk_error(request.artifacts, error) from error
+    try:
+        yield temporary / request.name
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _copied(request: ImportRequest, folder: Path, progress: Progress) -> list[GivenFile]:
+    """The files where they stay, looked through.
+
+    Raises:
+        RequestError, GateError: as `take_in`.
+    """
+    files, found = [], {}
+    for kind, source in request.files.items():
+        progress("import", f"looking through {source.name}")
+        path, typed = folder / PATHS[kind], str(source)
+        size = take_copy(source, path)
+        inspecting.require_kind(path, kind, typed)
+        found[typed] = inspecting.findings(path, kind, typed)
+        files.append(GivenFile(kind, PATHS[kind], typed, digest_of_path(path) or "", size, FLOAT32, {}, {}))
+    inspecting.require_trust(found, trust=request.trust)
+    return [
+        replace(one, findings=found[one.source], program=_program_in(folder) if one.kind == "mar" else None)
+        for one in files
+    ]
+
+
+def _program_in(folder: Path) -> str | None:
+    """The TorchScript program of an archive, taken out of it; None if it holds none."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".mar-") as inside:
+        model = unpack(folder / PATHS["mar"], Path(inside))["model"]
+        script = Path(inside) / str(model.get("serializedFile", ""))
+        if "serializedFile" not in model or kind_of_path(script) != TORCHSCRIPT:
+            return None
+        shutil.move(script, folder / PROGRAM_OF_ARCHIVE)
+    return PROGRAM_OF_ARCHIVE
+
+
+def _described(
+    request: ImportRequest, folder: Path, files: list[GivenFile], progress: Progress
+) -> tuple[ModelSpec, int]:
+    """The model that the files are, written down beside them; and how many samples there are."""
+    reads = _read(folder, files, progress)
+    base = _base(files, reads)
+    inputs = join("input", inputs_of(reads), base)
+    random = request.samples is None
+    if request.samples is not None:
+        found = fitted(
+            read_samples(request.samples, [inputs.own[base], *inputs.own.values()]), inputs.tensors
+        )
+        known = shaped(inputs.tensors, found)
+    else:
+        known = _guessed(folder, files, base, inputs, progress)
+        found = dict(random_samples(known))
+    tensors.save(folder / SAMPLES, found)
+    reference = _reference(files, reads)
+    dynamic = any(None in (one.shape or ())[1:] for one in known)
+    outputs = _outputs(folder, files, reads, inputs, (base, reference), dynamic, progress)
+    kept = tuple(
+        replace(
+            one,
+            precision=reads[one.kind].precision if one.kind in reads else FLOAT32,
+            inputs=inputs.own.get(one.kind, _same(inputs)),
+            outputs=outputs.own.get(one.kind, _same(outputs)),
+        )
+        for one in files
+    )
+    given = Given(folder, kept, reference, random, reads[reference].parameters_count)
+    signature = tuple(map(spec_of, known)), tuple(map(spec_of, outputs.tensors))
+    write_atomically(folder / RECORD, write_record(given, request.name, signature, TOLERANCE) + "\n")
+    spec = load_model(str(folder.parent))
+    return spec, len(spec.samples())
+
+
+def _same(joined: Joined) -> dict[str, str]:
+    return {one.name: one.name for one in joined.tensors}
+
+
+def _path(folder: Path, file: GivenFile) -> Path:
+    return folder / (file.program or file.path)
+
+
+def _read(folder: Path, files: Sequence[GivenFile], progress: Progress) -> dict[Kind, Read]:
+    """What each file says; of an archive its program, and nothing where it has none."""
+    by_framework: dict[str, dict[str, str]] = {}
+    for file in files:
+        if file.kind != "mar" or file.program:
+            by_framework.setdefault(FRAMEWORKS[file.kind], {})[file.kind] = str(_path(folder, file))
+    tasks = [
+        Task(f"{name} files", "pipelines.importing.reading:read_here", {"files": paths}, LIMIT_S)
+        for name, paths in by_framework.items()
+    ]
+    said: dict[str, Any] = {}
+    for outcome in run_tasks(tasks, progress):
+        said |= outcome.result
+    return {file.kind: read_from(said[file.kind]) for file in files if file.kind in said}
+
+
+def _base(files: Sequence[GivenFile], reads: Mapping[Kind, Read]) -> Kind:
+    """The file whose order of tensors is the model's: a program's, which takes them by position.
+
+    Raises:
+        RequestError: nothing says what goes in and out.
+    """
+    if not reads:
+        raise RequestError(
+            "the archive holds no TorchScript program and does not say what goes in and out; import a file "
+            "that does beside it: --torchscript, --onnx, --saved-model, --tflite or --pt2"
+        )
+    programs: list[Kind] = [kind for kind in PROGRAMS if kind in reads]  # type: ignore[misc]
+    return programs[0] if programs else _reference(files, reads)
+
+
+def _reference(files: Sequence[GivenFile], reads: Mapping[Kind, Read]) -> Kind:
+    """The exported program if there is one, else the first file in float32, else the first."""
+    readable = [file.kind for file in files if file.kind in reads]
+    if "pt2" in readable:
+        return "pt2"
+    return next((kind for kind in readable if reads[kind].precision == FLOAT32), readable[0])
+
+
+def _guessed(
+    folder: Path, files: Sequence[GivenFile], base: Kind, inputs: Joined, progress: Progress
+) -> tuple[Tensor, ...]:
+    """The inputs, where no file says their shapes as a program takes them.
+
+    Raises:
+        RequestError: it takes none of those tried.
+    """
+    if all(one.shape is not None and one.dtype is not None for one in inputs.tensors):
+        return inputs.tensors
+    file = next(one for one in files if one.kind == base)
+    names = list(inputs.own[base].values())
+    arguments = {"path": str(_path(folder, file)), "names": names}
+    task = Task(f"{base}", "pipelines.importing.answering:guess_here", arguments, LIMIT_S)
+    (outcome,) = run_tasks([task], progress)
+    if outcome.result is None:
+        raise RequestError(
+            f"a {base} does not say the shapes of its inputs ({', '.join(names)}), and what its weights "
+            "suggest it does not take; give --samples FILE.npz with real inputs"
+        )
+    return tuple(
+        replace(one, dtype=dtype, shape=tuple(shape))
+        for one, (dtype, shape) in zip(inputs.tensors, outcome.result, strict=True)
+    )
+
+
+def _outputs(
+    folder: Path,
+    files: Sequence[GivenFile],
+    reads: Mapping[Kind, Read],
+    inputs: Joined,
+    asked: tuple[Kind, Kind],
+    dynamic: bool,
+    progress: Progress,
+) -> Joined:
+    """The outputs as the program and the reference give them for the samples, in the program's order."""
+    kinds = tuple(dict.fromkeys(asked))
+    tasks = []
+    for kind in kinds:
+        file = next(one for one in files if one.kind == kind)
+        declared = reads[kind].outputs
+        own = None if kind in PROGRAMS or declared is None else [one.name for one in declared]
+        arguments = {
+            "kind": kind,
+            "path": str(_path(folder, file)),
+            "samples": str(folder / SAMPLES),
+            "names": inputs.own[kind],
+            "outputs": own,
+        }
+        tasks.append(Task(kind, "pipelines.importing.answering:answer_here", arguments, LIMIT_S))
+    answered = {
+        kind: observed(outcome.result, reads[kind].outputs, dynamic=dynamic)
+        for kind, outcome in zip(kinds, run_tasks(tasks, progress), strict=True)
+    }
+    found: dict[Kind, Sequence[Tensor]] = dict(answered)
+    for kind, read in reads.items():
+        if kind not in found and read.outputs is not None:
+            found[kind] = [_loosely(one) for one in read.outputs]
+    return join("output", found, asked[0])
+
+
+def _loosely(one: Tensor) -> Tensor:
+    """What a file says of an output that was not asked: others may be in another precision there."""
+    return replace(one, dtype=None) if one.dtype and one.dtype.startswith("float") else one
+
+
+def require_same(imported: Imported) -> None:
+    """Raises:
+    GateError: a file is another model, or does not run; nothing was put in place.
+    """
+    if imported.verified.failures:
+        raise GateError(f"nothing was imported: {'; '.join(imported.verified.failures)}")
