@@ -31,8 +31,7 @@ PROOF_LIMIT_BYTES = 2**30
 OUTPUTS_LIMIT_BYTES = 2**33
 # Who passed by older rules is judged again.
 RULES = tuple(
-    Path(str(module.__file__))
-    for module in (parity, quality, seeding, source, truth, watching, reference)
+    Path(str(module.__file__)) for module in (parity, quality, seeding, source, truth, watching, reference)
 )
 Value = TypeVar("Value")
 
