@@ -136,7 +136,8 @@ def clear(mark: str, *, quiet_looks: int, engine: "list[str] | tuple[str, ...]" 
     if engine and os.path.exists(f"{folder}/engine"):  # noqa: PTH110
         _run_briefly(engine)
     remove_elsewhere(folder)
-    _remove_shared_memory(folder)
+    for path in shared_memory(_memory_prefix(folder)):
+        _remove(path)
     started = time.monotonic()
     _remove(folder)
     # Something that was just being started may have put a file into it meanwhile.
@@ -245,18 +246,24 @@ def _memory_prefix(folder: str) -> str:
     return os.path.basename(folder) + "-"  # noqa: PTH119 - pathlib costs its import
 
 
-def _remove_shared_memory(folder: str) -> None:
+def shared_memory(prefix: str) -> list[str]:
+    """Paths of this user's POSIX shared memory whose names begin with `prefix`."""
     try:
         names = os.listdir(SHARED_MEMORY)  # noqa: PTH208
     except OSError:
-        return
-    for name in names:
-        path = f"{SHARED_MEMORY}/{name}"
-        try:
-            if name.startswith(_memory_prefix(folder)) and os.lstat(path).st_uid == os.geteuid():
-                os.unlink(path)  # noqa: PTH108
-        except OSError:
-            continue
+        return []
+    return [
+        path
+        for path in (f"{SHARED_MEMORY}/{name}" for name in names if name.startswith(prefix))
+        if _owns(path)
+    ]
+
+
+def _owns(path: str) -> bool:
+    try:
+        return os.lstat(path).st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def remove_elsewhere(folder: str) -> None:

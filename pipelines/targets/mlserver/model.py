@@ -47,8 +47,9 @@ class TorchScript(MLModel):  # type: ignore[misc, unused-ignore]
         return True
 
     async def metadata(self) -> MetadataModelResponse:
-        """MLServer's own, and how this worker computes."""
+        """MLServer's own, the version that it leaves out, and how this worker computes."""
         told = await super().metadata()
+        told.versions = [self.version]
         told.parameters = Parameters(
             model_digest=self.signature["model_digest"],
             torch_threads=torch.get_num_threads(),
@@ -62,9 +63,11 @@ class TorchScript(MLModel):  # type: ignore[misc, unused-ignore]
         names = [tensor["name"] for tensor in self.signature["inputs"]]
         if given.keys() != set(names) or len(payload.inputs) != len(names):
             raise InferenceError(f"the inputs are {sorted(given)}, expected {names}")
-        batch = [
-            torch.from_numpy(array_of(tensor, given[tensor["name"]])) for tensor in self.signature["inputs"]
-        ]
+        arrays = {
+            tensor["name"]: array_of(tensor, given[tensor["name"]]) for tensor in self.signature["inputs"]
+        }
+        require_rows(arrays)
+        batch = [torch.from_numpy(array) for array in arrays.values()]
         try:
             with torch.inference_mode():
                 answer = self.module(*batch)
@@ -112,7 +115,7 @@ def array_of(tensor: dict[str, Any], given: RequestInput) -> np.ndarray:
         raise InferenceError(f"{name!r} is {datatype}, expected {DATATYPES[tensor['dtype']]}")
     wanted = [None, *tensor["shape"]]
     if len(given.shape) != len(wanted) or any(
-        size not in (None, found) for size, found in zip(wanted, given.shape, strict=True)
+        found < 0 or size not in (None, found) for size, found in zip(wanted, given.shape, strict=True)
     ):
         raise InferenceError(f"{name!r} has the shape {list(given.shape)}, expected {wanted}")
     data = getattr(given.data, "root", given.data)
@@ -123,6 +126,8 @@ def array_of(tensor: dict[str, Any], given: RequestInput) -> np.ndarray:
             values = np.asarray(data)
             if values.size and values.dtype.kind not in {"b": "b", "f": "iuf"}.get(dtype.kind, "iu"):
                 raise InferenceError(f"{name!r} is {datatype}, and holds other values")
+            if values.size and dtype.kind in "iu":
+                require_range(name, values, dtype)
             array = np.ascontiguousarray(values, dtype)
         except (ValueError, OverflowError) as error:
             raise InferenceError(f"{name!r}: {error}") from error
@@ -130,6 +135,25 @@ def array_of(tensor: dict[str, Any], given: RequestInput) -> np.ndarray:
         return array.reshape(given.shape)
     except ValueError as error:
         raise InferenceError(f"{name!r} has {array.size} values in the shape {list(given.shape)}") from error
+
+
+def require_range(name: str, values: np.ndarray, dtype: np.dtype) -> None:
+    """Raises:
+    InferenceError: a whole number is beyond the datatype, which NumPy would make another one of.
+    """
+    limits = np.iinfo(dtype)
+    for value in (int(values.min()), int(values.max())):
+        if not limits.min <= value <= limits.max:
+            raise InferenceError(f"{name!r} is {DATATYPES[dtype.name]}, and holds {value}")
+
+
+def require_rows(batch: dict[str, np.ndarray]) -> None:
+    """Raises:
+    InferenceError: the inputs do not have the same number of rows.
+    """
+    rows = {name: array.shape[0] for name, array in batch.items()}
+    if len(set(rows.values())) > 1:
+        raise InferenceError(f"the inputs have different numbers of rows: {rows}")
 
 
 def encoded(name: str, array: np.ndarray) -> ResponseOutput:

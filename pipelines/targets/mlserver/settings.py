@@ -8,6 +8,8 @@ from models.spec import ModelSpec
 from pipelines.targets.presets import ServerSettings
 
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+# Of the one model there is, as clients may name it.
+VERSION = "1"
 
 
 class MLServerSettings(ServerSettings):
@@ -36,4 +38,4 @@ class MLServerSettings(ServerSettings):
         if self.max_batch_time_ms is not None:
             found["max_batch_time"] = self.max_batch_time_ms / 1000
         extra = {"torch_threads": self.torch_threads} if self.torch_threads else {}
-        return {**found, "parameters": {"uri": uri, "extra": extra}}
+        return {**found, "parameters": {"uri": uri, "version": VERSION, "extra": extra}}

@@ -80,6 +80,9 @@ class TritonPythonModel:
         return [self._answer(request, own) for request, own in zip(requests, parts, strict=True)]
 
     def _run(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        rows = {name: tensor.shape[0] for name, tensor in zip(self.inputs, inputs, strict=True)}
+        if len(set(rows.values())) > 1:
+            raise ValueError(f"the inputs have different numbers of rows: {rows}")
         with torch.inference_mode():
             answer = self.module(*inputs)
         if isinstance(answer, dict) and answer.keys() == set(self.outputs):
