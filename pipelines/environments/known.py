@@ -10,7 +10,12 @@ from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 
-from pipelines.environments.system import require_glibc, require_processor, require_python_library
+from pipelines.environments.system import (
+    require_glibc,
+    require_processor,
+    require_python_library,
+    require_shared_memory,
+)
 from pipelines.errors import MachineError, unknown
 from pipelines.import_path import ROOT
 
@@ -35,6 +40,7 @@ class Environment:
         processor: the only one its packages are built for; None for those that Tandem runs on.
         glibc: the oldest that its packages run with; None for whatever Tandem itself runs with.
         libpython: whether something in it loads the shared library of this Python.
+        shared_memory: whether its processes talk through POSIX shared memory.
     """
 
     name: str
@@ -46,6 +52,7 @@ class Environment:
     processor: str | None = None
     glibc: tuple[int, int] | None = None
     libpython: bool = False
+    shared_memory: bool = False
 
     @property
     def lock(self) -> Path:
@@ -137,6 +144,8 @@ class Environment:
             require_glibc(self.name, self.glibc)
         if self.libpython:
             require_python_library(self.name)
+        if self.shared_memory:
+            require_shared_memory(self.name)
 
 
 def root() -> Path:
@@ -194,6 +203,7 @@ TRITON = Environment(
     processor="x86_64",
     glibc=(2, 35),
     libpython=True,
+    shared_memory=True,
 )
 ENVIRONMENTS = {one.name: one for one in (MLSERVER, TRITON, TORCHAX, LITERT, ONNX2TF)}
 

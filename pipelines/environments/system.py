@@ -1,6 +1,7 @@
 """What an environment needs of the machine that no package brings: processor, C library, libpython."""
 
 import ctypes.util
+import os
 import platform
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from pipelines.errors import MachineError
+from pipelines.files.leftovers import SHARED_MEMORY
 
 # An interpreter that is in a folder of its own has its library in one of these, beside it.
 FOLDERS = ("lib", "lib64")
@@ -51,6 +53,17 @@ def require_python_library(name: str) -> None:
         raise MachineError(
             f"the environment {name} needs {_file_name()}, which is not on this system; install it (Debian "
             f"and Ubuntu: apt-get install libpython{version}), or do without it here"
+        )
+
+
+def require_shared_memory(name: str) -> None:
+    """Raises:
+    MachineError: there is no shared memory that this user may make files in.
+    """
+    if not os.access(SHARED_MEMORY, os.W_OK | os.X_OK):
+        raise MachineError(
+            f"the environment {name} needs shared memory: {SHARED_MEMORY} is not there, or may not be "
+            "written to; mount a tmpfs there with the mode 1777, or do without it here"
         )
 
 

@@ -25,7 +25,7 @@ import time
 MARK = "TANDEM_RUN"
 PREFIX = "tandem-"
 # Where Linux shows POSIX shared memory.
-SHARED_MEMORY = "/dev/shm"  # noqa: S108 - looked into, not written to
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - looked into
 DONE = b"done"
 GRACE_S = 2.0
 LIMIT_S = 8.0

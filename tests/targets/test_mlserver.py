@@ -4,6 +4,7 @@ import ast
 import re
 
 import pytest
+from oip_servers import require
 from test_both_roads import SPEC, expectations
 from test_python_server import folder  # noqa: F401 - a fixture
 
@@ -16,7 +17,7 @@ from pipelines.targets.mlserver import server
 from pipelines.targets.mlserver.settings import MLServerSettings
 from pipelines.targets.presets import Preset, resolve
 from pipelines.targets.registry import find_target
-from pipelines.targets.server_plan import ServeRequest, make_environments
+from pipelines.targets.server_plan import ServeRequest
 
 pytestmark = [
     pytest.mark.slow,
@@ -32,6 +33,7 @@ def test_its_messages_are_those_of_its_own_protocol_file():
     """Each field that we use has the number, kind and label that the server's own file gives it."""
     from google.protobuf import descriptor_pb2
 
+    require("mlserver")
     text = (find("mlserver").folder / OWN_PROTOCOL).read_text()
     own = descriptor_pb2.FileDescriptorProto.FromString(ast.literal_eval(SERIALIZED.search(text)[1]))
     assert own.package == "inference"
@@ -53,7 +55,7 @@ def same_fields(ours, theirs):
 
 
 def test_as_the_vendor_ships_it_a_worker_process_answers_right(folder):  # noqa: F811 - the fixture
-    make_environments(["mlserver"], lambda *_: None)
+    require("mlserver")
     with (
         readiness.work_folder() as work,
         LocalServer(server.plan(ServeRequest(SPEC, folder, work))) as started,
@@ -67,7 +69,7 @@ def test_as_the_vendor_ships_it_a_worker_process_answers_right(folder):  # noqa:
 
 
 def test_a_file_that_is_none_is_reported_with_the_reason(tmp_path):
-    make_environments(["mlserver"], lambda *_: None)
+    require("mlserver")
     (tmp_path / "several.pt").write_bytes(b"PK and no more")
     asked = Preset("one", MLServerSettings(parallel_workers=0))
     with readiness.work_folder() as work:

@@ -232,6 +232,20 @@ def test_a_folder_that_is_written_into_while_it_goes_is_removed_again(tmp_path, 
     assert left_in(tmp_path) == []
 
 
+def test_shared_memory_goes_with_its_command_and_only_that(tmp_path, monkeypatch):
+    monkeypatch.setattr(leftovers, "SHARED_MEMORY", str(tmp_path / "shm"))
+    (tmp_path / "shm").mkdir()
+    mark, held = leftovers.claim(str(tmp_path))
+    monkeypatch.setenv(leftovers.MARK, mark)
+    own = leftovers.shared_memory_prefix()
+    assert own.startswith(leftovers.PREFIX)
+    for name in (f"{own}1", f"{own}2", f"{own[:-1]}0-1", "other"):
+        (tmp_path / "shm" / name).touch()
+    os.close(held)
+    leftovers.clear(mark, quiet_looks=1)
+    assert sorted(path.name for path in (tmp_path / "shm").iterdir()) == sorted([f"{own[:-1]}0-1", "other"])
+
+
 def test_a_process_without_the_mark_is_not_ended(tmp_path, monkeypatch):
     mark, held = leftovers.claim(str(tmp_path))
     monkeypatch.setenv(leftovers.MARK, mark)

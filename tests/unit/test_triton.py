@@ -169,6 +169,12 @@ def test_a_missing_libpython_is_said_with_its_package(monkeypatch):
     assert "apt-get install libpython3." in found.remedy
 
 
+def test_shared_memory_that_cannot_be_written_is_said(monkeypatch, tmp_path):
+    monkeypatch.setattr(system, "python_library", lambda: Path("there"))
+    monkeypatch.setattr(system, "SHARED_MEMORY", str(tmp_path / "none"))
+    assert "needs shared memory: " in refused(TRITON)
+
+
 def test_a_libpython_that_goes_is_missed_by_an_environment_that_was_made(monkeypatch, tmp_path):
     made = Environment("triton", "a test", 1, locks=tmp_path, libpython=True)
     (tmp_path / "triton.lock").write_text("a==1\n")
