@@ -33,6 +33,7 @@ from models.imported import files_of
 from models.labels import require_labels
 from models.recipe import Recipe
 from models.recognised import what_to_type
+from models.running import run
 from models.samples import Samples, checked
 from models.signature import TensorSpec, tensors
 from models.stored import digest_of_files, files_of_checkpoint
@@ -259,9 +260,11 @@ class ModelSpec:
         """The held-out samples, checked against the signature.
 
         Raises:
-            ModelError: inputs do not have the signature's names, dtypes and shapes; or as `truths`.
+            ModelError: the model's function fails; inputs do not have the signature's names, dtypes and
+                shapes; or as `truths`.
         """
-        samples = checked(self.name, self.test_samples(), self.inputs)
+        given = run(f"test_samples of {self.name} failed", self.test_samples)
+        samples = checked(self.name, given, self.inputs)
         self.truths(samples)
         return samples
 
@@ -271,7 +274,10 @@ class ModelSpec:
         Raises:
             ModelError: as `samples`.
         """
-        return None if self.train_samples is None else checked(self.name, self.train_samples(), self.inputs)
+        if self.train_samples is None:
+            return None
+        given = run(f"train_samples of {self.name} failed", self.train_samples)
+        return checked(self.name, given, self.inputs)
 
     def examples(self) -> Samples:
         """What to trace and to warm up with: the training samples, or the held-out ones where there are none.
@@ -465,10 +471,6 @@ def _module_from_file(path: Path) -> ModuleType:
     # Where dataclasses and pickles of the file look for what it defines.
     sys.modules[name] = module
     _make_importable(path.resolve().parent)
-    try:
-        loader_spec.loader.exec_module(module)
-    except ModelError:
-        raise
-    except Exception as error:
-        raise ModelError(f"model file {path} failed to load: {type(error).__name__}: {error}") from error
+    loader = loader_spec.loader
+    run(f"model file {path} failed to load", lambda: loader.exec_module(module))
     return module

@@ -92,6 +92,9 @@ def test_a_file_that_takes_the_name_of_a_shipped_model_is_refused(tmp_path):
         (BROKEN, "failed to load: ModuleNotFoundError: No module named 'missing_library_of_nobody'"),
         ("def broken(:\n", "failed to load: SyntaxError"),
         ("1 / 0\n", "failed to load: ZeroDivisionError"),
+        ("import sys\nsys.exit(0)\n", "failed to load: SystemExit: 0"),
+        ("raise GeneratorExit\n", "failed to load: GeneratorExit"),
+        ("class E(Exception):\n    def __str__(self): return 1 / 0\nraise E\n", "failed to load: E"),
     ],
 )
 def test_a_model_file_that_does_not_fit_is_named_with_the_reason(tmp_path, text, said):
@@ -101,6 +104,37 @@ def test_a_model_file_that_does_not_fit_is_named_with_the_reason(tmp_path, text,
         load_model(str(path))
     assert said in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+NOISY = """
+import os, subprocess, sys
+print("printed")
+os.write(1, b"written\\n")
+subprocess.run([sys.executable, "-c", "print('by a child')"])
+"""
+
+
+def test_what_a_model_file_prints_is_no_result(tmp_path, capfd, a_spec):
+    path = tmp_path / "mine.py"
+    path.write_text(NOISY + RENAMED)
+    load_model(str(path))
+    a_spec(test_samples=lambda: (sys.stdout.write("of samples\n"), samples())[1]).samples()
+    sys.stdout.write("a result\n")
+    seen = capfd.readouterr()
+    assert seen.out == "a result\n"
+    assert {"printed", "written", "by a child", "of samples"} <= set(seen.err.splitlines())
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError(2, "no such file", "x.npy"), SystemExit(0), KeyError("y")]
+)
+@pytest.mark.parametrize(("ask", "name"), [("samples", "test_samples"), ("training", "train_samples")])
+def test_samples_that_cannot_be_had_are_the_model_files_fault(a_spec, error, ask, name):
+    def fail():
+        raise error
+
+    with pytest.raises(ModelError, match=f"{name} of tiny failed: {type(error).__name__}: "):
+        getattr(a_spec(**{name: fail}), ask)()
 
 
 def test_a_missing_model_file_is_named(tmp_path):
