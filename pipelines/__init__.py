@@ -37,6 +37,7 @@ ROOMS = (
     ("judge", "What follows from samples: figures, verdicts, rates."),
     ("report", "Rendering of a run record, for the terminal and as files."),
     ("outputs", "`--output FORMAT=FILE`: what a command found, in the formats that CI reads."),
+    ("tensorboard", "`--tensorboard DIR`: a run as TensorBoard reads it."),
     ("measure", "Blocks of fresh servers, rounds under load, and what went on around them."),
     ("run", "One run on disk: how it begins, what it keeps, how it is read again."),
     ("training", "`tandem train --framework`: one model trained alike in two frameworks, and compared."),

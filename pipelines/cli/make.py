@@ -16,6 +16,7 @@ from pipelines.cli.options import (
     output_option,
     road_option,
     runs_option,
+    tensorboard_option,
 )
 from pipelines.cli.results import command_line, end_run, print_json
 
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     "of the first seed into the run as a file that every command takes.",
 )
 @runs_option
+@output_option
+@tensorboard_option
 @json_option
 def train(
     model: str,
@@ -52,6 +55,8 @@ def train(
     cores: str | None,
     source: str | None,
     runs: Path,
+    outputs: tuple[str, ...],
+    tensorboard: Path | None,
     as_json: bool,
 ) -> int:
     """Train MODEL from scratch and replace its checkpoint and training record.
@@ -65,9 +70,24 @@ def train(
 
     if framework is not None:
         return _train_compared(
-            model, framework, runs, as_json, seeds=seeds, epochs=epochs, batch=batch, cores=cores, keep=source
+            model,
+            framework,
+            as_json=as_json,
+            outputs=outputs,
+            tensorboard=tensorboard,
+            **{
+                "runs": runs,
+                "seeds": seeds,
+                "epochs": epochs,
+                "batch": batch,
+                "cores": cores,
+                "keep": source,
+            },
         )
-    typed = {"--seeds": seeds, "--epochs": epochs, "--batch": batch, "--cores": cores, "--from": source}
+    typed = {
+        **{"--seeds": seeds, "--epochs": epochs, "--batch": batch, "--cores": cores, "--from": source},
+        **{"--output": outputs or None, "--tensorboard": tensorboard},
+    }
     given = next((name for name, value in typed.items() if value is not None), None)
     if given is not None:
         raise click.UsageError(f"{given} needs --framework, such as --framework torch,keras.")
@@ -80,15 +100,27 @@ def train(
     return 0
 
 
-def _train_compared(model: str, framework: str, runs: Path, as_json: bool, **typed: Any) -> int:
+def _train_compared(
+    model: str,
+    framework: str,
+    *,
+    as_json: bool,
+    outputs: tuple[str, ...],
+    tensorboard: Path | None,
+    **typed: Any,
+) -> int:
     from pipelines.console.printing import ProgressDisplay
+    from pipelines.outputs.asked import asked_outputs
+    from pipelines.tensorboard.stage import require_writer
     from pipelines.training.settings import training_settings
     from pipelines.training.stage import train_compared
 
-    settings = training_settings(model, framework, runs=runs, **typed)
+    wanted = asked_outputs(outputs)
+    require_writer(tensorboard)
+    settings = training_settings(model, framework, **typed)
     with ProgressDisplay(quiet=as_json) as progress:
         run, folder = train_compared(settings, command_line(), progress)
-    return end_run(run, folder, as_json)
+    return end_run(run, folder, as_json, wanted, tensorboard)
 
 
 def require_targets(manifests: "Collection[Manifest]", *, named: bool) -> None:
@@ -180,6 +212,7 @@ def verify(model: str, targets: str | None, artifacts: Path, outputs: tuple[str,
 @runs_option
 @force_option
 @output_option
+@tensorboard_option
 @json_option
 def mobile(
     model: str,
@@ -191,6 +224,7 @@ def mobile(
     runs: Path,
     force: bool,
     outputs: tuple[str, ...],
+    tensorboard: Path | None,
     as_json: bool,
 ) -> int:
     """Measure every artifact of MODEL that a device could run, and choose the smallest that is good enough.
@@ -207,8 +241,10 @@ def mobile(
     from pipelines.mobile import stage
     from pipelines.outputs.asked import asked_outputs
     from pipelines.targets.registry import IN_PROCESS
+    from pipelines.tensorboard.stage import require_writer
 
     wanted = asked_outputs(outputs)
+    require_writer(tensorboard)
     limits = mobile_limits(max_accuracy_drop, max_bytes)
     settings = MobileSettings(
         model=model,
@@ -221,7 +257,7 @@ def mobile(
     )
     with ProgressDisplay(quiet=as_json) as progress:
         run, folder = stage.measure_mobile(settings, command_line(), progress)
-    ended = end_run(run, folder, as_json, wanted)
+    ended = end_run(run, folder, as_json, wanted, tensorboard)
     if ended == 0:
         stage.require_gate(run)
     return ended

@@ -122,14 +122,23 @@ def smoke(
     return 0
 
 
-def _measure(stage: Callable[..., Any], *, as_json: bool, outputs: tuple[str, ...], **options: Any) -> int:
+def _measure(
+    stage: Callable[..., Any],
+    *,
+    as_json: bool,
+    outputs: tuple[str, ...],
+    tensorboard: Path | None,
+    **options: Any,
+) -> int:
     from pipelines.config import run_settings
     from pipelines.console.printing import ProgressDisplay
     from pipelines.outputs.asked import asked_outputs
     from pipelines.runners.choosing import settled
+    from pipelines.tensorboard.stage import require_writer
 
     wanted = asked_outputs(outputs)
+    require_writer(tensorboard)
     asked = run_settings(**options)
     with ProgressDisplay(quiet=as_json) as progress, settled(asked, progress) as (settings, runner):
         run, folder = stage(settings, runner, command_line(), progress)
-    return end_run(run, folder, as_json, wanted)
+    return end_run(run, folder, as_json, wanted, tensorboard)

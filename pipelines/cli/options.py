@@ -50,6 +50,12 @@ output_option = click.option(
     help="Also write the result to FILE as junit, markdown, bencher, benchmark-smaller, benchmark-bigger or "
     "openmetrics; may be repeated.",
 )
+tensorboard_option = click.option(
+    "--tensorboard",
+    type=Folder(),
+    metavar="DIR",
+    help="Also write the run for TensorBoard, into a folder of its name below DIR.",
+)
 road_option = click.option(
     "--road",
     metavar="ROAD",
@@ -180,6 +186,7 @@ def run_options(function: Command) -> Command:
         artifacts_option,
         runs_option,
         output_option,
+        tensorboard_option,
         json_option,
     )
     for option in reversed(options):

@@ -30,8 +30,10 @@ def show_run(run: Any, folder: Path, as_json: bool) -> None:
     say(f"\nReport: {folder / 'report.html'}")
 
 
-def end_run(run: Any, folder: Path, as_json: bool, outputs: Sequence[Any] = ()) -> int:
-    """Show a finished run, write what --output asked for, and return the exit code that its status asks for.
+def end_run(
+    run: Any, folder: Path, as_json: bool, outputs: Sequence[Any] = (), tensorboard: Path | None = None
+) -> int:
+    """Show a finished run, write what --output and --tensorboard asked for, and return its exit code.
 
     Raises:
         MachineError: the disk refused an output.
@@ -42,6 +44,12 @@ def end_run(run: Any, folder: Path, as_json: bool, outputs: Sequence[Any] = ()) 
         from pipelines.outputs.of_run import facts_of_run
 
         write_outputs(outputs, facts_of_run(run))
+    if tensorboard is not None:
+        from pipelines.tensorboard.stage import write_board
+
+        board = write_board(run, folder, tensorboard)
+        if not as_json:
+            say(f"TensorBoard: {board}")
     if run.status == "interrupted":
         return fail(f"{run.status_reason}; what was measured is kept in {folder}", EXIT_INTERRUPTED)
     return 0

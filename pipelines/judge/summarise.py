@@ -76,6 +76,15 @@ def summarise_round(record: RoundRecord, folder: Path) -> RoundRecord:
     return _summarise_round(record, _successful(record, folder).latency_ns, ())
 
 
+def successful_latencies(record: RoundRecord, folder: Path) -> Latencies:
+    """Nanoseconds of every successful request of a round, from its raw file.
+
+    Raises:
+        MachineError: as `summarise`.
+    """
+    return _successful(record, folder).latency_ns
+
+
 class _Successful(NamedTuple):
     """The successful requests of a round: their latencies, and when they ended after its first request."""
 

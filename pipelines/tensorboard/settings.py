@@ -1,0 +1,61 @@
+"""The settings of a side, a framework or an artifact, as the page of hyper-parameters lists them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipelines.record.mobile import MobileArtifactRecord
+from pipelines.record.run import RunRecord
+from pipelines.record.target import TargetRecord
+from pipelines.record.training import TrainingRecord
+from pipelines.tensorboard.board import Setting
+
+
+def of_side(run: RunRecord, name: str, target: TargetRecord) -> dict[str, Setting]:
+    """Who answered, how it was asked, its budget, and its server's settings by their own names."""
+    who = target.implementation
+    said = {
+        "target": target.target or name,
+        "implementation": f"{who.name} {who.version}",
+        "runner": who.runner,
+        "preset": who.preset,
+        "protocol": who.protocol,
+        "body": who.body,
+        "rows": target.payload.rows if target.payload else None,
+        **target.given.model_dump(exclude={"sources"}),
+        **{f"settings {key}": value for key, value in who.settings.items()},
+    }
+    return _plain(_common(run) | said)
+
+
+def of_framework(run: RunRecord, training: TrainingRecord, framework: str) -> dict[str, Setting]:
+    """What a framework was given, and what it made of it by itself."""
+    own = next((one.settings for one in training.trainings if one.framework == framework), {})
+    said = training.model_dump(
+        include={"epochs_count", "batch_size", "learning_rate", "weight_decay", "cores", "seeds"}
+    )
+    return _plain(_common(run) | {"framework": framework} | said | own)
+
+
+def of_artifact(run: RunRecord, one: MobileArtifactRecord) -> dict[str, Setting]:
+    """What kind of file it is."""
+    said = one.model_dump(include={"target", "format", "precision", "variant", "delegate", "runtime_library"})
+    return _plain(_common(run) | said)
+
+
+def _common(run: RunRecord) -> dict[str, Any]:
+    return {
+        "run": run.run_id,
+        "kind": run.kind,
+        "model": run.model.name,
+        "cpu": run.environment.cpu_model,
+        "commit": run.environment.git_commit,
+    }
+
+
+def _plain(said: Mapping[str, Any]) -> dict[str, Setting]:
+    """What is known, as TensorBoard takes it: a truth value, a number or a text; lists are joined."""
+    return {
+        key: ", ".join(map(str, value)) if isinstance(value, tuple | list) else value
+        for key, value in said.items()
+        if value is not None
+    }
