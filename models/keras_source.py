@@ -7,9 +7,10 @@ own.
 
 import hashlib
 import io
+import json
 import os
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     import torch
 
 BACKEND = "KERAS_BACKEND"
-WEIGHTS = "model.weights.h5"
+WEIGHTS, CONFIG = "model.weights.h5", "config.json"
+LAMBDAS = ("Lambda", "__lambda__")
 # What a file holds beside the weights: the state of its training.
 TRAINING = ("optimizer", "optimizer_weights")
 
@@ -80,6 +82,42 @@ def _reason(name: str, file: object, error: Exception) -> str:
             "operations or a layer of your own, or say keras_spec(…, trusted=True) if you trust it"
         )
     return f"Keras does not load {file} of {name}: {said:.200}"
+
+
+def lambda_layers(path: Path) -> tuple[str, ...]:
+    """Names of the Lambda layers in a `.keras` or `.h5` file, which hold Python code; nothing of it is run.
+
+    Raises:
+        CheckpointError: it holds no model of Keras, or weights alone.
+    """
+    import h5py
+
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                config: Any = archive.read(CONFIG)
+        else:
+            with h5py.File(path, "r") as file:
+                config = file.attrs["model_config"]
+        said = json.loads(config)
+    except (OSError, KeyError, ValueError, RecursionError, zipfile.BadZipFile) as error:
+        raise CheckpointError(
+            "it holds no model of Keras but weights alone, or nothing; save the whole model (model.save)"
+        ) from error
+    return tuple(dict.fromkeys(_lambdas(said)))
+
+
+def _lambdas(said: Any) -> Iterator[str]:
+    """The layers by name, and functions that are in none as what Keras calls them."""
+    left = [said]
+    while left:
+        one = left.pop()
+        kind = one.get("class_name") if isinstance(one, dict) else None
+        if kind in LAMBDAS:
+            inner = one.get("config")
+            yield str(inner.get("name", kind) if isinstance(inner, dict) else kind)
+        elif isinstance(one, dict | list):
+            left += one.values() if isinstance(one, dict) else one
 
 
 def keras_on(backend: Literal["torch", "tensorflow"]) -> Any:

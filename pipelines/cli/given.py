@@ -122,7 +122,5 @@ def _say(imported: "Imported") -> None:
         say(f"{file.kind} {file.source}: {file.precision}, sha256 {file.sha256[:12]}…")
         for finding in file.findings:
             say(f"{file.kind} {file.source}: trusted with {finding}")
-    for note in given.notes:
-        say(f"note: {note}")
     if not imported.verified.failures:
         say(f"then run `tandem compare {spec.argument}`, or verify, mobile, serve, images")

@@ -270,6 +270,7 @@ def mobile(
 )
 @click.option("--force", is_flag=True, help="Build again, without the engine's cache.")
 @click.option("--compressed", is_flag=True, help="Measure compressed sizes too, about a minute per image.")
+@road_option
 @artifacts_option
 @json_option
 def images(as_json: bool, model: str, **options: Any) -> None:

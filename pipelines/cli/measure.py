@@ -16,6 +16,7 @@ from pipelines.cli.options import (
     json_option,
     model_argument,
     preset_option,
+    road_option,
     run_options,
     runs_option,
     server_cores_option,
@@ -88,6 +89,7 @@ def slo(as_json: bool, p99_limit_ms: float, hourly_price: float | None, **option
 @click.option(
     "--summary", type=click.Path(dir_okay=False, path_type=Path), help="Also write the Markdown summary here."
 )
+@road_option
 @server_cores_option
 @generator_core_option
 @artifacts_option

@@ -83,6 +83,13 @@ def _found(ctx: click.Context, param: click.Parameter, value: str) -> str:  # no
 
 
 model_argument = click.argument("model", default="digits_cnn", callback=_found)
+model_option = click.option(
+    "--model",
+    default="digits_cnn",
+    show_default=True,
+    callback=_found,
+    help="Name of a model, or a .py file.",
+)
 runner_option = click.option(
     "--runner",
     default="local",

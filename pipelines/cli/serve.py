@@ -6,7 +6,15 @@ from typing import Any
 import click
 
 from pipelines.cli.command import command
-from pipelines.cli.options import artifacts_option, json_option, model_argument, preset_option, runner_option
+from pipelines.cli.options import (
+    artifacts_option,
+    json_option,
+    model_argument,
+    model_option,
+    preset_option,
+    road_option,
+    runner_option,
+)
 from pipelines.cli.results import print_json
 from pipelines.console.printing import say
 
@@ -15,8 +23,9 @@ HIGHEST_PORT = 65_535
 
 @command("tandem serve torchserve --port 8080")
 @click.argument("target")
-@click.option("--model", default="digits_cnn", show_default=True, help="Name of a model, or a .py file.")
+@model_option
 @preset_option
+@road_option
 @click.option(
     "--port",
     type=click.IntRange(0, HIGHEST_PORT),

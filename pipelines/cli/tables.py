@@ -192,6 +192,7 @@ def parity_facts(verified: Verified) -> dict[str, Any]:
         "task": verified.expected.primary.task,
         "tasks": {name: one.task for name, one in verified.expected.by_output.items()},
         "absent": dict(verified.absent),
+        "notes": list(verified.notes),
         "source_accuracy": verified.accuracy,
         "source_target_rmse": verified.expected.primary.target_rmse(verified.expected.primary.outputs),
         "parity": [record.model_dump() for record in _records(verified)],
@@ -234,6 +235,8 @@ def print_parity(verified: Verified) -> None:
         say(source_worth(one))
     for line in _roads(verified.manifests):
         say(line)
+    for note in verified.notes:
+        say(f"note: {note}")
 
 
 def _roads(manifests: Mapping[str, Manifest]) -> list[str]:

@@ -4,7 +4,6 @@ What would leave an archive, fill the disk or is no file is refused. What would 
 file is named, and taken in only where it is said to be trusted.
 """
 
-import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +24,6 @@ OPERATIONS = (
 )
 TORCH_OPERATORS = ("aten::save", "aten::from_file", "aten::load", "prim::PythonOp")
 REQUIREMENTS = "requirements.txt"
-LAMBDA = b"Lambda"
 KERAS_METADATA = "keras_metadata.pb"
 
 
@@ -113,27 +111,6 @@ def _saved_model(path: Path) -> Iterator[str]:
 def _holds_name(content: bytes, name: bytes) -> bool:
     """Whether a protobuf has a text of just that: its length stands before it."""
     return bytes([len(name)]) + name in content
-
-
-def lambda_layers(config: bytes) -> tuple[str, ...]:
-    """Names of the Lambda layers in the JSON of a Keras model, which hold Python code."""
-    try:
-        said = json.loads(config)
-    except (ValueError, RecursionError):
-        return ()
-    found: list[str] = []
-    left = [said]
-    while left:
-        one = left.pop()
-        if isinstance(one, dict):
-            if one.get("class_name") in ("Lambda", "__lambda__"):
-                inner = one.get("config")
-                name = inner.get("name") if isinstance(inner, dict) else None
-                found.append(str(name or one.get("name") or one["class_name"]))
-            left += one.values()
-        elif isinstance(one, list):
-            left += one
-    return tuple(dict.fromkeys(found))
 
 
 def torchscript_code(path: Path) -> Iterator[str]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from models.given import Kind
 from models.signature import NAME, TensorSpec
 from pipelines.errors import GateError
-from pipelines.importing.reading import Read, Shape, Tensor, is_known
+from pipelines.given.saved_model import Read, Shape, Tensor
+from pipelines.importing.reading import is_known
 
 WIRE: Kind = "saved_model"
 """A SavedModel's names are in the requests to its server, so they are the model's."""

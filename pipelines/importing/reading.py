@@ -6,7 +6,7 @@ shapes nor dtypes.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from models.given import GivenFile, Kind, load_program
 from models.signature import DTYPES
 from pipelines.errors import GateError, first_line
+from pipelines.given.saved_model import FLOAT32, LEAST_WEIGHTS, Read, Tensor, read_saved_model
 
 if TYPE_CHECKING:
     import torch
@@ -26,29 +27,7 @@ FRAMEWORKS: dict[Kind, str] = {
     "saved_model": "tensorflow",
     "tflite": "tensorflow",
 }
-SIGNATURE = "serving_default"
-FLOAT32, FLOAT16, DYNAMIC, INT8, INT16X8 = "float32", "float16", "dynamic-int8", "int8", "int16x8"
-LEAST_WEIGHTS = 2  # a tensor of fewer numbers is a factor or an axis
-Shape = tuple[int | None, ...]
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """An input or output as a file has it; the batch is in its shape."""
-
-    name: str
-    dtype: str | None
-    shape: Shape | None
-
-
-@dataclass(frozen=True)
-class Read:
-    """What a file says; `outputs` are None where only an answer shows them."""
-
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...] | None
-    precision: str
-    parameters_count: int
+FLOAT16, DYNAMIC, INT8, INT16X8 = "float16", "dynamic-int8", "int8", "int16x8"
 
 
 def read_here(files: Mapping[str, str], progress: Callable[[str], None]) -> dict[str, Any]:
@@ -241,69 +220,13 @@ def _precision_of_lite(model: Any) -> str:
     return FLOAT16 if weights == kinds.FLOAT16 else FLOAT32
 
 
-def _saved_model(path: Path) -> Read:
-    """The serving signature, from the graph's file alone; nothing of it is computed.
-
-    Raises:
-        GateError: it has no signature `serving_default`.
-    """
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
-    served = [one for one in saved.meta_graphs if "serve" in one.meta_info_def.tags]
-    there = served[0].signature_def if served else {}
-    if SIGNATURE not in there:
-        others = ", ".join(sorted(name for name in there if not name.startswith("__"))) or "none"
-        raise GateError(
-            f"the saved_model has no signature {SIGNATURE!r} for the tag 'serve'; it has {others}: save it "
-            f"with signatures={{'{SIGNATURE}': …}}"
-        )
-    signature = there[SIGNATURE]
-    return Read(
-        tuple(_of_info(name, signature.inputs[name]) for name in sorted(signature.inputs)),
-        tuple(_of_info(name, signature.outputs[name]) for name in sorted(signature.outputs)),
-        FLOAT32,
-        _variables(path) + _constants_of(served[0].graph_def),
-    )
-
-
-def _of_info(name: str, info: Any) -> Tensor:
-    import tensorflow as tf
-
-    shape = info.tensor_shape
-    sizes = None if shape.unknown_rank else tuple(None if one.size < 0 else one.size for one in shape.dim)
-    return Tensor(name, tf.dtypes.as_dtype(info.dtype).name, sizes)
-
-
-def _variables(path: Path) -> int:
-    import tensorflow as tf
-
-    prefix = path / "variables" / "variables"
-    if not prefix.with_suffix(".index").is_file():
-        return 0
-    reader = tf.train.load_checkpoint(str(prefix))
-    dtypes, shapes = reader.get_variable_to_dtype_map(), reader.get_variable_to_shape_map()
-    named = [name for name in shapes if dtypes[name].is_floating and "optimizer" not in name.lower()]
-    return sum(prod(shapes[name]) for name in named)
-
-
-def _constants_of(graph: Any) -> int:
-    nodes = [*graph.node, *(node for one in graph.library.function for node in one.node_def)]
-    sizes = [
-        prod(one.size for one in node.attr["value"].tensor.tensor_shape.dim)
-        for node in nodes
-        if node.op == "Const" and node.attr["value"].tensor.tensor_shape.dim
-    ]
-    return sum(size for size in sizes if size >= LEAST_WEIGHTS)
-
-
 READERS: dict[str, Callable[[Path], Read]] = {
     "torchscript": _program,
     "mar": _program,
     "pt2": _exported,
     "onnx": _onnx,
     "tflite": _tflite,
-    "saved_model": _saved_model,
+    "saved_model": read_saved_model,
 }
 
 

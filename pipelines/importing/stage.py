@@ -33,11 +33,12 @@ from pipelines.export.stage import export
 from pipelines.files.atomic import disk_error, swap, write_atomically
 from pipelines.files.leftovers import note_elsewhere
 from pipelines.given.placing import files_for
+from pipelines.given.saved_model import FLOAT32, Read, Tensor
 from pipelines.importing import inspecting
 from pipelines.importing.answering import observed
 from pipelines.importing.copying import take_copy
 from pipelines.importing.joining import Joined, inputs_of, join, spec_of
-from pipelines.importing.reading import FLOAT32, FRAMEWORKS, Read, Tensor, read_from
+from pipelines.importing.reading import FRAMEWORKS, read_from
 from pipelines.importing.samples import fitted, random_samples, read_samples, shaped
 from pipelines.targets.torchserve.archive import unpack
 from pipelines.tasks.tasks import Progress, Task, run_tasks

@@ -5,7 +5,6 @@ learn the shapes that its file does not hold.
 """
 
 import itertools
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,8 +13,12 @@ from typing import TYPE_CHECKING, Any
 from models.checkpoint import CheckpointError
 from models.errors import ModelError
 from models.forward import flattened
+from models.keras_source import keras_on, lambda_layers
+from models.recognised import ONNX_MODEL, SAVED_MODEL, TFLITE_MODEL, kind_of_path, what_to_type
 from models.signature import DTYPES, NAME
-from models.stored import EXPORTED, KERAS, TORCHSCRIPT, kind_of, load_torchscript, read_stored
+from models.stored import ARCHIVE, EXPORTED, KERAS, TORCHSCRIPT, load_torchscript, read_stored
+from pipelines.errors import GateError
+from pipelines.given.saved_model import read_saved_model
 
 if TYPE_CHECKING:
     import torch
@@ -72,6 +75,10 @@ def read(path: Path) -> Found:
         ModelError: it is missing or holds no weights of PyTorch that can be read.
     """
     kind = _kind(path)
+    if kind == KERAS:
+        return Found(kind, {}, *_of_keras(path))
+    if kind == SAVED_MODEL:
+        return Found(kind, {}, *_of_saved_model(path))
     try:
         state, _ = read_stored(path)
     except CheckpointError as error:
@@ -88,19 +95,70 @@ def read(path: Path) -> Found:
 def _kind(path: Path) -> str:
     if not path.exists():
         raise ModelError(f"{path} does not exist")
-    if path.is_dir() and (path / "saved_model.pb").is_file():
-        raise ModelError(f"{path} is a SavedModel, which holds no weights of PyTorch; a spec needs these")
     if path.is_dir():
-        return "a folder"
-    with path.open("rb") as file:
-        head = file.read(16)
-    kind = kind_of(path.read_bytes()) if zipfile.is_zipfile(path) else "weights"
-    if kind == KERAS or head.startswith(b"\x89HDF"):
+        return SAVED_MODEL if (path / "saved_model.pb").is_file() else "a folder"
+    found = kind_of_path(path)
+    if found in (TFLITE_MODEL, ONNX_MODEL, ARCHIVE):
+        raise ModelError(f"{path} holds no weights that a spec could use: {what_to_type(path)}")
+    return found if found in (KERAS, TORCHSCRIPT, EXPORTED) else "weights"
+
+
+def _of_keras(path: Path) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Inputs and outputs of a Keras model, loaded without what its file has of code.
+
+    Raises:
+        ModelError: it has Lambda layers, or Keras does not load it.
+    """
+    try:
+        layers = lambda_layers(path)
+    except CheckpointError as error:
+        raise ModelError(f"{path}: {error}") from error
+    if layers:
         raise ModelError(
-            f"{path} is a Keras model; a spec describes a model in PyTorch and takes Keras' as its twin "
-            "(build_keras)"
+            f"{path} holds the Lambda layer {', '.join(layers)}, code of whoever wrote the file; replace it "
+            "by operations, or write keras_spec(model=…, trusted=True) by hand if you trust it"
         )
-    return kind
+    keras = keras_on("tensorflow")
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        inputs, outputs = list(model.inputs), list(model.outputs)
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise ModelError(f"Keras does not load {path}: {type(error).__name__}: {reason:.160}") from error
+    answer = model.output
+    keys = list(answer) if isinstance(answer, dict) and len(answer) == len(outputs) else None
+    names = keys or ([one.name for one in outputs] if len(outputs) > 1 else ["output"])
+    return (
+        tuple(_of_keras_tensor(_named(one.name), one) for one in inputs),
+        tuple(_of_keras_tensor(_named(name), one) for name, one in zip(names, outputs, strict=True)),
+    )
+
+
+def _of_keras_tensor(name: str, one: Any) -> Tensor:
+    dtype = str(one.dtype)
+    return Tensor(name, dtype if dtype in DTYPES else "float32", (None, *one.shape[1:]), sure=dtype in DTYPES)
+
+
+def _of_saved_model(path: Path) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Inputs and outputs of the serving signature, from the graph's file alone.
+
+    Raises:
+        ModelError: there is none.
+    """
+    try:
+        read = read_saved_model(path)
+    except GateError as error:
+        raise ModelError(f"{path}: {error}") from error
+
+    def tensor(name: str, dtype: str | None, shape: tuple[int | None, ...] | None) -> Tensor:
+        known = dtype in DTYPES and shape is not None
+        sizes = (None, LENGTH) if shape is None else (None, *shape[1:])
+        return Tensor(_named(name), dtype if dtype in DTYPES and dtype else "float32", sizes, sure=known)
+
+    return (
+        tuple(tensor(one.name, one.dtype, one.shape) for one in read.inputs),
+        tuple(tensor(one.name, one.dtype, one.shape) for one in read.outputs or ()),
+    )
 
 
 def _of_exported(path: Path) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.recognised import SAVED_MODEL
 from models.spec import model_names
-from models.stored import EXPORTED, TORCHSCRIPT
+from models.stored import EXPORTED, KERAS, TORCHSCRIPT
 from pipelines.errors import RequestError
 from pipelines.files.atomic import write_atomically
 from pipelines.init.reading import Found, Tensor, found_from
@@ -22,6 +23,7 @@ DEFAULT = Found(
     (Tensor("output", "float32", (None, 3), sure=False),),
 )
 FILL_IN = "# FILL IN"
+DEFAULT_CHECKPOINT = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -63,17 +65,29 @@ def _read(source: Path, progress: Progress) -> Found:
 
 def _relative(source: Path | None, path: Path) -> str:
     if source is None:
-        return "weights.safetensors"
+        return DEFAULT_CHECKPOINT
     return os.path.relpath(source.absolute(), path.absolute().parent)
 
 
 def spec_text(name: str, found: Found, checkpoint: str) -> str:
     """The text of a spec; what is not known is marked."""
-    parts = (_head(name), _build(found, checkpoint), _samples(found.inputs), _model(name, found, checkpoint))
+    if found.kind == KERAS:
+        parts: tuple[str, ...] = (
+            _head(name, KERAS),
+            _samples(found.inputs),
+            _keras_model(name, found, checkpoint),
+        )
+    else:
+        made = found.kind == SAVED_MODEL
+        stored = DEFAULT_CHECKPOINT if made else checkpoint
+        built = _build(found, checkpoint) if not made else _build_beside(checkpoint)
+        parts = (_head(name), built, _samples(found.inputs), _model(name, found, stored))
     return "\n\n".join(parts)
 
 
-def _head(name: str) -> str:
+def _head(name: str, kind: str = "") -> str:
+    used = "Samples, TensorSpec, Tolerance" if kind == KERAS else "ModelSpec, Samples, TensorSpec, Tolerance"
+    also = "from models.keras_source import keras_spec\n" if kind == KERAS else ""
     return f'''"""The model {name}: what goes in and out, where its weights are, and samples to prove it with.
 
 `tandem check` tests every claim here; docs/your-own-model.md explains each field and has whole examples.
@@ -83,7 +97,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.spec import ModelSpec, Samples, TensorSpec, Tolerance
+{also}from models.spec import {used}
 
 HERE = Path(__file__).parent
 '''
@@ -105,6 +119,18 @@ def _build(found: Found, checkpoint: str) -> str:
     return f'''def build_torch():
     """The architecture, untrained, as in your training code."""
 {_listed(found)}    {FILL_IN}: such as `from my_net import Net` (a file beside this one), then `return Net()`
+    raise NotImplementedError("return your torch.nn.Module from build_torch")
+'''
+
+
+def _build_beside(saved_model: str) -> str:
+    return f'''def build_torch():
+    """The architecture, untrained, as in your training code.
+
+    {saved_model} holds none: it is a SavedModel, whose tensors are below. To serve and compare it as it
+    is, no such file is needed: `tandem import NAME --saved-model {saved_model}`.
+    """
+    {FILL_IN}: such as `from my_net import Net` (a file beside this one), then `return Net()`
     raise NotImplementedError("return your torch.nn.Module from build_torch")
 '''
 
@@ -153,6 +179,24 @@ def _model(name: str, found: Found, checkpoint: str) -> str:
     tolerance=Tolerance(absolute=1e-4, relative=1e-4),
     checkpoint=HERE / {checkpoint!r},
     build_torch=build_torch,
+    test_samples=test_samples,
+    # train_samples=…,  # a function like test_samples, to calibrate full-integer files with
+)
+'''
+
+
+def _keras_model(name: str, found: Found, model: str) -> str:
+    return f'''MODEL = keras_spec(
+    model=HERE / {model!r},
+    name="{name}",
+    # By the names that the Keras model has. The batch comes first and is None; another None is a size that
+    # samples may differ in.
+    inputs=({_specs(found.inputs)}    ),
+    # In the order of what the model returns: one tensor, a list, or a dict of these names.
+    outputs=({_specs(found.outputs)}    ),
+    # labels=("cat", "dog"),  # names of the classes, one per column
+    # task="classes",  # or "tokens", "regression", "none"; derived from the samples' labels if left out
+    tolerance=Tolerance(absolute=1e-4, relative=1e-4),
     test_samples=test_samples,
     # train_samples=…,  # a function like test_samples, to calibrate full-integer files with
 )

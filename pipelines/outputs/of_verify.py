@@ -21,6 +21,7 @@ def facts_of_verified(model: str, verified: Verified, started_at_utc: str) -> Fa
         passed=not failed,
         checks=tuple(_checks(verified)),
         figures=tuple(_figures(model, verified)),
+        lines=verified.notes,
     )
 
 

@@ -103,10 +103,14 @@ def image_status(model: str, artifacts: Path, keys: Sequence[str], progress: Pro
 def _recipes(
     model: str, artifacts: Path, keys: Sequence[str], settings: Settings, progress: Progress
 ) -> list[Recipe]:
-    # Of a model that only one road takes, the other's images are not asked for.
-    targets = tuple(target for target in TARGETS if any(key.startswith(target) for key in keys)) or TARGETS
+    targets = targets_of(keys)
     parts = model_parts(model, artifacts, progress, targets) if set(keys) != {"locust"} else None
     return [make_recipe(key, parts, settings) for key in keys]
+
+
+def targets_of(keys: Sequence[str]) -> tuple[str, ...]:
+    """The targets whose artifacts images of these names hold: of one road's images not the other's."""
+    return tuple(target for target in TARGETS if any(key.startswith(target) for key in keys)) or TARGETS
 
 
 def model_parts(

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelines.errors import MachineError
+from pipelines.export.stage import export
 from pipelines.package.engine import connect
-from pipelines.package.ensuring import ensure_images
+from pipelines.package.ensuring import ensure_images, targets_of
 from pipelines.package.image import Image, compressed_bytes, remember, remembered
 from pipelines.package.recipes import KEYS
 from pipelines.package.wheels import ROOT
@@ -34,16 +35,21 @@ def make_images(
     *,
     force: bool = False,
     compressed: bool = False,
+    road: str | None = None,
 ) -> Built:
     """Build what is missing of `only`, or of all images if it is empty.
 
     Args:
+        road: the way into TensorFlow's formats, of what has to be exported; None: as last, else the best.
         compressed: measure compressed sizes too; those measured before are given anyway.
 
     Raises:
         As `ensure_images`; without `only`, an official base image that cannot be had is no error.
     """
     asked = tuple(dict.fromkeys(only)) or KEYS
+    if road is not None and set(asked) != {"locust"}:
+        # Remembered by the export, so that everything after it takes the same.
+        export(model, artifacts, progress, targets=targets_of(asked), road=road)
     required = [key for key in asked if only or key != OPTIONAL]
     images = ensure_images(model, artifacts, required, progress, force=force)
     not_built: dict[str, str] = {}

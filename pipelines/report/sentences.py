@@ -310,6 +310,14 @@ MAKERS: Mapping[str, Callable[[Figures], Said]] = {
         "{target} was answered by {implementation} {version}: {note}",
         "read every figure of this target as that server's, not as the product's",
     ),
+    "imported": _plain(
+        "the model was imported as files and has no source: all are held against its {reference} ({source})",
+        "read parity as agreement with that file",
+    ),
+    "random_samples": _plain(
+        "its samples are random numbers, which show a wrong file and say nothing of accuracy",
+        "import it again with --samples to know more",
+    ),
     "exporter": _plain(
         "exporting {text}",
         "see whether it concerns the model; what was exported agrees with it on the held-out samples",

@@ -90,6 +90,7 @@ def build_record(
             "targets": {**served, **in_process},
             "warnings": (
                 *_warnings(settings, served),
+                *_of_imports(spec),
                 *_of_exporters(exported),
                 *_empty_exports(exported, settings.model),
                 *facts.warnings,
@@ -123,8 +124,17 @@ def run_record(
         comparisons=(),
         slo=facts.slo,
         mobile=facts.mobile,
-        warnings=(*_of_exporters(exported), *facts.warnings),
+        warnings=(*_of_imports(spec), *_of_exporters(exported), *facts.warnings),
     )
+
+
+def _of_imports(spec: ModelSpec) -> tuple[ReasonRecord, ...]:
+    """What a model without a source is held against, and whether its samples are random numbers."""
+    if spec.given is None:
+        return ()
+    reference = spec.given.referred
+    found = reason("imported", reference=reference.kind, source=reference.source)
+    return (found, reason("random_samples")) if spec.given.random else (found,)
 
 
 def _of_exporters(exported: ExportResult) -> tuple[ReasonRecord, ...]:

@@ -39,6 +39,7 @@ class StandingRequest:
     artifacts: Path
     runner: str = "local"
     cores: tuple[int, ...] = ()
+    road: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def serve(request: StandingRequest, progress: Progress, announce: Callable[[Stan
     with _runner(request, progress) as runner:
         if runner.name == "local":
             make_environments([request.target], progress)
-        export(request.model, request.artifacts, progress, targets=[request.target])
+        export(request.model, request.artifacts, progress, targets=[request.target], road=request.road)
         verified = ensure_verified(request.model, request.artifacts, progress, [request.target])
         _start(request, spec, verified, runner, progress, announce)
 

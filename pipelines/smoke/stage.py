@@ -70,6 +70,7 @@ class SmokeRequest:
     junit: Path | None = None
     summary: Path | None = None
     cores: Cores = field(default_factory=split_cores)
+    road: str | None = None
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,8 @@ def _artifact(bench: _Bench, target: str) -> str:
     )
     if bench.choice.runner == "local":
         make_environments([target], bench.progress)
-    exported = export(bench.request.model, bench.request.artifacts, bench.progress, targets=[target])
+    request = bench.request
+    exported = export(request.model, request.artifacts, bench.progress, targets=[target], road=request.road)
     files = ", ".join(f"{a.path} {a.sha256[:12]}" for a in exported.manifests[target].artifacts)
     return f"{'exported now' if target in exported.exported else 'unchanged'}: {files}"
 
@@ -221,7 +223,8 @@ def _parity(bench: _Bench, targets: Sequence[str]) -> str:
     request = bench.request
     bench.verified = ensure_verified(request.model, request.artifacts, bench.progress, targets)
     count = sum(map(len, bench.verified.records.values()))
-    return f"{count} artifacts agree on {len(bench.verified.expected)} held-out samples"
+    told = f"{count} artifacts agree on {len(bench.verified.expected)} held-out samples"
+    return "; ".join((told, *bench.verified.notes))
 
 
 def _image(bench: _Bench, target: str) -> str:

@@ -46,6 +46,7 @@ class Verified:
     `failures` has one line per artifact that is not the source model, or does not run; empty when the gate
     says yes. By TARGET/PATH: `errors` are those of them that do not run, `mismatches` those that run and are
     not the source model. `manifests` say what was looked at, `absent` which targets nobody exported, and why.
+    `notes` are what has to be said beside every figure, as of samples that are random numbers.
     """
 
     records: dict[str, tuple[ParityRecord, ...]]
@@ -56,6 +57,7 @@ class Verified:
     manifests: dict[str, Manifest] = field(default_factory=dict)
     mismatches: dict[str, str] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def verify(model: str, artifacts: Path, progress: Progress, targets: Sequence[str] | None = None) -> Verified:
@@ -83,6 +85,7 @@ def verify(model: str, artifacts: Path, progress: Progress, targets: Sequence[st
     verified = replace(
         _judge(manifests, outputs, answers.errors, expected),
         absent=_absent(spec, manifests, tuple(TARGETS) if targets is None else targets),
+        notes=_notes(spec),
     )
     keep_proof(root, spec, manifests, verified.records, expected, before)
     return verified
@@ -146,7 +149,11 @@ def examine(model: str, artifacts: Path, progress: Progress, targets: Sequence[s
     if proof is None or outputs is None or set(proven) != set(manifests):
         return verify(model, artifacts, progress, targets)
     expected = expectations_of(spec, spec.samples(), outputs)
-    return Verified(proven, expected, proof.accuracy, (), manifests=manifests)
+    return Verified(proven, expected, proof.accuracy, (), manifests=manifests, notes=_notes(spec))
+
+
+def _notes(spec: ModelSpec) -> tuple[str, ...]:
+    return () if spec.given is None else spec.given.notes
 
 
 @dataclass

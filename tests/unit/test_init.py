@@ -2,6 +2,7 @@
 
 import json
 import warnings
+import zipfile
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from models.spec import load_model
 from pipelines.check import stage as checking
 from pipelines.cli import start
 from pipelines.errors import RequestError
+from pipelines.given.saved_model import Read
+from pipelines.given.saved_model import Tensor as Said
 from pipelines.init import reading, stage
 
 
@@ -110,6 +113,48 @@ def test_a_torchscript_program_with_two_inputs_and_a_dict(here):
     assert states() == {}
 
 
+def write_keras(path, layer):
+    """As Keras 3 writes it, without Keras: what is looked at before anything of it is loaded."""
+    layers = [{"class_name": layer, "config": {"name": "own"}}]
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(
+            "config.json", json.dumps({"class_name": "Sequential", "config": {"layers": layers}})
+        )
+
+
+def test_a_keras_model_with_code_in_it_is_refused_by_the_layers_name(here):
+    write_keras(here / "net.keras", "Lambda")
+    with pytest.raises(ModelError, match="Lambda layer own, code of whoever wrote the file"):
+        init("net.keras")
+    assert not (here / "mine.py").exists()
+
+
+def test_a_keras_model_is_filled_in_as_a_spec_of_its_own_kind(here, monkeypatch):
+    write_keras(here / "net.keras", "Dense")
+    given = reading.Tensor("x", "float32", (None, 4), sure=True)
+    answered = reading.Tensor("output", "float32", (None, 3), sure=True)
+    monkeypatch.setattr(reading, "_of_keras", lambda _: ((given,), (answered,)))
+    written, _ = init("net.keras")
+    spec = load_model("mine.py")
+    assert (written.left, spec.whole, spec.checkpoint.name) == (1, True, "net.keras")
+    assert [(one.name, one.shape) for one in (*spec.inputs, *spec.outputs)] == [
+        ("x", (None, 4)),
+        ("output", (None, 3)),
+    ]
+
+
+def test_a_saved_models_tensors_are_filled_in_and_its_architecture_is_not(here, monkeypatch):
+    (here / "net").mkdir()
+    (here / "net" / "saved_model.pb").write_bytes(b"")
+    said = Read((Said("x", "int64", (None, 7)),), (Said("y", "float32", None),), "float32", 9)
+    monkeypatch.setattr(reading, "read_saved_model", lambda _: said)
+    written, text = init("net")
+    spec = load_model("mine.py")
+    assert (written.left, spec.inputs[0].shape, spec.inputs[0].dtype) == (3, (None, 7), "int64")
+    assert "tandem import NAME --saved-model net" in text
+    assert spec.checkpoint.name == "weights.safetensors"
+
+
 @pytest.mark.parametrize("kind", ["safetensors", "state dict", "folder"])
 def test_weights_alone_are_listed_and_the_architecture_is_left_to_fill_in(here, kind):
     torch.manual_seed(0)
@@ -168,8 +213,12 @@ def write_saved_model(path):
 SOURCES = {
     "nothing": (lambda _: None, "does not exist"),
     "noise": (lambda path: path.write_bytes(b"noise" * 9), "holds no weights that can be read"),
-    "HDF5": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n"), "is a Keras model"),
-    "SavedModel": (write_saved_model, "is a SavedModel"),
+    "HDF5": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n"), "holds no model of Keras"),
+    "SavedModel": (write_saved_model, "no signature 'serving_default'"),
+    "TFLite": (
+        lambda path: path.write_bytes(b"\x00\x00\x00\x00TFL3"),
+        "tandem import my_model --tflite ",
+    ),
     "empty folder": (lambda path: path.mkdir(), "the folder holds none of"),
 }
 
