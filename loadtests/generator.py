@@ -17,6 +17,7 @@ from types import FrameType, ModuleType
 
 from loadtests.errors import LoadTestError, RecorderError
 from loadtests.plan import RoundPlan
+from loadtests.private import read_headers
 
 EXIT_PLAN = 2
 EXIT_MACHINE = 3
@@ -66,9 +67,11 @@ def _run(plan: RoundPlan, stop_requests: StopRequests) -> None:
         go_first()
     _allow_many_connections()
     leave_out_web_page()
+    headers = read_headers(sys.stdin) if plan.private_headers else {}
     from loadtests.one_round import run_round
 
-    run_round(plan, stop_requests, core_is_ours=core_is_ours).save(plan.result_file)
+    result = run_round(plan, stop_requests, core_is_ours=core_is_ours, private_headers=headers)
+    result.save(plan.result_file)
 
 
 def go_first() -> None:

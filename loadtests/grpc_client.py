@@ -1,14 +1,16 @@
 """One gRPC call at a time over an HTTP/2 connection, on whatever kind of socket it is given.
 
 Calls are bytes made beforehand (`encode_calls`), so that sending one is nothing but sending, and the moment
-of an answer is when its last byte was read (`exchange`). No encryption, no compression, no streams.
+of an answer is when its last byte was read (`exchange`). No compression, no streams; what encrypts is the
+socket's business.
 """
 
 import socket
+import ssl
 import struct
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -41,6 +43,9 @@ from loadtests.payloads import PayloadPool
 
 READ_BYTES: Final = 65536
 SCHEME: Final = "grpc"
+SCHEMES: Final = (SCHEME, "grpcs")
+PROTOCOL: Final = "h2"
+"""HTTP/2's name, by which both ends of an encrypted connection agree on it."""
 GRPC_OK: Final = 0
 HTTP_OK: Final = 200
 # Code: its name, and the HTTP status that stands for it in a recording, as Google's API guide pairs them.
@@ -79,6 +84,7 @@ GRPC_FAILURES: Final = (OSError, NotGrpc)
 _KINDS: Final = (
     (NotGrpc, "not gRPC"),
     (TimeoutError, "timeout"),
+    (ssl.SSLError, "TLS"),
     (ConnectionRefusedError, "refused"),
     (ConnectionResetError, "reset"),
     (BrokenPipeError, "reset"),
@@ -116,28 +122,50 @@ def encode_calls(pool: PayloadPool, url_base: str) -> tuple[Call, ...]:
     Raises:
         PayloadError: a header or the path would break the call.
     """
-    block = _block(pool.path, urlsplit(url_base).netloc, pool.headers)
+    block = _block(url_base, pool.path, pool.headers)
     return tuple(_call(block, http2.message(body)) for body in pool.bodies)
 
 
-def call_once(url: str, body: bytes, timeout_s: float) -> Answer:
-    """Ask `grpc://HOST:PORT/SERVICE/METHOD` one thing, over a connection of its own.
+def call_once(
+    url: str,
+    body: bytes,
+    timeout_s: float,
+    headers: Mapping[str, str] | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> Answer:
+    """Ask `grpc://HOST:PORT/SERVICE/METHOD` one thing, over a connection of its own; `grpcs://` needs `tls`.
 
     Raises:
-        OSError, NotGrpc: nobody listens, nothing came for `timeout_s` seconds, or what answers does not speak
-            gRPC.
+        OSError, NotGrpc: nobody listens, nothing came for `timeout_s` seconds, encryption failed, or what
+            answers does not speak gRPC.
+        PayloadError: a header would break the call.
     """
     base = urlsplit(url)
-    call = _call(_block(base.path, base.netloc, {}), http2.message(body))
+    call = _call(_block(url, base.path, headers or {}), http2.message(body))
     with socket.create_connection((base.hostname or "", base.port or 0), timeout_s) as plain:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return exchange(GrpcConnection(plain), call, GREETING, call.on(1))
+        if tls is None:
+            return exchange(GrpcConnection(plain), call, GREETING, call.on(1))
+        with tls.wrap_socket(plain, server_hostname=base.hostname) as encrypted:
+            require_http2(encrypted)
+            return exchange(GrpcConnection(encrypted), call, GREETING, call.on(1))
 
 
-def _block(path: str, authority: str, more: Mapping[str, str]) -> bytes:
+def require_http2(encrypted: Any) -> None:
+    """Make sure that both ends of an encrypted connection mean HTTP/2.
+
+    Raises:
+        NotGrpc: the server does not.
+    """
+    if encrypted.selected_alpn_protocol() != PROTOCOL:
+        raise NotGrpc("it does not offer HTTP/2 over its encrypted connection")
+
+
+def _block(url_base: str, path: str, more: Mapping[str, str]) -> bytes:
+    base = urlsplit(url_base)
     headers = {
         ":path": path,
-        ":authority": authority,
+        ":authority": base.netloc,
         "te": "trailers",
         "content-type": "application/grpc",
         "user-agent": "tandem-load",
@@ -145,8 +173,9 @@ def _block(path: str, authority: str, more: Mapping[str, str]) -> bytes:
     }
     if any(not (text.isascii() and text.isprintable()) for pair in headers.items() for text in pair):
         raise PayloadError("a path or a header holds a line break or another character that it may not hold")
-    # 0x83 is ":method: POST" and 0x86 ":scheme: http" in HPACK's static table.
-    block = b"\x83\x86" + b"".join(http2.literal(name, value) for name, value in headers.items())
+    # 0x83 is ":method: POST", 0x86 ":scheme: http" and 0x87 ":scheme: https" in HPACK's static table.
+    scheme = b"\x86" if base.scheme == SCHEME else b"\x87"
+    block = b"\x83" + scheme + b"".join(http2.literal(name, value) for name, value in headers.items())
     if len(block) > LARGEST_FRAME:
         raise PayloadError(f"path and headers take {len(block)} bytes; allowed: {LARGEST_FRAME}")
     return block
@@ -166,15 +195,17 @@ def require_grpc_url(url_base: str) -> None:
     """Make sure that `url_base` can be loaded over gRPC.
 
     Raises:
-        AddressError: it is not `grpc://HOST:PORT`.
+        AddressError: it is neither `grpc://HOST:PORT` nor `grpcs://HOST:PORT`.
     """
     try:
         base = urlsplit(url_base)
-        known = base.scheme == SCHEME and bool(base.hostname) and bool(base.port) and base.path in ("", "/")
+        known = base.scheme in SCHEMES and bool(base.hostname) and bool(base.port) and base.path in ("", "/")
     except ValueError:
         known = False
     if not known:
-        raise AddressError(f"{url_base!r} is not an address to load over gRPC; allowed: grpc://HOST:PORT")
+        raise AddressError(
+            f"{url_base!r} is not an address to load over gRPC; allowed: grpc://HOST:PORT and grpcs://HOST:PORT"
+        )
 
 
 class GrpcConnection:
@@ -209,16 +240,17 @@ class GrpcConnection:
             raise ConnectionClosedError("the server closed the connection")
         self._received += data
 
-    def is_usable(self, plain: Any) -> bool:
+    def is_usable(self, look: Callable[[], bytes]) -> bool:
         """Whether calls are taken on it. What the server said meanwhile, such as a ping, is answered.
 
-        `plain` is the operating system's own socket, so that looking lets nobody else run.
+        `look` reads what there is without waiting and without letting anybody else run: nothing of a
+        connection that was closed, and it raises where there is nothing yet.
         """
         try:
-            while data := plain.recv(READ_BYTES, socket.MSG_DONTWAIT):
+            while data := look():
                 self._received += data
             return False  # closed by the server
-        except BlockingIOError:
+        except (BlockingIOError, ssl.SSLWantReadError):
             pass
         except OSError:
             return False

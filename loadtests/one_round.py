@@ -3,8 +3,8 @@
 import gc
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -15,12 +15,15 @@ from locust.env import Environment
 from loadtests.arrivals import NS_PER_S
 from loadtests.last_moment import LastMoment, ahead_ns
 from loadtests.ledger import Ledger, Phase
+from loadtests.pace import Pace
 from loadtests.payloads import PayloadPool
 from loadtests.plan import RoundPlan
+from loadtests.private import blotted
 from loadtests.recorder import Recorder
 from loadtests.reports import Report, Seconds
 from loadtests.result import GeneratorUse, RoundResult
 from loadtests.users.load_user import round_user
+from loadtests.users.wire import tls_context
 from loadtests.warmup import WarmUp
 
 LOOK_UP_S: Final = 0.05
@@ -38,23 +41,42 @@ StopRequests = Callable[[], int]
 """Returns how many times the round has been told to stop; the second time it does not wait for answers."""
 
 
-def run_round(plan: RoundPlan, stop_requests: StopRequests, *, core_is_ours: bool) -> RoundResult:
+def run_round(
+    plan: RoundPlan,
+    stop_requests: StopRequests,
+    *,
+    core_is_ours: bool,
+    private_headers: Mapping[str, str] | None = None,
+) -> RoundResult:
     """Carry out `plan` and leave its samples on disk.
 
-    `core_is_ours`: no server runs on the generator's cores, so that it may stay awake before each arrival.
+    Args:
+        plan: what to do.
+        stop_requests: see above.
+        core_is_ours: no server runs on the generator's cores, so that it may stay awake before each arrival.
+        private_headers: sent with every request; what they hold is blotted out of every text in the result.
 
     Raises:
-        LoadTestError: the pool cannot be read, or the requests not recorded.
+        LoadTestError: the pool or the certificates cannot be read, or the requests not recorded.
     """
+    private = dict(private_headers or {})
     pool = PayloadPool.load(plan.pool_file)
+    pool = replace(pool, headers={**pool.headers, **private}) if private else pool
     _prepare(pool)
     with Recorder(plan.warmup_file) as warmup, Recorder(plan.samples_file) as samples:
         ledger = Ledger(_phase(plan, pool, warmup), _phase(plan, pool, samples))
         last_moment = _last_moment(plan, core_is_ours=core_is_ours)
-        times = _drive(plan, pool, ledger, last_moment, stop_requests)
+        pace = Pace(plan.max_rate_per_s) if plan.max_rate_per_s and not plan.parsed_load.is_open else None
+        times = _drive(plan, pool, ledger, last_moment, stop_requests, pace)
     if ledger.error is not None:
         raise ledger.error
-    return _result(ledger, times)
+    result = _result(ledger, times)
+    errors = tuple(replace(one, example=blotted(one.example, private.values())) for one in result.errors)
+    return replace(result, errors=errors, capped_share=_capped_share(pace, result.requests_count))
+
+
+def _capped_share(pace: Pace | None, requests_count: int) -> float | None:
+    return None if pace is None or not requests_count else min(1.0, pace.held_count / requests_count)
 
 
 @dataclass(frozen=True)
@@ -96,9 +118,14 @@ def _last_moment(plan: RoundPlan, *, core_is_ours: bool) -> LastMoment:
 
 
 def _drive(
-    plan: RoundPlan, pool: PayloadPool, ledger: Ledger, last_moment: LastMoment, stop_requests: StopRequests
+    plan: RoundPlan,
+    pool: PayloadPool,
+    ledger: Ledger,
+    last_moment: LastMoment,
+    stop_requests: StopRequests,
+    pace: Pace | None,
 ) -> _Times:
-    runner, users = _runner(plan, pool, ledger, last_moment)
+    runner, users = _runner(plan, pool, ledger, last_moment, pace)
     times = _Times(datetime.now(UTC).isoformat(timespec="milliseconds"), time.monotonic_ns())
     warm_up = _begin(plan, ledger)
     # Without a warm-up users know beforehand when the window opens, and send nothing until then.
@@ -133,7 +160,9 @@ def _measure(
     Report("closed", time.monotonic_ns()).say()
 
 
-def _runner(plan: RoundPlan, pool: PayloadPool, ledger: Ledger, last_moment: LastMoment) -> tuple[Any, int]:
+def _runner(
+    plan: RoundPlan, pool: PayloadPool, ledger: Ledger, last_moment: LastMoment, pace: Pace | None
+) -> tuple[Any, int]:
     """Return a runner and how many users it shall start."""
     load = plan.parsed_load
     user_class = round_user(
@@ -145,9 +174,18 @@ def _runner(plan: RoundPlan, pool: PayloadPool, ledger: Ledger, last_moment: Las
         timeout_s=plan.timeout_s,
         rate_per_s=load.value,
         last_moment=last_moment,
+        tls=_tls(plan),
+        pace=pace,
     )
     environment = Environment(user_classes=[user_class], host=plan.url_base)
     return environment.create_local_runner(), 1 if load.is_open else int(load.value)
+
+
+def _tls(plan: RoundPlan) -> Any:
+    """What is asked of the server's certificate; None where nothing is encrypted."""
+    if not plan.url_base.startswith(("https:", "grpcs:")):
+        return None
+    return tls_context(ca_file=plan.ca_file or None, insecure=plan.insecure)
 
 
 def _begin(plan: RoundPlan, ledger: Ledger) -> WarmUp | None:

@@ -12,7 +12,7 @@ from loadtests.arrivals import Load, parse_load
 from loadtests.errors import LoadError, PlanError
 from loadtests.files import read_object, write_json
 
-SCHEMES = ("http", "grpc")
+SCHEMES = ("http", "https", "grpc", "grpcs")
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class RoundPlan:
     """One measured stretch of one load on one endpoint.
 
     Attributes:
-        url_base: `http://HOST:PORT`, in front of the pool's path, or `grpc://HOST:PORT` for its methods.
+        url_base: `http://HOST:PORT`, in front of the pool's path, or `grpc://HOST:PORT` for its methods;
+            `https` and `grpcs` are the same, encrypted.
         load: `closed:USERS` or `open:RATE`.
         warmup_limit_s: the same load goes before the window until it is steady (see warmup.py), for at most
             so many seconds; 0 for no warm-up. Its requests go to a file of their own.
@@ -34,6 +35,11 @@ class RoundPlan:
         cores: CPU numbers to run on; empty to stay where the process was started.
         cores_shared: whether the server runs on some of them too, so that the generator may not go first.
         reports_seconds: whether the generator says every second of the window when it is over (reports.py).
+        ca_file: PEM file that vouches for an encrypted server; empty for the machine's own.
+        insecure: whether its certificate is not looked at.
+        private_headers: whether a JSON object of further headers comes on stdin, so that no file and no
+            process list has them.
+        max_rate_per_s: requests that are sent per second at most, under closed load too; 0 for no limit.
     """
 
     url_base: str
@@ -49,6 +55,10 @@ class RoundPlan:
     cores: tuple[int, ...]
     cores_shared: bool = False
     reports_seconds: bool = False
+    ca_file: str = ""
+    insecure: bool = False
+    private_headers: bool = False
+    max_rate_per_s: float = 0.0
 
     def __post_init__(self) -> None:
         _require(
@@ -60,6 +70,10 @@ class RoundPlan:
         )
         _require(0 < self.duration_s < math.inf, f"duration_s is {self.duration_s}, must be above 0")
         _require(0 < self.timeout_s < math.inf, f"timeout_s is {self.timeout_s}, must be above 0")
+        _require(
+            0 <= self.max_rate_per_s < math.inf,
+            f"max_rate_per_s is {self.max_rate_per_s}, must be 0 or more",
+        )
         _require(0 <= self.check_share <= 1, f"check_share is {self.check_share}, must be from 0 to 1")
         try:
             parse_load(self.load)

@@ -60,6 +60,7 @@ class RoundResult:
         generator: what the generator itself used.
         server_gone: the round ended early because nothing answered any more.
         interrupted: the round ended early on a signal, or because the parent process was gone.
+        capped_share: of the requests of a closed load, sent later because of `max_rate_per_s`; None without.
     """
 
     started_at_utc: str
@@ -77,6 +78,7 @@ class RoundResult:
     generator: GeneratorUse
     server_gone: bool
     interrupted: bool
+    capped_share: float | None = None
 
     def save(self, path: Path) -> None:
         """Write the result as JSON, atomically."""

@@ -18,6 +18,7 @@ FOREIGN_CORES_LIMIT: Final = 0.2
 FOREIGN_CPU_LIMIT: Final = 0.05
 DELIVERED_LIMIT: Final = 0.99
 LATE_SHARE_LIMIT: Final = 0.01
+CAPPED_SHARE_LIMIT: Final = 0.01
 
 Check = Literal["interrupted", "warm", "delivered", "lateness", "clean", "right", "generator", "quiet"]
 
@@ -45,6 +46,7 @@ class RoundFacts:
         steady: whether the server was warm when the window began; see loadtests/steady.py.
         delivered_share: achieved / offered rate of an open load.
         late_share: of the requests of an open load, sent more than 1 ms after their time.
+        capped_share: of the requests of a closed load, held back by the highest rate that was allowed.
     """
 
     requests_count: int
@@ -59,6 +61,7 @@ class RoundFacts:
     late_share: float | None = None
     generator_waited_share: float | None = None
     foreign_cores: float | None = None
+    capped_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ def invalidities(facts: RoundFacts) -> tuple[Invalidity, ...]:
         _interrupted(facts),
         _warm(facts),
         _delivered(facts),
+        _at_most("rate_capped", "delivered", CAPPED_SHARE_LIMIT, facts.capped_share),
         _at_most("sent_late", "lateness", LATE_SHARE_LIMIT, facts.late_share),
         _clean(facts),
         _right(facts),

@@ -11,6 +11,7 @@ has a connection of its own, so that no call waits behind another in this client
 import functools
 import socket
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,14 +21,16 @@ from loadtests import grpc_client
 from loadtests.errors import AddressError
 from loadtests.grpc_client import GREETING, Call, GrpcConnection
 from loadtests.ledger import Answer
+from loadtests.users.wire import tls_context
 
 
 class GrpcWire:
     """Connections to one server, each for one call at a time.
 
     Args:
-        url_base: `grpc://HOST:PORT`, not encrypted.
+        url_base: `grpc://HOST:PORT`, or `grpcs://HOST:PORT`, encrypted.
         timeout_s: how long to wait for a connection, and for the next bytes of an answer.
+        tls: of `wire.tls_context`, for grpcs; None for the machine's own certificates.
 
     Raises:
         AddressError: see `require_grpc_url`.
@@ -38,9 +41,12 @@ class GrpcWire:
 
     def __init__(self, url_base: str, *, timeout_s: float, concurrency: int, tls: Any = None) -> None:
         grpc_client.require_grpc_url(url_base)
-        if tls is not None:
-            raise AddressError("gRPC is not encrypted here; leave --ca-file and --insecure out")
         base = urlsplit(url_base)
+        if tls is not None and base.scheme == grpc_client.SCHEME:
+            raise AddressError(
+                "grpc:// is not encrypted; leave --ca-file and --insecure out, or use grpcs://"
+            )
+        self._tls = _with_http2(tls) if base.scheme != grpc_client.SCHEME else None
         self._host, self._port, self._timeout_s = base.hostname or "", base.port or 0, timeout_s
         self._concurrency = concurrency
         self._idle: deque[GrpcConnection] = deque()
@@ -60,10 +66,16 @@ class GrpcWire:
         """Take a connection that is there and alive for the next call; None when it will need a new one."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_usable(connection.socket._sock):
+            if connection.is_usable(self._look(connection.socket)):
                 return connection
             connection.socket.close()
         return None
+
+    def _look(self, connected: Any) -> Callable[[], bytes]:
+        """What reads without waiting, and without gevent's letting another greenlet run."""
+        if self._tls is None:
+            return functools.partial(connected._sock.recv, grpc_client.READ_BYTES, socket.MSG_DONTWAIT)
+        return functools.partial(connected._sslobj.read, grpc_client.READ_BYTES)
 
     def give_back(self, connection: GrpcConnection | None) -> None:
         """Put back a connection that was not used after all."""
@@ -111,6 +123,9 @@ class GrpcWire:
             plain.settimeout(self._timeout_s)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             plain.connect(address)
+            if self._tls is not None:
+                plain = self._tls.wrap_socket(plain, server_hostname=self._host)
+                grpc_client.require_http2(plain)
         except BaseException:
             plain.close()
             raise
@@ -120,3 +135,9 @@ class GrpcWire:
         """Close the idle connections."""
         while self._idle:
             self._idle.pop().socket.close()
+
+
+def _with_http2(tls: Any) -> Any:
+    context = tls or tls_context()
+    context.set_alpn_protocols([grpc_client.PROTOCOL])
+    return context

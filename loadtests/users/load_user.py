@@ -21,6 +21,7 @@ from loadtests.arrivals import IN_FLIGHT_LIMIT, NS_PER_S, poisson_schedule
 from loadtests.errors import PayloadError
 from loadtests.last_moment import LastMoment, let_answers_in
 from loadtests.ledger import NEVER, UNREACHABLE, Exchange, Failure, Ledger
+from loadtests.pace import Pace
 from loadtests.payloads import PayloadPool
 from loadtests.precise_timer import PreciseTimer
 
@@ -67,6 +68,8 @@ class LoadUser(User):
     seed: ClassVar[int] = 0
     tls: ClassVar[Any] = None
     """What is asked of the server's certificate; None for the usual."""
+    pace: ClassVar[Pace | None] = None
+    """What holds a closed load back; None for nothing."""
     last_moment: ClassVar[LastMoment] = LastMoment(0)
     users_count: ClassVar[Iterator[int]]
 
@@ -147,6 +150,8 @@ class ClosedUser(LoadUser):
     @task
     def predict(self) -> None:
         """Send one request, unless the round is over."""
+        if self.pace is not None:
+            self.pace.wait(self.ledger)
         now_ns = time.monotonic_ns()
         if self.ledger.is_over(now_ns):
             raise StopUser
@@ -289,6 +294,8 @@ def round_user(
     timeout_s: float,
     rate_per_s: float | None = None,
     last_moment: LastMoment,
+    tls: Any = None,
+    pace: Pace | None = None,
 ) -> type[LoadUser]:
     """Make the user class of one round: Locust wants a class, and its users share what is prepared here."""
     base = OpenUser if load_is_open else ClosedUser
@@ -305,6 +312,8 @@ def round_user(
         "users_count": itertools.count(),
         "rate_per_s": rate_per_s,
         "last_moment": last_moment,
+        "tls": tls,
+        "pace": pace,
     }
     return type(base.__name__, (base,), prepared)
 

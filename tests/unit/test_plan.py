@@ -56,7 +56,7 @@ def test_whole_numbers_will_do_for_seconds(plan, tmp_path):
         ({"seed": 1.5}, "seed is 1.5, expected int"),
         ({"cores": [9999]}, "cores .9999. are not this process's"),
         ({"cores": "0"}, "cores is '0'"),
-        ({"url_base": "https://127.0.0.1:1"}, "not http://HOST:PORT"),
+        ({"url_base": "ftp://127.0.0.1:1"}, "not http://HOST:PORT"),
         ({"url_base": "http://127.0.0.1"}, "not http://HOST:PORT"),
         ({"url_base": "http://127.0.0.1:port"}, "not http://HOST:PORT"),
         ({"pool_file": "/nowhere/pool.json"}, "pool_file .* does not exist"),
