@@ -52,6 +52,33 @@ _MESSAGES: Final[dict[str, _Fields]] = {
         "uint32_val": (16, "uint32", "*"),
         "uint64_val": (17, "uint64", "*"),
     },
+    "tensorflow.TensorInfo": {
+        "name": (1, "string", ""),
+        "dtype": (2, "int32", ""),
+        "tensor_shape": (3, "tensorflow.TensorShapeProto", ""),
+    },
+    "tensorflow.SignatureDef": {
+        "inputs": (1, "tensorflow.TensorInfo", "map"),
+        "outputs": (2, "tensorflow.TensorInfo", "map"),
+        "method_name": (3, "string", ""),
+    },
+    # Whatever a field of google.protobuf.Any holds, which is the same on the wire.
+    "tensorflow.serving.Anything": {"type_url": (1, "string", ""), "value": (2, "bytes", "")},
+    "tensorflow.serving.SignatureDefMap": {"signature_def": (1, "tensorflow.SignatureDef", "map")},
+    "tensorflow.serving.GetModelMetadataRequest": {
+        "model_spec": (1, "tensorflow.serving.ModelSpec", ""),
+        "metadata_field": (2, "string", "*"),
+    },
+    "tensorflow.serving.GetModelMetadataResponse": {
+        "model_spec": (1, "tensorflow.serving.ModelSpec", ""),
+        "metadata": (2, "tensorflow.serving.Anything", "map"),
+    },
+    "tensorflow.serving.GetModelStatusRequest": {"model_spec": (1, "tensorflow.serving.ModelSpec", "")},
+    "tensorflow.serving.ModelVersionStatus": {"version": (1, "int64", ""), "state": (2, "int32", "")},
+    "tensorflow.serving.GetModelStatusResponse": {
+        "model_version_status": (1, "tensorflow.serving.ModelVersionStatus", "*"),
+    },
+    "org.pytorch.serve.grpc.inference.TorchServeHealthResponse": {"health": (1, "string", "")},
     "tensorflow.serving.ModelSpec": {"name": (1, "string", ""), "signature_name": (3, "string", "")},
     "tensorflow.serving.PredictRequest": {
         "model_spec": (1, "tensorflow.serving.ModelSpec", ""),
@@ -132,7 +159,7 @@ def _fill(message: Any, full_name: str, fields: _Fields) -> None:
                 message.oneof_decl.add(name="parameter_choice")
             added.oneof_index = 0
         if many == "map":
-            entry = f"{field.title()}Entry"
+            entry = f"{field.title().replace('_', '')}Entry"
             pair = message.nested_type.add(name=entry)
             _fill(pair, f"{full_name}.{entry}", {"key": (1, "string", ""), "value": (2, kind, "")})
             pair.options.map_entry = True

@@ -11,6 +11,7 @@ ROOMS = (
     ("errors", "Errors a person can act on, each with its exit code."),
     ("hosts", "Addresses to listen on: checked, looked up, and written as URLs want them."),
     ("http", "One small HTTP request at a time, never for load."),
+    ("access", "How servers that somebody else runs are got at: headers that nobody may see, certificates."),
     ("console", "Text for people: what a terminal gets, and how figures are written."),
     ("files", "Whole files, regular files, and what an earlier death left behind."),
     ("processes", "Child processes: how they start and end, and the guard that outlives us."),

@@ -9,6 +9,7 @@ from pathlib import Path
 from models.spec import ModelSpec, load_model
 from pipelines.artifacts.manifest import MANIFEST_NAME
 from pipelines.errors import RequestError
+from pipelines.targets.address import is_address
 from pipelines.targets.registry import SERVED, find_target
 
 BASE = "base"
@@ -33,7 +34,7 @@ class Build:
 def is_build(side: str) -> bool:
     """Whether a side is written as a build; an address has `=` too, and `://`, and so has NAME=TARGET."""
     _, equals, rest = side.partition("=")
-    return bool(equals) and "://" not in rest and rest.strip().split(":")[0] not in SERVED
+    return bool(equals) and not is_address(rest.strip()) and rest.strip().split(":")[0] not in SERVED
 
 
 def read_builds(sides: Sequence[str], model: str) -> tuple[Build, ...]:

@@ -1,6 +1,7 @@
 """Settings: strict and frozen; an unknown key is an error, every field says its unit."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,9 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from loadtests.arrivals import parse_load
 from loadtests.errors import LoadError
+from pipelines.access import Accesses, read_accesses
 from pipelines.builds import is_build, read_builds
-from pipelines.errors import RequestError, unknown
+from pipelines.errors import MachineError, RequestError, unknown
 from pipelines.machine.cores import Cores, asked_cores, split_cores
+from pipelines.machine.listening import is_here
+from pipelines.targets.address import Address
 from pipelines.targets.changes import apply_changes
 from pipelines.targets.presets import DEFAULT, resolve
 from pipelines.targets.registry import IN_PROCESS, find_target
@@ -156,6 +160,12 @@ class MeasureSettings(Settings):
     timeout_s: float = Field(
         default=10, gt=0, le=DAY_S, description="a request without an answer by then failed, seconds"
     )
+    max_rate_per_s: float | None = Field(
+        default=None,
+        gt=0,
+        le=10**7,
+        description="requests per second that a running endpoint gets at most; None: as many as a load makes",
+    )
     cores: Cores = Field(default_factory=split_cores)
 
 
@@ -242,14 +252,22 @@ class RunSettings(MeasureSettings):
         le=POOL_LIMIT_MB,
         description="different requests and their answers hold as much at most, MB",
     )
+    accesses: Accesses = Field(
+        default_factory=Accesses, repr=False, description="how running endpoints are got at"
+    )
     mobile: bool = Field(default=True, description="whether artifacts for devices are part of a comparison")
     artifacts: Path = Path("artifacts")
     runs: Path = Path("runs")
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """Whose servers take part, each once."""
-        return tuple(dict.fromkeys(side.target for side in self.sides))
+        """Whose servers are started and take part, each once."""
+        return tuple(dict.fromkeys(side.target for side in self.sides if side.address is None))
+
+    @property
+    def running(self) -> tuple[SideSpec, ...]:
+        """The sides that somebody else runs."""
+        return tuple(side for side in self.sides if side.address is not None)
 
     @property
     def folders(self) -> dict[str, Path]:
@@ -267,6 +285,7 @@ def run_settings(*, profile: str, sides: str, **given: Any) -> RunSettings:
     changed = given.pop("changes", ())
     specs = apply_changes(_sides(sides, given), changed)
     cores = asked_cores(given.pop("server_cores", None), given.pop("generator_core", None))
+    given["accesses"] = _accesses(specs, given)
     named = {key: value for key, value in given.items() if value is not None}
     changes: dict[str, Any] = {
         key: named.pop(key) for key in ("blocks", "rounds", "round_s", "loads") if key in named
@@ -289,6 +308,66 @@ def run_settings(*, profile: str, sides: str, **given: Any) -> RunSettings:
         raise RequestError(f"{place}: {problem['msg']}, given {problem['input']!r}") from error
     except LoadError as error:
         raise RequestError(str(error)) from error
+
+
+def _accesses(sides: tuple[SideSpec, ...], given: dict[str, Any]) -> Accesses:
+    """How the sides that somebody else runs are got at, and whether they may be loaded at all.
+
+    Raises:
+        RequestError: options for running endpoints without one, a header that is none, or an address outside
+            this machine that nobody confirmed.
+    """
+    headers, ca_file = tuple(given.pop("headers", ())), given.pop("ca_file", None)
+    insecure, confirmed = given.pop("insecure", False), given.pop("yes", False)
+    running = [side for side in sides if side.address is not None]
+    max_rate_per_s = given.get("max_rate_per_s")
+    options = {
+        "--header": headers,
+        "--ca-file": ca_file,
+        "--insecure": insecure,
+        "--max-rate": max_rate_per_s,
+    }
+    named = [option for option, value in options.items() if value]
+    if not running:
+        if named:
+            raise RequestError(
+                f"{named[0]} is for running endpoints, and --sides names none; such as name=tfserving+"
+                "http://HOST:8501/v1/models/MODEL"
+            )
+        return Accesses()
+    timeout_s = given.get("timeout_s") or MeasureSettings.model_fields["timeout_s"].default
+    found = read_accesses(headers, ca_file, insecure=insecure, timeout_s=timeout_s)
+    found.require_sides([side.name for side in running])
+    require_confirmed([side.address for side in running if side.address], max_rate_per_s, confirmed=confirmed)
+    if len(running) == len(sides):
+        given["mobile"] = False
+    return found
+
+
+def require_confirmed(addresses: Sequence[Address], max_rate_per_s: float | None, *, confirmed: bool) -> None:
+    """Let no load out of this machine that nobody has limited and confirmed.
+
+    Raises:
+        RequestError: it is not.
+        MachineError: there is no such host.
+    """
+    for address in addresses:
+        try:
+            outside = not is_here(address.host, address.port)
+        except OSError as error:
+            raise MachineError(
+                f"{address}: there is no host {address.host!r}: {error.strerror or error}"
+            ) from error
+        missing = [
+            option
+            for option, given in (("--max-rate REQUESTS_PER_S", max_rate_per_s), ("--yes", confirmed))
+            if not given
+        ]
+        if outside and missing:
+            raise RequestError(
+                f"{address} is outside this machine, and a load can take a server down: load it only where "
+                f"you may, and say so with {' and '.join(missing)}"
+            )
 
 
 def parse_duration(text: str) -> float:

@@ -11,6 +11,7 @@ from pipelines.cli.command import command
 from pipelines.cli.exits import EXIT_GATE, fail
 from pipelines.cli.options import (
     artifacts_option,
+    endpoint_options,
     former_sides_option,
     generator_core_option,
     json_option,
@@ -27,6 +28,7 @@ from pipelines.cli.results import command_line, end_run, print_json
 @command("tandem compare digits_cnn --profile smoke")
 @model_argument
 @run_options
+@endpoint_options
 @click.option("--rounds", type=int, help="Measured rounds per block, load and target.")
 @click.option("--loads", help="Comma-separated closed:CONCURRENCY or open:RATE, such as closed:8,open:200.")
 @click.option(
@@ -61,6 +63,7 @@ def compare(as_json: bool, **options: Any) -> int:
 @click.option("--p99-ms", "p99_limit_ms", type=float, required=True, help="Limit of the 99th percentile, ms.")
 @click.option("--hourly-price", type=float, help="Of the machine; adds the cost of a million inferences.")
 @run_options
+@endpoint_options
 def slo(as_json: bool, p99_limit_ms: float, hourly_price: float | None, **options: Any) -> int:
     """Find the highest rate of requests that each target serves with p99 within a limit."""
     from pipelines.compare.slo import QUICK_BLOCKS, SloQuestion, search_slo

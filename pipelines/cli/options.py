@@ -123,7 +123,10 @@ sides_option = click.option(
     help="What is compared, comma-separated, the first against the others: "
     "[NAME=]TARGET[:PRESET][:rest|:grpc][:BODY], such as torchserve:tuned,tfserving:grpc; one "
     "twice is an A/A test. Or builds: base=ARTIFACTS_DIR,new=ARTIFACTS_DIR, a folder as "
-    "`tandem export --artifacts` writes it, or TARGET@DIR for one of its targets.",
+    "`tandem export --artifacts` writes it, or TARGET@DIR for one of its targets. Or servers that run "
+    "already: [NAME=]API+SCHEME://HOST[:PORT]/…MODEL[#BODY], such as "
+    "today=tfserving+http://HOST:8501/v1/models/m; APIs are tfserving, torchserve and oip, over http, https, "
+    "grpc or grpcs.",
 )
 former_sides_option = click.option(
     "--targets",
@@ -153,6 +156,41 @@ set_option = click.option(
     help="Change one setting of a side, such as torchserve.default_workers_per_model=2, by the name that its "
     "server gives it; may be repeated.",
 )
+
+
+def endpoint_options(function: Command) -> Command:
+    """Add the options for running endpoints."""
+    options = (
+        click.option(
+            "--header",
+            "headers",
+            multiple=True,
+            metavar="'[SIDE=]NAME: VALUE'",
+            help="Sent to running endpoints with every request, or to SIDE alone; may be repeated. Where the "
+            "last word of VALUE is env:VARIABLE or file:PATH, what that holds is sent and never recorded.",
+        ),
+        click.option(
+            "--ca-file",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="PEM file of who vouches for running endpoints over https and grpcs.",
+        ),
+        click.option(
+            "--insecure", is_flag=True, help="Do not look at the certificates of running endpoints."
+        ),
+        click.option(
+            "--max-rate",
+            "max_rate_per_s",
+            type=click.FloatRange(min=0.01, max=10**7),
+            metavar="REQUESTS_PER_S",
+            help="Requests per second that a running endpoint gets at most.",
+        ),
+        click.option(
+            "--yes", is_flag=True, help="You may load the addresses outside this machine that --sides names."
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 def run_options(function: Command) -> Command:
@@ -185,6 +223,11 @@ def run_options(function: Command) -> Command:
             type=float,
             help="Size of all different requests and their expected answers together, MB; 16 if not given. "
             "Of a model with large inputs fewer held-out samples are sent, spread evenly over the set.",
+        ),
+        click.option(
+            "--timeout-s",
+            type=click.FloatRange(min=0.01, max=86_400),
+            help="A request without an answer by then has failed, seconds; 10 if not given.",
         ),
         road_option,
         server_cores_option,

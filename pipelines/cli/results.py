@@ -56,6 +56,9 @@ def end_run(
 
 
 def command_line() -> list[str]:
-    """Give the command as it was typed, for the record."""
+    """Give the command as it was typed, for the record, without the values of headers."""
+    from pipelines.access import hidden
+
     # Arguments that are no UTF-8 are in no JSON file either.
-    return ["tandem", *(os.fsencode(word).decode(errors="backslashreplace") for word in sys.argv[1:])]
+    words = [os.fsencode(word).decode(errors="backslashreplace") for word in sys.argv[1:]]
+    return ["tandem", *hidden(words)]

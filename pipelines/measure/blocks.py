@@ -22,6 +22,7 @@ from pipelines.record.rounds import RoundRecord
 from pipelines.report.sentences import sentence
 from pipelines.runners.server import Server
 from pipelines.serve import readiness
+from pipelines.targets.address import URL
 from pipelines.targets.side import file_stem
 
 # How often the rounds of a block are measured again because a server still drifted.
@@ -80,9 +81,11 @@ def fresh_servers(session: Session, block: int) -> Iterator[dict[str, Server]]:
         for side, server in planned:
             implementation = server.plan.implementation
             told = f"{implementation.name} {implementation.version}"
-            session.say(f"block {block + 1}: starting {side.name}, {told}")
+            does = "asking" if implementation.runner == URL else "starting"
+            session.say(f"block {block + 1}: {does} {side.name}, {told}")
             servers[side.name] = stack.enter_context(server)
             session.measured[side.name].plan = server.plan
+            session.measured[side.name].place = server.place
             _prove(session, side, server, block)
             server.pause()
         if block == 0:
@@ -122,7 +125,8 @@ def _prove(session: Session, side: Side, server: Server, block: int) -> None:
         pool.save(pool_file(session.folder, side.name), bodies_file(session.folder, pool.codec))
     ready = readiness.wait_until_right(server, pool)
     measured.plan = server.plan  # the running server has said how it is configured
-    measured.cold_starts.append(ready.as_record(block))
+    if server.plan.implementation.runner != URL:
+        measured.cold_starts.append(ready.as_record(block))
     if block == side.first_block:
         if side.prove is not None:
             session.say(f"checking every held-out answer of {side.name}")
@@ -215,6 +219,5 @@ def measure_once(
 def _require_server(driven: Driven, server: Server) -> None:
     server.require_alive(f"in round {driven.record.index}")
     if driven.server_gone:
-        raise MachineError(
-            f"{server.plan.target} stopped answering in round {driven.record.index}; see its log in the run"
-        )
+        log = "" if server.plan.implementation.runner == URL else "; see its log in the run"
+        raise MachineError(f"{server.plan.target} stopped answering in round {driven.record.index}{log}")

@@ -19,9 +19,10 @@ from loadtests.round_length import round_needed_s
 from loadtests.statistics import succeeded
 from pipelines.config import MeasureSettings, Profile
 from pipelines.errors import MachineError
-from pipelines.measure.generator import generate
+from pipelines.measure.generator import generate, of_running, private_headers
 from pipelines.record.conditioning import ConditioningRecord, SecondRecord
 from pipelines.runners.server import Server
+from pipelines.targets.address import URL
 
 DEFAULT_LOAD: Final = "closed:8"
 """Where a profile has no closed load: enough to keep a server busy, which is what warms it."""
@@ -90,7 +91,7 @@ class Conditioning:
         samples_file = self.stem.with_name(f"{self.stem.name}-{number}.parquet")
         with tempfile.TemporaryDirectory(prefix="tandem-condition-") as name:
             plan = self._plan(number, samples_file, Path(name))
-            result, stopped = generate(plan, Path(name), watch)
+            result, stopped = generate(plan, Path(name), watch, private_headers(self.server))
         plan.warmup_file.unlink(missing_ok=True)
         self._turns.append(_Turn(first, result, samples_file))
         self.server.require_alive("while it was conditioned")
@@ -115,6 +116,7 @@ class Conditioning:
             cores=settings.cores.generator,
             cores_shared=settings.cores.shared,
             reports_seconds=True,
+            **of_running(self.server, settings),
         )
 
     def records(self) -> tuple[ConditioningRecord, ...]:
@@ -122,14 +124,17 @@ class Conditioning:
         if not self._turns:
             return ()
         judged = judge_seconds(self.seconds)
-        before = None if judged.until_steady_s is None else self.seconds[: judged.until_steady_s]
+        # Of a server that somebody else started nobody knows what it had answered before.
+        seen = self.server.plan.implementation.runner != URL
+        until_steady_s = judged.until_steady_s if seen else None
+        before = None if until_steady_s is None else self.seconds[:until_steady_s]
         results = [one.result for one in self._turns]
         record = ConditioningRecord(
             block=self.block,
             load=self.load,
             samples_files=tuple(f"samples/{one.samples_file.name}" for one in self._turns),
             state=judged.state,
-            until_steady_s=judged.until_steady_s,
+            until_steady_s=until_steady_s,
             until_steady_requests_count=None if before is None else sum(one.requests_count for one in before),
             duration_s=sum(one.window_s for one in results),
             requests_count=sum(one.requests_count for one in results),
@@ -155,7 +160,7 @@ class _Watch:
     tell: Callable[[Second], None]
     seconds: list[Second]
     after_pause: bool
-    _cpu_s: float = 0.0
+    _cpu_s: float | None = 0.0
 
     def __call__(self, report: Report, _generator_pid: int) -> bool:
         if report.kind == "closed":
@@ -163,7 +168,7 @@ class _Watch:
         before_s, self._cpu_s = self._cpu_s, self.server.cpu_s()
         if report.kind == "opened":
             return False
-        used_s = self._cpu_s - before_s
+        used_s = 0.0 if before_s is None or self._cpu_s is None else self._cpu_s - before_s
         resumed, self.after_pause = self.after_pause, False
         second = Second(report.requests_count, report.p50_ms, used_s if used_s > 0 else None, resumed)
         self.seconds.append(second)

@@ -9,7 +9,8 @@ import psutil
 from pipelines.machine.cores import Cores
 from pipelines.measure.environment import own_cpu_s
 from pipelines.runners.docker_cpu import engine_cpu_s
-from pipelines.runners.server import Server
+from pipelines.runners.server import Place, Server
+from pipelines.targets.address import URL
 
 STAT = Path("/proc/stat")
 TICKS_PER_S = 100.0
@@ -34,19 +35,22 @@ class CpuReading:
         server_s: CPU seconds of all servers of the run; those that are paused use nothing.
         generator_s: of the load generator.
         harness_s: of this process, its ended children and the container engine, which run anywhere.
-        measured_server_s: of the one server under load.
+        measured_server_s: of the one server under load; None where that is not known.
     """
 
     cores: Mapping[int, CoreClock]
     server_s: float = 0.0
     generator_s: float = 0.0
     harness_s: float = 0.0
-    measured_server_s: float = 0.0
+    measured_server_s: float | None = 0.0
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """What was not ours between two readings; None where the clocks did not advance or cannot be read.
+    """What was not ours between two readings, on this machine alone.
+
+    None where the clocks did not advance or cannot be read, and what other programs used where the server is
+    one of them and cannot be told apart.
 
     Attributes:
         foreign_cores: cores' worth of other programs, on the whole machine.
@@ -66,29 +70,36 @@ class Edges:
     before: CpuReading | None = None
     after: CpuReading | None = None
 
-    def neighbours(self, cores: Cores) -> Neighbours:
-        """What was not ours in the window."""
+    def neighbours(self, cores: Cores, place: Place = "cores") -> Neighbours:
+        """What was not ours in the window, where the server under load is at `place`."""
         if self.before is None or self.after is None:
             return Neighbours()
-        return neighbours(self.before, self.after, cores)
+        return neighbours(self.before, self.after, cores, place)
 
     @property
     def server_cpu_s(self) -> float | None:
         """What the server under load used in the window; None where it took its count along."""
         if self.before is None or self.after is None:
             return None
-        used_s = self.after.measured_server_s - self.before.measured_server_s
+        before_s, after_s = self.before.measured_server_s, self.after.measured_server_s
+        if before_s is None or after_s is None:
+            return None
+        used_s = after_s - before_s
         return used_s if used_s > 0 else None
 
 
 def read_cpu(server: Server, servers: Sequence[Server], generator_pid: int) -> CpuReading:
-    """Read all clocks: of every core, of the run's servers, of its generator, and of ourselves."""
+    """Read all clocks: of every core, of the run's servers, of its generator, and of ourselves.
+
+    A server that somebody else runs counts while it is under load only: at other times it is a neighbour.
+    """
     cores = read_cores()
     contained = any(one.plan.implementation.runner == "docker" for one in servers)
-    used_s = {id(one): one.cpu_s() for one in servers}
+    ours = [one for one in servers if one is server or one.plan.implementation.runner != URL]
+    used_s = {id(one): one.cpu_s() for one in ours}
     return CpuReading(
         cores=cores,
-        server_s=sum(used_s.values()),
+        server_s=sum(seconds or 0.0 for seconds in used_s.values()),
         generator_s=_process_cpu_s(generator_pid),
         harness_s=own_cpu_s() + (engine_cpu_s() if contained else 0.0),
         measured_server_s=used_s[id(server)],
@@ -124,8 +135,11 @@ def _process_cpu_s(pid: int) -> float:
     return times.user + times.system
 
 
-def neighbours(before: CpuReading, after: CpuReading, cores: Cores) -> Neighbours:
+def neighbours(before: CpuReading, after: CpuReading, cores: Cores, place: Place = "cores") -> Neighbours:
     """What was used by neither servers nor generator nor ourselves, in cores.
+
+    Which cores count depends on where the server under load is: elsewhere, only the generator's are looked
+    at; here but on whichever cores, all of them together; hidden, nothing can be said but what the host took.
 
     Which core our own process ran on is not known, so its time is taken off every group of cores. It is some
     milliseconds in a second.
@@ -136,19 +150,31 @@ def neighbours(before: CpuReading, after: CpuReading, cores: Cores) -> Neighbour
     server_s = after.server_s - before.server_s
     generator_s = after.generator_s - before.generator_s
     harness_s = after.harness_s - before.harness_s
-    groups = (
-        [(cores.server + cores.generator, server_s + generator_s)]
-        if cores.shared
-        else [(cores.server, server_s), (cores.generator, generator_s)]
-    )
+    steal = _worst_steal(before, after, (() if place == "elsewhere" else cores.server) + cores.generator)
+    if place == "hidden":
+        return Neighbours(steal_share=steal)
+    groups = _groups(before, cores, place, server_s, generator_s)
     shares = [_foreign_share(before, after, numbers, ours + harness_s) for numbers, ours in groups]
     busy_s = sum(_difference(before, after, core).busy_s for core in after.cores)
     foreign_s = busy_s - server_s - generator_s - harness_s
     return Neighbours(
         foreign_cores=max(0.0, foreign_s / elapsed_s),
         foreign_share=max((share for share in shares if share is not None), default=None),
-        steal_share=_worst_steal(before, after, cores.server + cores.generator),
+        steal_share=steal,
     )
+
+
+def _groups(
+    before: CpuReading, cores: Cores, place: Place, server_s: float, generator_s: float
+) -> list[tuple[tuple[int, ...], float]]:
+    """Cores that are looked at together, and what we used of them."""
+    if place == "elsewhere":
+        return [(cores.generator, generator_s)]
+    if place == "here":
+        return [(tuple(before.cores), server_s + generator_s)]
+    if cores.shared:
+        return [(cores.server + cores.generator, server_s + generator_s)]
+    return [(cores.server, server_s), (cores.generator, generator_s)]
 
 
 def _foreign_share(

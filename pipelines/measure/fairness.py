@@ -12,6 +12,8 @@ from pipelines.record.fairness import AsymmetryRecord, FairnessRecord
 from pipelines.targets.side import SideSpec
 
 NOT_APPLICABLE = "none"
+NOT_KNOWN = "not known"
+"""Of a server that somebody else runs: whether it is alike nobody can say, and the report says that."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,15 @@ def differing(sides: Sequence[SideSpec]) -> frozenset[str]:
         "body": {side.protocol.codec for side in sides},
     }
     spelled = {field for field, values in found.items() if len(values) > 1}
+    if any(side.address is not None for side in sides):
+        spelled |= {"runner", "preset", "payload_bytes"}
     return frozenset(spelled | ({"payload_bytes"} if "body" in spelled else set()))
 
 
 def check(
     given: Mapping[str, Given], allowed: Collection[str], on_purpose: Collection[str] = ()
 ) -> FairnessRecord:
-    """Compare all sides field by field. A limit that one side does not have is no asymmetry.
+    """Compare all sides field by field. A limit that one side does not have, or may have, is no asymmetry.
 
     `allowed` was said by name, `on_purpose` is in what was asked to be compared: either may differ.
     """
@@ -58,7 +62,7 @@ def check(
             on_purpose=field in on_purpose,
         )
         for field, values in checked.items()
-        if field not in INFORMATIVE and len(set(values.values()) - {NOT_APPLICABLE}) > 1
+        if field not in INFORMATIVE and len(set(values.values()) - {NOT_APPLICABLE, NOT_KNOWN}) > 1
     )
     return FairnessRecord(checked=checked, asymmetries=asymmetries)
 

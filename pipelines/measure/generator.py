@@ -1,19 +1,23 @@
 """The load generator as a process of its own: started, listened to, told to stop, ended."""
 
+import json
 import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from loadtests.plan import RoundPlan
 from loadtests.reports import Report, read_report
 from loadtests.result import RoundResult
+from pipelines.config import MeasureSettings
 from pipelines.errors import MachineError
 from pipelines.processes.children import child_environment, python_module
 from pipelines.processes.group import before_exec, end_group, how_it_ended, interrupts_held, last_lines
+from pipelines.runners.server import Server
 
 # Beyond warm-up, window and timeout: interpreter and Locust start-up, and writing the samples.
 START_AND_FINISH_S = 30.0
@@ -24,8 +28,12 @@ Listen = Callable[[Report, int], bool]
 """Is told what the generator reports, with its process id; returns whether the round shall end now."""
 
 
-def generate(plan: RoundPlan, folder: Path, listen: Listen) -> tuple[RoundResult, bool]:
+def generate(
+    plan: RoundPlan, folder: Path, listen: Listen, private_headers: Mapping[str, str] | None = None
+) -> tuple[RoundResult, bool]:
     """Run the load generator in a process of its own; its result, and whether somebody asked us to stop.
+
+    `private_headers` go to it through a pipe, so that they are in no file and no process list.
 
     Raises:
         MachineError: it failed, or left no result.
@@ -34,7 +42,7 @@ def generate(plan: RoundPlan, folder: Path, listen: Listen) -> tuple[RoundResult
     plan_file, log = folder / "plan.json", folder / "generator.log"
     plan.save(plan_file)
     limit_s = plan.warmup_limit_s + plan.duration_s + plan.timeout_s + START_AND_FINISH_S
-    with _started(plan_file, log) as process:
+    with _started(plan_file, log, private_headers) as process:
         try:
             stopped = _follow(process, listen, limit_s)
         except KeyboardInterrupt:
@@ -56,12 +64,31 @@ def generate(plan: RoundPlan, folder: Path, listen: Listen) -> tuple[RoundResult
     )
 
 
+def of_running(server: Server, settings: MeasureSettings) -> dict[str, Any]:
+    """What a round's plan says of a server that somebody else runs; nothing for one of ours."""
+    access = server.plan.endpoint.access
+    if access is None:
+        return {}
+    return {
+        "ca_file": "" if access.ca_file is None else str(access.ca_file.absolute()),
+        "insecure": access.insecure,
+        "private_headers": bool(access.headers),
+        "max_rate_per_s": settings.max_rate_per_s or 0.0,
+    }
+
+
+def private_headers(server: Server) -> Mapping[str, str] | None:
+    """The headers that only the generator may see; None where there are none."""
+    access = server.plan.endpoint.access
+    return access.headers if access is not None else None
+
+
 @contextmanager
-def _started(plan_file: Path, log: Path) -> Iterator[Process]:
+def _started(plan_file: Path, log: Path, private_headers: Mapping[str, str] | None) -> Iterator[Process]:
     with log.open("wb") as stderr, interrupts_held():
         process = subprocess.Popen(
             python_module("loadtests.generator", str(plan_file)),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if private_headers else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,
             env=child_environment(),
@@ -69,6 +96,9 @@ def _started(plan_file: Path, log: Path) -> Iterator[Process]:
             preexec_fn=before_exec(),  # noqa: PLW1509 - system calls, no locks
         )
     try:
+        if process.stdin is not None:
+            with suppress(BrokenPipeError), process.stdin as pipe:
+                pipe.write(json.dumps(dict(private_headers or {})).encode())
         yield process
     finally:
         end_group(process)

@@ -15,7 +15,7 @@ from loadtests.rounds import PlannedRound
 from loadtests.validity import Invalidity, RoundFacts, invalidities
 from pipelines.config import MeasureSettings
 from pipelines.measure.cpu import Edges, Neighbours, read_cpu
-from pipelines.measure.generator import Listen, generate
+from pipelines.measure.generator import Listen, generate, of_running, private_headers
 from pipelines.record.reason import recorded
 from pipelines.record.rounds import ErrorRecord, GeneratorRecord, LatencyRecord, RoundRecord
 from pipelines.runners.server import Server
@@ -88,11 +88,12 @@ def drive(
             timeout_s=settings.timeout_s,
             cores=settings.cores.generator,
             cores_shared=settings.cores.shared,
+            **of_running(server, settings),
         )
-        edges = Edges()
-        result, stopped = generate(plan, Path(name), _listen(edges, server, all_servers))
+        edges, headers = Edges(), private_headers(server)
+        result, stopped = generate(plan, Path(name), _listen(edges, server, all_servers), headers)
     sent = _delivery(planned, samples, result)
-    others = edges.neighbours(settings.cores)
+    others = edges.neighbours(settings.cores, server.place)
     found = invalidities(_facts(result, sent, others))
     record = _record(planned, attempt, index, result, sent, others, samples.relative_to(run_folder), found)
     counted = record.model_copy(update={"server_cpu_s": edges.server_cpu_s})
@@ -148,6 +149,7 @@ def _facts(result: RoundResult, sent: Delivery, others: Neighbours) -> RoundFact
         delivered_share=delivery.delivered_share(sent.offered_per_s, sent.achieved_per_s),
         late_share=sent.late_share,
         generator_waited_share=result.generator.waited_share,
+        capped_share=result.capped_share,
     )
 
 

@@ -11,7 +11,7 @@ from pipelines.record.conditioning import ConditioningRecord, DriftRecord
 from pipelines.record.parity import ParityRecord
 from pipelines.record.rounds import RoundRecord
 from pipelines.record.target import BlockPeakRecord, ColdStartRecord, MemoryRecord
-from pipelines.runners.server import Server
+from pipelines.runners.server import Place, Server
 from pipelines.targets.server_plan import ServerPlan
 from pipelines.tasks.tasks import Progress
 
@@ -27,6 +27,7 @@ class Measured:
     """What has been measured of one side so far."""
 
     plan: ServerPlan | None = None
+    place: Place = "cores"
     pool: PayloadPool | None = None
     endpoint_parity: ParityRecord | None = None
     idle_bytes: int | None = None

@@ -16,10 +16,13 @@ from models.tensors import sample
 from pipelines.config import Profile, RunSettings
 from pipelines.export.stage import target_folder
 from pipelines.record.parity import ParityRecord
+from pipelines.runners import url
 from pipelines.runners.local import LocalServer
 from pipelines.runners.server import Runner, Server
+from pipelines.runners.url import RunningSide
 from pipelines.serve import readiness
 from pipelines.targets import null
+from pipelines.targets.address import Address
 from pipelines.targets.protocols import Protocol, Transport
 from pipelines.targets.server_plan import ServeRequest
 from pipelines.targets.side import SideSpec
@@ -84,19 +87,24 @@ def make_sides(
     """
 
     @cache
-    def encoded(transport: Transport, codec: str) -> PayloadPool:
+    def encoded(transport: Transport, codec: str, model: str) -> PayloadPool:
         """The requests of all sides that are asked alike, which differ in their path alone."""
         limit_bytes = int(settings.pool_mb * BYTES_PER_MB)
         protocol = Protocol(transport, codec)
         return readiness.payload_pool(
-            spec, verified.expected, "/", limit_bytes, protocol=protocol, rows=settings.rows
+            spec, verified.expected, "/", limit_bytes, protocol=protocol, rows=settings.rows, model=model
         )
 
-    def pool_of(protocol: Protocol) -> Callable[[str], PayloadPool]:
-        return lambda path: replace(encoded(protocol.transport, protocol.codec), path=path)
+    def pool_of(protocol: Protocol, address: Address | None = None) -> Callable[[str], PayloadPool]:
+        # Over REST the path names the model, over gRPC every request does.
+        named = address is not None and protocol.transport == "grpc"
+        model = address.model if address is not None and named else spec.name
+        return lambda path: replace(encoded(protocol.transport, protocol.codec, model), path=path)
 
     compared = [
-        _served(
+        _running(settings, spec, verified, side, side.address, pool_of(side.protocol, side.address))
+        if side.address is not None
+        else _served(
             settings,
             spec,
             (builds or {}).get(side.name, verified),
@@ -165,6 +173,28 @@ def _served(
         role="compared",
         control_of=None,
         prepare=prepare,
+        pool=pool,
+        prove=lambda server, pool: readiness.check_endpoint(server, pool, spec.samples().named, verified),
+        verified=verified,
+    )
+
+
+def _running(
+    settings: RunSettings,
+    spec: ModelSpec,
+    verified: Verified,
+    side: SideSpec,
+    address: Address,
+    pool: Callable[[str], PayloadPool],
+) -> Side:
+    """A server that somebody else runs: the same one in every block, and its own control."""
+    running = RunningSide(side.name, address, side.protocol, settings.accesses.of(side.name))
+    return Side(
+        name=side.name,
+        target=side.target,
+        role="compared",
+        control_of=None,
+        prepare=lambda work: url.running(running, spec, work),
         pool=pool,
         prove=lambda server, pool: readiness.check_endpoint(server, pool, spec.samples().named, verified),
         verified=verified,

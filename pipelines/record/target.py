@@ -2,11 +2,14 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from pipelines.record.artifact import ArtifactRecord
 from pipelines.record.base import Record
 from pipelines.record.conditioning import ConditioningRecord, DriftRecord
 from pipelines.record.implementation import GivenRecord, ImplementationRecord
 from pipelines.record.parity import ParityRecord
+from pipelines.record.reason import ReasonRecord
 from pipelines.record.rounds import LatencyRecord, RoundRecord
 
 
@@ -87,7 +90,8 @@ class TargetRecord(Record):
     what no difference looks like on this machine; `floor` for the null server, which shows what the harness
     itself costs; `in-process` for a target without a server, never ranked beside the others. `target` is
     whose artifacts it serves, null in a record older than sides with names of their own, where that is its
-    name. `payload` is what its requests carried.
+    name, and `url` where somebody else runs it. `payload` is what its requests carried. `not_known` has by
+    name what is null of such a server, and why.
     """
 
     role: Literal["compared", "control", "floor", "in-process"]
@@ -106,3 +110,4 @@ class TargetRecord(Record):
     drifts: tuple[DriftRecord, ...] = ()
     target: str | None = None
     payload: PayloadRecord | None = None
+    not_known: dict[str, ReasonRecord] = Field(default_factory=dict)

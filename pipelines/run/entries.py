@@ -16,7 +16,7 @@ from pipelines.config import RunSettings
 from pipelines.export.stage import ExportResult
 from pipelines.machine.cores import Cores, listed
 from pipelines.measure.environment import describe
-from pipelines.measure.fairness import NOT_APPLICABLE, Given
+from pipelines.measure.fairness import NOT_APPLICABLE, NOT_KNOWN, Given
 from pipelines.measure.session import Measured, Session
 from pipelines.measure.sides import Side
 from pipelines.record.artifact import ArtifactRecord
@@ -29,6 +29,7 @@ from pipelines.record.reason import ReasonRecord, reason
 from pipelines.record.run import ProfileRecord, RunRecord
 from pipelines.record.slo import SloRecord
 from pipelines.record.target import MemoryRecord, PayloadRecord, TargetRecord
+from pipelines.targets.address import URL
 from pipelines.targets.libraries import installed_library
 from pipelines.targets.registry import SERVED
 from pipelines.targets.side import file_stem
@@ -36,6 +37,9 @@ from pipelines.verify.stage import Verified
 
 # Of a body with an image, more says nothing and would be written after every round.
 EXAMPLE_BYTES = 2000
+NOT_KNOWN_OF_RUNNING = ("cores", "cpus", "memory_limit_bytes", "preset")
+# What only whoever started a server knows of it.
+NOT_STARTED_HERE = ("cores", "memory", "configuration", "cold_start", "until_steady")
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,8 @@ def _utc(moment: datetime) -> str:
 
 def _served(side: Side, measured: Measured) -> TargetRecord:
     assert measured.plan is not None  # noqa: S101 - the caller leaves out servers that were never planned
-    verified = side.verified if side.role == "compared" else None
+    is_running = side.target == URL
+    verified = side.verified if side.role == "compared" and not is_running else None
     return TargetRecord(
         role=side.role,
         control_of=side.control_of,
@@ -163,8 +168,23 @@ def _served(side: Side, measured: Measured) -> TargetRecord:
         memory=measured.memory,
         summaries=(),
         rounds=tuple(measured.rounds),
-        log_file=f"logs/{file_stem(side.name)}-block{side.first_block}.log",
+        log_file=None if is_running else f"logs/{file_stem(side.name)}-block{side.first_block}.log",
+        not_known=_not_known(measured) if is_running else {},
     )
+
+
+def _not_known(measured: Measured) -> dict[str, ReasonRecord]:
+    """What cannot be known of a server that somebody else runs, and why."""
+    not_started, elsewhere = reason("not_started_here"), reason("another_machine")
+    unseen, seen_s = reason("process_not_seen"), [one.server_cpu_s for one in measured.rounds]
+    found = dict.fromkeys(NOT_STARTED_HERE, not_started)
+    if not any(seen_s):
+        found["cpu"] = elsewhere if measured.place == "elsewhere" else unseen
+    if measured.place == "hidden":
+        found["neighbours"] = unseen
+    if measured.place == "elsewhere":
+        found["neighbours_there"] = elsewhere
+    return found
 
 
 def _in_process(exported: ExportResult, verified: Verified, name: str) -> TargetRecord:
@@ -272,7 +292,9 @@ def _given(side: Side, measured: Measured, spec: ModelSpec) -> Given:
         "model_digest": f"{spec.digest[:12]}…",
         "implementation": f"{plan.implementation.name} {plan.implementation.version}",
     }
-    return Given({name: NOT_APPLICABLE if value is None else str(value) for name, value in fields.items()})
+    unknown = NOT_KNOWN_OF_RUNNING if side.target == URL else ()
+    told = {name: NOT_APPLICABLE if value is None else str(value) for name, value in fields.items()}
+    return Given(told | dict.fromkeys(unknown, NOT_KNOWN))
 
 
 def _warnings(settings: RunSettings, served: Mapping[str, TargetRecord]) -> tuple[ReasonRecord, ...]:

@@ -29,6 +29,7 @@ from pipelines.report import write_report
 from pipelines.report.json import write_run
 from pipelines.run import entries
 from pipelines.runners.server import Runner
+from pipelines.targets.apis import introduce
 from pipelines.targets.registry import IN_PROCESS
 from pipelines.targets.server_plan import make_environments
 from pipelines.tasks.failures import as_user_error
@@ -147,6 +148,10 @@ def start_run(
         MachineError: the environment failed.
     """
     spec = load_model(settings.model)
+    for side in settings.running:
+        if side.address is not None:
+            progress("endpoints", f"asking {side.name} at {side.address} what it serves")
+            introduce(side.name, side.address, settings.accesses.of(side.name), spec)
     builds = _verified_builds(settings, progress)
     # Builds are served as they are; nothing is exported for them.
     targets = () if builds else settings.targets

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from pipelines.errors import MachineError
 from pipelines.record.implementation import GivenRecord
+from pipelines.runners.server import Place
 from pipelines.targets.server_plan import ServerPlan
 
 
@@ -26,6 +27,7 @@ class StartedServer(ABC):
     plan: ServerPlan
     started: float = 0.0
     poll_s: ClassVar[float] = 0.1
+    place: Place = "cores"
 
     def __enter__(self) -> Self:
         try:

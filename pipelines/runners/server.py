@@ -2,9 +2,13 @@
 
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 from pipelines.targets.server_plan import ServeRequest, ServerPlan
+
+Place = Literal["cores", "here", "hidden", "elsewhere"]
+"""Where a server's CPU time is spent: on the cores it was given; on this machine, on whichever cores; there
+too, in processes that cannot be seen; or on another machine."""
 
 
 class Server(Protocol):
@@ -13,7 +17,11 @@ class Server(Protocol):
     Attributes:
         plan: what is planned or running. A container's addresses are known when it runs, not before.
         started: monotonic seconds at its start.
+        place: where its CPU time is spent.
     """
+
+    @property
+    def place(self) -> Place: ...  # noqa: D102 - described above
 
     @property
     def plan(self) -> ServerPlan: ...  # noqa: D102 - described above
@@ -61,8 +69,8 @@ class Server(Protocol):
         """The most it ever held, if the kernel keeps count of that; None if not."""
         ...
 
-    def cpu_s(self) -> float:
-        """CPU seconds it has used so far, with everything that worked for it alone."""
+    def cpu_s(self) -> float | None:
+        """CPU seconds it has used so far, with everything that worked for it alone; None if not known."""
         ...
 
     @property

@@ -18,7 +18,6 @@ from models.tensors import Array, Sample, Tensors, count, joined, sample, shapes
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.files.atomic import short_folder
 from pipelines.files.leftovers import note_elsewhere
-from pipelines.http import fetch
 from pipelines.parity import compare as parity
 from pipelines.parity.quality import Expectation, Expectations
 from pipelines.record.parity import ParityRecord
@@ -63,12 +62,14 @@ def payload_pool(
     *,
     protocol: Protocol = JSON_ROWS,
     rows: int = 1,
+    model: str | None = None,
 ) -> PayloadPool:
     """Request bodies for the held-out samples, `rows` of them each, with the source model's answers.
 
     Where bodies and answers of all samples are more than `limit_bytes`, as many as fit, but at least one, and
     evenly spread over the set: every round reads the pool, and hundreds of different images measure nothing
     that dozens do not. Which ones does not depend on the protocol, so that all sides ask about the same.
+    `model` is the name it is served under, where that is another.
 
     Raises:
         RequestError: the samples cannot be sent like that.
@@ -81,7 +82,8 @@ def payload_pool(
             texts
             if protocol.codec == JSON_ROWS.codec and rows == 1
             else tuple(
-                codec.encode([sample(inputs, place) for place in group], spec.name) for group in groups
+                codec.encode([sample(inputs, place) for place in group], model or spec.name)
+                for group in groups
             )
         )
     except PayloadError as error:
@@ -243,7 +245,7 @@ def _ask(
 
 
 def _post(server: Server, pool: PayloadPool, body: bytes) -> tuple[int, bytes]:
-    return fetch(server.plan.endpoint.predict_url, body, headers=pool.headers)
+    return server.plan.endpoint.ask(body, pool.headers)
 
 
 def _limit_hint(server: Server, body: bytes) -> str:

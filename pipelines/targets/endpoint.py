@@ -4,6 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipelines.access import Access
+from pipelines.errors import RequestError
+from pipelines.http import fetch
+
+NOT_FOUND = 404
 # Fields of GivenRecord that say how a server is configured, `sources` among them.
 Configuration = Mapping[str, Any]
 
@@ -23,6 +28,7 @@ class Endpoint:
         batching: requests that the server has answered and runs of the model that this took, by its own
             count; None where it does not batch or does not tell. Raises OSError where it does not answer.
         addresses: everything that listens, by name, for people.
+        access: how a server that somebody else runs is got at; None for one of ours.
     """
 
     base_url: str
@@ -32,8 +38,26 @@ class Endpoint:
     configuration: Callable[[], Configuration] | None = None
     batching: Callable[[], tuple[int, int]] | None = None
     addresses: Mapping[str, str] = field(default_factory=dict)
+    access: Access | None = None
 
     @property
     def predict_url(self) -> str:
         """Where to POST."""
         return self.base_url + self.predict_path
+
+    def ask(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        """Status and answer of one prediction.
+
+        Raises:
+            OSError: there is no answer.
+            RequestError, MachineError: a server that somebody else runs has no such model, or `Access.ask`.
+        """
+        if self.access is None:
+            return fetch(self.predict_url, body, headers=headers)
+        status, answer = self.access.ask(self.predict_url, body, headers)
+        if status == NOT_FOUND:
+            raise RequestError(
+                f"{self.predict_url} answers {status}: {answer[:200].decode(errors='replace')!r}; does the "
+                f"server have a model {self.model!r}, and is that its API?"
+            )
+        return status, answer

@@ -40,8 +40,10 @@ def metadata(base_url: str, model: str, ask: Ask = fetch) -> Mapping[str, Any]:
     return answer
 
 
-def require_signature(spec: ModelSpec, answer: Mapping[str, Any]) -> None:
-    """Compare a model's metadata with the signature. A size of -1 fits every size.
+def require_signature(spec: ModelSpec, answer: Mapping[str, Any], *, named: bool = True) -> None:
+    """Compare a model's metadata with the signature. A size of -1 fits every size, no shape every shape.
+
+    Not `named`: the only tensor of a kind is the one there is, whatever it is called.
 
     Raises:
         GateError: a tensor is missing, or of another datatype or shape: which, expected and found.
@@ -49,6 +51,8 @@ def require_signature(spec: ModelSpec, answer: Mapping[str, Any]) -> None:
     for kind, tensors in (("inputs", spec.inputs), ("outputs", spec.outputs)):
         told = answer.get(kind) or []
         found = {one.get("name"): one for one in told if isinstance(one, dict)}
+        if not named and len(tensors) == len(found) == 1:
+            found = {tensors[0].name: next(iter(found.values()))}
         for tensor in tensors:
             if tensor.name not in found:
                 raise GateError(
@@ -59,7 +63,7 @@ def require_signature(spec: ModelSpec, answer: Mapping[str, Any]) -> None:
             wanted = NAMES.get(tensor.dtype)
             if one.get("datatype") != wanted:
                 raise GateError(f"the endpoint's {tensor.name!r} is {one.get('datatype')}, expected {wanted}")
-            if not _fits(one.get("shape") or [], tensor.shape):
+            if one.get("shape", ()) is not None and not _fits(one.get("shape") or [], tensor.shape):
                 expected = [-1 if size is None else size for size in tensor.shape]
                 raise GateError(
                     f"the endpoint's {tensor.name!r} has the shape {one.get('shape')}, expected {expected}"

@@ -2,7 +2,10 @@
 
     [NAME=]TARGET[:PRESET][:rest|:grpc][:BODY]
 
-such as `torchserve`, `torchserve:tuned`, `tfserving:grpc`, `torchserve:mine.toml:grpc`, `a=torchserve:npy`.
+such as `torchserve`, `torchserve:tuned`, `tfserving:grpc`, `torchserve:mine.toml:grpc`, `a=torchserve:npy`;
+or a server that somebody else runs, see `pipelines.targets.address`:
+
+    [NAME=]API+SCHEME://HOST[:PORT]/…MODEL[#BODY]
 """
 
 import re
@@ -11,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import RequestError, unknown
+from pipelines.targets.address import URL, Address, is_address, read_address
 from pipelines.targets.presets import DEFAULT, SHIPPED, SUFFIX, Preset, resolve
 from pipelines.targets.protocols import BODIES, TRANSPORTS, Protocol, Transport
 from pipelines.targets.registry import SERVED, find_target
@@ -23,7 +27,8 @@ RESERVED = ("null", "control")
 class SideSpec:
     """One side that somebody asked for; `name` is unique among them, also as part of a file's name.
 
-    `folder` holds its artifacts, where it is a build with a folder of its own.
+    `folder` holds its artifacts, where it is a build with a folder of its own. `address` is where it runs,
+    where somebody else runs it; its target is `URL` then, and its preset says nothing.
     """
 
     name: str
@@ -31,6 +36,7 @@ class SideSpec:
     preset: Preset
     protocol: Protocol
     folder: Path | None = None
+    address: Address | None = None
 
 
 def file_stem(side: str) -> str:
@@ -88,7 +94,10 @@ def _unique(names: list[str], given: list[bool]) -> list[str]:
 
 
 def _short(typed: str) -> str:
-    """A side as it was typed, with the bare name of a preset's file."""
+    """A side as it was typed, with the bare name of a preset's file; of an address its API, host and port."""
+    if is_address(typed):
+        address, _ = read_address(typed)
+        return re.sub(r"[^A-Za-z0-9.]+", "-", f"{address.api}-{address.host}-{address.port}").strip("-")
     return ":".join(Path(word).stem if _is_file(word) else word.strip() for word in typed.split(":"))
 
 
@@ -97,6 +106,9 @@ def _is_file(word: str) -> bool:
 
 
 def _side(name: str, typed: str, preset: str) -> SideSpec:
+    if is_address(typed):
+        address, way = read_address(typed)
+        return SideSpec(name, URL, Preset(), way, address=address)
     target_name, *words = (word.strip() for word in typed.split(":"))
     target = find_target(target_name, SERVED)
     where = f"--sides: {typed[:80]!r}: "

@@ -112,7 +112,7 @@ def proven_records(
 ) -> dict[str, tuple[ParityRecord, ...]]:
     """Parity of those targets for which a kept proof is about these very artifacts and this model."""
     proof = read_proof(root)
-    if proof is None or not _same_question(proof, spec):
+    if proof is None or not same_question(proof, spec):
         return {}
     return {
         name: proof.records[name]
@@ -121,7 +121,8 @@ def proven_records(
     }
 
 
-def _same_question(proof: Proof, spec: ModelSpec) -> bool:
+def same_question(proof: Proof, spec: ModelSpec) -> bool:
+    """Whether a proof is about this model, asked these samples and judged by these rules."""
     return proof.model_digest == spec.digest and proof.question_sha256 == question(spec)
 
 
@@ -173,7 +174,7 @@ def keep_proof(
         records={name: records[name] for name in passed},
         source_outputs_sha256=hashlib.sha256(content).hexdigest(),
     )
-    if before is not None and _same_question(before, spec):
+    if before is not None and same_question(before, spec):
         others = [name for name in before.records if name not in manifests]
         proof = proof.model_copy(
             update={

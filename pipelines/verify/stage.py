@@ -27,6 +27,7 @@ from pipelines.verify.proof import (
     proven_records,
     read_proof,
     read_tensors,
+    same_question,
     source_outputs,
     tensor_bytes,
 )
@@ -146,7 +147,9 @@ def examine(model: str, artifacts: Path, progress: Progress, targets: Sequence[s
     proof = read_proof(root)
     proven = proven_records(spec, root, manifests)
     outputs = None if proof is None else source_outputs(root, proof)
-    if proof is None or outputs is None or set(proven) != set(manifests):
+    # Without manifests nothing else says whether the proof is about this model and these samples.
+    same = proof is not None and same_question(proof, spec)
+    if proof is None or outputs is None or not same or set(proven) != set(manifests):
         return verify(model, artifacts, progress, targets)
     expected = expectations_of(spec, spec.samples(), outputs)
     return Verified(proven, expected, proof.accuracy, (), manifests=manifests, notes=_notes(spec))

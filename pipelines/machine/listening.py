@@ -1,0 +1,93 @@
+"""Whether an address is this machine's, and which processes listen behind it, as far as /proc tells."""
+
+import ipaddress
+import socket
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+PROC = Path("/proc")
+LISTENS = "0A"
+"""The state of a listening socket in /proc/net/tcp."""
+
+# They pass on to a server that is somewhere else.
+FORWARDERS = frozenset(
+    {
+        "docker-proxy",
+        "rootlessport",
+        "rootlesskit",
+        "slirp4netns",
+        "pasta",
+        "ssh",
+        "sshd",
+        "socat",
+        "kubectl",
+        "haproxy",
+        "nginx",
+        "envoy",
+        "traefik",
+        "caddy",
+    }
+)
+
+
+def is_here(host: str, port: int) -> bool:
+    """Whether all addresses of `host` are this machine's own.
+
+    Raises:
+        OSError: there is no such host.
+    """
+    own = {address.address.partition("%")[0] for one in psutil.net_if_addrs().values() for address in one}
+    told = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = {str(address[0]).partition("%")[0] for *_, address in told}
+    return all(ipaddress.ip_address(one).is_loopback or one in own for one in found)
+
+
+def listeners(port: int, proc: Path = PROC) -> frozenset[int] | None:
+    """Ids of the processes that listen on `port`; None where /proc does not tell, or they only pass on.
+
+    Whose processes are another user's, or in a container's own network, cannot be seen.
+    """
+    inodes = _inodes(port, proc)
+    if not inodes:
+        return None
+    found: dict[str, set[int]] = {inode: set() for inode in inodes}
+    for folder in proc.iterdir():
+        if folder.name.isdigit():
+            for inode in _sockets(folder, inodes):
+                found[inode].add(int(folder.name))
+    pids = frozenset().union(*found.values())
+    unseen = any(not holders for holders in found.values())
+    return None if unseen or any(_name(proc, pid) in FORWARDERS for pid in pids) else pids
+
+
+def _inodes(port: int, proc: Path) -> set[str]:
+    """Of the sockets that listen on `port`, whatever the address."""
+    found = set()
+    for table in ("tcp", "tcp6"):
+        with suppress(OSError):
+            for line in (proc / "net" / table).read_text().splitlines()[1:]:
+                words = line.split()
+                if words[3] == LISTENS and int(words[1].rpartition(":")[2], 16) == port:
+                    found.add(words[9])
+    return found
+
+
+def _sockets(folder: Path, wanted: Collection[str]) -> set[str]:
+    found = set()
+    with suppress(OSError):
+        for file in (folder / "fd").iterdir():
+            with suppress(OSError):
+                link = str(file.readlink())
+                if link.startswith("socket:[") and link[8:-1] in wanted:
+                    found.add(link[8:-1])
+    return found
+
+
+def _name(proc: Path, pid: int) -> str:
+    try:
+        return (proc / str(pid) / "comm").read_text().strip()
+    except OSError:
+        return ""

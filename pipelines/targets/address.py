@@ -1,0 +1,203 @@
+"""Sides that somebody else runs: an API at an address, `API+SCHEME://HOST:PORT/…MODEL[#BODY]`."""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
+
+from pipelines.errors import RequestError, unknown
+from pipelines.hosts import HOST_NAME, url_host
+from pipelines.targets.oip import PREDICT_PATH as OIP_PATH
+from pipelines.targets.oip_grpc import PREDICT_PATH as OIP_METHOD
+from pipelines.targets.protocols import BODIES, Protocol, Transport
+
+URL = "url"
+"""What stands in the place of a target, and of a runner, for a server that somebody else runs."""
+
+SCHEMES: dict[str, tuple[Transport, int | None]] = {
+    "http": ("http", 80),
+    "https": ("http", 443),
+    "grpc": ("grpc", None),
+    "grpcs": ("grpc", None),
+}
+"""By name the transport, and the port that goes without saying."""
+
+EXAMPLE = "tfserving+http://HOST:8501/v1/models/MODEL"
+LONGEST = 400
+PART = re.compile(r"[A-Za-z0-9._~@:-]+", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Api:
+    """One API that servers have.
+
+    Attributes:
+        marker: what stands in front of a model's name in a path of its REST API.
+        more: what may follow the name, each with a value.
+        rest: path of a prediction, with the model's name and what follows it.
+        bodies: codecs of the REST API, the usual one first.
+        method, codec: of a prediction over gRPC.
+    """
+
+    marker: str
+    more: tuple[str, ...]
+    rest: str
+    bodies: tuple[str, ...]
+    method: str
+    codec: str
+
+    def protocols(self, model: str) -> tuple[Protocol, ...]:
+        """The ways to ask about `model`."""
+        return (
+            *(Protocol("http", body, self.rest.format(model=model)) for body in self.bodies),
+            Protocol("grpc", self.codec, self.method),
+        )
+
+
+APIS = {
+    "tfserving": Api(
+        "/v1/models/",
+        ("versions", "labels"),
+        "/v1/models/{model}:predict",
+        ("json-rows", "json-columns"),
+        "/tensorflow.serving.PredictionService/Predict",
+        "tensor-proto",
+    ),
+    "torchserve": Api(
+        "/predictions/",
+        ("",),
+        "/predictions/{model}",
+        ("json-rows", "json-columns", "npy", "raw"),
+        "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions",
+        "tensor-map",
+    ),
+    "oip": Api("/v2/models/", ("versions",), OIP_PATH, ("oip-json", "oip-binary"), OIP_METHOD, "oip-grpc"),
+}
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a running server is, and how it is talked to.
+
+    Attributes:
+        api: a name of `APIS`.
+        scheme: a name of `SCHEMES`.
+        prefix: path in front of the API's own.
+        model: the name it serves the model under.
+        version: what follows the name, such as `/versions/3`; empty for the server's own choice.
+    """
+
+    api: str
+    scheme: str
+    host: str
+    port: int
+    prefix: str
+    model: str
+    version: str = ""
+
+    @property
+    def base_url(self) -> str:
+        """What stands in front of the API's own paths."""
+        return f"{self.scheme}://{url_host(self.host)}:{self.port}{self.prefix}"
+
+    @property
+    def transport(self) -> Transport:
+        """What requests travel over."""
+        return SCHEMES[self.scheme][0]
+
+    def __str__(self) -> str:
+        marker = "/" if self.transport == "grpc" else APIS[self.api].marker
+        return f"{self.api}+{self.base_url}{marker}{self.model}{self.version}"
+
+
+def is_address(text: str) -> bool:
+    """Whether a side is written as an address; one that lacks its scheme is one too."""
+    return "://" in text or re.match(r"[^/]*:\d{2,5}(/|$)", text) is not None
+
+
+def read_address(text: str) -> tuple[Address, Protocol]:
+    """The address in `text`, and how it is asked.
+
+    Raises:
+        RequestError: no API or scheme, or an unknown one; no host, port or model; what an address may not
+            have; or a body that its API has not.
+    """
+    where = f"--sides: {_shown(text)!r}: "
+    front, separator, rest = text.partition("://")
+    if not separator:
+        raise RequestError(f"{where}it has no scheme; an address is written such as {EXAMPLE}")
+    api, plus, scheme = front.rpartition("+")
+    if not plus:
+        raise RequestError(f"{where}it names no API; write one of {', '.join(APIS)} and +, such as {EXAMPLE}")
+    if api not in APIS:
+        raise unknown("API", api[:40], APIS, where=where)
+    if scheme not in SCHEMES:
+        raise unknown("scheme", scheme[:40], SCHEMES, where=where)
+    try:
+        url = urlsplit(f"{scheme}://{rest}")
+        host, port = url.hostname or "", url.port
+    except ValueError as error:
+        raise RequestError(f"{where}it cannot be read: {error}") from error
+    _require_plain(where, url, host)
+    transport, usual_port = SCHEMES[scheme]
+    port = port or usual_port
+    if port is None:
+        raise RequestError(f"{where}it has no port; write {scheme}://{host}:PORT/MODEL")
+    prefix, model, version = _parts(where, APIS[api], transport, url.path)
+    address = Address(api, scheme, host, port, prefix, model, version)
+    return address, _protocol(where, address, url.fragment)
+
+
+def _shown(text: str) -> str:
+    """The address without what may be a password."""
+    return re.sub(r"//[^/@]*@", "//…@", text)[:120].partition("?")[0]
+
+
+def _require_plain(where: str, url: SplitResult, host: str) -> None:
+    if url.username is not None or url.password is not None:
+        raise RequestError(
+            f"{where}it holds a user's name or password, which would be on record; give credentials with "
+            "--header 'Authorization: Basic env:VARIABLE'"
+        )
+    if url.query:
+        raise RequestError(f"{where}it has a query; leave out ? and what follows, or give it as a --header")
+    if not host or not (HOST_NAME.fullmatch(host) or ":" in host) or len(url.path) > LONGEST:
+        raise RequestError(f"{where}it has no host that can be read; an address is written such as {EXAMPLE}")
+
+
+def _parts(where: str, api: Api, transport: Transport, path: str) -> tuple[str, str, str]:
+    """Prefix, model and version of a path."""
+    path = path.rstrip("/")
+    prefix, marker, named = path.partition(api.marker)
+    if not marker or transport == "grpc":
+        prefix, named = "", path.removeprefix("/")
+    model, *more = named.split("/")
+    if not PART.fullmatch(model) or not all(map(PART.fullmatch, more)):
+        usual = "/MODEL" if transport == "grpc" else f"{api.marker}MODEL or /MODEL"
+        raise RequestError(f"{where}it does not say which model; its path is {usual}, given {path or '/'!r}")
+    if not more:
+        return prefix, model, ""
+    known = transport == "http" and (
+        len(more) == 1 if api.more == ("",) else len(more) == 2 and more[0] in api.more  # noqa: PLR2004
+    )
+    if not known or not marker:
+        allowed = " or ".join(f"{api.marker}MODEL/{f'{one}/' if one else ''}VERSION" for one in api.more)
+        raise RequestError(
+            f"{where}{'/'.join(more)!r} follows the model's name; allowed over REST: {allowed}, over gRPC: "
+            "nothing"
+        )
+    return prefix, model, "/" + "/".join(more)
+
+
+def _protocol(where: str, address: Address, word: str) -> Protocol:
+    """The first way to ask that is what was asked for."""
+    offered = [
+        one
+        for one in APIS[address.api].protocols(address.model + address.version)
+        if one.transport == address.transport
+    ]
+    if not word:
+        return offered[0]
+    found = next((one for one in offered if one.codec == BODIES.get(word)), None)
+    if found is None:
+        raise unknown("kind of body", word[:60], [one.body for one in offered], where=where)
+    return found

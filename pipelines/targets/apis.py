@@ -1,0 +1,271 @@
+"""What a running server says of itself over each API: that it is ready, who it is, and the model's tensors.
+
+Tensors are told in the words of the Open Inference Protocol, whatever the API calls them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from loadtests.codecs.oip_json import NAMES
+from loadtests.codecs.tensor_proto import DTYPES
+from loadtests.protos import message
+from models.spec import ModelSpec
+from pipelines.access import Access
+from pipelines.errors import GateError, MachineError, RequestError
+from pipelines.http import fetch_json
+from pipelines.targets import oip, oip_grpc
+from pipelines.targets.address import Address
+
+OK = 200
+MISSING = (400, 404)
+AVAILABLE = 30
+"""TensorFlow Serving's number of a version that serves."""
+
+UNKNOWN_VERSION = "of a version that is not known"
+SIGNATURE = "serving_default"
+Tensor = Mapping[str, Any]
+Tensors = Mapping[str, Sequence[Tensor]]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a running server says.
+
+    Attributes:
+        name, version: of the server.
+        tensors: of the model, by `inputs` and `outputs`; None where the API does not tell.
+        named: whether it goes by the tensors' names, or takes the only one whatever it is called.
+    """
+
+    name: str
+    version: str
+    tensors: Tensors | None
+    named: bool = True
+
+
+def introduce(side: str, address: Address, access: Access, spec: ModelSpec) -> Told:
+    """What the server at `address` says of itself, once it is ready and its tensors are the model's.
+
+    Raises:
+        RequestError: it has no such model, refuses us, or sends us elsewhere.
+        GateError: its metadata contradicts the model's signature: which tensor, expected and found.
+        MachineError: nothing answers there, not in time, not with this API, or it is not ready.
+    """
+    try:
+        told = TELLERS[address.api, address.transport](address, access)
+        said = status(address, access)
+    except OSError as error:
+        raise MachineError(
+            f"{side}: {address} cannot be asked: {error}; is the server up, and is that its API?"
+        ) from error
+    if said is not None:
+        raise MachineError(f"{side}: the server at {address} is not ready: {said}")
+    if told.tensors is not None:
+        try:
+            oip.require_signature(spec, told.tensors, named=told.named)
+        except GateError as error:
+            raise GateError(f"{side}: {error}") from error
+    return told
+
+
+def status(address: Address, access: Access) -> str | None:
+    """None when the server says that it is ready, else what it says.
+
+    Raises:
+        OSError: it does not answer.
+        RequestError, MachineError: see `Access.ask`.
+    """
+    return STATUSES[address.api, address.transport](address, access)
+
+
+def _tfserving_status(address: Address, access: Access) -> str | None:
+    code, answer = fetch_json(f"{address.base_url}/v1/models/{address.model}{address.version}", access.ask)
+    if code in MISSING:
+        raise _no_model(address, code, answer)
+    if code != OK or not isinstance(answer, dict):
+        return f"its model status API answers {code}"
+    states = [one.get("state", "?") for one in answer.get("model_version_status", [])]
+    return None if "AVAILABLE" in states else f"versions: {', '.join(states) or 'none'}"
+
+
+def _tfserving_told(address: Address, access: Access) -> Told:
+    url = f"{address.base_url}/v1/models/{address.model}{address.version}/metadata"
+    code, answer = fetch_json(url, access.ask)
+    if code in MISSING:
+        raise _no_model(address, code, answer)
+    try:
+        told = answer["metadata"]["signature_def"]["signature_def"][SIGNATURE]
+        tensors = {
+            kind: [
+                {
+                    "name": name,
+                    "datatype": _of_tensorflow(one["dtype"]),
+                    "shape": None
+                    if one["tensor_shape"].get("unknown_rank")
+                    else [int(dim["size"]) for dim in one["tensor_shape"].get("dim", [])],
+                }
+                for name, one in told[kind].items()
+            ]
+            for kind in ("inputs", "outputs")
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _no_metadata(url, code) from error
+    return Told("tfserving API", UNKNOWN_VERSION, tensors, named=False)
+
+
+def _of_tensorflow(dtype: str) -> str:
+    """`DT_FLOAT` as `FP32`; what the protocol has no name for stays as it is."""
+    word = dtype.removeprefix("DT_").lower()
+    usual = {"half": "float16", "float": "float32", "double": "float64"}.get(word, word)
+    return NAMES.get(usual, dtype)
+
+
+def _tfserving_grpc_status(address: Address, access: Access) -> str | None:
+    answer = _tfserving_call(address, access, "ModelService/GetModelStatus", {})
+    if isinstance(answer, str):
+        return answer
+    states = [one.state for one in answer.model_version_status]
+    return None if AVAILABLE in states else f"states of its versions: {', '.join(map(str, states)) or 'none'}"
+
+
+def _tfserving_grpc_told(address: Address, access: Access) -> Told:
+    method = "PredictionService/GetModelMetadata"
+    answer = _tfserving_call(address, access, method, {"metadata_field": ["signature_def"]})
+    if isinstance(answer, str):
+        raise MachineError(f"{address} does not say what it serves: {answer}")
+    kinds = {number: name for name, (number, _) in DTYPES.items()}
+    try:
+        held = message("tensorflow.serving.SignatureDefMap").FromString(
+            answer.metadata["signature_def"].value
+        )
+        told = held.signature_def[SIGNATURE]
+    except DecodeError as error:
+        raise _no_metadata(str(address), OK) from error
+    tensors = {
+        kind: [
+            {
+                "name": name,
+                "datatype": NAMES.get(kinds.get(one.dtype, ""), f"TensorFlow's dtype {one.dtype}"),
+                "shape": None
+                if one.tensor_shape.unknown_rank
+                else [dim.size for dim in one.tensor_shape.dim],
+            }
+            for name, one in getattr(told, kind).items()
+        ]
+        for kind in ("inputs", "outputs")
+    }
+    return Told("tfserving API", UNKNOWN_VERSION, tensors)
+
+
+def _tfserving_call(address: Address, access: Access, method: str, fields: Mapping[str, Any]) -> Any:
+    """The answer of a call about the model, or what the server said instead."""
+    package, name = "tensorflow.serving", method.partition("/")[2]
+    request = message(f"{package}.{name}Request")(**fields)
+    request.model_spec.name = address.model
+    code, body = access.ask(f"{address.base_url}/{package}.{method}", request.SerializeToString())
+    if code in MISSING:
+        raise _no_model(address, code, body.decode(errors="replace"))
+    if code != OK:
+        return body.decode(errors="replace")
+    try:
+        return message(f"{package}.{name}Response").FromString(body)
+    except DecodeError as error:
+        raise ConnectionError(f"its answer to {method} is of another API") from error
+
+
+def _torchserve_status(address: Address, access: Access) -> str | None:
+    code, answer = fetch_json(f"{address.base_url}/ping", access.ask)
+    healthy = code == OK and isinstance(answer, dict) and answer.get("status") == "Healthy"
+    return None if healthy else f"/ping answers {code}"
+
+
+def _torchserve_grpc_status(address: Address, access: Access) -> str | None:
+    package = "org.pytorch.serve.grpc.inference"
+    code, body = access.ask(f"{address.base_url}/{package}.InferenceAPIsService/Ping", b"")
+    if code != OK:
+        return f"Ping answers {body.decode(errors='replace')}"
+    try:
+        said = message(f"{package}.TorchServeHealthResponse").FromString(body).health
+    except DecodeError as error:
+        raise ConnectionError("its answer to Ping is of another API") from error
+    return None if '"Healthy"' in said else f"Ping answers {said!r}"
+
+
+def _torchserve_told(address: Address, access: Access) -> Told:  # noqa: ARG001 - it tells nothing
+    return Told("torchserve API", UNKNOWN_VERSION, None)
+
+
+def _oip_status(address: Address, access: Access) -> str | None:
+    return oip.status(address.base_url, address.model + address.version, access.ask)
+
+
+def _oip_told(address: Address, access: Access) -> Told:
+    code, server = fetch_json(f"{address.base_url}/v2", access.ask)
+    if code != OK or not isinstance(server, dict):
+        server = {}
+    url = f"{address.base_url}/v2/models/{address.model}{address.version}"
+    code, answer = fetch_json(url, access.ask)
+    if code in MISSING:
+        raise _no_model(address, code, answer)
+    if code != OK or not isinstance(answer, dict):
+        raise _no_metadata(url, code)
+    return _of_oip(server, answer)
+
+
+def _oip_grpc_status(address: Address, access: Access) -> str | None:
+    return oip_grpc.status(address.base_url, address.model, access.ask)
+
+
+def _oip_grpc_told(address: Address, access: Access) -> Told:
+    server = oip_grpc.server_metadata(address.base_url, access.ask)
+    try:
+        answer = oip_grpc.metadata(address.base_url, address.model, access.ask)
+    except GateError as error:
+        raise RequestError(f"{address}: the server has no model {address.model!r}: {error}") from error
+    return _of_oip(server, answer)
+
+
+def _of_oip(server: Mapping[str, Any], answer: Mapping[str, Any]) -> Told:
+    """A server that lists no tensor at all was not told of any, and tells of none."""
+    tensors = {kind: answer.get(kind) or [] for kind in ("inputs", "outputs")}
+    name, version = server.get("name"), server.get("version")
+    return Told(
+        str(name or "oip API")[:80],
+        str(version or UNKNOWN_VERSION)[:80],
+        tensors if any(tensors.values()) else None,
+    )
+
+
+def _no_model(address: Address, code: int, answer: Any) -> RequestError:
+    said = answer.get("error", answer) if isinstance(answer, dict) else answer
+    return RequestError(
+        f"{address}: the server has no model {address.model!r}; it answers {code}: {str(said)[:200]}"
+    )
+
+
+def _no_metadata(url: str, code: int) -> MachineError:
+    return MachineError(
+        f"{url} answers {code} without a model's metadata; is that its API? Allowed are tfserving, "
+        "torchserve and oip"
+    )
+
+
+TELLERS: Mapping[tuple[str, str], Callable[[Address, Access], Told]] = {
+    ("tfserving", "http"): _tfserving_told,
+    ("tfserving", "grpc"): _tfserving_grpc_told,
+    ("torchserve", "http"): _torchserve_told,
+    ("torchserve", "grpc"): _torchserve_told,
+    ("oip", "http"): _oip_told,
+    ("oip", "grpc"): _oip_grpc_told,
+}
+STATUSES: Mapping[tuple[str, str], Callable[[Address, Access], str | None]] = {
+    ("tfserving", "http"): _tfserving_status,
+    ("tfserving", "grpc"): _tfserving_grpc_status,
+    ("torchserve", "http"): _torchserve_status,
+    ("torchserve", "grpc"): _torchserve_grpc_status,
+    ("oip", "http"): _oip_status,
+    ("oip", "grpc"): _oip_grpc_status,
+}
