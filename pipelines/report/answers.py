@@ -208,22 +208,32 @@ def _protocols(run: RunRecord) -> str:
 
 
 def _budget(run: RunRecord) -> list[str]:
-    """The budget is alike on all sides, so the first one's stands for all."""
-    given = next(iter(pick.compared(run).values())).given
+    """The budget is alike on all sides that Tandem starts, so the first one's stands for all of those."""
+    sides = pick.compared(run)
+    ours = {name: one for name, one in sides.items() if one.implementation.runner != "url"}
+    others = [name for name in sides if name not in ours]
+    unknown = [f"{_listed(others)} on a budget that is not known"] if others else []
+    if not ours:
+        return unknown
+    given = next(iter(ours.values())).given
     cores = f"core{'' if len(given.cores) == 1 else 's'} {fmt.numbers(given.cores)}" if given.cores else ""
     limits = [
         cores or "no cores of its own",
         *([f"{given.cpus:g} cores' worth of time"] if given.cpus is not None else []),
         f"{fmt.size(given.memory_limit_bytes)} of memory" if given.memory_limit_bytes else "memory unlimited",
     ]
-    return [f"each server on {', '.join(limits)}"]
+    return [f"{_listed(list(ours)) if others else 'each server'} on {', '.join(limits)}", *unknown]
 
 
 def _machine(run: RunRecord) -> list[str]:
-    runners = dict.fromkeys(one.implementation.runner for one in pick.compared(run).values())
-    words = {"local": "as local processes", "docker": "in containers", "url": "behind its own address"}
+    runners = _runners(run)
+    words = {"local": "as local processes", "docker": "in containers", "url": "behind addresses of their own"}
     where = " and ".join(words.get(name, name) for name in runners)
-    return [f"{where} on {run.environment.cpu_model}"]
+    return [f"{where} {'as seen from' if 'url' in runners else 'on'} {run.environment.cpu_model}"]
+
+
+def _runners(run: RunRecord) -> list[str]:
+    return list(dict.fromkeys(one.implementation.runner for one in pick.compared(run).values()))
 
 
 def _turns(run: RunRecord) -> str:
@@ -243,7 +253,7 @@ def _fixed(run: RunRecord) -> Iterator[str]:
     if len(protocols) == 1:
         yield f"another protocol than {_protocols(run)}"
     batches = {one.given.batch_max_size for one in pick.compared(run).values()}
-    if batches <= {1, None}:
+    if batches <= {1, None} and "url" not in _runners(run):
         yield "batching (no server formed any)"
     if not any(one.measure == "cold_start_s" and one.verdict for one in run.trade_offs):
         yield "cold starts"

@@ -8,6 +8,17 @@ from pipelines.report.reasons import kinds
 from pipelines.report.sentences import Said, say
 from pipelines.targets.registry import product_name
 
+NOT_KNOWN = {
+    "cores": "cores",
+    "memory": "memory",
+    "configuration": "configuration",
+    "cold_start": "cold start",
+    "until_steady": "time until steady",
+    "cpu": "its CPU time",
+    "neighbours": "what other programs used meanwhile",
+    "neighbours_there": "what went on around it",
+}
+
 
 def banners(run: RunRecord) -> tuple[str, ...]:
     """The most important things, each in one line; usually none."""
@@ -15,6 +26,7 @@ def banners(run: RunRecord) -> tuple[str, ...]:
         *_status(run),
         *_unfair(run),
         *(_no_verdict(run) or verdicts.primary_missing(run)),
+        *_running(run),
         *_stand_ins(run),
         *_failed_parity(run),
     )
@@ -74,6 +86,24 @@ def _stand_ins(run: RunRecord) -> list[str]:
         for name, target in pick.compared(run).items()
         if target.implementation.stand_in
     ]
+
+
+def _running(run: RunRecord) -> list[str]:
+    """What cannot be known of servers that somebody else runs, one line each."""
+    found = []
+    for name, target in pick.compared(run).items():
+        if target.implementation.runner != "url":
+            continue
+        why: dict[str, list[str]] = {}
+        for what, one in target.not_known.items():
+            why.setdefault(str(say(one)), []).append(NOT_KNOWN.get(what, what))
+        unknown = "; ".join(f"{', '.join(what)} ({reason})" for reason, what in why.items())
+        found.append(
+            f"{name} is {target.implementation.note or 'a server that somebody else runs'}. Not known: "
+            f"{unknown}. It was not started afresh for each block; a difference may be that of machines, "
+            "networks or other users. Stolen time and other programs were looked for on this machine alone."
+        )
+    return found
 
 
 def _instead(name: str, note: str | None) -> str:

@@ -246,6 +246,10 @@ MAKERS: Mapping[str, Callable[[Figures], Said]] = {
         "the load generator sent {found} of the offered rate, at least {limit} is needed",
         "lower the rate, or give the generator a faster core",
     ),
+    "rate_capped": _share(
+        "{found} of the requests were held back by --max-rate, at most {limit} may be",
+        "a closed load then measures the limit: use open:RATE below it, or raise it",
+    ),
     "sent_late": _share(
         "{found} of the requests were sent more than 1 ms late, at most {limit} may be",
         "lower the rate, or give the generator a core of its own",
@@ -328,6 +332,10 @@ MAKERS: Mapping[str, Callable[[Figures], Said]] = {
         f"run `tandem export {shlex.quote(figures['model'])} --targets {figures['target']} --force` "
         "to see it again",
     ),
+    # What is not known of a server that somebody else runs
+    "not_started_here": _plain("Tandem did not start it"),
+    "another_machine": _plain("it runs on another machine"),
+    "process_not_seen": _plain("the process that listens there cannot be told from here"),
     "only_core": _plain(SHARED, "run on a machine with at least two cores"),
     "shared_core": _plain(
         SHARED, "leave core {generator_cores} to one of them: --server-cores, --generator-core"

@@ -100,7 +100,7 @@ def _tables(run: RunRecord) -> list[Table]:
         warming.warming_table(run),
         warming.drift_table(run),
         measured.invalid_by_reason(run),
-        *([_unlike(run)] if run.fairness.asymmetries else []),
+        _unlike(run),
         *([] if run.kind == "mobile" else [subjects.artifact_table(run)]),
         subjects.parity_table(run),
     ]
@@ -108,8 +108,9 @@ def _tables(run: RunRecord) -> list[Table]:
 
 
 def _unlike(run: RunRecord) -> Table:
-    """What was not given alike; what was alike is in the pages."""
+    """What was not given alike, or nobody knows whether it was; what was alike is in the pages."""
     fields = {one.field for one in run.fairness.asymmetries}
+    fields |= {field for field, values in run.fairness.checked.items() if "not known" in values.values()}
     table = verdicts.fairness_table(run)
     return replace(table, rows=tuple(row for row in table.rows if row[0].text in fields))
 

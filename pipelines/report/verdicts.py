@@ -182,6 +182,8 @@ def _alike(run: RunRecord, field: str) -> Cell:
     if found is not None:
         return word("differs, allowed by name" if found.allowed else "DIFFERS, not allowed", tone="bad")
     given = set(run.fairness.checked[field].values())
+    if "not known" in given:
+        return word("not known", tone="bad")
     if len(given) == 1:
         return word("yes")
     return word("one side has none" if "none" in given else "not compared")

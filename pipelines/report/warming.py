@@ -13,6 +13,7 @@ REMARK = (
     "on demand spends its life there. Rounds were measured afterwards."
 )
 NOT_STEADY = {
+    "steady": "its start was not seen",
     "climbing": "it still got faster when the budget of conditioning ended",
     "unsettled": "its speed varied too much to show that it was steady within the budget",
 }

@@ -24,7 +24,7 @@ MISSING = (400, 404)
 AVAILABLE = 30
 """TensorFlow Serving's number of a version that serves."""
 
-UNKNOWN_VERSION = "of a version that is not known"
+UNKNOWN_VERSION = "not known"
 SIGNATURE = "serving_default"
 Tensor = Mapping[str, Any]
 Tensors = Mapping[str, Sequence[Tensor]]

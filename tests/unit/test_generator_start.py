@@ -28,8 +28,10 @@ def test_the_generator_goes_first_only_on_a_core_that_no_server_uses(monkeypatch
     monkeypatch.setattr(generator, "leave_out_web_page", lambda: None)
     saved = SimpleNamespace(save=lambda _: None)
     rounds_module = SimpleNamespace(
-        run_round=lambda *_, core_is_ours: rounds.append(core_is_ours) or saved
+        run_round=lambda *_, core_is_ours, **_more: rounds.append(core_is_ours) or saved
     )  # the real one imports locust
     monkeypatch.setitem(sys.modules, "loadtests.one_round", rounds_module)
-    generator._run(SimpleNamespace(cores=cores, cores_shared=shared, result_file=None), None)
+    generator._run(
+        SimpleNamespace(cores=cores, cores_shared=shared, private_headers=False, result_file=None), None
+    )
     assert (bool(went), rounds) == (first, [first])

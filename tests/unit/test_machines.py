@@ -76,7 +76,7 @@ def fairness(plans, givens):
     names = list(plans)
     pool = SimpleNamespace(bodies=(b"{}",), rows_counts=(1,))
     session = SimpleNamespace(
-        sides=[SimpleNamespace(name=n, role="compared", pool=lambda _: pool) for n in names],
+        sides=[SimpleNamespace(name=n, target=n, role="compared", pool=lambda _: pool) for n in names],
         measured={
             n: Measured(
                 plan=SimpleNamespace(

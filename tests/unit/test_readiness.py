@@ -11,6 +11,7 @@ from loadtests.payloads import CheckedOutput, PayloadPool
 from pipelines.errors import GateError, MachineError
 from pipelines.record.implementation import GivenRecord
 from pipelines.serve import readiness
+from pipelines.targets.endpoint import Endpoint
 
 RIGHT = (1.0, 2.0)
 LIMIT_BYTES = 7_000_000
@@ -63,7 +64,7 @@ def fake_server(url):
     ).model_copy(update={"max_request_bytes": LIMIT_BYTES})
     return SimpleNamespace(
         plan=SimpleNamespace(
-            target="torchserve", given=given, endpoint=SimpleNamespace(predict_url=url, model="fake")
+            target="torchserve", given=given, endpoint=Endpoint(url, "", "fake", lambda: None)
         ),
         started=0.0,
         wait_ready=lambda: 0.5,

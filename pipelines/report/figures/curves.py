@@ -44,6 +44,8 @@ def _description(shown: Curves) -> str:
 
 
 def _until(one: ConditioningRecord) -> str:
+    if one.until_steady_s is None and one.state == "steady":
+        return "steady, from a start that was not seen"
     if one.until_steady_s is None:
         return f"not steady within {significant(one.duration_s)} s"
     return f"steady from second {one.until_steady_s:g}"
