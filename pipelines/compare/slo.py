@@ -1,7 +1,7 @@
 """The slo stage: for every target the highest Poisson rate that keeps p99 within a limit, block by block."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -144,14 +144,16 @@ def _search_one(run: Run, question: SloQuestion, block: int, name: str, servers:
         return found
 
     done = run.slo_points.setdefault(name, [])
+    limits = _limits(run, name)
     start_rate_per_s, first_step = _beginning(run, name)
+    start_rate_per_s = min(start_rate_per_s, limits.max_rate_per_s)
     try:
         result = search(
             measure,
             p99_limit_ms=question.p99_limit_ms,
             start_rate_per_s=start_rate_per_s,
             first_step=first_step,
-            limits=LIMITS,
+            limits=limits,
         )
         points[:] = [
             point.model_copy(update={"phase": found.phase})
@@ -160,6 +162,14 @@ def _search_one(run: Run, question: SloQuestion, block: int, name: str, servers:
         _note(run, name, block, result)
     finally:
         done.extend(points)
+
+
+def _limits(run: Run, name: str) -> SearchLimits:
+    """The usual ones; a running endpoint gets no more than it may."""
+    most = run.settings.max_rate_per_s
+    if most is None or name not in {side.name for side in run.settings.running}:
+        return LIMITS
+    return replace(LIMITS, max_rate_per_s=most, min_rate_per_s=min(LIMITS.min_rate_per_s, most))
 
 
 def _beginning(run: Run, name: str) -> tuple[float, float]:
