@@ -44,6 +44,7 @@ ROOMS = (
     ("training", "`tandem train --framework`: one model trained alike in two frameworks, and compared."),
     ("mobile", "`tandem mobile`: what an artifact for a device costs and still knows."),
     ("compare", "`tandem compare` and `tandem slo`."),
+    ("tune", "`tandem tune`: the configuration of a server that sustains most within a limit."),
     ("gate", "`tandem gate`: whether a candidate is worse than its baseline by more than allowed."),
     ("history", "`tandem history` and `tandem runs`: what all runs on this disk say."),
     ("smoke", "`tandem smoke`: everything a deployment must do, check by check."),

@@ -40,6 +40,7 @@ TORCHSERVE = Target(
         Protocol("grpc", "tensor-map", "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"),
     ),
     settings="pipelines.targets.torchserve.settings:TorchServeSettings",
+    tuning="pipelines.targets.torchserve.tuning:axes",
 )
 PYTHON = Target(
     name="python",
@@ -54,6 +55,7 @@ PYTHON = Target(
     serving=("fastapi", "uvicorn", "orjson"),
     traces=True,
     settings="pipelines.targets.python.settings:PythonSettings",
+    tuning="pipelines.targets.python.tuning:axes",
     shared_sources=(TARGETS_FOLDER / "torchserve" / "export.py", TRACING),
 )
 TFSERVING = Target(
@@ -70,6 +72,7 @@ TFSERVING = Target(
         Protocol("grpc", "tensor-proto", "/tensorflow.serving.PredictionService/Predict"),
     ),
     settings="pipelines.targets.tfserving.settings:TFServingSettings",
+    tuning="pipelines.targets.tfserving.tuning:axes",
     roads=("twin", "torchax", "onnx2tf"),
     shared_sources=(WEIGHTS,),
 )
@@ -89,6 +92,7 @@ MLSERVER = Target(
     ),
     traces=True,
     settings="pipelines.targets.mlserver.settings:MLServerSettings",
+    tuning="pipelines.targets.mlserver.tuning:axes",
     shared_sources=(
         TARGETS_FOLDER / "python" / "export.py",
         TARGETS_FOLDER / "torchserve" / "export.py",

@@ -23,6 +23,7 @@ RUN_ONLY = (
             "runtime",
             "server",
             "settings",
+            "tuning",
         )
     ),
 )
@@ -44,6 +45,7 @@ class Target:
         server: "module:function" that plans a server; None for targets that run in process.
         protocols: the ways to ask its server, the usual one first.
         settings: "module:class" of what a preset may set of that server; None for nothing.
+        tuning: "module:function" (cores_count, p99_limit_ms) -> axes that a search may vary; None for none.
         checks: the module of what it asks the smoke test to look at (`own_checks`); None for nothing.
         environment: of the server, by its name in `pipelines.environments`; None where it runs in ours.
         serving: distributions that run it, beside the toolchain.
@@ -61,6 +63,7 @@ class Target:
     server: str | None
     protocols: tuple[Protocol, ...] = (Protocol(),)
     settings: str | None = None
+    tuning: str | None = None
     checks: str | None = None
     environment: str | None = None
     title: str | None = None

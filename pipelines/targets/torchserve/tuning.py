@@ -1,0 +1,18 @@
+"""What a search may vary of TorchServe."""
+
+from pipelines.targets.tuning import Axis, counted, delays_ms, doubling
+
+VENDORS_DELAY_MS = 100
+
+
+def axes(cores_count: int, limit_ms: float) -> tuple[Axis, ...]:
+    """Workers, the threads of each, and how many requests wait how long for each other.
+
+    The vendor starts a worker per core, each with as many threads as cores, and batches nothing.
+    """
+    return (
+        counted("workers", "default_workers_per_model", doubling(2 * cores_count), cores_count),
+        counted("threads", "torch_threads", doubling(cores_count), cores_count),
+        counted("batch", "batchSize", doubling(32), 1),
+        counted("delay", "maxBatchDelay", delays_ms(limit_ms), VENDORS_DELAY_MS, unit=" ms", needs="batch"),
+    )

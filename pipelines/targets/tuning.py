@@ -1,0 +1,91 @@
+"""What a search may vary of a target's server: axes of levels, declared in the target's own folder."""
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipelines.errors import RequestError
+from pipelines.targets.registry import SERVED, find_target
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Level:
+    """One place on an axis: what it is called, and the settings that make it; None unsets one."""
+
+    label: str
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One thing that can be more or less of, its levels in order.
+
+    Attributes:
+        name: such as `workers`, for people and for records.
+        key: the setting whose value says at which level a preset is.
+        start: the level that a server has where `key` is not set.
+        needs: the axis that has to be off its first level for this one to mean anything; None for none.
+    """
+
+    name: str
+    key: str
+    levels: tuple[Level, ...]
+    start: int
+    needs: str | None = None
+
+
+def counted(
+    name: str, key: str, counts: Iterable[int], vendors: int, *, unit: str = "", needs: str | None = None
+) -> Axis:
+    """An axis whose levels are numbers of one setting; `vendors` is what is taken where it is not set."""
+    numbers = sorted({*counts, vendors})
+    levels = tuple(Level(f"{number}{unit}", {key: number}) for number in numbers)
+    return Axis(name, key, levels, numbers.index(vendors), needs)
+
+
+def doubling(most: int, least: int = 1) -> tuple[int, ...]:
+    """least, twice that, … up to `most`, which is the last."""
+    found = [least]
+    while found[-1] * 2 < most:
+        found.append(found[-1] * 2)
+    return (*found, most) if most > found[-1] else tuple(found)
+
+
+def delays_ms(limit_ms: float, least_ms: int = 1) -> tuple[int, ...]:
+    """Delays in ms that leave half of a limit on p99 to the server itself; the least one always."""
+    usual = (1, 2, 5, 10, 20, 50, 100)
+    return tuple(ms for ms in usual if ms == least_ms or least_ms < ms <= limit_ms / 2)
+
+
+def axes_of(target: str, cores_count: int, limit_ms: float) -> tuple[Axis, ...]:
+    """What can be varied of `target` on so many cores under a limit of p99: axes with two levels or more.
+
+    Raises:
+        RequestError: the target says of nothing that it could be varied.
+    """
+    found = find_target(target, SERVED)
+    if found.tuning is None:
+        able = [name for name in SERVED if find_target(name).tuning]
+        raise RequestError(
+            f"{target} has no settings to tune; allowed: {', '.join(able)}, or a target whose `tuning` names "
+            "its axes"
+        )
+    module, _, function = found.tuning.partition(":")
+    make: Callable[[int, float], tuple[Axis, ...]] = getattr(importlib.import_module(module), function)
+    return tuple(axis for axis in make(cores_count, limit_ms) if len(axis.levels) > 1)
+
+
+def at_preset(axis: Axis, given: Settings, cores_count: int) -> Axis:
+    """The axis as it starts from a preset's settings; a number that is not among its levels becomes one."""
+    value = cores_count if given.get(axis.key) == "cores" else given.get(axis.key)
+    numbers = [level.settings.get(axis.key) for level in axis.levels]
+    if value in numbers:
+        return replace(axis, start=axis.start if value is None else numbers.index(value))
+    if not isinstance(value, int):
+        return axis
+    own = Level(str(value), {**axis.levels[-1].settings, axis.key: value})
+    levels = sorted((*axis.levels, own), key=lambda level: level.settings.get(axis.key) or 0)
+    return replace(axis, levels=tuple(levels), start=levels.index(own))

@@ -1,0 +1,190 @@
+"""The configurations that a search may try: a point has one level of each axis, and is a preset."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+from pipelines.targets.presets import Preset, changed
+from pipelines.targets.tuning import Axis, at_preset
+
+Point = tuple[int, ...]
+"""A level's place on each axis; on an axis that means nothing there it is where that starts."""
+
+TRADED = (("workers", "threads"),)
+"""More of one wants less of the other: both compute on the same cores."""
+TOGETHER = (("batch", "delay"),)
+"""More of one wants more of the other: a larger batch takes longer to gather."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """All points around a preset, which is the one that a search starts from.
+
+    Attributes:
+        target: whose settings they are.
+        base: what every point changes; at `start` it is as it is.
+        axes: as they start from `base`.
+    """
+
+    target: str
+    base: Preset
+    axes: tuple[Axis, ...]
+
+    @cached_property
+    def start(self) -> Point:
+        """The point that `base` is."""
+        return tuple(axis.start for axis in self.axes)
+
+    @property
+    def size(self) -> int:
+        """How many different configurations there are."""
+        return len({self.canonical(point) for point in product(*(range(len(a.levels)) for a in self.axes))})
+
+    def canonical(self, point: Sequence[int]) -> Point:
+        """The point with every axis that means nothing there put back to its start."""
+        return tuple(
+            place if self._matters(axis, point) else axis.start
+            for axis, place in zip(self.axes, point, strict=True)
+        )
+
+    def _matters(self, axis: Axis, point: Sequence[int]) -> bool:
+        place = self._places.get(axis.needs or "")
+        return place is None or point[place] != 0
+
+    @cached_property
+    def _places(self) -> Mapping[str, int]:
+        return {axis.name: place for place, axis in enumerate(self.axes)}
+
+    def labels(self, point: Point) -> dict[str, str]:
+        """What each axis that matters there is at, by its name."""
+        return {
+            axis.name: axis.levels[place].label
+            for axis, place in zip(self.axes, point, strict=True)
+            if self._matters(axis, point)
+        }
+
+    def preset(self, point: Point) -> Preset:
+        """The configuration of a point: `base` with what differs from it."""
+        changes: dict[str, Any] = {}
+        for axis, place in zip(self.axes, point, strict=True):
+            if self._matters(axis, point) and (place != axis.start or self._is_new(axis)):
+                changes |= axis.levels[place].settings
+        if not changes:
+            return self.base
+        return changed(self.base, self.target, changes, f"a point of {self.target}")
+
+    def _is_new(self, axis: Axis) -> bool:
+        """Whether an axis does not matter at the start: where it does, its level is said, whatever it is."""
+        return axis.needs is not None and not self._matters(axis, self.start)
+
+    def coarse(self) -> list[Point]:
+        """The sweep: the start, then each axis at its ends and its middle, all others as they start."""
+        found = [self.start]
+        for place, axis in enumerate(self.axes):
+            if self._matters(axis, self.start):
+                found += [
+                    one
+                    for level in _spread(len(axis.levels))
+                    if level != axis.start
+                    for one in self._moved(self.start, {place: level})
+                ]
+        found += [
+            self.canonical(self._with(self.start, {one: ends[0], other: ends[1]}))
+            for one, other in self._pairs(TRADED)
+            for ends in ((len(self.axes[one].levels) - 1, 0), (0, len(self.axes[other].levels) - 1))
+        ]
+        return list(dict.fromkeys(found))
+
+    def neighbours(self, point: Point) -> list[Point]:
+        """A step up or down on each axis that matters, and on two at once where one depends on the other."""
+        moves: list[dict[int, int]] = [
+            {place: step}
+            for place, axis in enumerate(self.axes)
+            if self._matters(axis, point)
+            for step in (1, -1)
+        ]
+        for pairs, same in ((TRADED, -1), (TOGETHER, 1)):
+            moves += [
+                {one: step, other: same * step} for one, other in self._pairs(pairs) for step in (1, -1)
+            ]
+        found: list[Point] = []
+        for move in moves:
+            places = {place: point[place] + step for place, step in move.items()}
+            if all(0 <= level < len(self.axes[place].levels) for place, level in places.items()):
+                found += self._moved(point, places)
+        return [one for one in dict.fromkeys(found) if one != point]
+
+    def _pairs(self, names: Sequence[tuple[str, str]]) -> Iterator[tuple[int, int]]:
+        for one, other in names:
+            if one in self._places and other in self._places:
+                yield self._places[one], self._places[other]
+
+    def _moved(self, point: Point, places: Mapping[int, int]) -> list[Point]:
+        """The point with levels changed; an axis that then matters is at its least level and its middle."""
+        moved = self._with(point, places)
+        fresh = [
+            place
+            for place, axis in enumerate(self.axes)
+            if axis.needs and place not in places and self._matters(axis, moved) > self._matters(axis, point)
+        ]
+        choices = [dict.fromkeys(fresh, "least"), dict.fromkeys(fresh, "middle")] if fresh else [{}]
+        made = [
+            self._with(moved, {place: self._chosen(place, where) for place, where in choice.items()})
+            for choice in choices
+        ]
+        return list(dict.fromkeys(map(self.canonical, made)))
+
+    def _chosen(self, place: int, where: str) -> int:
+        """Of an axis that came to matter: its start where that is in between, such as a thread per core."""
+        axis = self.axes[place]
+        if 0 < axis.start < len(axis.levels) - 1:
+            return axis.start
+        return 0 if where == "least" else (len(axis.levels) - 1) // 2
+
+    @staticmethod
+    def _with(point: Sequence[int], places: Mapping[int, int]) -> Point:
+        return tuple(places.get(place, level) for place, level in enumerate(point))
+
+
+def _spread(count: int) -> list[int]:
+    """The last of so many levels, the first, and one in the middle."""
+    return list(dict.fromkeys((count - 1, 0, (count - 1) // 2)))
+
+
+def space_around(
+    target: str,
+    base: Preset,
+    cores_count: int,
+    limit_ms: float,
+    axes_of: Callable[[str, int, float], tuple[Axis, ...]],
+) -> Space:
+    """The space of a target around a preset, on so many cores and under a limit of p99.
+
+    Raises:
+        RequestError: nothing of the target can be tuned.
+    """
+    given = base.settings.given()
+    axes = axes_of(target, cores_count, limit_ms)
+    return Space(target, base, tuple(at_preset(axis, given, cores_count) for axis in axes))
+
+
+def next_point(space: Space, rates: Mapping[Point, float | None]) -> Point | None:
+    """What to try next, from what was tried: the sweep in its order, then around the best; None at its top.
+
+    The same history gives the same answer, so that a search goes on where it was interrupted.
+    """
+    for point in space.coarse():
+        if point not in rates:
+            return point
+    best = best_point(rates)
+    if best is None:
+        return None
+    return next((one for one in space.neighbours(best) if one not in rates), None)
+
+
+def best_point(rates: Mapping[Point, float | None]) -> Point | None:
+    """The point with the highest rate; None where none has one."""
+    known = {point: rate for point, rate in rates.items() if rate is not None}
+    return max(known, key=lambda point: known[point]) if known else None
