@@ -370,7 +370,7 @@ def require_confirmed(addresses: Sequence[Address], max_rate_per_s: float | None
             )
 
 
-def parse_duration(text: str) -> float:
+def parse_duration(text: str, option: str = "--decide-within") -> float:
     """Seconds of a duration such as 20min, 90s or 1h.
 
     Raises:
@@ -380,7 +380,7 @@ def parse_duration(text: str) -> float:
     seconds = float(found[1]) * DURATION_UNITS[found[2]] if found else 0
     if not LEAST_DECIDE_S <= seconds <= DAY_S:
         raise RequestError(
-            f"--decide-within is {text[:40]!r}; a number with s, min or h is allowed, from 1min to 24h, such "
+            f"{option} is {text[:40]!r}; a number with s, min or h is allowed, from 1min to 24h, such "
             "as 20min"
         )
     return seconds

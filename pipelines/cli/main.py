@@ -9,7 +9,7 @@ import click
 
 from loadtests.errors import LoadTestError
 from models.errors import ModelError
-from pipelines.cli import gating, given, make, measure, past, read, serve, start
+from pipelines.cli import gating, given, make, measure, past, read, serve, start, tuning
 from pipelines.cli.exits import (
     EXIT_INTERRUPTED,
     EXIT_MACHINE,
@@ -40,7 +40,7 @@ for _command in (
     *(start.init, start.check),
     *(make.train, make.export, make.verify, make.mobile, make.images),
     *(serve.serve, serve.up, serve.down, serve.logs),
-    *(measure.compare, measure.slo, measure.smoke, gating.gate),
+    *(measure.compare, measure.slo, tuning.tune, measure.smoke, gating.gate),
     *(past.history, past.runs),
 ):
     tandem.add_command(_command)

@@ -9,7 +9,7 @@ from statistics import median
 from loadtests.rounds import PlannedRound, rotated
 from loadtests.slo import DOUBLE, RateMeasurement, SearchLimits, SloResult, as_measurement, search
 from loadtests.statistics import samples_needed
-from pipelines.config import RunSettings
+from pipelines.config import Profile, RunSettings
 from pipelines.errors import RequestError
 from pipelines.judge.summarise import summarise_round
 from pipelines.measure.blocks import fresh_servers, measure_once
@@ -48,6 +48,8 @@ UNKNOWN_TARGET = SloTargetRecord(
     points=(),
     reason=None,
 )
+Bracket = tuple[float, float | None]
+"""The highest rate that kept a limit, and the lowest that did not, where one is known."""
 MS_PER_S = 1000
 PRICE_LIMIT = 1e9
 
@@ -60,7 +62,12 @@ class SloQuestion:
     hourly_price: float | None
 
 
-def _require_possible(question: SloQuestion, timeout_ms: float) -> None:
+def require_possible(question: SloQuestion, timeout_ms: float) -> None:
+    """Refuse a question that has no answer.
+
+    Raises:
+        RequestError: a limit or a price that cannot be.
+    """
     if not 0 < question.p99_limit_ms <= timeout_ms:
         raise RequestError(
             f"--p99-ms is {question.p99_limit_ms:g}; a limit is above 0 and at most {timeout_ms:g}, when a "
@@ -84,9 +91,9 @@ def search_slo(
     Raises:
         As `compare`; RequestError also for a limit or a price that cannot be.
     """
-    _require_possible(question, settings.timeout_s * MS_PER_S)
-    run = start_run("slo", _without_extras(settings), runner, command, progress)
-    run.slo = _empty(question, [side.name for side in run.session.sides])
+    require_possible(question, settings.timeout_s * MS_PER_S)
+    run = start_run("slo", without_extras(settings), runner, command, progress)
+    run.slo = empty_slo(question, [side.name for side in run.session.sides])
     progress("slo", f"{_plan(run.settings, len(run.session.sides))}, into {run.folder}")
     return conclude(run, partial(_measure, question=question)), run.folder
 
@@ -105,13 +112,14 @@ def _plan(settings: RunSettings, sides_count: int) -> str:
     )
 
 
-def _without_extras(settings: RunSettings) -> RunSettings:
+def without_extras(settings: RunSettings) -> RunSettings:
     """A search compares what targets sustain: no control, no null server, rates instead of loads."""
     changes = {"control": False, "null": False, "warmup_limit_s": WARMUP_LIMIT_S, "retries": 0}
     return settings.model_copy(update={"profile": settings.profile.model_copy(update=changes)})
 
 
-def _empty(question: SloQuestion, names: list[str]) -> SloRecord:
+def empty_slo(question: SloQuestion, names: list[str]) -> SloRecord:
+    """A search of which nothing is known yet; the first side is the candidate, the second the baseline."""
     return SloRecord(
         p99_limit_ms=question.p99_limit_ms,
         resolution=LIMITS.resolution,
@@ -130,22 +138,36 @@ def _measure(run: Run, question: SloQuestion) -> None:
     for block in range(run.settings.profile.blocks):
         with fresh_servers(run.session, block) as servers:
             for name in rotated(names, block):
-                _search_one(run, question, block, name, servers)
+                search_one(run, question, block, name, servers)
 
 
-def _search_one(run: Run, question: SloQuestion, block: int, name: str, servers: dict[str, Server]) -> None:
+def search_one(
+    run: Run,
+    question: SloQuestion,
+    block: int,
+    name: str,
+    servers: dict[str, Server],
+    known: Bracket | None = None,
+) -> None:
+    """Search the highest rate of one side in one block; what it finds is noted in the run.
+
+    Args:
+        known: a bracket of an earlier search, to begin at while no block has found one.
+    """
     points: list[RatePointRecord] = []
 
     def measure(rate_per_s: float) -> RateMeasurement:
         planned = PlannedRound(block, f"open:{rate_per_s:.6g}", len(points), name)
-        driven = measure_once(run.session, planned, 0, servers, _round_s(run, rate_per_s))
-        found = _as_measurement(driven, rate_per_s, run.folder)
-        points.append(_point(driven, found, question.p99_limit_ms))
+        driven = measure_once(
+            run.session, planned, 0, servers, rate_round_s(run.settings.profile, rate_per_s)
+        )
+        found = as_rate_measurement(driven, rate_per_s, run.folder)
+        points.append(rate_point(driven, found, question.p99_limit_ms))
         return found
 
     done = run.slo_points.setdefault(name, [])
     limits = _limits(run, name)
-    start_rate_per_s, first_step = _beginning(run, name)
+    start_rate_per_s, first_step = beginning(run, name, known)
     start_rate_per_s = min(start_rate_per_s, limits.max_rate_per_s)
     try:
         result = search(
@@ -172,21 +194,23 @@ def _limits(run: Run, name: str) -> SearchLimits:
     return replace(LIMITS, max_rate_per_s=most, min_rate_per_s=min(LIMITS.min_rate_per_s, most))
 
 
-def _beginning(run: Run, name: str) -> tuple[float, float]:
+def beginning(run: Run, name: str, known: Bracket | None = None) -> tuple[float, float]:
     """Where a search begins, and its first step: at the bracket of the last block that found one.
 
     The first one begins well below what the server did while it was conditioned: low rates need long rounds.
     """
     blocks = run.slo.targets[name].blocks if run.slo else ()
     found = [(one.rate_per_s, one.breaks_at_per_s) for one in blocks if one.rate_per_s]
+    if known is not None:
+        found.insert(0, known)
     if not found:
-        return _likely_rate_per_s(run.session.measured[name].conditionings), DOUBLE
+        return likely_rate_per_s(run.session.measured[name].conditionings), DOUBLE
     passes, breaks = found[-1]
     step = DOUBLE if breaks is None else breaks / passes
     return passes, min(max(step, 1 + LIMITS.resolution), DOUBLE)
 
 
-def _likely_rate_per_s(conditionings: Sequence[ConditioningRecord]) -> float:
+def likely_rate_per_s(conditionings: Sequence[ConditioningRecord]) -> float:
     """A part of the throughput at the end of the last conditioning; START_RATE_PER_S without one."""
     seconds = conditionings[-1].seconds[-SECONDS_LOOKED_AT:] if conditionings else ()
     if not seconds:
@@ -195,18 +219,19 @@ def _likely_rate_per_s(conditionings: Sequence[ConditioningRecord]) -> float:
     return max(throughput_per_s * LIKELY_SHARE, LIMITS.min_rate_per_s)
 
 
-def _round_s(run: Run, rate_per_s: float) -> float:
+def rate_round_s(profile: Profile, rate_per_s: float) -> float:
     """Long enough for a p99, and never shorter than the profile's rounds."""
-    return max(run.settings.profile.round_s, SPARE * samples_needed(99) / rate_per_s)
+    return max(profile.round_s, SPARE * samples_needed(99) / rate_per_s)
 
 
-def _as_measurement(driven: Driven, rate_per_s: float, folder: Path) -> RateMeasurement:
+def as_rate_measurement(driven: Driven, rate_per_s: float, folder: Path) -> RateMeasurement:
+    """What a round says about a rate, from its raw file."""
     record = summarise_round(driven.record, folder)
     errors_share = record.errors_count / record.requests_count if record.requests_count else 1.0
     return as_measurement(rate_per_s, record.latency_ms.p99, errors_share, driven.found)
 
 
-def _point(driven: Driven, found: RateMeasurement, p99_limit_ms: float) -> RatePointRecord:
+def rate_point(driven: Driven, found: RateMeasurement, p99_limit_ms: float) -> RatePointRecord:
     """The round as a point; what it was for is entered when the search has said it."""
     usable = found.valid and found.delivered
     kept = found.p99_ms is not None and found.p99_ms <= p99_limit_ms

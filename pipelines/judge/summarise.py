@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from pipelines.errors import MachineError
 from pipelines.judge.slo import judge_slo
 from pipelines.judge.timeline import slice_round, slices_per_round
 from pipelines.judge.tradeoffs import judge_trade_offs
+from pipelines.judge.tune import judge_tune
 from pipelines.judge.verdicts import METRICS, judge, metric_value
 from pipelines.record.reading import file_within
 from pipelines.record.rounds import LatencyRecord, RoundRecord, SliceRecord
@@ -48,12 +50,16 @@ def summarise(run: RunRecord, folder: Path) -> RunRecord:
         verdicts=run.profile.verdicts and (run.sequential is None or bool(run.sequential.looks)),
         looks=looks_of(run),
     )
+    slo = judge_slo(run.slo, run.profile.seed) if run.slo else None
     return run.model_copy(
         update={
             "targets": targets,
             "controls": controls,
             "comparisons": comparisons if run.kind == "compare" else (),
-            "slo": judge_slo(run.slo, run.profile.seed) if run.slo else None,
+            "slo": slo,
+            "tune": judge_tune(run.tune, slo, run.profile.seed, partial(summarise_round, folder=folder))
+            if run.tune
+            else None,
             "trade_offs": judge_trade_offs(
                 targets, margin=run.profile.margin, seed=run.profile.seed, verdicts=run.profile.verdicts
             ),

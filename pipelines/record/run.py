@@ -21,6 +21,7 @@ from pipelines.record.slo import SloRecord
 from pipelines.record.target import PayloadRecord, TargetRecord
 from pipelines.record.tradeoff import TradeOffRecord
 from pipelines.record.training import TrainingRecord
+from pipelines.record.tune import TuneRecord
 
 SCHEMA_VERSION: Final = 2
 
@@ -62,7 +63,7 @@ class RunRecord(Record):
     """Everything one command measured."""
 
     schema_version: Literal[2] = SCHEMA_VERSION
-    kind: Literal["compare", "slo", "mobile", "train"]
+    kind: Literal["compare", "slo", "mobile", "train", "tune"]
     run_id: str
     tandem_version: str
     command: tuple[str, ...]
@@ -86,3 +87,4 @@ class RunRecord(Record):
     sequential: SequentialRecord | None = None
     trade_offs: tuple[TradeOffRecord, ...] = ()
     training: TrainingRecord | None = None
+    tune: TuneRecord | None = None

@@ -11,6 +11,7 @@ from pipelines.record.rounds import RoundRecord
 from pipelines.record.slo import SloRecord
 from pipelines.record.target import SummaryRecord
 from pipelines.record.training import TrainingRecord
+from pipelines.record.tune import TuneSideRecord
 from pipelines.report import pick
 from pipelines.report.figures.curves import Curves
 
@@ -130,6 +131,28 @@ def of_search(slo: SloRecord) -> str:
         )
         for name, one in slo.targets.items()
         for point in one.points
+    )
+    return to_csv(columns, rows)
+
+
+def of_trials(side: TuneSideRecord) -> str:
+    """Every configuration that was tried."""
+    names = [axis.name for axis in side.axes]
+    columns = (
+        "trial",
+        "preset",
+        *names,
+        "outcome",
+        "rate_per_s",
+        "breaks_at_per_s",
+        "closed_throughput_per_s",
+    )
+    rows = (
+        (
+            *(one.number, one.preset, *(one.levels.get(name) for name in names), one.outcome),
+            *(one.rate_per_s, one.breaks_at_per_s, one.closed_throughput_per_s),
+        )
+        for one in side.trials
     )
     return to_csv(columns, rows)
 

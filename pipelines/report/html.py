@@ -21,6 +21,7 @@ from pipelines.report import (
     subjects,
     tradeoffs,
     training,
+    tune,
     verdicts,
     warming,
 )
@@ -74,18 +75,25 @@ def _render(run: RunRecord, limits: Limits) -> str:
 
 
 def _result(run: RunRecord, limits: Limits) -> dict[str, object]:
-    tables = (tradeoffs.table(run), verdicts.verdict_table(run), slo.rate_table(run))
+    tables = (
+        tune.claim_table(run),
+        tradeoffs.table(run),
+        verdicts.verdict_table(run),
+        slo.rate_table(run),
+    )
     every = pick.all_rounds(run)
     return {
         "banners": banners.banners(run),
         "answer": None if run.kind in WITHOUT_SERVERS else answers.answer(run),
-        "remarks": (*slo.remarks(run), *answers.remarks(run)),
+        "remarks": (*tune.remarks(run), *slo.remarks(run), *answers.remarks(run)),
         "forests": sections.forests(run, limits.loads),
         "result_tables": _filled(*tables, most=limits.rows),
         "rates": sections.rates_figure(run),
         "load_curve": None if run.slo else sections.load_curve_figure(run),
         "timeline": sections.timeline_figure(run, "timeline", every, limits.rounds) if run.slo else None,
         "search": _filled(slo.search_table(run)),
+        "surfaces": sections.surface_figures(run),
+        "tried": _filled(tune.setting_table(run), tune.trial_table(run), most=limits.rows),
         "warnings": banners.warnings(run),
         "implementations": subjects.implementation_table(run),
     }

@@ -17,6 +17,7 @@ from pipelines.report import (
     subjects,
     tradeoffs,
     training,
+    tune,
     verdicts,
     warming,
 )
@@ -63,8 +64,11 @@ def _training(run: RunRecord) -> list[str]:
 def _answers(run: RunRecord) -> list[str]:
     said = answers.answer(run)
     parts = [f"**{name}:** {escaped(text)}" for name, text in said.parts]
-    remarks = [escaped(remark) for remark in (*slo.remarks(run), *answers.remarks(run))]
-    tables = tradeoffs.table(run), verdicts.verdict_table(run), slo.rate_table(run), slo.search_table(run)
+    remarks = [escaped(remark) for remark in (*tune.remarks(run), *slo.remarks(run), *answers.remarks(run))]
+    tables = (
+        *(tune.claim_table(run), tune.setting_table(run), tradeoffs.table(run), verdicts.verdict_table(run)),
+        *(slo.rate_table(run), slo.search_table(run), tune.trial_table(run)),
+    )
     return ["## The answer", f"**{escaped(said.result)}**", *parts, *remarks, *_tables("", *tables)]
 
 

@@ -20,6 +20,7 @@ from pipelines.report.figures import (
     losses,
     rates,
     rounds,
+    surface,
     throughput,
     timeline,
 )
@@ -254,6 +255,24 @@ def rates_figure(run: RunRecord) -> Plot | None:
         data.of_search(run.slo),
         legend=tuple(LegendEntry(name, fmt.one_line(name), "") for name in run.slo.targets),
     )
+
+
+def surface_figures(run: RunRecord) -> list[Plot]:
+    """The response surface of every side of a search for a configuration."""
+    found = []
+    for number, side in enumerate(run.tune.sides.values() if run.tune else (), start=1):
+        slot = slots(run).get(side.final[0], 0) if side.final else 0
+        plot = _plot(
+            f"surface-{number}",
+            f"Highest rate of {fmt.one_line(side.target)} by configuration",
+            "one bracket a configuration: from the highest rate that kept the limit, the mark, to the lowest "
+            "that did not; hollow: kept at no rate that was tried; ring: the best; line: the best of a level",
+            surface.surface_plot(side, f"surface-{number}", slot),
+            data.of_trials(side),
+        )
+        if plot is not None:
+            found.append(plot)
+    return found
 
 
 def curves_figure(run: RunRecord) -> Plot | None:

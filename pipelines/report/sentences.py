@@ -295,6 +295,12 @@ MAKERS: Mapping[str, Callable[[Figures], Said]] = {
     "unsettled": _plain("{rounds_count} rounds did not settle it", "use longer rounds, or start nearer"),
     "too_few_for_p99": _plain("too few requests succeeded for a p99", "use longer rounds"),
     "invalid_rounds": _invalid_rounds,
+    # Searches for a configuration
+    "beaten": lambda figures: Said(
+        f"it did not keep p99 within {figures['p99_limit_ms']:g} ms at {figures['breaks_at_per_s']:.4g} "
+        f"requests/s; another configuration sustains {figures['to_beat_per_s']:.4g}"
+    ),
+    "trial_failed": _plain("the server of this configuration failed: {error}"),
     "side_without_rate": _plain("a search of {side} found no rate"),
     "side_gave_up": _plain("a search of {side} gave up"),
     "side_without_search": _plain("no search of {side} ended"),

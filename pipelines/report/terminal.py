@@ -22,6 +22,7 @@ from pipelines.report import (
     subjects,
     tradeoffs,
     training,
+    tune,
     verdicts,
     warming,
 )
@@ -57,12 +58,15 @@ def _print_result(run: RunRecord, console: Console) -> None:
     console.print(Text(f"\n{_plain(said.result)}", "bold"))
     for name, text in said.parts:
         _print_remark(f"{name}: {text}", "", console)
-    tables = tradeoffs.table(run), verdicts.verdict_table(run), slo.rate_table(run), slo.search_table(run)
+    tables = (
+        *(tune.claim_table(run), tune.setting_table(run), tradeoffs.table(run), verdicts.verdict_table(run)),
+        *(slo.rate_table(run), slo.search_table(run), tune.trial_table(run)),
+    )
     for table in tables:
         if table.rows:
             print_table(table, console)
             _print_remark(table.remark, "dim", console)
-    for remark in (*slo.remarks(run), *answers.unlike(run)):
+    for remark in (*tune.remarks(run), *slo.remarks(run), *answers.unlike(run)):
         _print_remark(remark, "yellow", console)
 
 

@@ -6,6 +6,7 @@ from loadtests.arrivals import parse_load
 from loadtests.errors import LoadTestError
 from pipelines.record.run import RunRecord
 from pipelines.record.slo import SloRecord
+from pipelines.record.tune import TuneRecord
 
 SHOWN = 100
 
@@ -31,6 +32,8 @@ def _contradictions(run: RunRecord) -> Iterator[str]:
             yield from _load(f"the load of round {record.index}", record.load)
     if run.slo is not None:
         yield from _search(run.slo, run)
+    if run.tune is not None:
+        yield from _tuning(run.tune)
 
 
 def _search(slo: SloRecord, run: RunRecord) -> Iterator[str]:
@@ -41,6 +44,19 @@ def _search(slo: SloRecord, run: RunRecord) -> Iterator[str]:
     for field, side in (("candidate", slo.candidate), ("baseline", slo.baseline)):
         if side is not None and side not in slo.targets:
             yield f"slo.{field} is {side[:SHOWN]!r}, which is no target of the search"
+
+
+def _tuning(tune: TuneRecord) -> Iterator[str]:
+    """A winner is one of the trials, and what is claimed of it names the side that fresh servers had."""
+    for name, side in tune.sides.items():
+        place = f"tune.sides.{name[:SHOWN]}"
+        if side.claims and not side.final:
+            yield f"{place} has claims, and no sides that fresh servers compared"
+        if side.winner is not None and side.winner not in {trial.number for trial in side.trials}:
+            yield f"{place}.winner is {side.winner}, which is no trial"
+        for trial in side.trials:
+            for record in trial.rounds:
+                yield from _load(f"the load of round {record.index}", record.load)
 
 
 def _load(place: str, load: str) -> Iterator[str]:

@@ -46,7 +46,7 @@ NOT_STARTED_HERE = ("cores", "memory", "configuration", "cold_start", "until_ste
 class RunFacts:
     """What is known of a run beside its settings, model, artifacts and measurements."""
 
-    kind: Literal["compare", "slo", "mobile"]
+    kind: Literal["compare", "slo", "mobile", "tune"]
     run_id: str
     command: tuple[str, ...]
     started: datetime

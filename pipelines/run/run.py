@@ -17,7 +17,7 @@ from pipelines.files.atomic import disk_error, make_first, update_link
 from pipelines.judge.summarise import summarise
 from pipelines.measure.fairness import check, differing, require_fair
 from pipelines.measure.session import Session
-from pipelines.measure.sides import make_sides
+from pipelines.measure.sides import Side, make_sides
 from pipelines.record.fairness import FairnessRecord
 from pipelines.record.mobile import MobileRecord
 from pipelines.record.reason import ReasonRecord
@@ -25,6 +25,7 @@ from pipelines.record.run import ProfileRecord, RunRecord
 from pipelines.record.sequential import LookRecord, SequentialRecord
 from pipelines.record.slo import RatePointRecord, SloRecord
 from pipelines.record.target import PayloadRecord
+from pipelines.record.tune import TuneRecord
 from pipelines.report import write_report
 from pipelines.report.json import write_run
 from pipelines.run import entries
@@ -37,7 +38,7 @@ from pipelines.tasks.tasks import Progress
 from pipelines.verify.proof import proven_records
 from pipelines.verify.stage import Verified, ensure_verified
 
-Kind = Literal["compare", "slo"]
+Kind = Literal["compare", "slo", "tune"]
 Status = Literal["complete", "interrupted", "failed"]
 UNFINISHED = "the run has not ended, or was killed; `tandem report RUN` rebuilds its report"
 
@@ -53,6 +54,7 @@ class Run:
         warnings: what else a reader must know.
         slo: what an SLO search is about, its figures still empty; None in a comparison.
         slo_points: by target, what the search has measured so far.
+        tune: the search for a configuration so far; None in a run of another kind.
         looks: at the verdicts, of a comparison whose blocks are added until it is decided.
     """
 
@@ -71,7 +73,12 @@ class Run:
     warnings: list[ReasonRecord] = field(default_factory=list)
     slo: SloRecord | None = None
     slo_points: dict[str, list[RatePointRecord]] = field(default_factory=dict)
+    tune: TuneRecord | None = None
     looks: list[LookRecord] = field(default_factory=list)
+
+    def adopt(self, session: Session) -> None:
+        """Take a session's servers and rounds for those of the run."""
+        self.session, session.on_plans, session.on_round = session, self.check_fairness, self.save
 
     def check_fairness(self) -> None:
         """Look at what the planned servers are given, and stop at an asymmetry nobody asked for.
@@ -114,7 +121,7 @@ class Run:
         made = entries.build_record(
             self.settings, self.spec, self.exported, self.verified, self.session, facts
         )
-        return made.model_copy(update=self._sequential(made.profile))
+        return made.model_copy(update={**self._sequential(made.profile), "tune": self.tune})
 
     def _sequential(self, profile: ProfileRecord | None) -> dict[str, object]:
         """What is different in the record of a comparison that ends when it is decided."""
@@ -138,9 +145,20 @@ class Run:
 
 
 def start_run(
-    kind: Kind, settings: RunSettings, runner: Runner, command: Sequence[str], progress: Progress
+    kind: Kind,
+    settings: RunSettings,
+    runner: Runner,
+    command: Sequence[str],
+    progress: Progress,
+    *,
+    folder: Path | None = None,
+    tune: TuneRecord | None = None,
 ) -> Run:
     """Do all that comes before the first server: export, verify, make the folder, write the first record.
+
+    Args:
+        folder: of a run that goes on where it ended; None for a new one.
+        tune: of a search for a configuration, what it found so far.
 
     Raises:
         ModelError, RequestError: something asked for does not exist.
@@ -161,19 +179,22 @@ def start_run(
     own = next(iter(builds.values()), None)
     verified = own or ensure_verified(settings.model, settings.artifacts, progress, targets)
     exported, verified = _with_in_process(settings, spec, exported, verified)
-    folder = new_run_folder(settings.runs, spec.name)
+    folder = folder or new_run_folder(settings.runs, spec.name)
     sides = make_sides(settings, spec, verified, runner, builds)
     counted = kind == "compare" and settings.decide_within_s is None
     session = Session(settings, sides, folder, progress, counted=counted)
-    payloads = {
-        side.name: entries.describe_payload(side.pool("/")) for side in sides if side.control_of is None
-    }
+    payloads = describe_payloads(sides)
     started = datetime.now(UTC)
     run = Run(kind, settings, spec, tuple(command), exported, verified, folder, session, payloads, started)
-    session.on_plans = run.check_fairness
-    session.on_round = run.save
+    run.tune = tune
+    run.adopt(session)
     run.save()
     return run
+
+
+def describe_payloads(sides: Sequence[Side]) -> dict[str, PayloadRecord]:
+    """What the requests of every side carry, by its name."""
+    return {side.name: entries.describe_payload(side.pool("/")) for side in sides if side.control_of is None}
 
 
 def _verified_builds(settings: RunSettings, progress: Progress) -> dict[str, Verified]:

@@ -122,8 +122,13 @@ def _settings(path: Path, target: str, table: Any) -> ServerSettings:
     return checked(target, table, str(path))
 
 
-def checked(target: str, given: Mapping[str, Any], where: str) -> ServerSettings:
+def checked(
+    target: str, given: Mapping[str, Any], where: str, *, strict: bool | None = None
+) -> ServerSettings:
     """Settings of `target` by name; a value of None is as if it was not there.
+
+    Args:
+        strict: False for values that are of a record, whose kinds JSON does not keep.
 
     Raises:
         RequestError: an unknown setting, or a value that is not allowed; one line that begins with `where`.
@@ -133,7 +138,7 @@ def checked(target: str, given: Mapping[str, Any], where: str) -> ServerSettings
         if key not in kind.model_fields:
             raise _unknown_setting(target, key, kind, where)
     try:
-        return kind.model_validate(given)
+        return kind.model_validate(given, strict=strict)
     except ValidationError as error:
         problem = error.errors()[0]
         if not problem["loc"]:  # it is about several settings together
@@ -156,7 +161,7 @@ def changed(preset: Preset, target: str, changes: Mapping[str, Any], where: str)
         RequestError: as `checked`.
     """
     settings = checked(target, {**preset.settings.given(), **changes}, where)
-    told = ",".join(f"{key}={as_toml(value)}" for key, value in changes.items())
+    told = ",".join(f"{key}={'unset' if value is None else as_toml(value)}" for key, value in changes.items())
     return Preset(f"{preset.name}+{told}", settings)
 
 

@@ -37,10 +37,15 @@ class Space:
         """The point that `base` is."""
         return tuple(axis.start for axis in self.axes)
 
+    def points(self) -> list[Point]:
+        """All configurations, each once."""
+        every = product(*(range(len(axis.levels)) for axis in self.axes))
+        return list(dict.fromkeys(map(self.canonical, every)))
+
     @property
     def size(self) -> int:
         """How many different configurations there are."""
-        return len({self.canonical(point) for point in product(*(range(len(a.levels)) for a in self.axes))})
+        return len(self.points())
 
     def canonical(self, point: Sequence[int]) -> Point:
         """The point with every axis that means nothing there put back to its start."""

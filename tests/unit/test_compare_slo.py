@@ -15,7 +15,7 @@ from pipelines.record.slo import SloBlockRecord
 
 
 def run_with(blocks=(), conditionings=()):
-    slo = slo_searching._empty(SloQuestion(p99_limit_ms=20, hourly_price=None), ["a", "b"])
+    slo = slo_searching.empty_slo(SloQuestion(p99_limit_ms=20, hourly_price=None), ["a", "b"])
     targets = {**slo.targets, "a": slo.targets["a"].model_copy(update={"blocks": tuple(blocks)})}
     measured = {"a": SimpleNamespace(conditionings=list(conditionings))}
     session = SimpleNamespace(measured=measured, say=str)
@@ -37,16 +37,16 @@ def conditioning(*requests_counts):
 
 
 def test_without_anything_known_a_search_begins_low_and_doubles():
-    assert slo_searching._beginning(run_with(), "a") == (slo_searching.START_RATE_PER_S, 2.0)
+    assert slo_searching.beginning(run_with(), "a") == (slo_searching.START_RATE_PER_S, 2.0)
     nothing_found = [block(0, "none", None), block(1, "not_measured", None)]
-    assert slo_searching._beginning(run_with(nothing_found), "a") == (slo_searching.START_RATE_PER_S, 2.0)
+    assert slo_searching.beginning(run_with(nothing_found), "a") == (slo_searching.START_RATE_PER_S, 2.0)
 
 
 def test_the_first_search_begins_below_what_conditioning_ended_with():
     """The first seconds are a cold server's, and one second may be a pause."""
     cold_then_warm = conditioning(100, 200, 300, 990, 1000, 40, 1010, 1020)
-    assert slo_searching._beginning(run_with(conditionings=[cold_then_warm]), "a") == (500, 2.0)
-    assert slo_searching._beginning(run_with(conditionings=[conditioning(2, 2)]), "a")[0] == 5
+    assert slo_searching.beginning(run_with(conditionings=[cold_then_warm]), "a") == (500, 2.0)
+    assert slo_searching.beginning(run_with(conditionings=[conditioning(2, 2)]), "a")[0] == 5
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_the_first_search_begins_below_what_conditioning_ended_with():
     ],
 )
 def test_a_later_search_begins_at_the_last_bracket(blocks, expected):
-    assert slo_searching._beginning(run_with(blocks, [conditioning(5000)]), "a") == expected
+    assert slo_searching.beginning(run_with(blocks, [conditioning(5000)]), "a") == expected
 
 
 @pytest.mark.parametrize("outcome", ["found", "lower_bound", "none", "not_measured"])
@@ -87,7 +87,7 @@ CAPACITY_PER_S = 700.0
 
 
 def searched(monkeypatch, blocks_count, *, stop_after=10**6):
-    """A run of `_search_one` per block on a server that keeps the limit up to a rate, without any server."""
+    """A run of `search_one` per block on a server that keeps the limit up to a rate, without any server."""
     run = run_with()
     run.session.measured["a"].conditionings.append(conditioning(1000))
     run.settings = SimpleNamespace(profile=SimpleNamespace(round_s=3.0))
@@ -105,10 +105,10 @@ def searched(monkeypatch, blocks_count, *, stop_after=10**6):
         return RateMeasurement(rate_per_s, 10.0 if rate_per_s <= CAPACITY_PER_S else 30.0, 0.0)
 
     monkeypatch.setattr(slo_searching, "measure_once", measure_once)
-    monkeypatch.setattr(slo_searching, "_as_measurement", as_measurement)
+    monkeypatch.setattr(slo_searching, "as_rate_measurement", as_measurement)
     with contextlib.suppress(KeyboardInterrupt):
         for number in range(blocks_count):
-            slo_searching._search_one(run, SloQuestion(20, None), number, "a", {})
+            slo_searching.search_one(run, SloQuestion(20, None), number, "a", {})
     return run, windows_s
 
 

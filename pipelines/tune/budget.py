@@ -1,0 +1,86 @@
+"""What a search's time is spent on: most of it on trials, the rest on fresh servers for the claim."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pipelines.config import Profile, RunSettings
+from pipelines.errors import RequestError
+from pipelines.measure.session import SERVER_START_S, USUAL_CONDITIONING_S, round_s
+
+LEAST_TRIALS = 3
+"""Of a side: two presets, and something that was searched."""
+TRIAL_ROUNDS, FINAL_ROUNDS = 4, 7
+"""Usual numbers of a trial that is beaten, and of a search from a known bracket with its confirmations."""
+LEAST_BLOCKS, MOST_BLOCKS = 2, 6
+
+
+def least_blocks(profile: Profile) -> int:
+    """Blocks of fresh servers that a claim needs; a profile of one block gives no interval."""
+    return min(LEAST_BLOCKS, profile.blocks)
+
+
+@dataclass
+class Budget:
+    """The time of a search, in seconds of a clock that only rises.
+
+    Attributes:
+        within_s: for everything from the first server on.
+        earlier_s: used before the search was interrupted.
+        starts_s: how long servers took until they were steady, as far as that is known.
+        trials_s: how long trials took.
+    """
+
+    settings: RunSettings
+    within_s: float
+    earlier_s: float = 0.0
+    clock: Callable[[], float] = time.monotonic
+    starts_s: list[float] = field(default_factory=list)
+    trials_s: list[float] = field(default_factory=list)
+    _began_s: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.begin(self.earlier_s)
+
+    def begin(self, earlier_s: float) -> None:
+        """Let the time run from now on, with what was used before an interruption."""
+        self.earlier_s, self._began_s = earlier_s, self.clock()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Used so far, before an interruption too."""
+        return self.earlier_s + self.clock() - self._began_s
+
+    @property
+    def start_s(self) -> float:
+        """A fresh server until it is steady: the longest seen, at first a guess."""
+        usual_s = SERVER_START_S + min(USUAL_CONDITIONING_S, self.settings.profile.conditioning_limit_s)
+        return max(self.starts_s, default=usual_s)
+
+    @property
+    def trial_s(self) -> float:
+        """The next trial: the longest of the last three, at first a guess."""
+        return max(self.trials_s[-3:], default=self.start_s + TRIAL_ROUNDS * round_s(self.settings))
+
+    def final_s(self, sides_count: int) -> float:
+        """What the claim needs, of fresh servers of so many sides."""
+        search_s = self.start_s + FINAL_ROUNDS * round_s(self.settings)
+        return least_blocks(self.settings.profile) * sides_count * search_s
+
+    def allows_trial(self, final_sides_count: int, share: float) -> bool:
+        """Whether there is time for another trial in the first `share` of what the claim leaves."""
+        return self.elapsed_s + self.trial_s <= share * (self.within_s - self.final_s(final_sides_count))
+
+    def require(self, sides_count: int, final_sides_count: int) -> None:
+        """Refuse a time in which nothing could be found.
+
+        Raises:
+            RequestError: it is too short, with what is needed.
+        """
+        needed_s = sides_count * LEAST_TRIALS * self.trial_s + self.final_s(final_sides_count)
+        if self.within_s < needed_s:
+            raise RequestError(
+                f"--within is {self.within_s / 60:.3g}min; {LEAST_TRIALS} configurations a side and fresh "
+                f"servers of {final_sides_count} need about {-(-needed_s // 60):.0f}min; give as much, or "
+                "fewer sides"
+            )

@@ -1,0 +1,78 @@
+"""The claim: fresh servers of the winner and of what it has to beat, block by block, as in `tandem slo`."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from loadtests.rounds import rotated
+from pipelines.compare.slo import Bracket, SloQuestion, empty_slo, search_one
+from pipelines.measure.blocks import fresh_servers
+from pipelines.measure.session import Session
+from pipelines.measure.sides import make_sides
+from pipelines.record.tune import TuneSideRecord
+from pipelines.run.run import Run, describe_payloads
+from pipelines.runners.server import Runner
+from pipelines.targets.presets import Preset
+from pipelines.targets.side import SideSpec
+from pipelines.tasks.tasks import Progress
+from pipelines.tune.budget import MOST_BLOCKS, Budget, least_blocks
+from pipelines.tune.trying import rounds_so_far
+
+FOUND = "found"
+
+
+def finalists(side: SideSpec, found: Preset, others: Mapping[str, Preset]) -> tuple[SideSpec, ...]:
+    """The winner's side first, then every other preset whose settings differ from it and from each other's.
+
+    A winner that is one of the others is called by its name.
+    """
+    same = next((name for name, one in others.items() if one.settings == found.settings), None)
+    specs = [replace(side, name=f"{side.target}:{same or FOUND}", preset=found)]
+    for name, preset in others.items():
+        if all(preset.settings != one.preset.settings for one in specs):
+            specs.append(replace(side, name=f"{side.target}:{name}", preset=preset))
+    return tuple(specs)
+
+
+def claim(run: Run, runner: Runner, sides: tuple[SideSpec, ...], budget: Budget, progress: Progress) -> None:
+    """Search the highest rate of every side once per block, and add blocks while there is time.
+
+    A search begins at the bracket that the trial of the same settings found.
+    """
+    assert run.tune is not None  # noqa: S101 - it is a search's run
+    question = SloQuestion(run.tune.p99_limit_ms, hourly_price=None)
+    _adopt(run, runner, sides, question, progress)
+    names, known = [side.name for side in sides], {side.name: _known(run, side) for side in sides}
+    least, block, longest_s = least_blocks(run.settings.profile), 0, 0.0
+    while block < least or (block < MOST_BLOCKS and budget.elapsed_s + longest_s <= budget.within_s):
+        before_s = budget.elapsed_s
+        with fresh_servers(run.session, block) as servers:
+            for name in rotated(names, block):
+                search_one(run, question, block, name, servers, known[name])
+        block += 1
+        longest_s = max(longest_s, budget.elapsed_s - before_s)
+        profile = run.settings.profile.model_copy(update={"blocks": block})
+        run.settings = run.settings.model_copy(update={"profile": profile})
+
+
+def _adopt(
+    run: Run, runner: Runner, sides: tuple[SideSpec, ...], question: SloQuestion, progress: Progress
+) -> None:
+    """Make the run one of these sides: their servers, their requests, and a search of each."""
+    run.settings = run.settings.model_copy(update={"sides": sides})
+    made = make_sides(run.settings, run.spec, run.verified, runner)
+    run.adopt(
+        Session(run.settings, made, run.folder, progress, counted=False, rounds_count=rounds_so_far(run))
+    )
+    run.payloads = describe_payloads(made)
+    run.slo = empty_slo(question, [side.name for side in sides])
+
+
+def _known(run: Run, spec: SideSpec) -> Bracket | None:
+    """What the trial of the same settings found; None where it found no rate."""
+    assert run.tune is not None  # noqa: S101 - it is a search's run
+    given = spec.preset.settings.given()
+    searches: list[TuneSideRecord] = [one for one in run.tune.sides.values() if one.target == spec.target]
+    for trial in (trial for side in searches for trial in side.trials):
+        if trial.settings == given and trial.rate_per_s is not None:
+            return trial.rate_per_s, trial.breaks_at_per_s
+    return None
