@@ -106,7 +106,11 @@ def tune(context: click.Context, /, **options: Any) -> int:
     code = end_run(run, folder, as_json, wanted)
     without = [name for name, side in run.tune.sides.items() if side.winner is None] if run.tune else []
     if not code and without:
-        return fail(f"no configuration of {' and '.join(without)} kept the limit at any rate", EXIT_GATE)
+        return fail(
+            f"no configuration of {' and '.join(without)} has a rate that keeps the limit; why stands with "
+            f"each in {folder / 'report.html'}",
+            EXIT_GATE,
+        )
     return code
 
 

@@ -1,6 +1,6 @@
 """A whole search on the embedded server: real servers and rounds, with a limit that is kept by arithmetic.
 
-What p99 really is on a machine that runs tests says nothing; which configuration keeps the limit up to which rate
+What p99 is on a machine that runs tests says nothing; which configuration keeps the limit up to which rate
 is said here, and everything around it is as it is.
 """
 
