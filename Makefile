@@ -23,7 +23,7 @@ LOCKS := $(wildcard requirements/*.lock) requirements/torch-cuda.txt
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup check check-locks train export verify serve compare slo images up down logs smoke report gate history doctor bench bench-servers bench-truth bench-verdicts bench-kills soak lock test-fresh clean
+.PHONY: help demo test setup check check-locks train export verify serve compare slo tune images up down logs smoke report gate history doctor bench bench-servers bench-truth bench-verdicts bench-kills soak lock test-fresh clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,6 +94,9 @@ serve: setup  ## Serve MODEL on TARGET until Ctrl-C
 
 compare: setup  ## Measure and compare under PROFILE (smoke, quick or full)
 	$(BIN)/tandem compare $(MODEL) --profile $(PROFILE)
+
+tune: setup  ## Find the configuration of SIDES=torchserve that sustains most with p99 within P99_MS
+	$(BIN)/tandem tune $(MODEL) --sides $(or $(SIDES),torchserve) --p99-ms $(P99_MS)
 
 slo: setup  ## Find the highest rate with p99 within P99_MS
 	$(BIN)/tandem slo $(MODEL) --p99-ms $(P99_MS)

@@ -127,6 +127,7 @@ def _asked(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_it_began(context: click.Context, asked: dict[str, Any], folder: Path) -> dict[str, Any]:
+    from pipelines.errors import RequestError
     from pipelines.tune.resuming import read_search
 
     typed = [
@@ -138,4 +139,10 @@ def _as_it_began(context: click.Context, asked: dict[str, Any], folder: Path) ->
             context,
         )
     search = read_search(folder).tune
-    return dict(search.options) if search else asked
+    kept = dict(search.options) if search else {}
+    if kept.keys() != asked.keys():
+        missing = ", ".join(sorted(asked.keys() ^ kept.keys()))
+        raise RequestError(
+            f"--resume {folder}: it was begun by another version of Tandem ({missing}); start a new search"
+        )
+    return kept

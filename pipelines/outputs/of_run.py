@@ -137,7 +137,7 @@ def _checks(run: RunRecord) -> Iterator[Check]:
         for parity in target.parity:
             yield parity_check(parity)
         if target.role == "compared":
-            yield from _answers(name, target, slo=run.kind == "slo")
+            yield from _answers(name, target, slo=run.slo is not None)
     if run.kind == "compare":
         yield from (_verdict(one) for one in run.comparisons)
     if run.slo:

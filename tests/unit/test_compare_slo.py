@@ -90,7 +90,7 @@ def searched(monkeypatch, blocks_count, *, stop_after=10**6):
     """A run of `search_one` per block on a server that keeps the limit up to a rate, without any server."""
     run = run_with()
     run.session.measured["a"].conditionings.append(conditioning(1000))
-    run.settings = SimpleNamespace(profile=SimpleNamespace(round_s=3.0))
+    run.settings = SimpleNamespace(profile=SimpleNamespace(round_s=3.0), max_rate_per_s=None)
     run.folder, run.slo_points = None, {}
     windows_s = {}
 
