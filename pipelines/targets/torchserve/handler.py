@@ -42,8 +42,8 @@ LARGEST_BODY_BYTES = 2**28  # after unpacking
 NPY, RAW = "application/x-npy", "application/octet-stream"
 MAGIC = b"\x93NUMPY"
 BINARY = "binary"  # stands for the key of an answer that is no JSON
-# A spelling of Infinity that TensorFlow's side knows and Python's does not.
-INF = re.compile(r"(?<=[\[,:\s-])Inf(?=[\],}\s])")
+# Spellings that TensorFlow's side knows and Python's does not: of Infinity, and of NaN with a sign it has not.
+SPELLINGS = re.compile(r"(?<=[\[,:\s-])Inf(?=[\],}\s])|(?<=[\[,:\s])-NaN(?=[\],}\s])")
 
 
 class Handler:
@@ -384,8 +384,8 @@ def parse(text: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=first_ones)
     except (ValueError, RecursionError) as error:
-        if "Inf" in text and INF.search(text):
-            return parse(INF.sub("Infinity", text))
+        if ("Inf" in text or "-NaN" in text) and SPELLINGS.search(text):
+            return parse(SPELLINGS.sub(lambda found: "NaN" if "NaN" in found[0] else "Infinity", text))
         raise ValueError(f"the body is not JSON: {error}") from error
 
 
