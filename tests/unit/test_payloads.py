@@ -1,7 +1,9 @@
 import dataclasses
 import json
+import time
 import zipfile
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -66,6 +68,15 @@ def test_a_pool_comes_back_as_it_was_saved(tmp_path, pool):
     pool.save(tmp_path / "pool.zip")
     assert same_pools(PayloadPool.load(tmp_path / "pool.zip"), pool)
     assert [file.name for file in tmp_path.iterdir()] == ["pool.zip"]
+
+
+def test_the_clock_has_no_part_in_a_pool(tmp_path, monkeypatch):
+    pool = make_pool()
+    pool.save(tmp_path / "now.zip")
+    in_1970 = time.struct_time((1970, 1, 1, 0, 0, 0, 3, 1, 0))
+    monkeypatch.setattr(zipfile, "time", SimpleNamespace(time=lambda: 0.0, localtime=lambda *_: in_1970))
+    pool.save(tmp_path / "then.zip")
+    assert (tmp_path / "now.zip").read_bytes() == (tmp_path / "then.zip").read_bytes()
 
 
 def test_bodies_are_on_disk_as_they_are_sent(tmp_path):

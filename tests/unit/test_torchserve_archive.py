@@ -6,14 +6,17 @@ import os
 import stat
 import struct
 import tempfile
+import time
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from test_artifact_hostile import LISTED, at_most
 
+from models.digits_cnn import MODEL
 from pipelines.errors import GateError
-from pipelines.targets.torchserve import archive
+from pipelines.targets.torchserve import archive, export
 from pipelines.targets.torchserve.runtime import predict
 
 HANDLER = """
@@ -68,6 +71,19 @@ def ask(tmp_path, temporary, monkeypatch):
         return predict(path, "torchserve-archive", INPUTS, OUTPUTS)
 
     return predict_with
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the packager's own
+def test_an_archive_is_written_whatever_the_clock_says(tmp_path, monkeypatch):
+    script = tmp_path / "model.pt"
+    script.write_bytes(b"traced")
+    os.utime(script, (0, 0))
+    in_1970 = time.struct_time((1970, 1, 1, 0, 0, 0, 3, 1, 0))
+    monkeypatch.setattr(zipfile, "time", SimpleNamespace(time=lambda: 0.0, localtime=lambda *_: in_1970))
+    export.write_archive(MODEL, script, tmp_path / "digits_cnn.mar")
+    with zipfile.ZipFile(tmp_path / "digits_cnn.mar") as made:
+        assert {"model.pt", "handler.py", archive.MANIFEST} <= set(made.namelist())
+        assert {one.date_time[0] for one in made.infolist()} == {1980}
 
 
 def test_a_good_archive_answers(ask):

@@ -2,9 +2,12 @@
 
 import json
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 from models.spec import ModelSpec
 from models.tensors import Array
@@ -14,6 +17,10 @@ from pipelines.targets.tracing import Traceable, hushed, prove, refusal, traceab
 
 HANDLER = Path(__file__).with_name("handler.py")
 SIGNATURE_NAME = "signature.json"
+# A zip file knows no time before 1980, and a board without a battery begins its days in 1970.
+EARLIEST = SimpleNamespace(
+    time=lambda: 315_532_800.0, localtime=lambda *_: time.struct_time((1980, 1, 1, 0, 0, 0, 1, 1, 0))
+)
 
 
 def export(spec: ModelSpec, folder: Path, progress: Callable[[str], None]) -> list[Exported]:
@@ -89,5 +96,6 @@ def write_archive(spec: ModelSpec, script: Path, archive: Path) -> None:
         extra_files=str(described),
         export_path=str(archive.parent),
     )
-    package_model(config, manifest=ModelExportUtils.generate_manifest_json(config))
+    with patch.object(zipfile, "time", EARLIEST):
+        package_model(config, manifest=ModelExportUtils.generate_manifest_json(config))
     described.unlink()

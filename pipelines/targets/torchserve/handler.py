@@ -42,7 +42,7 @@ LARGEST_BODY_BYTES = 2**28  # after unpacking
 NPY, RAW = "application/x-npy", "application/octet-stream"
 MAGIC = b"\x93NUMPY"
 BINARY = "binary"  # stands for the key of an answer that is no JSON
-# Spellings that TensorFlow's side knows and Python's does not: of Infinity, and of NaN with a sign it has not.
+# Spellings that TensorFlow's side knows and Python's does not: of Infinity, and of NaN with a sign.
 SPELLINGS = re.compile(r"(?<=[\[,:\s-])Inf(?=[\],}\s])|(?<=[\[,:\s])-NaN(?=[\],}\s])")
 
 
@@ -385,8 +385,13 @@ def parse(text: str) -> Any:
         return json.loads(text, object_pairs_hook=first_ones)
     except (ValueError, RecursionError) as error:
         if ("Inf" in text or "-NaN" in text) and SPELLINGS.search(text):
-            return parse(SPELLINGS.sub(lambda found: "NaN" if "NaN" in found[0] else "Infinity", text))
+            return parse(respelt(text))
         raise ValueError(f"the body is not JSON: {error}") from error
+
+
+def respelt(text: str) -> str:
+    """JSON with Python's spellings of what is no finite number."""
+    return SPELLINGS.sub(lambda found: "NaN" if "NaN" in found[0] else "Infinity", text)
 
 
 def first_ones(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -452,7 +457,7 @@ def floats(array: np.ndarray, dtype: str, text: Any) -> np.ndarray:
         ValueError: one is not written as infinite and would be.
     """
     if array.dtype.kind == "f" and np.isinf(array).any() and isinstance(text, str):
-        json.loads(INF.sub("Infinity", text), parse_float=finite)
+        json.loads(respelt(text), parse_float=finite)
     try:
         wide = array.astype(np.float64, copy=False)
     except OverflowError as error:
