@@ -9,6 +9,7 @@ from pathlib import Path
 from pipelines.artifacts.manifest import tensorflow_package, versions
 from pipelines.environments.known import ENVIRONMENTS, Environment
 from pipelines.errors import MachineError
+from pipelines.machine.compiler import find_compiler
 from pipelines.machine.cores import Cores, listed, split_cores
 from pipelines.machine.java import find_java
 from pipelines.targets.tfserving.server import BINARY, find_implementation
@@ -42,6 +43,7 @@ def examine(cores: Cores | None = None) -> list[Check]:
         _disk(),
         *map(_package, FRAMEWORKS),
         _java(),
+        _compiler(),
         _model_server(),
         _docker(),
         _compose(),
@@ -117,6 +119,18 @@ def _java() -> Check:
             "Java", ok=False, required=True, found=str(error), remedy="run `make setup`, or set JAVA_HOME"
         )
     return Check("Java", ok=True, required=True, found=f"{java.version} from {java.source}", remedy=None)
+
+
+def _compiler() -> Check:
+    """Needed by one target alone."""
+    try:
+        found = find_compiler()
+    except MachineError as error:
+        what, remedy = str(error).split("; ", 1)
+        return Check(
+            "C++ compiler", ok=False, required=False, found=what, remedy=f"for torchserve-pt2, {remedy}"
+        )
+    return Check("C++ compiler", ok=True, required=False, found=found.version, remedy=None)
 
 
 def _model_server() -> Check:

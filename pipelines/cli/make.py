@@ -137,7 +137,7 @@ def require_targets(manifests: "Collection[Manifest]", *, named: bool) -> None:
 
 @command("tandem export digits_cnn --targets torchserve,tflite")
 @model_argument
-@click.option("--targets", help="Comma-separated targets to export.  [default: all of them]")
+@click.option("--targets", help="Comma-separated targets to export.  [default: all but torchserve-pt2]")
 @road_option
 @artifacts_option
 @force_option

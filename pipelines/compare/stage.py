@@ -9,6 +9,7 @@ from pipelines.compare.deciding import Deciding
 from pipelines.config import MobileLimits, RunSettings
 from pipelines.errors import UserError
 from pipelines.measure.blocks import measure_blocks
+from pipelines.measure.in_process import time_sides
 from pipelines.mobile import kept
 from pipelines.mobile.gate import judge, refusals
 from pipelines.mobile.stage import Prepared, measure_or_recall, noise_warnings, prepare, sample_warnings
@@ -53,8 +54,15 @@ def _plan(run: Run) -> str:
 def _measure(run: Run, progress: Progress) -> None:
     if run.settings.mobile:
         _include_mobile(run, progress)
+    if run.settings.profile.conditioning_limit_s:  # a profile without it says nothing about speed
+        run.session.on_measured = partial(_time_in_process, run, progress)
     limit_s = run.settings.decide_within_s
     measure_blocks(run.session, None if limit_s is None else Deciding(run, limit_s).enough)
+
+
+def _time_in_process(run: Run, progress: Progress) -> None:
+    settings = run.settings
+    run.warnings += time_sides(run.session, run.spec, settings.rows, settings.cores.server, progress)
 
 
 def _include_mobile(run: Run, progress: Progress) -> None:

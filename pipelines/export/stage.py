@@ -22,7 +22,7 @@ from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
 from pipelines.roads.known import AUTO, TWIN, Asked, chosen, require_road
 from pipelines.roads.known import sources as road_sources
 from pipelines.targets.exported import Exported, NotExported
-from pipelines.targets.registry import TARGETS, find_target
+from pipelines.targets.registry import ORDINARY, TARGETS, find_target
 from pipelines.targets.target import Target
 from pipelines.tasks.tasks import Progress, Task, run_tasks
 from pipelines.tasks.warned import collected
@@ -69,7 +69,7 @@ def export(
     artifacts: Path,
     progress: Progress,
     *,
-    targets: Sequence[str] = tuple(TARGETS),
+    targets: Sequence[str] = ORDINARY,
     force: bool = False,
     road: str | None = None,
 ) -> ExportResult:
@@ -80,7 +80,7 @@ def export(
 
     Args:
         model: a model's name, or the path of a file that defines one.
-        targets: names of targets; all of them if nothing is said.
+        targets: names of targets; if nothing is said, all but those that are exported on request.
         road: the way into another framework for the targets that know it; "auto": the best one that is there;
             None: what was asked for when a target was exported last, else the best one.
 
@@ -104,13 +104,13 @@ def export(
 
 
 def chosen_targets(text: str | None, among: Sequence[str] = tuple(TARGETS)) -> tuple[str, ...]:
-    """Names of targets from a comma-separated list; all of `among` for None.
+    """Names of targets from a comma-separated list; for None all of `among` that need no request.
 
     Raises:
         RequestError: there is no such target.
     """
     if text is None:
-        return tuple(among)
+        return tuple(name for name in among if not TARGETS[name].on_request)
     return tuple(dict.fromkeys(find_target(name.strip(), among).name for name in text.split(",")))
 
 

@@ -15,6 +15,7 @@ from loadtests.errors import LoadTestError
 from loadtests.recorder import read_samples
 from loadtests.sequential import Look
 from pipelines.errors import MachineError
+from pipelines.judge.efficiency import judge_efficiency
 from pipelines.judge.slo import judge_slo
 from pipelines.judge.timeline import slice_round, slices_per_round
 from pipelines.judge.tradeoffs import judge_trade_offs
@@ -38,7 +39,9 @@ def summarise(run: RunRecord, folder: Path) -> RunRecord:
         return run
     count = slices_per_round(sum(len(one.rounds) for one in run.targets.values() if one.role == "compared"))
     targets = {
-        name: _summarise_target(target, folder, count if target.role == "compared" else 0)
+        name: _with_efficiency(
+            _summarise_target(target, folder, count if target.role == "compared" else 0), run.profile.seed
+        )
         for name, target in run.targets.items()
     }
     controls, comparisons = judge(
@@ -127,6 +130,21 @@ def _summarise_target(target: TargetRecord, folder: Path, slices_count: int) -> 
     loads = dict.fromkeys(record.load for record in rounds)
     summaries = tuple(_pool(load, [r for r in rounds if r.load == load], latencies) for load in loads)
     return target.model_copy(update={"rounds": rounds, "summaries": summaries})
+
+
+def _with_efficiency(target: TargetRecord, seed: int) -> TargetRecord:
+    rows = target.payload.rows if target.payload else 1
+    summaries = tuple(
+        one.model_copy(
+            update={
+                "efficiency": judge_efficiency(
+                    [r for r in target.rounds if r.load == one.load], rows, target.in_process, seed
+                )
+            }
+        )
+        for one in target.summaries
+    )
+    return target.model_copy(update={"summaries": summaries})
 
 
 def _summarise_round(

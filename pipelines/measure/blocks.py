@@ -40,6 +40,8 @@ def measure_blocks(session: Session, enough: Callable[[int], bool] | None = None
         with fresh_servers(session, block) as servers:
             for load in profile.loads:
                 measure_until_level(session, block, load, servers)
+            if block == 0:
+                session.on_measured()
         if enough is not None and enough(block + 1):
             return
 

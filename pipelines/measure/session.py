@@ -8,6 +8,7 @@ from loadtests.payloads import PayloadPool
 from pipelines.config import MeasureSettings
 from pipelines.measure.sides import Side
 from pipelines.record.conditioning import ConditioningRecord, DriftRecord
+from pipelines.record.in_process import InProcessRecord
 from pipelines.record.parity import ParityRecord
 from pipelines.record.rounds import RoundRecord
 from pipelines.record.target import BlockPeakRecord, ColdStartRecord, MemoryRecord
@@ -37,6 +38,7 @@ class Measured:
     rounds: list[RoundRecord] = field(default_factory=list)
     conditionings: list[ConditioningRecord] = field(default_factory=list)
     drifts: list[DriftRecord] = field(default_factory=list)
+    in_process: InProcessRecord | None = None
 
     def pool_of(self, side: Side) -> PayloadPool:
         """The side's requests and expected answers, encoded once; its server has to be planned."""
@@ -82,6 +84,7 @@ class Session:
         on_plans: called when all servers of the first block are planned and none is started, and again when
             they run and say what they were given.
         on_round: called after every measured round.
+        on_measured: called when the rounds of the first block are measured and its servers are all paused.
         counted: whether it is known beforehand how many rounds there will be.
         retries_left: how many more invalid rounds may be measured again.
         round_s: how long rounds are, from the profile's least to its most; set by the first conditionings.
@@ -94,6 +97,7 @@ class Session:
     progress: Progress
     on_plans: Callable[[], None] = nobody_listens
     on_round: Callable[[], None] = nobody_listens
+    on_measured: Callable[[], None] = nobody_listens
     counted: bool = True
     retries_left: int = 0
     round_s: float = 0.0

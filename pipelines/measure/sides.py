@@ -47,6 +47,7 @@ class Side:
         prove: asks the running server every held-out sample; None where there is nothing to prove.
         blocks: the blocks it takes part in; None for all.
         verified: what was proven of its artifacts; None of the null server.
+        folder: of its artifacts; None of the null server.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Side:
     prove: Callable[[Server, PayloadPool], ParityRecord] | None
     blocks: frozenset[int] | None = None
     verified: Verified | None = None
+    folder: Path | None = None
 
     def takes_part(self, block: int) -> bool:
         """Whether this block starts a server of it."""
@@ -176,6 +178,7 @@ def _served(
         pool=pool,
         prove=lambda server, pool: readiness.check_endpoint(server, pool, spec.samples().named, verified),
         verified=verified,
+        folder=folder,
     )
 
 

@@ -8,6 +8,7 @@ from pipelines.record.artifact import ArtifactRecord
 from pipelines.record.base import Record
 from pipelines.record.conditioning import ConditioningRecord, DriftRecord
 from pipelines.record.implementation import GivenRecord, ImplementationRecord
+from pipelines.record.in_process import EfficiencyRecord, InProcessRecord
 from pipelines.record.parity import ParityRecord
 from pipelines.record.reason import ReasonRecord
 from pipelines.record.rounds import LatencyRecord, RoundRecord
@@ -55,6 +56,7 @@ class SummaryRecord(Record):
 
     `rounds_count` of them are pooled; `invalid_rounds_count` are left out.
     `round_range` holds, per metric, the smallest and the largest value any single valid round gave.
+    `efficiency` is what was served over what the artifact does in process; null where either is unknown.
     """
 
     load: str
@@ -66,6 +68,7 @@ class SummaryRecord(Record):
     throughput_per_s: float | None
     round_range: dict[str, tuple[float, float]]
     ecdf: EcdfRecord | None
+    efficiency: EfficiencyRecord | None = None
 
 
 class PayloadRecord(Record):
@@ -91,7 +94,8 @@ class TargetRecord(Record):
     itself costs; `in-process` for a target without a server, never ranked beside the others. `target` is
     whose artifacts it serves, null in a record older than sides with names of their own, where that is its
     name, and `url` where somebody else runs it. `payload` is what its requests carried. `not_known` has by
-    name what is null of such a server, and why.
+    name what is null of such a server, and why. `in_process` is what its artifact does without a server,
+    null where that was not measured.
     """
 
     role: Literal["compared", "control", "floor", "in-process"]
@@ -111,3 +115,4 @@ class TargetRecord(Record):
     target: str | None = None
     payload: PayloadRecord | None = None
     not_known: dict[str, ReasonRecord] = Field(default_factory=dict)
+    in_process: InProcessRecord | None = None

@@ -12,6 +12,7 @@ from pipelines.record.run import RunRecord
 from pipelines.report import (
     answers,
     banners,
+    efficiency,
     measured,
     mobile_tables,
     pick,
@@ -111,7 +112,12 @@ def _load(run: RunRecord, limits: Limits) -> dict[str, object]:
         "loads": found,
         "more_loads": [measured.latency_table(run, load) for load in others],
         "throughput": sections.throughput_figure(run) if len(loads) <= limits.rows else None,
-        "noise": _filled(protocols.protocol_table(run), verdicts.noise_table(run), most=limits.rows),
+        "noise": _filled(
+            protocols.protocol_table(run),
+            efficiency.efficiency_table(run),
+            verdicts.noise_table(run),
+            most=limits.rows,
+        ),
         **_warming(run),
     }
 

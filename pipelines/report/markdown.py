@@ -8,6 +8,7 @@ from pipelines.record.run import RunRecord
 from pipelines.report import (
     answers,
     banners,
+    efficiency,
     measured,
     mobile,
     mobile_tables,
@@ -95,7 +96,7 @@ def _loads(run: RunRecord) -> list[str]:
     if run.slo is not None or run.kind in ("mobile", "train"):
         return []
     tables = [measured.latency_table(run, load) for load in pick.loads(run)]
-    tables.append(protocols.protocol_table(run))
+    tables += [protocols.protocol_table(run), efficiency.efficiency_table(run)]
     return _tables("Load", *tables) or ["## Load", "No load was measured in this run."]
 
 

@@ -352,6 +352,10 @@ MAKERS: Mapping[str, Callable[[Figures], Said]] = {
         "give them physical cores of their own with --server-cores and --generator-core",
     ),
     "mobile_not_measured": _mobile("mobile artifacts were not measured"),
+    "in_process_failed": _plain(
+        "what {target} serves could not be timed in process: {error}",
+        "read no efficiency of it; the comparison is not concerned",
+    ),
     "mobile_failed": _mobile("mobile artifacts could not be measured: {error}"),
     "mobile_refused": _mobile("the check of mobile artifacts failed: {refusal}"),
     "mobile_noise": _mobile_noise,

@@ -170,6 +170,7 @@ def _served(side: Side, measured: Measured) -> TargetRecord:
         rounds=tuple(measured.rounds),
         log_file=None if is_running else f"logs/{file_stem(side.name)}-block{side.first_block}.log",
         not_known=_not_known(measured) if is_running else {},
+        in_process=measured.in_process,
     )
 
 

@@ -91,7 +91,7 @@ def grpc(subject: Subject) -> str:
     """The same samples over gRPC."""
     if "gRPC" not in subject.server.plan.endpoint.addresses:
         raise NotApplicableError(f"{subject.target} has no gRPC")
-    call = _ask_torchserve if subject.target == "torchserve" else _ask_tfserving
+    call = _ask_torchserve if subject.target.startswith("torchserve") else _ask_tfserving
     return _right(subject, lambda batch: call(subject, batch), "predictions over gRPC")
 
 

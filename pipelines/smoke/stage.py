@@ -29,7 +29,7 @@ from pipelines.smoke.checklist import CheckError, Checklist, NotApplicableError,
 from pipelines.smoke.load import load
 from pipelines.smoke.subject import Subject
 from pipelines.targets.presets import Preset
-from pipelines.targets.registry import SERVED, find_target
+from pipelines.targets.registry import SERVED, USUALLY_SERVED, find_target
 from pipelines.targets.server_plan import ServeRequest, make_environments
 from pipelines.tasks.tasks import Progress
 from pipelines.verify.stage import Verified, ensure_verified
@@ -62,7 +62,7 @@ class SmokeRequest:
     """What to look at; `junit` and `summary` are where the results go besides the run's folder."""
 
     model: str
-    targets: tuple[str, ...] = SERVED
+    targets: tuple[str, ...] = USUALLY_SERVED
     runner: str = "docker"
     presets: Mapping[str, Preset] = field(default_factory=dict)
     artifacts: Path = Path("artifacts")

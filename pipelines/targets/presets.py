@@ -83,18 +83,25 @@ def resolve(asked: str, targets: Iterable[str]) -> dict[str, Preset]:
     if path.suffix != SUFFIX and not path.is_file():
         raise unknown("preset", asked, SHIPPED, or_else=f"the path of a {SUFFIX} file")
     found = _parse(path)
-    for name in names:
-        if name not in found:
+    tables = {name: name if name in found else _owner(name) for name in names}
+    for table in tables.values():
+        if table not in found:
             raise RequestError(
-                f"{path} says nothing of {name}; add a table [{name}], empty for the vendor's defaults"
+                f"{path} says nothing of {table}; add a table [{table}], empty for the vendor's defaults"
             )
-    return {name: Preset(asked, found[name]) for name in names}
+    return {name: Preset(asked, found[table]) for name, table in tables.items()}
+
+
+def _owner(target: str) -> str:
+    """Whose presets a target takes: mostly its own."""
+    return find_target(target, SERVED).presets_of or target
 
 
 def _shipped(name: str, target: str) -> Preset:
     if find_target(target, SERVED).settings is None:
         return Preset(name)  # nothing of it can be set
-    return Preset(name, _parse(TARGETS_FOLDER / target / "presets" / f"{name}{SUFFIX}")[target])
+    owner = _owner(target)
+    return Preset(name, _parse(TARGETS_FOLDER / owner / "presets" / f"{name}{SUFFIX}")[owner])
 
 
 def _parse(path: Path) -> dict[str, ServerSettings]:

@@ -3,6 +3,7 @@
 import importlib
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from models import weights
@@ -19,6 +20,8 @@ CALIBRATION = TARGETS_FOLDER / "calibration.py"
 TRACING = TARGETS_FOLDER / "tracing.py"
 # Modules of other people's targets, comma-separated; each holds a `Target` called TARGET.
 VARIABLE = "TANDEM_TARGETS"
+
+ARCHIVED = ("export.py", "handler.py", "tandem_bodies.py")
 
 TORCHSERVE = Target(
     name="torchserve",
@@ -57,6 +60,17 @@ PYTHON = Target(
     settings="pipelines.targets.python.settings:PythonSettings",
     tuning="pipelines.targets.python.tuning:axes",
     shared_sources=(TARGETS_FOLDER / "torchserve" / "export.py", TRACING),
+)
+TORCHSERVE_PT2 = replace(
+    TORCHSERVE,
+    name="torchserve-pt2",
+    export="pipelines.targets.torchserve_pt2.export:export",
+    server="pipelines.targets.torchserve_pt2.server:plan",
+    title="TorchServe with .pt2",
+    presets_of="torchserve",
+    on_request=True,
+    folder=TARGETS_FOLDER / "torchserve_pt2",
+    shared_sources=(*(TARGETS_FOLDER / "torchserve" / name for name in ARCHIVED), TRACING),
 )
 TFSERVING = Target(
     name="tfserving",
@@ -152,7 +166,7 @@ ONNX = Target(
 )
 BUILT_IN = {
     target.name: target
-    for target in (TORCHSERVE, TFSERVING, PYTHON, MLSERVER, TRITON, TFLITE, EXECUTORCH, ONNX)
+    for target in (TORCHSERVE, TFSERVING, PYTHON, MLSERVER, TRITON, TORCHSERVE_PT2, TFLITE, EXECUTORCH, ONNX)
 }
 
 
@@ -177,7 +191,9 @@ def added_targets(modules: str) -> dict[str, Target]:
 
 
 TARGETS = {**BUILT_IN, **added_targets(os.environ.get(VARIABLE, ""))}
+ORDINARY = tuple(target.name for target in TARGETS.values() if not target.on_request)
 SERVED = tuple(target.name for target in TARGETS.values() if target.server)
+USUALLY_SERVED = tuple(name for name in SERVED if name in ORDINARY)
 IN_PROCESS = tuple(target.name for target in TARGETS.values() if not target.server)
 
 

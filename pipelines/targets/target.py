@@ -52,6 +52,8 @@ class Target:
         roads: ways from PyTorch into its framework that it knows, in their order
             (`pipelines.roads.known`); its exporter is then also given what was `Asked`.
         traces: whether the exporter traces the PyTorch module, which then has to be deployable.
+        presets_of: the target whose presets it takes, where it has none of its own.
+        on_request: exported only where it is named: it takes long, or needs a tool beside ours.
         folder: where its modules are; None for a folder of ours with its name.
     """
 
@@ -72,6 +74,8 @@ class Target:
     serving: tuple[str, ...] = ()
     traces: bool = False
     roads: tuple[str, ...] = ()
+    presets_of: str | None = None
+    on_request: bool = False
     folder: Path | None = None
 
     @property

@@ -19,7 +19,7 @@ from pipelines.errors import GateError, MachineError
 from pipelines.parity import compare as parity
 from pipelines.parity.quality import Expectations, expectations_of, is_discrete
 from pipelines.record.parity import ParityRecord
-from pipelines.targets.registry import SERVED, TARGETS
+from pipelines.targets.registry import ORDINARY, SERVED, TARGETS, USUALLY_SERVED
 from pipelines.tasks.tasks import Progress, Task, run_tasks
 from pipelines.verify.proof import (
     PROOF_NAME,
@@ -85,7 +85,7 @@ def verify(model: str, artifacts: Path, progress: Progress, targets: Sequence[st
     require_unchanged(manifests, {name: require_manifest(root / name, spec) for name in manifests})
     verified = replace(
         _judge(manifests, outputs, answers.errors, expected),
-        absent=_absent(spec, manifests, tuple(TARGETS) if targets is None else targets),
+        absent=_absent(spec, manifests, ORDINARY if targets is None else targets),
         notes=_notes(spec),
     )
     keep_proof(root, spec, manifests, verified.records, expected, before)
@@ -119,7 +119,7 @@ def require(verified: Verified) -> Verified:
 
 
 def ensure_verified(
-    model: str, artifacts: Path, progress: Progress, targets: Sequence[str] = SERVED
+    model: str, artifacts: Path, progress: Progress, targets: Sequence[str] = USUALLY_SERVED
 ) -> Verified:
     """The kept proof if it is about these very artifacts and this model, else a new verification.
 

@@ -1,6 +1,5 @@
 """Both roads with several tensors: TorchServe's handler and the embedded server, one model and one table."""
 
-import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from pipelines.smoke import answers
 from pipelines.smoke.subject import Subject
 from pipelines.targets.endpoint import Endpoint
 from pipelines.targets.torchserve.export import HANDLER, signature
+from pipelines.targets.torchserve.runtime import import_handler
 
 pytestmark = [
     pytest.mark.slow,
@@ -112,10 +112,7 @@ def handler(tmp_path_factory):
     examples = [torch.from_numpy(np.stack([INPUTS[name][0]] * 2)) for name in INPUTS]
     torch.jit.save(torch.jit.trace(Several(), tuple(examples)), folder / "model.pt")
     (folder / "signature.json").write_text(json.dumps(signature(SPEC)))
-    spec = importlib.util.spec_from_file_location("the_handler", HANDLER)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    handler = module.Handler()
+    handler = import_handler(HANDLER).Handler()
     handler.initialize(
         SimpleNamespace(
             system_properties={"model_dir": str(folder)},

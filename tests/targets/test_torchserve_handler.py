@@ -1,14 +1,16 @@
 """The handler as TorchServe's worker uses it, with a model that can be computed by hand."""
 
-import importlib.util
+import ast
 import io
 import json
+import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from pipelines.targets.torchserve.export import HANDLER
+from pipelines.targets.torchserve.export import HANDLER, HANDLER_PARTS
+from pipelines.targets.torchserve.runtime import import_handler
 
 pytestmark = [
     pytest.mark.slow,
@@ -98,10 +100,7 @@ def several(several_folder):
 
 def started(folder):
     """The handler with the model in `folder`."""
-    spec = importlib.util.spec_from_file_location("the_handler", HANDLER)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    handler = module.Handler()
+    handler = import_handler(HANDLER).Handler()
     handler.initialize(Context(folder))
     return handler
 
@@ -239,9 +238,33 @@ def test_a_bottomless_body_does_not_disturb_its_neighbours(ask):
 
 
 def test_the_file_stands_alone_as_torchserve_wants_it():
-    source = HANDLER.read_text()
-    assert "pipelines" not in source.split('"""', 2)[2]
-    assert source.count("\nclass ") == 1
+    assert HANDLER.read_text().count("\nclass ") == 1
+    for path in (HANDLER, *HANDLER_PARTS):
+        run = [
+            *(node for node in ast.parse(path.read_text()).body if not is_for_types(node)),
+            *(
+                node
+                for part in ast.parse(path.read_text()).body
+                if is_for_types(part)
+                for node in part.orelse
+            ),
+        ]
+        imports = [
+            one for node in run for one in ast.walk(node) if isinstance(one, ast.Import | ast.ImportFrom)
+        ]
+        names = {
+            name.split(".")[0]
+            for one in imports
+            for name in (
+                [one.module] if isinstance(one, ast.ImportFrom) else [each.name for each in one.names]
+            )
+        }
+        own = {path.stem for path in HANDLER_PARTS}
+        assert names <= sys.stdlib_module_names | own | {"numpy", "torch"}
+
+
+def is_for_types(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 def test_a_broken_model_file_is_an_error_at_start(handler, tmp_path):

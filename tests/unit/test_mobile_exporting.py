@@ -15,7 +15,7 @@ from pipelines.record.mobile import MobileRecord
 from pipelines.record.reason import reason
 from pipelines.run import entries
 from pipelines.targets.exported import Exported, NotExported
-from pipelines.targets.registry import IN_PROCESS, SERVED, TARGETS
+from pipelines.targets.registry import IN_PROCESS, ORDINARY, SERVED, TARGETS
 from pipelines.tasks.tasks import Outcome
 
 
@@ -111,7 +111,7 @@ def test_an_export_that_still_holds_is_current_and_a_damaged_one_is_not(exported
 
 def test_targets_are_chosen_by_name_once_each():
     assert exporting.chosen_targets("tflite, torchserve,tflite") == ("tflite", "torchserve")
-    assert exporting.chosen_targets(None) == tuple(TARGETS)
+    assert exporting.chosen_targets(None) == ORDINARY
 
 
 @pytest.mark.parametrize("text", ["tflit", "", "tflite,,torchserve"])

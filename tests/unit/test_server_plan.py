@@ -63,17 +63,9 @@ def test_an_address_that_is_not_ours_is_not_called_a_taken_port(request_for):
 
 
 def test_targets_are_found_by_name_and_what_they_name_exists():
-    assert list(TARGETS) == [
-        "torchserve",
-        "tfserving",
-        "python",
-        "mlserver",
-        "triton",
-        "tflite",
-        "executorch",
-        "onnx",
-    ]
-    assert SERVED == ("torchserve", "tfserving", "python", "mlserver", "triton")
+    served = ["torchserve", "tfserving", "python", "mlserver", "triton", "torchserve-pt2"]
+    assert list(TARGETS) == [*served, "tflite", "executorch", "onnx"]
+    assert list(SERVED) == served
     for name, target in TARGETS.items():
         assert find_target(name) is target
         own = target.checks and f"{target.checks}:status"
@@ -89,14 +81,15 @@ def test_a_misspelt_target_gets_the_nearest_name_and_all_names():
         find_target("tfservin")
     assert str(caught.value) == (
         "unknown target 'tfservin'; did you mean tfserving? allowed: torchserve, tfserving, python, "
-        "mlserver, triton, tflite, executorch, onnx"
+        "mlserver, triton, torchserve-pt2, tflite, executorch, onnx"
     )
 
 
 def test_a_target_without_a_server_is_not_among_the_served():
     with pytest.raises(
         RequestError,
-        match=r"unknown target 'tflite'; .*allowed: torchserve, tfserving, python, mlserver, triton$",
+        match=r"unknown target 'tflite'; .*allowed: torchserve, tfserving, python, mlserver, triton, "
+        "torchserve-pt2$",
     ):
         find_target("tflite", SERVED)
 

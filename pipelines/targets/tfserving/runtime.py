@@ -1,7 +1,8 @@
 """Outputs of a SavedModel, from its folder alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from models.tensors import Array, Tensors
 from pipelines.errors import GateError, first_line
@@ -22,13 +23,7 @@ def predict(
     """
     import tensorflow as tf
 
-    try:
-        serve = tf.saved_model.load(str(artifact)).signatures[SIGNATURE]
-    except KeyError as error:
-        raise GateError(f"{artifact} has no signature {SIGNATURE!r}") from error
-    except (OSError, tf.errors.OpError, ValueError) as error:
-        raise GateError(f"{artifact} does not load as a SavedModel: {first_line(error)}") from error
-    wanted = matched(artifact, "input", list(inputs), serve.structured_input_signature[1])
+    serve, wanted = _load(artifact, list(inputs))
 
     def call(batch: dict[str, Array]) -> dict[str, Array]:
         try:
@@ -38,3 +33,43 @@ def predict(
         return {name: tensor.numpy() for name, tensor in named(artifact, answer, outputs).items()}
 
     return ask_in_batches(artifact, call, inputs)
+
+
+def open_call(
+    artifact: Path,
+    artifact_format: str,  # noqa: ARG001 - as every target's
+    threads_count: int,
+    outputs: Sequence[str],  # noqa: ARG001 - as above
+) -> Callable[[Tensors], object]:
+    """The serving signature as a function of a batch of its inputs, on that many threads.
+
+    Raises:
+        GateError: the folder cannot be loaded, or has other inputs.
+    """
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads_count)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    loaded: list[Any] = []
+
+    def call(batch: Tensors) -> object:
+        if not loaded:
+            loaded.extend(_load(artifact, list(batch)))
+        serve, wanted = loaded
+        answer = serve(**{wanted[name]: tf.constant(array) for name, array in batch.items()})
+        return [tensor.numpy() for tensor in answer.values()]
+
+    return call
+
+
+def _load(artifact: Path, inputs: list[str]) -> tuple[Any, dict[str, str]]:
+    """The serving signature, and its own name of each of `inputs`."""
+    import tensorflow as tf
+
+    try:
+        serve = tf.saved_model.load(str(artifact)).signatures[SIGNATURE]
+    except KeyError as error:
+        raise GateError(f"{artifact} has no signature {SIGNATURE!r}") from error
+    except (OSError, tf.errors.OpError, ValueError) as error:
+        raise GateError(f"{artifact} does not load as a SavedModel: {first_line(error)}") from error
+    return serve, matched(artifact, "input", inputs, serve.structured_input_signature[1])

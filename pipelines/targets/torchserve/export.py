@@ -16,6 +16,7 @@ from pipelines.targets.exported import Exported
 from pipelines.targets.tracing import Traceable, hushed, prove, refusal, traceable
 
 HANDLER = Path(__file__).with_name("handler.py")
+HANDLER_PARTS = (HANDLER.with_name("tandem_bodies.py"),)
 SIGNATURE_NAME = "signature.json"
 # A zip file knows no time before 1980, and a board without a battery begins its days in 1970.
 EARLIEST = SimpleNamespace(
@@ -80,8 +81,8 @@ def signature(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def write_archive(spec: ModelSpec, script: Path, archive: Path) -> None:
-    """Pack the TorchScript file, our handler and the signature with torch-model-archiver."""
+def write_archive(spec: ModelSpec, model: Path, archive: Path) -> None:
+    """Pack the model's file, our handler and the signature with torch-model-archiver."""
     from model_archiver.model_archiver_config import ModelArchiverConfig
     from model_archiver.model_packaging import package_model
     from model_archiver.model_packaging_utils import ModelExportUtils
@@ -91,9 +92,9 @@ def write_archive(spec: ModelSpec, script: Path, archive: Path) -> None:
     config = ModelArchiverConfig(
         model_name=spec.name,
         version="1.0",
-        serialized_file=str(script),
+        serialized_file=str(model),
         handler=str(HANDLER),
-        extra_files=str(described),
+        extra_files=",".join(map(str, (described, *HANDLER_PARTS))),
         export_path=str(archive.parent),
     )
     with patch.object(zipfile, "time", EARLIEST):

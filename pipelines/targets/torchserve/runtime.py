@@ -1,12 +1,14 @@
-"""Outputs of TorchScript files and model archives, from the files alone."""
+"""Outputs of TorchScript files, packages of AOTInductor and model archives, from the files alone."""
 
 import importlib.util
 import json
+import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,16 +32,66 @@ def predict(
     """
     if artifact_format == "torchserve-archive":
         return _archive(artifact, inputs, outputs)
-    return _torchscript(artifact, inputs, outputs)
+    load = load_package if artifact_format == "aotinductor" else load_torchscript
+    return _module(artifact, load(artifact), inputs, outputs)
 
 
-def _torchscript(path: Path, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Array]:
+def load_torchscript(path: Path) -> Any:
+    """What the file holds, to be called with tensors.
+
+    Raises:
+        GateError: it does not load.
+    """
     import torch
 
     try:
-        module = torch.jit.load(path)  # type: ignore[no-untyped-call]
+        return torch.jit.load(path)  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
         raise GateError(f"{path} does not load as TorchScript: {first_line(error)}") from error
+
+
+def load_package(path: Path) -> Any:
+    """What AOTInductor compiled, to be called with tensors.
+
+    Raises:
+        GateError: it does not load.
+    """
+    from torch._inductor import aoti_load_package
+
+    if not zipfile.is_zipfile(path):
+        raise GateError(f"{path} does not load as a package of AOTInductor: it is no zip file")
+    try:
+        return aoti_load_package(str(path))
+    except (RuntimeError, ValueError, OSError, KeyError) as error:
+        raise GateError(f"{path} does not load as a package of AOTInductor: {first_line(error)}") from error
+
+
+def open_call(
+    artifact: Path,
+    artifact_format: str,
+    threads_count: int,
+    outputs: Sequence[str],  # noqa: ARG001 - as every target's
+) -> Callable[[Tensors], object]:
+    """The model as a function of a batch of its inputs, on that many threads; nothing of the answer is kept.
+
+    Raises:
+        GateError: the file cannot be loaded.
+    """
+    import torch
+
+    torch.set_num_threads(threads_count)
+    load = load_package if artifact_format == "aotinductor" else load_torchscript
+    module = load(artifact)
+
+    def call(batch: Tensors) -> object:
+        with torch.inference_mode():
+            return module(*map(torch.from_numpy, batch.values()))
+
+    return call
+
+
+def _module(path: Path, module: Any, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Array]:
+    import torch
 
     def call(batch: dict[str, Array]) -> dict[str, Array]:
         try:
@@ -107,12 +159,7 @@ def _blamed(path: Path) -> Iterator[None]:
 
 def _start_handler(folder: Path, manifest: dict[str, Any]) -> tuple[Any, Any]:
     """The handler of an unpacked archive, initialised the way TorchServe's worker does it."""
-    source = folder / manifest["model"]["handler"]
-    spec = importlib.util.spec_from_file_location("tandem_archive_handler", source)
-    if spec is None or spec.loader is None:
-        raise GateError(f"the archive's handler {source.name} is not Python")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = import_handler(folder / manifest["model"]["handler"])
     context = SimpleNamespace(
         system_properties={"model_dir": str(folder)},
         manifest=manifest,
@@ -123,3 +170,24 @@ def _start_handler(folder: Path, manifest: dict[str, Any]) -> tuple[Any, Any]:
     handler = module.Handler()
     handler.initialize(context)
     return handler, context
+
+
+def import_handler(source: Path) -> ModuleType:
+    """The handler's module, which finds the files beside it by name, as in TorchServe's worker; not kept.
+
+    Raises:
+        GateError: it is not Python.
+    """
+    spec = importlib.util.spec_from_file_location("tandem_archive_handler", source)
+    if spec is None or spec.loader is None:
+        raise GateError(f"the archive's handler {source.name} is not Python")
+    module = importlib.util.module_from_spec(spec)
+    beside = {path.stem for path in source.parent.glob("*.py")} - set(sys.modules)
+    sys.path.insert(0, str(source.parent))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(source.parent))
+        for name in beside & set(sys.modules):
+            del sys.modules[name]  # another archive's has the same name
+    return module

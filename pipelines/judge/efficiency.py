@@ -1,0 +1,36 @@
+"""Served rows per second over what the same artifact does in process."""
+
+import math
+from collections.abc import Sequence
+
+from loadtests.intervals import estimate_unpaired
+from pipelines.record.in_process import EfficiencyRecord, InProcessRecord
+from pipelines.record.rounds import RoundRecord
+
+
+def judge_efficiency(
+    rounds: Sequence[RoundRecord], rows: int, limit: InProcessRecord | None, seed: int
+) -> EfficiencyRecord | None:
+    """The ratio with its 95 % interval, from the valid `rounds` of one load; None where either is unknown.
+
+    The rounds' own spread and that of the stretches in process are in the interval. Both are of one run.
+
+    Args:
+        rows: samples in a request.
+    """
+    if limit is None:
+        return None
+    served = [
+        [
+            math.log(one.throughput_per_s * rows)
+            for one in rounds
+            if one.block == block and one.valid and one.throughput_per_s
+        ]
+        for block in sorted({one.block for one in rounds})
+    ]
+    in_process = [[math.log(rate) for rate in limit.stretches_rows_per_s if rate > 0]]
+    estimate = estimate_unpaired([block for block in served if block], in_process, seed=seed)
+    if estimate is None:
+        return None
+    found = estimate.interval()
+    return EfficiencyRecord(ratio=found.ratio, low=found.low, high=found.high)

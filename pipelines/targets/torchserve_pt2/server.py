@@ -1,0 +1,19 @@
+"""Starting TorchServe with the archive that holds the `.pt2` package."""
+
+from dataclasses import replace
+
+from pipelines.targets.server_plan import ServeRequest, ServerPlan
+from pipelines.targets.torchserve import server as torchserve
+
+NAME = "torchserve-pt2"
+
+
+def plan(request: ServeRequest) -> ServerPlan:
+    """The same server, settings and handler as the target `torchserve`; only the model's file differs.
+
+    Raises:
+        MachineError: as there.
+    """
+    found = torchserve.plan(request)
+    note = f"{found.implementation.note}; the model compiled by AOTInductor"
+    return replace(found, target=NAME, implementation=found.implementation.model_copy(update={"note": note}))
