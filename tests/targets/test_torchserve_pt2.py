@@ -22,6 +22,7 @@ from pipelines.targets.torchserve.runtime import import_handler, predict
 from pipelines.targets.torchserve_pt2.export import export
 
 pytestmark = [
+    pytest.mark.timeout(1200),  # half a minute of compiling, on a machine that may have other work
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
