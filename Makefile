@@ -23,7 +23,7 @@ LOCKS := $(wildcard requirements/*.lock) requirements/torch-cuda.txt
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup check check-locks train export verify serve compare slo tune images up down logs smoke report gate history doctor bench bench-servers bench-truth bench-verdicts bench-kills soak lock test-fresh clean
+.PHONY: help demo test setup check check-locks train export verify serve compare slo tune images up down logs smoke report gate history claims doctor bench bench-servers bench-truth bench-verdicts bench-kills soak lock test-fresh clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -124,6 +124,9 @@ gate: setup  ## Show that the gate fires on this machine: a delay and wrong answ
 
 history: setup  ## Every figure of MODEL over all runs, as a page of trends in history.html
 	$(BIN)/tandem history $(MODEL) --html history.html
+
+claims: setup  ## Measure what articles claim, where there is no run yet (hours, on a quiet machine), and write docs/claims.md
+	$(BIN)/tandem claims --measure --page docs/claims.md
 
 doctor: setup  ## Say what this machine is able to do
 	$(BIN)/tandem doctor

@@ -47,6 +47,7 @@ ROOMS = (
     ("tune", "`tandem tune`: the configuration of a server that sustains most within a limit."),
     ("gate", "`tandem gate`: whether a candidate is worse than its baseline by more than allowed."),
     ("history", "`tandem history` and `tandem runs`: what all runs on this disk say."),
+    ("claims", "`tandem claims`: what articles on the two frameworks repeat, tested."),
     ("smoke", "`tandem smoke`: everything a deployment must do, check by check."),
     ("doctor", "`tandem doctor`: what this machine is able to do."),
     ("cli", "The command line: parses, calls a stage, prints, and turns errors into exit codes."),

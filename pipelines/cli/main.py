@@ -9,7 +9,7 @@ import click
 
 from loadtests.errors import LoadTestError
 from models.errors import ModelError
-from pipelines.cli import gating, given, make, measure, past, read, serve, start, tuning
+from pipelines.cli import claims, gating, given, make, measure, past, read, serve, start, tuning
 from pipelines.cli.exits import (
     EXIT_INTERRUPTED,
     EXIT_MACHINE,
@@ -41,7 +41,7 @@ for _command in (
     *(make.train, make.export, make.verify, make.mobile, make.images),
     *(serve.serve, serve.up, serve.down, serve.logs),
     *(measure.compare, measure.slo, tuning.tune, measure.smoke, gating.gate),
-    *(past.history, past.runs),
+    *(past.history, past.runs, claims.claims),
 ):
     tandem.add_command(_command)
 tandem.add_command(given.import_files, "import")

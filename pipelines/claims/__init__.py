@@ -1,0 +1,1 @@
+"""What articles on the two frameworks repeat, tested."""

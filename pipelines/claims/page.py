@@ -1,0 +1,144 @@
+"""The page of claims as Markdown, and the same for programs: made of runs, with no figure typed in."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pipelines.claims.findings import Finding
+from pipelines.claims.stage import Answer, Judged, Tested
+from pipelines.console import format as fmt
+from pipelines.console.text import escaped
+from pipelines.record.run import RunRecord
+
+HEAD = """# Claims, tested
+
+What articles on PyTorch and TensorFlow repeat, each with the command that tests it and what its run says. The
+page is written by `make claims` from the runs in `docs/claims`, a folder per condition; nothing is typed in.
+
+A claim holds, or does not, by the verdicts of the runs: the 95 % interval outside the margin and beyond the
+machine's noise floor ([statistics](statistics.md)). Sizes are counted, and a difference within 5 % is none.
+`not measured` is a condition without a run, `undecided` one whose run gives no verdict, `it depends` what holds
+here and not there. `tandem claims --measure --runs DIR --page FILE` makes it for another machine.
+"""
+NOTHING = "None of the conditions has been measured on a named machine yet."
+TABLE = ("| condition | what | verdict | figure, 95 % interval | machine, date |", "|---|---|---|---|---|")
+NOWHERE = "The answer turns under none of the conditions that were measured and decided."
+ALONE = "Whether it turns is not known: no condition was decided."
+
+
+def render(claims: Sequence[Judged]) -> str:
+    """The whole page. Same runs, same text."""
+    machines = _machines(claims)
+    parts = [HEAD.rstrip("\n"), *_about_machines(machines), _overview(claims)]
+    for one in claims:
+        parts += [f"## {one.claim.text}", *_section(one, machines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _machines(claims: Sequence[Judged]) -> dict[str, str]:
+    """A number for each machine that a run was measured on."""
+    runs = [one.run for claim in claims for one in claim.tested if one.run is not None]
+    names = dict.fromkeys(map(machine_of, runs))
+    return {name: str(number) for number, name in enumerate(names, start=1)}
+
+
+def machine_of(run: RunRecord) -> str:
+    """A machine by what it is, in one line."""
+    it = run.environment
+    return fmt.one_line(
+        f"{it.cpu_model}, {fmt.plural(it.cores_count, 'core')}, {fmt.size(it.memory_bytes)}, {it.os}"
+    )
+
+
+def _about_machines(machines: dict[str, str]) -> list[str]:
+    if not machines:
+        return [f"**{NOTHING}**"]
+    return ["\n".join(f"- Machine {number}: {escaped(name)}" for name, number in machines.items())]
+
+
+def _overview(claims: Sequence[Judged]) -> str:
+    rows = [f"| {escaped(one.claim.text)} | {one.state} | {_main(one)} |" for one in claims]
+    return "\n".join(["| claim | verdict | first condition |", "|---|---|---|", *rows])
+
+
+def _main(one: Judged) -> str:
+    return fmt.MISSING if one.main is None else escaped(told(one.main.finding))
+
+
+def _section(one: Judged, machines: dict[str, str]) -> Iterator[str]:
+    yield f"Verdict: **{one.state}**. {escaped(_turns(one))}"
+    head = [
+        "| condition | what | verdict | figure and 95 % interval | machine, date |",
+        "|---|---|---|---|---|",
+    ]
+    yield "\n".join([*head, *(row for tested in one.tested for row in _rows(tested, machines))])
+    commands = [
+        f"tandem {shlex.join(words)}"
+        for tested in one.tested
+        for words in (*tested.condition.before, tested.condition.command)
+    ]
+    yield "\n".join(["```bash", *dict.fromkeys(commands), "```"])
+
+
+def _turns(one: Judged) -> str:
+    if one.main is None:
+        return ALONE
+    if not one.turns:
+        return NOWHERE
+    told_ = [f"{condition.title}, {answer.finding.what}: {answer.state}" for condition, answer in one.turns]
+    return f"Where the answer turns: {'; '.join(told_)}."
+
+
+def _rows(one: Tested, machines: dict[str, str]) -> Iterator[str]:
+    title = escaped(one.condition.title)
+    if not one.answers:
+        state = f"not measured ({escaped(one.why)})" if one.why else "not measured"
+        yield f"| {title} | {fmt.MISSING} | {state} | {fmt.MISSING} | {fmt.MISSING} |"
+    assert one.run is not None or not one.answers  # noqa: S101 - answers are of a run
+    for answer in one.answers:
+        where = f"{machines[machine_of(one.run)]}, {one.run.started_at_utc[:10]}" if one.run else ""
+        found = answer.finding
+        what = escaped(f"{found.what}: {found.sides[0]} against {found.sides[1]}")
+        yield f"| {title} | {what} | {answer.state} | {escaped(told(found))} | {escaped(where)} |"
+
+
+def told(one: Finding) -> str:
+    """The figure of a finding with its interval."""
+    if one.value is None:
+        return fmt.MISSING
+    show = _points if one.kind == "difference" else fmt.ratio
+    if one.exact:
+        return f"{show(one.value)}, counted"
+    return f"{show(one.value)} ({fmt.span(one.interval, show)})" if one.interval else show(one.value)
+
+
+def _points(share: float) -> str:
+    return f"{fmt.points(share)} points"
+
+
+def facts(claims: Sequence[Judged]) -> list[dict[str, Any]]:
+    """The same for programs, every digit."""
+    return [
+        {
+            "claim": one.claim.text,
+            "state": one.state,
+            "conditions": [_of_tested(tested) for tested in one.tested],
+        }
+        for one in claims
+    ]
+
+
+def _of_tested(one: Tested) -> dict[str, Any]:
+    return {
+        "key": one.condition.key,
+        "title": one.condition.title,
+        "command": ["tandem", *one.condition.command],
+        "run_id": one.run.run_id if one.run else None,
+        "machine": machine_of(one.run) if one.run else None,
+        "why_not": one.why,
+        "answers": [_of_answer(answer) for answer in one.answers],
+    }
+
+
+def _of_answer(answer: Answer) -> dict[str, Any]:
+    return {"state": answer.state, **vars(answer.finding)}
