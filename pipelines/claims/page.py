@@ -17,8 +17,8 @@ page is written by `make claims` from the runs in `docs/claims`, a folder per co
 
 A claim holds, or does not, by the verdicts of the runs: the 95 % interval outside the margin and beyond the
 machine's noise floor ([statistics](statistics.md)). Sizes are counted, and a difference within 5 % is none.
-`not measured` is a condition without a run, `undecided` one whose run gives no verdict, `it depends` what holds
-here and not there. `tandem claims --measure --runs DIR --page FILE` makes it for another machine.
+`not measured` is a condition without a run, `undecided` one whose run gives no verdict, `it depends` what
+holds here and not there. `tandem claims --measure --runs DIR --page FILE` makes it for another machine.
 """
 NOTHING = "None of the conditions has been measured on a named machine yet."
 TABLE = ("| condition | what | verdict | figure, 95 % interval | machine, date |", "|---|---|---|---|---|")
