@@ -129,6 +129,7 @@ TRITON = Target(
     ),
     traces=True,
     settings="pipelines.targets.triton.settings:TritonSettings",
+    tuning="pipelines.targets.triton.tuning:axes",
     shared_sources=MLSERVER.shared_sources,
 )
 TFLITE = Target(

@@ -186,7 +186,23 @@ def next_point(space: Space, rates: Mapping[Point, float | None]) -> Point | Non
     best = best_point(rates)
     if best is None:
         return None
-    return next((one for one in space.neighbours(best) if one not in rates), None)
+    around = [one for one in space.neighbours(best) if one not in rates]
+    return max(around, key=lambda one: _promise(one, best, rates), default=None)
+
+
+def _promise(point: Point, best: Point, rates: Mapping[Point, float | None]) -> float:
+    """What to expect of a neighbour: the best rate known at its worst new level; an untried one is as best.
+
+    So a step that was no good around the last best is taken last around this one.
+    """
+    changed_places = [place for place in range(len(point)) if point[place] != best[place]]
+    return min(
+        max(
+            (rate or 0.0 for tried, rate in rates.items() if tried[place] == point[place]),
+            default=rates[best] or 0.0,
+        )
+        for place in changed_places
+    )
 
 
 def best_point(rates: Mapping[Point, float | None]) -> Point | None:

@@ -1,0 +1,24 @@
+"""What a search may vary of Triton."""
+
+from pipelines.targets.triton.settings import BATCHER
+from pipelines.targets.tuning import Axis, Level, counted, delays_ms, doubling
+
+US_PER_MS = 1000
+OFF = Level("off", dict.fromkeys(("dynamic_batching", "max_batch_size", *BATCHER)))
+
+
+def axes(cores_count: int, limit_ms: float) -> tuple[Axis, ...]:
+    """Processes that hold the model, the threads of each, and how many rows wait how long for each other.
+
+    The vendor has one process, and where batching is on it waits for nobody.
+    """
+    sizes = tuple(
+        Level(str(size), {"dynamic_batching": True, "max_batch_size": size}) for size in doubling(32, least=2)
+    )
+    delays = (0, 200, *(ms * US_PER_MS for ms in delays_ms(limit_ms)))
+    return (
+        counted("workers", "instance_count", doubling(2 * cores_count), 1),
+        counted("threads", "torch_threads", doubling(cores_count), cores_count),
+        Axis("batch", "max_batch_size", (OFF, *sizes), 0),
+        counted("delay", "max_queue_delay_microseconds", delays, 0, unit=" µs", needs="batch"),
+    )
