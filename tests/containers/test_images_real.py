@@ -104,10 +104,23 @@ def test_nothing_that_only_builds_is_inside(engine, images, key):
     assert answer.decode().split() == ["10001"]
 
 
+METRICS = {
+    "torchserve": ("8082", "/metrics", "ts_inference_requests_total"),
+    "tfserving-embedded": ("8501", "/monitoring/prometheus/metrics", ":tensorflow:serving:request_count"),
+}
+
+
 @pytest.mark.parametrize("key", SERVERS)
-def test_healthy_means_answers_right_and_stopping_is_graceful(engine, images, key):
-    with running(engine, images[key].reference, tmpfs=LOGS, healthcheck=health()) as container:
+def test_healthy_means_answers_right_metrics_are_where_prometheus_looks_and_stopping_is_graceful(
+    engine, images, key
+):
+    settings = {"environment": {"TANDEM_METRICS": "prometheus"}, "healthcheck": health()}
+    port, path, metric = METRICS[key]
+    with running(engine, images[key].reference, tmpfs=LOGS, **settings) as container:
         wait_health(container, "healthy")
+        code, output = container.exec_run(["tandem-probe", "get", port, path])
+        assert code == 0, output
+        assert metric in output.decode()
         container.stop(timeout=60)
         container.reload()
         # 137 would be the kill after the grace period.
@@ -135,22 +148,6 @@ def test_a_server_that_answers_wrong_is_unhealthy(engine, images, key, tmp_path)
             said = " ".join(entry["Output"] for entry in container.attrs["State"]["Health"]["Log"] or [])
         assert f"value {len(numbers) - 5} is" in said
         assert container.attrs["State"]["Health"]["Status"] != "healthy"
-
-
-@pytest.mark.parametrize(
-    ("key", "port", "path", "metric"),
-    [
-        ("torchserve", 8082, "/metrics", "ts_inference_requests_total"),
-        ("tfserving-embedded", 8501, "/monitoring/prometheus/metrics", ":tensorflow:serving:request_count"),
-    ],
-)
-def test_metrics_are_where_prometheus_looks(engine, images, key, port, path, metric):
-    settings = {"environment": {"TANDEM_METRICS": "prometheus"}, "healthcheck": health()}
-    with running(engine, images[key].reference, tmpfs=LOGS, **settings) as container:
-        wait_health(container, "healthy")
-        code, output = container.exec_run(["tandem-probe", "get", str(port), path])
-        assert code == 0, output
-        assert metric in output.decode()
 
 
 def test_an_unknown_setting_ends_the_container_with_a_line(engine, images):

@@ -62,7 +62,7 @@ def test_both_targets_are_given_the_same(runner, request_for):
             assert hosts[0][name] == hosts[1][name], name
 
 
-def test_two_of_the_same_at_once_never_collide(runner, request_for, pool):
+def test_two_of_the_same_at_once_never_collide_and_one_that_is_killed_is_named(runner, request_for, pool):
     with (
         runner.prepare("tfserving", request_for("tfserving")) as first,
         runner.prepare("tfserving", request_for("tfserving")) as second,
@@ -72,15 +72,11 @@ def test_two_of_the_same_at_once_never_collide(runner, request_for, pool):
         for server in (first, second):
             readiness.wait_until_right(server, pool(server))
         assert first.plan.endpoint.base_url != second.plan.endpoint.base_url
-
-
-def test_a_killed_container_is_named(runner, request_for, pool):
-    with runner.prepare("tfserving", request_for("tfserving")) as planned, planned as server:
-        readiness.wait_until_right(server, pool(server))
-        server.container.kill()
-        wait_until(lambda: not _running(server), 20)
+        first.container.kill()
+        wait_until(lambda: not _running(first), 20)
         with pytest.raises(MachineError, match=r"in round 7: its container died \(exit code 137, killed by"):
-            server.require_alive("in round 7")
+            first.require_alive("in round 7")
+        second.require_alive("in round 7")
 
 
 def _running(server):

@@ -62,19 +62,6 @@ def test_a_server_that_doubles_its_speed_is_not_compared_before_it_did(tmp_path)
         assert not any(r.valid for r in set_aside)
 
 
-@several_tries
-def test_without_a_budget_for_more_conditioning_there_is_no_verdict(tmp_path):
-    chosen = settings(conditioning_limit_s=12.0)
-    sides = [
-        known_delay("doubling", chosen, "--delay", "constant:20", "--faster-after-s", "14"),
-        known_delay("level", chosen, "--delay", "constant:10"),
-    ]
-    outcome = compare(sides, chosen, tmp_path)
-    assert [one.resolved for one in outcome.targets["doubling"].drifts] == [False]
-    assert {one.verdict for one in outcome.comparisons if one.ratio is not None} == {"inconclusive"}
-    assert "still_warming_up" in {one.reason.code for one in outcome.comparisons}
-
-
 def assert_steady_from_the_start(level, folder):
     """A steady server is conditioned for at most twelve seconds, and its curve is kept."""
     found = level.conditionings[0]

@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -99,35 +98,6 @@ def test_a_smoke_comparison_includes_what_was_measured_before(folder, run):
     assert compared["kind"] == "compare"
     assert compared["mobile"]["measured_at_utc"] == run["mobile"]["measured_at_utc"]
     assert tandem("report", "runs/latest", cwd=folder).returncode == 0
-
-
-def test_a_broken_calibration_is_caught(tmp_path):
-    """The same network and weights, calibrated on images that are all the same."""
-    (tmp_path / "dull.py").write_text(
-        textwrap.dedent(
-            """
-            import dataclasses
-            import numpy as np
-            from models.digits_cnn import MODEL as DIGITS
-            from models.spec import Samples
-
-            def train_samples():
-                return Samples(np.full((200, 8, 8, 1), 0.0, np.float32), np.zeros(200, np.int64))
-
-            MODEL = dataclasses.replace(DIGITS, name="dull", train_samples=train_samples)
-            """
-        )
-    )
-    done = tandem("mobile", "dull.py", "--targets", "tflite", cwd=tmp_path)
-    assert done.returncode == 1, done.stderr
-    line = complaint(done.stderr)
-    assert "tflite/dull_int8.tflite: accuracy drop " in line
-    assert "at most 0.01 is allowed: " in line
-    assert "dull_float32" not in line
-    facts = json.loads((tmp_path / "runs/latest/run.json").read_text())
-    assert of(facts, "float32")["passed"]
-    assert not of(facts, "int8")["passed"]
-    assert of(facts, "int8")["accuracy_drop"] > 0.1
 
 
 def test_a_limit_that_nothing_keeps_is_a_no(folder):
