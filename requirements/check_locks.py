@@ -8,13 +8,16 @@ import os
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 from environments import NEWEST_GLIBC_MINOR, environments
 from indexes import Offer, offers
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion
 from requests import RequestException
 
 HERE = Path(__file__).parent
@@ -50,16 +53,25 @@ def tags(python: str, machine: str) -> frozenset[Tag]:
 
 def fits(offer: Offer, version: str, python: str, allowed: frozenset[Tag]) -> bool:
     """Whether a file is a wheel of that version that this Python would take."""
+    # An index page has hundreds of files, nearly all of other versions: their tags are not worth reading.
+    _, _, rest = offer.filename.partition("-")
+    if not _is_version(rest.partition("-")[0], version):
+        return False
     try:
-        _, offered, _, its_tags = parse_wheel_filename(offer.filename)
+        _, _, _, its_tags = parse_wheel_filename(offer.filename)
     except InvalidWheelFilename:
         return False
-    wanted = Requirement(f"x=={version}").specifier
-    return (
-        wanted.contains(offered, prereleases=True)
-        and not allowed.isdisjoint(its_tags)
-        and Requirement(f"x{offer.requires_python}").specifier.contains(f"{python}.0")
+    return not allowed.isdisjoint(its_tags) and Requirement(f"x{offer.requires_python}").specifier.contains(
+        f"{python}.0"
     )
+
+
+@cache
+def _is_version(text: str, version: str) -> bool:
+    try:
+        return SpecifierSet(f"=={version}").contains(text, prereleases=True)
+    except InvalidVersion:
+        return False
 
 
 def look_up(names: Iterable[str]) -> dict[str, list[Offer]]:

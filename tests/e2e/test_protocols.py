@@ -8,31 +8,27 @@ from main_job import tandem
 
 pytestmark = pytest.mark.slow
 
-SIDES = {
-    "torchserve:grpc": "tensor-map",
-    "tfserving:grpc": "tensor-proto",
-    "tfserving": "json-rows",
-    "torchserve:npy": "npy",
-    "torchserve:raw": "raw",
-    "tfserving:columns": "json-columns",
-}
-ROWS = 3
+SIDES = (
+    {"torchserve:grpc": "tensor-map", "tfserving:grpc": "tensor-proto", "tfserving": "json-rows"},
+    {"torchserve:npy": "npy", "torchserve:raw": "raw", "tfserving:columns": "json-columns"},
+)
 
 
-def test_every_protocol_and_body_gives_right_answers_under_load(exported: Path):
+@pytest.mark.parametrize(("sides", "rows"), [*zip(SIDES, (3, 8), strict=True)], ids=["gRPC", "bodies"])
+def test_every_protocol_and_body_gives_right_answers_under_load(exported: Path, sides: dict, rows: int):
     done = tandem(
-        *("compare", "digits_cnn", "--sides", ",".join(SIDES), "--rows", str(ROWS), "--profile", "smoke"),
+        *("compare", "digits_cnn", "--sides", ",".join(sides), "--rows", str(rows), "--profile", "smoke"),
         *("--rounds", "1", "--loads", "closed:4", "--no-mobile"),
         cwd=exported,
     )
     assert done.returncode == 0, done.stderr
     run = json.loads((exported / "runs" / "latest" / "run.json").read_text())
-    assert list(SIDES) == [name for name, one in run["targets"].items() if one["role"] == "compared"]
-    for name, codec in SIDES.items():
+    assert list(sides) == [name for name, one in run["targets"].items() if one["role"] == "compared"]
+    for name, codec in sides.items():
         target = run["targets"][name]
         over = "gRPC" if name.endswith(":grpc") else "REST"
         assert (target["implementation"]["protocol"], target["implementation"]["body"]) == (over, codec)
-        assert (target["payload"]["codec"], target["payload"]["rows"]) == (codec, ROWS)
+        assert (target["payload"]["codec"], target["payload"]["rows"]) == (codec, rows)
         assert target["endpoint_parity"]["passed"]
         for one in target["rounds"]:
             assert one["requests_count"] > 0

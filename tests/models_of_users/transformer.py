@@ -13,7 +13,7 @@ class Net(torch.nn.Module):
         super().__init__()
         torch.manual_seed(5)
         layer = torch.nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
-        self.encoder = torch.nn.TransformerEncoder(layer, 2)
+        self.encoder = torch.nn.TransformerEncoder(layer, 1)
         self.head = torch.nn.Linear(16, 5)
 
     def forward(self, patches):
