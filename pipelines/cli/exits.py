@@ -24,6 +24,10 @@ def explain(error: Exception) -> tuple[str, int]:
         return str(error), error.exit_code
     if isinstance(error, click.ClickException):
         return _usage(error), EXIT_REQUEST
+    if type(error).__module__.startswith("requests."):
+        from pipelines.runners.docker_trouble import ENGINE_GONE
+
+        return ENGINE_GONE, EXIT_MACHINE  # only the container engine is asked with that library
     if isinstance(error, OSError):
         # Of the two files of a copy, a full disk is where the second one is.
         name = error.filename2 if error.errno in DISK_FULL and error.filename2 else error.filename

@@ -1,7 +1,7 @@
 """The runner whose servers are containers, each a compose project of its own."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,6 +71,8 @@ class DockerRunner:
             RequestError: an address that containers are not published on.
             MachineError: compose or the engine refused.
         """
+        from requests.exceptions import RequestException
+
         _require_possible(request)
         note_engine()
         contained = CONTAINED[target]
@@ -86,7 +88,9 @@ class DockerRunner:
             plan = self._plan(target, contained, request, container)
             yield DockerServer(container, plan, contained, direct=self.direct)
         finally:
-            ownership.remove_project(self.client, project)
+            # An engine that is gone has nothing to remove now; the next command that finds it does.
+            with suppress(RequestException):
+                ownership.remove_project(self.client, project)
 
     def _variables(self, contained: Contained, request: ServeRequest) -> dict[str, str]:
         rest_port, _ = contained.port_variables

@@ -14,6 +14,7 @@ from pipelines.runners import docker_facts
 from pipelines.runners.cgroup import ControlGroup, Usage
 from pipelines.runners.docker_services import Contained, Inside
 from pipelines.runners.docker_start import StartedServer
+from pipelines.runners.docker_trouble import engine_errors, why
 from pipelines.targets.endpoint import Configuration, Endpoint
 from pipelines.targets.server_plan import ServerPlan
 
@@ -56,12 +57,10 @@ class DockerServer(StartedServer):
         Raises:
             MachineError: the engine refuses, such as for a port that is taken.
         """
-        from docker.errors import APIError
-
         self.started = time.monotonic()
         try:
             self.container.start()
-        except APIError as error:
+        except engine_errors() as error:
             raise _start_error(self.plan.target, error) from error
         attributes = self._inspect()
         self.require_alive("at start")
@@ -150,14 +149,10 @@ class DockerServer(StartedServer):
         """Raises:
         MachineError: the container ended, or a process of it was killed at its memory limit.
         """
-        from docker.errors import APIError
-
         try:
             found = docker_facts.death(self._inspect(), self.usage().oom_kills or 0)
-        except APIError as error:
-            raise MachineError(
-                f"the container of {self.plan.target} is gone {when}: {error.explanation}"
-            ) from error
+        except engine_errors() as error:
+            raise MachineError(f"the container of {self.plan.target} is gone {when}: {why(error)}") from error
         if found:
             raise MachineError(
                 f"{self.plan.target} {when}: its container {found}; its last log lines: "
@@ -165,9 +160,7 @@ class DockerServer(StartedServer):
             )
 
     def _recent_log(self) -> str:
-        from docker.errors import APIError
-
-        with suppress(APIError):
+        with suppress(*engine_errors()):
             return self.container.logs(tail=RECENT_LINES).decode(errors="replace")
         return ""
 
@@ -204,10 +197,8 @@ class DockerServer(StartedServer):
             self._paused = False
 
     def _tell(self, order: Callable[[], None]) -> None:
-        """Give an order; a container that died meanwhile is found by the next `require_alive`."""
-        from docker.errors import APIError
-
-        with suppress(APIError):
+        """Give an order; a container or engine that died meanwhile is found by the next `require_alive`."""
+        with suppress(*engine_errors()):
             order()
 
     def usage(self) -> Usage:
@@ -241,15 +232,19 @@ class DockerServer(StartedServer):
         except APIError as error:
             raise MachineError(f"cannot stop {self.plan.target}: {error.explanation}") from error
         finally:
-            with suppress(APIError, RequestException):
+            with suppress(*engine_errors()):
                 self._keep_log()
 
     def _keep_log(self) -> None:
-        """Everything the container wrote, into the plan's log."""
+        """Everything the container wrote, into the plan's log, as far as the engine still tells it."""
+        from requests.exceptions import RequestException
+
         try:
             with self.plan.launch.log.open("wb") as file:
                 for part in self.container.logs(stream=True, follow=False):
                     file.write(part)
+        except RequestException:  # which is an OSError, and nothing of our disk's
+            raise
         except OSError as error:
             raise disk_error(self.plan.launch.log, error) from error
 
@@ -267,7 +262,7 @@ def _reachable(address: str) -> bool:
 
 
 def _start_error(target: str, error: Any) -> MachineError:
-    told = " ".join(str(error.explanation or error).split())
+    told = " ".join(why(error).split())
     if "port is already allocated" in told or "address already in use" in told:
         return MachineError(
             f"the container of {target} was given a port that is taken ({told}); choose another with --port, "

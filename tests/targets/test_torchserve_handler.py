@@ -286,6 +286,13 @@ def test_numbers_survive_the_way_through_json(ask):
     )
 
 
+@pytest.mark.parametrize("text", ["NaN", "-NaN", "Inf", "-Inf", "Infinity", "-Infinity"])
+def test_every_spelling_that_tensorflow_serving_takes_is_taken(ask, text):
+    (answer,), context = ask(f'{{"instances":[[[{text},0,0],[0,0,0]]]}}'.encode())
+    assert context.status == {}
+    assert not np.isfinite(predictions(answer)[0][0])
+
+
 def test_the_context_is_the_only_thing_initialize_needs(handler, folder):
     fresh = type(handler)()
     fresh.initialize(SimpleNamespace(**vars(Context(folder))))

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 from docker.errors import APIError
+from requests.exceptions import ConnectionError as RequestsConnectionError
 
 from models.digits_cnn import MODEL
+from pipelines.cli.exits import explain
 from pipelines.errors import MachineError, RequestError
 from pipelines.record.implementation import GivenRecord, ImageRecord, ImplementationRecord
 from pipelines.runners import compose
@@ -59,6 +61,27 @@ class FakeContainer:
         return iter([self.text]) if stream else self.text
 
 
+class GoneEngine(FakeContainer):
+    """A container whose engine was there when it started, and is not any more."""
+
+    gone = False
+
+    def _ask(self):
+        if self.gone:
+            raise RequestsConnectionError(("Connection aborted.", ConnectionRefusedError(111, "refused")))
+
+    def __getattr__(self, name):
+        order = super().__getattr__(name)
+        return lambda **given: (self._ask(), order(**given))
+
+    def reload(self):
+        self._ask()
+
+    def logs(self, stream=False, **given):
+        self._ask()
+        return super().logs(stream, **given)
+
+
 def refusal(text):
     return APIError("500 Server Error", explanation=text)
 
@@ -96,6 +119,37 @@ def plan(tmp_path):
 def server(container, plan, direct=True, model="digits_cnn"):
     plan = replace(plan, endpoint=replace(plan.endpoint, model=model))
     return DockerServer(container, plan, CONTAINED["torchserve"], direct=direct)
+
+
+def test_an_engine_that_is_gone_is_named_and_nothing_hides_it(plan):
+    container = GoneEngine()
+    with (
+        pytest.raises(
+            MachineError, match=r"torchserve is gone in round 3: the container engine does not"
+        ) as it,
+        server(container, plan) as running,
+    ):
+        running.pause()
+        container.gone = True
+        running.resume()
+        running.pause()
+        assert running.cpu_s() == 0
+        assert running._last_lines() == ""
+        running.require_alive("in round 3")
+    assert "cannot write" not in str(it.value)
+
+
+def test_an_engine_that_is_gone_before_the_start_is_named(plan):
+    container = GoneEngine()
+    container.gone = True
+    with pytest.raises(MachineError, match="container of torchserve: the container engine does not answer"):
+        server(container, plan).start()
+
+
+def test_what_the_engine_s_client_raises_elsewhere_is_one_line_about_the_engine():
+    said, code = explain(RequestsConnectionError(("Connection aborted.", ConnectionRefusedError(111, "no"))))
+    assert code == 3
+    assert said.startswith("the container engine does not answer any more")
 
 
 def test_it_is_frozen_thawed_and_stopped_and_its_log_is_kept(plan):

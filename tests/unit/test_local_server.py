@@ -166,6 +166,16 @@ def test_a_log_line_that_means_never_ends_the_wait_at_once(plan):
     assert time.monotonic() - started < 10
 
 
+def test_a_port_that_was_taken_meanwhile_is_said_in_the_server_s_own_words(plan):
+    port = int(plan().launch.argv[-1])
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        LocalServer(plan()) as server,
+        pytest.raises(MachineError, match=r"died at start \(exit code 1\).*Address already in use"),
+    ):
+        server.wait_ready()
+
+
 def test_a_program_that_is_not_there_is_named(plan):
     with pytest.raises(MachineError, match=r"cannot start /no/java: No such file or directory"):
         LocalServer(plan(argv=("/no/java",))).start()

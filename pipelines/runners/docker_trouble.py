@@ -1,0 +1,20 @@
+"""What goes wrong with a container engine, in words: it refuses, or it is gone."""
+
+ENGINE_GONE = (
+    "the container engine does not answer any more; if it was stopped or restarted its containers ended with "
+    "it: start it (`docker version` shows whether it answers) and run again"
+)
+
+
+def engine_errors() -> tuple[type[Exception], ...]:
+    """What the engine's client raises: where the engine refuses, and where it cannot be reached."""
+    from docker.errors import APIError
+    from requests.exceptions import RequestException
+
+    return APIError, RequestException
+
+
+def why(error: Exception) -> str:
+    """One line about one of `engine_errors`."""
+    explanation = getattr(error, "explanation", None)
+    return str(explanation or error) if hasattr(error, "explanation") else ENGINE_GONE
