@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -314,10 +315,18 @@ def load_source(spec: ModelSpec) -> "torch.nn.Module":
 
 
 def _evaluating(module: "torch.nn.Module") -> "torch.nn.Module":
+    """In evaluation mode; of an exported program, which has one mode and no way to change it, by its flags.
+
+    Exporters look at these, and a module around it passes the call on.
+    """
+    import torch
+
     try:
         return module.eval()
-    except NotImplementedError:  # an exported program has no modes
-        return module
+    except NotImplementedError:
+        for method in (torch.nn.Module.train, torch.nn.Module.eval):
+            setattr(module, method.__name__, MethodType(method, module))
+        return module.eval()
 
 
 def _tied(own: "Mapping[str, torch.Tensor]") -> list[list[str]]:

@@ -56,12 +56,12 @@ class Exporters:
             outcomes.append(Outcome(stage.export_here(**task.arguments, progress=str), 1.0))
         return outcomes
 
-    def export(self, targets=NAMES, **exporters):
+    def export(self, targets=NAMES, *, force=False, **exporters):
         for name in NAMES:
             module, function = TARGETS[name].export.split(":")
             exporter = exporters.get(name, good)
             self.monkeypatch.setattr(importlib.import_module(module), function, exporter)
-        return stage.export("digits_cnn", self.root, quiet, targets=targets)
+        return stage.export("digits_cnn", self.root, quiet, targets=targets, force=force)
 
 
 @pytest.fixture
@@ -149,3 +149,26 @@ def test_the_manifest_of_a_failure_is_read_back(exporters):
     assert artifact.read_manifest(folder).failure == "aten::odd is not known"
     said = json.loads((folder / "manifest.json").read_text())
     assert (said["artifacts"], said["files"]) == ([], {})
+
+
+@pytest.mark.parametrize("fault", ["death", "machine"])
+def test_a_whole_artifact_is_kept_when_what_was_to_replace_it_fails_on_this_machine(exporters, fault):
+    exporters.export()
+    before = {name: artifact.read_manifest(exporters.root / "digits_cnn" / name) for name in NAMES}
+    exporters.dies = {"onnx"} if fault == "death" else set()
+    broken = {} if fault == "death" else {"onnx": raising(MachineError("no memory"))}
+    with pytest.raises(MachineError, match="artifacts from before are kept: onnx: "):
+        exporters.export(force=True, **broken)
+    folder = exporters.root / "digits_cnn" / "onnx"
+    assert artifact.read_manifest(folder) == before["onnx"]
+    assert (folder / "a.bin").read_bytes() == b"weights"
+    assert sorted(path.name for path in folder.iterdir()) == ["a.bin", "manifest.json"]
+    assert exporters.export().exported == ()
+
+
+def test_a_damaged_artifact_is_not_kept(exporters):
+    exporters.export()
+    (exporters.root / "digits_cnn" / "onnx" / "a.bin").write_bytes(b"damaged")
+    exporters.dies = {"onnx"}
+    result = exporters.export(force=True)
+    assert result.manifests["onnx"].key == artifact.TRY_AGAIN

@@ -1,0 +1,239 @@
+"""Files from outside: what would leave a folder, fill a disk or run code is found before it is loaded."""
+
+import io
+import json
+import os
+import pickle
+import shutil
+import stat
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.checkpoint import CheckpointError
+from models.pickles import called, code_of_program, pickles_in, suspicious
+from models.stored import read_stored
+from pipelines.errors import GateError, RequestError
+from pipelines.importing import copying, inspecting
+from pipelines.importing.samples import read_samples
+from pipelines.targets.torchserve.archive import MANIFEST
+from pipelines.targets.torchserve.export import HANDLER
+
+
+class Evil:
+    """Whoever unpickles it writes a file."""
+
+    def __init__(self, place):
+        self.place = str(place)
+
+    def __reduce__(self):
+        return (os.mkdir, (self.place,))
+
+
+def zipped(path, entries):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in entries:
+            archive.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_what_a_pickle_would_call_is_read_without_calling_it(tmp_path, protocol):
+    content = pickle.dumps({"weights": [1.0], "more": Evil(tmp_path / "made")}, protocol)
+    assert suspicious(content) == ("posix.mkdir",)
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04cut off", b"\x80\x02\x82\x01."])
+def test_a_pickle_that_cannot_be_read_to_its_end_is_not_harmless(content):
+    assert called(content) == ("?",)
+
+
+def test_a_name_that_is_fetched_from_the_memo_is_seen():
+    twice = pickle.dumps([os.mkdir, os.mkdir, Path], 4)
+    assert called(twice)[:1] == ("posix.mkdir",)
+
+
+def test_plain_containers_are_harmless():
+    assert suspicious(pickle.dumps({"a": [1, 2.0, "x", (None, True)]})) == ()
+
+
+def test_pickles_are_found_in_zip_files_in_zip_files(tmp_path):
+    inner = io.BytesIO()
+    zipped(inner, [("archive/data.pkl", pickle.dumps(Evil(tmp_path / "made")))])
+    path = zipped(tmp_path / "a.zip", [("a/inner.pt", inner.getvalue()), ("a/data.pkl", pickle.dumps([1]))])
+    assert dict(pickles_in(path)) == {"a/inner.pt/archive/data.pkl": ("posix.mkdir",), "a/data.pkl": ()}
+
+
+def program(path, **changes):
+    """An exported program's entries, as torch 2.13 writes them, some of them changed or added."""
+    config = json.dumps({"config": {"w": {"path_name": "weight_0", "use_pickle": False}}})
+    entries = {
+        "archive_format": "pt2",
+        "models/model.json": "{}",
+        "data/weights/model_weights_config.json": config,
+        "data/weights/weight_0": b"\x80\x04 numbers",
+    } | changes
+    return zipped(path, [(f"net/{name}", content) for name, content in entries.items()])
+
+
+def test_an_exported_program_of_plain_numbers_holds_no_code(tmp_path):
+    assert code_of_program(program(tmp_path / "a.pt2")) == ()
+
+
+PICKLED = json.dumps({"config": {"w": {"path_name": "weight_0", "use_pickle": True}}})
+CUSTOM = json.dumps({"config": {"w": {"path_name": "custom_obj_0", "use_pickle": False}}})
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("data/weights/model_weights_config.json", PICKLED),
+        ("data/constants/model_constants_config.json", CUSTOM),
+        ("data/weights/model_weights_config.json", "no json"),
+        ("data/weights/model.pt", b"legacy"),
+        ("data/aotinductor/model/code.so", b"\x7fELF"),
+        ("data/sample_inputs/model.pt", pickle.dumps([1])),
+    ],
+)
+def test_what_torch_would_unpickle_of_an_exported_program_is_named(tmp_path, name, content):
+    assert code_of_program(program(tmp_path / "a.pt2", **{name: content})) == (f"net/{name}",)
+
+
+def test_entries_of_one_name_hide_each_other(tmp_path):
+    path = program(tmp_path / "a.pt2")
+    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("net/models/model.json", "other")
+    assert code_of_program(path) == ("entries that hide each other",)
+
+
+def test_a_checkpoint_with_pickles_in_it_is_refused_and_not_read(tmp_path):
+    evil = pickle.dumps(Evil(tmp_path / "made"))
+    path = program(tmp_path / "a.pt2", **{"data/sample_inputs/model.pt": evil})
+    with pytest.raises(CheckpointError, match="may run code when it is read"):
+        read_stored(path)
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("name", ["../out", "/etc/out", "a/../../out", "a\\out"])
+@pytest.mark.parametrize("kind", ["torchscript", "mar", "pt2"])
+def test_names_that_climb_out_of_an_archive_are_refused(tmp_path, name, kind):
+    path = zipped(tmp_path / "a.zip", [(name, b"x")])
+    with pytest.raises(GateError, match="no plain path inside the archive"):
+        inspecting.findings(path, kind, "given.zip")
+
+
+def test_a_link_in_an_archive_and_one_made_to_fill_the_disk_are_refused(tmp_path):
+    link = zipfile.ZipInfo("net/link")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with pytest.raises(GateError, match="neither a file nor a folder"):
+        inspecting.findings(zipped(tmp_path / "a.pt", [(link, "/etc/passwd")]), "torchscript", "a.pt")
+    bomb = tmp_path / "b.pt"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("net/data/0", bytes(200 * 2**20))
+    with pytest.raises(GateError, match=r"its .* bytes unpack to 209715200"):
+        inspecting.findings(bomb, "pt2", "b.pt")
+
+
+def mar(path, handler, more=()):
+    manifest = {"model": {"modelName": "m", "handler": "handler.py", "serializedFile": "net.pt"}}
+    entries = [(MANIFEST, json.dumps(manifest)), ("handler.py", handler), ("net.pt", b"x"), *more]
+    return zipped(path, entries)
+
+
+@pytest.mark.parametrize(
+    ("handler", "more", "found"),
+    [
+        (HANDLER.read_text(), [], ()),
+        ("class Handler: ...", [], ("its own handler handler.py",)),
+        (HANDLER.read_text(), [("net.py", "")], ("its Python file net.py",)),
+        (
+            HANDLER.read_text(),
+            [("requirements.txt", "x")],
+            ("its requirements.txt, which TorchServe may install",),
+        ),
+        (
+            HANDLER.read_text(),
+            [("labels.pkl", pickle.dumps(Evil("x")))],
+            ("the pickle labels.pkl calls posix.mkdir",),
+        ),
+    ],
+)
+def test_code_in_a_model_archive_is_named(tmp_path, handler, more, found):
+    assert inspecting.findings(mar(tmp_path / "a.mar", handler, more), "mar", "a.mar") == found
+
+
+def test_operations_and_lambda_layers_in_a_saved_model_are_named(tmp_path):
+    graph = b"\x0a\x06PyFunc\x12\x08ReadFile\x12\x07NotRead"
+    (tmp_path / "saved_model.pb").write_bytes(graph)
+    (tmp_path / "keras_metadata.pb").write_bytes(b'.. {"class_name": "Lambda", "name": "l"} ..')
+    assert inspecting.findings(tmp_path, "saved_model", "dir") == (
+        "its operation PyFunc",
+        "its operation ReadFile",
+        "a Keras Lambda layer in keras_metadata.pb",
+    )
+
+
+def test_torchscript_that_writes_files_is_named(tmp_path):
+    code = "def forward(self, x):\n  torch.save(x, 'here')\n  return x"
+    path = zipped(tmp_path / "a.pt", [("a/code/__torch__.py", code), ("a/constants.pkl", pickle.dumps(()))])
+    assert inspecting.findings(path, "torchscript", "a.pt") == ("its operator aten::save",)
+
+
+def test_code_needs_to_be_trusted_by_name():
+    found = {"a.mar": ("its own handler h.py",), "b.onnx": ()}
+    with pytest.raises(RequestError, match=r"a\.mar: its own handler h\.py; say --trust"):
+        inspecting.require_trust(found, trust=False)
+    inspecting.require_trust(found, trust=True)
+    inspecting.require_trust({"b.onnx": ()}, trust=False)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "said"),
+    [
+        (b"\0\0\0\0TFL3", "onnx", "is a TFLite model; give it as --tflite"),
+        (b"\x08\x08\x12\x04own", "torchscript", "is an ONNX model; give it as --onnx"),
+        (b"noise" * 9, "tflite", "no file that is known here; give the file that was meant"),
+    ],
+)
+def test_a_file_of_another_kind_is_told_by_its_content(tmp_path, content, kind, said):
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(RequestError, match=said):
+        inspecting.require_kind(tmp_path / "file", kind, "file")
+
+
+def test_a_folder_is_copied_whole_and_a_link_in_it_is_refused(tmp_path):
+    (tmp_path / "from" / "variables").mkdir(parents=True)
+    (tmp_path / "from" / "variables" / "data").write_bytes(b"12345")
+    (tmp_path / "typed").symlink_to("from")
+    assert copying.take_copy(tmp_path / "typed", tmp_path / "to") == 5
+    assert (tmp_path / "to" / "variables" / "data").read_bytes() == b"12345"
+    (tmp_path / "from" / "variables" / "link").symlink_to("/etc/passwd")
+    with pytest.raises(GateError, match="variables/link is a symbolic link"):
+        copying.take_copy(tmp_path / "from", tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_fifo_and_what_does_not_fit_are_refused(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(GateError, match="is a FIFO"):
+        copying.take_copy(tmp_path / "fifo", tmp_path / "to")
+    (tmp_path / "file").write_bytes(b"12345")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 4}))
+    with pytest.raises(RequestError, match=r"has 5 bytes and .* has room for 4"):
+        copying.take_copy(tmp_path / "file", tmp_path / "to")
+    with pytest.raises(RequestError, match="does not exist"):
+        copying.take_copy(tmp_path / "nothing", tmp_path / "to")
+    assert not (tmp_path / "to").exists()
+
+
+def test_samples_with_pickles_in_them_are_refused_and_not_read(tmp_path):
+    array = np.array([Evil(tmp_path / "made")], object)
+    np.save(tmp_path / "a.npy", array, allow_pickle=True)
+    np.savez(tmp_path / "a.npz", x=array)
+    for name in ("a.npy", "a.npz"):
+        with pytest.raises(RequestError, match="without pickles"):
+            read_samples(tmp_path / name, [{"x": "x"}])
+    assert not (tmp_path / "made").exists()

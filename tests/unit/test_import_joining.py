@@ -1,0 +1,253 @@
+"""One signature from several files, the samples for it, and the record of both."""
+
+import json
+
+import numpy as np
+import pytest
+
+from models import given
+from models.errors import ModelError
+from models.given import Given, GivenFile, folder_of, parts_of_spec, read_given
+from models.signature import TensorSpec
+from models.spec import load_model
+from models.tensors import is_ragged
+from pipelines.errors import GateError, RequestError
+from pipelines.given import placing
+from pipelines.given.saved_model import Read, Tensor
+from pipelines.importing import stage
+from pipelines.importing.joining import join
+from pipelines.importing.samples import fitted, random_samples, read_samples, shaped
+
+ROW = (None, 4)
+
+
+def tensors(*named, dtype="float32", shape=ROW):
+    return [Tensor(name, dtype, shape) for name in named]
+
+
+def test_names_that_agree_decide_whatever_the_order():
+    joined = join("input", {"torchscript": tensors("b", "a"), "onnx": tensors("a", "b")}, "torchscript")
+    assert [one.name for one in joined.tensors] == ["b", "a"]
+    assert joined.own["onnx"] == {"b": "b", "a": "a"}
+
+
+def test_a_saved_models_names_are_the_models_for_they_are_in_requests():
+    found = {"torchscript": tensors("x"), "saved_model": tensors("image"), "onnx": tensors("input.1")}
+    joined = join("input", found, "torchscript")
+    assert [one.name for one in joined.tensors] == ["image"]
+    assert joined.own == {
+        "torchscript": {"image": "x"},
+        "saved_model": {"image": "image"},
+        "onnx": {"image": "input.1"},
+    }
+
+
+def test_shapes_decide_where_names_do_not_and_order_where_neither_does():
+    picture, table = Tensor("p", "float32", (None, 8, 8)), Tensor("t", "float32", ROW)
+    found = {
+        "onnx": [picture, table],
+        "tflite": [Tensor("a", "float32", (1, 4)), Tensor("b", "float32", (1, 8, 8))],
+    }
+    assert join("input", found, "onnx").own["tflite"] == {"p": "b", "t": "a"}
+    alike = {"onnx": tensors("a", "b"), "tflite": tensors("c", "d")}
+    assert join("input", alike, "onnx").own["tflite"] == {"a": "c", "b": "d"}
+
+
+def test_sizes_that_one_file_fixes_are_the_models_and_what_no_file_says_is_not_known():
+    found = {"onnx": tensors("x", shape=(None, None, 3)), "tflite": tensors("x", shape=(1, 7, 3))}
+    assert join("input", found, "onnx").tensors[0].shape == (None, 7, 3)
+    unknown = join("input", {"torchscript": [Tensor("x", None, None)]}, "torchscript").tensors[0]
+    assert (unknown.dtype, unknown.shape) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (tensors("x"), tensors("x", "y"), r"the onnx has 1 input \(x\), the tflite has 2 inputs \(x, y\)"),
+        (tensors("x"), tensors("x", shape=(1, 5)), r"the onnx \(4,\), the tflite \(5,\); these are not"),
+        (tensors("x"), tensors("x", shape=(1, 4, 1)), "different shapes"),
+        (tensors("x"), tensors("x", dtype="int64"), "the onnx float32, the tflite int64"),
+        (
+            tensors("x", shape=(None, 3, 8, 8)),
+            tensors("x", shape=(1, 8, 8, 3)),
+            "channels first and another last: save them with one layout",
+        ),
+        (tensors("x", dtype="string"), tensors("x", dtype="string"), "the onnx has string at its input 'x'"),
+        (tensors("x", shape=(8, 4)), tensors("x"), "made for a batch of 8"),
+        (tensors("x", shape=()), tensors("x"), "a single number"),
+    ],
+)
+def test_files_that_cannot_be_one_model_are_refused_with_both_sides(first, second, said):
+    with pytest.raises(GateError, match=said):
+        join("input", {"onnx": first, "tflite": second}, "onnx")
+
+
+@pytest.mark.parametrize(
+    ("own", "named"),
+    [
+        (["serving_default_x:0"], ["x"]),
+        (["StatefulPartitionedCall:0"], ["output"]),
+        (["input.1", "input.2"], ["input_1", "input_2"]),
+        (["1x", "2x"], ["output_0", "output_1"]),
+    ],
+)
+def test_names_that_a_spec_cannot_have_are_made_ones_it_can(own, named):
+    assert [one.name for one in join("output", {"tflite": tensors(*own)}, "tflite").tensors] == named
+
+
+NAMES = [{"image": "x", "table": "y"}, {"image": "serving_x", "table": "serving_y"}]
+
+
+def test_samples_go_by_any_files_names_and_bring_labels(tmp_path):
+    image, table, labels = np.zeros((3, 2)), np.ones((3, 4), np.float32), np.arange(3)
+    np.savez(tmp_path / "a.npz", serving_x=image, table=table, labels=labels)
+    found = fitted(read_samples(tmp_path / "a.npz", NAMES), [Tensor("image", "float32", (None, 2))])
+    assert found["image"].dtype == np.float32
+    np.testing.assert_array_equal(found[given.LABELS], labels)
+
+
+def test_the_only_array_is_the_only_input(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((3, 4), np.float32))
+    np.savez(tmp_path / "a.npz", whatever=np.ones((3, 4), np.float32))
+    for name in ("a.npy", "a.npz"):
+        assert read_samples(tmp_path / name, [{"image": "x"}])["image"].shape == (3, 4)
+
+
+def test_samples_that_differ_in_shape_leave_their_size_open(tmp_path):
+    np.savez(tmp_path / "a.npz", **{"x.0": np.ones(3, np.int64), "x.1": np.ones(5, np.int64)})
+    found = read_samples(tmp_path / "a.npz", [{"x": "x"}])
+    assert is_ragged(found["x"])
+    assert shaped([Tensor("x", None, None)], found) == (Tensor("x", "int64", (None, None)),)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"image": np.zeros((3, 2)), "other": np.zeros((3, 2))}, "has an array 'other'"),
+        ({"image": np.zeros((3, 2)), "labels": np.zeros(3)}, "nothing for the input 'table'"),
+        ({"image": np.zeros((3, 2)), "table": np.zeros((4, 2))}, "the same number of samples"),
+        ({"image": np.zeros((0, 2)), "table": np.zeros((0, 2))}, "above 0"),
+    ],
+)
+def test_samples_that_do_not_fit_are_refused_by_name(tmp_path, arrays, said):
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(RequestError, match=said):
+        read_samples(tmp_path / "a.npz", NAMES)
+
+
+def test_random_samples_are_the_same_every_time_and_of_two_lengths():
+    wanted = [Tensor("x", "float32", (None, None)), Tensor("mask", "bool", (None, None))]
+    one, again = random_samples(wanted), random_samples(wanted)
+    assert {array.shape for array in one["x"]} == {(8,), (5,)}
+    assert all(a.shape == b.shape for a, b in zip(one["x"], one["mask"], strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(one["x"], again["x"], strict=True))
+
+
+def file(kind, **said):
+    path = f"model.{kind}"
+    return GivenFile(kind, path, f"from/{path}", "", 1, "float32", {"x": "x"}, {"y": "y"}, **said)
+
+
+def test_the_reference_is_the_program_else_the_first_in_float32_else_the_first():
+    def reads(**precisions):
+        return {kind: Read((), (), precision, 1) for kind, precision in precisions.items()}
+
+    def reference(**precisions):
+        return stage._reference([file(kind) for kind in precisions], reads(**precisions))
+
+    assert reference(onnx="float32", pt2="float32") == "pt2"
+    assert reference(tflite="int8", onnx="float32", torchscript="float32") == "onnx"
+    assert reference(tflite="int8", onnx="float16") == "tflite"
+
+
+def write_import(root, *files, reference="onnx", random=True):
+    """An import on disk, of files with nothing in them."""
+    folder = root / given.FOLDER
+    folder.mkdir(parents=True)
+    known = []
+    for one in files:
+        (folder / one.path).write_bytes(one.kind.encode())
+        digest = given.digest_of_path(folder / one.path)
+        known.append(GivenFile(**{**vars(one), "sha256": digest}))
+    imported = Given(folder, tuple(known), reference, random, 7)
+    signature = (TensorSpec("x", "float32", ROW),), (TensorSpec("y", "float32", (None, 3)),)
+    text = given.write_record(imported, root.name, signature, stage.TOLERANCE)
+    (folder / given.RECORD).write_text(text)
+    np.savez(folder / given.SAMPLES, **{"x.all": np.ones((5, 4), np.float32)})
+    return folder
+
+
+def test_an_imported_model_is_found_by_its_name_and_is_what_was_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = write_import(tmp_path / "artifacts" / "net", file("onnx"), file("tflite"))
+    spec = load_model("net")
+    assert (spec.name, spec.argument, len(spec.samples())) == ("net", "net", 5)
+    assert spec.digest == load_model("artifacts/net").digest == load_model(str(folder.parent)).digest
+    assert load_model(str(folder.parent)).argument == str(folder.parent)
+    assert read_given(folder).referred.kind == "onnx"
+    assert folder_of("other") is None
+
+
+def test_a_file_that_is_not_what_was_imported_is_refused(tmp_path):
+    folder = write_import(tmp_path / "net", file("onnx"))
+    (folder / "model.onnx").write_bytes(b"another")
+    with pytest.raises(ModelError, match=r"model\.onnx has sha256 .*imported from from/model\.onnx"):
+        _ = load_model(str(tmp_path / "net")).digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema_version": 99},
+        {"files": []},
+        {"reference": "tflite"},
+        {"files": [{**vars(file("onnx")), "path": "../../etc/passwd"}]},
+        {"inputs": [{"name": "x"}]},
+    ],
+)
+def test_a_damaged_record_is_one_line(tmp_path, change):
+    folder = write_import(tmp_path / "net", file("onnx"))
+    said = json.loads((folder / given.RECORD).read_text()) | change
+    (folder / given.RECORD).write_text(json.dumps(said))
+    with pytest.raises(ModelError, match="is no record of an import"):
+        parts_of_spec(folder)
+
+
+def test_random_samples_and_the_reference_are_said_wherever_notes_are(tmp_path):
+    folder = write_import(tmp_path / "random", file("onnx"))
+    assert len(read_given(folder).notes) == 2
+    assert len(read_given(write_import(tmp_path / "real", file("onnx"), random=False)).notes) == 1
+
+
+def test_a_target_is_made_of_its_own_file_or_of_the_program_or_says_what_is_missing(tmp_path):
+    write_import(tmp_path / "both", file("torchscript"), file("onnx"), reference="torchscript")
+    write_import(tmp_path / "one", file("onnx"))
+    both, one = (load_model(str(tmp_path / name)) for name in ("both", "one"))
+    assert [f.kind for f in placing.files_for(both, "torchserve")] == ["torchscript"]
+    assert [placing.is_exported(both, name) for name in ("onnx", "tflite")] == [False, True]
+    assert [placing.is_exported(one, name) for name in ("onnx", "tflite")] == [False, False]
+    with pytest.raises(ModelError, match=r"imported as onnx; import a file for it .--tflite., or a program"):
+        placing.place(one, "tflite", tmp_path, print)
+
+
+def request(tmp_path, name="net", files=None, *, force=False):
+    return stage.ImportRequest(name, files or {"onnx": tmp_path / "a.onnx"}, tmp_path, force=force)
+
+
+def test_a_name_that_is_taken_or_none_is_refused_before_anything_is_copied(tmp_path):
+    write_import(tmp_path / "net", file("onnx"))
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "model.json").write_text("{}")
+    for name, said in (
+        ("net", "--force replaces it"),
+        ("theirs", "another model of that name"),
+        ("digits_cnn", "a model of this package"),
+        ("no-name", "cannot name a model"),
+    ):
+        with pytest.raises(RequestError, match=said):
+            stage.take_in(request(tmp_path, name), print)
+    with pytest.raises(RequestError, match="at least one of --torchscript"):
+        stage.take_in(stage.ImportRequest("new", {}, tmp_path), print)
+    with pytest.raises(RequestError, match=r"a\.onnx does not exist"):
+        stage.take_in(request(tmp_path, force=True), print)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net", "theirs"]
