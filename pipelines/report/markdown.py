@@ -39,7 +39,7 @@ def render_markdown(run: RunRecord) -> str:
         *_tables("", verdicts.noise_table(run), measured.invalid_table(run)),
         *(_mobile(run) if run.mobile and run.kind != "mobile" else []),
         *_tables("Artifacts and parity", subjects.artifact_table(run), subjects.parity_table(run)),
-        *_tables("Servers", *_server_tables(run)),
+        *_tables("Budget" if run.kind == "train" else "Servers", *_server_tables(run)),
         *_about(run),
         *_reproduce(run),
     ]

@@ -294,7 +294,7 @@ def losses_figure(run: RunRecord) -> Plot | None:
     return _plot(
         "losses",
         "Loss over epochs",
-        "one line per training, over its samples while the weights moved; logarithmic",
+        "one line per training, over its samples while the weights moved; dashed: its control",
         losses.losses_plot(run.training.trainings, "losses", slots(run)),
         data.of_trainings(run.training),
         legend=tuple(LegendEntry(name, name, "") for name in run.training.frameworks),

@@ -62,9 +62,8 @@ def why(one: TrainingComparisonRecord) -> str:
     """Why a comparison has its verdict or none."""
     code = one.reason.code if one.reason else "too_few_pairs"
     if code == "across_margin":
-        return (
-            f"the interval reaches across the margin; about {fmt.plural(one.seeds_needed or 1, 'more seed')}"
-        )
+        more = fmt.plural(one.seeds_needed or 1, "more seed")
+        return f"the interval reaches across the margin; about {more} would decide"
     return REASONS[code]
 
 
@@ -106,7 +105,6 @@ def verdict_table(training: TrainingRecord) -> Table:
         Column("judged by", minor=True),
         Column("seeds"),
         Column("noise floor", minor=True),
-        Column("why", numeric=False, minor=True),
     )
     rows = tuple(map(_verdict_row, training.comparisons))
     names = " against ".join(training.frameworks)
@@ -119,14 +117,22 @@ def _verdict_row(one: TrainingComparisonRecord) -> tuple[Cell, ...]:
     value = one.difference if is_accuracy else one.ratio
     return (
         word(NAMES[one.measure] + (" (primary)" if one.is_primary else "")),
-        word(one.verdict, tone=TONES.get(one.verdict)) if one.verdict else missing(NO_VERDICT),
+        _verdict(one),
         number(value, show, unit="share" if is_accuracy else "", why=NO_VERDICT),
-        _span(one.interval, show),
-        _span(one.verdict_interval, show),
+        _span(one.measure, one.interval),
+        _span(one.measure, one.verdict_interval),
         Cell(str(one.pairs_count)),
         _floor(one.measure, one.noise_floor),
-        word(why(one)),
     )
+
+
+def _verdict(one: TrainingComparisonRecord) -> Cell:
+    """The word; of an undecided one with the reason as a note."""
+    if one.verdict is None:
+        return missing(NO_VERDICT)
+    if one.verdict == "inconclusive":
+        return Cell(one.verdict, why=why(one))
+    return word(one.verdict, exact=why(one), tone=TONES.get(one.verdict))
 
 
 def _floor(measure: TrainingMeasure, floor: float | None) -> Cell:
@@ -141,10 +147,12 @@ def _points(share: float) -> str:
     return f"{fmt.points(share)} points"
 
 
-def _span(ends: tuple[float, float] | None, show: Callable[[float], str]) -> Cell:
-    return (
-        missing(NO_INTERVAL) if ends is None else Cell(fmt.span(ends, show), exact=f"{ends[0]} to {ends[1]}")
-    )
+def _span(measure: TrainingMeasure, ends: tuple[float, float] | None) -> Cell:
+    if ends is None:
+        return missing(NO_INTERVAL)
+    points = measure == "accuracy"
+    shown = f"{fmt.span(ends, fmt.points)} points" if points else fmt.span(ends, fmt.ratio)
+    return Cell(shown, exact=f"{ends[0]} to {ends[1]}")
 
 
 def figure_table(training: TrainingRecord) -> Table:
@@ -180,7 +188,7 @@ def floor_table(training: TrainingRecord) -> Table:
         (
             target_cell(one.framework),
             word(NAMES[one.measure]),
-            _span(one.interval, _show_difference(one.measure)),
+            _span(one.measure, one.interval),
             _floor(one.measure, one.noise_floor),
             Cell(str(one.pairs_count)),
         )

@@ -10,6 +10,7 @@ from chromium import Page, open_browser
 from report_fixture import make_run
 from report_mobile_fixture import make_mobile_run
 from report_slo_fixture import make_slo_run
+from training_fixture import make_training_run
 
 from pipelines.console import format as fmt
 from pipelines.report import pick
@@ -22,6 +23,7 @@ PAGES = {
     "compare": lambda: render_html(make_run()),
     "slo": lambda: render_html(make_slo_run()),
     "mobile": lambda: render_html(make_mobile_run()),
+    "train": lambda: render_html(make_training_run()),
     "several": lambda: render_several(
         Several((Path("runs/a"), Path("runs/b")), (make_run(), make_slo_run()))
     ),

@@ -8,6 +8,7 @@ from pipelines.record.training import OneTrainingRecord
 from pipelines.report.figures import draw
 from pipelines.report.figures.scales import Linear, Log, linear_ticks, log_domain, log_ticks, tick_label
 
+DASHED = "search b1"
 FRAME = draw.Frame(width=640, height=370, left=58, right=626, top=32, bottom=316)
 
 
@@ -42,8 +43,10 @@ def _curve(svg: draw.Element, one: OneTrainingRecord, slot: int, x: Linear, y: L
     points = [
         (x(number), y(epoch.loss)) for number, epoch in enumerate(one.epochs, start=1) if epoch.loss > 0
     ]
-    group = draw.add(svg, "g", class_=f"round s{slot}")
+    unused = " unused" if one.role == "control" else ""
+    group = draw.add(svg, "g", class_=f"round s{slot}{unused}")
     draw.add(group, "title", text=f"{one.framework}, seed {one.seed}: {significant(one.epochs[-1].loss)}")
     for before, after in itertools.pairwise(points):
-        draw.line(group, before, after, "search")
-    draw.marker(group, slot, points[-1], 4.5)
+        draw.line(group, before, after, DASHED if one.role == "control" else "search")
+    if one.role == "compared":
+        draw.marker(group, slot, points[-1], 4.5)
