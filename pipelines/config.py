@@ -301,6 +301,7 @@ def run_settings(*, profile: str, sides: str, **given: Any) -> RunSettings:
         changes["loads"] = _split(changes["loads"])
     try:
         chosen = Profile.model_validate(find_profile(profile).model_dump() | changes)
+        _require_within(chosen.loads, named.get("max_rate_per_s"))
         return RunSettings(profile=chosen, sides=specs, cores=cores, **named)
     except ValidationError as error:
         problem = error.errors()[0]
@@ -342,6 +343,15 @@ def _accesses(sides: tuple[SideSpec, ...], given: dict[str, Any]) -> Accesses:
     if len(running) == len(sides):
         given["mobile"] = False
     return found
+
+
+def _require_within(loads: Sequence[str], max_rate_per_s: float | None) -> None:
+    """Raises:
+    RequestError: an open load is above the highest rate that is allowed.
+    """
+    for load in map(parse_load, loads):
+        if max_rate_per_s is not None and load.is_open and load.value > max_rate_per_s:
+            raise RequestError(f"{load} is more than --max-rate {max_rate_per_s:g} allows; lower it")
 
 
 def require_confirmed(addresses: Sequence[Address], max_rate_per_s: float | None, *, confirmed: bool) -> None:

@@ -167,10 +167,10 @@ def _require_plain(where: str, url: SplitResult, host: str) -> None:
 def _parts(where: str, api: Api, transport: Transport, path: str) -> tuple[str, str, str]:
     """Prefix, model and version of a path."""
     path = path.rstrip("/")
-    prefix, marker, named = path.partition(api.marker)
+    prefix, marker, named = f"{path}/".partition(api.marker)
     if not marker or transport == "grpc":
         prefix, named = "", path.removeprefix("/")
-    model, *more = named.split("/")
+    model, *more = named.rstrip("/").split("/")
     if not PART.fullmatch(model) or not all(map(PART.fullmatch, more)):
         usual = "/MODEL" if transport == "grpc" else f"{api.marker}MODEL or /MODEL"
         raise RequestError(f"{where}it does not say which model; its path is {usual}, given {path or '/'!r}")
