@@ -285,7 +285,9 @@ def run_settings(*, profile: str, sides: str, **given: Any) -> RunSettings:
     changed = given.pop("changes", ())
     specs = apply_changes(_sides(sides, given), changed)
     cores = asked_cores(given.pop("server_cores", None), given.pop("generator_core", None))
-    given["accesses"] = _accesses(specs, given)
+    given["accesses"] = accesses_of(specs, given)
+    if all(side.address is not None for side in specs):
+        given["mobile"] = False
     named = {key: value for key, value in given.items() if value is not None}
     changes: dict[str, Any] = {
         key: named.pop(key) for key in ("blocks", "rounds", "round_s", "loads") if key in named
@@ -311,8 +313,10 @@ def run_settings(*, profile: str, sides: str, **given: Any) -> RunSettings:
         raise RequestError(str(error)) from error
 
 
-def _accesses(sides: tuple[SideSpec, ...], given: dict[str, Any]) -> Accesses:
+def accesses_of(sides: Sequence[SideSpec], given: dict[str, Any]) -> Accesses:
     """How the sides that somebody else runs are got at, and whether they may be loaded at all.
+
+    Takes out of `given` what was typed of that, all but the highest rate and the time-out.
 
     Raises:
         RequestError: options for running endpoints without one, a header that is none, or an address outside
@@ -340,8 +344,6 @@ def _accesses(sides: tuple[SideSpec, ...], given: dict[str, Any]) -> Accesses:
     found = read_accesses(headers, ca_file, insecure=insecure, timeout_s=timeout_s)
     found.require_sides([side.name for side in running])
     require_confirmed([side.address for side in running if side.address], max_rate_per_s, confirmed=confirmed)
-    if len(running) == len(sides):
-        given["mobile"] = False
     return found
 
 

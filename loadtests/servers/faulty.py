@@ -3,7 +3,8 @@
     python -m loadtests.servers.faulty --port 9000 --upstream 8501 --delay-ms 5 -- SERVER ARGUMENTS…
 
 For finding out whether a gate fires. Every POST is passed on after the delay; every `--wrong-every`-th answer
-after the first `--wrong-after` gets other numbers, in the same form. The two live and end together.
+after the first `--wrong-after` gets other numbers, in the same form. Who does not send the header that
+`--require-header-file` holds gets status 401 with what was sent instead. The two live and end together.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from loadtests.servers.http1 import response, take_request
@@ -30,11 +32,18 @@ class Faults:
         delay_s: waited before every POST is passed on.
         wrong_every: which answers get other numbers, 0 for none.
         wrong_after: as many answers are right first.
+        header: a whole line that every request needs, None for none.
     """
 
     delay_s: float = 0.0
     wrong_every: int = 0
     wrong_after: int = 0
+    header: bytes | None = None
+
+    def refuses(self, request: bytes) -> bool:
+        """Whether a request lacks the header."""
+        head = request.partition(b"\r\n\r\n")[0].lower()
+        return self.header is not None and self.header.lower() not in head.split(b"\r\n")
 
     def spoils(self, number: int) -> bool:
         """Whether the answer of that number, from 1, is a wrong one."""
@@ -93,6 +102,11 @@ class Proxy:
             received += data
             while (request := take_request(received)) is not None:
                 is_post = request.startswith(b"POST")
+                if self._faults.refuses(request):
+                    told = request.partition(b"\r\n\r\n")[0].decode(errors="replace")
+                    writer.write(response(401, json.dumps({"error": told}).encode()))
+                    await writer.drain()
+                    continue
                 if is_post and self._faults.delay_s:
                     await asyncio.sleep(self._faults.delay_s)
                 above.write(request)
@@ -134,9 +148,12 @@ def main() -> None:
     parser.add_argument("--delay-ms", type=float, default=0.0)
     parser.add_argument("--wrong-every", type=int, default=0)
     parser.add_argument("--wrong-after", type=int, default=0)
+    parser.add_argument("--require-header-file", type=Path)
     parser.add_argument("command", nargs="+")
     asked = parser.parse_args()
-    faults = Faults(asked.delay_ms / 1000, asked.wrong_every, asked.wrong_after)
+    needed = asked.require_header_file
+    header = needed.read_bytes().strip() if needed else None
+    faults = Faults(asked.delay_ms / 1000, asked.wrong_every, asked.wrong_after, header)
     with subprocess.Popen(asked.command) as child:
         try:
             code = asyncio.run(run(asked.port, Proxy(asked.upstream, faults), child))

@@ -84,10 +84,12 @@ def slo(as_json: bool, p99_limit_ms: float, hourly_price: float | None, **option
     "targets",
     default="torchserve,tfserving",
     show_default=True,
-    help="What is deployed and checked: served targets, comma-separated.",
+    help="What is checked, comma-separated: served targets, which are deployed for it, and servers that run "
+    "already, as [NAME=]API+SCHEME://HOST[:PORT]/…MODEL.",
 )
 @former_sides_option
 @preset_option
+@endpoint_options
 @click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Also write JUnit XML here.")
 @click.option(
     "--summary", type=click.Path(dir_okay=False, path_type=Path), help="Also write the Markdown summary here."
@@ -111,11 +113,16 @@ def smoke(
     from pipelines.console.printing import ProgressDisplay
     from pipelines.machine.cores import asked_cores
     from pipelines.smoke import stage, telling
+    from pipelines.smoke.endpoints import smoke_sides
     from pipelines.targets.presets import resolve
 
-    names = tuple(dict.fromkeys(name.strip() for name in targets.split(",")))
+    names, running = smoke_sides(targets, options)
+    if not names:
+        options["runner"] = "local"  # nothing is started, so that no engine is needed
     cores = asked_cores(server_cores, generator_core)
-    request = stage.SmokeRequest(model, names, presets=resolve(preset, names), cores=cores, **options)
+    request = stage.SmokeRequest(
+        model, names, presets=resolve(preset, names), cores=cores, running=running, **options
+    )
     with ProgressDisplay(quiet=as_json) as progress:
         result = stage.smoke(request, progress)
     if as_json:

@@ -116,7 +116,7 @@ class Conditioning:
             cores=settings.cores.generator,
             cores_shared=settings.cores.shared,
             reports_seconds=True,
-            **of_running(self.server, settings),
+            **of_running(self.server, settings.max_rate_per_s),
         )
 
     def records(self) -> tuple[ConditioningRecord, ...]:

@@ -13,7 +13,6 @@ from typing import Any
 from loadtests.plan import RoundPlan
 from loadtests.reports import Report, read_report
 from loadtests.result import RoundResult
-from pipelines.config import MeasureSettings
 from pipelines.errors import MachineError
 from pipelines.processes.children import child_environment, python_module
 from pipelines.processes.group import before_exec, end_group, how_it_ended, interrupts_held, last_lines
@@ -64,7 +63,7 @@ def generate(
     )
 
 
-def of_running(server: Server, settings: MeasureSettings) -> dict[str, Any]:
+def of_running(server: Server, max_rate_per_s: float | None) -> dict[str, Any]:
     """What a round's plan says of a server that somebody else runs; nothing for one of ours."""
     access = server.plan.endpoint.access
     if access is None:
@@ -73,7 +72,7 @@ def of_running(server: Server, settings: MeasureSettings) -> dict[str, Any]:
         "ca_file": "" if access.ca_file is None else str(access.ca_file.absolute()),
         "insecure": access.insecure,
         "private_headers": bool(access.headers),
-        "max_rate_per_s": settings.max_rate_per_s or 0.0,
+        "max_rate_per_s": max_rate_per_s or 0.0,
     }
 
 

@@ -88,7 +88,7 @@ def drive(
             timeout_s=settings.timeout_s,
             cores=settings.cores.generator,
             cores_shared=settings.cores.shared,
-            **of_running(server, settings),
+            **of_running(server, settings.max_rate_per_s),
         )
         edges, headers = Edges(), private_headers(server)
         result, stopped = generate(plan, Path(name), _listen(edges, server, all_servers), headers)

@@ -3,8 +3,10 @@
 import tempfile
 from pathlib import Path
 
+from loadtests.payloads import PayloadPool
 from loadtests.plan import RoundPlan
-from pipelines.measure.generator import generate
+from pipelines.measure.generator import generate, of_running, private_headers
+from pipelines.runners.server import Server
 from pipelines.smoke.checklist import require
 from pipelines.smoke.subject import Subject
 
@@ -16,11 +18,18 @@ TIMEOUT_S = 10.0
 
 def load(subject: Subject) -> str:
     """Two connections, a few seconds, every answer checked."""
+    return short_load(subject.server, subject.pool, subject.generator_cores)
+
+
+def short_load(
+    server: Server, pool: PayloadPool, cores: tuple[int, ...], max_rate_per_s: float | None = None
+) -> str:
+    """The same of any server; one that somebody else runs gets `max_rate_per_s` requests at most."""
     with tempfile.TemporaryDirectory(prefix="tandem-smoke-") as name:
         folder = Path(name)
-        subject.pool.save(folder / "pool.zip")
+        pool.save(folder / "pool.zip")
         plan = RoundPlan(
-            url_base=subject.url,
+            url_base=server.plan.endpoint.base_url,
             load=LOAD,
             warmup_limit_s=WARMUP_S,
             duration_s=DURATION_S,
@@ -30,9 +39,10 @@ def load(subject: Subject) -> str:
             check_share=1.0,
             seed=0,
             timeout_s=TIMEOUT_S,
-            cores=subject.generator_cores,
+            cores=cores,
+            **of_running(server, max_rate_per_s),
         )
-        result, stopped = generate(plan, folder, lambda _report, _pid: False)
+        result, stopped = generate(plan, folder, lambda _report, _pid: False, private_headers(server))
     if stopped:
         raise KeyboardInterrupt
     kinds = ", ".join(f"{error.count} {error.kind}: {error.example}" for error in result.errors)

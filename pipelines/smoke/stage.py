@@ -23,8 +23,9 @@ from pipelines.runners.docker_images import find_images
 from pipelines.runners.docker_server import DockerServer
 from pipelines.runners.local import LocalRunner
 from pipelines.runners.server import Runner, Server
+from pipelines.runners.url import RunningSide
 from pipelines.serve import readiness
-from pipelines.smoke import answers, deployed, writing
+from pipelines.smoke import answers, deployed, endpoints, writing
 from pipelines.smoke.checklist import CheckError, Checklist, NotApplicableError, Outcome, require
 from pipelines.smoke.load import load
 from pipelines.smoke.subject import Subject
@@ -59,7 +60,10 @@ HEALTH = ("health", "the container is healthy by its own health check", deployed
 
 @dataclass(frozen=True)
 class SmokeRequest:
-    """What to look at; `junit` and `summary` are where the results go besides the run's folder."""
+    """What to look at; `junit` and `summary` are where the results go besides the run's folder.
+
+    `running` are servers that somebody else runs, `max_rate_per_s` what each of them gets at most.
+    """
 
     model: str
     targets: tuple[str, ...] = USUALLY_SERVED
@@ -71,6 +75,8 @@ class SmokeRequest:
     summary: Path | None = None
     cores: Cores = field(default_factory=split_cores)
     road: str | None = None
+    running: tuple[RunningSide, ...] = ()
+    max_rate_per_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -156,11 +162,23 @@ def _smoke(request: SmokeRequest, spec: ModelSpec, choice: Choice, progress: Pro
             _wait(bench, target)
         for target in request.targets:
             _look(bench, target)
-        _compare(bench)
+        for side in request.running:
+            endpoints.look(bench.checks, _endpoint(bench, side))
+        if request.targets:
+            _compare(bench)
         _down(bench)
     outcomes = tuple(bench.checks.outcomes)
     _write(request, folder, outcomes, f"{spec.name} on {choice.runner}", f"{now:%Y-%m-%dT%H:%M:%SZ}")
     return SmokeResult(spec.name, choice.runner, outcomes, folder, time.monotonic() - started)
+
+
+def _endpoint(bench: _Bench, side: RunningSide) -> endpoints.Endpoint:
+    def verified() -> Verified:
+        assert bench.verified is not None  # noqa: S101 - asked for only after the parity check passed
+        return bench.verified
+
+    request = bench.request
+    return endpoints.Endpoint(side, bench.spec, verified, request.cores.generator, request.max_rate_per_s)
 
 
 def _new_folder(runs: Path, name: str) -> Path:
