@@ -180,6 +180,8 @@ def told(target: str, rate_per_s: float, result: RoundResult, watch: Watch) -> b
     """Print what one server did; whether it did well."""
     print(f"{target} at {rate_per_s:g}/s for {result.window_s:.0f} s: {result.requests_count} requests, "
           f"{result.errors_count} failed, {result.wrong_count} wrong")  # fmt: skip
+    for error in result.errors:
+        print(f"  {error.count} times {error.kind}: {error.example}")
     good = result.errors_count == result.wrong_count == 0 and not result.interrupted
     for name, found in watch.slopes().items():
         first, last = watch.values[name][0], watch.values[name][-1]

@@ -20,6 +20,8 @@ USERS_LIMIT: Final = 8192
 """As many connections as open load may have; each costs two descriptors and some 100 kB."""
 
 IN_FLIGHT_LIMIT: Final = 8192
+# Files that a round needs besides its connections.
+SPARE_FILES: Final = 64
 """Requests of open load that may be unanswered at once. Beyond it, arrivals wait: sent late, or never."""
 
 _SYNTAX = re.compile(r"(closed|open):(\d+(?:\.\d+)?)")

@@ -23,3 +23,7 @@ class AddressError(LoadTestError):
 
 class RecorderError(LoadTestError):
     """Requests could not be recorded: the disk is full, or the file is not a recording."""
+
+
+class LimitError(LoadTestError):
+    """The machine does not let this process open as many connections as the load needs."""

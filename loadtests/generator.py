@@ -15,7 +15,8 @@ import sys
 from pathlib import Path
 from types import FrameType, ModuleType
 
-from loadtests.errors import LoadTestError, RecorderError
+from loadtests.arrivals import SPARE_FILES, Load
+from loadtests.errors import LimitError, LoadTestError, RecorderError
 from loadtests.plan import RoundPlan
 from loadtests.private import read_headers
 
@@ -48,7 +49,7 @@ def main(arguments: list[str]) -> int:
     try:
         plan = RoundPlan.load_file(Path(arguments[0]))
         _run(plan, stop_requests)
-    except RecorderError as error:
+    except (RecorderError, LimitError) as error:
         return _fail(str(error), EXIT_MACHINE)
     except LoadTestError as error:
         return _fail(str(error), EXIT_PLAN)
@@ -65,7 +66,7 @@ def _run(plan: RoundPlan, stop_requests: StopRequests) -> None:
         os.sched_setaffinity(0, plan.cores)
     if core_is_ours:
         go_first()
-    _allow_many_connections()
+    _allow_connections(plan.parsed_load)
     leave_out_web_page()
     headers = read_headers(sys.stdin) if plan.private_headers else {}
     from loadtests.one_round import run_round
@@ -84,9 +85,19 @@ def go_first() -> None:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(os.sched_get_priority_min(os.SCHED_FIFO)))
 
 
-def _allow_many_connections() -> None:
+def _allow_connections(load: Load) -> None:
+    """Open as many files as may be, a connection each.
+
+    Raises:
+        LimitError: too few; a connection that we cannot open would be counted as the server's failure.
+    """
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    needed = (1 if load.is_open else int(load.value)) + SPARE_FILES
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise LimitError(
+            f"the load {load} needs {needed} open files and only {hard} are allowed; raise `ulimit -Hn`"
+        )
 
 
 def leave_out_web_page() -> None:

@@ -17,7 +17,7 @@ from gevent.pool import Pool  # type: ignore[import-untyped]
 from locust import User, task
 from locust.exception import StopUser
 
-from loadtests.arrivals import IN_FLIGHT_LIMIT, NS_PER_S, poisson_schedule
+from loadtests.arrivals import IN_FLIGHT_LIMIT, NS_PER_S, SPARE_FILES, poisson_schedule
 from loadtests.errors import PayloadError
 from loadtests.last_moment import LastMoment, let_answers_in
 from loadtests.ledger import NEVER, UNREACHABLE, Exchange, Failure, Ledger
@@ -38,7 +38,6 @@ LOOK_UP_NS: Final = NS_PER_S // 10
 """How often a user that waits for the next arrival looks whether the round has ended."""
 
 
-SPARE_FILES: Final = 64
 """Of the files this process may open, those that are not for connections."""
 
 TOO_LATE_NS: Final = NS_PER_S // 4

@@ -1,4 +1,5 @@
 import os
+import resource
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -6,6 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from loadtests import generator
+from loadtests.arrivals import parse_load
+from loadtests.errors import LimitError
 
 
 def test_a_round_does_not_import_the_web_page():
@@ -24,7 +27,7 @@ def test_the_generator_goes_first_only_on_a_core_that_no_server_uses(monkeypatch
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     monkeypatch.setattr(os, "sched_setaffinity", lambda *_: None)
     monkeypatch.setattr(generator, "go_first", lambda: went.append(True))
-    monkeypatch.setattr(generator, "_allow_many_connections", lambda: None)
+    monkeypatch.setattr(generator, "_allow_connections", lambda _: None)
     monkeypatch.setattr(generator, "leave_out_web_page", lambda: None)
     saved = SimpleNamespace(save=lambda _: None)
     rounds_module = SimpleNamespace(
@@ -32,6 +35,23 @@ def test_the_generator_goes_first_only_on_a_core_that_no_server_uses(monkeypatch
     )  # the real one imports locust
     monkeypatch.setitem(sys.modules, "loadtests.one_round", rounds_module)
     generator._run(
-        SimpleNamespace(cores=cores, cores_shared=shared, private_headers=False, result_file=None), None
+        SimpleNamespace(
+            cores=cores, cores_shared=shared, private_headers=False, result_file=None, parsed_load=None
+        ),
+        None,
     )
     assert (bool(went), rounds) == (first, [first])
+
+
+@pytest.mark.parametrize(("load", "needed"), [("closed:100", 164), ("open:900", 65)])
+def test_a_load_that_needs_more_files_than_may_be_open_is_no_failure_of_the_server(monkeypatch, load, needed):
+    limits, told = [needed - 1], []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (8, limits[0]))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limit: told.append(limit))
+    with pytest.raises(
+        LimitError, match=f"{load} needs {needed} open files and only {needed - 1} .*ulimit -Hn"
+    ):
+        generator._allow_connections(parse_load(load))
+    for limits[0] in (needed, resource.RLIM_INFINITY):
+        generator._allow_connections(parse_load(load))
+    assert told[-2:] == [(needed, needed), (resource.RLIM_INFINITY, resource.RLIM_INFINITY)]
