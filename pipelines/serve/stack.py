@@ -30,7 +30,7 @@ PREFIX = f"tandem-{COMMAND}-"
 RIGHT_LIMIT_S = 180.0
 LOOK_S = 0.5
 STOP_LIMIT_S = 20
-TARGETS = tuple(CONTAINED)
+TARGETS = ("torchserve", "tfserving")
 
 
 class StandingStack(compose.Stack):
@@ -133,7 +133,7 @@ def _require_ports() -> None:
     """Raises:
     MachineError: a port asked for in the environment is taken; says by whom.
     """
-    for name in (port for contained in CONTAINED.values() for port in contained.port_variables):
+    for name in (port for target in TARGETS for port in CONTAINED[target].port_variables):
         port = int(os.environ.get(name) or 0)
         holder = port_holder(port) if port else None
         if holder:

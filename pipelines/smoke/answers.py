@@ -13,6 +13,7 @@ from pipelines.http import fetch
 from pipelines.smoke.checklist import CheckError, NotApplicableError, require
 from pipelines.smoke.messages import PREDICT_METHOD, TORCHSERVE_METHOD, array_of, message, tensor_of
 from pipelines.smoke.subject import Subject
+from pipelines.targets import oip_grpc
 from pipelines.targets.own_checks import OwnChecks, own_checks
 from pipelines.targets.registry import find_target
 
@@ -20,6 +21,7 @@ OK, BAD_REQUEST, NOT_FOUND = 200, 400, 404
 SAMPLES = 16
 ROWS = "json-rows"
 GRPC_LIMIT_S = 15.0
+OIP_GRPC = "OIP gRPC"  # the Open Inference Protocol's, among an endpoint's addresses
 NO_MODEL, NO_INPUT = "no_such_model", "no_such_input"
 # A value that a dtype's values may not be written as, by the kind of the dtype.
 WRONG_VALUES = {"b": (1, "numbers for true and false"), "f": (True, "true for numbers")}
@@ -62,10 +64,19 @@ def _takes_rows(subject: Subject) -> bool:
 
 def _by_codec(subject: Subject, batch: Tensors) -> Tensors:
     """Answers to one request in the format of the subject's pool."""
-    codec = find_codec(subject.pool.codec)
+    return _asked(subject, batch, subject.pool.codec, subject.server.plan.endpoint.predict_url)
+
+
+def _ask_oip(subject: Subject, batch: Tensors) -> Tensors:
+    address = subject.server.plan.endpoint.addresses[OIP_GRPC]
+    return _asked(subject, batch, "oip-grpc", f"grpc://{address}{oip_grpc.PREDICT_PATH}")
+
+
+def _asked(subject: Subject, batch: Tensors, codec_name: str, url: str) -> Tensors:
+    codec = find_codec(codec_name)
     body = codec.encode(list(samples(batch)), subject.spec.name)
     headers = request_headers(codec, body)
-    code, answer = fetch(subject.server.plan.endpoint.predict_url, body, headers=headers)
+    code, answer = fetch(url, body, headers=headers)
     told = answer[:200].decode(errors="replace")
     require(code == OK, f"it answers {code}: {told}")
     found = named(codec.decode(answer), [output.name for output in subject.spec.outputs])
@@ -89,7 +100,10 @@ def rest_columnar(subject: Subject) -> str:
 
 def grpc(subject: Subject) -> str:
     """The same samples over gRPC."""
-    if "gRPC" not in subject.server.plan.endpoint.addresses:
+    addresses = subject.server.plan.endpoint.addresses
+    if OIP_GRPC in addresses:
+        return _right(subject, lambda batch: _ask_oip(subject, batch), "outputs over gRPC")
+    if "gRPC" not in addresses:
         raise NotApplicableError(f"{subject.target} has no gRPC")
     call = _ask_torchserve if subject.target.startswith("torchserve") else _ask_tfserving
     return _right(subject, lambda batch: call(subject, batch), "predictions over gRPC")

@@ -71,7 +71,9 @@ def subject(running, name, folder):  # noqa: F811 - the fixture
     return Subject(name, SPEC, folder, SimpleNamespace(), running, (), expectations(), first)
 
 
-@pytest.mark.parametrize("check", [answers.status, answers.metadata, answers.rest_row, answers.unknown_model])
+@pytest.mark.parametrize(
+    "check", [answers.status, answers.metadata, answers.rest_row, answers.grpc, answers.unknown_model]
+)
 def test_it_does_what_every_deployment_must(subject, check):
     assert check(subject)
 

@@ -41,12 +41,12 @@ def test_every_overlay_is_looked_at():
         "compose.locust.yaml",
         "compose.prometheus.yaml",
     ]
-    assert len(services()) == 5
+    assert len(services()) == 6
 
 
-def test_both_servers_are_granted_the_same():
-    both = read(DOCKER / "compose.yaml")["services"]
-    assert set(both) == {"torchserve", "tfserving"}
+def test_all_servers_are_granted_the_same():
+    servers = read(DOCKER / "compose.yaml")["services"]
+    assert set(servers) == {"torchserve", "tfserving", "python"}
     for key in (
         *GRANTS,
         "read_only",
@@ -56,8 +56,8 @@ def test_both_servers_are_granted_the_same():
         "healthcheck",
         "tmpfs",
     ):
-        assert both["torchserve"][key] == both["tfserving"][key], key
-        assert both["torchserve"][key], key
+        assert all(server[key] == servers["torchserve"][key] for server in servers.values()), key
+        assert servers["torchserve"][key], key
 
 
 @pytest.mark.parametrize("name", services())
@@ -84,7 +84,7 @@ def test_ports_are_published_on_loopback_only(name):
 def test_no_management_and_no_metrics_port_is_published():
     published = [port for service in services().values() for port in service.get("ports", [])]
     inside = sorted(int(port.rpartition(":")[2]) for port in published)
-    assert inside == [7070, 8080, 8089, 8500, 8501, 9090]
+    assert inside == [7070, 8000, 8080, 8089, 8500, 8501, 9090]
 
 
 def test_prometheus_scrapes_what_the_overlay_opens():

@@ -9,14 +9,14 @@ from pipelines.targets.own_checks import Running, require
 
 def status(running: Running) -> str:
     """Server and model are ready by the protocol."""
-    said = oip.status(running.endpoint.base_url, running.endpoint.model)
+    said = oip.status(running.endpoint.addresses["REST"], running.endpoint.model)
     require(said is None, f"it says: {said}")
     return "server and model are ready"
 
 
 def metadata(running: Running) -> str:
     """Name, inputs and outputs, as the model's."""
-    answer = oip.metadata(running.endpoint.base_url, running.endpoint.model)
+    answer = oip.metadata(running.endpoint.addresses["REST"], running.endpoint.model)
     require(answer.get("name") == running.spec.name, f"it serves {answer.get('name')!r}")
     oip.require_signature(running.spec, answer)
     return f"{answer['name']}, signature as the model's"

@@ -12,7 +12,7 @@ OK = 200
 
 def status(running: Running) -> str:
     """Server and model are ready by the protocol, and every process that holds the model is there."""
-    base_url, model = running.endpoint.base_url, running.endpoint.model
+    base_url, model = running.endpoint.addresses["REST"], running.endpoint.model
     said = oip.status(base_url, model)
     require(said is None, f"it says: {said}")
     code, told = fetch_json(f"{base_url}/v2/models/{model}/stats")
@@ -24,7 +24,7 @@ def status(running: Running) -> str:
 
 def metadata(running: Running) -> str:
     """Name, platform, inputs and outputs, as the model's."""
-    answer = oip.metadata(running.endpoint.base_url, running.endpoint.model)
+    answer = oip.metadata(running.endpoint.addresses["REST"], running.endpoint.model)
     require(answer.get("name") == running.spec.name, f"it serves {answer.get('name')!r}")
     require(answer.get("platform") == "python", f"its platform is {answer.get('platform')!r}")
     oip.require_signature(running.spec, answer)
