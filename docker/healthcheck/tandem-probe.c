@@ -3,7 +3,7 @@
  *
  *   tandem-probe check PORT FOLDER   sends FOLDER/request.http as it is and compares the outputs in the answer with
  *                                    FOLDER/expected.txt, which holds for each output, all separated by space: the
- *                                    key in front of its values, the absolute and the relative tolerance, how many
+ *                                    keys in front of its values as A>B>C, the absolute and the relative tolerance, how many
  *                                    values there are, and these, numbers, true or false
  *   tandem-probe get PORT PATH       prints the body of GET PATH
  *
@@ -126,13 +126,24 @@ static void check_output(const char *got, const char *key, char **expected) {
     }
 }
 
+/* What follows A>B>C: each key, or text in quotes, is looked for behind the one before. */
+static const char *after_path(const char *body, const char *path) {
+    char part[512];
+    while (*path) {
+        size_t length = strcspn(path, ">");
+        snprintf(part, sizeof part, "%.*s", (int)length, path);
+        body = after_key(body, part);
+        path += length + (path[length] == '>');
+    }
+    return body;
+}
+
 static void check(const char *body, char *expected) {
-    const char *predictions = after_key(body, "predictions");
     char key[512];
     int length, outputs = 0;
     for (; sscanf(expected, " %511s%n", key, &length) == 1; outputs++) {
         expected += length;
-        check_output(strcmp(key, "predictions") ? after_key(predictions, key) : predictions, key, &expected);
+        check_output(after_path(body, key), key, &expected);
     }
     if (!outputs) end(2, "no output is expected");
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-from loadtests.codecs import json_rows
+from loadtests.codecs import json_rows, oip_json
 from models.spec import ModelSpec, Tolerance
 from models.tensors import Array, sample
 from pipelines.artifacts.manifest import Manifest, artifact_files
@@ -16,14 +16,17 @@ from pipelines.package.settings import Settings
 from pipelines.package.wheels import ROOT, share
 from pipelines.parity.quality import Expectations
 from pipelines.record.artifact import ArtifactRecord
+from pipelines.targets import oip
+from pipelines.targets.mlserver import server as mlserver_server
 from pipelines.targets.presets import Preset
 from pipelines.targets.python import server as plain_server
 from pipelines.targets.tfserving import embedded
+from pipelines.targets.triton import server as triton_server
 
 DOCKER = ROOT / "docker"
-KEYS = ("torchserve", "tfserving", "tfserving-embedded", "python", "locust")
-SERVER_KEYS = KEYS[:4]
-TARGETS = ("torchserve", "tfserving", "python")  # whose artifacts those serve
+KEYS = ("torchserve", "tfserving", "tfserving-embedded", "python", "triton", "mlserver", "locust")
+SERVER_KEYS = KEYS[:-1]
+TARGETS = ("torchserve", "tfserving", "python", "triton", "mlserver")  # whose artifacts those serve
 NAIVE = "torchserve-naive"  # only for docs/images.md: never built unless asked for by name
 REFERENCE_DIGITS = 12
 Content = bytes | Path
@@ -91,6 +94,8 @@ def make_recipe(key: str, parts: ModelParts | None, settings: Settings) -> Recip
         "tfserving": _tfserving,
         "tfserving-embedded": _tfserving_embedded,
         "python": _python,
+        "triton": _triton,
+        "mlserver": _mlserver,
     }
     return makers[key](parts, settings)
 
@@ -257,6 +262,44 @@ def _python(parts: ModelParts, settings: Settings) -> Recipe:  # noqa: ARG001 - 
     )
 
 
+def _triton(parts: ModelParts, settings: Settings) -> Recipe:  # noqa: ARG001 - one signature for all
+    pins = share(["torch", "roads/triton"], PYTHON_WITHOUT)
+    told = {name: pins[name] for name in ("nvidia-pytriton", "torch", "numpy")}
+    return _oip_server(
+        parts, "triton", triton_server.RUNTIME, pins, {"tritonserver": triton_server.SERVER_VERSION, **told}
+    )
+
+
+def _mlserver(parts: ModelParts, settings: Settings) -> Recipe:  # noqa: ARG001 - one signature for all
+    needed = {"jinja2", "markupsafe"}
+    pins = share(["torch", "roads/mlserver"], [name for name in PYTHON_WITHOUT if name not in needed])
+    told = {name: pins[name] for name in ("mlserver", "torch", "numpy")}
+    return _oip_server(parts, "mlserver", mlserver_server.RUNTIME, pins, told)
+
+
+def _oip_server(
+    parts: ModelParts, target: str, runtime: Path, pins: Mapping[str, str], versions: Mapping[str, str]
+) -> Recipe:
+    """One that loads a runtime of ours over a TorchScript file."""
+    script = _one(parts, target, "torchscript")
+    files: dict[str, Content] = {
+        "entrypoint.sh": DOCKER / target / "entrypoint.sh",
+        f"app/{runtime.name}": runtime,
+        **_vendor_defaults(target, parts.spec),
+        **_oip_health(parts),
+        f"models/{script.path}": parts.folder / target / script.path,
+    }
+    return _server(
+        target,
+        parts,
+        files | _probe() | _build_files(target),
+        script,
+        implementation=target,
+        versions=versions,
+        pins=pins,
+    )
+
+
 # Locust's own tests, which it declares as if they were needed.
 LOCUST_WITHOUT = ("iniconfig", "packaging", "pluggy", "pygments", "pytest")
 
@@ -336,15 +379,24 @@ def _one(parts: ModelParts, target: str, artifact_format: str) -> ArtifactRecord
 def _health(parts: ModelParts, path: str) -> dict[str, Content]:
     """The first held-out sample as a whole HTTP request, and the source model's answer with its tolerance."""
     body = json_rows.encode([sample(parts.spec.samples().named, 0)])
+    several = len(parts.expected.tensors) > 1
+    return _question(parts, path, body, lambda name: f"predictions>{name}" if several else "predictions")
+
+
+def _oip_health(parts: ModelParts) -> dict[str, Content]:
+    """The same by the Open Inference Protocol, whose outputs are named beside their data."""
+    body = oip_json.encode([sample(parts.spec.samples().named, 0)])
+    path = oip.PREDICT_PATH.format(model=parts.spec.name)
+    return _question(parts, path, body, lambda name: f"outputs>{name}>data")
+
+
+def _question(parts: ModelParts, path: str, body: bytes, key_of: Callable[[str], str]) -> dict[str, Content]:
     head = (
         f"POST {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     answer = sample(parts.expected.tensors, 0)
-    lines = [
-        _expected(name if len(answer) > 1 else "predictions", parts.spec.tolerance_of(name), array)
-        for name, array in answer.items()
-    ]
+    lines = [_expected(key_of(name), parts.spec.tolerance_of(name), array) for name, array in answer.items()]
     return {
         "etc/health/request.http": head.encode() + body,
         "etc/health/expected.txt": "".join(lines).encode(),

@@ -21,6 +21,8 @@ KEYS = {
     "torchserve": ("torchserve",),
     "tfserving": ("tfserving", "tfserving-embedded"),
     "python": ("python",),
+    "triton": ("triton",),
+    "mlserver": ("mlserver",),
 }
 EMBEDDED = "embedded"
 STAND_IN_NOTE = (
@@ -31,6 +33,8 @@ STAND_IN_NOTE = (
 TELLING = {
     "torchserve": ("torchserve", "torch"),
     "python": ("fastapi",),
+    "triton": ("tritonserver",),
+    "mlserver": ("mlserver",),
     "tfserving": ("tensorflow-serving", "tandem-serving", "tensorflow-cpu", "tensorflow"),
 }
 

@@ -96,7 +96,11 @@ class DockerServer(StartedServer):
             configuration=self._configuration,
             addresses={
                 "REST": rest_url,
-                **({} if self._contained.grpc_port is None else {"gRPC": grpc_address or "not published"}),
+                **(
+                    {}
+                    if self._contained.grpc_port is None
+                    else {self._contained.grpc_name: grpc_address or "not published"}
+                ),
             },
         )
 

@@ -7,12 +7,18 @@ from typing import Any
 
 from pipelines.errors import MachineError
 from pipelines.http import fetch, fetch_json
+from pipelines.runners.compose import CONFIGURATION
+from pipelines.targets import oip
 from pipelines.targets.endpoint import Configuration
+from pipelines.targets.mlserver import settings as mlserver
+from pipelines.targets.mlserver.server import FAILURE as RUNTIME_FAILURE
 from pipelines.targets.python import configuration as python
 from pipelines.targets.python.server import WORKER_FAILURE as WORKER_NOT_LOADED
 from pipelines.targets.tfserving.configuration import from_flags
 from pipelines.targets.torchserve.configuration import description_path, from_description, unready
 from pipelines.targets.torchserve.server import WORKER_FAILURE
+from pipelines.targets.triton import repository as triton
+from pipelines.targets.triton.server import FAILURE as MODEL_NOT_LOADED
 
 HTTP_OK = 200
 # Runs a command inside the container: exit code and output.
@@ -50,6 +56,7 @@ class Contained:
         configuration: given the model's name and what runs inside, how the server is configured; raises
             OSError where nothing answers.
         failure_pattern: a log line that means it will never be ready; the first group says why.
+        grpc_name: of its gRPC address, among the endpoint's.
     """
 
     service: str
@@ -58,6 +65,7 @@ class Contained:
     status: Callable[[str, str, Execute], str | None]
     configuration: Callable[[str, Inside], Configuration]
     failure_pattern: str | None = None
+    grpc_name: str = "gRPC"
 
     @property
     def image_variable(self) -> str:
@@ -132,6 +140,30 @@ def _python_configuration(model: str, inside: Inside) -> Configuration:  # noqa:
     return python.from_info(_parsed(output) if code == 0 else None)
 
 
+def _oip_status(base_url: str, model: str, execute: Execute) -> str | None:  # noqa: ARG001 - not needed
+    """None when server and model are ready by the protocol."""
+    return oip.status(base_url, model)
+
+
+def _triton_configuration(model: str, inside: Inside) -> Configuration:
+    """What it says of the model, and our runtime among its metrics, asked inside."""
+    asked = inside.execute([PROBE, "get", "8000", f"/v2/models/{model}/config"])
+    metrics = inside.execute([PROBE, "get", "8002", "/metrics"])
+    return triton.configuration(_parsed(asked[1]) if asked[0] == 0 else None, metrics[1])
+
+
+def _mlserver_configuration(model: str, inside: Inside) -> Configuration:
+    """What the running model says, and the files that MLServer was started with, both inside."""
+    code, output = inside.execute([PROBE, "get", "8080", f"/v2/models/{model}"])
+    told = _parsed(output) if code == 0 else None
+    files = [
+        _parsed(inside.execute(["cat", f"{CONFIGURATION}/{name}"])[1]) or {}
+        for name in ("settings.json", "model-settings.json")
+    ]
+    parameters = (told or {}).get("parameters") or {}
+    return mlserver.configuration(parameters, mlserver.MLServerSettings.read(*files))
+
+
 def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
@@ -164,6 +196,24 @@ CONTAINED = {
             status=_python_status,
             configuration=_python_configuration,
             failure_pattern=WORKER_NOT_LOADED,
+        ),
+        Contained(
+            service="triton",
+            rest_port=8000,
+            grpc_port=8001,
+            status=_oip_status,
+            configuration=_triton_configuration,
+            failure_pattern=MODEL_NOT_LOADED,
+            grpc_name="OIP gRPC",
+        ),
+        Contained(
+            service="mlserver",
+            rest_port=8080,
+            grpc_port=8081,
+            status=_oip_status,
+            configuration=_mlserver_configuration,
+            failure_pattern=RUNTIME_FAILURE,
+            grpc_name="OIP gRPC",
         ),
     )
 }

@@ -41,12 +41,12 @@ def test_every_overlay_is_looked_at():
         "compose.locust.yaml",
         "compose.prometheus.yaml",
     ]
-    assert len(services()) == 6
+    assert len(services()) == 8
 
 
 def test_all_servers_are_granted_the_same():
     servers = read(DOCKER / "compose.yaml")["services"]
-    assert set(servers) == {"torchserve", "tfserving", "python"}
+    assert set(servers) == {"torchserve", "tfserving", "python", "triton", "mlserver"}
     for key in (
         *GRANTS,
         "read_only",
@@ -84,7 +84,7 @@ def test_ports_are_published_on_loopback_only(name):
 def test_no_management_and_no_metrics_port_is_published():
     published = [port for service in services().values() for port in service.get("ports", [])]
     inside = sorted(int(port.rpartition(":")[2]) for port in published)
-    assert inside == [7070, 8000, 8080, 8089, 8500, 8501, 9090]
+    assert inside == [7070, 8000, 8000, 8001, 8080, 8080, 8081, 8089, 8500, 8501, 9090]
 
 
 def test_prometheus_scrapes_what_the_overlay_opens():

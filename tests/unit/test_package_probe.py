@@ -12,7 +12,11 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "docker" / "healthcheck" / "tandem-probe.c"
 EXPECTED = "predictions 0.001 0.01 2\n1.0 -2.5\n"
-SEVERAL = "u 0.001 0.01 2\n1.0 -2.5\nflags 0.0 0.0 3\ntrue false true\nn 0.0 0.0 1\n7\nnone 0.0 0.0 0\n\n"
+SEVERAL = (
+    "predictions>u 0.001 0.01 2\n1.0 -2.5\npredictions>flags 0.0 0.0 3\ntrue false true\n"
+    "predictions>n 0.0 0.0 1\n7\npredictions>none 0.0 0.0 0\n\n"
+)
+OIP = "outputs>u>data 0.001 0.01 2\n1.0 -2.5\noutputs>v>data 0.0 0.0 1\ntrue\n"
 RIGHT = b'{"predictions": [[1.0, -2.5]]}'
 
 
@@ -64,6 +68,16 @@ def test_a_right_answer_is_healthy(probe, tmp_path):
         done = check(probe, tmp_path, port)
         assert (done.returncode, done.stderr) == (0, "")
         assert received() == b"POST /p HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}"
+
+
+@pytest.mark.parametrize(("value", "code"), [("-2.5", 0), ("-2.6", 1)])
+def test_tensors_that_are_named_beside_their_data_are_found(probe, tmp_path, value, code):
+    body = (
+        '{"model_name":"u","outputs":[{"name":"v","shape":[1],"data":[true]},'
+        f'{{"name":"u","datatype":"FP32","shape":[1,2],"data":[1.0,{value}]}}]}}'
+    )
+    with answering(response(body.encode())) as (port, _):
+        assert check(probe, tmp_path, port, OIP).returncode == code
 
 
 def test_a_server_that_keeps_the_connection_open_is_not_waited_for(probe, tmp_path):

@@ -145,8 +145,8 @@ def test_the_embedded_image_has_every_module_of_ours_that_the_server_imports():
 
 
 def test_an_unknown_image_is_a_wrong_request():
-    with pytest.raises(RequestError, match="unknown image 'triton'; allowed: torchserve, tfserving"):
-        require_keys(["torchserve", "triton"])
+    with pytest.raises(RequestError, match="unknown image 'tritn'; allowed: torchserve, tfserving"):
+        require_keys(["torchserve", "tritn"])
 
 
 def test_settings_come_from_the_environment():

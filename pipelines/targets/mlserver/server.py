@@ -12,7 +12,7 @@ from pipelines.record.implementation import GivenRecord, ImplementationRecord
 from pipelines.targets import oip
 from pipelines.targets.endpoint import Configuration, Endpoint
 from pipelines.targets.launch import Launch
-from pipelines.targets.mlserver.settings import MLServerSettings
+from pipelines.targets.mlserver.settings import MLServerSettings, configuration
 from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports
 
 RUNTIME = Path(__file__).with_name("model.py")
@@ -96,21 +96,4 @@ def _write(request: ServeRequest, settings: MLServerSettings, ports: tuple[int, 
 
 def _configuration(base_url: str, model: str, settings: MLServerSettings) -> Configuration:
     """What the running model says, and what MLServer was started with."""
-    told = oip.metadata(base_url, model).get("parameters") or {}
-    asked = {
-        "threads_per_worker": told.get("torch_threads"),
-        "inter_op_threads_count": told.get("torch_interop_threads"),
-    }
-    started = {
-        # 0 means that the model runs in the server's own process.
-        "workers_count": max(1, settings.parallel_workers if settings.parallel_workers is not None else 1),
-        "batch_max_size": settings.max_batch_size or 1,
-        "batch_delay_ms": settings.max_batch_time_ms,
-    }
-    rules = {
-        "workers_count": settings.parallel_workers is None,
-        "batch_max_size": not settings.max_batch_size,
-    }
-    known = {name: value for name, value in (asked | started).items() if value is not None}
-    sources = {name: "server" if name in asked else ("rule" if rules.get(name) else "flag") for name in known}
-    return {**known, "sources": sources}
+    return configuration(oip.metadata(base_url, model).get("parameters") or {}, settings)

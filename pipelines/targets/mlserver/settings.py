@@ -1,15 +1,20 @@
 """MLServer's settings, by the names of its settings.json and model-settings.json."""
 
-from typing import Annotated, Any
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
 from pydantic import Field
 
 from models.spec import ModelSpec
+from pipelines.targets.endpoint import Configuration
 from pipelines.targets.presets import ServerSettings
 
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 # Of the one model there is, as clients may name it.
 VERSION = "1"
+# Where an image has the artifact.
+CONTAINER_MODELS = "/models"
 
 
 class MLServerSettings(ServerSettings):
@@ -39,3 +44,42 @@ class MLServerSettings(ServerSettings):
             found["max_batch_time"] = self.max_batch_time_ms / 1000
         extra = {"torch_threads": self.torch_threads} if self.torch_threads else {}
         return {**found, "parameters": {"uri": uri, "version": VERSION, "extra": extra}}
+
+    def files(self, spec: ModelSpec) -> dict[str, str]:
+        """Both files; where it listens is the image's business."""
+        found = {
+            "settings.json": self.server(),
+            "model-settings.json": self.model(spec, f"{CONTAINER_MODELS}/{spec.name}.pt"),
+        }
+        return {name: json.dumps(content, indent=2) for name, content in found.items()}
+
+    @classmethod
+    def read(cls, server: Mapping[str, Any], model: Mapping[str, Any]) -> Self:
+        """What those files set, of what decides how requests are worked on."""
+        seconds = model.get("max_batch_time")
+        return cls(
+            parallel_workers=server.get("parallel_workers"),
+            max_batch_size=model.get("max_batch_size"),
+            max_batch_time_ms=None if seconds is None else round(seconds * 1000),
+        )
+
+
+def configuration(told: Mapping[str, Any], settings: MLServerSettings) -> Configuration:
+    """GivenRecord's fields, from the parameters of the running model and what MLServer was started with."""
+    asked = {
+        "threads_per_worker": told.get("torch_threads"),
+        "inter_op_threads_count": told.get("torch_interop_threads"),
+    }
+    started = {
+        # 0 means that the model runs in the server's own process.
+        "workers_count": max(1, settings.parallel_workers if settings.parallel_workers is not None else 1),
+        "batch_max_size": settings.max_batch_size or 1,
+        "batch_delay_ms": settings.max_batch_time_ms,
+    }
+    rules = {
+        "workers_count": settings.parallel_workers is None,
+        "batch_max_size": not settings.max_batch_size,
+    }
+    known = {name: value for name, value in (asked | started).items() if value is not None}
+    sources = {name: "server" if name in asked else ("rule" if rules.get(name) else "flag") for name in known}
+    return {**known, "sources": sources}

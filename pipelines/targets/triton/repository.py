@@ -3,12 +3,14 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models.spec import ModelSpec, TensorSpec
 from pipelines.errors import RequestError
 from pipelines.targets.endpoint import Configuration
-from pipelines.targets.triton.settings import TritonSettings
+
+if TYPE_CHECKING:
+    from pipelines.targets.triton.settings import TritonSettings
 
 ASKED = "server"
 # Its config.pbtxt has names of its own for the protocol's datatypes, BOOL and INT8 to FP64.
@@ -24,7 +26,7 @@ THREADS = re.compile(
 PARAMETERS = {"intra": "threads_per_worker", "inter": "inter_op_threads_count"}
 
 
-def config(spec: ModelSpec, settings: TritonSettings, script: str) -> str:
+def config(spec: ModelSpec, settings: "TritonSettings", script: str) -> str:
     """The model's config.pbtxt.
 
     Raises:
@@ -73,7 +75,7 @@ def _tensor(kind: str, tensor: TensorSpec, *, batched: bool) -> str:
     return f"{kind} [ {{ name: {name} data_type: {TYPES[tensor.dtype]} dims: [ {sizes} ] }} ]"
 
 
-def _batcher(settings: TritonSettings) -> list[str]:
+def _batcher(settings: "TritonSettings") -> list[str]:
     if not settings.dynamic_batching:
         return []
     preferred = ", ".join(map(str, settings.preferred_batch_size or ()))

@@ -5,12 +5,16 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from models.spec import ModelSpec
 from pipelines.targets.presets import ServerSettings
+from pipelines.targets.triton.repository import config
 
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Instances = Annotated[int, Field(ge=1, le=1024)]
 # Of config.pbtxt's `dynamic_batching`.
 BATCHER = ("max_queue_delay_microseconds", "max_queue_size", "preferred_batch_size")
+# Where an image has the artifact.
+CONTAINER_MODELS = "/models"
 FLAGS = ("allow_cpu_metrics", "http_thread_count")
 
 
@@ -48,3 +52,14 @@ class TritonSettings(ServerSettings):
         """Those of the command line."""
         given = self.given()
         return [f"--{name.replace('_', '-')}={str(given[name]).lower()}" for name in FLAGS if name in given]
+
+    def files(self, spec: ModelSpec) -> dict[str, str]:
+        """The flags, one a line, and the model's configuration.
+
+        Raises:
+            RequestError: batching was asked for a model that cannot be batched.
+        """
+        return {
+            "flags": "".join(f"{flag}\n" for flag in self.flags()),
+            "config.pbtxt": config(spec, self, f"{CONTAINER_MODELS}/{spec.name}.pt"),
+        }
