@@ -8,7 +8,7 @@ import pytest
 from pipelines.package.ensuring import BUILDER_LABEL
 
 DOCKER = Path(__file__).parents[2] / "docker"
-SERVERS = ("torchserve", "tfserving", "tfserving-embedded")
+SERVERS = ("torchserve", "tfserving", "tfserving-embedded", "python", "triton", "mlserver")
 ALL = (*SERVERS, "locust")
 
 

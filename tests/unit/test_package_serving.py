@@ -1,0 +1,92 @@
+"""What the images of servers over a TorchScript file hold, without an engine."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from models.spec import Samples, TensorSpec, Tolerance
+from pipelines.package.recipes import DOCKER, ModelParts, make_recipe
+from pipelines.package.settings import read_settings
+from pipelines.targets.mlserver.settings import MLServerSettings, configuration
+from pipelines.targets.registry import find_target
+
+DIGEST = "ab" * 32
+SPEC = SimpleNamespace(
+    name="m",
+    digest="cd" * 32,
+    inputs=(TensorSpec("x", "float32", (None, 2)),),
+    outputs=(TensorSpec("y", "float32", (None, 2)),),
+    samples=lambda: Samples({"x": np.array([[0.5, 1.5]], np.float32)}),
+    tolerance_of=lambda _: Tolerance(0.001, 0.01),
+)
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """One verified model, as far as recipes look at it."""
+    manifests = {}
+    for target in ("python", "triton", "mlserver"):
+        (tmp_path / target).mkdir()
+        (tmp_path / target / "m.pt").write_bytes(b"script")
+        artifact = SimpleNamespace(target=target, path="m.pt", format="torchscript", sha256=DIGEST)
+        manifests[target] = SimpleNamespace(artifacts=(artifact,), files={"m.pt": DIGEST})
+    expected = SimpleNamespace(tensors={"y": np.array([[1.0, -2.5]], np.float32)})
+    return ModelParts(SPEC, tmp_path, manifests, expected)
+
+
+@pytest.mark.parametrize("key", ["python", "triton", "mlserver"])
+def test_an_image_holds_the_proven_file_the_runtime_and_the_vendors_defaults(parts, key):
+    recipe = make_recipe(key, parts, read_settings({}))
+    assert recipe.proven == {"models/m.pt": DIGEST}
+    assert recipe.files["Dockerfile"] == DOCKER / key / "Dockerfile"
+    assert {"entrypoint.sh", "trim.txt", "install.sh", "etc/health/request.http"} <= recipe.files.keys()
+    runtime = find_target(key).folder or DOCKER.parent / "pipelines" / "targets" / key
+    (app,) = (path for name, path in recipe.files.items() if name.startswith("app/"))
+    assert app.parent == runtime
+    assert recipe.labels["io.tandem.artifact.sha256"] == DIGEST
+    said = json.loads(recipe.labels["io.tandem.versions"])
+    assert {name: recipe.pins[name] for name in said if name in recipe.pins}["torch"] == recipe.pins["torch"]
+    assert "torchserve" not in recipe.pins
+
+
+def test_what_each_server_needs_is_pinned_and_no_more_of_the_others(parts):
+    pins = {key: set(make_recipe(key, parts, read_settings({})).pins) for key in parts.manifests}
+    assert "fastapi" in pins["python"]
+    assert pins["triton"] == {"torch", "numpy", "nvidia-pytriton", "typing-extensions"}
+    assert {"mlserver", "jinja2", "markupsafe"} <= pins["mlserver"]
+
+
+def test_triton_is_configured_for_where_the_image_has_the_model(parts):
+    files = make_recipe("triton", parts, read_settings({})).files
+    text = files["etc/server/config.pbtxt"].decode()
+    assert 'value { string_value: "/models/m.pt" }' in text
+    assert "max_batch_size: 0" in text
+    assert files["etc/server/flags"] == b""
+
+
+def test_what_mlserver_was_started_with_is_read_from_its_files():
+    asked = MLServerSettings(parallel_workers=0, max_batch_size=4, max_batch_time_ms=5)
+    files = {name: json.loads(text) for name, text in asked.files(SPEC).items()}
+    read = MLServerSettings.read(files["settings.json"], files["model-settings.json"])
+    assert read == asked
+    found = configuration({"torch_threads": 2, "torch_interop_threads": 1}, read)
+    assert (found["workers_count"], found["batch_max_size"], found["batch_delay_ms"]) == (1, 4, 5)
+    assert found["sources"]["threads_per_worker"] == "server"
+    vendors = MLServerSettings().files(SPEC)
+    assert MLServerSettings.read(*map(json.loads, vendors.values())) == MLServerSettings()
+
+
+@pytest.mark.parametrize(
+    ("key", "path", "expected"),
+    [
+        ("python", b"POST /predict ", b"predictions 0.001 0.01 2\n1.0 -2.5\n"),
+        ("triton", b"POST /v2/models/m/infer ", b"outputs>y>data 0.001 0.01 2\n1.0 -2.5\n"),
+        ("mlserver", b"POST /v2/models/m/infer ", b"outputs>y>data 0.001 0.01 2\n1.0 -2.5\n"),
+    ],
+)
+def test_health_is_asked_in_the_servers_own_words(parts, key, path, expected):
+    files = make_recipe(key, parts, read_settings({})).files
+    assert files["etc/health/request.http"].startswith(path)
+    assert files["etc/health/expected.txt"] == expected
