@@ -85,6 +85,9 @@ def test_no_image_exposes_a_management_or_metrics_port():
         "torchserve": "8080 7070",
         "tfserving": "8501 8500",
         "tfserving-embedded": "8501 8500",
+        "python": "8000",
+        "triton": "8000 8001",
+        "mlserver": "8080 8081",
         "locust": "8089 5557",
     }
 
