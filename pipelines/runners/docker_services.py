@@ -17,7 +17,7 @@ from pipelines.targets.python.server import WORKER_FAILURE as WORKER_NOT_LOADED
 from pipelines.targets.tfserving.configuration import from_flags
 from pipelines.targets.torchserve.configuration import description_path, from_description, unready
 from pipelines.targets.torchserve.server import WORKER_FAILURE
-from pipelines.targets.triton import repository as triton
+from pipelines.targets.triton import configuration as triton
 from pipelines.targets.triton.server import FAILURE as MODEL_NOT_LOADED
 
 HTTP_OK = 200

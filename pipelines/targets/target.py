@@ -18,7 +18,6 @@ RUN_ONLY = (
             "compiled",
             "configuration",
             "model",
-            "repository",
             "container",
             "runtime",
             "server",

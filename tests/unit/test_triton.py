@@ -14,8 +14,8 @@ from pipelines.environments.known import TRITON, Environment
 from pipelines.environments.making import ensure
 from pipelines.errors import MachineError, RequestError
 from pipelines.targets.presets import resolve
-from pipelines.targets.triton.repository import batches, config, configuration
-from pipelines.targets.triton.settings import TritonSettings
+from pipelines.targets.triton.configuration import batches, configuration
+from pipelines.targets.triton.settings import TritonSettings, config
 
 SPEC = SimpleNamespace(
     name="m",

@@ -17,8 +17,8 @@ from pipelines.targets import oip
 from pipelines.targets.endpoint import Configuration, Endpoint
 from pipelines.targets.launch import Launch
 from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports
-from pipelines.targets.triton.repository import batches, config, configuration
-from pipelines.targets.triton.settings import TritonSettings
+from pipelines.targets.triton.configuration import batches, configuration
+from pipelines.targets.triton.settings import TritonSettings, config
 
 RUNTIME = Path(__file__).with_name("model.py")
 NAME = "triton"

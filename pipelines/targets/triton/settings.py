@@ -1,18 +1,25 @@
 """Triton's settings, by the names of its command line and of a model's config.pbtxt."""
 
+import json
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from models.spec import ModelSpec
+from models.spec import ModelSpec, TensorSpec
+from pipelines.errors import RequestError
 from pipelines.targets.presets import ServerSettings
-from pipelines.targets.triton.repository import config
 
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Instances = Annotated[int, Field(ge=1, le=1024)]
 # Of config.pbtxt's `dynamic_batching`.
 BATCHER = ("max_queue_delay_microseconds", "max_queue_size", "preferred_batch_size")
+# Its config.pbtxt has names of its own for the protocol's datatypes, BOOL and INT8 to FP64.
+TYPES = {
+    "bool": "TYPE_BOOL",
+    **{f"{kind}{bits}": f"TYPE_{kind.upper()}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
+    **{f"float{bits}": f"TYPE_FP{bits}" for bits in (16, 32, 64)},
+}
 # Where an image has the artifact.
 CONTAINER_MODELS = "/models"
 FLAGS = ("allow_cpu_metrics", "http_thread_count")
@@ -63,3 +70,66 @@ class TritonSettings(ServerSettings):
             "flags": "".join(f"{flag}\n" for flag in self.flags()),
             "config.pbtxt": config(spec, self, f"{CONTAINER_MODELS}/{spec.name}.pt"),
         }
+
+
+def config(spec: ModelSpec, settings: TritonSettings, script: str) -> str:
+    """The model's config.pbtxt.
+
+    Raises:
+        RequestError: batching was asked for, and a tensor of the model is one number per row.
+    """
+    batched = settings.max_batch_size is not None
+    if batched:
+        _require_sizes(spec)
+    parameters = {
+        "script": script,
+        **{
+            name: str(getattr(settings, name))
+            for name in ("torch_threads", "torch_interop_threads")
+            if getattr(settings, name) is not None
+        },
+    }
+    lines = [
+        f"name: {json.dumps(spec.name)}",
+        'backend: "python"',
+        f"max_batch_size: {settings.max_batch_size or 0}",
+        *(_tensor("input", tensor, batched=batched) for tensor in spec.inputs),
+        *(_tensor("output", tensor, batched=batched) for tensor in spec.outputs),
+        f"instance_group [ {{ kind: KIND_CPU count: {settings.instance_count or 1} }} ]",
+        *_batcher(settings),
+        *(
+            f"parameters {{ key: {json.dumps(key)} value {{ string_value: {json.dumps(value)} }} }}"
+            for key, value in parameters.items()
+        ),
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _require_sizes(spec: ModelSpec) -> None:
+    for tensor in (*spec.inputs, *spec.outputs):
+        if len(tensor.shape) == 1:
+            raise RequestError(
+                f"triton cannot batch {spec.name}: {tensor.name!r} is one number per row, for which its "
+                "batching has no shape; leave max_batch_size and dynamic_batching out of the preset"
+            )
+
+
+def _tensor(kind: str, tensor: TensorSpec, *, batched: bool) -> str:
+    # With batching on, the first size is the server's own.
+    sizes = ", ".join("-1" if size is None else str(size) for size in tensor.shape[1 if batched else 0 :])
+    name = json.dumps(tensor.name)
+    return f"{kind} [ {{ name: {name} data_type: {TYPES[tensor.dtype]} dims: [ {sizes} ] }} ]"
+
+
+def _batcher(settings: TritonSettings) -> list[str]:
+    if not settings.dynamic_batching:
+        return []
+    preferred = ", ".join(map(str, settings.preferred_batch_size or ()))
+    parts = [
+        f"preferred_batch_size: [ {preferred} ]" if preferred else "",
+        f"max_queue_delay_microseconds: {settings.max_queue_delay_microseconds or 0}",
+        f"default_queue_policy {{ max_queue_size: {settings.max_queue_size} }}"
+        if settings.max_queue_size
+        else "",
+    ]
+    return [f"dynamic_batching {{ {' '.join(filter(None, parts))} }}"]
