@@ -145,8 +145,12 @@ def test_a_killed_tandem_leaves_no_server_behind(copy):
     assert alive == []
 
 
+# No JVM has to start to be interrupted in the middle.
+QUICK = ("compare", "--profile", "smoke", "--sides", "tfserving,tfserving", "--no-mobile")
+
+
 def test_a_killed_comparison_leaves_no_frozen_server_and_a_run_that_can_be_read(copy, temporary):
-    with running("compare", "--profile", "smoke", "--no-mobile", cwd=copy) as process:
+    with running(*QUICK, cwd=copy) as process:
         wait_for_rounds(process, 1)
         tree = psutil.Process(process.pid).children(recursive=True)
         assert any(child.status() == psutil.STATUS_STOPPED for child in tree)
@@ -185,9 +189,9 @@ def wait_for_rounds(process, count: int) -> None:
 
 
 def test_ctrl_c_in_a_comparison_keeps_what_was_measured(copy):
-    with running("compare", "--profile", "smoke", cwd=copy) as process:
+    with running(*QUICK, cwd=copy) as process:
         wait_for_rounds(process, 2)
-        time.sleep(3)
+        time.sleep(1)
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
         assert process.returncode == 130, stderr
