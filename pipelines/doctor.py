@@ -3,36 +3,17 @@
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.artifacts.manifest import tensorflow_package, versions
 from pipelines.environments.known import ENVIRONMENTS, Environment
 from pipelines.errors import MachineError
-from pipelines.machine.compiler import find_compiler
 from pipelines.machine.cores import Cores, listed, split_cores
-from pipelines.machine.java import find_java
-from pipelines.targets.tfserving.server import BINARY, find_implementation
+from pipelines.targets.needs import Check, checks_of, package
+from pipelines.targets.registry import TARGETS
 
 NEEDED_DISK_BYTES = 2_000_000_000
 NEEDED_MEMORY_BYTES = 3_000_000_000
 PROBE_LIMIT_S = 10.0
-FRAMEWORKS = (
-    *("torch", "torchserve"),
-    *(tensorflow_package(), "tensorflow-serving-api", "ai-edge-litert"),
-    "locust",
-)
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing looked at. `required` ones must be `ok` for `make demo`; no `remedy` when all is well."""
-
-    name: str
-    ok: bool
-    required: bool
-    found: str
-    remedy: str | None
 
 
 def examine(cores: Cores | None = None) -> list[Check]:
@@ -41,10 +22,8 @@ def examine(cores: Cores | None = None) -> list[Check]:
         _cores(cores or split_cores()),
         _memory(),
         _disk(),
-        *map(_package, FRAMEWORKS),
-        _java(),
-        _compiler(),
-        _model_server(),
+        *checks_of(TARGETS.values()),
+        package("locust"),
         _docker(),
         _compose(),
         *map(_environment, ENVIRONMENTS.values()),
@@ -98,49 +77,6 @@ def _disk() -> Check:
         None if ok else f"free disk space: {NEEDED_DISK_BYTES / 1e9:.0f} GB are needed for runs and artifacts"
     )
     return Check("disk", ok, required=True, found=f"{free / 1e9:.1f} GB free here", remedy=remedy)
-
-
-def _package(name: str) -> Check:
-    found = versions([name]).get(name)
-    return Check(
-        name,
-        bool(found),
-        required=True,
-        found=found or "not installed",
-        remedy=_unless(found, "run `make setup`"),
-    )
-
-
-def _java() -> Check:
-    try:
-        java = find_java()
-    except MachineError as error:
-        return Check(
-            "Java", ok=False, required=True, found=str(error), remedy="run `make setup`, or set JAVA_HOME"
-        )
-    return Check("Java", ok=True, required=True, found=f"{java.version} from {java.source}", remedy=None)
-
-
-def _compiler() -> Check:
-    """Needed by one target alone."""
-    try:
-        found = find_compiler()
-    except MachineError as error:
-        what, remedy = str(error).split("; ", 1)
-        return Check(
-            "C++ compiler", ok=False, required=False, found=what, remedy=f"for torchserve-pt2, {remedy}"
-        )
-    return Check("C++ compiler", ok=True, required=False, found=found.version, remedy=None)
-
-
-def _model_server() -> Check:
-    found = find_implementation()
-    if found.stand_in:
-        remedy = f"put {BINARY} on PATH for TensorFlow Serving itself; without it the embedded server answers"
-        there = shutil.which(BINARY)
-        found_text = f"{there} does not start" if there else "not on PATH"
-        return Check(BINARY, ok=False, required=False, found=found_text, remedy=remedy)
-    return Check(BINARY, ok=True, required=False, found=found.version, remedy=None)
 
 
 def _environment(environment: Environment) -> Check:

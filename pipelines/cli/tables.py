@@ -12,12 +12,12 @@ from pipelines.artifacts.manifest import Manifest
 from pipelines.check.stage import Claim
 from pipelines.console import format as fmt
 from pipelines.console.printing import print_table, say
-from pipelines.doctor import Check
 from pipelines.export.stage import ExportResult
 from pipelines.parity.words import source_worth
 from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
 from pipelines.record.parity import ParityRecord
 from pipelines.serve.stage import Standing
+from pipelines.targets.needs import Check
 from pipelines.train.stage import TrainOutcome
 from pipelines.verify.stage import Verified
 

