@@ -184,6 +184,11 @@ class ModelSpec:
                     f"tolerance of {self.name} is {one!r:.60}; Tolerance(absolute=1e-4, relative=1e-4) or "
                     "the like is needed, or one by each output's name"
                 )
+        if not isinstance(self.recipe, Recipe | None):
+            raise ModelError(
+                f"recipe of {self.name} is {self.recipe!r:.60}; Recipe(samples=…, epochs=…, learning_rate=…) "
+                "is needed, or none"
+            )
         if isinstance(self.ignored, str) or not all(isinstance(one, str) for one in self.ignored):
             raise ModelError(f"ignored of {self.name} is {self.ignored!r:.60}; a tuple of names is needed")
 

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, cast
 
+import numpy as np
+
 from models.errors import ModelError
+from models.recipe import Recipe
+from models.samples import checked
 from models.spec import ModelSpec, load_model, model_names
 from pipelines.errors import RequestError, unknown
 from pipelines.machine.cores import listed, read_cores
@@ -62,7 +66,7 @@ def training_settings(
     if keep == "keras" and "keras" not in names:
         raise RequestError(f"--from keras needs a model trained in keras; --framework is {frameworks!r}")
     wanted = _in_range("--seeds", seeds or SEEDS_COUNT if seeds != 0 else 0, 1, MOST_SEEDS)
-    samples_count = len(spec.recipe.samples())
+    samples_count = _samples_count(spec, spec.recipe)
     allowed = tuple(sorted(os.sched_getaffinity(0)))
     return TrainingSettings(
         model=model,
@@ -74,6 +78,23 @@ def training_settings(
         keep="keras" if keep == "keras" else None,
         runs=runs,
     )
+
+
+def _samples_count(spec: ModelSpec, recipe: Recipe) -> int:
+    """How many samples make an epoch.
+
+    Raises:
+        ModelError: they do not fit the model's input.
+        RequestError: not every one has a class.
+    """
+    samples = checked(spec.name, recipe.samples(), spec.inputs)
+    labels = np.asarray(samples.labels)
+    if labels.shape != (len(samples),) or labels.dtype.kind not in "iu":
+        raise RequestError(
+            f"the recipe of {spec.name} has labels of shape {labels.shape} and {labels.dtype} for "
+            f"{len(samples)} samples; a whole number for each is needed, its class"
+        )
+    return len(samples)
 
 
 def _frameworks(text: str) -> tuple[Framework, ...]:

@@ -1,17 +1,20 @@
 """`tandem train --framework`: what is refused before work starts, the order of trainings, equal starts."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from training_fixture import one_training
 
+from models.errors import ModelError
 from models.recipe import Recipe, Session
 from models.samples import Samples
+from models.spec import load_model
 from models.text_gru.recipe import RECIPE
 from pipelines.cli.main import main
-from pipelines.errors import GateError
+from pipelines.errors import GateError, RequestError
 from pipelines.training.settings import trainable, training_settings
 from pipelines.training.stage import order, require_alike
 
@@ -78,6 +81,32 @@ def test_another_start_is_no_comparison() -> None:
     require_alike([torch, keras.model_copy(update={"seed": 21, "first_loss": 9.0})])
     with pytest.raises(GateError, match=r"torch and keras .* seed 20 .* 2\.3441 and 2\.35"):
         require_alike([torch, keras.model_copy(update={"first_loss": 2.35})])
+
+
+@pytest.mark.parametrize(
+    ("samples", "words"),
+    [
+        (
+            Samples(np.zeros((4, 8, 8, 1), np.float32), np.zeros(3, np.int64)),
+            r"labels of shape \(3,\) .* 4 samples",
+        ),
+        (Samples(np.zeros((4, 8, 8, 1), np.float32), np.zeros(4)), "float64"),
+        (Samples(np.zeros((4, 9, 8, 1), np.float32), np.zeros(4, np.int64)), "9"),
+    ],
+)
+def test_samples_of_a_recipe_have_to_fit(
+    samples: Samples, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = load_model("digits_cnn")
+    wrong = replace(spec, recipe=Recipe(samples=lambda: samples, epochs=3, learning_rate=0.1))
+    monkeypatch.setattr("pipelines.training.settings.load_model", lambda _: wrong)
+    with pytest.raises((RequestError, ModelError), match=words):
+        settings()
+
+
+def test_a_recipe_is_one() -> None:
+    with pytest.raises(ModelError, match="recipe of digits_cnn"):
+        replace(load_model("digits_cnn"), recipe={"epochs": 3})  # type: ignore[arg-type]
 
 
 def session(recipe: Recipe, seed: int = 20, batch_size: int = 4) -> Session:
