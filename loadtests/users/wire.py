@@ -68,8 +68,13 @@ def tls_context(*, ca_file: str | None = None, insecure: bool = False) -> Any:
     Raises:
         AddressError: `ca_file` cannot be read.
     """
+    # Of gevent's own kind, whether or not this process's ssl is.
+    context = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        context = gevent.ssl.create_default_context(cafile=ca_file)
+        if ca_file is None:
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(ca_file)
     except OSError as error:
         raise AddressError(f"cannot read certificates from {ca_file}: {error.strerror or error}") from error
     if insecure:

@@ -1,7 +1,10 @@
+import os
+from types import SimpleNamespace
+
 import pytest
 
 from pipelines.machine.cores import Cores
-from pipelines.measure.cpu import CoreClock, CpuReading, Neighbours, neighbours, read_cores
+from pipelines.measure.cpu import CoreClock, CpuReading, Edges, Neighbours, neighbours, read_cores, read_cpu
 
 TWO = Cores(server=(0,), generator=(1,))
 
@@ -52,6 +55,41 @@ def test_shared_cores_are_one_group():
     shared = Cores(server=(0, 1), generator=(1,))
     after = reading({0: 5.0, 1: 9.0}, at_s=10, server_s=9.0, generator_s=4.0)
     assert neighbours(reading({}), after, shared).foreign_share == pytest.approx(0.05)
+
+
+def test_a_server_here_that_somebody_else_runs_may_use_every_core():
+    """On the generator's core too, where a server of ours never is."""
+    after = reading({0: 6.0, 1: 8.0, 2: 1.0}, cores=4, at_s=10, server_s=10.0, generator_s=4.0)
+    found = neighbours(reading({}, cores=4), after, TWO, "here")
+    assert found.foreign_cores == pytest.approx(0.1)
+    assert found.foreign_share == pytest.approx(1 / 40)
+    assert neighbours(reading({}, cores=4), after, TWO).foreign_share == pytest.approx(0.4), "ours is pinned"
+
+
+def test_of_a_server_that_cannot_be_told_from_others_only_stolen_time_is_known():
+    after = reading({0: 9.0, 1: 4.0}, {0: 0.7}, at_s=10, generator_s=4.0)
+    assert neighbours(reading({}), after, TWO, "hidden") == Neighbours(steal_share=pytest.approx(0.07))
+
+
+def test_of_a_server_elsewhere_only_the_generators_core_is_looked_at():
+    after = reading({0: 9.0, 1: 4.5}, {0: 5.0, 1: 0.1}, at_s=10, generator_s=4.0)
+    found = neighbours(reading({}), after, TWO, "elsewhere")
+    assert found.foreign_share == pytest.approx(0.05)
+    assert found.steal_share == pytest.approx(0.01)
+
+
+def test_a_server_of_somebody_elses_counts_only_while_it_is_under_load():
+    def server(runner, cpu_s):
+        plan = SimpleNamespace(implementation=SimpleNamespace(runner=runner))
+        return SimpleNamespace(plan=plan, cpu_s=lambda: cpu_s)
+
+    ours, theirs, unknown = server("local", 3.0), server("url", 5.0), server("url", None)
+    every = [ours, theirs, unknown]
+    assert read_cpu(ours, every, os.getpid()).server_s == 3.0
+    found = read_cpu(theirs, every, os.getpid())
+    assert (found.server_s, found.measured_server_s) == (8.0, 5.0)
+    assert read_cpu(unknown, every, os.getpid()).measured_server_s is None
+    assert Edges(found, read_cpu(unknown, every, os.getpid())).server_cpu_s is None
 
 
 def test_clocks_that_did_not_advance_tell_nothing():

@@ -1,6 +1,8 @@
 """The load generator's gRPC client against a server of gRPC's own library, which it shares nothing with."""
 
 import socket
+import ssl
+import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,9 +10,10 @@ import grpc
 import pytest
 
 from loadtests.errors import AddressError, PayloadError
-from loadtests.grpc_client import encode_calls
+from loadtests.grpc_client import NotGrpc, call_once, encode_calls
 from loadtests.payloads import PayloadPool
 from loadtests.users.grpc_wire import GrpcWire
+from loadtests.users.wire import tls_context
 
 LARGEST = 5_000_000
 SIZES = (0, 1, 100, 16_379, 16_380, 65_535, 70_000, 1_000_003, LARGEST - 100)
@@ -20,13 +23,17 @@ class Service(grpc.GenericRpcHandler):
     """Answers /test.Echo/METHOD."""
 
     def service(self, details):
-        methods = {"Same": self.same, "Refuse": self.refuse, "Twice": self.twice}
+        methods = {"Same": self.same, "Refuse": self.refuse, "Twice": self.twice, "Metadata": self.metadata}
         found = methods.get(details.method.rpartition("/")[2])
         return grpc.unary_unary_rpc_method_handler(found) if found else None
 
     @staticmethod
     def same(body, _context):
         return body
+
+    @staticmethod
+    def metadata(_body, context):
+        return dict(context.invocation_metadata())["authorization"].encode()
 
     @staticmethod
     def twice(body, _context):
@@ -63,6 +70,64 @@ def ask(url):
 
     yield asked
     wire.close()
+
+
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory):
+    """The same service over TLS, and the file that vouches for it."""
+    folder = tmp_path_factory.mktemp("tls")
+    names = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
+    files = ("-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem"))
+    kind = ("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+    command = ["openssl", "req", "-x509", "-newkey", *kind, "-nodes", "-days", "2", *names, *files]
+    subprocess.run(command, check=True, capture_output=True)
+    pair = ((folder / "key.pem").read_bytes(), (folder / "cert.pem").read_bytes())
+    server = grpc.server(ThreadPoolExecutor(4), handlers=(Service(),))
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+    server.start()
+    yield f"grpcs://127.0.0.1:{port}", folder / "cert.pem"
+    server.stop(0)
+
+
+def test_over_tls_calls_are_the_same_and_connections_are_kept(encrypted):
+    url, certificate = encrypted
+    wire = GrpcWire(url, timeout_s=10, concurrency=4, tls=tls_context(ca_file=str(certificate)))
+    bodies = (b"one", b"y" * 300_000, b"three")
+    kept = None
+    for call, body in zip(encode_calls(pool(*bodies), url), bodies, strict=True):
+        connection = wire.idle_connection()
+        assert (connection is None) == (kept is None)
+        assert wire.exchange(wire.ready(call, connection), connection).body == body
+        kept = connection or True
+    wire.close()
+    assert call_once(f"{url}/test.Echo/Same", b"once", 10, {}, _plain_tls(certificate)).body == b"once"
+
+
+def _plain_tls(certificate):
+    context = ssl.create_default_context(cafile=certificate)
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+def test_a_server_that_nobody_vouches_for_is_a_failure_of_tls(encrypted):
+    url, _ = encrypted
+    wire = GrpcWire(url, timeout_s=10, concurrency=1)
+    (call,) = encode_calls(pool(b"x"), url)
+    with pytest.raises(ssl.SSLError) as caught:
+        wire.exchange(wire.ready(call, None), None)
+    assert wire.failure_of(caught.value).kind == "TLS"
+
+
+def test_who_encrypts_and_does_not_speak_http2_is_not_grpc(encrypted):
+    url, certificate = encrypted
+    context = ssl.create_default_context(cafile=certificate)
+    with pytest.raises((NotGrpc, OSError)):
+        call_once(f"{url}/test.Echo/Same", b"", 5, {}, context)
+
+
+def test_headers_go_along_as_metadata(url):
+    sent = call_once(f"{url}/test.Echo/Metadata", b"", 10, {"Authorization": "Bearer abc"})
+    assert sent.body == b"Bearer abc"
 
 
 def test_bodies_of_every_size_come_back_as_they_were(ask):

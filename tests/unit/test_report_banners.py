@@ -152,3 +152,20 @@ def test_where_no_verdict_at_all_was_possible_the_primary_metric_is_not_named_ag
     said = banners(run.model_copy(update={"targets": lost, "comparisons": nothing}))
     assert sum("No verdict" in one for one in said) == 1
     assert not any("primary" in one for one in said)
+
+
+def test_what_is_not_known_of_a_running_endpoint_stands_on_top() -> None:
+    run = make_run()
+    target = run.targets["torchserve"]
+    elsewhere = target.implementation.model_copy(
+        update={"runner": "url", "note": "somebody else's server at oip+http://192.0.2.1:8000/m"}
+    )
+    not_known = {
+        "cores": reason("not_started_here"),
+        "memory": reason("not_started_here"),
+        "cpu": reason("another_machine"),
+    }
+    changed = target.model_copy(update={"implementation": elsewhere, "not_known": not_known})
+    said = banners(make_run(targets=run.targets | {"torchserve": changed}))
+    (one,) = [banner for banner in said if "oip+http://192.0.2.1:8000/m" in banner]
+    assert "cores, memory (Tandem did not start it); its CPU time (it runs on another machine)" in one
