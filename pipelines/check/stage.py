@@ -15,7 +15,7 @@ from models.tensors import Array, Tensors, count, is_ragged, take
 from models.truth import Truth
 from models.weights import load_source, read_checkpoint
 from pipelines.check.place import place_of
-from pipelines.errors import GateError
+from pipelines.errors import GateError, RequestError
 from pipelines.parity.compare import is_constant, output_spread, require_spread
 from pipelines.parity.quality import KAPPA_Z, Expectation, expectations_of, kappa_z, shapes_of
 from pipelines.parity.words import source_worth
@@ -50,12 +50,15 @@ def check(model: str, progress: Progress) -> list[Claim]:
 
     Raises:
         ModelError: there is no such model or file.
+        RequestError: it was imported as files.
         MachineError: the process died.
     """
     if model.endswith(".py") and not Path(model).is_file():
         raise ModelError(f"model file {model} does not exist; `tandem init {model}` writes one")
-    if not model.endswith(".py"):
-        load_model(model)
+    if not model.endswith(".py") and load_model(model).given is not None:
+        raise RequestError(
+            f"{model} was imported as files and has no spec to check; run `tandem verify {model}`"
+        )
     task = Task("check", "pipelines.check.stage:check_here", {"model": model}, LIMIT_S)
     (outcome,) = run_tasks([task], progress)
     return [Claim(**one) for one in outcome.result]

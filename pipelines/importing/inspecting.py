@@ -4,6 +4,7 @@ What would leave an archive, fill the disk or is no file is refused. What would 
 file is named, and taken in only where it is said to be trusted.
 """
 
+import shlex
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +12,11 @@ from tempfile import TemporaryDirectory
 
 from models.given import Kind
 from models.pickles import code_of_program, pickles_in
-from models.recognised import KINDS, kind_of_path
+from models.recognised import KINDS, WEIGHTS, kind_of_path
+from models.stored import KERAS, TORCHSCRIPT
 from pipelines.errors import GateError, RequestError
 from pipelines.targets.torchserve.archive import require_plain, unpack
-from pipelines.targets.torchserve.export import HANDLER
+from pipelines.targets.torchserve.export import HANDLER, HANDLER_PARTS
 
 ZIPS = ("torchscript", "mar", "pt2")
 # What TensorFlow computes that reads, writes or runs something else than tensors.
@@ -24,6 +26,7 @@ OPERATIONS = (
 )
 TORCH_OPERATORS = ("aten::save", "aten::from_file", "aten::load", "prim::PythonOp")
 REQUIREMENTS = "requirements.txt"
+CODE = (".py", ".pyc", ".so", ".pyd")
 KERAS_METADATA = "keras_metadata.pb"
 
 
@@ -37,6 +40,8 @@ def require_kind(path: Path, kind: Kind, source: str) -> None:
     option = f"--{kind.replace('_', '-')}"
     right = KINDS.get(found or "")
     hint = f"give it as --{right.replace('_', '-')}" if right else "give the file that was meant"
+    if found in (WEIGHTS, KERAS):
+        hint = f"`tandem init my_model.py --from {shlex.quote(source)}` writes a model file for it"
     raise RequestError(f"{option} {source} is {found or 'no file that is known here'}; {hint}")
 
 
@@ -77,18 +82,22 @@ def _archive(path: Path) -> Iterator[str]:
     with TemporaryDirectory(prefix="tandem-import-") as folder:
         manifest = unpack(path, Path(folder))
         model = manifest["model"]
-        handler = Path(folder) / model["handler"]
+        root = Path(folder)
+        handler, own = root / model["handler"], {root / one.name: one for one in HANDLER_PARTS}
         if handler.read_bytes() != HANDLER.read_bytes():
             yield f"its own handler {model['handler']}"
-        others = sorted(Path(folder).rglob("*.py"))
-        for file in others:
-            if file != handler:
-                yield f"its Python file {file.relative_to(folder)}"
-        if (Path(folder) / REQUIREMENTS).is_file():
+        files = [file for file in sorted(root.rglob("*")) if file.is_file()]
+        for file in files:
+            ours = file == handler or (file in own and file.read_bytes() == own[file].read_bytes())
+            if file.suffix in CODE and not ours:
+                yield f"its code {file.relative_to(root)}"
+        serialized = model.get("serializedFile")
+        if serialized and kind_of_path(root / serialized) != TORCHSCRIPT:
+            yield f"its {serialized}, which its handler loads and which is no TorchScript"
+        if (root / REQUIREMENTS).is_file():
             yield f"its {REQUIREMENTS}, which TorchServe may install"
-        for file in sorted(Path(folder).rglob("*")):
-            if file.is_file():
-                yield from _pickles(file)
+        for file in files:
+            yield from _pickles(file)
 
 
 def _saved_model(path: Path) -> Iterator[str]:
@@ -104,7 +113,7 @@ def _saved_model(path: Path) -> Iterator[str]:
         if b'"class_name": "Lambda"' in content or b'"class_name":"Lambda"' in content:
             yield f"a Keras Lambda layer in {KERAS_METADATA}"
     for file in sorted(path.rglob("*")):
-        if file.suffix in (".py", ".so"):
+        if file.suffix in CODE:
             yield f"its file {file.relative_to(path)}"
 
 

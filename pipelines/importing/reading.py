@@ -5,7 +5,7 @@ shapes nor dtypes.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from math import prod
 from pathlib import Path
@@ -132,7 +132,8 @@ def _onnx(path: Path) -> Read:
 
     model = onnx.load(path, load_external_data=False)
     graph = model.graph
-    outside = [one for one in graph.initializer if one.data_location == onnx.TensorProto.EXTERNAL]
+    # Also of what is inside nodes and functions: a place may lead anywhere on this disk.
+    outside = [one for one in _tensors(model) if one.data_location == onnx.TensorProto.EXTERNAL]
     if outside:
         where = {entry.key: entry.value for entry in outside[0].external_data}.get("location", "?")
         raise GateError(
@@ -146,6 +147,19 @@ def _onnx(path: Path) -> Read:
         _precision_of_onnx(graph),
         sum(prod(one.dims) for one in graph.initializer if one.dims),
     )
+
+
+def _tensors(message: Any) -> Iterator[Any]:
+    """Every tensor in a protobuf, however deep."""
+    import onnx
+
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for one in value if field.is_repeated else [value]:
+                yield from _tensors(one)
 
 
 def _of_onnx(value: Any) -> Tensor:

@@ -144,6 +144,17 @@ def test_an_onnx_file_alone_is_its_own_reference_and_other_targets_say_what_is_m
     assert made.manifests["onnx"].failure is None
 
 
+def test_weights_of_an_onnx_file_that_are_elsewhere_on_the_disk_are_not_read(tmp_path, files):
+    model = onnx.load(files / "net.onnx")
+    outside = onnx.helper.make_tensor("outside", onnx.TensorProto.FLOAT, [2], bytes(8), raw=True)
+    onnx.external_data_helper.set_external_data(outside, "../../etc/passwd")
+    outside.ClearField("raw_data")
+    model.graph.node.append(onnx.helper.make_node("Constant", [], ["c"], value=outside))
+    (tmp_path / "evil.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(GateError, match=r"weights in another file \('\.\./\.\./etc/passwd'\)"):
+        take_in(tmp_path / "artifacts", {"onnx": tmp_path / "evil.onnx"})
+
+
 def test_a_program_without_shapes_asks_for_samples(tmp_path, files):
     with pytest.raises(RequestError, match=r"does not say the shapes of its inputs .left, right.*--samples"):
         take_in(tmp_path, {"torchscript": files / "net.pt"})

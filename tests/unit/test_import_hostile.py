@@ -19,7 +19,7 @@ from pipelines.errors import GateError, RequestError
 from pipelines.importing import copying, inspecting
 from pipelines.importing.samples import read_samples
 from pipelines.targets.torchserve.archive import MANIFEST
-from pipelines.targets.torchserve.export import HANDLER
+from pipelines.targets.torchserve.export import HANDLER, HANDLER_PARTS
 
 
 class Evil:
@@ -139,8 +139,12 @@ def test_a_link_in_an_archive_and_one_made_to_fill_the_disk_are_refused(tmp_path
 
 def mar(path, handler, more=()):
     manifest = {"model": {"modelName": "m", "handler": "handler.py", "serializedFile": "net.pt"}}
-    entries = [(MANIFEST, json.dumps(manifest)), ("handler.py", handler), ("net.pt", b"x"), *more]
-    return zipped(path, entries)
+    script = io.BytesIO()
+    zipped(script, [("net/constants.pkl", pickle.dumps(())), ("net/code/__torch__.py", "")])
+    ours = {"handler.py": handler, "net.pt": script.getvalue()}
+    ours |= {part.name: part.read_text() for part in HANDLER_PARTS}
+    entries = {MANIFEST: json.dumps(manifest)} | ours | dict(more)
+    return zipped(path, entries.items())
 
 
 @pytest.mark.parametrize(
@@ -148,7 +152,14 @@ def mar(path, handler, more=()):
     [
         (HANDLER.read_text(), [], ()),
         ("class Handler: ...", [], ("its own handler handler.py",)),
-        (HANDLER.read_text(), [("net.py", "")], ("its Python file net.py",)),
+        (HANDLER.read_text(), [("net.py", "")], ("its code net.py",)),
+        (HANDLER.read_text(), [("sub/json.so", "x")], ("its code sub/json.so",)),
+        (HANDLER.read_text(), [("tandem_bodies.py", "mine")], ("its code tandem_bodies.py",)),
+        (
+            HANDLER.read_text(),
+            [("net.pt", b"x")],
+            ("its net.pt, which its handler loads and which is no TorchScript",),
+        ),
         (
             HANDLER.read_text(),
             [("requirements.txt", "x")],
