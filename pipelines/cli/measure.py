@@ -21,6 +21,7 @@ from pipelines.cli.options import (
     run_options,
     runs_option,
     server_cores_option,
+    set_option,
 )
 from pipelines.cli.results import command_line, end_run, print_json
 
@@ -90,6 +91,7 @@ def slo(as_json: bool, p99_limit_ms: float, hourly_price: float | None, **option
 @former_sides_option
 @preset_option
 @endpoint_options
+@set_option
 @click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Also write JUnit XML here.")
 @click.option(
     "--summary", type=click.Path(dir_okay=False, path_type=Path), help="Also write the Markdown summary here."
@@ -105,6 +107,7 @@ def smoke(
     model: str,
     targets: str,
     preset: str,
+    changes: tuple[str, ...],
     server_cores: str | None,
     generator_core: str | None,
     **options: Any,
@@ -114,15 +117,15 @@ def smoke(
     from pipelines.machine.cores import asked_cores
     from pipelines.smoke import stage, telling
     from pipelines.smoke.endpoints import smoke_sides
+    from pipelines.targets.changes import change_targets
     from pipelines.targets.presets import resolve
 
     names, running = smoke_sides(targets, options)
     if not names:
         options["runner"] = "local"  # nothing is started, so that no engine is needed
     cores = asked_cores(server_cores, generator_core)
-    request = stage.SmokeRequest(
-        model, names, presets=resolve(preset, names), cores=cores, running=running, **options
-    )
+    presets = change_targets(resolve(preset, names), changes)
+    request = stage.SmokeRequest(model, names, presets=presets, cores=cores, running=running, **options)
     with ProgressDisplay(quiet=as_json) as progress:
         result = stage.smoke(request, progress)
     if as_json:

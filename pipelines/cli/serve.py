@@ -14,6 +14,7 @@ from pipelines.cli.options import (
     preset_option,
     road_option,
     runner_option,
+    set_option,
 )
 from pipelines.cli.results import print_json
 from pipelines.console.printing import say
@@ -25,6 +26,7 @@ HIGHEST_PORT = 65_535
 @click.argument("target")
 @model_option
 @preset_option
+@set_option
 @road_option
 @click.option(
     "--port",
@@ -42,16 +44,24 @@ HIGHEST_PORT = 65_535
 @runner_option
 @artifacts_option
 @json_option
-def serve(target: str, preset: str, server_cores: str | None, as_json: bool, **options: Any) -> None:
+def serve(
+    target: str,
+    preset: str,
+    changes: tuple[str, ...],
+    server_cores: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Serve MODEL on TARGET until Ctrl-C."""
     from pipelines.cli import tables
     from pipelines.console.printing import ProgressDisplay
     from pipelines.machine.cores import asked_cores
     from pipelines.serve import stage
+    from pipelines.targets.changes import change_targets
     from pipelines.targets.presets import resolve
 
     cores = asked_cores(server_cores).server if server_cores is not None else ()
-    resolved = resolve(preset, (target,))[target]
+    resolved = change_targets(resolve(preset, (target,)), changes)[target]
     request = stage.StandingRequest(target, preset=resolved, **options, cores=cores)
     with ProgressDisplay(quiet=as_json) as progress:
 
@@ -68,19 +78,22 @@ def serve(target: str, preset: str, server_cores: str | None, as_json: bool, **o
 @command("tandem up digits_cnn --locust tfserving")
 @model_argument
 @preset_option
+@set_option
 @click.option(
     "--locust", "load_target", metavar="TARGET", help="Add Locust with its web page, driving TARGET."
 )
 @click.option("--prometheus", is_flag=True, help="Add Prometheus, scraping both servers.")
 @artifacts_option
 @json_option
-def up(preset: str, as_json: bool, **options: Any) -> None:
+def up(preset: str, changes: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Start both servers of MODEL in containers that stand until `tandem down`."""
     from pipelines.console.printing import ProgressDisplay
     from pipelines.serve import stack
+    from pipelines.targets.changes import change_targets
     from pipelines.targets.presets import resolve
 
-    request = stack.UpRequest(presets=resolve(preset, stack.TARGETS), **options)
+    presets = change_targets(resolve(preset, stack.TARGETS), changes)
+    request = stack.UpRequest(presets=presets, **options)
     with ProgressDisplay(quiet=as_json) as progress:
         stands = stack.up(request, progress)
     if as_json:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipelines.errors import RequestError, unknown
-from pipelines.targets.presets import changed
+from pipelines.targets.presets import Preset, changed
 from pipelines.targets.side import SideSpec
 
 FORM = "[SIDE.]KEY=VALUE, such as torchserve.default_workers_per_model=2"
@@ -22,19 +22,42 @@ def apply_changes(sides: Sequence[SideSpec], texts: Sequence[str]) -> tuple[Side
         RequestError: a text of another form, an unknown side or setting, one set twice, a value that is not
             allowed, or no side where there are several; one line.
     """
+    targets = {one.name: one.target for one in sides}
+    presets = change_presets({one.name: one.preset for one in sides}, targets, texts)
+    return tuple(replace(one, preset=presets[one.name]) for one in sides)
+
+
+def change_presets(
+    presets: Mapping[str, Preset], targets: Mapping[str, str], texts: Sequence[str]
+) -> dict[str, Preset]:
+    """Presets by the name of their side, with what `--set` says of them.
+
+    Args:
+        targets: whose settings they are, by the same names.
+
+    Raises:
+        RequestError: as `apply_changes`.
+    """
     asked: dict[str, dict[str, Any]] = {}
     for text in texts:
-        side, key, value = _read(text, [one.name for one in sides])
+        side, key, value = _read(text, list(presets))
         of_side = asked.setdefault(side, {})
         if key in of_side:
             raise RequestError(f"--set: {key} of {side} is set twice; leave one out")
         of_side[key] = value
-    return tuple(
-        replace(one, preset=changed(one.preset, one.target, asked[one.name], f"--set: {one.name}"))
-        if one.name in asked
-        else one
-        for one in sides
-    )
+    return {
+        name: changed(preset, targets[name], asked[name], f"--set: {name}") if name in asked else preset
+        for name, preset in presets.items()
+    }
+
+
+def change_targets(presets: Mapping[str, Preset], texts: Sequence[str]) -> dict[str, Preset]:
+    """As `change_presets`, of presets by target: `TARGET.KEY=VALUE`.
+
+    Raises:
+        RequestError: as `apply_changes`.
+    """
+    return change_presets(presets, {name: name for name in presets}, texts)
 
 
 def _read(text: str, names: Sequence[str]) -> tuple[str, str, Any]:
@@ -44,6 +67,8 @@ def _read(text: str, names: Sequence[str]) -> tuple[str, str, Any]:
     side, dot, key = left.strip().rpartition(".")
     if not equals or not key or (dot and not side):
         raise RequestError(f"--set is {text[:80]!r}; allowed: {FORM}")
+    if not names:
+        raise RequestError(f"--set is {text[:80]!r}, and no side is a server that we start")
     if not dot and len(names) > 1:
         raise RequestError(
             f"--set: {text[:80]!r} names no side of {len(names)}; write {names[0]}.{text[:80]}; sides: "
