@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pipelines.config import Profile, RunSettings
 from pipelines.errors import RequestError
 from pipelines.measure.session import SERVER_START_S, USUAL_CONDITIONING_S, round_s
+from pipelines.record.tune import TuneTrialRecord
 
 LEAST_TRIALS = 3
 """Of a side: two presets, and something that was searched."""
@@ -28,6 +29,7 @@ class Budget:
         within_s: for everything from the first server on.
         earlier_s: used before the search was interrupted.
         starts_s: how long servers took until they were steady, as far as that is known.
+        rounds_s: how long a round took in each trial: at low rates longer, for a p99 needs so many requests.
         trials_s: how long trials took.
     """
 
@@ -36,6 +38,7 @@ class Budget:
     earlier_s: float = 0.0
     clock: Callable[[], float] = time.monotonic
     starts_s: list[float] = field(default_factory=list)
+    rounds_s: list[float] = field(default_factory=list)
     trials_s: list[float] = field(default_factory=list)
     _began_s: float = field(init=False)
 
@@ -58,13 +61,26 @@ class Budget:
         return max(self.starts_s, default=usual_s)
 
     @property
+    def round_s(self) -> float:
+        """The next round: the mean of all trials', at first a guess."""
+        return sum(self.rounds_s) / len(self.rounds_s) if self.rounds_s else round_s(self.settings)
+
+    def note(self, trial: TuneTrialRecord) -> None:
+        """Learn from a trial how long things take here."""
+        self.trials_s.append(trial.duration_s)
+        if trial.start_s is not None:
+            self.starts_s.append(trial.start_s)
+            if trial.points:
+                self.rounds_s.append((trial.duration_s - trial.start_s) / len(trial.points))
+
+    @property
     def trial_s(self) -> float:
         """The next trial: the longest of the last three, at first a guess."""
-        return max(self.trials_s[-3:], default=self.start_s + TRIAL_ROUNDS * round_s(self.settings))
+        return max(self.trials_s[-3:], default=self.start_s + TRIAL_ROUNDS * self.round_s)
 
     def final_s(self, sides_count: int) -> float:
         """What the claim needs, of fresh servers of so many sides."""
-        search_s = self.start_s + FINAL_ROUNDS * round_s(self.settings)
+        search_s = self.start_s + FINAL_ROUNDS * self.round_s
         return least_blocks(self.settings.profile) * sides_count * search_s
 
     def allows_trial(self, final_sides_count: int, share: float) -> bool:

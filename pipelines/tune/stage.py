@@ -75,6 +75,8 @@ def tune(
     search = _kept(request, settings) or _empty(request, spaces)
     run = start_run("tune", settings, runner, command, progress, folder=request.resume, tune=search)
     budget.begin(search.elapsed_s)
+    for kept in (trial for side in search.sides.values() for trial in side.trials):
+        budget.note(kept)
     progress("tune", f"{_plan(spaces, request)}, into {run.folder}")
     measure = partial(
         _measure, request=request, runner=runner, spaces=spaces, budget=budget, progress=progress
@@ -187,9 +189,7 @@ def _attempt(
         progress(kind, f"[{used}{leads}] trial {candidate.number}, {_told(candidate)}: {text}")
 
     found = try_candidate(run, runner, side, candidate, best, tell)
-    budget.trials_s.append(found.duration_s)
-    if found.start_s is not None:
-        budget.starts_s.append(found.start_s)
+    budget.note(found)
     return found
 
 

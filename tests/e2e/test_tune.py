@@ -18,7 +18,7 @@ from pipelines.run.rebuild import rebuild
 from pipelines.runners.local import LocalRunner
 from pipelines.targets.presets import resolve
 from pipelines.targets.side import parse_sides
-from pipelines.tune import stage, trying
+from pipelines.tune import claiming, stage, trying
 from pipelines.tune.stage import TuneRequest, tune
 
 pytestmark = pytest.mark.slow
@@ -56,6 +56,7 @@ def settings(artifacts, tmp_path, monkeypatch) -> RunSettings:
     monkeypatch.setattr(slo, "samples_needed", lambda _: 10)
     monkeypatch.setattr(trying, "likely_rate_per_s", lambda _: 100.0)
     monkeypatch.setattr(stage, "SHIPPED", ("default",))
+    monkeypatch.setattr(claiming, "MOST_BLOCKS", 1)
     return RunSettings(
         profile=PROFILE,
         model="digits_cnn",

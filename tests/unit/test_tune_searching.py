@@ -132,8 +132,7 @@ def test_the_time_is_kept_and_the_references_are_tried_all_the_same():
 
     def attempt(candidate: Candidate, best: TuneTrialRecord | None) -> TuneTrialRecord:
         found = servers.attempt(candidate, best)
-        budget.trials_s.append(found.duration_s)
-        budget.starts_s.append(20.0)
+        budget.note(found)
         return found
 
     side = search_side(
@@ -160,6 +159,20 @@ def test_time_before_an_interruption_counts():
     budget.begin(400)
     now[0] = 60
     assert budget.elapsed_s == 410
+
+
+def test_long_rounds_of_a_slow_server_leave_more_time_to_the_claim():
+    settings = run_settings(profile="quick", sides="torchserve", model="digits_cnn")
+    budget = Budget(settings, 900, clock=lambda: 0.0)
+    before_s = budget.final_s(3)
+    first = next_candidate(SPACE, [], [])
+    assert first is not None
+    measured = trial(first[0], "found", 30.0, took_s=20 + 5 * 30)
+    point = {"round_index": 0, "block": 0, "phase": "search", "rate_per_s": 30.0, "p99_ms": 4.0}
+    points = [point | {"errors_share": 0.0, "met": True, "reasons": ()}] * 5
+    budget.note(TuneTrialRecord.model_validate(measured.model_dump() | {"points": points}))
+    assert (budget.start_s, budget.round_s, budget.trial_s) == (20, 30, 170)
+    assert budget.final_s(3) == 2 * 3 * (20 + 7 * 30) > before_s
 
 
 def test_a_generator_that_sends_no_more_ends_the_search():
