@@ -22,6 +22,11 @@ def apply_changes(sides: Sequence[SideSpec], texts: Sequence[str]) -> tuple[Side
         RequestError: a text of another form, an unknown side or setting, one set twice, a value that is not
             allowed, or no side where there are several; one line.
     """
+    for one in sides:
+        if one.address is not None and (mine := [t for t in texts if t.startswith(f"{one.name}.")]):
+            raise RequestError(
+                f"--set: {mine[0][:80]!r}: {one.name} runs elsewhere, and nothing of it can be set"
+            )
     targets = {one.name: one.target for one in sides}
     presets = change_presets({one.name: one.preset for one in sides}, targets, texts)
     return tuple(replace(one, preset=presets[one.name]) for one in sides)

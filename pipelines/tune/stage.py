@@ -85,17 +85,17 @@ def tune(
 
 
 def _require_distinct(settings: RunSettings) -> None:
+    running = next((side.name for side in settings.sides if side.address is not None), None)
+    if running:
+        raise RequestError(f"--sides: {running} runs elsewhere, and tune starts servers; name a target")
+    if settings.folders:
+        raise RequestError("--sides: tune searches targets, and a side NAME=DIR is a build; name its target")
     targets = [side.target for side in settings.sides]
     twice = next((target for target in targets if targets.count(target) > 1), None)
     if twice:
         raise RequestError(
             f"--sides: {twice} is there twice, and a preset's file has one table per target; tune one by one"
         )
-    running = next((side.name for side in settings.sides if side.address is not None), None)
-    if running:
-        raise RequestError(f"--sides: {running} runs elsewhere, and tune starts servers; name a target")
-    if settings.folders:
-        raise RequestError("--sides: tune searches targets, and a side NAME=DIR is a build; name its target")
 
 
 def _references(space: Space) -> dict[str, Preset]:

@@ -80,6 +80,11 @@ def test_what_is_wrong_is_told_in_one_line(texts: tuple[str, ...], said: str) ->
     assert "\n" not in str(caught.value)
 
 
+def test_nothing_can_be_set_of_a_server_that_somebody_else_runs() -> None:
+    with pytest.raises(RequestError, match="prod runs elsewhere, and nothing of it can be set"):
+        set_of("prod=tfserving+http://127.0.0.1:9/v1/models/m,torchserve", "prod.batchSize=2")
+
+
 def test_a_difference_that_was_set_is_on_purpose() -> None:
     settings = run_settings(
         profile="smoke",

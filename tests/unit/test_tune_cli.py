@@ -40,6 +40,7 @@ def refused(capsys, *arguments: str) -> str:
         ((*GOOD, "--sides", "torchserv"), "did you mean torchserve"),
         ((*GOOD, "--sides", "tflite"), "unknown target 'tflite'"),
         ((*GOOD, "--sides", "torchserve,torchserve:grpc"), "torchserve is there twice"),
+        ((*GOOD, "--sides", "a=tfserving+http://127.0.0.1:9/v1/models/m"), "a runs elsewhere"),
         ((*GOOD, "--set", "batchsize=2"), "did you mean batchSize"),
         ((*GOOD, "--write", "found.json"), "ends in .toml"),
         ((*GOOD, "--write", "nowhere/found.toml"), "its folder is not there"),
