@@ -30,6 +30,7 @@ from loadtests.result import RoundResult  # noqa: E402
 from models.spec import load_model  # noqa: E402
 from pipelines.errors import UserError  # noqa: E402
 from pipelines.export.stage import export, target_folder  # noqa: E402
+from pipelines.files.log_ends import copy_ends  # noqa: E402
 from pipelines.machine.cores import split_cores  # noqa: E402
 from pipelines.measure.generator import generate  # noqa: E402
 from pipelines.processes.group import tree_memory_bytes  # noqa: E402
@@ -143,7 +144,15 @@ def soak(target: str, rate_per_s: float, options: argparse.Namespace) -> tuple[R
             watch = Watch(server.pid, max(1.0, options.seconds / SAMPLES_WANTED))
             result, _ = generate(plan(server, rate_per_s, options.seconds, pool, work), work, watch.look)
             server.require_alive("at the end of the soak")
+            if result.errors_count:
+                keep_log(server, Path(f"soak-{target}.log"))
     return result, watch
+
+
+def keep_log(server: Server, kept: Path) -> None:
+    """Whose fault it was is in the server's log, which goes with its folder."""
+    copy_ends(server.plan.launch.log, kept)
+    print_progress(server.plan.target, f"requests failed; the beginning and end of its log are in {kept}")
 
 
 def plan(server: Server, rate_per_s: float, seconds: float, pool: Path, work: Path) -> RoundPlan:

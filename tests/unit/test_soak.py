@@ -3,8 +3,11 @@
 import importlib.util
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from loadtests.result import ErrorGroup
 
 PATH = Path(__file__).parents[2] / "benchmarks" / "soak.py"
 
@@ -57,3 +60,17 @@ def test_the_interval_is_that_of_an_ordinary_line(soak, count):
     found = soak.slope(times_s, values)
     assert found.low < found.per_hour < found.high
     assert found.per_hour - found.low == pytest.approx(found.high - found.per_hour)
+
+
+def test_failed_requests_are_told_by_kind_and_the_server_s_log_is_kept(soak, tmp_path, capsys):
+    failed = ErrorGroup("http 503", 155, "has no worker to serve inference request")
+    result = SimpleNamespace(
+        window_s=30, requests_count=1178, errors_count=155, wrong_count=0, interrupted=False, errors=(failed,)
+    )
+    watch = soak.Watch(1, 1.0, [0.0, 1, 2, 3, 4], {name: [1.0] * 5 for name in soak.LIMITS_PER_HOUR})
+    assert not soak.told("torchserve", 40, result, watch)
+    assert "155 times http 503: has no worker" in capsys.readouterr().out
+    (tmp_path / "server.log").write_text("its queue was full\n")
+    plan = SimpleNamespace(target="torchserve", launch=SimpleNamespace(log=tmp_path / "server.log"))
+    soak.keep_log(SimpleNamespace(plan=plan), tmp_path / "kept.log")
+    assert (tmp_path / "kept.log").read_text() == "its queue was full\n"
