@@ -17,6 +17,7 @@ from loadtests.sequential import Look
 from pipelines.errors import MachineError
 from pipelines.judge.efficiency import judge_efficiency
 from pipelines.judge.slo import judge_slo
+from pipelines.judge.time_split import floor_of, judge_time_split
 from pipelines.judge.timeline import slice_round, slices_per_round
 from pipelines.judge.tradeoffs import judge_trade_offs
 from pipelines.judge.tune import judge_tune
@@ -39,10 +40,12 @@ def summarise(run: RunRecord, folder: Path) -> RunRecord:
         return run
     count = slices_per_round(sum(len(one.rounds) for one in run.targets.values() if one.role == "compared"))
     targets = {
-        name: _with_efficiency(
-            _summarise_target(target, folder, count if target.role == "compared" else 0), run.profile.seed
-        )
+        name: _summarise_target(target, folder, count if target.role == "compared" else 0)
         for name, target in run.targets.items()
+    }
+    targets = {
+        name: _with_costs(target, targets, run.profile.seed) if target.role == "compared" else target
+        for name, target in targets.items()
     }
     controls, comparisons = judge(
         targets,
@@ -132,19 +135,17 @@ def _summarise_target(target: TargetRecord, folder: Path, slices_count: int) -> 
     return target.model_copy(update={"rounds": rounds, "summaries": summaries})
 
 
-def _with_efficiency(target: TargetRecord, seed: int) -> TargetRecord:
-    rows = target.payload.rows if target.payload else 1
-    summaries = tuple(
-        one.model_copy(
-            update={
-                "efficiency": judge_efficiency(
-                    [r for r in target.rounds if r.load == one.load], rows, target.in_process, seed
-                )
-            }
-        )
-        for one in target.summaries
-    )
-    return target.model_copy(update={"summaries": summaries})
+def _with_costs(target: TargetRecord, targets: Mapping[str, TargetRecord], seed: int) -> TargetRecord:
+    """What the server costs beside its model, and where the time of a request goes."""
+    rows, summaries = target.payload.rows if target.payload else 1, []
+    for one in target.summaries:
+        own = [record for record in target.rounds if record.load == one.load]
+        found = {
+            "efficiency": judge_efficiency(own, rows, target.in_process, seed),
+            "time_split": judge_time_split(one, own, floor_of(target, one.load, targets)),
+        }
+        summaries.append(one.model_copy(update=found))
+    return target.model_copy(update={"summaries": tuple(summaries)})
 
 
 def _summarise_round(

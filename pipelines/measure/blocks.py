@@ -24,6 +24,7 @@ from pipelines.runners.server import Server
 from pipelines.serve import readiness
 from pipelines.targets.address import URL
 from pipelines.targets.side import file_stem
+from pipelines.targets.timings import Timings, parts_ms
 
 # How often the rounds of a block are measured again because a server still drifted.
 MOST_AGAIN = 2
@@ -178,6 +179,14 @@ def _with_batches(driven: Driven, before: tuple[int, int] | None, after: tuple[i
     return replace(driven, record=driven.record.model_copy(update={"requests_per_run": round(mean, 3)}))
 
 
+def _timings(server: Server) -> Timings | None:
+    """Where the time of its requests went so far; None where the server does not tell."""
+    ask = getattr(server.plan.endpoint, "timings", None)
+    with suppress(OSError, ValueError, KeyError):
+        return ask() if ask else None
+    return None
+
+
 def measure_once(
     session: Session,
     planned: PlannedRound,
@@ -194,7 +203,7 @@ def measure_once(
     session.say(f"block {planned.block + 1}: {planned.target} under {planned.load}")
     server.resume()
     try:
-        before = _batching(server)
+        before, told = _batching(server), _timings(server)
         driven = drive(
             planned,
             attempt,
@@ -206,6 +215,8 @@ def measure_once(
             round_s or session.round_s,
         )
         driven = _with_batches(driven, before, _batching(server))
+        parts = parts_ms(told, _timings(server))
+        driven = replace(driven, record=driven.record.model_copy(update={"parts_ms": parts}))
         measured.note_memory(server, planned.block)
     finally:
         server.pause()

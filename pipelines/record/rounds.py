@@ -73,6 +73,7 @@ class RoundRecord(Record):
     about open load, null under closed load. `server_cpu_s` is what the server under test used from before the
     warm-up to after the last answer. `requests_per_run` is how many requests shared a run of the model on
     average in that time, by the server's own count; null where it does not batch or does not tell.
+    `parts_ms` is where the time of a request went in that time, means by part; what the server tells alone.
     """
 
     index: int
@@ -108,3 +109,4 @@ class RoundRecord(Record):
     foreign_cores: float | None = None
     slices: tuple[SliceRecord, ...] = ()
     requests_per_run: float | None = None
+    parts_ms: dict[str, float] = Field(default_factory=dict)

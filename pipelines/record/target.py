@@ -12,6 +12,7 @@ from pipelines.record.in_process import EfficiencyRecord, InProcessRecord
 from pipelines.record.parity import ParityRecord
 from pipelines.record.reason import ReasonRecord
 from pipelines.record.rounds import LatencyRecord, RoundRecord
+from pipelines.record.time_split import TimeSplitRecord
 
 
 class ColdStartRecord(Record):
@@ -57,6 +58,7 @@ class SummaryRecord(Record):
     `rounds_count` of them are pooled; `invalid_rounds_count` are left out.
     `round_range` holds, per metric, the smallest and the largest value any single valid round gave.
     `efficiency` is what was served over what the artifact does in process; null where either is unknown.
+    `time_split` is where a request's time went, null where the server does not tell.
     """
 
     load: str
@@ -69,6 +71,7 @@ class SummaryRecord(Record):
     round_range: dict[str, tuple[float, float]]
     ecdf: EcdfRecord | None
     efficiency: EfficiencyRecord | None = None
+    time_split: TimeSplitRecord | None = None
 
 
 class PayloadRecord(Record):

@@ -10,6 +10,7 @@ from pipelines.record.mobile import MobileRecord
 from pipelines.record.rounds import RoundRecord
 from pipelines.record.slo import SloRecord
 from pipelines.record.target import SummaryRecord
+from pipelines.record.time_split import TimeSplitRecord
 from pipelines.record.training import TrainingRecord
 from pipelines.record.tune import TuneSideRecord
 from pipelines.report import pick
@@ -108,6 +109,18 @@ def of_summaries(curves: Mapping[str, Iterable[SummaryRecord | None]]) -> str:
             if one
         ),
     )
+
+
+def of_time_splits(loads: Mapping[str, Mapping[str, TimeSplitRecord | None]]) -> str:
+    """One row per side, load and part."""
+    rows = (
+        (name, load, part, value)
+        for load, own in loads.items()
+        for name, one in own.items()
+        if one
+        for part, value in {"p50": one.p50_ms, **one.parts_ms, "unexplained": one.unexplained_ms}.items()
+    )
+    return to_csv(("target", "load", "part", "ms"), rows)
 
 
 def of_curves(curves: Curves) -> str:

@@ -20,6 +20,7 @@ from pipelines.report import (
     sections,
     slo,
     subjects,
+    time_split,
     tradeoffs,
     training,
     tune,
@@ -103,7 +104,14 @@ def _result(run: RunRecord, limits: Limits) -> dict[str, object]:
 def _load(run: RunRecord, limits: Limits) -> dict[str, object]:
     """The sections of given loads; an SLO search tries so many rates that its curve stands for them."""
     if run.slo is not None:
-        return {"loads": [], "more_loads": [], "throughput": None, "noise": [], **_warming(run)}
+        return {
+            "loads": [],
+            "more_loads": [],
+            "throughput": None,
+            "time_split": None,
+            "noise": [],
+            **_warming(run),
+        }
     loads = pick.loads(run)
     detailed, others = loads[: limits.loads], loads[limits.loads : limits.rows]
     share = max(12, limits.rounds // max(1, len(detailed)))
@@ -112,9 +120,11 @@ def _load(run: RunRecord, limits: Limits) -> dict[str, object]:
         "loads": found,
         "more_loads": [measured.latency_table(run, load) for load in others],
         "throughput": sections.throughput_figure(run) if len(loads) <= limits.rows else None,
+        "time_split": sections.time_figure(run) if len(loads) <= limits.loads else None,
         "noise": _filled(
             protocols.protocol_table(run),
             efficiency.efficiency_table(run),
+            time_split.time_table(run),
             verdicts.noise_table(run),
             most=limits.rows,
         ),

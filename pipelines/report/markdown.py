@@ -16,6 +16,7 @@ from pipelines.report import (
     protocols,
     slo,
     subjects,
+    time_split,
     tradeoffs,
     training,
     tune,
@@ -96,7 +97,7 @@ def _loads(run: RunRecord) -> list[str]:
     if run.slo is not None or run.kind in ("mobile", "train"):
         return []
     tables = [measured.latency_table(run, load) for load in pick.loads(run)]
-    tables += [protocols.protocol_table(run), efficiency.efficiency_table(run)]
+    tables += [protocols.protocol_table(run), efficiency.efficiency_table(run), time_split.time_table(run)]
     return _tables("Load", *tables) or ["## Load", "No load was measured in this run."]
 
 

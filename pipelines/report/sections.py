@@ -9,7 +9,7 @@ from pipelines.record.comparison import ComparisonRecord
 from pipelines.record.rounds import RoundRecord
 from pipelines.record.run import RunRecord
 from pipelines.record.target import SummaryRecord, TargetRecord
-from pipelines.report import data, measured, mobile, mobile_tables, pick, verdicts, warming
+from pipelines.report import data, measured, mobile, mobile_tables, pick, time_split, verdicts, warming
 from pipelines.report.figures import (
     curves,
     draw,
@@ -20,6 +20,7 @@ from pipelines.report.figures import (
     losses,
     rates,
     rounds,
+    stacked,
     surface,
     throughput,
     timeline,
@@ -213,6 +214,21 @@ def throughput_figure(run: RunRecord) -> Plot | None:
         "bar: pooled, whisker: lowest to highest single round",
         throughput.throughput_plot(loads, "throughput", slots(run)),
         data.of_summaries({name: [own.get(name) for own in loads.values()] for name in names}),
+    )
+
+
+def time_figure(run: RunRecord) -> Plot | None:
+    """Where the time of a request goes, a bar per side and load."""
+    found = {
+        load: {pick.label(run, name): one for name, one in own.items()}
+        for load, own in time_split.splits(run).items()
+    }
+    return _plot(
+        "time-split",
+        "Where the time goes",
+        "mean time of a request by part, as the servers tell; the thin line to p50 is what no part explains",
+        stacked.time_plot(found, "time-split"),
+        data.of_time_splits(found),
     )
 
 

@@ -233,6 +233,16 @@ def _looked(figures: Figures) -> str:
     )
 
 
+def _unexplained(figures: Figures) -> Said:
+    missing = ", ".join(figures["missing"]) or "nothing"
+    if figures["share"] < 0:
+        return Said(f"the parts are {-figures['share']:.0%} more than p50, as means are of a long tail")
+    return Said(
+        f"{figures['unexplained_ms']:.3g} ms ({figures['share']:.0%} of p50) are in no part; not told: "
+        f"{missing}; what waits in a socket before the server reads it is in none either"
+    )
+
+
 MAKERS: Mapping[str, Callable[[Figures], Said]] = {
     "text": lambda figures: Said(figures["text"], figures.get("remedy")),
     # Rounds
@@ -352,6 +362,7 @@ MAKERS: Mapping[str, Callable[[Figures], Said]] = {
         "give them physical cores of their own with --server-cores and --generator-core",
     ),
     "mobile_not_measured": _mobile("mobile artifacts were not measured"),
+    "unexplained": _unexplained,
     "in_process_failed": _plain(
         "what {target} serves could not be timed in process: {error}",
         "read no efficiency of it; the comparison is not concerned",

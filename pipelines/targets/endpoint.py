@@ -7,6 +7,7 @@ from typing import Any
 from pipelines.access import Access
 from pipelines.errors import RequestError
 from pipelines.http import fetch
+from pipelines.targets.timings import Timings
 
 NOT_FOUND = 404
 # Fields of GivenRecord that say how a server is configured, `sources` among them.
@@ -27,6 +28,8 @@ class Endpoint:
             know. Raises OSError where it does not answer.
         batching: requests that the server has answered and runs of the model that this took, by its own
             count; None where it does not batch or does not tell. Raises OSError where it does not answer.
+        timings: where the time of its requests went, by its own count since it started; None where it does
+            not tell. Raises OSError where it does not answer.
         addresses: everything that listens, by name, for people.
         access: how a server that somebody else runs is got at; None for one of ours.
     """
@@ -37,6 +40,7 @@ class Endpoint:
     status: Callable[[], str | None]
     configuration: Callable[[], Configuration] | None = None
     batching: Callable[[], tuple[int, int]] | None = None
+    timings: Callable[[], Timings] | None = None
     addresses: Mapping[str, str] = field(default_factory=dict)
     access: Access | None = None
 

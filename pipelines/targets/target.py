@@ -23,6 +23,7 @@ RUN_ONLY = (
             "runtime",
             "server",
             "settings",
+            "timings",
             "tuning",
         )
     ),

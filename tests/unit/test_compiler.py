@@ -56,5 +56,6 @@ def test_without_one_the_target_fails_alone_before_any_work_and_doctor_says_what
 
 def test_what_looks_values_up_is_compiled_so_that_a_wrong_one_cannot_end_the_server():
     assert options(TEXT, "g++")["cpp.threads"] == 1
+    assert options(TEXT, "g++")["cpp.dynamic_threads"] is False
     assert options(MODEL, "g++")["cpp.threads"] == MANY_THREADS
     assert options(MODEL, "g++")["cpp.dynamic_threads"] is True

@@ -18,6 +18,7 @@ from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports
 from pipelines.targets.tfserving.compiled import FLAG, NOTE, is_compiled
 from pipelines.targets.tfserving.configuration import from_flags
 from pipelines.targets.tfserving.settings import BATCHING, TFServingSettings
+from pipelines.targets.tfserving.timings import from_metrics
 
 BINARY = "tensorflow_model_server"
 MONITORING = "monitoring"
@@ -108,6 +109,7 @@ def plan(request: ServeRequest) -> ServerPlan:
             predict_path=protocol.path_of(name),
             model=name,
             status=lambda: _status(base_url, name),
+            timings=lambda: from_metrics(fetch(base_url + METRICS_PATH)[1].decode(errors="replace")),
             batching=(lambda: _batches(base_url)) if f"--{BATCHING_FLAG}=true" in flags else None,
             addresses={
                 "REST": f"{base_url}/v1/models/{name}",
@@ -119,12 +121,11 @@ def plan(request: ServeRequest) -> ServerPlan:
 
 def _flags(request: ServeRequest, found: Implementation, rest_port: int, grpc_port: int) -> list[str]:
     host = [f"--host={request.host}"] if found.stand_in else []
-    settings, monitoring = request.preset.settings_as(TFServingSettings), []
+    settings = request.preset.settings_as(TFServingSettings)
+    # Its counters say where the time goes, and how large batches really are.
+    write_atomically(request.work / MONITORING, "prometheus_config { enable: true }\n")
     if settings.enable_batching:
         write_atomically(request.work / BATCHING, settings.batching())
-        # Its counters say how large batches really are.
-        write_atomically(request.work / MONITORING, "prometheus_config { enable: true }\n")
-        monitoring = [f"--monitoring_config_file={request.work / MONITORING}"]
     return [
         *host,
         f"--port={grpc_port}",
@@ -132,7 +133,7 @@ def _flags(request: ServeRequest, found: Implementation, rest_port: int, grpc_po
         f"--model_name={request.spec.name}",
         f"--model_base_path={(request.folder / request.spec.name).resolve()}",
         *settings.flags(str(request.work)),
-        *monitoring,
+        f"--monitoring_config_file={request.work / MONITORING}",
     ]
 
 

@@ -46,6 +46,12 @@ def from_description(answer: Any) -> Configuration:
     return {**known, "sources": dict.fromkeys(known, ASKED)}
 
 
+def described(answer: Any) -> dict[str, Any]:
+    """What our handler tells of one worker; empty where it is another's."""
+    told = answer[0] if isinstance(answer, list) and answer and isinstance(answer[0], dict) else {}
+    return _described(told.get("customizedMetadata"))
+
+
 def batches(answer: Any) -> tuple[int, int]:
     """Requests that a worker has answered and passes through the model that this took, as our handler counts.
 

@@ -20,6 +20,8 @@ bodies are read and written is in the file beside it.
 import io
 import json
 import math
+import os
+import time
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,6 +68,8 @@ class Handler:
         self.inputs: list[dict[str, Any]] = []
         self.outputs: list[str] = []
         self.requests_count, self.passes_count = 0, 0
+        # What requests spent in each part: all of a batch go through all of it.
+        self.handled_count, self.decode_ns, self.inference_ns, self.encode_ns = 0, 0, 0, 0
 
     def initialize(self, context: Any) -> None:
         """Called once by the worker, with the folder the archive was unpacked to."""
@@ -89,6 +93,7 @@ class Handler:
         """One answer per request, in order; requests of one batch and shape share one forward pass."""
         if context.get_request_header(0, "describe") == "True":
             return [self.describe()]
+        began = time.perf_counter_ns()
         answers: list[Any] = [None] * len(requests)
         alike: dict[Any, list[tuple[int, str, list[np.ndarray]]]] = {}
         for number, request in enumerate(requests):
@@ -100,8 +105,12 @@ class Handler:
             else:
                 shapes = tuple(array.shape[1:] for array in arrays)
                 alike.setdefault(shapes, []).append((number, key, arrays))
+        decoded = time.perf_counter_ns()
+        predicting_ns = 0
         for group in alike.values():
+            before = time.perf_counter_ns()
             outputs = self.predict([arrays for _, _, arrays in group])
+            predicting_ns += time.perf_counter_ns() - before
             for (number, key, _), found in zip(group, outputs, strict=True):
                 answers[number] = found if isinstance(found, str) else {key: self.encode(key, found)}
         for number, answer in enumerate(answers):
@@ -116,6 +125,10 @@ class Handler:
                 # times as long as what TensorFlow's side answers.
                 context.set_response_content_type(number, "application/json")
                 answers[number] = json.dumps(answer)
+        self.handled_count += len(requests)
+        self.decode_ns += (decoded - began) * len(requests)
+        self.inference_ns += predicting_ns * len(requests)
+        self.encode_ns += (time.perf_counter_ns() - decoded - predicting_ns) * len(requests)
         return answers
 
     def describe(self) -> dict[str, int]:
@@ -123,6 +136,11 @@ class Handler:
         return {
             "requests_count": self.requests_count,
             "passes_count": self.passes_count,
+            "handled_count": self.handled_count,
+            "decode_ns": self.decode_ns,
+            "inference_ns": self.inference_ns,
+            "encode_ns": self.encode_ns,
+            "pid": os.getpid(),
             "threads_per_worker": torch.get_num_threads(),
             "inter_op_threads_count": torch.get_num_interop_threads(),
         }

@@ -19,11 +19,13 @@ from pipelines.targets.server_plan import (
 )
 from pipelines.targets.torchserve.configuration import (
     batches,
+    described,
     description_path,
     from_description,
     unready,
 )
 from pipelines.targets.torchserve.settings import TorchServeSettings
+from pipelines.targets.torchserve.timings import TorchServeTimings
 
 MAIN_CLASS = "org.pytorch.serve.ModelServer"
 # A worker that cannot load the model dies and is started again, for ever, while the frontend looks healthy.
@@ -77,6 +79,7 @@ def plan(request: ServeRequest) -> ServerPlan:
             model=request.spec.name,
             status=lambda: _status(management, request.spec.name),
             batching=(lambda: _batches(management, request.spec.name)) if settings.batchSize else None,
+            timings=_timings(request, settings, management, ports["metrics"]),
             configuration=lambda: _configuration(management, request.spec.name),
             addresses={
                 "REST": base_url,
@@ -176,6 +179,17 @@ def _given(request: ServeRequest, settings: TorchServeSettings) -> GivenRecord:
 def _configuration(management: str, model: str) -> Configuration:
     _, answer = fetch_json(management + description_path(model))
     return from_description(answer)
+
+
+def _timings(
+    request: ServeRequest, settings: TorchServeSettings, management: str, metrics_port: int
+) -> TorchServeTimings:
+    counts = settings.metrics_mode == "prometheus"
+    return TorchServeTimings(
+        lambda: described(fetch_json(management + description_path(request.spec.name))[1]),
+        f"http://127.0.0.1:{metrics_port}" if counts else None,
+        request.work / "logs" / "ts_metrics.log",
+    )
 
 
 def _batches(management: str, model: str) -> tuple[int, int]:

@@ -101,7 +101,7 @@ def options(spec: ModelSpec, compiler: str) -> dict[str, Any]:
     return {
         "freezing": True,
         "cpp.cxx": (None, compiler),
-        "cpp.dynamic_threads": True,
+        "cpp.dynamic_threads": not looks_up,  # there is a loop over threads even for one of them
         "cpp.threads": 1 if looks_up else MANY_THREADS,
         # They take longer than they save: this is one compilation, with a cache of its own.
         "cpp_cache_precompile_headers": False,

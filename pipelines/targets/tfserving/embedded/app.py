@@ -48,9 +48,8 @@ def serve(flags: Flags) -> int:
     models = _models(flags)
     metrics, metrics_path = _metrics(flags)
     batching = _batching(flags)
-    manager = _manager(
-        flags, Batcher(batching, metrics.record_batch if metrics else _forget) if batching else None
-    )
+    batcher = Batcher(batching, metrics.record_batch if metrics else _forget) if batching else None
+    manager = _manager(flags, batcher, metrics)
     manager.apply(models)
     _check_labels(models, manager, flags)
     try:
@@ -136,7 +135,7 @@ def _forget(_rows: int, _waited: object) -> None:
     """Nobody asked for metrics."""
 
 
-def _manager(flags: Flags, batcher: Batcher | None = None) -> ModelManager:
+def _manager(flags: Flags, batcher: Batcher | None, metrics: Metrics | None) -> ModelManager:
     options = SessionOptions(
         flags.tensorflow_intra_op_parallelism,
         flags.tensorflow_inter_op_parallelism,
@@ -147,6 +146,7 @@ def _manager(flags: Flags, batcher: Batcher | None = None) -> ModelManager:
         servable = Servable(name, version, folder, options, batcher)
         if flags.enable_model_warmup and (count := warm_up(servable)):
             _log.info("model %s version %d: replayed %d warm-up requests", name, version, count)
+        servable.note_runtime = metrics.record_runtime if metrics else None
         return servable
 
     return ModelManager(load, flags.file_system_poll_wait_seconds)

@@ -28,6 +28,7 @@ class Metrics:
         self._runs_count, self._rows_count, self._queuing = 0, 0, _Histogram()
         self._counts: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._latencies: defaultdict[tuple[str, str, str], _Histogram] = defaultdict(_Histogram)
+        self._runtimes: defaultdict[str, _Histogram] = defaultdict(_Histogram)
 
     def record(self, model: str, api: str, entrypoint: str, status: str, seconds: float) -> None:
         """Count one request: model, `Predict` and so on, `REST` or `GRPC`, the code's name, its duration."""
@@ -36,6 +37,15 @@ class Metrics:
         with self._lock:
             self._counts[model, status] += 1
             histogram = self._latencies[model, api, entrypoint]
+            histogram.buckets[at] += 1
+            histogram.sum_us += micros
+
+    def record_runtime(self, model: str, seconds: float) -> None:
+        """Count what a request took to be computed, waiting for its batch included."""
+        micros = seconds * 1e6
+        at = bisect_left(_BOUNDS_US, micros)
+        with self._lock:
+            histogram = self._runtimes[model]
             histogram.buckets[at] += 1
             histogram.sum_us += micros
 
@@ -52,7 +62,15 @@ class Metrics:
     def page(self) -> str:
         """All metrics in Prometheus' text format."""
         with self._lock:
-            return "\n".join([*self._count_lines(), *self._latency_lines(), *self._batch_lines(), ""])
+            return "\n".join(
+                [
+                    *self._count_lines(),
+                    *self._latency_lines(),
+                    *self._runtime_lines(),
+                    *self._batch_lines(),
+                    "",
+                ]
+            )
 
     def _count_lines(self) -> list[str]:
         name = f"{_PREFIX}request_count"
@@ -74,6 +92,13 @@ class Metrics:
             f"# TYPE {name} histogram",
             *_histogram_lines(name, pool, self._queuing),
         ]
+
+    def _runtime_lines(self) -> list[str]:
+        name = f"{_PREFIX}runtime_latency"
+        lines = [f"# TYPE {name} histogram"] if self._runtimes else []
+        for model, histogram in sorted(self._runtimes.items(), key=lambda item: item[0]):
+            lines += _histogram_lines(name, _labels(model_name=model, runtime="embedded"), histogram)
+        return lines
 
     def _latency_lines(self) -> list[str]:
         name = f"{_PREFIX}request_latency"

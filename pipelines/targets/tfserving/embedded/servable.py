@@ -55,6 +55,8 @@ class Servable:
         self.version = version
         self.folder = folder
         self._usual_s = math.inf
+        # Told what every request took to be computed, by the model's name; set once the model is warm.
+        self.note_runtime: Callable[[str, float], None] | None = None
         self._timeout_ms = options.timeout_ms
         self._batcher = batcher
         self._session, meta_graph = _load(folder, options)
@@ -76,6 +78,14 @@ class Servable:
 
     def run(self, feeds: Mapping[str, Array], fetches: Sequence[str], quick: bool = False) -> list[Array]:
         """Run the graph, in a batch with others where batching is on; see `run_once`."""
+        began = perf_counter()
+        try:
+            return self._run(feeds, fetches, quick)
+        finally:
+            if self.note_runtime:
+                self.note_runtime(self.name, perf_counter() - began)
+
+    def _run(self, feeds: Mapping[str, Array], fetches: Sequence[str], quick: bool) -> list[Array]:
         if self._batcher is None:
             return self.run_once(feeds, fetches, quick)
         key = (id(self), tuple(feeds), tuple(fetches))

@@ -1,0 +1,84 @@
+"""Where the time of a request went: what servers told in their rounds, against the measured p50."""
+
+from collections.abc import Mapping, Sequence
+
+from loadtests.arrivals import parse_load
+from pipelines.record.reason import reason
+from pipelines.record.rounds import RoundRecord
+from pipelines.record.target import SummaryRecord, TargetRecord
+from pipelines.record.time_split import TimeSplitRecord
+from pipelines.targets.timings import MS_PER_S, PARTS
+
+# The parts have to add up to p50 within this share of it.
+ALLOWED_SHARE = 0.10
+TOGETHER = {"decode": "codec", "encode": "codec"}
+# Only some servers have one.
+OPTIONAL = ("frontend", "codec")
+
+
+def judge_time_split(
+    summary: SummaryRecord, rounds: Sequence[RoundRecord], floor: SummaryRecord | None
+) -> TimeSplitRecord | None:
+    """The parts under one load; None without a p50 or where nothing is known of any part.
+
+    Args:
+        rounds: of that load.
+        floor: the null server's, asked in the same way under the same load.
+    """
+    p50 = summary.latency_ms.p50
+    told = _means([one for one in rounds if one.valid and one.parts_ms])
+    transport = _transport_ms(floor)
+    if p50 is None or not told:
+        return None
+    found = {**({} if transport is None else {"transport": transport}), **told}
+    parts = {part: found[part] for part in PARTS if part in found}
+    unexplained = p50 - sum(parts.values())
+    share = unexplained / p50
+    missing = tuple(
+        part
+        for part in PARTS
+        if part not in OPTIONAL and part not in parts and TOGETHER.get(part, part) not in parts
+    )
+    reasons = (
+        (reason("unexplained", unexplained_ms=unexplained, share=share, missing=missing),)
+        if abs(share) > ALLOWED_SHARE
+        else ()
+    )
+    return TimeSplitRecord(
+        p50_ms=p50,
+        parts_ms=parts,
+        unexplained_ms=unexplained,
+        unexplained_share=share,
+        reasons=reasons,
+    )
+
+
+def _means(rounds: Sequence[RoundRecord]) -> dict[str, float]:
+    """Of the parts that every round tells, weighted by the rounds' requests."""
+    if not rounds:
+        return {}
+    weight = sum(one.requests_count for one in rounds)
+    common = [part for part in PARTS if all(part in one.parts_ms for one in rounds)]
+    return {
+        part: sum(one.parts_ms[part] * one.requests_count for one in rounds) / weight
+        for part in common
+        if weight
+    }
+
+
+def _transport_ms(floor: SummaryRecord | None) -> float | None:
+    """A closed load's clients wait for each other at the null server; its own time is one over its rate."""
+    if floor is None:
+        return None
+    if parse_load(floor.load).is_open:
+        return floor.latency_ms.p50
+    return MS_PER_S / floor.throughput_per_s if floor.throughput_per_s else None
+
+
+def floor_of(target: TargetRecord, load: str, targets: Mapping[str, TargetRecord]) -> SummaryRecord | None:
+    """The null server that was asked as `target` was, under that load; None where there is none."""
+    asked = target.implementation.protocol, target.implementation.body
+    for one in targets.values():
+        if one.role == "floor" and (one.implementation.protocol, one.implementation.body) == asked:
+            return next((found for found in one.summaries if found.load == load), None)
+    return None

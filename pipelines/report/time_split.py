@@ -1,0 +1,58 @@
+"""Where the time of a request goes, side by side."""
+
+from pipelines.console import format as fmt
+from pipelines.record.run import RunRecord
+from pipelines.record.time_split import TimeSplitRecord
+from pipelines.report import pick
+from pipelines.report.sentences import sentences
+from pipelines.report.table import Cell, Column, Table, missing, number, target_cell, word
+from pipelines.targets.timings import PARTS
+
+REMARK = (
+    "Means over valid rounds, their warm-up included, as the servers count; transport is the null server's "
+    "own time for such a request. Unexplained is p50 without all parts."
+)
+NOT_TOLD = "neither the server nor the null server tells"
+
+
+def splits(run: RunRecord) -> dict[str, dict[str, TimeSplitRecord | None]]:
+    """By load and compared side."""
+    found = {}
+    for load in pick.loads(run):
+        own = {name: pick.summary_of(target, load) for name, target in pick.compared(run).items()}
+        found[load] = {name: one.time_split if one else None for name, one in own.items()}
+    return found
+
+
+def time_table(run: RunRecord) -> Table:
+    """A row per compared side and load; empty where no server tells."""
+    columns = (
+        Column("target", numeric=False),
+        Column("load", numeric=False, minor=True),
+        Column("p50", "ms"),
+        *(Column("decode + encode" if part == "codec" else part, "ms") for part in PARTS),
+        Column("unexplained", "ms"),
+    )
+    found = splits(run)
+    told = any(one for own in found.values() for one in own.values())
+    rows = tuple(
+        (target_cell(name, pick.label(run, name)), word(load), *_row(one))
+        for load, own in found.items()
+        for name, one in own.items()
+        if told
+    )
+    return Table("Where the time goes", columns, rows, REMARK)
+
+
+def _row(one: TimeSplitRecord | None) -> tuple[Cell, ...]:
+    if one is None:
+        return tuple(missing(NOT_TOLD) for _ in range(len(PARTS) + 2))
+    parts = (
+        number(one.parts_ms.get(part), fmt.significant, unit="ms", why=NOT_TOLD)
+        if part in one.parts_ms
+        else word("")
+        for part in PARTS
+    )
+    p50 = number(one.p50_ms, fmt.significant, unit="ms", why=NOT_TOLD)
+    rest = word(f"{one.unexplained_ms:.3g} ({one.unexplained_share:.0%})")
+    return (p50, *parts, Cell(rest.text, why=sentences(one.reasons)) if one.reasons else rest)

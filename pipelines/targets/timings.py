@@ -1,0 +1,47 @@
+"""What a server tells of where its requests' time went, and what of that fell between two questions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+MS_PER_S = 1000
+# Of a request on its way, in this order; `codec` is decode and encode where a server does not tell them
+# apart, `frontend` what passes a request on to the process with the model.
+PARTS = ("transport", "frontend", "queue", "decode", "inference", "encode", "codec")
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Totals since a server started.
+
+    Attributes:
+        totals: seconds, and the requests that they are of, by part; of what is told alone.
+        whole: seconds and requests of all that the server saw of a request; None where it does not tell.
+        rest: the part that is left of the whole where all other parts of it are told; None for no such part.
+    """
+
+    totals: Mapping[str, tuple[float, int]]
+    whole: tuple[float, int] | None = None
+    rest: str | None = None
+
+
+def parts_ms(before: Timings | None, after: Timings | None) -> dict[str, float]:
+    """Mean milliseconds of a request by part, between two answers; of what both tell."""
+    if before is None or after is None:
+        return {}
+    found = {
+        part: mean
+        for part in PARTS
+        if part in before.totals and part in after.totals
+        if (mean := _mean_ms(before.totals[part], after.totals[part])) is not None
+    }
+    if after.rest and before.whole and after.whole and set(found) == set(after.totals):
+        whole = _mean_ms(before.whole, after.whole)
+        if whole is not None:
+            found[after.rest] = max(0.0, whole - sum(found.values()))
+    return {part: round(found[part], 6) for part in PARTS if part in found}
+
+
+def _mean_ms(before: tuple[float, int], after: tuple[float, int]) -> float | None:
+    """None where no request came in between, or the count began anew."""
+    seconds, count = after[0] - before[0], after[1] - before[1]
+    return MS_PER_S * seconds / count if count > 0 and seconds >= 0 else None

@@ -1,0 +1,83 @@
+"""What TorchServe and our handler tell of where a request's time went."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipelines.http import fetch
+from pipelines.targets.timings import Timings
+
+US_PER_S, NS_PER_S = 1e6, 1e9
+# In both of its modes of metrics, of every request: waiting for a worker, and all from its arrival on.
+QUEUE, WHOLE = "ts_queue_latency_microseconds", "ts_inference_latency_microseconds"
+LOGGED = re.compile(rb"(ts_queue_latency|ts_inference_latency)_microseconds\.Microseconds:([0-9.eE+-]+)\|")
+HANDLER_PARTS = ("decode", "inference", "encode")
+# One of several workers is asked, whichever the server chooses.
+TRIES = 12
+
+
+class TorchServeTimings:
+    """Asks one server; made anew for every server, as it remembers what was read."""
+
+    def __init__(self, describe: Callable[[], dict[str, Any]], metrics: str | None, log: Path) -> None:
+        """`metrics` is the metrics API's address where it counts, None where `log` has a line per request."""
+        self._describe, self._metrics, self._log = describe, metrics, log
+        self._worker: object = None
+        self._offset = 0
+        self._logged = {b"ts_queue_latency": [0.0, 0], b"ts_inference_latency": [0.0, 0]}
+
+    def __call__(self) -> Timings:
+        """Totals by now.
+
+        Raises:
+            OSError: the server does not answer.
+        """
+        handled = self._of_handler()
+        whole, queue = self._from_page() if self._metrics else self._from_log()
+        totals = {**handled, **({"queue": queue} if queue else {})}
+        return Timings(totals, whole, "frontend" if queue and len(handled) == len(HANDLER_PARTS) else None)
+
+    def _of_handler(self) -> dict[str, tuple[float, int]]:
+        """The parts within the handler of one worker, always the same."""
+        for _ in range(TRIES):
+            found = self._describe()
+            if "pid" not in found:
+                return {}
+            self._worker = self._worker or found["pid"]
+            if found["pid"] == self._worker:
+                count = int(found["handled_count"])
+                return {part: (found[f"{part}_ns"] / NS_PER_S, count) for part in HANDLER_PARTS}
+        return {}
+
+    def _from_page(self) -> tuple[tuple[float, int] | None, tuple[float, int] | None]:
+        _, body = fetch(f"{self._metrics}/metrics")
+        return from_page(body.decode(errors="replace"))
+
+    def _from_log(self) -> tuple[tuple[float, int] | None, tuple[float, int] | None]:
+        """What was logged since it was read last; nothing once the log has begun anew."""
+        if not self._log.is_file() or self._log.stat().st_size < self._offset:
+            return None, None
+        with self._log.open("rb") as file:
+            file.seek(self._offset)
+            text = file.read()
+        end = text.rfind(b"\n") + 1
+        self._offset += end
+        for name, value in LOGGED.findall(text[:end]):
+            self._logged[name][0] += float(value) / US_PER_S
+            self._logged[name][1] += 1
+        whole, queue = self._logged[b"ts_inference_latency"], self._logged[b"ts_queue_latency"]
+        return (float(whole[0]), int(whole[1])), (float(queue[0]), int(queue[1]))
+
+
+def from_page(text: str) -> tuple[tuple[float, int] | None, tuple[float, int] | None]:
+    """All of a request, and its waiting: seconds and requests, from metrics in Prometheus' text format."""
+
+    def total(name: str) -> float | None:
+        found = re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
+        return sum(map(float, found)) if found else None
+
+    count, whole, queue = total("ts_inference_requests_total"), total(WHOLE), total(QUEUE)
+    if count is None or whole is None or queue is None:
+        return None, None
+    return (whole / US_PER_S, int(count)), (queue / US_PER_S, int(count))
