@@ -15,11 +15,10 @@ from pipelines.errors import MachineError
 from pipelines.files.atomic import write_atomically
 from pipelines.processes.group import end_group
 from pipelines.runners.docker_ownership import OWNER_LABEL, PROJECT_LABEL, owner
+from pipelines.targets.container import CONFIGURATION
 
 DOCKER = Path(__file__).parents[2] / "docker"
 COMPOSE_FILE = DOCKER / "compose.yaml"
-# Where the entry points of all server images look.
-CONFIGURATION = "/etc/tandem/server"
 CREATE_LIMIT_S = 120.0
 PROBE_LIMIT_S = 20.0
 LAST_LINES = 4

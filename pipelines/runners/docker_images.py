@@ -16,28 +16,6 @@ from pipelines.tasks.tasks import Progress
 if TYPE_CHECKING:
     from docker import DockerClient
 
-# Image keys of a target, the product it is named after first.
-KEYS = {
-    "torchserve": ("torchserve",),
-    "tfserving": ("tfserving", "tfserving-embedded"),
-    "python": ("python",),
-    "triton": ("triton",),
-    "mlserver": ("mlserver",),
-}
-EMBEDDED = "embedded"
-STAND_IN_NOTE = (
-    "not TensorFlow Serving: Tandem's own server on the TensorFlow runtime, speaking the same API; "
-    "run where its official image can be pulled to measure the real one"
-)
-# Versions that a label holds, in the order in which they tell what answers.
-TELLING = {
-    "torchserve": ("torchserve", "torch"),
-    "python": ("fastapi",),
-    "triton": ("tritonserver",),
-    "mlserver": ("mlserver",),
-    "tfserving": ("tensorflow-serving", "tandem-serving", "tensorflow-cpu", "tensorflow"),
-}
-
 
 def find_images(
     client: "DockerClient", targets: Sequence[str], model: str, artifacts: Path, progress: Progress
@@ -109,7 +87,7 @@ def _ours(target: str, model: str, artifacts: Path, progress: Progress) -> Conta
     from pipelines.package import ensure_images
 
     problems = []
-    for key in KEYS[target]:
+    for key in CONTAINED[target].images:
         try:
             image = ensure_images(model, artifacts, [key], progress)[key]
         except MachineError as error:
@@ -129,14 +107,15 @@ def _ours(target: str, model: str, artifacts: Path, progress: Progress) -> Conta
 def describe(target: str, record: ImageRecord, labels: Mapping[str, str]) -> ContainerImage:
     """What an image says of itself in its labels; nothing is taken on trust from its name."""
     implementation = labels.get("io.tandem.implementation") or "unlabelled image"
-    stand_in = target == "tfserving" and EMBEDDED in implementation
+    word, note = CONTAINED[target].fallback or (None, None)
+    stand_in = word is not None and word in implementation
     return ContainerImage(
         target=target,
         implementation=implementation,
         version=_version(target, labels),
         stand_in=stand_in,
         record=record,
-        note=STAND_IN_NOTE if stand_in else None,
+        note=note if stand_in else None,
     )
 
 
@@ -151,7 +130,7 @@ def label_versions(labels: Mapping[str, str]) -> dict[str, str]:
 
 def _version(target: str, labels: Mapping[str, str]) -> str:
     versions = label_versions(labels)
-    for name in TELLING[target]:
+    for name in CONTAINED[target].telling:
         if name in versions:
             return versions[name]
     return labels.get("org.opencontainers.image.version", "unknown")

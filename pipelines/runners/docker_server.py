@@ -12,9 +12,9 @@ from pipelines.errors import MachineError
 from pipelines.files.atomic import disk_error
 from pipelines.runners import docker_facts
 from pipelines.runners.cgroup import ControlGroup, Usage
-from pipelines.runners.docker_services import Contained, Inside
 from pipelines.runners.docker_start import StartedServer
 from pipelines.runners.docker_trouble import engine_errors, why
+from pipelines.targets.container import Contained, Inside
 from pipelines.targets.endpoint import Configuration, Endpoint
 from pipelines.targets.server_plan import ServerPlan
 

@@ -48,6 +48,7 @@ class Target:
         settings: "module:class" of what a preset may set of that server; None for nothing.
         tuning: "module:function" (cores_count, p99_limit_ms) -> axes that a search may vary; None for none.
         checks: the module of what it asks the smoke test to look at (`own_checks`); None for nothing.
+        container: the module of what its container is like (`container.Contained`); None where it has none.
         doctor: the module of what it needs of this machine (`needs.checks_of`); None for nothing.
         environment: of the server, by its name in `pipelines.environments`; None where it runs in ours.
         serving: distributions that run it, beside the toolchain.
@@ -69,6 +70,7 @@ class Target:
     settings: str | None = None
     tuning: str | None = None
     checks: str | None = None
+    container: str | None = None
     doctor: str | None = None
     environment: str | None = None
     title: str | None = None

@@ -1,0 +1,51 @@
+"""How TensorFlow Serving, or the embedded server, is asked in a container."""
+
+from pipelines.errors import MachineError
+from pipelines.http import fetch_json
+from pipelines.targets.container import Contained, Execute, Inside
+from pipelines.targets.endpoint import Configuration
+from pipelines.targets.tfserving.configuration import from_flags
+
+HTTP_OK = 200
+STAND_IN_NOTE = (
+    "not TensorFlow Serving: Tandem's own server on the TensorFlow runtime, speaking the same API; "
+    "run where its official image can be pulled to measure the real one"
+)
+
+
+def _status(base_url: str, model: str, execute: Execute) -> str | None:  # noqa: ARG001 - not needed
+    """None when a version is AVAILABLE.
+
+    Raises:
+        MachineError: it has given up every version: waiting longer would change nothing.
+    """
+    status, answer = fetch_json(f"{base_url}/v1/models/{model}")
+    if status != HTTP_OK or not isinstance(answer, dict):
+        return f"the model status API answers {status}"
+    versions = answer.get("model_version_status", [])
+    states = [version.get("state", "?") for version in versions]
+    if states and set(states) == {"END"}:
+        said = versions[0].get("status", {}).get("error_message") or "it gave the version up"
+        raise MachineError(f"tfserving cannot serve the model: {said}")
+    return None if "AVAILABLE" in states else f"versions: {', '.join(states) or 'none'}"
+
+
+def _configuration(model: str, inside: Inside) -> Configuration:  # noqa: ARG001 - not needed
+    """What the process that serves was started with."""
+    for argv in inside.commands:
+        if any(word.startswith("--model_base_path") for word in argv):
+            embedded = any(word.endswith(".embedded") for word in argv)
+            return from_flags(argv, inside.cores_count, embedded=embedded)
+    return {}
+
+
+CONTAINED = Contained(
+    service="tfserving",
+    rest_port=8501,
+    grpc_port=8500,
+    status=_status,
+    configuration=_configuration,
+    images=("tfserving", "tfserving-embedded"),
+    telling=("tensorflow-serving", "tandem-serving", "tensorflow-cpu", "tensorflow"),
+    fallback=("embedded", STAND_IN_NOTE),
+)
