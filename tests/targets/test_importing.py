@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from ai_edge_litert.interpreter import Interpreter
 from torch import nn
 
 from models.spec import load_model
@@ -18,6 +19,8 @@ from pipelines.artifacts import manifest as artifact
 from pipelines.errors import GateError, RequestError
 from pipelines.export import stage as exporting
 from pipelines.importing import stage
+from pipelines.targets.tflite import flatbuffer
+from pipelines.targets.tflite.runtime import by_name
 from pipelines.tasks.tasks import Outcome
 from pipelines.verify import stage as verifying
 
@@ -192,6 +195,10 @@ def test_tflite_files_are_read_with_their_precision(tmp_path, artifacts):
         assert imported.verified.failures == ()
         assert [(one.dtype, one.shape) for one in imported.spec.inputs] == [("float32", (None, 8, 8, 1))]
     assert list(found) == list(found.values())
+    model = flatbuffer.read((folder / "digits_cnn_float32.tflite").read_bytes())
+    flatbuffer.rename_all(model, {"image": "x"}, {"logits": "y"})
+    interpreter = Interpreter(model_content=flatbuffer.pack(model))
+    assert [list(by_name(interpreter, what)) for what in ("input", "output")] == [["x"], ["y"]]
 
 
 def samples_of_digits():

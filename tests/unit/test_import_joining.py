@@ -2,6 +2,7 @@
 
 import json
 
+import click
 import numpy as np
 import pytest
 
@@ -11,12 +12,19 @@ from models.given import Given, GivenFile, folder_of, parts_of_spec, read_given
 from models.signature import TensorSpec
 from models.spec import load_model
 from models.tensors import is_ragged
+from pipelines.cli import options
+from pipelines.cli.given import import_files
 from pipelines.errors import GateError, RequestError
 from pipelines.given import placing
 from pipelines.given.saved_model import Read, Tensor
 from pipelines.importing import stage
 from pipelines.importing.joining import join
 from pipelines.importing.samples import fitted, random_samples, read_samples, shaped
+from pipelines.report.sentences import say
+from pipelines.run import entries
+from pipelines.serve import stage as serving
+from pipelines.smoke import stage as smoking
+from pipelines.targets.presets import resolve
 
 ROW = (None, 4)
 
@@ -251,3 +259,83 @@ def test_a_name_that_is_taken_or_none_is_refused_before_anything_is_copied(tmp_p
     with pytest.raises(RequestError, match=r"a\.onnx does not exist"):
         stage.take_in(request(tmp_path, force=True), print)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net", "theirs"]
+
+
+def test_the_order_of_options_is_the_order_of_files(tmp_path, monkeypatch):
+    asked = []
+
+    def take_in(request, _):
+        asked.append(request)
+        raise GateError("seen")
+
+    monkeypatch.setattr(stage, "take_in", take_in)
+    typed = ["net", "--tflite", "b.tflite", "--artifacts", str(tmp_path), "--onnx", "a.onnx", "--trust"]
+    context = import_files.make_context("import", typed)
+    with pytest.raises(GateError, match="seen"), context:
+        context.invoke(import_files.callback, **context.params)
+    (request,) = asked
+    assert [(kind, str(path)) for kind, path in request.files.items()] == [
+        ("tflite", "b.tflite"),
+        ("onnx", "a.onnx"),
+    ]
+    assert (request.name, request.artifacts, request.trust, request.force) == ("net", tmp_path, True, False)
+
+
+@click.command()
+@options.model_argument
+@options.artifacts_option
+def asks(model, artifacts):
+    """Any command of a model."""
+    click.echo(model)
+
+
+def test_a_name_is_looked_for_in_the_artifacts_folder_that_is_typed_and_notes_are_said(tmp_path, capsys):
+    folder = write_import(tmp_path / "other" / "net", file("onnx"))
+    typed = ["net", "--artifacts", str(tmp_path / "other")]
+    context = asks.make_context("asks", typed)
+    assert context.params["model"] == str(folder.parent)
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition("net: ")[0] for line in said] == ["note: ", "note: "]
+    assert asks.make_context("asks", ["net"]).params["model"] == "net"
+    assert asks.make_context("asks", ["digits_cnn"]).params["model"] == "digits_cnn"
+    assert capsys.readouterr().err == ""
+
+
+def test_a_record_of_a_run_says_what_was_imported(tmp_path):
+    write_import(tmp_path / "net", file("onnx"))
+    found = entries._of_imports(load_model(str(tmp_path / "net")))
+    assert [(one.code, one.figures) for one in found] == [
+        ("imported", {"reference": "onnx", "source": "from/model.onnx"}),
+        ("random_samples", {}),
+    ]
+    assert all(say(one).remedy for one in found)
+    assert entries._of_imports(load_model("digits_cnn")) == ()
+
+
+@pytest.mark.parametrize("stage_of", [serving, smoking])
+def test_a_road_that_is_asked_for_is_the_exports(stage_of, tmp_path, monkeypatch):
+    asked = []
+
+    def export(model, artifacts, progress, *, targets, road):
+        asked.append(road)
+        raise GateError("seen")
+
+    monkeypatch.setattr(stage_of, "export", export)
+    if stage_of is serving:
+        request = serving.StandingRequest(
+            "tfserving",
+            "digits_cnn",
+            resolve("default", ("tfserving",))["tfserving"],
+            0,
+            "127.0.0.1",
+            tmp_path,
+            road="onnx2tf",
+        )
+        with pytest.raises(GateError, match="seen"):
+            serving.serve(request, lambda *_: None, lambda _: None)
+    else:
+        asking = smoking.SmokeRequest(
+            "digits_cnn", ("tfserving",), "local", artifacts=tmp_path, runs=tmp_path, road="onnx2tf"
+        )
+        assert smoking.smoke(asking, lambda *_: None).failures
+    assert asked == ["onnx2tf"]
