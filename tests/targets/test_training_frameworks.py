@@ -1,17 +1,48 @@
 """One model trained in both frameworks, really: alike from start to end, each with its framework alone."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from models.checkpoint import read_tensors
 from models.keras_source import read_weights
 from models.spec import load_model
 from pipelines.cli.main import tandem
 from pipelines.run.rebuild import read_coherent, rebuild
 
 pytestmark = pytest.mark.slow
+
+# A step from the weights in a file, and the trained weights by name.
+ONE_STEP = """
+import importlib, itertools, sys
+from pathlib import Path
+import numpy as np
+from models.checkpoint import read_tensors
+from models.recipe import Session
+from models.spec import load_model
+
+class One(Session):
+    steps_count = 1
+    def batches(self, epoch):
+        return itertools.islice(super().batches(epoch), 1)
+    def learning_rates(self):
+        return [1e-3]
+
+framework, weights, file = sys.argv[1:]
+spec = load_model("text_gru")
+state = read_tensors(Path(weights).read_bytes())
+loop = importlib.import_module(f"models.fit_{framework}")
+_, _, model = loop.fit(spec, state, One(spec.recipe, 20, 1, 128), 1, print, lambda: None)
+if framework == "torch":
+    np.savez(file, **{name: tensor.numpy() for name, tensor in model.state_dict().items()})
+else:
+    np.savez(file, **{variable.path: variable.numpy() for variable in model.weights})
+"""
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +70,32 @@ def test_both_frameworks_learn_alike(folder: Path) -> None:
     assert torch.epochs[1].loss < torch.epochs[0].loss < torch.first_loss
     assert min(torch.accuracy, keras.accuracy) > 0.9
     assert torch.accuracy == pytest.approx(keras.accuracy, abs=0.02)
+
+
+def test_a_step_moves_every_weight_alike(tmp_path: Path) -> None:
+    """With an embedding, whose rows are used many times in a batch, and a recurrent layer."""
+    weights = tmp_path / "initial.safetensors"
+    spec = load_model("text_gru")
+    weights.write_bytes(spec.checkpoint.read_bytes())
+    files = {name: tmp_path / f"{name}.npz" for name in ("torch", "keras")}
+    children = [
+        subprocess.Popen([sys.executable, "-W", "ignore", "-c", ONE_STEP, name, str(weights), str(file)])
+        for name, file in files.items()
+    ]
+    assert [child.wait(240) for child in children] == [0, 0]
+    torch, keras = (dict(np.load(file)) for file in files.values())
+    before = read_tensors(weights.read_bytes())
+    moved = {
+        "embedding.weight": keras["embedding/embeddings"],
+        "classifier.weight": keras["classifier/kernel"].T,
+        "classifier.bias": keras["classifier/bias"],
+    }
+    for name, after in moved.items():
+        assert np.abs(torch[name] - before[name]).max() == pytest.approx(1e-3, rel=0.01)
+        np.testing.assert_allclose(after, torch[name], atol=5e-6, err_msg=name)
+    # Gates stand in another order; as a set they are the same.
+    kernels = torch["recurrent.weight_ih_l0"], keras["recurrent/gru_cell/kernel"]
+    np.testing.assert_allclose(*(np.sort(one, axis=None) for one in kernels), atol=5e-6)
 
 
 def test_what_a_process_holds_is_its_own_frameworks(folder: Path) -> None:
