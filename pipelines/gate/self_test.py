@@ -14,7 +14,8 @@ from loadtests.statistics import samples_needed
 from pipelines.config import RunSettings, run_settings
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.gate.baseline import BASE, Pair
-from pipelines.gate.judging import Finding, Word, findings, overall
+from pipelines.gate.finding import Finding, Word
+from pipelines.gate.judging import findings, overall
 from pipelines.gate.limits import DEFAULT_LIMIT, METRICS, Limit
 from pipelines.gate.telling import line, name_of
 from pipelines.measure.blocks import measure_blocks

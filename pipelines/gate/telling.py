@@ -9,7 +9,7 @@ from rich.text import Text
 
 from pipelines.console import format as fmt
 from pipelines.console.printing import print_table, say
-from pipelines.gate.judging import Finding, Word
+from pipelines.gate.finding import Finding, Word
 from pipelines.gate.limits import METRICS
 from pipelines.gate.stage import GateResult
 from pipelines.outputs.facts import Check, Facts, Figure, State
