@@ -8,6 +8,7 @@ from pathlib import Path
 from pipelines.environments.known import ENVIRONMENTS, Environment
 from pipelines.errors import MachineError
 from pipelines.machine.cores import Cores, listed, split_cores
+from pipelines.processes.children import tool_environment
 from pipelines.targets.needs import Check, checks_of, package
 from pipelines.targets.registry import TARGETS
 
@@ -128,7 +129,14 @@ def _unless(found: str | None, remedy: str) -> str | None:
 def _ask(*command: str) -> str | None:
     """The first line a command prints; None if it is missing, fails or does not answer in time."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_LIMIT_S, check=True)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=PROBE_LIMIT_S,
+            check=True,
+            env=tool_environment(),
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip().splitlines()[0] if done.stdout.strip() else None

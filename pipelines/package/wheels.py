@@ -14,6 +14,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 
 from pipelines.errors import MachineError
 from pipelines.files.atomic import locked
+from pipelines.processes.children import child_environment
 from pipelines.processes.group import before_exec, end_group, how_it_ended
 from pipelines.tasks.tasks import Progress
 
@@ -135,6 +136,7 @@ def _pip_download(requirements: list[str], folder: Path, options: list[str]) -> 
     target += [argument for name in _platforms() for argument in ("--platform", name)]
     with subprocess.Popen(
         [*command, *target, *options, "--dest", str(folder), *requirements],
+        env=child_environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -5,6 +5,7 @@ result or breaks a child, and is set in a shell for another purpose, is left out
 """
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,8 @@ LEFT_OUT = (
     *("TS_", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH"),  # TorchServe's own
     *("LC_", "LANG"),  # how it is written: Java's upper case is another one in Turkish
 )
+# Python's own variables; PYTHON_PORT and the like are of docker/compose.yaml.
+OF_PYTHON = re.compile("PYTHON[A-Z]")
 # Of these families, what says where things are.
 KEPT = frozenset(
     {"PYTHONHOME", "PYTHONUSERBASE", "PYTHONNOUSERSITE", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"}
@@ -59,6 +62,15 @@ def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Our environment without `LEFT_OUT`, with `PINNED`, and with `extra` over both."""
     ours = {name: value for name, value in os.environ.items() if name in KEPT or not _is_left_out(name)}
     return {**ours, **PINNED, **_import_path(), **(extra or {})}
+
+
+def tool_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Our environment for a program of others, with `extra` over it, without what steers a Python inside it.
+
+    `docker-compose` is one in Python: a project on PYTHONPATH would be executed in place of its own modules.
+    """
+    ours = {name: value for name, value in os.environ.items() if not OF_PYTHON.match(name)}
+    return {**ours, **(extra or {})}
 
 
 def _is_left_out(name: str) -> bool:

@@ -1,7 +1,6 @@
 """Making containers from docker/compose.yaml, the one place where limits and security options are written."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from typing import Any
 
 from pipelines.errors import MachineError
 from pipelines.files.atomic import write_atomically
+from pipelines.processes.children import tool_environment
 from pipelines.processes.group import end_group
 from pipelines.runners.docker_ownership import OWNER_LABEL, PROJECT_LABEL, owner
 from pipelines.targets.container import CONFIGURATION
@@ -55,7 +55,7 @@ def create(stack: Stack, work: Path) -> None:
     write_atomically(override, json.dumps(_override(stack), indent=2))
     files = [argument for path in (COMPOSE_FILE, *stack.overlays, override) for argument in ("-f", str(path))]
     command = [*compose_command(), "-p", stack.project, *files, "up", "--no-start", *stack.services]
-    code, output = _run(command, {**os.environ, **stack.variables, "COMPOSE_ANSI": "never"})
+    code, output = _run(command, tool_environment({**stack.variables, "COMPOSE_ANSI": "never"}))
     if code != 0:
         raise MachineError(f"compose could not make {', '.join(stack.services)}: {_last(output)}")
 
@@ -118,11 +118,12 @@ def compose_command() -> tuple[str, ...]:
 
 def _answers(command: Sequence[str]) -> bool:
     try:
-        return (
-            subprocess.run(command, capture_output=True, timeout=PROBE_LIMIT_S, check=False).returncode == 0
+        done = subprocess.run(
+            command, capture_output=True, timeout=PROBE_LIMIT_S, check=False, env=tool_environment()
         )
     except (OSError, subprocess.SubprocessError):
         return False
+    return done.returncode == 0
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:

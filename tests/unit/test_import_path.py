@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import doctor
 from pipelines.import_path import ROOT
-from pipelines.processes.children import child_environment, python_module
+from pipelines.processes.children import child_environment, python_module, tool_environment
+from pipelines.runners import compose
 
 BOOBY_TRAP = (
     "from pathlib import Path\nPath(__file__).with_suffix('.executed').touch()\nraise SystemExit(99)\n"
@@ -139,6 +141,21 @@ def test_a_model_file_still_imports_what_lies_beside_it_and_what_pythonpath_name
         check=False,
     )
     assert done.stdout.strip() == "net_6", done.stderr
+
+
+def test_a_tool_that_is_written_in_python_runs_nothing_of_the_project(project, tmp_path_factory, monkeypatch):
+    tool = tmp_path_factory.mktemp("bin") / "docker-compose"
+    tool.write_text(f"#!{sys.executable}\nimport json, statistics, socket\nprint('1.29.2')\n")
+    tool.chmod(0o755)
+    for name, value in {"PYTHONPATH": str(project), "PYTHONHOME": "/nowhere", "PYTHON_PORT": "8"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PATH", str(tool.parent))
+    assert compose._answers(["docker-compose"])
+    assert doctor._ask("docker-compose") == "1.29.2"
+    code, output = compose._run(["docker-compose"], tool_environment({"X": "1"}))
+    assert (code, output.strip()) == (0, "1.29.2")
+    assert executed(project) == []
+    assert tool_environment({"X": "1"}).items() >= {"X": "1", "PYTHON_PORT": "8"}.items()
 
 
 @pytest.mark.parametrize("name", ["PYTHONPATH", "PYTHONOPTIMIZE", "OMP_NUM_THREADS", "KERAS_BACKEND", "TF_X"])
