@@ -189,6 +189,7 @@ def _command(words: Sequence[str]) -> int:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             env=child_environment(),
+            start_new_session=True,  # Ctrl-C comes to it once, from us
             preexec_fn=before_exec(),  # noqa: PLW1509 - only a prctl call, looked up beforehand
         )
     except OSError as error:
