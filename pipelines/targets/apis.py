@@ -59,7 +59,8 @@ def introduce(side: str, address: Address, access: Access, spec: ModelSpec) -> T
         said = status(address, access)
     except OSError as error:
         raise MachineError(
-            f"{side}: {address} cannot be asked: {getattr(error, 'reason', error)}; is the server up, and is that its API?"
+            f"{side}: {address} cannot be asked: {getattr(error, 'reason', error)}; is the server up, and is "
+            "that its API?"
         ) from error
     if said is not None:
         raise MachineError(f"{side}: the server at {address} is not ready: {said}")
