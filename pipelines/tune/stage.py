@@ -24,7 +24,7 @@ from pipelines.tune.resuming import kept_search, read_search
 from pipelines.tune.searching import empty_side, search_side
 from pipelines.tune.space import Space, space_around
 from pipelines.tune.trial import RESOLUTION
-from pipelines.tune.trying import Candidate, try_candidate
+from pipelines.tune.trying import Candidate, rounds_so_far, try_candidate
 from pipelines.tune.writing import preset_text, require_writable
 
 MS_PER_S = 1000
@@ -169,6 +169,7 @@ def _keep(run: Run, name: str, budget: Budget, side: TuneSideRecord) -> None:
     search = _search(run)
     sides = {**search.sides, name: side}
     run.tune = search.model_copy(update={"sides": sides, "elapsed_s": budget.elapsed_s})
+    run.session.rounds_count = rounds_so_far(run)  # told when the run is interrupted or fails
     run.save()
 
 

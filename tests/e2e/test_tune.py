@@ -76,6 +76,8 @@ def test_a_search_is_interrupted_goes_on_and_claims_by_fresh_servers(settings, t
     request = TuneRequest(50, within_s=600, preset_file=file, options={"sides": "tfserving"})
     first, folder = tune(request, settings, LocalRunner(), ["tandem", "tune"], interrupt)
     assert first.status == "interrupted"
+    rounds_count = len(first.tune.sides["tfserving"].trials[0].rounds)
+    assert first.status_reason == f"interrupted after {rounds_count} rounds"
     assert [one.number for one in first.tune.sides["tfserving"].trials] == [1]
     assert not file.exists()
 
