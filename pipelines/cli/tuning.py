@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from pipelines.cli.command import command
-from pipelines.cli.exits import EXIT_GATE, fail
+from pipelines.cli.exits import EXIT_GATE, EXIT_MACHINE, fail
 from pipelines.cli.options import (
     artifacts_option,
     generator_core_option,
@@ -83,6 +83,7 @@ def tune(context: click.Context, /, **options: Any) -> int:
     """
     from pipelines.config import parse_duration, run_settings
     from pipelines.console.printing import ProgressDisplay
+    from pipelines.report.tune import not_measured
     from pipelines.outputs.asked import asked_outputs
     from pipelines.runners.choosing import settled
     from pipelines.tune.stage import TuneRequest
@@ -106,6 +107,12 @@ def tune(context: click.Context, /, **options: Any) -> int:
     code = end_run(run, folder, as_json, wanted)
     without = [name for name, side in run.tune.sides.items() if side.winner is None] if run.tune else []
     if not code and without:
+        if all(not_measured(run.tune.sides[name]) for name in without):
+            return fail(
+                f"no configuration of {' and '.join(without)} could be measured; why stands with each in "
+                f"{folder / 'report.html'}",
+                EXIT_MACHINE,
+            )
         return fail(
             f"no configuration of {' and '.join(without)} has a rate that keeps the limit; why stands with "
             f"each in {folder / 'report.html'}",

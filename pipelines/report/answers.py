@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pipelines.console import format as fmt
 from pipelines.record.comparison import ComparisonRecord
 from pipelines.record.run import RunRecord
-from pipelines.report import banners, pick, slo, tradeoffs
+from pipelines.report import banners, pick, slo, tradeoffs, tune
 from pipelines.report.verdicts import judged_wider, undecided
 
 MOST_SAID = 4
@@ -43,10 +43,16 @@ class Answer:
 
 def answer(run: RunRecord) -> Answer:
     """The answer of a run that compared servers or searched for their highest rate."""
-    result = fmt.one_line(slo.headline(run) if run.slo else _result(run))
+    result = fmt.one_line(_headline(run))
     if not pick.compared(run):
         return Answer(result, "", "", "")
     return Answer(result, *map(fmt.one_line, (_conditions(run), _turns(run), _not_shown(run))))
+
+
+def _headline(run: RunRecord) -> str:
+    if run.slo:
+        return slo.headline(run)
+    return tune.headline(run) if run.tune else _result(run)
 
 
 def remarks(run: RunRecord) -> tuple[str, ...]:

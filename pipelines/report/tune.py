@@ -36,6 +36,16 @@ def configuration(trial: TuneTrialRecord) -> str:
     return ", ".join(f"{axis} {level}" for axis, level in trial.levels.items()) or trial.preset
 
 
+def not_measured(side: TuneSideRecord) -> bool:
+    """Whether nothing that was tried says anything: spoilt rounds, or servers that failed."""
+    return all(trial.outcome in ("not_measured", "failed") for trial in side.trials)
+
+
+def headline(run: RunRecord) -> str:
+    """What is known while no fresh servers were measured."""
+    return " ".join(remarks(run))
+
+
 def remarks(run: RunRecord) -> tuple[str, ...]:
     """One line for each side: what won, of how many, and why the search ended."""
     return tuple(fmt.one_line(_remark(side)) for side in (run.tune.sides.values() if run.tune else ()))
@@ -44,6 +54,8 @@ def remarks(run: RunRecord) -> tuple[str, ...]:
 def _remark(side: TuneSideRecord) -> str:
     tried = f"{len(side.trials)} of {side.configurations_count} configurations tried"
     best = winner_of(side)
+    if best is None and not_measured(side):
+        return f"{side.target}: no configuration could be measured ({tried}); why stands with each."
     if best is None:
         return f"{side.target}: no configuration kept the limit at any rate ({tried})."
     return f"{side.target}: best is {configuration(best)} ({tried}; {ENDED[side.ended]})."

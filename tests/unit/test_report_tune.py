@@ -10,7 +10,7 @@ from pipelines.judge.tune import judge_tune
 from pipelines.record.reason import reason
 from pipelines.record.run import RunRecord
 from pipelines.record.tune import TuneAxisRecord, TuneRecord, TuneSideRecord, TuneTrialRecord
-from pipelines.report import render_report, tune
+from pipelines.report import answers, render_report, tune
 from pipelines.report.figures.surface import surface_plot
 from pipelines.run.coherence import contradiction
 from pipelines.targets.presets import Preset, checked, resolve
@@ -90,6 +90,19 @@ def test_without_fresh_servers_nothing_is_claimed(run):
         update={"sides": {"torchserve": run.tune.sides["torchserve"].model_copy(update={"final": ()})}}
     )
     assert judge_tune(before, run.slo, 20, lambda record: record).sides["torchserve"].claims == ()
+
+
+@pytest.mark.parametrize(("outcome", "said"), [("none", "kept the limit"), ("not_measured", "be measured")])
+def test_what_could_not_be_measured_is_not_said_to_break_the_limit(run, outcome, said):
+    side = run.tune.sides["torchserve"]
+    tried = tuple(one.model_copy(update={"outcome": outcome, "rate_per_s": None}) for one in side.trials)
+    lost = side.model_copy(update={"trials": tried, "winner": None, "final": (), "claims": ()})
+    changed = run.model_copy(
+        update={"slo": None, "tune": run.tune.model_copy(update={"sides": {"torchserve": lost}})}
+    )
+    assert tune.not_measured(lost) == (outcome == "not_measured")
+    assert f"no configuration {'could ' if outcome != 'none' else ''}{said}" in answers.answer(changed).result
+    assert "Every configuration that was tried" in render_report(changed)["report.html"]
 
 
 def test_claims_without_a_winners_side_do_not_hold_together(run):
