@@ -83,8 +83,8 @@ def tune(context: click.Context, /, **options: Any) -> int:
     """
     from pipelines.config import parse_duration, run_settings
     from pipelines.console.printing import ProgressDisplay
-    from pipelines.report.tune import not_measured
     from pipelines.outputs.asked import asked_outputs
+    from pipelines.report.tune import not_measured
     from pipelines.runners.choosing import settled
     from pipelines.tune.stage import TuneRequest
     from pipelines.tune.stage import tune as stage
@@ -105,20 +105,16 @@ def tune(context: click.Context, /, **options: Any) -> int:
     with ProgressDisplay(quiet=as_json) as progress, settled(settings, progress) as (chosen, runner):
         run, folder = stage(request, chosen, runner, command_line(), progress)
     code = end_run(run, folder, as_json, wanted)
-    without = [name for name, side in run.tune.sides.items() if side.winner is None] if run.tune else []
-    if not code and without:
-        if all(not_measured(run.tune.sides[name]) for name in without):
-            return fail(
-                f"no configuration of {' and '.join(without)} could be measured; why stands with each in "
-                f"{folder / 'report.html'}",
-                EXIT_MACHINE,
-            )
-        return fail(
-            f"no configuration of {' and '.join(without)} has a rate that keeps the limit; why stands with "
-            f"each in {folder / 'report.html'}",
-            EXIT_GATE,
-        )
-    return code
+    sides = run.tune.sides if run.tune else {}
+    without = [name for name, side in sides.items() if side.winner is None]
+    if code or not without:
+        return code
+    lost = all(not_measured(sides[name]) for name in without)
+    said = "could be measured" if lost else "has a rate that keeps the limit"
+    return fail(
+        f"no configuration of {' and '.join(without)} {said}; why stands with each in {folder / 'report.html'}",
+        EXIT_MACHINE if lost else EXIT_GATE,
+    )
 
 
 def _asked(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
