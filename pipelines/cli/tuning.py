@@ -111,8 +111,9 @@ def tune(context: click.Context, /, **options: Any) -> int:
         return code
     lost = all(not_measured(sides[name]) for name in without)
     said = "could be measured" if lost else "has a rate that keeps the limit"
+    page = folder / "report.html"
     return fail(
-        f"no configuration of {' and '.join(without)} {said}; why stands with each in {folder / 'report.html'}",
+        f"no configuration of {' and '.join(without)} {said}; why stands with each in {page}",
         EXIT_MACHINE if lost else EXIT_GATE,
     )
 
