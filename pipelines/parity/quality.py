@@ -246,9 +246,18 @@ def absolute_error(got: Array, expected: Array) -> Values:
     one, other = flat(got), flat(expected)
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.abs(one.astype(np.float64) - other.astype(np.float64))
-    if is_discrete(got) and is_discrete(expected):
-        error = np.where(one != other, np.maximum(error, 1), 0)
+    if is_discrete(expected):
+        error = np.where(_is_another(one, other), np.maximum(error, 1), error)
     return np.where(np.isfinite(error), error, WORST)
+
+
+def _is_another(got: Array, whole: Array) -> npt.NDArray[np.bool_]:
+    """Where two whole numbers differ, also beyond 2**53, from where on a float stands for several."""
+    if got.dtype.kind != "f":
+        return np.asarray(got != whole)
+    within = np.isfinite(got) & (np.abs(got) < 2.0**63)
+    exact = np.where(within, got, 0).astype(np.int64)
+    return np.asarray(within & (exact == got) & (exact != whole))
 
 
 def rmse(got: Array, expected: Array) -> float:

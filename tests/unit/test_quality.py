@@ -5,7 +5,7 @@ import pytest
 
 from models.digits_cnn import MODEL
 from models.spec import Samples, TensorSpec, Tolerance
-from pipelines.parity.quality import WORST, Expectation, expectations_of, kappa_z
+from pipelines.parity.quality import WORST, Expectation, absolute_error, expectations_of, kappa_z
 
 DRAW = np.random.default_rng(11)
 COUNT = 200
@@ -112,3 +112,16 @@ def test_a_column_that_never_changes_is_measured_by_the_tolerance():
     outputs = np.column_stack([DRAW.normal(size=COUNT), np.zeros(COUNT)])
     found = expected(outputs, outputs)
     assert found.output_error(outputs + np.array([0, 1e-6])) == pytest.approx(0.01, rel=0.1)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float64"])
+def test_whole_numbers_beyond_what_a_float_tells_apart_are_the_same_or_not(dtype):
+    wanted = np.array([2**60, 2**60 + 1, -3, 7], np.int64)
+    got = np.array([2**60, 2**60, -3, 8], dtype)
+    assert absolute_error(got, wanted).tolist() == [0, 1, 0, 1]
+
+
+def test_a_float_that_is_no_whole_number_is_as_far_off_as_it_is():
+    got = np.array([2.5, np.nan, 1e300, 1.0])
+    assert absolute_error(got, np.array([3, 3, 3, 1])).tolist() == [0.5, WORST, 1e300, 0]
+    assert absolute_error(np.array([1.0, 0.0]), np.array([True, True])).tolist() == [0, 1]
