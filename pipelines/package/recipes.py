@@ -17,6 +17,7 @@ from pipelines.package.wheels import ROOT, share
 from pipelines.parity.quality import Expectations
 from pipelines.record.artifact import ArtifactRecord
 from pipelines.targets import oip
+from pipelines.targets.containers import CONTAINED
 from pipelines.targets.mlserver import server as mlserver_server
 from pipelines.targets.presets import Preset
 from pipelines.targets.python import server as plain_server
@@ -24,9 +25,9 @@ from pipelines.targets.tfserving import embedded
 from pipelines.targets.triton import server as triton_server
 
 DOCKER = ROOT / "docker"
-KEYS = ("torchserve", "tfserving", "tfserving-embedded", "python", "triton", "mlserver", "locust")
-SERVER_KEYS = KEYS[:-1]
-TARGETS = ("torchserve", "tfserving", "python", "triton", "mlserver")  # whose artifacts those serve
+SERVER_KEYS = tuple(key for contained in CONTAINED.values() for key in contained.images)
+KEYS = (*SERVER_KEYS, "locust")
+TARGETS = tuple(CONTAINED)  # whose artifacts those serve
 NAIVE = "torchserve-naive"  # only for docs/images.md: never built unless asked for by name
 REFERENCE_DIGITS = 12
 Content = bytes | Path

@@ -14,8 +14,8 @@ from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.processes.group import port_holder
 from pipelines.runners import compose
 from pipelines.runners import docker_ownership as ownership
-from pipelines.runners.docker_services import CONTAINED
 from pipelines.serve import readiness
+from pipelines.targets.containers import CONTAINED
 from pipelines.targets.presets import Preset
 from pipelines.targets.registry import find_target
 from pipelines.tasks.tasks import Progress

@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ET
 import pytest
 from real_model import ARTIFACTS, MODEL, say_nothing
 
-from pipelines.runners.docker_services import CONTAINED
 from pipelines.smoke.stage import CHECKS, CONTAINER_CHECKS, SmokeRequest, smoke
+from pipelines.targets.containers import CONTAINED
 
 pytest_plugins = ("real_servers",)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from pipelines.record.implementation import GivenRecord
-from pipelines.runners.docker_services import CONTAINED
 from pipelines.targets.container import Inside
+from pipelines.targets.containers import CONTAINED
 from pipelines.targets.tfserving.configuration import from_flags
 from pipelines.targets.torchserve.configuration import from_description
 

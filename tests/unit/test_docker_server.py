@@ -16,7 +16,7 @@ from pipelines.runners import compose
 from pipelines.runners import docker_containers as containers
 from pipelines.runners.docker_containers import ContainerImage, DockerRunner
 from pipelines.runners.docker_server import DockerServer
-from pipelines.runners.docker_services import CONTAINED
+from pipelines.targets.containers import CONTAINED
 from pipelines.targets.endpoint import Endpoint
 from pipelines.targets.launch import Launch
 from pipelines.targets.presets import resolve

@@ -14,8 +14,8 @@ from pipelines.run import entries
 from pipelines.runners import compose, docker_facts
 from pipelines.runners import docker_containers as containers
 from pipelines.runners.docker_containers import ContainerImage, DockerRunner
-from pipelines.runners.docker_services import CONTAINED
 from pipelines.targets import null
+from pipelines.targets.containers import CONTAINED
 from pipelines.targets.protocols import Protocol
 from pipelines.targets.registry import SERVED, find_target
 from pipelines.targets.server_plan import ServeRequest, plan_server
