@@ -272,7 +272,7 @@ def _triton(parts: ModelParts, settings: Settings) -> Recipe:  # noqa: ARG001 - 
 
 
 def _mlserver(parts: ModelParts, settings: Settings) -> Recipe:  # noqa: ARG001 - one signature for all
-    needed = {"jinja2", "markupsafe"}
+    needed = {"jinja2", "markupsafe", "packaging"}
     pins = share(["torch", "roads/mlserver"], [name for name in PYTHON_WITHOUT if name not in needed])
     told = {name: pins[name] for name in ("mlserver", "torch", "numpy")}
     return _oip_server(parts, "mlserver", mlserver_server.RUNTIME, pins, told)

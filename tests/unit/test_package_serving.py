@@ -55,7 +55,7 @@ def test_what_each_server_needs_is_pinned_and_no_more_of_the_others(parts):
     pins = {key: set(make_recipe(key, parts, read_settings({})).pins) for key in parts.manifests}
     assert "fastapi" in pins["python"]
     assert pins["triton"] == {"torch", "numpy", "nvidia-pytriton", "typing-extensions"}
-    assert {"mlserver", "jinja2", "markupsafe"} <= pins["mlserver"]
+    assert {"mlserver", "jinja2", "markupsafe", "packaging"} <= pins["mlserver"]
 
 
 def test_triton_is_configured_for_where_the_image_has_the_model(parts):
