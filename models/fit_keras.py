@@ -132,7 +132,7 @@ def _dataset(tf: Any, spec: ModelSpec, session: Session) -> Any:
         tf.TensorSpec(given.shape, given.dtype),
         tf.TensorSpec((None,), "int64"),
     )
-    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(tf.data.AUTOTUNE)
+    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(1)
 
 
 def _predict(twin: Any) -> Predict:
