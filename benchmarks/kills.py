@@ -112,11 +112,14 @@ def main() -> int:
         "--within-s", type=float, default=20.0, help="the latest moment, seconds after the start"
     )
     parser.add_argument("--model", default="digits_cnn", help="a small model")
+    parser.add_argument("--artifacts", type=Path, help="begin with a copy of these instead of an export")
     options = parser.parse_args()
     chance, bad, times = random.Random(options.seed), 0, []  # noqa: S311 - moments, no secrets
     kills: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="kills-") as name:
         folder = Path(name)
+        if options.artifacts:
+            shutil.copytree(options.artifacts, folder / "artifacts")
         if tandem(("export", "MODEL"), options.model, folder).wait(600) != 0:
             raise SystemExit("the artifacts could not be exported")
         for number in range(options.count):

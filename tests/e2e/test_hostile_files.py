@@ -52,7 +52,7 @@ def test_a_handler_that_ends_its_process_leaves_neither_processes_nor_folders(co
     temporary = copy / "temporary"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
-    done = tandem("verify", cwd=copy)
+    done = tandem("verify", "--targets", "torchserve", cwd=copy)
     assert done.returncode == 1, done.stderr
     assert "digits_cnn.mar ended without a result (exit code 0)" in complaint(done.stderr)
 
