@@ -266,7 +266,10 @@ def mobile(
 @command("tandem images digits_cnn --only torchserve")
 @model_argument
 @click.option(
-    "--only", multiple=True, metavar="KEY", help="An image by name; may be repeated.  [default: all]"
+    "--only",
+    multiple=True,
+    metavar="KEY",
+    help="An image by name; may be repeated.  [default: those of torchserve, tfserving and locust]",
 )
 @click.option("--force", is_flag=True, help="Build again, without the engine's cache.")
 @click.option("--compressed", is_flag=True, help="Measure compressed sizes too, about a minute per image.")

@@ -10,7 +10,7 @@ from pipelines.export.stage import export
 from pipelines.package.engine import connect
 from pipelines.package.ensuring import ensure_images, targets_of
 from pipelines.package.image import Image, compressed_bytes, remember, remembered
-from pipelines.package.recipes import KEYS
+from pipelines.package.recipes import USUAL_KEYS
 from pipelines.package.wheels import ROOT
 from pipelines.tasks.tasks import Progress
 
@@ -37,7 +37,7 @@ def make_images(
     compressed: bool = False,
     road: str | None = None,
 ) -> Built:
-    """Build what is missing of `only`, or of all images if it is empty.
+    """Build what is missing of `only`, or of the usual images (`USUAL_KEYS`) if it is empty.
 
     Args:
         road: the way into TensorFlow's formats, of what has to be exported; None: as last, else the best.
@@ -46,7 +46,7 @@ def make_images(
     Raises:
         As `ensure_images`; without `only`, an official base image that cannot be had is no error.
     """
-    asked = tuple(dict.fromkeys(only)) or KEYS
+    asked = tuple(dict.fromkeys(only)) or USUAL_KEYS
     if road is not None and set(asked) != {"locust"}:
         # Remembered by the export, so that everything after it takes the same.
         export(model, artifacts, progress, targets=targets_of(asked), road=road)

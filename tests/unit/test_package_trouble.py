@@ -191,7 +191,7 @@ def test_the_official_image_is_optional_unless_asked_for(monkeypatch, tmp_path):
     monkeypatch.setattr(stage, "ensure_images", ensure)
     monkeypatch.setattr(stage, "SIZES", tmp_path / "sizes.json")
     built = stage.make_images("m", tmp_path, (), lambda *_: None)
-    assert set(built.images) == {"torchserve", "tfserving-embedded", "python", "triton", "mlserver", "locust"}
+    assert set(built.images) == {"torchserve", "tfserving-embedded", "locust"}
     assert built.not_built == {"tfserving": "it cannot be pulled"}
     with pytest.raises(MachineError):
         stage.make_images("m", tmp_path, ("tfserving",), lambda *_: None)
