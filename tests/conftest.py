@@ -4,20 +4,15 @@ import fcntl
 import os
 import pickle
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from whole_export import WholeExport, export_all
 from xdist.scheduler import LoadFileScheduling
-
-if TYPE_CHECKING:
-    from pipelines.export.stage import ExportResult
 
 # A busy machine is no failure of a property.
 settings.register_profile("tandem", deadline=None)
@@ -54,22 +49,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         session.shouldfail = "a test module imports locust: run it in a process of its own"
 
 
-@dataclass(frozen=True)
-class WholeExport:
-    """A fresh export of digits_cnn to every target, and `tandem verify` of all of it.
-
-    Attributes:
-        folder: the artifacts folder; tests that change it make a copy.
-        said: every call of the export's progress.
-        verified: the finished command, told as JSON.
-    """
-
-    folder: Path
-    result: "ExportResult"
-    said: list[tuple[str, str]]
-    verified: "subprocess.CompletedProcess[str]"
-
-
 @pytest.fixture(scope="session")
 def whole_export(tmp_path_factory: pytest.TempPathFactory) -> WholeExport:
     """Made once for all processes of a test run, by whichever asks first."""
@@ -79,20 +58,10 @@ def whole_export(tmp_path_factory: pytest.TempPathFactory) -> WholeExport:
     with _locked(place):
         kept = place / "made.pickle"
         if not kept.exists():
-            kept.write_bytes(pickle.dumps(_export_all(place)))
+            kept.write_bytes(pickle.dumps(export_all(place)))
         made = pickle.loads(kept.read_bytes())  # noqa: S301 - our own
     assert isinstance(made, WholeExport)
     return made
-
-
-def _export_all(place: Path) -> WholeExport:
-    from pipelines.export.stage import export
-
-    said: list[tuple[str, str]] = []
-    result = export("digits_cnn", place / "artifacts", lambda *words: said.append(words))
-    command = [sys.executable, "-m", "pipelines.cli.main", "verify", "digits_cnn", "--json"]
-    verified = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
-    return WholeExport(place / "artifacts", result, said, verified)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from known_session import known_delay
 
 from loadtests.slo import SearchLimits
 from pipelines.compare import slo as slo_searching
-from pipelines.compare.slo import SloQuestion, _empty, _search_one
+from pipelines.compare.slo import SloQuestion, empty_slo, search_one
 from pipelines.config import run_settings
 from pipelines.measure.blocks import fresh_servers
 from pipelines.measure.session import Session
@@ -59,7 +59,7 @@ def test_the_rate_found_is_the_one_a_queueing_calculation_gives(tmp_path, monkey
     session = Session(settings, [server], tmp_path, _silent, on_plans=_nothing, on_round=_nothing)
     question = SloQuestion(p99_limit_ms=LIMIT_MS, hourly_price=None)
     run = SimpleNamespace(
-        session=session, settings=settings, folder=tmp_path, slo=_empty(question, ["queue"]), slo_points={}
+        session=session, settings=settings, folder=tmp_path, slo=empty_slo(question, ["queue"]), slo_points={}
     )
     points = _search(run, question, 0)
     assert points[0].rate_per_s == START_RATE_PER_S
@@ -72,7 +72,7 @@ def _search(run, question, block):
         for _ in range(TRIES):
             run.slo, run.slo_points = before, {}
             rounds_before = len(run.session.measured["queue"].rounds)
-            _search_one(run, question, block, "queue", servers)
+            search_one(run, question, block, "queue", servers)
             points, found = run.slo_points["queue"], run.slo.targets["queue"].blocks[-1]
             rounds = len(run.session.measured["queue"].rounds) - rounds_before
             _check_record(points, found, rounds)
