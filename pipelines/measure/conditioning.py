@@ -34,6 +34,9 @@ TURN_S: Final = 7.0
 """Load between two pauses. A server that is steady from the start needs two turns: seven seconds, one that is
 not judged, and three."""
 
+EDGE_S: Final = 0.2
+"""A second that ends with the load is not told any more, so a turn goes on for a moment."""
+
 SHORTEST_TURN_S: Final = 1.0
 
 
@@ -106,7 +109,7 @@ class Conditioning:
             url_base=self.server.plan.endpoint.base_url,
             load=self.load,
             warmup_limit_s=0.0,
-            duration_s=min(TURN_S, self._left_s),
+            duration_s=min(TURN_S + EDGE_S, self._left_s),
             pool_file=self.pool_file,
             samples_file=samples_file,
             result_file=folder / "result.json",

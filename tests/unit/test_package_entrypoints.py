@@ -146,7 +146,7 @@ def run_tfserving(folder, **environment):
 
 def test_tfserving_gets_the_same_flags_as_on_a_host(presets, tmp_path):
     local = tfserving.plan(ServeRequest(SPEC, tmp_path, tmp_path, presets["tfserving"]))
-    elsewhere = ("--host=", "--port=", "--rest_api_port=", "--model_")
+    elsewhere = ("--host=", "--port=", "--rest_api_port=", "--model_", "--monitoring_config_file=")
     flags = [word for word in local.launch.argv if word.startswith("--") and not word.startswith(elsewhere)]
     done = run_tfserving(etc(tmp_path, presets))
     assert done.stdout.splitlines() == [

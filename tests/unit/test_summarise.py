@@ -94,7 +94,7 @@ def run_of(folder, rounds, targets=("torchserve", "tfserving")):
             summaries=(),
             memory=MemoryRecord(idle_bytes=None, peak_bytes=None),
             cold_starts=(),
-            implementation=ImplementationRecord.model_construct(image=None),
+            implementation=ImplementationRecord.model_construct(protocol="REST", image=None),
             endpoint_parity=None,
         )
         for name in targets
