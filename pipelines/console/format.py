@@ -9,6 +9,7 @@ from pipelines.console import text as plain_text
 THIN = "\u202f"
 # En dashes: one stands for a figure that was not measured, the other between two ends of a range.
 MISSING = "\u2013"
+LARGEST_RATIO = 1000
 TO = "\u2013"
 Show = Callable[[float], str]
 # Names and reasons come from elsewhere; every table and sentence passes through these.
@@ -82,7 +83,14 @@ def rate(value: float) -> str:
 
 
 def ratio(value: float) -> str:
-    """A ratio with two decimals; below 0.1 with two significant digits, so that it never reads 0.00."""
+    """A ratio with two decimals; below 0.1 with two significant digits, so that it never reads 0.00.
+
+    Beyond a thousandfold it says that alone: such an end of an interval has no digits that mean anything.
+    """
+    if abs(value) > LARGEST_RATIO:
+        return f">{LARGEST_RATIO}"
+    if 0 < abs(value) < 1 / LARGEST_RATIO:
+        return f"<{1 / LARGEST_RATIO}"
     return f"{value:.2f}" if value == 0 or abs(value) >= 0.1 else significant(value, 2)  # noqa: PLR2004
 
 

@@ -109,6 +109,7 @@ def _load(run: RunRecord, limits: Limits) -> dict[str, object]:
             "more_loads": [],
             "throughput": None,
             "time_split": None,
+            "time_tables": [],
             "noise": [],
             **_warming(run),
         }
@@ -121,10 +122,10 @@ def _load(run: RunRecord, limits: Limits) -> dict[str, object]:
         "more_loads": [measured.latency_table(run, load) for load in others],
         "throughput": sections.throughput_figure(run) if len(loads) <= limits.rows else None,
         "time_split": sections.time_figure(run) if len(loads) <= limits.loads else None,
+        "time_tables": _filled(time_split.time_table(run), most=limits.rows),
         "noise": _filled(
             protocols.protocol_table(run),
             efficiency.efficiency_table(run),
-            time_split.time_table(run),
             verdicts.noise_table(run),
             most=limits.rows,
         ),

@@ -41,7 +41,7 @@ def time_table(run: RunRecord) -> Table:
         for name, one in own.items()
         if told
     )
-    return Table("Where the time goes", columns, rows, REMARK)
+    return Table("Parts of a request's time", columns, rows, REMARK)
 
 
 def _row(one: TimeSplitRecord | None) -> tuple[Cell, ...]:

@@ -69,3 +69,10 @@ def test_margins_have_two_digits(share: float, shown: str) -> None:
 
 def test_control_characters_are_shown_and_line_breaks_go() -> None:
     assert fmt.one_line("a\x00b\x1b[31m\nc\td") == "a\\x00b\\x1b[31m c d"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(2.1e-6, "<0.001"), (0.0012, "0.0012"), (999.994, "999.99"), (5929425.5, ">1000")]
+)
+def test_a_ratio_beyond_a_thousandfold_has_no_digits(value, shown):
+    assert fmt.ratio(value) == shown
