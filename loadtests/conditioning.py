@@ -102,9 +102,15 @@ def judge_seconds(seconds: Sequence[Second]) -> Judgement:
         found = _trends(judged[-length:])
         dips_belong = length == STRETCHES_S[-1]
         if _all_within(found) and (dips_belong or not _has_dip(judged[-length:])):
-            return Judgement("steady", start, *found)
+            return Judgement("steady", _level_from(seconds, places[-length:]), *found)
     latest = _trends(judged[-STRETCHES_S[0] :])
     return Judgement("climbing" if _climbs(latest[0]) else "unsettled", None, *latest)
+
+
+def _level_from(seconds: Sequence[Second], places: Sequence[int]) -> int:
+    """Where a steady stretch is level: a long one may begin with the end of a climb."""
+    least = median(seconds[place].requests_count for place in places) / (1 + CHANGE_LIMIT)
+    return next(place for place in places if seconds[place].requests_count >= least)
 
 
 def _spans_a_pause(stretch: Sequence[Second]) -> bool:

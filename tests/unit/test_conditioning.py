@@ -52,6 +52,15 @@ def test_a_server_that_has_to_compile_anew_after_a_pause_is_not_steady_before_th
     assert judge_seconds(seconds(rates)[:count]).until_steady_s >= 14
 
 
+def test_a_long_stretch_that_began_with_the_end_of_a_climb_is_steady_from_its_level_on():
+    # One start of TorchServe, whose log files were packed beside it from the 36th second on.
+    climb = [309, 452, 347, 403, 512, 556, 387, 385, 562, 608, 570, 794, 659, 411, 471, 583, 868, 966, 1075]
+    level = [1154, 1089, 1067, 1092, 1041, 950, 1132, 1175, 1143, 1028, 1208, 1150, 1160, 1225, 1210, 1101]
+    packing = [683, 479, 649, 1051, 1098, 845, 911]
+    found = judge_seconds(seconds([*climb, *level, *packing, 1241, 1312, 1306, 1331, 1172, 1310, 1291]))
+    assert (found.state, found.until_steady_s) == ("steady", 18)
+
+
 def test_the_second_after_a_pause_is_not_judged():
     rates = [300 if is_resumed(place) else 1000 for place in range(BUDGET_S)]
     assert steady_after(seconds(rates, noise=0.01)) == 11
