@@ -1,7 +1,7 @@
 """Conditioning: load on a fresh server until it has stopped getting faster, and the curve of its seconds."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -55,7 +55,7 @@ class Conditioning:
 
     Attributes:
         stem: of the turns' samples files, in the run's folder of samples.
-        tell: is told every second when it is over.
+        tell: is given all seconds so far whenever one is over.
     """
 
     server: Server
@@ -64,7 +64,7 @@ class Conditioning:
     block: int
     settings: MeasureSettings
     limit_s: float
-    tell: Callable[[Second], None]
+    tell: Callable[[Sequence[Second]], None]
     seconds: list[Second] = field(default_factory=list)
     _turns: list[_Turn] = field(default_factory=list)
 
@@ -160,7 +160,7 @@ class _Watch:
     """Collects the seconds as the generator says them, and ends the load when the server is steady."""
 
     server: Server
-    tell: Callable[[Second], None]
+    tell: Callable[[Sequence[Second]], None]
     seconds: list[Second]
     after_pause: bool
     _cpu_s: float | None = 0.0
@@ -175,7 +175,7 @@ class _Watch:
         resumed, self.after_pause = self.after_pause, False
         second = Second(report.requests_count, report.p50_ms, used_s if used_s > 0 else None, resumed)
         self.seconds.append(second)
-        self.tell(second)
+        self.tell(self.seconds)
         return judge_seconds(self.seconds).state == "steady"
 
 

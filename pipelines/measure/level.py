@@ -1,6 +1,6 @@
 """Are servers level? Fresh ones are conditioned until they are, and rounds that still drift are set aside."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from loadtests.arrivals import parse_load
@@ -50,11 +50,10 @@ def condition_servers(
 def _conditioning(session: Session, name: str, server: Server, block: int, limit_s: float) -> Conditioning:
     number = sum(one.block == block for one in session.measured[name].conditionings)
     stem = f"conditioning-block{block}-{file_stem(name)}-{number}"
-    seconds: list[Second] = []
 
-    def tell(second: Second) -> None:
-        seconds.append(second)
-        session.say(f"block {block + 1}: conditioning {name}, {len(seconds)} s, {second.requests_count}/s")
+    def tell(seconds: Sequence[Second]) -> None:
+        said = f"{len(seconds)} s, {seconds[-1].requests_count}/s"
+        session.say(f"block {block + 1}: conditioning {name}, {said}")
 
     pool = pool_file(session.folder, name)
     return Conditioning(

@@ -1,7 +1,6 @@
 """The mobile stage: export for devices, see what each artifact still knows, measure each, choose one."""
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,10 +18,10 @@ from pipelines.record.fairness import FairnessRecord
 from pipelines.record.mobile import MobileRecord, TimingRecord
 from pipelines.record.reason import ReasonRecord, reason
 from pipelines.record.run import RunRecord
+from pipelines.run.concluding import conclude_whole
 from pipelines.run.entries import RunFacts, run_record
 from pipelines.run.run import Status, new_run_folder, publish
 from pipelines.targets.registry import IN_PROCESS
-from pipelines.tasks.failures import as_user_error
 from pipelines.tasks.tasks import Progress
 from pipelines.verify.stage import Verified, examine
 
@@ -83,20 +82,12 @@ def measure_mobile(
         publish(record, folder)
         return record
 
-    try:
+    def measure() -> None:
         survey.measure()
         if set(settings.targets) == set(IN_PROCESS):
             kept.keep(prepared.root, prepared.key, survey.record(settings.limits), folder)
-    except KeyboardInterrupt:
-        return finish("interrupted", f"interrupted after {survey.done}"), folder
-    except BaseException as error:
-        known = as_user_error(error)
-        with suppress(Exception):  # the first failure is the one to tell
-            finish("failed", str(known) if known else f"{type(error).__name__}: {error}")
-        if known is None:
-            raise
-        raise type(known)(f"{known}; what was measured is kept in {folder}") from error
-    return finish("complete", None), folder
+
+    return conclude_whole(measure, finish, folder, lambda: str(survey.done)), folder
 
 
 def require_gate(run: RunRecord) -> None:

@@ -2,7 +2,7 @@
 
 import importlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -60,6 +60,41 @@ class ServeRequest:
     def asked_by(self, target: str) -> Protocol:
         """How a server of `target` will be asked."""
         return self.protocol or find_target(target).protocols[0]
+
+    def answered_by(
+        self,
+        target: str,
+        name: str,
+        version: str,
+        note: str,
+        *,
+        stand_in: bool = False,
+        settings: Mapping[str, bool] | None = None,
+    ) -> ImplementationRecord:
+        """Who answers, as a local process of `target`; `settings` are those beyond the preset's."""
+        protocol = self.asked_by(target)
+        return ImplementationRecord(
+            name=name,
+            version=version,
+            runner="local",
+            preset=self.preset.name,
+            settings={**self.preset.settings.given(), **(settings or {})},
+            protocol=protocol.name,
+            body=protocol.codec,
+            stand_in=stand_in,
+            note=note,
+        )
+
+    def budget(self, max_request_bytes: int | None = None) -> GivenRecord:
+        """What the server is given; how it uses that is asked of it once it runs."""
+        return GivenRecord(
+            cores=self.cores,
+            workers_count=None,
+            threads_per_worker=None,
+            batch_max_size=None,
+            memory_limit_bytes=None,
+            max_request_bytes=max_request_bytes,
+        )
 
     @property
     def cores_count(self) -> int:

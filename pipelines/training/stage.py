@@ -6,7 +6,6 @@ with the other one, so that a machine that slowly changes is no advantage to eit
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -29,8 +28,8 @@ from pipelines.record.reason import ReasonRecord, reason
 from pipelines.record.run import RunRecord
 from pipelines.record.training import EpochRecord, Framework, OneTrainingRecord, TrainingRecord
 from pipelines.report.json import write_run
+from pipelines.run.concluding import conclude_whole
 from pipelines.run.run import UNFINISHED, Status, new_run_folder, publish
-from pipelines.tasks.failures import as_user_error
 from pipelines.tasks.tasks import Progress, Task, run_tasks
 from pipelines.training import deployable
 from pipelines.training.settings import TrainingSettings
@@ -183,19 +182,10 @@ def train_compared(
         publish(record, folder)
         return record
 
-    try:
-        run.measure()
-    except KeyboardInterrupt:
-        count = len(list(order(settings)))
-        return finish("interrupted", f"interrupted after {len(run.done)} of {count} trainings"), folder
-    except BaseException as error:
-        known = as_user_error(error)
-        with suppress(Exception):  # the first failure is the one to tell
-            finish("failed", str(known) if known else f"{type(error).__name__}: {error}")
-        if known is None:
-            raise
-        raise type(known)(f"{known}; what was measured is kept in {folder}") from error
-    return finish("complete", None), folder
+    def done() -> str:
+        return f"{len(run.done)} of {len(list(order(settings)))} trainings"
+
+    return conclude_whole(run.measure, finish, folder, done), folder
 
 
 def order(settings: TrainingSettings) -> Iterator[tuple[int, Framework, Role]]:

@@ -8,7 +8,6 @@ from pipelines.environments.known import MLSERVER
 from pipelines.environments.making import ensure
 from pipelines.files.atomic import write_atomically
 from pipelines.hosts import url_host
-from pipelines.record.implementation import GivenRecord, ImplementationRecord
 from pipelines.targets import oip
 from pipelines.targets.endpoint import Configuration, Endpoint
 from pipelines.targets.launch import Launch
@@ -37,24 +36,13 @@ def plan(request: ServeRequest) -> ServerPlan:
     grpc_address = f"{url_host(request.host)}:{grpc}"
     return ServerPlan(
         target=NAME,
-        implementation=ImplementationRecord(
-            name="mlserver",
-            version=MLSERVER.pins["mlserver"],
-            runner="local",
-            preset=request.preset.name,
-            settings=request.preset.settings.given(),
-            protocol=protocol.name,
-            body=protocol.codec,
-            stand_in=False,
-            note=f"a runtime of ours for TorchScript, torch {MLSERVER.shared['torch']}",
+        implementation=request.answered_by(
+            NAME,
+            "mlserver",
+            MLSERVER.pins["mlserver"],
+            f"a runtime of ours for TorchScript, torch {MLSERVER.shared['torch']}",
         ),
-        given=GivenRecord(
-            cores=request.cores,
-            workers_count=None,
-            threads_per_worker=None,
-            batch_max_size=None,
-            memory_limit_bytes=None,
-        ),
+        given=request.budget(),
         launch=Launch(
             argv=(str(python), "-c", START, "start", str(folder)),
             env={**MLSERVER.variables, "PYTHONPATH": str(folder), "TMPDIR": str(request.work)},

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from pipelines.errors import MachineError
 from pipelines.http import fetch_json
-from pipelines.record.implementation import GivenRecord, ImplementationRecord
 from pipelines.targets.endpoint import Configuration, Endpoint
 from pipelines.targets.launch import Launch
 from pipelines.targets.python.configuration import from_info, unready
@@ -34,25 +33,13 @@ def plan(request: ServeRequest) -> ServerPlan:
     temporary.mkdir(exist_ok=True)
     return ServerPlan(
         target="python",
-        implementation=ImplementationRecord(
-            name=NAME,
-            version=versions["fastapi"],
-            runner="local",
-            preset=request.preset.name,
-            settings=request.preset.settings.given(),
-            protocol=request.asked_by("python").name,
-            body=request.asked_by("python").codec,
-            stand_in=False,
-            note=", ".join(f"{name} {version}" for name, version in versions.items() if name != "fastapi"),
+        implementation=request.answered_by(
+            "python",
+            NAME,
+            versions["fastapi"],
+            ", ".join(f"{name} {version}" for name, version in versions.items() if name != "fastapi"),
         ),
-        given=GivenRecord(
-            cores=request.cores,
-            workers_count=None,
-            threads_per_worker=None,
-            batch_max_size=None,
-            memory_limit_bytes=None,
-            max_request_bytes=settings.max_request_bytes(request.spec),
-        ),
+        given=request.budget(settings.max_request_bytes(request.spec)),
         launch=Launch(
             argv=(
                 *(sys.executable, "-P", str(APP), str(request.folder.resolve() / f"{request.spec.name}.pt")),

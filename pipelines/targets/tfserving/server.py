@@ -11,7 +11,7 @@ from pipelines.files.atomic import write_atomically
 from pipelines.hosts import url_host
 from pipelines.http import fetch, fetch_json
 from pipelines.processes.children import python_module
-from pipelines.record.implementation import GivenRecord, ImplementationRecord
+from pipelines.record.implementation import GivenRecord
 from pipelines.targets.endpoint import Endpoint
 from pipelines.targets.launch import Launch
 from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports
@@ -85,16 +85,13 @@ def plan(request: ServeRequest) -> ServerPlan:
     protocol, grpc_address = request.asked_by("tfserving"), f"{url_host(request.host)}:{grpc_port}"
     return ServerPlan(
         target="tfserving",
-        implementation=ImplementationRecord(
-            name=found.name,
-            version=found.version,
-            runner="local",
-            preset=request.preset.name,
-            settings={**request.preset.settings.given(), **xla},
-            protocol=protocol.name,
-            body=protocol.codec,
+        implementation=request.answered_by(
+            "tfserving",
+            found.name,
+            found.version,
+            "; ".join([STAND_IN_NOTE if found.stand_in else OPEN_NOTE, *([NOTE] if compiled else [])]),
             stand_in=found.stand_in,
-            note="; ".join([STAND_IN_NOTE if found.stand_in else OPEN_NOTE, *([NOTE] if compiled else [])]),
+            settings=xla,
         ),
         given=_given(request, found, flags),
         launch=Launch(

@@ -9,7 +9,7 @@ from pipelines.files.atomic import write_atomically
 from pipelines.hosts import url_host
 from pipelines.http import fetch_json
 from pipelines.machine.java import find_java
-from pipelines.record.implementation import GivenRecord, ImplementationRecord
+from pipelines.record.implementation import ImplementationRecord
 from pipelines.targets.endpoint import Configuration, Endpoint
 from pipelines.targets.launch import Launch
 from pipelines.targets.server_plan import (
@@ -57,7 +57,7 @@ def plan(request: ServeRequest) -> ServerPlan:
     return ServerPlan(
         target="torchserve",
         implementation=_implementation(request, java.version),
-        given=_given(request, settings),
+        given=request.budget(settings.max_request_bytes(request.spec)),
         launch=Launch(
             argv=(str(java.executable), *_java_arguments(request, settings), *_arguments(request, config)),
             env={
@@ -150,30 +150,8 @@ def _arguments(request: ServeRequest, config: Path) -> list[str]:
 
 
 def _implementation(request: ServeRequest, java_version: str) -> ImplementationRecord:
-    version, protocol = metadata.version("torchserve"), request.asked_by("torchserve")
-    return ImplementationRecord(
-        name="torchserve",
-        version=version,
-        runner="local",
-        preset=request.preset.name,
-        settings=request.preset.settings.given(),
-        protocol=protocol.name,
-        body=protocol.codec,
-        stand_in=False,
-        note=f"Java {java_version}; TorchServe is archived upstream since August 2025",
-    )
-
-
-def _given(request: ServeRequest, settings: TorchServeSettings) -> GivenRecord:
-    """The budget; the configuration is asked of the server once it runs."""
-    return GivenRecord(
-        cores=request.cores,
-        workers_count=None,
-        threads_per_worker=None,
-        batch_max_size=None,
-        memory_limit_bytes=None,
-        max_request_bytes=settings.max_request_bytes(request.spec),
-    )
+    note = f"Java {java_version}; TorchServe is archived upstream since August 2025"
+    return request.answered_by("torchserve", "torchserve", metadata.version("torchserve"), note)
 
 
 def _configuration(management: str, model: str) -> Configuration:

@@ -12,7 +12,6 @@ from pipelines.files.atomic import write_atomically
 from pipelines.files.leftovers import shared_memory_prefix
 from pipelines.hosts import url_host
 from pipelines.http import fetch, fetch_json
-from pipelines.record.implementation import GivenRecord, ImplementationRecord
 from pipelines.targets import oip
 from pipelines.targets.endpoint import Configuration, Endpoint
 from pipelines.targets.launch import Launch
@@ -48,27 +47,14 @@ def plan(request: ServeRequest) -> ServerPlan:
     grpc_address = f"{url_host(request.host)}:{grpc}"
     return ServerPlan(
         target=NAME,
-        implementation=ImplementationRecord(
-            name=NAME,
-            version=SERVER_VERSION,
-            runner="local",
-            preset=request.preset.name,
-            settings=request.preset.settings.given(),
-            protocol=protocol.name,
-            body=protocol.codec,
-            stand_in=False,
-            note=(
-                f"from nvidia-pytriton {TRITON.pins['nvidia-pytriton']}; Python backend with a runtime of "
-                f"ours for TorchScript, torch {TRITON.shared['torch']}"
-            ),
+        implementation=request.answered_by(
+            NAME,
+            NAME,
+            SERVER_VERSION,
+            f"from nvidia-pytriton {TRITON.pins['nvidia-pytriton']}; Python backend with a runtime of "
+            f"ours for TorchScript, torch {TRITON.shared['torch']}",
         ),
-        given=GivenRecord(
-            cores=request.cores,
-            workers_count=None,
-            threads_per_worker=None,
-            batch_max_size=None,
-            memory_limit_bytes=None,
-        ),
+        given=request.budget(),
         launch=Launch(
             argv=(
                 str(packages / "pytriton" / "tritonserver" / "bin" / "tritonserver"),

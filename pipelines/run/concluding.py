@@ -1,0 +1,38 @@
+"""How a run of one piece of work ends: complete, interrupted or failed, and always with a record."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from pipelines.record.run import RunRecord
+from pipelines.run.run import Status
+from pipelines.tasks.failures import as_user_error
+
+
+def conclude_whole(
+    work: Callable[[], None],
+    finish: Callable[[Status, str | None], RunRecord],
+    folder: Path,
+    done: Callable[[], str],
+) -> RunRecord:
+    """Do the work of a run without rounds, and `finish` its record however that ends.
+
+    Args:
+        done: how much of it is done, such as "3 of 11 trainings".
+
+    Raises:
+        UserError: what a person can act on, with the folder in which what was measured is kept.
+        BaseException: anything else as it was raised.
+    """
+    try:
+        work()
+    except KeyboardInterrupt:
+        return finish("interrupted", f"interrupted after {done()}")
+    except BaseException as error:
+        known = as_user_error(error)
+        with suppress(Exception):  # the first failure is the one to tell
+            finish("failed", str(known) if known else f"{type(error).__name__}: {error}")
+        if known is None:
+            raise
+        raise type(known)(f"{known}; what was measured is kept in {folder}") from error
+    return finish("complete", None)
