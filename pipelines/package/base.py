@@ -24,7 +24,7 @@ TITLE = "Debian base"
 
 
 def debian_base(client: "DockerClient", settings: Settings, progress: Progress) -> str:
-    """The reference of a Debian 12 image that the engine has, after pulling or making it if need be.
+    """Return the reference of a Debian 12 image on the engine, pulled or made here if need be.
 
     Raises:
         MachineError: it can neither be pulled nor made here.
@@ -85,7 +85,7 @@ def pull(client: "DockerClient", reference: str, progress: Progress) -> str | No
 
 
 def offline_reference() -> str:
-    """Changes with the script and the mirror it takes Debian from."""
+    """Return the reference of the image made here; it changes with the script and its Debian mirrors."""
     mirrors = [os.environ.get(name, "") for name in ("DEBIAN_MIRROR", "DEBIAN_SECURITY_MIRROR")]
     digest = hashlib.sha256("\0".join([SCRIPT.read_text(), *mirrors]).encode()).hexdigest()
     return f"{REPOSITORY}/debian-base:{digest[:12]}"

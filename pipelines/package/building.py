@@ -87,7 +87,7 @@ def _follow(key: str, event: dict[str, Any], lines: deque[str], progress: Progre
 
 
 def failure(key: str, error: str, lines: "deque[str] | list[str]") -> MachineError:
-    """The one line for a build that failed."""
+    """Make the one-line error for a build that failed."""
     said = " ".join(error.split())[:LINE_LIMIT]
     if "no space left on device" in f"{error} {' '.join(lines)}".lower():
         return MachineError(

@@ -21,7 +21,7 @@ MTIME = 1_000_000_000
 
 @contextmanager
 def packed(recipe: Recipe, wheels: Iterable[Path]) -> Iterator[IO[bytes]]:
-    """The context of `recipe` as an open tar archive without a name, which vanishes with the block.
+    """Pack the context of `recipe` into an open, unnamed tar archive that is gone after the block.
 
     Raises:
         GateError: an artifact changed after it was verified.

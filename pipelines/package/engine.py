@@ -13,7 +13,7 @@ ANSWER_LIMIT_S = 60
 
 
 def connect() -> "DockerClient":
-    """A client of the engine that DOCKER_HOST names, else of the default socket; it has answered once.
+    """Connect to the engine that DOCKER_HOST names, else to the default socket, and check that it answers.
 
     Raises:
         MachineError: there is no engine, this user may not talk to it, or it does not answer.
@@ -36,7 +36,7 @@ def connect() -> "DockerClient":
 
 
 def explain(host: str, error: Exception) -> str:
-    """What keeps us from the engine at `host`, and the remedy, on one line."""
+    """Explain on one line why the engine at `host` cannot be used, and how to fix that."""
     said = " ".join(str(error).split())
     if "Permission denied" in said or "PermissionError" in said:
         return (

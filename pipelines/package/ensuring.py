@@ -37,9 +37,7 @@ class Status:
 
 
 def require_keys(keys: Sequence[str]) -> None:
-    """Raises:
-    RequestError: there is no image of that name.
-    """
+    """Raise RequestError if there is no image of one of these names."""
     for key in keys:
         if key not in (*KEYS, NAIVE):
             raise RequestError(f"unknown image {key!r}; allowed: {', '.join((*KEYS, NAIVE))}")
@@ -89,7 +87,9 @@ def remove_builders(client: "DockerClient") -> None:
 
 
 def image_status(model: str, artifacts: Path, keys: Sequence[str], progress: Progress) -> list[Status]:
-    """What the engine has of `keys`; exports and verifies if need be, because content decides the references.
+    """Report which images of `keys` the engine has.
+
+    Exports and verifies if need be, because references depend on content.
 
     Raises:
         As `ensure_images`, but nothing is built.
@@ -109,14 +109,14 @@ def _recipes(
 
 
 def targets_of(keys: Sequence[str]) -> tuple[str, ...]:
-    """The targets whose artifacts images of these names hold: of one road's images not the other's."""
+    """Return the targets whose artifacts the named images hold; images of one target need no other's."""
     return tuple(target for target in TARGETS if any(key.startswith(target) for key in keys)) or TARGETS
 
 
 def model_parts(
     model: str, artifacts: Path, progress: Progress, targets: Sequence[str] = TARGETS
 ) -> ModelParts:
-    """What server images of `targets` bake in, exported and verified if need be.
+    """Return what server images of `targets` contain of the model, exported and verified if need be.
 
     Raises:
         As `ensure_images`, but no engine is asked.

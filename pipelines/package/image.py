@@ -41,7 +41,7 @@ class Image:
 
 
 def find_image(client: "DockerClient", key: str, target: str, reference: str) -> Image | None:
-    """The image called `reference`; None if the engine has none."""
+    """Find the image called `reference`; None if the engine has none."""
     from docker.errors import ImageNotFound
 
     try:

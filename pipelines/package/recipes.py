@@ -87,7 +87,7 @@ def _sha256(content: Content) -> str:
 
 
 def make_recipe(key: str, parts: ModelParts | None, settings: Settings) -> Recipe:
-    """The recipe called `key`; server images need the model's parts."""
+    """Make the recipe called `key`; server images need the model's parts."""
     if key == "locust":
         return _locust()
     if parts is None:
@@ -352,7 +352,7 @@ def _server(
 
 
 def _proven(parts: ModelParts, target: str, files: Mapping[str, Content]) -> dict[str, str]:
-    """What the manifest says of those `files` that are the target's artifacts."""
+    """Return the digests in the manifest of those `files` that are the target's artifacts."""
     folder, digests = parts.folder / target, parts.manifests[target].files
     return {
         name: digests[content.relative_to(folder).as_posix()]
@@ -381,14 +381,14 @@ def _one(parts: ModelParts, target: str, artifact_format: str) -> ArtifactRecord
 
 
 def _health(parts: ModelParts, path: str) -> dict[str, Content]:
-    """The first held-out sample as a whole HTTP request, and the source model's answer with its tolerance."""
+    """Make the health check's files: the first held-out sample as an HTTP request, and the right answer."""
     body = json_rows.encode([sample(parts.spec.samples().named, 0)])
     several = len(parts.expected.tensors) > 1
     return _question(parts, path, body, lambda name: f"predictions>{name}" if several else "predictions")
 
 
 def _oip_health(parts: ModelParts) -> dict[str, Content]:
-    """The same by the Open Inference Protocol, whose outputs are named beside their data."""
+    """Make the same files for the Open Inference Protocol, which names outputs beside their data."""
     body = oip_json.encode([sample(parts.spec.samples().named, 0)])
     path = oip.PREDICT_PATH.format(model=parts.spec.name)
     return _question(parts, path, body, lambda name: f"outputs>{name}>data")
@@ -414,7 +414,7 @@ def _expected(key: str, tolerance: Tolerance, array: Array) -> str:
 
 
 def _build_files(key: str) -> dict[str, Content]:
-    """What the stages before the last one read."""
+    """Return the files that the stages before the last one read."""
     return {
         "Dockerfile": DOCKER / key / "Dockerfile",
         "install.sh": DOCKER / "python" / "install.sh",

@@ -22,7 +22,7 @@ class Settings:
 
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
-    """The settings in `environment`; an empty value counts as none."""
+    """Read the settings from `environment`; an empty value counts as none."""
     return Settings(
         environment.get("DEBIAN_BASE") or None, environment.get("TFSERVING_BASE") or TFSERVING_BASE
     )

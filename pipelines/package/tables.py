@@ -21,7 +21,7 @@ def facts(images: Mapping[str, Image], not_built: Mapping[str, str]) -> dict[str
 
 
 def print_images(images: Mapping[str, Image], not_built: Mapping[str, str]) -> None:
-    """What `tandem images` built or found."""
+    """Print the images that `tandem images` built or found."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("image", "answered by", *NUMERIC):
         table.add_column(column, justify="right" if column in NUMERIC else "left", overflow="fold")

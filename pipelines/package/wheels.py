@@ -65,7 +65,7 @@ def _applying(lines: Iterable[str]) -> dict[str, str]:
 
 
 def collect(pins: Mapping[str, str], progress: Progress, title: str) -> list[Path]:
-    """The wheel of every pin, and pip's own; those that the cache lacks are downloaded.
+    """Return the wheel of every pin, and pip's own, downloading those that the cache lacks.
 
     Raises:
         MachineError: pip could not get one; with its last words.
@@ -88,7 +88,7 @@ def _wanted(pins: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def _find(folder: Path, name: str, version: str) -> Path | None:
-    """The wheel of a distribution that an image takes; "" for the newest version there is."""
+    """Find the wheel of a distribution that fits an image; version "" finds the newest there is."""
     fitting = []
     for path in folder.glob("*.whl"):
         try:

@@ -109,13 +109,13 @@ def constant_share(expected: Expectation) -> float:
 
 
 def allowed_error(expected: Array, tolerance: Tolerance) -> npt.NDArray[np.float64]:
-    """The largest permitted |got - expected| for every element."""
+    """Return the largest permitted |got - expected| for every element."""
     found: Values = tolerance.absolute + tolerance.relative * np.abs(expected.astype(np.float64))
     return found
 
 
 def max_output_error(expected: Expectation, precision: str) -> float | None:
-    """The largest `Expectation.output_error` that the precision may have; None where tolerances apply.
+    """Return the largest `Expectation.output_error` that the precision may have; None where tolerances apply.
 
     None also for whole numbers, which have no error, only right and wrong.
     """
@@ -245,7 +245,7 @@ def _max_relative(error: Values, wanted: Array, tolerance: Tolerance) -> float:
 
 
 def _lost(record: ParityRecord) -> list[str]:
-    """What a reduced precision lost too much of, at one output: metric, found and allowed."""
+    """Explain what a reduced precision lost too much of at one output: metric, measured and allowed."""
     found = (
         drop_failure(record, MAX_ACCURACY_DROP),
         output_failure(record.output_error, record.max_output_error),
@@ -255,7 +255,7 @@ def _lost(record: ParityRecord) -> list[str]:
 
 
 def drop_failure(record: ParityRecord, allowed: float) -> str | None:
-    """What is wrong with accuracy, or with choices where there are no labels; None if they are kept."""
+    """Explain a lost accuracy, or changed choices where there are no labels; None if they are kept."""
     if record.accuracy is not None and record.accuracy_drop is not None:
         if record.accuracy_drop <= allowed:
             return None
@@ -271,7 +271,7 @@ def drop_failure(record: ParityRecord, allowed: float) -> str | None:
 
 
 def output_failure(found: float | None, allowed: float | None) -> str | None:
-    """What is wrong with an output error beyond what its precision is allowed; None if it is kept."""
+    """Explain an output error beyond what its precision is allowed; None if it is within that."""
     if found is None or allowed is None or found <= allowed:
         return None
     if found == WORST:
@@ -282,14 +282,17 @@ def output_failure(found: float | None, allowed: float | None) -> str | None:
 
 
 def spread_failure(found: float | None, allowed: float | None) -> str | None:
-    """What is wrong with the largest error of a regression; None if it is within what is allowed."""
+    """Explain a regression's largest error if it is beyond what is allowed; None if it is within that."""
     if found is None or allowed is None or found <= allowed or found == WORST:
         return None
     return f"largest error {found:.3g} of the range of its targets, at most {allowed:g} is allowed"
 
 
 def accuracy_drop(got: Array, expected: Expectation) -> float | None:
-    """The source model's accuracy minus that of `got`, negative if it got better.
+    """Return the source model's accuracy minus that of `got`, negative if it got better.
+
+    Without labels, return the share of samples whose choice changed; None for outputs that choose nothing.
+    Rounded to 1e-9, so that a drop of exactly a limit is not beyond it.
 
     Without labels the share of samples whose choice is another; None for outputs that choose nothing.
     Rounded to 1e-9, so that a drop of exactly a limit is not beyond it.
@@ -341,9 +344,7 @@ def _number(value: object) -> str:
 
 
 def require_parity(record: ParityRecord, got: Array, expected: Expectation) -> None:
-    """Raises:
-    GateError: the comparison failed; names subject, sample, expected and got.
-    """
+    """Raise GateError if the comparison failed, with subject, sample, expected and got."""
     if not record.passed:
         raise GateError(explain_failure(record, got, expected))
 

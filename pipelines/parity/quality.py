@@ -40,7 +40,7 @@ def flat(array: Array) -> Array:
 
 
 def shapes_of(array: Array) -> tuple[tuple[int, ...], ...]:
-    """The shape of every sample, without the batch dimension."""
+    """Return the shape of every sample, without the batch dimension."""
     if is_ragged(array):
         return tuple(np.asarray(one).shape for one in array)
     return (array.shape[1:],) * len(array)
@@ -86,13 +86,13 @@ class Expectation:
         return is_discrete(self.outputs)
 
     def first(self, count: int) -> "Expectation":
-        """The same about the first `count` samples."""
+        """Return the expectation for the first `count` samples."""
         labels = None if self.labels is None else self.labels[:count]
         targets = None if self.targets is None else self.targets[:count]
         return replace(self, outputs=self.outputs[:count], labels=labels, targets=targets)
 
     def choices(self, outputs: Array) -> Choices | None:
-        """The class that each row of `outputs` (n, k) or (n,), of tokens each position, chooses.
+        """Return the class that each row of `outputs` (n, k) or (n,), for tokens each position, chooses.
 
         Whole numbers are themselves what was chosen. None where these are no scores.
         """
@@ -196,12 +196,12 @@ class Expectations:
         return next((accuracy for accuracy in known if accuracy is not None), None)
 
     def first(self, count: int) -> "Expectations":
-        """The same about the first `count` samples."""
+        """Return the expectations for the first `count` samples."""
         return Expectations({name: one.first(count) for name, one in self.by_output.items()})
 
 
 def expectations_of(spec: ModelSpec, samples: Samples, outputs: Tensors) -> Expectations:
-    """What artifacts of `spec` are held to, given the source model's `outputs` on `samples`.
+    """Return what artifacts of `spec` are held to, given the source model's `outputs` on `samples`.
 
     Raises:
         ModelError: the samples' labels do not fit the outputs.
@@ -273,7 +273,7 @@ def _mean_square(values: Values) -> Values:
 
 
 def _finite(error: Values, scale: Values) -> float:
-    """The largest error / scale; 0 / 0 is none, and what is beyond measure is `WORST`."""
+    """Return the largest error / scale; 0 / 0 counts as 0, and anything not finite as `WORST`."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         found: Values = np.nan_to_num(np.asarray(error / scale), posinf=WORST)
     return min(float(found.max()), WORST)

@@ -50,7 +50,7 @@ CHECKS = (
 def outputs_of(
     spec: ModelSpec, inputs: Tensors, passed: Callable[[str], None] = lambda _: None
 ) -> dict[str, Array]:
-    """The source model's outputs (n, …) by name for `inputs` by name, after every check of this module.
+    """Return the source model's outputs (n, …) for `inputs`, both by name, after every check of this module.
 
     `passed` is told the name of each of `CHECKS` as it passes.
 
@@ -75,7 +75,7 @@ def outputs_of(
 
 
 def plain_outputs(spec: ModelSpec, inputs: Tensors) -> dict[str, Array]:
-    """The source model's outputs (n, …) by name, checked for nothing but their shapes and dtypes.
+    """Return the source model's outputs (n, …) by name, checked only for their shapes and dtypes.
 
     Raises:
         ModelError: it fails, or gives something else than its spec says.
@@ -153,7 +153,9 @@ def require_deployable(spec: ModelSpec) -> None:
 
 
 def _require_no_reading(spec: ModelSpec, module: "torch.nn.Module", inputs: Tensors) -> None:
-    """A value read into Python is a constant in every trace, and what was decided by it is decided for ever.
+    """Raise ModelError if the model reads values of its inputs into Python.
+
+    Such a value is a constant in every trace, and what it decided is decided for ever.
 
     Raises:
         ModelError: it happens, with file and line.
@@ -171,7 +173,7 @@ def _require_no_reading(spec: ModelSpec, module: "torch.nn.Module", inputs: Tens
 def _require_input_kept(
     spec: ModelSpec, module: "torch.nn.Module", inputs: Tensors, passed: Callable[[str], None]
 ) -> dict[str, Array]:
-    """The outputs, of a module that leaves its inputs as they are.
+    """Return the outputs of a module that leaves its inputs unchanged.
 
     Raises:
         ModelError: it overwrites one; with its name, file and line.
@@ -203,7 +205,7 @@ def _require_input_kept(
 
 
 def _ordered(spec: ModelSpec, batch: Tensors) -> list[Array]:
-    """The inputs as forward takes them."""
+    """Return the inputs in the order in which forward takes them."""
     return [batch[tensor.name] for tensor in spec.inputs]
 
 
@@ -216,9 +218,7 @@ def _copies(spec: ModelSpec, batch: Tensors) -> "list[torch.Tensor]":
 def _require_state_kept(
     spec: ModelSpec, module: "torch.nn.Module", before: "Mapping[str, torch.Tensor]"
 ) -> None:
-    """Raises:
-    ModelError: a parameter or buffer is no longer what it was `before` it answered.
-    """
+    """Raise ModelError if a parameter or buffer is no longer what it was `before` the module answered."""
     changed = [name for name, tensor in _tensors(module).items() if not _equal(tensor, before.get(name))]
     if changed:
         raise ModelError(
@@ -246,7 +246,7 @@ def _equal(one: "torch.Tensor", other: "torch.Tensor | None") -> bool:
 def _ask(
     spec: ModelSpec, module: "torch.nn.Module", inputs: Tensors, size: int | None = None
 ) -> dict[str, Array]:
-    """Outputs (n, …) by name of a copy of `inputs`, all as one batch or in batches of `size`."""
+    """Return outputs (n, …) by name for a copy of `inputs`, asked as one batch or in batches of `size`."""
     return ask(lambda batch: _call(spec, module, _copies(spec, batch)), inputs, size or count(inputs))
 
 
@@ -265,9 +265,7 @@ def _call(spec: ModelSpec, module: "torch.nn.Module", given: "list[torch.Tensor]
 
 
 def _array(spec: ModelSpec, name: str, tensor: object) -> Array:
-    """Raises:
-    ModelError: it is no tensor, or of a dtype that no output can be.
-    """
+    """Convert an output to an array; raise ModelError if it is no tensor or its dtype is none of `DTYPES`."""
     import torch
 
     if not isinstance(tensor, torch.Tensor):
@@ -285,9 +283,7 @@ def _array(spec: ModelSpec, name: str, tensor: object) -> Array:
 
 
 def _require_declared(spec: ModelSpec, output: TensorSpec, found: Array, asked: int) -> None:
-    """Raises:
-    ModelError: another shape or dtype than declared, or not finite.
-    """
+    """Raise ModelError if an output has another shape or dtype than declared, or is not finite."""
     declared = (asked, *output.shape[1:])
     if not fits(found.shape, declared) or str(found.dtype) != output.dtype:
         raise ModelError(
@@ -321,9 +317,7 @@ def _named(spec: ModelSpec, module: "torch.nn.Module", batch: int) -> Iterator[N
 def _require_same(
     spec: ModelSpec, once: Tensors, again: Tensors, how: str, meaning: str, module: "torch.nn.Module"
 ) -> None:
-    """Raises:
-    ModelError: the two differ by more than the model's tolerance.
-    """
+    """Raise ModelError if the two differ by more than the model's tolerance."""
     for name, wanted in once.items():
         if shapes_of(wanted) != shapes_of(again[name]):
             raise ModelError(f"source model {spec.name} {BATCHED} (output {name!r} has another shape {how})")

@@ -35,7 +35,7 @@ OURS = Path(__file__).parent.parent
 
 
 def first_reading(module: "torch.nn.Module", inputs: Sequence[Array]) -> str | None:
-    """What the module read of its `inputs`, each (n, …), and where in which file; None if it read nothing."""
+    """Describe what the module read of its `inputs`, each (n, …), and in which line; None if nothing."""
     import torch
 
     read: list[str] = []
@@ -108,7 +108,7 @@ def _as_if_tracing() -> Iterator[None]:
 
 
 def place_of(traceback: TracebackType | None) -> str:
-    """The innermost line of a model's own, or a library's, file in a traceback, as ` at FILE:LINE`."""
+    """Return the innermost line of the model's or a library's file in a traceback, as ` at FILE:LINE`."""
     lines = []
     while traceback is not None:
         lines.append((traceback.tb_frame.f_code.co_filename, traceback.tb_lineno))
@@ -123,7 +123,7 @@ def _frames(frame: FrameType | None) -> Iterator[tuple[str, int]]:
 
 
 def _place(lines: "Iterator[tuple[str, int]]") -> str:
-    """The first of the lines, innermost first, that is neither torch's nor ours."""
+    """Return the first of the lines, innermost first, that is neither torch's nor ours."""
     import torch
 
     folders = (Path(torch.__file__).parent, OURS)

@@ -5,7 +5,7 @@ from pipelines.parity.quality import Expectation
 
 
 def source_worth(expected: Expectation) -> str:
-    """The output's name, its kind, and the source model's own figure."""
+    """Describe an output: its name, its kind, and the source model's own figure."""
     name, accuracy = f"output {expected.name}", expected.accuracy(expected.outputs)
     rmse = expected.target_rmse(expected.outputs)
     if accuracy is not None:

@@ -33,7 +33,7 @@ class ControlGroup:
 
     @classmethod
     def of(cls, pid: int, proc: Path = Path("/proc"), root: Path = Path("/sys/fs/cgroup")) -> "ControlGroup":
-        """The groups of a process.
+        """Find the control groups of a process.
 
         Raises:
             OSError: the process is gone, or its groups are not to be seen from here.
@@ -107,7 +107,7 @@ def _number(path: Path) -> int | None:
 
 
 def _entry(path: Path, name: str) -> int | None:
-    """The number after `name` in a file of "name number" lines."""
+    """Return the number after `name` in a file of "name number" lines."""
     try:
         lines = path.read_text().splitlines()
     except OSError:

@@ -105,7 +105,7 @@ def _look(
 def settled(
     settings: RunSettings, progress: Progress, command: str = "compare"
 ) -> Iterator[tuple[RunSettings, Runner]]:
-    """The same settings with the runner that will be used, and why, and that runner; image sizes are known.
+    """Yield the settings with the runner to use and the reason for it, and the runner; image sizes are known.
 
     Raises:
         As `choose`.
@@ -125,7 +125,7 @@ def runner_of(
     direct: bool = True,
     health_checks: bool = False,
 ) -> Runner:
-    """The chosen runner; what dead processes left on its engine is removed first.
+    """Make the chosen runner, after removing what dead processes left on its engine.
 
     Args:
         choice: with the images that were looked for.

@@ -41,7 +41,7 @@ class Stack:
     configurations: Mapping[str, Path] = field(default_factory=dict)
 
     def labels(self) -> dict[str, str]:
-        """What everything of this stack carries, so that it can be found when we are gone."""
+        """Return the labels of everything in this stack, so that it can be found after we are gone."""
         return {PROJECT_LABEL: self.project, OWNER_LABEL: owner()}
 
 
@@ -61,7 +61,7 @@ def create(stack: Stack, work: Path) -> None:
 
 
 def _override(stack: Stack) -> dict[str, Any]:
-    """Adds labels to all there is, and configurations of servers; nothing that limits or secures."""
+    """Add labels to everything, and the servers' configurations; limits and security stay as they are."""
     import yaml
 
     described = yaml.safe_load(COMPOSE_FILE.read_text())

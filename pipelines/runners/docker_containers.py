@@ -66,7 +66,7 @@ class DockerRunner:
 
     @contextmanager
     def prepare(self, target: str, request: ServeRequest) -> Iterator[DockerServer]:
-        """A container with its limits, not started; leaving the context removes it and its network.
+        """Create a container with its limits, not started; leaving the context removes it and its network.
 
         Raises:
             RequestError: an address that containers are not published on.

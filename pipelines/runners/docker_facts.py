@@ -11,7 +11,9 @@ GIBIBYTE = 2**30
 
 
 def given(attributes: dict[str, Any]) -> GivenRecord:
-    """The budget the container really has: the engine's word, not what we asked for.
+    """Return the budget that the container really has, as the engine reports it.
+
+    The server inside is asked for its configuration separately.
 
     Its configuration is asked of what runs inside.
     """
@@ -35,7 +37,7 @@ class Addresses:
 
 
 def addresses(attributes: dict[str, Any], port: int) -> Addresses:
-    """The address on the container's own network, and the one published on this machine."""
+    """Return the address on the container's own network, and the one published on this machine."""
     settings = attributes["NetworkSettings"]
     own = [network.get("IPAddress") for network in (settings.get("Networks") or {}).values()]
     bindings = (settings.get("Ports") or {}).get(f"{port}/tcp") or []
@@ -62,9 +64,7 @@ def death(attributes: dict[str, Any], oom_kills: int) -> str | None:
 
 
 def health(attributes: dict[str, Any]) -> tuple[str, str]:
-    """The engine's word on the container's health ("healthy", "unhealthy", "starting", "none"), and the last
-    output of its health check.
-    """
+    """Return the container's health ("healthy", "unhealthy", "starting", "none") and last check's output."""
     state = attributes["State"].get("Health") or {}
     log = state.get("Log") or []
     return state.get("Status") or "none", (log[-1].get("Output") or "").strip() if log else ""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def find_images(
     client: "DockerClient", targets: Sequence[str], model: str, artifacts: Path, progress: Progress
 ) -> dict[str, ContainerImage]:
-    """An image for every target on the client's engine.
+    """Find or build an image for every target on the client's engine.
 
     Raises:
         MachineError: an image is not there and cannot be built; says what to run.
@@ -37,7 +37,7 @@ def find_images(
 def with_sizes(
     client: "DockerClient", images: Mapping[str, ContainerImage], progress: Progress
 ) -> dict[str, ContainerImage]:
-    """The same images with their compressed sizes; one that none is known of takes a minute, once."""
+    """Return the same images with their compressed sizes; measuring an unknown size takes a minute, once."""
     return {target: _with_size(client, found, progress) for target, found in images.items()}
 
 
@@ -83,7 +83,7 @@ def _named(client: "DockerClient", target: str, reference: str) -> ContainerImag
 
 
 def _ours(target: str, model: str, artifacts: Path, progress: Progress) -> ContainerImage:
-    """The first of the target's images that can be had."""
+    """Return the first of the target's images that is there or can be built."""
     from pipelines.package import ensure_images
 
     problems = []
@@ -105,7 +105,7 @@ def _ours(target: str, model: str, artifacts: Path, progress: Progress) -> Conta
 
 
 def describe(target: str, record: ImageRecord, labels: Mapping[str, str]) -> ContainerImage:
-    """What an image says of itself in its labels; nothing is taken on trust from its name."""
+    """Describe an image by its labels; its name proves nothing."""
     implementation = labels.get("io.tandem.implementation") or "unlabelled image"
     word, note = CONTAINED[target].fallback or (None, None)
     stand_in = word is not None and word in implementation
@@ -120,7 +120,7 @@ def describe(target: str, record: ImageRecord, labels: Mapping[str, str]) -> Con
 
 
 def label_versions(labels: Mapping[str, str]) -> dict[str, str]:
-    """The versions in an image's label; empty where it has none that can be read."""
+    """Return the versions in an image's label; empty if there is none that can be read."""
     try:
         found = json.loads(labels.get("io.tandem.versions", "{}"))
     except ValueError:

@@ -24,12 +24,12 @@ Filters = dict[str, str | list[str] | bool]
 
 
 def new_project(command: str) -> str:
-    """A compose project's name that no other run has: `tandem-COMMAND-` and eight random hex digits."""
+    """Make a compose project name that no other run has: `tandem-COMMAND-` and eight random hex digits."""
     return f"tandem-{command}-{secrets.token_hex(4)}"
 
 
 def owner() -> str:
-    """This process, as a label: host, process id, and when it started, because ids are used again."""
+    """Identify this process in a label: host, process id and start time, because ids are reused."""
     process = psutil.Process(os.getpid())
     return f"{socket.gethostname()}/{process.pid}/{process.create_time():.2f}"
 
@@ -107,7 +107,7 @@ def remove_project(client: "DockerClient", project: str) -> None:
 
 
 def remains(client: "DockerClient", project: str) -> list[str]:
-    """What a project still has, as "container NAME", "network NAME" or "volume NAME"."""
+    """List what a project still has, as "container NAME", "network NAME" or "volume NAME"."""
     filters: Filters = {"label": f"{COMPOSE_LABEL}={project}"}
     return [
         *_named("container", client.containers.list(all=True, filters=filters, ignore_removed=True)),

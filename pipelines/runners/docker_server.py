@@ -72,7 +72,7 @@ class DockerServer(StartedServer):
         self.plan = replace(self.plan, given=given, endpoint=self._endpoint(attributes))
 
     def _endpoint(self, attributes: dict[str, Any]) -> Endpoint:
-        """The planned endpoint with the addresses that the running container has."""
+        """Return the planned endpoint with the addresses that the running container has."""
         rest = docker_facts.addresses(attributes, self._contained.rest_port)
         direct = self._direct and rest.bridge is not None and _reachable(rest.bridge)
         chosen = rest.bridge if direct else rest.published
@@ -127,7 +127,7 @@ class DockerServer(StartedServer):
         return self._contained.configuration(self.plan.endpoint.model, inside)
 
     def _inspect(self) -> dict[str, Any]:
-        """The engine's description of the container, now."""
+        """Return the engine's current description of the container."""
         self.container.reload()
         return self.container.attrs
 
@@ -155,9 +155,7 @@ class DockerServer(StartedServer):
             raise MachineError(f"{self.plan.target} cannot serve the model: {match.group(1)}")
 
     def require_alive(self, when: str) -> None:
-        """Raises:
-        MachineError: the container ended, or a process of it was killed at its memory limit.
-        """
+        """Raise MachineError if the container ended, or a process in it was killed at its memory limit."""
         try:
             found = docker_facts.death(self._inspect(), self.usage().oom_kills or 0)
         except engine_errors() as error:
@@ -211,15 +209,15 @@ class DockerServer(StartedServer):
             order()
 
     def usage(self) -> Usage:
-        """What the kernel has counted for the container so far."""
+        """Return what the kernel has counted for the container so far."""
         return self._group.read() if self._group is not None else Usage(None, None, None, None)
 
     def memory_bytes(self) -> int | None:
-        """What the container holds now, without file pages that could be dropped at once."""
+        """Return the memory that the container holds now, without file pages that could be dropped."""
         return self.usage().memory_bytes
 
     def peak_bytes(self) -> int | None:
-        """The most it ever held, file pages included; None where the kernel keeps no count of it."""
+        """Return the container's peak memory, file pages included; None if the kernel does not count it."""
         return self.usage().peak_bytes
 
     def cpu_s(self) -> float:

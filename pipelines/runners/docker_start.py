@@ -101,4 +101,4 @@ class StartedServer(ABC):
 
     @abstractmethod
     def _last_lines(self) -> str:
-        """The end of its log, in one line."""
+        """Return the end of the container's log, in one line."""

@@ -7,7 +7,7 @@ ENGINE_GONE = (
 
 
 def engine_errors() -> tuple[type[Exception], ...]:
-    """What the engine's client raises: where the engine refuses, and where it cannot be reached."""
+    """Return the exceptions of the engine's client: the engine refuses, or cannot be reached."""
     from docker.errors import APIError
     from requests.exceptions import RequestException
 

@@ -91,9 +91,7 @@ class LocalServer(StartedServer):
         return self._process is not None and self._process.poll() is None
 
     def require_alive(self, when: str) -> None:
-        """Raises:
-        MachineError: the server has ended; its exit code and last log lines are shown.
-        """
+        """Raise MachineError if the server has ended, with its exit code and last log lines."""
         if not self.alive:
             code = self._process.returncode if self._process else None
             raise MachineError(
@@ -144,7 +142,7 @@ class LocalServer(StartedServer):
 
 
 def process_tree(pid: int) -> list[psutil.Process]:
-    """A process and all its descendants; empty if it is gone."""
+    """Return a process and all its descendants; empty if it is gone."""
     try:
         root = psutil.Process(pid)
         return [root, *root.children(recursive=True)]
@@ -162,7 +160,7 @@ def process_cpu_s(process: psutil.Process) -> float:
 
 
 def _privately(request: ServeRequest) -> ServeRequest:
-    """The request with a copy of its own of what was proven."""
+    """Return the request with its own copy of the verified files."""
     if request.proven is None:
         return request
     return replace(request, folder=copy_proven(request.folder, request.proven, request.work / "served"))
@@ -181,7 +179,7 @@ class LocalRunner:
 
     @contextmanager
     def prepare(self, target: str, request: ServeRequest) -> Iterator[LocalServer]:
-        """What the target says about the server it wants, ready to be started.
+        """Plan the server that the target describes, ready to be started.
 
         Raises:
             RequestError: the target has no server, or a setting is wrong.

@@ -48,9 +48,7 @@ class Server(Protocol):
         ...
 
     def require_alive(self, when: str) -> None:
-        """Raises:
-        MachineError: the server has ended, or lost a part of itself; says why and what it last logged.
-        """
+        """Raise MachineError if the server or a part of it has ended, with the cause and last log lines."""
         ...
 
     def pause(self) -> None:
@@ -62,11 +60,11 @@ class Server(Protocol):
         ...
 
     def memory_bytes(self) -> int | None:
-        """What it holds now, shared pages counted once; None if it is gone."""
+        """Return the memory that the server holds now, shared pages counted once; None if it is gone."""
         ...
 
     def peak_bytes(self) -> int | None:
-        """The most it ever held, if the kernel keeps count of that; None if not."""
+        """Return the server's peak memory; None if the kernel does not count it."""
         ...
 
     def cpu_s(self) -> float | None:
@@ -86,7 +84,7 @@ class Runner(Protocol):
     def name(self) -> str: ...  # noqa: D102 - "local" or "docker", as run.json has it
 
     def prepare(self, target: str, request: ServeRequest) -> AbstractContextManager[Server]:
-        """A server that is planned and not started; leaving the context leaves nothing behind.
+        """Plan a server without starting it; leaving the context leaves nothing behind.
 
         Raises:
             RequestError: the target has no server, or a setting is wrong.

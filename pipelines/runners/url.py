@@ -99,9 +99,7 @@ class RunningServer:
         """Nothing: what it was given is not known."""
 
     def require_alive(self, when: str) -> None:
-        """Raises:
-        MachineError: nothing listens there any more.
-        """
+        """Raise MachineError if nothing listens at the address any more."""
         address = self._side.address
         for attempt in range(CONNECT_TRIES):
             try:
@@ -157,7 +155,7 @@ def where_is(address: Address) -> tuple[Place, frozenset[int] | None]:
 
 @contextmanager
 def running(side: RunningSide, spec: ModelSpec, work: Path) -> Iterator[RunningServer]:
-    """The server at the side's address, once it has said that it serves a model like `spec`.
+    """Yield the server at the side's address, once it has reported that it serves a model like `spec`.
 
     Raises:
         RequestError, GateError, MachineError: see `introduce`.

@@ -46,7 +46,7 @@ class Ready:
     first_right_answer_s: float
 
     def as_record(self, block: int) -> ColdStartRecord:
-        """The same, as run.json holds it."""
+        """Return the cold start as run.json holds it."""
         return ColdStartRecord(
             block=block,
             ready_s=round(self.ready_s, 3),
@@ -111,7 +111,7 @@ def payload_pool(
 
 
 def grouped(inputs: Tensors, places: Sequence[int], rows: int) -> list[tuple[int, ...]]:
-    """Samples by request, every one at least once; no server takes samples of different shapes in one.
+    """Group samples into requests, every one at least once and only samples of one shape together.
 
     The last request of each shape is filled up from the beginning.
     """
@@ -139,7 +139,7 @@ def _checked(spec: ModelSpec, name: str, expected: Expectation) -> CheckedOutput
 def _chosen(
     inputs: Tensors, by_output: Mapping[str, Expectation], limit_bytes: int
 ) -> tuple[tuple[int, ...], tuple[bytes, ...]]:
-    """The samples that a pool holds, in their order, and their bodies."""
+    """Choose the samples that a pool holds, and return their places in order and their bodies."""
     found: dict[int, bytes] = {}
     left = limit_bytes
     for place in sorted(range(count(inputs)), key=lambda place: place * GOLDEN % 1):
@@ -154,7 +154,7 @@ def _chosen(
 
 @contextmanager
 def work_folder() -> Iterator[Path]:
-    """A short-named folder of a server's own, gone when the block ends.
+    """Make a short-named folder for one server, gone when the block ends.
 
     Raises:
         MachineError: no folder for temporary files has a short name.
@@ -226,7 +226,7 @@ def typed(answers: Tensors, wanted: Tensors) -> dict[str, Array]:
 def _ask(
     server: Server, pool: PayloadPool, codec: Codec, body: bytes, group: tuple[int, ...]
 ) -> list[Sample]:
-    """The outputs for the samples of one request, by name and without the batch dimension."""
+    """Return the outputs for the samples of one request, by name and without the batch dimension."""
     try:
         status, answer = _post(server, pool, body)
     except OSError as error:
@@ -249,7 +249,7 @@ def _post(server: Server, pool: PayloadPool, body: bytes) -> tuple[int, bytes]:
 
 
 def _limit_hint(server: Server, body: bytes) -> str:
-    """What may be the cause when a server breaks the connection off instead of answering."""
+    """Suggest the likely cause when a server drops the connection instead of answering."""
     limit = server.plan.given.max_request_bytes
     if limit is None or len(body) <= min(limit, SAFE_BODY_BYTES):
         return ""

@@ -96,7 +96,7 @@ def _stack(request: UpRequest, images: "Mapping[str, ContainerImage]", progress:
 
 
 def _configurations(request: UpRequest) -> dict[str, Path]:
-    """What the servers are configured from, beside the artifacts: it must stand as long as the containers."""
+    """Write the servers' configurations beside the artifacts, where they stay as long as the containers."""
     spec = load_model(request.model)
     folder = request.artifacts / spec.name / "configurations"
     return {
@@ -130,9 +130,7 @@ def _load_variables(request: UpRequest, image: str, progress: Progress) -> dict[
 
 
 def _require_ports() -> None:
-    """Raises:
-    MachineError: a port asked for in the environment is taken; says by whom.
-    """
+    """Raise MachineError if a port that the environment asks for is taken, and name the process using it."""
     for name in (port for target in TARGETS for port in CONTAINED[target].port_variables):
         port = int(os.environ.get(name) or 0)
         holder = port_holder(port) if port else None
@@ -230,7 +228,7 @@ def _chosen(there: Sequence[str], project: str | None) -> list[str]:
 
 
 def logs(project: str | None, lines: int) -> dict[str, str]:
-    """The last `lines` lines of every container of one stack, or of all, by "project service".
+    """Return the last `lines` lines of every container of one stack, or of all, by "project service".
 
     Raises:
         As `down`.

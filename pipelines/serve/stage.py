@@ -125,7 +125,7 @@ def _serve(server: Server, pool: PayloadPool, folder: Path, announce: Callable[[
 
 
 def _example(folder: Path, body: bytes) -> Path:
-    """A real request body as a file, for trying the server by hand."""
+    """Write a real request body to a file, for trying the server by hand."""
     path = folder / "example-request.json"
     write_atomically(path, body)
     return path

@@ -99,7 +99,7 @@ def rest_columnar(subject: Subject) -> str:
 
 
 def grpc(subject: Subject) -> str:
-    """The same samples over gRPC."""
+    """Check the same samples over gRPC."""
     addresses = subject.server.plan.endpoint.addresses
     if OIP_GRPC in addresses:
         return _right(subject, lambda batch: _ask_oip(subject, batch), "outputs over gRPC")
@@ -138,7 +138,7 @@ def _body(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def _answer(subject: Subject, answer: Any, key: str) -> dict[str, Array]:
-    """The outputs of an answer in rows (`predictions`) or in columns (`outputs`), by name."""
+    """Return an answer's outputs by name, from rows (`predictions`) or columns (`outputs`)."""
     names = [output.name for output in subject.spec.outputs]
     values = answer.get(key)
     require(isinstance(values, list | dict), f"the answer has no {key}: {json.dumps(answer)[:200]}")

@@ -85,8 +85,6 @@ class Checklist:
 
 
 def require(condition: bool, message: str) -> None:
-    """Raises:
-    CheckError: with `message`, unless the condition holds.
-    """
+    """Raise CheckError with `message` unless the condition holds."""
     if not condition:
         raise CheckError(message)

@@ -20,7 +20,7 @@ SHELL_WORDS = 2
 
 
 def labels(subject: Subject) -> str:
-    """The image's labels against the model and the manifest of its artifacts."""
+    """Check the image's labels against the model and the manifest of its artifacts."""
     found = subject.container.container.image.labels if subject.container.container.image else {}
     for name, wanted in (
         ("io.tandem.target", subject.target),
@@ -115,7 +115,7 @@ def _health(server: DockerServer) -> tuple[str, str]:
 
 
 def limits(subjects: Sequence[Subject]) -> str:
-    """The same cores, CPU time and memory on all sides, as `docker inspect` has them."""
+    """Check with `docker inspect` that all sides have the same cores, CPU time and memory."""
     given: dict[str, Any] = {}
     for subject in subjects:
         found = subject.container.plan.given

@@ -27,7 +27,7 @@ REFUSALS = (400, 404)
 
 
 def smoke_sides(text: str, given: dict[str, Any]) -> tuple[tuple[str, ...], tuple[RunningSide, ...]]:
-    """The targets and the running endpoints in `text`; takes out of `given` how these are got at.
+    """Read the targets and running endpoints from `text`; take the endpoints' access settings out of `given`.
 
     Raises:
         As `parse_sides` and `accesses_of`.
@@ -68,7 +68,7 @@ class Endpoint:
         return self._server
 
     def pool(self, rows: int = 1) -> PayloadPool:
-        """The held-out samples as requests of `rows` each, and the right answers."""
+        """Encode the held-out samples as requests of `rows` each, with the expected outputs."""
         return readiness.payload_pool(
             self.spec,
             self.verified().expected,
@@ -79,7 +79,7 @@ class Endpoint:
         )
 
     def introduced(self) -> str:
-        """It is ready, and its metadata is the model's."""
+        """Check that the server is ready and that its metadata is the model's."""
         work = self.stack.enter_context(readiness.work_folder())
         server = self.stack.enter_context(running(self.side, self.spec, work))
         self._server = self.stack.enter_context(server)
@@ -95,7 +95,7 @@ class Endpoint:
         return f"{record.samples_count} samples right, {rows} a request"
 
     def unknown_model(self) -> str:
-        """A model that is not there is refused, and the server goes on."""
+        """Check that an unknown model is refused and that the server goes on."""
         endpoint, codec = self.server.plan.endpoint, find_codec(self.side.protocol.codec)
         body = codec.encode([sample(self.spec.samples().named, 0)], NO_MODEL)
         ways = APIS[self.side.address.api].protocols(NO_MODEL)
@@ -107,7 +107,7 @@ class Endpoint:
         return f"status {code}: {told[:80]}"
 
     def load(self) -> str:
-        """A short load brings no error and no wrong answer."""
+        """Check that a short load brings no error and no wrong answer."""
         return short_load(self.server, self.pool(), self.generator_cores, self.max_rate_per_s)
 
 

@@ -82,20 +82,20 @@ def _pool() -> Any:
 
 
 def message(kind: str, /, **values: Any) -> Any:
-    """A message of `_MESSAGES` with these fields."""
+    """Make a message of a kind in `_MESSAGES` with these fields."""
     described = _pool().FindMessageTypeByName(f"{_PACKAGE}.{kind}")
     return message_factory.GetMessageClass(described)(**values)
 
 
 def tensor_of(array: Array) -> Any:
-    """A numeric array as a Tensor message."""
+    """Convert a numeric array to a Tensor message."""
     number, _ = TENSOR_TYPES[array.dtype.name]
     shape = message("Shape", dim=[message("Dim", size=size) for size in array.shape])
     return message("Tensor", dtype=number, tensor_shape=shape, tensor_content=array.tobytes())
 
 
 def array_of(found: Any) -> Array:
-    """The array in a Tensor message.
+    """Convert a Tensor message to an array.
 
     Raises:
         ValueError: it is of a type that models here do not have, or has more or fewer values than its shape.

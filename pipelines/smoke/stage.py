@@ -220,7 +220,7 @@ def _before(bench: _Bench) -> None:
 
 
 def _artifact(bench: _Bench, target: str) -> str:
-    """Exports what is missing or outdated; a file that was changed since is never quietly replaced."""
+    """Export what is missing or outdated; a file that was changed since is never quietly replaced."""
     folder = bench.artifact_folder(target)
     manifest = read_manifest(folder)
     # What the manifest does not list, the export refuses itself.
@@ -337,7 +337,7 @@ def _compare(bench: _Bench) -> None:
 
 
 def _down(bench: _Bench) -> None:
-    """Always run: what was started is taken down whatever was found."""
+    """Take down everything that was started, whatever the checks found."""
     bench.checks.run("stack.down", "everything ends and nothing of it is left", lambda: _end(bench))
 
 

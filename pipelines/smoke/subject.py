@@ -59,7 +59,7 @@ class Subject:
         return Running(self.spec, self.folder, self.server.plan.endpoint, execute)
 
     def inputs(self, samples: int) -> Tensors:
-        """The first held-out samples, so many at most."""
+        """Return the first held-out samples, at most `samples` of them."""
         return take(self.spec.samples().named, slice(0, samples))
 
     def require_right(self, got: Tensors, said: str) -> None:

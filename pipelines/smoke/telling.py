@@ -15,7 +15,7 @@ STYLES = {"passed": "green", "failed": "bold red", "skipped": "dim"}
 
 
 def facts(result: SmokeResult) -> dict[str, Any]:
-    """The verdict and every check."""
+    """Return the verdict and every check for JSON."""
     return {
         "passed": not result.failures,
         "model": result.model,
@@ -27,7 +27,7 @@ def facts(result: SmokeResult) -> dict[str, Any]:
 
 
 def print_result(result: SmokeResult) -> None:
-    """A table with a row per check, and where the files are."""
+    """Print a table with a row per check, and where the files are."""
     table = Table(show_edge=False, pad_edge=False)
     for column in ("", "check", "found"):
         table.add_column(column, overflow="fold")

@@ -22,7 +22,7 @@ def _check(outcome: Outcome) -> Check:
 
 
 def markdown(outcomes: Sequence[Outcome], title: str) -> str:
-    """A verdict, and a table with a row per check."""
+    """Write the verdict, and a table with a row per check."""
     counts = Counter(outcome.state for outcome in outcomes)
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     verdict = f"**Failed**: {', '.join(code(outcome.name) for outcome in failed)}" if failed else "**Passed**"

@@ -79,7 +79,7 @@ class Budget:
         return max(self.trials_s[-3:], default=self.start_s + TRIAL_ROUNDS * self.round_s)
 
     def final_s(self, sides_count: int) -> float:
-        """What the claim needs, of fresh servers of so many sides."""
+        """Return the seconds that the claim needs, on fresh servers of `sides_count` sides."""
         search_s = self.start_s + FINAL_ROUNDS * self.round_s
         return least_blocks(self.settings.profile) * sides_count * search_s
 

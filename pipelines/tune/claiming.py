@@ -21,7 +21,7 @@ FOUND = "found"
 
 
 def finalists(side: SideSpec, found: Preset, others: Mapping[str, Preset]) -> tuple[SideSpec, ...]:
-    """The winner's side first, then every other preset whose settings differ from it and from each other's.
+    """Return the winner's side first, then every other preset with settings of its own.
 
     A winner that is one of the others is called by its name.
     """
@@ -68,7 +68,7 @@ def _adopt(
 
 
 def _known(run: Run, spec: SideSpec) -> Bracket | None:
-    """What the trial of the same settings found; None where it found no rate."""
+    """Return the rates that the trial of the same settings found; None if it found none."""
     assert run.tune is not None  # noqa: S101 - it is a search's run
     given = spec.preset.settings.given()
     searches: list[TuneSideRecord] = [one for one in run.tune.sides.values() if one.target == spec.target]

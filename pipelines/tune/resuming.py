@@ -11,7 +11,7 @@ from pipelines.run.rebuild import read_coherent
 
 
 def read_search(folder: Path) -> RunRecord:
-    """The record of a search that did not end.
+    """Read the record of a search that did not end.
 
     Raises:
         RequestError: there is none, it is a run of another command, or it is complete.
@@ -29,7 +29,7 @@ def read_search(folder: Path) -> RunRecord:
 
 
 def kept_search(run: RunRecord, folder: Path, settings: RunSettings) -> TuneRecord:
-    """What a search found so far, where it is still about the same model, machine and sides.
+    """Return what a search found so far, if it is still about the same model, machine and sides.
 
     Raises:
         RequestError: the model, the cores or the sides are others now, with what each was.

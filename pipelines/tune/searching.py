@@ -13,7 +13,7 @@ Keep = Callable[[TuneSideRecord], None]
 
 
 def empty_side(space: Space) -> TuneSideRecord:
-    """A search of which nothing is known yet."""
+    """Make the record of a search of which nothing is known yet."""
     return TuneSideRecord(
         target=space.target,
         base=space.base.name,
@@ -68,7 +68,7 @@ def search_side(
 def next_candidate(
     space: Space, references: Sequence[Preset], trials: Sequence[TuneTrialRecord]
 ) -> tuple[Candidate, bool] | None:
-    """What to try next, and whether that is due whatever the time is: the references and the start are."""
+    """Return what to try next, and whether it is due whatever time is left (references and the start)."""
     number = len(trials) + 1
     for preset in references:
         if not any(not one.levels and one.preset == preset.name for one in trials):
@@ -81,7 +81,7 @@ def next_candidate(
 
 
 def rates_of(space: Space, trials: Sequence[TuneTrialRecord]) -> dict[Point, float | None]:
-    """What was tried of the space, as the rates that were found."""
+    """Return the rates found at the points of the space that were tried."""
     points = {tuple(space.labels(point).items()): point for point in space.points()}
     return {
         points[key]: trial.rate_per_s

@@ -48,7 +48,7 @@ class Space:
         return len(self.points())
 
     def canonical(self, point: Sequence[int]) -> Point:
-        """The point with every axis that means nothing there put back to its start."""
+        """Return the point with every axis that has no effect there put back to its start."""
         return tuple(
             place if self._matters(axis, point) else axis.start
             for axis, place in zip(self.axes, point, strict=True)
@@ -63,7 +63,7 @@ class Space:
         return {axis.name: place for place, axis in enumerate(self.axes)}
 
     def labels(self, point: Point) -> dict[str, str]:
-        """What each axis that matters there is at, by its name."""
+        """Return the level of each axis that has an effect there, by the axis's name."""
         return {
             axis.name: axis.levels[place].label
             for axis, place in zip(self.axes, point, strict=True)
@@ -71,7 +71,7 @@ class Space:
         }
 
     def preset(self, point: Point) -> Preset:
-        """The configuration of a point: `base` with what differs from it."""
+        """Return the configuration of a point: `base` with the settings that differ from it."""
         changes: dict[str, Any] = {}
         for axis, place in zip(self.axes, point, strict=True):
             if self._matters(axis, point) and (place != axis.start or self._is_new(axis)):
@@ -85,7 +85,7 @@ class Space:
         return axis.needs is not None and not self._matters(axis, self.start)
 
     def coarse(self) -> list[Point]:
-        """The sweep: the start, then each axis at its ends and its middle, all others as they start."""
+        """Return the sweep: the start, then each axis at its ends and its middle, others at their start."""
         found = [self.start]
         for place, axis in enumerate(self.axes):
             if self._matters(axis, self.start):
@@ -103,7 +103,7 @@ class Space:
         return list(dict.fromkeys(found))
 
     def neighbours(self, point: Point) -> list[Point]:
-        """A step up or down on each axis that matters, and on two at once where one depends on the other."""
+        """Return the points a step away on each axis that matters, or on two that depend on each other."""
         moves: list[dict[int, int]] = [
             {place: step}
             for place, axis in enumerate(self.axes)
@@ -127,7 +127,7 @@ class Space:
                 yield self._places[one], self._places[other]
 
     def _moved(self, point: Point, places: Mapping[int, int]) -> list[Point]:
-        """The point with levels changed; an axis that then matters is at its least level and its middle."""
+        """Return the point with levels changed; axes that now matter are at their least or middle level."""
         moved = self._with(point, places)
         fresh = [
             place
@@ -154,7 +154,7 @@ class Space:
 
 
 def _spread(count: int) -> list[int]:
-    """The last of so many levels, the first, and one in the middle."""
+    """Return the last of `count` levels, the first, and the middle one."""
     return list(dict.fromkeys((count - 1, 0, (count - 1) // 2)))
 
 
@@ -165,7 +165,7 @@ def space_around(
     limit_ms: float,
     axes_of: Callable[[str, int, float], tuple[Axis, ...]],
 ) -> Space:
-    """The space of a target around a preset, on so many cores and under a limit of p99.
+    """Return the space of a target around a preset, for so many cores and a limit on p99.
 
     Raises:
         RequestError: nothing of the target can be tuned.
@@ -176,7 +176,7 @@ def space_around(
 
 
 def next_point(space: Space, rates: Mapping[Point, float | None]) -> Point | None:
-    """What to try next, from what was tried: the sweep in its order, then around the best; None at its top.
+    """Return what to try next: the sweep in its order, then around the best point; None at its top.
 
     The same history gives the same answer, so that a search goes on where it was interrupted.
     """
@@ -191,7 +191,7 @@ def next_point(space: Space, rates: Mapping[Point, float | None]) -> Point | Non
 
 
 def _promise(point: Point, best: Point, rates: Mapping[Point, float | None]) -> float:
-    """What to expect of a neighbour: the best rate known at its worst new level; an untried one is as best.
+    """Estimate a neighbour's rate: the best rate known at its worst new level; the best point's if untried.
 
     So a step that was no good around the last best is taken last around this one.
     """
@@ -206,6 +206,6 @@ def _promise(point: Point, best: Point, rates: Mapping[Point, float | None]) -> 
 
 
 def best_point(rates: Mapping[Point, float | None]) -> Point | None:
-    """The point with the highest rate; None where none has one."""
+    """Return the point with the highest rate; None if no point has one."""
     known = {point: rate for point, rate in rates.items() if rate is not None}
     return max(known, key=lambda point: known[point]) if known else None

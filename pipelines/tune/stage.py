@@ -99,7 +99,7 @@ def _require_distinct(settings: RunSettings) -> None:
 
 
 def _references(space: Space) -> dict[str, Preset]:
-    """What a winner has to beat, by name: the preset that the search starts from, and the shipped ones."""
+    """Return the presets that a winner has to beat, by name: the search's own start, and the shipped ones."""
     found = {name: resolve(name, [space.target])[space.target] for name in SHIPPED}
     if all(space.base.settings != one.settings for one in found.values()):
         found = {Path(space.base.name).stem: space.base, **found}
@@ -107,7 +107,7 @@ def _references(space: Space) -> dict[str, Preset]:
 
 
 def _beside(space: Space) -> list[Preset]:
-    """The references that are no point of the space's start."""
+    """Return the references whose settings differ from the space's start."""
     return [one for one in _references(space).values() if one.settings != space.base.settings]
 
 

@@ -79,7 +79,7 @@ class _Watched:
 
 
 def beating(rate_per_s: float) -> float:
-    """The lowest rate that is more than `rate_per_s` by what a search can tell, with room for rounding."""
+    """Return the lowest rate that a search can tell from `rate_per_s`, with room for rounding."""
     return rate_per_s * (1 + RESOLUTION) * (1 + 1e-9)
 
 

@@ -66,7 +66,7 @@ class _Trial:
 
 
 def rounds_so_far(run: Run) -> int:
-    """The number that the next round of the run gets: none is given twice, also after an interruption."""
+    """Return the index of the run's next round; none is used twice, even after an interruption."""
     sides = run.tune.sides.values() if run.tune else ()
     return 1 + max((r.index for side in sides for trial in side.trials for r in trial.rounds), default=-1)
 
@@ -164,6 +164,6 @@ Try = Callable[[Candidate, TuneTrialRecord | None], TuneTrialRecord]
 
 
 def best_trial(trials: Sequence[TuneTrialRecord]) -> TuneTrialRecord | None:
-    """The trial with the highest rate, the first of several; None where none has one."""
+    """Return the trial with the highest rate, the first of several; None if none has one."""
     known = [one for one in trials if one.rate_per_s is not None]
     return max(known, key=lambda one: one.rate_per_s or 0.0, default=None)

@@ -24,7 +24,7 @@ def require_writable(path: Path, *, force: bool) -> None:
 
 
 def preset_text(tune: TuneRecord, winners: Mapping[str, Preset], about: str) -> str:
-    """The preset's file: a table for every target with a winner.
+    """Write the preset's file: a table for every target with a winner.
 
     Args:
         winners: by the name of the side.
@@ -58,7 +58,7 @@ def _evidence(side: TuneSideRecord, best: TuneTrialRecord) -> list[str]:
 
 
 def _claim(one: TuneClaimRecord) -> str:
-    """The claim in figures; empty where there is none."""
+    """Write the claim in figures; empty if there is none."""
     if one.ratio is not None:
         within = f" (95 % interval {one.interval[0]:.2f} to {one.interval[1]:.2f})" if one.interval else ""
         return f"{one.ratio:.2f} times the highest rate of {one_line(one.against)}{within}"
@@ -70,7 +70,7 @@ def _claim(one: TuneClaimRecord) -> str:
 
 
 def _tried(side: TuneSideRecord, axis: str) -> str:
-    """The best rate at every level of an axis that was tried, over all that else was tried with it."""
+    """Write the best rate at every level of an axis that was tried, over all settings of the other axes."""
     best: dict[str, float] = {}
     for trial in side.trials:
         if axis in trial.levels:

@@ -52,7 +52,7 @@ class Proof(Record):
 
 
 def read_proof(root: Path) -> Proof | None:
-    """The proof in `root`; None if there is none that can be read."""
+    """Read the proof in `root`; None if there is none that can be read."""
     try:
         return Proof.model_validate_json(read_regular(root / PROOF_NAME, PROOF_LIMIT_BYTES))
     except (FileNotFoundError, GateError, ValidationError):
@@ -60,7 +60,7 @@ def read_proof(root: Path) -> Proof | None:
 
 
 def source_outputs(root: Path, proof: Proof) -> dict[str, Array] | None:
-    """The source model's outputs that the proof was made with; None if they are not there any more."""
+    """Read the source model's outputs that the proof was made with; None if they are gone or changed."""
     try:
         content = read_regular(root / OUTPUTS_NAME, OUTPUTS_LIMIT_BYTES)
     except (FileNotFoundError, GateError):
@@ -83,7 +83,7 @@ def tensor_bytes(tensors: Tensors) -> bytes:
 
 
 def read_tensors(content: bytes) -> dict[str, Array]:
-    """What `tensor_bytes` wrote.
+    """Read what `tensor_bytes` wrote.
 
     Raises:
         ValueError: it is something else.
@@ -160,7 +160,7 @@ def keep_proof(
     expected: Expectations,
     before: Proof | None,
 ) -> None:
-    """What passed now, and what an earlier proof says of targets that were not looked at now."""
+    """Store what passed now, and keep what an earlier proof says of targets not verified now."""
     passed = [name for name, manifest in manifests.items() if _all_passed(manifest, records[name])]
     if any(name in SERVED and name not in passed for name in manifests):
         return

@@ -93,7 +93,7 @@ def verify(model: str, artifacts: Path, progress: Progress, targets: Sequence[st
 
 
 def _exported(root: Path, targets: Sequence[str] | None) -> Sequence[str]:
-    """The targets to look at; where none is there, all of them, so that the first says what to do."""
+    """Return the targets to verify; all if none is exported, so that the first error says what to do."""
     if targets is not None:
         return targets
     return [name for name in TARGETS if (root / name / MANIFEST_NAME).exists()] or tuple(TARGETS)
@@ -110,9 +110,7 @@ def _absent(spec: ModelSpec, manifests: Mapping[str, Manifest], targets: Sequenc
 
 
 def require(verified: Verified) -> Verified:
-    """Raises:
-    GateError: some artifact is not the source model.
-    """
+    """Raise GateError if some artifact does not match the source model; else return `verified`."""
     if verified.failures:
         raise GateError("; ".join(verified.failures))
     return verified
@@ -121,7 +119,7 @@ def require(verified: Verified) -> Verified:
 def ensure_verified(
     model: str, artifacts: Path, progress: Progress, targets: Sequence[str] = USUALLY_SERVED
 ) -> Verified:
-    """The kept proof if it is about these very artifacts and this model, else a new verification.
+    """Return the kept proof if it is about these very artifacts and this model, else verify again.
 
     A server needs the proof of served targets only: a bad file for devices forbids no comparison of servers.
 
@@ -190,7 +188,7 @@ def _ask_all(
 
 
 def _ask_one_by_one(task: Task, answers: _Answers, progress: Progress) -> None:
-    """An artifact whose process dies is an error of that artifact alone."""
+    """Ask each artifact in a process of its own, so that one that dies is an error of that artifact alone."""
     for entry in task.arguments["wanted"]:
         alone = Task(
             Path(entry["path"]).name, task.function, {**task.arguments, "wanted": [entry]}, task.limit_s
@@ -276,9 +274,9 @@ def artifact_outputs(
 
 
 def _require_all_answered(key: str, result: Tensors, spec: ModelSpec, asked: int) -> None:
-    """Raises:
-    GateError: there are more or fewer answers than samples, as from a file with a fixed batch, or none at an
-        output, or truth values or whole numbers where the source model gives others.
+    """Raise GateError unless every sample has an answer of the source model's kind at every output.
+
+    A file with a fixed batch gives more or fewer answers than samples.
     """
     for output in spec.outputs:
         if output.name not in result:
@@ -339,5 +337,5 @@ def _judge(
 
 
 def _precisions(manifests: Mapping[str, Manifest]) -> dict[str, str]:
-    """The precision of every artifact, by TARGET/PATH."""
+    """Return the precision of every artifact, by TARGET/PATH."""
     return {f"{name}/{a.path}": a.precision for name, m in manifests.items() for a in m.artifacts}
