@@ -31,12 +31,12 @@ def flat(_second: int) -> float:
 
 
 def ramp(second: int) -> float:
-    """A straight climb to the double within thirty seconds."""
+    """Climb straight to the double within thirty seconds."""
     return 500 * (1 + min(second, 30) / 30)
 
 
 def java(second: int) -> float:
-    """What TorchServe was seen to do in steps of five seconds."""
+    """Climb as TorchServe was seen to do in steps of five seconds."""
     return float(np.interp(second, [2, 7, 12, 17, 22, 27], [422, 613, 935, 1150, 1216, 1223]))
 
 
@@ -88,7 +88,7 @@ def _called_after(shape: Shape, noise: float, source: np.random.Generator) -> in
 
 
 def drift_share(step: float, noise: float, runs: int, source: np.random.Generator) -> float:
-    """The share of blocks of three rounds that are said to drift; `step` is the true last over first."""
+    """Return the share of blocks of three rounds found to drift; `step` is the true last over first."""
     true = np.array([1.0, np.sqrt(step), step])
     found = [
         find_drift(list(true * np.exp(noise * source.standard_normal(3)))) is not None for _ in range(runs)

@@ -24,7 +24,7 @@ BODY = b'{"instances": [1.0, 2.0, 5.0]}'
 
 
 def free_port() -> int:
-    """A TCP port nothing listens on right now."""
+    """Return a TCP port nothing listens on right now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -85,7 +85,7 @@ def measure(name: str, port: int, connections: int, seconds: float) -> str:
 
 
 def many(name: str, port: int, connections: int, seconds: float) -> list[float]:
-    """The latencies of several connections, one thread each."""
+    """Measure the latencies of several connections, one thread each."""
     from concurrent.futures import ThreadPoolExecutor
 
     ask = {"REST": rest_latencies_s, "gRPC": grpc_latencies_s}[name]

@@ -66,13 +66,13 @@ def simulate(source: np.random.Generator, design: Design) -> Floats:
 
 
 def _correlated(source: np.random.Generator, shape: tuple[int, ...], correlation: float) -> Floats:
-    """Standard normal numbers; those of different metrics (the second axis) are correlated."""
+    """Draw standard normal numbers; those of different metrics (the second axis) are correlated."""
     common = source.normal(size=(shape[0], 1, *shape[2:]))
     return math.sqrt(correlation) * common + math.sqrt(1 - correlation) * source.normal(size=shape)
 
 
 def verdict(estimate: RatioEstimate, confidence: float) -> Verdict:
-    """A latency's verdict by the interval of that confidence, on a machine without a noise floor."""
+    """Judge a latency by the interval of that confidence, on a machine without a noise floor."""
     return decide(estimate.interval(confidence), lower_is_better=True, noise_floor=0.0)
 
 

@@ -75,7 +75,7 @@ def gone_after(mark: str, temporary: Path) -> float | None:
 
 
 def unreadable(folder: Path, model: str) -> list[str]:
-    """Runs that `tandem report` does not read; a smoke test's folder must hold its results."""
+    """List runs that `tandem report` does not read; a smoke test's folder must hold its results."""
     found = []
     for run in sorted((folder / "runs").glob("2*")):
         if run.name.endswith("-smoke") or "-smoke-" in run.name:

@@ -37,7 +37,7 @@ OUTPUT = {"scores": np.array([[0.125, 0.75, 0.125]], np.float32)}
 
 @contextmanager
 def null_server(folder: Path, way: str) -> Iterator[str]:
-    """A server that answers at once over one protocol; its address."""
+    """Run a server that answers at once over one protocol; yield its address."""
     transport, codec, scheme = WAYS[way]
     answer = folder / "answer"
     answer.write_bytes(find_codec(codec).answer(OUTPUT))
@@ -52,7 +52,7 @@ def null_server(folder: Path, way: str) -> Iterator[str]:
 
 
 def measure(way: str, load: str, seconds: float) -> tuple[float, float]:
-    """Requests per second of one round, and the share of sends later than 1 ms."""
+    """Return the requests per second of one round, and the share of sends later than 1 ms."""
     transport, codec, _ = WAYS[way]
     samples = [{"image": np.full((8, 8, 1), number / 16, np.float32)} for number in range(8)]
     with tempfile.TemporaryDirectory() as name, null_server(Path(name), way) as url:

@@ -27,7 +27,7 @@ WARMUP_S = 1.0
 
 
 def bare_rate(url: str, users: int, seconds: float) -> float:
-    """Requests per second of a plain FastHttpUser."""
+    """Measure the requests per second of a plain FastHttpUser."""
     from locust import FastHttpUser, task
 
     class BareUser(FastHttpUser):
@@ -41,7 +41,7 @@ def bare_rate(url: str, users: int, seconds: float) -> float:
 
 
 def recorded_rate(url: str, users: int, seconds: float) -> float:
-    """Requests per second of our user, recording every request and checking 1 % of the answers."""
+    """Measure the requests per second of our user, recording all requests and checking 1 % of answers."""
     import numpy as np
 
     from loadtests.last_moment import LastMoment

@@ -212,7 +212,7 @@ KINDS = {
 
 
 def spec_of(name: str, folder: Path) -> ModelSpec:
-    """The spec of one of the ten with its checkpoint in `folder`."""
+    """Return the spec of one of the ten with its checkpoint in `folder`."""
     kind = KINDS[name]
     dtype = "int64" if name == "text" else "float32"
     return ModelSpec(

@@ -84,7 +84,7 @@ def table(lines: Sequence[Sequence[str]]) -> str:
 
 
 def measure(model: str, arguments: argparse.Namespace) -> list[Path]:
-    """The folders of a comparison and an SLO search of `model`.
+    """Compare and search `model`; return the folders of both runs.
 
     Raises:
         SystemExit: a command failed, with its exit code.

@@ -106,7 +106,7 @@ class Watch:
 
 
 def tree_figures(pid: int) -> dict[str, float]:
-    """What a process and its descendants hold now."""
+    """Return what a process and its descendants hold now."""
     root = psutil.Process(pid)
     descriptors = threads = 0
     for process in (root, *root.children(recursive=True)):
@@ -118,7 +118,7 @@ def tree_figures(pid: int) -> dict[str, float]:
 
 @contextmanager
 def started(target: str, model: str, artifacts: Path, work: Path) -> Iterator[tuple[Server, Path]]:
-    """A server that answers right, and the file of requests for it."""
+    """Start a server that answers correctly; yield it and the file of requests for it."""
     say = print_progress
     export(model, artifacts, say, targets=[target])
     verified, spec = ensure_verified(model, artifacts, say, [target]), load_model(model)
@@ -175,7 +175,7 @@ def plan(server: Server, rate_per_s: float, seconds: float, pool: Path, work: Pa
 
 
 def rates(options: argparse.Namespace) -> dict[str, float]:
-    """Requests per second by target: those typed, else half of what the SLO search of --run found."""
+    """Return requests per second by target: those typed, else half of what the SLO search of --run found."""
     if options.rate:
         return {name: float(value) for name, _, value in (one.partition("=") for one in options.rate)}
     found = read_run(options.run).slo

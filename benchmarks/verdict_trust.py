@@ -123,7 +123,7 @@ def judge_same(results: Sequence[dict[str, object]]) -> bool:
 
 
 def judge_slower(results: Sequence[dict[str, object]]) -> bool:
-    """The primary metric has to be called in nine of ten, and nothing in the wrong direction."""
+    """Judge whether nine of ten runs called the primary metric, and none the wrong direction."""
     called = sum(_verdicts(result)[PRIMARY] == "better" for result in results)
     wrong = sum("worse" in _verdicts(result).values() for result in results)
     by_metric = {

@@ -415,7 +415,7 @@ def _unpadded(frame: Frame) -> bytes:
 
 
 def _answer(connection: GrpcConnection, blocks: list[bytes], data: bytes) -> Answer:
-    """What an answer says, from its blocks of headers and its data."""
+    """Read an answer from its blocks of headers and its data."""
     headers: dict[str, str] = {}
     for block in blocks:
         headers = {**headers, **connection.headers(block)}

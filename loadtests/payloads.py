@@ -189,7 +189,7 @@ class PayloadPool:
         )
 
     def expected_of(self, index: int) -> Mapping[str, Numbers]:
-        """The expected answer to a body, float64 values by output name, flattened in row order.
+        """Return the expected answer to a body, float64 values by output name, flattened in row order.
 
         Raises:
             PayloadError: this pool does not know answers.

@@ -196,5 +196,5 @@ _POOL: Final = _pool()
 
 
 def message(full_name: str) -> Any:
-    """The class of a message, such as `tensorflow.serving.PredictRequest`."""
+    """Return the class of a message, such as `tensorflow.serving.PredictRequest`."""
     return message_factory.GetMessageClass(_POOL.FindMessageTypeByName(full_name))

@@ -18,7 +18,7 @@ class PlannedRound:
 
 
 def rotated(targets: Sequence[T], turn: int) -> list[T]:
-    """The targets, starting with another one every turn: A B, B A, A B, … so that none is always first."""
+    """Rotate the targets by one every turn: A B, B A, A B, … so that none is always first."""
     start = turn % len(targets)
     return [*targets[start:], *targets[:start]]
 
@@ -26,7 +26,7 @@ def rotated(targets: Sequence[T], turn: int) -> list[T]:
 def block_rounds(
     block: int, targets: Sequence[str], loads: Sequence[str], repetitions: int
 ) -> Iterator[PlannedRound]:
-    """The rounds of one block, interleaved: per load A B B A …, the start alternating between blocks."""
+    """Yield the rounds of one block, interleaved: per load A B B A …, with the start alternating by block."""
     for load in loads:
         for repetition in range(repetitions):
             for target in rotated(targets, block + repetition):

@@ -80,7 +80,7 @@ def _confidence(looks: tuple[tuple[int, float], ...], error: float) -> float:
         weights = density * _simpson(places)
 
         def beyond(edge: float, weights: Floats = weights) -> float:
-            """The chance to be outside of ±edge now, and never before."""
+            """Return the probability of lying outside ±edge now, and never before."""
             out = ndtr((places - edge) / step) + ndtr((-places - edge) / step)  # noqa: B023 - used at once
             return float(np.sum(weights * out))
 

@@ -149,9 +149,7 @@ class Accesses:
         )
 
     def require_sides(self, names: Sequence[str]) -> None:
-        """Raises:
-        RequestError: a header is for a side that is no running endpoint.
-        """
+        """Raise RequestError if a header is for a side that is not a running endpoint."""
         for one in self.headers:
             if one.side and one.side not in names:
                 told = ", ".join(names) or "none"
@@ -163,7 +161,7 @@ class Accesses:
 def read_accesses(
     headers: Sequence[str], ca_file: Path | None, *, insecure: bool, timeout_s: float = TIMEOUT_S
 ) -> Accesses:
-    """What was typed; variables that hold a secret are taken out of what our child processes inherit.
+    """Read the access options; remove variables that hold a secret from what child processes inherit.
 
     Raises:
         RequestError: a header that is none, a variable or file that holds nothing, or a CA file that cannot
@@ -179,7 +177,7 @@ def read_accesses(
 
 
 def tls_context(ca_file: Path | None, *, insecure: bool) -> ssl.SSLContext:
-    """What is asked of a server's certificate.
+    """Return the TLS context that checks a server's certificate.
 
     Raises:
         RequestError: `ca_file` cannot be read.
@@ -203,7 +201,7 @@ def retry_after_s(reply: Reply) -> float | None:
 
 
 def hidden(arguments: Sequence[str]) -> list[str]:
-    """A command line for the record: values of headers that were typed themselves are left out."""
+    """Return a command line for the record, without the values of headers that were typed in it."""
     found: list[str] = []
     for word in arguments:
         if found and found[-1] == "--header":

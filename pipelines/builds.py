@@ -38,7 +38,7 @@ def is_build(side: str) -> bool:
 
 
 def read_builds(sides: Sequence[str], model: str) -> tuple[Build, ...]:
-    """The builds that were asked for, those called `base` last: the others are the candidates.
+    """Read the builds that were asked for, those called `base` last: the others are the candidates.
 
     A folder with several served targets gives a side per target, NAME-TARGET.
 

@@ -141,7 +141,7 @@ PROFILES = {
 
 
 def find_profile(name: str) -> Profile:
-    """The profile called `name`.
+    """Return the profile called `name`.
 
     Raises:
         RequestError: there is none, with the nearest one and all allowed.
@@ -276,7 +276,7 @@ class RunSettings(MeasureSettings):
 
 
 def run_settings(*, profile: str, sides: str, **given: Any) -> RunSettings:
-    """Settings from what was typed; None means that nothing was.
+    """Build settings from the options given; None means that an option was not given.
 
     Raises:
         RequestError: an unknown profile or target, a wrong side or preset, cores that may not be used, or a
@@ -348,9 +348,7 @@ def accesses_of(sides: Sequence[SideSpec], given: dict[str, Any]) -> Accesses:
 
 
 def _require_within(loads: Sequence[str], max_rate_per_s: float | None) -> None:
-    """Raises:
-    RequestError: an open load is above the highest rate that is allowed.
-    """
+    """Raise RequestError if an open load is above the highest rate allowed."""
     for load in map(parse_load, loads):
         if max_rate_per_s is not None and load.is_open and load.value > max_rate_per_s:
             raise RequestError(f"{load} is more than --max-rate {max_rate_per_s:g} allows; lower it")
@@ -399,7 +397,7 @@ def parse_duration(text: str, option: str = "--decide-within") -> float:
 
 
 def _open_ended(changes: dict[str, Any], profile: Profile) -> dict[str, Any]:
-    """What a profile is with blocks until it is decided: all controls first, so that it may be soon."""
+    """Return the changes for blocks until a decision: all controls first, so that it may come soon."""
     if "blocks" in changes:
         raise RequestError("--decide-within adds blocks until it is decided; leave --blocks out")
     if not profile.verdicts:
@@ -412,7 +410,7 @@ def _open_ended(changes: dict[str, Any], profile: Profile) -> dict[str, Any]:
 
 
 def _sides(text: str, given: dict[str, Any]) -> tuple[SideSpec, ...]:
-    """The sides in `text`; `auto` puts builds on this machine."""
+    """Parse the sides in `text`; `auto` puts builds on this machine."""
     preset, parts = given.pop("preset", DEFAULT), _split(text)
     if not any(is_build(part) for part in parts):
         return parse_sides(text, preset)

@@ -32,7 +32,7 @@ def examine(cores: Cores | None = None) -> list[Check]:
 
 
 def _cores(cores: Cores) -> Check:
-    """The split that a run would use, why, and what it costs where it is not a clean one."""
+    """Report the split that a run would use, why, and what it costs where it is not a clean one."""
     usable = sorted(os.sched_getaffinity(0))
     found = (
         f"{len(usable)} usable ({listed(usable)}): server {listed(cores.server)}, "
@@ -127,7 +127,7 @@ def _unless(found: str | None, remedy: str) -> str | None:
 
 
 def _ask(*command: str) -> str | None:
-    """The first line a command prints; None if it is missing, fails or does not answer in time."""
+    """Return the first line a command prints; None if it is missing, fails or does not answer in time."""
     try:
         done = subprocess.run(
             command,

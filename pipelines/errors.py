@@ -28,7 +28,7 @@ class RequestError(UserError):
 def unknown(
     what: str, name: str, allowed: Collection[str], *, where: str = "", or_else: str | None = None
 ) -> RequestError:
-    """An error for a name that is not among `allowed`: the nearest of them, and all of them."""
+    """Return an error for a name that is not among `allowed`: the nearest of them, and all of them."""
     near = difflib.get_close_matches(name, allowed, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     choices = ", ".join(allowed) + (f", or {or_else}" if or_else else "")

@@ -11,7 +11,7 @@ HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.(?!-)[A-Za-z0-9_-]{1,63})*",
 
 
 def require_host(text: str) -> str:
-    """The address or name in `text`, an IPv6 address without its brackets.
+    """Return the address or name in `text`, an IPv6 address without its brackets.
 
     Raises:
         RequestError: it is neither an IP address nor a host name.
@@ -38,7 +38,7 @@ def url_host(host: str) -> str:
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
-    """A socket bound to `port` of `host`, 0 for a free one, that does not listen.
+    """Return a socket bound to `port` of `host`, 0 for a free one, that does not listen.
 
     Raises:
         OSError: there is no such host, it is not this machine's, or the port is taken.
@@ -56,6 +56,6 @@ def bound_socket(host: str, port: int) -> socket.socket:
 
 
 def port_of(bound: socket.socket) -> int:
-    """The port a socket is bound to."""
+    """Return the port a socket is bound to."""
     address: Any = bound.getsockname()
     return int(address[1])

@@ -41,7 +41,7 @@ class Codec(Protocol):
         """
 
     def decode(self, body: bytes) -> dict[str, NDArray[Any]] | None:
-        """The outputs in an answer by name, each of shape (rows, ...), of numbers or bool.
+        """Return the outputs in an answer by name, each of shape (rows, ...), of numbers or bool.
 
         An only output may have the name `UNNAMED`. None where the answer holds no such arrays.
         """
@@ -50,17 +50,17 @@ class Codec(Protocol):
         """How many rows a request body asks about; None where it is not of this format, or does not say."""
 
     def answer(self, outputs: Mapping[str, NDArray[Any]]) -> bytes:
-        """The answer that holds these outputs, each of shape (rows, ...): what `decode` reads."""
+        """Return the answer that holds these outputs, each of shape (rows, ...): what `decode` reads."""
 
 
 def request_headers(codec: Codec, body: bytes) -> dict[str, str]:
-    """The HTTP headers of a request with `body`: its content type, and what its codec's `headers` adds."""
+    """Return the HTTP headers of a request: its content type, and what its codec's `headers` adds."""
     own = getattr(codec, "headers", None)
     return own(body) if own else {"Content-Type": codec.CONTENT_TYPE}
 
 
 def stacked(samples: Sequence[Sample]) -> dict[str, NDArray[Any]]:
-    """Samples as one array per input, of shape (rows, ...).
+    """Stack samples into one array per input, of shape (rows, ...).
 
     Raises:
         PayloadError: they have different shapes, so that no array holds them all.
@@ -79,18 +79,18 @@ def stacked(samples: Sequence[Sample]) -> dict[str, NDArray[Any]]:
 
 
 def little_endian(array: NDArray[Any]) -> NDArray[Any]:
-    """The same array in one piece and in the byte order that all formats here have."""
+    """Return the same array in one piece and in the byte order that all formats here have."""
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
 
 
 def of_numbers(outputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]] | None:
-    """The same outputs, if each has rows of numbers or bool; else None."""
+    """Return the same outputs if each has rows of numbers or bool; else None."""
     numeric = all(array.dtype.kind in "iufb" and array.ndim for array in outputs.values())
     return outputs if numeric else None
 
 
 def named(answers: dict[str, NDArray[Any]] | None, names: Collection[str]) -> dict[str, NDArray[Any]] | None:
-    """What a codec has decoded, with the only output of `names` for `UNNAMED`; None if these are others."""
+    """Return decoded outputs, with the only one of `names` for `UNNAMED`; None if the names differ."""
     if answers is not None and UNNAMED in answers and len(names) == 1:
         answers = {next(iter(names)): answers[UNNAMED]}
     return answers if answers is not None and answers.keys() == set(names) else None
@@ -98,7 +98,7 @@ def named(answers: dict[str, NDArray[Any]] | None, names: Collection[str]) -> di
 
 @cache
 def find_codec(name: str) -> Codec:
-    """The codec called `name`.
+    """Return the codec called `name`.
 
     Raises:
         PayloadError: there is none.

@@ -67,7 +67,7 @@ def pack(array: NDArray[Any]) -> bytes:
 
 
 def read(body: bytes) -> NDArray[Any]:
-    """The tensor in a `.npy`.
+    """Read the tensor in a `.npy`.
 
     Raises:
         ValueError, EOFError: it is none.

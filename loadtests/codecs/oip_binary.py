@@ -32,7 +32,7 @@ def encode(samples: Sequence[Sample], model: str = "") -> bytes:  # noqa: ARG001
 
 
 def headers(body: bytes) -> dict[str, str]:
-    """The HTTP headers that a request with this body needs."""
+    """Return the HTTP headers that a request with this body needs."""
     return {"Content-Type": CONTENT_TYPE, HEADER: str(_head_end(body))}
 
 

@@ -59,7 +59,7 @@ def answer(outputs: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def datatype(array: NDArray[Any]) -> str:
-    """The protocol's name of an array's dtype.
+    """Return the protocol's name of an array's dtype.
 
     Raises:
         PayloadError: it has none.
@@ -72,7 +72,7 @@ def datatype(array: NDArray[Any]) -> str:
 
 
 def tensor_of(told: Mapping[str, Any]) -> NDArray[Any]:
-    """A tensor's data, nested or flat, in the shape and the datatype it says.
+    """Return a tensor's data, nested or flat, in the shape and the datatype it states.
 
     Raises:
         ValueError, TypeError, KeyError: it is none, or no tensor of numbers or bool.

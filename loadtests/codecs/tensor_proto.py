@@ -88,7 +88,7 @@ def _fill(proto: Any, array: NDArray[Any]) -> None:
 
 
 def _array(proto: Any) -> NDArray[Any]:
-    """The tensor of a proto: its content, or its typed values, of which the last stands for all that lack."""
+    """Read a proto's tensor: its content, or typed values, the last of which stands for all that lack."""
     name, field = _BY_NUMBER[proto.dtype]
     dtype = np.dtype(name).newbyteorder("<")
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)

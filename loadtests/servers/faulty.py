@@ -51,7 +51,7 @@ class Faults:
 
 
 def other_numbers(value: Any) -> Any:
-    """A JSON value in which every number is another one."""
+    """Return a JSON value in which every number is another one."""
     if isinstance(value, dict):
         return {key: other_numbers(one) for key, one in value.items()}
     if isinstance(value, list):
@@ -62,7 +62,7 @@ def other_numbers(value: Any) -> Any:
 
 
 def spoilt(answer: bytes) -> bytes:
-    """A whole response with other numbers in its JSON body; as it was if it has none."""
+    """Return a response with other numbers in its JSON body; an answer without one stays as it was."""
     head, _, body = answer.partition(b"\r\n\r\n")
     if not head.startswith(OK_HEAD):
         return answer

@@ -72,7 +72,7 @@ class GrpcWire:
         return None
 
     def _look(self, connected: Any) -> Callable[[], bytes]:
-        """What reads without waiting, and without gevent's letting another greenlet run."""
+        """Return a function that reads without waiting and does not let gevent run another greenlet."""
         if self._tls is None:
             return functools.partial(connected._sock.recv, grpc_client.READ_BYTES, socket.MSG_DONTWAIT)
         return functools.partial(connected._sslobj.read, grpc_client.READ_BYTES)

@@ -63,7 +63,7 @@ def require_url(url_base: str) -> None:
 
 
 def tls_context(*, ca_file: str | None = None, insecure: bool = False) -> Any:
-    """What is asked of a server's certificate: that the machine, or `ca_file`, vouches for it; or nothing.
+    """Return a TLS context that trusts `ca_file` or the machine's authorities, or, if insecure, anyone.
 
     Raises:
         AddressError: `ca_file` cannot be read.
@@ -238,7 +238,7 @@ class _TlsConnections(_Connections):
 
 
 def decoded(body: bytes, encoding: Any) -> bytes:
-    """The body of an answer that was encoded although nobody asked for that.
+    """Decode the body of an answer that was encoded although nobody asked for that.
 
     Raises:
         EncodedAnswer: it cannot be decoded.

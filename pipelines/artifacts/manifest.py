@@ -115,7 +115,7 @@ def digest_of(files: Mapping[str, str]) -> str:
 
 
 def artifact_files(path: Path) -> list[Path]:
-    """The file itself, or all files below a folder in a fixed order.
+    """Return the file itself, or all files below a folder in a fixed order.
 
     Raises:
         GateError: something there is neither a regular file nor a folder.
@@ -185,7 +185,7 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 @cache
 def tensorflow_package() -> str:
-    """The distribution that brings TensorFlow: `tensorflow-cpu`, or `tensorflow` on other machines."""
+    """Return the distribution that brings TensorFlow: `tensorflow-cpu`, or `tensorflow` on other machines."""
     return next(iter(versions(("tensorflow-cpu", "tensorflow"))), "tensorflow-cpu")
 
 
@@ -206,10 +206,7 @@ TRY_AGAIN = ""
 
 
 def require_exported(manifests: Iterable[Manifest]) -> None:
-    """Raises:
-    GateError: a target could not be exported, and why.
-    MachineError: the same, and it was the machine's fault.
-    """
+    """Raise if a target could not be exported: MachineError if the machine is at fault, else GateError."""
     for manifest in manifests:
         if manifest.failure is not None:
             kind_of_error = MachineError if manifest.key == TRY_AGAIN else GateError
@@ -217,7 +214,7 @@ def require_exported(manifests: Iterable[Manifest]) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest in `folder`; None if there is none.
+    """Read the manifest in `folder`; return None if there is none.
 
     Raises:
         GateError: there is one, and it cannot be read or contradicts itself.
@@ -239,7 +236,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def damage(folder: Path, manifest: Manifest) -> str | None:
-    """What is wrong with the first listed file that is not what the manifest says; None if all are whole.
+    """Describe the first listed file that differs from the manifest; return None if all are whole.
 
     Raises:
         GateError: something is no regular file, and is not opened.
@@ -260,7 +257,7 @@ def damage(folder: Path, manifest: Manifest) -> str | None:
 
 
 def _damaged_size(path: Path, files: Iterable[Path], artifact: ArtifactRecord) -> str | None:
-    """Looked at first: a sparse file may seem to have no end, and is not read."""
+    """Compare sizes, before any content is read: a sparse file may seem to have no end."""
     size = sum(file.lstat().st_size for file in files)
     if size == artifact.size_bytes:
         return None
@@ -276,16 +273,14 @@ def _damaged_content(folder: Path, files: Iterable[Path], manifest: Manifest) ->
 
 
 def export_command(spec: ModelSpec, folder: Path) -> str:
-    """What to type to export the model to where `folder` is a target's artifacts."""
+    """Return the command that exports the model to where `folder` is a target's artifacts."""
     root = folder.parent.parent
     place = "" if root == DEFAULT_ROOT else f" --artifacts {shlex.quote(str(root))}"
     return f"tandem export {spec.argument}{place}"
 
 
 def require_only_listed(folder: Path, manifest: Manifest, spec: ModelSpec) -> None:
-    """Raises:
-    GateError: `folder` holds something that the manifest does not list, or that is no regular file.
-    """
+    """Raise GateError if `folder` holds something irregular or something the manifest does not list."""
     if folder.is_symlink():
         raise GateError(f"{folder} is a symbolic link; let the folder above it be one instead")
     files = {*manifest.files, MANIFEST_NAME}
@@ -310,7 +305,7 @@ def _note(mode: int) -> str:
 
 
 def require_manifest(folder: Path, spec: ModelSpec) -> Manifest:
-    """The manifest of whole artifacts that belong to this very model, with nothing beside them.
+    """Return the manifest of whole artifacts that belong to this very model, with nothing beside them.
 
     Raises:
         RequestError: nothing was exported, or from another model or state of it.

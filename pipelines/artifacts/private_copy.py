@@ -61,9 +61,7 @@ def _changed(path: Path) -> GateError:
 
 
 def require_unchanged(before: Mapping[str, Manifest], now: Mapping[str, Manifest]) -> None:
-    """Raises:
-    GateError: a target's manifest is another than it was.
-    """
+    """Raise GateError if a target's manifest has changed."""
     for target, manifest in before.items():
         if now[target] != manifest:
             raise GateError(

@@ -17,7 +17,7 @@ SPEC, TENSOR = "ModelSpec", "TensorSpec"
 
 
 def place_of(error: BaseException, file: Path, keyword: str | None) -> tuple[str, str]:
-    """What the error says, and the line that it is about, as FILE:LINE relative to the working directory.
+    """Return what the error says, and the line it is about, as FILE:LINE relative to the working directory.
 
     The line that the error names itself; else the innermost one of the traceback beside `file` or below; else
     that of `keyword` in the spec.
@@ -36,14 +36,14 @@ def place_of(error: BaseException, file: Path, keyword: str | None) -> tuple[str
 
 
 def shown(path: Path, line: int) -> str:
-    """The path and the line as a person would type them."""
+    """Return the path and the line as a person would type them."""
     with suppress(ValueError):
         path = path.resolve().relative_to(Path.cwd())
     return f"{path}:{line}"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what caused it, the cause last."""
+    """Yield the error and its causes, the first cause last."""
     found: BaseException | None = error
     while found is not None:
         yield found
@@ -65,7 +65,7 @@ def _frames(error: BaseException, file: Path) -> Iterator[tuple[Path, int]]:
 
 
 def line_of(file: Path, keyword: str | None) -> int:
-    """The line where the spec in `file` says `keyword`, or names that tensor; else where it begins."""
+    """Return the line where the spec in `file` says `keyword` or names that tensor; else where it begins."""
     try:
         tree = ast.parse(file.read_bytes())
     except (OSError, SyntaxError, ValueError):

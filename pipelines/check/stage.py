@@ -65,7 +65,7 @@ def check(model: str, progress: Progress) -> list[Claim]:
 
 
 def check_here(model: str, progress: Callable[[str], None]) -> list[dict[str, Any]]:
-    """The same, in this process; claims as JSON."""
+    """Check the model in this process; return claims as JSON."""
     return [asdict(claim) for claim in _Examination(model, progress).run()]
 
 
@@ -101,7 +101,7 @@ class _Examination:
         return self.claims
 
     def _attempt(self, step: Callable[[], Any], *depending: str) -> Any:
-        """What the step gives; None if a claim was wrong, then those `depending` on it are untested."""
+        """Return what the step gives; after a wrong claim return None and mark `depending` untested."""
         try:
             found = step()
         except _FailedError:

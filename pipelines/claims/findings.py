@@ -55,7 +55,7 @@ def served(*metrics: str) -> Reader:
 
 
 def traded(measure: Measure, what: str) -> Reader:
-    """The verdict of a comparison of servers in one measure that is not taken from rounds."""
+    """Return a reader of the verdicts on servers in one measure that is not taken from rounds."""
 
     def read(run: RunRecord) -> Iterator[Finding]:
         for one in run.trade_offs:
@@ -68,7 +68,7 @@ def traded(measure: Measure, what: str) -> Reader:
 
 
 def trained(measure: TrainingMeasure, what: str) -> Reader:
-    """The verdict of trainings in one measure."""
+    """Return a reader of the verdicts on trainings in one measure."""
 
     def read(run: RunRecord) -> Iterator[Finding]:
         for one in run.training.comparisons if run.training else ():
@@ -82,7 +82,7 @@ def trained(measure: TrainingMeasure, what: str) -> Reader:
 
 
 def shipped(run: RunRecord) -> Iterator[Finding]:
-    """What a device carries by TFLite and by ExecuTorch: the smallest file that will do, and its runtime."""
+    """Compare what a device carries for TFLite and ExecuTorch: the smallest usable file, and its runtime."""
     if run.mobile is None:
         return
     ours, theirs = (_smallest(run, target) for target in ("tflite", "executorch"))
@@ -95,7 +95,7 @@ def shipped(run: RunRecord) -> Iterator[Finding]:
 
 
 def _smallest(run: RunRecord, target: str) -> MobileArtifactRecord | None:
-    """The smallest artifact of a target that passes and whose runtime was weighed."""
+    """Return the smallest artifact of a target that passes and whose runtime was weighed."""
     known = run.mobile.artifacts if run.mobile else ()
     weighed = run.mobile.runtimes if run.mobile else {}
     own = [one for one in known if one.target == target and one.passed and one.runtime_library in weighed]
@@ -103,7 +103,7 @@ def _smallest(run: RunRecord, target: str) -> MobileArtifactRecord | None:
 
 
 def archived(run: RunRecord) -> Iterator[Finding]:
-    """What TorchServe and TensorFlow Serving load: the archive against the SavedModel."""
+    """Compare what TorchServe and TensorFlow Serving load: the archive against the SavedModel."""
     sizes = [
         next((one.size_bytes for one in run.artifacts if (one.target, one.format) == wanted), None)
         for wanted in (("torchserve", "torchserve-archive"), ("tfserving", "saved-model"))

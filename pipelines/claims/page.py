@@ -27,7 +27,7 @@ ALONE = "Whether it turns is not known: no condition was decided."
 
 
 def render(claims: Sequence[Judged]) -> str:
-    """The whole page. Same runs, same text."""
+    """Render the whole page: the same runs give the same text."""
     machines = _machines(claims)
     parts = [HEAD.rstrip("\n"), *_about_machines(machines), _overview(claims)]
     for one in claims:
@@ -36,14 +36,14 @@ def render(claims: Sequence[Judged]) -> str:
 
 
 def _machines(claims: Sequence[Judged]) -> dict[str, str]:
-    """A number for each machine that a run was measured on."""
+    """Number the machines that runs were measured on."""
     runs = [one.run for claim in claims for one in claim.tested if one.run is not None]
     names = dict.fromkeys(map(machine_of, runs))
     return {name: str(number) for number, name in enumerate(names, start=1)}
 
 
 def machine_of(run: RunRecord) -> str:
-    """A machine by what it is, in one line."""
+    """Describe a run's machine in one line."""
     it = run.environment
     return fmt.one_line(
         f"{it.cpu_model}, {fmt.plural(it.cores_count, 'core')}, {fmt.size(it.memory_bytes)}, {it.os}"
@@ -103,7 +103,7 @@ def _rows(one: Tested, machines: dict[str, str]) -> Iterator[str]:
 
 
 def told(one: Finding) -> str:
-    """The figure of a finding with its interval."""
+    """Format the figure of a finding with its interval."""
     if one.value is None:
         return fmt.MISSING
     show = _points if one.kind == "difference" else fmt.ratio
@@ -117,7 +117,7 @@ def _points(share: float) -> str:
 
 
 def facts(claims: Sequence[Judged]) -> list[dict[str, Any]]:
-    """The same for programs, every digit."""
+    """Return the same claims for programs, with every digit."""
     return [
         {
             "claim": one.claim.text,

@@ -107,7 +107,7 @@ def _read(folder: Path, condition: Condition) -> RunRecord | None:
 
 
 def without_runs(command: Sequence[str]) -> tuple[str, ...]:
-    """A command line without where its run goes."""
+    """Return a command line without its `--runs` option."""
     left: list[str] = []
     skip = False
     for word in command:
@@ -177,7 +177,7 @@ def _keep(run: Path, folder: Path) -> None:
 
 
 def _command(words: Sequence[str]) -> int:
-    """The exit code of a command of ours in a process of its own, which ends with this one.
+    """Run a Tandem command in a child process, which ends with this one; return its exit code.
 
     Raises:
         KeyboardInterrupt: it was interrupted.

@@ -92,7 +92,7 @@ def import_files(
 
 
 def facts(imported: "Imported") -> dict[str, Any]:
-    """What was imported, from what, and how near each file is to the reference."""
+    """Describe what was imported, from what, and how near each file is to the reference."""
     from dataclasses import asdict
 
     from pipelines.cli import tables

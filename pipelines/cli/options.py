@@ -17,7 +17,7 @@ class Folder(click.Path):
         super().__init__(file_okay=False, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path; what is on the way to it must be folders, and links that lead to some."""
+        """Return the path, after checking that every existing part of it is a folder or a link to one."""
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         there = next((part for part in (path, *path.parents) if os.path.lexists(part)), Path())
         if not there.is_dir():
@@ -66,7 +66,7 @@ force_option = click.option("--force", is_flag=True, help="Export again even if 
 
 
 def _found(ctx: click.Context, param: click.Parameter, value: str) -> str:  # noqa: ARG001 - click's signature
-    """An imported model by its name as the folder that it is in; says on stderr what it is held against."""
+    """Return the folder of an imported model given by name; print on stderr what its reference is."""
     from models.given import folder_of, read_given
     from models.spec import model_names
     from pipelines.console.printing import complain

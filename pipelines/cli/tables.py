@@ -38,7 +38,7 @@ def _print(
 
 
 def print_checks(checks: Iterable[Check]) -> None:
-    """What `tandem doctor` found."""
+    """Print what `tandem doctor` found."""
     _print(
         ("", "what", "found", "remedy"),
         [(_mark(check), check.name, check.found, check.remedy or "") for check in checks],
@@ -52,7 +52,7 @@ def _mark(check: Check) -> Text:
 
 
 def print_claims(claims: Iterable[Claim]) -> None:
-    """What `tandem check` found, claim by claim."""
+    """Print what `tandem check` found, claim by claim."""
     _print(
         ("", "claim", "found", "line"),
         [(_state(claim), claim.what, claim.found, claim.place or "") for claim in claims],
@@ -65,7 +65,7 @@ def _state(claim: Claim) -> Text:
 
 
 def model_facts(spec: ModelSpec) -> dict[str, Any]:
-    """A model's name, digest and signature."""
+    """Return a model's name, digest and signature."""
     return {
         "name": spec.name,
         "digest": spec.digest if spec.checkpoint.exists() else None,
@@ -77,7 +77,7 @@ def model_facts(spec: ModelSpec) -> dict[str, Any]:
 
 
 def print_models(specs: Iterable[ModelSpec]) -> None:
-    """What `tandem models` lists."""
+    """Print the table of `tandem models`."""
     _print(
         ("model", "inputs", "outputs", "checkpoint", "digest"),
         [
@@ -93,7 +93,7 @@ def print_models(specs: Iterable[ModelSpec]) -> None:
 
 
 def _shape(shape: tuple[int | None, ...]) -> str:
-    """The batch first; a star is a size that samples may differ in."""
+    """Format a shape with the batch first; a star is a size that may differ between samples."""
     return f"({', '.join(['batch', *('*' if size is None else str(size) for size in shape[1:])])})"
 
 
@@ -106,7 +106,7 @@ def _checkpoint(spec: ModelSpec) -> tuple[str, str]:
 
 
 def print_training(outcome: TrainOutcome) -> None:
-    """What `tandem train` did."""
+    """Print what `tandem train` did."""
     same = {True: "the same bytes as before", False: "not the bytes there were before", None: "new"}
     record = outcome.record
     _print(
@@ -124,7 +124,7 @@ def print_training(outcome: TrainOutcome) -> None:
 
 
 def export_facts(result: ExportResult) -> dict[str, Any]:
-    """What an export did, and every artifact."""
+    """Describe what an export did, and every artifact."""
     return {
         "exported": list(result.exported),
         "reasons": result.reasons,
@@ -145,7 +145,7 @@ def _not_exported(result: ExportResult) -> list[NotExportedRecord]:
 
 
 def print_export(result: ExportResult) -> None:
-    """What `tandem export` made, and how long each framework's pipeline took."""
+    """Print what `tandem export` made, and how long each framework's pipeline took."""
     columns = ("artifact", "precision", "variant", "road", "size", "gzip", "export s", "sha256")
     rows = [
         (
@@ -185,7 +185,7 @@ def _records(verified: Verified) -> list[ParityRecord]:
 
 
 def parity_facts(verified: Verified) -> dict[str, Any]:
-    """The verdict of the gate, and every comparison."""
+    """Return the verdict of the parity check, and every comparison."""
     return {
         "passed": not verified.failures,
         "failures": list(verified.failures),
@@ -214,7 +214,7 @@ PARITY_FIGURES = {
 
 
 def print_parity(verified: Verified) -> None:
-    """What `tandem verify` found."""
+    """Print what `tandem verify` found."""
     several = len(verified.expected.by_output) > 1
     figures = tuple(PARITY_FIGURES)
     columns = ("artifact", *(("output",) if several else ()), "parity", *figures)
@@ -291,7 +291,7 @@ def standing_facts(standing: Standing) -> dict[str, Any]:
 
 
 def try_line(standing: Standing) -> str:
-    """A command to copy into a shell; -g because curl takes an IPv6 address's brackets for a range."""
+    """Return a command to copy into a shell; -g because curl takes an IPv6 address's brackets for a range."""
     data = shlex.quote(f"@{standing.example}")
     globbing = "-g " if "[" in standing.predict_url else ""
     return (
@@ -300,7 +300,7 @@ def try_line(standing: Standing) -> str:
 
 
 def print_standing(standing: Standing) -> None:
-    """What `tandem serve` says once the server stands."""
+    """Print the addresses of the server that `tandem serve` started."""
     plan = standing.plan
     lines = [f"{plan.target} is answered by {plan.implementation.name} {plan.implementation.version}"]
     if plan.implementation.note:

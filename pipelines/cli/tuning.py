@@ -119,7 +119,7 @@ def tune(context: click.Context, /, **options: Any) -> int:
 
 
 def _asked(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
-    """The options of a search: as they were typed, or as they were when it began."""
+    """Return the options of a search: as they were typed, or as they were when it began."""
     asked = {name: value for name, value in options.items() if name not in NOT_KEPT}
     if options["resume"] is not None:
         return _as_it_began(context, asked, options["resume"])

@@ -113,13 +113,13 @@ def _plan(settings: RunSettings, sides_count: int) -> str:
 
 
 def without_extras(settings: RunSettings) -> RunSettings:
-    """A search compares what targets sustain: no control, no null server, rates instead of loads."""
+    """Leave out the control, the null server and retries: a search compares what targets sustain."""
     changes = {"control": False, "null": False, "warmup_limit_s": WARMUP_LIMIT_S, "retries": 0}
     return settings.model_copy(update={"profile": settings.profile.model_copy(update=changes)})
 
 
 def empty_slo(question: SloQuestion, names: list[str]) -> SloRecord:
-    """A search of which nothing is known yet; the first side is the candidate, the second the baseline."""
+    """Return a search record without results; the first side is the candidate, the second the baseline."""
     return SloRecord(
         p99_limit_ms=question.p99_limit_ms,
         resolution=LIMITS.resolution,
@@ -187,7 +187,7 @@ def search_one(
 
 
 def _limits(run: Run, name: str) -> SearchLimits:
-    """The usual ones; a running endpoint gets no more than it may."""
+    """Return the usual limits, with the highest rate that a running endpoint allows."""
     most = run.settings.max_rate_per_s
     if most is None or name not in {side.name for side in run.settings.running}:
         return LIMITS
@@ -211,7 +211,7 @@ def beginning(run: Run, name: str, known: Bracket | None = None) -> tuple[float,
 
 
 def likely_rate_per_s(conditionings: Sequence[ConditioningRecord]) -> float:
-    """A part of the throughput at the end of the last conditioning; START_RATE_PER_S without one."""
+    """Estimate a rate from the last conditioning's final throughput; START_RATE_PER_S without one."""
     seconds = conditionings[-1].seconds[-SECONDS_LOOKED_AT:] if conditionings else ()
     if not seconds:
         return START_RATE_PER_S
@@ -225,14 +225,14 @@ def rate_round_s(profile: Profile, rate_per_s: float) -> float:
 
 
 def as_rate_measurement(driven: Driven, rate_per_s: float, folder: Path) -> RateMeasurement:
-    """What a round says about a rate, from its raw file."""
+    """Measure a rate from the raw file of its round."""
     record = summarise_round(driven.record, folder)
     errors_share = record.errors_count / record.requests_count if record.requests_count else 1.0
     return as_measurement(rate_per_s, record.latency_ms.p99, errors_share, driven.found)
 
 
 def rate_point(driven: Driven, found: RateMeasurement, p99_limit_ms: float) -> RatePointRecord:
-    """The round as a point; what it was for is entered when the search has said it."""
+    """Record the round as a point; what it was for is entered when the search has said it."""
     usable = found.valid and found.delivered
     kept = found.p99_ms is not None and found.p99_ms <= p99_limit_ms
     return RatePointRecord(

@@ -26,12 +26,12 @@ def significant(value: float, digits: int = 3) -> str:
 
 
 def scientific(value: float) -> str:
-    """An error such as 0.21 or 1.2e-07, two significant digits."""
+    """Format an error such as 0.21 or 1.2e-07 with two significant digits."""
     return f"{value:.2g}"
 
 
 def count(value: int) -> str:
-    """A whole number with thin separators."""
+    """Format a whole number with thin separators."""
     return f"{value:,}".replace(",", THIN)
 
 
@@ -73,17 +73,17 @@ def exact_bytes(value: int) -> str:
 
 
 def rate_number(value: float) -> str:
-    """A rate without its unit: whole from 100 up, else three significant digits."""
+    """Format a rate without its unit: whole from 100 up, else three significant digits."""
     return count(round(value)) if abs(value) >= 100 else significant(value)  # noqa: PLR2004
 
 
 def rate(value: float) -> str:
-    """A rate per second with its unit."""
+    """Format a rate per second with its unit."""
     return f"{rate_number(value)}{THIN}/s"
 
 
 def ratio(value: float) -> str:
-    """A ratio with two decimals; below 0.1 with two significant digits, so that it never reads 0.00.
+    """Format a ratio with two decimals; below 0.1 with two significant digits, so that it never reads 0.00.
 
     Beyond a thousandfold it says that alone: such an end of an interval has no digits that mean anything.
     """
@@ -95,23 +95,23 @@ def ratio(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share of 1 in per cent, two decimals at most."""
+    """Format a share of 1 in per cent, two decimals at most."""
     return f"{share * 100:.2f}".rstrip("0").rstrip(".") + f"{THIN}%"
 
 
 def confidence(share: float) -> str:
-    """A confidence in per cent, three significant digits at most: 95 %, 98.3 %, 99.6 %."""
+    """Format a confidence in per cent, three significant digits at most: 95 %, 98.3 %, 99.6 %."""
     return f"{share * 100:.3g}{THIN}%"
 
 
 def points(share: float) -> str:
-    """A difference of shares in percentage points without the unit, two decimals at most."""
+    """Format a difference of shares in percentage points without the unit, two decimals at most."""
     text = f"{share * 100:.2f}".rstrip("0").rstrip(".")
     return "0" if text == "-0" else text
 
 
 def within(share: float) -> str:
-    """A margin around 1 in per cent, two digits: ±5 %, ±1.4 %, ±32 %."""
+    """Format a margin around 1 in per cent, two digits: ±5 %, ±1.4 %, ±32 %."""
     percents = share * 100
     return f"±{percents:.2g}{THIN}%" if percents < 99.5 else f"±{count(round(percents))}{THIN}%"  # noqa: PLR2004
 
@@ -127,7 +127,7 @@ def numbers(values: tuple[int, ...]) -> str:
 
 
 def shortened(text: str, limit: int) -> str:
-    """The first `limit` characters, and how many there are in all when some were left out."""
+    """Return the first `limit` characters, and the number of all characters when some were left out."""
     if len(text) <= limit:
         return text
     return f"{text[:limit]}… ({count(len(text))} characters)"

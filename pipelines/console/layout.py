@@ -49,7 +49,7 @@ def fitted(table: "Table", rows: Sequence[Sequence["Text"]], width: int) -> "Ren
 
 
 def wrapped(text: "Text", width: int) -> "Text":
-    """The same text with breaks, so that no line is longer; only words longer than that are folded."""
+    """Break the text so that no line is longer than `width`; fold only words that are longer themselves."""
     from rich.text import Text
 
     lines: list[Text] = []
@@ -86,7 +86,7 @@ def _width(text: "Text") -> int:
 
 
 def _least(text: "Text") -> int:
-    """The narrowest that a cell may be: no number is folded, and no word of usual length."""
+    """Return the least width of a cell: no number is folded, and no word of usual length."""
     from rich.cells import cell_len
 
     return max(

@@ -41,7 +41,7 @@ def _locale_is_utf8() -> bool:
 
 
 def _tolerant(stream: TextIO | None, descriptor: int) -> TextIO:
-    """A stream to the same place that writes what it can, as it can."""
+    """Open a stream to the same place that writes what it can, as it can."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     raw = _TolerantFile(descriptor, "w", closefd=False)
     return io.TextIOWrapper(

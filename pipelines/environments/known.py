@@ -123,9 +123,7 @@ class Environment:
         return {SHARED_VARIABLE: os.pathsep.join(paths) if self.shares else ""}
 
     def require_python(self) -> None:
-        """Raises:
-        MachineError: this Python is none that its packages have wheels for.
-        """
+        """Raise MachineError if the packages have no wheels for this Python."""
         version = ".".join(map(str, sys.version_info[:2]))
         if version not in self.pythons:
             raise MachineError(
@@ -135,9 +133,7 @@ class Environment:
             )
 
     def require_system(self) -> None:
-        """Raises:
-        MachineError: this machine lacks what its packages need and cannot bring.
-        """
+        """Raise MachineError if this machine lacks what the packages need and cannot bring."""
         if self.processor:
             require_processor(self.name, self.processor)
         if self.glibc:
@@ -149,7 +145,7 @@ class Environment:
 
 
 def root() -> Path:
-    """The folder of all environments: `TANDEM_ENVIRONMENTS`, or one in the user's cache.
+    """Return the folder of all environments: `TANDEM_ENVIRONMENTS`, or one in the user's cache.
 
     Raises:
         MachineError: neither is set, and the user has no home folder.
@@ -209,7 +205,7 @@ ENVIRONMENTS = {one.name: one for one in (MLSERVER, TRITON, TORCHAX, LITERT, ONN
 
 
 def find(name: str) -> Environment:
-    """The environment called `name`.
+    """Return the environment called `name`.
 
     Raises:
         RequestError: there is none.

@@ -28,7 +28,7 @@ SMALL = " kB)"
 
 
 def ensure(environment: Environment, progress: Callable[[str], None]) -> Path:
-    """The interpreter of an environment, which is made first if it is not there.
+    """Return the interpreter of an environment, making the environment first if it is missing.
 
     Raises:
         MachineError: it cannot be made or used: this Python or system, no index that answers, no space, no
@@ -104,7 +104,7 @@ def _run(command: list[str], errors: IO[bytes], progress: Callable[[str], None])
 
 
 def _short(rest: str) -> str:
-    """A file with its size, or what is installed, without addresses and options."""
+    """Shorten a line of pip's to a file with its size, or the number of packages installed."""
     if rest.startswith("collected packages"):
         return f"{rest.count(',') + 1} packages"
     name, _, after = rest.partition(" (")

@@ -18,9 +18,7 @@ LOOK_LIMIT_S = 10.0
 
 
 def require_processor(name: str, allowed: str) -> None:
-    """Raises:
-    MachineError: this is another processor than the packages of the environment `name` are built for.
-    """
+    """Raise MachineError if the packages of environment `name` are built for another processor."""
     found = platform.machine()
     if found != allowed:
         raise MachineError(
@@ -30,9 +28,7 @@ def require_processor(name: str, allowed: str) -> None:
 
 
 def require_glibc(name: str, needed: tuple[int, int]) -> None:
-    """Raises:
-    MachineError: the C library is older than `needed`, or another one than glibc.
-    """
+    """Raise MachineError if the C library is not glibc, or is older than `needed`."""
     library, version = platform.libc_ver()
     wanted = ".".join(map(str, needed))
     found = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
@@ -45,9 +41,7 @@ def require_glibc(name: str, needed: tuple[int, int]) -> None:
 
 
 def require_python_library(name: str) -> None:
-    """Raises:
-    MachineError: the shared library of this Python is nowhere.
-    """
+    """Raise MachineError if the shared library of this Python is missing."""
     if python_library() is None:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         raise MachineError(
@@ -57,9 +51,7 @@ def require_python_library(name: str) -> None:
 
 
 def require_shared_memory(name: str) -> None:
-    """Raises:
-    MachineError: there is no shared memory that this user may make files in.
-    """
+    """Raise MachineError if this user cannot make files in shared memory."""
     if not os.access(SHARED_MEMORY, os.W_OK | os.X_OK):
         raise MachineError(
             f"the environment {name} needs shared memory: {SHARED_MEMORY} is not there, or may not be "
@@ -69,7 +61,7 @@ def require_shared_memory(name: str) -> None:
 
 @cache
 def python_library() -> Path | None:
-    """The shared library of the Python we run in, its own before the system's; None where there is none."""
+    """Find the shared library of the running Python, its own before the system's; None if there is none."""
     name = _file_name()
     own = [sysconfig.get_config_var("LIBDIR") or "", *(f"{sys.base_prefix}/{folder}" for folder in FOLDERS)]
     found = next((Path(folder) / name for folder in own if folder and (Path(folder) / name).is_file()), None)

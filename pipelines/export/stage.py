@@ -123,7 +123,7 @@ def current(model: str, artifacts: Path, targets: Sequence[str]) -> dict[str, Ma
 
 
 def _forced(folder: Path, road: str | None) -> str | None:
-    """The road a target is held to: the one asked for now, else the one asked for last; None for any."""
+    """Return the road a target is held to: the one asked for now, else the last one; None for any."""
     if road is not None:
         return None if road == AUTO else road
     try:
@@ -206,7 +206,9 @@ def _is_whole(spec: ModelSpec, folder: Path, target: Target, road: str | None) -
 def _run(
     asked: dict[str, Asked], spec: ModelSpec, paths: dict[str, Path], progress: Progress
 ) -> tuple[dict[str, Said], dict[str, float]]:
-    """What exporters said by target, and the seconds each framework took; a death is one target's alone.
+    """Run the exporters; return their results by target, and the seconds each framework took.
+
+    A process that dies fails its own target alone.
 
     Raises:
         ModelError: the source model itself is at fault.
@@ -264,7 +266,7 @@ def export_here(
     folders: dict[str, str],
     progress: Callable[[str], None],
 ) -> dict[str, Said]:
-    """The work of one framework's process: export each named target into its folder, or say why not.
+    """Export each named target into its folder, in one framework's process, or say why not.
 
     Raises:
         ModelError: the checkpoint cannot be read, or the source model is no function of one sample: then
@@ -287,7 +289,7 @@ def export_here(
 def _export_one(
     spec: ModelSpec, name: str, folder: Path, progress: Callable[[str], None], asked: Asked
 ) -> Said:
-    """What one target's exporter wrote, or could not, and what it warned of.
+    """Run one target's exporter; return what it wrote, or why it could not, and its warnings.
 
     Raises:
         RequestError: what was asked for cannot be.

@@ -46,7 +46,7 @@ SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - only folders ma
 
 
 def short_folder() -> str:
-    """The folder for temporary files if a server's Unix sockets can live below it, else another one.
+    """Return the folder for temporary files if it can hold a server's Unix sockets, else another that can.
 
     Raises:
         MachineError: there is none.
@@ -66,7 +66,7 @@ def _can_hold_sockets(folder: str) -> bool:
 
 
 def full_disk(folder: Path | str) -> str | None:
-    """That the disk which holds `folder` is full, in words; None if it is not."""
+    """Say in words that the disk which holds `folder` is full; return None if it is not."""
     try:
         found = os.statvfs(folder)
     except OSError:
@@ -83,7 +83,7 @@ def where_it_is_full() -> str:
 
 
 def disk_error(path: Path | str, error: OSError) -> MachineError:
-    """The one line for a file operation that was refused."""
+    """Return the one-line error for a file operation that was refused."""
     remedy = "free disk space or check its permissions"
     if error.errno in IN_THE_WAY:
         remedy = "something on the way is no folder, such as a link that leads nowhere; name another"
@@ -92,7 +92,7 @@ def disk_error(path: Path | str, error: OSError) -> MachineError:
 
 @contextmanager
 def new_folder(final: Path) -> Iterator[Path]:
-    """A temporary folder beside `final` that replaces it when the block succeeds, and vanishes when not.
+    """Yield a temporary folder beside `final` that replaces it if the block succeeds, and vanishes if not.
 
     A block that removes the folder leaves `final` as it is.
 

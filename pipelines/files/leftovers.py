@@ -78,7 +78,7 @@ def claim(temporary: str) -> tuple[str, int]:
 
 
 def folder_of(mark: str) -> str:
-    """The folder of the command that has this mark."""
+    """Return the folder of the command that has this mark."""
     return mark.rpartition(":")[0]
 
 
@@ -234,7 +234,7 @@ def note_engine() -> None:
 
 
 def shared_memory_prefix() -> str:
-    """What the names of POSIX shared memory begin with that goes with this command.
+    """Return the prefix of the names of POSIX shared memory that goes with this command.
 
     A server that is killed cannot remove its own.
     """

@@ -43,7 +43,7 @@ def _from_a_line(part: bytes) -> bytes:
 
 
 def read_end(path: Path, kept_bytes: int = KEPT_BYTES) -> str:
-    """The last part of a log as text, from the beginning of a line; "" where there is no such file."""
+    """Return the last part of a log as text, from the beginning of a line; "" if there is no such file."""
     if not path.is_file():
         return ""
     with path.open("rb") as log:

@@ -52,12 +52,12 @@ def _require_regular(path: Path, mode: int) -> None:
 
 
 def kind(mode: int) -> str:
-    """What a file that is not regular is called."""
+    """Name the kind of a file that is not regular."""
     return next((name for name, is_one in KINDS.items() if is_one(mode)), "no regular file")
 
 
 def read_regular(path: Path, limit_bytes: int) -> bytes:
-    """The content of a regular file.
+    """Return the content of a regular file.
 
     Raises:
         As `open_regular`, and GateError for more than `limit_bytes`.
@@ -72,7 +72,7 @@ def read_regular(path: Path, limit_bytes: int) -> bytes:
 
 
 def chunks(path: Path) -> Iterator[bytes]:
-    """The content of a regular file in pieces; raises as `open_regular`."""
+    """Yield the content of a regular file in pieces; raise as `open_regular` does."""
     with open_regular(path) as file:
         while chunk := file.read(CHUNK_BYTES):
             yield chunk

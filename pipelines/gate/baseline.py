@@ -58,7 +58,7 @@ class Difference:
 
 
 def read_gated(path: Path) -> RunRecord:
-    """A run to be gated, from its folder or its run.json.
+    """Read a run to be gated, from its folder or its run.json.
 
     Raises:
         RequestError: it is no run, or none that a gate can go by.
@@ -78,7 +78,7 @@ def read_gated(path: Path) -> RunRecord:
 
 
 def pairs_within(run: RunRecord, baseline: str | None, candidate: str | None) -> tuple[Pair, ...]:
-    """The sides of one run: those named, or `new` against `base`, by target where they have several.
+    """Pair the sides of one run: those named, or `new` against `base`, by target where there are several.
 
     Raises:
         RequestError: there are no such sides.
@@ -119,7 +119,7 @@ def pairs_across(baseline: RunRecord, candidate: RunRecord) -> tuple[Pair, ...]:
 
 
 def _asked(baseline: RunRecord, candidate: RunRecord) -> Iterator[tuple[str, str, str]]:
-    """What the two commands asked for, which has to be the same for any figure to compare."""
+    """Yield what the two commands asked for, which has to be the same for any figure to compare."""
     theirs, ours = _asked_of(baseline), _asked_of(candidate)
     yield from ((name, theirs[name], ours.get(name, "none")) for name in theirs)
 
@@ -142,7 +142,7 @@ def _payload(one: PayloadRecord | None) -> str:
 
 
 def _carried(target: TargetRecord) -> str:
-    """What a side's requests were; a record older than sides with protocols has it of the run alone."""
+    """Describe a side's requests."""
     who = target.implementation
     return f"{who.protocol}, {who.body}, {_payload(target.payload)}"
 
@@ -168,9 +168,7 @@ def configured(baseline: RunRecord, candidate: RunRecord) -> tuple[Difference, .
 
 
 def require_same(found: tuple[Difference, ...]) -> None:
-    """Raises:
-    RequestError: the environments differ.
-    """
+    """Raise RequestError if the environments differ."""
     if found:
         raise RequestError(
             f"the runs were not measured in one environment: {'; '.join(map(str, found))}; measure the "

@@ -47,7 +47,7 @@ class Question:
         return self.estimate.interval()
 
     def verdict(self, confidence: float) -> Verdict:
-        """The verdict of a comparison whose margin is the limit, by the interval of that confidence."""
+        """Return the verdict whose margin is the limit, by the interval of that confidence."""
         if self.climbing:
             return still_warming_up(self.climbing)
         return decide(
@@ -131,7 +131,7 @@ def _by_block(found: Mapping[tuple[int, int], float]) -> list[list[float]]:
 
 
 def _floors(pair: Pair, load: str, metric: str) -> dict[str, float | None]:
-    """The noise floors of both sides, each from its own run."""
+    """Return the noise floors of both sides, each from its own run."""
     sides = ((pair.candidate_run, pair.candidate), (pair.baseline_run, pair.baseline))
     said = ("candidate", "baseline") if not pair.interleaved else (pair.candidate, pair.baseline)
     return {

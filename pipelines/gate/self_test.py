@@ -173,7 +173,7 @@ def _settings(request: SelfTestRequest) -> RunSettings:
 
 
 def _behind(side: Side, faults: Faults) -> Callable[[Path], AbstractContextManager[Server]]:
-    """The side's server behind a proxy with these faults; one without any has the proxy's cost as well."""
+    """Put a proxy with these faults before the side's server; a side without faults has a proxy too."""
 
     @contextmanager
     def prepare(work: Path) -> Iterator[Server]:
@@ -184,7 +184,7 @@ def _behind(side: Side, faults: Faults) -> Callable[[Path], AbstractContextManag
 
 
 def behind_proxy(plan: ServerPlan, faults: Faults) -> ServerPlan:
-    """The plan of the same server, asked through a proxy that starts it; its own status is asked directly."""
+    """Return a plan of the same server behind a proxy that starts it; its status is asked directly."""
     upstream = int(plan.endpoint.base_url.rpartition(":")[2])
     (port,) = free_ports(1, "127.0.0.1")
     argv = python_module(
@@ -226,7 +226,7 @@ def _trials(record: RunRecord, request: SelfTestRequest) -> tuple[Trial, ...]:
 
 
 def _require_injected(record: RunRecord, request: SelfTestRequest) -> None:
-    """A server that answers slowly may never have come to its first wrong answer."""
+    """Raise MachineError if a slow server never came to its first wrong answer."""
     answers = sum(one.requests_count for one in record.targets[WRONG].rounds)
     if answers < request.wrong_every:
         raise MachineError(
@@ -236,7 +236,7 @@ def _require_injected(record: RunRecord, request: SelfTestRequest) -> None:
 
 
 def told(trial: Trial) -> str:
-    """What was injected and what the gate said of it, on one line."""
+    """Describe what was injected and what the gate said of it, on one line."""
     failed = [name_of(one) for one in trial.findings if one.word == "fail"]
     said = f"fail ({', '.join(failed)})" if failed else trial.word
     right = "as it should" if trial.passed else "NOT as it should"
@@ -266,10 +266,7 @@ def facts_of_self_test(result: SelfTestResult) -> Facts:
 
 
 def require(result: SelfTestResult) -> None:
-    """Raises:
-    GateError: the gate said something else than it should.
-    MachineError: it could not say anything, because of what the machine was like.
-    """
+    """Raise GateError if the gate was wrong, MachineError if the machine let it decide nothing."""
     if result.failures and all(trial.unsure for trial in result.failures):
         why = "; ".join(
             line(one)

@@ -59,14 +59,12 @@ class GateResult:
     started_at_utc: str
 
     def of(self, word: Word) -> tuple[Finding, ...]:
-        """The findings with that word."""
+        """Return the findings with that word."""
         return tuple(one for one in self.findings if one.word == word)
 
 
 def require_one_way(request: GateRequest) -> None:
-    """Raises:
-    RequestError: sides of one run are named, and two runs are given; or one run without sides may differ.
-    """
+    """Raise RequestError for options of one run with two runs, or of two runs with one."""
     named = request.baseline_side or request.candidate_side
     if request.candidate is not None and named:
         raise RequestError(

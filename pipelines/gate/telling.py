@@ -24,14 +24,14 @@ NOISE = "the factor lies beyond the limit, but within this machine's own noise o
 
 
 def name_of(one: Finding) -> str:
-    """The metric, under its load, of its side."""
+    """Name the metric, its side and its load."""
     metric = METRICS[one.metric].name if one.metric in METRICS else COUNTED[one.metric]
     load = f" under {one.load}" if one.load else ""
     return f"{metric} of {one.side}{load}"
 
 
 def found(one: Finding) -> str:
-    """The figures: factor and interval, or what was counted."""
+    """Format the figures: factor and interval, or what was counted."""
     if one.metric == "answers":
         figures = one.reason.figures
         return f"{figures['wrong_count']} of {figures['checked_count']} checked answers were wrong"
@@ -61,7 +61,7 @@ def _sign(share: float) -> str:
 
 
 def allowed(one: Finding) -> str:
-    """The limit in words."""
+    """Describe the limit in words."""
     if one.metric == "answers":
         return "none may be"
     if one.metric == "failures":
@@ -149,7 +149,7 @@ def line(one: Finding) -> str:
 
 
 def verdict(result: GateResult) -> str:
-    """The gate's word with the findings that gave it."""
+    """Return the gate's word with the findings that gave it."""
     counts = f"{len(result.of('pass'))} passed"
     if result.word == "pass":
         return (
@@ -181,7 +181,7 @@ def _finding(one: Finding) -> dict[str, Any]:
 
 
 def print_result(result: GateResult) -> None:
-    """A row per finding, then what to do, and in what the runs differ."""
+    """Print a row per finding, then what to do, and in what the runs differ."""
     table = Table(show_edge=False, pad_edge=False)
     for column in ("", "metric", "found", "limit"):
         table.add_column(column, overflow="fold")
@@ -196,7 +196,7 @@ def print_result(result: GateResult) -> None:
 
 
 def remarks(result: GateResult) -> Iterator[str]:
-    """What must be read with the result."""
+    """Yield what must be read with the result."""
     if result.environment:
         told = "; ".join(map(str, result.environment))
         yield f"Environments differ, allowed by --allow-environment: {told}"

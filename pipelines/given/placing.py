@@ -37,7 +37,7 @@ Written = list[Exported | NotExported]
 
 
 def files_for(spec: ModelSpec, target: str) -> tuple[GivenFile, ...]:
-    """The imported files that a target is made of; none where it has to be exported from a program."""
+    """Return the imported files that a target is made of; none if it has to be exported from a program."""
     given = spec.given
     if given is None:
         return ()
@@ -175,7 +175,7 @@ def _rename_onnx(path: Path, names: Mapping[str, str]) -> None:
 
 
 def _names_of(names: Mapping[str, str]) -> dict[str, str]:
-    """The model's names by the file's own."""
+    """Map the file's own names to the model's."""
     return {own: name for name, own in names.items()}
 
 

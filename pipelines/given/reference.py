@@ -26,7 +26,7 @@ ASKED_AGAIN = 32
 
 
 def outputs_of(spec: ModelSpec, inputs: Tensors) -> dict[str, Array]:
-    """The source model's outputs (n, …) by name, or those of the imported file that stands for it.
+    """Return the source model's outputs (n, …) by name, or those of the imported file used as reference.
 
     Raises:
         ModelError: it does not answer, or its answer is no function of one sample alone.
@@ -65,7 +65,7 @@ def _own_names(file: GivenFile, inputs: Tensors) -> dict[str, Array]:
 
 
 def answers(kind: str, path: Path, inputs: Tensors, outputs: list[str]) -> dict[str, Array]:
-    """What a file answers, inputs and outputs by the file's own names.
+    """Return what a file answers, inputs and outputs by the file's own names.
 
     Raises:
         GateError: it cannot be loaded, or has other inputs or outputs.

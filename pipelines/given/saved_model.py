@@ -33,7 +33,7 @@ class Read:
 
 
 def read_saved_model(path: Path) -> Read:
-    """The serving signature, from the graph's file alone; nothing of it is computed.
+    """Read the serving signature from the graph's file alone; compute nothing of it.
 
     Raises:
         GateError: it has no signature `serving_default`.

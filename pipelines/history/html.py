@@ -27,7 +27,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums } th, td {
 
 
 def render(found: History) -> str:
-    """The page."""
+    """Render the page."""
     title = f"History of {one_line(found.model)}"
     return "\n".join(
         (

@@ -53,7 +53,7 @@ def chosen_to_prune(
     model: str | None,
     now: datetime | None = None,
 ) -> tuple[Kept, ...]:
-    """The runs to remove: all but the newest `keep` of each model, all older than so many days, or both.
+    """Choose runs to remove: all but the newest `keep` of each model, all older than so many days, or both.
 
     The latest run and runs that cannot be read always stay.
 

@@ -47,19 +47,19 @@ def _point(found: History, point: Point) -> dict[str, Any]:
 
 
 def run_of(found: History, one: Series, change: Change) -> str:
-    """The run in which a new level began."""
+    """Return the run in which a new level began."""
     return found.entries[one.points[change.place].place].run_id
 
 
 def change_text(found: History, one: Series, change: Change) -> str:
-    """A change of the level, and what else changed in that run."""
+    """Describe a change of the level, and what else changed in that run."""
     entry = found.entries[one.points[change.place].place]
     also = f" (with {', '.join(each.field for each in entry.changed)})" if entry.changed else ""
     return f"to {fmt.ratio(change.factor)} times in {entry.run_id}{also}"
 
 
 def print_history(found: History) -> None:
-    """A row per series, then the runs whose environment changed, and what was left out."""
+    """Print a row per series, then the runs whose environment changed, and what was left out."""
     table = Table(show_edge=False, pad_edge=False)
     for column in ("of", "measure", "runs", "first", "last", "last/first", "level moved"):
         table.add_column(column, overflow="fold")

@@ -57,7 +57,7 @@ def read_here(path: str, progress: Callable[[str], None]) -> dict[str, Any]:
 
 
 def found_from(said: Mapping[str, Any]) -> Found:
-    """The same again from JSON."""
+    """Rebuild what was found from JSON."""
 
     def tensor(one: Mapping[str, Any]) -> Tensor:
         return Tensor(one["name"], one["dtype"], tuple(one["shape"]), one["sure"])
@@ -69,7 +69,7 @@ def found_from(said: Mapping[str, Any]) -> Found:
 
 
 def read(path: Path) -> Found:
-    """What a file or folder says of the model in it.
+    """Read what a file or folder says of the model in it.
 
     Raises:
         ModelError: it is missing or holds no weights of PyTorch that can be read.
@@ -104,7 +104,7 @@ def _kind(path: Path) -> str:
 
 
 def _of_keras(path: Path) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Inputs and outputs of a Keras model, loaded without what its file has of code.
+    """Read the inputs and outputs of a Keras model, loaded without running code from its file.
 
     Raises:
         ModelError: it has Lambda layers, or Keras does not load it.
@@ -140,7 +140,7 @@ def _of_keras_tensor(name: str, one: Any) -> Tensor:
 
 
 def _of_saved_model(path: Path) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Inputs and outputs of the serving signature, from the graph's file alone.
+    """Read the inputs and outputs of the serving signature, from the graph's file alone.
 
     Raises:
         ModelError: there is none.
@@ -162,7 +162,7 @@ def _of_saved_model(path: Path) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
 
 
 def _of_exported(path: Path) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Inputs and outputs of an exported program, which holds names, dtypes and shapes."""
+    """Read the inputs and outputs of an exported program, which holds names, dtypes and shapes."""
     import torch
 
     program = torch.export.load(str(path))
@@ -194,7 +194,7 @@ def _named(name: Any) -> str:
 
 
 def _of_torchscript(path: Path, guesses: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Inputs by name from the program; their shapes, and the outputs, from the first guess that it takes."""
+    """Read input names from the program; take shapes and outputs from the first guess that it accepts."""
     program = load_torchscript(str(path)).eval()
     names = [_named(one.name) for one in program.forward.schema.arguments[1:]]
     for tried in itertools.product(guesses, repeat=len(names)) if len(names) <= 2 else ():  # noqa: PLR2004
@@ -207,7 +207,7 @@ def _of_torchscript(path: Path, guesses: Sequence[Tensor]) -> tuple[tuple[Tensor
 
 
 def tried_with(program: Any, inputs: Sequence[Tensor]) -> list[Tensor] | None:
-    """What it gives for zeros of these shapes, in two batches; None if it does not take them."""
+    """Return its outputs for zeros of these shapes, in two batches; None if it does not take them."""
     import torch
 
     def ask(batch: int) -> "dict[str, torch.Tensor]":

@@ -70,7 +70,7 @@ def _relative(source: Path | None, path: Path) -> str:
 
 
 def spec_text(name: str, found: Found, checkpoint: str) -> str:
-    """The text of a spec; what is not known is marked."""
+    """Return the text of a spec; what is not known is marked."""
     if found.kind == KERAS:
         parts: tuple[str, ...] = (
             _head(name, KERAS),
@@ -136,7 +136,7 @@ def _build_beside(saved_model: str) -> str:
 
 
 def _listed(found: Found) -> str:
-    """The names and shapes that the architecture has to have."""
+    """List the names and shapes that the architecture has to have."""
     if not found.tensors:
         return ""
     told = [f"{name} {tuple(shape)}" for name, shape in list(found.tensors.items())[:SHOWN_TENSORS]]

@@ -11,7 +11,7 @@ from pipelines.record.rounds import RoundRecord
 def judge_efficiency(
     rounds: Sequence[RoundRecord], rows: int, limit: InProcessRecord | None, seed: int
 ) -> EfficiencyRecord | None:
-    """The ratio with its 95 % interval, from the valid `rounds` of one load; None where either is unknown.
+    """Return the ratio with its 95 % interval, from valid `rounds` of one load; None if a part is unknown.
 
     The rounds' own spread and that of the stretches in process are in the interval. Both are of one run.
 

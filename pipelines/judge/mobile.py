@@ -69,7 +69,7 @@ def _read_archive(path: Path) -> npt.NDArray[np.int64]:
 
 
 def refigure(mobile: MobileRecord, folder: Path) -> MobileRecord:
-    """The record with every percentile computed again from the raw files in `folder`.
+    """Compute every percentile of the record again from the raw files in `folder`.
 
     Raises:
         MachineError: a raw file is missing or damaged.

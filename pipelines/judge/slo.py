@@ -27,7 +27,7 @@ def judge_slo(slo: SloRecord, seed: int) -> SloRecord:
 
 
 def _judge_target(target: SloTargetRecord, slo: SloRecord, seed: int) -> SloTargetRecord:
-    """The rate's interval is that of its ratio to 1 per second, from one logarithm per block."""
+    """Judge a target; its rate's interval is that of its ratio to 1 per second, a logarithm per block."""
     blocks, price = blocks_of(target), slo.hourly_price
     mean = _mean([one.rate_per_s for one in blocks])
     bounded = any(one.outcome == "lower_bound" for one in blocks)
@@ -52,7 +52,7 @@ def _judge_target(target: SloTargetRecord, slo: SloRecord, seed: int) -> SloTarg
 
 
 def blocks_of(target: SloTargetRecord) -> tuple[SloBlockRecord, ...]:
-    """What each block found; in an older record as far as its rates tell, where one bound made all bounds."""
+    """Return what each block found; an older record holds rates only, and one bound makes all bounds."""
     if target.blocks:
         return target.blocks
     found: Outcome = "lower_bound" if target.lower_bound else "found"
@@ -70,7 +70,7 @@ def blocks_of(target: SloTargetRecord) -> tuple[SloBlockRecord, ...]:
 
 
 def _mean(rates: Sequence[float | None]) -> float | None:
-    """The geometric mean; None when a block has no rate, because the mean of the others would be too good."""
+    """Return the geometric mean; None if a block has no rate: the others' mean would be too good."""
     known = [rate for rate in rates if rate]
     if not known or len(known) < len(rates):
         return None
@@ -78,7 +78,7 @@ def _mean(rates: Sequence[float | None]) -> float | None:
 
 
 def _why_no_rate(blocks: Sequence[SloBlockRecord]) -> ReasonRecord | None:
-    """The reason of the first block without a rate, with the number of the block."""
+    """Return the reason of the first block without a rate, with the number of the block."""
     without = [one for one in blocks if one.outcome in WITHOUT_RATE]
     bounds = [one for one in blocks if one.outcome == "lower_bound"]
     return next((_of_block(one) for one in (*without, *bounds)), None)
@@ -97,13 +97,13 @@ def _searched(blocks: Sequence[SloBlockRecord], resolution: float, seed: int) ->
 def _interval(
     logarithms: Sequence[float], resolution: float, seed: int, confidence: float = CONFIDENCE
 ) -> RatioInterval | None:
-    """The interval of what one search per block found, which no search knows better than its resolution."""
+    """Return the interval over blocks, one search each; none is finer than the search's resolution."""
     interval = ratio_interval([[value] for value in logarithms], seed=seed, confidence=confidence)
     return interval.widened(1 + resolution) if interval else None
 
 
 def _ratio(slo: SloRecord, targets: Targets, seed: int) -> dict[str, object]:
-    """The fields of the record that are about both sides."""
+    """Return the fields of the record that are about both sides."""
     pairs = _block_ratios(slo, targets)
     nothing: dict[str, object] = dict.fromkeys(
         ("ratio", "interval", "ratio_at_least", "ratio_at_most", "reason")
@@ -118,7 +118,7 @@ def _ratio(slo: SloRecord, targets: Targets, seed: int) -> dict[str, object]:
 
 
 def _said_of(pairs: Sequence[SloRatioRecord], resolution: float, seed: int) -> dict[str, object]:
-    """A ratio with its interval, or the limit on the side on which it is bounded."""
+    """Return the ratio with its interval, or the limit on the side on which it is bounded."""
     logarithms = [math.log(one.ratio) for one in pairs]
     bound = next((one.bound for one in pairs if one.bound), None)
     if bound is None:
@@ -132,7 +132,7 @@ def _said_of(pairs: Sequence[SloRatioRecord], resolution: float, seed: int) -> d
 
 
 def _block_ratios(slo: SloRecord, targets: Targets) -> tuple[SloRatioRecord, ...]:
-    """The ratio of each block with a rate or a bound of both; two bounds say nothing."""
+    """Return the ratio of each block with a rate or a bound of both; two bounds say nothing."""
     if slo.baseline is None:
         return ()
     ours, theirs = ({one.block: one for one in targets[x].blocks} for x in (slo.candidate, slo.baseline))

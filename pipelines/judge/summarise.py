@@ -74,7 +74,7 @@ def summarise(run: RunRecord, folder: Path) -> RunRecord:
 
 
 def looks_of(run: RunRecord) -> tuple[Look, ...]:
-    """The looks of a run whose blocks were added until it was decided; none of any other."""
+    """Return the looks of a run whose blocks were added until it was decided; none of any other."""
     found = run.sequential.looks if run.sequential else ()
     return tuple(Look(one.blocks_count, one.time_share) for one in found)
 
@@ -136,7 +136,7 @@ def _summarise_target(target: TargetRecord, folder: Path, slices_count: int) -> 
 
 
 def _with_costs(target: TargetRecord, targets: Mapping[str, TargetRecord], seed: int) -> TargetRecord:
-    """What the server costs beside its model, and where the time of a request goes."""
+    """Add what the server costs beside its model, and where the time of a request goes."""
     rows, summaries = target.payload.rows if target.payload else 1, []
     for one in target.summaries:
         own = [record for record in target.rounds if record.load == one.load]

@@ -19,7 +19,7 @@ OPTIONAL = ("frontend", "codec")
 def judge_time_split(
     summary: SummaryRecord, rounds: Sequence[RoundRecord], floor: SummaryRecord | None
 ) -> TimeSplitRecord | None:
-    """The parts under one load; None without a p50 or where nothing is known of any part.
+    """Split a request's time under one load; return None without a p50 or any known part.
 
     Args:
         rounds: of that load.
@@ -67,7 +67,7 @@ def _means(rounds: Sequence[RoundRecord]) -> dict[str, float]:
 
 
 def _transport_ms(floor: SummaryRecord | None) -> float | None:
-    """A closed load's clients wait for each other at the null server; its own time is one over its rate."""
+    """Return the null server's time; under closed load, where its clients queue, one over its rate."""
     if floor is None:
         return None
     if parse_load(floor.load).is_open:
@@ -76,7 +76,7 @@ def _transport_ms(floor: SummaryRecord | None) -> float | None:
 
 
 def floor_of(target: TargetRecord, load: str, targets: Mapping[str, TargetRecord]) -> SummaryRecord | None:
-    """The null server that was asked as `target` was, under that load; None where there is none."""
+    """Return the null server's summary under that load, asked as `target` was; None if there is none."""
     asked = target.implementation.protocol, target.implementation.body
     for one in targets.values():
         if one.role == "floor" and (one.implementation.protocol, one.implementation.body) == asked:

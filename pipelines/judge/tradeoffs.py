@@ -94,7 +94,7 @@ def _of_blocks(
 
 
 def _value(measure: Measure, target: TargetRecord, by_block: Blocks) -> float | None:
-    """The median over fresh servers; of a record without their peaks, the largest of all."""
+    """Return the median over fresh servers; for a record without their peaks, the largest of all."""
     if by_block:
         return float(median(by_block.values()))
     peak = target.memory.peak_bytes if measure == "peak_memory_bytes" else None
@@ -159,7 +159,7 @@ def _record(
 
 
 def _family(estimates: list[RatioEstimate], margin: float) -> dict[int, Corrected]:
-    """A verdict for each, by what keeps the chance of any false one at five per cent.
+    """Judge each; a correction keeps the chance of any false verdict at five per cent.
 
     There is no noise floor: one figure per fresh server has in its interval all that differs between starts.
     """

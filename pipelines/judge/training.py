@@ -34,7 +34,7 @@ ACCURACY_MARGIN: Final = 0.01
 
 
 def refigured(record: TrainingRecord) -> TrainingRecord:
-    """The record with every figure that follows from its trainings made anew."""
+    """Compute again every figure that follows from the record's trainings."""
     seed = record.seeds[0] if record.seeds else 0
     controls = tuple(_controls(record, seed))
     return record.model_copy(
@@ -47,7 +47,7 @@ def refigured(record: TrainingRecord) -> TrainingRecord:
 
 
 def measured(one: OneTrainingRecord, measure: TrainingMeasure, samples_count: int) -> float | None:
-    """A measure of one training; None for that of warm epochs where there is only the first.
+    """Return a measure of one training; None for that of warm epochs where there is only the first.
 
     Seconds of an epoch are the mean of all but the first, which compiles, allocates and fills caches.
     """
@@ -64,7 +64,7 @@ def measured(one: OneTrainingRecord, measure: TrainingMeasure, samples_count: in
 
 
 def _into(measure: TrainingMeasure) -> Callable[[float], float]:
-    """The scale on which differences are taken: of the accuracy itself, of anything else its logarithm."""
+    """Return the scale on which differences are taken: linear for accuracy, else logarithmic."""
     return float if measure == "accuracy" else math.log
 
 
@@ -80,7 +80,7 @@ def _ends(measure: TrainingMeasure, found: RatioInterval | None) -> tuple[float,
 def _by_seed(
     record: TrainingRecord, framework: Framework, role: str, measure: TrainingMeasure
 ) -> dict[int, float]:
-    """The measure on its scale, of every training; times only of those that nothing disturbed."""
+    """Return the measure on its scale, of every training; times only of those that nothing disturbed."""
     found = {}
     for one in record.trainings:
         if (one.valid or measure not in TIMES) and (one.framework, one.role) == (framework, role):

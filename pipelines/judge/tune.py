@@ -39,7 +39,7 @@ def _trial(trial: TuneTrialRecord, limit_ms: float, refigure: Refigure) -> TuneT
 
 
 def _point(point: RatePointRecord, rounds: Mapping[int, RoundRecord], limit_ms: float) -> RatePointRecord:
-    """The point with the p99 of its round; whether the round could be used stays as it was found."""
+    """Return the point with the p99 of its round; whether the round was usable stays as recorded."""
     found = rounds.get(point.round_index)
     if found is None:
         return point
@@ -51,7 +51,7 @@ def _point(point: RatePointRecord, rounds: Mapping[int, RoundRecord], limit_ms: 
 
 
 def _claims(side: TuneSideRecord, slo: SloRecord | None, seed: int) -> tuple[TuneClaimRecord, ...]:
-    """The winner against every other side that fresh servers compared it with."""
+    """Compare the winner with every other side that fresh servers compared it with."""
     if slo is None or not side.final:
         return ()
     winner, *others = side.final

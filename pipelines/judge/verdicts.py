@@ -24,7 +24,7 @@ Targets = Mapping[str, TargetRecord]
 
 
 def metric_value(record: RoundRecord | SummaryRecord, metric: str) -> float | None:
-    """A percentile in ms or the throughput per second, by name."""
+    """Return a percentile in ms or the throughput per second, by name."""
     if metric == "throughput_per_s":
         return record.throughput_per_s
     value: float | None = getattr(record.latency_ms, metric)
@@ -53,12 +53,12 @@ class Pairs:
         return tuple(math.exp(value) for block in self.by_block for value in block)
 
     def estimate(self, seed: int) -> RatioEstimate | None:
-        """The ratio, ready for intervals; None with fewer than two pairs."""
+        """Return the ratio, ready for intervals; None with fewer than two pairs."""
         return estimate_ratio(self.by_block, seed=seed)
 
 
 def pair_rounds(candidate: TargetRecord, baseline: TargetRecord, load: str, metric: str) -> Pairs:
-    """Valid rounds of the same block, load and repetition, which were measured one after the other."""
+    """Pair valid rounds of the same block, load and repetition, which were measured one after the other."""
     ours, theirs = by_place(candidate, load, metric), by_place(baseline, load, metric)
     blocks: dict[int, list[float]] = {}
     for block, repetition in sorted(ours.keys() & theirs.keys()):
@@ -68,7 +68,7 @@ def pair_rounds(candidate: TargetRecord, baseline: TargetRecord, load: str, metr
 
 
 def by_place(target: TargetRecord, load: str, metric: str) -> dict[tuple[int, int], float]:
-    """The metric of every valid round under a load that has it, by block and repetition."""
+    """Return the metric of every valid round under a load that has it, by block and repetition."""
     found = {}
     for record in target.rounds:
         value = metric_value(record, metric)
@@ -106,7 +106,7 @@ class Question:
         return repeated(found, self.looks) if found and self.looks else found
 
     def verdict(self, confidence: float) -> Verdict:
-        """The verdict by the interval of that confidence."""
+        """Return the verdict by the interval of that confidence."""
         if self.drifting:
             return still_warming_up(self.drifting)
         sides = zip((self.candidate, self.baseline), self.floors, strict=True)
@@ -128,7 +128,7 @@ def judge(
     verdicts: bool = True,
     looks: Sequence[Look] = (),
 ) -> tuple[tuple[ControlRecord, ...], tuple[ComparisonRecord, ...]]:
-    """The noise floor of every side, load and metric, and a verdict for every pair of compared targets.
+    """Return the noise floor of each side, load and metric, and a verdict for each pair of compared targets.
 
     Args:
         targets: with their rounds summarised.
@@ -157,7 +157,7 @@ def judge(
 def _questions(
     targets: Targets, controls: Iterable[ControlRecord], margin: float, seed: int, primary: str
 ) -> Iterable[Question]:
-    """What is asked of every pair of compared targets, under each load the primary metric first."""
+    """Yield the questions on every pair of compared targets, under each load the primary metric first."""
     floors = {(c.target, c.load, c.metric): c.noise_floor for c in controls}
     compared = {name: target for name, target in targets.items() if target.role == "compared"}
     for candidate, baseline in combinations(compared, 2):

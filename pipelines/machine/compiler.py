@@ -22,7 +22,7 @@ class Compiler:
 
 
 def find_compiler() -> Compiler:
-    """The compiler named by CXX, else the usual one on PATH.
+    """Find the compiler named by CXX, else the usual one on PATH.
 
     Raises:
         MachineError: there is none, or it does not start; says what to install.

@@ -34,7 +34,7 @@ class Cores(BaseModel):
 
 
 def thread_siblings(core: int, topology: Path = TOPOLOGY) -> tuple[int, ...]:
-    """The hardware threads of `core`'s physical core, as the kernel tells; else `core` alone."""
+    """Return the hardware threads of `core`'s physical core, as the kernel lists them; else `core` alone."""
     try:
         text = (topology / f"cpu{core}" / "topology" / "thread_siblings_list").read_text()
         return tuple(sorted({core, *expand(text)}))
@@ -73,7 +73,7 @@ def split_cores(
 
 
 def _generator_core(allowed: Sequence[int], server: Sequence[int], siblings: Siblings) -> int:
-    """The last core of those that cost the fewest others; one that serves only where no other is left."""
+    """Choose the last core of those that cost the fewest others; share one only if no other is left."""
     taken = set(server)
     free = [core for core in allowed if core not in taken] or allowed
     return max(free, key=lambda core: (-len(set(siblings(core)) & (taken or set(allowed))), core))
@@ -86,7 +86,7 @@ def asked_cores(
     usable: Iterable[int] | None = None,
     siblings: Siblings = thread_siblings,
 ) -> Cores:
-    """The split that --server-cores and --generator-core ask for; None leaves a side to `split_cores`.
+    """Return the split that --server-cores and --generator-core ask for; None leaves it to `split_cores`.
 
     Raises:
         RequestError: a list that cannot be read, or a core that this process may not use.
@@ -103,7 +103,7 @@ def asked_cores(
 
 
 def read_cores(option: str, text: str, allowed: Sequence[int]) -> tuple[int, ...]:
-    """The cores of a list such as 0,2-3, in order.
+    """Return the cores of a list such as 0,2-3, in order.
 
     Raises:
         RequestError: names the option, what was given and the cores that are allowed.

@@ -25,7 +25,7 @@ class Java:
 
 @cache
 def find_java() -> Java:
-    """The first Java runtime that works.
+    """Find the first Java runtime that works.
 
     Raises:
         MachineError: none does.

@@ -48,7 +48,7 @@ def measure_blocks(session: Session, enough: Callable[[int], bool] | None = None
 
 
 def measure_until_level(session: Session, block: int, load: str, servers: dict[str, Server]) -> None:
-    """The rounds of one load in one block, and all of them again while those of a server still climb.
+    """Measure one load in one block, and all of its rounds again while those of a server still climb.
 
     What climbs is conditioned further in between, as far as the budget of its conditioning allows. What falls
     is put on record: more load would not end that, and it widens the interval.
@@ -74,7 +74,7 @@ def _measure_load(session: Session, block: int, load: str, servers: dict[str, Se
 
 @contextmanager
 def fresh_servers(session: Session, block: int) -> Iterator[dict[str, Server]]:
-    """A fresh server of everyone in this block, right and steady, all paused; ended with the block."""
+    """Yield a fresh server of every side in this block, correct and steady, all paused; end them with it."""
     with ExitStack() as stack:
         ordered = rotated(session.of_block(block), block)
         planned = [(side, stack.enter_context(_planned(session, side, block))) for side in ordered]
@@ -101,7 +101,7 @@ def fresh_servers(session: Session, block: int) -> Iterator[dict[str, Server]]:
 
 @contextmanager
 def _planned(session: Session, side: Side, block: int) -> Iterator[Server]:
-    """A server that is planned and not started; its log is kept in the run when the block ends."""
+    """Yield a server that is planned and not started; keep its log in the run when the block ends."""
     with readiness.work_folder() as work, side.prepare(work) as server:
         session.measured[side.name].plan = server.plan
         try:
@@ -164,7 +164,7 @@ def _place(one: PlannedRound | RoundRecord) -> tuple[int, str, int]:
 
 
 def _batching(server: Server) -> tuple[int, int] | None:
-    """Requests answered so far and runs of the model that this took; None where the server does not tell."""
+    """Return requests answered and model runs they took so far; None if the server does not report them."""
     ask = getattr(server.plan.endpoint, "batching", None)
     with suppress(OSError):
         return ask() if ask else None
@@ -172,7 +172,7 @@ def _batching(server: Server) -> tuple[int, int] | None:
 
 
 def _with_batches(driven: Driven, before: tuple[int, int] | None, after: tuple[int, int] | None) -> Driven:
-    """The round with how many requests shared a run of the model, by the server's own count."""
+    """Add the requests per run of the model to the round, by the server's own count."""
     if before is None or after is None or after[1] <= before[1]:
         return driven
     mean = (after[0] - before[0]) / (after[1] - before[1])

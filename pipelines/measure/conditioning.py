@@ -180,7 +180,7 @@ class _Watch:
 
 
 def conditioning_load(profile: Profile) -> str:
-    """The closed load of the profile with the most users, which keeps a server busiest."""
+    """Return the closed load of the profile with the most users, which keeps a server busiest."""
     closed = [load for load in map(parse_load, profile.loads) if not load.is_open]
     return str(max(closed, key=lambda load: load.value)) if closed else DEFAULT_LOAD
 
@@ -190,7 +190,7 @@ Times = tuple[NDArray[Any], NDArray[Any]]
 
 
 def _steady_part(turn: _Turn, until_s: int) -> Times | None:
-    """The turn's successful requests from second `until_s` of all load on, but for the one after a pause."""
+    """Return the turn's successes from second `until_s` of all load on, but for the second after a pause."""
     start_ns = turn.result.window_start_ns
     if start_ns is None:
         return None
@@ -202,7 +202,7 @@ def _steady_part(turn: _Turn, until_s: int) -> Times | None:
 
 
 def _joined(parts: list[Times]) -> Times:
-    """The parts one after another, as if there had been no pauses between them."""
+    """Join the parts one after another, as if there had been no pauses between them."""
     done, end_ns = [np.empty(0, np.int64)], 0
     for done_ns, _ in parts:
         if len(done_ns):

@@ -71,7 +71,7 @@ class Edges:
     after: CpuReading | None = None
 
     def neighbours(self, cores: Cores, place: Place = "cores") -> Neighbours:
-        """What was not ours in the window, where the server under load is at `place`."""
+        """Return what was not ours in the window, where the server under load is at `place`."""
         if self.before is None or self.after is None:
             return Neighbours()
         return neighbours(self.before, self.after, cores, place)
@@ -136,7 +136,7 @@ def _process_cpu_s(pid: int) -> float:
 
 
 def neighbours(before: CpuReading, after: CpuReading, cores: Cores, place: Place = "cores") -> Neighbours:
-    """What was used by neither servers nor generator nor ourselves, in cores.
+    """Return the cores used by neither servers nor generator nor ourselves.
 
     Which cores count depends on where the server under load is: elsewhere, only the generator's are looked
     at; here but on whichever cores, all of them together; hidden, nothing can be said but what the host took.

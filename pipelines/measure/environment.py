@@ -25,7 +25,7 @@ PACKAGES = sorted(
 
 @cache
 def describe(cores: Cores) -> EnvironmentRecord:
-    """The machine and the versions, as run.json holds them."""
+    """Describe the machine and the versions, as run.json holds them."""
     return EnvironmentRecord(
         os=_os_name(),
         kernel=platform.release(),

@@ -30,7 +30,7 @@ INFORMATIVE = frozenset({"implementation"})
 
 
 def differing(sides: Sequence[SideSpec]) -> frozenset[str]:
-    """The fields that differ because `--sides` spells the difference out."""
+    """Return the fields that differ because `--sides` spells the difference out."""
     found: dict[str, set[str]] = {
         "preset": {side.preset.name for side in sides},
         "protocol": {side.protocol.transport for side in sides},

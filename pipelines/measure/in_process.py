@@ -119,7 +119,7 @@ def time_here(
     cores: Sequence[int],
     progress: Callable[[str], None],
 ) -> dict[str, Any]:
-    """The work of the process: load the artifact and call it on `cores` until it was seen enough.
+    """Load the artifact and call it on `cores` until it was seen enough, in a process of its own.
 
     Args:
         runtime: name of the target's runtime module.
@@ -170,7 +170,7 @@ def timed(call: Callable[[dict[str, Array]], object], batches: Sequence[dict[str
 
 
 def figures(calls_ns: Sequence[int], rows: int) -> dict[str, Any]:
-    """The fields of `InProcessRecord` that come from the calls' nanoseconds."""
+    """Compute the fields of `InProcessRecord` that come from the calls' nanoseconds."""
     calls = np.asarray(calls_ns, np.int64)
     elapsed_s = float(calls.sum()) / NS_PER_S
     return {

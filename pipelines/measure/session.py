@@ -41,7 +41,7 @@ class Measured:
     in_process: InProcessRecord | None = None
 
     def pool_of(self, side: Side) -> PayloadPool:
-        """The side's requests and expected answers, encoded once; its server has to be planned."""
+        """Return the side's requests and expected answers, encoded once; its server has to be planned."""
         if self.pool is None:
             assert self.plan is not None  # noqa: S101 - whoever asks has planned the server
             self.pool = side.pool(self.plan.endpoint.predict_path)
@@ -133,7 +133,7 @@ class Session:
 
 
 def planned_rounds(settings: MeasureSettings, sides: Sequence[Side]) -> int:
-    """Rounds of a whole comparison, without any that have to be measured again."""
+    """Count the rounds of a whole comparison, without any that have to be measured again."""
     profile = settings.profile
     servers_count = sum(one.takes_part(block) for block in range(profile.blocks) for one in sides)
     return servers_count * profile.rounds * len(profile.loads)

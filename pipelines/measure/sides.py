@@ -78,7 +78,7 @@ def make_sides(
     runner: Runner,
     builds: Mapping[str, Verified] | None = None,
 ) -> list[Side]:
-    """The compared sides in their order, then the controls and the null servers if the profile has them.
+    """Make the compared sides in their order, then the profile's controls and null servers.
 
     There is a null server for each protocol that a compared side has.
 
@@ -90,7 +90,7 @@ def make_sides(
 
     @cache
     def encoded(transport: Transport, codec: str, model: str) -> PayloadPool:
-        """The requests of all sides that are asked alike, which differ in their path alone."""
+        """Encode the requests of all sides that are asked alike, which differ in their path alone."""
         limit_bytes = int(settings.pool_mb * BYTES_PER_MB)
         protocol = Protocol(transport, codec)
         return readiness.payload_pool(
@@ -126,7 +126,7 @@ def make_sides(
 
 
 def controls(compared: Sequence[Side], profile: Profile) -> list[Side]:
-    """A control of every compared side, in all blocks or in turn, as the profile says.
+    """Make a control of every compared side, in all blocks or in turn, as the profile says.
 
     In turn, block 0 has the control of the first side, block 1 that of the second, and so on from the start.
     `all first` has the controls of all sides in block 0, so that a comparison can be decided there.
@@ -143,7 +143,7 @@ def controls(compared: Sequence[Side], profile: Profile) -> list[Side]:
 
 
 def _control(of: Side, blocks: frozenset[int]) -> Side:
-    """The same target under a second name: a second server, same machinery, same requests."""
+    """Make a second server of the same target under another name: same machinery, same requests."""
     return replace(of, name=f"{of.name}-control", role="control", control_of=of.name, blocks=blocks)
 
 
@@ -190,7 +190,7 @@ def _running(
     address: Address,
     pool: Callable[[str], PayloadPool],
 ) -> Side:
-    """A server that somebody else runs: the same one in every block, and its own control."""
+    """Make the side of a server that somebody else runs: the same in every block, and its own control."""
     running = RunningSide(side.name, address, side.protocol, settings.accesses.of(side.name))
     return Side(
         name=side.name,
@@ -212,7 +212,7 @@ def _null(
     protocol: Protocol,
     pool: Callable[[str], PayloadPool],
 ) -> Side:
-    """Gets the same requests; the right answer is always the constant, which is the first sample's.
+    """Make a null server, which gets the same requests and always answers the same: as the first sample.
 
     Always a local process: it shows what the harness costs, and no container belongs to that.
     """

@@ -11,7 +11,7 @@ from pipelines.record.parity import ParityRecord
 
 
 def judge(mobile: MobileRecord, limits: MobileLimits) -> MobileRecord:
-    """The record with every artifact's verdict, the front and the choice made anew for these limits."""
+    """Judge every artifact again by these limits, then the front and the choice."""
     # Accuracies on fewer samples do not compare.
     most = max((one.samples_count for one in mobile.artifacts), default=0)
     fronts = on_front(
@@ -54,7 +54,7 @@ def _wrong(one: MobileArtifactRecord, max_drop: float) -> tuple[str, ...]:
 
 
 def _output_failures(one: MobileArtifactRecord, output: ParityRecord, max_drop: float) -> list[str]:
-    """What one output lost too much of; named where there are several."""
+    """List what one output lost too much of; name the output where there are several."""
     alone = len(one.outputs) == 1
     found = (
         accuracy_failure(one, max_drop) if alone else drop_failure(output, max_drop),
@@ -66,7 +66,7 @@ def _output_failures(one: MobileArtifactRecord, output: ParityRecord, max_drop: 
 
 
 def accuracy_failure(one: MobileArtifactRecord, allowed: float) -> str | None:
-    """The metric, what was found, what is allowed and by how much it is missed; None if it is kept."""
+    """Describe the metric, its value, what is allowed and the excess; return None if it is kept."""
     if one.accuracy_drop is not None:
         if one.accuracy_drop <= allowed:
             return None

@@ -43,6 +43,6 @@ def inspect_here(
 
 
 def library_here(runtime: str, artifact_format: str, progress: Callable[[str], None]) -> dict[str, Any]:
-    """The library that artifacts of that format need beside themselves."""
+    """Return the library that artifacts of that format need beside themselves."""
     progress("counting the runtime library")
     return asdict(importlib.import_module(runtime).runtime_library(artifact_format))

@@ -73,7 +73,7 @@ def keep(root: Path, key: str, mobile: MobileRecord, run_folder: Path) -> None:
 def recall(
     root: Path, key: str, run_folder: Path, threads_counts: Sequence[int] = (1,)
 ) -> MobileRecord | None:
-    """The kept record if it is of this `key`, whole, and has timings with so many threads.
+    """Return the kept record if it is of this `key`, whole, and has timings with so many threads.
 
     Its raw calls go into the run in `run_folder`.
 

@@ -134,7 +134,7 @@ class Survey:
                     self._time(subject, f"[{number}/{len(self.subjects)}]", samples, Path(work))
 
     def _look(self, samples: Path) -> None:
-        """The libraries that runtimes need, then what is inside every artifact that runs."""
+        """Inspect the libraries that runtimes need, then every artifact that runs."""
         kinds = list(dict.fromkeys(subject.kind for subject in self.subjects))
         libraries = [
             Task(
@@ -210,7 +210,7 @@ class Survey:
         return TimingRecord(threads_count=threads_count, samples_file=name, **found, **figures(calls_ns))
 
     def record(self, limits: MobileLimits) -> MobileRecord:
-        """What is known by now, judged by `limits`."""
+        """Return the record so far, judged by `limits`."""
         subjects = self.subjects
         record = MobileRecord(
             measured_at_utc=f"{self.began:%Y-%m-%dT%H:%M:%SZ}",
@@ -276,7 +276,7 @@ def _runtime(target: str) -> dict[str, str]:
 
 
 def _spread(inputs: Tensors) -> Tensors:
-    """A few samples from all over the held-out set."""
+    """Take a few samples from all over the held-out set."""
     step = max(1, tensors.count(inputs) // SAMPLES_COUNT)
     return tensors.take(tensors.take(inputs, slice(None, None, step)), slice(SAMPLES_COUNT))
 
@@ -307,4 +307,4 @@ def _mismatch(line: str | None, found: ParityRecord | None) -> str | None:
 
 
 def _quiet(title: str, text: str) -> None:
-    """What happens inside one measurement is too short to be told."""
+    """Show nothing: what happens inside one measurement is too short."""

@@ -29,7 +29,7 @@ def mark() -> MemoryMark:
 
 
 def peak_above_bytes(start: MemoryMark) -> int:
-    """The largest resident set since `start`, above what was resident then."""
+    """Return the largest resident set since `start`, above what was resident then."""
     peak = _status_bytes("VmHWM") if start.source == EXACT else _max_resident_bytes()
     return max(0, peak - start.resident_bytes)
 

@@ -91,9 +91,7 @@ def measure_mobile(
 
 
 def require_gate(run: RunRecord) -> None:
-    """Raises:
-    GateError: an artifact lost too much accuracy or does not run, or none is left to ship.
-    """
+    """Raise GateError if an artifact lost too much accuracy or does not run, or if none is left to ship."""
     found = refusals(run.mobile) if run.mobile else ()
     if found:
         raise GateError("; ".join(found))
@@ -165,7 +163,7 @@ def measure_or_recall(
 
 
 def noise_warnings(mobile: MobileRecord) -> tuple[ReasonRecord, ...]:
-    """What to beware of when other programs or other guests of the host used the CPU meanwhile."""
+    """Warn if other programs or other guests of the host used the CPU meanwhile."""
     timings = [timing for one in mobile.artifacts for timing in one.timings]
     noisy = [timing for timing in timings if not _quiet(timing)]
     if not noisy:

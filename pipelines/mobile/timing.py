@@ -102,7 +102,7 @@ def time_here(
 
 
 def _import_all(runtime: str, modules: Sequence[str]) -> ModuleType:
-    """The runtime's module; its imports must count neither as loading time nor as the model's memory."""
+    """Import the runtime's module first: imports are neither loading time nor the model's memory."""
     found = importlib.import_module(runtime)
     for name in modules:
         # Some names that a library puts among the modules are no modules that can be imported.

@@ -28,7 +28,7 @@ class Output:
 
 
 def asked_outputs(texts: Iterable[str]) -> tuple[Output, ...]:
-    """What was asked for, before any work is done.
+    """Parse the outputs that were asked for, before any work is done.
 
     Raises:
         RequestError: an unknown format, no file name, a folder's name, or one file twice.

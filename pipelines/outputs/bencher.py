@@ -12,7 +12,7 @@ SLUG_LIMIT = 64
 
 
 def render(facts: Facts) -> str:
-    """The figures; an end of an interval is left out where there is none."""
+    """Render the figures; an end of an interval is left out where there is none."""
     found: dict[str, dict[str, dict[str, float]]] = {}
     for figure in facts.figures:
         ends = {"lower_value": figure.low, "upper_value": figure.high}
@@ -22,5 +22,5 @@ def render(facts: Facts) -> str:
 
 
 def slug(text: str) -> str:
-    """A measure's name as Bencher takes it: small letters, digits and single hyphens."""
+    """Return a measure's name as Bencher takes it: small letters, digits and single hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:SLUG_LIMIT].strip("-")

@@ -10,12 +10,12 @@ from pipelines.outputs.facts import Facts, Figure
 
 
 def smaller(facts: Facts) -> str:
-    """The figures of which less is better."""
+    """Render the figures of which less is better."""
     return _render(facts, lambda figure: figure.lower_is_better)
 
 
 def bigger(facts: Facts) -> str:
-    """The figures of which more is better."""
+    """Render the figures of which more is better."""
     return _render(facts, lambda figure: not figure.lower_is_better)
 
 

@@ -9,7 +9,7 @@ from pipelines.outputs.facts import Check, Facts
 
 
 def render(facts: Facts) -> str:
-    """The checks of a command."""
+    """Render the checks of a command."""
     return junit(facts.checks, facts.title, facts.started_at_utc)
 
 

@@ -21,7 +21,7 @@ SHOW = {
 
 
 def render(facts: Facts) -> str:
-    """The result, what failed first, and the figures that were asked about most."""
+    """Render the result, what failed first, and the figures that were asked about most."""
     lines = [f"### {escaped(facts.title)}", "", f"{_word(facts)}{escaped(facts.headline)}", ""]
     lines += [f"- {escaped(line)}" for line in facts.lines]
     lines += [""] * bool(facts.lines)

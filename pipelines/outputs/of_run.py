@@ -26,7 +26,7 @@ VERDICT_STATES: dict[str | None, State] = {
 
 
 def facts_of_run(run: RunRecord) -> Facts:
-    """The checks, the figures and the result of a whole run."""
+    """Return the checks, the figures and the result of a whole run."""
     checks = tuple(_checks(run))
     return Facts(
         command=run.kind,
@@ -164,7 +164,7 @@ def parity_check(one: ParityRecord) -> Check:
 
 
 def _answers(name: str, target: TargetRecord, *, slo: bool) -> Iterator[Check]:
-    """What the server answered while it was measured; a search overloads servers on purpose."""
+    """Check the server's answers while it was measured; a search overloads servers on purpose."""
     if target.endpoint_parity:
         sure = "the running server answers as the source model does"
         yield replace(

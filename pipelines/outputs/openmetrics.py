@@ -14,7 +14,7 @@ ENDS_MEAN = {"low": "lower end of the 95 % interval", "high": "upper end of the 
 
 
 def render(facts: Facts) -> str:
-    """The figures; an interval's end is left out where there is none."""
+    """Render the figures; an interval's end is left out where there is none."""
     families: dict[tuple[str, str], list[Figure]] = {}
     for figure in facts.figures:
         families.setdefault((_name(figure.measure), figure.unit), []).append(figure)

@@ -52,8 +52,9 @@ PINNED = {
 
 
 def python_module(name: str, *arguments: str, python: Path | None = None) -> list[str]:
-    """The command that runs our module `name`, whatever lies in the working directory; in this Python, or
-    in another one.
+    """Return the command that runs our module `name`, in this Python or in `python`.
+
+    Nothing in the working directory gets in its way.
     """
     return [str(python or sys.executable), "-P", "-m", name, *arguments]
 

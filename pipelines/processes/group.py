@@ -44,7 +44,7 @@ def die_with_parent(signal_number: int = signal.SIGTERM) -> None:
 
 
 def before_exec(cores: Sequence[int] | None = None) -> Callable[[], None]:
-    """What a started child does between fork and exec: heed signals, die with us, keep to `cores`.
+    """Make the child's hook between fork and exec: heed signals, die with us, keep to `cores`.
 
     Looked up before the fork: between fork and exec nothing may import or take a lock.
     """
@@ -166,7 +166,7 @@ OOM_KILLS_BEFORE = oom_kills()
 
 
 def how_it_ended(code: int | None) -> str:
-    """An exit code as Python gives it, in words; with the likely reason for a process that was killed."""
+    """Describe a Python exit code; for a process that was killed, with the likely reason."""
     if code is None or code >= 0:
         return f"exit code {code}"
     try:
@@ -184,7 +184,7 @@ def _why_killed() -> str:
 
 
 def last_lines(path: Path, count: int = 5) -> str:
-    """The last non-empty lines of a log, joined by " | ", and what may be behind them; "" if all is none."""
+    """Return the last non-empty lines of a log, joined by " | ", with what may be behind them; "" if none."""
     lines = [line.strip() for line in read_end(path).splitlines() if line.strip()]
     return " | ".join(filter(None, (*lines[-count:], full_disk(path.parent), few_descriptors())))
 

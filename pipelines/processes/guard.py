@@ -45,7 +45,7 @@ def guarded() -> Iterator[None]:
 
 
 def _start(temporary: str) -> "tuple[subprocess.Popen[bytes], str]":
-    """The guard and the mark it has chosen."""
+    """Start the guard; return it and the mark it has chosen."""
     environment = {name: value for name, value in os.environ.items() if name != leftovers.MARK}
     command = [sys.executable, "-I", "-S", "-X", "utf8", leftovers.__file__, temporary, *REMOVE_CONTAINERS]
     try:

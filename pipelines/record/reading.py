@@ -28,7 +28,7 @@ def read_run(folder: Path) -> RunRecord:
 
 
 def _older(raw: bytes) -> dict[str, Any] | None:
-    """A record of an older version in the form of this one; None for any other."""
+    """Bring a record of an older version into the current form; return None for any other."""
     try:
         data = from_json(raw, allow_inf_nan=False)
     except ValueError:
@@ -48,7 +48,7 @@ def _read_regular(path: Path) -> bytes:
 
 
 def file_within(folder: Path, name: str) -> Path:
-    """The path of a file of a run, by its name relative to the run's folder.
+    """Return the path of a file of a run, by its name relative to the run's folder.
 
     Raises:
         ValueError: it would be outside, by its name or through a link, or is no regular file.

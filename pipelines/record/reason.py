@@ -19,11 +19,11 @@ class ReasonRecord(Record):
 
 
 def reason(code: str, **figures: Figure) -> ReasonRecord:
-    """A reason with its figures by name."""
+    """Make a reason with its figures by name."""
     return ReasonRecord(code=code, figures=figures)
 
 
 def recorded(found: Reason) -> ReasonRecord:
-    """What the load test or the statistics found, as a record."""
+    """Record what the load test or the statistics found."""
     figures: Mapping[str, Figure] = found.figures
     return ReasonRecord(code=found.code, figures=dict(figures))

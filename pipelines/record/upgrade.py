@@ -41,7 +41,7 @@ def _change(one: Fields, field: str, change: Callable[[Any], Any]) -> None:
 
 
 def _each(parent: Any, *path: str) -> Iterator[Fields]:
-    """The objects below `parent` along the path, through lists and objects by name."""
+    """Yield the objects below `parent` along the path, through lists and objects by name."""
     if not path:
         yield from _objects(parent)
         return

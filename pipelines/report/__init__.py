@@ -17,7 +17,7 @@ def write_report(run: RunRecord, folder: Path) -> Path:
 
 
 def render_report(run: RunRecord) -> dict[str, str]:
-    """The content of every file of a report, by name; the record first."""
+    """Return the content of every file of a report, by name; the record first."""
     from pipelines.report import html, json, markdown
 
     return {

@@ -42,7 +42,7 @@ class Answer:
 
 
 def answer(run: RunRecord) -> Answer:
-    """The answer of a run that compared servers or searched for their highest rate."""
+    """Answer for a run that compared servers or searched for their highest rate."""
     result = fmt.one_line(_headline(run))
     if not pick.compared(run):
         return Answer(result, "", "", "")
@@ -56,7 +56,7 @@ def _headline(run: RunRecord) -> str:
 
 
 def remarks(run: RunRecord) -> tuple[str, ...]:
-    """What stands beside the result: what was not alike, and how many rounds were left out."""
+    """Return what stands beside the result: what was not alike, and how many rounds were left out."""
     rounds = pick.all_rounds(run)
     lost = len(pick.unused(run))
     left_out = [f"{pick.not_used(lost, len(rounds))}; each stands with its reason below."] if lost else []
@@ -64,7 +64,7 @@ def remarks(run: RunRecord) -> tuple[str, ...]:
 
 
 def unlike(run: RunRecord) -> tuple[str, ...]:
-    """What the sides were not given alike: on purpose first, then on somebody's word."""
+    """Return what the sides were not given alike: first on purpose, then as allowed by name."""
     purposes = [banners.not_alike(one) for one in run.fairness.asymmetries if one.on_purpose]
     said = [f"Differs on purpose: {', '.join(purposes)}."] if purposes else []
     said += [
@@ -134,7 +134,7 @@ def _about(run: RunRecord, one: ComparisonRecord, reason: str) -> str:
 
 
 def _briefly(run: RunRecord, one: ComparisonRecord, reason: str) -> str:
-    """The same below a sentence that has said of whom."""
+    """Shorten a result to stand below a sentence that names the sides."""
     words = {
         "equivalent": f"as fast within {fmt.within(one.margin)}, ",
         "inconclusive": "not decided, ",
@@ -155,7 +155,7 @@ def _ratio(run: RunRecord, one: ComparisonRecord) -> str:
 
 
 def _basis(one: ComparisonRecord) -> str:
-    """What the ratio rests on: its interval, or how far single pairs lie apart."""
+    """Return what the ratio rests on: its interval, or how far single pairs lie apart."""
     if one.pairs_count == 1:
         return "one pair of rounds"
     counts = f"{fmt.plural(one.pairs_count, 'pair')} of rounds in {fmt.plural(one.blocks_count, 'block')}"
@@ -168,7 +168,7 @@ def _basis(one: ComparisonRecord) -> str:
 
 
 def _judged(one: ComparisonRecord) -> list[str]:
-    """The wider interval that left it undecided, where the 95 % interval does not show why."""
+    """Return the wider interval that left it undecided, where the 95 % interval does not show why."""
     if one.verdict != "inconclusive" or not judged_wider(one):
         return []
     assert one.verdict_interval and one.verdict_confidence  # noqa: S101 - judged_wider has looked
@@ -214,7 +214,7 @@ def _protocols(run: RunRecord) -> str:
 
 
 def _budget(run: RunRecord) -> list[str]:
-    """The budget is alike on all sides that Tandem starts, so the first one's stands for all of those."""
+    """Return the first side's budget, which all sides that Tandem starts have alike, and what is unknown."""
     sides = pick.compared(run)
     ours = {name: one for name, one in sides.items() if one.implementation.runner != "url"}
     others = [name for name in sides if name not in ours]
@@ -271,7 +271,7 @@ def _fixed(run: RunRecord) -> Iterator[str]:
 
 
 def _not_shown(run: RunRecord) -> str:
-    """What a reader might take from the page though it says nothing about it."""
+    """Return what a reader might take from the page though it says nothing about it."""
     found = [*_substituted(run), *_unmeasured(run), "any other machine"]
     return f"{_upper(_listed(found))}."
 
@@ -298,5 +298,5 @@ def _unmeasured(run: RunRecord) -> Iterator[str]:
 
 
 def _listed(items: list[str]) -> str:
-    """`a, b and c`."""
+    """Join as `a, b and c`."""
     return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)

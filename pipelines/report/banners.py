@@ -21,7 +21,7 @@ NOT_KNOWN = {
 
 
 def banners(run: RunRecord) -> tuple[str, ...]:
-    """The most important things, each in one line; usually none."""
+    """Return the most important things, each in one line; usually none."""
     said = (
         *_status(run),
         *_unfair(run),
@@ -34,7 +34,7 @@ def banners(run: RunRecord) -> tuple[str, ...]:
 
 
 def warnings(run: RunRecord) -> tuple[Said, ...]:
-    """The record's warnings without those that a banner has said: that a fallback answered."""
+    """Return the record's warnings, but for the one that a banner has: that a fallback answered."""
     return tuple(say(one) for one in run.warnings if one.code != "stand_in")
 
 
@@ -89,7 +89,7 @@ def _stand_ins(run: RunRecord) -> list[str]:
 
 
 def _running(run: RunRecord) -> list[str]:
-    """What cannot be known of servers that somebody else runs, one line each."""
+    """List what cannot be known of servers that somebody else runs, one line each."""
     found = []
     for name, target in pick.compared(run).items():
         if target.implementation.runner != "url":
@@ -107,12 +107,12 @@ def _running(run: RunRecord) -> list[str]:
 
 
 def _instead(name: str, note: str | None) -> str:
-    """What it was not, and what the record notes of it."""
+    """Return what it was not, and what the record notes of it."""
     return f"not by {product_of(name)}" + (f" ({note.rstrip('.')})" if note else "")
 
 
 def product_of(target: str) -> str:
-    """The product's own server, in words."""
+    """Return the product's own server, in words."""
     product = product_name(target)
     return f"{product}'s own server" if product else "the product the target is named after"
 

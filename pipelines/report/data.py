@@ -20,7 +20,7 @@ Value = str | float | int | bool | None
 
 
 def to_csv(columns: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:
-    """A heading and rows; a missing figure is an empty cell. Text never begins a formula."""
+    """Render a heading and rows; a missing figure is an empty cell, and text never begins a formula."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)

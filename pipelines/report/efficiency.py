@@ -17,7 +17,7 @@ TOO_FEW = "too few valid rounds for an interval"
 
 
 def efficiency_table(run: RunRecord) -> Table:
-    """A row per compared side and load; empty where nothing was timed in process."""
+    """Make a table with a row per compared side and load; empty where nothing was timed in process."""
     columns = (
         Column("target", numeric=False),
         Column("load", numeric=False, minor=True),

@@ -48,7 +48,7 @@ LIMITS = (Limits(400, 600, 12), Limits(150, 240, 8), Limits(60, 90, 4), Limits(2
 
 
 def render_html(run: RunRecord) -> str:
-    """The whole page: styles, figures and script are inside, nothing is fetched. Same record, same text.
+    """Render the whole page, styles, figures and script inside; nothing is fetched. Same record, same text.
 
     Of a long run the page shows less, until it has no more than LIMIT_BYTES.
     """
@@ -102,7 +102,7 @@ def _result(run: RunRecord, limits: Limits) -> dict[str, object]:
 
 
 def _load(run: RunRecord, limits: Limits) -> dict[str, object]:
-    """The sections of given loads; an SLO search tries so many rates that its curve stands for them."""
+    """Return the sections of given loads; an SLO search tries so many rates that its curve replaces them."""
     if run.slo is not None:
         return {
             "loads": [],
@@ -194,7 +194,7 @@ class Identifiers:
 
 
 def page_template(name: str) -> Template:
-    """A template of a page, with identifiers of its own.
+    """Return a template of a page, with identifiers of its own.
 
     What is not markup of ours is escaped, and looked at a last time.
     """
@@ -218,7 +218,7 @@ def _lines(text: str) -> Markup:
 
 
 def _breakable(text: str) -> Markup:
-    """A path or digest that may be broken after a separator or 16 characters; copied, it is unbroken."""
+    """Let a path or digest break after a separator or 16 characters; copied, it is unbroken."""
     return Markup("<wbr>").join(re.findall(r"[^/_.-]{1,16}[/_.-]?|[/_.-]", fmt.one_line(text)))
 
 

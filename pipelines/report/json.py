@@ -7,7 +7,7 @@ from pipelines.report.files import write_text
 
 
 def render_json(run: RunRecord) -> str:
-    """The record as JSON: two spaces, fields in the order of the schema, a newline at the end."""
+    """Render the record as JSON: two spaces, fields in the order of the schema, a newline at the end."""
     return run.model_dump_json(indent=2) + "\n"
 
 

@@ -29,7 +29,7 @@ BODY_CHARACTERS = 300
 
 
 def render_markdown(run: RunRecord) -> str:
-    """The whole report as text that ends in one newline. Same record, same text."""
+    """Render the whole report as text that ends in one newline. Same record, same text."""
     parts = [
         *_head(run),
         *_result(run),
@@ -146,7 +146,7 @@ def _reproduce(run: RunRecord) -> list[str]:
 
 
 def _tables(heading: str, *tables: Table) -> list[str]:
-    """A heading and the tables that have rows; nothing at all when none has."""
+    """Render a heading and the tables that have rows; nothing at all when none has."""
     filled = [table for table in tables if table.rows]
     if not heading:
         return [part for table in filled for part in _table(table, "##")]

@@ -108,7 +108,7 @@ def _round_row(one: RoundRecord, *, used: bool) -> tuple[Cell, ...]:
 
 
 def validity(one: RoundRecord, *, used: bool = False) -> str:
-    """`valid`, or the reasons: why it was `not used`, or which signs of `overload` a search found in it."""
+    """Return `valid`, or the reasons: why it was `not used`, or which signs of `overload` a search found."""
     if one.valid:
         return "valid"
     kind = "overload" if used else "finding, not used" if is_finding(one) else "not used"
@@ -121,7 +121,7 @@ def is_finding(one: RoundRecord) -> bool:
 
 
 def invalid_table(run: RunRecord) -> Table:
-    """The rounds that were not used, with the reasons and what to do about them; no rows when all were."""
+    """List the rounds that were not used, with the reasons and what to do; no rows when all were used."""
     columns = (
         Column("round"),
         Column("block", minor=True),
@@ -241,7 +241,7 @@ def memory_table(run: RunRecord) -> Table:
 
 
 def image_table(run: RunRecord) -> Table:
-    """The image of each target that ran in a container; no rows where none did."""
+    """List the image of each target that ran in a container; no rows where none did."""
     columns = (
         Column("target", numeric=False),
         Column("image", numeric=False),
@@ -271,7 +271,7 @@ def _seconds(value: float) -> Cell:
 
 
 def cold_start_table(run: RunRecord) -> Table:
-    """Times from process start, one row per target and block."""
+    """List times from process start, one row per target and block."""
     columns = (
         Column("target", numeric=False),
         Column("block"),

@@ -37,14 +37,14 @@ def _cost(one: MobileArtifactRecord) -> str:
 
 
 def limits(mobile: MobileRecord) -> str:
-    """What the gate asked for."""
+    """Describe what the gate asked for."""
     most = mobile.gate.max_bytes
     size = ", in a file of any size" if most is None else f", in a file of at most {fmt.given_size(most)}"
     return f"Asked for: {_worth(mobile)}{size}."
 
 
 def _worth(mobile: MobileRecord) -> str:
-    """What is asked of the outputs: an accuracy where they choose classes, else only nearness."""
+    """Describe what is asked of outputs: an accuracy where they choose classes, else only nearness."""
     if not chooses(mobile):
         return "the source model's outputs, a reduced precision to within its output error"
     source = "" if mobile.source_accuracy is None else f", {fmt.percent(mobile.source_accuracy)}"
@@ -62,39 +62,39 @@ def _points(share: float) -> str:
 
 
 def chosen(mobile: MobileRecord) -> MobileArtifactRecord | None:
-    """The artifact that the gate picked, by its path."""
+    """Return the artifact that the gate picked, by its path."""
     return next((one for one in mobile.artifacts if one.passed and one.path == mobile.gate.chosen), None)
 
 
 def name(mobile: MobileRecord, one: MobileArtifactRecord) -> str:
-    """What tells an artifact apart from the others of its target: `int8`, `int8 xnnpack`."""
+    """Return what tells an artifact apart from the others of its target: `int8`, `int8 xnnpack`."""
     return fmt.one_line(" ".join([one.precision, *_kind(mobile, one)]))
 
 
 def unique_name(mobile: MobileRecord, one: MobileArtifactRecord) -> str:
-    """The same, with the target where two targets have an artifact of that name."""
+    """Name the artifact, with the target where two targets have an artifact of that name."""
     alike = [other for other in mobile.artifacts if name(mobile, other) == name(mobile, one)]
     return full_name(mobile, one) if len(alike) > 1 else name(mobile, one)
 
 
 def full_name(mobile: MobileRecord, one: MobileArtifactRecord) -> str:
-    """The target and what tells the artifact apart: `executorch int8 xnnpack`."""
+    """Return the target and what tells the artifact apart: `executorch int8 xnnpack`."""
     return fmt.one_line(f"{one.target} {name(mobile, one)}")
 
 
 def file_kind(mobile: MobileRecord, one: MobileArtifactRecord) -> str:
-    """The same without the precision: `tflite`, `executorch xnnpack`."""
+    """Return the full name without the precision: `tflite`, `executorch xnnpack`."""
     return fmt.one_line(" ".join([one.target, *_kind(mobile, one)]))
 
 
 def _kind(mobile: MobileRecord, one: MobileArtifactRecord) -> list[str]:
-    """The format where the target has several, and the variant."""
+    """Return the format where the target has several, and the variant."""
     formats = {other.format for other in mobile.artifacts if other.target == one.target}
     return [*([one.format] if len(formats) > 1 else []), *([one.variant] if one.variant else [])]
 
 
 def by_precision(mobile: MobileRecord) -> list[MobileArtifactRecord]:
-    """The artifacts so that both roads stand side by side, precisions in the order of the record."""
+    """Sort the artifacts so that both roads stand side by side, precisions in the order of the record."""
     order = list(dict.fromkeys(one.precision for one in mobile.artifacts))
     return sorted(mobile.artifacts, key=lambda one: order.index(one.precision))
 
@@ -111,29 +111,29 @@ def share_of_float32(mobile: MobileRecord, one: MobileArtifactRecord) -> float |
 
 
 def delegated_share(one: MobileArtifactRecord) -> float | None:
-    """The part of its operations that run in the delegate."""
+    """Return the share of its operations that run in the delegate."""
     if one.delegated_ops_count is None or not one.ops_count:
         return None
     return one.delegated_ops_count / one.ops_count
 
 
 def single(one: MobileArtifactRecord) -> TimingRecord | None:
-    """What was measured with one thread."""
+    """Return what was measured with one thread."""
     return one.timings[0] if one.timings else None
 
 
 def all_cores(one: MobileArtifactRecord) -> TimingRecord | None:
-    """What was measured with a thread on every core; None where only one thread was."""
+    """Return what was measured with a thread on every core; None where only one thread was."""
     return one.timings[-1] if len(one.timings) > 1 else None
 
 
 def targets(run: RunRecord) -> list[str]:
-    """The targets of the mobile artifacts, each once."""
+    """Return the targets of the mobile artifacts, each once."""
     return list(dict.fromkeys(one.target for one in run.mobile.artifacts)) if run.mobile else []
 
 
 def road(target: str) -> str:
-    """The road a target is on, for a legend; empty for one that is not known."""
+    """Return the road a target is on, for a legend; empty for one that is not known."""
     return TARGETS[target].road if target in TARGETS else ""
 
 
@@ -152,7 +152,7 @@ def asked_less(mobile: MobileRecord) -> str:
 
 
 def key(mobile: MobileRecord) -> str:
-    """What the marks of the figure mean, and which artifacts are not in it."""
+    """Explain the marks of the figure, and name the artifacts that are not in it."""
     marks = [
         "ring: the one to ship" if chosen(mobile) else "",
         "crossed out: fails the gate" if any(not one.passed for one in mobile.artifacts) else "",

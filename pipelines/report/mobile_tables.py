@@ -37,7 +37,7 @@ def _unknown(one: MobileArtifactRecord, why: str) -> str:
 
 
 def size_table(mobile: MobileRecord) -> Table:
-    """What each artifact weighs, what it still knows, and whether it may ship."""
+    """Show what each artifact weighs, what accuracy it keeps, and whether it may ship."""
     columns = (
         *NAMED,
         Column("size"),
@@ -174,7 +174,7 @@ def _peak(one: MobileArtifactRecord, timing: TimingRecord | None) -> Cell:
 
 
 def content_table(mobile: MobileRecord) -> Table:
-    """What is inside each artifact, and the library it needs beside itself."""
+    """Show what is inside each artifact, and the library it needs beside itself."""
     columns = (
         *NAMED,
         Column("parameters", minor=True),
@@ -208,7 +208,7 @@ def _content_row(mobile: MobileRecord, one: MobileArtifactRecord) -> tuple[Cell,
 
 
 def error_table(mobile: MobileRecord) -> Table:
-    """The artifacts that could not be run, and why."""
+    """List the artifacts that could not be run, and why."""
     columns = (*NAMED, Column("error", numeric=False))
     rows = tuple(
         (*_named(mobile, one), word(one.error, tone="bad")) for one in said.by_precision(mobile) if one.error
@@ -217,7 +217,7 @@ def error_table(mobile: MobileRecord) -> Table:
 
 
 def not_exported_table(mobile: MobileRecord) -> Table:
-    """What could not be written for this model, and why."""
+    """List what could not be written for this model, and why."""
     columns = (
         Column("precision", numeric=False),
         Column("target", numeric=False),
@@ -239,7 +239,7 @@ def not_exported_table(mobile: MobileRecord) -> Table:
 
 
 def library_table(mobile: MobileRecord) -> Table:
-    """The libraries that the artifacts need on a device, as this host has them."""
+    """List the libraries that the artifacts need on a device, as this host has them."""
     columns = (
         Column("library", numeric=False),
         Column("version", numeric=False),

@@ -15,12 +15,12 @@ THROUGHPUT = "throughput_per_s"
 
 
 def compared(run: RunRecord) -> dict[str, TargetRecord]:
-    """The targets that are ranked, in the order of the record."""
+    """Return the targets that are ranked, in the order of the record."""
     return _of_roles(run, "compared")
 
 
 def shown(run: RunRecord) -> dict[str, TargetRecord]:
-    """The compared targets, then the harness floor: the rows and curves of the main tables and figures."""
+    """Return the compared targets, then the harness floor, for the main tables and figures."""
     return compared(run) | _of_roles(run, "floor")
 
 
@@ -34,7 +34,7 @@ def _of_roles(run: RunRecord, *roles: str) -> dict[str, TargetRecord]:
 
 
 def label(run: RunRecord, name: str) -> str:
-    """What a target is called in tables and figures."""
+    """Return what a target is called in tables and figures."""
     target = run.targets.get(name)
     if target is not None and target.role == "floor":
         several = sum(one.role == "floor" for one in run.targets.values()) > 1
@@ -59,7 +59,7 @@ def _seen(run: RunRecord) -> Iterator[str]:
 
 
 def summary_of(target: TargetRecord, load: str) -> SummaryRecord | None:
-    """The summary of one load, if there is one."""
+    """Return the summary of one load, if there is one."""
     return next((summary for summary in target.summaries if summary.load == load), None)
 
 
@@ -114,7 +114,7 @@ def thinned(rounds: list[RoundRecord], most: int) -> tuple[list[RoundRecord], st
 
 
 def unused(run: RunRecord) -> list[RoundRecord]:
-    """The rounds that feed no figure, as they were measured.
+    """Return the rounds that feed no figure, as they were measured.
 
     A search goes by its own rule, see `met` of RatePointRecord: that a server under too much load fails, or
     never becomes steady, is what it looks for.
@@ -133,7 +133,7 @@ def not_used(lost: int, total: int, noun: str = "round") -> str:
 
 
 def display_name(run: RunRecord, target: str) -> str:
-    """The product's name where the product itself answered, else the target's own name."""
+    """Return the product's name where the product itself answered, else the target's own name."""
     record = run.targets.get(target)
     if record is None or record.implementation.stand_in:
         return target
@@ -143,31 +143,31 @@ def display_name(run: RunRecord, target: str) -> str:
 
 
 def primary(run: RunRecord) -> list[ComparisonRecord]:
-    """What the run was decided by; an older record has p99."""
+    """Return what the run was decided by; in an older record p99."""
     marked = [one for one in run.comparisons if one.is_primary]
     return marked or [one for one in run.comparisons if metric_key(one.metric) == "p99"] or [*run.comparisons]
 
 
 def ratio_of(one: ComparisonRecord) -> float | None:
-    """The ratio; that of the only pair where one pair is too few for an interval."""
+    """Return the ratio; that of the only pair where one pair is too few for an interval."""
     if one.ratio is None and one.pairs_count == 1 and one.round_range is not None:
         return one.round_range[0]
     return one.ratio
 
 
 def metric_key(metric: str) -> str:
-    """The field a metric's name means: `latency_ms.p99`, `latency_p99_ms` and `p99_ms` are `p99`."""
+    """Return the field a metric means: `latency_ms.p99`, `latency_p99_ms` and `p99_ms` are `p99`."""
     if metric == "throughput":
         return THROUGHPUT
     return metric.removeprefix("latency_ms.").removeprefix("latency_").removesuffix("_ms")
 
 
 def metric_name(metric: str) -> str:
-    """A metric in a sentence."""
+    """Name a metric in a sentence."""
     key = metric_key(metric)
     return "throughput" if key == THROUGHPUT else key
 
 
 def round_range(summary: SummaryRecord, key: str) -> tuple[float, float] | None:
-    """The smallest and largest value of `key` in single valid rounds, if recorded."""
+    """Return the smallest and largest value of `key` in single valid rounds, if recorded."""
     return next((span for name, span in summary.round_range.items() if metric_key(name) == key), None)

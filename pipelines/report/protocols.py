@@ -21,7 +21,7 @@ MS_PER_S = 1000
 
 
 def protocol_table(run: RunRecord) -> Table:
-    """A row per compared side and load; empty where all are asked alike, row by row and without batching."""
+    """Make a row per compared side and load; none where all are asked alike, one row each, unbatched."""
     columns = (
         Column("target", numeric=False),
         Column("over", numeric=False),

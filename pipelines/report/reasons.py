@@ -28,7 +28,7 @@ def reasons(one: RoundRecord) -> tuple[ReasonRecord, ...]:
 
 
 def kinds(rounds: Iterable[RoundRecord]) -> list[Kind]:
-    """The kinds of reasons of all rounds that were not used, the most frequent first."""
+    """Group the reasons of all rounds that were not used by kind, the most frequent first."""
     found: dict[object, list[Said]] = {}
     for one in rounds:
         for why in () if one.valid else reasons(one):
@@ -38,7 +38,7 @@ def kinds(rounds: Iterable[RoundRecord]) -> list[Kind]:
 
 
 def _kind(why: ReasonRecord) -> object:
-    """The code; of a sentence of version 1 the check that was not passed, or the sentence itself."""
+    """Return the code; for a sentence of version 1 the failed check, or the sentence itself."""
     if why.code != "text":
         return why.code
     return ("text", why.figures.get("check") or why.figures.get("text"))

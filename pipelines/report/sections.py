@@ -259,7 +259,7 @@ def _key(own: list[ComparisonRecord]) -> str:
 
 
 def rates_figure(run: RunRecord) -> Plot | None:
-    """The curve of an SLO search."""
+    """Draw the curve of an SLO search."""
     if run.slo is None:
         return None
     return _plot(
@@ -274,7 +274,7 @@ def rates_figure(run: RunRecord) -> Plot | None:
 
 
 def surface_figures(run: RunRecord) -> list[Plot]:
-    """The response surface of every side of a search for a configuration."""
+    """Draw the response surface of every side of a search for a configuration."""
     found = []
     for number, side in enumerate(run.tune.sides.values() if run.tune else (), start=1):
         slot = slots(run).get(side.final[0], 0) if side.final else 0

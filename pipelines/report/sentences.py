@@ -25,7 +25,7 @@ class Said:
 
 
 def sentence(reason: ReasonRecord) -> str:
-    """What happened and what to do, as one sentence without its full stop."""
+    """Say what happened and what to do, as one sentence without its full stop."""
     said = str(say(reason))
     return f"block {reason.figures['block']}: {said}" if "block" in reason.figures else said
 
@@ -36,7 +36,7 @@ def sentences(reasons: tuple[ReasonRecord, ...]) -> str:
 
 
 def say(reason: ReasonRecord) -> Said:
-    """What happened and what to do, apart.
+    """Say what happened and what to do, apart.
 
     Raises:
         ValueError: a code that is none of this version's, or one without its figures in their types.
@@ -74,7 +74,7 @@ def _of_comparison(one: ComparisonRecord, reason: ReasonRecord) -> str:
 
 
 def _after_interval(one: ComparisonRecord) -> str | None:
-    """What follows the interval in a verdict's sentence; None for a reason that is not about its place."""
+    """Return what follows the interval in a verdict's sentence; None if its place is not the reason."""
     reason = one.reason
     if reason is None or reason.code not in VERDICTS or "text" in reason.figures:
         return None
@@ -163,7 +163,7 @@ def _plain(happened: str, remedy: str | None = None) -> Callable[[Figures], Said
 
 
 def _mobile(happened: str) -> Callable[[Figures], Said]:
-    """The text with all figures filled in, and how to measure the artifacts for devices."""
+    """Return a maker of the text with its figures, and of how to measure the artifacts for devices."""
     return lambda figures: Said(
         happened.format(**figures), f"run `tandem mobile {shlex.quote(figures['model'])}`"
     )

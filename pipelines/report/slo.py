@@ -66,7 +66,7 @@ def _sides(run: RunRecord, slo: SloRecord) -> str:
 
 
 def _no_rate(one: SloTargetRecord) -> str:
-    """What can be said of a target without a rate: what some blocks found would be too good."""
+    """Describe a target without a rate: what some blocks found would be too good."""
     if not_measured(one):
         return "was not measured"
     if kept_at_no_rate(one):
@@ -94,7 +94,7 @@ def _ratio(run: RunRecord, slo: SloRecord) -> str:
 
 
 def _one_sided(slo: SloRecord, more: str, less: str, times: float) -> str:
-    """The side with the bound is the one that may sustain more still."""
+    """Name the side with the bound, which may sustain more still, and its least ratio."""
     count = len(slo.block_ratios)
     basis = f"one-sided 95{fmt.THIN}% limit, {fmt.plural(count, 'block')}" if count > 1 else "one block"
     return f": {more} sustains at least {fmt.ratio(times)} times what {less} does ({basis})"
@@ -176,7 +176,7 @@ def _rates(one: SloTargetRecord) -> tuple[Cell, ...]:
 
 
 def rate_cell(one: SloTargetRecord) -> Cell:
-    """The highest rate, or what it is at least, or why there is none."""
+    """Show the highest rate, or what it is at least, or why there is none."""
     return _rates(one)[0]
 
 
@@ -201,7 +201,7 @@ def _span(ends: tuple[float, float] | None, show: fmt.Show, why: str) -> Cell:
 
 
 def search_table(run: RunRecord) -> Table:
-    """What each search found: one row per target and block, with the ratio in the candidate's rows."""
+    """Show what each search found: a row per target and block, with the ratio in the candidate's rows."""
     slo = run.slo
     baseline = slo.baseline if slo else None
     columns = (
@@ -240,7 +240,7 @@ def _search_cells(block: SloBlockRecord) -> tuple[Cell, ...]:
 
 
 def _block_ratio(slo: SloRecord | None, name: str, block: SloBlockRecord) -> Cell:
-    """The ratio of the block's two searches, in the row of the candidate; nothing in the other rows."""
+    """Show the ratio of the block's two searches in the candidate's row; nothing in the other rows."""
     if slo is None or name != slo.candidate:
         return word("")
     found = next((one for one in slo.block_ratios if one.block == block.block), None)

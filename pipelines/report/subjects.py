@@ -29,7 +29,7 @@ DIGEST_DIGITS = 12
 
 
 def implementation_table(run: RunRecord) -> Table:
-    """What really answered for each served target."""
+    """Show which implementation answered for each served target."""
     names = ("target", "answered by", "version", "runner", "preset", "protocol", "body")
     columns = (*(Column(name, numeric=False) for name in names), Column("note", numeric=False, minor=True))
     rows = tuple(_implementation_row(run, name) for name in pick.shown(run))
@@ -46,7 +46,7 @@ def _implementation_row(run: RunRecord, name: str) -> tuple[Cell, ...]:
 
 
 def configuration_table(run: RunRecord) -> Table:
-    """What each server makes of its budget, a column per compared target; only what some side has."""
+    """Show what each server makes of its budget, a column per compared target; only what some side has."""
     sides = {name: target.given for name, target in pick.compared(run).items()}
     columns = (Column("configuration", numeric=False), *(Column(fmt.one_line(name)) for name in sides))
     rows = tuple(
@@ -58,7 +58,7 @@ def configuration_table(run: RunRecord) -> Table:
 
 
 def _setting(given: GivenRecord, field: str) -> Cell:
-    """A value and where it is from."""
+    """Show a value and where it is from."""
     value = getattr(given, field)
     if value is None:
         return missing(NO_SETTING)
@@ -171,7 +171,7 @@ def _parity_row(name: str, one: ParityRecord, *, reduced: bool, several: bool) -
 
 
 def _subject(target: str, subject: str) -> Cell:
-    """What was checked; the target's name stands in front of it already."""
+    """Name what was checked, without the target's name, which stands in front of it already."""
     return word(subject.removeprefix(f"{target}/").removeprefix(f"{target} "), exact=subject)
 
 
@@ -181,7 +181,7 @@ def _facts(caption: str, facts: list[tuple[str, Cell]], remark: str | None = Non
 
 
 def model_table(run: RunRecord) -> Table:
-    """The model all targets serve."""
+    """Show the model all targets serve."""
     model = run.model
     accuracy = number(model.accuracy, fmt.percent, unit="of 1", why=NO_ACCURACY)
     facts = [
@@ -204,7 +204,7 @@ def tensor(one: TensorRecord) -> str:
 
 
 def machine_table(run: RunRecord) -> Table:
-    """The machine and the versions."""
+    """Show the machine and the versions."""
     it = run.environment
     git = missing("not run from a git repository") if it.git_commit is None else code(it.git_commit)
     facts = [

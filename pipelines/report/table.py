@@ -59,18 +59,18 @@ class Table:
         return tuple(self._numbers)
 
     def note_number(self, cell: Cell) -> int | None:
-        """The number of the note that explains `cell`, from 1."""
+        """Return the number of the note that explains `cell`, from 1."""
         return self._numbers[cell.why] if cell.why else None
 
     def without_minor(self) -> "Table":
-        """The same table with its minor columns left out."""
+        """Return the same table with its minor columns left out."""
         keep = [index for index, column in enumerate(self.columns) if not column.minor]
         rows = tuple(tuple(row[index] for index in keep) for row in self.rows)
         return Table(self.caption, tuple(self.columns[index] for index in keep), rows, self.remark)
 
 
 def first_rows(table: Table, most: int) -> Table:
-    """The table with no more than `most` rows, and a remark that says where the others are."""
+    """Keep no more than `most` rows, with a remark that says where the others are."""
     if len(table.rows) <= most:
         return table
     left_out = f"The first {most} of {len(table.rows)} rows; run.json has all of them."
@@ -79,25 +79,25 @@ def first_rows(table: Table, most: int) -> Table:
 
 
 def word(text: str, *, exact: str | None = None, tone: Tone | None = None) -> Cell:
-    """A cell of plain words."""
+    """Make a cell of plain words."""
     return Cell(one_line(text), exact=exact, tone=tone)
 
 
 def code(text: str, *, exact: str | None = None) -> Cell:
-    """A cell that is to be read letter by letter: a path, a digest."""
+    """Make a cell that is to be read letter by letter: a path, a digest."""
     return Cell(one_line(text), exact=exact, code=True)
 
 
 def target_cell(name: str, label: str | None = None) -> Cell:
-    """The name of a target, or what it is called here, with its mark."""
+    """Make a cell with the name of a target, or what it is called here, with its mark."""
     return Cell(one_line(label or name), target=name)
 
 
 def missing(why: str) -> Cell:
-    """A dash with the reason."""
+    """Make a dash with the reason."""
     return Cell(MISSING, why=one_line(why))
 
 
 def number(value: Figure | None, show: Callable[[Figure], str], *, unit: str, why: str) -> Cell:
-    """A figure in the looks of `show` with all its digits as `exact`; without a value, a dash and `why`."""
+    """Format a figure by `show` with all its digits as `exact`; without a value, a dash and `why`."""
     return missing(why) if value is None else Cell(show(value), exact=f"{value} {unit}".strip())

@@ -112,7 +112,7 @@ def _tables(run: RunRecord) -> list[Table]:
 
 
 def _unlike(run: RunRecord) -> Table:
-    """What was not given alike, or nobody knows whether it was; what was alike is in the pages."""
+    """Show what was not given alike, or may not have been; the pages have what was alike."""
     fields = {one.field for one in run.fairness.asymmetries}
     fields |= {field for field, values in run.fairness.checked.items() if "not known" in values.values()}
     table = verdicts.fairness_table(run)

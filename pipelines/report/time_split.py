@@ -25,7 +25,7 @@ def splits(run: RunRecord) -> dict[str, dict[str, TimeSplitRecord | None]]:
 
 
 def time_table(run: RunRecord) -> Table:
-    """A row per compared side and load; empty where no server tells."""
+    """Make a row per compared side and load; none where no server tells."""
     columns = (
         Column("target", numeric=False),
         Column("load", numeric=False, minor=True),

@@ -62,7 +62,7 @@ class Row:
 
 
 def table(run: RunRecord) -> Table:
-    """A row per measure and pair of compared targets; no rows where nothing was compared."""
+    """Make a row per measure and pair of compared targets; none where nothing was compared."""
     rows = list(_rows(run))
     pairs = dict.fromkeys((one.candidate, one.baseline) for one in rows)
     several = len(pairs) > 1
@@ -98,7 +98,7 @@ def _ahead_cell(run: RunRecord, one: Row) -> Cell:
 
 
 def leader(run: RunRecord) -> str | None:
-    """The one side that is ahead in what the run was for, wherever anything was called; else None."""
+    """Return the one side ahead in what the run was for, wherever anything was called; else None."""
     if run.slo is not None:
         found = {_slo_ahead(run)} - {None, EVEN, OPEN}
     else:
@@ -111,7 +111,7 @@ def leader(run: RunRecord) -> str | None:
 
 
 def against(run: RunRecord, leading: str | None) -> list[str]:
-    """The trade-offs in which somebody else is ahead, each with its figures."""
+    """List the trade-offs in which somebody else is ahead, each with its figures."""
     return [
         f"{KINDS[one.measure].name} ({_figures(run, one)})"
         for one in run.trade_offs
@@ -141,7 +141,7 @@ def _rows(run: RunRecord) -> Iterator[Row]:
 
 
 def _of_rounds(run: RunRecord) -> Iterator[Row]:
-    """The primary latency, p99 where none is, and throughput, under each load."""
+    """Yield the primary latency, or p99 without one, and throughput, under each load."""
     if run.slo is not None:
         return
     primary = next((pick.metric_key(one.metric) for one in pick.primary(run)), "p99")

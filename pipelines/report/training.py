@@ -68,7 +68,7 @@ def why(one: TrainingComparisonRecord) -> str:
 
 
 def headline(run: RunRecord) -> str:
-    """The answer: who trains an epoch in less time, by how much, and how sure that is."""
+    """Answer who trains an epoch in less time, by how much, and how sure that is."""
     training = run.training
     if training is None or not training.trainings:
         return NOT_TRAINED
@@ -127,7 +127,7 @@ def _verdict_row(one: TrainingComparisonRecord) -> tuple[Cell, ...]:
 
 
 def _verdict(one: TrainingComparisonRecord) -> Cell:
-    """The word; of an undecided one with the reason as a note."""
+    """Show the word; for an undecided one, with the reason as a note."""
     if one.verdict is None:
         return missing(NO_VERDICT)
     if one.verdict == "inconclusive":
@@ -156,7 +156,7 @@ def _span(measure: TrainingMeasure, ends: tuple[float, float] | None) -> Cell:
 
 
 def figure_table(training: TrainingRecord) -> Table:
-    """A row per measure, a column per framework."""
+    """Make a row per measure, a column per framework."""
     columns = (Column("measure", numeric=False), *(Column(name) for name in training.frameworks))
     found = {(one.framework, one.measure): one for one in training.figures}
     rows = tuple(
@@ -198,7 +198,7 @@ def floor_table(training: TrainingRecord) -> Table:
 
 
 def training_table(training: TrainingRecord) -> Table:
-    """A row per training."""
+    """Make a row per training."""
     columns = (
         Column("training", numeric=False, minor=True),
         Column("framework", numeric=False),

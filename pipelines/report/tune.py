@@ -27,12 +27,12 @@ NOT_BROKEN = "no rate that was tried broke it"
 
 
 def winner_of(side: TuneSideRecord) -> TuneTrialRecord | None:
-    """The best trial; None while none kept the limit."""
+    """Return the best trial; None while none kept the limit."""
     return next((one for one in side.trials if one.number == side.winner), None)
 
 
 def configuration(trial: TuneTrialRecord) -> str:
-    """What a trial was, such as `workers 2, batch 8, delay 5 ms`; a preset's name where it is one."""
+    """Describe a trial, such as `workers 2, batch 8, delay 5 ms`; name a preset where it is one."""
     return ", ".join(f"{axis} {level}" for axis, level in trial.levels.items()) or trial.preset
 
 
@@ -42,7 +42,7 @@ def not_measured(side: TuneSideRecord) -> bool:
 
 
 def headline(run: RunRecord) -> str:
-    """What is known while no fresh servers were measured."""
+    """Say what is known while no fresh servers were measured."""
     return " ".join(remarks(run))
 
 
@@ -62,7 +62,7 @@ def _remark(side: TuneSideRecord) -> str:
 
 
 def claim_table(run: RunRecord) -> Table:
-    """What fresh servers showed of the winners."""
+    """Show what fresh servers found about the winners."""
     columns = (
         Column("winner", numeric=False),
         Column("against", numeric=False),
@@ -97,7 +97,7 @@ def _interval(one: TuneClaimRecord) -> Cell:
 
 
 def setting_table(run: RunRecord) -> Table:
-    """The winners' settings, by the servers' own names."""
+    """Show the winners' settings, by the servers' own names."""
     columns = (
         Column("target", numeric=False),
         Column("setting", numeric=False),

@@ -68,7 +68,7 @@ def _verdict_row(run: RunRecord, one: ComparisonRecord, *, several: bool) -> tup
 
 
 def _judged_by(one: ComparisonRecord) -> Cell:
-    """The interval that the verdict goes by, with its confidence."""
+    """Show the interval that the verdict goes by, with its confidence."""
     if one.verdict_interval is None or one.verdict_confidence is None:
         return missing(_why(one, NO_VERDICT))
     span, confidence = one.verdict_interval, fmt.confidence(one.verdict_confidence)
@@ -81,7 +81,7 @@ def judged_wider(one: ComparisonRecord) -> bool:
 
 
 def primary_missing(run: RunRecord) -> tuple[str, ...]:
-    """That the primary metric was not measured, one sentence per load and pair; no other takes its place."""
+    """Say per load and pair that the primary metric was not measured; no other takes its place."""
     if run.profile is None or not run.profile.verdicts:
         return ()
     lost = [one for one in run.comparisons if one.is_primary and one.interval is None]
@@ -104,7 +104,7 @@ def interval_cell(span: tuple[float, float] | None, why: str) -> Cell:
 
 
 def floor_cell(floor: float | None) -> Cell:
-    """The noise floor in per cent, or why there is none."""
+    """Show the noise floor in per cent, or why there is none."""
     return missing(NO_FLOOR) if floor is None else word(fmt.within(floor), exact=str(floor))
 
 
@@ -115,7 +115,7 @@ def _verdict_cell(one: ComparisonRecord) -> Cell:
 
 
 def explanation(one: ComparisonRecord) -> str:
-    """What must be read with the verdict; nothing where it is clear or more rounds decide."""
+    """Explain the verdict; say nothing where it is clear or more rounds decide."""
     if one.verdict not in (None, "inconclusive") or one.rounds_needed is not None:
         return ""
     otherwise = "more rounds would not decide it" if one.verdict else ""
@@ -134,7 +134,7 @@ def _why(one: ComparisonRecord, otherwise: str) -> str:
 
 
 def noise_table(run: RunRecord) -> Table:
-    """The A/A controls: load by metric and side; no rows when none was measured."""
+    """Show the A/A controls: load by metric and side; no rows when none was measured."""
     columns = (
         Column("load", numeric=False),
         Column("metric", numeric=False),
@@ -160,7 +160,7 @@ def _noise_row(one: ControlRecord) -> tuple[Cell, ...]:
 
 
 def fairness_table(run: RunRecord) -> Table:
-    """What each compared target was given, field by field, and whether it was alike."""
+    """Show what each compared target was given, field by field, and whether it was alike."""
     checked = run.fairness.checked
     names = list(dict.fromkeys(target for values in checked.values() for target in values))
     columns = (

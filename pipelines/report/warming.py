@@ -20,14 +20,14 @@ NOT_STEADY = {
 
 
 def curves(run: RunRecord) -> Curves:
-    """What each side's fresh servers did in their first load, in the order of blocks; no controls."""
+    """Return the first load of each side's fresh servers, in the order of blocks; no controls."""
     return {
         pick.label(run, name): _first(target) for name, target in pick.compared(run).items() if _first(target)
     }
 
 
 def _first(target: TargetRecord) -> tuple[ConditioningRecord, ...]:
-    """The first conditioning of each block: that of a fresh server."""
+    """Return the first conditioning of each block: that of a fresh server."""
     found: dict[int, ConditioningRecord] = {}
     for one in target.conditionings:
         found.setdefault(one.block, one)
@@ -70,7 +70,7 @@ def _row(one: ConditioningRecord) -> tuple[Cell, ...]:
 
 
 def _spreads(run: RunRecord) -> list[str]:
-    """The range over blocks, side by side."""
+    """List each side's range over blocks."""
     found = []
     for label, records in curves(run).items():
         known = [one.until_steady_s for one in records if one.until_steady_s is not None]

@@ -94,7 +94,7 @@ def _quantised(spec: ModelSpec, plain: bytes, precision: str, recipe: str | None
 
 
 def _calibration(spec: ModelSpec) -> Iterator[dict[str, Array]]:
-    """Samples as the file's own signature names them: by their places."""
+    """Yield samples as the file's own signature names them: by their places."""
     named = spec.examples().named
     for number, one in enumerate(samples(named)):
         if number == CALIBRATION_SAMPLES:

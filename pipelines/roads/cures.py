@@ -25,7 +25,7 @@ def replace(module: "torch.nn.Module", make: "Callable[[torch.nn.Module], torch.
 
 
 def without_transposed(part: "torch.nn.Module") -> "torch.nn.Module | None":
-    """A transposed convolution as zeros between the values and a plain convolution.
+    """Rewrite a transposed convolution as a plain one on values with zeros between them.
 
     For converters without one of their own for dilated inputs.
     """
@@ -71,7 +71,7 @@ def _spread(x: "torch.Tensor", axis: int, stride: int) -> "torch.Tensor":
 
 
 def declare_recurrent() -> Any:
-    """The operator `tandem::recurrent` for torch: a whole recurrent layer stack, whose shapes torch knows."""
+    """Declare the operator `tandem::recurrent` for torch: a whole recurrent stack with known shapes."""
     import torch
 
     if hasattr(torch.ops.tandem, "recurrent"):
@@ -92,7 +92,7 @@ def declare_recurrent() -> Any:
 
 
 def scanned(part: "torch.nn.Module") -> "torch.nn.Module | None":
-    """An LSTM, GRU or RNN as one operator, which the converter turns into a loop.
+    """Rewrite an LSTM, GRU or RNN as one operator, which the converter turns into a loop.
 
     Unrolled step by step, twenty steps take minutes to convert, and a dynamic length does not convert at all.
     """

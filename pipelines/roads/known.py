@@ -83,15 +83,13 @@ class Asked:
 
 
 def require_road(name: str | None) -> None:
-    """Raises:
-    RequestError: there is no such road.
-    """
+    """Raise RequestError unless there is such a road."""
     if name not in (None, AUTO, *ROADS):
         raise unknown("road", str(name), (AUTO, *ROADS))
 
 
 def chosen(spec: ModelSpec, known: Sequence[str], forced: str | None) -> tuple[str, ...]:
-    """The roads to try, in their order: the forced one if it is among `known`; a twin alone if there is one.
+    """Return the roads to try, in order: the forced one if it is `known`; a twin alone if there is one.
 
     Raises:
         RequestError: a twin is forced, and the model has none.
@@ -107,7 +105,7 @@ def chosen(spec: ModelSpec, known: Sequence[str], forced: str | None) -> tuple[s
 
 
 def sources(known: Sequence[str]) -> list[Path]:
-    """The files that decide what a road without a twin writes: ours, and the locks."""
+    """List the files that decide what a road without a twin writes: ours, and the locks."""
     roads = [ALL[name] for name in known if name in ALL]
     locks = dict.fromkeys(road.environment.lock for road in roads)
     return [*sorted(Path(__file__).parent.glob("*.py")), *locks]

@@ -21,7 +21,7 @@ TRACE_BATCH = 3
 
 
 def load_plain(spec: ModelSpec, cure: Cure | None = None) -> "torch.nn.Module":
-    """The source model with its outputs as a plain tuple, and without operators of inference only.
+    """Load the source model with its outputs as a plain tuple, and without inference-only operators.
 
     Attention's fast path is one fused operator that no exporter knows; the slow one computes the same. Parts
     for which a `cure` has another form are written anew.
@@ -74,7 +74,7 @@ def filled(array: Array, batch: int) -> Array:
 
 
 def exported_program(spec: ModelSpec, cure: Cure | None = None) -> "torch.export.ExportedProgram":
-    """The model as `torch.export` sees it, with the spec's dynamic dimensions.
+    """Export the model with `torch.export`, with the spec's dynamic dimensions.
 
     Raises:
         Exception: torch's own, whatever the model is not able to.

@@ -58,7 +58,7 @@ def require_same(
     truth: dict[str, list[Array]],
     batches: tuple[int, ...] = BATCHES,
 ) -> float:
-    """The largest absolute error of any output in any of the `batches`.
+    """Return the largest absolute error of any output in any of the `batches`.
 
     Raises:
         GateError: an answer fails, is of another shape or dtype, or is beyond the tolerance of its output.
@@ -98,7 +98,7 @@ def _error(spec: ModelSpec, name: str, got: Array, expected: list[Array], size: 
 
 
 def saved_model_call(folder: Path, signature: str) -> Callable[[dict[str, Array]], dict[str, Array]]:
-    """What asks a SavedModel for a batch.
+    """Return a function that asks a SavedModel for a batch.
 
     Raises:
         GateError: it does not load.
@@ -115,7 +115,7 @@ def saved_model_call(folder: Path, signature: str) -> Callable[[dict[str, Array]
 
 
 def flatbuffer_call(spec: ModelSpec, folder: Path) -> Callable[[dict[str, Array]], dict[str, Array]]:
-    """What asks the float32 file in `folder` for a batch of one; its tensors are in the model's order.
+    """Return a function that asks the float32 file in `folder` for a batch of one, in the model's order.
 
     Raises:
         GateError: LiteRT does not load it, or it has other tensors.

@@ -6,7 +6,7 @@ from typing import Any
 def recurrent(
     x: Any, h: Any, c: Any, weights: Any, kind: str, layers: int, both: bool, batch_first: bool, bias: bool
 ) -> tuple[Any, Any, Any]:
-    """Outputs and last states as `torch.nn.LSTM`, `GRU` or `RNN` (`kind` names which) in evaluation mode."""
+    """Compute outputs and last states as `torch.nn.LSTM`, `GRU` or `RNN` (`kind`) in evaluation mode."""
     import jax.numpy as jnp
 
     steps = jnp.swapaxes(x, 0, 1) if batch_first else x
@@ -43,7 +43,7 @@ def _layer(steps: Any, h: Any, c: Any, weights: Any, kind: str, *, backwards: bo
 
 
 def _step(row: Any, back: Any, h: Any, c: Any, kind: str) -> tuple[Any, Any]:
-    """The next state of one step, with torch's order of gates."""
+    """Compute the next state of one step, with torch's order of gates."""
     import jax
     import jax.numpy as jnp
 

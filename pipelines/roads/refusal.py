@@ -50,7 +50,7 @@ def _operator(text: str) -> str | None:
 
 
 def _place(text: str, error: BaseException) -> str | None:
-    """The last line of the model's own code that is on the way to the error."""
+    """Find the last line of the model's own code that is on the way to the error."""
     frames = [(file, line) for file, line, _ in FRAME.findall(text)]
     frames += [(f.filename, str(f.lineno)) for f in traceback.extract_tb(error.__traceback__)]
     own = [(file, line) for file, line in frames if _is_users(file)]

@@ -103,7 +103,7 @@ def _first(
 
 
 def none_takes(spec: ModelSpec, refused: Sequence[tuple[str, str]]) -> str:
-    """The one line that says what was tried and what can be done."""
+    """Say in one line what was tried and what can be done."""
     tried = "; ".join(f"{name}: {reason}" for name, reason in refused)
     return (
         f"no road takes {spec.name} to TensorFlow: {tried}. Give its ModelSpec a twin (build_keras), express "
@@ -150,9 +150,7 @@ def _run(
     arguments: dict[str, Any],
     progress: Callable[[str], None],
 ) -> None:
-    """Raises:
-    GateError: the converter did not take the model.
-    """
+    """Run the road's converter in a process of its own; raise GateError if it did not take the model."""
     arguments = {"function": function, **arguments}
     task = Task(road.name, "pipelines.roads.converting:convert", arguments, road.limit_s, environment)
     (outcome,) = run_tasks([task], lambda _, text: progress(f"{road.name}: {text}"))

@@ -12,7 +12,7 @@ SHOWN = 100
 
 
 def contradiction(run: RunRecord) -> str | None:
-    """The first thing in a record that cannot be, in words; None if it holds together.
+    """Describe the first thing in a record that cannot be; return None if it holds together.
 
     After this, whatever goes wrong while figures and pages are made of it, save for arithmetic, is our fault.
     """
@@ -37,7 +37,7 @@ def _contradictions(run: RunRecord) -> Iterator[str]:
 
 
 def _search(slo: SloRecord, run: RunRecord) -> Iterator[str]:
-    """What an SLO search measured are targets of the run, and what it compares are targets of the search."""
+    """Check that a search's measured targets are in the run, and its compared sides in the search."""
     for name, target in slo.targets.items():
         if target.points and name not in run.targets:
             yield f"slo.targets has points of {name[:SHOWN]!r}, which is no target of this run"
@@ -47,7 +47,7 @@ def _search(slo: SloRecord, run: RunRecord) -> Iterator[str]:
 
 
 def _tuning(tune: TuneRecord) -> Iterator[str]:
-    """A winner is one of the trials, and what is claimed of it names the side that fresh servers had."""
+    """Check that a winner is a trial, and that claims name a side that fresh servers had."""
     for name, side in tune.sides.items():
         place = f"tune.sides.{name[:SHOWN]}"
         if side.claims and not side.final:

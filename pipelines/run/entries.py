@@ -68,7 +68,7 @@ def build_record(
     session: Session,
     facts: RunFacts,
 ) -> RunRecord:
-    """The whole record; summaries, controls and comparisons come from the raw files afterwards."""
+    """Build the whole record; summaries, controls and comparisons come from the raw files afterwards."""
     served = {
         side.name: _served(side, session.measured[side.name]).model_copy(
             update={"payload": facts.payloads.get(side.control_of or side.name)}
@@ -106,7 +106,7 @@ def build_record(
 def run_record(
     spec: ModelSpec, exported: ExportResult, verified: Verified, cores: Cores, facts: RunFacts
 ) -> RunRecord:
-    """The record of a run without servers: model, machine, artifacts and what `facts` says."""
+    """Build the record of a run without servers: model, machine, artifacts and what `facts` says."""
     return RunRecord(
         kind=facts.kind,
         run_id=facts.run_id,
@@ -133,7 +133,7 @@ def run_record(
 
 
 def _of_imports(spec: ModelSpec) -> tuple[ReasonRecord, ...]:
-    """What a model without a source is held against, and whether its samples are random numbers."""
+    """Name the reference of a model without a source, and say if its samples are random numbers."""
     if spec.given is None:
         return ()
     reference = spec.given.referred
@@ -175,7 +175,7 @@ def _served(side: Side, measured: Measured) -> TargetRecord:
 
 
 def _not_known(measured: Measured) -> dict[str, ReasonRecord]:
-    """What cannot be known of a server that somebody else runs, and why."""
+    """List what cannot be known of a server that somebody else runs, and why."""
     not_started, elsewhere = reason("not_started_here"), reason("another_machine")
     unseen, seen_s = reason("process_not_seen"), [one.server_cpu_s for one in measured.rounds]
     found = dict.fromkeys(NOT_STARTED_HERE, not_started)
@@ -189,7 +189,7 @@ def _not_known(measured: Measured) -> dict[str, ReasonRecord]:
 
 
 def _in_process(exported: ExportResult, verified: Verified, name: str) -> TargetRecord:
-    """A target without a server: its artifacts and their parity; what they cost is in the mobile record."""
+    """Record a target without a server: artifacts and parity; the mobile record has its costs."""
     library = installed_library(name, exported.manifests[name].artifacts[0].format)
     return TargetRecord(
         role="in-process",
@@ -251,7 +251,7 @@ def _parameters_count(spec: ModelSpec) -> int:
 
 
 def describe_payload(pool: PayloadPool) -> PayloadRecord:
-    """What every request carries, from the pool that all sides' requests are made from."""
+    """Describe what every request carries, from the pool that all sides' requests are made from."""
     sizes = [len(body) for body in pool.bodies]
     is_text = pool.codec in {"json-rows", "json-columns"}
     return PayloadRecord(
@@ -268,7 +268,7 @@ def describe_payload(pool: PayloadPool) -> PayloadRecord:
 
 
 def given(session: Session, spec: ModelSpec) -> dict[str, Given]:
-    """The budget of every compared target, for the fairness check."""
+    """Return the budget of every compared target, for the fairness check."""
     return {
         side.name: _given(side, session.measured[side.name], spec)
         for side in session.sides
@@ -328,7 +328,7 @@ def _empty_exports(exported: ExportResult, model: str) -> tuple[ReasonRecord, ..
 
 
 def _core_warnings(cores: Cores) -> tuple[ReasonRecord, ...]:
-    """What the choice of cores costs."""
+    """Warn of what the choice of cores costs."""
     generator = listed(cores.generator)
     if cores.shared:
         alone = cores.server == cores.generator

@@ -67,7 +67,7 @@ def holding_together(folder: Path) -> Iterator[None]:
 
 
 def read_coherent(folder: Path) -> RunRecord:
-    """The record of a run as it is on disk, from wherever that came.
+    """Read the record of a run as it is on disk, from wherever that came.
 
     Raises:
         RequestError: there is no run there, it is of another version, or it is damaged.

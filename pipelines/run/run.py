@@ -103,7 +103,7 @@ class Run:
             raise disk_error(self.folder / "run.json", error) from error
 
     def record(self, status: Status, reason: str | None, ended: datetime | None = None) -> RunRecord:
-        """The record as of now, without any figure that comes from raw files."""
+        """Return the record as of now, without any figure that comes from raw files."""
         facts = entries.RunFacts(
             kind=self.kind,
             run_id=self.folder.name,
@@ -124,7 +124,7 @@ class Run:
         return made.model_copy(update={**self._sequential(made.profile), "tune": self.tune})
 
     def _sequential(self, profile: ProfileRecord | None) -> dict[str, object]:
-        """What is different in the record of a comparison that ends when it is decided."""
+        """Return what is different in the record of a comparison that ends when it is decided."""
         limit_s = self.settings.decide_within_s
         if limit_s is None or profile is None:
             return {}
@@ -193,12 +193,12 @@ def start_run(
 
 
 def describe_payloads(sides: Sequence[Side]) -> dict[str, PayloadRecord]:
-    """What the requests of every side carry, by its name."""
+    """Describe what the requests of every side carry, by its name."""
     return {side.name: entries.describe_payload(side.pool("/")) for side in sides if side.control_of is None}
 
 
 def _verified_builds(settings: RunSettings, progress: Progress) -> dict[str, Verified]:
-    """What is proven of every side that is a build; one folder's targets are verified once."""
+    """Verify every side that is a build; verify one folder's targets once."""
     targets = {side.name: side.target for side in settings.sides}
     proven = {
         folder: ensure_verified(
@@ -225,7 +225,7 @@ def _with_in_process(
 
 
 def new_run_folder(runs: Path, model: str) -> Path:
-    """A new folder named by the time (UTC) and the model."""
+    """Make a new folder named by the time (UTC) and the model."""
     while True:
         folder = runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{model}"
         try:

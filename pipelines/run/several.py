@@ -88,7 +88,7 @@ def write_several(several: Several) -> Path:
 
 
 def render_several(several: Several) -> str:
-    """The page; it links to each run's own."""
+    """Render the page, which links to each run's own."""
     model = fmt.one_line(several.runs[0].model.name)
     return page_template("several.html.j2").render(
         title=f"{model} – {len(several.runs)} runs",  # noqa: RUF001
@@ -110,7 +110,7 @@ def _link(several: Several, folder: Path) -> str:
 
 
 def tables(several: Several) -> list[Table]:
-    """What each run says, every figure, and the differences of the environments; those that have rows."""
+    """Return the tables that have rows: every run's result, every figure, the environments' differences."""
     made = (_runs_table(several), figures_table(several.runs), differences_table(several.runs))
     return [table for table in made if table.rows]
 
@@ -149,7 +149,7 @@ def _says(run: RunRecord) -> str:
 
 
 def figures_table(runs: Sequence[RunRecord]) -> Table:
-    """A row per figure, a column per run."""
+    """Make a table with a row per figure, a column per run."""
     found = [{_key(figure): figure for figure in figures_of_run(run)} for run in runs]
     keys = dict.fromkeys(key for own in found for key in own)
     columns = (
@@ -162,7 +162,7 @@ def figures_table(runs: Sequence[RunRecord]) -> Table:
 
 
 def _key(figure: Figure) -> tuple[str, str]:
-    """What a figure is of, without the model, and its measure."""
+    """Return what a figure is of, without the model, and its measure."""
     labels = [value for name, value in figure.labels.items() if name != "model"]
     return " ".join(labels), figure.measure
 
@@ -177,7 +177,7 @@ def _cell(figure: Figure | None) -> Cell:
 
 
 def differences_table(runs: Sequence[RunRecord]) -> Table:
-    """A row per field of the environment that is not the same in all runs; no rows where all are alike."""
+    """Make a table with a row per field of the environment that differs; no rows where all are alike."""
     columns = (
         Column("field", numeric=False),
         *(Column(fmt.one_line(run.run_id), numeric=False) for run in runs),

@@ -6,7 +6,7 @@ from pipelines.errors import MachineError, RequestError, UserError
 
 
 def as_user_error(error: BaseException) -> UserError | None:
-    """The same in the words and with the exit code of a UserError; None for what nobody foresaw."""
+    """Turn it into a UserError with its words and exit code; return None for what nobody foresaw."""
     if isinstance(error, UserError):
         return error
     if isinstance(error, RecorderError):

@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def _own_stdout() -> IO[str]:
-    """The real stdout, for messages; descriptor 1 now leads to stderr, so that libraries cannot mix in."""
+    """Return the real stdout, for messages; send descriptor 1 to stderr, so that libraries cannot mix in."""
     messages = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return messages

@@ -119,9 +119,7 @@ def _start(task: Task, log: Path) -> _Child:
 
 
 def _limit_s(task: Task) -> float:
-    """Raises:
-    RequestError: the environment's limit is no number of seconds.
-    """
+    """Return the task's limit; raise RequestError if the environment's is no number of seconds."""
     asked = os.environ.get(LIMIT_VARIABLE)
     if not asked:
         return task.limit_s
@@ -156,7 +154,7 @@ def _message(line: bytes) -> dict[str, Any]:
 def _next(
     children: list[_Child], outcomes: Mapping[int, Outcome], messages: Messages
 ) -> tuple[int, dict[str, Any] | None]:
-    """The next message of any child.
+    """Return the next message of any child.
 
     Raises:
         MachineError: a child's time is up.

@@ -48,12 +48,12 @@ class _Board:
         self.parts: dict[str, Part] = {}
 
     def part(self, *names: str) -> Part:
-        """The part of that name."""
+        """Return the part of that name."""
         name = "/".join(names)
         return self.parts.setdefault(name, Part(name))
 
     def add_figure(self, figure: Figure) -> None:
-        """A figure and the ends of its interval."""
+        """Add a figure and the ends of its interval."""
         part = self.part(*self.names(figure.labels))
         tag = "/".join((*self._others(figure.labels), f"{figure.measure} {figure.unit}"))
         ends = {"": figure.value, " low": figure.low, " high": figure.high}
@@ -102,7 +102,7 @@ def _latencies(target: TargetRecord, folder: Path) -> Iterator[Distribution]:
 
 
 def _warming(target: TargetRecord, started_s: float) -> Iterator[Scalar]:
-    """Requests in every second of the first load on a fresh server."""
+    """Yield the requests in every second of the first load on a fresh server."""
     for one in target.conditionings:
         tag = f"conditioning/block {one.block}/{one.load}/requests per s"
         for second, found in enumerate(one.seconds, start=1):
@@ -110,7 +110,7 @@ def _warming(target: TargetRecord, started_s: float) -> Iterator[Scalar]:
 
 
 def _search(run: RunRecord, name: str, started_s: float) -> Iterator[Scalar]:
-    """What an SLO search tried, in the order of its rounds."""
+    """Yield what an SLO search tried, in the order of its rounds."""
     found = run.slo.targets.get(name) if run.slo else None
     for point in found.points if found else ():
         yield Scalar("search/rate per_s", point.round_index, point.rate_per_s, started_s)

@@ -28,7 +28,7 @@ def of_side(run: RunRecord, name: str, target: TargetRecord) -> dict[str, Settin
 
 
 def of_framework(run: RunRecord, training: TrainingRecord, framework: str) -> dict[str, Setting]:
-    """What a framework was given, and what it made of it by itself."""
+    """Return what a framework was given, and what it made of it by itself."""
     own = next((one.settings for one in training.trainings if one.framework == framework), {})
     said = training.model_dump(
         include={"epochs_count", "batch_size", "learning_rate", "weight_decay", "cores", "seeds"}
@@ -37,7 +37,7 @@ def of_framework(run: RunRecord, training: TrainingRecord, framework: str) -> di
 
 
 def of_artifact(run: RunRecord, one: MobileArtifactRecord) -> dict[str, Setting]:
-    """What kind of file it is."""
+    """Return what kind of file it is."""
     said = one.model_dump(include={"target", "format", "precision", "variant", "delegate", "runtime_library"})
     return _plain(_common(run) | said)
 
@@ -53,7 +53,7 @@ def _common(run: RunRecord) -> dict[str, Any]:
 
 
 def _plain(said: Mapping[str, Any]) -> dict[str, Setting]:
-    """What is known, as TensorBoard takes it: a truth value, a number or a text; lists are joined."""
+    """Keep what is known, as TensorBoard takes it: a truth value, number or text; join lists."""
     return {
         key: ", ".join(map(str, value)) if isinstance(value, tuple | list) else value
         for key, value in said.items()

@@ -53,13 +53,13 @@ def write_board(run: RunRecord, run_folder: Path, folder: Path) -> Path:
 
 
 def folder_name(name: str) -> str:
-    """A name of parts as a path below a folder: no part is hidden, empty or leads elsewhere."""
+    """Turn a name of parts into a path below a folder: no part is hidden, empty or leads elsewhere."""
     parts = [re.sub(r"[^\w.+=-]+", "-", part).strip(".-") or "part" for part in name.split("/")]
     return "/".join(part[:100] for part in parts)
 
 
 def _free(path: Path) -> Path:
-    """The path, or with a number behind it where it is taken by another run of the same second."""
+    """Return the path, with a number behind it if another run of the same second has taken it."""
     if not path.exists():
         return path
     numbered = (path.with_name(f"{path.name}-{number}") for number in range(2, NUMBERED))
@@ -91,13 +91,13 @@ def _of_scalar(one: Scalar) -> Any:
 
 
 def _of_distribution(one: Distribution) -> Any:
-    """A row for each bucket: its ends and its count."""
+    """Make a row for each bucket: its ends and its count."""
     flat = [number for bucket in one.buckets for number in (bucket.low, bucket.high, float(bucket.count))]
     return _tensor(one.tag, "histograms", flat, (len(one.buckets), 3))
 
 
 def _tensor(tag: str, plugin: str, values: list[float], shape: tuple[int, ...]) -> Any:
-    """A summary of doubles for one of TensorBoard's plugins."""
+    """Make a summary of doubles for one of TensorBoard's plugins."""
     from tensorboardX.proto.summary_pb2 import Summary, SummaryMetadata
     from tensorboardX.proto.tensor_pb2 import TensorProto
     from tensorboardX.proto.tensor_shape_pb2 import TensorShapeProto
@@ -112,7 +112,7 @@ def _tensor(tag: str, plugin: str, values: list[float], shape: tuple[int, ...]) 
 
 
 def _of_settings(part: Part, started_s: float) -> Any:
-    """The start of a session of the plugin for hyper-parameters; its metrics are the part's scalars."""
+    """Start a session of the plugin for hyper-parameters; its metrics are the part's scalars."""
     from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData, SessionStartInfo
     from tensorboardX.proto.summary_pb2 import Summary, SummaryMetadata
 

@@ -19,7 +19,7 @@ class Broken:
     below: float | None
 
     def __call__(self, value: float) -> float:
-        """The position of `value`."""
+        """Return the position of `value`."""
         return self.below if self.below is not None and self.is_below(value) else self.inside(value)
 
     def is_below(self, value: float) -> bool:
@@ -28,7 +28,7 @@ class Broken:
 
 
 def broken(values: list[float], start: float, end: float) -> Broken:
-    """The axis of shares of 1 from `start` at the bottom to `end` at the top."""
+    """Make the axis of shares of 1 from `start` at the bottom to `end` at the top."""
     kept = together(values)
     reach = max(kept[0] - kept[-1], LEAST_RANGE)
     middle = (kept[0] + kept[-1]) / 2
@@ -39,7 +39,7 @@ def broken(values: list[float], start: float, end: float) -> Broken:
 
 
 def together(values: list[float]) -> list[float]:
-    """The largest values down to the first gap that would squeeze them, in falling order."""
+    """Return the largest values down to the first gap that would squeeze them, in falling order."""
     ordered = sorted(values, reverse=True)
     for place in range(1, len(ordered)):
         spread = max(ordered[0] - ordered[place - 1], LEAST_SPREAD)

@@ -29,7 +29,7 @@ class Frame:
 
 
 def slots(names: list[str]) -> dict[str, int]:
-    """A colour, dash and shape for each target: well-known ones always the same, others in order."""
+    """Give each target a colour, dash and shape: well-known ones always the same, others in order."""
     taken = {name: _FIXED[name] for name in names if name in _FIXED}
     free = [slot for slot in range(SLOTS) if slot not in taken.values()] or list(range(SLOTS))
     others = [name for name in names if name not in taken]
@@ -37,7 +37,7 @@ def slots(names: list[str]) -> dict[str, int]:
 
 
 def figure(title: str, description: str, name: str, frame: Frame) -> Element:
-    """An svg element with a title and a description for people who cannot see it."""
+    """Make an svg element with a title and a description for people who cannot see it."""
     svg = Element("svg", {"viewBox": f"0 0 {frame.width:g} {frame.height:g}", "role": "img"})
     svg.set("aria-labelledby", f"{name}-title {name}-desc")
     add(svg, "title", text=title, id=f"{name}-title")
@@ -90,7 +90,7 @@ def ticks_at(values: list[float], scale: Linear | Log, labels: list[str]) -> lis
 
 
 def marker(parent: Element, slot: int, at: Point, size: float, class_: str = "mark") -> Element:
-    """The shape of the slot, about `size` in radius: circle, square, diamond, two triangles, hexagon."""
+    """Draw the slot's shape, about `size` in radius: circle, square, diamond, two triangles, hexagon."""
     return add(parent, "path", d=_shape(slot, *at, size), class_=f"{class_} s{slot}")
 
 
@@ -114,7 +114,7 @@ def cross(parent: Element, at: Point, r: float = 6.5) -> Element:
 
 
 def swatch(slot: int) -> str:
-    """The mark of a target for legends and tables: a stretch of its line with its shape."""
+    """Draw the mark of a target for legends and tables: a stretch of its line with its shape."""
     svg = Element("svg", {"viewBox": "0 0 30 12", "class": "swatch", "aria-hidden": "true"})
     line(svg, (0, 6), (30, 6), f"curve s{slot}")
     marker(svg, slot, (15, 6), 4.5)
@@ -122,5 +122,5 @@ def swatch(slot: int) -> str:
 
 
 def to_text(svg: Element) -> str:
-    """The figure as text to put into a page."""
+    """Return the figure as text to put into a page."""
     return ET.tostring(svg, encoding="unicode")

@@ -12,7 +12,7 @@ MARKED = {"p50": 0.5, "p99": 0.99}
 
 
 def ecdf_plot(load: str, name: str, summaries: dict[str, SummaryRecord], slots: dict[str, int]) -> str | None:
-    """The plot of one load as SVG text; None when no target has a distribution.
+    """Draw the plot of one load as SVG text; return None when no target has a distribution.
 
     `name` is an identifier that no other figure of the page has.
     """
@@ -67,7 +67,7 @@ def _marks(target: str, summary: SummaryRecord) -> list[tuple[float, float, str]
 
 
 def _readout(curves: dict[str, EcdfRecord], x: Log) -> str:
-    """What the hover script needs: the scale and each curve, four significant digits."""
+    """Return what the hover script needs: the scale and each curve, four significant digits."""
     series = [
         {
             "name": target,

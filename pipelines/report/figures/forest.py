@@ -27,7 +27,7 @@ class Row:
 
 
 def forest_plot(title: str, name: str, candidate: str, rows: list[Row]) -> str | None:
-    """The plot as SVG text; None when no row has a ratio.
+    """Draw the plot as SVG text; return None when no row has a ratio.
 
     `name` is an identifier that no other figure of the page has. Latencies stand above throughput, each with
     its own direction, because their good sides are opposite.
@@ -86,7 +86,7 @@ def _values(row: Row) -> list[float]:
 
 
 def _bands(svg: draw.Element, panels: list[list[Row]], x: Log, frame: draw.Frame) -> None:
-    """What does not matter, shaded, and no difference, a line; both behind everything else."""
+    """Shade what does not matter and draw a line at no difference; both behind everything else."""
     top = frame.top
     for panel in panels:
         for place, row in enumerate(panel):

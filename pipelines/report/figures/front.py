@@ -19,7 +19,7 @@ Known = list[tuple[MobileArtifactRecord, float]]
 
 
 def front_plot(mobile: MobileRecord, name: str, slots: dict[str, int]) -> str | None:
-    """The plot as SVG text; None when no artifact has an accuracy. `name` is this figure's own identifier."""
+    """Draw the plot as SVG text under the identifier `name`; return None when no artifact has an accuracy."""
     partly = said.partly_asked(mobile)
     known = [
         (one, one.accuracy) for one in mobile.artifacts if one.accuracy is not None and one not in partly
@@ -58,7 +58,7 @@ def _accuracies(mobile: MobileRecord, known: Known) -> Broken:
 
 
 def _least(mobile: MobileRecord) -> list[float]:
-    """The accuracy that the gate still lets pass, if the source model's is known."""
+    """Return the accuracy that the gate still lets pass, if the source model's is known."""
     if mobile.source_accuracy is None:
         return []
     return [mobile.source_accuracy - mobile.gate.max_accuracy_drop]
@@ -77,7 +77,7 @@ def _axes(svg: draw.Element, x: Log, y: Broken) -> None:
 
 
 def _apart(ticks: list[float], x: Log) -> list[float]:
-    """The ticks without those whose label would touch the one before."""
+    """Return the ticks without those whose label would touch the one before."""
     kept = ticks[:1]
     for tick in ticks[1:]:
         if x(tick) - x(kept[-1]) >= TICK_WIDTH:
@@ -108,7 +108,7 @@ def _limits(svg: draw.Element, mobile: MobileRecord, x: Log, y: Broken, space: S
 
 
 def _across(svg: draw.Element, y: Broken, value: float, class_: str, text: str, space: Space) -> list[Place]:
-    """A line at an accuracy, and where its name may stand; under the break no line, only the name."""
+    """Draw a line at an accuracy, unless it is under the break; return where its name may stand."""
     at = y(value)
     if not y.is_below(value):
         draw.line(svg, (FRAME.left, at), (FRAME.right, at), class_)
@@ -124,7 +124,7 @@ def _across(svg: draw.Element, y: Broken, value: float, class_: str, text: str, 
 
 
 def _most_bytes(svg: draw.Element, limit: int, x: Log, space: Space) -> list[Place]:
-    """A line at a size, and where its name may stand; beyond the axis an arrow at its end."""
+    """Draw a line at a size, beyond the axis an arrow at its end; return where its name may stand."""
     text = f"gate: {given_size(limit)} or less"
     heights = [FRAME.bottom - 10 - HEIGHT * step for step in range(16)]
     if limit > x.high:

@@ -26,7 +26,7 @@ class Box:
     bottom: float
 
     def overlap(self, other: "Box") -> float:
-        """The area of what both cover."""
+        """Return the area that both boxes cover."""
         across = min(self.right, other.right) - max(self.left, other.left)
         down = min(self.bottom, other.bottom) - max(self.top, other.top)
         return max(0.0, across) * max(0.0, down)
@@ -91,13 +91,13 @@ class Space:
         self.taken.append(Box(left - 1, top - 1, right + 1, bottom + 1))
 
     def put(self, places: list[Place]) -> Place:
-        """The first of the places that covers nothing, else the one that covers least; it is then taken."""
+        """Take the first of the places that covers nothing, else the one that covers least."""
         best = min(places, key=self._covered)
         self.taken.extend(best.covers)
         return best
 
     def name(self, text: str, at: Point) -> Place:
-        """A place for the name of the point `at`, as near as there is room."""
+        """Take a place for the name of the point `at`, as near as there is room."""
         return self.put(list(_around(text, *at, crowded=self._crowded(at))))
 
     def _crowded(self, at: Point) -> bool:

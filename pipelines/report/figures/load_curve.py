@@ -15,7 +15,7 @@ WHICH = (("p50", "mark"), ("p99", "mark hollow"))
 
 
 def load_curve_plot(curves: Curves, name: str, slots: dict[str, int]) -> str | None:
-    """The plot as SVG text; None without a point. `curves` has each target's summaries in order of load."""
+    """Draw each target's summaries, in order of load, as SVG text; return None without a point."""
     known = [one for own in curves.values() for one in own if one.throughput_per_s is not None]
     latencies = [value for one in known for value in _values(one)]
     if not latencies:

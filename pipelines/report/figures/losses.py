@@ -13,7 +13,7 @@ FRAME = draw.Frame(width=640, height=370, left=58, right=626, top=32, bottom=316
 
 
 def losses_plot(trainings: Sequence[OneTrainingRecord], name: str, slots: dict[str, int]) -> str | None:
-    """The plot as SVG text, losses logarithmic; None where no training has an epoch with a loss above 0."""
+    """Draw the losses, logarithmic, as SVG text; return None where no epoch has a loss above 0."""
     shown = [one for one in trainings if any(epoch.loss > 0 for epoch in one.epochs)]
     if not shown:
         return None

@@ -15,7 +15,7 @@ LABEL_WIDTH = 190
 
 
 def rates_plot(slo: SloRecord, name: str, slots: dict[str, int]) -> str | None:
-    """The curve as SVG text; None without a measurement. `name` is this figure's own identifier."""
+    """Draw the curve as SVG text under the identifier `name`; return None without a measurement."""
     points = [point for target in slo.targets.values() for point in target.points]
     if not points:
         return None
@@ -111,7 +111,7 @@ def _label_place(left: float, right: float, middle: float, y: float, frame: draw
 
 
 def _sustained(svg: draw.Element, slo: SloRecord, x: Log, frame: draw.Frame, slots: dict[str, int]) -> None:
-    """The highest rates with their intervals, just above the axis; a bound is open to the right."""
+    """Draw the highest rates and intervals, just above the axis; a bound is open to the right."""
     found = {
         name: value for name, one in slo.targets.items() if (value := one.rate_per_s or one.at_least_per_s)
     }

@@ -15,7 +15,7 @@ MOST_LABELS = 12
 def rounds_plot(
     load: str, name: str, rounds: list[RoundRecord], slots: dict[str, int], faint: Collection[str] = ()
 ) -> str | None:
-    """The plot of one load as SVG text; None when there are no rounds.
+    """Draw the plot of one load as SVG text; return None when there are no rounds.
 
     `rounds` are in the order measured. `name` is an identifier that no other figure of the page has. Targets
     in `faint` are drawn small and pale: they are not compared.
@@ -56,7 +56,7 @@ def _axes(svg: draw.Element, frame: draw.Frame, x: Linear, y: Log, rounds: list[
 
 
 def _blocks(svg: draw.Element, frame: draw.Frame, x: Linear, rounds: list[RoundRecord]) -> None:
-    """A line where a new block, and with it a fresh server, begins."""
+    """Draw a line where a new block, and with it a fresh server, begins."""
     for place, (before, after) in enumerate(itertools.pairwise(rounds), start=1):
         if before.block != after.block:
             border = x(place + 0.5)

@@ -18,7 +18,7 @@ class Linear:
     end: float
 
     def __call__(self, value: float) -> float:
-        """The position of `value`."""
+        """Return the position of `value`."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
@@ -32,14 +32,14 @@ class Log:
     end: float
 
     def __call__(self, value: float) -> float:
-        """The position of `value`, which is held inside the scale."""
+        """Return the position of `value`, which is held inside the scale."""
         inside = min(max(value, self.low), self.high)
         share = math.log(inside / self.low) / math.log(self.high / self.low)
         return self.start + share * (self.end - self.start)
 
 
 def log_domain(values: list[float], least_factor: float = 2.0, margin: float = 1.08) -> tuple[float, float]:
-    """Ends of a logarithmic axis that holds all `values` above 0, at least `least_factor` apart."""
+    """Return the ends of a logarithmic axis for all `values` above 0, at least `least_factor` apart."""
     positive = [value for value in values if value > 0] or [1.0]
     low, high = min(positive) / margin, max(positive) * margin
     stretch = math.sqrt(max(1.0, least_factor / (high / low)))
@@ -74,6 +74,6 @@ def linear_ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def tick_label(value: float) -> str:
-    """A tick without trailing zeros: 0.5, 2, 1 000."""
+    """Format a tick without trailing zeros: 0.5, 2, 1 000."""
     text = significant(value, 6)
     return text.rstrip("0").rstrip(".") if "." in text else text

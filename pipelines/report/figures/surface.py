@@ -14,7 +14,7 @@ SPREAD = 0.7
 
 
 def surface_plot(side: TuneSideRecord, name: str, slot: int) -> str | None:
-    """The figure as SVG text; None without a rate. `name` is this figure's own identifier."""
+    """Draw the figure as SVG text under the identifier `name`; return None without a rate."""
     shown = [trial for trial in side.trials if trial.levels and _known(trial)]
     axes = [
         axis for axis in side.axes if len({t.levels[axis.name] for t in shown if axis.name in t.levels}) > 1

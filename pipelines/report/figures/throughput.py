@@ -57,7 +57,7 @@ def _reach(summary: SummaryRecord) -> list[float]:
 
 
 def _row(svg: draw.Element, target: str, slot: int, middle: float) -> draw.Element:
-    """A group with the target's mark and its name, as much of it as fits."""
+    """Add a group with the target's mark and its name, as much of it as fits."""
     group = draw.add(svg, "g", class_=f"s{slot}")
     draw.marker(group, slot, (10, middle), 4.5)
     draw.add(group, "text", text=shortened_to(target, NAME_CHARACTERS), x=20, y=middle + 4)

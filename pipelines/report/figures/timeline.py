@@ -30,7 +30,7 @@ class Point:
 def timeline_plot(
     rounds: Sequence[RoundRecord], name: str, slots: dict[str, int], unused: Collection[int], title: str
 ) -> str | None:
-    """The plot as SVG text; None when no round has a figure. `name` is this figure's own identifier.
+    """Draw the plot as SVG text under the identifier `name`; return None when no round has a figure.
 
     Args:
         rounds: those of compared targets, in the order measured.
@@ -56,7 +56,7 @@ def timeline_plot(
 
 
 def points(one: RoundRecord, start_s: float) -> list[Point]:
-    """The stretches of a round that began `start_s` after the run's first; one where it has none."""
+    """Return the stretches of a round that began `start_s` after the run's first; one where it has none."""
     if not one.slices:
         middle, latency = start_s + one.window_s / 2, one.latency_ms
         return [Point(middle, latency.p50, latency.max, one.throughput_per_s)]
@@ -105,7 +105,7 @@ def _axes(svg: draw.Element, x: Linear, y: Log, per_s: Linear) -> None:
 
 
 def _blocks(svg: draw.Element, found: list[tuple[RoundRecord, list[Point]]], x: Linear) -> None:
-    """A line where a new block, and with it fresh servers, began."""
+    """Draw a line where a new block, and with it fresh servers, began."""
     begun: set[int] = set()
     for one, own in found:
         if one.block not in begun and begun and own:
