@@ -9,7 +9,7 @@ import click
 
 from loadtests.errors import LoadTestError
 from models.errors import ModelError
-from pipelines.cli import claims, gating, given, make, measure, past, read, serve, start, tuning
+from pipelines.cli import claims, gating, importing, make, measure, past, read, serve, start, tuning
 from pipelines.cli.exits import (
     EXIT_INTERRUPTED,
     EXIT_MACHINE,
@@ -44,7 +44,7 @@ for _command in (
     *(past.history, past.runs, claims.claims),
 ):
     tandem.add_command(_command)
-tandem.add_command(given.import_files, "import")
+tandem.add_command(importing.import_files, "import")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

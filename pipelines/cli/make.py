@@ -112,8 +112,8 @@ def _train_compared(
     from pipelines.console.printing import ProgressDisplay
     from pipelines.outputs.asked import asked_outputs
     from pipelines.tensorboard.stage import require_writer
-    from pipelines.training.settings import training_settings
-    from pipelines.training.stage import train_compared
+    from pipelines.train.compared import train_compared
+    from pipelines.train.settings import training_settings
 
     wanted = asked_outputs(outputs)
     require_writer(tensorboard)

@@ -17,7 +17,7 @@ from pipelines.artifacts.manifest import Manifest
 from pipelines.artifacts.owner import claim
 from pipelines.errors import GateError, MachineError, ProcessDiedError, RequestError, UserError, first_line
 from pipelines.files.atomic import locked, new_folder
-from pipelines.given import placing
+from pipelines.imported import placing
 from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
 from pipelines.roads.known import AUTO, TWIN, Asked, chosen, require_road
 from pipelines.roads.known import sources as road_sources

@@ -12,8 +12,8 @@ from models.forward import flattened
 from models.given import PROGRAMS, Kind, load_program
 from models.tensors import Array, Tensors
 from pipelines.errors import GateError, first_line
-from pipelines.given.reference import answers
-from pipelines.given.saved_model import Tensor
+from pipelines.imported.reference import answers
+from pipelines.imported.saved_model import Tensor
 from pipelines.importing.reading import constants, program_file
 from pipelines.init.reading import Tensor as Guess
 from pipelines.init.reading import guessed_inputs, tried_with

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from models.given import Kind
 from models.signature import NAME, TensorSpec
 from pipelines.errors import GateError
-from pipelines.given.saved_model import Read, Shape, Tensor
+from pipelines.imported.saved_model import Read, Shape, Tensor
 from pipelines.importing.reading import is_known
 
 WIRE: Kind = "saved_model"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from models.given import GivenFile, Kind, load_program
 from models.signature import DTYPES
 from pipelines.errors import GateError, first_line
-from pipelines.given.saved_model import FLOAT32, LEAST_WEIGHTS, Read, Tensor, read_saved_model
+from pipelines.imported.saved_model import FLOAT32, LEAST_WEIGHTS, Read, Tensor, read_saved_model
 
 if TYPE_CHECKING:
     import torch

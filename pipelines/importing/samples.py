@@ -9,7 +9,7 @@ import numpy as np
 from models.given import LABELS
 from models.tensors import WHOLE, Array, count, is_ragged, stacked
 from pipelines.errors import GateError, RequestError, first_line
-from pipelines.given.saved_model import Tensor
+from pipelines.imported.saved_model import Tensor
 from pipelines.targets.torchserve.archive import require_plain
 
 RANDOM = 100

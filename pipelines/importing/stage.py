@@ -32,8 +32,8 @@ from pipelines.errors import GateError, RequestError
 from pipelines.export.stage import export
 from pipelines.files.atomic import disk_error, swap, write_atomically
 from pipelines.files.leftovers import note_elsewhere
-from pipelines.given.placing import files_for
-from pipelines.given.saved_model import FLOAT32, Read, Tensor
+from pipelines.imported.placing import files_for
+from pipelines.imported.saved_model import FLOAT32, Read, Tensor
 from pipelines.importing import inspecting
 from pipelines.importing.answering import observed
 from pipelines.importing.copying import take_copy

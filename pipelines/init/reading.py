@@ -18,7 +18,7 @@ from models.recognised import ONNX_MODEL, SAVED_MODEL, TFLITE_MODEL, kind_of_pat
 from models.signature import DTYPES, NAME
 from models.stored import ARCHIVE, EXPORTED, KERAS, TORCHSCRIPT, load_torchscript, read_stored
 from pipelines.errors import GateError
-from pipelines.given.saved_model import read_saved_model
+from pipelines.imported.saved_model import read_saved_model
 
 if TYPE_CHECKING:
     import torch

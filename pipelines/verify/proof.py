@@ -17,7 +17,7 @@ from pipelines.artifacts.manifest import Manifest
 from pipelines.errors import GateError
 from pipelines.files.atomic import write_atomically
 from pipelines.files.regular import read_regular
-from pipelines.given import reference
+from pipelines.imported import reference
 from pipelines.parity import compare as parity
 from pipelines.parity import quality, seeding, source, watching
 from pipelines.parity.quality import Expectations, flat, shapes_of

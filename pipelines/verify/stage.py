@@ -239,7 +239,7 @@ def ask_source(model: str, digest: str, folder: str, progress: Callable[[str], N
     Raises:
         ModelError: its answers are no function of one sample alone, see `pipelines.parity.source`.
     """
-    from pipelines.given.reference import outputs_of
+    from pipelines.imported.reference import outputs_of
 
     progress("running the checkpoint")
     spec = load_unchanged(model, digest)

@@ -13,10 +13,10 @@ from models.signature import TensorSpec
 from models.spec import load_model
 from models.tensors import is_ragged
 from pipelines.cli import options
-from pipelines.cli.given import import_files
+from pipelines.cli.importing import import_files
 from pipelines.errors import GateError, RequestError
-from pipelines.given import placing
-from pipelines.given.saved_model import Read, Tensor
+from pipelines.imported import placing
+from pipelines.imported.saved_model import Read, Tensor
 from pipelines.importing import stage
 from pipelines.importing.joining import join
 from pipelines.importing.samples import fitted, random_samples, read_samples, shaped

@@ -14,8 +14,8 @@ from models.spec import load_model
 from pipelines.check import stage as checking
 from pipelines.cli import start
 from pipelines.errors import RequestError
-from pipelines.given.saved_model import Read
-from pipelines.given.saved_model import Tensor as Said
+from pipelines.imported.saved_model import Read
+from pipelines.imported.saved_model import Tensor as Said
 from pipelines.init import reading, stage
 
 

@@ -15,8 +15,8 @@ from models.spec import load_model
 from models.text_gru.recipe import RECIPE
 from pipelines.cli.main import main
 from pipelines.errors import GateError, RequestError
-from pipelines.training.settings import trainable, training_settings
-from pipelines.training.stage import order, require_alike
+from pipelines.train.compared import order, require_alike
+from pipelines.train.settings import trainable, training_settings
 
 SAMPLES = Samples(np.arange(20, dtype=np.float32).reshape(10, 2), np.arange(10))
 
@@ -99,7 +99,7 @@ def test_samples_of_a_recipe_have_to_fit(
 ) -> None:
     spec = load_model("digits_cnn")
     wrong = replace(spec, recipe=Recipe(samples=lambda: samples, epochs=3, learning_rate=0.1))
-    monkeypatch.setattr("pipelines.training.settings.load_model", lambda _: wrong)
+    monkeypatch.setattr("pipelines.train.settings.load_model", lambda _: wrong)
     with pytest.raises((RequestError, ModelError), match=words):
         settings()
 

@@ -21,7 +21,7 @@ FILES = {
     "onnx": "An ONNX file with its weights inside.",
     "pt2": "An exported program, as torch.export.save writes it.",
 }
-ORDER = "pipelines.cli.given.order"
+ORDER = "pipelines.cli.importing.order"
 
 
 def _note(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:

@@ -31,8 +31,8 @@ from pipelines.report.json import write_run
 from pipelines.run.concluding import conclude_whole
 from pipelines.run.run import UNFINISHED, Status, new_run_folder, publish
 from pipelines.tasks.tasks import Progress, Task, run_tasks
-from pipelines.training import deployable
-from pipelines.training.settings import TrainingSettings
+from pipelines.train import deployable
+from pipelines.train.settings import TrainingSettings
 
 LIMIT_S: Final = 24 * 3600.0
 SAME_LOSS: Final = 1e-3
@@ -155,7 +155,7 @@ class Trainings:
         )
 
 
-CHILD: Final = "pipelines.training.child"
+CHILD: Final = "pipelines.train.child"
 
 
 def train_compared(

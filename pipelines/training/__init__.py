@@ -1,1 +1,0 @@
-"""One model trained in two frameworks, alike and compared."""
