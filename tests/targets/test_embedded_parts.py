@@ -7,7 +7,10 @@ import json
 import math
 import subprocess
 import sys
+import time
 import tracemalloc
+import weakref
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +49,7 @@ from pipelines.targets.tfserving.embedded.status import Code, ServingError
 from pipelines.targets.tfserving.embedded.tensor_proto import _varint
 from pipelines.targets.tfserving.embedded.versions import VersionPolicy, version_folders
 from pipelines.targets.tfserving.embedded.wire_cost import predict_cost
+from pipelines.targets.tfserving.embedded.workers import Job, Workers
 
 MODEL = "--model_base_path=/models/m"
 
@@ -418,7 +422,7 @@ def test_paths_that_are_remembered_do_not_fill_the_memory() -> None:
 
 
 def test_a_budget_is_shared_given_back_and_not_touched_by_small_requests() -> None:
-    budget = Budget(request_bytes=1_000_000, total_bytes=1_500_000)
+    budget = Budget(request_bytes=1_000_000, total_bytes=1_600_000)  # an eighth stays free
     first, second, small = budget.open(), budget.open(), budget.open()
     first.take(400_000)
     first.take(600_000)
@@ -426,7 +430,7 @@ def test_a_budget_is_shared_given_back_and_not_touched_by_small_requests() -> No
         first.take(1)
     assert (caught.value.code, caught.value.http_status) == (Code.RESOURCE_EXHAUSTED, 413)
     with pytest.raises(ServingError) as caught:
-        second.take(500_001)
+        second.take(400_001)
     assert (caught.value.code, caught.value.http_status) == (Code.RESOURCE_EXHAUSTED, 429)
     small.take(60_000)
     assert budget.used_bytes == 1_000_000
@@ -435,6 +439,50 @@ def test_a_budget_is_shared_given_back_and_not_touched_by_small_requests() -> No
     for allowance in (first, second, small, first):
         allowance.close()
     assert budget.used_bytes == 0
+
+
+def test_freed_memory_counts_until_the_system_has_it_back() -> None:
+    returned: list[int] = []
+    budget = Budget(1_000_000, 1_600_000, lambda: returned.append(budget.used_bytes))
+    for _ in range(3):  # 600,000 each; 1,400,000 may be used
+        with closing(budget.open()) as allowance:
+            allowance.take(600_000)
+    assert returned == [0]  # once, and before the third had its share
+    with closing(budget.open()) as first, closing(budget.open()) as second:
+        first.take(800_000)
+        assert returned == [0]  # 600,000 freed and 800,000 used fit
+        second.take(100_000)
+        assert returned == [0, 800_000]
+        with pytest.raises(ServingError):
+            second.take(500_001)
+    assert returned == [0, 800_000]  # nothing was freed meanwhile
+
+
+def test_one_request_may_never_take_more_than_all() -> None:
+    with closing(Budget(request_bytes=1_600_000, total_bytes=1_600_000).open()) as allowance:
+        with pytest.raises(ServingError) as caught:
+            allowance.take(1_400_001)
+        assert caught.value.http_status == 413  # to send it again would be in vain
+
+
+def test_a_thread_that_waits_holds_no_job() -> None:
+    class Request:
+        pass
+
+    request = Request()
+    kept = weakref.ref(request)
+
+    def job_of(request: Request) -> Job:
+        return lambda: request and None
+
+    workers = Workers(1)
+    workers.submit(job_of(request))
+    del request
+    end = time.monotonic() + 5
+    while kept() is not None and time.monotonic() < end:
+        time.sleep(0.001)
+    assert kept() is None
+    assert workers.stop(5)
 
 
 @given(st.binary(max_size=300))

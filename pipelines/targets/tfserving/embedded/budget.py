@@ -1,20 +1,44 @@
 """How much memory requests may take: each of them, and all that are running together."""
 
+import ctypes
 import threading
+from collections.abc import Callable
 
 from .status import ServingError, TooLargeError, exhausted
 
 # What a request takes below this is not counted, so that small requests touch no lock.
 FREE_BYTES = 64 * 1024
+# One part in so many stays free for what no estimate knows: what lies between the allocator's blocks, stacks
+# of threads, what is freed and not yet worth a search.
+_SPARE_PARTS = 8
+
+
+def return_freed_memory() -> None:
+    """Give what was freed back to the system: the allocator keeps it, for each thread, for the same thread.
+
+    Does nothing where the C library has no such call.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 class Budget:
-    """Bytes of memory for requests, as estimated before they are taken. Thread-safe."""
+    """Bytes of memory for requests, as estimated before they are taken. Thread-safe.
 
-    def __init__(self, request_bytes: int, total_bytes: int) -> None:
-        self.request_bytes = request_bytes
+    What was given back counts on until `return_freed` was called, which takes some ms and is done when there
+    would not be enough without it.
+    """
+
+    def __init__(
+        self, request_bytes: int, total_bytes: int, return_freed: Callable[[], None] = return_freed_memory
+    ) -> None:
+        self._spare_bytes = total_bytes // _SPARE_PARTS
+        self._usable_bytes = total_bytes - self._spare_bytes
+        self.request_bytes = min(request_bytes, self._usable_bytes)
         self.total_bytes = total_bytes
-        self._used_bytes = 0
+        self._used_bytes = self._freed_bytes = 0
+        self._return_freed = return_freed
         self._lock = threading.Lock()
 
     @property
@@ -29,9 +53,13 @@ class Budget:
     def reserve(self, count: int) -> None:
         """Set bytes aside. Raises ServingError (RESOURCE_EXHAUSTED) if others hold too many."""
         with self._lock:
-            if self._used_bytes + count > self.total_bytes:
+            needed = self._used_bytes + count
+            if needed + self._freed_bytes > self._usable_bytes and self._freed_bytes > self._spare_bytes // 2:
+                self._return_freed()
+                self._freed_bytes = 0
+            if needed > self._usable_bytes:
                 raise exhausted(
-                    f"Requests are using {self._used_bytes} of {self.total_bytes} bytes and this one needs "
+                    f"Requests are using {self._used_bytes} of {self._usable_bytes} bytes and this one needs "
                     f"{count} more; send it again later or raise --total_memory_bytes"
                 )
             self._used_bytes += count
@@ -40,6 +68,7 @@ class Budget:
         """Give bytes back."""
         with self._lock:
             self._used_bytes -= count
+            self._freed_bytes += count
 
 
 class Allowance:

@@ -134,9 +134,9 @@ class PredictionService:
                 request = _parsed(kind, raw)
                 return _serialized(answer(request, allowance))
             except Exception as caught:  # noqa: BLE001  one bad request must not take the server down
-                error = as_serving_error(caught)
-                code = error.code
-                return abort(context, error)
+                # Not in a variable of its own: an error leads to this frame, and both would keep the message.
+                code = as_serving_error(caught).code
+                return abort(context, as_serving_error(caught))
             finally:
                 _close_when_sent(allowance, context)
                 if self._metrics and api != "GetModelMetadata":

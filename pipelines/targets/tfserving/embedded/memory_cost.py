@@ -15,7 +15,7 @@ from .dtypes import DT_DOUBLE, DT_FLOAT, DT_STRING, Array, dtype_of
 _SMALL_BODY_BYTES = 1 << 20
 _MOST_PER_JSON_BYTE = 48
 _PER_JSON_BYTE = {b",": 56, b"[": 100, b"{": 120, b":": 160, b'"': 50}
-_COUNTED_AT_ONCE = 1 << 24
+_COUNTED_AT_ONCE = 1 << 20
 _PER_OBJECT = 40
 _PER_JSON_VALUE = 130
 _PROTO_COPIES = 5

@@ -29,6 +29,8 @@ _APIS = {"predict": "Predict", "classify": "Classify", "regress": "Regress"}
 # Larger bodies are never answered on the event loop itself.
 _QUICK_BYTES = 8192
 _UNPACKED_AT_ONCE = 1 << 18
+# The window, a piece while its parts are joined, and a copy of what is still packed.
+_UNPACKER_BYTES = 3 * _UNPACKED_AT_ONCE
 # What bodies and numbers up to this size become stays below what is counted at all.
 _UNCOUNTED_BYTES = 400
 
@@ -105,6 +107,7 @@ class RestApi:
             response = self._answer(request, quick, allowance)
         except Exception as error:  # noqa: BLE001  one bad request must not take the server down
             response = error_response(as_serving_error(error))
+        request.body = b""  # whoever still holds the request holds no memory that is given back now
         if allowance.is_counted:
             allowance.keep(len(response.body))
             response.allowance = allowance
@@ -148,6 +151,7 @@ class RestApi:
         """
         unpacker, packed = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16), request.body
         pieces, size = [], 0
+        allowance.take(_UNPACKER_BYTES + len(packed))
         try:
             while packed and not unpacker.eof:
                 pieces.append(unpacker.decompress(packed, _UNPACKED_AT_ONCE))

@@ -41,3 +41,4 @@ class Workers:
                 job()
             except Exception:  # noqa: BLE001  one bad job must not take a thread away from the others
                 _log.exception("a request failed in an unforeseen way")
+            del job  # it holds its request, and the next may be long in coming
