@@ -60,7 +60,7 @@ def require_base(client: "DockerClient", reference: str, variable: str, progress
 
 
 def has_image(client: "DockerClient", reference: str) -> bool:
-    """Whether the engine has it."""
+    """Return whether the engine has the image."""
     from docker.errors import ImageNotFound
 
     try:
@@ -71,7 +71,7 @@ def has_image(client: "DockerClient", reference: str) -> bool:
 
 
 def pull(client: "DockerClient", reference: str, progress: Progress) -> str | None:
-    """None when it is here now; else why the registry did not give it."""
+    """Pull an image; return None if it is here now, else why the registry did not give it."""
     from docker.errors import APIError
     from requests.exceptions import RequestException
 

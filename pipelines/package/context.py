@@ -71,7 +71,7 @@ class _Hashing:
         self.digest = hashlib.sha256()
 
     def read(self, size: int) -> bytes:
-        """As of the file."""
+        """Read from the file, adding what was read to its digest."""
         content = self._file.read(size)
         self.digest.update(content)
         return content
@@ -86,7 +86,7 @@ def _add(archive: tarfile.TarFile, info: tarfile.TarInfo, path: Path, proven: st
 
 
 def _folders(names: Iterable[str]) -> list[str]:
-    """Every folder above `names`, outer ones first, so that all get ordinary permissions."""
+    """List every folder above `names`, outer ones first, so that all get ordinary permissions."""
     return sorted({parent.as_posix() for name in names for parent in Path(name).parents} - {"."})
 
 

@@ -51,7 +51,7 @@ def ensure_images(
     *,
     force: bool = False,
 ) -> dict[str, Image]:
-    """Every image of `keys`, by key; what the engine lacks (everything with `force`) is built.
+    """Return every image of `keys`, by key, after building those the engine lacks (with `force`, all).
 
     Artifacts are exported and verified first, unless they are.
 

@@ -163,7 +163,7 @@ def _torchserve_files(parts: ModelParts) -> dict[str, Content]:
 
 
 def _vendor_defaults(target: str, spec: ModelSpec) -> dict[str, Content]:
-    """How a container is configured where nothing is mounted in its place."""
+    """Return the configuration that a container uses where nothing is mounted in its place."""
     return {
         f"etc/server/{name}": text.encode() for name, text in Preset().settings_of(target).files(spec).items()
     }
@@ -284,7 +284,7 @@ def _mlserver(parts: ModelParts, settings: Settings) -> Recipe:  # noqa: ARG001 
 def _oip_server(
     parts: ModelParts, target: str, runtime: Path, pins: Mapping[str, str], versions: Mapping[str, str]
 ) -> Recipe:
-    """One that loads a runtime of ours over a TorchScript file."""
+    """Make the recipe of a server that loads a runtime of ours over a TorchScript file."""
     script = _one(parts, target, "torchscript")
     files: dict[str, Content] = {
         "entrypoint.sh": DOCKER / target / "entrypoint.sh",
@@ -408,7 +408,7 @@ def _question(parts: ModelParts, path: str, body: bytes, key_of: Callable[[str],
 
 
 def _expected(key: str, tolerance: Tolerance, array: Array) -> str:
-    """One output as the probe reads it: the key in front of its values, how they are checked, how many."""
+    """Write one output as the probe reads it: key, tolerances and number of values, then the values."""
     values = " ".join(map(json.dumps, array.ravel().tolist()))
     return f"{key} {tolerance.absolute!r} {tolerance.relative!r} {array.size}\n{values}\n"
 

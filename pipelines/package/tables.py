@@ -13,7 +13,7 @@ NUMERIC = ("size", "compressed")
 
 
 def facts(images: Mapping[str, Image], not_built: Mapping[str, str]) -> dict[str, Any]:
-    """Every image by key, and why others are missing."""
+    """Return every image by key, and why others are missing, for JSON."""
     return {
         "images": {key: {**vars(image), "labels": dict(image.labels)} for key, image in images.items()},
         "not_built": dict(not_built),

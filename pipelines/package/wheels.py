@@ -29,7 +29,7 @@ TORCH_INDEX_URL = "https://download.pytorch.org/whl/cpu"
 
 
 def wheel_folder() -> Path:
-    """Where wheels are kept: TANDEM_WHEELS, else build/wheels of the checkout."""
+    """Return the folder of wheels: TANDEM_WHEELS, else build/wheels of the checkout."""
     return Path(os.environ.get("TANDEM_WHEELS") or ROOT / "build" / "wheels")
 
 
@@ -129,7 +129,7 @@ def _fetch(requirements: list[str], folder: Path) -> None:
 
 
 def _pip_download(requirements: list[str], folder: Path, options: list[str]) -> str | None:
-    """None when all are in `folder`; else the last words of pip."""
+    """Download wheels into `folder`; return None if all are there, else pip's last lines."""
     pip = [sys.executable, "-P", "-m", "pip"]
     command = [*pip, "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     target = ["--only-binary=:all:", "--python-version", ".".join(map(str, IMAGE_PYTHON))]

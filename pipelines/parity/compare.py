@@ -34,7 +34,7 @@ MAX_CONSTANT_SHARE = 0.5
 
 
 def output_spread(outputs: Array) -> float:
-    """How far outputs differ between samples: the median over output elements of (largest - smallest).
+    """Return how far outputs differ between samples: the median over output elements of (largest - smallest).
 
     Where samples differ in shape, or hold whole numbers, of which most may never change: the largest of all.
     """
@@ -77,7 +77,7 @@ def require_spread(expected: Expectation) -> None:
 
 
 def require_spreads(expected: Expectations) -> None:
-    """As `require_spread` of every output, but for those that never change while others do.
+    """Apply `require_spread` to every output, but for those that never change while others do.
 
     An output that is the same on every sample, as a mask or a table of anchors, is so by nature when another
     one shows that the samples differ: an artifact has to give that very constant. One that changes, but not
@@ -92,7 +92,7 @@ def require_spreads(expected: Expectations) -> None:
 
 
 def is_constant(outputs: Array) -> bool:
-    """Whether all samples have the very same output."""
+    """Return whether all samples have the very same output."""
     if len(set(shapes_of(outputs))) > 1:
         return False
     return all(np.array_equal(outputs[0], one) for one in outputs[1:])
@@ -305,7 +305,7 @@ def accuracy_drop(got: Array, expected: Expectation) -> float | None:
 
 
 def explain_all(record: ParityRecord, got: Tensors, expected: Expectations) -> str:
-    """As `explain_failure`, of the first output that does not pass, and how many others do not."""
+    """Explain the first output that does not pass, as `explain_failure`, and count the others."""
     each = record.outputs or (record,)
     failed = [one for one in each if not one.passed]
     first = failed[0]
@@ -319,7 +319,7 @@ def explain_all(record: ParityRecord, got: Tensors, expected: Expectations) -> s
 
 
 def explain_failure(record: ParityRecord, got: Array, expected: Expectation) -> str:
-    """One line that names subject, metric, found and allowed, and for a tolerance the worst sample."""
+    """Explain a failure in one line: subject, metric, measured, allowed, and a tolerance's worst sample."""
     if record.absolute_tolerance is None:
         return f"{record.subject} is not the source model: {'; '.join(_lost(record))}"
     wanted, found = flat(expected.outputs), flat(got)
@@ -350,6 +350,6 @@ def require_parity(record: ParityRecord, got: Array, expected: Expectation) -> N
 
 
 def require_all(record: ParityRecord, got: Tensors, expected: Expectations) -> None:
-    """As `require_parity`, of all outputs."""
+    """Raise as `require_parity`, for all outputs."""
     if not record.passed:
         raise GateError(explain_all(record, got, expected))

@@ -27,13 +27,13 @@ Values = npt.NDArray[np.float64]
 
 
 def is_discrete(array: Array) -> bool:
-    """Whether it holds whole numbers or truth values, which are equal or not and never near."""
+    """Return whether an array holds whole numbers or truth values, which are equal or not and never near."""
     first = np.asarray(array[0]) if is_ragged(array) and len(array) else array
     return first.dtype.kind in "biu"
 
 
 def flat(array: Array) -> Array:
-    """All its values (values,), sample by sample, in the dtype they have."""
+    """Return all values of an array (values,), sample by sample, in their dtype."""
     if is_ragged(array):
         return np.concatenate([np.asarray(one).reshape(-1) for one in array])
     return np.ascontiguousarray(array).reshape(-1)
@@ -47,13 +47,13 @@ def shapes_of(array: Array) -> tuple[tuple[int, ...], ...]:
 
 
 def columns_of(array: Array) -> int:
-    """How many values every sample has in its last dimension; 1 where it has none or they differ."""
+    """Return how many values every sample has in its last dimension; 1 if it has none or they differ."""
     lasts = {shape[-1] if shape else 1 for shape in shapes_of(array)}
     return lasts.pop() if len(lasts) == 1 else 1
 
 
 def rows_of(array: Array, columns: int) -> Values:
-    """Its values as float64 (positions, columns)."""
+    """Return an array's values as float64 (positions, columns)."""
     return flat(array).astype(np.float64).reshape(-1, max(1, columns))
 
 
@@ -127,7 +127,10 @@ class Expectation:
         return None if self.targets is None else rmse(outputs, self.targets)
 
     def spread_error(self, outputs: Array) -> float | None:
-        """Of a regression: the largest error against the source model, as a share of the targets' range.
+        """Return a regression's largest error against the source model, as a share of the targets' range.
+
+        Without targets, it is a share of the range of the source model's outputs; the worst of several
+        columns counts.
 
         Without targets of the range of the source model's outputs; of several columns the worst one's.
         """
@@ -158,7 +161,7 @@ class Expectation:
         return SPREAD_FACTOR * self.tolerance.absolute
 
     def _deviations(self) -> Values:
-        """How far each value is from its mean over samples; over positions where samples differ in shape."""
+        """Return each value's distance from its mean over samples, over positions if shapes differ."""
         if is_ragged(self.outputs):
             rows = rows_of(self.outputs, columns_of(self.outputs))
         else:
@@ -230,7 +233,7 @@ def _derive(known: Expectation) -> Task:
 
 
 def kappa_z(choices: Choices, labels: Choices) -> float:
-    """How many standard errors two raters agree above what their shares of each class give by chance."""
+    """Return by how many standard errors two raters agree more than chance, given their shares of classes."""
     classes = max(int(choices.max()), int(labels.max())) + 1
     shares = [np.bincount(each, minlength=classes) / len(labels) for each in (choices, labels)]
     by_chance = float(shares[0] @ shares[1])
@@ -252,7 +255,7 @@ def absolute_error(got: Array, expected: Array) -> Values:
 
 
 def _is_another(got: Array, whole: Array) -> npt.NDArray[np.bool_]:
-    """Where two whole numbers differ, also beyond 2**53, from where on a float stands for several."""
+    """Return where two whole numbers differ, also beyond 2**53, where one float stands for several."""
     if got.dtype.kind != "f":
         return np.asarray(got != whole)
     within = np.isfinite(got) & (np.abs(got) < 2.0**63)

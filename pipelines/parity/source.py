@@ -144,7 +144,7 @@ ROUNDING = 1e-5
 
 
 def require_deployable(spec: ModelSpec) -> None:
-    """As `outputs_of`, on the first samples only: what an exporter wants to know before it traces.
+    """Check as `outputs_of`, on the first samples only, what an exporter needs before it traces.
 
     Raises:
         ModelError: as `outputs_of`.
@@ -228,7 +228,7 @@ def _require_state_kept(
 
 
 def _in_training(module: "torch.nn.Module") -> str:
-    """Which part is still in training mode although the model was put into evaluation mode."""
+    """Name the part that is still in training mode although the model was put into evaluation mode."""
     names = [name or "it" for name, part in module.named_modules() if part.training]
     return f" ({names[0]!r} is still in training mode after eval())" if names else ""
 

@@ -50,7 +50,7 @@ def first_reading(module: "torch.nn.Module", inputs: Sequence[Array]) -> str | N
 
 
 def first_overwriting(module: "torch.nn.Module", inputs: Sequence[Array]) -> str:
-    """Where the module first wrote to one of its `inputs`, each (n, …), as ` at FILE:LINE`.
+    """Return where the module first wrote to one of its `inputs`, each (n, …), as ` at FILE:LINE`.
 
     Empty if that cannot be seen.
     """

@@ -60,7 +60,7 @@ class ControlGroup:
         return self.folders.get("memory", self.folders.get(UNIFIED))
 
     def read(self) -> Usage:
-        """All counters now; every one None once the group is gone."""
+        """Read all counters; every one is None once the group is gone."""
         memory = self._memory
         if memory is None or not memory.is_dir():
             return Usage(None, None, None, None)

@@ -101,7 +101,7 @@ def write_configuration(folder: Path, files: Mapping[str, str]) -> Path:
 
 @cache
 def compose_command() -> tuple[str, ...]:
-    """`docker compose` where there is the plugin, else `docker-compose`.
+    """Return `docker compose` if the plugin is installed, else `docker-compose`.
 
     Raises:
         MachineError: there is neither.

@@ -49,7 +49,7 @@ def addresses(attributes: dict[str, Any], port: int) -> Addresses:
 
 
 def death(attributes: dict[str, Any], oom_kills: int) -> str | None:
-    """How the container ended, or lost a process to its memory limit; None if all is well."""
+    """Explain how the container ended, or lost a process to its memory limit; None if all is well."""
     state = attributes["State"]
     limit = attributes["HostConfig"].get("Memory")
     told = f"its limit of {limit / GIBIBYTE:.3g} GiB" if limit else "no limit of its own"

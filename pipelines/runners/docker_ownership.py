@@ -35,7 +35,7 @@ def owner() -> str:
 
 
 def is_dead(owned_by: str) -> bool:
-    """Whether the owner of a label has certainly ended; False where it cannot be known from here."""
+    """Return whether the owner of a label has certainly ended; False where it cannot be known from here."""
     try:
         host, pid, started = owned_by.split("/")
         if host != socket.gethostname():
@@ -64,7 +64,7 @@ class Leftover:
 
 
 def projects(client: "DockerClient") -> list[Leftover]:
-    """Every project of Tandem's on this engine, whoever owns it."""
+    """List every project of Tandem's on this engine, whoever owns it."""
     filters: Filters = {"label": PROJECT_LABEL}
     found: dict[str, str | None] = {}
     networks = (network.attrs.get("Labels") or {} for network in client.networks.list(filters=filters))

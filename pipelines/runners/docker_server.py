@@ -111,7 +111,7 @@ class DockerServer(StartedServer):
         return grpc.bridge if direct else grpc.published
 
     def _configuration(self) -> Configuration:
-        """How what runs inside is configured.
+        """Ask the server inside how it is configured.
 
         Raises:
             OSError: the container does not answer.
@@ -145,7 +145,7 @@ class DockerServer(StartedServer):
         self.require_alive("at start")
 
     def _watch_unready(self) -> None:
-        """Its log is asked of the engine, so only when there may be something to read."""
+        """Look for a failure in the log; asking the engine for it costs too much to do at every look."""
         self._require_no_failure()
 
     def _require_no_failure(self) -> None:
@@ -257,7 +257,7 @@ class DockerServer(StartedServer):
 
 
 def _reachable(address: str) -> bool:
-    """Whether packets get to a host; that nothing listens there yet is no matter."""
+    """Return whether packets reach a host, even if nothing listens there yet."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host, int(port)), timeout=REACH_LIMIT_S):

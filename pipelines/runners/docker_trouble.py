@@ -15,6 +15,6 @@ def engine_errors() -> tuple[type[Exception], ...]:
 
 
 def why(error: Exception) -> str:
-    """One line about one of `engine_errors`."""
+    """Explain one of `engine_errors` in one line."""
     explanation = getattr(error, "explanation", None)
     return str(explanation or error) if hasattr(error, "explanation") else ENGINE_GONE

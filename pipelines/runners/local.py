@@ -74,7 +74,7 @@ class LocalServer(StartedServer):
         self._require_no_failure()
 
     def _watch_unready(self) -> None:
-        """Its log was read a moment ago."""
+        """Do nothing: the log was read a moment ago."""
 
     def _last_lines(self) -> str:
         return last_lines(self.plan.launch.log)
@@ -124,7 +124,7 @@ class LocalServer(StartedServer):
         return tree_memory_bytes(self.pid) if self.alive else None
 
     def peak_bytes(self) -> int | None:
-        """None: the kernel keeps no peak of a process tree's proportional set size."""
+        """Return None: the kernel keeps no peak of a process tree's proportional set size."""
         return None
 
     def cpu_s(self) -> float:

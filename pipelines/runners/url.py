@@ -96,7 +96,7 @@ class RunningServer:
         return 0.0
 
     def read_configuration(self) -> None:
-        """Nothing: what it was given is not known."""
+        """Do nothing: what the server was given is not known."""
 
     def require_alive(self, when: str) -> None:
         """Raise MachineError if nothing listens at the address any more."""
@@ -111,7 +111,7 @@ class RunningServer:
         raise MachineError(f"{self._side.name}: nothing answers at {address} {when}: {last}")
 
     def pause(self) -> None:
-        """Nothing: it may have others to serve."""
+        """Do nothing: the server may have others to serve."""
 
     def resume(self) -> None:
         """Look which processes there are now, before they are measured."""
@@ -120,11 +120,11 @@ class RunningServer:
             self._tree = list(own.values())
 
     def memory_bytes(self) -> int | None:
-        """None: what it holds is for whoever runs it to say."""
+        """Return None: how much memory the server holds is for whoever runs it to say."""
         return None
 
     def peak_bytes(self) -> int | None:
-        """None, as `memory_bytes`."""
+        """Return None, as `memory_bytes` does."""
         return None
 
     def cpu_s(self) -> float | None:
@@ -138,7 +138,7 @@ class RunningServer:
 
 
 def where_is(address: Address) -> tuple[Place, frozenset[int] | None]:
-    """Where a server's CPU time is spent, and its processes as far as they are known.
+    """Find where a server's CPU time is spent, and its processes as far as they are known.
 
     Raises:
         MachineError: there is no such host.

@@ -37,7 +37,7 @@ class StandingStack(compose.Stack):
     """A stack that outlives the command that started it: nobody may take it for abandoned."""
 
     def labels(self) -> dict[str, str]:
-        """As of any stack, but owned by nobody."""
+        """Return the labels of any stack, but with no owner."""
         return super().labels() | {ownership.OWNER_LABEL: ownership.STANDING}
 
 
@@ -180,7 +180,7 @@ def _wait_right(container: Any, target: str) -> None:
 
 
 def _addresses(containers: Mapping[str, Any]) -> dict[str, str]:
-    """ "service container-port" → "host:port" of all that is published."""
+    """Map every published port, "service container-port", to its "host:port"."""
     found = {}
     for service, container in sorted(containers.items()):
         container.reload()

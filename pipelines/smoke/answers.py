@@ -29,7 +29,7 @@ FRACTION = (1.5, "fractions for whole numbers")
 
 
 def status(subject: Subject) -> str:
-    """Its own word for being up, and what its API says beside that."""
+    """Check that the server reports it is up, and that its API agrees."""
     said = subject.server.plan.endpoint.status()
     require(said is None, f"it says: {said}")
     return _own(subject).status(subject.running)

@@ -75,7 +75,7 @@ class Checklist:
         return state == "passed"
 
     def passed(self, name: str) -> bool:
-        """Whether the check of that id ran and passed."""
+        """Return whether the check with that id ran and passed."""
         return any(outcome.name == name and outcome.state == "passed" for outcome in self.outcomes)
 
     @property

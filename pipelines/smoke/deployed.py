@@ -48,7 +48,7 @@ def labels(subject: Subject) -> str:
 
 
 def user(subject: Subject) -> str:
-    """No process of the container is root's."""
+    """Check that no process in the container is root's."""
     server = subject.container
     named = server.container.attrs["Config"].get("User") or "root"
     require(named.split(":")[0] not in {"root", "0"}, f"it runs as {named}")
@@ -58,7 +58,7 @@ def user(subject: Subject) -> str:
 
 
 def capabilities(subject: Subject) -> str:
-    """Nothing was added, nothing can be gained."""
+    """Check that no capability was added and that none can be gained."""
     server = subject.container
     host = server.container.attrs["HostConfig"]
     require(not host.get("Privileged"), "it is privileged")
@@ -78,7 +78,7 @@ def _proc_status(server: DockerServer) -> dict[str, str]:
 
 
 def ports(subject: Subject) -> str:
-    """Only the inference ports, only on loopback."""
+    """Check that only the inference ports are published, and only on loopback."""
     server = subject.container
     published = server.container.attrs["NetworkSettings"].get("Ports") or {}
     bound = {port: [b["HostIp"] for b in bindings] for port, bindings in published.items() if bindings}
@@ -92,7 +92,7 @@ def ports(subject: Subject) -> str:
 
 
 def health(subject: Subject) -> str:
-    """Its own health check, run now, says yes; and so does the engine, which runs it by itself."""
+    """Check that the container's health check passes now, and that the engine, which runs it too, agrees."""
     server = subject.container
     described = server.container.attrs["Config"].get("Healthcheck") or {}
     test: list[str] = described.get("Test") or []

@@ -86,7 +86,7 @@ class Endpoint:
         return f"{server.plan.implementation.name} at {self.side.address}"
 
     def right(self, rows: int) -> str:
-        """Every held-out sample is answered right, `rows` a request."""
+        """Check that every held-out sample is answered correctly, `rows` a request."""
         try:
             pool = self.pool(rows)
         except RequestError as error:

@@ -17,7 +17,7 @@ TIMEOUT_S = 10.0
 
 
 def load(subject: Subject) -> str:
-    """Two connections, a few seconds, every answer checked."""
+    """Load the server with two connections for a few seconds and check every answer."""
     return short_load(subject.server, subject.pool, subject.generator_cores)
 
 

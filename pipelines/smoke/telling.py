@@ -50,7 +50,7 @@ def print_result(result: SmokeResult) -> None:
 
 
 def verdict(result: SmokeResult) -> str:
-    """One line for a failed smoke test: its first failed check by name, and how many more there are."""
+    """Write one line for a failed smoke test: its first failed check by name, and the names of the others."""
     first, *others = result.failures
     more = f"; and {len(others)} more failed: {', '.join(o.name for o in others)}" if others else ""
     return f"smoke test failed at {first.name} ({first.sentence}): {first.detail}{more}"

@@ -12,7 +12,7 @@ MARKS = {"passed": "✓", "failed": "✗", "skipped": "-"}
 
 
 def junit(outcomes: Sequence[Outcome], suite: str, started_at_utc: str) -> str:
-    """One test case per check, the passed ones too."""
+    """Write one test case per check, the passed ones too."""
     return xml.junit(tuple(map(_check, outcomes)), suite, started_at_utc)
 
 

@@ -46,7 +46,7 @@ class Api:
     codec: str
 
     def protocols(self, model: str) -> tuple[Protocol, ...]:
-        """The ways to ask about `model`."""
+        """Return the ways to ask about `model`."""
         return (
             *(Protocol("http", body, self.rest.format(model=model)) for body in self.bodies),
             Protocol("grpc", self.codec, self.method),
@@ -110,12 +110,12 @@ class Address:
 
 
 def is_address(text: str) -> bool:
-    """Whether a side is written as an address; one that lacks its scheme is one too."""
+    """Return whether a side is written as an address, even if it lacks a scheme."""
     return "://" in text or re.match(r"[^/]*:\d{2,5}(/|$)", text) is not None
 
 
 def read_address(text: str) -> tuple[Address, Protocol]:
-    """The address in `text`, and how it is asked.
+    """Read the address in `text`, and how to ask it.
 
     Raises:
         RequestError: no API or scheme, or an unknown one; no host, port or model; what an address may not
@@ -148,7 +148,7 @@ def read_address(text: str) -> tuple[Address, Protocol]:
 
 
 def _shown(text: str) -> str:
-    """The address without what may be a password."""
+    """Return the address without what may be a password."""
     return re.sub(r"//[^/@]*@", "//…@", text)[:120].partition("?")[0]
 
 
@@ -189,7 +189,7 @@ def _parts(where: str, api: Api, transport: Transport, path: str) -> tuple[str, 
 
 
 def _protocol(where: str, address: Address, word: str) -> Protocol:
-    """The first way to ask that is what was asked for."""
+    """Return the first way to ask that fits what was requested."""
     offered = [
         one
         for one in APIS[address.api].protocols(address.model + address.version)

@@ -47,7 +47,7 @@ class Told:
 
 
 def introduce(side: str, address: Address, access: Access, spec: ModelSpec) -> Told:
-    """What the server at `address` says of itself, once it is ready and its tensors are the model's.
+    """Return what the server at `address` reports, once it is ready and its tensors are the model's.
 
     Raises:
         RequestError: it has no such model, refuses us, or sends us elsewhere.
@@ -73,7 +73,7 @@ def introduce(side: str, address: Address, access: Access, spec: ModelSpec) -> T
 
 
 def status(address: Address, access: Access) -> str | None:
-    """None when the server says that it is ready, else what it says.
+    """Return None if the server reports that it is ready, else what it reports.
 
     Raises:
         OSError: it does not answer.
@@ -118,7 +118,7 @@ def _tfserving_told(address: Address, access: Access) -> Told:
 
 
 def _of_tensorflow(dtype: str) -> str:
-    """`DT_FLOAT` as `FP32`; what the protocol has no name for stays as it is."""
+    """Convert `DT_FLOAT` to `FP32`; a type that the protocol has no name for stays as it is."""
     word = dtype.removeprefix("DT_").lower()
     usual = {"half": "float16", "float": "float32", "double": "float64"}.get(word, word)
     return NAMES.get(usual, dtype)
@@ -162,7 +162,7 @@ def _tfserving_grpc_told(address: Address, access: Access) -> Told:
 
 
 def _tfserving_call(address: Address, access: Access, method: str, fields: Mapping[str, Any]) -> Any:
-    """The answer of a call about the model, or what the server said instead."""
+    """Return the answer of a call about the model, or the server's error text instead."""
     package, name = "tensorflow.serving", method.partition("/")[2]
     request = message(f"{package}.{name}Request")(**fields)
     request.model_spec.name = address.model
@@ -230,7 +230,7 @@ def _oip_grpc_told(address: Address, access: Access) -> Told:
 
 
 def _of_oip(server: Mapping[str, Any], answer: Mapping[str, Any]) -> Told:
-    """A server that lists no tensor at all was not told of any, and tells of none."""
+    """Read a server's metadata; one that lists no tensor at all has none to check."""
     tensors = {kind: answer.get(kind) or [] for kind in ("inputs", "outputs")}
     name, version = server.get("name"), server.get("version")
     return Told(

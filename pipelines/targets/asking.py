@@ -39,7 +39,7 @@ def ask_in_batches(
 
 
 def ask_one_by_one(model: Any, inputs: Tensors) -> dict[str, Array]:
-    """What an `InProcessModel` gives for each sample of `inputs` (n, …), one after another as on a device."""
+    """Return what an `InProcessModel` gives for each sample of `inputs` (n, …), one by one as on a device."""
     answers: list[Sample] = []
     for sample in samples(inputs):
         model.set_inputs(sample)
@@ -49,7 +49,7 @@ def ask_one_by_one(model: Any, inputs: Tensors) -> dict[str, Array]:
 
 
 def named(artifact: Path, values: Any, names: Sequence[str]) -> dict[str, Any]:
-    """What a file answered, by the names of the outputs: by position, or by name if it says names itself.
+    """Return a file's answer by the names of the outputs: by position, or by its own names if it has them.
 
     Raises:
         GateError: there are more or fewer outputs, or one is missing.
@@ -65,7 +65,7 @@ def named(artifact: Path, values: Any, names: Sequence[str]) -> dict[str, Any]:
 
 
 def matched(artifact: Path, what: str, names: Sequence[str], found: Mapping[str, Any]) -> dict[str, str]:
-    """For each name of the model the file's own; a single tensor is the one there is, whatever it is called.
+    """Map each name of the model to the file's own; a single tensor matches whatever it is called.
 
     Raises:
         GateError: the file does not have just these.
@@ -81,5 +81,5 @@ def matched(artifact: Path, what: str, names: Sequence[str], found: Mapping[str,
 
 
 def contiguous(sample: Sample) -> dict[str, Array]:
-    """The tensors of a sample as a batch of one, in memory of their own."""
+    """Return the tensors of a sample as a batch of one, in memory of their own."""
     return {name: np.ascontiguousarray(array)[None].copy() for name, array in sample.items()}

@@ -10,7 +10,7 @@ CALIBRATION_SEED = 5
 
 
 def draw(spec: ModelSpec) -> dict[str, Array] | None:
-    """`CALIBRATION_COUNT` training inputs, or all there are, drawn by a fixed seed; None without any."""
+    """Draw `CALIBRATION_COUNT` training inputs, or all there are, with a fixed seed; None without any."""
     training = spec.training()
     if training is None:
         return None
@@ -22,7 +22,7 @@ def draw(spec: ModelSpec) -> dict[str, Array] | None:
 
 
 def nothing_to_calibrate_on(spec: ModelSpec) -> str:
-    """Why there is no file of full integers for a model without training samples."""
+    """Explain why there is no file of full integers for a model without training samples."""
     return (
         f"{spec.name} has no training samples to learn the ranges of integers from; give its ModelSpec "
         "train_samples, which may be a calibration set"

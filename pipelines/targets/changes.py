@@ -16,7 +16,7 @@ FORM = "[SIDE.]KEY=VALUE, such as torchserve.default_workers_per_model=2"
 
 
 def apply_changes(sides: Sequence[SideSpec], texts: Sequence[str]) -> tuple[SideSpec, ...]:
-    """The sides with what `--set` says of them; all that is said of one side is checked together.
+    """Apply `--set` to the sides; the settings of one side are checked together.
 
     Raises:
         RequestError: a text of another form, an unknown side or setting, one set twice, a value that is not
@@ -57,7 +57,7 @@ def change_presets(
 
 
 def change_targets(presets: Mapping[str, Preset], texts: Sequence[str]) -> dict[str, Preset]:
-    """As `change_presets`, of presets by target: `TARGET.KEY=VALUE`.
+    """Apply changes as `change_presets`, to presets by target: `TARGET.KEY=VALUE`.
 
     Raises:
         RequestError: as `apply_changes`.
@@ -66,7 +66,7 @@ def change_targets(presets: Mapping[str, Preset], texts: Sequence[str]) -> dict[
 
 
 def _read(text: str, names: Sequence[str]) -> tuple[str, str, Any]:
-    """The side, the setting and its value; a setting has no dot in its name, a side may have some."""
+    """Read the side, the setting and its value; a setting has no dot in its name, a side may have some."""
     left, equals, value = text.partition("=")
     # A side may be called by a path, whose name holds no equals sign either.
     side, dot, key = left.strip().rpartition(".")
@@ -85,7 +85,7 @@ def _read(text: str, names: Sequence[str]) -> tuple[str, str, Any]:
 
 
 def read_value(text: str) -> Any:
-    """A value of TOML, else the text itself."""
+    """Read a value as TOML, else as the text itself."""
     try:
         found: Mapping[str, Any] = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:

@@ -77,13 +77,13 @@ class Contained:
 
 
 def asked_inside(execute: Execute, port: int, path: str) -> Any:
-    """What a GET inside the container answers, as JSON; None where it is none, or fails."""
+    """Send a GET inside the container and return its answer as JSON; None if it fails or is no JSON."""
     code, output = execute([PROBE, "get", str(port), path])
     return parsed(output) if code == 0 else None
 
 
 def parsed(text: str) -> Any:
-    """A JSON text's value; None where it is none."""
+    """Parse a JSON text; None if it is not JSON."""
     try:
         return json.loads(text)
     except ValueError:

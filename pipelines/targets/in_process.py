@@ -24,7 +24,7 @@ class InProcessModel(Protocol):
         """Compute the outputs of the inputs that were set, batch 1."""
 
     def outputs(self) -> Sample:
-        """The outputs of the last `invoke`, without the batch dimension, dequantised if need be."""
+        """Return the outputs of the last `invoke`, without the batch dimension, dequantised if need be."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pipelines.targets.registry import TARGETS
 
 @cache
 def installed_library(target: str, artifact_format: str) -> RuntimeLibrary:
-    """The library that artifacts of that format need; looks at files and imports no framework.
+    """Return the library that artifacts of that format need; look at files and import no framework.
 
     Raises:
         MachineError: it is not installed.

@@ -15,7 +15,7 @@ CONNECT_LIMIT_S = 5.0
 
 
 def plan(request: ServeRequest, protocol: Protocol, body: bytes) -> ServerPlan:
-    """A server that answers `body` to everything that it is asked over `protocol`, whatever it is.
+    """Plan a server that answers `body` to every request over `protocol`.
 
     Raises:
         MachineError: the port is taken.
@@ -65,6 +65,6 @@ def plan(request: ServeRequest, protocol: Protocol, body: bytes) -> ServerPlan:
 
 
 def _status(host: str, port: int) -> str | None:
-    """None once it takes connections; raises OSError before."""
+    """Return None once the server takes connections; raise OSError before."""
     with socket.create_connection((host, port), timeout=CONNECT_LIMIT_S):
         return None

@@ -13,7 +13,7 @@ PREDICT_PATH = "/v2/models/{model}/infer"
 
 
 def status(base_url: str, model: str, ask: Ask = fetch) -> str | None:
-    """None when the server is ready and the model is, else which of them is not.
+    """Return None if the server and the model are ready, else which of them is not.
 
     Raises:
         OSError: nothing listens.
@@ -26,7 +26,7 @@ def status(base_url: str, model: str, ask: Ask = fetch) -> str | None:
 
 
 def metadata(base_url: str, model: str, ask: Ask = fetch) -> Mapping[str, Any]:
-    """What the server says of the model: its name, versions, platform, inputs and outputs.
+    """Return the server's metadata of the model: its name, versions, platform, inputs and outputs.
 
     Raises:
         GateError: it has no such model, or says nothing of the kind.
@@ -71,7 +71,7 @@ def require_signature(spec: ModelSpec, answer: Mapping[str, Any], *, named: bool
 
 
 def _fits(told: Sequence[Any], wanted: Sequence[int | None]) -> bool:
-    """Whether a told shape takes all that the wanted one does; some servers leave the batch out."""
+    """Return whether a reported shape takes all that the wanted one does; some servers omit the batch."""
     sizes = list(wanted) if len(told) == len(wanted) else list(wanted[1:])
     return len(told) == len(sizes) and all(
         size in (-1, None) or size == expected for size, expected in zip(told, sizes, strict=True)

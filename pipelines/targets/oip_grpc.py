@@ -18,7 +18,7 @@ PREDICT_PATH = f"{SERVICE}/ModelInfer"
 
 
 def status(base_url: str, model: str, ask: Ask = fetch) -> str | None:
-    """None when the server is ready and the model is, else which of them is not.
+    """Return None if the server and the model are ready, else which of them is not.
 
     Args:
         base_url: `grpc://HOST:PORT`.
@@ -38,7 +38,7 @@ def status(base_url: str, model: str, ask: Ask = fetch) -> str | None:
 
 
 def metadata(base_url: str, model: str, ask: Ask = fetch) -> Mapping[str, Any]:
-    """What the server says of the model: its name, versions, platform, inputs and outputs.
+    """Return the server's metadata of the model: its name, versions, platform, inputs and outputs.
 
     Raises:
         GateError: it has no such model, or says nothing of the kind.
@@ -61,7 +61,7 @@ def metadata(base_url: str, model: str, ask: Ask = fetch) -> Mapping[str, Any]:
 
 
 def server_metadata(base_url: str, ask: Ask = fetch) -> Mapping[str, Any]:
-    """What the server says of itself: name, version and extensions; empty where it says nothing.
+    """Return the server's own metadata: name, version and extensions; empty if it gives none.
 
     Raises:
         OSError: it does not answer.

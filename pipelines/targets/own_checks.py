@@ -31,7 +31,7 @@ class OwnChecks(Protocol):
     """A module `checks.py` in a target's folder. What is wrong is a GateError, or what reading it raises."""
 
     def status(self, running: Running) -> str:
-        """What the API says of a server that is up."""
+        """Return what the API reports of a server that is up."""
         ...
 
     def metadata(self, running: Running) -> str:
@@ -39,19 +39,17 @@ class OwnChecks(Protocol):
         ...
 
     def unknown_model(self, answer: Any) -> None:
-        """Whether the JSON `answer` to a request for a model that is not there has the server's own form."""
+        """Check that the JSON `answer` about a model that is not there has the server's own form."""
         ...
 
 
 def own_checks(target: str) -> OwnChecks | None:
-    """The checks that `target` names; None where it names none."""
+    """Return the checks that `target` names; None if it names none."""
     named = find_target(target).checks
     return cast("OwnChecks", importlib.import_module(named)) if named else None
 
 
 def require(condition: bool, message: str) -> None:
-    """Raises:
-    GateError: with `message`, unless the condition holds.
-    """
+    """Raise GateError with `message` unless the condition holds."""
     if not condition:
         raise GateError(message)

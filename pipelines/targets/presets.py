@@ -34,15 +34,15 @@ class ServerSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     def given(self) -> dict[str, Value]:
-        """The settings that are set, by the server's own names."""
+        """Return the settings that are set, by the server's own names."""
         return self.model_dump(exclude_none=True, exclude_defaults=True)
 
     def files(self, spec: ModelSpec) -> dict[str, str]:
-        """What an image's entry point starts from, by file name; every target has files of its own."""
+        """Return the files that an image's entry point starts from, by name; every target has its own."""
         raise NotImplementedError
 
     def max_request_bytes(self, spec: ModelSpec) -> int | None:  # noqa: ARG002 - for those that have a limit
-        """The largest body that the server takes; None where there is no such limit."""
+        """Return the largest body that the server takes; None if there is no such limit."""
         return None
 
 
@@ -61,16 +61,16 @@ class Preset:
     settings: ServerSettings = field(default_factory=ServerSettings)
 
     def settings_as(self, kind: type[SettingsType]) -> SettingsType:
-        """The settings, of the kind that a target's server takes; the vendor's where nothing is set."""
+        """Return the settings as the kind that a target's server takes; the vendor's where nothing is set."""
         return kind.model_validate(self.settings.given(), strict=False)
 
     def settings_of(self, target: str) -> ServerSettings:
-        """The settings, as what the server of `target` takes."""
+        """Return the settings as the kind that the server of `target` takes."""
         return self.settings_as(_kind(target))
 
 
 def resolve(asked: str, targets: Iterable[str]) -> dict[str, Preset]:
-    """The configuration of every one of `targets` in the preset `asked`: a name, or the path of a file.
+    """Read the configuration of each of `targets` from the preset `asked`: a name, or the path of a file.
 
     Raises:
         RequestError: no such preset, a file that cannot be read, a target that it leaves out or that has no
@@ -93,7 +93,7 @@ def resolve(asked: str, targets: Iterable[str]) -> dict[str, Preset]:
 
 
 def _owner(target: str) -> str:
-    """Whose presets a target takes: mostly its own."""
+    """Return the target whose presets a target takes: mostly its own."""
     return find_target(target, SERVED).presets_of or target
 
 
@@ -105,7 +105,7 @@ def _shipped(name: str, target: str) -> Preset:
 
 
 def _parse(path: Path) -> dict[str, ServerSettings]:
-    """The settings of every target that a file has a table for, all of them checked."""
+    """Read and check the settings of every target that a file has a table for."""
     return {target: _settings(path, target, table) for target, table in _read(path).items()}
 
 
@@ -132,7 +132,7 @@ def _settings(path: Path, target: str, table: Any) -> ServerSettings:
 def checked(
     target: str, given: Mapping[str, Any], where: str, *, strict: bool | None = None
 ) -> ServerSettings:
-    """Settings of `target` by name; a value of None is as if it was not there.
+    """Check settings of `target` by name; a value of None counts as not set.
 
     Args:
         strict: False for values that are of a record, whose kinds JSON does not keep.
@@ -162,7 +162,7 @@ def _unknown_setting(target: str, key: str, kind: type[ServerSettings], where: s
 
 
 def changed(preset: Preset, target: str, changes: Mapping[str, Any], where: str) -> Preset:
-    """`preset` with some settings changed; its name tells them.
+    """Return `preset` with some settings changed and named in its name.
 
     Raises:
         RequestError: as `checked`.
@@ -173,7 +173,7 @@ def changed(preset: Preset, target: str, changes: Mapping[str, Any], where: str)
 
 
 def as_toml(value: Any) -> str:
-    """A setting's value as TOML has it, which for these kinds is JSON's."""
+    """Write a setting's value as TOML, which for these kinds is JSON's."""
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -45,9 +45,9 @@ class Protocol:
         return next(word for word, codec in BODIES.items() if codec == self.codec)
 
     def path_of(self, model: str) -> str:
-        """Where to ask for predictions of `model`."""
+        """Return the path to ask for predictions of `model`."""
         return self.path.format(model=model)
 
     def base_url(self, rest_url: str, grpc_address: str) -> str:
-        """Where its requests go, of a server that listens on both."""
+        """Return where its requests go, of a server that listens on both."""
         return f"grpc://{grpc_address}" if self.transport == "grpc" else rest_url

@@ -209,7 +209,7 @@ IN_PROCESS = tuple(target.name for target in TARGETS.values() if not target.serv
 
 
 def find_target(name: str, among: Sequence[str] = tuple(TARGETS)) -> Target:
-    """The target called `name`.
+    """Return the target called `name`.
 
     Raises:
         RequestError: there is none of that name, with the nearest one and all allowed.
@@ -220,5 +220,5 @@ def find_target(name: str, among: Sequence[str] = tuple(TARGETS)) -> Target:
 
 
 def product_name(target: str) -> str | None:
-    """The name of the product a target is named after, for people; None where there is none."""
+    """Return the name of the product a target is named after, for people; None if there is none."""
     return TARGETS[target].title if target in TARGETS else None

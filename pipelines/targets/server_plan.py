@@ -52,13 +52,13 @@ class ServeRequest:
         object.__setattr__(self, "host", require_host(self.host))
 
     def url(self, port: int, scheme: str = "http") -> str:
-        """Of what listens on `port` of the host."""
+        """Return the URL of what listens on `port` of the host."""
         return f"{scheme}://{url_host(self.host)}:{port}"
 
     proven: Manifest | None = None
 
     def asked_by(self, target: str) -> Protocol:
-        """How a server of `target` will be asked."""
+        """Return how a server of `target` will be asked."""
         return self.protocol or find_target(target).protocols[0]
 
     def answered_by(
@@ -71,7 +71,7 @@ class ServeRequest:
         stand_in: bool = False,
         settings: Mapping[str, bool] | None = None,
     ) -> ImplementationRecord:
-        """Who answers, as a local process of `target`; `settings` are those beyond the preset's."""
+        """Describe a local process of `target`; `settings` are those beyond the preset's."""
         protocol = self.asked_by(target)
         return ImplementationRecord(
             name=name,
@@ -86,7 +86,7 @@ class ServeRequest:
         )
 
     def budget(self, max_request_bytes: int | None = None) -> GivenRecord:
-        """What the server is given; how it uses that is asked of it once it runs."""
+        """Return what the server is given; the running server reports how it uses that."""
         return GivenRecord(
             cores=self.cores,
             workers_count=None,
@@ -114,7 +114,7 @@ class ServerPlan:
 
 
 def plan_server(target: str, request: ServeRequest) -> ServerPlan:
-    """What `target` says about the server it wants.
+    """Plan the server that `target` describes.
 
     Raises:
         RequestError: the target has no server, or a setting is wrong.
@@ -141,7 +141,7 @@ def make_environments(targets: Iterable[str], progress: Callable[[str, str], Non
 
 
 def choose_ports(request: ServeRequest, count: int) -> list[int]:
-    """`count` ports, the REST port first: the one asked for if it is free, otherwise free ones.
+    """Choose `count` ports, the REST port first: the requested one if it is free, otherwise free ones.
 
     Raises:
         RequestError: the asked port is out of range.

@@ -40,12 +40,15 @@ class SideSpec:
 
 
 def file_stem(side: str) -> str:
-    """A side's name as part of a file's name."""
+    """Return a side's name as part of a file's name."""
     return side.replace(":", "-")
 
 
 def parse_sides(text: str, preset: str = DEFAULT) -> tuple[SideSpec, ...]:
-    """The sides in `text`, in their order; `preset` is for those that name none.
+    """Read the sides in `text`, in their order; `preset` is for those that name none.
+
+    A side without a name of its own is called what was typed; one that is there twice is an A/A test, and its
+    second name is NAME-2.
 
     A side without a name of its own is called by what was typed; one that is there twice is an A/A test, and
     its second name is NAME-2.
@@ -65,7 +68,7 @@ def parse_sides(text: str, preset: str = DEFAULT) -> tuple[SideSpec, ...]:
 
 
 def _name_and_rest(part: str) -> tuple[str, str]:
-    """The name given to a side, "" for none, and what it is."""
+    """Split a side into its given name, "" for none, and what it is."""
     name, equals, rest = part.partition("=")
     if not equals:
         return "", part
@@ -94,7 +97,7 @@ def _unique(names: list[str], given: list[bool]) -> list[str]:
 
 
 def _short(typed: str) -> str:
-    """A side as it was typed, with the bare name of a preset's file; of an address its API, host and port."""
+    """Shorten what was typed: a preset's file to its bare name, an address to its API, host and port."""
     if is_address(typed):
         address, _ = read_address(typed)
         return re.sub(r"[^A-Za-z0-9.]+", "-", f"{address.api}-{address.host}-{address.port}").strip("-")
@@ -143,7 +146,7 @@ def _side(name: str, typed: str, preset: str) -> SideSpec:
 def _protocol(
     offered: tuple[Protocol, ...], transport: Transport | None, codec: str | None
 ) -> Protocol | None:
-    """The first one offered that is what was asked for."""
+    """Return the first protocol on offer that fits what was requested."""
     return next(
         (one for one in offered if transport in (None, one.transport) and codec in (None, one.codec)), None
     )

@@ -42,6 +42,6 @@ def parts_ms(before: Timings | None, after: Timings | None) -> dict[str, float]:
 
 
 def _mean_ms(before: tuple[float, int], after: tuple[float, int]) -> float | None:
-    """None where no request came in between, or the count began anew."""
+    """Return the mean in ms; None if no request came in between, or the count began anew."""
     seconds, count = after[0] - before[0], after[1] - before[1]
     return MS_PER_S * seconds / count if count > 0 and seconds >= 0 else None

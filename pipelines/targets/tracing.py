@@ -75,7 +75,7 @@ class Traceable:
 
 
 def traceable(spec: ModelSpec) -> Traceable:
-    """The model, ready to be traced; says so where torch's fast path of attention had to be left out.
+    """Return the model, ready to be traced, and report if torch's fast path of attention was left out.
 
     Raises:
         ModelError: the checkpoint does not fit, or forward gives something else than the outputs.
@@ -120,7 +120,7 @@ Shapes = tuple[tuple[int, ...], ...]
 
 
 def _shapes(examples: Tensors) -> dict[Shapes, list[int]]:
-    """The shapes that examples have, and the places of those that have them."""
+    """Return the shapes that examples have, and the places of those that have them."""
     if not any(map(is_ragged, examples.values())):
         return {shapes(sample(examples, 0)): list(range(count(examples)))}
     found: dict[Shapes, list[int]] = {}
@@ -142,7 +142,7 @@ def _to_trace(found: dict[Shapes, list[int]]) -> list[int]:
 
 
 def _batch(examples: Tensors, places: Sequence[int], rows: int) -> "tuple[torch.Tensor, ...]":
-    """That many of the examples at `places`, which have one shape; too few are repeated."""
+    """Return that many of the examples at `places`, which have one shape; too few are repeated."""
     import torch
 
     chosen = [places[row % len(places)] for row in range(rows)]
@@ -151,7 +151,7 @@ def _batch(examples: Tensors, places: Sequence[int], rows: int) -> "tuple[torch.
 
 
 def flat(spec: ModelSpec, source: "torch.nn.Module", inputs: "tuple[torch.Tensor, ...]") -> "torch.nn.Module":
-    """`source`, if it gives one tensor or a flat tuple by itself; else a module around it that does.
+    """Return `source` if it gives one tensor or a flat tuple itself, else a module around it that does.
 
     Raises:
         ModelError: it gives something else than the outputs.
@@ -189,7 +189,7 @@ def dynamic_axes(tensor: TensorSpec) -> dict[int, str]:
 
 @contextmanager
 def hushed() -> Iterator[None]:
-    """Without what torch warns of about its own code while it is traced: that it still holds is proven."""
+    """Silence what torch warns of about its own code while it is traced; whether it holds is proven later."""
     from torch.jit._trace import TracerWarning
 
     with warnings.catch_warnings():
@@ -201,7 +201,7 @@ def hushed() -> Iterator[None]:
 
 
 def in_one_tuple(module: "torch.nn.Module", each: tuple[Any, ...]) -> tuple[Any, ...]:
-    """What torch.export is to know of `each` input, if forward takes them one by one or as `*given`."""
+    """Return what torch.export is to know of `each` input, taken by forward one by one or as `*given`."""
     kinds = {parameter.kind for parameter in signature(module.forward).parameters.values()}
     return (each,) if Parameter.VAR_POSITIONAL in kinds else each
 
@@ -238,7 +238,7 @@ def prove(model: Traceable, file: str, call: Callable[[dict[str, Array]], Tensor
 
 
 def last_line(error: BaseException) -> str:
-    """The reason of an error of TorchScript, which follows the traceback of the traced code."""
+    """Return the reason of an error of TorchScript, which follows the traceback of the traced code."""
     return next(reversed(str(error).strip().splitlines()), "") or type(error).__name__
 
 
@@ -268,12 +268,12 @@ def _off(spec: ModelSpec, output: str, got: Array, expected: Array) -> str | Non
 
 
 def refusal(spec: ModelSpec, what: str, error: BaseException) -> ModelError:
-    """One line on why the model cannot be written as `what`: where, which operator, and the known cure."""
+    """Explain in one line why the model cannot be written as `what`: where, which operator, known cure."""
     return ModelError(f"{spec.name} cannot be written as {what}{place_of(error.__traceback__)}: {why(error)}")
 
 
 def why(error: BaseException) -> str:
-    """The operator that an exporter could not take, its own reason, and what can be done about it."""
+    """Return the operator that an exporter could not take, its own reason, and what can be done about it."""
     text = str(error)
     operator = OPERATOR.search(text)
     reason = first_line(error)

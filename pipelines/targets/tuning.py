@@ -40,7 +40,7 @@ class Axis:
 def counted(
     name: str, key: str, counts: Iterable[int], vendors: int, *, unit: str = "", needs: str | None = None
 ) -> Axis:
-    """An axis whose levels are numbers of one setting; `vendors` is what is taken where it is not set."""
+    """Make an axis whose levels are numbers of one setting; `vendors` is the vendor's if it is not set."""
     numbers = sorted({*counts, vendors})
     levels = tuple(Level(f"{number}{unit}", {key: number}) for number in numbers)
     return Axis(name, key, levels, numbers.index(vendors), needs)
@@ -61,7 +61,7 @@ def delays_ms(limit_ms: float, least_ms: int = 1) -> tuple[int, ...]:
 
 
 def axes_of(target: str, cores_count: int, limit_ms: float) -> tuple[Axis, ...]:
-    """What can be varied of `target` on so many cores under a limit of p99: axes with two levels or more.
+    """Return what can be varied of `target` on so many cores under a p99 limit: axes of two or more levels.
 
     Raises:
         RequestError: the target says of nothing that it could be varied.
@@ -79,7 +79,7 @@ def axes_of(target: str, cores_count: int, limit_ms: float) -> tuple[Axis, ...]:
 
 
 def at_preset(axis: Axis, given: Settings, cores_count: int) -> Axis:
-    """The axis as it starts from a preset's settings; a number that is not among its levels becomes one."""
+    """Return the axis as it starts from a preset's settings; a number not among its levels becomes one."""
     value = cores_count if given.get(axis.key) == "cores" else given.get(axis.key)
     numbers = [level.settings.get(axis.key) for level in axis.levels]
     if value in numbers:

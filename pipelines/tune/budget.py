@@ -84,7 +84,7 @@ class Budget:
         return least_blocks(self.settings.profile) * sides_count * search_s
 
     def allows_trial(self, final_sides_count: int, share: float) -> bool:
-        """Whether there is time for another trial in the first `share` of what the claim leaves."""
+        """Return whether there is time for another trial in the first `share` of what the claim leaves."""
         return self.elapsed_s + self.trial_s <= share * (self.within_s - self.final_s(final_sides_count))
 
     def require(self, sides_count: int, final_sides_count: int) -> None:

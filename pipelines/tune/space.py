@@ -38,7 +38,7 @@ class Space:
         return tuple(axis.start for axis in self.axes)
 
     def points(self) -> list[Point]:
-        """All configurations, each once."""
+        """List all configurations, each once."""
         every = product(*(range(len(axis.levels)) for axis in self.axes))
         return list(dict.fromkeys(map(self.canonical, every)))
 
@@ -81,7 +81,7 @@ class Space:
         return changed(self.base, self.target, changes, f"a point of {self.target}")
 
     def _is_new(self, axis: Axis) -> bool:
-        """Whether an axis does not matter at the start: where it does, its level is said, whatever it is."""
+        """Return whether an axis has no effect at the start; one that has is left at its level there."""
         return axis.needs is not None and not self._matters(axis, self.start)
 
     def coarse(self) -> list[Point]:
@@ -142,7 +142,7 @@ class Space:
         return list(dict.fromkeys(map(self.canonical, made)))
 
     def _chosen(self, place: int, where: str) -> int:
-        """Of an axis that came to matter: its start where that is in between, such as a thread per core."""
+        """Choose the level of an axis that came to matter: its start if no end, such as a thread per core."""
         axis = self.axes[place]
         if 0 < axis.start < len(axis.levels) - 1:
             return axis.start

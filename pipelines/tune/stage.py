@@ -199,7 +199,7 @@ def _told(candidate: Candidate) -> str:
 
 
 def _winners(run: Run, spaces: Mapping[str, Space]) -> dict[str, tuple[SideSpec, Preset]]:
-    """By side, what was found; a side that kept the limit at no rate has no winner."""
+    """Return what was found for each side; a side that met the limit at no rate has no winner."""
     found = {}
     for side in run.settings.sides:
         search = _search(run).sides[side.name]

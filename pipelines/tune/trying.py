@@ -56,7 +56,7 @@ class _Trial:
         return self.session.measured[self.name]
 
     def measure(self, servers: dict[str, Server], rate_per_s: float) -> RateMeasurement:
-        """One round at a rate; the point is kept whatever it says."""
+        """Measure one round at a rate, and keep the point whatever it shows."""
         planned = PlannedRound(BLOCK, f"open:{rate_per_s:.6g}", len(self.points), self.name)
         window_s = rate_round_s(self.run.settings.profile, rate_per_s)
         driven = measure_once(self.session, planned, 0, servers, window_s)

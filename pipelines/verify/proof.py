@@ -122,7 +122,7 @@ def proven_records(
 
 
 def same_question(proof: Proof, spec: ModelSpec) -> bool:
-    """Whether a proof is about this model, asked these samples and judged by these rules."""
+    """Return whether a proof is about this model, the same samples and the same rules."""
     return proof.model_digest == spec.digest and proof.question_sha256 == question(spec)
 
 

@@ -134,7 +134,7 @@ def ensure_verified(
 
 
 def examine(model: str, artifacts: Path, progress: Progress, targets: Sequence[str]) -> Verified:
-    """As `ensure_verified`, but what fails is only said in the result.
+    """Verify as `ensure_verified`, but report failures only in the result.
 
     Raises:
         GateError, RequestError: as `verify`.
@@ -209,7 +209,7 @@ def _source_task(model: str, digest: str, folder: str) -> Task:
 def _artifact_tasks(
     model: str, root: Path, manifests: Mapping[str, Manifest], folder: str
 ) -> tuple[list[Task], list[Task]]:
-    """One process per framework for the served targets, and one per target that runs in process."""
+    """Make one task per framework for the served targets, and one per target that runs in process."""
     served: dict[str, list[str]] = {}
     for name, manifest in manifests.items():
         if name in SERVED and manifest.artifacts:
@@ -234,7 +234,7 @@ def _artifact_tasks(
 
 
 def ask_source(model: str, digest: str, folder: str, progress: Callable[[str], None]) -> dict[str, Any]:
-    """In a process of its own: the source model's outputs on the held-out samples, as an .npz file.
+    """Write the source model's outputs on the held-out samples as an .npz file, in a process of its own.
 
     Raises:
         ModelError: its answers are no function of one sample alone, see `pipelines.parity.source`.
@@ -250,7 +250,7 @@ def ask_source(model: str, digest: str, folder: str, progress: Callable[[str], N
 def artifact_outputs(
     model: str, folder: str, wanted: list[dict[str, str]], progress: Callable[[str], None]
 ) -> dict[str, Any]:
-    """In a process of its own: outputs of artifacts reloaded from disk, as .npz files."""
+    """Write the outputs of artifacts reloaded from disk as .npz files, in a process of its own."""
     spec = load_model(model)
     inputs, names = spec.samples().named, [output.name for output in spec.outputs]
     outputs: dict[str, str] = {}
@@ -292,7 +292,7 @@ def _require_all_answered(key: str, result: Tensors, spec: ModelSpec, asked: int
 
 
 def _affordable(predict: Callable[[Tensors], Tensors], inputs: Tensors) -> Tensors:
-    """All samples, or the first ones if all would take minutes: some kernels are that slow here."""
+    """Return all samples, or the first ones if all would take minutes: some kernels are that slow here."""
     predict(take(inputs, slice(1)))
     started = time.monotonic()
     tried = take(inputs, slice(TRIED_SAMPLES))

@@ -69,7 +69,7 @@ class _RefusedError(Exception):
 
 
 def sizes_of(spec: ModelSpec) -> Sizes:
-    """Of every input the sizes that its dynamic dimensions have, by their place, in all samples there are."""
+    """Return the sizes that each input's dynamic dimensions have in all samples, by their place."""
     found: Sizes = tuple({place: set() for place in dynamic_axes(tensor) if place} for tensor in spec.inputs)
     if not any(found):
         return found
@@ -88,7 +88,7 @@ def sizes_of(spec: ModelSpec) -> Sizes:
 
 
 def folded(source: "torch.nn.Module") -> "torch.nn.Module":
-    """The module with batch normalisation folded into the convolutions before it, as far as it is traceable.
+    """Fold batch normalisation into the convolutions before it, as far as the module is traceable.
 
     XNNPACK and quantisation fold it by themselves; the portable float32 program would compute it every time.
     """
@@ -104,7 +104,7 @@ def folded(source: "torch.nn.Module") -> "torch.nn.Module":
 
 
 def traced(model: Traceable, precision: str, sizes: Sizes) -> "torch.export.ExportedProgram":
-    """The program of one sample in a precision.
+    """Trace the program of one sample in a precision.
 
     Raises:
         _RefusedError: it cannot be traced or quantised, or a dynamic dimension became fixed.
@@ -128,9 +128,7 @@ def traced(model: Traceable, precision: str, sizes: Sizes) -> "torch.export.Expo
 
 
 def _require_dynamic(spec: ModelSpec, program: "torch.export.ExportedProgram", sizes: Sizes) -> None:
-    """Raises:
-    _RefusedError: the program fixes a dimension whose size differs between samples.
-    """
+    """Raise _RefusedError if the program fixes a dimension whose size differs between samples."""
     values = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"]
     given = values[len(values) - len(spec.inputs) :]
     for tensor, value, seen in zip(spec.inputs, given, sizes, strict=True):
@@ -146,7 +144,7 @@ def _require_dynamic(spec: ModelSpec, program: "torch.export.ExportedProgram", s
 
 
 def lower(program: "torch.export.ExportedProgram", variant: str) -> bytes:
-    """The `.pte` file of a program, without stack traces; its operators stay portable or go to XNNPACK."""
+    """Lower a program to a `.pte` file without stack traces; operators stay portable or go to XNNPACK."""
     from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
 
     config = ExecutorchBackendConfig(segment_alignment=ALIGNMENT_BYTES, emit_stacktrace=False)

@@ -96,7 +96,7 @@ def inspect_program(path: Path) -> Inspection:
 
 
 def _tree(schema: str, content: bytes, path: Path) -> Any:
-    """A flatbuffer as the tree of its JSON, fields with default values left out.
+    """Read a flatbuffer as the tree of its JSON, without fields that have default values.
 
     Raises:
         GateError: `flatc` cannot read it.
@@ -133,7 +133,7 @@ def _tree(schema: str, content: bytes, path: Path) -> Any:
 
 
 def package_folder() -> Path:
-    """Where ExecuTorch is installed. It is a package without a file of its own, hence the search.
+    """Find the folder where ExecuTorch is installed, by a search, as the package has no file of its own.
 
     Raises:
         MachineError: it is not.

@@ -19,7 +19,7 @@ Sizes = Sequence[dict[int, set[int]]]
 def quantise(
     source: "torch.nn.Module", drawn: Tensors, inputs: "tuple[torch.Tensor, ...]", sizes: Sizes
 ) -> Any:
-    """The module with weights and activations in int8, ranges learned from the `drawn` samples.
+    """Quantise the module's weights and activations to int8, with ranges learned from the `drawn` samples.
 
     `inputs` are one row of each input. Symmetric weights with a scale per output channel, activations with a
     scale and a zero point per tensor: what XNNPACK computes in. Biases stay float32 and XNNPACK turns them
@@ -45,7 +45,7 @@ def quantise(
 
 
 def dynamic_shapes(source: "torch.nn.Module", sizes: Sizes, *, any_batch: bool = False) -> Any:
-    """What torch.export wants to hear of dimensions that differ; None where there is none."""
+    """Describe the dimensions that differ to torch.export; None where there is none."""
     import torch
 
     # Which of them are equal, as those of tokens and their mask, is found out from the module.

@@ -51,7 +51,7 @@ def predict(
 def open_model(
     artifact: Path, artifact_format: str, threads_count: int, outputs: Sequence[str]
 ) -> InProcessModel:
-    """The artifact, loaded, computing with `threads_count` threads.
+    """Load the artifact, to be computed with `threads_count` threads.
 
     ExecuTorch has one pool of threads per process, torch one setting: the number is the process's.
 
@@ -117,7 +117,7 @@ class PteModel:
             raise GateError(f"{self._artifact} refuses its inputs: {first_line(error)}") from error
 
     def outputs(self) -> Sample:
-        """The outputs of the last `invoke`, without the batch dimension."""
+        """Return the outputs of the last `invoke`, without the batch dimension."""
         found = named(self._artifact, list(self._method.get_outputs()), self._names)
         return {name: tensor.numpy()[0].copy() for name, tensor in found.items()}
 
@@ -213,13 +213,13 @@ class PtlModel:
             self._answer = self._module(*self._given)
 
     def outputs(self) -> Sample:
-        """The outputs of the last `invoke`, without the batch dimension."""
+        """Return the outputs of the last `invoke`, without the batch dimension."""
         found = named(self._artifact, self._answer, self._names)
         return {name: tensor.numpy()[0].copy() for name, tensor in found.items()}
 
 
 def inspect(artifact: Path, artifact_format: str) -> Inspection:
-    """What is inside the file; neither format is run for it.
+    """Inspect a file without running it.
 
     Raises:
         GateError: the file cannot be read.
@@ -228,7 +228,7 @@ def inspect(artifact: Path, artifact_format: str) -> Inspection:
 
 
 def _inspect_lite(artifact: Path) -> Inspection:
-    """From the TorchScript that a `.ptl` carries beside its bytecode: both are written from one graph."""
+    """Inspect the TorchScript that a `.ptl` carries beside its bytecode: both are written from one graph."""
     import torch
 
     try:
@@ -250,7 +250,7 @@ def _inspect_lite(artifact: Path) -> Inspection:
 
 
 def runtime_library(artifact_format: str) -> RuntimeLibrary:
-    """What a file of that format needs beside itself, as installed here: a Python build, no phone's.
+    """Return what a file of that format needs beside itself, as installed here: a Python build, no phone's.
 
     Raises:
         MachineError: the package is not installed, or its files are called something else.

@@ -10,12 +10,12 @@ REST_PORT, GRPC_PORT = 8080, 8081
 
 
 def _status(base_url: str, model: str, execute: Execute) -> str | None:  # noqa: ARG001 - not needed
-    """None when server and model are ready by the protocol."""
+    """Return None if server and model are ready by the protocol, else which of them is not."""
     return oip.status(base_url, model)
 
 
 def _configuration(model: str, inside: Inside) -> Configuration:
-    """What the running model says, and the files that MLServer was started with, both inside."""
+    """Ask inside for the running model's own report and the files that MLServer was started with."""
     told = asked_inside(inside.execute, REST_PORT, f"/v2/models/{model}")
     files = [
         parsed(inside.execute(["cat", f"{CONFIGURATION}/{name}"])[1]) or {}

@@ -58,7 +58,7 @@ class TorchScript(MLModel):  # type: ignore[misc, unused-ignore]
         return told
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """Outputs for the tensors of one request, or of several that MLServer put together."""
+        """Return outputs for the tensors of one request, or of several that MLServer put together."""
         given = {tensor.name: tensor for tensor in payload.inputs}
         names = [tensor["name"] for tensor in self.signature["inputs"]]
         if given.keys() != set(names) or len(payload.inputs) != len(names):
@@ -98,13 +98,13 @@ class TorchScript(MLModel):  # type: ignore[misc, unused-ignore]
 
 
 def described(tensor: dict[str, Any]) -> MetadataTensor:
-    """A tensor of the signature as the protocol's metadata has it, the batch first."""
+    """Describe a tensor of the signature as the protocol's metadata has it, the batch first."""
     shape = [-1, *(-1 if size is None else size for size in tensor["shape"])]
     return MetadataTensor(name=tensor["name"], datatype=DATATYPES[tensor["dtype"]], shape=shape)
 
 
 def array_of(tensor: dict[str, Any], given: RequestInput) -> np.ndarray:
-    """The data of one input as an array.
+    """Convert the data of one input to an array.
 
     Raises:
         InferenceError: another datatype or shape, or other values than the datatype takes.
@@ -138,9 +138,7 @@ def array_of(tensor: dict[str, Any], given: RequestInput) -> np.ndarray:
 
 
 def require_range(name: str, values: np.ndarray, dtype: np.dtype) -> None:
-    """Raises:
-    InferenceError: a whole number is beyond the datatype, which NumPy would make another one of.
-    """
+    """Raise InferenceError for a whole number beyond the datatype, which NumPy would turn into another."""
     limits = np.iinfo(dtype)
     for value in (int(values.min()), int(values.max())):
         if not limits.min <= value <= limits.max:
@@ -148,23 +146,21 @@ def require_range(name: str, values: np.ndarray, dtype: np.dtype) -> None:
 
 
 def require_rows(batch: dict[str, np.ndarray]) -> None:
-    """Raises:
-    InferenceError: the inputs do not have the same number of rows.
-    """
+    """Raise InferenceError unless all inputs have the same number of rows."""
     rows = {name: array.shape[0] for name, array in batch.items()}
     if len(set(rows.values())) > 1:
         raise InferenceError(f"the inputs have different numbers of rows: {rows}")
 
 
 def encoded(name: str, array: np.ndarray) -> ResponseOutput:
-    """An output with its data flat."""
+    """Encode an output with its data flat."""
     return ResponseOutput(
         name=name, shape=list(array.shape), datatype=DATATYPES[array.dtype.name], data=array.ravel().tolist()
     )
 
 
 def flat(answer: Any) -> list[torch.Tensor]:
-    """The tensors of what a model returns, nested tuples, lists and dicts from left to right."""
+    """Flatten what a model returns, nested tuples, lists and dicts, to tensors from left to right."""
     if isinstance(answer, dict):
         answer = list(answer.values())
     return [one for part in answer for one in flat(part)] if isinstance(answer, (tuple, list)) else [answer]

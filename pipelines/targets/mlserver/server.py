@@ -22,7 +22,7 @@ FAILURE = r"(?m)^((?:\w+\.)*\w*(?:Error|Exception): .*)"
 
 
 def plan(request: ServeRequest) -> ServerPlan:
-    """An MLServer for one TorchScript file.
+    """Plan an MLServer for one TorchScript file.
 
     Raises:
         MachineError: its environment cannot be made, or the port is taken.
@@ -63,7 +63,7 @@ def plan(request: ServeRequest) -> ServerPlan:
 
 
 def _write(request: ServeRequest, settings: MLServerSettings, ports: tuple[int, int, int]) -> Path:
-    """The folder that MLServer is started on: its settings, the model's, and the runtime."""
+    """Write the folder that MLServer is started on: its settings, the model's, and the runtime."""
     folder = request.work / "mlserver"
     folder.mkdir(exist_ok=True)
     rest, grpc, metrics = ports
@@ -83,5 +83,5 @@ def _write(request: ServeRequest, settings: MLServerSettings, ports: tuple[int, 
 
 
 def _configuration(base_url: str, model: str, settings: MLServerSettings) -> Configuration:
-    """What the running model says, and what MLServer was started with."""
+    """Read what the running model reports, and what MLServer was started with."""
     return configuration(oip.metadata(base_url, model).get("parameters") or {}, settings)

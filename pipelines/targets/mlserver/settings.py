@@ -36,7 +36,7 @@ class MLServerSettings(ServerSettings):
         return {name: value for name, value in self.given().items() if name in own}
 
     def model(self, spec: ModelSpec, uri: str) -> dict[str, Any]:
-        """The whole of model-settings.json."""
+        """Return the whole of model-settings.json."""
         found: dict[str, Any] = {"name": spec.name, "implementation": "model.TorchScript"}
         if self.max_batch_size is not None:
             found["max_batch_size"] = self.max_batch_size
@@ -46,7 +46,7 @@ class MLServerSettings(ServerSettings):
         return {**found, "parameters": {"uri": uri, "version": VERSION, "extra": extra}}
 
     def files(self, spec: ModelSpec) -> dict[str, str]:
-        """Both files; where it listens is the image's business."""
+        """Return both files; the image decides where the server listens."""
         found = {
             "settings.json": self.server(),
             "model-settings.json": self.model(spec, f"{CONTAINER_MODELS}/{spec.name}.pt"),
@@ -55,7 +55,7 @@ class MLServerSettings(ServerSettings):
 
     @classmethod
     def read(cls, server: Mapping[str, Any], model: Mapping[str, Any]) -> Self:
-        """What those files set, of what decides how requests are worked on."""
+        """Read the settings that decide how requests are processed from those files."""
         seconds = model.get("max_batch_time")
         return cls(
             parallel_workers=server.get("parallel_workers"),

@@ -6,7 +6,9 @@ OFF = Level("off", dict.fromkeys(("max_batch_size", "max_batch_time_ms")))
 
 
 def axes(cores_count: int, limit_ms: float) -> tuple[Axis, ...]:
-    """Processes for inference, the threads of each, and how many requests wait how long for each other.
+    """Return the axes: processes for inference, threads of each, and how many requests wait how long.
+
+    MLServer batches where both a size and a time are set; a size of 1 is none.
 
     MLServer batches where both a size and a time are set; a size of 1 is none.
     """

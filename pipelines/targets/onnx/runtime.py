@@ -41,7 +41,7 @@ def open_model(
     threads_count: int,
     outputs: Sequence[str],
 ) -> InProcessModel:
-    """The artifact, loaded and optimised, each operator computed by up to `threads_count` threads.
+    """Load and optimise the artifact, with up to `threads_count` threads for each operator.
 
     Raises:
         GateError: the file cannot be loaded, or has other outputs.
@@ -98,7 +98,7 @@ class OnnxModel:
         self._answers = self._session.run(self._fetches, self._given)
 
     def outputs(self) -> Sample:
-        """The outputs of the last `invoke`, without the batch dimension."""
+        """Return the outputs of the last `invoke`, without the batch dimension."""
         return {name: values[0] for name, values in zip(self._wanted, self._answers, strict=True)}
 
 

@@ -83,7 +83,7 @@ class Model:
         self.outputs: list[str] = [output["name"] for output in self.signature["outputs"]]
 
     def decode(self, body: bytes) -> list[torch.Tensor]:
-        """The batch (n, …) of each input, in the model's order.
+        """Decode the batch (n, …) of each input, in the model's order.
 
         Raises:
             RefusedError: not JSON, no instances, or others than the signature's.
@@ -111,7 +111,7 @@ class Model:
         return [[row[name] for row in rows] for name in names]
 
     def predict(self, batch: Sequence[torch.Tensor]) -> list[np.ndarray]:
-        """The outputs (n, …), in the model's order.
+        """Return the outputs (n, …), in the model's order.
 
         Raises:
             RefusedError: the model refuses the batch, or gives other outputs than it says.
@@ -130,7 +130,7 @@ class Model:
         return [tensor.contiguous().numpy() for tensor in found]
 
     def encode(self, outputs: Sequence[np.ndarray]) -> bytes:
-        """The body of the answer."""
+        """Encode the body of the answer."""
         rows: Any = outputs[0]
         if len(outputs) > 1:
             rows = [dict(zip(self.outputs, row, strict=True)) for row in zip(*outputs, strict=True)]
@@ -173,7 +173,7 @@ def array_of(tensor: dict[str, Any], values: list[Any]) -> np.ndarray:
 
 
 def holds_bool(values: Any) -> bool:
-    """Whether true or false is among the numbers, which NumPy would take for 1 and 0."""
+    """Return whether true or false is among the numbers, which NumPy would take for 1 and 0."""
     if not isinstance(values, list):
         return isinstance(values, bool)
     kinds = set(map(type, values))
@@ -181,14 +181,14 @@ def holds_bool(values: Any) -> bool:
 
 
 def flat(answer: Any) -> list[torch.Tensor]:
-    """The tensors of what a model returns, nested tuples, lists and dicts from left to right."""
+    """Flatten what a model returns, nested tuples, lists and dicts, to tensors from left to right."""
     if isinstance(answer, dict):
         answer = list(answer.values())
     return [one for part in answer for one in flat(part)] if isinstance(answer, tuple | list) else [answer]
 
 
 def make_app() -> FastAPI:
-    """The application of one worker; uvicorn calls it in each."""
+    """Make the application of one worker; uvicorn calls this in each."""
     options = Options(**json.loads(os.environ[OPTIONS_VARIABLE]))
     held: dict[str, Any] = {}
 
@@ -228,7 +228,7 @@ def make_app() -> FastAPI:
 
 
 def in_pool(answer: Callable[[bytes], bytes], pool: ThreadPoolExecutor | None) -> Callable[[bytes], Any]:
-    """`answer` as a coroutine: in a thread of the pool, or on the event loop where there is none."""
+    """Make `answer` a coroutine: in a thread of the pool, or on the event loop where there is none."""
 
     async def on_loop(body: bytes) -> bytes:
         return answer(body)
@@ -240,7 +240,7 @@ def in_pool(answer: Callable[[bytes], bytes], pool: ThreadPoolExecutor | None) -
 
 
 async def body_of(request: Request, limit_bytes: int) -> bytes:
-    """The whole body.
+    """Read the whole body.
 
     Raises:
         RefusedError: it is larger than the limit, which is seen before it is held.
@@ -257,7 +257,7 @@ async def body_of(request: Request, limit_bytes: int) -> bytes:
 
 
 def load(options: Options) -> Model:
-    """The model, loaded and run once, with the worker's threads set; says in the log why it cannot be."""
+    """Load the model, set the worker's threads and run it once; log why if it cannot be loaded."""
     if options.torch_threads:
         torch.set_num_threads(options.torch_threads)
     if options.torch_interop_threads:
@@ -271,12 +271,12 @@ def load(options: Options) -> Model:
 
 
 def workers_ready(folder: str) -> int:
-    """How many workers that are alive have loaded the model."""
+    """Count the live workers that have loaded the model."""
     return sum(Path(f"/proc/{mark.name}").exists() for mark in Path(folder).iterdir())
 
 
 def described(options: Options, model: Model) -> dict[str, Any]:
-    """What is served and how, as it really is in this worker."""
+    """Report what is served and how, as it really is in this worker."""
     return {
         "model_digest": model.signature.get("model_digest"),
         "inputs": model.inputs,
@@ -295,7 +295,7 @@ def described(options: Options, model: Model) -> dict[str, Any]:
 
 
 def count_or_cores(text: str) -> int:
-    """A number from 1, or as many as there are cores to run on."""
+    """Read a number from 1, or as many as there are cores to run on."""
     count = len(os.sched_getaffinity(0)) if text == ALL_CORES else int(text)
     if count < 1:
         raise ValueError(f"{text} workers are none")

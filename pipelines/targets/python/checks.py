@@ -11,7 +11,7 @@ OK = 200
 
 
 def status(running: Running) -> str:
-    """How many workers have loaded the model."""
+    """Report how many workers have loaded the model."""
     code, answer = fetch_json(f"{running.endpoint.base_url}/ready")
     require(code == OK, f"GET /ready answers {code} {answer}")
     return f"{answer['workers_ready']} of {answer['workers']} workers have loaded the model"
@@ -28,4 +28,4 @@ def metadata(running: Running) -> str:
 
 
 def unknown_model(answer: Any) -> None:
-    """It serves one model, whose name is not in its URL."""
+    """Check nothing: the server has one model, whose name is not in its URL."""

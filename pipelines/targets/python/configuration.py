@@ -25,7 +25,7 @@ def from_info(answer: Any) -> Configuration:
 
 
 def unready(status: int, answer: Any) -> str | None:
-    """None when every worker has loaded the model, else what `GET /ready` says."""
+    """Return None if every worker has loaded the model, else what `GET /ready` reports."""
     told = answer if isinstance(answer, dict) else {}
     if told.get("ready") is True:
         return None

@@ -10,12 +10,12 @@ PORT = 8000
 
 
 def _status(base_url: str, model: str, execute: Execute) -> str | None:  # noqa: ARG001 - not needed
-    """None when every worker has loaded the model."""
+    """Return None if every worker has loaded the model, else what the server reports."""
     return unready(*fetch_json(f"{base_url}/ready"))
 
 
 def _configuration(model: str, inside: Inside) -> Configuration:  # noqa: ARG001 - not needed
-    """What it tells, asked inside."""
+    """Ask inside how the server is configured."""
     return from_info(asked_inside(inside.execute, PORT, "/info"))
 
 

@@ -20,7 +20,7 @@ TELLING = ("fastapi", "uvicorn", "orjson", "torch")
 
 
 def plan(request: ServeRequest) -> ServerPlan:
-    """A plain server for one TorchScript file.
+    """Plan a plain server for one TorchScript file.
 
     Raises:
         MachineError: FastAPI or uvicorn is not installed, or the port is taken.

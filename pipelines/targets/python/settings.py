@@ -22,15 +22,15 @@ class PythonSettings(ServerSettings):
     workers: Count | Literal["cores"] | None = None
 
     def flags(self) -> list[str]:
-        """The options, those of the frameworks' defaults left out."""
+        """Return the options, without those at the frameworks' defaults."""
         given = self.given()
         flags = [] if given.pop("access_log", True) else ["--no-access-log"]
         return [*flags, *(f"--{name.replace('_', '-')}={value}" for name, value in given.items())]
 
     def files(self, spec: ModelSpec) -> dict[str, str]:  # noqa: ARG002 - nothing depends on the model
-        """The options, one a line."""
+        """Write the options, one a line."""
         return {"flags": "".join(f"{flag}\n" for flag in self.flags())}
 
     def max_request_bytes(self, spec: ModelSpec) -> int | None:  # noqa: ARG002 - nothing depends on the model
-        """The largest body that is taken; None where there is no limit."""
+        """Return the largest body that is taken; None if there is no limit."""
         return self.max_body_bytes

@@ -125,7 +125,7 @@ def _finish(spec: ModelSpec, converted: bytes, precision: str) -> bytes:
 
 
 def _require_loadable(content: bytes) -> None:
-    """The converter writes files that the runtime then refuses, 16x8 ones with extreme scales for instance.
+    """Raise unless LiteRT loads the file, as it refuses some, such as 16x8 ones with extreme scales.
 
     Raises:
         RefusedError: LiteRT does not load it, with LiteRT's reason.

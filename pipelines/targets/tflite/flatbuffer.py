@@ -36,14 +36,14 @@ class SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]
 
 
 def read(content: bytes) -> Any:
-    """The flatbuffer as the schema's object `ModelT`; its arrays are views into `content`."""
+    """Read the flatbuffer as the schema's object `ModelT`; its arrays are views into `content`."""
     from ai_edge_litert import schema_py_generated as schema
 
     return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
 
 
 def pack(model: Any) -> bytes:
-    """The bytes of a `ModelT`, buffers aligned as the schema asks."""
+    """Write a `ModelT` as bytes, buffers aligned as the schema asks."""
     builder = SharingBuilder()
     builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
     return bytes(builder.Output())

@@ -38,7 +38,7 @@ Field = Callable[[Any, int], None]
 
 
 def describe(spec: ModelSpec, precision: str, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
-    """The `ModelMetadata` flatbuffer of `spec`, its tensors in the file's order; ranges are the examples'."""
+    """Write `spec` as a `ModelMetadata` flatbuffer, tensors in the file's order, ranges from the examples."""
     builder = flatbuffers.Builder(1024)
     tensors = {tensor.name: tensor for tensor in spec.inputs}
     examples = spec.examples().named
@@ -59,7 +59,7 @@ def describe(spec: ModelSpec, precision: str, inputs: Sequence[str], outputs: Se
 
 
 def _source(builder: Any, tensor: TensorSpec, examples: Array) -> int:
-    """An input: its name, what it holds, its scaling and its range."""
+    """Write an input: its name, what it holds, its scaling and its range."""
     flat = [np.asarray(one) for one in examples] if is_ragged(examples) else [examples]
     largest, smallest = max(float(one.max()) for one in flat), min(float(one.min()) for one in flat)
     statistics = _table(builder, {0: _floats(builder, largest), 1: _floats(builder, smallest)})
@@ -70,7 +70,7 @@ def _source(builder: Any, tensor: TensorSpec, examples: Array) -> int:
 
 
 def _sink(builder: Any, spec: ModelSpec, name: str) -> int:
-    """An output: its name, and the file of its class names."""
+    """Write an output: its name, and the file of its class names."""
     file = _label_file(spec, name)
     there = file in label_files(spec)
     files = [_table(builder, {0: _text(builder, file), 2: _byte(TENSOR_AXIS_LABELS)})] if there else []
@@ -104,7 +104,7 @@ def _content(builder: Any, tensor: TensorSpec) -> int:
 
 
 def _table(builder: Any, fields: dict[int, Field]) -> int:
-    """A table with the given fields by number. What they point to was written before: no nesting."""
+    """Write a table of fields by number; what they point to was written before, as tables do not nest."""
     builder.StartObject(max(fields, default=-1) + 1)
     for number, write in fields.items():
         write(builder, number)
@@ -135,7 +135,9 @@ def _vector(builder: Any, offsets: Sequence[int]) -> Field:
 
 
 def with_labels(content: bytes, files: Mapping[str, Sequence[str]]) -> bytes:
-    """`content` followed by a zip archive that holds the labels, one a line, the same bytes every time.
+    """Append a zip archive with the labels to `content`, one a line, the same bytes every time.
+
+    Without labels, return `content` as it is.
 
     Without labels `content` as it is.
     """

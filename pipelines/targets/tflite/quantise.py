@@ -23,13 +23,13 @@ class RefusedError(Exception):
 
 
 def representative(spec: ModelSpec) -> Representative | None:
-    """One training sample (1, …) at a time of those drawn; None where the model has none."""
+    """Return a source of the drawn training samples (1, …), one at a time; None if the model has none."""
     drawn = draw(spec)
     return None if drawn is None else lambda: map(contiguous, samples(drawn))
 
 
 def convert(saved: Path, precision: str, examples: Representative | None) -> bytes:
-    """The SavedModel in `saved` as a flatbuffer of built-in operations only, no Flex and no custom ones.
+    """Convert the SavedModel in `saved` to a flatbuffer of built-in operations, with no Flex or custom ones.
 
     Raises:
         ModelError: the model needs operations that TensorFlow Lite does not have; all are named.
@@ -84,9 +84,7 @@ def _converter(saved: Path, precision: str, examples: Representative | None) -> 
 
 
 def require_integers(content: bytes) -> None:
-    """Raises:
-    RefusedError: the converter left operations in floating point without saying so.
-    """
+    """Raise RefusedError if the converter left operations in floating point without reporting it."""
     floating = flatbuffer.floating_operations(flatbuffer.read(content))
     if floating:
         raise RefusedError(f"the converter left {', '.join(floating)} in floating point")

@@ -11,12 +11,12 @@ REFUSED = "refused.json"
 
 
 def is_converted(made: Path) -> bool:
-    """Whether a folder holds flatbuffers by precision, not a SavedModel."""
+    """Return whether a folder holds flatbuffers by precision, not a SavedModel."""
     return (made / REFUSED).is_file()
 
 
 def converted(spec: ModelSpec, made: Path, precision: str) -> bytes:
-    """The flatbuffer of a precision, its signature with the model's names in the place of `args_0` and so on.
+    """Read the flatbuffer of a precision, with the model's names in its signature instead of `args_0`, ….
 
     Raises:
         RefusedError: the road could not write it, or left floating point where there should be integers.

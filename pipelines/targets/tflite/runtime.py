@@ -41,7 +41,7 @@ def open_model(
     threads_count: int,
     outputs: Sequence[str],
 ) -> InProcessModel:
-    """The artifact, loaded with its tensors allocated and its delegate applied.
+    """Load the artifact with its tensors allocated and its delegate applied.
 
     Raises:
         GateError: the file cannot be loaded, or has other outputs.
@@ -114,7 +114,7 @@ class LiteRtModel:
         self._interpreter.invoke()
 
     def outputs(self) -> Sample:
-        """The outputs of the last `invoke`, without the batch dimension, dequantised if need be."""
+        """Return the outputs of the last `invoke`, without the batch dimension, dequantised if need be."""
         return {
             name: dequantise(self._interpreter.get_tensor(sink["index"]), sink)[0]
             for name, sink in self._sinks.items()
@@ -122,7 +122,7 @@ class LiteRtModel:
 
 
 def by_name(interpreter: Any, what: str) -> dict[str, dict[str, Any]]:
-    """Inputs or outputs (`what`) by the names of the file's first signature; without one, by the tensors'."""
+    """Return inputs or outputs (`what`) by the names of the first signature; without one, the tensors'."""
     tensors = getattr(interpreter, f"get_{what}_details")()
     signatures = interpreter.get_signature_list()
     if not signatures:
@@ -132,7 +132,11 @@ def by_name(interpreter: Any, what: str) -> dict[str, dict[str, Any]]:
 
 
 def quantise(values: Array, tensor: Mapping[str, Any]) -> Array:
-    """`values` as the dtype of `tensor` (its `dtype` and `quantization`: scale, zero point).
+    """Convert `values` to the dtype of `tensor` (its `dtype` and `quantization`: scale, zero point).
+
+    Where the file's own numbers stand for others (scale above 0), they are rounded, half to even, and clipped
+    to the dtype's range: a pixel beyond what was calibrated becomes the nearest value that the dtype has.
+    Where they stand for themselves, as pixels, tokens and floats do, they are passed on as they are.
 
     Where the file's own numbers stand for others (scale above 0), they are rounded, half to even, and clipped
     to the dtype's range: a pixel beyond what was calibrated becomes the nearest that can be said. Where they
@@ -153,7 +157,7 @@ def quantise(values: Array, tensor: Mapping[str, Any]) -> Array:
 
 
 def dequantise(values: Array, tensor: Mapping[str, Any]) -> Array:
-    """The float32 values that integers of `tensor` stand for; what stands for itself as it is."""
+    """Return the float32 values that integers of `tensor` stand for; integers without a scale as they are."""
     scale, zero_point = tensor["quantization"]
     if scale == 0:
         return values
@@ -162,7 +166,7 @@ def dequantise(values: Array, tensor: Mapping[str, Any]) -> Array:
 
 
 def inspect(artifact: Path, artifact_format: str) -> Inspection:  # noqa: ARG001
-    """What the file holds and what LiteRT's delegate takes of it, seen from a really loaded interpreter.
+    """Inspect what the file holds and what LiteRT's delegate takes of it, in a loaded interpreter.
 
     Parameters are the elements of constant tensors that are floating point or quantised, each buffer once:
     weights, biases and factors that stayed apart. Constants of plain integers are shapes, axes and paddings.

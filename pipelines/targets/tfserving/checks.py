@@ -12,7 +12,7 @@ TYPE_NAMES = {"float16": "DT_HALF", "float32": "DT_FLOAT", "float64": "DT_DOUBLE
 
 
 def status(running: Running) -> str:
-    """The state of its first version, whose number is a string."""
+    """Return the state of the first version, whose number is a string."""
     _, answer = fetch_json(f"{running.endpoint.base_url}/v1/models/{running.endpoint.model}")
     found = answer["model_version_status"][0]
     require(isinstance(found["version"], str), f"the version is {found['version']!r}, expected a string")
@@ -40,7 +40,7 @@ def metadata(running: Running) -> str:
 
 
 def unknown_model(answer: Any) -> None:
-    """`{"error": "…"}`."""
+    """Check that the answer is `{"error": "…"}`."""
     require(
         isinstance(answer.get("error"), str), f'it is {json.dumps(answer)[:200]}, expected {{"error": "…"}}'
     )

@@ -9,7 +9,7 @@ NOTE = "XLA compiles the model once for each shape of a request, those of its wa
 
 
 def is_compiled(model: Path) -> bool:
-    """Whether any version in the folder `model` holds a program for XLA."""
+    """Return whether any version in the folder `model` holds a program for XLA."""
     return any(_holds(file) for file in sorted(model.glob("*/saved_model.pb")))
 
 

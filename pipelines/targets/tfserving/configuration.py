@@ -43,7 +43,7 @@ def from_flags(argv: Sequence[str], cores_count: int | None, *, embedded: bool) 
 
 
 def _embedded_threads(flags: Mapping[str, str], cores_count: int) -> int:
-    """As the embedded server does: enough for a full batch to gather, where it batches."""
+    """Return as many threads as the embedded server has: enough to gather a full batch, where it batches."""
     largest, _ = _batching(flags).get("batch_max_size", (None, ""))
     if flags.get("enable_batching", "false").lower() not in {"true", "1"} or largest is None:
         return default_threads(cores_count)
@@ -52,7 +52,7 @@ def _embedded_threads(flags: Mapping[str, str], cores_count: int) -> int:
 
 
 def _flags(argv: Sequence[str]) -> dict[str, str]:
-    """`--name=value`, `--name value` and `--name` by name; "true" where there is no value."""
+    """Read `--name=value`, `--name value` and `--name` by name; "true" where there is no value."""
     found: dict[str, str] = {}
     for word, after in pairwise((*argv, "--")):
         if word.startswith("--"):
@@ -62,7 +62,7 @@ def _flags(argv: Sequence[str]) -> dict[str, str]:
 
 
 def _number(flags: Mapping[str, str], names: Sequence[str], default: int | None) -> tuple[int | None, str]:
-    """The first flag of `names` that is set to more than 0, which stands for the rule."""
+    """Return the first flag of `names` above 0, else the default, which stands for the rule."""
     for name in names:
         value = flags.get(name, "0")
         if value.isdecimal() and int(value) > 0:
@@ -83,7 +83,7 @@ def _batching(flags: Mapping[str, str]) -> Known:
 
 
 def _batching_of(parameters: str) -> Known:
-    """From BatchingParameters in text format."""
+    """Read BatchingParameters from text format."""
     delay, source = _parameter(parameters, "batch_timeout_micros", BATCH_DELAY_US)
     return {
         "batch_max_size": _parameter(parameters, "max_batch_size", LARGEST_BATCH),

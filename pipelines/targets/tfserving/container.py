@@ -14,7 +14,7 @@ STAND_IN_NOTE = (
 
 
 def _status(base_url: str, model: str, execute: Execute) -> str | None:  # noqa: ARG001 - not needed
-    """None when a version is AVAILABLE.
+    """Return None if a version is AVAILABLE, else the states of the versions.
 
     Raises:
         MachineError: it has given up every version: waiting longer would change nothing.
@@ -31,7 +31,7 @@ def _status(base_url: str, model: str, execute: Execute) -> str | None:  # noqa:
 
 
 def _configuration(model: str, inside: Inside) -> Configuration:  # noqa: ARG001 - not needed
-    """What the process that serves was started with."""
+    """Read what the serving process was started with."""
     for argv in inside.commands:
         if any(word.startswith("--model_base_path") for word in argv):
             embedded = any(word.endswith(".embedded") for word in argv)

@@ -67,7 +67,7 @@ def write_by_road(
 
 
 def frozen_function(spec: ModelSpec) -> Any:
-    """The twin as a concrete function whose weights are constants and whose batch normalisation is folded.
+    """Return the twin as a concrete function with constant weights and folded batch normalisation.
 
     It takes the inputs, and gives a list of the outputs, each in the order of the spec.
     Keras' own export keeps variables and training ops; serving needs neither.
@@ -102,7 +102,7 @@ def signature_of(spec: ModelSpec, batch: int | None = None) -> list[Any]:
 
 
 def _fold(frozen: Any) -> Any:
-    """The frozen function after grappler folded its constants: multiplications move into the kernels."""
+    """Return the frozen function with constants folded by grappler: multiplications move into the kernels."""
     import tensorflow as tf
     from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
     from tensorflow.python.grappler import tf_optimizer
@@ -154,7 +154,7 @@ def save_function(spec: ModelSpec, frozen: Any, folder: Path, batch: int | None 
 
 
 def loaded_function(spec: ModelSpec, folder: Path) -> Any:
-    """As `frozen_function`, of a SavedModel with the model's own names that is there already."""
+    """Return what `frozen_function` does, for an existing SavedModel with the model's own names."""
     import tensorflow as tf
 
     serve = tf.saved_model.load(str(folder)).signatures[SIGNATURE]
@@ -181,7 +181,7 @@ def _draw_id_from_content(file: Path) -> None:
 
 
 def write_warmup(spec: ModelSpec, folder: Path) -> None:
-    """Records TensorFlow Serving replays before it calls a version available (its SavedModel warm-up)."""
+    """Write the records that TensorFlow Serving replays before it calls a version available (warm-up)."""
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
@@ -211,7 +211,7 @@ def write_warmup(spec: ModelSpec, folder: Path) -> None:
 
 
 def _shapes_once(inputs: Tensors) -> list[int]:
-    """The first sample of each shape, where samples differ in shape; else none."""
+    """Return the first sample of each shape if samples differ in shape, else none."""
     if not any(map(is_ragged, inputs.values())):
         return []
     first: dict[Any, int] = {}
@@ -221,7 +221,7 @@ def _shapes_once(inputs: Tensors) -> list[int]:
 
 
 def _rows(inputs: Tensors, number: int, batch: int) -> dict[str, Array]:
-    """So many samples from `number` on, round again at the end; of samples that differ in shape one only."""
+    """Return `batch` samples from `number` on, wrapping at the end; just one if they differ in shape."""
     alike = not any(map(is_ragged, inputs.values()))
     places = [(number + alike * row) % count(inputs) for row in range(batch)]
     return joined([sample(inputs, place) for place in places])

@@ -41,7 +41,7 @@ def open_call(
     threads_count: int,
     outputs: Sequence[str],  # noqa: ARG001 - as above
 ) -> Callable[[Tensors], object]:
-    """The serving signature as a function of a batch of its inputs, on that many threads.
+    """Return the serving signature as a function of a batch of its inputs, on that many threads.
 
     Raises:
         GateError: the folder cannot be loaded, or has other inputs.
@@ -63,7 +63,7 @@ def open_call(
 
 
 def _load(artifact: Path, inputs: list[str]) -> tuple[Any, dict[str, str]]:
-    """The serving signature, and its own name of each of `inputs`."""
+    """Load the serving signature, and its own name of each of `inputs`."""
     import tensorflow as tf
 
     try:

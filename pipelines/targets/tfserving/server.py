@@ -45,7 +45,7 @@ class Implementation:
 
 
 def find_implementation() -> Implementation:
-    """The binary on PATH if it answers `--version`, else the embedded server."""
+    """Find the binary on PATH if it answers `--version`, else the embedded server."""
     binary = shutil.which(BINARY)
     version = _binary_version(binary) if binary else None
     if binary and version:
@@ -69,7 +69,7 @@ def _binary_version(binary: str) -> str | None:
 
 
 def plan(request: ServeRequest) -> ServerPlan:
-    """A server for one SavedModel folder.
+    """Plan a server for one SavedModel folder.
 
     Raises:
         MachineError: the port is taken.
@@ -147,7 +147,7 @@ def _batches(base_url: str) -> tuple[int, int]:
 
 
 def metric_counts(text: str) -> tuple[int, int]:
-    """Requests that were answered right and runs of batches, from metrics in Prometheus' text format."""
+    """Count correctly answered requests and runs of batches in metrics in Prometheus' text format."""
     counters = re.findall(r"^:tensorflow:serving:([\w:]+)(\{[^}]*\})? (\S+)$", text, re.MULTILINE)
     requests = [float(value) for name, labels, value in counters if name == REQUESTS and RIGHT in labels]
     runs = [float(value) for name, _, value in counters if name == RUNS]
@@ -155,7 +155,7 @@ def metric_counts(text: str) -> tuple[int, int]:
 
 
 def _status(base_url: str, model: str) -> str | None:
-    """None when a version is AVAILABLE."""
+    """Return None if a version is AVAILABLE, else the states of the versions."""
     status, answer = fetch_json(f"{base_url}/v1/models/{model}")
     if status != 200 or not isinstance(answer, dict):  # noqa: PLR2004
         return f"the model status API answers {status}"

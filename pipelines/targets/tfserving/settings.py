@@ -55,7 +55,7 @@ class TFServingSettings(ServerSettings):
         return self
 
     def flags(self, folder: str = CONTAINER_FOLDER) -> list[str]:
-        """The flags, those of the vendor's defaults left out; other files of `files` are in `folder`."""
+        """Return the flags without those at the vendor's defaults; other files of `files` are in `folder`."""
         own = {name: value for name, value in self.given().items() if name not in PARAMETERS}
         batching = [f"--batching_parameters_file={folder}/{BATCHING}"] if self.enable_batching else []
         return [*(f"--{name}={str(value).lower()}" for name, value in own.items()), *batching]
@@ -66,7 +66,7 @@ class TFServingSettings(ServerSettings):
         return "".join(f"{_parameter(name, value)}\n" for name, value in given.items())
 
     def files(self, spec: ModelSpec) -> dict[str, str]:  # noqa: ARG002 - nothing depends on the model
-        """The flags, one a line, and the parameters of batching where it is on."""
+        """Write the flags, one a line, and the parameters of batching if it is on."""
         flags = {"flags": "".join(f"{flag}\n" for flag in self.flags())}
         return flags | ({BATCHING: self.batching()} if self.enable_batching else {})
 

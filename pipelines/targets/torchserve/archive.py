@@ -70,7 +70,7 @@ def require_plain(path: Path) -> None:
 
 
 def _check_names(infos: Sequence[zipfile.ZipInfo]) -> None:
-    """Raises ValueError for entries that leave the folder, come twice, or are no files and folders."""
+    """Raise ValueError for entries that leave the folder, come twice, or are no files and folders."""
     if len(infos) > ENTRIES_LIMIT:
         raise ValueError(f"it has {len(infos)} entries; allowed: {ENTRIES_LIMIT}")
     seen: set[str] = set()
@@ -93,7 +93,7 @@ def _check_names(infos: Sequence[zipfile.ZipInfo]) -> None:
 
 
 def _check_sizes(infos: Sequence[zipfile.ZipInfo], packed: int) -> None:
-    """Raises ValueError for what would fill the disk, or is packed in a way that TorchServe cannot read."""
+    """Raise ValueError for what would fill the disk, or is packed in a way that TorchServe cannot read."""
     unpacked, limit = sum(info.file_size for info in infos), max(SMALL_BYTES, GROWTH_LIMIT * packed)
     if unpacked > limit:
         raise ValueError(f"its {packed} bytes unpack to {unpacked}; allowed: {limit}")
@@ -105,7 +105,7 @@ def _check_sizes(infos: Sequence[zipfile.ZipInfo], packed: int) -> None:
 
 
 def _check_entries(file: IO[bytes], infos: Sequence[zipfile.ZipInfo], directory: int) -> None:
-    """Raises ValueError unless the entries themselves say what the directory at the end says of them."""
+    """Raise ValueError unless the entries themselves agree with the directory at the end."""
     position = 0
     for info in sorted(infos, key=lambda info: info.header_offset):
         if info.header_offset != position:
@@ -116,7 +116,7 @@ def _check_entries(file: IO[bytes], infos: Sequence[zipfile.ZipInfo], directory:
 
 
 def _end_of(file: IO[bytes], info: zipfile.ZipInfo, directory: int) -> int:
-    """Where an entry ends, a descriptor behind its data included."""
+    """Return where an entry ends, including a descriptor behind its data."""
     file.seek(info.header_offset)
     signature, *said, name_length, extra_length = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
     # Without a descriptor the entry itself has the sizes, save where they need 64 bits.
@@ -147,7 +147,7 @@ def _extract(archive: zipfile.ZipFile, info: zipfile.ZipInfo, folder: Path) -> N
 
 
 def _manifest(path: Path, folder: Path, names: Sequence[str]) -> dict[str, Any]:
-    """The manifest of an unpacked archive; its handler, and each file that it names, is one of `names`."""
+    """Read the manifest of an unpacked archive; its handler and each file that it names are in `names`."""
     try:
         manifest: dict[str, Any] = json.loads(read_regular(folder / MANIFEST, MANIFEST_LIMIT_BYTES))
     except GateError as error:

@@ -13,7 +13,7 @@ OK = 200
 
 
 def status(running: Running) -> str:
-    """`/ping` beside the management API, which says more and was asked before."""
+    """Check `/ping` beside the management API, which tells more and was asked before."""
     code, answer = fetch_json(f"{running.endpoint.base_url}/ping")
     require(code == OK and answer == {"status": "Healthy"}, f"GET /ping answers {code} {answer}")
     return "every worker is READY, /ping says Healthy"
@@ -32,7 +32,7 @@ def metadata(running: Running) -> str:
 
 
 def _described(running: Running) -> Any:
-    """The management API's description of the model; in a container it answers only inside."""
+    """Return the management API's description of the model; in a container it answers only inside."""
     path = f"/models/{running.spec.name}"
     if running.execute is None:
         return fetch_json(running.endpoint.addresses["management"] + path)[1]
@@ -41,6 +41,6 @@ def _described(running: Running) -> Any:
 
 
 def unknown_model(answer: Any) -> None:
-    """`{"code": 404, "type": "ModelNotFoundException", …}`."""
+    """Check that the answer is `{"code": 404, "type": "ModelNotFoundException", …}`."""
     kind = answer.get("type")
     require(kind == "ModelNotFoundException", f"the error's type is {kind!r}: {json.dumps(answer)[:200]}")

@@ -21,7 +21,7 @@ def description_path(model: str) -> str:
 
 
 def unready(answer: Any) -> str | None:
-    """None when every worker that a model's description tells of is READY, else how many are."""
+    """Return None if every worker in a model's description is READY, else how many are."""
     told = answer[0] if isinstance(answer, list) and answer and isinstance(answer[0], dict) else {}
     found = told.get("workers")
     workers = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
@@ -47,13 +47,15 @@ def from_description(answer: Any) -> Configuration:
 
 
 def described(answer: Any) -> dict[str, Any]:
-    """What our handler tells of one worker; empty where it is another's."""
+    """Return what our handler reports of one worker; empty if it is another's."""
     told = answer[0] if isinstance(answer, list) and answer and isinstance(answer[0], dict) else {}
     return _described(told.get("customizedMetadata"))
 
 
 def batches(answer: Any) -> tuple[int, int]:
-    """Requests that a worker has answered and passes through the model that this took, as our handler counts.
+    """Return a worker's requests answered and passes through the model, as our handler counts them.
+
+    If there are several workers, the server chooses which one is asked.
 
     Of several workers one is asked, whichever the server chooses.
 
@@ -76,13 +78,13 @@ def _queue(status: Any) -> int | None:
 
 
 def _threads(told: Any) -> dict[str, int | None]:
-    """What our handler says of its worker; another's handler says nothing of the kind."""
+    """Return what our handler reports of its worker; another's handler reports nothing of the kind."""
     described = _described(told)
     return {name: described.get(name) for name in ("threads_per_worker", "inter_op_threads_count")}
 
 
 def _described(told: Any) -> dict[str, Any]:
-    """What a handler adds to its model's description."""
+    """Return what a handler adds to its model's description."""
     try:
         found = json.loads(told) if isinstance(told, str) else told
     except ValueError:

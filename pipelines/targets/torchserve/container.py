@@ -10,7 +10,9 @@ MANAGEMENT_PORT = 8081
 
 
 def _status(base_url: str, model: str, execute: Execute) -> str | None:
-    """None when every worker is READY by the management API, which is asked inside.
+    """Return None if every worker is READY by the management API, which is asked inside, else why not.
+
+    Whether the frontend listens at all is asked from outside, which costs the container less.
 
     Whether the frontend listens at all is asked from outside, which costs the container less.
     """
@@ -23,7 +25,7 @@ def _status(base_url: str, model: str, execute: Execute) -> str | None:
 
 
 def _configuration(model: str, inside: Inside) -> Configuration:
-    """What the management API tells, asked inside."""
+    """Ask the management API inside how the server is configured."""
     return from_description(asked_inside(inside.execute, MANAGEMENT_PORT, description_path(model)))
 
 

@@ -72,7 +72,7 @@ def write_torchscript(model: Traceable, path: Path) -> None:
 
 
 def signature(spec: ModelSpec) -> dict[str, Any]:
-    """What the handler needs to know about the model, as JSON."""
+    """Return what the handler needs to know about the model, as JSON."""
     return {
         "inputs": [{"name": t.name, "shape": t.shape[1:], "dtype": t.dtype} for t in spec.inputs],
         "outputs": [{"name": t.name, "shape": t.shape[1:], "dtype": t.dtype} for t in spec.outputs],

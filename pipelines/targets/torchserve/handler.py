@@ -72,7 +72,7 @@ class Handler:
         self.handled_count, self.decode_ns, self.inference_ns, self.encode_ns = 0, 0, 0, 0
 
     def initialize(self, context: Any) -> None:
-        """Called once by the worker, with the folder the archive was unpacked to."""
+        """Load the model; the worker calls this once, with the folder the archive was unpacked to."""
         folder = Path(context.system_properties["model_dir"])
         signature = json.loads((folder / "signature.json").read_text())
         self.inputs = signature["inputs"]
@@ -90,7 +90,7 @@ class Handler:
         return module.eval()
 
     def handle(self, requests: list[dict[str, Any]], context: Any) -> list[Any]:
-        """One answer per request, in order; requests of one batch and shape share one forward pass."""
+        """Return one answer per request, in order; requests of one batch and shape share one forward pass."""
         if context.get_request_header(0, "describe") == "True":
             return [self.describe()]
         began = time.perf_counter_ns()
@@ -132,7 +132,7 @@ class Handler:
         return answers
 
     def describe(self) -> dict[str, int]:
-        """What `GET /models/NAME?customized=true` adds: this worker's threads, and what it has batched."""
+        """Return what `GET /models/NAME?customized=true` adds: this worker's threads and batch counts."""
         return {
             "requests_count": self.requests_count,
             "passes_count": self.passes_count,
@@ -148,7 +148,7 @@ class Handler:
     def decode(
         self, request: dict[str, Any], packed: bool = False, content_type: str = ""
     ) -> tuple[str, list[np.ndarray]]:
-        """The key of the answer, and the samples of the request, an array (n, …) for each input.
+        """Return the key of the answer, and the samples of the request, an array (n, …) for each input.
 
         Raises:
             ValueError: not what the content type says, no samples, or others than the signature's.
@@ -172,7 +172,7 @@ class Handler:
         return "predictions", self._arrays(self._rows(body["instances"]), text)
 
     def _unpacked(self, body: bytearray) -> list[np.ndarray]:
-        """The inputs in a `.npy`, or by name in a `.npz`."""
+        """Read the inputs in a `.npy`, or by name in a `.npz`."""
         if len(self.inputs) == 1:
             return [npy(body)]
         try:
@@ -183,7 +183,7 @@ class Handler:
             raise ValueError(f"the body is no .npz file of the inputs {names}: {error}") from error
 
     def _unraw(self, body: bytearray) -> list[np.ndarray]:
-        """The inputs in their bytes alone; how many samples there are is in the length."""
+        """Read the inputs in their bytes alone; the length tells how many samples there are."""
         if any(None in tensor["shape"] for tensor in self.inputs):
             raise ValueError(f"samples may differ in shape here, so raw bytes do not say theirs; send {NPY}")
         kinds = [np.dtype(tensor["dtype"]).newbyteorder("<") for tensor in self.inputs]
@@ -268,7 +268,9 @@ class Handler:
             raise ValueError("the list of samples is empty")
 
     def predict(self, batches: list[list[np.ndarray]]) -> list[list[np.ndarray] | str]:
-        """Outputs for several requests' arrays of one shape, or why the model refuses that request.
+        """Return outputs for several requests' arrays of one shape, or why the model refuses a request.
+
+        All go through one forward pass; if that fails, each goes through its own, to find the one at fault.
 
         All go through one forward pass; where that fails, through one each, to find whose fault it is.
         """
@@ -300,7 +302,7 @@ class Handler:
         return [list(split) for split in zip(*(np.split(t.numpy(), ends) for t in outputs), strict=True)]
 
     def encode(self, key: str, outputs: list[np.ndarray]) -> Any:
-        """The value of the answer's `key`: by rows or by columns, with names where there are several."""
+        """Return the value of the answer's `key`: by rows or by columns, with names if there are several."""
         if key == BINARY:
             return npy_bytes(dict(zip(self.outputs, outputs, strict=True)))
         if len(outputs) == 1:

@@ -37,7 +37,7 @@ def predict(
 
 
 def load_torchscript(path: Path) -> Any:
-    """What the file holds, to be called with tensors.
+    """Load what the file holds, to be called with tensors.
 
     Raises:
         GateError: it does not load.
@@ -51,7 +51,7 @@ def load_torchscript(path: Path) -> Any:
 
 
 def load_package(path: Path) -> Any:
-    """What AOTInductor compiled, to be called with tensors.
+    """Load what AOTInductor compiled, to be called with tensors.
 
     Raises:
         GateError: it does not load.
@@ -72,7 +72,7 @@ def open_call(
     threads_count: int,
     outputs: Sequence[str],  # noqa: ARG001 - as every target's
 ) -> Callable[[Tensors], object]:
-    """The model as a function of a batch of its inputs, on that many threads; nothing of the answer is kept.
+    """Return the model as a function of a batch of inputs, on that many threads; answers are not kept.
 
     Raises:
         GateError: the file cannot be loaded.
@@ -105,7 +105,7 @@ def _module(path: Path, module: Any, inputs: Tensors, outputs: Sequence[str]) ->
 
 
 def _archive(path: Path, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Array]:
-    """What the archive's own handler answers to JSON bodies, without a server around it."""
+    """Return what the archive's own handler answers to JSON bodies, without a server around it."""
     with tempfile.TemporaryDirectory(prefix="tandem-mar-", ignore_cleanup_errors=True) as name:
         manifest = unpack(path, Path(name))
         with _blamed(path):
@@ -130,7 +130,7 @@ def _archive(path: Path, inputs: Tensors, outputs: Sequence[str]) -> dict[str, A
 
 
 def _rows(batch: dict[str, Array]) -> list[Any]:
-    """Samples as TensorFlow Serving's rows have them: a single input without its name."""
+    """Write samples in TensorFlow Serving's rows: a single input without its name."""
     if len(batch) == 1:
         (only,) = batch.values()
         return only.tolist()  # type: ignore[no-any-return]
@@ -158,7 +158,7 @@ def _blamed(path: Path) -> Iterator[None]:
 
 
 def _start_handler(folder: Path, manifest: dict[str, Any]) -> tuple[Any, Any]:
-    """The handler of an unpacked archive, initialised the way TorchServe's worker does it."""
+    """Start the handler of an unpacked archive, initialised the way TorchServe's worker does it."""
     module = import_handler(folder / manifest["model"]["handler"])
     context = SimpleNamespace(
         system_properties={"model_dir": str(folder)},
@@ -173,7 +173,7 @@ def _start_handler(folder: Path, manifest: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def import_handler(source: Path) -> ModuleType:
-    """The handler's module, which finds the files beside it by name, as in TorchServe's worker; not kept.
+    """Import the handler, which finds the files beside it by name as in a worker; leave no module behind.
 
     Raises:
         GateError: it is not Python.

@@ -35,7 +35,7 @@ PORT_NAMES = ("inference", "management", "metrics", "grpc_inference", "grpc_mana
 
 
 def plan(request: ServeRequest) -> ServerPlan:
-    """A TorchServe for one model archive.
+    """Plan a TorchServe for one model archive.
 
     The Java frontend is started the way `torchserve --start --foreground` starts it, without the Python
     wrapper in between: that wrapper keeps one pid file per machine, so a second server would be refused, and
@@ -113,12 +113,12 @@ def _write_config(request: ServeRequest, settings: TorchServeSettings, ports: di
 
 
 def _java_host(host: str) -> str:
-    """`host` as the server's configuration can hold it, which knows no colons in one."""
+    """Write `host` as the server's configuration can hold it, which allows no colons."""
     return IPV6_ALIAS if ":" in host else host
 
 
 def _look_up(request: ServeRequest) -> list[str]:
-    """What makes Java find the address behind `IPV6_ALIAS`."""
+    """Return the option that makes Java find the address behind `IPV6_ALIAS`."""
     if ":" not in request.host:
         return []
     hosts = request.work / "hosts"
@@ -176,7 +176,10 @@ def _batches(management: str, model: str) -> tuple[int, int]:
 
 
 def _status(management: str, model: str) -> str | None:
-    """None when every worker of the model is READY. `/ping` says Healthy while workers crash in a loop."""
+    """Return None if every worker of the model is READY.
+
+    `/ping` says Healthy while workers crash in a loop.
+    """
     status, answer = fetch_json(f"{management}/models/{model}")
     if status != 200 or not isinstance(answer, list) or not answer:  # noqa: PLR2004
         return f"the management API answers {status}"

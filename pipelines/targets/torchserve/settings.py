@@ -64,7 +64,7 @@ Count = Annotated[int, Field(ge=1, le=LARGEST_LIMIT_BYTES)]
 
 
 def _vm_option(text: str) -> str:
-    """Only options of the virtual machine itself: -D would move the server's own folders."""
+    """Allow only options of the virtual machine itself: -D would move the server's own folders."""
     if not re.fullmatch(r"-X[\w:+.=/%-]+", text, re.ASCII):
         raise PydanticCustomError("vm_option", "allowed: options that begin with -X, such as -Xmx512m")
     return text
@@ -99,11 +99,11 @@ class TorchServeSettings(ServerSettings):
     vmargs: tuple[VmOption, ...] = Field(default=(), strict=False)
 
     def max_request_bytes(self, spec: ModelSpec) -> int:
-        """The largest body that the server takes."""
+        """Return the largest body that the server takes."""
         return self.max_request_size or body_limit_bytes(*spec.inputs)
 
     def properties(self, spec: ModelSpec) -> list[str]:
-        """The lines of config.properties that do not depend on where the server runs."""
+        """Write the lines of config.properties that do not depend on where the server runs."""
         limits = {
             "max_request_size": self.max_request_bytes(spec),
             "max_response_size": body_limit_bytes(*spec.outputs),
@@ -113,7 +113,7 @@ class TorchServeSettings(ServerSettings):
         return [*lines, *self._model(spec)]
 
     def _model(self, spec: ModelSpec) -> list[str]:
-        """What is set of the one model: a line of JSON, which has to name everything else as well."""
+        """Write the settings of the one model: a line of JSON, which has to name everything else as well."""
         batching = {name: getattr(self, name) for name in BATCHING if getattr(self, name) is not None}
         if not batching:
             return []
@@ -121,11 +121,11 @@ class TorchServeSettings(ServerSettings):
         return [f"models={json.dumps({spec.name: {MODEL_VERSION: own}})}"]
 
     def variables(self) -> dict[str, str]:
-        """Of the environment that the server hands on to its workers."""
+        """Return the environment variables that the server hands on to its workers."""
         return {} if self.torch_threads is None else {"OMP_NUM_THREADS": str(self.torch_threads)}
 
     def logging(self) -> dict[str, str]:
-        """The file that says what is logged, by its name; none where it is as the vendor has it."""
+        """Return the file that configures logging, by name; none if logging is the vendor's."""
         return {LOGGING: WITHOUT_REQUESTS} if self.request_log is False else {}
 
     def java_options(self, folder: str = CONTAINER_FOLDER) -> list[str]:
@@ -134,7 +134,7 @@ class TorchServeSettings(ServerSettings):
         return [*self.vmargs, *logging]
 
     def files(self, spec: ModelSpec) -> dict[str, str]:
-        """The properties, the options of the virtual machine for `java @FILE`, and what else is set."""
+        """Return the properties, the virtual machine's options for `java @FILE`, and what else is set."""
         return {
             "config.properties": "".join(f"{line}\n" for line in self.properties(spec)),
             "jvm.options": "".join(f"{option}\n" for option in self.java_options()),

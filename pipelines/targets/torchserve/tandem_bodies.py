@@ -28,13 +28,13 @@ SPELLINGS = re.compile(r"(?<=[\[,:\s-])Inf(?=[\],}\s])|(?<=[\[,:\s])-NaN(?=[\],}
 
 
 def header(context: Any, number: int, name: str) -> str:
-    """A header of a request in small letters, whose name HTTP/1.1 clients write either way; "" without it."""
+    """Return a request's header in lower case, "" without it; HTTP/1.1 clients write its name either way."""
     found = context.get_request_header(number, name) or context.get_request_header(number, name.lower())
     return str(found or "").lower()
 
 
 def body_bytes(request: dict[str, Any], packed: bool) -> bytearray:
-    """The body as it is, unpacked.
+    """Return the body as it is, unpacked.
 
     Raises:
         ValueError: it is not gzip, or the server took it for something else.
@@ -46,7 +46,7 @@ def body_bytes(request: dict[str, Any], packed: bool) -> bytearray:
 
 
 def npy(body: bytes | bytearray) -> np.ndarray:
-    """The tensor in a `.npy` file, where it lies.
+    """Return the tensor in a `.npy` file without copying it.
 
     Raises:
         ValueError: it is no such file.
@@ -82,7 +82,7 @@ def npy_head(head: bytes) -> tuple[np.dtype, Any, tuple[int, ...]]:
 
 
 def npy_bytes(outputs: dict[str, np.ndarray]) -> bytes:
-    """One tensor as a `.npy` file, several as a `.npz`, not compressed."""
+    """Write one tensor as a `.npy` file, several as a `.npz`, not compressed."""
     file = io.BytesIO()
     if len(outputs) > 1:
         np.savez(file, **outputs)  # type: ignore[arg-type]
@@ -93,7 +93,7 @@ def npy_bytes(outputs: dict[str, np.ndarray]) -> bytes:
 
 
 def body_text(request: dict[str, Any], packed: bool) -> Any:
-    """The body as text, unpacked; what the server itself has parsed, in another configuration, as it is.
+    """Return the body as unpacked text; what the server has parsed, in another configuration, as it is.
 
     Raises:
         ValueError: it is not gzip, or not UTF-8.
@@ -112,7 +112,7 @@ def body_text(request: dict[str, Any], packed: bool) -> Any:
 
 
 def unpacked(body: bytes | bytearray) -> bytes:
-    """A gzip body as it was.
+    """Unpack a gzip body.
 
     Raises:
         ValueError: it is no gzip, ends too early, or is too large.
@@ -130,7 +130,7 @@ def unpacked(body: bytes | bytearray) -> bytes:
 
 
 def parse(text: str) -> Any:
-    """The JSON in `text`; of a key that is there twice the first counts, as on TensorFlow's side.
+    """Parse the JSON in `text`; of a duplicate key the first counts, as on TensorFlow's side.
 
     Raises:
         ValueError: it is not JSON.
@@ -149,12 +149,12 @@ def respelt(text: str) -> str:
 
 
 def first_ones(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object in which the first value of a key counts."""
+    """Make an object in which the first value of a key counts."""
     return dict(reversed(pairs))
 
 
 def flat(answer: Any) -> list[Any]:
-    """The tensors of what a model returns, nested tuples, lists and dicts from left to right."""
+    """Flatten what a model returns, nested tuples, lists and dicts, to tensors from left to right."""
     if isinstance(answer, dict):
         answer = list(answer.values())
     return [one for part in answer for one in flat(part)] if isinstance(answer, (tuple, list)) else [answer]
@@ -224,12 +224,12 @@ def floats(array: np.ndarray, dtype: str, text: Any) -> np.ndarray:
 
 
 def shown(leaf: Any) -> str:
-    """A JSON value for a message."""
+    """Write a JSON value for a message."""
     return json.dumps(leaf)[:40]
 
 
 def kinds(nested: Any) -> set[type]:
-    """The types of what nested lists hold that is no list; quick where the innermost lists are long."""
+    """Return the types of what nested lists hold that is no list; fast where the innermost lists are long."""
     if not isinstance(nested, list):
         return {type(nested)}
     found = set(map(type, nested))
@@ -240,7 +240,7 @@ def kinds(nested: Any) -> set[type]:
 
 
 def leaves(nested: Any) -> Iterator[Any]:
-    """What nested lists hold that is no list."""
+    """Yield what nested lists hold that is no list."""
     if not isinstance(nested, list):
         yield nested
         return
@@ -249,7 +249,7 @@ def leaves(nested: Any) -> Iterator[Any]:
 
 
 def finite(text: str) -> float:
-    """A number that is not written as Infinity.
+    """Read a number that is not written as Infinity.
 
     Raises:
         ValueError: it is infinite all the same.

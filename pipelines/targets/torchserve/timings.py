@@ -21,7 +21,7 @@ class TorchServeTimings:
     """Asks one server; made anew for every server, as it remembers what was read."""
 
     def __init__(self, describe: Callable[[], dict[str, Any]], metrics: str | None, log: Path) -> None:
-        """`metrics` is the metrics API's address where it counts, None where `log` has a line per request."""
+        """Take the metrics API's address (`metrics`) if it counts, None if `log` has a line per request."""
         self._describe, self._metrics, self._log = describe, metrics, log
         self._worker: object = None
         self._offset = 0
@@ -39,7 +39,7 @@ class TorchServeTimings:
         return Timings(totals, whole, "frontend" if queue and len(handled) == len(HANDLER_PARTS) else None)
 
     def _of_handler(self) -> dict[str, tuple[float, int]]:
-        """The parts within the handler of one worker, always the same."""
+        """Return the parts within the handler of one worker, always the same."""
         for _ in range(TRIES):
             found = self._describe()
             if "pid" not in found:
@@ -55,7 +55,7 @@ class TorchServeTimings:
         return from_page(body.decode(errors="replace"))
 
     def _from_log(self) -> tuple[tuple[float, int] | None, tuple[float, int] | None]:
-        """What was logged since it was read last; nothing once the log has begun anew."""
+        """Read what was logged since the last read; nothing once the log has begun anew."""
         if not self._log.is_file() or self._log.stat().st_size < self._offset:
             return None, None
         with self._log.open("rb") as file:
@@ -71,7 +71,7 @@ class TorchServeTimings:
 
 
 def from_page(text: str) -> tuple[tuple[float, int] | None, tuple[float, int] | None]:
-    """All of a request, and its waiting: seconds and requests, from metrics in Prometheus' text format."""
+    """Return seconds and count of whole requests, and of waiting, from metrics in Prometheus' text format."""
 
     def total(name: str) -> float | None:
         found = re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)

@@ -91,7 +91,7 @@ def write_package(model: Traceable, path: Path, compiler: str) -> None:
 
 
 def options(spec: ModelSpec, compiler: str) -> dict[str, Any]:
-    """Of the compiler: weights folded and packed, and as many threads as the server gives its worker.
+    """Return the compiler's options: weights folded and packed, as many threads as a worker gets.
 
     What looks up values by index checks them, and in a loop over threads a failed check ends the process: a
     wrong number in one request would end the server. Models of integers therefore get loops of one thread,
@@ -111,7 +111,7 @@ def options(spec: ModelSpec, compiler: str) -> dict[str, Any]:
 
 @contextmanager
 def _own_cache() -> Iterator[None]:
-    """What is compiled on the way is left nowhere."""
+    """Compile in a temporary cache, so that nothing is left anywhere."""
     before = os.environ.get(CACHE_VARIABLE)
     with tempfile.TemporaryDirectory(prefix="tandem-aoti-", ignore_cleanup_errors=True) as name:
         os.environ[CACHE_VARIABLE] = name
@@ -125,7 +125,7 @@ def _own_cache() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch warns of about its own code."""
+    """Silence what torch warns of about its own code."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, message=".*treespec")
         yield

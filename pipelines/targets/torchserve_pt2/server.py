@@ -9,7 +9,7 @@ NAME = "torchserve-pt2"
 
 
 def plan(request: ServeRequest) -> ServerPlan:
-    """The same server, settings and handler as the target `torchserve`; only the model's file differs.
+    """Plan the same server, settings and handler as the target `torchserve`; only the model's file differs.
 
     Raises:
         MachineError: as there.

@@ -32,7 +32,7 @@ def metadata(running: Running) -> str:
 
 
 def unknown_model(answer: Any) -> None:
-    """`{"error": "…"}`."""
+    """Check that the answer is `{"error": "…"}`."""
     require(
         isinstance(answer.get("error"), str), f'it is {json.dumps(answer)[:200]}, expected {{"error": "…"}}'
     )

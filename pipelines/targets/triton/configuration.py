@@ -43,7 +43,7 @@ def _threads(metrics: str) -> dict[str, int | None]:
 
 
 def batches(told: Any) -> tuple[int, int]:
-    """Requests answered and runs of the model, from `GET /v2/models/M/stats`; (0, 0) where it tells none."""
+    """Return requests answered and runs of the model from `GET /v2/models/M/stats`; (0, 0) if it has none."""
     stats = told.get("model_stats") if isinstance(told, dict) else None
     one: Mapping[str, Any] = stats[0] if stats else {}
     answered = ((one.get("inference_stats") or {}).get("success") or {}).get("count", 0)

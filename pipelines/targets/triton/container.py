@@ -10,12 +10,12 @@ REST_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
 
 
 def _status(base_url: str, model: str, execute: Execute) -> str | None:  # noqa: ARG001 - not needed
-    """None when server and model are ready by the protocol."""
+    """Return None if server and model are ready by the protocol, else which of them is not."""
     return oip.status(base_url, model)
 
 
 def _configuration(model: str, inside: Inside) -> Configuration:
-    """What it says of the model, and our runtime among its metrics, asked inside."""
+    """Ask inside for the server's report of the model, and for our runtime's figures in its metrics."""
     told = asked_inside(inside.execute, REST_PORT, f"/v2/models/{model}/config")
     _, metrics = inside.execute([PROBE, "get", str(METRICS_PORT), "/metrics"])
     return triton.configuration(told, metrics)

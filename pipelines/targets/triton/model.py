@@ -37,7 +37,7 @@ class TritonPythonModel:
         self._tell_threads(args["model_instance_name"])
 
     def _tell_threads(self, instance: str) -> None:
-        """How this process computes, among the server's metrics."""
+        """Report this process's threads in the server's metrics."""
         self.family = pb_utils.MetricFamily(
             name="tandem_torch_threads",
             description="Threads that PyTorch computes with in one process",
@@ -51,7 +51,7 @@ class TritonPythonModel:
             self.metrics.append(metric)
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """One answer for each request, in their order."""
+        """Return one answer for each request, in their order."""
         try:
             batch = [[self._tensor(request, name) for name in self.inputs] for request in requests]
             if len(batch) == 1:
@@ -64,7 +64,7 @@ class TritonPythonModel:
             return [answer for request in requests for answer in self.execute([request])]
 
     def _tensor(self, request: Any, name: str) -> torch.Tensor:
-        """One input where it lies."""
+        """Return one input without copying it."""
         tensor: torch.Tensor = dlpack.from_dlpack(
             pb_utils.get_input_tensor_by_name(request, name).to_dlpack()
         )
@@ -105,13 +105,13 @@ class TritonPythonModel:
 
 
 def refusal(error: Exception) -> Any:
-    """An error as Triton's client sees it: status 400 with the last line of the reason."""
+    """Return an error as Triton's client sees it: status 400 with the last line of the reason."""
     reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
     return pb_utils.TritonError(f"the model refuses the tensors: {reason}", pb_utils.TritonError.INVALID_ARG)
 
 
 def flat(answer: Any) -> list[torch.Tensor]:
-    """The tensors of what a model returns, nested tuples, lists and dicts from left to right."""
+    """Flatten what a model returns, nested tuples, lists and dicts, to tensors from left to right."""
     if isinstance(answer, dict):
         answer = list(answer.values())
     return [one for part in answer for one in flat(part)] if isinstance(answer, (tuple, list)) else [answer]

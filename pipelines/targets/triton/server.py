@@ -30,7 +30,7 @@ FAILURE = r"failed to load '[^']*' version \d+: (.*?)(?:\\n|\"?$)"
 
 
 def plan(request: ServeRequest) -> ServerPlan:
-    """A Triton for one TorchScript file.
+    """Plan a Triton for one TorchScript file.
 
     Raises:
         MachineError: its environment cannot be made, a library is missing, or the port is taken.
@@ -96,7 +96,7 @@ def plan(request: ServeRequest) -> ServerPlan:
 
 
 def _write_models(request: ServeRequest, settings: TritonSettings) -> Path:
-    """The model repository: one model, version 1."""
+    """Write the model repository: one model, version 1."""
     folder = request.work / "models" / request.spec.name
     (folder / "1").mkdir(parents=True, exist_ok=True)
     script = request.folder.resolve() / f"{request.spec.name}.pt"
@@ -106,7 +106,10 @@ def _write_models(request: ServeRequest, settings: TritonSettings) -> Path:
 
 
 def _write_backend(folder: Path, packages: Path) -> tuple[Path, Path]:
-    """The backends' folder, and one that holds libpython alone.
+    """Link the backends' folder, and one that holds libpython alone.
+
+    The backend looks for a stub of this Python beside itself, where the package has none, and for libraries
+    four folders further up: links in folders like the package's own leave the environment as pip made it.
 
     The backend looks for a stub of this Python beside itself, where the package has none, and for libraries
     four folders further up: links in folders like the package's own leave the environment as pip made it.
@@ -132,7 +135,7 @@ def _write_backend(folder: Path, packages: Path) -> tuple[Path, Path]:
 
 
 def _configuration(base_url: str, metrics_url: str, model: str) -> Configuration:
-    """What the running server says of the model, and our runtime among its metrics."""
+    """Read what the running server reports of the model, and our runtime's figures in its metrics."""
     _, told = fetch_json(f"{base_url}/v2/models/{model}/config")
     _, metrics = fetch(f"{metrics_url}/metrics")
     return configuration(told, metrics.decode(errors="replace"))

@@ -44,7 +44,7 @@ class TritonSettings(ServerSettings):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        """What is of the batcher needs the batcher, which needs room for two rows."""
+        """Raise unless the batcher's settings come with the batcher, and it has room for two rows."""
         asked = next((name for name in BATCHER if getattr(self, name) is not None), None)
         if asked and not self.dynamic_batching:
             raise PydanticCustomError("batching", f"{asked} needs dynamic_batching = true")
@@ -61,7 +61,7 @@ class TritonSettings(ServerSettings):
         return [f"--{name.replace('_', '-')}={str(given[name]).lower()}" for name in FLAGS if name in given]
 
     def files(self, spec: ModelSpec) -> dict[str, str]:
-        """The flags, one a line, and the model's configuration.
+        """Write the flags, one a line, and the model's configuration.
 
         Raises:
             RequestError: batching was asked for a model that cannot be batched.
@@ -73,7 +73,7 @@ class TritonSettings(ServerSettings):
 
 
 def config(spec: ModelSpec, settings: TritonSettings, script: str) -> str:
-    """The model's config.pbtxt.
+    """Write the model's config.pbtxt.
 
     Raises:
         RequestError: batching was asked for, and a tensor of the model is one number per row.

@@ -8,7 +8,9 @@ OFF = Level("off", dict.fromkeys(("dynamic_batching", "max_batch_size", *BATCHER
 
 
 def axes(cores_count: int, limit_ms: float) -> tuple[Axis, ...]:
-    """Processes that hold the model, the threads of each, and how many rows wait how long for each other.
+    """Return the axes: processes that hold the model, threads of each, and how many rows wait how long.
+
+    The vendor has one process, and where batching is on it waits for nobody.
 
     The vendor has one process, and where batching is on it waits for nobody.
     """

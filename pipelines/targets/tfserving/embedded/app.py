@@ -71,7 +71,7 @@ def _runner() -> Any:
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    """A bound socket that does not listen yet.
+    """Bind a socket that does not listen yet.
 
     Raises MachineError if the port is taken, RequestError for a bad host.
     """
@@ -125,7 +125,7 @@ def _metrics(flags: Flags) -> tuple[Metrics | None, str]:
 
 
 def _batching(flags: Flags) -> BatchingParameters | None:
-    """How requests are batched; None where they are not."""
+    """Return how requests are batched; None if they are not."""
     if not flags.enable_batching:
         return None
     return read_parameters(Path(flags.batching_parameters_file) if flags.batching_parameters_file else None)
@@ -203,7 +203,7 @@ def _limits(flags: Flags) -> Any:
 
 
 def _connections(flags: Flags) -> int:
-    """As many connections as asked for, and no more than leaves half of the file descriptors for the rest."""
+    """Return the connections requested, at most what leaves half of the file descriptors for the rest."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = max(soft, min(2 * flags.max_connections + _OTHER_FILES, hard))
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
@@ -253,12 +253,12 @@ def _start_grpc(
 
 
 def _bracketed(host: str) -> str:
-    """A host as it is written in front of a port."""
+    """Write a host as it stands in front of a port."""
     return f"[{host}]" if ":" in host else host
 
 
 def _announce(flags: Flags, manager: ModelManager) -> None:
-    """One line that says the server is listening, where, and with what."""
+    """Print one line that the server is listening, where, and with what."""
     import tensorflow as tf
 
     models = [f"{name} {versions}" for name, versions in manager.available().items()]

@@ -13,7 +13,7 @@ _GROUP = 4
 
 
 def is_base64(value: Any) -> bool:
-    """Whether a JSON value is an object whose only member is `b64`, a string."""
+    """Return whether a JSON value is an object whose only member is `b64`, a string."""
     return type(value) is Members and len(value) == 1 and value[0][0] == "b64" and type(value[0][1]) is str
 
 
@@ -40,5 +40,5 @@ def _decode_lenient(text: str) -> bytes:
 
 
 def encode_base64(value: bytes) -> str:
-    """Standard base64 with padding."""
+    """Encode bytes as standard base64 with padding."""
     return binascii.b2a_base64(value, newline=False).decode("ascii")

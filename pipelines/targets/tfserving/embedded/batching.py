@@ -69,7 +69,7 @@ class Batcher:
             threading.Thread(target=self._work, name=f"batch-{number}", daemon=True).start()
 
     def run(self, key: Hashable, feeds: Mapping[str, Array], run: Run) -> list[Array]:
-        """Outputs for `feeds`, computed by `run` together with what others with the same `key` ask meanwhile.
+        """Return outputs for `feeds`, computed by `run` together with other requests of the same `key`.
 
         Raises ServingError.
         """
@@ -89,7 +89,7 @@ class Batcher:
         return task.outputs
 
     def _kind(self, feeds: Mapping[str, Array]) -> Hashable:
-        """What must be alike for rows to be put together."""
+        """Return what must be alike for rows to be put together."""
         if self.parameters.pad_variable_length_inputs:
             return tuple((array.dtype.str, array.ndim) for array in feeds.values())
         return tuple((array.dtype.str, array.shape[1:]) for array in feeds.values())
@@ -146,7 +146,7 @@ class Batcher:
         return batch.opened_s + self.parameters.batch_timeout_micros / _US_PER_S - time.monotonic()
 
     def _patience_s(self) -> float | None:
-        """How long until some batch has waited long enough; None where there is none."""
+        """Return the seconds until some batch has waited long enough; None if there is none."""
         return (
             max(0.0, min(self._left_s(queue[0]) for queue in self._queues.values())) if self._queues else None
         )

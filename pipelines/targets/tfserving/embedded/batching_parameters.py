@@ -58,12 +58,12 @@ class BatchingParameters:
         return min(max(self.max_batch_size, _FEWEST_WAITING), _MOST_WAITING)
 
     def padded_size(self, size: int) -> int:
-        """The smallest allowed size that holds so many rows."""
+        """Return the smallest allowed size that holds so many rows."""
         return next((allowed for allowed in self.allowed_batch_sizes if allowed >= size), size)
 
 
 def read_parameters(path: Path | None) -> BatchingParameters:
-    """The parameters in a text proto; those of the defaults where there is no file.
+    """Read the parameters in a text proto, or the defaults if there is no file.
 
     Raises RequestError, naming the file.
     """
@@ -86,7 +86,7 @@ def read_parameters(path: Path | None) -> BatchingParameters:
 
 
 def _message() -> Any:
-    """An empty BatchingParameters message, built here because tensorflow-serving-api leaves it out."""
+    """Build an empty BatchingParameters message, which tensorflow-serving-api leaves out."""
     from google.protobuf import (  # type: ignore[import-untyped]
         descriptor_pb2,
         descriptor_pool,

@@ -47,7 +47,7 @@ class Budget:
         return self._used_bytes
 
     def open(self) -> "Allowance":
-        """The share of one more request."""
+        """Open the share of one more request."""
         return Allowance(self)
 
     def reserve(self, count: int) -> None:
@@ -111,7 +111,7 @@ class Allowance:
 
 
 def too_large(needed: int, limit: int) -> ServingError:
-    """The error for a request that needs more memory than one may take."""
+    """Make the error for a request that needs more memory than one may take."""
     size = needed if needed < 1 << 63 else "more than 2**63"
     return TooLargeError(
         f"The request needs about {size} bytes of memory and {limit} are allowed; "

@@ -26,7 +26,7 @@ def _signature(servable: Servable, name: str) -> Signature:
 
 
 def classify(servable: Servable, signature_name: str, examples: Examples) -> list[Labelled]:
-    """(label, score) pairs for each example; what the model does not give is b'' or 0.
+    """Return (label, score) pairs for each example; what the model does not give is b'' or 0.
 
     Raises ServingError.
     """
@@ -39,7 +39,7 @@ def classify(servable: Servable, signature_name: str, examples: Examples) -> lis
 
 
 def _classify_outputs(signature: Signature) -> dict[str, TensorSpec]:
-    """The outputs `classes` and `scores`, as far as a signature has them."""
+    """Return the outputs `classes` and `scores`, as far as a signature has them."""
     if len(signature.inputs) != 1:
         raise invalid("Expected one input Tensor.")
     if len(signature.outputs) not in (1, 2):
@@ -89,7 +89,7 @@ def _enum_name(dtype: int) -> str:
 
 
 def regress(servable: Servable, signature_name: str, examples: Examples) -> Array:
-    """One float32 per example. Raises ServingError."""
+    """Return one float32 per example. Raises ServingError."""
     signature = _signature(servable, signature_name)
     wanted = _regress_output(signature)
     records = examples()
@@ -126,7 +126,10 @@ def _regressed(output: Array, batch: int) -> Array:
 def multi_inference(
     servable: Servable, tasks: Sequence[Any], examples: Examples
 ) -> list[list[Labelled] | Array]:
-    """One classify or regress result per `InferenceTask`, all on the same examples. Raises ServingError."""
+    """Return one classify or regress result per `InferenceTask`, all on the same examples.
+
+    Raises ServingError.
+    """
     methods = [_checked_task(servable, task, tasks[:at]) for at, task in enumerate(tasks)]
     feeds = {
         servable.signatures[task.model_spec.signature_name or DEFAULT_SIGNATURE].inputs["inputs"].tensor_name

@@ -51,7 +51,7 @@ def float_texts(values: np.ndarray[Any, np.dtype[Any]]) -> list[str]:
 
 
 def _formats(values: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dtype[Any]]:
-    """The printf format of each finite float32: 6 digits where they read back, `.0` for whole numbers."""
+    """Choose the printf format of each finite float32: 6 digits if they read back, `.0` for whole numbers."""
     wide = values.astype(np.float64)
     size = np.abs(wide)
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):

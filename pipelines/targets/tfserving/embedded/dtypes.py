@@ -72,13 +72,13 @@ class TensorSpec:
 
 
 def dtype_name(dtype: int) -> str:
-    """The name TensorFlow prints for a DataType number, such as `float` or `int32`."""
+    """Return the name TensorFlow prints for a DataType number, such as `float` or `int32`."""
     return _NAMES.get(dtype, f"unknown dtype enum ({dtype})")
 
 
 @cache
 def numpy_dtype(dtype: int) -> np.dtype[Any] | None:
-    """The numpy type for a DataType number (strings are objects), or None where numpy has none."""
+    """Return the numpy type for a DataType number (strings are objects), or None where numpy has none."""
     if dtype == DT_BFLOAT16:
         from ml_dtypes import bfloat16
 
@@ -90,7 +90,7 @@ def numpy_dtype(dtype: int) -> np.dtype[Any] | None:
 
 @cache
 def dtype_of(numpy_type: np.dtype[Any]) -> int:
-    """The DataType number of a numpy type; bytes and objects are strings, 0 where TensorFlow has none."""
+    """Return the DataType number of a numpy type; bytes and objects are strings, unknown types 0."""
     if numpy_type.kind in "OSU":
         return DT_STRING
     if numpy_type.name == "bfloat16":

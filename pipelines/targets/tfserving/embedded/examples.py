@@ -37,7 +37,7 @@ def parse_examples(body: bytes) -> tuple[str, Array]:
 
 
 def _example(value: Any) -> bytes:
-    """One JSON object as a serialized tf.Example."""
+    """Convert one JSON object to a serialized tf.Example."""
     from tensorflow.core.example import example_pb2, feature_pb2
 
     if type(value) is not Members:
@@ -61,7 +61,7 @@ def _add_value(feature: Any, name: str, value: Any) -> None:
 
 
 def _feature_value(name: str, value: Any) -> tuple[str, Any]:
-    """The kind of list a JSON value belongs in, and the value as that list holds it."""
+    """Return the kind of list a JSON value belongs in, and the value as that list holds it."""
     if type(value) is str:
         return "bytes_list", value.encode()
     if type(value) is float:
@@ -81,7 +81,7 @@ def _float32(value: float) -> float:
 
 
 def examples_of(message: Any) -> Array:
-    """The serialized examples of an `Input` message as a 1-d array. Raises ServingError if there are none."""
+    """Return the serialized examples of an `Input` message (n,). Raises ServingError if there are none."""
     kind = message.WhichOneof("kind")
     if kind not in (None, "example_list", "example_list_with_context"):
         raise ServingError(Code.UNIMPLEMENTED, f"Input with kind {kind} not supported.")

@@ -36,7 +36,7 @@ _CHOOSING = {"If", "StatelessIf", "Case", "StatelessCase"}
 
 
 def feeds_a_bias(graph_def: Any) -> bool:
-    """Whether a GraphDef, functions included, adds a tensor that is fed to a product."""
+    """Return whether a GraphDef, functions included, adds a tensor that is fed to a product."""
     functions = {function.signature.name: function for function in graph_def.library.function}
     fed: dict[str, set[int]] = {name: set() for name in functions}
     found, changed = False, True
@@ -52,7 +52,7 @@ def feeds_a_bias(graph_def: Any) -> bool:
 
 
 def _scan(nodes: Iterable[Any], fed_arguments: Mapping[str, str], fed: dict[str, set[int]]) -> bool:
-    """Whether these nodes add a fed tensor to a product; notes which arguments of functions are fed."""
+    """Return whether these nodes add a fed tensor to a product; note which arguments of functions are fed."""
     by_name = {node.name: node for node in nodes}
     free = _free_tensors(by_name, set(fed_arguments))
     found = False
@@ -87,7 +87,7 @@ def _adds_to_product(inputs: Iterable[str], by_name: Mapping[str, Any]) -> bool:
 
 
 def _called(node: Any) -> Iterable[str]:
-    """The names of the functions a node calls."""
+    """Yield the names of the functions a node calls."""
     for attribute in node.attr.values():
         if attribute.HasField("func"):
             yield attribute.func.name
@@ -95,5 +95,5 @@ def _called(node: Any) -> Iterable[str]:
 
 
 def _source(name: str) -> str:
-    """The node or argument a tensor comes from."""
+    """Return the node or argument a tensor comes from."""
     return name.partition(":")[0]

@@ -117,7 +117,7 @@ def _split(argument: str) -> tuple[str, str | None]:
 
 
 def _implied(name: str, rest: list[str]) -> str:
-    """The value of a flag written without `=`: true or false for a boolean, else the next argument."""
+    """Return the value of a flag without `=`: true or false for a boolean, else the next argument."""
     if name not in _FIELDS:
         return "false"
     if _FIELDS[name].type is bool:
@@ -176,7 +176,7 @@ def _check_paths(flags: Flags) -> None:
 
 
 def help_text() -> str:
-    """What --help prints."""
+    """Write what --help prints."""
     lines = [
         f"{SERVER_NAME}: answers like a TensorFlow model server, on the TensorFlow runtime in Python.",
         "",

@@ -45,7 +45,7 @@ def _find(manager: ModelManager, request: Any) -> Servable:
 
 
 def find_servable(manager: ModelManager, spec: Any) -> Servable:
-    """The servable a ModelSpec names by version, label or neither. Raises ServingError."""
+    """Find the servable a ModelSpec names by version, label or neither. Raises ServingError."""
     choice = spec.WhichOneof("version_choice")
     version = spec.version.value if choice == "version" else None
     return manager.find(spec.name, version, spec.version_label if choice == "version_label" else None)
@@ -83,7 +83,7 @@ def _serialized(response: Any) -> bytes:
 
 
 def _answered(kind: Any, answer: Callable[[Any], Any]) -> _Method:
-    """The method that parses a request, answers it, and ends with code and text where that fails."""
+    """Make the method that parses a request, answers it, and ends with code and text where that fails."""
 
     def call(raw: bytes, context: grpc.ServicerContext) -> bytes:
         try:
@@ -95,7 +95,7 @@ def _answered(kind: Any, answer: Callable[[Any], Any]) -> _Method:
 
 
 def _close_when_sent(allowance: Allowance, context: grpc.ServicerContext) -> None:
-    """An answer takes its memory until the client has read it or went away."""
+    """Keep an answer's memory counted until the client has read it or gone away."""
     if allowance.is_counted and not context.add_callback(allowance.close):
         allowance.close()
 
@@ -109,7 +109,7 @@ class PredictionService:
         self._metrics = metrics
 
     def handlers(self) -> Any:
-        """What a gRPC server needs to offer this service."""
+        """Return what a gRPC server needs to offer this service."""
         return _service(
             "PredictionService",
             Predict=self._method("Predict", predict_pb2.PredictRequest, self._predict),
@@ -215,7 +215,7 @@ class PredictionService:
 
 
 def _inputs(servable: Servable, signature_name: str, request: Any, allowance: Allowance) -> dict[str, Array]:
-    """The tensors of a request; one that cannot be read is an error only where the signature wants it."""
+    """Read the tensors of a request; one that cannot be read is an error only if the signature needs it."""
     arrays = {alias: to_array(proto, allowance.take) for alias, proto in request.inputs.items()}
     broken = sorted(alias for alias, array in arrays.items() if array is None)
     if broken and (signature_name or DEFAULT_SIGNATURE) in servable.signatures:
@@ -258,7 +258,7 @@ class ModelService:
         self._unavailable_labels_allowed = unavailable_labels_allowed
 
     def handlers(self) -> Any:
-        """What a gRPC server needs to offer this service."""
+        """Return what a gRPC server needs to offer this service."""
         return _service(
             "ModelService",
             GetModelStatus=_answered(get_model_status_pb2.GetModelStatusRequest, self._status),
@@ -266,7 +266,7 @@ class ModelService:
         )
 
     def _status(self, request: Any) -> Any:
-        """The state of one or all versions of a model."""
+        """Return the state of one or all versions of a model."""
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
         spec = request.model_spec
@@ -305,7 +305,7 @@ class ModelService:
 
 
 def _details(message: str) -> str:
-    """A text that still fits the headers it is sent in, where other than ASCII takes up to 12 bytes each."""
+    """Shorten a text until it fits its headers, where each other than ASCII takes up to 12 bytes."""
     while len(quote(message)) > _MAX_DETAILS_BYTES:
         message = message[: len(message) // 2]
     return message

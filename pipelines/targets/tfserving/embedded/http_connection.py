@@ -60,13 +60,13 @@ class Connection(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client connected."""
+        """Admit a client that connected, or tell it that the server is busy."""
         self._transport = cast(asyncio.Transport, transport)
         if not self._server.admit(self):
             self._write(_busy(), Parsed(Request("GET", ""), keep_alive=False, is_old=False))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """The client went away; what it still asks is not computed."""
+        """Drop a client that went away; what it still asked for is not computed."""
         self._closed = True
         for parsed in self._waiting:
             _close(parsed.request.allowance)
@@ -92,18 +92,18 @@ class Connection(asyncio.Protocol):
         self._answer_next()
 
     def eof_received(self) -> bool:
-        """The client sends no more; it still gets the answers it waits for."""
+        """Note that the client sends no more; it still gets the answers it waits for."""
         self._ended = True
         return self._owes_answer or bool(self._unread)
 
     def pause_writing(self) -> None:
-        """The client does not read its answers: take and answer no more requests of it."""
+        """Take and answer no more requests of a client that does not read its answers."""
         self._is_clogged = True
         self.active_s = self._server.loop.time()
         self._pause_reading()
 
     def resume_writing(self) -> None:
-        """The client reads again."""
+        """Go on with a client that reads again."""
         self._is_clogged = False
         self._release()
         self._answer_next()
@@ -187,7 +187,7 @@ class Connection(asyncio.Protocol):
             self._answer_next()
 
     def _finish_if_last(self) -> None:
-        """Nothing is left to answer: say what was refused, and hang up on a client that has ended."""
+        """Answer what was refused, and close on a client that has ended, once nothing is left to answer."""
         if self._refused is not None:
             refused, self._refused = self._refused, None
             self._parser.is_over = True
@@ -240,7 +240,7 @@ class Connection(asyncio.Protocol):
         )
 
     def _hold(self, allowance: Allowance | None) -> None:
-        """An answer takes its memory until it was sent."""
+        """Keep an answer's memory counted until it was sent."""
         if allowance is None or not allowance.is_counted:
             return
         if self._transport is not None and self._transport.get_write_buffer_size() > 0:

@@ -82,7 +82,7 @@ class RequestParser:
             raise Refusal(self._refusal)
 
     def _go_on(self, rest: bytes | memoryview) -> None:
-        """An offer to upgrade is not taken: read the request again without the offer, and then its body."""
+        """Read the request again without its offer to upgrade, which is not taken, and then its body."""
         if not self._upgrading:
             self.is_over = True  # CONNECT: the request itself was taken; what follows is no HTTP/1
             return
@@ -100,16 +100,16 @@ class RequestParser:
     # httptools callbacks
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Start a request."""
         self._reset()
         self.is_inside = True
 
     def on_url(self, url: bytes) -> None:
-        """A part of the request's target."""
+        """Add a part of the request's target."""
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header or, after the body, a trailer, of which none matters."""
+        """Take one header or, after the body, a trailer, of which none matters."""
         if not self.is_in_head:
             return
         self._headers.append((name, value))
@@ -124,7 +124,7 @@ class RequestParser:
             self._body_bytes = int(value[-20:])
 
     def on_headers_complete(self) -> None:
-        """All headers were read."""
+        """Decide what to do with the body, now that all headers were read."""
         self.is_in_head = False
         self._upgrading = self._parser.should_upgrade() and self._parser.get_method() != b"CONNECT"
         if self._body_bytes > self._max_body_bytes:
@@ -134,7 +134,7 @@ class RequestParser:
         self._body_bytes = 0
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body."""
+        """Add a part of the body, unless it is refused."""
         self._body_bytes += len(body)
         self._overhead_bytes = 0
         if self._refusal is not None:
@@ -156,7 +156,7 @@ class RequestParser:
         return self.allowance is not None
 
     def on_message_complete(self) -> None:
-        """A whole request is there."""
+        """Hand over a whole request."""
         if self._refusal is not None or self._upgrading:
             return
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
@@ -182,7 +182,7 @@ class RequestParser:
 
 
 def _path(url: bytes) -> str:
-    """The path of a request's target, without query and fragment."""
+    """Return the path of a request's target, without query and fragment."""
     path = url.partition(b"?")[0].partition(b"#")[0].decode("latin-1")
     if not path.startswith("/"):  # absolute form, as sent to a proxy
         path = "/" + path.partition("://")[2].partition("/")[2]
@@ -190,7 +190,7 @@ def _path(url: bytes) -> str:
 
 
 def _without_offer(header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
-    """A header as it is without the offer to upgrade; its name is empty if nothing is left of it."""
+    """Return a header without its offer to upgrade; its name is empty if nothing is left of it."""
     name, value = header
     key = name.lower()
     if key == b"upgrade":

@@ -17,7 +17,7 @@ class Api(Protocol):
     """What answers the requests."""
 
     def is_quick(self, request: Request) -> bool:
-        """Whether a request may be answered on the event loop."""
+        """Return whether a request may be answered on the event loop."""
 
     def handle(self, request: Request, quick: bool = False) -> Response:
         """Answer a request without raising."""
@@ -100,7 +100,7 @@ class HttpServer:
         return True
 
     def date(self) -> bytes:
-        """The Date header's value, made once per second."""
+        """Return the Date header's value, made once per second."""
         now = int(time.time())
         if now != self._date_second:
             self._date_second, self._date = now, formatdate(now, usegmt=True).encode("ascii")

@@ -30,12 +30,12 @@ _STEP = "    "
 
 
 def error_body(message: str) -> bytes:
-    """The body of every failed request: `{"error": message}`."""
+    """Write the body of every failed request: `{"error": message}`."""
     return f'{{\n    "error": {string_text(message)}\n}}'.encode()
 
 
 def row_body(outputs: Mapping[str, Array]) -> bytes:
-    """`{"predictions": [one value or object per row]}`.
+    """Write `{"predictions": [one value or object per row]}`.
 
     Raises ServingError unless all outputs share a batch size.
     """
@@ -70,7 +70,7 @@ def _check_batch_sizes(outputs: Mapping[str, Array]) -> None:
 
 
 def _row_texts(name: str, tensor: Array) -> list[str]:
-    """The JSON text of each row of one output, nested lists on one line."""
+    """Write each row of one output as JSON, nested lists on one line."""
     texts = _element_texts(name, tensor)
     for axis in range(tensor.ndim - 1, 0, -1):
         size = tensor.shape[axis]
@@ -81,12 +81,12 @@ def _row_texts(name: str, tensor: Array) -> list[str]:
 
 
 def _groups(tensor: Array, axis: int) -> int:
-    """How many lists there are along `axis`."""
+    """Count the lists along `axis`."""
     return math.prod(tensor.shape[:axis])
 
 
 def column_body(outputs: Mapping[str, Array]) -> bytes:
-    """`{"outputs": …}`: one nested list, or an object of them when there is more than one output."""
+    """Write `{"outputs": …}`: one nested list, or an object of them if there is more than one output."""
     if not outputs:
         raise invalid("Cannot convert empty tensor map to JSON")
     if len(outputs) == 1:
@@ -100,7 +100,7 @@ def column_body(outputs: Mapping[str, Array]) -> bytes:
 
 
 def _column_text(name: str, tensor: Array, depth: int) -> str:
-    """The whole tensor as nested lists with one element per line, indented from `depth`."""
+    """Write the whole tensor as nested lists with one element per line, indented from `depth`."""
     texts = _element_texts(name, tensor)
     for axis in range(tensor.ndim - 1, -1, -1):
         size, groups = tensor.shape[axis], _groups(tensor, axis)
@@ -115,7 +115,7 @@ def _column_text(name: str, tensor: Array, depth: int) -> str:
 
 
 def _element_texts(name: str, tensor: Array) -> list[str]:
-    """The JSON text of every element in order.
+    """Write every element as JSON, in order.
 
     Raises ServingError for a type that JSON answers cannot hold.
     """
@@ -142,7 +142,7 @@ def _string_element(value: Any, as_bytes: bool) -> str:
 
 
 def classify_body(rows: Sequence[Sequence[tuple[bytes, float]]]) -> bytes:
-    """`{"results": [[[label, score], …], …]}`, one list of pairs per example."""
+    """Write `{"results": [[[label, score], …], …]}`, one list of pairs per example."""
     texts = ("[" + ", ".join(_pair(label, score) for label, score in row) + "]" for row in rows)
     return f'{{\n    "results": [{", ".join(texts)}\n    ]\n}}'.encode()
 
@@ -152,5 +152,5 @@ def _pair(label: bytes, score: float) -> str:
 
 
 def regress_body(values: Array) -> bytes:
-    """`{"results": [value, …]}`, one float32 per example."""
+    """Write `{"results": [value, …]}`, one float32 per example."""
     return f'{{\n    "results": [{", ".join(float_texts(values))}]\n}}'.encode()

@@ -53,13 +53,13 @@ class Hints(NamedTuple):
 
 
 def hints_of(body: bytes, quoted: Callable[[], int]) -> Hints:
-    """The hints for a body in which so many `quoted` texts are expected; a short body may hold others."""
+    """Return hints for a body in which so many `quoted` texts are expected; a short body may hold others."""
     strings = len(body) > _SHORT_BYTES and body.count(b'"') > 2 * quoted()
     return Hints(b"true" in body or b"false" in body, strings)
 
 
 def quick_array(value: Any, dtype: int, hints: Hints) -> Array | None:
-    """The tensor for a regular nested list, or None where only the careful way can tell what it is.
+    """Return the tensor for a regular nested list, or None where only the careful way can tell what it is.
 
     Values are checked as strictly as by `TensorBuilder`.
     """
@@ -79,7 +79,7 @@ def quick_array(value: Any, dtype: int, hints: Hints) -> Array | None:
 
 
 def _regular(value: Any) -> Array | None:
-    """The array for a nested list whose lists have equal lengths and are not all empty, else None."""
+    """Return the array for a nested list whose lists have equal lengths and are not all empty, else None."""
     try:
         found = np.asarray(value)
     except (ValueError, OverflowError, RecursionError):
@@ -118,7 +118,7 @@ def _to_integer(found: Array, dtype: int) -> Array | None:
 
 
 def object_array(values: list[Any]) -> Array:
-    """A 1-d object array of these values, however they look."""
+    """Make a 1-d object array of these values, whatever they look like."""
     result: Array = np.empty(len(values), dtype=object)
     result[:] = values
     return result
@@ -146,7 +146,7 @@ class TensorBuilder:
         return Item(shape, len(self.values) - before)
 
     def build(self, shape: tuple[int, ...]) -> Array:
-        """All values as one array of this shape. Raises ServingError if they do not fill it."""
+        """Return all values as one array of this shape. Raises ServingError if they do not fill it."""
         numpy_type = numpy_dtype(self.dtype)
         if numpy_type is None:
             raise ServingError(
@@ -219,7 +219,7 @@ class TensorBuilder:
 
 
 def _leading_shape(value: Any) -> tuple[int, ...]:
-    """The shape a JSON value claims to have: the lengths along its first elements."""
+    """Return the shape a JSON value claims to have: the lengths along its first elements."""
     shape = []
     while type(value) is list:
         shape.append(len(value))

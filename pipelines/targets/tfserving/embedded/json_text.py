@@ -33,14 +33,14 @@ class Members(list[tuple[str, Any]]):
     __slots__ = ()
 
     def first(self, key: str, default: Any = None) -> Any:
-        """The value of the first member with this key, or `default`."""
+        """Return the value of the first member with this key, or `default`."""
         for name, value in self:
             if name == key:
                 return value
         return default
 
     def has(self, key: str) -> bool:
-        """Whether any member has this key."""
+        """Return whether any member has this key."""
         return any(name == key for name, _ in self)
 
 
@@ -92,7 +92,7 @@ def _parse_error(problem: str, offset: int) -> ServingError:
 
 
 def type_name(value: Any) -> str:
-    """The type of a JSON value as in messages: Null, False, True, Object, Array, String or Number."""
+    """Return the type of a JSON value as in messages: Null, False, True, Object, Array, String or Number."""
     if value is None:
         return "Null"
     if isinstance(value, bool):
@@ -102,7 +102,7 @@ def type_name(value: Any) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A JSON value as text for a message: objects indented by 4, arrays on one line.
+    """Write a JSON value as text for a message: objects indented by 4, arrays on one line.
 
     What would be longer than `MAX_VALUE_TEXT` is cut there, without having been written first.
     """
@@ -120,7 +120,7 @@ def value_text(value: Any) -> str:
 
 
 def _pieces(value: Any, depth: int) -> Iterator[str]:
-    """The text of a value from left to right, made only as far as it is asked for."""
+    """Yield the text of a value from left to right, made only as far as it is asked for."""
     if type(value) is Members:
         yield from _object_pieces(value, depth)
     elif type(value) is list:
@@ -153,7 +153,7 @@ def _object_pieces(members: Members, depth: int) -> Iterator[str]:
 
 
 def _shortest_text(value: float) -> str:
-    """The shortest digits that read back, with an exponent only below 1e-6 and from 1e21 on."""
+    """Write the shortest digits that read back, with an exponent only below 1e-6 and from 1e21 on."""
     if not math.isfinite(value):
         return float64_text(value)
     digits, _, exponent = repr(value).partition("e")
@@ -166,6 +166,6 @@ def _shortest_text(value: float) -> str:
 
 
 def string_text(value: str) -> str:
-    """A string as quoted JSON; only quotes, backslashes and control characters are escaped."""
+    """Write a string as quoted JSON; only quotes, backslashes and control characters are escaped."""
     text: str = rapidjson.dumps(value, ensure_ascii=False)
     return text

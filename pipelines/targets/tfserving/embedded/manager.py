@@ -92,15 +92,15 @@ class ModelManager:
             self._refresh()
 
     def settings(self) -> Mapping[str, ModelSettings]:
-        """The models to serve, by name."""
+        """Return the models to serve, by name."""
         return self._settings
 
     def knows(self, name: str) -> bool:
-        """Whether a model of this name is to be served."""
+        """Return whether a model of this name is to be served."""
         return name in self._settings
 
     def find(self, name: str, version: int | None = None, label: str | None = None) -> Servable:
-        """The servable for a request: of this version, else of this label, else the latest.
+        """Find the servable for a request: of this version, else of this label, else the latest.
 
         Raises ServingError.
         """
@@ -141,7 +141,7 @@ class ModelManager:
         return [versions[number].status for number in sorted(versions, reverse=True)]
 
     def available(self) -> dict[str, list[int]]:
-        """The versions that can be asked, by model."""
+        """Return the versions that can be asked, by model."""
         return {name: sorted(versions) for name, versions in self._serving.items() if versions}
 
     def _poll(self) -> None:
@@ -174,7 +174,7 @@ class ModelManager:
                 self._unload_version(name, number)
 
     def _folders(self, model: ModelSettings) -> dict[int, Path] | None:
-        """The version folders of a model, or None (and a line in the log) while they cannot be listed."""
+        """Return a model's version folders, or None, with a line in the log, if they cannot be listed."""
         try:
             folders = version_folders(model.base_path)
         except OSError as error:

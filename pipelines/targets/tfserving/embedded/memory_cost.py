@@ -23,7 +23,7 @@ _TENSORFLOW_STRING = 32
 
 
 def json_cost(body: bytes) -> int:
-    """What parsing a JSON body to Python objects and arrays takes."""
+    """Return the bytes that parsing a JSON body to Python objects and arrays takes."""
     if len(body) <= _SMALL_BODY_BYTES:
         return len(body) * _MOST_PER_JSON_BYTE
     # One wide character makes four bytes of every character of its string.
@@ -35,19 +35,19 @@ def json_cost(body: bytes) -> int:
 
 
 def tensor_cost(size: int, item_bytes: int, values: Any) -> int:
-    """What a tensor of `size` elements takes after filling, from the listed `values` of a TensorProto."""
+    """Return the bytes of a tensor of `size` elements filled from the listed `values` of a TensorProto."""
     return size * item_bytes + len(values) * _PER_OBJECT
 
 
 def string_tensor_cost(size: int, values: Any) -> int:
-    """The same for strings: TensorFlow copies the repeated last one for each element."""
+    """Return the same for strings: TensorFlow copies the repeated last one for each element."""
     given = sum(map(len, values))
     repeated = max(size - len(values), 0) * (len(values[-1]) if values else 0)
     return size * (8 + _TENSORFLOW_STRING) + len(values) * _PER_OBJECT + 3 * given + repeated
 
 
 def json_answer_cost(output: Array) -> int:
-    """What writing an output tensor as JSON takes."""
+    """Return the bytes that writing an output tensor as JSON takes."""
     elements = _lists_and_values(output)
     if output.dtype == object:
         return 8 * _text_bytes(output) + elements * _PER_JSON_VALUE
@@ -55,7 +55,7 @@ def json_answer_cost(output: Array) -> int:
 
 
 def proto_answer_cost(output: Array) -> int:
-    """What writing an output tensor as a serialized TensorProto takes."""
+    """Return the bytes that writing an output tensor as a serialized TensorProto takes."""
     dtype = dtype_of(output.dtype)
     if dtype == DT_STRING:
         return _PROTO_COPIES * _text_bytes(output) + output.size * 2 * _PER_OBJECT

@@ -60,7 +60,7 @@ class Metrics:
                 self._queuing.sum_us += micros
 
     def page(self) -> str:
-        """All metrics in Prometheus' text format."""
+        """Write all metrics in Prometheus' text format."""
         with self._lock:
             return "\n".join(
                 [
@@ -80,7 +80,7 @@ class Metrics:
         return lines
 
     def _batch_lines(self) -> list[str]:
-        """What batching did: runs and queueing as the real server counts them, and the rows of the runs."""
+        """Write what batching did: runs and queueing as the real server counts them, and rows of the runs."""
         if not self._runs_count:
             return []
         runs, rows = f"{_PREFIX}batching_session:wrapped_run_count", ":tandem:batching_session:rows_count"
@@ -126,7 +126,7 @@ def _labels(**labels: str) -> str:
 
 
 def monitoring_config() -> Any:
-    """An empty MonitoringConfig message, built here because tensorflow-serving-api leaves it out."""
+    """Build an empty MonitoringConfig message, which tensorflow-serving-api leaves out."""
     from google.protobuf import (  # type: ignore[import-untyped]
         descriptor_pb2,
         descriptor_pool,

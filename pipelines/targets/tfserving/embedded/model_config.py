@@ -11,7 +11,10 @@ _PLATFORM = "tensorflow"
 
 
 def settings_of(config: Any) -> list[ModelSettings]:
-    """The models of a ModelServerConfig. Raises ServingError (INVALID_ARGUMENT) for what cannot be served."""
+    """Read the models of a ModelServerConfig.
+
+    Raises ServingError (INVALID_ARGUMENT) for what cannot be served.
+    """
     if config.WhichOneof("config") != "model_config_list":
         raise invalid("Only a config with a model_config_list is supported")
     models = [_model(entry) for entry in config.model_config_list.config]
@@ -71,7 +74,7 @@ def check_labels(models: list[ModelSettings], manager: ModelManager, unavailable
 
 
 def check_available(models: list[ModelSettings], manager: ModelManager) -> None:
-    """Every one of these models must have an available version.
+    """Check that every one of these models has an available version.
 
     Raises ServingError (UNKNOWN) naming what failed.
     """

@@ -14,7 +14,7 @@ def predict(
     output_filter: Sequence[str] = (),
     quick: bool = False,
 ) -> dict[str, Array]:
-    """Outputs by alias, sorted, or those of `output_filter` in its order. Raises ServingError."""
+    """Return outputs by alias, sorted, or those of `output_filter` in its order. Raises ServingError."""
     signature = servable.signatures.get(signature_name or DEFAULT_SIGNATURE)
     if signature is None:
         name = signature_name or DEFAULT_SIGNATURE
@@ -34,7 +34,7 @@ def _set(names: Iterable[str]) -> str:
 
 
 def _arrays(signature: Signature, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-    """The inputs a signature needs, defaults filled in."""
+    """Return the inputs a signature needs, defaults filled in."""
     wanted = signature.inputs
     if inputs.keys() == wanted.keys():
         return inputs

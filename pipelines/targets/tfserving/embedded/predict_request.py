@@ -41,7 +41,7 @@ def parse_predict(body: bytes, specs_of: Callable[[str], Specs]) -> PredictBody:
 
 
 def _quoted(document: Members) -> int:
-    """How many quoted texts a body without string values has: its keys, its tensors' keys, its signature."""
+    """Count the quoted texts of a body without string values: its keys, its tensors' keys, its signature."""
     rows = document.first("instances")
     holders = rows if type(rows) is list else [document.first("inputs")]
     inner = sum(len(holder) for holder in holders if type(holder) is Members)
@@ -49,7 +49,7 @@ def _quoted(document: Members) -> int:
 
 
 def signature_name(document: Members) -> str:
-    """The optional `signature_name` of a body, '' if absent. Raises ServingError if it is not a string."""
+    """Return the `signature_name` of a body, '' if absent. Raises ServingError if it is not a string."""
     name = document.first("signature_name", "")
     if type(name) is not str:
         raise invalid(
@@ -198,7 +198,7 @@ class _Column:
             )
 
     def build(self, rows: int) -> Array:
-        """The batch of all rows, with the number of rows as its first dimension."""
+        """Return the batch of all rows, with the number of rows as its first dimension."""
         return self._builder.build((rows, *(self._first.shape if self._first else ())))
 
 

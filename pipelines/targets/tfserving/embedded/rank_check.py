@@ -29,12 +29,12 @@ _LOOPS = frozenset(["While", "StatelessWhile", "NextIteration", "RefNextIteratio
 
 
 def needs_rank_check(graph_def: Any) -> bool:
-    """Whether a GraphDef, functions included, has an operation not known to check its input's shape."""
+    """Return whether a GraphDef, with its functions, has an operation not known to check its input shape."""
     return any(node.op not in _CHECKED for node in _nodes(graph_def))
 
 
 def has_loop(graph_def: Any) -> bool:
-    """Whether a GraphDef, functions included, may run for as long as its input says."""
+    """Return whether a GraphDef, functions included, may run for as long as its input decides."""
     return any(node.op in _LOOPS for node in _nodes(graph_def))
 
 

@@ -58,7 +58,7 @@ class Response:
 
 
 def html_page(status: int) -> Response:
-    """The short HTML page for what is not part of the API."""
+    """Make the short HTML page for what is not part of the API."""
     reason = _REASONS[status]
     text = (
         f"<HTML><HEAD>\n<TITLE>{status} {reason}</TITLE>\n</HEAD><BODY>\n<H1>{reason}</H1>\n</BODY></HTML>\n"
@@ -67,7 +67,7 @@ def html_page(status: int) -> Response:
 
 
 def error_response(error: ServingError) -> Response:
-    """A ServingError as the JSON answer a client gets."""
+    """Make the JSON answer that a client gets for a ServingError."""
     return Response(error.http_status, JSON, error_body(error.message))
 
 
@@ -89,7 +89,7 @@ class RestApi:
         self._metrics_path = metrics_path if metrics else None
 
     def is_quick(self, request: Request) -> bool:
-        """Whether a request may be answered on the event loop without keeping others waiting."""
+        """Return whether a request may be answered on the event loop without keeping others waiting."""
         if request.method != "POST":
             return True
         if len(request.body) > _QUICK_BYTES or request.gzipped:
@@ -145,7 +145,7 @@ class RestApi:
                 self._metrics.record(model, _APIS[route.action], "REST", code.name, seconds)
 
     def _unpacked(self, request: Request, allowance: Allowance) -> bytes:
-        """The body without gzip, empty if it is no gzip, as for the real server.
+        """Unpack the gzip body, to nothing if it is no gzip, as the real server does.
 
         Counted piece by piece, so that a small body cannot become a large one. Raises ServingError.
         """
@@ -210,7 +210,7 @@ _ACTIONS: dict[str, Callable[[RestApi, Route, bytes, bool, Allowance], bytes]] =
 
 
 def status_body(statuses: list[VersionStatus]) -> bytes:
-    """The JSON of version states, laid out like the real server's."""
+    """Write version states as JSON, laid out like the real server's."""
     from .json_text import string_text
 
     entries = ",\n".join(
@@ -223,7 +223,7 @@ def status_body(statuses: list[VersionStatus]) -> bytes:
 
 
 def metadata_body(servable: Servable) -> bytes:
-    """The JSON of a servable's signatures, every field present."""
+    """Write a servable's signatures as JSON, every field present."""
     from google.protobuf import json_format  # type: ignore[import-untyped]
     from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2
 

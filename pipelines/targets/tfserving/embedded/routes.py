@@ -28,7 +28,10 @@ class Route:
 
 
 def find_route(method: str, path: str) -> Route:
-    """The route of a path without its query, below `API_PREFIX`. Raises ServingError (INVALID_ARGUMENT)."""
+    """Find the route of a path without its query, below `API_PREFIX`.
+
+    Raises ServingError (INVALID_ARGUMENT).
+    """
     return (_remembered if len(path) <= _REMEMBERED_CHARACTERS else _found)(method, path)
 
 

@@ -116,7 +116,7 @@ class Servable:
         return [output if type(output) is np.ndarray else _scalar(output) for output in outputs]
 
     def _remember(self, seconds: float) -> None:
-        """A running mean, so that one interruption by the machine does not change the way a model is run.
+        """Update the running mean, so that one interruption of the machine does not change how a model runs.
 
         The first run of a graph also builds its executor and says nothing about the next one.
         """
@@ -208,7 +208,7 @@ class _RankGuard:
         self._graph = graph
 
     def __call__(self, spec: TensorSpec) -> TensorSpec:
-        """The same output, behind a check if it is of strings and its rank is not known to be small."""
+        """Return the same output, behind a check if it is of strings and its rank may be too large."""
         if spec.dtype != DT_STRING:
             return spec
         tensor = self._graph.get_tensor_by_name(spec.tensor_name)

@@ -100,10 +100,10 @@ def as_serving_error(error: Exception) -> ServingError:
 
 
 def invalid(message: str) -> ServingError:
-    """An INVALID_ARGUMENT error: the request itself was wrong."""
+    """Make an INVALID_ARGUMENT error: the request itself was wrong."""
     return ServingError(Code.INVALID_ARGUMENT, message)
 
 
 def exhausted(message: str) -> ServingError:
-    """A RESOURCE_EXHAUSTED error: the same request may succeed later."""
+    """Make a RESOURCE_EXHAUSTED error: the same request may succeed later."""
     return ServingError(Code.RESOURCE_EXHAUSTED, message)

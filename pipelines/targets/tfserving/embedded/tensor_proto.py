@@ -61,7 +61,7 @@ _VARINT_BITS = 7
 
 
 def to_array(proto: Any, take: Take | None = None) -> Array | None:
-    """The array a TensorProto holds, or None where it cannot be read: unknown type or shape, wrong size.
+    """Return the array a TensorProto holds, or None if it has an unknown type or shape or a wrong size.
 
     A list of values that is shorter than the shape says repeats its last value, an empty one is all zeros;
     `take` is told the bytes this needs before they are taken, and may raise.
@@ -85,7 +85,7 @@ def to_array(proto: Any, take: Take | None = None) -> Array | None:
 
 
 def too_many_dimensions(proto: Any) -> bool:
-    """Whether a TensorProto has more dimensions than a numpy array of its type can be given to TensorFlow."""
+    """Return whether a TensorProto has more dimensions than TensorFlow takes in a numpy array of its type."""
     limit = MAX_STRING_RANK if proto.dtype == DT_STRING else MAX_RANK
     return len(proto.tensor_shape.dim) > limit
 

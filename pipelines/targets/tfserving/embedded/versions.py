@@ -17,7 +17,7 @@ class VersionPolicy:
     specific: frozenset[int] = frozenset()
 
     def choose(self, versions: Iterable[int]) -> set[int]:
-        """The versions to serve out of those that exist."""
+        """Choose the versions to serve out of those that exist."""
         if self.specific:
             return set(versions) & self.specific
         ordered = sorted(versions)
@@ -35,7 +35,7 @@ class ModelSettings:
 
 
 def version_folders(base_path: Path) -> dict[int, Path]:
-    """Every sub-folder with a number for a name, by that number.
+    """Return every sub-folder with a number for a name, by that number.
 
     Raises OSError where the base path is missing or cannot be read: that says nothing about its versions.
     """
@@ -48,7 +48,7 @@ def version_folders(base_path: Path) -> dict[int, Path]:
 
 
 def fingerprint(folder: Path) -> tuple[tuple[int, int], ...]:
-    """Changes when a SavedModel is written again: time (ns) and size (bytes) of what its folder holds."""
+    """Return a mark that changes when a SavedModel is rewritten: time (ns) and size (bytes) of its files."""
     marks = []
     for path in (folder / "saved_model.pb", folder / "saved_model.pbtxt", folder / "variables"):
         try:

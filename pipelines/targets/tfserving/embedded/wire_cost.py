@@ -27,19 +27,19 @@ class _Field(NamedTuple):
 
 
 def predict_cost(raw: bytes) -> int:
-    """What parsing a PredictRequest takes."""
+    """Return the bytes that parsing a PredictRequest takes."""
     if len(raw) <= _SMALL_BYTES:
         return len(raw) * _MOST_ELSEWHERE
     return _cost(raw, 0, len(raw), 0)
 
 
 def message_cost(raw: bytes) -> int:
-    """What parsing any other request takes."""
+    """Return the bytes that parsing any other request takes."""
     return len(raw) * _MOST_ELSEWHERE
 
 
 def _cost(raw: bytes, at: int, end: int, level: int) -> int:
-    """Of one message in a request (level 0), of a map entry (1) or of a tensor (2)."""
+    """Return the cost of one message in a request (level 0), of a map entry (1) or of a tensor (2)."""
     most = _MOST_IN_TENSOR if level == len(_NESTED) else _MOST_IN_REQUEST
     total = _PER_ENTRY
     for _ in range(_MAX_FIELDS):
@@ -66,7 +66,7 @@ def _field_cost(raw: bytes, field: _Field, level: int, most: int) -> int:
 
 
 def _next(raw: bytes, at: int, end: int) -> _Field | None:
-    """The field that begins at `at`, or None if there is none that can be read."""
+    """Return the field that begins at `at`, or None if there is none that can be read."""
     tag, at = _varint(raw, at, end)
     kind, size = tag & 7, 0
     if kind == _VARINT:
