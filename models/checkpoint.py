@@ -34,7 +34,7 @@ class CheckpointError(ValueError):
 
 
 def _shown(value: object) -> str:
-    """What a file said, in a length that a message can hold."""
+    """Shorten a file's value to what a message can hold."""
     text = repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
@@ -51,7 +51,7 @@ class _Entry:
 
 
 def read_tensors(content: bytes) -> dict[str, npt.NDArray[Any]]:
-    """All tensors of a safetensors file, by name: views of `content`, read-only; BF16 is widened to float32.
+    """Read all tensors of a safetensors file, by name: read-only views of `content`, BF16 widened to float32.
 
     Raises:
         CheckpointError: it is none, or one with another type of number than `DTYPES`.
@@ -63,7 +63,7 @@ def read_tensors(content: bytes) -> dict[str, npt.NDArray[Any]]:
 
 
 def _header(content: bytes) -> tuple[dict[str, Any], int]:
-    """The header, and where it ends."""
+    """Read the header, and return it with where it ends."""
     length = int.from_bytes(content[:LENGTH_BYTES], "little")
     end = LENGTH_BYTES + length
     if len(content) < LENGTH_BYTES or length > HEADER_LIMIT_BYTES or end > len(content):
@@ -119,7 +119,7 @@ def _sizes(shown: str, what: str, said: Any) -> tuple[int, ...]:
 
 
 def _require_covered(entries: Sequence[_Entry], size: int) -> None:
-    """Every byte belongs to just one tensor, as the format demands: nothing overlaps, nothing is hidden."""
+    """Require that every byte belongs to just one tensor, as the format demands: no overlap, no gap."""
     position = 0
     for entry in sorted(entries, key=lambda entry: (entry.begin, entry.end)):
         if entry.begin != position:

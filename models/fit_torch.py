@@ -17,7 +17,7 @@ from models.spec import FloatArray, ModelSpec
 
 
 def initial_state(spec: ModelSpec, seed: int) -> dict[str, FloatArray]:
-    """The weights that an untrained model of that seed has, by name."""
+    """Return the weights that an untrained model of that seed has, by name."""
     torch.manual_seed(seed)
     return {name: tensor.numpy().copy() for name, tensor in spec.build_torch().state_dict().items()}
 

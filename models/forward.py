@@ -7,7 +7,12 @@ from models.errors import ModelError
 
 
 def flattened(model: str, answer: Any, names: Sequence[str], what: str = "source model") -> list[Any]:
-    """The tensors of an answer in the order of `names`.
+    """Return the tensors of an answer in the order of `names`.
+
+    `answer` is one tensor, a tuple or list (also nested, read from left to right), or a dict with these
+    names.
+
+    `what` names, for the message, the part of the model that gave it.
 
     `answer` is one tensor, a tuple or list (also nested, read from left to right), or a dict with these
     names.

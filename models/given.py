@@ -81,7 +81,7 @@ class Given:
     parameters_count: int
 
     def find(self, kind: str) -> GivenFile | None:
-        """The file of that kind, if there is one."""
+        """Return the file of that kind, if there is one."""
         return next((file for file in self.files if file.kind == kind), None)
 
     @property
@@ -101,7 +101,7 @@ class Given:
         return self.program is self.referred
 
     def path_of(self, file: GivenFile) -> Path:
-        """Where a file is."""
+        """Return a file's path."""
         return self.folder / file.path
 
     @property
@@ -115,7 +115,7 @@ class Given:
 
 
 def folder_of(name: str) -> Path | None:
-    """The imports of a model: of its artifacts' folder, or by its name in the usual one; None without any."""
+    """Find a model's imports by its artifacts' folder, or its name in the usual one; None without any."""
     places = (Path(name), DEFAULT_ROOT / name) if Path(name).name == name else (Path(name),)
     return next((place / FOLDER for place in places if (place / FOLDER / RECORD).is_file()), None)
 
@@ -126,7 +126,7 @@ def imported_names(root: Path = DEFAULT_ROOT) -> list[str]:
 
 
 def write_record(given: Given, name: str, signature: tuple[tuple[TensorSpec, ...], ...], said: Any) -> str:
-    """The text of the record: the files, the signature (inputs, outputs), and `said`, the tolerance."""
+    """Write the record's text: the files, the signature (inputs, outputs), and `said`, the tolerance."""
     inputs, outputs = signature
     return json.dumps(
         {
@@ -145,7 +145,7 @@ def write_record(given: Given, name: str, signature: tuple[tuple[TensorSpec, ...
 
 
 def parts_of_spec(folder: Path) -> dict[str, Any]:
-    """What a `ModelSpec` takes, of the model whose imports are in `folder`; the tolerance as its own parts.
+    """Read what a `ModelSpec` takes of the model imported into `folder`; the tolerance as its own parts.
 
     Raises:
         ModelError: the record is damaged, or a file is not the one that was imported.
@@ -181,7 +181,7 @@ def parts_of_spec(folder: Path) -> dict[str, Any]:
 
 
 def read_given(folder: Path) -> Given:
-    """What was imported into `folder`.
+    """Read what was imported into `folder`.
 
     Raises:
         ModelError: as `parts_of_spec`.
@@ -226,7 +226,7 @@ def _loader(name: str, given: Given) -> "Callable[[], torch.nn.Module]":
 
 
 def load_program(folder: Path, file: GivenFile) -> "torch.nn.Module":
-    """The program of PyTorch in an imported file."""
+    """Load the PyTorch program in an imported file."""
     import torch
 
     if file.kind == "pt2":

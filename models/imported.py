@@ -12,7 +12,10 @@ INSTALLED = ("site-packages", "dist-packages")
 
 
 def files_of(model_file: Path) -> tuple[Path, ...]:
-    """The model file, and every Python file that it imports and that is not installed.
+    """List the model file, and every Python file that it imports and that is not installed.
+
+    This includes what functions import. Files are looked for in the model's own folder, the working directory
+    and PYTHONPATH.
 
     Also what functions import. Looked for below its own folder, the working directory and PYTHONPATH.
     """
@@ -53,7 +56,7 @@ def _imports(path: Path, roots: tuple[Path, ...]) -> Iterator[Path]:
 
 
 def _from_first(roots: tuple[Path, ...], dotted: str) -> Iterator[Path]:
-    """The files of a module in the first of the folders that has any of it, as Python looks for it."""
+    """Yield the files of a module in the first of the folders that has any of it, as Python looks for it."""
     first = dotted.partition(".")[0]
     for root in roots:
         if not first or (root / f"{first}.py").is_file() or (root / first).is_dir():
@@ -62,7 +65,7 @@ def _from_first(roots: tuple[Path, ...], dotted: str) -> Iterator[Path]:
 
 
 def _along(start: Path, dotted: str) -> Iterator[Path]:
-    """The files that may hold `dotted` or a package on the way to it, whether they are there or not."""
+    """Yield the files that may hold `dotted` or a package on the way to it, existing or not."""
     place = start
     yield place / "__init__.py"
     for part in filter(None, dotted.split(".")):

@@ -35,7 +35,7 @@ TRAINING = ("optimizer", "optimizer_weights")
 def keras_spec(
     *, model: Path | Callable[[], Any], weights: Path | None = None, trusted: bool = False, **said: Any
 ) -> ModelSpec:
-    """The spec of a model in a `.keras` or `.h5` file, or of one that a function builds.
+    """Make the spec of a model in a `.keras` or `.h5` file, or of one that a function builds.
 
     Args:
         model: the file, or a function that returns the `keras.Model`.
@@ -108,7 +108,7 @@ def lambda_layers(path: Path) -> tuple[str, ...]:
 
 
 def _lambdas(said: Any) -> Iterator[str]:
-    """The layers by name, and functions that are in none as what Keras calls them."""
+    """Yield the Lambda layers by name, and functions outside of layers by Keras' name for them."""
     left = [said]
     while left:
         one = left.pop()
@@ -148,7 +148,7 @@ def pin(keras: Any) -> None:
 
 
 def _as_module(model: Any, inputs: Sequence[str]) -> "torch.nn.Module":
-    """A Keras model on PyTorch as a module that takes its inputs by position."""
+    """Wrap a Keras model on PyTorch in a module that takes its inputs by position."""
     import torch
 
     class FromKeras(torch.nn.Module):
@@ -163,7 +163,7 @@ def _as_module(model: Any, inputs: Sequence[str]) -> "torch.nn.Module":
 
 
 def as_taken(model: Any, given: dict[str, Any]) -> Any:
-    """The inputs as a Keras model takes them: one tensor, a dict by name, or a list in its own order."""
+    """Arrange inputs as a Keras model takes them: one tensor, a dict by name, or a list in its own order."""
     if len(given) == 1:
         (only,) = given.values()
         return only
@@ -176,7 +176,9 @@ def as_taken(model: Any, given: dict[str, Any]) -> Any:
 
 
 def read_weights(path: Path) -> tuple[dict[str, Array], str]:
-    """All weights in a `.keras`, `.h5` or `.weights.h5` file by their place in it, and the file's digest.
+    """Read all weights in a `.keras`, `.h5` or `.weights.h5` file by their place, and the file's digest.
+
+    Nothing in the file is run.
 
     Nothing of the file is run.
 

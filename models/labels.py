@@ -13,7 +13,9 @@ BINARY_NAMES = 2
 
 
 def require_labels(model: str, labels: object, columns: int | None) -> tuple[str, ...]:
-    """`labels` as a tuple, if they are names for an output of that many `columns` (None: any number).
+    """Return `labels` as a tuple, if they name an output of that many `columns` (None: any number).
+
+    They may be empty. A single column may have one name, its own, or two, those of 0 and of 1.
 
     None at all are allowed. A single column may have one name, its own, or two, those of 0 and of 1.
 
@@ -57,5 +59,5 @@ def _problem(label: object, before: Sequence[object]) -> str | None:
 
 
 def column_names(labels: Sequence[str], columns: int | None) -> tuple[str, ...]:
-    """The names of the output's columns: of two names for a single column the one it scores, that of 1."""
+    """Return the names of the output's columns; of two names for a single column, only that of class 1."""
     return tuple(labels[-1:] if columns == 1 else labels)

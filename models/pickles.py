@@ -57,7 +57,7 @@ def called(content: bytes) -> tuple[str, ...]:
 
 
 def suspicious(content: bytes) -> tuple[str, ...]:
-    """Of what a pickle imports that which PyTorch's own files do not."""
+    """Return what a pickle imports that PyTorch's own files do not."""
     return tuple(name for name in called(content) if not _is_harmless(name))
 
 
@@ -69,7 +69,7 @@ def _is_harmless(name: str) -> bool:
 
 
 def pickles_in(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Every pickle in a file, also in a zip file and in zip files in it: its name, and what is suspicious."""
+    """Yield every pickle in a file, also in nested zip files: its name, and what is suspicious in it."""
     with path.open("rb") as file:
         head = file.read(2)
     if head == b"PK":
@@ -129,7 +129,7 @@ def _is_data(archive: zipfile.ZipFile, name: str) -> bool:
 
 
 def _pickled(config: bytes) -> bool:
-    """Whether weights or constants are said to be anything but plain numbers."""
+    """Return whether weights or constants are declared as anything but plain numbers."""
     try:
         said = json.loads(config)["config"].values()
         return any(

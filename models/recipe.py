@@ -26,13 +26,13 @@ WARM_UP, START, END = 0.3, 1 / 25, 1 / 250_000
 
 
 def shuffled(samples: Samples, batch_size: int, draw: np.random.Generator) -> list[IntArray]:
-    """The places of all samples in random order, in batches; the last one may be smaller."""
+    """Return the places of all samples in random order, in batches; the last one may be smaller."""
     order = draw.permutation(len(samples))
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
 def as_they_are(samples: Samples, places: IntArray) -> npt.NDArray[Any]:
-    """The inputs at those places, (batch, …)."""
+    """Return the inputs at those places, (batch, …)."""
     taken: npt.NDArray[Any] = np.asarray(samples.inputs)[places]
     return taken
 
@@ -79,7 +79,7 @@ class Session:
         return len(self.recipe.samples())
 
     def batches(self, epoch: int) -> Iterator[tuple[npt.NDArray[Any], IntArray]]:
-        """Inputs (batch, …) and classes (batch,) of one epoch, counted from 0; the same at every call."""
+        """Yield inputs (batch, …) and classes (batch,) of one epoch, counted from 0; always the same."""
         samples = self.recipe.samples()
         labels = np.asarray(samples.labels)
         for places in self._order(epoch):
@@ -90,7 +90,7 @@ class Session:
         return self.recipe.order(self.recipe.samples(), self.batch_size, draw)
 
     def learning_rates(self) -> list[float]:
-        """The learning rate of every step: up to the peak and down again, each along half a cosine.
+        """Return the learning rate of every step: up to the peak and down again, each along half a cosine.
 
         Smith and Topin 2018, "Super-convergence", as PyTorch's OneCycleLR has it; momentum stays as it is.
         """

@@ -35,7 +35,7 @@ KINDS: dict[str, Kind] = {
 
 
 def what_to_type(path: Path) -> str | None:
-    """What `path` is, by its content, and what to do with it; None if nothing is there, or any folder."""
+    """Return what `path` is, by content, and what to do with it; None if it is missing or any folder."""
     kind = kind_of_path(path)
     if kind is None:
         return None
@@ -53,7 +53,7 @@ def what_to_type(path: Path) -> str | None:
 
 
 def kind_of_path(path: Path) -> str | None:  # noqa: PLR0911 - one per kind
-    """What a file or folder is, by its content; None if nothing is there, or any folder."""
+    """Return what a file or folder is, by content; None if it is missing or any folder."""
     if not path.exists():
         return None
     if path.is_dir():

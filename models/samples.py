@@ -35,7 +35,7 @@ class Samples:
 
 
 def checked(model: str, samples: object, signature: Sequence[TensorSpec]) -> Samples:
-    """The same samples with `named`, if they fit the inputs of the `signature`.
+    """Return the same samples with `named`, if they fit the inputs of the `signature`.
 
     Raises:
         ModelError: they are no samples, or an input's are missing, of another dtype or shape, not finite, or
@@ -96,7 +96,7 @@ def _checked(model: str, given: Any, tensor: TensorSpec) -> Array:
 
 
 def _array(model: str, given: Any, tensor: TensorSpec) -> Array:
-    """As an array with the samples first; a list of arrays of different shapes as an array of arrays."""
+    """Return an array with the samples first; a list of arrays of different shapes as an array of arrays."""
     if isinstance(given, np.ndarray) and given.dtype != object:
         if not given.ndim:
             raise ModelError(f"samples of {model} for the input {tensor.name!r} are a single number")
@@ -110,7 +110,7 @@ def _array(model: str, given: Any, tensor: TensorSpec) -> Array:
 
 
 def fits(shape: Sequence[int], declared: Sequence[int | None]) -> bool:
-    """Whether a shape is one that was declared, with None for what may be anything."""
+    """Return whether a shape is the declared one, with None for any size."""
     return len(shape) == len(declared) and all(
         wanted in (None, found) for wanted, found in zip(declared, shape, strict=True)
     )

@@ -52,7 +52,7 @@ class TensorSpec:
 
 
 def tensors(model: str, what: str, given: object) -> tuple[TensorSpec, ...]:
-    """The inputs or outputs (`what`) of a model, each with a name of its own.
+    """Return the inputs or outputs (`what`) of a model, each with a name of its own.
 
     Raises:
         ModelError: there is none, one is no `TensorSpec`, or two have the same name.

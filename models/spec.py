@@ -162,9 +162,7 @@ class ModelSpec:
         object.__setattr__(self, "labels", named if by_name else named[self.outputs[0].name])
 
     def _require_parts(self) -> None:
-        """Raises:
-        ModelError: a part is of another kind than it is said to be.
-        """
+        """Raise ModelError if a part is of another kind than declared."""
         object.__setattr__(self, "labels", () if self.labels is None else self.labels)
         try:
             object.__setattr__(self, "checkpoint", Path(self.checkpoint))
@@ -193,7 +191,7 @@ class ModelSpec:
             raise ModelError(f"ignored of {self.name} is {self.ignored!r:.60}; a tuple of names is needed")
 
     def ignores(self, tensor: str) -> bool:
-        """Whether a tensor of the checkpoint of that name is said to be of no use."""
+        """Return whether the checkpoint's tensor of that name is declared to be of no use."""
         return any(fnmatchcase(tensor, pattern) for pattern in self.ignored)
 
     @property
@@ -215,13 +213,11 @@ class ModelSpec:
         return f"restore it{self.or_train}"
 
     def __hash__(self) -> int:
-        """Of what tells models apart; what is said by output is a dict, which has none."""
+        """Hash what tells models apart; what is given by output is a dict, which has no hash."""
         return hash((self.name, self.checkpoint))
 
     def _require_outputs(self, what: str) -> None:
-        """Raises:
-        ModelError: what is said by output names one that the model does not have, or misses one.
-        """
+        """Raise ModelError if what is given by output names one that the model lacks, or misses one."""
         given, names = getattr(self, what), [output.name for output in self.outputs]
         if not isinstance(given, Mapping):
             return
@@ -233,22 +229,22 @@ class ModelSpec:
             raise ModelError(f"{what} of {self.name} {said}; its outputs are {', '.join(names)}")
 
     def _of(self, output: TensorSpec, given: Any, otherwise: Any) -> Any:
-        """What was said of one output: by its name, or of the first one."""
+        """Return what is given for one output: by its name, or for the first one."""
         if isinstance(given, Mapping):
             return given.get(output.name, otherwise)
         return given if output is self.outputs[0] else otherwise
 
     def find_output(self, name: str) -> TensorSpec:
-        """The output called `name`."""
+        """Return the output called `name`."""
         return next(output for output in self.outputs if output.name == name)
 
     def labels_of(self, output: str) -> tuple[str, ...]:
-        """The class names of an output; empty where it has none."""
+        """Return the class names of an output; empty if it has none."""
         found: tuple[str, ...] = self._of(self.find_output(output), self.labels, ())
         return found
 
     def tolerance_of(self, output: str) -> Tolerance:
-        """How far an artifact may be from the source model at that output.
+        """Return how far an artifact may be from the source model at that output.
 
         Whole numbers and truth values have to be the same, unless a tolerance is given by that output's name.
         """
@@ -257,12 +253,12 @@ class ModelSpec:
         return self.tolerance if self.find_output(output).is_float else EXACT
 
     def task_of(self, output: str) -> Task | None:
-        """What that output is, where the model says it."""
+        """Return the kind of that output, if the model declares it."""
         found: Task | None = self._of(self.find_output(output), self.task, None)
         return found
 
     def samples(self) -> Samples:
-        """The held-out samples, checked against the signature.
+        """Return the held-out samples, checked against the signature.
 
         Raises:
             ModelError: the model's function fails; inputs do not have the signature's names, dtypes and
@@ -274,7 +270,7 @@ class ModelSpec:
         return samples
 
     def training(self) -> Samples | None:
-        """The samples to calibrate on, checked against the signature; None where the model gives none.
+        """Return the samples to calibrate on, checked against the signature; None if the model gives none.
 
         Raises:
             ModelError: as `samples`.
@@ -285,7 +281,7 @@ class ModelSpec:
         return checked(self.name, given, self.inputs)
 
     def examples(self) -> Samples:
-        """What to trace and to warm up with: the training samples, or the held-out ones where there are none.
+        """Return what to trace and to warm up with: the training samples, or the held-out ones without any.
 
         Raises:
             ModelError: as `samples`.
@@ -293,7 +289,7 @@ class ModelSpec:
         return self.training() or self.samples()
 
     def truths(self, samples: Samples) -> dict[str, Truth]:
-        """What is right for each of `samples` at each output, as far as it is known.
+        """Return what is right for each of `samples` at each output, as far as it is known.
 
         Raises:
             ModelError: labels are out of range, of another shape, or of an output that is not there.
@@ -382,7 +378,7 @@ class ModelSpec:
 
 
 def columns(output: TensorSpec) -> int | None:
-    """How many values an output has in its last dimension; None if that is dynamic."""
+    """Return how many values an output has in its last dimension; None if that is dynamic."""
     return output.shape[-1] if len(output.shape) > 1 else 1
 
 
@@ -398,7 +394,10 @@ def model_names() -> list[str]:
 
 
 def load_model(name: str) -> ModelSpec:
-    """The spec of a shipped model ("digits_cnn"), of a file ("path/to/file.py"), or of what was imported.
+    """Load the spec of a shipped model ("digits_cnn"), of a file ("path/to/file.py"), or of an import.
+
+    An import is found by its name in the usual artifacts folder, or by its own folder in any
+    ("path/to/NAME").
 
     The last by its name in the usual artifacts folder, or by its own folder in any ("path/to/NAME").
 
@@ -417,7 +416,7 @@ def load_model(name: str) -> ModelSpec:
 
 
 def _with_its_files(spec: ModelSpec, path: Path) -> ModelSpec:
-    """The spec of a model file, whose text and what it imports count as sources though it names none."""
+    """Add the model file's text and what it imports to the sources of its spec, though it names none."""
     if spec.name in model_names():
         raise ModelError(
             f"model file {path} calls its model {spec.name!r}, as a model of this package is called; give it "
@@ -429,7 +428,7 @@ def _with_its_files(spec: ModelSpec, path: Path) -> ModelSpec:
 
 
 def load_unchanged(name: str, digest: str) -> ModelSpec:
-    """The spec of a model that had `digest` when the process that asks for it looked.
+    """Load the spec of a model that had `digest` when the process that asks for it looked.
 
     Raises:
         ModelError: as `load_model`, and when its checkpoint or sources were replaced meanwhile.

@@ -45,7 +45,7 @@ OTHER_ZIPS = (
 
 
 def files_of_checkpoint(path: Path) -> tuple[Path, ...]:
-    """The file itself; of a folder or of an index the index and all its parts.
+    """List the file itself; of a folder or of an index, the index and all its parts.
 
     Raises:
         CheckpointError: it is missing, holds no checkpoint, or its index is none or names missing files.
@@ -60,7 +60,7 @@ def files_of_checkpoint(path: Path) -> tuple[Path, ...]:
 
 
 def _within(folder: Path) -> Path:
-    """The checkpoint in a folder, as Hugging Face's libraries look for it."""
+    """Find the checkpoint in a folder, as Hugging Face's libraries look for it."""
     for pattern in PATTERNS:
         found = sorted(folder.glob(pattern))
         if len(found) > 1:
@@ -73,7 +73,7 @@ def _within(folder: Path) -> Path:
 
 
 def _weight_map(index: Path) -> dict[str, str]:
-    """Which tensor is in which file beside the index."""
+    """Read which tensor is in which file beside the index."""
     if index.stat().st_size > INDEX_LIMIT_BYTES:
         raise CheckpointError(f"{index.name} is larger than an index")
     try:
@@ -100,7 +100,7 @@ def digest_of_files(digests: Mapping[str, str]) -> str:
 
 
 def read_stored(path: Path) -> tuple[dict[str, npt.NDArray[Any]], str]:
-    """All tensors of a checkpoint by name, bfloat16 widened to float32, and the digest of what was read.
+    """Read all tensors of a checkpoint by name, bfloat16 widened to float32, and the digest of what was read.
 
     Raises:
         CheckpointError: as `files_of_checkpoint`, or a file is none that can be read.
@@ -138,7 +138,7 @@ def _read(content: bytes) -> dict[str, npt.NDArray[Any]]:
 
 
 def _read_torch(content: bytes) -> dict[str, npt.NDArray[Any]]:
-    """The tensors of a state dict as `torch.save` wrote it."""
+    """Read the tensors of a state dict as `torch.save` wrote it."""
     import torch
 
     kind = kind_of(content) if content.startswith(ZIP) else "weights"
@@ -168,9 +168,7 @@ def _read_torch(content: bytes) -> dict[str, npt.NDArray[Any]]:
 
 
 def _require_data(content: bytes) -> None:
-    """Raises:
-    CheckpointError: an exported program holds pickles that could run anything.
-    """
+    """Raise CheckpointError if an exported program holds pickles that could run anything."""
     code = code_of_program(io.BytesIO(content))
     if code:
         raise CheckpointError(
@@ -180,7 +178,7 @@ def _require_data(content: bytes) -> None:
 
 
 def load_torchscript(file: IO[bytes] | str) -> Any:
-    """A TorchScript program; that PyTorch calls the format deprecated helps nobody who has such a file."""
+    """Load a TorchScript program without the warning that the format is deprecated, which helps no one."""
     import torch
 
     with warnings.catch_warnings():
@@ -189,7 +187,7 @@ def load_torchscript(file: IO[bytes] | str) -> Any:
 
 
 def kind_of(content: bytes) -> str:
-    """What a zip file is: one of `OTHER_ZIPS`, or weights.
+    """Return what a zip file is: one of `OTHER_ZIPS`, or weights.
 
     Raises:
         CheckpointError: it is damaged.
@@ -198,7 +196,7 @@ def kind_of(content: bytes) -> str:
 
 
 def kind_of_file(file: Path | IO[bytes]) -> str:
-    """As `kind_of`, without reading more of it than the list of its entries."""
+    """Return what `kind_of` does, reading no more of the file than the list of its entries."""
     try:
         with zipfile.ZipFile(file) as archive:
             entries = [name.partition("/")[2] or name for name in archive.namelist()] + archive.namelist()

@@ -22,7 +22,7 @@ WHOLE = ".all"  # in a file: the array of all samples, where they have one shape
 
 
 def stacked(arrays: Sequence[Array]) -> Array:
-    """Samples' own arrays as one: (n, …) where all have one shape and dtype, else an array of arrays."""
+    """Stack samples' arrays: (n, …) if all have one shape and dtype, else an array of arrays."""
     if len(arrays) and len({(array.shape, array.dtype) for array in arrays}) == 1:
         return np.stack(arrays)
     ragged = np.empty(len(arrays), object)
@@ -32,38 +32,38 @@ def stacked(arrays: Sequence[Array]) -> Array:
 
 
 def is_ragged(array: Array) -> bool:
-    """Whether its samples have arrays of their own."""
+    """Return whether its samples have arrays of their own."""
     return array.dtype == object
 
 
 def count(tensors: Tensors) -> int:
-    """How many samples there are."""
+    """Count the samples."""
     return len(next(iter(tensors.values()))) if tensors else 0
 
 
 def take(tensors: Tensors, chosen: slice | Sequence[int] | npt.NDArray[np.int64]) -> dict[str, Array]:
-    """The same tensors of the chosen samples."""
+    """Return the tensors of the chosen samples."""
     return {name: array[chosen] for name, array in tensors.items()}
 
 
 def sample(tensors: Tensors, place: int) -> dict[str, Array]:
-    """One sample's tensors, without the batch dimension."""
+    """Return one sample's tensors, without the batch dimension."""
     return {name: np.asarray(array[place]) for name, array in tensors.items()}
 
 
 def samples(tensors: Tensors) -> Iterator[dict[str, Array]]:
-    """Every sample's tensors, one after the other."""
+    """Iterate over every sample's tensors."""
     return (sample(tensors, place) for place in range(count(tensors)))
 
 
 def joined(of_samples: Sequence[Sample]) -> dict[str, Array]:
-    """The tensors of several samples, each without a batch dimension, as one set."""
+    """Join the tensors of several samples, each without a batch dimension, to one set."""
     names = of_samples[0] if of_samples else {}
     return {name: stacked([np.asarray(one[name]) for one in of_samples]) for name in names}
 
 
 def shapes(one: Sample) -> tuple[tuple[int, ...], ...]:
-    """The shape of each tensor of a sample: what samples of one batch have in common."""
+    """Return the shape of each tensor of a sample: what samples of one batch have in common."""
     return tuple(np.asarray(array).shape for array in one.values())
 
 
@@ -87,7 +87,7 @@ def batches(tensors: Tensors, size: int) -> Iterator[tuple[list[int], dict[str, 
 
 
 def ask(call: Callable[[dict[str, Array]], Tensors], tensors: Tensors, size: int) -> dict[str, Array]:
-    """What `call` gives for all samples, asked in batches of at most `size`, in the order of the samples.
+    """Return what `call` gives for all samples, asked in batches of at most `size`, in the samples' order.
 
     `call` takes and gives arrays (rows, …) of one shape each. Its answer has to have as many rows as were
     asked; whoever cannot be sure of that checks it inside `call`.
@@ -112,7 +112,7 @@ def save(path: Path, tensors: Tensors) -> None:
 
 
 def load(path: Path) -> dict[str, Array]:
-    """The tensors that `save` wrote, in the same order."""
+    """Load the tensors that `save` wrote, in the same order."""
     whole: dict[str, Array] = {}
     ragged: dict[str, list[Array]] = {}
     with np.load(path, allow_pickle=False) as parts:

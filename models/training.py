@@ -67,7 +67,7 @@ def fit(
 
 
 def shuffled(count: int, size: int) -> list[torch.Tensor]:
-    """The places of `count` samples in random order, in batches of `size`."""
+    """Return the places of `count` samples in random order, in batches of `size`."""
     return list(torch.randperm(count).split(size))  # type: ignore[no-untyped-call]
 
 
@@ -84,7 +84,7 @@ def write_checkpoint(model: nn.Module, checkpoint: Path) -> None:
 
 
 def record(model: str, plan: Plan, started: float, **facts: Any) -> dict[str, Any]:
-    """The record of a training that began at `started` (`time.monotonic`), with seconds and versions."""
+    """Make the record of a training that began at `started` (`time.monotonic`), with seconds and versions."""
     return {
         "model": model,
         **facts,

@@ -32,7 +32,7 @@ class Truth:
 
 
 def classes_of(output: TensorSpec) -> int | None:
-    """How many classes an output tells apart: its last dimension; None of a dynamic one or whole numbers."""
+    """Return how many classes an output has: its last dimension; None if dynamic or of whole numbers."""
     if not output.is_float:
         return None
     return output.shape[-1] if len(output.shape) > 1 else 1
@@ -61,7 +61,7 @@ def require_task(model: str, output: TensorSpec, task: Task | None) -> None:
 def truth_of(
     model: str, given: Any, count: int, output: TensorSpec, names: Sequence[str], task: Task | None
 ) -> Truth:
-    """What `given`, the labels of `count` samples, says about an `output`.
+    """Return what `given`, the labels of `count` samples, says about an `output`.
 
     Integers (n,) are classes, integers (n, positions) classes at every position, floats in the output's shape
     are targets. For a single column 0 and 1 are classes and any other value is a target. A declared `task`
@@ -93,7 +93,7 @@ def truth_of(
 
 
 def _array(model: str, output: TensorSpec, given: Any) -> Array:
-    """As an array; a list of arrays of different shapes as an array of arrays."""
+    """Return the labels as an array; a list of arrays of different shapes as an array of arrays."""
     try:
         return np.asarray(given) if isinstance(given, np.ndarray) else stacked([*map(np.asarray, given)])
     except (TypeError, ValueError) as error:
@@ -104,7 +104,7 @@ def _array(model: str, output: TensorSpec, given: Any) -> Array:
 
 
 def _position_shape(output: TensorSpec) -> tuple[int | None, ...]:
-    """Of a sample's labels, one per position: without the dimension of the scores."""
+    """Return the shape of a sample's labels, one per position: without the dimension of the scores."""
     return output.shape[1:-1] if output.is_float else output.shape[1:]
 
 
@@ -119,7 +119,7 @@ def _shapes(labels: Array) -> set[tuple[int, ...]]:
 
 
 def _are_positions(labels: Array, output: TensorSpec) -> bool:
-    """Whether there is one per position and not one value per number of the output."""
+    """Return whether there is one label per position, not one value per number of the output."""
     wanted = _position_shape(output)
     return len(wanted) > 0 and all(_fit(shape, wanted) for shape in _shapes(labels))
 
@@ -159,7 +159,7 @@ def _target_dtype(output: TensorSpec) -> str:
 def _classes(
     model: str, given: npt.NDArray[Any], count: int | None, besides: int | None = None
 ) -> npt.NDArray[np.int64]:
-    """`given` as int64, all of them classes or `besides`."""
+    """Return `given` as int64, if all of them are classes or `besides`."""
     labels = given.astype(np.int64)
     counted = labels if besides is None else labels[labels != besides]
     out = counted.size and (counted.min() < 0 or (count is not None and counted.max() >= count))

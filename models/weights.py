@@ -26,22 +26,22 @@ KINDS = {"f": FLOATS, "i": INTEGERS, "u": INTEGERS, "b": INTEGERS}
 
 
 def unchanged(tensor: FloatArray) -> FloatArray:
-    """The tensor as it is."""
+    """Return the tensor as it is."""
     return tensor
 
 
 def conv_kernel(tensor: FloatArray) -> FloatArray:
-    """(out, in, height, width) of a PyTorch convolution to Keras' (height, width, in, out)."""
+    """Transpose a PyTorch convolution's (out, in, height, width) to Keras' (height, width, in, out)."""
     return tensor.transpose(2, 3, 1, 0)
 
 
 def depthwise_kernel(tensor: FloatArray) -> FloatArray:
-    """(channels, 1, height, width) of a grouped PyTorch convolution to Keras' (h, w, channels, 1)."""
+    """Transpose a grouped PyTorch convolution's (channels, 1, h, w) to Keras' (h, w, channels, 1)."""
     return tensor.transpose(2, 3, 0, 1)
 
 
 def dense_kernel(tensor: FloatArray) -> FloatArray:
-    """(out, in) of a PyTorch linear layer to Keras' (in, out)."""
+    """Transpose a PyTorch linear layer's (out, in) to Keras' (in, out)."""
     return tensor.T
 
 
@@ -92,7 +92,7 @@ class WeightMapping:
 
 
 def batch_norm(source: str, layer: str) -> tuple[WeightMapping, ...]:
-    """The four tensors of a batch normalisation."""
+    """Map the four tensors of a batch normalisation."""
     return (
         WeightMapping(f"{source}.weight", f"{layer}/gamma"),
         WeightMapping(f"{source}.bias", f"{layer}/beta"),
@@ -113,7 +113,7 @@ def lstm(source: str, layer: str, number: int = 0) -> tuple[WeightMapping, ...]:
 
 
 def gru(source: str, layer: str, number: int = 0) -> tuple[WeightMapping, ...]:
-    """The same of a GRU (`reset_after=True`); PyTorch has its reset and update gates the other way round."""
+    """Map the tensors of a GRU (`reset_after=True`); PyTorch's reset and update gates are swapped."""
     biases = (f"{source}.bias_ih_l{number}", f"{source}.bias_hh_l{number}")
     return (
         WeightMapping(f"{source}.weight_ih_l{number}", f"{layer}/kernel", _gru_kernel),
@@ -201,7 +201,7 @@ class _Variables:
                 self.short.setdefault(f"{layer}/{variable.name}", []).append(path)
 
     def path_of(self, name: str) -> str:
-        """The path of the variable called `name`; an unknown name as it is.
+        """Return the path of the variable called `name`; an unknown name as it is.
 
         Raises:
             ModelError: several are called so.
@@ -215,7 +215,7 @@ class _Variables:
 
 
 def _variables(holder: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every variable with the names of the layers that it is in, the innermost first of all."""
+    """Yield every variable with the names of the layers that it is in, the innermost layer's first of all."""
     for layer in holder.layers:
         place = (*above, layer.name)
         if getattr(layer, "layers", None):
@@ -224,9 +224,7 @@ def _variables(holder: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[str,
 
 
 def _require_all(kind: str, mapped: set[str], needed: set[str], known: set[str]) -> None:
-    """Raises:
-    ModelError: something needed is not mapped, or something is mapped that is not known.
-    """
+    """Raise ModelError if something needed is not mapped, or something is mapped that is not known."""
     missing, unknown = sorted(needed - mapped), sorted(mapped - known)
     if missing:
         raise ModelError(f"{kind} without a mapping: {', '.join(missing)}")
@@ -235,7 +233,9 @@ def _require_all(kind: str, mapped: set[str], needed: set[str], known: set[str])
 
 
 def read_checkpoint(spec: ModelSpec) -> dict[str, FloatArray]:
-    """All tensors of the model's checkpoint but those it ignores, without executing code.
+    """Read all tensors of the model's checkpoint but those it ignores, without executing code.
+
+    Of imported files, read none, but check that they are still the same.
 
     Of imported files none, but whether they are still those.
 
@@ -286,7 +286,7 @@ def _first(found: Sequence[str], between: str = ", ") -> str:
 
 
 def load_source(spec: ModelSpec) -> "torch.nn.Module":
-    """The source model in PyTorch, with its weights in the dtypes of its architecture, in evaluation mode.
+    """Load the source model in PyTorch, weights in its architecture's dtypes, in evaluation mode.
 
     Raises:
         ModelError: the architecture cannot be built, or the checkpoint does not fit it (names and shapes are
@@ -315,7 +315,9 @@ def load_source(spec: ModelSpec) -> "torch.nn.Module":
 
 
 def _evaluating(module: "torch.nn.Module") -> "torch.nn.Module":
-    """In evaluation mode; of an exported program, which has one mode and no way to change it, by its flags.
+    """Put a module into evaluation mode; an exported program, which has one mode, only by its flags.
+
+    Exporters look at these, and a module around it passes the call on.
 
     Exporters look at these, and a module around it passes the call on.
     """
@@ -330,7 +332,7 @@ def _evaluating(module: "torch.nn.Module") -> "torch.nn.Module":
 
 
 def _tied(own: "Mapping[str, torch.Tensor]") -> list[list[str]]:
-    """The names under which the architecture has the same tensor."""
+    """Return the names under which the architecture has the same tensor."""
     same: dict[tuple[object, ...], list[str]] = {}
     for name, tensor in own.items():
         if tensor.numel():
@@ -360,7 +362,7 @@ def _share(spec: ModelSpec, names: Sequence[str], state: dict[str, FloatArray]) 
 
 
 def _numbers(tensor: "torch.Tensor") -> str:
-    """What kind of numbers a tensor of the architecture holds."""
+    """Return what kind of numbers a tensor of the architecture holds."""
     if tensor.is_floating_point():
         return FLOATS
     return "complex numbers" if tensor.is_complex() else INTEGERS
@@ -369,7 +371,7 @@ def _numbers(tensor: "torch.Tensor") -> str:
 def _check_state(
     spec: ModelSpec, wanted: Mapping[str, tuple[tuple[int, ...], str]], state: Mapping[str, FloatArray]
 ) -> None:
-    """`wanted` has each tensor's shape and kind of numbers, as the architecture declares them."""
+    """Check that `state` has each tensor of `wanted` in the shape and kind of numbers it declares."""
     problems = [f"{name} is missing" for name in sorted(set(wanted) - set(state))]
     problems += [
         f"{name} is not in the architecture, nor in `ignored`" for name in sorted(set(state) - set(wanted))

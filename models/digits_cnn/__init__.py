@@ -16,14 +16,14 @@ HERE = Path(__file__).parent
 
 
 def build_torch() -> "torch.nn.Module":
-    """The architecture in PyTorch, untrained."""
+    """Build the architecture in PyTorch, untrained."""
     from models.digits_cnn.torch_model import DigitsCnn
 
     return DigitsCnn()
 
 
 def build_keras(state: Mapping[str, FloatArray]) -> Any:
-    """The Keras twin with the checkpoint's weights."""
+    """Build the Keras twin with the checkpoint's weights."""
     from models.digits_cnn.keras_model import build
 
     return build(state)

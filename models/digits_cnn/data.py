@@ -27,7 +27,7 @@ def _split() -> tuple[Samples, Samples]:
 
 
 def train_samples() -> Samples:
-    """1,347 images, (n, 8, 8, 1) float32 with pixel values 0 to 16, and their digits."""
+    """Return 1,347 images, (n, 8, 8, 1) float32 with pixel values 0 to 16, and their digits."""
     return _split()[0]
 
 

@@ -36,7 +36,7 @@ def _conv_block(x: Any, channels: int, number: int) -> Any:
 
 
 def architecture() -> Any:
-    """The untrained twin: (batch, 8, 8, 1) pixel values 0 to 16 to (batch, 10) logits."""
+    """Build the untrained twin: (batch, 8, 8, 1) pixel values 0 to 16 to (batch, 10) logits."""
     image = keras.Input((8, 8, 1), name="image")
     x = keras.layers.Rescaling(1 / PIXEL_MAX, name="rescale")(image)
     x = _conv_block(_conv_block(x, 16, 1), 32, 2)
@@ -47,7 +47,7 @@ def architecture() -> Any:
 
 
 def build(state: Mapping[str, FloatArray]) -> Any:
-    """The twin holding the checkpoint's weights.
+    """Build the twin with the checkpoint's weights.
 
     Raises:
         ModelError: the checkpoint does not fit.

@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 
 
 def build_torch() -> "torch.nn.Module":
-    """The architecture in PyTorch, untrained."""
+    """Build the architecture in PyTorch, untrained."""
     from models.digits_vit.torch_model import DigitsVit
 
     return DigitsVit()

@@ -22,7 +22,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(WIDTH, WIDTH)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """What every patch takes from all others; the same shape."""
+        """Mix into every patch what it takes from all others; the shape stays the same."""
         patches = x.shape[1]
         parts = self.qkv(x).reshape(-1, patches, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4)
         query, key, value = parts.unbind(0)
@@ -42,7 +42,7 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The same shape, (batch, patches, width)."""
+        """Apply attention and the MLP; the shape stays the same, (batch, patches, width)."""
         x = x + self.attention(self.norm1(x))
         mixed: torch.Tensor = x + self.mlp(self.norm2(x))
         return mixed

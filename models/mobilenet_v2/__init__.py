@@ -17,14 +17,14 @@ HERE = Path(__file__).parent
 
 
 def build_torch() -> "torch.nn.Module":
-    """The architecture in PyTorch, untrained."""
+    """Build the architecture in PyTorch, untrained."""
     from models.mobilenet_v2.torch_model import MobileNetV2
 
     return MobileNetV2()
 
 
 def build_keras(state: Mapping[str, FloatArray]) -> Any:
-    """The Keras twin with the checkpoint's weights."""
+    """Build the Keras twin with the checkpoint's weights."""
     from models.mobilenet_v2.keras_model import build
 
     return build(state)

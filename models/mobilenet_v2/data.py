@@ -30,7 +30,7 @@ def _interpolation(factor: int) -> npt.NDArray[np.int64]:
 
 
 def upscale(images: FloatArray, side: int = SIDE) -> FloatArray:
-    """(n, 8, 8, 1) pixel values 0 to 16 to (n, side, side, 3) whole pixel values 0 to 255, float32.
+    """Scale (n, 8, 8, 1) pixels of 0 to 16 to (n, side, side, 3) whole pixels of 0 to 255, float32.
 
     `side` is a multiple of 8. Bilinear, in whole numbers throughout: every machine gives the same images.
     The three channels are equal, as in a photograph of black ink. Whole numbers are what a camera gives,
@@ -51,7 +51,7 @@ def _upscaled(samples: Samples) -> Samples:
 
 @cache
 def train_samples() -> Samples:
-    """1,347 images, (n, 96, 96, 3) float32 with whole pixel values 0 to 255, and their digits."""
+    """Return 1,347 images, (n, 96, 96, 3) float32 with whole pixel values 0 to 255, and their digits."""
     return _upscaled(digits.train_samples())
 
 

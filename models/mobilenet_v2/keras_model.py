@@ -68,7 +68,7 @@ def _activated(x: Any, layer: Any) -> Any:
 
 
 def _padded(x: Any, stride: int, name: str) -> tuple[Any, str]:
-    """`x` and the padding its 3x3 convolution needs to see what PyTorch's sees.
+    """Return `x` and the padding its 3x3 convolution needs to see what PyTorch's sees.
 
     PyTorch pads one pixel on every side. With stride 2 and an even side Keras' "same" would pad only below
     and to the right, and every window would be one pixel off.
@@ -96,7 +96,7 @@ def _block(x: Any, block: Block) -> Any:
 
 
 def architecture() -> Any:
-    """The untrained twin: (batch, 96, 96, 3) pixel values 0 to 255 to (batch, 10) logits.
+    """Build the untrained twin: (batch, 96, 96, 3) pixel values 0 to 255 to (batch, 10) logits.
 
     Dropout is left out: it does nothing after training.
     """
@@ -112,7 +112,7 @@ def architecture() -> Any:
 
 
 def build(state: Mapping[str, FloatArray]) -> Any:
-    """The twin holding the checkpoint's weights.
+    """Build the twin with the checkpoint's weights.
 
     Raises:
         ModelError: the checkpoint does not fit.

@@ -49,7 +49,7 @@ class Block:
 
 
 def blocks() -> Iterator[Block]:
-    """The 17 inverted residuals in order, numbered from 1."""
+    """Yield the 17 inverted residuals in order, numbered from 1."""
     number, channels_in = 0, STEM_CHANNELS
     for expansion, channels_out, count, first_stride in STAGES:
         for position in range(count):

@@ -19,12 +19,12 @@ DROPOUT = 0.2
 def convolution(
     channels_in: int, channels_out: int, size: int, stride: int = 1, groups: int = 1
 ) -> nn.Conv2d:
-    """Without bias, padded on both sides alike so that stride 1 keeps the size."""
+    """Make a convolution without bias, padded on both sides alike so that stride 1 keeps the size."""
     return nn.Conv2d(channels_in, channels_out, size, stride, padding=size // 2, groups=groups, bias=False)
 
 
 def normalised(conv: nn.Conv2d) -> nn.Sequential:
-    """The convolution, batch normalisation, ReLU6."""
+    """Chain the convolution, batch normalisation and ReLU6."""
     return nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels, eps=EPSILON), nn.ReLU6())
 
 
@@ -44,7 +44,7 @@ class InvertedResidual(nn.Module):
         self.adds_input = block.adds_input
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(batch, channels_in, h, w) to (batch, channels_out, h / stride, w / stride)."""
+        """Map (batch, channels_in, h, w) to (batch, channels_out, h / stride, w / stride)."""
         y: torch.Tensor = self.conv(x)
         return x + y if self.adds_input else y
 

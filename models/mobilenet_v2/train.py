@@ -70,7 +70,7 @@ def train(checkpoint: Path, progress: Callable[[str], None]) -> dict[str, Any]:
 
 @one_thread()
 def fit(digits: Samples, stages: Sequence[Stage], progress: Callable[[str], None]) -> MobileNetV2:
-    """A network trained on `digits` ((n, 8, 8, 1), as `digits_cnn` has them), in evaluation mode."""
+    """Train a network on `digits` ((n, 8, 8, 1), as `digits_cnn` has them); return it in evaluation mode."""
     torch.manual_seed(SEED)
     model = MobileNetV2()
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -101,7 +101,7 @@ def fit(digits: Samples, stages: Sequence[Stage], progress: Callable[[str], None
 
 
 def _shifted(images: torch.Tensor) -> torch.Tensor:
-    """Each image (n, side, side, 3) moved by a random whole number of pixels; what comes in is background."""
+    """Move each image (n, side, side, 3) by a random whole number of pixels; what comes in is background."""
     side = images.shape[1]
     most = side // SHIFT_FRACTION
     padded = functional.pad(images, (0, 0, most, most, most, most))

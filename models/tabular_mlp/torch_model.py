@@ -22,10 +22,10 @@ class TabularMlp(nn.Module):
         )
 
     def logits(self, measurements: torch.Tensor) -> torch.Tensor:
-        """The probability's logit, (batch, 1)."""
+        """Return the probability's logit, (batch, 1)."""
         found: torch.Tensor = self.layers((measurements - self.mean) / self.deviation)
         return found
 
     def forward(self, measurements: torch.Tensor) -> torch.Tensor:
-        """The probability that a sample is benign."""
+        """Return the probability that a sample is benign."""
         return torch.sigmoid(self.logits(measurements))

@@ -15,14 +15,14 @@ HERE = Path(__file__).parent
 
 
 def build_torch() -> "torch.nn.Module":
-    """The architecture in PyTorch, untrained."""
+    """Build the architecture in PyTorch, untrained."""
     from models.text_gru.torch_model import TextGru
 
     return TextGru()
 
 
 def build_keras(state: Mapping[str, FloatArray]) -> Any:
-    """The Keras twin with the checkpoint's weights."""
+    """Build the Keras twin with the checkpoint's weights."""
     from models.text_gru.keras_model import build
 
     return build(state)

@@ -24,7 +24,7 @@ FILES = {
 
 
 def encode(line: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """The codes of a line's first 64 characters, (length,); what is not ASCII becomes 127."""
+    """Return the codes of a line's first 64 characters, (length,); what is not ASCII becomes 127."""
     return np.array([min(ord(one), LARGEST_CHARACTER) for one in line[:LONGEST]], np.int64)
 
 
@@ -43,7 +43,7 @@ def _lines(kind: str) -> list[str]:
 
 
 def _code(text: str) -> list[str]:
-    """The lines of a source file that are no comments and no documentation."""
+    """Return the lines of a source file that are no comments and no documentation."""
     parts = text.replace("'''", '"""').split('"""')[::2]
     return [line for part in parts for line in part.splitlines() if not line.strip().startswith("#")]
 
@@ -68,7 +68,7 @@ def _samples(lines: list[tuple[str, int]], draw: np.random.Generator) -> Samples
 
 
 def train_samples() -> Samples:
-    """2,700 lines, each an int64 array of 16 to 64 character codes, and what kind each is."""
+    """Return 2,700 lines, each an int64 array of 16 to 64 character codes, and what kind each is."""
     return _split()[0]
 
 

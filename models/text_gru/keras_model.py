@@ -22,7 +22,7 @@ MAPPINGS = (
 
 
 def architecture() -> Any:
-    """The untrained twin: (batch, length) character codes to (batch, 3) logits."""
+    """Build the untrained twin: (batch, length) character codes to (batch, 3) logits."""
     characters = keras.Input((None,), dtype="int64", name="characters")
     x = keras.layers.Embedding(CHARACTERS, WIDTH, name="embedding")(characters)
     states = keras.layers.GRU(HIDDEN, return_sequences=True, reset_after=True, name="recurrent")(x)
@@ -32,7 +32,7 @@ def architecture() -> Any:
 
 
 def build(state: Mapping[str, FloatArray]) -> Any:
-    """The twin holding the checkpoint's weights.
+    """Build the twin with the checkpoint's weights.
 
     Raises:
         ModelError: the checkpoint does not fit.

@@ -19,7 +19,7 @@ def by_length(samples: Samples, batch_size: int, draw: np.random.Generator) -> l
 
 
 def cut(samples: Samples, places: IntArray) -> npt.NDArray[Any]:
-    """The lines at those places, each cut to the shortest of them."""
+    """Cut the lines at those places to the shortest of them."""
     lines = [samples.inputs[place] for place in places]
     shortest = min(map(len, lines))
     return np.stack([line[:shortest] for line in lines])

@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 
 
 def build_torch() -> "torch.nn.Module":
-    """The architecture in PyTorch, untrained."""
+    """Build the architecture in PyTorch, untrained."""
     from models.two_inputs.torch_model import OrderForm
 
     return OrderForm()

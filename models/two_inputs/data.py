@@ -14,13 +14,13 @@ LARGEST_DISCOUNT = 0.5
 
 
 def amounts(quantities: npt.NDArray[np.int64], terms: FloatArray) -> FloatArray:
-    """What is to be paid, (n, 1): quantity * price * (1 - discount)."""
+    """Return what is to be paid, (n, 1): quantity * price * (1 - discount)."""
     paid: FloatArray = (quantities * terms[:, 0] * (1 - terms[:, 1]))[:, None].astype(np.float32)
     return paid
 
 
 def with_terms(samples: Samples, seed: int) -> Samples:
-    """The same digits, each with a price of 1 to 10 and a discount of 0 to 0.5."""
+    """Add a price of 1 to 10 and a discount of 0 to 0.5 to each digit."""
     draw = np.random.default_rng(seed)
     terms = draw.uniform((1.0, 0.0), (LARGEST_PRICE, LARGEST_DISCOUNT), (len(samples), 2)).astype(np.float32)
     labels = {"logits": samples.labels, "amount": amounts(samples.labels, terms)}
@@ -29,7 +29,7 @@ def with_terms(samples: Samples, seed: int) -> Samples:
 
 @cache
 def train_samples() -> Samples:
-    """1,347 orders: `image` (n, 8, 8, 1) and `terms` (n, 2), price and discount; digit and amount."""
+    """Return 1,347 orders: `image` (n, 8, 8, 1) and `terms` (n, 2), price and discount; digit and amount."""
     return with_terms(digits.train_samples(), TERMS_SEED)
 
 
