@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType, ModuleType
 
@@ -45,10 +46,21 @@ def main(arguments: list[str]) -> int:
     """Run the round that the one argument, a plan file, describes; return the exit code."""
     if len(arguments) != 1:
         return _fail("usage: python -m loadtests.generator PLAN.json", EXIT_PLAN)
-    stop_requests = StopRequests()
+    return carry_out(Path(arguments[0]), StopRequests())
+
+
+def carry_out(
+    plan_file: Path, stop_requests: StopRequests, private_headers: Mapping[str, str] | None = None
+) -> int:
+    """Run the round that `plan_file` describes and say on stderr what goes wrong; return the exit code.
+
+    Args:
+        plan_file: a saved `RoundPlan`.
+        stop_requests: how often the round is told to stop.
+        private_headers: those the plan speaks of; None to read them from stdin.
+    """
     try:
-        plan = RoundPlan.load_file(Path(arguments[0]))
-        _run(plan, stop_requests)
+        _run(RoundPlan.load_file(plan_file), stop_requests, private_headers)
     except (RecorderError, LimitError) as error:
         return _fail(str(error), EXIT_MACHINE)
     except LoadTestError as error:
@@ -58,8 +70,10 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _run(plan: RoundPlan, stop_requests: StopRequests) -> None:
-    # Before the heavy imports, so that the threads they start stay on these cores too.
+def _run(
+    plan: RoundPlan, stop_requests: StopRequests, private_headers: Mapping[str, str] | None = None
+) -> None:
+    # Before any import that starts threads, so that they stay on these cores too.
     alone = not plan.cores_shared and len(os.sched_getaffinity(0)) > len(plan.cores)
     core_is_ours = bool(plan.cores) and alone
     if plan.cores:
@@ -68,7 +82,9 @@ def _run(plan: RoundPlan, stop_requests: StopRequests) -> None:
         go_first()
     _allow_connections(plan.parsed_load)
     leave_out_web_page()
-    headers = read_headers(sys.stdin) if plan.private_headers else {}
+    headers = private_headers or {}
+    if plan.private_headers and private_headers is None:
+        headers = read_headers(sys.stdin)
     from loadtests.one_round import run_round
 
     result = run_round(plan, stop_requests, core_is_ours=core_is_ours, private_headers=headers)

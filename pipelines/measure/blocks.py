@@ -76,6 +76,7 @@ def _measure_load(session: Session, block: int, load: str, servers: dict[str, Se
 def fresh_servers(session: Session, block: int) -> Iterator[dict[str, Server]]:
     """Yield a fresh server of every side in this block, correct and steady, all paused; end them with it."""
     with ExitStack() as stack:
+        stack.enter_context(session.generator)
         ordered = rotated(session.of_block(block), block)
         planned = [(side, stack.enter_context(_planned(session, side, block))) for side in ordered]
         if block == 0:
@@ -205,6 +206,7 @@ def measure_once(
     try:
         before, told = _batching(server), _timings(server)
         driven = drive(
+            session.generator,
             planned,
             attempt,
             session.rounds_count,

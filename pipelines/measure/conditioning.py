@@ -19,7 +19,7 @@ from loadtests.round_length import round_needed_s
 from loadtests.statistics import succeeded
 from pipelines.config import MeasureSettings, Profile
 from pipelines.errors import MachineError
-from pipelines.measure.generator import generate, of_running, private_headers
+from pipelines.measure.generator import Generator, of_running, private_headers
 from pipelines.record.conditioning import ConditioningRecord, SecondRecord
 from pipelines.runners.server import Server
 from pipelines.targets.address import URL
@@ -58,6 +58,7 @@ class Conditioning:
         tell: is given all seconds so far whenever one is over.
     """
 
+    generator: Generator
     server: Server
     pool_file: Path
     stem: Path
@@ -94,7 +95,7 @@ class Conditioning:
         samples_file = self.stem.with_name(f"{self.stem.name}-{number}.parquet")
         with tempfile.TemporaryDirectory(prefix="tandem-condition-") as name:
             plan = self._plan(number, samples_file, Path(name))
-            result, stopped = generate(plan, Path(name), watch, private_headers(self.server))
+            result, stopped = self.generator.run(plan, Path(name), watch, private_headers(self.server))
         plan.warmup_file.unlink(missing_ok=True)
         self._turns.append(_Turn(first, result, samples_file))
         self.server.require_alive("while it was conditioned")

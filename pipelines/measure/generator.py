@@ -1,16 +1,19 @@
-"""The load generator as a process of its own: started, listened to, told to stop, ended."""
+"""The load generator as a process of its own: started, given rounds, listened to, told to stop, ended."""
 
 import json
+import os
 import selectors
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from loadtests.plan import RoundPlan
+from loadtests.prefork import Order
 from loadtests.reports import Report, read_report
 from loadtests.result import RoundResult
 from pipelines.errors import MachineError
@@ -27,40 +30,114 @@ Listen = Callable[[Report, int], bool]
 """Is told what the generator reports, with its process id; returns whether the round shall end now."""
 
 
+class Generator:
+    """The load generator: a process that is ready for rounds, started with the first and ended at the exit.
+
+    For one round after another, not for several at a time.
+    """
+
+    def __init__(self) -> None:
+        self._process: Process | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def run(
+        self,
+        plan: RoundPlan,
+        folder: Path,
+        listen: Listen,
+        private_headers: Mapping[str, str] | None = None,
+    ) -> tuple[RoundResult, bool]:
+        """Carry out a round in a process of its own; return its result, and whether somebody asked to stop.
+
+        `private_headers` go to it through a pipe, so that they are in no file and no process list.
+
+        Raises:
+            MachineError: it failed, or left no result.
+            KeyboardInterrupt: somebody asked to stop before there was one.
+        """
+        log, plan_file = folder / "generator.log", folder / "plan.json"
+        plan.save(plan_file)
+        order = Order(str(plan_file), str(log), dict(private_headers or {}))
+        limit_s = plan.warmup_limit_s + plan.duration_s + plan.timeout_s + START_AND_FINISH_S
+        try:
+            code, stopped = self._carry_out(order, listen, limit_s, plan.timeout_s + START_AND_FINISH_S)
+        except BaseException:
+            self._end()
+            raise
+        if plan.result_file.is_file():
+            return RoundResult.load(plan.result_file), stopped
+        if stopped:
+            raise KeyboardInterrupt
+        raise MachineError(
+            f"the load generator failed ({how_it_ended(code)}); its last lines: {last_lines(log) or 'none'}"
+        )
+
+    def _carry_out(
+        self, order: Order, listen: Listen, limit_s: float, patience_s: float
+    ) -> tuple[int | None, bool]:
+        """Hand on every report until the round ends; return its exit code and whether we were interrupted."""
+        process = self._ready(Path(order.log_file))
+        reports = _Reports(process, time.monotonic() + limit_s)
+        try:
+            _give(process, order)
+            return self._ended(reports.follow(listen)), False
+        except KeyboardInterrupt:
+            # The round keeps what it measured when it is told to stop; that is worth the wait.
+            _interrupt(process)
+            reports.deadline = time.monotonic() + patience_s
+            with suppress(KeyboardInterrupt, subprocess.TimeoutExpired):
+                return self._ended(reports.follow(_nobody_listens)), True
+            self._end()
+            return None, True
+        except subprocess.TimeoutExpired:
+            words = last_lines(Path(order.log_file))
+            raise MachineError(f"the load generator did not finish within {limit_s:.0f} s: {words}") from None
+
+    def _ended(self, code: int | None) -> int | None:
+        """Return the exit code; the process's own where it ended without one, and then it is cleared away."""
+        if code is not None:
+            return code
+        process = self._process
+        self._end()
+        return None if process is None else process.returncode
+
+    def _ready(self, log: Path) -> Process:
+        """Return the process, started if it is not there; until its first order it writes to `log`."""
+        if self._process is None:
+            with log.open("wb") as stderr, interrupts_held():
+                self._process = subprocess.Popen(
+                    python_module("loadtests.prefork"),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=stderr,
+                    env=child_environment(),
+                    start_new_session=True,
+                    preexec_fn=before_exec(),  # noqa: PLW1509 - system calls, no locks
+                )
+        return self._process
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        end_group(process)
+        for pipe in (process.stdin, process.stdout):
+            assert pipe is not None  # noqa: S101 - both are pipes
+            with suppress(BrokenPipeError):
+                pipe.close()
+
+
 def generate(
     plan: RoundPlan, folder: Path, listen: Listen, private_headers: Mapping[str, str] | None = None
 ) -> tuple[RoundResult, bool]:
-    """Run the load generator in a process of its own; its result, and whether somebody asked us to stop.
-
-    `private_headers` go to it through a pipe, so that they are in no file and no process list.
-
-    Raises:
-        MachineError: it failed, or left no result.
-        KeyboardInterrupt: somebody asked to stop before there was one.
-    """
-    plan_file, log = folder / "plan.json", folder / "generator.log"
-    plan.save(plan_file)
-    limit_s = plan.warmup_limit_s + plan.duration_s + plan.timeout_s + START_AND_FINISH_S
-    with _started(plan_file, log, private_headers) as process:
-        try:
-            stopped = _follow(process, listen, limit_s)
-        except KeyboardInterrupt:
-            # The generator keeps what it measured when it is told to stop; that is worth the wait.
-            process.send_signal(signal.SIGINT)
-            stopped = True
-            _wait_briefly(process, plan.timeout_s + START_AND_FINISH_S)
-        except subprocess.TimeoutExpired:
-            raise MachineError(
-                f"the load generator did not finish within {limit_s:.0f} s: {last_lines(log)}"
-            ) from None
-    if plan.result_file.is_file():
-        return RoundResult.load(plan.result_file), stopped
-    if stopped:
-        raise KeyboardInterrupt
-    raise MachineError(
-        f"the load generator failed ({how_it_ended(process.returncode)}); its last lines: "
-        f"{last_lines(log) or 'none'}"
-    )
+    """Carry out one round with a generator that is there for it alone; see `Generator.run`."""
+    with Generator() as generator:
+        return generator.run(plan, folder, listen, private_headers)
 
 
 def of_running(server: Server, max_rate_per_s: float | None) -> dict[str, Any]:
@@ -82,62 +159,70 @@ def private_headers(server: Server) -> Mapping[str, str] | None:
     return access.headers if access is not None else None
 
 
-@contextmanager
-def _started(plan_file: Path, log: Path, private_headers: Mapping[str, str] | None) -> Iterator[Process]:
-    with log.open("wb") as stderr, interrupts_held():
-        process = subprocess.Popen(
-            python_module("loadtests.generator", str(plan_file)),
-            stdin=subprocess.PIPE if private_headers else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            env=child_environment(),
-            start_new_session=True,
-            preexec_fn=before_exec(),  # noqa: PLW1509 - system calls, no locks
-        )
-    try:
-        if process.stdin is not None:
-            with suppress(BrokenPipeError), process.stdin as pipe:
-                pipe.write(json.dumps(dict(private_headers or {})).encode())
-        yield process
-    finally:
-        end_group(process)
-        assert process.stdout is not None  # noqa: S101 - it is a pipe
-        process.stdout.close()
+def _give(process: Process, order: Order) -> None:
+    assert process.stdin is not None  # noqa: S101 - it is a pipe
+    # Where it has ended already, its exit code and its log say why.
+    with suppress(BrokenPipeError):
+        process.stdin.write(order.line())
+        process.stdin.flush()
 
 
-def _follow(process: Process, listen: Listen, limit_s: float) -> bool:
-    """Hand on every report until the generator ends; False: nobody but `listen` asked to stop.
+def _interrupt(process: Process) -> None:
+    """Tell the round to stop. The process that it was forked from holds this signal back."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
 
-    Raises:
-        subprocess.TimeoutExpired: it takes longer than `limit_s` seconds.
-    """
-    deadline = time.monotonic() + limit_s
-    for line in _lines(process, deadline):
-        report = read_report(line)
-        if report is not None and listen(report, process.pid):
-            process.send_signal(signal.SIGINT)
-    process.wait(max(0.0, deadline - time.monotonic()))
+
+def _nobody_listens(_report: Report, _pid: int) -> bool:
     return False
 
 
-def _lines(process: Process, deadline: float) -> Iterator[str]:
-    """Yield the lines of its stdout as they come, until it is closed."""
-    assert process.stdout is not None  # noqa: S101 - it is a pipe
-    pipe, rest = process.stdout.fileno(), b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(pipe, selectors.EVENT_READ)
-        while selector.select(max(0.0, deadline - time.monotonic())):
-            received = process.stdout.read1(READ_BYTES)  # type: ignore[attr-defined] # it is buffered
-            if not received:
-                return
-            *lines, rest = (rest + received).split(b"\n")
-            yield from (line.decode(errors="replace") for line in lines)
-    raise subprocess.TimeoutExpired(process.args, deadline)
+@dataclass
+class _Reports:
+    """What the generator writes on stdout, until `deadline` by the monotonic clock."""
+
+    process: Process
+    deadline: float
+    _round_pid: int = 0
+    _rest: bytes = b""
+
+    def follow(self, listen: Listen) -> int | None:
+        """Hand on every report until the round ends; return its exit code, None if all of it is gone.
+
+        Raises:
+            subprocess.TimeoutExpired: the deadline passes.
+        """
+        for line in self._lines():
+            report = read_report(line)
+            if report is not None:
+                if listen(report, self._round_pid):
+                    _interrupt(self.process)
+                continue
+            values = _object(line)
+            if values.get("kind") == "forked":
+                self._round_pid = values["pid"]
+            elif values.get("kind") == "ended":
+                return int(values["code"])
+        return None
+
+    def _lines(self) -> Iterator[str]:
+        assert self.process.stdout is not None  # noqa: S101 - it is a pipe
+        pipe = self.process.stdout.fileno()
+        with selectors.DefaultSelector() as selector:
+            selector.register(pipe, selectors.EVENT_READ)
+            while selector.select(max(0.0, self.deadline - time.monotonic())):
+                received = os.read(pipe, READ_BYTES)
+                if not received:
+                    return
+                *lines, self._rest = (self._rest + received).split(b"\n")
+                for line in lines:
+                    yield line.decode(errors="replace")
+        raise subprocess.TimeoutExpired(self.process.args, self.deadline)
 
 
-def _wait_briefly(process: Process, limit_s: float) -> None:
+def _object(line: str) -> dict[str, Any]:
     try:
-        # Its reports are not read any more, but there are too few left to fill the pipe.
-        process.wait(limit_s)
-    except (KeyboardInterrupt, subprocess.TimeoutExpired):
-        return
+        value = json.loads(line)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -57,7 +57,14 @@ def _conditioning(session: Session, name: str, server: Server, block: int, limit
 
     pool = pool_file(session.folder, name)
     return Conditioning(
-        server, pool, session.folder / "samples" / stem, block, session.settings, limit_s, tell
+        session.generator,
+        server,
+        pool,
+        session.folder / "samples" / stem,
+        block,
+        session.settings,
+        limit_s,
+        tell,
     )
 
 

@@ -15,7 +15,7 @@ from loadtests.rounds import PlannedRound
 from loadtests.validity import Invalidity, RoundFacts, invalidities
 from pipelines.config import MeasureSettings
 from pipelines.measure.cpu import Edges, Neighbours, read_cpu
-from pipelines.measure.generator import Listen, generate, of_running, private_headers
+from pipelines.measure.generator import Generator, Listen, of_running, private_headers
 from pipelines.record.reason import recorded
 from pipelines.record.rounds import ErrorRecord, GeneratorRecord, LatencyRecord, RoundRecord
 from pipelines.runners.server import Server
@@ -57,6 +57,7 @@ def bodies_file(folder: Path, codec: str) -> Path:
 
 
 def drive(
+    generator: Generator,
     planned: PlannedRound,
     attempt: int,
     index: int,
@@ -91,7 +92,7 @@ def drive(
             **of_running(server, settings.max_rate_per_s),
         )
         edges, headers = Edges(), private_headers(server)
-        result, stopped = generate(plan, Path(name), _listen(edges, server, all_servers), headers)
+        result, stopped = generator.run(plan, Path(name), _listen(edges, server, all_servers), headers)
     sent = _delivery(planned, samples, result)
     others = edges.neighbours(settings.cores, server.place)
     found = invalidities(_facts(result, sent, others))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from loadtests.payloads import PayloadPool
 from pipelines.config import MeasureSettings
+from pipelines.measure.generator import Generator
 from pipelines.measure.sides import Side
 from pipelines.record.conditioning import ConditioningRecord, DriftRecord
 from pipelines.record.in_process import InProcessRecord
@@ -16,8 +17,8 @@ from pipelines.runners.server import Place, Server
 from pipelines.targets.server_plan import ServerPlan
 from pipelines.tasks.tasks import Progress
 
-# Rough figures for the time shown beforehand: process start-ups around each round and each server.
-ROUND_OVERHEAD_S = 1.8
+# Rough figures for the time shown beforehand: what comes before and after each round and each server.
+ROUND_OVERHEAD_S = 0.5
 USUAL_WARMUP_S = 1.6
 SERVER_START_S = 7.0
 USUAL_CONDITIONING_S = 20.0
@@ -89,6 +90,7 @@ class Session:
         retries_left: how many more invalid rounds may be measured again.
         round_s: how long rounds are, from the profile's least to its most; set by the first conditionings.
         measured: by side, in their order.
+        generator: sends the load of every round; its process lives as long as the servers of a block.
     """
 
     settings: MeasureSettings
@@ -104,6 +106,7 @@ class Session:
     rounds_count: int = 0
     planned_count: int = 0
     measured: dict[str, Measured] = field(default_factory=dict)
+    generator: Generator = field(default_factory=Generator)
 
     def __post_init__(self) -> None:
         self.measured = {side.name: Measured() for side in self.sides}

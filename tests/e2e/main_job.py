@@ -11,7 +11,7 @@ import psutil
 
 TANDEM = (sys.executable, "-m", "pipelines.cli.main")
 PATIENCE_S = 240
-OURS = ("org.pytorch.serve.ModelServer", "model_service_worker", "tfserving.embedded", "loadtests.generator")
+OURS = ("org.pytorch.serve.ModelServer", "model_service_worker", "tfserving.embedded", "loadtests.prefork")
 
 
 def tandem(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

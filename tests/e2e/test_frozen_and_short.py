@@ -36,10 +36,13 @@ def wait_for_rounds(process, count):
 
 
 def child(process, words):
-    """The running child whose command line holds `words`; a server that is frozen between rounds is none."""
+    """The running child whose command line holds `words`, the youngest of them.
+
+    A server that is frozen between rounds is none.
+    """
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        for one in psutil.Process(process.pid).children(recursive=True):
+        for one in reversed(psutil.Process(process.pid).children(recursive=True)):
             try:
                 if words in " ".join(one.cmdline()) and one.status() != psutil.STATUS_STOPPED:
                     return one
@@ -60,7 +63,7 @@ def rounds_kept(project):
 def test_a_server_that_somebody_freezes_in_a_round_ends_the_run_and_its_rounds_are_kept(project, temporary):
     with running("compare", *SIDES, "--loads", "closed:2", "--round-s", "4", cwd=project) as process:
         wait_for_rounds(process, 1)
-        child(process, "loadtests.generator")
+        child(process, "loadtests.prefork")
         time.sleep(1.5)  # past the warm-up's first seconds
         child(process, "tfserving.embedded").send_signal(signal.SIGSTOP)
         _, stderr = process.communicate(timeout=180)
@@ -77,7 +80,7 @@ def test_a_server_that_somebody_freezes_in_a_round_ends_the_run_and_its_rounds_a
 def test_a_frozen_load_generator_is_ended_and_named(project, temporary):
     with running("compare", *SIDES, cwd=project) as process:
         wait_for_rounds(process, 1)
-        child(process, "loadtests.generator").send_signal(signal.SIGSTOP)
+        child(process, "loadtests.prefork").send_signal(signal.SIGSTOP)
         _, stderr = process.communicate(timeout=240)
     assert process.returncode == 3, stderr
     assert "load generator" in complaint(stderr)

@@ -81,7 +81,8 @@ def test_a_project_with_pipelines_of_its_own_keeps_them_and_gets_our_command(pro
 
 
 @pytest.mark.parametrize(
-    "module", ["pipelines.tasks.task_main", "loadtests.generator", "loadtests.servers.null"]
+    "module",
+    ["pipelines.tasks.task_main", "loadtests.generator", "loadtests.prefork", "loadtests.servers.null"],
 )
 def test_children_run_nothing_of_the_working_directory(project, module):
     done = subprocess.run(
