@@ -71,7 +71,7 @@ class Access:
     def ask(
         self, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, bytes]:
-        """Status and body of one request, as `pipelines.http.fetch`; redirects are not followed.
+        """Return status and body of one request, as `pipelines.http.fetch`; follow no redirects.
 
         Who answers that it is busy, and for how long, is asked again if that is short.
 
@@ -138,7 +138,7 @@ class Accesses:
     timeout_s: float = TIMEOUT_S
 
     def of(self, side: str) -> Access:
-        """How the side called `side` is got at."""
+        """Return how to reach the side called `side`."""
         own = [one for one in self.headers if one.side in ("", side)]
         return Access(
             headers={one.name: one.value for one in own},
@@ -195,7 +195,7 @@ def tls_context(ca_file: Path | None, *, insecure: bool) -> ssl.SSLContext:
 
 
 def retry_after_s(reply: Reply) -> float | None:
-    """Seconds that a busy server asks to wait; None where it is not busy or does not say."""
+    """Return the seconds that a busy server asks to wait; None if it is not busy or does not say."""
     told = reply.headers.get("retry-after", "")
     return float(told) if reply.status in BUSY and told.isdecimal() else None
 

@@ -32,7 +32,7 @@ class Build:
 
 
 def is_build(side: str) -> bool:
-    """Whether a side is written as a build; an address has `=` too, and `://`, and so has NAME=TARGET."""
+    """Return whether a side is a build; an address has `=` too, and `://`, and so has NAME=TARGET."""
     _, equals, rest = side.partition("=")
     return bool(equals) and not is_address(rest.strip()) and rest.strip().split(":")[0] not in SERVED
 

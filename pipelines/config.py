@@ -193,7 +193,7 @@ class MobileSettings(Settings):
 
 
 def mobile_limits(max_accuracy_drop: float, max_bytes: str | None) -> MobileLimits:
-    """Limits from what was typed.
+    """Parse the limits given as options.
 
     Raises:
         RequestError: a value out of range, or a size that cannot be read.
@@ -207,7 +207,7 @@ def mobile_limits(max_accuracy_drop: float, max_bytes: str | None) -> MobileLimi
 
 
 def parse_bytes(text: str) -> int:
-    """Whole bytes of a size such as 4MB (4,000,000), 4MiB (4,194,304), 500kB or 4000000.
+    """Parse a size such as 4MB (4,000,000), 4MiB (4,194,304), 500kB or 4000000 into whole bytes.
 
     Raises:
         RequestError: it is no such size, or less than one byte.
@@ -314,7 +314,7 @@ def run_settings(*, profile: str, sides: str, **given: Any) -> RunSettings:
 
 
 def accesses_of(sides: Sequence[SideSpec], given: dict[str, Any]) -> Accesses:
-    """How the sides that somebody else runs are got at, and whether they may be loaded at all.
+    """Return how to reach the sides that somebody else runs, and check that they may be loaded at all.
 
     Takes out of `given` what was typed of that, all but the highest rate and the time-out.
 
@@ -381,7 +381,7 @@ def require_confirmed(addresses: Sequence[Address], max_rate_per_s: float | None
 
 
 def parse_duration(text: str, option: str = "--decide-within") -> float:
-    """Seconds of a duration such as 20min, 90s or 1h.
+    """Parse a duration such as 20min, 90s or 1h into seconds.
 
     Raises:
         RequestError: it is none, or not from a minute to a day.

@@ -81,7 +81,7 @@ def _disk() -> Check:
 
 
 def _environment(environment: Environment) -> Check:
-    """Of a road without a Keras twin; never required, and one that nobody needed yet is no fault."""
+    """Check the environment of a road without a Keras twin; one that nobody needed yet is no fault."""
     name = f"environment {environment.name}"
     try:
         environment.require_python()

@@ -33,7 +33,7 @@ def _is_address(host: str) -> bool:
 
 
 def url_host(host: str) -> str:
-    """`host` as it stands in front of a port: an IPv6 address in brackets."""
+    """Return `host` as it stands in front of a port: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
 
 

@@ -29,7 +29,7 @@ def fetch(
     timeout_s: float = TIMEOUT_S,
     headers: Mapping[str, str] | None = None,
 ) -> tuple[int, bytes]:
-    """Status and body of a GET, or of a POST if there is a `body`. An error status is no exception.
+    """Return status and body of a GET, or of a POST if there is a `body`; raise nothing for error statuses.
 
     A body is JSON unless `headers` say another Content-Type.
 
@@ -52,7 +52,7 @@ def fetch_once(
     *,
     redirects: bool = False,
 ) -> Reply:
-    """As `fetch`, over https and grpcs too, which need `tls`; a redirect is an answer unless asked for.
+    """Fetch once, over https and grpcs too, which need `tls`; a redirect is an answer unless asked for.
 
     Raises:
         OSError: as `fetch`, or the encryption failed.
@@ -112,7 +112,7 @@ def _call(
 
 
 def fetch_json(url: str, ask: Ask = fetch) -> tuple[int, Any]:
-    """Status and parsed JSON of a GET; None where the body is not JSON.
+    """Return status and parsed JSON of a GET; None where the body is not JSON.
 
     Raises:
         OSError: as `fetch`.

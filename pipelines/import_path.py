@@ -30,7 +30,7 @@ def put_user_entries_last() -> None:
 
 
 def _absolute(entries: list[str]) -> list[str]:
-    """Each entry, or each of several in one text, as an absolute path; none that is relative to nowhere."""
+    """Make each entry, or each of several in one text, absolute; leave out what is relative to nowhere."""
     split = [part for entry in entries for part in entry.split(os.pathsep)]
     with suppress(FileNotFoundError):  # the working directory is gone
         return [os.path.abspath(part) for part in split]  # noqa: PTH100

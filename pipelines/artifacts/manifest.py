@@ -83,7 +83,7 @@ class Manifest(Record):
 
 
 def _inside(path: str) -> bool:
-    """Whether a path is relative, leads nowhere else, and is written in the one way it can be."""
+    """Return whether a path is relative, leads nowhere else, and is written in the one way it can be."""
     parts = PurePosixPath(path).parts
     return bool(parts) and path == "/".join(parts) and ".." not in parts and "\0" not in path
 
@@ -93,7 +93,7 @@ def _join(artifact: str, name: str) -> str:
 
 
 def artifact_digests(files: Mapping[str, str], path: str) -> dict[str, str]:
-    """Digests of the files of the artifact at `path`, by name below it: "" where it is a single file."""
+    """Return the digests of the files of the artifact at `path`, by name below it: "" for a single file."""
     below = f"{path}/"
     return {
         name.removeprefix(below) if name != path else "": digest
@@ -132,7 +132,7 @@ def artifact_files(path: Path) -> list[Path]:
 
 
 def file_digests(folder: Path, artifacts: Iterable[str]) -> dict[str, str]:
-    """SHA-256 of every file of the `artifacts` in `folder`, by its path in `folder`."""
+    """Return the SHA-256 of every file of the `artifacts` in `folder`, by its path in `folder`."""
     return {
         file.relative_to(folder).as_posix(): sha256_of_file(file)
         for path in artifacts
@@ -141,19 +141,19 @@ def file_digests(folder: Path, artifacts: Iterable[str]) -> dict[str, str]:
 
 
 def size_bytes(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder."""
+    """Return the bytes of a file, or of all files below a folder."""
     return sum(file.lstat().st_size for file in artifact_files(path))
 
 
 def gzip_bytes(path: Path) -> int:
-    """Bytes after `gzip -9`, each file of a folder by itself: what a download or an app package costs."""
+    """Return the bytes after `gzip -9` of each file: what a download or an app package costs."""
     return sum(
         len(gzip.compress(_content(file), compresslevel=GZIP_LEVEL, mtime=0)) for file in artifact_files(path)
     )
 
 
 def zstd_bytes(path: Path) -> int:
-    """Bytes after `zstd -19`, each file of a folder by itself."""
+    """Return the bytes after `zstd -19`, each file of a folder by itself."""
     import pyarrow
 
     codec = pyarrow.Codec("zstd", compression_level=ZSTD_LEVEL)
@@ -171,7 +171,7 @@ def sha256(path: Path) -> str:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Installed versions by distribution name; those not installed are left out. Imports nothing."""
+    """Return installed versions by distribution name, without those not installed. Import nothing."""
 
     def found() -> Iterator[tuple[str, str]]:
         for package in packages:

@@ -61,7 +61,7 @@ def _owner(root: Path, spec: ModelSpec) -> Owner:
 
 
 def _read(root: Path) -> Owner | None:
-    """Who is said to be the owner; None if nobody is, or it cannot be read."""
+    """Read who owns the folder; return None if nobody does, or it cannot be read."""
     try:
         return Owner.model_validate_json(read_regular(root / OWNER_NAME, OWNER_LIMIT_BYTES))
     except (FileNotFoundError, GateError, ValidationError):

@@ -80,7 +80,7 @@ class _Examination:
         self.claims: list[Claim] = []
 
     def run(self) -> list[Claim]:
-        """All claims, in an order in which each needs those before it."""
+        """Check all claims, in an order in which each needs those before it."""
         try:
             spec = self._load()
         except _FailedError:
@@ -117,7 +117,7 @@ class _Examination:
 
     @contextmanager
     def _claim(self, what: str, keyword: str | None) -> Iterator[None]:
-        """Whatever is raised is the mistake in this claim.
+        """Blame this claim for whatever is raised.
 
         Raises:
             _FailedError: there was one.
@@ -227,7 +227,7 @@ def _file_of(model: str) -> Path:
 
 
 def _padded(outputs: Tensors, samples: Samples) -> Tensors:
-    """Labels are of all samples and outputs of the first ones: the last answer stands for those not asked."""
+    """Repeat the last answer for samples that were not asked: labels are of all samples."""
     missing = len(samples) - count(outputs)
     if missing <= 0:
         return outputs
@@ -236,7 +236,7 @@ def _padded(outputs: Tensors, samples: Samples) -> Tensors:
 
 
 def _doubt(spec: ModelSpec, samples: Samples, expected: Expectation, asked: int) -> str | None:
-    """Labels that a source model does not agree with are in another order, or its inputs are."""
+    """Doubt labels that a source model does not agree with: they, or its inputs, are in another order."""
     truth = spec.truths(samples)[expected.name or ""]
     if truth.labels is None or is_ragged(truth.labels) or truth.labels.ndim != 1:
         return None

@@ -42,7 +42,7 @@ Reader = Callable[[RunRecord], Iterator[Finding]]
 
 
 def served(*metrics: str) -> Reader:
-    """Verdicts of a comparison of servers in those metrics, under every load."""
+    """Return a reader of the verdicts on servers in those metrics, under every load."""
 
     def read(run: RunRecord) -> Iterator[Finding]:
         for one in run.comparisons:

@@ -188,5 +188,5 @@ CLAIMS: Final = (
 
 
 def conditions() -> tuple[Condition, ...]:
-    """One for every run that the claims need, in order."""
+    """Return one condition for every run that the claims need, in order."""
     return tuple({one.key: one for claim in CLAIMS for one in claim.conditions}.values())

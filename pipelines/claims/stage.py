@@ -79,7 +79,7 @@ class Judged:
 
 
 def judge(folder: Path) -> tuple[Judged, ...]:
-    """Every claim by the runs below `folder`, one folder per condition.
+    """Judge every claim by the runs below `folder`, one folder per condition.
 
     Raises:
         RequestError: the folder cannot be read, or a run in it is damaged or was measured by another command.
@@ -169,7 +169,7 @@ def measure_missing(folder: Path, progress: Progress) -> tuple[str, ...]:
 
 
 def _keep(run: Path, folder: Path) -> None:
-    """Only the record: figures are judged as they stand there."""
+    """Keep only the record: figures are judged as they stand there."""
     try:
         write_atomically(folder / "run.json", (run / "run.json").read_bytes())
     except OSError as error:

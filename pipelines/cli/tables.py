@@ -240,7 +240,7 @@ def print_parity(verified: Verified) -> None:
 
 
 def _roads(manifests: Mapping[str, Manifest]) -> list[str]:
-    """How each target's artifacts came out of PyTorch, where they had to: by a twin, or with which tools."""
+    """List how each target's artifacts came out of PyTorch: by a twin, or with which tools."""
     told = {
         name: next((one for one in manifest.artifacts if one.road), None)
         for name, manifest in manifests.items()
@@ -276,7 +276,7 @@ def _percent(share: float | None) -> str:
 
 
 def standing_facts(standing: Standing) -> dict[str, Any]:
-    """Where a standing server is, how it is configured, and how long it took to come up."""
+    """Return where a server stands, how it is configured, and how long it took to come up."""
     return {
         "target": standing.plan.target,
         "implementation": standing.plan.implementation.model_dump(),

@@ -73,7 +73,7 @@ class Deciding:
 
 
 def is_decided(record: RunRecord) -> bool:
-    """Whether every verdict on the primary metric is one."""
+    """Return whether every verdict on the primary metric is decided."""
     primary = [one for one in record.comparisons if one.is_primary]
     return bool(primary) and all(map(_decided, primary))
 

@@ -99,7 +99,7 @@ def search_slo(
 
 
 def _plan(settings: RunSettings, sides_count: int) -> str:
-    """How many rounds there will be and how long they take, as far as that is known of a search."""
+    """Estimate how many rounds there will be and how long they take, as far as a search allows."""
     later_blocks = settings.profile.blocks - 1
     rounds = [
         sides_count * (first + later_blocks * later)
@@ -195,7 +195,7 @@ def _limits(run: Run, name: str) -> SearchLimits:
 
 
 def beginning(run: Run, name: str, known: Bracket | None = None) -> tuple[float, float]:
-    """Where a search begins, and its first step: at the bracket of the last block that found one.
+    """Return where a search begins, and its first step: at the bracket of the last block that found one.
 
     The first one begins well below what the server did while it was conditioned: low rates need long rounds.
     """
@@ -220,7 +220,7 @@ def likely_rate_per_s(conditionings: Sequence[ConditioningRecord]) -> float:
 
 
 def rate_round_s(profile: Profile, rate_per_s: float) -> float:
-    """Long enough for a p99, and never shorter than the profile's rounds."""
+    """Return a window long enough for a p99, and never shorter than the profile's rounds."""
     return max(profile.round_s, SPARE * samples_needed(99) / rate_per_s)
 
 

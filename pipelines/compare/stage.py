@@ -66,7 +66,10 @@ def _time_in_process(run: Run, progress: Progress) -> None:
 
 
 def _include_mobile(run: Run, progress: Progress) -> None:
-    """Before any server starts, so that neither disturbs the other. What fails here fails no comparison."""
+    """Measure for devices before any server starts, so that neither disturbs the other.
+
+    What fails here fails no comparison.
+    """
     if run.settings.profile.name in ONLY_KEPT:
         _include_kept(run)
         return

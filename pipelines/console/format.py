@@ -17,7 +17,7 @@ one_line, visible = plain_text.one_line, plain_text.visible
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """`value` with that many significant digits, thin separators and never an exponent."""
+    """Format `value` with that many significant digits, thin separators and never an exponent."""
     rounded = float(f"{value:.{digits}g}")
     if rounded == 0:
         return "0"
@@ -36,22 +36,22 @@ def count(value: int) -> str:
 
 
 def milliseconds(value: float) -> str:
-    """Milliseconds with their unit."""
+    """Format milliseconds with their unit."""
     return f"{significant(value)}{THIN}ms"
 
 
 def given_ms(value: float) -> str:
-    """Milliseconds that somebody asked for, in as many digits as they gave."""
+    """Format milliseconds that somebody asked for, in as many digits as they gave."""
     return f"{value:,g}".replace(",", THIN) + f"{THIN}ms"
 
 
 def seconds(value: float) -> str:
-    """Seconds with their unit."""
+    """Format seconds with their unit."""
     return f"{significant(value)}{THIN}s"
 
 
 def size(value: int) -> str:
-    """Bytes in decimal units: 812 B, 41.6 kB, 5.21 MB."""
+    """Format bytes in decimal units: 812 B, 41.6 kB, 5.21 MB."""
     scaled = float(value)
     for unit in ("B", "kB", "MB"):
         # 999.5 would be printed as 1000 of this unit.
@@ -62,13 +62,13 @@ def size(value: int) -> str:
 
 
 def given_size(value: int) -> str:
-    """Bytes that somebody asked for, or a tick of an axis: without trailing zeros."""
+    """Format bytes that somebody asked for, or a tick of an axis: without trailing zeros."""
     figure, _, unit = size(value).partition(THIN)
     return f"{figure.rstrip('0').rstrip('.') if '.' in figure else figure}{THIN}{unit}"
 
 
 def exact_bytes(value: int) -> str:
-    """All digits of a number of bytes."""
+    """Format all digits of a number of bytes."""
     return f"{count(value)}{THIN}bytes"
 
 
@@ -117,12 +117,12 @@ def within(share: float) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """`1 pair`, `4 pairs`."""
+    """Format a count with its noun: `1 pair`, `4 pairs`."""
     return f"{count(number)} {noun}{'' if number == 1 else 's'}"
 
 
 def numbers(values: tuple[int, ...]) -> str:
-    """`2, 3`, or a dash for none."""
+    """List numbers as `2, 3`, or as a dash for none."""
     return ", ".join(map(str, values)) if values else MISSING
 
 
@@ -134,10 +134,10 @@ def shortened(text: str, limit: int) -> str:
 
 
 def shortened_to(text: str, limit: int) -> str:
-    """`text`, its end replaced by an ellipsis when it is longer than `limit` characters."""
+    """Return `text`, its end replaced by an ellipsis when it is longer than `limit` characters."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def span(ends: tuple[float, float], show: Show) -> str:
-    """Both ends in the looks of `show`, a dash between them."""
+    """Format both ends by `show`, with a dash between them."""
     return f"{show(ends[0])}{TO}{show(ends[1])}"

@@ -21,7 +21,7 @@ GAP = 2
 
 
 def fitted(table: "Table", rows: Sequence[Sequence["Text"]], width: int) -> "RenderableType":
-    """`table`, which has columns and no rows yet, with these rows, in `width` columns of a terminal.
+    """Fit `rows` into `table`, which has columns and no rows yet, in `width` columns of a terminal.
 
     Its columns that may not wrap do so only where there is no other way. What needs more room than there is
     gets it, to be broken by the terminal, which cuts nothing.
@@ -62,7 +62,7 @@ def wrapped(text: "Text", width: int) -> "Text":
 
 
 def _breaks(plain: str, width: int) -> list[int]:
-    """Where in one line to break."""
+    """Return where to break one line."""
     from rich.cells import cell_len, chop_cells
 
     found: list[int] = []
@@ -99,14 +99,14 @@ def _least(text: "Text") -> int:
 
 
 def _overhead(table: "Table") -> int:
-    """Columns of the terminal that hold no text: padding and lines."""
+    """Count the columns of the terminal that hold no text: padding and lines."""
     count, (_, right, _, left) = len(table.columns), table.padding
     lines = count - 1 + GAP * table.show_edge if table.box else 0
     return count * (left + right) + lines
 
 
 def _shared(least: Sequence[int], most: Sequence[int], room: int) -> list[int]:
-    """Widths between the least and the most of each column: who lacks little gets all of it."""
+    """Choose widths between the least and the most of each column: who lacks little gets all of it."""
     widths, spare = list(least), room - sum(least)
     lacking = sorted((high - low, place) for place, (low, high) in enumerate(zip(least, most, strict=True)))
     for served, (lack, place) in enumerate(lacking):
@@ -127,7 +127,7 @@ def _drawn(
 
 
 def _listed(headings: Sequence["Text"], rows: Sequence[Sequence["Text"]], width: int) -> "RenderableType":
-    """Each row as lines of heading and value, a blank line between rows."""
+    """Render each row as lines of heading and value, a blank line between rows."""
     from rich.table import Table
     from rich.text import Text
 

@@ -25,7 +25,7 @@ def prepare() -> None:
 
 
 def _restart_where_needed() -> None:
-    """Names and files are UTF-8, whatever the locale says, which can only be set before Python starts."""
+    """Restart Python unless names and files are UTF-8, which can only be set before it starts."""
     utf8 = sys.getfilesystemencoding() == "utf-8" and bool(sys.flags.utf8_mode or _locale_is_utf8())
     if "utf8" in sys._xoptions or (utf8 and not REFUSED & os.environ.keys()):
         return

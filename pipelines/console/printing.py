@@ -54,7 +54,7 @@ def complain(text: str) -> None:
 
 
 def result_console() -> "Console":
-    """Where results go; on a terminal too narrow for a table its lines are broken by the terminal."""
+    """Return where results go; on a terminal too narrow for a table, the terminal breaks its lines."""
     from rich.console import Console
 
     console = Console()

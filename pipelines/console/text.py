@@ -12,7 +12,7 @@ SPACE = "Zs"
 
 
 def visible(text: str) -> str:
-    """`text` with controls, lone surrogates, invisible and unassigned characters written as escapes."""
+    """Write controls, lone surrogates, invisible and unassigned characters of `text` as escapes."""
     if text.isprintable():
         return text
     return "".join(map(_visible, text))
@@ -25,12 +25,12 @@ def _visible(character: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """`text` made visible and put on one line."""
+    """Make `text` visible and put it on one line."""
     return visible(text).replace("\n", " ").replace("\t", " ")
 
 
 def escaped(text: str) -> str:
-    """`text` so that Markdown shows it as it is: no markup, no HTML, no new cell or line."""
+    """Escape `text` so that Markdown shows it as it is: no markup, no HTML, no new cell or line."""
     plain = re.sub(r"([\\`*\[\]|~#])", r"\\\1", one_line(text))
     plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     # Inside a word an underscore is only itself.
@@ -38,19 +38,19 @@ def escaped(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """`text` as a Markdown code span, fenced by more backticks than it holds."""
+    """Return `text` as a Markdown code span, fenced by more backticks than it holds."""
     ticks = "`" * (_longest_ticks(text) + 1)
     pad = " " if "`" in text else ""
     return f"{ticks}{pad}{one_line(text)}{pad}{ticks}"
 
 
 def code_cell(text: str) -> str:
-    """As `code`, for a cell of a table: a bar ends a cell even inside a code span, so then it is no span."""
+    """Return `text` as a code span for a table's cell, or escaped if it has a bar, which ends even a span."""
     return escaped(text) if "|" in text else code(text)
 
 
 def fenced(text: str) -> str:
-    """`text` as a Markdown code block."""
+    """Return `text` as a Markdown code block."""
     ticks = "`" * max(3, _longest_ticks(text) + 1)
     return f"{ticks}text\n{text}\n{ticks}"
 

@@ -73,7 +73,7 @@ def _file_name() -> str:
 
 
 def _of_the_system(name: str) -> Path | None:
-    """Where the dynamic linker has it, by its own list."""
+    """Find the library where the dynamic linker's own list has it."""
     if not ctypes.util.find_library(name.removeprefix("lib").partition(".so")[0]):
         return None
     for program in ("/sbin/ldconfig", "ldconfig"):

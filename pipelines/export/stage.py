@@ -60,7 +60,7 @@ class ExportResult:
 
 
 def target_folder(artifacts: Path, model: str, target: str) -> Path:
-    """Where one target's artifacts of one model live."""
+    """Return where one target's artifacts of one model live."""
     return artifacts / model / target
 
 
@@ -104,7 +104,7 @@ def export(
 
 
 def chosen_targets(text: str | None, among: Sequence[str] = tuple(TARGETS)) -> tuple[str, ...]:
-    """Names of targets from a comma-separated list; for None all of `among` that need no request.
+    """Parse target names from a comma-separated list; for None take all of `among` that need no request.
 
     Raises:
         RequestError: there is no such target.
@@ -115,7 +115,7 @@ def chosen_targets(text: str | None, among: Sequence[str] = tuple(TARGETS)) -> t
 
 
 def current(model: str, artifacts: Path, targets: Sequence[str]) -> dict[str, Manifest]:
-    """Manifests of those `targets` that an export would leave as they are; nothing is exported."""
+    """Return the manifests of those `targets` that an export would leave as they are; export nothing."""
     spec = load_model(model)
     root = artifacts / spec.name
     stale = _reasons(spec, root, {name: _forced(root / name, None) for name in targets}, force=False)
@@ -159,7 +159,7 @@ def _reason(
 
 
 def _key(spec: ModelSpec, target: Target, road: str | None = None) -> str:
-    """Without a twin the roads' own files and locks decide as well, and so does the road that is forced."""
+    """Return the export's key; without a twin, the roads' files and locks and a forced road count too."""
     toolchain, sources = artifact.versions(target.toolchain), target.sources
     if not placing.is_exported(spec, target.name):
         sources = [*sources, placing.SOURCE]
@@ -195,7 +195,7 @@ def _export_targets(
 
 
 def _is_whole(spec: ModelSpec, folder: Path, target: Target, road: str | None) -> bool:
-    """Whether there are artifacts already that an export without `force` would leave as they are."""
+    """Return whether there are artifacts that an export without `force` would leave as they are."""
     try:
         manifest = artifact.read_manifest(folder)
         return bool(manifest and manifest.artifacts) and _reason(spec, folder, target, False, road) is None
@@ -325,7 +325,7 @@ def _export_one(
 
 
 def unforeseen(error: Exception) -> str:
-    """One line of an error that nobody put into words for people."""
+    """Return one line about an error that nobody put into words for people."""
     return f"{type(error).__name__}: {first_line(error)}"
 
 

@@ -77,7 +77,7 @@ def full_disk(folder: Path | str) -> str | None:
 
 
 def where_it_is_full() -> str:
-    """Which of the disks we write to without saying where is full, or that none is."""
+    """Say which of the disks that we write to without saying where is full, or that none is."""
     folders = (os.environ.get("TMPDIR") or "/tmp", ".")  # noqa: S108 - looked at, not written to
     return next(filter(None, map(full_disk, folders)), "the operating system refused")
 

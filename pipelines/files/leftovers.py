@@ -148,7 +148,7 @@ def clear(mark: str, *, quiet_looks: int, engine: "list[str] | tuple[str, ...]" 
 
 
 def marked(mark: str) -> list[int]:
-    """Process ids of all processes that carry this mark in their environment, as far as we may see."""
+    """Return the ids of all processes that carry this mark in their environment, as far as we may see."""
     names = os.listdir("/proc") if os.path.isdir("/proc") else []  # noqa: PTH112, PTH208
     return [int(name) for name in names if name.isdecimal() and _carries(int(name), mark)]
 
@@ -247,7 +247,7 @@ def _memory_prefix(folder: str) -> str:
 
 
 def shared_memory(prefix: str) -> list[str]:
-    """Paths of this user's POSIX shared memory whose names begin with `prefix`."""
+    """Return the paths of this user's POSIX shared memory whose names begin with `prefix`."""
     try:
         names = os.listdir(SHARED_MEMORY)  # noqa: PTH208
     except OSError:

@@ -32,12 +32,12 @@ def copy_ends(source: Path, target: Path, kept_bytes: int = KEPT_BYTES) -> None:
 
 
 def _whole_lines(part: bytes) -> bytes:
-    """Without an unfinished line at its end."""
+    """Drop an unfinished line at the end."""
     return part[: part.rfind(b"\n") + 1] or part
 
 
 def _from_a_line(part: bytes) -> bytes:
-    """Without its first byte and the line that this byte belongs to, unless that is all there is."""
+    """Drop the first byte and its line, unless that is all there is."""
     end = part.find(b"\n")
     return part[max(end, 0) + 1 :] or part[1:]
 

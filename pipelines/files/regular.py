@@ -79,7 +79,7 @@ def chunks(path: Path) -> Iterator[bytes]:
 
 
 def sha256_of_file(path: Path) -> str:
-    """SHA-256 of a regular file, hexadecimal, in constant memory; raises as `open_regular`."""
+    """Return a regular file's SHA-256, hexadecimal, in constant memory; raise as `open_regular` does."""
     digest = hashlib.sha256()
     for chunk in chunks(path):
         digest.update(chunk)
@@ -87,7 +87,7 @@ def sha256_of_file(path: Path) -> str:
 
 
 def entries_below(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Everything below `folder`: its name relative to `folder`, and what it is itself, links not followed.
+    """Yield everything below `folder`: its name relative to it, and its own state, links not followed.
 
     Raises:
         GateError: a folder cannot be read.

@@ -105,7 +105,7 @@ def pairs_within(run: RunRecord, baseline: str | None, candidate: str | None) ->
 
 
 def pairs_across(baseline: RunRecord, candidate: RunRecord) -> tuple[Pair, ...]:
-    """Every side of the candidate's run against the same side of the baseline's.
+    """Pair every side of the candidate's run with the same side of the baseline's.
 
     Raises:
         RequestError: the runs are of different models, loads, payloads or sides.
@@ -148,13 +148,13 @@ def _carried(target: TargetRecord) -> str:
 
 
 def differences(baseline: RunRecord, candidate: RunRecord) -> tuple[Difference, ...]:
-    """In what the environments of two runs differ: machine, versions, who answered and its budget."""
+    """List how two runs' environments differ: machine, versions, who answered and its budget."""
     found = differing((baseline, candidate))
     return tuple(Difference(name, theirs, ours) for name, (theirs, ours) in found.items())
 
 
 def configured(baseline: RunRecord, candidate: RunRecord) -> tuple[Difference, ...]:
-    """In what the servers were configured differently: that may be what the gate is asked about."""
+    """List how the servers' configurations differ: that may be what the gate is asked about."""
     found = []
     for name in pick.compared(candidate):
         theirs, ours = (run.targets[name].implementation for run in (baseline, candidate))

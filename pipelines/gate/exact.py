@@ -75,7 +75,7 @@ class _Counted:
 
 
 def _count(target: TargetRecord) -> _Counted:
-    """Invalid rounds too: a round in which a server answers wrong is invalid for its latencies alone."""
+    """Count in invalid rounds too: wrong answers make a round invalid for its latencies alone."""
     rounds = target.rounds
     return _Counted(
         sum(one.wrong_count for one in rounds),

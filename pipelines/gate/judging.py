@@ -14,7 +14,7 @@ from pipelines.record.reason import reason, recorded
 
 
 def findings(pairs: Sequence[Pair], limits: Sequence[Limit], seed: int) -> tuple[Finding, ...]:
-    """Everything that was asked, and whether answers were right, which always is.
+    """Judge everything that was asked, and whether answers were right, which is always asked.
 
     What is measured is one family: `fail` is said by Holm's corrected intervals, so that the chance of any
     false one is at most 5 %. `pass` needs every finding to pass and goes by 95 % intervals: that all of
@@ -72,6 +72,6 @@ def _ask(pair: Pair, limit: Limit, seed: int) -> Iterator[Question | Finding]:
 
 
 def overall(found: Sequence[Finding]) -> Word:
-    """`fail` where anything failed, else `undecided` where anything is, else `pass`."""
+    """Return `fail` if anything failed, else `undecided` if anything is, else `pass`."""
     words = {one.word for one in found}
     return "fail" if "fail" in words else "undecided" if "undecided" in words else "pass"

@@ -69,7 +69,7 @@ class Limit:
 
 
 def asked_limits(typed: Mapping[str, str | None]) -> tuple[Limit, ...]:
-    """Limits by metric's key, from what was typed; p99 by DEFAULT_LIMIT if nothing was.
+    """Return the limits given, by metric; p99 by DEFAULT_LIMIT if none was.
 
     Raises:
         RequestError: one that cannot be read, or is out of range.

@@ -244,7 +244,7 @@ def told(trial: Trial) -> str:
 
 
 def facts_of_self_test(result: SelfTestResult) -> Facts:
-    """As --output writes it."""
+    """Return the facts that --output writes."""
     checks = tuple(
         Check(
             trial.side,

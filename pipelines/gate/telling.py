@@ -50,7 +50,7 @@ def found(one: Finding) -> str:
 
 
 def _factor(value: float) -> str:
-    """Three decimals, so that a limit of one per cent does not look like none."""
+    """Format three decimals, so that a limit of one per cent does not look like none."""
     if value > FACTOR_SHOWN:
         return f"over {FACTOR_SHOWN}"
     return f"{value:.3f}" if value > 1 / FACTOR_SHOWN else f"under {1 / FACTOR_SHOWN}"
@@ -73,7 +73,7 @@ def allowed(one: Finding) -> str:
 
 
 def why(one: Finding) -> str:
-    """Which rule gave the word, and what to do where something is to be done."""
+    """Say which rule gave the word, and what to do where something is to be done."""
     make = REASONS.get(one.reason.code)
     return make(one) if make else fmt.one_line(sentence(one.reason))
 
@@ -144,7 +144,7 @@ REASONS: Mapping[str, Callable[[Finding], str]] = {
 
 
 def line(one: Finding) -> str:
-    """All of it on one line."""
+    """Put the whole finding on one line."""
     return f"{name_of(one)}: {one.word}: {found(one)}; {allowed(one)}; {why(one)}"
 
 
@@ -163,7 +163,7 @@ def verdict(result: GateResult) -> str:
 
 
 def facts(result: GateResult) -> dict[str, Any]:
-    """Everything, for programs."""
+    """Return everything, for programs."""
     return {
         "word": result.word,
         "model": result.model,
@@ -210,7 +210,7 @@ def remarks(result: GateResult) -> Iterator[str]:
 
 
 def outputs_facts(result: GateResult, *, passed: bool) -> Facts:
-    """As --output writes it; `passed` is whether the exit code is 0."""
+    """Return the facts that --output writes; `passed` is whether the exit code is 0."""
     return Facts(
         command="gate",
         model=result.model,

@@ -40,7 +40,7 @@ class Change:
 
 
 def find_changes(values: Sequence[float]) -> tuple[Change, ...]:
-    """Where the level of positive values moved, in their order; none in fewer than FEWEST values."""
+    """Find where the level of positive values moved, in their order; nowhere in fewer than FEWEST values."""
     if len(values) < FEWEST or min(values) <= 0:
         return ()
     logarithms = np.log(np.asarray(values, dtype=np.float64))
@@ -65,7 +65,7 @@ def _size(one: Change) -> float:
 
 
 def _proposed(logarithms: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> list[int]:
-    """Places by PELT, in units of the spread from one value to the next, which no level is part of."""
+    """Propose places by PELT, in units of the spread from one value to the next, which ignores levels."""
     import ruptures
 
     steps = np.diff(logarithms)

@@ -27,7 +27,7 @@ class Kept:
 
 
 def list_runs(runs: Path) -> tuple[Kept, ...]:
-    """Every run below a folder, the oldest first.
+    """List every run below a folder, the oldest first.
 
     Raises:
         RequestError: the folder cannot be read.
@@ -75,7 +75,7 @@ def chosen_to_prune(
 
 
 def _newer(one: Kept, found: Sequence[Kept]) -> int:
-    """How many runs of its model were started after it."""
+    """Count the runs of its model that were started after it."""
     return sum(
         other.model == one.model and _order(other) > _order(one) for other in found if other is not one
     )

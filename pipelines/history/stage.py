@@ -115,7 +115,7 @@ def _only(series: tuple[Series, ...], measure: str) -> tuple[Series, ...]:
 
 
 def run_folders(runs: Path) -> Iterator[Path]:
-    """Folders of runs directly below a folder, without links such as `latest`, by name.
+    """Yield the folders of runs directly below a folder, without links such as `latest`, by name.
 
     Raises:
         RequestError: it cannot be listed.

@@ -13,7 +13,7 @@ from pipelines.outputs.markdown import SHOW
 
 
 def facts(found: History) -> dict[str, Any]:
-    """Every run, every series with its points and changes, and what was left out."""
+    """Return every run, every series with its points and changes, and what was left out."""
     return {
         "model": found.model,
         "runs": [asdict(entry) for entry in found.entries],

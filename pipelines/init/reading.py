@@ -51,7 +51,7 @@ class Found:
 
 
 def read_here(path: str, progress: Callable[[str], None]) -> dict[str, Any]:
-    """`read` as a task; as JSON."""
+    """Run `read` as a task; return JSON."""
     progress("reading")
     return asdict(read(Path(path)))
 
@@ -234,7 +234,7 @@ def tried_with(program: Any, inputs: Sequence[Tensor]) -> list[Tensor] | None:
 
 
 def guessed_inputs(tensors: Mapping[str, tuple[int, ...]]) -> Iterator[Tensor]:
-    """Shapes that the first weight takes, the likeliest first."""
+    """Yield shapes that the first weight takes, the likeliest first."""
     first = next(((n, s) for n, s in tensors.items() if len(s) in (SHAPE_OF_TABLES, SHAPE_OF_IMAGES)), None)
     if first is None:
         yield Tensor("x", "float32", (None, LENGTH), sure=False)

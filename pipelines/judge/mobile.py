@@ -27,7 +27,7 @@ class Figures(TypedDict):
 
 
 def figures(calls_ns: npt.NDArray[np.int64]) -> Figures:
-    """Percentiles of nanoseconds per call, shape (runs,), where there are enough of them."""
+    """Compute percentiles of nanoseconds per call, shape (runs,), where there are enough of them."""
     count = len(calls_ns)
     reasons = {f"p{q}_ms": _too_few(q, count) for q in PERCENTILES if count < samples_needed(q)}
     p50_ms, p95_ms = (
@@ -46,7 +46,7 @@ def write_calls(path: Path, calls_ns: npt.NDArray[np.int64]) -> None:
 
 
 def read_calls(path: Path) -> npt.NDArray[np.int64]:
-    """Raw calls again.
+    """Read raw calls again.
 
     Raises:
         MachineError: the file is missing or damaged.

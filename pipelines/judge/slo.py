@@ -21,7 +21,7 @@ WITHOUT_RATE: Final = frozenset({"none", "not_measured"})
 
 
 def judge_slo(slo: SloRecord, seed: int) -> SloRecord:
-    """Highest rates, their ratio and its interval, and costs, from what each block's search found."""
+    """Compute highest rates, their ratio and its interval, and costs, from what each block's search found."""
     targets = {name: _judge_target(target, slo, seed) for name, target in slo.targets.items()}
     return slo.model_copy(update={"targets": targets} | _ratio(slo, targets, seed))
 
@@ -166,5 +166,5 @@ def _why_no_ratio(candidate: str, baseline: str, targets: Targets) -> ReasonReco
 
 
 def ends(interval: RatioInterval | None) -> tuple[float, float] | None:
-    """Both ends, as a record holds them."""
+    """Return both ends, as a record holds them."""
     return (interval.low, interval.high) if interval else None

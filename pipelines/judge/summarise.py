@@ -80,7 +80,7 @@ def looks_of(run: RunRecord) -> tuple[Look, ...]:
 
 
 def summarise_round(record: RoundRecord, folder: Path) -> RoundRecord:
-    """One round with its figures, from its raw file.
+    """Add a round's figures, from its raw file.
 
     Raises:
         MachineError: as `summarise`.
@@ -89,7 +89,7 @@ def summarise_round(record: RoundRecord, folder: Path) -> RoundRecord:
 
 
 def successful_latencies(record: RoundRecord, folder: Path) -> Latencies:
-    """Nanoseconds of every successful request of a round, from its raw file.
+    """Return the nanoseconds of every successful request of a round, from its raw file.
 
     Raises:
         MachineError: as `summarise`.
@@ -121,7 +121,7 @@ def _successful(record: RoundRecord, folder: Path) -> _Successful:
 
 
 def _summarise_target(target: TargetRecord, folder: Path, slices_count: int) -> TargetRecord:
-    """One target at a time, so that no more than its latencies are held."""
+    """Summarise one target at a time, so that no more than its latencies are held."""
     latencies: dict[int, Latencies] = {}
     made = []
     for record in target.rounds:
@@ -165,7 +165,7 @@ def _latency(latencies: Latencies) -> LatencyRecord:
 
 
 def _pool(load: str, rounds: list[RoundRecord], latencies: Mapping[int, Latencies]) -> SummaryRecord:
-    """All requests of the valid rounds together: percentiles of a pool, never averages of percentiles."""
+    """Pool all requests of the valid rounds: percentiles of a pool, never averages of percentiles."""
     valid = [record for record in rounds if record.valid]
     pooled = np.concatenate([latencies[r.index] for r in valid]) if valid else np.empty(0, np.int64)
     return SummaryRecord(

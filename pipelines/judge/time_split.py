@@ -54,7 +54,7 @@ def judge_time_split(
 
 
 def _means(rounds: Sequence[RoundRecord]) -> dict[str, float]:
-    """Of the parts that every round tells, weighted by the rounds' requests."""
+    """Average the parts that every round tells, weighted by the rounds' requests."""
     if not rounds:
         return {}
     weight = sum(one.requests_count for one in rounds)

@@ -14,7 +14,7 @@ NS_PER_S: Final = 1e9
 
 
 def slices_per_round(rounds_count: int) -> int:
-    """How many stretches each of so many rounds has: fewer in a long run, none in one of many hundreds."""
+    """Return how many stretches each of so many rounds has: fewer in a long run, none among many hundreds."""
     return min(ROUND_SLICES, RUN_SLICES // max(1, rounds_count))
 
 

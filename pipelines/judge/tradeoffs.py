@@ -22,7 +22,7 @@ Blocks = Mapping[int, float]
 def judge_trade_offs(
     targets: Mapping[str, TargetRecord], *, margin: float, seed: int, verdicts: bool = True
 ) -> tuple[TradeOffRecord, ...]:
-    """Every measure of every pair of compared targets; verdicts by Holm's intervals, as one family.
+    """Judge every measure of every pair of compared targets, by Holm's intervals as one family.
 
     Args:
         targets: by name, with everything but their rounds' figures.
@@ -52,7 +52,7 @@ def _cold_starts(target: TargetRecord) -> Blocks:
 
 
 def _until_steady(target: TargetRecord) -> Blocks:
-    """Of the first load on each fresh server; a server that was not steady in time has no figure."""
+    """Return the seconds of the first load on each fresh server; none for one not steady in time."""
     first: dict[int, float | None] = {}
     for one in target.conditionings:
         first.setdefault(one.block, one.until_steady_s)
@@ -104,7 +104,7 @@ def _value(measure: Measure, target: TargetRecord, by_block: Blocks) -> float | 
 def _of_images(
     ours: TargetRecord, theirs: TargetRecord, margin: float, names: tuple[str, str]
 ) -> TradeOffRecord:
-    """Sizes are known exactly: a difference beyond the margin is one."""
+    """Compare image sizes, which are known exactly: a difference beyond the margin is one."""
     images = [one.implementation.image for one in (ours, theirs)]
     sizes = tuple(float(one.size_bytes) if one else None for one in images)
     candidate, baseline = sizes
@@ -128,7 +128,7 @@ def _of_accuracy(ours: TargetRecord, theirs: TargetRecord, names: tuple[str, str
 
 
 def _more_right(more: int, differing_at_most: int) -> str:
-    """Whether one side is right more often than chance makes it, by a sign test.
+    """Judge by a sign test whether one side is right more often than chance makes it.
 
     Two sides differ in no more samples than each differs in from the source model, together; that many make
     the test the least likely to reject.

@@ -69,7 +69,7 @@ def _into(measure: TrainingMeasure) -> Callable[[float], float]:
 
 
 def _back(measure: TrainingMeasure, value: float) -> float:
-    """From a factor, as the statistics have it, to what the record holds."""
+    """Convert a factor, as the statistics have it, to what the record holds."""
     return math.log(value) if measure == "accuracy" else value
 
 

@@ -13,7 +13,7 @@ Refigure = Callable[[RoundRecord], RoundRecord]
 
 
 def judge_tune(tune: TuneRecord, slo: SloRecord | None, seed: int, refigure: Refigure) -> TuneRecord:
-    """Every trial's points from its raw rounds, and every claim from the searches of fresh servers.
+    """Judge every trial's points by its raw rounds, and every claim by the searches of fresh servers.
 
     Args:
         slo: the searches of fresh servers, judged; None before there are any.

@@ -171,12 +171,12 @@ def _questions(
 
 
 def still_climbs(target: TargetRecord, load: str) -> bool:
-    """Whether its rounds still climbed in a block when the budget was used up; a fall is no warm-up."""
+    """Return whether its rounds still climbed in a block with the budget used up; a fall is no warm-up."""
     return any(one.load == load and not one.resolved and one.change > 0 for one in target.drifts)
 
 
 def _judged(questions: Sequence[Question], primary: str) -> dict[int, Corrected]:
-    """Verdicts by place: the primary metric's are one family, those of all other metrics are another."""
+    """Judge by place: the primary metric's verdicts are one family, those of all others another."""
     found: dict[int, Corrected] = {}
     for is_primary in (True, False):
         family = [
@@ -242,7 +242,7 @@ def _said(said: Corrected, estimate: RatioEstimate) -> dict[str, Any]:
 
 
 def _nothing_said(pairs_count: int) -> dict[str, Any]:
-    """Too few pairs, or a profile that gives no verdicts."""
+    """Return the fields for too few pairs, or for a profile that gives no verdicts."""
     few = pairs_count < FEWEST_PAIRS
     return {
         "verdict": None,

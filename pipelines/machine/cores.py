@@ -49,7 +49,7 @@ def split_cores(
     generator: int | None = None,
     siblings: Siblings = thread_siblings,
 ) -> Cores:
-    """One core for the generator, whose one thread needs no more, and the others for the server.
+    """Give one core to the generator, whose one thread needs no more, and the others to the server.
 
     What was not asked for is chosen: for the generator the last core among those with the fewest
     hyper-threads beside it, which stay idle unless nothing else is left to serve.
@@ -124,7 +124,7 @@ def read_cores(option: str, text: str, allowed: Sequence[int]) -> tuple[int, ...
 
 
 def expand(text: str, limit: int | None = None) -> tuple[int, ...]:
-    """ "0,2-4" as (0, 2, 3, 4), the way the kernel, Docker and taskset write lists of cores.
+    """Parse "0,2-4" as (0, 2, 3, 4), the way the kernel, Docker and taskset write lists of cores.
 
     Raises:
         ValueError: nothing, no list of cores, a range that runs backwards, or a core above `limit`.
@@ -146,7 +146,7 @@ def expand(text: str, limit: int | None = None) -> tuple[int, ...]:
 
 
 def listed(cores: Iterable[int]) -> str:
-    """(0, 1, 2, 5) as "0-2,5"; the reverse of `expand`."""
+    """Format (0, 1, 2, 5) as "0-2,5"; the reverse of `expand`."""
     parts: list[list[int]] = []
     for core in sorted(cores):
         if parts and core == parts[-1][-1] + 1:

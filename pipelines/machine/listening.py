@@ -34,7 +34,7 @@ FORWARDERS = frozenset(
 
 
 def is_here(host: str, port: int) -> bool:
-    """Whether all addresses of `host` are this machine's own.
+    """Return whether all addresses of `host` are this machine's own.
 
     Raises:
         OSError: there is no such host.
@@ -46,7 +46,7 @@ def is_here(host: str, port: int) -> bool:
 
 
 def listeners(port: int, proc: Path = PROC) -> frozenset[int] | None:
-    """Ids of the processes that listen on `port`; None where /proc does not tell, or they only pass on.
+    """Return the ids of processes that listen on `port`; None if /proc hides them, or they only pass on.
 
     Whose processes are another user's, or in a container's own network, cannot be seen.
     """
@@ -64,7 +64,7 @@ def listeners(port: int, proc: Path = PROC) -> frozenset[int] | None:
 
 
 def _inodes(port: int, proc: Path) -> set[str]:
-    """Of the sockets that listen on `port`, whatever the address."""
+    """Find the sockets that listen on `port`, whatever the address."""
     found = set()
     for table in ("tcp", "tcp6"):
         with suppress(OSError):

@@ -31,7 +31,7 @@ MOST_AGAIN = 2
 
 
 def measure_blocks(session: Session, enough: Callable[[int], bool] | None = None) -> None:
-    """All rounds of a comparison, or of as many blocks as it takes.
+    """Measure all rounds of a comparison, or of as many blocks as it takes.
 
     Args:
         enough: told how many blocks are measured, after each; True ends it. None for all of the profile's.
@@ -122,7 +122,7 @@ def _keep_log(session: Session, log: Path, name: str) -> None:
 
 
 def _prove(session: Session, side: Side, server: Server, block: int) -> None:
-    """Ready and right on one sample; its first server right on every held-out sample, over the wire."""
+    """Prove a server right on one sample; in its first block on every held-out sample, over the wire."""
     measured = session.measured[side.name]
     pool = measured.pool_of(side)
     if block == side.first_block:
@@ -181,7 +181,7 @@ def _with_batches(driven: Driven, before: tuple[int, int] | None, after: tuple[i
 
 
 def _timings(server: Server) -> Timings | None:
-    """Where the time of its requests went so far; None where the server does not tell."""
+    """Return where the time of its requests went so far; None where the server does not tell."""
     ask = getattr(server.plan.endpoint, "timings", None)
     with suppress(OSError, ValueError, KeyError):
         return ask() if ask else None

@@ -107,7 +107,7 @@ def read_cpu(server: Server, servers: Sequence[Server], generator_pid: int) -> C
 
 
 def read_cores(stat: Path = STAT) -> dict[int, CoreClock]:
-    """Every core's clock, from /proc/stat; empty where that cannot be read."""
+    """Read every core's clock from /proc/stat; return none if it cannot be read."""
     try:
         lines = stat.read_text().splitlines()
     except OSError:
@@ -121,7 +121,7 @@ def read_cores(stat: Path = STAT) -> dict[int, CoreClock]:
 
 
 def _core_clock(seconds: Sequence[float]) -> CoreClock:
-    """From user, nice, system, idle, iowait, irq, softirq, steal; guest time is part of user."""
+    """Sum user, nice, system, idle, iowait, irq, softirq and steal; guest time is part of user."""
     user, nice, system, idle, iowait, irq, softirq, steal = [*seconds[:8], *[0.0] * (8 - len(seconds))]
     busy_s = user + nice + system + irq + softirq
     return CoreClock(busy_s, steal, busy_s + idle + iowait + steal)
@@ -167,7 +167,7 @@ def neighbours(before: CpuReading, after: CpuReading, cores: Cores, place: Place
 def _groups(
     before: CpuReading, cores: Cores, place: Place, server_s: float, generator_s: float
 ) -> list[tuple[tuple[int, ...], float]]:
-    """Cores that are looked at together, and what we used of them."""
+    """Group the cores that are looked at together, with what we used of them."""
     if place == "elsewhere":
         return [(cores.generator, generator_s)]
     if place == "here":

@@ -96,13 +96,13 @@ def read_cpu() -> CpuUse:
 
 
 def own_cpu_s() -> float:
-    """CPU seconds of this process and of its children that have ended."""
+    """Return the CPU seconds of this process and of its children that have ended."""
     own = os.times()
     return own.user + own.system + own.children_user + own.children_system
 
 
 def cpu_shares(before: CpuUse, after: CpuUse) -> CpuShares:
-    """How much of all cores was stolen by the host, and used by processes that do not belong here."""
+    """Return the shares of all cores that the host stole, and that unrelated processes used."""
     total = after.total_s - before.total_s
     if total <= 0:
         return CpuShares(None, None)

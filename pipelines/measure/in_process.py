@@ -37,7 +37,7 @@ NS_PER_S, NS_PER_MS = 1e9, 1e6
 def time_sides(
     session: Session, spec: ModelSpec, rows: int, cores: Sequence[int], progress: Progress
 ) -> list[ReasonRecord]:
-    """Time what every compared side serves; what fails is said and fails no comparison.
+    """Time what every compared side serves; a failure is reported and fails no comparison.
 
     Sides that serve one file in equal batches have one measurement. A side without such a file, or whose
     server is no local process, has none.
@@ -78,7 +78,7 @@ def _served_file(side: Side, session: Session) -> tuple[Path, ArtifactRecord] | 
 
 
 def _requests_per_run(measured: Measured) -> float:
-    """How many requests shared a run of the model, on average; 1 where the server does not batch."""
+    """Return the mean number of requests that shared a run of the model; 1 without batching."""
     found = [one.requests_per_run for one in measured.rounds if one.valid and one.requests_per_run]
     return float(np.mean(found)) if found else 1.0
 
@@ -150,14 +150,14 @@ def time_here(
 
 
 def full_batches(samples: tensors.Tensors, rows: int) -> Iterator[dict[str, Array]]:
-    """Batches of exactly `rows` samples of one shape; too few of a shape are repeated."""
+    """Yield batches of exactly `rows` samples of one shape; repeat samples where a shape has too few."""
     for places, batch in tensors.batches(samples, rows):
         chosen = np.arange(rows) % len(places)
         yield {name: np.ascontiguousarray(array[chosen]) for name, array in batch.items()}
 
 
 def timed(call: Callable[[dict[str, Array]], object], batches: Sequence[dict[str, Array]]) -> list[int]:
-    """Nanoseconds from each call's start to the next one's, so that nothing in between is left out."""
+    """Return nanoseconds from each call's start to the next one's, so that nothing between is left out."""
     calls_ns: list[int] = []
     clock = time.perf_counter_ns
     began = last = clock()

@@ -75,7 +75,7 @@ def _adapt_round_length(session: Session, needed_s: list[float | None]) -> None:
 
 
 def find_drifts(session: Session, block: int, load: str, servers: Mapping[str, Server]) -> dict[str, Drift]:
-    """By name, the servers whose valid rounds drift; without conditioning nobody is expected to be level."""
+    """Find the servers whose valid rounds drift, by name; without conditioning none has to be level."""
     if not session.settings.profile.conditioning_limit_s:
         return {}
     found = {}
@@ -88,7 +88,7 @@ def find_drifts(session: Session, block: int, load: str, servers: Mapping[str, S
 
 
 def _speed(record: RoundRecord, folder: Path) -> float | None:
-    """Higher is faster: throughput of a closed load; of an open one, whose rate is given, 1 / p50."""
+    """Return a speed: a closed load's throughput; of an open one, whose rate is given, 1 / p50."""
     figures = summarise_round(record, folder)
     if not parse_load(record.load).is_open:
         return figures.throughput_per_s

@@ -47,12 +47,12 @@ class Driven:
 
 
 def pool_file(folder: Path, name: str) -> Path:
-    """Where a side's requests and expected answers are kept."""
+    """Return where a side's requests and expected answers are kept."""
     return folder / f"payloads-{file_stem(name)}.zip"
 
 
 def bodies_file(folder: Path, codec: str) -> Path:
-    """Where the requests themselves and their answers are kept, for all sides whose bodies are the same."""
+    """Return where requests and their answers are kept, for all sides whose bodies are the same."""
     return folder / f"bodies-{codec}.zip"
 
 

@@ -49,7 +49,7 @@ class Measured:
         return self.pool
 
     def conditioned_s(self, block: int) -> float:
-        """Seconds of conditioning that its server of this block has had."""
+        """Return the seconds of conditioning that its server of this block has had."""
         return sum(one.duration_s for one in self.conditionings if one.block == block)
 
     def note_memory(self, server: Server, block: int) -> None:
@@ -116,7 +116,7 @@ class Session:
             self.planned_count = planned_rounds(self.settings, self.sides)
 
     def of_block(self, block: int) -> list[Side]:
-        """Who takes part in that block."""
+        """Return the sides that take part in that block."""
         return [side for side in self.sides if side.takes_part(block)]
 
     def say(self, text: str) -> None:
@@ -127,7 +127,7 @@ class Session:
         self.progress("measure", f"[{done}] {text}")
 
     def left_s(self) -> float:
-        """Roughly how long the rest takes, in seconds."""
+        """Estimate how long the rest takes, in seconds."""
         left = max(0, self.planned_count - self.rounds_count)
         starts_count = sum(len(self.of_block(block)) for block in range(self.settings.profile.blocks))
         starts_left = left / max(1, self.planned_count) * starts_count
@@ -143,6 +143,6 @@ def planned_rounds(settings: MeasureSettings, sides: Sequence[Side]) -> int:
 
 
 def round_s(settings: MeasureSettings, window_s: float | None = None) -> float:
-    """Roughly how long one round takes, in seconds, with a window of `window_s` or as the profile says."""
+    """Estimate the seconds of one round, with a window of `window_s` or as the profile says."""
     profile = settings.profile
     return min(USUAL_WARMUP_S, profile.warmup_limit_s) + (window_s or profile.round_s) + ROUND_OVERHEAD_S

@@ -62,7 +62,7 @@ class Side:
     folder: Path | None = None
 
     def takes_part(self, block: int) -> bool:
-        """Whether this block starts a server of it."""
+        """Return whether this block starts a server of it."""
         return self.blocks is None or block in self.blocks
 
     @property

@@ -6,7 +6,7 @@ Point = tuple[int, float | None]
 
 
 def on_front(points: Sequence[Point]) -> list[bool]:
-    """For each (size in bytes, accuracy): whether no other is at least as good in both and better in one.
+    """Return per point whether no other is at least as good in both size and accuracy, and better in one.
 
     An artifact whose accuracy is unknown is never on the front.
     """
@@ -14,12 +14,12 @@ def on_front(points: Sequence[Point]) -> list[bool]:
 
 
 def known(point: Point) -> bool:
-    """Whether there is an accuracy."""
+    """Return whether there is an accuracy."""
     return point[1] is not None
 
 
 def dominates(one: Point, other: Point) -> bool:
-    """Whether `one` is as small and as accurate as `other`, and smaller or more accurate."""
+    """Return whether `one` is as small and as accurate as `other`, and smaller or more accurate."""
     if one[1] is None or other[1] is None:
         return False
     no_worse = one[0] <= other[0] and one[1] >= other[1]

@@ -45,7 +45,7 @@ def refusals(mobile: MobileRecord) -> tuple[str, ...]:
 
 
 def _wrong(one: MobileArtifactRecord, max_drop: float) -> tuple[str, ...]:
-    """Why it may not ship, whatever its size."""
+    """Return why it may not ship, whatever its size."""
     each = [failure for output in one.outputs for failure in _output_failures(one, output, max_drop)]
     if not one.outputs:
         output = output_failure(one.output_error, one.max_output_error)
@@ -111,7 +111,7 @@ def _choose(artifacts: Sequence[MobileArtifactRecord], limits: MobileLimits) -> 
 
 
 def _rank(one: MobileArtifactRecord) -> tuple[int, float, float, str]:
-    """Smallest first, then most accurate or nearest to the source, then fastest, then by name."""
+    """Rank the smallest first, then the most accurate or nearest to the source, the fastest, and by name."""
     p50_ms = one.timings[0].p50_ms if one.timings else None
     return (
         one.size_bytes,

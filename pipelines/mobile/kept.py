@@ -92,7 +92,7 @@ def recall(
 
 
 def _covers(mobile: MobileRecord, threads_counts: Sequence[int]) -> bool:
-    """Whether every artifact that was timed at all was timed with so many threads."""
+    """Return whether every artifact that was timed at all was timed with so many threads."""
     timed = [{timing.threads_count for timing in one.timings} for one in mobile.artifacts if one.timings]
     return all(counts >= set(threads_counts) for counts in timed)
 

@@ -45,7 +45,7 @@ Kind = tuple[str, str]
 
 
 def threads_counts() -> tuple[int, ...]:
-    """One thread, then as many as there are cores that this process may use."""
+    """Return one thread, then as many as there are cores that this process may use."""
     return tuple(sorted({1, len(os.sched_getaffinity(0))}))
 
 
@@ -152,7 +152,7 @@ class Survey:
             self._look_into([subject for subject in whole if subject.kind == kind], samples)
 
     def _look_into(self, subjects: list[Subject], samples: Path) -> None:
-        """Artifacts of one kind in one process; should it die, each once more by itself."""
+        """Inspect artifacts of one kind in one process; should it die, each once more by itself."""
         try:
             self._inspect(subjects, samples)
         except UserError:
@@ -287,7 +287,7 @@ def _target_rmse(expected: Expectations) -> float | None:
 
 
 def _drop(expected: Expectations, found: ParityRecord | None) -> float | None:
-    """How much less accurate than the source model on the very samples that the artifact was asked."""
+    """Return how much less accurate it is than the source model on the very samples it was asked."""
     if found is None or found.accuracy is None:
         return None
     before = expected.first(found.samples_count).source_accuracy
@@ -300,7 +300,7 @@ def _errors(found: ParityRecord | None) -> dict[str, Any]:
 
 
 def _mismatch(line: str | None, found: ParityRecord | None) -> str | None:
-    """Why a float32 artifact is not the source model; reduced precisions are the gate's own to judge."""
+    """Return why a float32 artifact is not the source model; the gate judges reduced precisions."""
     if line is None or found is None or found.absolute_tolerance is None:
         return None
     return line.removeprefix(f"{found.subject} is ")

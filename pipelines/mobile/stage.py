@@ -120,7 +120,7 @@ def prepare(
 def survey_of(
     model: str, prepared: Prepared, folder: Path, progress: Progress, counts: Sequence[int] | None = None
 ) -> Survey:
-    """All artifacts, nothing measured yet; raw calls will go into the run's `folder`.
+    """Survey all artifacts, nothing measured yet; raw calls will go into the run's `folder`.
 
     Each is to be timed with every number of threads in `counts`; None: one, and as many as there are cores.
     """
@@ -184,7 +184,7 @@ def noise_warnings(mobile: MobileRecord) -> tuple[ReasonRecord, ...]:
 
 
 def sample_warnings(mobile: MobileRecord, spec: ModelSpec) -> tuple[ReasonRecord, ...]:
-    """Artifacts that are too slow here to be asked the whole held-out set."""
+    """Warn of artifacts that are too slow here to be asked the whole held-out set."""
     count = len(spec.samples())
     asked = {one.path: one.samples_count for one in mobile.artifacts if 0 < one.samples_count < count}
     if not asked:

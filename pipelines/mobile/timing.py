@@ -43,7 +43,7 @@ class TimingRules:
     most_runs: int = 1_000_000
 
     def enough(self, count: int, elapsed_s: float) -> bool:
-        """Whether `count` calls in `elapsed_s` seconds will do."""
+        """Return whether `count` calls in `elapsed_s` seconds will do."""
         if count >= self.most_runs:
             return True
         if count < self.runs or elapsed_s < self.measured_s:
@@ -130,7 +130,7 @@ def _warm_up(model: InProcessModel, inputs: Sequence[Sample], warmup_s: float) -
 def timed_calls(
     model: InProcessModel, inputs: Sequence[Sample], rules: TimingRules
 ) -> tuple[npt.NDArray[np.int64], float]:
-    """Nanoseconds of every call of `invoke`, shape (runs,), and the seconds all of it took.
+    """Time every call of `invoke`; return nanoseconds of shape (runs,), and the seconds all of it took.
 
     Nothing but the call stands between the two readings of the clock: the inputs are set before, the result
     is stored after into memory that was there before, and no garbage is collected meanwhile.
