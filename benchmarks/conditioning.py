@@ -26,7 +26,7 @@ Shape = Callable[[int], float]
 
 
 def flat(_second: int) -> float:
-    """Steady from the start."""
+    """Stay steady from the start."""
     return 1000.0
 
 
@@ -41,18 +41,18 @@ def java(second: int) -> float:
 
 
 def staircase(second: int) -> float:
-    """Compilers that come one after the other, less than ten seconds apart."""
+    """Simulate compilers that come one after the other, less than ten seconds apart."""
     steps = ((5, 500), (12, 700), (20, 900))
     return next((float(rate) for end, rate in steps if second < end), 1000.0)
 
 
 def late_step(second: int) -> float:
-    """Flat for twenty seconds, then the double: no test before that can know; the rounds' drift shows it."""
+    """Double after twenty flat seconds: no test before that can know; the rounds' drift shows it."""
     return 500.0 if second < 20 else 1000.0
 
 
 def dips(second: int) -> float:
-    """Level after twelve seconds, with single seconds at four fifths until the twenty-eighth."""
+    """Stay level after twelve seconds, with single seconds at four fifths until the twenty-eighth."""
     return 800.0 if second in (17, 22, 27) else java(second)
 
 

@@ -31,7 +31,7 @@ def free_port() -> int:
 
 
 def rest_latencies_s(port: int, seconds: float) -> list[float]:
-    """Latency in s of every request one connection completes in so many seconds."""
+    """Return the latency in s of every request one connection completes in so many seconds."""
     request = (
         b"POST /v1/models/half_plus_two:predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(BODY)
     )
@@ -50,7 +50,7 @@ def rest_latencies_s(port: int, seconds: float) -> list[float]:
 
 
 def grpc_latencies_s(port: int, seconds: float) -> list[float]:
-    """Latency in s of every request one channel completes in so many seconds; sends bytes encoded once."""
+    """Return the latency in s of every request a channel completes in time; send bytes encoded once."""
     import grpc
 
     # model_spec { name } and inputs { "x": float32 [3] }, as protobuf writes them.
@@ -71,7 +71,7 @@ def grpc_latencies_s(port: int, seconds: float) -> list[float]:
 
 
 def measure(name: str, port: int, connections: int, seconds: float) -> str:
-    """One line: protocol, connections, requests per second and percentiles in ms."""
+    """Return one line: protocol, connections, requests per second and percentiles in ms."""
     processes = min(connections, 2)
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         task = (name, port, connections // processes, seconds)

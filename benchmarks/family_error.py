@@ -59,7 +59,7 @@ class Calls:
 
 
 def simulate(source: np.random.Generator, design: Design) -> Floats:
-    """Log-ratios without a difference, shape (loads, metrics, blocks, rounds)."""
+    """Draw log-ratios without a difference, shape (loads, metrics, blocks, rounds)."""
     shape = (design.loads, METRICS_COUNT, design.blocks)
     noise = _correlated(source, (*shape, design.rounds), design.correlation)
     return ROUND_NOISE * (noise + design.effect * _correlated(source, (*shape, 1), design.correlation))

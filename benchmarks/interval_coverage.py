@@ -44,7 +44,7 @@ class Outcome:
 
 
 def simulate(source: np.random.Generator, blocks: int, rounds: int, effect: float, outliers: bool) -> Floats:
-    """Log-ratios of one experiment without a difference, shape (blocks, rounds)."""
+    """Draw the log-ratios of one experiment without a difference, shape (blocks, rounds)."""
     noise = source.normal(scale=ROUND_NOISE, size=(blocks, rounds))
     if outliers:
         hit = source.random(noise.shape) < OUTLIER_SHARE
@@ -53,13 +53,13 @@ def simulate(source: np.random.Generator, blocks: int, rounds: int, effect: floa
 
 
 def plain_covers(data: list[list[float]], seed: int) -> bool:
-    """Whether the uncorrected percentile interval of the same bootstrap holds 0."""
+    """Return whether the uncorrected percentile interval of the same bootstrap holds 0."""
     low, high = np.quantile(resampled_means(data, seed=seed, resamples=RESAMPLES), [0.025, 0.975])
     return bool(low <= 0 <= high)
 
 
 def calls(found: RatioInterval) -> bool:
-    """Whether a real difference of 10 % would have been called: the noise is the same, only shifted."""
+    """Return whether a real difference of 10 % would be called: the noise is the same, only shifted."""
     return found.low * (1 + DIFFERENCE) > 1 + MARGIN
 
 

@@ -50,7 +50,7 @@ def tandem(words: tuple[str, ...], model: str, folder: Path, **variables: str) -
 
 
 def carrying(mark: str) -> list[str]:
-    """Command lines of the processes that carry the mark."""
+    """List the command lines of the processes that carry the mark."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
@@ -65,7 +65,7 @@ def carrying(mark: str) -> list[str]:
 
 
 def gone_after(mark: str, temporary: Path) -> float | None:
-    """Seconds until nothing runs and no temporary folder is left; None if that takes too long."""
+    """Return the seconds until no process and no temporary folder is left; None if that takes too long."""
     started = time.monotonic()
     while time.monotonic() - started < LIMIT_S:
         if not carrying(mark) and not any(temporary.iterdir()):

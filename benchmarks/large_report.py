@@ -71,7 +71,7 @@ def write_large_run(folder: Path, requests_count: int, rounds_count: int) -> Non
 
 
 def _places(rounds_count: int) -> Iterator[tuple[int, int, int, str, str]]:
-    """Index, block, repetition, load and target of every round, in the order measured."""
+    """Yield index, block, repetition, load and target of every round, in the order measured."""
     pairs = [(load, side) for load in LOADS for side in SIDES]
     for index in range(rounds_count):
         turn, place = divmod(index, len(pairs))

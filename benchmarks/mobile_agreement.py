@@ -56,14 +56,14 @@ print(json.dumps(calls(seconds)))
 
 
 def plain_us(artifact: Path, samples: Path, seconds: float) -> float:
-    """Median of the plain loop over `seconds`, microseconds."""
+    """Return the median of the plain loop over `seconds`, in microseconds."""
     command = [sys.executable, "-c", PLAIN, str(artifact), str(samples), str(seconds)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(statistics.median(json.loads(done.stdout))) / 1e3
 
 
 def ours_us(artifact: Path, spec: ModelSpec, work: Path, seconds: float) -> float:
-    """Median of our measurement over `seconds`, microseconds."""
+    """Return the median of our measurement over `seconds`, in microseconds."""
     arguments = {
         "runtime": "pipelines.targets.tflite.runtime",
         "artifact": str(artifact),
@@ -81,7 +81,7 @@ def ours_us(artifact: Path, spec: ModelSpec, work: Path, seconds: float) -> floa
 
 
 def ratios(artifact: Path, spec: ModelSpec, work: Path, turns: int, seconds: float) -> list[float]:
-    """Ours / theirs, turn by turn; who goes first alternates."""
+    """Return ours / theirs, turn by turn; who goes first alternates."""
     samples = work / PLAIN_SAMPLES
     found = []
     for turn in range(turns):

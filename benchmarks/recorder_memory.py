@@ -30,7 +30,7 @@ STEPS = 10
 
 
 def resident_mb() -> float:
-    """Resident memory of this process."""
+    """Return this process's resident memory in MB."""
     return float(psutil.Process().memory_info().rss) / 1e6
 
 

@@ -33,7 +33,7 @@ class Cnn(nn.Module):
         self.head = nn.Linear(16, CLASSES)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Image (n, 3, 16, 16) to logits."""
+        """Turn an image (n, 3, 16, 16) into logits."""
         logits: Tensor = self.head(self.features(image).flatten(1))
         return logits
 
@@ -50,7 +50,7 @@ class Depthwise(nn.Module):
         self.head = nn.Linear(8, CLASSES)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Image (n, 3, 16, 16) to logits."""
+        """Turn an image (n, 3, 16, 16) into logits."""
         stem = nn.functional.hardswish(self.stem(image))
         inner = nn.functional.relu6(self.depthwise(nn.functional.relu6(self.expand(stem))))
         logits: Tensor = self.head((stem + self.project(inner)).mean((2, 3)))
@@ -68,7 +68,7 @@ class Mlp(nn.Module):
         )  # fmt: skip
 
     def forward(self, row: Tensor) -> Tensor:
-        """Row (n, 12) to probabilities."""
+        """Turn a row (n, 12) into probabilities."""
         found: Tensor = self.layers(row)
         return found
 
@@ -82,7 +82,7 @@ class Lstm(nn.Module):
         self.head = nn.Linear(32, CLASSES)
 
     def forward(self, series: Tensor) -> Tensor:
-        """Series (n, 20, 6) to logits."""
+        """Turn a series (n, 20, 6) into logits."""
         outputs, _ = self.lstm(series)
         logits: Tensor = self.head(outputs[:, -1])
         return logits
@@ -97,7 +97,7 @@ class Gru(nn.Module):
         self.head = nn.Linear(16, CLASSES)
 
     def forward(self, series: Tensor) -> Tensor:
-        """Series (n, 20, 6) to logits."""
+        """Turn a series (n, 20, 6) into logits."""
         _, state = self.gru(series)
         logits: Tensor = self.head(state[-1])
         return logits
@@ -115,7 +115,7 @@ class Transformer(nn.Module):
         self.head = nn.Linear(16, CLASSES)
 
     def forward(self, series: Tensor) -> Tensor:
-        """Series (n, 20, 6) to logits."""
+        """Turn a series (n, 20, 6) into logits."""
         logits: Tensor = self.head(self.encoder(self.embed(series) + self.positions).mean(1))
         return logits
 
@@ -134,7 +134,7 @@ class Autoencoder(nn.Module):
         )  # fmt: skip
 
     def forward(self, image: Tensor) -> Tensor:
-        """Image (n, 1, 16, 16) to an image."""
+        """Turn an image (n, 1, 16, 16) into an image."""
         again: Tensor = self.up(self.down(image))
         return again
 
@@ -150,7 +150,7 @@ class TwoInputs(nn.Module):
         self.amount = nn.Linear(12, 1)
 
     def forward(self, image: Tensor, row: Tensor) -> dict[str, Tensor]:
-        """Image (n, 1, 8, 8) and row (n, 5) to scores and an amount."""
+        """Turn an image (n, 1, 8, 8) and a row (n, 5) into scores and an amount."""
         seen = torch.relu(self.conv(image)).amax((2, 3))
         both = torch.cat([seen, torch.tanh(self.row(row))], 1)
         return {"scores": self.scores(both), "amount": self.amount(both)}
@@ -164,7 +164,7 @@ class Regression(nn.Module):
         self.layers = nn.Sequential(nn.Linear(12, 32), nn.Tanh(), nn.Linear(32, 1))
 
     def forward(self, row: Tensor) -> Tensor:
-        """Row (n, 12) to an amount (n, 1)."""
+        """Turn a row (n, 12) into an amount (n, 1)."""
         amount: Tensor = self.layers(row) * 10
         return amount
 
@@ -179,7 +179,7 @@ class Text(nn.Module):
         self.head = nn.Linear(16, CLASSES)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (n, any) int64 to logits."""
+        """Turn tokens (n, any) int64 into logits."""
         features = torch.relu(self.conv(self.embed(tokens).transpose(1, 2)))
         logits: Tensor = self.head(features.amax(-1))
         return logits

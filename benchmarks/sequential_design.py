@@ -46,13 +46,13 @@ class Outcome:
 
 
 def simulate(source: np.random.Generator, ratio: float, noise: float, effect: float) -> Floats:
-    """Log-ratios of all blocks that there is time for, shape (blocks, rounds)."""
+    """Draw the log-ratios of all blocks that there is time for, shape (blocks, rounds)."""
     blocks = source.normal(math.log(ratio), effect, (MOST_BLOCKS, 1))
     return blocks + source.normal(0, noise, (MOST_BLOCKS, ROUNDS))
 
 
 def sequential(data: Floats, seed: int) -> Outcome:
-    """One run with a look after every block."""
+    """Simulate one run with a look after every block."""
     looks: list[Look] = []
     word = "inconclusive"
     for blocks in range(1, MOST_BLOCKS + 1):

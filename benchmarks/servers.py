@@ -32,7 +32,7 @@ MEGA = 10**6
 
 
 def rows(runs: Iterable[RunRecord]) -> list[tuple[str, ...]]:
-    """One row per model, server and load of the comparisons, with the rate of the model's SLO search."""
+    """Make a row per model, server and load of the comparisons, with the rate of the model's SLO search."""
     known = list(runs)
     rates = {
         (run.model.name, name): rate.rate_per_s
@@ -78,7 +78,7 @@ def _figure(value: float | None) -> str:
 
 
 def table(lines: Sequence[Sequence[str]]) -> str:
-    """Markdown."""
+    """Render a Markdown table."""
     found = [HEAD, ("---",) * len(HEAD), *lines]
     return "".join(f"| {' | '.join(line)} |\n" for line in found)
 

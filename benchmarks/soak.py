@@ -101,7 +101,7 @@ class Watch:
         return False
 
     def slopes(self) -> dict[str, Slope]:
-        """Of every figure."""
+        """Return the slope of every figure."""
         return {name: slope(self.times_s, values) for name, values in self.values.items()}
 
 
@@ -132,7 +132,7 @@ def started(target: str, model: str, artifacts: Path, work: Path) -> Iterator[tu
 
 
 def print_progress(title: str, text: str) -> None:
-    """On stderr."""
+    """Print progress on stderr."""
     print(f"{title}: {text}", file=sys.stderr, flush=True)
 
 
@@ -150,13 +150,13 @@ def soak(target: str, rate_per_s: float, options: argparse.Namespace) -> tuple[R
 
 
 def keep_log(server: Server, kept: Path) -> None:
-    """Whose fault it was is in the server's log, which goes with its folder."""
+    """Keep the ends of the server's log, which says whose fault it was and goes with its folder."""
     copy_ends(server.plan.launch.log, kept)
     print_progress(server.plan.target, f"requests failed; the beginning and end of its log are in {kept}")
 
 
 def plan(server: Server, rate_per_s: float, seconds: float, pool: Path, work: Path) -> RoundPlan:
-    """One round of the whole length."""
+    """Plan one round of the whole length."""
     return RoundPlan(
         url_base=server.plan.endpoint.base_url,
         load=f"open:{rate_per_s:g}",

@@ -44,7 +44,7 @@ Sides = Callable[[RunSettings], Sequence[Side]]
 
 
 def same(settings: RunSettings) -> Sequence[Side]:
-    """One served target twice; the control is added by the comparison."""
+    """Make two sides of one served target; the comparison adds the control."""
     spec = load_model(settings.model)
     export(settings.model, settings.artifacts, _silent, targets=settings.targets[:1])
     verified = ensure_verified(settings.model, settings.artifacts, _silent, targets=settings.targets[:1])
@@ -52,7 +52,7 @@ def same(settings: RunSettings) -> Sequence[Side]:
 
 
 def slower(settings: RunSettings) -> Sequence[Side]:
-    """Two servers that differ by 10 %."""
+    """Make two servers that differ by 10 %."""
     return [
         known_delay("ten", settings, "--delay", "constant:10"),
         known_delay("eleven", settings, "--delay", "constant:11"),
@@ -115,7 +115,7 @@ def _line(outcome: Outcome, number: int, elapsed_s: float) -> str:
 
 
 def judge_same(results: Sequence[dict[str, object]]) -> bool:
-    """At most one comparison in twenty may see a difference."""
+    """Judge that at most one comparison in twenty sees a difference."""
     words = Counter(str(word) for result in results for word in _verdicts(result).values())
     alarms = sum(any(word not in QUIET_WORDS for word in _verdicts(result).values()) for result in results)
     print(f"verdicts: {dict(words)}; comparisons with a false alarm: {alarms} of {len(results)}")

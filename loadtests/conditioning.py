@@ -108,13 +108,13 @@ def judge_seconds(seconds: Sequence[Second]) -> Judgement:
 
 
 def _level_from(seconds: Sequence[Second], places: Sequence[int]) -> int:
-    """Where a steady stretch is level: a long one may begin with the end of a climb."""
+    """Return where a steady stretch is level: a long one may begin with the end of a climb."""
     least = median(seconds[place].requests_count for place in places) / (1 + CHANGE_LIMIT)
     return next(place for place in places if seconds[place].requests_count >= least)
 
 
 def _spans_a_pause(stretch: Sequence[Second]) -> bool:
-    """Whether a pause lies in it, and enough load after the pause."""
+    """Return whether a pause lies in it, and enough load after the pause."""
     pauses = [place for place, second in enumerate(stretch) if second.resumed]
     return bool(pauses) and sum(not second.resumed for second in stretch[pauses[0] :]) >= AFTER_PAUSE_S
 
@@ -130,7 +130,7 @@ def _trends(seconds: Sequence[Second]) -> tuple[Trend | None, Trend | None]:
 
 
 def _is_telling(seconds: Sequence[Second], costs: Sequence[float]) -> bool:
-    """Whether the CPU clock was read every second and advanced enough to be judged."""
+    """Return whether the CPU clock was read every second and advanced enough to be judged."""
     used_s = sum(second.server_cpu_s or 0.0 for second in seconds)
     return len(costs) == len(seconds) and used_s >= CPU_SHARE_LEAST * len(seconds)
 
@@ -143,7 +143,7 @@ def _all_within(found: tuple[Trend | None, Trend | None]) -> bool:
 
 
 def _has_dip(seconds: Sequence[Second]) -> bool:
-    """Whether the throughput of a second lies below the others by more than noise explains.
+    """Return whether a second's throughput lies below the others by more than noise explains.
 
     The spread is the median absolute deviation, scaled to a normal distribution's standard deviation.
     """

@@ -43,7 +43,7 @@ def find_drift(speeds: Sequence[float]) -> Drift | None:
 
 
 def _in_order(speeds: Sequence[float]) -> bool:
-    """Whether three or more all rise or all fall; two always do, which says nothing."""
+    """Return whether three or more all rise or all fall; two always do, which says nothing."""
     if len(speeds) <= FEWEST_ROUNDS:
         return False
     steps = [after > before for before, after in pairwise(speeds)]

@@ -241,7 +241,7 @@ class GrpcConnection:
         self._received += data
 
     def is_usable(self, look: Callable[[], bytes]) -> bool:
-        """Whether calls are taken on it. What the server said meanwhile, such as a ping, is answered.
+        """Return whether calls are taken on it; answer what the server sent meanwhile, such as a ping.
 
         `look` reads what there is without waiting and without letting anybody else run: nothing of a
         connection that was closed, and it raises where there is nothing yet.

@@ -236,7 +236,7 @@ def _parts(log_ratios_by_block: Blocks) -> tuple[float, float]:
 
 
 def _levels(log_ratios_by_block: Blocks) -> Blocks:
-    """With a single block its rounds are the highest level there is: each counts as a block."""
+    """Make each round of a single block a block of its own: rounds are its highest level."""
     if len(log_ratios_by_block) > 1:
         return log_ratios_by_block
     return [[value] for value in log_ratios_by_block[0]]

@@ -56,7 +56,7 @@ class LastMoment:
         self._counted_until_ns = 0
 
     def adapt(self, now_ns: int) -> None:
-        """Ten times a second: poll half as long if the core is too busy, twice as long if it has time."""
+        """Adapt ten times a second: poll half as long if the core is too busy, twice as long if it idles."""
         if self._longest_ns == 0 or (self._looked_ns is not None and now_ns - self._looked_ns < LOOK_NS):
             return
         cpu_ns = self._cpu_ns()

@@ -157,7 +157,7 @@ class Ledger:
         self._seconds = seconds
 
     def is_over(self, now_ns: int) -> bool:
-        """Whether a request at `now_ns` would come too late to belong to the round."""
+        """Return whether a request at `now_ns` would come too late to belong to the round."""
         return now_ns >= self.end_ns
 
     def stop(self, now_ns: int) -> None:

@@ -316,7 +316,7 @@ def _sizes(index: Mapping[str, Any], name: str) -> list[int]:
 
 
 def _pieces(sizes: Sequence[int], total: int, what: str) -> list[slice]:
-    """Where each piece is; together they have to be all there is."""
+    """Return where each piece is; together they have to be all there is."""
     ends = [0, *itertools.accumulate(sizes)]
     _require(ends[-1] == total, f"the index and the {what} differ in size")
     return [slice(*edges) for edges in itertools.pairwise(ends)]

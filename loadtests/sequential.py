@@ -65,7 +65,7 @@ def look_confidence(looks: Sequence[Look], confidence: float) -> float:
 
 @lru_cache(maxsize=4096)
 def _confidence(looks: tuple[tuple[int, float], ...], error: float) -> float:
-    """By the recursion of Armitage, McPherson and Rowe (1969) for a Brownian motion observed at the looks.
+    """Compute the confidence by Armitage, McPherson and Rowe's recursion (1969) for a Brownian motion.
 
     The density of paths that have not crossed before is carried from look to look on a grid.
     """
@@ -100,7 +100,7 @@ def _first_limit(error: float, blocks: int) -> float:
 
 
 def _root(beyond: Callable[[float], float], wanted: float, most: float) -> float:
-    """Where a falling function has a value, by bisection."""
+    """Find where a falling function has a value, by bisection."""
     low, high = 0.0, most
     for _ in range(60):
         middle = (low + high) / 2
@@ -109,7 +109,7 @@ def _root(beyond: Callable[[float], float], wanted: float, most: float) -> float
 
 
 def _simpson(places: Floats) -> Floats:
-    """Weights of Simpson's rule on an odd number of evenly spaced places."""
+    """Return the weights of Simpson's rule on an odd number of evenly spaced places."""
     weights = np.full(len(places), 2.0)
     weights[1::2] = 4.0
     weights[0] = weights[-1] = 1.0

@@ -247,7 +247,7 @@ class _Search:
         return candidate
 
     def _may_pass(self, rate_per_s: float) -> bool:
-        """Whether one of two rounds passes."""
+        """Return whether one of two rounds passes."""
         outcome = self._outcome(rate_per_s)
         if outcome is not _Outcome.PASSED:
             outcome = self._outcome(rate_per_s)
@@ -257,7 +257,7 @@ class _Search:
         return self._noted(rate_per_s, self._outcome(rate_per_s, "confirm"))
 
     def _noted(self, rate_per_s: float, outcome: _Outcome) -> bool:
-        """Whether the rate passed; if not, it is the lowest so far: no rate above the ceiling is measured."""
+        """Return whether the rate passed; a rate that did not is the ceiling: none above it is measured."""
         if outcome is not _Outcome.PASSED:
             self._ceiling, self._ceiling_outcome = rate_per_s, outcome
         return outcome is _Outcome.PASSED

@@ -22,7 +22,7 @@ class Window(NamedTuple):
 
 
 def is_steady(windows: Sequence[Window]) -> bool:
-    """Whether the last three consecutive windows agree within 10 % in throughput and in p50."""
+    """Return whether the last three consecutive windows agree within 10 % in throughput and in p50."""
     last = windows[-WINDOWS_NEEDED:]
     medians = [window.p50_ms for window in last if window.p50_ms is not None]
     if len(medians) < WINDOWS_NEEDED:

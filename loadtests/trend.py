@@ -28,7 +28,7 @@ class Trend:
     high: float
 
     def is_within(self, limit: float) -> bool:
-        """Whether the whole interval lies between 1/(1 + limit) and 1 + limit: shown not to change."""
+        """Return whether the whole interval is within 1/(1 + limit) and 1 + limit: shown not to change."""
         return self.high <= limit and self.low >= 1 / (1 + limit) - 1
 
 

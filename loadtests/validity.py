@@ -128,7 +128,7 @@ def _right(facts: RoundFacts) -> Invalidity | None:
 
 
 def _foreign_machine(facts: RoundFacts) -> Invalidity | None:
-    """Other programs disturb from other cores too, through caches, memory and the clock rate."""
+    """Judge other programs, which disturb from other cores too, through caches, memory and clock rate."""
     found = facts.foreign_cores
     if found is None or found <= FOREIGN_CORES_LIMIT:
         return None
@@ -136,13 +136,13 @@ def _foreign_machine(facts: RoundFacts) -> Invalidity | None:
 
 
 def _at_most(code: str, check: Check, limit: float, share: float | None) -> Invalidity | None:
-    """None where `share` is unknown or within `limit`."""
+    """Return None if `share` is unknown or within `limit`."""
     if share is None or share <= limit:
         return None
     return _invalid(code, check, share=share, limit=limit)
 
 
 def is_finding(failed_checks: Iterable[str]) -> bool:
-    """Whether failures of a round are the server's: not where the generator could not send the load."""
+    """Return whether a round's failures are the server's: not if the generator could not send the load."""
     failed = frozenset(failed_checks)
     return bool(failed & FINDINGS) and not failed & GENERATOR_CHECKS

@@ -116,7 +116,7 @@ def _floorless(interval: RatioInterval, margin: float, sides: Sequence[str]) -> 
 
 
 def _inside(interval: RatioInterval, limit: float) -> bool:
-    """Whether the whole interval lies within 1/(1 + limit) to 1 + limit, the ends included."""
+    """Return whether the whole interval lies within 1/(1 + limit) to 1 + limit, the ends included."""
     return interval.high <= 1 + limit and interval.low >= 1 / (1 + limit)
 
 
@@ -143,14 +143,14 @@ def _undecided(interval: RatioInterval, margin: float, floor: float) -> Verdict:
 
 
 def _position(interval: RatioInterval, margin: float, floor: float) -> str:
-    """Where the interval lies, see `Verdict`."""
+    """Return where the interval lies, see `Verdict`."""
     if not _outside(interval, margin):
         return "across"
     return "outside" if _outside(interval, floor) else "within_floor"
 
 
 def _inside_floor(interval: RatioInterval, margin: float, floor: float) -> bool:
-    """Whether a narrower interval around the same ratio would not decide either."""
+    """Return whether a narrower interval around the same ratio would not decide either."""
     return math.log1p(margin) <= abs(math.log(interval.ratio)) <= math.log1p(floor)
 
 

@@ -49,7 +49,7 @@ class WarmUp:
         self._end_ns = start_ns + SLICE_NS
 
     def is_over(self, now_ns: int) -> bool:
-        """Whether the server is warm, or the limit reached."""
+        """Return whether the server is warm, or the limit reached."""
         return self.steady or now_ns >= self._limit_ns
 
     def enter(self, done_ns: int, latency_ns: int, due_count: int) -> None:
@@ -67,7 +67,7 @@ class WarmUp:
         self.steady = self.steady or any(map(self._agrees, LENGTHS))
 
     def _agrees(self, length: int) -> bool:
-        """Whether the last three windows of `length` slices agree and have enough requests."""
+        """Return whether the last three windows of `length` slices agree and have enough requests."""
         needed = WINDOWS_NEEDED * length
         if len(self._slices) < needed:
             return False

@@ -34,7 +34,7 @@ class Codec(Protocol):
     CONTENT_TYPE: str
 
     def encode(self, samples: Sequence[Sample], model: str = "") -> bytes:
-        """One request body that asks `model` about these samples, at least one.
+        """Encode one request body that asks `model` about these samples, at least one.
 
         Raises:
             PayloadError: a value that the format cannot carry, or samples that cannot share a request.
@@ -47,7 +47,7 @@ class Codec(Protocol):
         """
 
     def rows_count(self, body: bytes) -> int | None:
-        """How many rows a request body asks about; None where it is not of this format, or does not say."""
+        """Return how many rows a request body asks about; None if of another format, or without a count."""
 
     def answer(self, outputs: Mapping[str, NDArray[Any]]) -> bytes:
         """Return the answer that holds these outputs, each of shape (rows, ...): what `decode` reads."""

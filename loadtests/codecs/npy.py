@@ -60,7 +60,7 @@ def answer(outputs: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def pack(array: NDArray[Any]) -> bytes:
-    """One tensor as a `.npy`."""
+    """Pack one tensor as a `.npy`."""
     file = io.BytesIO()
     np.lib.format.write_array(file, little_endian(array), version=(1, 0), allow_pickle=False)
     return file.getvalue()

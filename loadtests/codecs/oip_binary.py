@@ -63,7 +63,7 @@ def answer(outputs: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def _head_end(body: bytes) -> int:
-    """Where the JSON ends: an answer's own header says it too, but a body is read without its headers.
+    """Find where the JSON ends: an answer's own header says it too, but a body is read without its headers.
 
     Raises:
         ValueError: it does not begin with JSON.

@@ -41,12 +41,12 @@ class Faults:
     header: bytes | None = None
 
     def refuses(self, request: bytes) -> bool:
-        """Whether a request lacks the header."""
+        """Return whether a request lacks the header."""
         head = request.partition(b"\r\n\r\n")[0].lower()
         return self.header is not None and self.header.lower() not in head.split(b"\r\n")
 
     def spoils(self, number: int) -> bool:
-        """Whether the answer of that number, from 1, is a wrong one."""
+        """Return whether the answer of that number, from 1, is a wrong one."""
         return bool(self.wrong_every) and number > self.wrong_after and number % self.wrong_every == 0
 
 
@@ -119,7 +119,7 @@ class Proxy:
 
 
 async def _answer(stream: asyncio.StreamReader) -> bytes:
-    """One whole response, by its Content-Length."""
+    """Read one whole response, by its Content-Length."""
     received = bytearray()
     while (whole := take_request(received)) is None:
         data = await stream.read(CHUNK_BYTES)

@@ -46,7 +46,7 @@ class ConstantCalls(asyncio.Protocol):
             self._transport.write(answers)
 
     def _take_preface(self) -> bool:
-        """Whether the client has begun as HTTP/2 begins; one that speaks something else is hung up on."""
+        """Return whether the client has begun as HTTP/2 begins; hang up on one that speaks something else."""
         if not PREFACE.startswith(self._received[: len(PREFACE)]):
             self._transport.close()
         elif len(self._received) >= len(PREFACE):

@@ -206,7 +206,7 @@ class OpenUser(LoadUser):
         self.schedule_start_ns = start_ns
 
     def _is_over(self, at_ns: int) -> bool:
-        """Whether an arrival at `at_ns` is none of this schedule's: the window, or the round, goes before."""
+        """Return whether an arrival at `at_ns` is not in this schedule: the window or round goes first."""
         window_start_ns = self.ledger.window_start_ns
         if self.schedule_start_ns < window_start_ns <= at_ns:
             return True

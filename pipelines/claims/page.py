@@ -36,7 +36,7 @@ def render(claims: Sequence[Judged]) -> str:
 
 
 def _machines(claims: Sequence[Judged]) -> dict[str, str]:
-    """Number the machines that runs were measured on."""
+    """Assign a number to each machine that runs were measured on."""
     runs = [one.run for claim in claims for one in claim.tested if one.run is not None]
     names = dict.fromkeys(map(machine_of, runs))
     return {name: str(number) for number, name in enumerate(names, start=1)}

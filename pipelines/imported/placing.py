@@ -48,7 +48,7 @@ def files_for(spec: ModelSpec, target: str) -> tuple[GivenFile, ...]:
 
 
 def is_exported(spec: ModelSpec, target: str) -> bool:
-    """Whether a target is traced from a program, as of any model, and not made of an imported file."""
+    """Return whether a target is traced from a program, as of any model, and not made of an imported file."""
     return not files_for(spec, target) and (spec.given is None or spec.given.program is not None)
 
 
@@ -84,7 +84,7 @@ def _timed(one: Exported, took_s: float) -> Exported:
 
 
 def _once(written: Written) -> Written:
-    """Of an archive and a program both the given archive and the given program, none of them packed again."""
+    """Keep the given archive and the given program where both were given; pack neither again."""
     by_path: dict[str, Exported | NotExported] = {}
     for one in written:
         if isinstance(one, Exported):
@@ -107,7 +107,7 @@ def _for_torchserve(spec: ModelSpec, file: GivenFile, folder: Path) -> list[Expo
 
 
 def _with_signature(spec: ModelSpec, file: GivenFile, folder: Path) -> list[Exported]:
-    """Whoever serves it reads its inputs and outputs in the file itself."""
+    """Write the signature into the file itself, where whoever serves it reads inputs and outputs."""
     import torch
 
     assert spec.given is not None  # noqa: S101 - it has files
@@ -180,7 +180,7 @@ def _names_of(names: Mapping[str, str]) -> dict[str, str]:
 
 
 def renames(file: GivenFile) -> bool:
-    """Whether a runtime cannot know which tensor is meant: there are several, under other names."""
+    """Return whether a runtime cannot know which tensor is meant: several have other names."""
     return any(
         len(names) > 1 and any(name != own for name, own in names.items())
         for names in (file.inputs, file.outputs)

@@ -23,7 +23,7 @@ ONE = "output"
 
 
 def guess_here(path: str, names: list[str], progress: Callable[[str], None]) -> list[Any] | None:
-    """Dtypes and shapes of the inputs of a TorchScript program, found by trying what its weights suggest."""
+    """Find dtypes and shapes of a TorchScript program's inputs by trying what its weights suggest."""
     progress("trying shapes")
     program: Any = load_program(Path(path).parent, program_file("torchscript", Path(path)))
     state = program.state_dict()
@@ -96,7 +96,7 @@ def _program(kind: Kind, path: Path, inputs: Tensors) -> dict[str, Array]:
 
 
 def _reason(error: Exception) -> str:
-    """TorchScript's own reason stands in its last line."""
+    """Return TorchScript's own reason, which stands in its last line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = lines[-1] if lines and "Traceback" in str(error) else first_line(error)
     return f"{type(error).__name__}: {said:.160}"
@@ -118,7 +118,7 @@ def _leaves(answer: Any) -> "Sequence[Any]":
 
 
 def observed(said: Sequence[Any], declared: Sequence[Tensor] | None, *, dynamic: bool) -> tuple[Tensor, ...]:
-    """Outputs as they were answered; a size that a file calls dynamic stays so where inputs are `dynamic`."""
+    """Return outputs as they were answered; a dynamic size stays so where inputs are `dynamic`."""
     found = []
     for place, (name, dtype, shapes) in enumerate(said):
         if len({len(shape) for shape in shapes}) > 1:

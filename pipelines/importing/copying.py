@@ -63,7 +63,7 @@ def _copy_folder(source: Path, target: Path) -> int:
 
 
 def _require_room(source: Path, size: int, folder: Path) -> None:
-    """A sparse file may seem to have no end.
+    """Check that there is room: a sparse file may seem to have no end.
 
     Raises:
         RequestError: it does not fit.

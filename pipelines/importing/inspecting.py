@@ -31,9 +31,7 @@ KERAS_METADATA = "keras_metadata.pb"
 
 
 def require_kind(path: Path, kind: Kind, source: str) -> None:
-    """Raises:
-    RequestError: it is a file of another kind, by its content; says what to type for that.
-    """
+    """Raise RequestError if the file is of another kind, by its content, and say what to type for that."""
     found = kind_of_path(path)
     if KINDS.get(found or "") == kind:
         return
@@ -46,7 +44,7 @@ def require_kind(path: Path, kind: Kind, source: str) -> None:
 
 
 def findings(path: Path, kind: Kind, source: str) -> tuple[str, ...]:
-    """Code in the file, each in a few words; empty where there is none.
+    """List code in the file, each in a few words; nothing where there is none.
 
     Raises:
         GateError: an archive is damaged, or made to leave its folder or to fill the disk.
@@ -61,9 +59,7 @@ def findings(path: Path, kind: Kind, source: str) -> tuple[str, ...]:
 
 
 def require_trust(found: dict[str, tuple[str, ...]], *, trust: bool) -> None:
-    """Raises:
-    RequestError: a file, by what was typed for it, holds code, and nobody said that it is trusted.
-    """
+    """Raise RequestError if a file holds code, and nobody said that it is trusted."""
     told = [f"{source}: {', '.join(names)}" for source, names in found.items() if names]
     if told and not trust:
         raise RequestError(
@@ -78,7 +74,7 @@ def _pickles(path: Path) -> Iterator[str]:
 
 
 def _archive(path: Path) -> Iterator[str]:
-    """The handler, unless it is ours, what else is Python, and pickles, also inside the program."""
+    """Yield the handler, unless it is ours, other Python, and pickles, also those inside the program."""
     with TemporaryDirectory(prefix="tandem-import-") as folder:
         manifest = unpack(path, Path(folder))
         model = manifest["model"]
@@ -101,7 +97,7 @@ def _archive(path: Path) -> Iterator[str]:
 
 
 def _saved_model(path: Path) -> Iterator[str]:
-    """Operations that do something else than compute, by name as the graph's file has them; Lambda layers."""
+    """Yield operations that do more than compute, as the graph's file names them, and Lambda layers."""
     for file in sorted(path.rglob("saved_model.pb")):
         content = file.read_bytes()
         for name in OPERATIONS:
@@ -118,12 +114,12 @@ def _saved_model(path: Path) -> Iterator[str]:
 
 
 def _holds_name(content: bytes, name: bytes) -> bool:
-    """Whether a protobuf has a text of just that: its length stands before it."""
+    """Return whether a protobuf has a text of just that: its length stands before it."""
     return bytes([len(name)]) + name in content
 
 
 def torchscript_code(path: Path) -> Iterator[str]:
-    """Operators in a TorchScript program that touch files, as its own code names them."""
+    """Yield operators in a TorchScript program that touch files, as its own code names them."""
     with zipfile.ZipFile(path) as archive:
         code = b"".join(
             archive.read(info)

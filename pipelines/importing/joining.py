@@ -29,7 +29,7 @@ class Joined:
 
 
 def join(what: str, found: Mapping[Kind, Sequence[Tensor]], base: Kind) -> Joined:
-    """Inputs or outputs (`what`) of all files as the model's, in the order of the file `base`.
+    """Join the inputs or outputs (`what`) of all files as the model's, in the order of the file `base`.
 
     Raises:
         GateError: files have different numbers of them, or other shapes or dtypes, or one that holds strings.
@@ -54,7 +54,7 @@ def join(what: str, found: Mapping[Kind, Sequence[Tensor]], base: Kind) -> Joine
 
 
 def inputs_of(reads: Mapping[Kind, Read]) -> dict[Kind, tuple[Tensor, ...]]:
-    """What files say of inputs."""
+    """Return what files say of inputs."""
     return {kind: read.inputs for kind, read in reads.items()}
 
 
@@ -80,7 +80,7 @@ def _require_known(what: str, kind: Kind, tensors: Sequence[Tensor]) -> None:
 def _matched(
     what: str, base: Kind, wanted: Sequence[Tensor], kind: Kind, tensors: Sequence[Tensor]
 ) -> list[Tensor]:
-    """The tensors of a file in the order of those of `base`."""
+    """Sort the tensors of a file in the order of those of `base`."""
     if len(tensors) != len(wanted):
         raise GateError(
             f"the {base} has {_listed(what, wanted)}, the {kind} has {_listed(what, tensors)}: these are not "
@@ -112,7 +112,7 @@ def _may_be(one: Tensor, other: Tensor) -> bool:
 
 
 def _names(what: str, own: Sequence[str], *, wire: bool) -> list[str]:
-    """Names as a spec may have them."""
+    """Return names as a spec may have them."""
     if wire:
         bad = [name for name in own if not NAME.fullmatch(name)]
         if bad:
@@ -137,7 +137,7 @@ def _dtype(what: str, name: str, said: Mapping[Kind, str | None]) -> str | None:
 
 
 def _shape(what: str, name: str, said: Mapping[Kind, Shape | None]) -> Shape | None:
-    """The sizes that all files take; None where all take any."""
+    """Return the sizes that all files take; None where all take any."""
     known = {kind: shape for kind, shape in said.items() if shape is not None}
     if not known:
         return None
@@ -162,7 +162,7 @@ def _cure(known: Mapping[Kind, Shape]) -> str:
 
 
 def spec_of(tensor: Tensor) -> TensorSpec:
-    """The same as a spec has it.
+    """Convert the tensor to the form of a spec.
 
     Raises:
         GateError: its shape is not known.

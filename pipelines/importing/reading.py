@@ -31,7 +31,7 @@ FLOAT16, DYNAMIC, INT8, INT16X8 = "float16", "dynamic-int8", "int8", "int16x8"
 
 
 def read_here(files: Mapping[str, str], progress: Callable[[str], None]) -> dict[str, Any]:
-    """By kind what each file says, as JSON; of a framework's files in one process.
+    """Read what each file says, by kind, as JSON; a framework's files in one process.
 
     Raises:
         GateError: one cannot be read.
@@ -51,7 +51,7 @@ def read_here(files: Mapping[str, str], progress: Callable[[str], None]) -> dict
 
 
 def read_from(said: Mapping[str, Any]) -> Read:
-    """The same again from JSON."""
+    """Rebuild what was read from JSON."""
 
     def tensors(given: Iterable[Any] | None) -> tuple[Tensor, ...]:
         return tuple(
@@ -64,7 +64,7 @@ def read_from(said: Mapping[str, Any]) -> Read:
 
 
 def _program(path: Path) -> Read:
-    """A TorchScript file: the names of its inputs."""
+    """Read a TorchScript file: the names of its inputs."""
     script: Any = load_program(path.parent, program_file("torchscript", path))
     state = list(script.state_dict().values()) or constants(script)
     names = [one.name for one in script.forward.schema.arguments[1:] if not one.has_default_value()]
@@ -77,12 +77,12 @@ def _program(path: Path) -> Read:
 
 
 def program_file(kind: Kind, path: Path) -> GivenFile:
-    """A program's file as `load_program` takes it."""
+    """Describe a program's file as `load_program` takes it."""
     return GivenFile(kind, path.name, "", "", 0, "", {}, {})
 
 
 def constants(script: Any) -> "list[torch.Tensor]":
-    """Weights of a frozen program, which are constants of its graph."""
+    """Return the weights of a frozen program, which are constants of its graph."""
     graph = script.inlined_graph  # which its nodes do not keep alive
     nodes = graph.findAllNodes("prim::Constant", recurse=True)
     kinds = [node for node in nodes if node.hasAttributes() and node.kindOf("value") == "t"]
@@ -102,7 +102,7 @@ def _precision_of_torch(state: "Iterable[torch.Tensor]") -> str:
 
 
 def _exported(path: Path) -> Read:
-    """An exported program says everything."""
+    """Read an exported program, which says everything."""
     import torch
 
     program = torch.export.load(path)
@@ -125,9 +125,7 @@ def _of_value(name: str, value: Any) -> Tensor:
 
 
 def _onnx(path: Path) -> Read:
-    """Raises:
-    GateError: it is no ONNX, or keeps weights in other files.
-    """
+    """Read an ONNX file; raise GateError if it is none, or keeps weights in other files."""
     import onnx
 
     model = onnx.load(path, load_external_data=False)
@@ -150,7 +148,7 @@ def _onnx(path: Path) -> Read:
 
 
 def _tensors(message: Any) -> Iterator[Any]:
-    """Every tensor in a protobuf, however deep."""
+    """Yield every tensor in a protobuf, however deep."""
     import onnx
 
     if isinstance(message, onnx.TensorProto):
@@ -202,7 +200,7 @@ def _tflite(path: Path) -> Read:
 
 
 def _of_lite(name: str, one: Mapping[str, Any]) -> Tensor:
-    """Quantised numbers stand for float32 ones, and are asked with these."""
+    """Describe a tensor; quantised numbers stand for float32 ones, and are asked with these."""
     import numpy as np
 
     sizes = one["shape_signature"] if len(one["shape_signature"]) else one["shape"]
@@ -245,5 +243,5 @@ READERS: dict[str, Callable[[Path], Read]] = {
 
 
 def is_known(dtype: str | None) -> bool:
-    """Whether a tensor of that dtype can be asked and answered here; strings cannot."""
+    """Return whether a tensor of that dtype can be asked and answered here; strings cannot."""
     return dtype is None or dtype in DTYPES

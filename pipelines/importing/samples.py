@@ -21,7 +21,7 @@ LABELS_KEY = "labels"
 
 
 def read_samples(path: Path, names: Sequence[Mapping[str, str]]) -> dict[str, Array]:
-    """Samples by the model's names, and their labels, if any, by `LABELS`.
+    """Read samples by the model's names, and their labels, if any, by `LABELS`.
 
     A .npy, or the one array of a .npz, is the only input; of several each by the model's name of it or any
     file's own. An array called `labels` that is no input is the labels. An array of arrays, saved as NAME.0,
@@ -76,7 +76,7 @@ def _arrays(path: Path) -> dict[str, Array]:
 
 
 def _gathered(parts: dict[str, Array]) -> dict[str, Array]:
-    """NAME.0, NAME.1 and so on as one array NAME whose samples differ in shape."""
+    """Gather NAME.0, NAME.1 and so on into one array NAME whose samples differ in shape."""
     whole: dict[str, Array] = {}
     each: dict[str, dict[int, Array]] = {}
     for key, array in parts.items():
@@ -89,7 +89,7 @@ def _gathered(parts: dict[str, Array]) -> dict[str, Array]:
 
 
 def fitted(samples: Mapping[str, Array], tensors: Sequence[Tensor]) -> dict[str, Array]:
-    """Samples in the dtypes of the inputs; others stay for whoever checks them."""
+    """Return samples in the dtypes of the inputs; others stay for whoever checks them."""
     return {one.name: _as(samples[one.name], one.dtype) for one in tensors if one.name in samples} | {
         name: array for name, array in samples.items() if name == LABELS
     }
@@ -103,7 +103,7 @@ def _as(array: Array, dtype: str | None) -> Array:
 
 
 def shaped(tensors: Sequence[Tensor], samples: Mapping[str, Array]) -> tuple[Tensor, ...]:
-    """What no file says of the inputs, shapes and dtypes, as the samples have it."""
+    """Take shapes and dtypes of the inputs that no file states from the samples."""
     return tuple(
         Tensor(
             one.name,
@@ -123,7 +123,7 @@ def _shape(array: Array) -> tuple[int | None, ...]:
 
 
 def random_samples(tensors: Sequence[Tensor]) -> dict[str, Array]:
-    """Random numbers for every input: normal floats, whole numbers below 10, pixels, truth values."""
+    """Draw random numbers for every input: normal floats, integers below 10, pixels, truth values."""
     draw = np.random.default_rng(20)
     dynamic = any(None in (one.shape or ())[1:] for one in tensors)
     lengths = [LENGTHS[number % len(LENGTHS)] if dynamic else LENGTHS[0] for number in range(RANDOM)]
@@ -139,5 +139,5 @@ def _draw(draw: np.random.Generator, one: Tensor, length: int) -> Array:
 
 
 def described(samples: Mapping[str, Array]) -> int:
-    """How many samples there are."""
+    """Count the samples."""
     return count({name: array for name, array in samples.items() if name != LABELS})

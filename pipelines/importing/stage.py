@@ -115,9 +115,7 @@ def take_in(request: ImportRequest, progress: Progress) -> Imported:
 
 
 def _require(request: ImportRequest) -> None:
-    """Raises:
-    RequestError: nothing to import, or nowhere to put it.
-    """
+    """Raise RequestError if there is nothing to import, or nowhere to put it."""
     if not request.files:
         options = ", ".join(f"--{kind.replace('_', '-')}" for kind in PATHS)
         raise RequestError(f"nothing to import; give at least one of {options}")
@@ -137,7 +135,7 @@ def _require(request: ImportRequest) -> None:
 
 @contextmanager
 def _beside(request: ImportRequest) -> Iterator[Path]:
-    """A folder of the model's name below a temporary one in the artifacts folder."""
+    """Make a folder of the model's name below a temporary one in the artifacts folder."""
     try:
         request.artifacts.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=request.artifacts, prefix=f".import-{request.name}-"))
@@ -151,7 +149,7 @@ def _beside(request: ImportRequest) -> Iterator[Path]:
 
 
 def _copied(request: ImportRequest, folder: Path, progress: Progress) -> list[GivenFile]:
-    """The files where they stay, looked through.
+    """Copy the files to where they stay, and look through them.
 
     Raises:
         RequestError, GateError: as `take_in`.
@@ -172,7 +170,7 @@ def _copied(request: ImportRequest, folder: Path, progress: Progress) -> list[Gi
 
 
 def _program_in(folder: Path) -> str | None:
-    """The TorchScript program of an archive, taken out of it; None if it holds none."""
+    """Take the TorchScript program out of an archive; return None if it holds none."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=".mar-") as inside:
         model = unpack(folder / PATHS["mar"], Path(inside))["model"]
         script = Path(inside) / str(model.get("serializedFile", ""))
@@ -185,7 +183,7 @@ def _program_in(folder: Path) -> str | None:
 def _described(
     request: ImportRequest, folder: Path, files: list[GivenFile], progress: Progress
 ) -> tuple[ModelSpec, int]:
-    """The model that the files are, written down beside them; and how many samples there are."""
+    """Write down the model that the files are, beside them; return it and its number of samples."""
     reads = _read(folder, files, progress)
     base = _base(files, reads)
     inputs = join("input", inputs_of(reads), base)
@@ -227,7 +225,7 @@ def _path(folder: Path, file: GivenFile) -> Path:
 
 
 def _read(folder: Path, files: Sequence[GivenFile], progress: Progress) -> dict[Kind, Read]:
-    """What each file says; of an archive its program, and nothing where it has none."""
+    """Read what each file says; of an archive its program, and nothing where it has none."""
     by_framework: dict[str, dict[str, str]] = {}
     for file in files:
         if file.kind != "mar" or file.program:
@@ -243,7 +241,7 @@ def _read(folder: Path, files: Sequence[GivenFile], progress: Progress) -> dict[
 
 
 def _base(files: Sequence[GivenFile], reads: Mapping[Kind, Read]) -> Kind:
-    """The file whose order of tensors is the model's: a program's, which takes them by position.
+    """Return the file whose order of tensors is the model's: a program's, which takes them by position.
 
     Raises:
         RequestError: nothing says what goes in and out.
@@ -258,7 +256,7 @@ def _base(files: Sequence[GivenFile], reads: Mapping[Kind, Read]) -> Kind:
 
 
 def _reference(files: Sequence[GivenFile], reads: Mapping[Kind, Read]) -> Kind:
-    """The exported program if there is one, else the first file in float32, else the first."""
+    """Return the exported program if there is one, else the first file in float32, else the first."""
     readable = [file.kind for file in files if file.kind in reads]
     if "pt2" in readable:
         return "pt2"
@@ -268,7 +266,7 @@ def _reference(files: Sequence[GivenFile], reads: Mapping[Kind, Read]) -> Kind:
 def _guessed(
     folder: Path, files: Sequence[GivenFile], base: Kind, inputs: Joined, progress: Progress
 ) -> tuple[Tensor, ...]:
-    """The inputs, where no file says their shapes as a program takes them.
+    """Return the inputs, with shapes that a program takes where no file states them.
 
     Raises:
         RequestError: it takes none of those tried.
@@ -300,7 +298,7 @@ def _outputs(
     dynamic: bool,
     progress: Progress,
 ) -> Joined:
-    """The outputs as the program and the reference give them for the samples, in the program's order."""
+    """Ask program and reference for the samples; return the outputs, in the program's order."""
     kinds = tuple(dict.fromkeys(asked))
     tasks = []
     for kind in kinds:
@@ -327,13 +325,11 @@ def _outputs(
 
 
 def _loosely(one: Tensor) -> Tensor:
-    """What a file says of an output that was not asked: others may be in another precision there."""
+    """Drop the float dtype of an output that was not asked: other files may have another precision there."""
     return replace(one, dtype=None) if one.dtype and one.dtype.startswith("float") else one
 
 
 def require_same(imported: Imported) -> None:
-    """Raises:
-    GateError: a file is another model, or does not run; nothing was put in place.
-    """
+    """Raise GateError if a file is another model, or does not run; then nothing was put in place."""
     if imported.verified.failures:
         raise GateError(f"nothing was imported: {'; '.join(imported.verified.failures)}")

@@ -14,7 +14,7 @@ def render(facts: Facts) -> str:
 
 
 def junit(checks: Sequence[Check], suite: str, started_at_utc: str) -> str:
-    """One suite with a test case per check."""
+    """Render one suite with a test case per check."""
     counts = Counter(check.state for check in checks)
     facts = {
         "name": visible(suite),

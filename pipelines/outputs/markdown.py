@@ -37,7 +37,7 @@ def _word(facts: Facts) -> str:
 
 
 def _checks(checks: tuple[Check, ...]) -> list[str]:
-    """Those that did not pass, the failed ones first, and how many passed."""
+    """List those that did not pass, the failed ones first, and how many passed."""
     if not checks:
         return []
     counts = Counter(check.state for check in checks)

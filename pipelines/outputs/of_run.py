@@ -41,7 +41,7 @@ def facts_of_run(run: RunRecord) -> Facts:
 
 
 def figures_of_run(run: RunRecord) -> Iterator[Figure]:
-    """Figures, those that are decided by first."""
+    """Yield the figures, those that are decided by first."""
     model = {"model": run.model.name}
     for one in run.comparisons:
         yield from _ratio(model, one)
@@ -156,7 +156,7 @@ def _ended(run: RunRecord) -> Check:
 
 
 def parity_check(one: ParityRecord) -> Check:
-    """Whether an artifact or an endpoint is the source model."""
+    """Check whether an artifact or an endpoint is the source model."""
     drop = "" if one.accuracy is None else f", accuracy {one.accuracy:.4f}"
     found = f"largest error {one.max_abs_error:.2g} on {one.samples_count} samples{drop}"
     state: State = "passed" if one.passed else "failed"

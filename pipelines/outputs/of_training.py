@@ -18,7 +18,7 @@ HIGHER_IS_BETTER: Final = ("samples_per_s", "accuracy")
 
 
 def figures(labels: dict[str, str], training: TrainingRecord) -> Iterator[Figure]:
-    """Ratios first, then what each framework took."""
+    """Yield ratios first, then what each framework took."""
     for one in training.comparisons:
         if one.ratio is not None:
             sides = {"target": one.candidate, "against": one.baseline}
@@ -38,7 +38,7 @@ def figures(labels: dict[str, str], training: TrainingRecord) -> Iterator[Figure
 
 
 def checks(training: TrainingRecord) -> Iterator[Check]:
-    """Whether each comparison is decided."""
+    """Yield a check of whether each comparison is decided."""
     yield from map(_verdict, training.comparisons)
 
 

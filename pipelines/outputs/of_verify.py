@@ -9,7 +9,7 @@ from pipelines.verify.stage import Verified
 
 
 def facts_of_verified(model: str, verified: Verified, started_at_utc: str) -> Facts:
-    """Every artifact with its parity, those that do not run too."""
+    """Return every artifact with its parity, those that do not run too."""
     records = [record for found in verified.records.values() for record in found]
     failed = len(verified.failures)
     told = f"{failed} of {len(records) + len(verified.errors)} artifacts are not the source model"

@@ -60,13 +60,13 @@ def python_module(name: str, *arguments: str, python: Path | None = None) -> lis
 
 
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Our environment without `LEFT_OUT`, with `PINNED`, and with `extra` over both."""
+    """Return our environment without `LEFT_OUT`, with `PINNED`, and with `extra` over both."""
     ours = {name: value for name, value in os.environ.items() if name in KEPT or not _is_left_out(name)}
     return {**ours, **PINNED, **_import_path(), **(extra or {})}
 
 
 def tool_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Our environment for a program of others, with `extra` over it, without what steers a Python inside it.
+    """Return our environment and `extra` for other people's programs, without what steers a Python in them.
 
     `docker-compose` is one in Python: a project on PYTHONPATH would be executed in place of its own modules.
     """
@@ -79,7 +79,7 @@ def _is_left_out(name: str) -> bool:
 
 
 def _import_path() -> dict[str, str]:
-    """Our packages, where they are not among the installed ones, and apart from them the user's entries."""
+    """Return our packages, unless they are installed ones, and apart from them the user's entries."""
     users = filter(None, (os.environ.get(VARIABLE), os.environ.get("PYTHONPATH")))
     installed = Path(ROOT).name in {"site-packages", "dist-packages"}
     return {VARIABLE: os.pathsep.join(users)} | ({} if installed else {"PYTHONPATH": ROOT})

@@ -102,7 +102,7 @@ def _signal_group(group: int, signal_number: int) -> None:
 
 
 def tree_memory_bytes(pid: int) -> int | None:
-    """Proportional set size of a process and all its descendants; None if it is gone.
+    """Return the proportional set size of a process and all its descendants; None if it is gone.
 
     PSS shares each shared page among its users, so adding processes up counts no page twice.
     """
@@ -119,7 +119,7 @@ def tree_memory_bytes(pid: int) -> int | None:
 
 
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
-    """`count` different TCP ports that nothing listens on at `host` right now.
+    """Find `count` different TCP ports that nothing listens on at `host` right now.
 
     Raises:
         OSError: `host` is no address of this machine.
@@ -129,7 +129,7 @@ def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
 
 
 def port_holder(port: int, host: str = "127.0.0.1") -> str | None:
-    """None if `port` can be bound; otherwise who holds it, as far as this user may see.
+    """Return None if `port` can be bound; otherwise who holds it, as far as this user may see.
 
     Raises:
         OSError: it cannot be bound for another reason, such as an address that is not this machine's.
@@ -154,7 +154,7 @@ def _holder_name(port: int) -> str | None:
 
 
 def oom_kills() -> int:
-    """How many processes the kernel has killed for want of memory since the machine started; 0 if unknown."""
+    """Count the processes the kernel has killed for want of memory since it started; 0 if unknown."""
     with suppress(OSError):
         for line in Path("/proc/vmstat").read_text().splitlines():
             if line.startswith("oom_kill "):

@@ -71,7 +71,7 @@ def _start(temporary: str) -> "tuple[subprocess.Popen[bytes], str]":
 
 @contextmanager
 def _marked(mark: str) -> Iterator[None]:
-    """Every process started in the block carries `mark`, and keeps its temporary files where it says."""
+    """Mark every process started in the block with `mark`, which says where temporary files go."""
     names = (leftovers.MARK, "TMPDIR")
     before = {name: os.environ.get(name) for name in names}, tempfile.tempdir
     os.environ.update(dict(zip(names, (mark, leftovers.folder_of(mark)), strict=True)))

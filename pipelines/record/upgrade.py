@@ -11,7 +11,7 @@ Fields = dict[str, Any]
 
 
 def upgraded(run: Fields) -> Fields:
-    """Version 1 as version 2: a sentence becomes the reason `text`, or the code that the record has for it.
+    """Turn version 1 into version 2: a sentence becomes the reason `text`, or a code that the record has.
 
     Changes `run` itself.
     """
@@ -63,7 +63,7 @@ def _text(text: str, code: str = "text", **figures: str) -> Fields:
 
 
 def _of_round(one: Fields, texts: list[str]) -> list[Fields]:
-    """With the check that was not passed, where there is only one: it tells which sentences are alike."""
+    """Add the only failed check, if there is only one: it tells which sentences are alike."""
     checks = one.get("failed_checks") or []
     named = {"check": checks[0]} if len(checks) == 1 else {}
     return [_text(text, **named) for text in texts]
@@ -78,7 +78,7 @@ def _warning(one: Fields, stand_ins: dict[str, Fields]) -> Fields:
 
 
 def _stand_ins(run: Fields) -> dict[str, Fields]:
-    """By the sentence in which version 1 said that a stand-in answered, its figures."""
+    """Return figures by the sentence in which version 1 said that a fallback answered."""
     found = {}
     targets = run.get("targets")
     for name, target in (targets if isinstance(targets, dict) else {}).items():

@@ -94,7 +94,7 @@ def _upper(text: str) -> str:
 
 
 def _lead(run: RunRecord, primary: list[ComparisonRecord]) -> list[str]:
-    """One sentence over all loads, where several of one pair were measured."""
+    """Lead with one sentence over all loads, where several of one pair were measured."""
     if len(primary) == 1 or len({(one.candidate, one.baseline, one.metric) for one in primary}) > 1:
         return []
     ours, theirs = (pick.display_name(run, name) for name in (primary[0].candidate, primary[0].baseline))
@@ -121,7 +121,7 @@ def _even(one: ComparisonRecord) -> str:
 
 
 def _about(run: RunRecord, one: ComparisonRecord, reason: str) -> str:
-    """One comparison: who is ahead, the ratio, what it rests on, and what follows."""
+    """Describe one comparison: who is ahead, the ratio, what it rests on, and what follows."""
     ours, theirs = (pick.display_name(run, name) for name in (one.candidate, one.baseline))
     leads = {
         "better": f"{ours} {_faster(one)} {theirs}",
@@ -243,7 +243,7 @@ def _runners(run: RunRecord) -> list[str]:
 
 
 def _turns(run: RunRecord) -> str:
-    """Measured trade-offs that go the other way, then what was fixed and might turn the answer."""
+    """List measured trade-offs that go the other way, then what was fixed and might turn the answer."""
     leader = tradeoffs.leader(run)
     against = tradeoffs.against(run, leader)
     said = []

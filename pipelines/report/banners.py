@@ -55,13 +55,13 @@ def _unfair(run: RunRecord) -> list[str]:
 
 
 def not_alike(asymmetry: AsymmetryRecord) -> str:
-    """`threads per worker (torchserve 1, tfserving 2)`."""
+    """Format as `threads per worker (torchserve 1, tfserving 2)`."""
     values = ", ".join(f"{target} {value}" for target, value in asymmetry.values.items())
     return f"{asymmetry.field} ({values})"
 
 
 def _no_verdict(run: RunRecord) -> list[str]:
-    """Only when nothing at all could be called and rounds were lost."""
+    """Warn only when nothing at all could be called and rounds were lost."""
     lost = [one for target in pick.compared(run).values() for one in target.rounds if not one.valid]
     if not lost or not _nothing_called(run):
         return []

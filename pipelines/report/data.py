@@ -36,7 +36,7 @@ def _cell(value: Value) -> Value:
 
 
 def of_comparisons(own: Iterable[ComparisonRecord]) -> str:
-    """Ratios with their intervals."""
+    """Render ratios with their intervals."""
     columns = ("load", "metric", "candidate", "baseline", "ratio", "low", "high", "margin", "noise_floor")
     return to_csv(
         (*columns, "verdict"),
@@ -52,7 +52,7 @@ def of_comparisons(own: Iterable[ComparisonRecord]) -> str:
 
 
 def of_distributions(summaries: Mapping[str, SummaryRecord]) -> str:
-    """Points of the distributions of latency."""
+    """Render points of the distributions of latency."""
     rows = (
         (name, latency, share)
         for name, one in summaries.items()
@@ -63,7 +63,7 @@ def of_distributions(summaries: Mapping[str, SummaryRecord]) -> str:
 
 
 def of_rounds(rounds: Iterable[RoundRecord]) -> str:
-    """One row per round."""
+    """Render one row per round."""
     columns = ("round", "block", "repetition", "attempt", "target", "load", "started_at_utc", "p50_ms")
     return to_csv(
         (*columns, "p99_ms", "throughput_per_s", "valid"),
@@ -79,7 +79,7 @@ def of_rounds(rounds: Iterable[RoundRecord]) -> str:
 
 
 def of_slices(rounds: Iterable[RoundRecord]) -> str:
-    """One row per stretch of a round."""
+    """Render one row per stretch of a round."""
     columns = ("round", "target", "load", "started_at_utc", "valid", "start_s", "length_s", "requests_count")
     return to_csv(
         (*columns, "p50_ms", "max_ms"),
@@ -95,7 +95,7 @@ def of_slices(rounds: Iterable[RoundRecord]) -> str:
 
 
 def of_summaries(curves: Mapping[str, Iterable[SummaryRecord | None]]) -> str:
-    """Throughput and percentiles by target and load."""
+    """Render throughput and percentiles by target and load."""
     columns = ("target", "load", "throughput_per_s", "p50_ms", "p95_ms", "p99_ms", "requests_count")
     return to_csv(
         columns,
@@ -112,7 +112,7 @@ def of_summaries(curves: Mapping[str, Iterable[SummaryRecord | None]]) -> str:
 
 
 def of_time_splits(loads: Mapping[str, Mapping[str, TimeSplitRecord | None]]) -> str:
-    """One row per side, load and part."""
+    """Render one row per side, load and part."""
     rows = (
         (name, load, part, value)
         for load, own in loads.items()
@@ -124,7 +124,7 @@ def of_time_splits(loads: Mapping[str, Mapping[str, TimeSplitRecord | None]]) ->
 
 
 def of_curves(curves: Curves) -> str:
-    """Fresh servers second by second."""
+    """Render fresh servers second by second."""
     rows = (
         (name, one.block, second, found.requests_count, found.p50_ms)
         for name, own in curves.items()
@@ -135,7 +135,7 @@ def of_curves(curves: Curves) -> str:
 
 
 def of_search(slo: SloRecord) -> str:
-    """Every measurement of a search."""
+    """Render every measurement of a search."""
     columns = ("round", "target", "block", "phase", "rate_per_s", "p99_ms", "errors_share", "met")
     rows = (
         (
@@ -149,7 +149,7 @@ def of_search(slo: SloRecord) -> str:
 
 
 def of_trials(side: TuneSideRecord) -> str:
-    """Every configuration that was tried."""
+    """Render every configuration that was tried."""
     names = [axis.name for axis in side.axes]
     columns = (
         "trial",
@@ -171,14 +171,14 @@ def of_trials(side: TuneSideRecord) -> str:
 
 
 def of_artifacts(mobile: MobileRecord) -> str:
-    """Size and accuracy of every artifact for devices."""
+    """Render size and accuracy of every artifact for devices."""
     columns = ("target", "path", "precision", "size_bytes", "accuracy")
     rows = ((one.target, one.path, one.precision, one.size_bytes, one.accuracy) for one in mobile.artifacts)
     return to_csv(columns, rows)
 
 
 def of_trainings(training: TrainingRecord) -> str:
-    """Every epoch of every training."""
+    """Render every epoch of every training."""
     rows = (
         (one.index + 1, one.framework, one.seed, one.role, number, epoch.loss, epoch.elapsed_s)
         for one in training.trainings

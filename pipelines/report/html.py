@@ -183,7 +183,7 @@ class Identifiers:
         self._taken: set[str] = set()
 
     def __call__(self, caption: str) -> str:
-        """One that no other call has given."""
+        """Return an identifier that no other call has given."""
         start = re.sub(r"[^a-z0-9]+", "-", caption.lower()).strip("-")[:60] or "part"
         found, number = start, 1
         while found in self._taken:
@@ -213,7 +213,7 @@ def _finalized(value: object) -> object:
 
 
 def _lines(text: str) -> Markup:
-    """CSV text, whose cells were looked at one by one: its line ends stay."""
+    """Keep the line ends of CSV text, whose cells were looked at one by one."""
     return Markup("\n").join(fmt.visible(line) for line in text.split("\n"))
 
 

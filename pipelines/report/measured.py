@@ -27,7 +27,7 @@ UNUSED_REMARK = (
 
 
 def latency_table(run: RunRecord, load: str) -> Table:
-    """One row per served target: pooled percentiles, throughput, errors, requests and rounds."""
+    """Make a row per served target: pooled percentiles, throughput, errors, requests and rounds."""
     columns = (
         Column("target", numeric=False),
         Column("requests", minor=True),
@@ -62,7 +62,7 @@ def _valid_rounds(summary: SummaryRecord) -> str:
 
 
 def latency_cell(latency: LatencyRecord, which: str) -> Cell:
-    """One percentile with its interval, or a dash with the reason the record gives."""
+    """Show one percentile with its interval, or a dash with the reason the record gives."""
     why = latency.reasons.get(which, "not measured, and the record gives no reason")
     cell = number(getattr(latency, which), fmt.significant, unit="ms", why=why)
     interval = latency.intervals.get(which)
@@ -70,7 +70,7 @@ def latency_cell(latency: LatencyRecord, which: str) -> Cell:
 
 
 def rounds_table(run: RunRecord) -> Table:
-    """One row per round, invalid ones with their reasons."""
+    """Make a row per round, invalid ones with their reasons."""
     columns = (
         Column("round"),
         Column("block"),
@@ -116,7 +116,7 @@ def validity(one: RoundRecord, *, used: bool = False) -> str:
 
 
 def is_finding(one: RoundRecord) -> bool:
-    """Whether a round that was not used shows something of the server: errors or wrong answers."""
+    """Return whether an unused round shows something of the server: errors or wrong answers."""
     return fails_by_server(one.failed_checks)
 
 
@@ -146,7 +146,7 @@ def _invalid_row(run: RunRecord, one: RoundRecord) -> tuple[Cell, ...]:
 
 
 def invalid_by_reason(run: RunRecord) -> Table:
-    """How many rounds were not used, one row per kind of reason, where there is little room."""
+    """Count the rounds that were not used, one row per kind of reason, where there is little room."""
     columns = (Column("rounds"), Column("why they were not used", numeric=False))
     rounds, unused = pick.all_rounds(run), pick.unused(run)
     rows = tuple(
@@ -157,7 +157,7 @@ def invalid_by_reason(run: RunRecord) -> Table:
 
 
 def conditions_table(run: RunRecord) -> Table:
-    """Per round: what the generator and the machine did meanwhile, and where the raw requests are."""
+    """Show per round what generator and machine did meanwhile, and where the raw requests are."""
     columns = (
         Column("round"),
         Column("target", numeric=False),
@@ -193,7 +193,7 @@ def _condition_row(one: RoundRecord) -> tuple[Cell, ...]:
 
 
 def errors_table(run: RunRecord) -> Table:
-    """Failed requests by round and kind; no rows when all succeeded."""
+    """Count failed requests by round and kind; no rows when all succeeded."""
     columns = (
         Column("round"),
         Column("load", numeric=False),
@@ -226,7 +226,7 @@ IN_CONTAINERS = (
 
 
 def memory_table(run: RunRecord) -> Table:
-    """Server memory per target."""
+    """Show server memory per target."""
     columns = (Column("target", numeric=False), Column("idle"), Column("peak"))
     rows = tuple(
         (

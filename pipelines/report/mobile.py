@@ -9,7 +9,7 @@ HOST = "host CPU, not a phone"
 
 
 def headline(mobile: MobileRecord) -> str:
-    """Which artifact to ship, or that none passes."""
+    """Say which artifact to ship, or that none passes."""
     one = chosen(mobile)
     if one is not None:
         return fmt.one_line(f"Ship {one.path}: {full_name(mobile, one)}, {_cost(one)}.")
@@ -19,7 +19,7 @@ def headline(mobile: MobileRecord) -> str:
 
 
 def reason(mobile: MobileRecord) -> str:
-    """Why, in the gate's own words."""
+    """Say why, in the gate's own words."""
     said = fmt.one_line(mobile.gate.reason)
     # What is chosen begins the sentence, and a path keeps its letters.
     return f"{said}." if mobile.gate.chosen is not None else _sentence(said)
@@ -52,7 +52,7 @@ def _worth(mobile: MobileRecord) -> str:
 
 
 def chooses(mobile: MobileRecord) -> bool:
-    """Whether the outputs choose a class, so that there is an accuracy to speak of."""
+    """Return whether the outputs choose a class, so that there is an accuracy to speak of."""
     return mobile.task in (None, "classes", "tokens")
 
 
@@ -100,7 +100,7 @@ def by_precision(mobile: MobileRecord) -> list[MobileArtifactRecord]:
 
 
 def share_of_float32(mobile: MobileRecord, one: MobileArtifactRecord) -> float | None:
-    """Its size over that of the same target's float32 in the same format, of the same variant if there is."""
+    """Return its size over that of its target's float32 in the same format, and variant if there is one."""
     full = [
         other
         for other in mobile.artifacts
@@ -138,13 +138,13 @@ def road(target: str) -> str:
 
 
 def partly_asked(mobile: MobileRecord) -> list[MobileArtifactRecord]:
-    """Artifacts that were asked fewer samples than the others: their accuracies do not compare."""
+    """Return artifacts that were asked fewer samples than the others: their accuracies do not compare."""
     most = max((one.samples_count for one in mobile.artifacts), default=0)
     return [one for one in mobile.artifacts if 0 < one.samples_count < most]
 
 
 def asked_less(mobile: MobileRecord) -> str:
-    """Those artifacts and how many samples they were asked, as a sentence; empty if there are none."""
+    """Name those artifacts and how many samples they were asked; say nothing if there are none."""
     named = [
         f"{full_name(mobile, one)} ({fmt.count(one.samples_count)} samples)" for one in partly_asked(mobile)
     ]

@@ -20,7 +20,7 @@ NAMED = (Column("precision", numeric=False), Column("artifact", numeric=False))
 
 
 def tables(run: RunRecord) -> list[Table]:
-    """All of them that have rows, in the order to be read."""
+    """Return all tables that have rows, in the order to be read."""
     if run.mobile is None:
         return []
     made = (size_table, speed_table, content_table, error_table, not_exported_table, library_table)
@@ -32,7 +32,7 @@ def _named(mobile: MobileRecord, one: MobileArtifactRecord) -> tuple[Cell, Cell]
 
 
 def _unknown(one: MobileArtifactRecord, why: str) -> str:
-    """Why a figure is missing: its own reason, or that nothing could be run."""
+    """Return why a figure is missing: its own reason, or that nothing could be run."""
     return BROKEN if one.error else why
 
 
@@ -110,7 +110,7 @@ def _gate(mobile: MobileRecord, one: MobileArtifactRecord) -> Cell:
 
 
 def speed_table(mobile: MobileRecord) -> Table:
-    """Latency and memory in process, with one thread and with all cores."""
+    """Show latency and memory in process, with one thread and with all cores."""
     columns = (
         *NAMED,
         Column("load", "ms", minor=True),
@@ -255,7 +255,7 @@ def library_table(mobile: MobileRecord) -> Table:
 
 
 def timing_table(run: RunRecord) -> Table:
-    """How each latency was taken, and where its raw times are; no rows without mobile artifacts."""
+    """Show how each latency was taken, and where its raw times are; no rows without mobile artifacts."""
     columns = (
         *NAMED,
         Column("threads"),

@@ -25,7 +25,7 @@ def shown(run: RunRecord) -> dict[str, TargetRecord]:
 
 
 def served(run: RunRecord) -> dict[str, TargetRecord]:
-    """Every target that answers over the network, the control's second servers included."""
+    """Return every target that answers over the network, the control's second servers included."""
     return _of_roles(run, "compared", "control", "floor")
 
 
@@ -46,7 +46,7 @@ def label(run: RunRecord, name: str) -> str:
 
 
 def loads(run: RunRecord) -> tuple[str, ...]:
-    """Every load with at least one round or summary, in the order planned."""
+    """Return every load with at least one round or summary, in the order planned."""
     seen = tuple(dict.fromkeys(_seen(run)))
     planned = tuple(load for load in (run.profile.loads if run.profile else ()) if load in seen)
     return tuple(dict.fromkeys((*planned, *seen)))
@@ -64,18 +64,18 @@ def summary_of(target: TargetRecord, load: str) -> SummaryRecord | None:
 
 
 def rounds_of(run: RunRecord, load: str) -> list[RoundRecord]:
-    """All rounds of one load, of all targets, in the order they were measured."""
+    """Return all rounds of one load, of all targets, in the order they were measured."""
     return [one for one in all_rounds(run) if one.load == load]
 
 
 def all_rounds(run: RunRecord) -> list[RoundRecord]:
-    """All rounds of all served targets in the order they were measured."""
+    """Return all rounds of all served targets in the order they were measured."""
     rounds = [one for target in served(run).values() for one in target.rounds]
     return sorted(rounds, key=lambda one: (one.block, one.index, one.started_at_utc, one.target))
 
 
 def artifacts(run: RunRecord) -> list[ArtifactRecord]:
-    """Every artifact once, whether the run or a target lists it."""
+    """Return every artifact once, whether the run or a target lists it."""
     listed = (*run.artifacts, *(one for target in run.targets.values() for one in target.artifacts))
     # Two builds of one target share everything but their bytes.
     keyed = {(one.target, one.path, one.precision, one.variant, one.sha256): one for one in listed}
@@ -83,14 +83,14 @@ def artifacts(run: RunRecord) -> list[ArtifactRecord]:
 
 
 def parities(run: RunRecord) -> Iterator[tuple[str, ParityRecord]]:
-    """Target and check, of its artifacts and its endpoint."""
+    """Yield target and check, of its artifacts and its endpoint."""
     for name, target in run.targets.items():
         for parity in (*target.parity, *([target.endpoint_parity] if target.endpoint_parity else [])):
             yield name, parity
 
 
 def percentile_reasons(run: RunRecord, one: ComparisonRecord) -> tuple[str, ...]:
-    """Why valid rounds of the two sides lack the metric, the first reason of each side."""
+    """Return why valid rounds of the two sides lack the metric, the first reason of each side."""
     found = []
     for name in (one.candidate, one.baseline):
         rounds = run.targets[name].rounds if name in run.targets else ()
@@ -100,7 +100,7 @@ def percentile_reasons(run: RunRecord, one: ComparisonRecord) -> tuple[str, ...]
 
 
 def thinned(rounds: list[RoundRecord], most: int) -> tuple[list[RoundRecord], str]:
-    """At most about `most` rounds for a figure, evenly over the run, and words that say so; else all of them.
+    """Take about `most` rounds at most, evenly over the run, and say so in words; else take all of them.
 
     Pairs stay together: whole repetitions are left out.
     """
@@ -128,7 +128,7 @@ def unused(run: RunRecord) -> list[RoundRecord]:
 
 
 def not_used(lost: int, total: int, noun: str = "round") -> str:
-    """`1 of 33 rounds was not used`."""
+    """Format as `1 of 33 rounds was not used`."""
     return f"{lost} of {total} {noun}s {'was' if lost == 1 else 'were'} not used"
 
 

@@ -88,7 +88,7 @@ def _bytes(payload: PayloadRecord) -> Cell:
 
 
 def _cpu_ms(rounds: list[RoundRecord], rows: int) -> float | None:
-    """CPU time of the server for each row, ms."""
+    """Return the CPU time of the server for each row, in ms."""
     read = [one for one in rounds if one.server_cpu_s is not None]
     asked = sum(one.warmup_requests_count + one.requests_count for one in read) * rows
     return MS_PER_S * sum(one.server_cpu_s or 0.0 for one in read) / asked if asked else None

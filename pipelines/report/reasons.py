@@ -23,7 +23,7 @@ class Kind:
 
 
 def reasons(one: RoundRecord) -> tuple[ReasonRecord, ...]:
-    """Why a round was not used; never empty."""
+    """Return why a round was not used; never empty."""
     return one.invalid_reasons or (reason("interrupted" if one.interrupted else "not_recorded"),)
 
 

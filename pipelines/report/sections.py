@@ -79,7 +79,7 @@ class MobileSection:
 
 
 def slots(run: RunRecord) -> dict[str, int]:
-    """Colour, dash and shape by name and by label; a control looks like the target it repeats."""
+    """Return colour, dash and shape by name and by label; a control looks like the target it repeats."""
     frameworks = run.training.frameworks if run.training else ()
     names = (*run.targets, *frameworks, *(one.target for one in pick.artifacts(run)), *mobile.targets(run))
     controls = {name: target.control_of for name, target in run.targets.items() if target.control_of}
@@ -90,7 +90,7 @@ def slots(run: RunRecord) -> dict[str, int]:
 
 
 def load_section(run: RunRecord, load: str, number: int, most_rounds: int = 600) -> LoadSection:
-    """Everything about one load; `number` keeps identifiers apart."""
+    """Gather everything about one load; `number` keeps identifiers apart."""
     looks, summaries = slots(run), _summaries(run, load)
     found = {label: one for label, one in summaries.items() if one}
     shown = {name: target for name, target in pick.served(run).items() if target.role != "floor"}
@@ -127,7 +127,7 @@ def load_section(run: RunRecord, load: str, number: int, most_rounds: int = 600)
 def timeline_figure(
     run: RunRecord, name: str, every: list[RoundRecord], most_rounds: int, under: str = ""
 ) -> Plot | None:
-    """Latency and throughput of the compared targets over the time of the run."""
+    """Draw latency and throughput of the compared targets over the time of the run."""
     compared = pick.compared(run)
     own, thinned = pick.thinned([one for one in every if one.target in compared], most_rounds)
     caption = f"Latency and throughput over the run{under}"
@@ -144,7 +144,7 @@ def timeline_figure(
 
 
 def load_curve_figure(run: RunRecord) -> Plot | None:
-    """Latency against throughput of the compared targets, a point per load."""
+    """Draw latency against throughput of the compared targets, a point per load."""
     order = pick.loads(run)
     curves_by = {
         name: [one for load in order if (one := pick.summary_of(target, load)) and one.rounds_count]
@@ -171,7 +171,7 @@ def _plot(
     *,
     readout: bool = False,
 ) -> Plot | None:
-    """Figures are XML trees written out, so every name in them is escaped already."""
+    """Wrap a figure, an XML tree written out, so that every name in it is escaped already."""
     if svg is None:
         return None
     return Plot(name, fmt.one_line(caption), key, Markup(svg), csv, legend, readout)  # noqa: S704
@@ -205,7 +205,7 @@ def _percentiles(summary: SummaryRecord | None) -> str:
 
 
 def throughput_figure(run: RunRecord) -> Plot | None:
-    """Bars of all loads."""
+    """Draw bars of all loads."""
     loads = {load: _summaries(run, load) for load in pick.loads(run)}
     names = dict.fromkeys(name for own in loads.values() for name in own)
     return _plot(
@@ -218,7 +218,7 @@ def throughput_figure(run: RunRecord) -> Plot | None:
 
 
 def time_figure(run: RunRecord) -> Plot | None:
-    """Where the time of a request goes, a bar per side and load."""
+    """Draw where the time of a request goes, a bar per side and load."""
     found = {
         load: {pick.label(run, name): one for name, one in own.items()}
         for load, own in time_split.splits(run).items()
@@ -233,7 +233,7 @@ def time_figure(run: RunRecord) -> Plot | None:
 
 
 def forests(run: RunRecord, most: int = 12) -> tuple[Plot, ...]:
-    """One interval plot per load and pair of targets, the first `most` of them."""
+    """Draw one interval plot per load and pair of targets, the first `most` of them."""
     keys = list(dict.fromkeys((one.load, one.candidate, one.baseline) for one in run.comparisons))[:most]
     made = [
         _forest(run, [one for one in run.comparisons if (one.load, one.candidate, one.baseline) == key], at)
@@ -292,7 +292,7 @@ def surface_figures(run: RunRecord) -> list[Plot]:
 
 
 def curves_figure(run: RunRecord) -> Plot | None:
-    """Throughput of fresh servers over their first seconds."""
+    """Draw the throughput of fresh servers over their first seconds."""
     found = warming.curves(run)
     return _plot(
         "curves",
@@ -304,7 +304,7 @@ def curves_figure(run: RunRecord) -> Plot | None:
 
 
 def losses_figure(run: RunRecord) -> Plot | None:
-    """Loss over epochs of every training."""
+    """Draw the loss over epochs of every training."""
     if run.training is None:
         return None
     return _plot(
@@ -318,7 +318,7 @@ def losses_figure(run: RunRecord) -> Plot | None:
 
 
 def mobile_section(run: RunRecord) -> MobileSection | None:
-    """Everything about the mobile artifacts; None when the run has none."""
+    """Gather everything about the mobile artifacts; return None when the run has none."""
     if run.mobile is None:
         return None
     names = mobile.targets(run)

@@ -31,7 +31,7 @@ def sentence(reason: ReasonRecord) -> str:
 
 
 def sentences(reasons: tuple[ReasonRecord, ...]) -> str:
-    """All of them, one after the other."""
+    """Join all of them, one after the other."""
     return "; ".join(map(sentence, reasons))
 
 
@@ -48,7 +48,7 @@ def say(reason: ReasonRecord) -> Said:
 
 
 def verdict_sentence(one: ComparisonRecord) -> str | None:
-    """Why a comparison has this verdict or none, with the interval it goes by."""
+    """Say why a comparison has this verdict or none, with the interval it goes by."""
     if one.reason is None:
         return None
     follows = _after_interval(one)
@@ -56,7 +56,7 @@ def verdict_sentence(one: ComparisonRecord) -> str | None:
 
 
 def explanation(one: ComparisonRecord) -> str | None:
-    """As `verdict_sentence`, without the figures that stand beside the verdict anyway."""
+    """Explain as `verdict_sentence` does, without the figures that stand beside the verdict anyway."""
     follows = _after_interval(one)
     if follows:
         return f"the interval {follows}"
@@ -139,7 +139,7 @@ VERDICTS: Mapping[str, Callable[[ComparisonRecord, Figures], str]] = {
 
 
 def _share(happened: str, remedy: str) -> Callable[[Figures], Said]:
-    """Both texts with the figures `share` and `limit` filled in."""
+    """Return a maker of both texts with the figures `share` and `limit` filled in."""
 
     def make(figures: Figures) -> Said:
         found, limit = _apart(figures["share"], figures["limit"])
@@ -149,7 +149,7 @@ def _share(happened: str, remedy: str) -> Callable[[Figures], Said]:
 
 
 def _apart(share: float, limit: float) -> tuple[str, str]:
-    """Both in per cent, the share with as many digits as it takes to look different from its limit."""
+    """Format both in per cent, the share with as many digits as it takes to differ from its limit."""
     shown_limit = f"{limit:.0%}"
     for digits in range(6):
         if float(f"{share:.{digits}%}"[:-1]) != float(shown_limit[:-1]):
@@ -158,7 +158,7 @@ def _apart(share: float, limit: float) -> tuple[str, str]:
 
 
 def _plain(happened: str, remedy: str | None = None) -> Callable[[Figures], Said]:
-    """Both texts with all figures filled in."""
+    """Return a maker of both texts with all figures filled in."""
     return lambda figures: Said(happened.format(**figures), remedy.format(**figures) if remedy else None)
 
 

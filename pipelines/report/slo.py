@@ -20,7 +20,7 @@ OUTCOMES = {
 
 
 def headline(run: RunRecord) -> str:
-    """How much each target sustains within the limit, and the ratio; empty without a search."""
+    """Say what each target sustains within the limit, and the ratio; say nothing without a search."""
     if run.slo is None:
         return ""
     limit = f"p99 ≤ {fmt.given_ms(run.slo.p99_limit_ms)}"
@@ -34,17 +34,17 @@ def headline(run: RunRecord) -> str:
 
 
 def nothing_known(one: SloTargetRecord) -> bool:
-    """Whether there is neither a rate nor a bound."""
+    """Return whether there is neither a rate nor a bound."""
     return one.rate_per_s is None and one.at_least_per_s is None
 
 
 def not_measured(one: SloTargetRecord) -> bool:
-    """Whether every search had to give up, which says nothing of the server."""
+    """Return whether every search had to give up, which says nothing of the server."""
     return nothing_known(one) and all(block.outcome == "not_measured" for block in one.blocks)
 
 
 def kept_at_no_rate(one: SloTargetRecord) -> bool:
-    """Whether every search found that the limit is kept at no rate."""
+    """Return whether every search found that the limit is kept at no rate."""
     return bool(one.blocks) and all(block.outcome == "none" for block in one.blocks)
 
 
@@ -101,7 +101,7 @@ def _one_sided(slo: SloRecord, more: str, less: str, times: float) -> str:
 
 
 def remarks(run: RunRecord) -> tuple[str, ...]:
-    """Why a rate is missing or only a lower bound, and that the ratio decides nothing; one line each."""
+    """Say why a rate is missing or only a lower bound, and that the ratio decides nothing; a line each."""
     return tuple(map(fmt.one_line, (*_reasons(run), *_undecided(run))))
 
 
@@ -140,12 +140,12 @@ def _found(one: SloTargetRecord) -> list[float]:
 
 
 def price(slo: SloRecord) -> str:
-    """`at 0.40 an hour`, without a currency."""
+    """Format as `at 0.40 an hour`, without a currency."""
     return "" if slo.hourly_price is None else f"at {slo.hourly_price:.2f} an hour"
 
 
 def rate_table(run: RunRecord) -> Table:
-    """Highest rate of each target with its interval, and the cost when a price was given."""
+    """Show the highest rate of each target with its interval, and the cost when a price was given."""
     slo = run.slo
     costed = slo is not None and slo.hourly_price is not None
     columns = (
@@ -252,7 +252,7 @@ def _block_ratio(slo: SloRecord | None, name: str, block: SloBlockRecord) -> Cel
 
 
 def point_table(run: RunRecord) -> Table:
-    """Every measurement of the searches, in the order measured."""
+    """Show every measurement of the searches, in the order measured."""
     columns = (
         Column("round"),
         Column("block"),

@@ -68,7 +68,7 @@ def _setting(given: GivenRecord, field: str) -> Cell:
 
 
 def artifact_table(run: RunRecord) -> Table:
-    """Every exported file or folder."""
+    """Show every exported file or folder."""
     found = pick.artifacts(run)
     varied = any(one.variant for one in found)
     by_road = any(one.road for one in found)
@@ -106,12 +106,12 @@ def _artifact_row(one: ArtifactRecord, *, varied: bool, by_road: bool) -> tuple[
 
 
 def versions(named: dict[str, str]) -> str:
-    """`torch 2.13.0, numpy 2.4.1`, in order of name."""
+    """Format as `torch 2.13.0, numpy 2.4.1`, in order of name."""
     return ", ".join(f"{name} {version}" for name, version in sorted(named.items()))
 
 
 def parity_table(run: RunRecord) -> Table:
-    """Every artifact and endpoint against the source model's outputs."""
+    """Compare every artifact and endpoint with the source model's outputs."""
     reduced = any(parity.absolute_tolerance is None for _, parity in pick.parities(run))
     several = any(parity.outputs for _, parity in pick.parities(run))
     columns = (
@@ -198,7 +198,7 @@ def model_table(run: RunRecord) -> Table:
 
 
 def tensor(one: TensorRecord) -> str:
-    """`image: float32 [batch, 1, 28, 28]`."""
+    """Format as `image: float32 [batch, 1, 28, 28]`."""
     shape = ", ".join("batch" if size is None else str(size) for size in one.shape)
     return f"{one.name}: {one.dtype} [{shape}]"
 
@@ -230,7 +230,7 @@ def _cores_facts(run: RunRecord) -> list[tuple[str, Cell]]:
 
 
 def raw_files(run: RunRecord) -> str:
-    """Where the figures of the run can be recomputed from."""
+    """Say where the figures of the run can be recomputed from."""
     if run.kind == "train":
         return "Every figure here can be recomputed from the trainings in run.json, next to this page."
     if run.kind == "mobile":
@@ -239,7 +239,7 @@ def raw_files(run: RunRecord) -> str:
 
 
 def method_table(run: RunRecord) -> Table:
-    """How long and how often was measured, and how percentiles are defined."""
+    """Show how long and how often was measured, and how percentiles are defined."""
     ended = missing("the run did not end") if run.ended_at_utc is None else word(run.ended_at_utc)
     facts = [
         *(_profile_facts(run.profile) if run.profile else []),

@@ -149,7 +149,7 @@ def _text(table: Table, cell: Cell) -> Text:
 
 
 def _plain(text: str) -> str:
-    """`text` with ordinary spaces: fonts may have no thin one, and nobody can type one into grep.
+    """Return `text` with ordinary spaces: fonts may lack thin ones, and nobody can type one into grep.
 
     None before %, where a line might break.
     """
@@ -167,7 +167,7 @@ def _print_warnings(run: RunRecord, console: Console) -> None:
 
 
 def _hanging(text: Text) -> RichTable:
-    """`text` behind a dash, its later lines indented."""
+    """Put `text` behind a dash, its later lines indented."""
     made = RichTable.grid(padding=(0, 1, 0, 0))
     made.add_row("-", text)
     return made

@@ -16,7 +16,7 @@ NOT_TOLD = "neither the server nor the null server tells"
 
 
 def splits(run: RunRecord) -> dict[str, dict[str, TimeSplitRecord | None]]:
-    """By load and compared side."""
+    """Return the splits by load and compared side."""
     found = {}
     for load in pick.loads(run):
         own = {name: pick.summary_of(target, load) for name, target in pick.compared(run).items()}

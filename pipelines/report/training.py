@@ -59,7 +59,7 @@ REASONS: Final[Mapping[str, str]] = {
 
 
 def why(one: TrainingComparisonRecord) -> str:
-    """Why a comparison has its verdict or none."""
+    """Say why a comparison has its verdict or none."""
     code = one.reason.code if one.reason else "too_few_pairs"
     if code == "across_margin":
         more = fmt.plural(one.seeds_needed or 1, "more seed")
@@ -83,7 +83,7 @@ def headline(run: RunRecord) -> str:
 
 
 def tables(run: RunRecord) -> list[Table]:
-    """Everything, the verdicts first."""
+    """Return all tables, the verdicts first."""
     if run.training is None:
         return []
     made = (
@@ -176,7 +176,7 @@ def _figure(one: TrainingFigureRecord | None) -> Cell:
 
 
 def floor_table(training: TrainingRecord) -> Table:
-    """Every framework against itself."""
+    """Compare every framework with itself."""
     columns = (
         Column("framework", numeric=False),
         Column("measure", numeric=False),

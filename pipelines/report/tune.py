@@ -37,7 +37,7 @@ def configuration(trial: TuneTrialRecord) -> str:
 
 
 def not_measured(side: TuneSideRecord) -> bool:
-    """Whether nothing that was tried says anything: spoilt rounds, or servers that failed."""
+    """Return whether nothing that was tried says anything: spoilt rounds, or servers that failed."""
     return all(trial.outcome in ("not_measured", "failed") for trial in side.trials)
 
 
@@ -47,7 +47,7 @@ def headline(run: RunRecord) -> str:
 
 
 def remarks(run: RunRecord) -> tuple[str, ...]:
-    """One line for each side: what won, of how many, and why the search ended."""
+    """Return one line for each side: what won, of how many, and why the search ended."""
     return tuple(fmt.one_line(_remark(side)) for side in (run.tune.sides.values() if run.tune else ()))
 
 
@@ -120,7 +120,7 @@ def _value(value: object) -> str:
 
 
 def trial_table(run: RunRecord) -> Table:
-    """Everything that was tried, in its order."""
+    """Show everything that was tried, in its order."""
     columns = (
         Column("target", numeric=False),
         Column("trial"),

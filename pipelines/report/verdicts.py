@@ -76,7 +76,7 @@ def _judged_by(one: ComparisonRecord) -> Cell:
 
 
 def judged_wider(one: ComparisonRecord) -> bool:
-    """Whether the verdict goes by a wider interval than the one that stands beside the ratio."""
+    """Return whether the verdict goes by a wider interval than the one beside the ratio."""
     return one.verdict_interval is not None and one.verdict_interval != one.interval
 
 
@@ -97,7 +97,7 @@ def _missing_sentence(run: RunRecord, one: ComparisonRecord) -> str:
 
 
 def interval_cell(span: tuple[float, float] | None, why: str) -> Cell:
-    """Both ends of an interval of ratios, or why there is none."""
+    """Show both ends of an interval of ratios, or why there is none."""
     if span is None:
         return missing(why)
     return word(fmt.span(span, fmt.ratio), exact=f"{span[0]} to {span[1]}")
@@ -123,7 +123,7 @@ def explanation(one: ComparisonRecord) -> str:
 
 
 def undecided(one: ComparisonRecord) -> str:
-    """Why nothing was called, or how many rounds would; nothing where something was."""
+    """Say why nothing was called, or how many rounds would; say nothing where something was."""
     if one.rounds_needed is not None:
         return f"about {fmt.plural(one.rounds_needed, 'more round')} per target would decide"
     return explanation(one)

@@ -35,7 +35,7 @@ def _first(target: TargetRecord) -> tuple[ConditioningRecord, ...]:
 
 
 def warming_table(run: RunRecord) -> Table:
-    """One row per fresh server of a side: time and requests until steady, and speed before and after."""
+    """Make a row per fresh server of a side: time and requests until steady, speed before and after."""
     columns = (
         Column("target", numeric=False),
         Column("block"),
@@ -87,7 +87,7 @@ def _what_followed(one: DriftRecord) -> str:
 
 
 def drift_table(run: RunRecord) -> Table:
-    """Blocks whose rounds still drifted; no rows where none did."""
+    """List blocks whose rounds still drifted; no rows where none did."""
     columns = (
         Column("target", numeric=False),
         Column("block"),

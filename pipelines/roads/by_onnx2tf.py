@@ -73,7 +73,7 @@ def _save(raw: Any, inputs: list[list[Any]], outputs: list[list[Any]], folder: P
 
 
 def _named(found: Mapping[str, Any], names: list[str]) -> dict[str, str]:
-    """For each of our names theirs: the same, or the one of that place, `output_0` and so on."""
+    """Map each of our names to theirs: the same, or the one of that place, `output_0` and so on."""
     if set(names) <= set(found):
         return {name: name for name in names}
     places = sorted(found, key=lambda name: [int(digits) for digits in re.findall(r"\d+", name)])

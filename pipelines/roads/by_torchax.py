@@ -68,7 +68,7 @@ def _jax_function(program: Any) -> tuple[Any, Callable[..., Any]]:
 
 
 def _shapes(program: Any) -> list[str]:
-    """Of each input its shape in JAX' notation, with torch's names for what is dynamic: "s77, 3, s12"."""
+    """Return each input's shape in JAX' notation, with torch's names for dynamic sizes: "s77, 3, s12"."""
     from torch.export.graph_signature import InputKind
 
     kinds = {spec.arg.name: spec.kind for spec in program.graph_signature.input_specs}

@@ -29,7 +29,7 @@ def convert(function: str, progress: Callable[[str], None], **arguments: Any) ->
 def convert_each(
     function: str, orders: list[dict[str, Any]], progress: Callable[[str], None]
 ) -> list[tuple[float, str | None]]:
-    """`convert` for several models in one process: for each its seconds, and why it was not taken."""
+    """Run `convert` for several models in one process; return each one's seconds and refusal."""
     found = []
     for order in orders:
         started = time.monotonic()

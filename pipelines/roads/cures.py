@@ -58,7 +58,7 @@ def without_transposed(part: "torch.nn.Module") -> "torch.nn.Module | None":
 
 
 def _spread(x: "torch.Tensor", axis: int, stride: int) -> "torch.Tensor":
-    """`x` with `stride` - 1 zeros between its values along one axis."""
+    """Put `stride` - 1 zeros between the values of `x` along one axis."""
     import torch
 
     if stride == 1:

@@ -49,7 +49,7 @@ def load_plain(spec: ModelSpec, cure: Cure | None = None) -> "torch.nn.Module":
 
 
 def traced_inputs(spec: ModelSpec, batch: int) -> "tuple[torch.Tensor, ...]":
-    """Real examples (batch, …) of one shape, repeated if there are not as many.
+    """Return real examples (batch, …) of one shape, repeated if there are not as many.
 
     Of a dynamic dimension none of size 1 or 0 where there are others: exporters take these for constants.
 
@@ -69,7 +69,7 @@ def traced_inputs(spec: ModelSpec, batch: int) -> "tuple[torch.Tensor, ...]":
 
 
 def filled(array: Array, batch: int) -> Array:
-    """`array` (n, …) as (batch, …): its first rows, from the start again where it has fewer."""
+    """Repeat `array` (n, …) as (batch, …): its first rows, from the start again where it has fewer."""
     return np.ascontiguousarray(array[np.arange(batch) % len(array)])
 
 

@@ -43,7 +43,7 @@ def write_truth(model: str, digest: str, file: str, progress: Callable[[str], No
 
 
 def read_truth(spec: ModelSpec, file: Path) -> Truth:
-    """Per output one array per sample."""
+    """Read per output one array per sample."""
     with np.load(file) as kept:
         count = len(kept.files) // len(spec.outputs)
         return {
@@ -140,6 +140,6 @@ def flatbuffer_call(spec: ModelSpec, folder: Path) -> Callable[[dict[str, Array]
 
 
 def _place(name: str) -> int:
-    """Of `args_3` or `output_3` the number."""
+    """Return the number of `args_3` or `output_3`."""
     digits = name.rpartition("_")[2]
     return int(digits) if digits.isdecimal() else 0

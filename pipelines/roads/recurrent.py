@@ -26,7 +26,7 @@ def recurrent(
 
 
 def _layer(steps: Any, h: Any, c: Any, weights: Any, kind: str, *, backwards: bool) -> tuple[Any, Any, Any]:
-    """One layer in one direction over `steps` (time, batch, features)."""
+    """Compute one layer in one direction over `steps` (time, batch, features)."""
     from jax import lax
 
     into, recur, *biases = weights

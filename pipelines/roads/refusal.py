@@ -29,7 +29,7 @@ MEANINGS = (
 
 
 def explain(error: BaseException) -> str:
-    """One line: the operator, where the model calls it, and the converter's own first line."""
+    """Explain in one line: the operator, where the model calls it, and the converter's own first line."""
     whole = "".join(map(str, (error, *getattr(error, "__notes__", ()))))
     operator = _operator(whole)
     place = _place(whole, error)
@@ -58,7 +58,7 @@ def _place(text: str, error: BaseException) -> str | None:
 
 
 def _is_users(file: str) -> bool:
-    """Whether a file is a model's: neither installed, nor Python's, nor Tandem's machinery."""
+    """Return whether a file is a model's: neither installed, nor Python's, nor Tandem's machinery."""
     path = Path(file)
     machinery = any(path.is_relative_to(Path(ROOT) / room) for room in ("pipelines", "loadtests"))
     installed = "site-packages" in path.parts or any(

@@ -244,7 +244,7 @@ def _model(spec: ModelSpec, verified: Verified) -> ModelRecord:
 
 @cache
 def _parameters_count(spec: ModelSpec) -> int:
-    """Numbers in the checkpoint that inference uses: weights and normalisation statistics."""
+    """Count the numbers in the checkpoint that inference uses: weights and normalisation statistics."""
     if spec.given is not None:
         return spec.given.parameters_count
     return sum(tensor.size for tensor in read_checkpoint(spec).values() if tensor.dtype.kind == "f")
@@ -314,7 +314,7 @@ def _warnings(settings: RunSettings, served: Mapping[str, TargetRecord]) -> tupl
 
 
 def _empty_exports(exported: ExportResult, model: str) -> tuple[ReasonRecord, ...]:
-    """Targets for devices of which nothing could be exported: they stand in no table."""
+    """Warn of targets for devices of which nothing could be exported: they stand in no table."""
     return tuple(
         reason(
             "nothing_exported",

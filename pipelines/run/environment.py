@@ -11,7 +11,7 @@ SAME_MEMORY = 0.01
 
 
 def environment_of(run: RunRecord) -> Mapping[str, str]:
-    """Machine, versions, who answered and its budget; not the commit, which may be what is compared."""
+    """Return machine, versions, who answered and its budget; no commit, which may be what is compared."""
     found = dict(_machine(run.environment))
     for name, target in pick.compared(run).items():
         who, budget = target.implementation, target.given
@@ -30,7 +30,7 @@ def _machine(one: EnvironmentRecord) -> Iterator[tuple[str, str]]:
 
 
 def differing(runs: Sequence[RunRecord]) -> dict[str, tuple[str, ...]]:
-    """Each field in which not all runs are alike, with its value in every run; `none` where it has none."""
+    """Return each field in which runs differ, with its value in every run; `none` where it has none."""
     found = [environment_of(run) for run in runs]
     names = dict.fromkeys(name for one in found for name in one)
     values = {name: tuple(one.get(name, "none") for one in found) for name in names}

@@ -96,7 +96,7 @@ def run_tasks(tasks: Sequence[Task], progress: Progress) -> list[Outcome]:
 
 
 def _start(task: Task, log: Path) -> _Child:
-    """Its task is a file and no pipe: a child that dies at birth breaks nothing of ours."""
+    """Start a child; its task is a file and no pipe: a child that dies at birth breaks nothing of ours."""
     order, limit_s = log.with_suffix(".json"), _limit_s(task)
     python = None if task.environment is None else task.environment.python
     variables = {} if task.environment is None else task.environment.variables

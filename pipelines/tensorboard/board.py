@@ -58,7 +58,7 @@ class Part:
 
 
 def buckets_of(values: Sequence[float] | npt.NDArray[np.float64]) -> tuple[Bucket, ...]:
-    """Values above 0 counted in buckets whose ends grow by the same factor; empty ones between stay."""
+    """Count values above 0 in buckets whose ends grow by the same factor; keep empty ones between."""
     found = np.asarray(values, np.float64)
     found = found[found > 0]
     if not len(found):

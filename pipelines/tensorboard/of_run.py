@@ -19,7 +19,7 @@ from pipelines.tensorboard.settings import of_artifact, of_framework, of_side
 
 
 def parts_of(run: RunRecord, folder: Path) -> list[Part]:
-    """Everything about a finished run in `folder`, one part per side, artifact or training.
+    """Return everything about a finished run in `folder`, one part per side, artifact or training.
 
     Raises:
         MachineError: a raw file is missing or unreadable.
@@ -64,7 +64,7 @@ class _Board:
         ]
 
     def names(self, labels: Mapping[str, str]) -> list[str]:
-        """Those of the part that something with these labels belongs to."""
+        """Return the names of the part that something with these labels belongs to."""
         return [labels[name] for name in self.in_parts if name in labels] or ["run"]
 
     def _others(self, labels: Mapping[str, str]) -> Iterator[str]:
@@ -74,7 +74,7 @@ class _Board:
 
 
 def seconds_of(utc: str) -> float:
-    """Seconds since 1970 of a time such as 2026-11-20T14:22:33Z; 0 for what is none."""
+    """Return the seconds since 1970 of a time such as 2026-11-20T14:22:33Z; 0 for what is none."""
     try:
         moment = datetime.fromisoformat(utc)
     except ValueError:
@@ -83,7 +83,7 @@ def seconds_of(utc: str) -> float:
 
 
 def _rounds(target: TargetRecord) -> Iterator[Scalar]:
-    """Every metric of every valid round, the step being the round's place in the run."""
+    """Yield every metric of every valid round, the step being the round's place in the run."""
     for one in target.rounds:
         for metric in METRICS if one.valid else ():
             value = metric_value(one, metric)
@@ -93,7 +93,7 @@ def _rounds(target: TargetRecord) -> Iterator[Scalar]:
 
 
 def _latencies(target: TargetRecord, folder: Path) -> Iterator[Distribution]:
-    """Latencies of successful requests of every valid round."""
+    """Yield the latencies of successful requests of every valid round."""
     for one in target.rounds:
         if one.valid:
             latencies = successful_latencies(one, folder) / statistics.NS_PER_MS
@@ -119,7 +119,7 @@ def _search(run: RunRecord, name: str, started_s: float) -> Iterator[Scalar]:
 
 
 def _add_trainings(board: _Board, run: RunRecord) -> None:
-    """Loss and seconds of every epoch; the settings stand beside the figures over seeds."""
+    """Add loss and seconds of every epoch; the settings stand beside the figures over seeds."""
     training = run.training
     for framework in training.frameworks if training else ():
         assert training is not None  # noqa: S101 - there are no frameworks otherwise
@@ -133,7 +133,7 @@ def _add_trainings(board: _Board, run: RunRecord) -> None:
 
 
 def _add_artifacts(board: _Board, run: RunRecord, folder: Path) -> None:
-    """Single calls of every artifact for devices, the step being the number of threads."""
+    """Add single calls of every artifact for devices, the step being the number of threads."""
     for one in run.mobile.artifacts if run.mobile else ():
         labels = {"target": one.target, "artifact": one.path}
         part = board.part(*board.names(labels))

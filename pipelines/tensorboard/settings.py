@@ -11,7 +11,7 @@ from pipelines.tensorboard.board import Setting
 
 
 def of_side(run: RunRecord, name: str, target: TargetRecord) -> dict[str, Setting]:
-    """Who answered, how it was asked, its budget, and its server's settings by their own names."""
+    """Return who answered, how it was asked, its budget, and its server's settings by their own names."""
     who = target.implementation
     said = {
         "target": target.target or name,

@@ -76,7 +76,7 @@ def fit_here(
 
 
 def memory_bytes(field: str) -> int:
-    """A figure of this process's memory: VmRSS is what it holds, VmHWM the most it ever held.
+    """Read this process's memory in bytes: VmRSS is what it holds, VmHWM the most it ever held.
 
     Not from getrusage, whose maximum goes on from the process that started this one.
 
@@ -91,7 +91,7 @@ def memory_bytes(field: str) -> int:
 
 
 def _accuracy(spec: ModelSpec, predict: Predict) -> float:
-    """The share of held-out samples whose largest logit is the right class's."""
+    """Return the share of held-out samples whose largest logit is the right class's."""
     samples = spec.samples()
     (name,) = samples.named
 

@@ -95,7 +95,7 @@ class Trainings:
         return _one(len(self.done), seed, framework, role, _utc(began), outcome.result, around)
 
     def record(self, status: Status, why: str | None, ended: datetime | None = None) -> RunRecord:
-        """The run as of now, with the figures that follow from what was trained."""
+        """Record the run as of now, with the figures that follow from what was trained."""
         cores = _cores(self.settings)
         budget: dict[str, dict[str, str]] = {
             str(name): {
@@ -189,7 +189,7 @@ def train_compared(
 
 
 def order(settings: TrainingSettings) -> Iterator[tuple[int, Framework, Role]]:
-    """Every training: seed, framework, and whether it is the framework's control, in turn."""
+    """Yield every training: seed, framework, and whether it is the framework's control, in turn."""
     for place, seed in enumerate(settings.seeds):
         names = settings.frameworks if place % 2 == 0 else settings.frameworks[::-1]
         yield from ((seed, name, "compared") for name in names)
@@ -197,9 +197,7 @@ def order(settings: TrainingSettings) -> Iterator[tuple[int, Framework, Role]]:
 
 
 def require_alike(done: Sequence[OneTrainingRecord]) -> None:
-    """Raises:
-    GateError: two trainings of one seed have another loss before their first step.
-    """
+    """Raise GateError if two trainings of one seed have different losses before their first step."""
     first: dict[int, OneTrainingRecord] = {}
     for one in done:
         other = first.setdefault(one.seed, one)
@@ -245,7 +243,7 @@ def _one(
 
 
 def _disturbances(around: Neighbours) -> Iterator[ReasonRecord]:
-    """What else used the CPU, by the limits of rounds."""
+    """Yield what else used the CPU, by the limits of rounds."""
     if (around.steal_share or 0) > STEAL_LIMIT:
         yield reason("cpu_stolen", share=around.steal_share or 0, limit=STEAL_LIMIT)
     if (around.foreign_share or 0) > FOREIGN_CPU_LIMIT:
@@ -267,7 +265,7 @@ def _utc(moment: datetime) -> str:
 
 
 def _model(spec: ModelSpec) -> ModelRecord:
-    """What is trained anew; the accuracy of the checkpoint that is there was not asked."""
+    """Describe what is trained anew; the accuracy of the existing checkpoint is not measured."""
     return ModelRecord(
         name=spec.name,
         digest=spec.digest,

@@ -53,7 +53,7 @@ def training_settings(
     keep: str | None,
     runs: Path,
 ) -> TrainingSettings:
-    """Settings from what was typed; None means that nothing was.
+    """Build settings from the options given; None means that an option was not given.
 
     Raises:
         RequestError: a framework that is none, a number out of range, or a model that cannot be trained so.
@@ -81,7 +81,7 @@ def training_settings(
 
 
 def _samples_count(spec: ModelSpec, recipe: Recipe) -> int:
-    """How many samples make an epoch.
+    """Return how many samples make an epoch.
 
     Raises:
         ModelError: they do not fit the model's input.
@@ -126,7 +126,7 @@ def _require_trainable(spec: ModelSpec, frameworks: tuple[Framework, ...]) -> No
 
 
 def _missing(spec: ModelSpec, frameworks: tuple[Framework, ...]) -> Iterator[str]:
-    """What a spec lacks to be trained in those frameworks."""
+    """Yield what a spec lacks to be trained in those frameworks."""
     if "keras" in frameworks and (spec.build_keras is None or spec.whole):
         yield "it has no Keras twin (`build_keras`) that takes the weights of PyTorch"
     if spec.recipe is None:
@@ -136,7 +136,7 @@ def _missing(spec: ModelSpec, frameworks: tuple[Framework, ...]) -> Iterator[str
 
 
 def trainable() -> list[str]:
-    """The models of this package that can be trained in both frameworks."""
+    """List the models of this package that can be trained in both frameworks."""
     found = []
     for name in model_names():
         try:
@@ -149,5 +149,5 @@ def trainable() -> list[str]:
 
 
 def told(settings: TrainingSettings) -> str:
-    """The budget of every training, in words."""
+    """Describe the budget of every training."""
     return f"cores {listed(settings.cores)}, {len(settings.cores)} threads"

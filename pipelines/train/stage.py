@@ -48,7 +48,7 @@ def train(model: str, progress: Progress) -> TrainOutcome:
 
 
 def train_here(model: str, progress: Callable[[str], None]) -> dict[str, Any]:
-    """The work of the training process."""
+    """Train the model in the training process."""
     spec = load_model(model)
     if spec.train is None:
         raise RequestError(f"{spec.name} has no training")

@@ -23,7 +23,7 @@ class Broken:
         return self.below if self.below is not None and self.is_below(value) else self.inside(value)
 
     def is_below(self, value: float) -> bool:
-        """Whether `value` is under the break."""
+        """Return whether `value` is under the break."""
         return value < self.inside.low
 
 

@@ -12,7 +12,7 @@ Curves = dict[str, tuple[ConditioningRecord, ...]]
 
 
 def curves_plot(curves: Curves, name: str, slots: dict[str, int]) -> str | None:
-    """One line per server start, by target, as SVG text; None without one.
+    """Draw one line per server start, by target, as SVG text; return None without one.
 
     A mark stands where the steady stretch began. `name` is an identifier that no other figure has.
     """

@@ -67,7 +67,7 @@ def line(parent: Element, start: Point, end: Point, class_: str) -> Element:
 def x_axis(
     svg: Element, frame: Frame, ticks: list[tuple[float, str]], label: str, *, grid: bool = True
 ) -> None:
-    """Ticks (position, label), an axis line and a label below the plotting area."""
+    """Draw ticks (position, label), an axis line and a label below the plotting area."""
     for x, text in ticks:
         line(svg, (x, frame.top if grid else frame.bottom), (x, frame.bottom + 4), "grid")
         add(svg, "text", text=text, x=x, y=frame.bottom + 20, text_anchor="middle")
@@ -77,7 +77,7 @@ def x_axis(
 
 
 def y_axis(svg: Element, frame: Frame, ticks: list[tuple[float, str]], label: str) -> None:
-    """Ticks (position, label) with grid lines, and a label above the plotting area."""
+    """Draw ticks (position, label) with grid lines, and a label above the plotting area."""
     for y, text in ticks:
         line(svg, (frame.left - 4, y), (frame.right, y), "grid")
         add(svg, "text", text=text, x=frame.left - 8, y=y + 4, text_anchor="end")
@@ -85,7 +85,7 @@ def y_axis(svg: Element, frame: Frame, ticks: list[tuple[float, str]], label: st
 
 
 def ticks_at(values: list[float], scale: Linear | Log, labels: list[str]) -> list[tuple[float, str]]:
-    """Positions and labels of ticks."""
+    """Return positions and labels of ticks."""
     return [(scale(value), text) for value, text in zip(values, labels, strict=True)]
 
 

@@ -57,7 +57,7 @@ def _steps(curve: EcdfRecord, x: Log, y: Linear) -> str:
 
 
 def _marks(target: str, summary: SummaryRecord) -> list[tuple[float, float, str]]:
-    """Latency, share and hover text of each percentile that is marked and was measured."""
+    """Return latency, share and hover text of each percentile that is marked and was measured."""
     found = [(which, share, getattr(summary.latency_ms, which)) for which, share in MARKED.items()]
     return [
         (latency, share, f"{target} {which} {significant(latency)} ms")

@@ -67,7 +67,7 @@ def _description(rows: list[Row]) -> str:
 
 
 def _scale(rows: list[Row], frame: draw.Frame) -> Log:
-    """Symmetric around 1, so that twice and half are as far away."""
+    """Return a scale symmetric around 1, so that twice and half are as far away."""
     reach = max((abs(math.log(value)) for row in rows for value in _values(row) if value > 0), default=0.0)
     end = math.exp(max(reach * 1.08, LEAST_REACH))
     return Log(1 / end, end, frame.left, frame.right)
@@ -100,7 +100,7 @@ def _bands(svg: draw.Element, panels: list[list[Row]], x: Log, frame: draw.Frame
 
 
 def _directions(svg: draw.Element, candidate: str, frame: draw.Frame, y: float, *, mirrored: bool) -> None:
-    """Which side is the candidate's good one; for throughput the right one."""
+    """Label the candidate's good side; for throughput the right one."""
     left, right = ("slower", "faster") if mirrored else ("faster", "slower")
     who = shortened_to(candidate, NAME_CHARACTERS)
     draw.add(svg, "text", text=f"← {who} {left}", x=frame.left, y=y)

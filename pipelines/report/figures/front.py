@@ -86,7 +86,7 @@ def _apart(ticks: list[float], x: Log) -> list[float]:
 
 
 def _break(svg: draw.Element) -> None:
-    """Two slanted strokes on the axis, and a word on what is below them."""
+    """Draw two slanted strokes on the axis, and a word on what is below them."""
     top = FRAME.bottom - BAND
     draw.line(svg, (FRAME.left, top), (FRAME.right, top), "break")
     for y in (top - 3, top + 3):
@@ -95,7 +95,7 @@ def _break(svg: draw.Element) -> None:
 
 
 def _limits(svg: draw.Element, mobile: MobileRecord, x: Log, y: Broken, space: Space) -> None:
-    """All lines first, so that no name is put on one."""
+    """Draw all lines first, so that no name is put on one."""
     named = [
         _across(svg, y, least, "limit", f"gate: {percent(least)} or more", space) for least in _least(mobile)
     ]
@@ -142,7 +142,7 @@ def _write(svg: draw.Element, place: Place, class_: str) -> None:
 
 
 def _front(svg: draw.Element, known: Known, x: Log, y: Broken, space: Space) -> None:
-    """From the smallest on, the best accuracy that a file of at most that size has."""
+    """Draw, from the smallest on, the best accuracy that a file of at most that size has."""
     steps = sorted((x(one.size_bytes), y(value)) for one, value in known if one.on_pareto_front)
     if not steps:
         return

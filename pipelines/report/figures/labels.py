@@ -101,7 +101,7 @@ class Space:
         return self.put(list(_around(text, *at, crowded=self._crowded(at))))
 
     def _crowded(self, at: Point) -> bool:
-        """Whether another mark is so near that a name above or below could be its own."""
+        """Return whether another mark is so near that a name above or below could be its own."""
         return sum(math.dist(at, other) < CROWD for other in self.points) > 1
 
     def _covered(self, place: Place) -> float:

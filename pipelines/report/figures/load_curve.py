@@ -95,7 +95,7 @@ def _curve(
 def _whisker(
     group: draw.Element, one: SummaryRecord, which: str, place: draw.Point, x: Linear, y: Log
 ) -> None:
-    """Across: lowest to highest single round; upright: the percentile's interval."""
+    """Draw across the lowest to the highest single round, and upright the percentile's interval."""
     span = pick.round_range(one, pick.THROUGHPUT)
     if span:
         draw.line(group, (x(span[0]), place[1]), (x(span[1]), place[1]), "stick")

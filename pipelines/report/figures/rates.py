@@ -67,7 +67,7 @@ def _axes(svg: draw.Element, frame: draw.Frame, x: Log, y: Log, limit_ms: float)
 def _search(
     group: draw.Element, target: str, slot: int, points: list[RatePointRecord], x: Log, y: Log
 ) -> None:
-    """One block's search: its valid points joined in order of rate, then every point."""
+    """Draw one block's search: its valid points joined in order of rate, then every point."""
     ordered = sorted(points, key=lambda point: (point.rate_per_s, point.round_index))
     known = [point for point in ordered if point.met is not None]
     style = f"search b{points[0].block % BLOCK_STYLES}"
@@ -78,7 +78,7 @@ def _search(
 
 
 def _at(point: RatePointRecord, x: Log, y: Log) -> draw.Point:
-    """Without a p99 at the upper edge: nothing was answered in time."""
+    """Return its position; without a p99 the upper edge: nothing was answered in time."""
     return x(point.rate_per_s), y.end if point.p99_ms is None else y(point.p99_ms)
 
 
@@ -101,7 +101,7 @@ def _hover(target: str, point: RatePointRecord) -> str:
 
 
 def _label_place(left: float, right: float, middle: float, y: float, frame: draw.Frame) -> dict[str, Any]:
-    """Behind the interval from `left` to `right`, else before it, else above its `middle`."""
+    """Place the label behind the interval from `left` to `right`, else before it, else above its `middle`."""
     if right + LABEL_WIDTH < frame.right:
         return {"x": right + 10, "y": y + 4, "text_anchor": "start"}
     if left - LABEL_WIDTH > frame.left:

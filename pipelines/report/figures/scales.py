@@ -47,7 +47,7 @@ def log_domain(values: list[float], least_factor: float = 2.0, margin: float = 1
 
 
 def log_ticks(low: float, high: float, most: int = 9) -> list[float]:
-    """Round values inside `low`…`high`: 1-2-5 steps; decades when too many, even steps when few."""
+    """Return round values inside `low`…`high`: 1-2-5 steps; decades when too many, even steps when few."""
     ticks = _inside(STEPS, low, high)
     if len(ticks) > most:
         decades = _inside((1.0,), low, high)
@@ -65,7 +65,7 @@ def _inside(steps: tuple[float, ...], low: float, high: float) -> list[float]:
 
 
 def linear_ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """About that many round values, 1, 2 or 5 times a power of ten apart, inside `low`…`high`."""
+    """Return about that many round values, 1, 2 or 5 times a power of ten apart, inside `low`…`high`."""
     rough = (high - low) / about
     power = math.floor(math.log10(rough))
     step = next(float(f"{one}e{power}") for one in (*STEPS, 10.0) if float(f"{one}e{power}") >= rough)

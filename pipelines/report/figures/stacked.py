@@ -15,7 +15,7 @@ Splits = dict[str, dict[str, TimeSplitRecord | None]]
 
 
 def time_plot(loads: Splits, name: str) -> str | None:
-    """Bars grouped by load as SVG text; None when no side tells anything. `name` is its own identifier."""
+    """Draw bars by load as SVG text under the identifier `name`; return None when no side tells anything."""
     known = [one for own in loads.values() for one in own.values() if one]
     if not known:
         return None

@@ -76,7 +76,7 @@ def _panel(
 def _bracket(
     group: draw.Element, side: TuneSideRecord, trial: TuneTrialRecord, x: float, y: Log, slot: int
 ) -> None:
-    """From the highest rate that kept the limit to the lowest that did not; one end where that is known."""
+    """Draw from the highest rate that kept the limit to the lowest that did not, or the one known end."""
     own = draw.add(group, "g", class_="round")
     draw.add(own, "title", text=_hover(trial))
     low, high = trial.rate_per_s, trial.breaks_at_per_s

@@ -13,7 +13,7 @@ Loads = dict[str, dict[str, SummaryRecord | None]]
 
 
 def throughput_plot(loads: Loads, name: str, slots: dict[str, int]) -> str | None:
-    """Bars grouped by load as SVG text; None when nothing has a throughput.
+    """Draw bars grouped by load as SVG text; return None when nothing has a throughput.
 
     `loads` maps a load to its targets' summaries. `name` is this figure's own identifier.
     """

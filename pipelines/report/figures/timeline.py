@@ -72,7 +72,7 @@ def points(one: RoundRecord, start_s: float) -> list[Point]:
 
 
 def _second(one: RoundRecord) -> float:
-    """When the window began: a round starts with its warm-up."""
+    """Return when the window began: a round starts with its warm-up."""
     return datetime.fromisoformat(one.started_at_utc).timestamp() + one.warmup_s
 
 
