@@ -14,11 +14,6 @@ def flattened(model: str, answer: Any, names: Sequence[str], what: str = "source
 
     `what` names, for the message, the part of the model that gave it.
 
-    `answer` is one tensor, a tuple or list (also nested, read from left to right), or a dict with these
-    names.
-
-    `what` of the model gave it, for the message.
-
     Raises:
         ModelError: there are more or fewer tensors, other keys, or something that is no tensor.
     """

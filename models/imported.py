@@ -16,8 +16,6 @@ def files_of(model_file: Path) -> tuple[Path, ...]:
 
     This includes what functions import. Files are looked for in the model's own folder, the working directory
     and PYTHONPATH.
-
-    Also what functions import. Looked for below its own folder, the working directory and PYTHONPATH.
     """
     roots = (model_file.resolve().parent, *_user_entries())
     found: dict[Path, None] = {}

@@ -180,8 +180,6 @@ def read_weights(path: Path) -> tuple[dict[str, Array], str]:
 
     Nothing in the file is run.
 
-    Nothing of the file is run.
-
     Raises:
         CheckpointError: it is none of these.
     """

@@ -17,8 +17,6 @@ def require_labels(model: str, labels: object, columns: int | None) -> tuple[str
 
     They may be empty. A single column may have one name, its own, or two, those of 0 and of 1.
 
-    None at all are allowed. A single column may have one name, its own, or two, those of 0 and of 1.
-
     Raises:
         ModelError: they are no tuple of names, too few or too many, or one cannot be a line of text.
     """

@@ -399,8 +399,6 @@ def load_model(name: str) -> ModelSpec:
     An import is found by its name in the usual artifacts folder, or by its own folder in any
     ("path/to/NAME").
 
-    The last by its name in the usual artifacts folder, or by its own folder in any ("path/to/NAME").
-
     Raises:
         ModelError: unknown name (with the nearest ones), missing file, or no `MODEL` in it.
     """

@@ -237,8 +237,6 @@ def read_checkpoint(spec: ModelSpec) -> dict[str, FloatArray]:
 
     Of imported files, read none, but check that they are still the same.
 
-    Of imported files none, but whether they are still those.
-
     Raises:
         ModelError: the checkpoint is missing, cannot be read, holds a NaN, or is not the one that the model's
             digest was taken of; or what is to be ignored is not there.
@@ -316,8 +314,6 @@ def load_source(spec: ModelSpec) -> "torch.nn.Module":
 
 def _evaluating(module: "torch.nn.Module") -> "torch.nn.Module":
     """Put a module into evaluation mode; an exported program, which has one mode, only by its flags.
-
-    Exporters look at these, and a module around it passes the call on.
 
     Exporters look at these, and a module around it passes the call on.
     """

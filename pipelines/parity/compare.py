@@ -293,9 +293,6 @@ def accuracy_drop(got: Array, expected: Expectation) -> float | None:
 
     Without labels, return the share of samples whose choice changed; None for outputs that choose nothing.
     Rounded to 1e-9, so that a drop of exactly a limit is not beyond it.
-
-    Without labels the share of samples whose choice is another; None for outputs that choose nothing.
-    Rounded to 1e-9, so that a drop of exactly a limit is not beyond it.
     """
     before, after = expected.accuracy(expected.outputs), expected.accuracy(got)
     if before is None or after is None:

@@ -131,8 +131,6 @@ class Expectation:
 
         Without targets, it is a share of the range of the source model's outputs; the worst of several
         columns counts.
-
-        Without targets of the range of the source model's outputs; of several columns the worst one's.
         """
         if self.task != "regression":
             return None

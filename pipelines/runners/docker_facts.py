@@ -14,8 +14,6 @@ def given(attributes: dict[str, Any]) -> GivenRecord:
     """Return the budget that the container really has, as the engine reports it.
 
     The server inside is asked for its configuration separately.
-
-    Its configuration is asked of what runs inside.
     """
     host = attributes["HostConfig"]
     return GivenRecord(

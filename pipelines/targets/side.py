@@ -50,9 +50,6 @@ def parse_sides(text: str, preset: str = DEFAULT) -> tuple[SideSpec, ...]:
     A side without a name of its own is called what was typed; one that is there twice is an A/A test, and its
     second name is NAME-2.
 
-    A side without a name of its own is called by what was typed; one that is there twice is an A/A test, and
-    its second name is NAME-2.
-
     Raises:
         RequestError: an unknown target, preset, protocol or kind of body, two of a kind in one side, a name
             that is taken or cannot be part of a file's name; one line.

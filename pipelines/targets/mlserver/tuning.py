@@ -9,8 +9,6 @@ def axes(cores_count: int, limit_ms: float) -> tuple[Axis, ...]:
     """Return the axes: processes for inference, threads of each, and how many requests wait how long.
 
     MLServer batches where both a size and a time are set; a size of 1 is none.
-
-    MLServer batches where both a size and a time are set; a size of 1 is none.
     """
     delays = delays_ms(limit_ms)
     sizes = tuple(

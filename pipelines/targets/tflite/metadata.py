@@ -138,8 +138,6 @@ def with_labels(content: bytes, files: Mapping[str, Sequence[str]]) -> bytes:
     """Append a zip archive with the labels to `content`, one a line, the same bytes every time.
 
     Without labels, return `content` as it is.
-
-    Without labels `content` as it is.
     """
     if not files:
         return content

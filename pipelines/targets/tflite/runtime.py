@@ -138,10 +138,6 @@ def quantise(values: Array, tensor: Mapping[str, Any]) -> Array:
     to the dtype's range: a pixel beyond what was calibrated becomes the nearest value that the dtype has.
     Where they stand for themselves, as pixels, tokens and floats do, they are passed on as they are.
 
-    Where the file's own numbers stand for others (scale above 0), they are rounded, half to even, and clipped
-    to the dtype's range: a pixel beyond what was calibrated becomes the nearest that can be said. Where they
-    stand for themselves, as pixels, tokens and floats do, they are handed over as they are.
-
     Raises:
         TypeError: the file wants another kind of number, and does not say what it stands for.
     """

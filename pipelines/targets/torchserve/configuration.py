@@ -57,8 +57,6 @@ def batches(answer: Any) -> tuple[int, int]:
 
     If there are several workers, the server chooses which one is asked.
 
-    Of several workers one is asked, whichever the server chooses.
-
     Raises:
         OSError: it does not tell.
     """

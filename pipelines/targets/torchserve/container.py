@@ -13,8 +13,6 @@ def _status(base_url: str, model: str, execute: Execute) -> str | None:
     """Return None if every worker is READY by the management API, which is asked inside, else why not.
 
     Whether the frontend listens at all is asked from outside, which costs the container less.
-
-    Whether the frontend listens at all is asked from outside, which costs the container less.
     """
     fetch(f"{base_url}/ping")
     code, output = execute([PROBE, "get", str(MANAGEMENT_PORT), f"/models/{model}"])

@@ -271,8 +271,6 @@ class Handler:
         """Return outputs for several requests' arrays of one shape, or why the model refuses a request.
 
         All go through one forward pass; if that fails, each goes through its own, to find the one at fault.
-
-        All go through one forward pass; where that fails, through one each, to find whose fault it is.
         """
         try:
             return list(self._forward(batches))

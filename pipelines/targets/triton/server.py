@@ -110,9 +110,6 @@ def _write_backend(folder: Path, packages: Path) -> tuple[Path, Path]:
 
     The backend looks for a stub of this Python beside itself, where the package has none, and for libraries
     four folders further up: links in folders like the package's own leave the environment as pip made it.
-
-    The backend looks for a stub of this Python beside itself, where the package has none, and for libraries
-    four folders further up: links in folders like the package's own leave the environment as pip made it.
     """
     shipped = packages / "pytriton" / "tritonserver"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"

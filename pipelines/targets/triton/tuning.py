@@ -11,8 +11,6 @@ def axes(cores_count: int, limit_ms: float) -> tuple[Axis, ...]:
     """Return the axes: processes that hold the model, threads of each, and how many rows wait how long.
 
     The vendor has one process, and where batching is on it waits for nobody.
-
-    The vendor has one process, and where batching is on it waits for nobody.
     """
     sizes = tuple(
         Level(str(size), {"dynamic_batching": True, "max_batch_size": size}) for size in doubling(32, least=2)
