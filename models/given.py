@@ -106,7 +106,7 @@ class Given:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What has to be said beside every figure of this model."""
+        """Notes that belong beside every figure of this model."""
         reference = self.referred
         said = [f"the reference is the imported {reference.kind} ({reference.source}), there is no source"]
         if self.random:

@@ -90,7 +90,7 @@ def ask(call: Callable[[dict[str, Array]], Tensors], tensors: Tensors, size: int
     """Return what `call` gives for all samples, asked in batches of at most `size`, in the samples' order.
 
     `call` takes and gives arrays (rows, …) of one shape each. Its answer has to have as many rows as were
-    asked; whoever cannot be sure of that checks it inside `call`.
+    asked; a caller that cannot be sure of that checks it inside `call`.
     """
     answers: list[dict[str, Array] | None] = [None] * count(tensors)
     for places, batch in batches(tensors, size):

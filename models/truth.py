@@ -42,7 +42,7 @@ def require_task(model: str, output: TensorSpec, task: Task | None) -> None:
     """Refuse a task that an output of this shape cannot have.
 
     Raises:
-        ModelError: classes at every position said to be classes, or the other way round.
+        ModelError: classes at every position declared as classes, or the other way round.
     """
     positions = len(output.shape) - (2 if output.is_float else 1)
     if task == "classes" and positions > 0:

@@ -13,7 +13,7 @@ case $TANDEM_METRICS in
         ;;
 esac
 
-# A program for XLA is refused by TensorFlow Serving unless it is told; our own server compiles it anyway.
+# A program for XLA is refused by TensorFlow Serving without a flag; our own server compiles it anyway.
 if [ "${1##*/}" = tensorflow_model_server ] && grep -q XlaCallModule "/models/$MODEL_NAME"/*/saved_model.pb 2> /dev/null; then
     flags="$flags --xla_cpu_compilation_enabled=true"
 fi

@@ -27,7 +27,7 @@ from pipelines.targets.triton import server as triton_server
 DOCKER = ROOT / "docker"
 SERVER_KEYS = tuple(key for contained in CONTAINED.values() for key in contained.images)
 KEYS = (*SERVER_KEYS, "locust")
-# Of the two servers that commands take unless told otherwise, and of the load generator. Any other
+# Of the two default servers, and of the load generator. Any other
 # takes minutes and half a gigabyte of its own.
 USUAL_KEYS = (*CONTAINED["torchserve"].images, *CONTAINED["tfserving"].images, "locust")
 TARGETS = tuple(CONTAINED)  # whose artifacts those serve

@@ -1,4 +1,4 @@
-"""`tandem images`: all images of one model, with their sizes; what cannot be had is said, not fatal."""
+"""`tandem images`: all images of one model, with their sizes; failures are reported, not fatal."""
 
 from collections.abc import Sequence
 from contextlib import closing

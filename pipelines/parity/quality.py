@@ -98,7 +98,7 @@ class Expectation:
         """
         if self.task != "regression" and self.discrete:
             values = flat(outputs)
-            # As floats where JSON told no dtype.
+            # As floats where JSON gave no dtype.
             known = values if is_discrete(outputs) else np.where(np.isfinite(values), np.rint(values), -1)
             return np.asarray(known, np.int64)
         if self.task == "tokens":

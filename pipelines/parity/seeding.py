@@ -1,4 +1,4 @@
-"""Other random numbers than a model asks for: whoever sets a seed of its own draws at random all the same.
+"""Other random numbers than a model asks for: one that sets its own seed draws at random all the same.
 
 No exported file sets a seed. What PyTorch draws becomes an operation that draws anew at every request, so
 noise that is the same whenever the source model is asked is another one in every answer of a server. NumPy's

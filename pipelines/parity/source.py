@@ -52,7 +52,7 @@ def outputs_of(
 ) -> dict[str, Array]:
     """Return the source model's outputs (n, …) for `inputs`, both by name, after every check of this module.
 
-    `passed` is told the name of each of `CHECKS` as it passes.
+    `passed` gets the name of each of `CHECKS` as it passes.
 
     Raises:
         ModelError: it fails, gives something else than its spec says, is no function of one sample alone, or

@@ -93,7 +93,7 @@ def _watch(
             after(func)
             return result
 
-    # What fails only under observation is no failure of the model; the plain run tells.
+    # What fails only under observation is no failure of the model; the plain run shows.
     with torch.no_grad(), _as_if_tracing(), suppress(Exception, SystemExit):
         module(*(one.as_subclass(Watched) for one in given))
 

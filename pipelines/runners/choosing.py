@@ -57,7 +57,7 @@ def choose(asked: str, wanted: Wanted | None, progress: Progress) -> Iterator[Ch
     Args:
         asked: a name of `RUNNERS`.
         wanted: what images have to be there; None to choose by the engine alone.
-        progress: told why, where it was not simply asked for.
+        progress: gets the reason, where the runner was not simply asked for.
 
     Raises:
         RequestError: no such runner.
@@ -130,7 +130,7 @@ def runner_of(
     Args:
         choice: with the images that were looked for.
         command: what it is for; part of the names of what it makes.
-        progress: told what takes time.
+        progress: gets what takes time.
         sizes: measure compressed sizes that are not known yet.
         direct, health_checks: see `DockerRunner`.
     """

@@ -51,7 +51,7 @@ class DockerRunner:
         direct: talk to a container on its own network where that is possible, past docker-proxy.
         health_checks: whether the engine runs the images' health checks meanwhile.
         variables: for the compose file, beside those that come from a request.
-        reason: why containers, where they were not simply asked for; told with each implementation.
+        reason: why containers, where they were not simply asked for; recorded with each implementation.
     """
 
     client: "DockerClient"

@@ -1,4 +1,4 @@
-"""What `docker inspect` says of one container, read into the words of the run record."""
+"""What `docker inspect` reports of one container, read into the words of the run record."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -52,7 +52,7 @@ def is_dead(owned_by: str) -> bool:
 
 @dataclass(frozen=True)
 class Leftover:
-    """A project of ours: its name and the owner its labels tell; None for one that stands by itself."""
+    """A project of ours: its name and the owner in its labels; None for one that stands by itself."""
 
     project: str
     owner: str | None

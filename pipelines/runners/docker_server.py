@@ -30,7 +30,7 @@ RECENT_LINES = 60
 
 
 class DockerServer(StartedServer):
-    """A container that exists already; leaving it stops it, removing it is left to whoever created it.
+    """A container that exists already; leaving it stops it, removing it is left to its creator.
 
     Attributes:
         plan: what is running; its addresses are real once it is started.
@@ -243,7 +243,7 @@ class DockerServer(StartedServer):
                 self._keep_log()
 
     def _keep_log(self) -> None:
-        """Everything the container wrote, into the plan's log, as far as the engine still tells it."""
+        """Everything the container wrote, into the plan's log, as far as the engine still has it."""
         from requests.exceptions import RequestException
 
         try:

@@ -171,7 +171,7 @@ class LocalRunner:
     """Servers as processes of this machine.
 
     Attributes:
-        reason: why they are, where it was not simply asked for; told with each implementation.
+        reason: why they are, where it was not simply asked for; recorded with each implementation.
     """
 
     reason: str | None = None

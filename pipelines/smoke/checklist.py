@@ -13,7 +13,7 @@ State = Literal["passed", "failed", "skipped"]
 
 
 class CheckError(Exception):
-    """A check said no; the message is one sentence with what was found and what was expected."""
+    """A check failed; the message is one sentence with what was found and what was expected."""
 
 
 class NotApplicableError(Exception):

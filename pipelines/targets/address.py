@@ -11,7 +11,7 @@ from pipelines.targets.oip_grpc import PREDICT_PATH as OIP_METHOD
 from pipelines.targets.protocols import BODIES, Protocol, Transport
 
 URL = "url"
-"""What stands in the place of a target, and of a runner, for a server that somebody else runs."""
+"""The name that a server somebody else runs has in the place of a target, and of a runner."""
 
 SCHEMES: dict[str, tuple[Transport, int | None]] = {
     "http": ("http", 80),
@@ -31,7 +31,7 @@ class Api:
     """One API that servers have.
 
     Attributes:
-        marker: what stands in front of a model's name in a path of its REST API.
+        marker: what precedes a model's name in a path of its REST API.
         more: what may follow the name, each with a value.
         rest: path of a prediction, with the model's name and what follows it.
         bodies: codecs of the REST API, the usual one first.
@@ -76,7 +76,7 @@ APIS = {
 
 @dataclass(frozen=True)
 class Address:
-    """Where a running server is, and how it is talked to.
+    """Where a running server is, and how to talk to it.
 
     Attributes:
         api: a name of `APIS`.
@@ -96,7 +96,7 @@ class Address:
 
     @property
     def base_url(self) -> str:
-        """What stands in front of the API's own paths."""
+        """What precedes the API's own paths."""
         return f"{self.scheme}://{url_host(self.host)}:{self.port}{self.prefix}"
 
     @property

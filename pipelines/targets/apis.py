@@ -1,6 +1,6 @@
-"""What a running server says of itself over each API: that it is ready, who it is, and the model's tensors.
+"""What a running server reports over each API: that it is ready, who it is, and the model's tensors.
 
-Tensors are told in the words of the Open Inference Protocol, whatever the API calls them.
+Tensors are described in the words of the Open Inference Protocol, whatever the API calls them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -195,7 +195,7 @@ def _torchserve_grpc_status(address: Address, access: Access) -> str | None:
     return None if '"Healthy"' in said else f"Ping answers {said!r}"
 
 
-def _torchserve_told(address: Address, access: Access) -> Told:  # noqa: ARG001 - it tells nothing
+def _torchserve_told(address: Address, access: Access) -> Told:  # noqa: ARG001 - it reports nothing
     return Told("torchserve API", UNKNOWN_VERSION, None)
 
 

@@ -18,7 +18,7 @@ def ask_in_batches(
 ) -> dict[str, Array]:
     """Answers to `inputs` (n, …): the first sample's from a batch of one, the others' from larger batches.
 
-    A file that computes only one batch size, or another thing at batch 1, is so seen by whoever compares.
+    A comparison so finds a file that computes only one batch size, or another thing at batch 1.
 
     Raises:
         GateError: an answer does not have a row per sample.

@@ -1,4 +1,4 @@
-"""How a running server is talked to; nothing of how it was started."""
+"""How to talk to a running server; nothing of how it was started."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ class Endpoint:
         timings: where the time of its requests went, by its own count since it started; None where it does
             not tell. Raises OSError where it does not answer.
         addresses: everything that listens, by name, for people.
-        access: how a server that somebody else runs is got at; None for one of ours.
+        access: how to reach a server that somebody else runs; None for one of ours.
     """
 
     base_url: str

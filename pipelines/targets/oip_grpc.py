@@ -73,7 +73,7 @@ def server_metadata(base_url: str, ask: Ask = fetch) -> Mapping[str, Any]:
 
 
 def _call(base_url: str, method: str, fields: Mapping[str, str], ask: Ask) -> tuple[int, Any]:
-    """Status and answer of a call; for other than 200 the answer is what the server said.
+    """Return status and answer of a call; for other than 200 the answer is the server's text.
 
     Raises:
         OSError: there is no answer, or it is no message of this protocol.

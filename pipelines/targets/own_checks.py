@@ -1,4 +1,4 @@
-"""What a target asks the smoke test to look at, beside what is asked of every server; it is in its folder."""
+"""A target's own smoke checks, beside those that every server gets; they are in the target's folder."""
 
 import importlib
 from collections.abc import Callable

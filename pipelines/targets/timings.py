@@ -1,4 +1,4 @@
-"""What a server tells of where its requests' time went, and what of that fell between two questions."""
+"""Where a server's requests spent their time, by its own report, and the part between two reports."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

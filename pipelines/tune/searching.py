@@ -48,7 +48,7 @@ def search_side(
         kept: what was tried already; nothing of that is tried again.
         attempt: measures a candidate.
         allows: whether there is time for another trial.
-        keep: told of the search after every trial.
+        keep: gets the search after every trial.
     """
     side = kept.model_copy(update={"ended": None})
     while (found := next_candidate(space, references, side.trials)) is not None:

@@ -169,7 +169,7 @@ def _keep(run: Run, name: str, budget: Budget, side: TuneSideRecord) -> None:
     search = _search(run)
     sides = {**search.sides, name: side}
     run.tune = search.model_copy(update={"sides": sides, "elapsed_s": budget.elapsed_s})
-    run.session.rounds_count = rounds_so_far(run)  # told when the run is interrupted or fails
+    run.session.rounds_count = rounds_so_far(run)  # reported when the run is interrupted or fails
     run.save()
 
 

@@ -47,7 +47,7 @@ class Verified:
     `failures` has one line per artifact that is not the source model, or does not run; empty when the gate
     says yes. By TARGET/PATH: `errors` are those of them that do not run, `mismatches` those that run and are
     not the source model. `manifests` say what was looked at, `absent` which targets nobody exported, and why.
-    `notes` are what has to be said beside every figure, as of samples that are random numbers.
+    `notes` belong beside every figure, as of samples that are random numbers.
     """
 
     records: dict[str, tuple[ParityRecord, ...]]

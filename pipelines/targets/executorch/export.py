@@ -65,7 +65,7 @@ def export(spec: ModelSpec, folder: Path, progress: Callable[[str], None]) -> li
 
 
 class _RefusedError(Exception):
-    """This precision cannot be had; the message says why, in one line."""
+    """This precision is not possible; the message says why, in one line."""
 
 
 def sizes_of(spec: ModelSpec) -> Sizes:

@@ -65,7 +65,7 @@ def _prove(model: Traceable, path: Path) -> None:
 
 
 def _drop_call_stacks(path: Path) -> None:
-    """Write the archive again without its `.debug_pkl` records, which hold the paths of whoever traced it."""
+    """Write the archive again without its `.debug_pkl` records, which hold paths of this machine."""
     import torch
 
     reader = torch._C.PyTorchFileReader(str(path))

@@ -62,7 +62,7 @@ class Options:
 
 
 class RefusedError(Exception):
-    """What is wrong with a request, for whoever sent it."""
+    """What is wrong with a request, for its sender."""
 
     def __init__(self, reason: str, status: int = 400) -> None:
         super().__init__(reason)
@@ -303,7 +303,7 @@ def count_or_cores(text: str) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve until told to stop."""
+    """Serve until stopped."""
     parser = argparse.ArgumentParser(description="Serve one TorchScript file")
     parser.add_argument("model_file")
     parser.add_argument("--host", default="127.0.0.1")

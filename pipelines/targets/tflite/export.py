@@ -52,7 +52,7 @@ def export(
     samples = representative(spec)
     asked = asked or Asked(spec.name)
     entries: list[Exported | NotExported] = []
-    # Inside `folder`, which whoever started this process removes, however it ends.
+    # Inside `folder`, which the parent process removes, however this one ends.
     with TemporaryDirectory(dir=folder, prefix=".saved-model-") as saved:
         made = Path(saved) / "made"
         road, tools = write_by_road(spec, made, progress, asked)

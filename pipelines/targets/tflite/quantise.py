@@ -19,7 +19,7 @@ Representative = Callable[[], Iterator[dict[str, Array]]]
 
 
 class RefusedError(Exception):
-    """This precision cannot be had; the message is the tool's own reason, in one line."""
+    """This precision is not possible; the message is the tool's own reason, in one line."""
 
 
 def representative(spec: ModelSpec) -> Representative | None:

@@ -1,4 +1,4 @@
-"""Whether a SavedModel is computed by XLA, which TensorFlow Serving has to be told."""
+"""Whether a SavedModel is computed by XLA, for which TensorFlow Serving needs a flag."""
 
 import mmap
 from pathlib import Path

@@ -79,7 +79,7 @@ def plan(request: ServeRequest) -> ServerPlan:
     base_url = request.url(rest_port)
     name = request.spec.name
     compiled = is_compiled(request.folder / name)
-    # The embedded server compiles without being told; the binary refuses such a model.
+    # The embedded server compiles without a flag; the binary refuses such a model.
     xla = {FLAG: True} if compiled and not found.stand_in else {}
     flags = [*_flags(request, found, rest_port, grpc_port), *(f"--{flag}=true" for flag in xla)]
     protocol, grpc_address = request.asked_by("tfserving"), f"{url_host(request.host)}:{grpc_port}"

@@ -1,4 +1,4 @@
-"""What TensorFlow Serving's metrics tell of where a request's time went; the embedded server's too."""
+"""Where a request's time went, by TensorFlow Serving's metrics; the embedded server's too."""
 
 import re
 

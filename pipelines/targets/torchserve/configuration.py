@@ -16,7 +16,7 @@ TOLD = {
 
 
 def description_path(model: str) -> str:
-    """Path of the management API that tells a model's configuration, and what its handler adds to that."""
+    """Path of the management API to a model's configuration, and what its handler adds to that."""
     return f"/models/{model}?customized=true"
 
 

@@ -26,7 +26,7 @@ NUMBER_BYTES = 26
 # Where a container has the files of `files`.
 CONTAINER_FOLDER = "/etc/tandem/server"
 LOGGING, ENVIRONMENT = "log4j2.xml", "environment"
-# What is said of the server and of its workers, and nothing of single requests. The vendor's configuration
+# Log what concerns the server and its workers, and nothing of single requests. The vendor's configuration
 # has fifteen lines for each: of access, of metrics, of these classes, and of the worker. All to one stream:
 # without files there is nothing to roll over, which packs 100 MB with gzip in the middle of a load.
 PER_REQUEST = ("wlm.BatchAggregator", "wlm.WorkerLifeCycle", "wlm.WorkerThread", "job.RestJob", "job.GRPCJob")

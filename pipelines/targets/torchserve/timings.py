@@ -1,4 +1,4 @@
-"""What TorchServe and our handler tell of where a request's time went."""
+"""Where a request's time went, by TorchServe's and our handler's own report."""
 
 import re
 from collections.abc import Callable

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
             sys.stdout.write(f"{SERVER_NAME} {_version()}\n")
             return 0
         _quiet_tensorflow()
-        # Until the event loop takes over, being told to stop ends a slow start as cleanly as Ctrl-C does.
+        # Until the event loop takes over, a signal to stop ends a slow start as cleanly as Ctrl-C does.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         from .app import serve

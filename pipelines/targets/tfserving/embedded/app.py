@@ -1,4 +1,4 @@
-"""Puts the parts together: load the models, listen on REST and gRPC, run until told to stop, end cleanly."""
+"""Put the parts together: load the models, listen on REST and gRPC, run until stopped, end cleanly."""
 
 import asyncio
 import logging

@@ -53,7 +53,7 @@ class Batcher:
     """The queues of all models and the threads that run their batches.
 
     Args:
-        note: told after every run of a batch: its rows, and what each of its requests had waited, seconds.
+        note: called after every run of a batch with its rows, and the seconds that each request had waited.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class Batcher:
         began = time.monotonic()
         try:
             _answer(batch.tasks, self._run_together(batch))
-        except Exception as error:  # noqa: BLE001  whatever it is, it belongs to whoever caused it
+        except Exception as error:  # noqa: BLE001  whatever it is, it goes to the request that caused it
             self._run_apart(batch, error)
         self._note(batch.size, [began - task.queued_s for task in batch.tasks])
 

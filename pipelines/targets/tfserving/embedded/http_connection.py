@@ -170,7 +170,7 @@ class Connection(asyncio.Protocol):
 
     def _job(self, parsed: Parsed) -> Callable[[], None]:
         def answer() -> None:
-            if self._closed:  # nobody is there any more to read it
+            if self._closed:  # no client is left to read it
                 _close(parsed.request.allowance)
                 return
             response = self._server.api.handle(parsed.request)

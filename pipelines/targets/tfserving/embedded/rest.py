@@ -107,7 +107,7 @@ class RestApi:
             response = self._answer(request, quick, allowance)
         except Exception as error:  # noqa: BLE001  one bad request must not take the server down
             response = error_response(as_serving_error(error))
-        request.body = b""  # whoever still holds the request holds no memory that is given back now
+        request.body = b""  # a holder of the request holds none of the memory that is given back now
         if allowance.is_counted:
             allowance.keep(len(response.body))
             response.allowance = allowance

@@ -64,7 +64,7 @@ def to_array(proto: Any, take: Take | None = None) -> Array | None:
     """Return the array a TensorProto holds, or None if it has an unknown type or shape or a wrong size.
 
     A list of values that is shorter than the shape says repeats its last value, an empty one is all zeros;
-    `take` is told the bytes this needs before they are taken, and may raise.
+    `take` gets the bytes this needs before they are taken, and may raise.
     """
     numpy_type = numpy_dtype(proto.dtype)
     # Looked at before anything is converted: some conversions end the process at too many dimensions.
