@@ -121,7 +121,7 @@ def folder_of(name: str) -> Path | None:
 
 
 def imported_names(root: Path = DEFAULT_ROOT) -> list[str]:
-    """Names of the imported models in an artifacts folder."""
+    """List the names of the imported models in an artifacts folder."""
     return sorted(path.parent.parent.name for path in root.glob(f"*/{FOLDER}/{RECORD}"))
 
 
@@ -237,7 +237,7 @@ def load_program(folder: Path, file: GivenFile) -> "torch.nn.Module":
 
 
 def digest_of_given(given: Given) -> str:
-    """SHA-256 over all imported files, each of them read again.
+    """Return the SHA-256 over all imported files, each of them read again.
 
     Raises:
         ModelError: one is missing or is not what was imported.
@@ -254,7 +254,7 @@ def digest_of_given(given: Given) -> str:
 
 
 def digest_of_path(path: Path) -> str | None:
-    """SHA-256 of a file; of a folder over the names and digests of its files, as of artifacts."""
+    """Return the SHA-256 of a file; of a folder over the names and digests of its files, as of artifacts."""
     if not path.exists():
         return None
     if path.is_file():

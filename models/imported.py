@@ -29,7 +29,7 @@ def files_of(model_file: Path) -> tuple[Path, ...]:
 
 
 def _user_entries() -> list[Path]:
-    """Folders on the import path that are no installation and not this package's own."""
+    """List folders on the import path that are no installation and not this package's own."""
     texts = (os.environ.get(name, "") for name in PATH_VARIABLES)
     entries = [Path(part).resolve() for text in texts for part in text.split(os.pathsep) if part]
     ours = [entry for entry in entries if entry == PACKAGE or {*entry.parts} & {*INSTALLED}]

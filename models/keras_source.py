@@ -85,7 +85,7 @@ def _reason(name: str, file: object, error: Exception) -> str:
 
 
 def lambda_layers(path: Path) -> tuple[str, ...]:
-    """Names of the Lambda layers in a `.keras` or `.h5` file, which hold Python code; nothing of it is run.
+    """Name the Lambda layers in a `.keras` or `.h5` file, which hold Python code; run nothing of it.
 
     Raises:
         CheckpointError: it holds no model of Keras, or weights alone.
@@ -121,7 +121,7 @@ def _lambdas(said: Any) -> Iterator[str]:
 
 
 def keras_on(backend: Literal["torch", "tensorflow"]) -> Any:
-    """Keras on that framework, without what a keras.json of the user's may say of layers.
+    """Return Keras on that framework, without the layer settings of a user's keras.json.
 
     Raises:
         ModelError: Keras computes on another one in this process already.

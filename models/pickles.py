@@ -27,7 +27,7 @@ SIZE_LIMIT_BYTES = 2**31
 
 
 def called(content: bytes) -> tuple[str, ...]:
-    """Names of what a pickle imports, as module.name, in order; what cannot be read further is `?`."""
+    """Name what a pickle imports, as module.name, in order; `?` is what cannot be read further."""
     found: dict[str, None] = {}
     recent: list[str] = []
     memo: dict[object, str] = {}
@@ -104,7 +104,7 @@ EXAMPLES = re.compile(r"data/sample_inputs/[^/]+\.pt")
 
 
 def code_of_program(file: IO[bytes] | Path) -> tuple[str, ...]:
-    """Parts of an exported program that `torch.export.load` would unpickle with all that this may run.
+    """List parts of an exported program that `torch.export.load` would unpickle with all that may run.
 
     It falls back to that by itself, and is asked only for files of which this gives nothing.
 

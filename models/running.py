@@ -40,7 +40,7 @@ def _told(error: BaseException) -> str:
 
 @contextmanager
 def _stdout_is_stderr() -> Iterator[None]:
-    """Inside, descriptor 1 and `sys.stdout` lead to stderr: for Python, libraries and processes alike."""
+    """Lead descriptor 1 and `sys.stdout` to stderr: for Python, libraries and processes alike."""
     with _REDIRECTING:
         sys.stdout.flush()
         kept = os.dup(1)

@@ -387,7 +387,7 @@ def _memory_bytes() -> int:
 
 
 def model_names() -> list[str]:
-    """Names of the models that ship with this package."""
+    """List the names of the models that ship with this package."""
     import models
 
     return sorted(module.name for module in pkgutil.iter_modules(models.__path__[:1]) if module.ispkg)

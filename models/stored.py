@@ -92,7 +92,7 @@ def _weight_map(index: Path) -> dict[str, str]:
 
 
 def digest_of_files(digests: Mapping[str, str]) -> str:
-    """SHA-256 of a checkpoint, of its files' by name: a single file's own, else over names and digests."""
+    """Return a checkpoint's SHA-256 from its files': a single file's own, else over names and digests."""
     if len(digests) == 1:
         return next(iter(digests.values()))
     told = "".join(f"{name}\0{digest}\n" for name, digest in sorted(digests.items()))

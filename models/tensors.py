@@ -68,7 +68,7 @@ def shapes(one: Sample) -> tuple[tuple[int, ...], ...]:
 
 
 def batches(tensors: Tensors, size: int) -> Iterator[tuple[list[int], dict[str, Array]]]:
-    """Batches of at most `size` samples of one shape, each with the places of its samples.
+    """Yield batches of at most `size` samples of one shape, each with the places of its samples.
 
     Where all samples have one shape these are neighbours in their order.
     """

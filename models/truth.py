@@ -139,7 +139,7 @@ def _positions(model: str, labels: Array, output: TensorSpec, names: Sequence[st
 def _of_one_column(
     model: str, given: npt.NDArray[Any], output: TensorSpec, names: Sequence[str], task: Task | None
 ) -> Truth:
-    """Labels (n, 1) of an output of one column."""
+    """Return the labels (n, 1) of an output of one column."""
     if given.shape[1] != 1:
         raise ModelError(f"{model} has one output column, its samples have {given.shape[1]} labels each")
     if not output.is_float and task != "regression":

@@ -46,7 +46,7 @@ def dense_kernel(tensor: FloatArray) -> FloatArray:
 
 
 def dense_kernel_after_flatten(channels: int, height: int, width: int) -> Transform:
-    """Like `dense_kernel`, for a layer that follows a flatten: PyTorch flattens CHW, Keras HWC."""
+    """Transpose like `dense_kernel`, after a flatten: PyTorch flattens CHW, Keras HWC."""
 
     def transform(tensor: FloatArray) -> FloatArray:
         out = tensor.shape[0]
@@ -56,7 +56,7 @@ def dense_kernel_after_flatten(channels: int, height: int, width: int) -> Transf
 
 
 def depthwise(multiplier: int) -> Transform:
-    """Like `depthwise_kernel`, of a convolution with several outputs per channel (`depth_multiplier`)."""
+    """Transpose like `depthwise_kernel`, with several outputs per channel (`depth_multiplier`)."""
 
     def transform(tensor: FloatArray) -> FloatArray:
         height, width = tensor.shape[2:]
@@ -66,7 +66,7 @@ def depthwise(multiplier: int) -> Transform:
 
 
 def summed(*tensors: FloatArray) -> FloatArray:
-    """Their sum: two biases that are added anyway become one."""
+    """Sum tensors: two biases that are added anyway become one."""
     total = tensors[0]
     for tensor in tensors[1:]:
         total = total + tensor
@@ -102,7 +102,7 @@ def batch_norm(source: str, layer: str) -> tuple[WeightMapping, ...]:
 
 
 def lstm(source: str, layer: str, number: int = 0) -> tuple[WeightMapping, ...]:
-    """Kernel, recurrent kernel and bias of an LSTM's layer `number`; both frameworks order gates alike."""
+    """Map kernel, recurrent kernel and bias of an LSTM's layer `number`; gates have one order in both."""
     return (
         WeightMapping(f"{source}.weight_ih_l{number}", f"{layer}/kernel", dense_kernel),
         WeightMapping(f"{source}.weight_hh_l{number}", f"{layer}/recurrent_kernel", dense_kernel),
@@ -269,7 +269,7 @@ def _read(spec: ModelSpec) -> dict[str, FloatArray]:
 
 
 def _require_numbers(spec: ModelSpec, state: Mapping[str, FloatArray]) -> None:
-    """Infinities may be meant, as in an attention mask; a NaN never is, and compares with nothing."""
+    """Refuse NaN, which compares with nothing; infinities may be meant, as in an attention mask."""
     bad = [name for name, tensor in state.items() if tensor.dtype.kind == "f" and np.isnan(tensor).any()]
     if bad:
         raise ModelError(
@@ -344,7 +344,7 @@ def _tied(own: "Mapping[str, torch.Tensor]") -> list[list[str]]:
 
 
 def _share(spec: ModelSpec, names: Sequence[str], state: dict[str, FloatArray]) -> None:
-    """Tied weights are saved once by safetensors' `save_model`: the other names get the same tensor."""
+    """Share tied weights, which safetensors' `save_model` saves once: the other names get the same tensor."""
     saved = [name for name in names if name in state]
     for name in saved[1:]:
         if not np.array_equal(state[saved[0]], state[name]):

@@ -32,5 +32,5 @@ def train_samples() -> Samples:
 
 
 def test_samples() -> Samples:
-    """450 held-out images, the same layout."""
+    """Return 450 held-out images, in the same layout."""
     return _split()[1]

@@ -8,7 +8,7 @@ EPSILON = 1e-5
 
 
 def conv_block(channels_in: int, channels_out: int) -> nn.Sequential:
-    """3x3 convolution that keeps the size, batch normalisation, ReLU."""
+    """Chain a 3x3 convolution that keeps the size, batch normalisation and ReLU."""
     return nn.Sequential(
         nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False),
         nn.BatchNorm2d(channels_out, eps=EPSILON),
@@ -32,7 +32,7 @@ class DigitsCnn(nn.Module):
         self.classifier = nn.Linear(64 * 2 * 2, 10)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Logits of a batch of images."""
+        """Return the logits of a batch of images."""
         x = image.permute(0, 3, 1, 2) / PIXEL_MAX
         x = self.pool(self.block2(self.block1(x)))
         x = self.pool(self.block3(x))

@@ -60,7 +60,7 @@ class DigitsVit(nn.Module):
         self.classifier = nn.Linear(WIDTH, 10)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Logits of a batch of images."""
+        """Return the logits of a batch of images."""
         x = self.patches(image.permute(0, 3, 1, 2) / PIXEL_MAX).flatten(2).transpose(1, 2)
         x = self.norm(self.blocks(x + self.position))
         logits: torch.Tensor = self.classifier(x.mean(dim=1))

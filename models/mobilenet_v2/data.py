@@ -16,7 +16,7 @@ CHANNELS = 3
 
 
 def _interpolation(factor: int) -> npt.NDArray[np.int64]:
-    """Bilinear weights (8 * factor, 8) in units of 1 / (2 * factor), so that they are whole numbers.
+    """Return bilinear weights (8 * factor, 8) in units of 1 / (2 * factor), which makes them integers.
 
     Pixels are areas: the centre of output pixel i lies at (i + 0.5) / factor - 0.5 input pixels. Beyond the
     outermost centres the edge goes on.
@@ -57,5 +57,5 @@ def train_samples() -> Samples:
 
 @cache
 def test_samples() -> Samples:
-    """450 held-out images, the same layout."""
+    """Return 450 held-out images, in the same layout."""
     return _upscaled(digits.test_samples())

@@ -68,7 +68,7 @@ class MobileNetV2(nn.Module):
         self.apply(_initialise)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Logits of a batch of images."""
+        """Return the logits of a batch of images."""
         x = self.features(image.permute(0, 3, 1, 2) / PIXEL_HALF - 1)
         # What adaptive_avg_pool2d computes, without the change of strides it adds for channels-last tensors.
         x = x.mean((2, 3), keepdim=True)

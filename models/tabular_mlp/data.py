@@ -31,10 +31,10 @@ def _split() -> tuple[Samples, Samples]:
 
 
 def train_samples() -> Samples:
-    """400 rows, (n, 30) float32 in their own units, and 1 for benign or 0 for malignant."""
+    """Return 400 rows, (n, 30) float32 in their own units, and 1 for benign or 0 for malignant."""
     return _split()[0]
 
 
 def test_samples() -> Samples:
-    """169 held-out rows, the same layout."""
+    """Return 169 held-out rows, in the same layout."""
     return _split()[1]

@@ -73,5 +73,5 @@ def train_samples() -> Samples:
 
 
 def test_samples() -> Samples:
-    """450 held-out lines, the same layout."""
+    """Return 450 held-out lines, in the same layout."""
     return _split()[1]

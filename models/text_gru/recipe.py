@@ -11,7 +11,7 @@ from models.text_gru.data import train_samples
 
 
 def by_length(samples: Samples, batch_size: int, draw: np.random.Generator) -> list[IntArray]:
-    """Batches of lines of similar length, in random order; which of equal length is where is drawn."""
+    """Return batches of lines of similar length, in random order; equal lengths are shuffled."""
     lengths = np.array([len(line) for line in samples.inputs])
     order = np.argsort(lengths + draw.random(len(lengths)))
     parts = np.array_split(order, -(-len(order) // batch_size))

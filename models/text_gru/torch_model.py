@@ -19,7 +19,7 @@ class TextGru(nn.Module):
         self.classifier = nn.Linear(HIDDEN, KINDS)
 
     def forward(self, characters: torch.Tensor) -> torch.Tensor:
-        """Logits of a batch of lines of one length."""
+        """Return the logits of a batch of lines of one length."""
         states, _ = self.recurrent(self.embedding(characters))
         logits: torch.Tensor = self.classifier(states.mean(dim=1))
         return logits

@@ -26,7 +26,7 @@ def train(checkpoint: Path, progress: Callable[[str], None]) -> dict[str, Any]:
     labels = torch.from_numpy(samples.labels)
 
     def batches(plan: Plan) -> Sequence[list[int]]:
-        """Lines of similar length together, each cut to the shortest of its batch."""
+        """Return batches of lines of similar length."""
         order = np.argsort(
             lengths + np.random.default_rng(int(torch.randint(2**31, (1,)))).random(len(lengths))
         )

@@ -35,5 +35,5 @@ def train_samples() -> Samples:
 
 @cache
 def test_samples() -> Samples:
-    """450 held-out orders, the same layout."""
+    """Return 450 held-out orders, in the same layout."""
     return with_terms(digits.test_samples(), TERMS_SEED + 1)

@@ -35,7 +35,7 @@ class OrderForm(nn.Module):
         self.register_buffer("scale", torch.tensor([PRICE_MAX, 1.0]))
 
     def forward(self, image: torch.Tensor, terms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits of the quantity, and the amount."""
+        """Return the logits of the quantity, and the amount."""
         logits = self.quantity(self.image(image.permute(0, 3, 1, 2) / PIXEL_MAX))
         joined = torch.cat([logits.softmax(dim=1), terms / self.scale], dim=1)
         return logits, self.amount(joined) * AMOUNT_MAX

@@ -41,7 +41,7 @@ def packed(recipe: Recipe, wheels: Iterable[Path]) -> Iterator[IO[bytes]]:
 
 
 def entries(recipe: Recipe, wheels: Iterable[Path]) -> dict[str, Content]:
-    """Everything in the context, by path."""
+    """Return everything in the context, by path."""
     files = dict(recipe.files)
     if recipe.pins:
         pins = "".join(f"{name}=={version}\n" for name, version in recipe.pins.items())

@@ -52,14 +52,14 @@ def find_image(client: "DockerClient", key: str, target: str, reference: str) ->
 
 
 def compressed_bytes(client: "DockerClient", image: Image) -> int:
-    """Bytes of the saved image after gzip, streamed; takes about a minute for a gigabyte."""
+    """Count the bytes of the saved image after gzip, streamed; takes about a minute for a gigabyte."""
     squeeze = zlib.compressobj(GZIP_LEVEL, wbits=GZIP)
     chunks = client.api.get_image(image.reference)
     return sum(len(squeeze.compress(chunk)) for chunk in chunks) + len(squeeze.flush())
 
 
 def remembered(cache: Path) -> dict[str, int]:
-    """Compressed sizes by image id that were measured before; an image's never changes."""
+    """Return the compressed sizes measured before, by image id; an image's never changes."""
     try:
         return {str(name): int(value) for name, value in json.loads(cache.read_text()).items()}
     except (FileNotFoundError, ValueError, AttributeError, TypeError):

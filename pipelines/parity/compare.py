@@ -99,7 +99,7 @@ def is_constant(outputs: Array) -> bool:
 
 
 def constant_share(expected: Expectation) -> float:
-    """Share of samples for which the median output over all samples would be within tolerance."""
+    """Return the share of samples for which the median output over all would be within tolerance."""
     if is_ragged(expected.outputs):
         rows = rows_of(expected.outputs, 1)
     else:

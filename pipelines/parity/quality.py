@@ -110,7 +110,7 @@ class Expectation:
         return np.greater(outputs.reshape(len(outputs)), self.threshold or 0).astype(np.int64)
 
     def accuracy(self, outputs: Array) -> float | None:
-        """Share of samples, or of positions, whose choice is the label's; None without labels or choices."""
+        """Return the share of samples, or positions, whose choice is the label's; None without either."""
         if self.task not in CHOOSING or self.labels is None:
             return None
         labels = np.asarray(flat(self.labels), np.int64)
@@ -119,11 +119,11 @@ class Expectation:
         return None if choices is None or not counted.any() else _share(choices[counted], labels[counted])
 
     def agreement(self, outputs: Array) -> float | None:
-        """Share of choices that are the source model's; None where there is no choice."""
+        """Return the share of choices that are the source model's; None where there is no choice."""
         return _share(self.choices(outputs), self.choices(self.outputs))
 
     def target_rmse(self, outputs: Array) -> float | None:
-        """Root mean square error against the targets; None if there are none."""
+        """Return the root mean square error against the targets; None if there are none."""
         return None if self.targets is None else rmse(outputs, self.targets)
 
     def spread_error(self, outputs: Array) -> float | None:
@@ -141,7 +141,7 @@ class Expectation:
         return _finite(error, spread)
 
     def output_error(self, outputs: Array) -> float:
-        """Root mean square error against the source model's outputs, in their standard deviations.
+        """Return the root mean square error against the source model's outputs, in standard deviations.
 
         Always answering the mean gives 1. Scores of classes, and pixels and the like, share one scale and are
         taken together. Quantities and tables may have a scale per column; of these the worst one counts.
@@ -218,7 +218,7 @@ def expectations_of(spec: ModelSpec, samples: Samples, outputs: Tensors) -> Expe
 
 
 def _derive(known: Expectation) -> Task:
-    """Targets make a regression; labels make classes if the source model knows them; else neither."""
+    """Derive the task: targets make a regression, labels the source model knows make classes."""
     if known.targets is not None:
         return "regression"
     if known.labels is None:
@@ -240,7 +240,7 @@ def kappa_z(choices: Choices, labels: Choices) -> float:
 
 
 def absolute_error(got: Array, expected: Array) -> Values:
-    """|got - expected| (values,) in float64; `WORST` where either is not a number or infinite.
+    """Return |got - expected| (values,) in float64; `WORST` where either is not a number or infinite.
 
     Whole numbers that differ do so by 1 at least, however large they are.
     """
@@ -262,12 +262,12 @@ def _is_another(got: Array, whole: Array) -> npt.NDArray[np.bool_]:
 
 
 def rmse(got: Array, expected: Array) -> float:
-    """Root of the mean square of got - expected; `WORST` where either is not a number or infinite."""
+    """Return the root mean square of got - expected; `WORST` where either is not a number or infinite."""
     return min(float(np.sqrt(_mean_square(absolute_error(got, expected)))), WORST)
 
 
 def _mean_square(values: Values) -> Values:
-    """Over the first dimension."""
+    """Average the squares over the first dimension."""
     with np.errstate(over="ignore"):
         squares: Values = np.square(values).mean(axis=0)
     return squares

@@ -16,7 +16,7 @@ SEEDS = 2**63
 
 @contextmanager
 def other_seeds() -> Iterator[None]:
-    """Inside, a seed that is set in PyTorch is another one; outside, its global state is as it was."""
+    """Give PyTorch another seed for each one set inside; leave its global state as it was."""
     import torch
 
     manual_seed, state = torch.manual_seed, torch.get_rng_state()

@@ -300,7 +300,7 @@ def _require_declared(spec: ModelSpec, output: TensorSpec, found: Array, asked: 
 
 @contextmanager
 def _named(spec: ModelSpec, module: "torch.nn.Module", batch: int) -> Iterator[None]:
-    """Whatever forward raises becomes one line, with the place in the model's own file."""
+    """Turn whatever forward raises into one line, with the place in the model's own file."""
     try:
         yield
     except ModelError:

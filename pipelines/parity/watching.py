@@ -100,7 +100,7 @@ def _watch(
 
 @contextmanager
 def _as_if_tracing() -> Iterator[None]:
-    """Libraries skip their checks of data while a model is traced, which is what is about to happen."""
+    """Make libraries skip their checks of data, as they do while a model is traced."""
     import torch
 
     with patch.object(torch.jit, "is_tracing", lambda: True):

@@ -91,7 +91,7 @@ def _read_v2(folder: Path) -> Usage:
 
 
 def _folder(root: Path, controllers: str, controller: str, path: str) -> Path | None:
-    """Version 1 mounts a hierarchy under the name of its controllers, one of them or all."""
+    """Find the folder; version 1 mounts a hierarchy by its controllers' names, one of them or all."""
     for name in dict.fromkeys((controllers, controller)):
         folder = root / name / path.lstrip("/")
         if folder.is_dir():

@@ -12,7 +12,7 @@ SHIM_PREFIX = "containerd-shim"
 
 
 def engine_cpu_s() -> float:
-    """CPU seconds of all engine processes to be seen from here, with the helpers they have already ended."""
+    """Sum the CPU seconds of all engine processes visible from here, ended helpers included."""
     total = 0.0
     for process in psutil.process_iter(["name"]):
         name = process.info["name"] or ""

@@ -198,7 +198,7 @@ class DockerServer(StartedServer):
             self._paused = True
 
     def resume(self) -> None:
-        """Thaw it."""
+        """Thaw the container."""
         if self._paused:
             self._tell(self.container.unpause)
             self._paused = False
@@ -221,7 +221,7 @@ class DockerServer(StartedServer):
         return self.usage().peak_bytes
 
     def cpu_s(self) -> float:
-        """CPU seconds of the container so far, ended processes too."""
+        """Return the CPU seconds of the container so far, ended processes too."""
         return self.usage().cpu_s or 0.0
 
     def stop(self) -> None:
@@ -243,7 +243,7 @@ class DockerServer(StartedServer):
                 self._keep_log()
 
     def _keep_log(self) -> None:
-        """Everything the container wrote, into the plan's log, as far as the engine still has it."""
+        """Copy all that the container wrote into the plan's log, as far as the engine still has it."""
         from requests.exceptions import RequestException
 
         try:

@@ -120,7 +120,7 @@ class LocalServer(StartedServer):
             os.killpg(self.pid, number)
 
     def memory_bytes(self) -> int | None:
-        """Proportional set size of the process tree; None if it is gone."""
+        """Return the proportional set size of the process tree; None if it is gone."""
         return tree_memory_bytes(self.pid) if self.alive else None
 
     def peak_bytes(self) -> int | None:
@@ -128,7 +128,7 @@ class LocalServer(StartedServer):
         return None
 
     def cpu_s(self) -> float:
-        """CPU seconds of the processes of the tree, as it was when the server was last resumed.
+        """Return the CPU seconds of the processes of the tree, as it was when the server was last resumed.
 
         Looking for the tree reads every process of the machine, which would take time of a measured window.
         """
@@ -151,7 +151,7 @@ def process_tree(pid: int) -> list[psutil.Process]:
 
 
 def process_cpu_s(process: psutil.Process) -> float:
-    """CPU seconds a process has used so far; 0.0 if it is gone."""
+    """Return the CPU seconds a process has used so far; 0.0 if it is gone."""
     try:
         times = process.cpu_times()
     except psutil.NoSuchProcess:

@@ -68,7 +68,7 @@ class Server(Protocol):
         ...
 
     def cpu_s(self) -> float | None:
-        """CPU seconds it has used so far, with everything that worked for it alone; None if not known."""
+        """Return its CPU seconds so far, with all that worked for it alone; None if not known."""
         ...
 
     @property

@@ -128,7 +128,7 @@ class RunningServer:
         return None
 
     def cpu_s(self) -> float | None:
-        """CPU seconds of the processes that listen there, with their children; None if not known."""
+        """Return the CPU seconds of the processes that listen there, with their children; None if unknown."""
         return sum(map(process_cpu_s, self._tree)) if self._tree else None
 
     @property

@@ -216,7 +216,7 @@ def check_endpoint(server: Server, pool: PayloadPool, inputs: Tensors, verified:
 
 
 def typed(answers: Tensors, wanted: Tensors) -> dict[str, Array]:
-    """Answers with the float dtypes of `wanted`: JSON has none, and only what the model gives counts."""
+    """Give answers the float dtypes of `wanted`: JSON has none, and only what the model gives counts."""
     return {
         name: array.astype(wanted[name].dtype) if name in wanted and wanted[name].dtype.kind == "f" else array
         for name, array in answers.items()

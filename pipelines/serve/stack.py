@@ -113,7 +113,7 @@ def _require(request: UpRequest) -> None:
 
 
 def _load_variables(request: UpRequest, image: str, progress: Progress) -> dict[str, str]:
-    """Locust's, after writing the requests it sends beside the artifacts."""
+    """Write the requests that Locust sends beside the artifacts; return Locust's variables."""
     spec = load_model(request.model)
     contained = CONTAINED[str(request.load_target)]
     verified = ensure_verified(request.model, request.artifacts, progress)
@@ -191,7 +191,7 @@ def _addresses(containers: Mapping[str, Any]) -> dict[str, str]:
 
 
 def standing(client: "DockerClient") -> list[str]:
-    """Projects of stacks that `up` started on this engine."""
+    """List the projects of stacks that `up` started on this engine."""
     return [found.project for found in ownership.projects(client) if found.project.startswith(PREFIX)]
 
 

@@ -110,7 +110,7 @@ def _start(
 
 @contextmanager
 def _runner(request: StandingRequest, progress: Progress) -> Iterator[Runner]:
-    """Containers that stand are talked to where they are published, and their health is looked after."""
+    """Yield the runner; containers are asked at their published ports, and the engine checks their health."""
     wanted = Wanted((request.target,), request.model, request.artifacts)
     with choose(request.runner, wanted, progress) as choice:
         yield runner_of(choice, "serve", progress, direct=False, health_checks=True)

@@ -48,7 +48,7 @@ def _own(subject: Subject) -> OwnChecks:
 
 
 def rest_row(subject: Subject) -> str:
-    """Row format, or the target's usual one; samples of one shape in one request."""
+    """Check the row format, or the target's usual one; samples of one shape in one request."""
     if not _takes_rows(subject):
         return _right(subject, lambda batch: _by_codec(subject, batch), "predictions over REST")
     return _right(
@@ -63,7 +63,7 @@ def _takes_rows(subject: Subject) -> bool:
 
 
 def _by_codec(subject: Subject, batch: Tensors) -> Tensors:
-    """Answers to one request in the format of the subject's pool."""
+    """Return the answers to one request in the format of the subject's pool."""
     return _asked(subject, batch, subject.pool.codec, subject.server.plan.endpoint.predict_url)
 
 
@@ -86,7 +86,7 @@ def _asked(subject: Subject, batch: Tensors, codec_name: str, url: str) -> Tenso
 
 
 def rest_columnar(subject: Subject) -> str:
-    """Columnar format, which only TensorFlow Serving has."""
+    """Check the columnar format, which only TensorFlow Serving has."""
     if subject.target != "tfserving":
         raise NotApplicableError(f"{subject.target} has no columnar format")
 
@@ -131,7 +131,7 @@ def _rows_body(batch: Tensors) -> bytes:
 
 
 def _body(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Row format: a single input without its name."""
+    """Encode rows; a single input goes without its name."""
     return json.dumps(
         {"instances": [row if len(row) != 1 else next(iter(row.values())) for row in rows]}
     ).encode()
@@ -188,7 +188,7 @@ def _call(subject: Subject, method: str, request: Any, answer: str) -> Any:
 
 
 def wrong_bodies(spec: ModelSpec) -> dict[str, bytes]:
-    """Bodies that no server may take for the model, by what is wrong with them."""
+    """Return bodies that no server may take for the model, by what is wrong with them."""
     row = {name: array.tolist() for name, array in sample(spec.samples().named, 0).items()}
     first = spec.inputs[0].name
     found = {
@@ -211,7 +211,7 @@ def wrong_bodies(spec: ModelSpec) -> dict[str, bytes]:
 
 
 def wrong_input(subject: Subject) -> str:
-    """Status 400 and the error in the server's own form, and the server goes on."""
+    """Check for status 400 and an error in the server's own form, after which the server goes on."""
     if not _takes_rows(subject):
         raise NotApplicableError(f"{subject.target} takes no JSON rows, which the wrong bodies are made of")
     url, bodies = subject.server.plan.endpoint.predict_url, wrong_bodies(subject.spec)
@@ -225,7 +225,7 @@ def wrong_input(subject: Subject) -> str:
 
 
 def unknown_model(subject: Subject) -> str:
-    """Status 404 in the server's own form."""
+    """Check for status 404 in the server's own form."""
     endpoint = subject.server.plan.endpoint
     if subject.spec.name not in endpoint.predict_path:
         raise NotApplicableError(f"{subject.target} serves one model, whose name is not in its URL")

@@ -194,7 +194,7 @@ def _new_folder(runs: Path, name: str) -> Path:
 
 
 def _before(bench: _Bench) -> None:
-    """Artifacts that are whole, their parity, and an image for each."""
+    """Check that artifacts are whole, their parity, and that each has an image."""
     targets = bench.request.targets
     for target in targets:
         bench.checks.run(
@@ -307,7 +307,7 @@ def _wait(bench: _Bench, target: str) -> None:
 
 
 def _look(bench: _Bench, target: str) -> None:
-    """Everything about one running server."""
+    """Check everything about one running server."""
     checks = bench.checks
 
     def run(name: str, sentence: str, look: Callable[[Subject], str], need: str) -> None:

@@ -165,7 +165,7 @@ def _require_plain(where: str, url: SplitResult, host: str) -> None:
 
 
 def _parts(where: str, api: Api, transport: Transport, path: str) -> tuple[str, str, str]:
-    """Prefix, model and version of a path."""
+    """Return prefix, model and version of a path."""
     path = path.rstrip("/")
     prefix, marker, named = f"{path}/".partition(api.marker)
     if not marker or transport == "grpc":

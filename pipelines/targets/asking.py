@@ -16,7 +16,7 @@ BATCH = 64
 def ask_in_batches(
     artifact: Path, call: Callable[[dict[str, Array]], Mapping[str, Array]], inputs: Tensors
 ) -> dict[str, Array]:
-    """Answers to `inputs` (n, …): the first sample's from a batch of one, the others' from larger batches.
+    """Answer `inputs` (n, …): the first sample from a batch of one, the others from larger batches.
 
     A comparison so finds a file that computes only one batch size, or another thing at batch 1.
 

@@ -35,7 +35,7 @@ def apply_changes(sides: Sequence[SideSpec], texts: Sequence[str]) -> tuple[Side
 def change_presets(
     presets: Mapping[str, Preset], targets: Mapping[str, str], texts: Sequence[str]
 ) -> dict[str, Preset]:
-    """Presets by the name of their side, with what `--set` says of them.
+    """Return presets by the name of their side, with the changes of `--set`.
 
     Args:
         targets: whose settings they are, by the same names.

@@ -50,7 +50,7 @@ class Endpoint:
         return self.base_url + self.predict_path
 
     def ask(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        """Status and answer of one prediction.
+        """Return status and answer of one prediction.
 
         Raises:
             OSError: there is no answer.

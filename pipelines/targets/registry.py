@@ -182,7 +182,7 @@ BUILT_IN = {
 
 
 def added_targets(modules: str) -> dict[str, Target]:
-    """Targets of other people's modules, by name.
+    """Import the targets of other people's modules, by name.
 
     Raises:
         RequestError: a module cannot be imported, holds no target, or one whose name is taken.

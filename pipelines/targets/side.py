@@ -80,7 +80,7 @@ def _name_and_rest(part: str) -> tuple[str, str]:
 
 
 def _unique(names: list[str], given: list[bool]) -> list[str]:
-    """Names as they are recorded; only a name that nobody chose gets a number."""
+    """Return names as they are recorded; only a name that nobody chose gets a number."""
     names = [name if is_given else _short(name) for name, is_given in zip(names, given, strict=True)]
     chosen = Counter(name for name, is_given in zip(names, given, strict=True) if is_given)
     seen: Counter[str] = Counter()

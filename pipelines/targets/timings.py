@@ -25,7 +25,7 @@ class Timings:
 
 
 def parts_ms(before: Timings | None, after: Timings | None) -> dict[str, float]:
-    """Mean milliseconds of a request by part, between two answers; of what both tell."""
+    """Return a request's mean milliseconds by part, between two answers; of parts that both have."""
     if before is None or after is None:
         return {}
     found = {

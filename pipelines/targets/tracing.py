@@ -134,7 +134,7 @@ def _elements(shape: tuple[int, ...]) -> int:
 
 
 def _to_trace(found: dict[Shapes, list[int]]) -> list[int]:
-    """Places of examples none of whose dimensions is so short that it would be taken for a constant."""
+    """Return places of examples without dimensions so short that they would be taken for constants."""
     for each, places in found.items():
         if all(min(shape, default=SHORTEST_TRACED) >= SHORTEST_TRACED for shape in each):
             return places
@@ -179,7 +179,7 @@ def flat(spec: ModelSpec, source: "torch.nn.Module", inputs: "tuple[torch.Tensor
 
 
 def dynamic_axes(tensor: TensorSpec) -> dict[int, str]:
-    """Names of a tensor's dynamic dimensions, by their place; the batch is the same everywhere."""
+    """Name a tensor's dynamic dimensions, by their place; the batch has one name everywhere."""
     return {
         place: f"{tensor.name}_{place}" if place else "batch"
         for place, size in enumerate(tensor.shape)

@@ -47,7 +47,7 @@ def counted(
 
 
 def doubling(most: int, least: int = 1) -> tuple[int, ...]:
-    """least, twice that, … up to `most`, which is the last."""
+    """Return `least`, twice that, … up to `most`, which is the last."""
     found = [least]
     while found[-1] * 2 < most:
         found.append(found[-1] * 2)
@@ -55,7 +55,7 @@ def doubling(most: int, least: int = 1) -> tuple[int, ...]:
 
 
 def delays_ms(limit_ms: float, least_ms: int = 1) -> tuple[int, ...]:
-    """Delays in ms that leave half of a limit on p99 to the server itself; the least one always."""
+    """Return delays in ms that leave half of a p99 limit to the server itself; always the least one."""
     usual = (1, 2, 5, 10, 20, 50, 100)
     return tuple(ms for ms in usual if ms == least_ms or least_ms < ms <= limit_ms / 2)
 

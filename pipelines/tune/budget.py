@@ -17,7 +17,7 @@ LEAST_BLOCKS, MOST_BLOCKS = 2, 6
 
 
 def least_blocks(profile: Profile) -> int:
-    """Blocks of fresh servers that a claim needs; a profile of one block gives no interval."""
+    """Return the blocks of fresh servers that a claim needs; one block alone gives no interval."""
     return min(LEAST_BLOCKS, profile.blocks)
 
 

@@ -154,7 +154,7 @@ def _record(
 
 
 def _closed_throughput(measured: Measured) -> float | None:
-    """Answers per second at the end of the conditioning: the mean of its last seconds."""
+    """Return answers per second at the end of the conditioning: the mean of its last seconds."""
     seconds = measured.conditionings[-1].seconds[-SECONDS_LOOKED_AT:] if measured.conditionings else ()
     return sum(one.requests_count for one in seconds) / len(seconds) if seconds else None
 

@@ -71,7 +71,7 @@ def source_outputs(root: Path, proof: Proof) -> dict[str, Array] | None:
 
 
 def tensor_bytes(tensors: Tensors) -> bytes:
-    """Named tensors as an `.npz` file without pickles; of samples that differ in shape their shapes too."""
+    """Pack named tensors into an `.npz` without pickles; of ragged samples their shapes too."""
     arrays = {}
     for name, array in tensors.items():
         arrays[f"values {name}"] = flat(array) if is_ragged(array) else array
@@ -110,7 +110,7 @@ def _whole(values: Array, shapes: Array | None) -> Array:
 def proven_records(
     spec: ModelSpec, root: Path, manifests: Mapping[str, Manifest]
 ) -> dict[str, tuple[ParityRecord, ...]]:
-    """Parity of those targets for which a kept proof is about these very artifacts and this model."""
+    """Return the parity of targets for which a kept proof is about these very artifacts and this model."""
     proof = read_proof(root)
     if proof is None or not same_question(proof, spec):
         return {}

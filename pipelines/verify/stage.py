@@ -172,7 +172,7 @@ class _Answers:
 def _ask_all(
     model: str, digest: str, root: Path, manifests: Mapping[str, Manifest], folder: str, progress: Progress
 ) -> _Answers:
-    """Everything at once; should a process die, the source once more, and each artifact by itself."""
+    """Ask all at once; should a process die, ask the source once more, and each artifact by itself."""
     served, in_process = _artifact_tasks(model, root, manifests, folder)
     source = _source_task(model, digest, folder)
     answers = _Answers()

@@ -15,7 +15,7 @@ ALIGNMENT_BYTES = 16
 
 @contextmanager
 def constants_in_payload() -> Iterator[None]:
-    """While it lasts, whatever is lowered to XNNPACK has its constants in the payload, and no debug handles.
+    """Keep constants of what is lowered to XNNPACK in its payload, and leave out debug handles.
 
     It takes the place of two names that ExecuTorch's XNNPACK step looks up when it runs: where constants are
     collected, and what writes the payload.

@@ -39,7 +39,7 @@ class Sizes:
 
 
 def check_file(path: Path) -> Sizes:
-    """Sizes from the header of a `.pte` file that is whole, as far as a header can tell.
+    """Return the sizes from the header of a `.pte` file that is whole, as far as a header can tell.
 
     The native loader is not to be trusted with less: it maps what the header says.
 
@@ -67,7 +67,7 @@ def check_file(path: Path) -> Sizes:
 
 
 def inspect_program(path: Path) -> Inspection:
-    """Operations are kernel calls of the program plus the nodes of XNNPACK's graph, as both are written.
+    """Count the program's kernel calls and the nodes of XNNPACK's graph as operations, as both are written.
 
     Raises:
         GateError: the file is not a whole program.
@@ -145,7 +145,7 @@ def package_folder() -> Path:
 
 
 def _payload(program: Any, delegate: Any, content: bytes, sizes: Sizes, path: Path) -> Any:
-    """XNNPACK's graph of one delegate call; None for another delegate, or a payload kept elsewhere."""
+    """Return XNNPACK's graph of one delegate call; None for another delegate, or a payload elsewhere."""
     processed = delegate["processed"]
     if delegate["id"] != XNNPACK_BACKEND or processed.get("location") != "SEGMENT":
         return None
@@ -159,7 +159,7 @@ def _payload(program: Any, delegate: Any, content: bytes, sizes: Sizes, path: Pa
 
 
 def _portable_parameters(plan: Any, kernels: list[Any]) -> int:
-    """Elements of the constant tensors that kernels use, without scales, zero points and lone numbers."""
+    """Count elements of constant tensors that kernels use, without scales, zero points and lone numbers."""
     names = [one["name"] for one in plan.get("operators", [])]
     settings = {
         number
@@ -178,7 +178,7 @@ def _portable_parameters(plan: Any, kernels: list[Any]) -> int:
 
 
 def _payload_parameters(graph: Any) -> int:
-    """Elements of the constants that XNNPACK's nodes use; a lone number, such as a factor, is no weight."""
+    """Count elements of constants that XNNPACK's nodes use; a lone number, such as a factor, is no weight."""
     weights = {
         node["xnode_union"].get(role, 0)
         for node in graph["xnodes"]

@@ -37,7 +37,7 @@ _loaded: "WeakSet[PteModel]" = WeakSet()
 def predict(
     artifact: Path, artifact_format: str, inputs: Tensors, outputs: Sequence[str]
 ) -> dict[str, Array]:
-    """Answers (n, …) to inputs (n, …); a `.pte` takes one at a time, a `.ptl` several at once.
+    """Answer inputs (n, …) with outputs (n, …); a `.pte` takes one at a time, a `.ptl` several at once.
 
     Raises:
         GateError: the file cannot be loaded, or has other inputs or outputs.
@@ -131,7 +131,7 @@ def _told(shapes: Sequence[tuple[int, ...]]) -> str:
 
 
 def _extension() -> Any:
-    """ExecuTorch's native module with every kernel our programs name.
+    """Import ExecuTorch's native module with every kernel our programs name.
 
     `executorch.runtime` would import the exporter and torchao with it, seconds and 130 MB that no program
     needs.
@@ -184,7 +184,7 @@ class PtlModel:
         self._answer: Any = None
 
     def compute(self, batch: Tensors) -> dict[str, Array]:
-        """Answers (n, …) to inputs (n, …) of one shape.
+        """Answer inputs (n, …) of one shape with outputs (n, …).
 
         Raises:
             GateError: the file does not take such inputs.

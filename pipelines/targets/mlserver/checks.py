@@ -8,7 +8,7 @@ from pipelines.targets.own_checks import Running, require
 
 
 def status(running: Running) -> str:
-    """Server and model are ready by the protocol."""
+    """Check that server and model are ready by the protocol."""
     said = oip.status(running.endpoint.addresses["REST"], running.endpoint.model)
     require(said is None, f"it says: {said}")
     return "server and model are ready"

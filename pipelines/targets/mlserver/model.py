@@ -47,7 +47,7 @@ class TorchScript(MLModel):  # type: ignore[misc, unused-ignore]
         return True
 
     async def metadata(self) -> MetadataModelResponse:
-        """MLServer's own, the version that it leaves out, and how this worker computes."""
+        """Return MLServer's own metadata, the version that it leaves out, and how this worker computes."""
         told = await super().metadata()
         told.versions = [self.version]
         told.parameters = Parameters(

@@ -31,7 +31,7 @@ class MLServerSettings(ServerSettings):
     torch_threads: Count | None = None
 
     def server(self) -> dict[str, Any]:
-        """Those of settings.json."""
+        """Return the settings of settings.json."""
         own = ("debug", "gzip_enabled", "parallel_workers")
         return {name: value for name, value in self.given().items() if name in own}
 
@@ -65,7 +65,7 @@ class MLServerSettings(ServerSettings):
 
 
 def configuration(told: Mapping[str, Any], settings: MLServerSettings) -> Configuration:
-    """GivenRecord's fields, from the parameters of the running model and what MLServer was started with."""
+    """Return GivenRecord's fields, from the running model's parameters and MLServer's settings."""
     asked = {
         "threads_per_worker": told.get("torch_threads"),
         "inter_op_threads_count": told.get("torch_interop_threads"),

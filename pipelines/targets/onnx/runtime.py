@@ -24,7 +24,7 @@ def predict(
     inputs: Tensors,
     outputs: Sequence[str],
 ) -> dict[str, Array]:
-    """Answers (n, …) to inputs (n, …); one by one of a file made for a batch of one.
+    """Answer inputs (n, …) with outputs (n, …); one by one if the file was made for a batch of one.
 
     Raises:
         GateError: the file cannot be loaded, or has other inputs or outputs.
@@ -68,7 +68,7 @@ class OnnxModel:
         return any(one.shape and one.shape[0] == 1 for one in self._inputs_there.values())
 
     def compute(self, batch: Tensors) -> dict[str, Array]:
-        """Answers (n, …) to inputs (n, …) of one shape.
+        """Answer inputs (n, …) of one shape with outputs (n, …).
 
         Raises:
             GateError: the file does not take such inputs.
@@ -118,7 +118,7 @@ def _session(artifact: Path, threads_count: int) -> Any:
 
 
 def inspect(artifact: Path, artifact_format: str) -> Inspection:  # noqa: ARG001
-    """Nodes that compute, and the elements of initialisers, as the file holds them; lone numbers left out.
+    """Count nodes that compute, and elements of initialisers, as the file holds them; no lone numbers.
 
     Raises:
         GateError: the file cannot be read.
@@ -139,7 +139,7 @@ def inspect(artifact: Path, artifact_format: str) -> Inspection:  # noqa: ARG001
 
 
 def runtime_library(artifact_format: str) -> RuntimeLibrary:  # noqa: ARG001 - one for all formats
-    """ONNX Runtime as the package installed it here: one library with every CPU operator and the binding.
+    """Describe the installed ONNX Runtime: one library with every CPU operator and the binding.
 
     Raises:
         MachineError: the package is not installed, or its library is called something else.

@@ -137,12 +137,12 @@ class Model:
         return orjson.dumps({"predictions": rows}, option=orjson.OPT_SERIALIZE_NUMPY)
 
     def answer(self, body: bytes) -> bytes:
-        """Body to body."""
+        """Answer a request's body."""
         return self.encode(self.predict(self.decode(body)))
 
 
 def array_of(tensor: dict[str, Any], values: list[Any]) -> np.ndarray:
-    """Nested lists as an array of the tensor's dtype and shape.
+    """Turn nested lists into an array of the tensor's dtype and shape.
 
     Raises:
         RefusedError: they are ragged, of another shape, or hold something else than the dtype takes.

@@ -16,7 +16,7 @@ TOLD = {
 
 
 def from_info(answer: Any) -> Configuration:
-    """GivenRecord's fields from `GET /info`; those it does not tell are left out."""
+    """Return GivenRecord's fields from `GET /info`, without those it does not tell."""
     told = answer if isinstance(answer, dict) else {}
     known = {field: told[name] for field, name in TOLD.items() if told.get(name) is not None}
     if known:

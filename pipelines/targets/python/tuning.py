@@ -6,7 +6,7 @@ FASTAPIS_POOL = 40
 
 
 def axes(cores_count: int, limit_ms: float) -> tuple[Axis, ...]:  # noqa: ARG001 - nothing waits here
-    """Worker processes, the threads of each, and how many forward passes run at the same time in one."""
+    """Return the axes: worker processes, the threads of each, and simultaneous forward passes in one."""
     return (
         counted("workers", "workers", doubling(2 * cores_count), 1),
         counted("threads", "torch_threads", doubling(cores_count), cores_count),

@@ -26,7 +26,7 @@ class SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]
         self._written: dict[tuple[str, bytes], int] = {}
 
     def CreateNumpyVector(self, x: npt.NDArray[Any]) -> int:  # noqa: N802 - the name is the library's
-        """Offset of the vector `x`, written now or before."""
+        """Return the offset of the vector `x`, written now or before."""
         key = (x.dtype.str, x.tobytes())
         if key not in self._written:
             if x.dtype == np.uint8:
@@ -115,7 +115,7 @@ def add_metadata(model: Any, name: str, content: bytes) -> None:
 
 
 def floating_operations(model: Any) -> list[str]:
-    """Names of the operations that compute in floating point, each once, sorted; conversions left out.
+    """Name the operations that compute in floating point, each once, sorted, without conversions.
 
     A cast of an input, as of pixels, is one: what follows is quantised from it.
     """

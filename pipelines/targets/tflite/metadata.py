@@ -78,7 +78,7 @@ def _sink(builder: Any, spec: ModelSpec, name: str) -> int:
 
 
 def label_files(spec: ModelSpec) -> dict[str, tuple[str, ...]]:
-    """Class names, one per column, of each output that has any, by the name of their file."""
+    """Return the class names, one per column, of each output that has any, by the name of their file."""
     found = {
         _label_file(spec, output.name): column_names(spec.labels_of(output.name), columns(output))
         for output in spec.outputs

@@ -27,7 +27,7 @@ DELEGATE_NODE = "DELEGATE"
 def predict(
     artifact: Path, artifact_format: str, inputs: Tensors, outputs: Sequence[str]
 ) -> dict[str, Array]:
-    """Answers (n, …) to inputs (n, …), whatever the precision, one at a time as a device would.
+    """Answer inputs (n, …) with outputs (n, …), in any precision, one at a time as a device would.
 
     Raises:
         GateError: the file cannot be loaded, or has other inputs or outputs.
@@ -181,7 +181,7 @@ def inspect(artifact: Path, artifact_format: str) -> Inspection:  # noqa: ARG001
 
 
 def delegated_operations(nodes: Sequence[Mapping[str, Any]]) -> set[int]:
-    """Positions of the nodes that a delegate node stands for.
+    """Return the positions of the nodes that a delegate node stands for.
 
     LiteRT keeps the replaced nodes in its list and appends the delegate's; the replaced ones are those that
     compute its outputs from its inputs.
@@ -222,7 +222,7 @@ def _parameters_count(content: bytes) -> int:
 
 
 def runtime_library(artifact_format: str) -> RuntimeLibrary:  # noqa: ARG001 - one for all formats
-    """LiteRT's interpreter with its built-in operations and XNNPACK, as the package installed it here.
+    """Describe the installed LiteRT interpreter with its built-in operations and XNNPACK.
 
     Raises:
         MachineError: the package is not installed, or its files are called something else.

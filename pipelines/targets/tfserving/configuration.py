@@ -18,7 +18,7 @@ Known = dict[str, tuple[float | None, str]]
 
 
 def from_flags(argv: Sequence[str], cores_count: int | None, *, embedded: bool) -> Configuration:
-    """GivenRecord's fields from a command line; `cores_count` cores may be used, None where it is unknown."""
+    """Return GivenRecord's fields from a command line; `cores_count` cores may be used, None if unknown."""
     flags = _flags(argv)
     rest = None
     if cores_count is not None:

@@ -95,7 +95,7 @@ def frozen_function(spec: ModelSpec) -> Any:
 
 
 def signature_of(spec: ModelSpec, batch: int | None = None) -> list[Any]:
-    """TensorFlow's own description of the inputs, in their order, for a `batch` (None: any)."""
+    """Return TensorFlow's own description of the inputs, in order, for a `batch` (None: any)."""
     import tensorflow as tf
 
     return [tf.TensorSpec((batch, *one.shape[1:]), one.dtype, name=one.name) for one in spec.inputs]

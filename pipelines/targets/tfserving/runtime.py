@@ -16,7 +16,7 @@ def predict(
     inputs: Tensors,
     outputs: Sequence[str],
 ) -> dict[str, Array]:
-    """Answers (n, …) of the serving signature to inputs (n, …).
+    """Answer inputs (n, …) with the outputs (n, …) of the serving signature.
 
     Raises:
         GateError: the folder cannot be loaded, or has other inputs or outputs.

@@ -141,7 +141,7 @@ def _given(request: ServeRequest, found: Implementation, flags: list[str]) -> Gi
 
 
 def _batches(base_url: str) -> tuple[int, int]:
-    """Answered requests and runs of the model, as its metrics count them."""
+    """Return answered requests and runs of the model, as its metrics count them."""
     _, body = fetch(base_url + METRICS_PATH)
     return metric_counts(body.decode(errors="replace"))
 

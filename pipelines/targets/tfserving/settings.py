@@ -61,7 +61,7 @@ class TFServingSettings(ServerSettings):
         return [*(f"--{name}={str(value).lower()}" for name, value in own.items()), *batching]
 
     def batching(self) -> str:
-        """BatchingParameters in text format."""
+        """Return BatchingParameters in text format."""
         given = {name: value for name, value in self.given().items() if name in PARAMETERS}
         return "".join(f"{_parameter(name, value)}\n" for name, value in given.items())
 

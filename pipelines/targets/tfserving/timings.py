@@ -10,7 +10,7 @@ WHOLE, RUNTIME, QUEUE = "request_latency", "runtime_latency", "batching_session:
 
 
 def from_metrics(text: str) -> Timings:
-    """Totals, from metrics in Prometheus' text format.
+    """Read totals from metrics in Prometheus' text format.
 
     `request_latency` is all that the server sees of a request, `runtime_latency` what the model took, waiting
     for its batch included, which `queuing_latency` tells. What is left is reading and writing bodies.

@@ -8,7 +8,7 @@ NO_BATCHING = Level("off", dict.fromkeys(("enable_batching", *PARAMETERS)))
 
 
 def axes(cores_count: int, limit_ms: float) -> tuple[Axis, ...]:
-    """Threads inside an operation, those that run batches, and how many rows wait how long for each other.
+    """Return the axes: threads inside an operation, threads that run batches, and rows and delay of a batch.
 
     The vendor computes with as many threads as cores and batches nothing; where batching is on, its advice
     for CPUs is a thread per core and a delay from 0 to 10 ms. The vendor's delay is 0.

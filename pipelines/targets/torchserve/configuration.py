@@ -16,7 +16,7 @@ TOLD = {
 
 
 def description_path(model: str) -> str:
-    """Path of the management API to a model's configuration, and what its handler adds to that."""
+    """Return the management API's path to a model's configuration, with what its handler adds."""
     return f"/models/{model}?customized=true"
 
 
@@ -32,7 +32,7 @@ def unready(answer: Any) -> str | None:
 
 
 def from_description(answer: Any) -> Configuration:
-    """GivenRecord's fields from a model's description; those it does not tell are left out."""
+    """Return GivenRecord's fields from a model's description, without those it does not tell."""
     told = answer[0] if isinstance(answer, list) and answer and isinstance(answer[0], dict) else {}
     workers = told.get("workers")
     found = {
@@ -69,7 +69,7 @@ def batches(answer: Any) -> tuple[int, int]:
 
 
 def _queue(status: Any) -> int | None:
-    """Places in the queue, taken and free together."""
+    """Count the places in the queue, taken and free together."""
     if not isinstance(status, dict) or "remainingCapacity" not in status:
         return None
     return int(status["remainingCapacity"]) + int(status.get("pendingRequests", 0))

@@ -81,7 +81,7 @@ class Handler:
 
     @staticmethod
     def _load(path: Path) -> Any:
-        """TorchScript, or what AOTInductor compiled, which is the same to call."""
+        """Load TorchScript, or what AOTInductor compiled, which is called alike."""
         if path.suffix == PACKAGE_SUFFIX:
             from torch._inductor import aoti_load_package
 
@@ -200,7 +200,7 @@ class Handler:
         return found
 
     def _checked(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        """Binary tensors, which have to be of the signature's dtypes and shapes."""
+        """Check that binary tensors have the signature's dtypes and shapes."""
         for tensor, array in zip(self.inputs, arrays, strict=True):
             if array.dtype != np.dtype(tensor["dtype"]):
                 raise ValueError(f"{tensor['name']!r} has dtype {array.dtype}, expected {tensor['dtype']}")
@@ -242,7 +242,7 @@ class Handler:
         )
 
     def _alike(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        """Arrays of one number of samples."""
+        """Check that all arrays have one number of samples."""
         if len({len(array) for array in arrays}) > 1:
             counts = {tensor["name"]: len(a) for tensor, a in zip(self.inputs, arrays, strict=True)}
             raise ValueError(f"the inputs have different numbers of samples: {counts}")

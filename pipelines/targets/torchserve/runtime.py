@@ -24,7 +24,7 @@ from pipelines.targets.tracing import last_line
 def predict(
     artifact: Path, artifact_format: str, inputs: Tensors, outputs: Sequence[str]
 ) -> dict[str, Array]:
-    """Answers (n, …) to inputs (n, …), which go in by their order.
+    """Answer inputs (n, …), taken by their order, with outputs (n, …).
 
     Raises:
         GateError: the file cannot be loaded, has other inputs or outputs, or the archive's handler refuses a
@@ -138,7 +138,7 @@ def _rows(batch: dict[str, Array]) -> list[Any]:
 
 
 def _dtypes(folder: Path, outputs: Sequence[str]) -> dict[str, str]:
-    """Dtypes of the outputs as the archive's signature says them; JSON says none. Float32 where neither."""
+    """Read the outputs' dtypes from the archive's signature, as JSON has none; else use float32."""
     signature = folder / SIGNATURE_NAME
     said = json.loads(signature.read_text()) if signature.is_file() else {}
     found = {one["name"]: one["dtype"] for one in said.get("outputs", [])}
@@ -147,7 +147,7 @@ def _dtypes(folder: Path, outputs: Sequence[str]) -> dict[str, str]:
 
 @contextmanager
 def _blamed(path: Path) -> Iterator[None]:
-    """Whatever a stranger's code raises is one line about the archive, also what would end the process."""
+    """Turn whatever a stranger's code raises, even to end the process, into one line on the archive."""
     try:
         yield
     except GateError:

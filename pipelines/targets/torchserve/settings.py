@@ -129,7 +129,7 @@ class TorchServeSettings(ServerSettings):
         return {LOGGING: WITHOUT_REQUESTS} if self.request_log is False else {}
 
     def java_options(self, folder: str = CONTAINER_FOLDER) -> list[str]:
-        """Options of the virtual machine; other files of `files` are in `folder`."""
+        """Return the options of the virtual machine; other files of `files` are in `folder`."""
         logging = [f"-Dlog4j.configurationFile={folder}/{LOGGING}"] if self.logging() else []
         return [*self.vmargs, *logging]
 
@@ -148,7 +148,7 @@ def _text(value: object) -> str:
 
 
 def body_limit_bytes(*tensors: TensorSpec) -> int:
-    """Bytes that `BATCH_ROWS` of `tensors` may take as JSON; the vendor's limit if that is more.
+    """Return the bytes that `BATCH_ROWS` of `tensors` may take as JSON, the vendor's limit at least.
 
     The vendor's limit is for photographs as JPEG: one image of 512 x 512 x 3 as JSON is beyond it.
     """

@@ -65,7 +65,7 @@ def npy(body: bytes | bytearray) -> np.ndarray:
 
 @lru_cache(maxsize=256)
 def npy_head(head: bytes) -> tuple[np.dtype, Any, tuple[int, ...]]:
-    """Dtype, order and shape in the head of a `.npy` file; clients send few different ones.
+    """Read dtype, order and shape from the head of a `.npy` file; clients send few different ones.
 
     Raises:
         ValueError: it is no such head, or of something else than numbers and bool.
@@ -144,7 +144,7 @@ def parse(text: str) -> Any:
 
 
 def respelt(text: str) -> str:
-    """JSON with Python's spellings of what is no finite number."""
+    """Write JSON with Python's spellings of what is no finite number."""
     return SPELLINGS.sub(lambda found: "NaN" if "NaN" in found[0] else "Infinity", text)
 
 
@@ -161,7 +161,7 @@ def flat(answer: Any) -> list[Any]:
 
 
 def numbers(nested: Any, dtype: str, text: Any) -> np.ndarray:
-    """Nested lists as an array of that dtype.
+    """Turn nested lists into an array of that dtype.
 
     Floats may be written as whole numbers, integers may not be written as floats, and bool is true or false.
 
@@ -189,7 +189,7 @@ def numbers(nested: Any, dtype: str, text: Any) -> np.ndarray:
 
 
 def whole(array: np.ndarray, nested: Any, dtype: str) -> np.ndarray:
-    """Numbers as integers of that dtype.
+    """Convert numbers to integers of that dtype.
 
     Raises:
         ValueError: one is no integer, or beyond what may be written for the dtype.
@@ -205,7 +205,7 @@ def whole(array: np.ndarray, nested: Any, dtype: str) -> np.ndarray:
 
 
 def floats(array: np.ndarray, dtype: str, text: Any) -> np.ndarray:
-    """Numbers as floats of that dtype, through float64.
+    """Convert numbers to floats of that dtype, through float64.
 
     Raises:
         ValueError: one is not written as infinite and would be.

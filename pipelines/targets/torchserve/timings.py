@@ -28,7 +28,7 @@ class TorchServeTimings:
         self._logged = {b"ts_queue_latency": [0.0, 0], b"ts_inference_latency": [0.0, 0]}
 
     def __call__(self) -> Timings:
-        """Totals by now.
+        """Return the totals by now.
 
         Raises:
             OSError: the server does not answer.

@@ -6,7 +6,7 @@ VENDORS_DELAY_MS = 100
 
 
 def axes(cores_count: int, limit_ms: float) -> tuple[Axis, ...]:
-    """Workers, the threads of each, and how many requests wait how long for each other.
+    """Return the axes: workers, the threads of each, and size and delay of a batch of requests.
 
     The vendor starts a worker per core, each with as many threads as cores, and batches nothing.
     """

@@ -11,7 +11,7 @@ OK = 200
 
 
 def status(running: Running) -> str:
-    """Server and model are ready by the protocol, and every process that holds the model is there."""
+    """Check that server and model are ready, and every process that holds the model is there."""
     base_url, model = running.endpoint.addresses["REST"], running.endpoint.model
     said = oip.status(base_url, model)
     require(said is None, f"it says: {said}")

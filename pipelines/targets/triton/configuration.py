@@ -15,7 +15,7 @@ PARAMETERS = {"intra": "threads_per_worker", "inter": "inter_op_threads_count"}
 
 
 def configuration(told: Any, metrics: str) -> Configuration:
-    """GivenRecord's fields from `GET /v2/models/M/config` and from the metrics of our runtime."""
+    """Return GivenRecord's fields from `GET /v2/models/M/config` and from the metrics of our runtime."""
     answer: Mapping[str, Any] = told if isinstance(told, dict) else {}
     groups: Sequence[Mapping[str, Any]] = answer.get("instance_group") or []
     batcher: Mapping[str, Any] = answer.get("dynamic_batching") or {}
@@ -33,7 +33,7 @@ def configuration(told: Any, metrics: str) -> Configuration:
 
 
 def _threads(metrics: str) -> dict[str, int | None]:
-    """Threads of the processes that hold the model, where all of them say the same."""
+    """Return the threads of the processes that hold the model, where all of them say the same."""
     counts: dict[str, set[int]] = {}
     for found in THREADS.finditer(metrics):
         counts.setdefault(found["kind"], set()).add(int(found["count"]))

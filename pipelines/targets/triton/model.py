@@ -93,7 +93,7 @@ class TritonPythonModel:
         return [tensor.contiguous() for tensor in found]
 
     def _answer(self, request: Any, found: Any) -> Any:
-        """Those of the outputs that the request asks for; Triton has looked at their names."""
+        """Return the outputs that the request asks for; Triton has checked their names."""
         asked = set(request.requested_output_names())
         return pb_utils.InferenceResponse(
             [

@@ -56,7 +56,7 @@ class TritonSettings(ServerSettings):
         return self
 
     def flags(self) -> list[str]:
-        """Those of the command line."""
+        """Return the flags of the command line."""
         given = self.given()
         return [f"--{name.replace('_', '-')}={str(given[name]).lower()}" for name in FLAGS if name in given]
 

@@ -45,7 +45,7 @@ def _version() -> str:
 
 
 def _quiet_tensorflow() -> None:
-    """Warnings of TensorFlow's C++ and Python parts would bury the one line that says the server listens."""
+    """Silence warnings of TensorFlow, which would bury the one line that says the server listens."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 

@@ -132,7 +132,7 @@ def _batching(flags: Flags) -> BatchingParameters | None:
 
 
 def _forget(_rows: int, _waited: object) -> None:
-    """Nobody asked for metrics."""
+    """Drop the counts: nobody asked for metrics."""
 
 
 def _manager(flags: Flags, batcher: Batcher | None, metrics: Metrics | None) -> ModelManager:

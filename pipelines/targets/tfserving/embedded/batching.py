@@ -190,7 +190,7 @@ def _size(feeds: Mapping[str, Array]) -> int:
 
 
 def _merged(all_feeds: Sequence[Mapping[str, Array]], padding: int) -> dict[str, Array]:
-    """Everybody's rows one after the other, and `padding` more of the first row."""
+    """Join all rows one after the other, and add `padding` copies of the first row."""
     found = {}
     for name in all_feeds[0]:
         arrays = _same_shape([feeds[name] for feeds in all_feeds])
@@ -201,7 +201,7 @@ def _merged(all_feeds: Sequence[Mapping[str, Array]], padding: int) -> dict[str,
 
 
 def _same_shape(arrays: list[Array]) -> list[Array]:
-    """Arrays with dimensions beyond the first as large as the largest, filled with each one's first value."""
+    """Pad dimensions beyond the first to the largest array's, with each array's first value."""
     largest = tuple(map(max, zip(*(array.shape[1:] for array in arrays), strict=True)))
     if all(array.shape[1:] == largest for array in arrays):
         return arrays

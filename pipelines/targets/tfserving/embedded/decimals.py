@@ -16,7 +16,7 @@ _FORMATS = np.array(["%.9g", "%g", "%.9g.0", "%g.0"], dtype=object)
 
 
 def float32_text(value: float) -> str:
-    """JSON text of a float32 value given as a Python float."""
+    """Return the JSON text of a float32 value given as a Python float."""
     text = f"{value:g}"
     try:
         exact = _FLOAT32.unpack(_FLOAT32.pack(float(text)))[0] == value
@@ -26,7 +26,7 @@ def float32_text(value: float) -> str:
 
 
 def float64_text(value: float) -> str:
-    """JSON text of a float64 value."""
+    """Return the JSON text of a float64 value."""
     text = f"{value:g}"
     return _finish(text if float(text) == value else f"{value:.17g}")
 
@@ -41,7 +41,7 @@ _SPECIAL = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
 def float_texts(values: np.ndarray[Any, np.dtype[Any]]) -> list[str]:
-    """JSON texts of a 1-d float32 or float64 array, in order."""
+    """Return the JSON texts of a 1-d float32 or float64 array, in order."""
     if values.dtype == np.float64:
         return [float64_text(value) for value in values.tolist()]
     if values.size < _VECTOR_FROM or not np.isfinite(values).all():

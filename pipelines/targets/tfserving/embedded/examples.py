@@ -16,7 +16,7 @@ _KINDS = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64", N
 
 
 def parse_examples(body: bytes) -> tuple[str, Array]:
-    """Signature name ('' is the default) and serialized examples of a body, the latter as a 1-d array.
+    """Return a body's signature name ('' is the default), and its serialized examples as a 1-d array.
 
     A `context` is put in front of every example. Raises ServingError (INVALID_ARGUMENT).
     """

@@ -68,7 +68,7 @@ def _scan(nodes: Iterable[Any], fed_arguments: Mapping[str, str], fed: dict[str,
 
 
 def _free_tensors(by_name: Mapping[str, Any], free: set[str]) -> set[str]:
-    """Names of what is fed, also through operations that only pass it on."""
+    """Name the tensors that are fed, also through operations that only pass them on."""
     free |= {name for name, node in by_name.items() if node.op in _SOURCES}
     added = True
     while added:

@@ -83,7 +83,7 @@ _FIELDS: dict[str, Field[Any]] = {item.name: item for item in fields(Flags)}
 
 
 def default_threads(cores_count: int) -> int:
-    """Threads for requests where no flag says how many, given the cores the server may use."""
+    """Return the threads for requests where no flag says how many, given the cores the server may use."""
     return max(4, 2 * cores_count)
 
 

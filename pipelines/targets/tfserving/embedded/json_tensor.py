@@ -94,7 +94,7 @@ def _quick_strings(value: Any) -> Array | None:
 
 
 def _to_float(found: Array, dtype: int) -> Array:
-    """Through float64 also for integers, as RapidJSON does.
+    """Convert through float64, integers too, as RapidJSON does.
 
     Raises ServingError for a finite number that is too large.
     """

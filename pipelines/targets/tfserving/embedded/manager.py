@@ -130,7 +130,7 @@ class ModelManager:
         return model.labels[label]
 
     def status(self, name: str, version: int | None = None) -> list[VersionStatus]:
-        """States of all versions of a model, newest first, or of one. Raises ServingError (NOT_FOUND)."""
+        """Return all versions' states, newest first, or one's. Raises ServingError (NOT_FOUND)."""
         versions = self._versions.get(name, {})
         if version is not None:
             if version not in versions:

@@ -69,7 +69,7 @@ def _text_bytes(output: Array) -> int:
 
 
 def _lists_and_values(output: Array) -> int:
-    """Values, or the lists there are around a dimension of 0."""
+    """Count the values, or the lists there are around a dimension of 0."""
     if output.size or 0 not in output.shape:
         return output.size
     return math.prod(output.shape[: output.shape.index(0)])

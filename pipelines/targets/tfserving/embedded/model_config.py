@@ -56,7 +56,7 @@ def _policy(entry: Any) -> VersionPolicy:
 
 
 def check_labels(models: list[ModelSettings], manager: ModelManager, unavailable_allowed: bool) -> None:
-    """Labels must point at versions that are available, unless a flag allows otherwise.
+    """Check that labels point at versions that are available, unless a flag allows otherwise.
 
     Raises ServingError.
     """

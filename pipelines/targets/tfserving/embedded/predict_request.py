@@ -129,7 +129,7 @@ def _plain_rows(rows: Sequence[Any], spec: TensorSpec) -> Array:
 
 
 def _quick_named_rows(rows: list[Any], specs: Specs, hints: Hints) -> dict[str, Array] | None:
-    """Named rows that all list the same keys in the same order, or None."""
+    """Parse named rows that all list the same keys in the same order; return None for others."""
     if "b64" in specs or any(type(row) is not Members for row in rows):
         return None
     try:

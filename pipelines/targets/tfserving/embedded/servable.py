@@ -148,12 +148,12 @@ class Servable:
 
 
 def _scalar(value: Any) -> Array:
-    """TensorFlow gives a string scalar as bytes and other scalars as numpy's own."""
+    """Make an array: TensorFlow gives a string scalar as bytes and other scalars as numpy's own."""
     return np.array(value, dtype=object if isinstance(value, bytes) else None)
 
 
 def _load(folder: Path, options: SessionOptions) -> tuple[Any, Any]:
-    """Session and meta graph of a SavedModel.
+    """Load session and meta graph of a SavedModel.
 
     Raises ServingError (NOT_FOUND, DATA_LOSS or TensorFlow's own).
     """

@@ -87,7 +87,7 @@ class TooLargeError(ServingError):
 
 
 def as_serving_error(error: Exception) -> ServingError:
-    """Any failure of a request as what its client gets to see."""
+    """Turn any failure of a request into what its client gets to see."""
     if isinstance(error, ServingError):
         return error
     if isinstance(error, RecursionError):

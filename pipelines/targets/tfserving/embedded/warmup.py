@@ -15,7 +15,7 @@ _FILE = Path("assets.extra", "tf_serving_warmup_requests")
 
 
 def warm_up(servable: Servable) -> int:
-    """Replay the version's own warm-up file, if it has one; the number of requests replayed.
+    """Replay the version's own warm-up file, if it has one; return the number of requests replayed.
 
     Raises ServingError if a record cannot be read or fails, or if there are more than `MAX_RECORDS`.
     """
