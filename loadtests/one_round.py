@@ -182,7 +182,7 @@ def _runner(
 
 
 def _tls(plan: RoundPlan) -> Any:
-    """What is asked of the server's certificate; None where nothing is encrypted."""
+    """Return how to check the server's certificate; None if nothing is encrypted."""
     if not plan.url_base.startswith(("https:", "grpcs:")):
         return None
     return tls_context(ca_file=plan.ca_file or None, insecure=plan.insecure)

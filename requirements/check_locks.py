@@ -39,7 +39,7 @@ def pins(paths: Iterable[Path], environment: dict[str, str]) -> dict[str, str]:
 
 
 def tags(python: str, machine: str) -> frozenset[Tag]:
-    """The wheel tags that fit a Python on a machine with the oldest C library there is."""
+    """Return the wheel tags that fit a Python on a machine with the oldest C library there is."""
     names = [f"manylinux_2_{minor}_{machine}" for minor in range(5, NEWEST_GLIBC_MINOR + 1)]
     platforms = [*names, *(f"manylinux{old}_{machine}" for old in ("1", "2010", "2014")), f"linux_{machine}"]
     major, minor = map(int, python.split("."))
@@ -52,7 +52,7 @@ def tags(python: str, machine: str) -> frozenset[Tag]:
 
 
 def fits(offer: Offer, version: str, python: str, allowed: frozenset[Tag]) -> bool:
-    """Whether a file is a wheel of that version that this Python would take."""
+    """Return whether a file is a wheel of that version that this Python would take."""
     # An index page has hundreds of files, nearly all of other versions: their tags are not worth reading.
     _, _, rest = offer.filename.partition("-")
     if not _is_version(rest.partition("-")[0], version):
@@ -75,7 +75,7 @@ def _is_version(text: str, version: str) -> bool:
 
 
 def look_up(names: Iterable[str]) -> dict[str, list[Offer]]:
-    """All offers by name, several pages at a time; PyTorch's own index counts if it answers."""
+    """Look up all offers by name, several pages at a time; PyTorch's own index counts if it answers."""
     ordered = list(names)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = dict(zip(ordered, pool.map(offers, ordered), strict=True))
@@ -87,7 +87,7 @@ def look_up(names: Iterable[str]) -> dict[str, list[Offer]]:
 
 
 def lacking(wanted: dict[str, str], found: dict[str, list[Offer]], python: str, machine: str) -> list[str]:
-    """The pins that no wheel is offered for."""
+    """Return the pins that no wheel is offered for."""
     allowed = tags(python, machine)
     return [
         f"{name}=={version}"

@@ -92,13 +92,13 @@ def requirements(
 
 
 def named(requirement: Requirement, environment: dict[str, str]) -> str:
-    """What provides it in an environment, in pip's spelling."""
+    """Return the package that provides a requirement in an environment, in pip's spelling."""
     name = canonicalize_name(requirement.name)
     return TENSORFLOW[environment["platform_machine"]] if name == "tensorflow" else name
 
 
 def closure(source: Path, packages: dict[str, Package], environment: dict[str, str]) -> dict[str, str]:
-    """Name → version of all that one share needs in an environment.
+    """Return name → version of all that one share needs in an environment.
 
     Raises:
         KeyError: it needs something that the environment pip ran in does not, so no version was chosen.
@@ -122,7 +122,7 @@ def closure(source: Path, packages: dict[str, Package], environment: dict[str, s
 
 
 def locked(source: Path, packages: dict[str, Package], without: frozenset[str] = frozenset()) -> list[str]:
-    """The lines of a lock: a pin, and a marker where not every environment needs it; none of `without`."""
+    """Return the lines of a lock: pin, and a marker if not every environment needs it; none of `without`."""
     needing: dict[tuple[str, str], set[tuple[str, str]]] = {}
     for key, environment in environments().items():
         for pin in closure(source, packages, environment).items():
@@ -132,7 +132,7 @@ def locked(source: Path, packages: dict[str, Package], without: frozenset[str] =
 
 
 def marker(keys: set[tuple[str, str]]) -> str:
-    """What limits a line to the environments in `keys`; "" for all of them."""
+    """Return the marker that limits a line to the environments in `keys`; "" for all of them."""
     pythons, machines = ({key[axis] for key in keys} for axis in (0, 1))
     if len(keys) != len(pythons) * len(machines):
         raise SystemExit(f"no simple marker says {sorted(keys)}: give compile.py a way to write it")
@@ -155,7 +155,7 @@ def main() -> None:
 
 
 def pinned(lock: Path) -> list[str]:
-    """The names in a lock."""
+    """Return the names in a lock."""
     lines = [line for line in lock.read_text().splitlines() if not line.startswith("#")]
     return [canonicalize_name(Requirement(line).name) for line in lines]
 

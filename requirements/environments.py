@@ -9,7 +9,7 @@ NEWEST_GLIBC_MINOR = 35
 
 
 def environments() -> dict[tuple[str, str], dict[str, str]]:
-    """What markers are evaluated against, by Python version and machine."""
+    """Return what markers are evaluated against, by Python version and machine."""
     return {(python, machine): _environment(python, machine) for python in PYTHONS for machine in MACHINES}
 
 

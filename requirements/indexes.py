@@ -41,7 +41,7 @@ def settings() -> dict[str, str]:
 
 
 def offers(name: str, extra_indexes: tuple[str, ...] = ()) -> list[Offer]:
-    """Every file of a distribution that any configured place offers."""
+    """List every file of a distribution that any configured place offers."""
     found = settings()
     own = [found.get("index-url", DEFAULT_INDEX), *found.get("extra-index-url", "").split()]
     pages = [f"{index.rstrip('/')}/{canonicalize_name(name)}/" for index in (*own, *extra_indexes)]
@@ -50,7 +50,7 @@ def offers(name: str, extra_indexes: tuple[str, ...] = ()) -> list[Offer]:
 
 @cache
 def _page(address: str) -> tuple[Offer, ...]:
-    """What a page lists, or a folder; nothing where there is no such page."""
+    """List the files on a page, or in a folder; nothing if there is no such page."""
     parts = urlsplit(address)
     if parts.scheme in ("", "file"):
         return tuple(_folder(Path(unquote(parts.path))))

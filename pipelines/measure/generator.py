@@ -141,7 +141,7 @@ def generate(
 
 
 def of_running(server: Server, max_rate_per_s: float | None) -> dict[str, Any]:
-    """What a round's plan says of a server that somebody else runs; nothing for one of ours."""
+    """Return what a round's plan needs for a server that somebody else runs; nothing for one of ours."""
     access = server.plan.endpoint.access
     if access is None:
         return {}
@@ -154,7 +154,7 @@ def of_running(server: Server, max_rate_per_s: float | None) -> dict[str, Any]:
 
 
 def private_headers(server: Server) -> Mapping[str, str] | None:
-    """The headers that only the generator may see; None where there are none."""
+    """Return the headers that only the generator may see; None if there are none."""
     access = server.plan.endpoint.access
     return access.headers if access is not None else None
 
