@@ -13,7 +13,7 @@ trap 'umount "$folder/root/proc" 2>/dev/null || true; rm -rf --one-file-system "
 trap 'exit 143' TERM
 trap 'exit 130' INT
 
-# Documentation, manual pages and translations have no use in a container; later installs leave them out too.
+# Documentation, manual pages and translations serve nobody in a container; later installs leave them out too.
 slim=etc/dpkg/dpkg.cfg.d/slim
 mkdir -p "$folder/root/etc/dpkg/dpkg.cfg.d" "$folder/root/etc/apt/apt.conf.d"
 cat > "$folder/root/$slim" <<'SLIM'
