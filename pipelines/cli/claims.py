@@ -21,7 +21,7 @@ from pipelines.cli.results import print_json
 @click.option(
     "--page", type=click.Path(dir_okay=False, path_type=Path), help="Also write the page, as Markdown."
 )
-@click.option("--measure", is_flag=True, help="First measure every condition without a run: some hours.")
+@click.option("--measure", is_flag=True, help="First measure every condition without a run; takes hours.")
 @click.option("--again", metavar="KEYS", help="With --measure: conditions to measure anew, comma-separated.")
 @json_option
 def claims(runs: Path, page: Path | None, measure: bool, again: str | None, as_json: bool) -> int:

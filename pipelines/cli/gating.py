@@ -38,19 +38,27 @@ def limit_options(function: Any) -> Any:
     type=click.Choice(["fail", "pass"]),
     default="fail",
     show_default=True,
-    help="What an undecided gate is to CI: exit code 1, or 0.",
+    help="Whether an undecided gate fails (exit code 1) or passes (0).",
 )
 @click.option(
-    "--allow-environment", is_flag=True, help="Compare runs of different machines or versions; it is printed."
+    "--allow-environment",
+    is_flag=True,
+    help="Compare runs of different machines or versions, and print the differences.",
 )
-@click.option("--baseline-side", metavar="SIDE", help="Of one run.  [default: base]")
-@click.option("--candidate-side", metavar="SIDE", help="Of one run.  [default: new]")
+@click.option("--baseline-side", metavar="SIDE", help="Baseline within one run.  [default: base]")
+@click.option("--candidate-side", metavar="SIDE", help="Candidate within one run.  [default: new]")
 @click.option("--self-test", is_flag=True, help="Inject faults into a server and show that the gate fires.")
-@click.option("--model", default="digits_cnn", show_default=True, help="Of the self-test.")
-@click.option("--target", default="tfserving", show_default=True, help="Of the self-test: what is served.")
-@click.option("--delay-ms", type=float, default=5, show_default=True, help="What the self-test injects.")
+@click.option("--model", default="digits_cnn", show_default=True, help="Model of the self-test.")
+@click.option("--target", default="tfserving", show_default=True, help="Target that the self-test serves.")
 @click.option(
-    "--wrong-every", type=int, default=1000, show_default=True, help="It injects one wrong answer in so many."
+    "--delay-ms", type=float, default=5, show_default=True, help="Delay that the self-test injects, ms."
+)
+@click.option(
+    "--wrong-every",
+    type=int,
+    default=1000,
+    show_default=True,
+    help="One answer in so many is wrong in the self-test.",
 )
 @artifacts_option
 @runs_option

@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     help="Train alike in torch, keras or torch,keras, measure it and compare; the checkpoint stays as it is.",
 )
 @click.option("--seeds", type=int, help="With --framework: trainings of each.  [default: 5]")
-@click.option("--epochs", type=int, help="With --framework.  [default: the model's recipe]")
+@click.option(
+    "--epochs", type=int, help="With --framework: epochs of each training.  [default: the model's recipe]"
+)
 @click.option("--batch", type=int, help="With --framework: samples per step.  [default: the model's recipe]")
-@click.option("--cores", metavar="LIST", help="With --framework: such as 0-1; a thread for each.")
+@click.option("--cores", metavar="LIST", help="With --framework: CPU cores, such as 0-1; a thread on each.")
 @click.option(
     "--from",
     "source",
@@ -147,8 +149,8 @@ def export(
 ) -> None:
     """Export MODEL to every target, the frameworks at the same time in processes of their own.
 
-    A target that cannot be had is listed with its reason, and the others are kept. Exit code 1 when one is
-    among those that --targets names, or when none at all can be had.
+    A target that cannot be exported is listed with its reason, and the others are kept. Exit code 1 when
+    it is among those that --targets names, or when none at all can be exported.
     """
     from pipelines.cli import tables
     from pipelines.console.printing import ProgressDisplay

@@ -35,9 +35,11 @@ from pipelines.cli.results import command_line, end_run, print_json
 @click.option(
     "--decide-within",
     metavar="TIME",
-    help="Add blocks until the primary metric is decided, at most so long, such as 20min; no --blocks.",
+    help="Add blocks until the primary metric is decided, within a time such as 20min; not with --blocks.",
 )
-@click.option("--margin", type=float, default=0.05, show_default=True, help="Differences within it are none.")
+@click.option(
+    "--margin", type=float, default=0.05, show_default=True, help="Relative difference that does not matter."
+)
 @click.option(
     "--primary",
     type=click.Choice(["p50", "p95", "p99", "throughput"]),
@@ -62,7 +64,9 @@ def compare(as_json: bool, **options: Any) -> int:
 @command("tandem slo digits_cnn --p99-ms 20")
 @model_argument
 @click.option("--p99-ms", "p99_limit_ms", type=float, required=True, help="Limit of the 99th percentile, ms.")
-@click.option("--hourly-price", type=float, help="Of the machine; adds the cost of a million inferences.")
+@click.option(
+    "--hourly-price", type=float, help="Price of the machine per hour; adds the cost of a million inferences."
+)
 @run_options
 @endpoint_options
 def slo(as_json: bool, p99_limit_ms: float, hourly_price: float | None, **options: Any) -> int:

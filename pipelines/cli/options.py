@@ -121,8 +121,8 @@ sides_option = click.option(
     show_default=True,
     metavar="SIDES",
     help="What is compared, comma-separated, the first against the others: "
-    "[NAME=]TARGET[:PRESET][:rest|:grpc][:BODY], such as torchserve:tuned,tfserving:grpc; one "
-    "twice is an A/A test. Or builds: base=ARTIFACTS_DIR,new=ARTIFACTS_DIR, a folder as "
+    "[NAME=]TARGET[:PRESET][:rest|:grpc][:BODY], such as torchserve:tuned,tfserving:grpc; the same "
+    "one twice is an A/A test. Or builds: base=ARTIFACTS_DIR,new=ARTIFACTS_DIR, a folder as "
     "`tandem export --artifacts` writes it, or TARGET@DIR for one of its targets. Or servers that run "
     "already: [NAME=]API+SCHEME://HOST[:PORT]/…MODEL[#BODY], such as "
     "today=tfserving+http://HOST:8501/v1/models/m; APIs are tfserving, torchserve and oip, over http, https, "
@@ -143,8 +143,8 @@ preset_option = click.option(
     default="default",
     show_default=True,
     metavar="NAME|FILE",
-    help="Server configuration of sides that name none: default, tuned, or a .toml file with a table per "
-    "target.",
+    help="Server configuration of sides that name no preset: default, tuned, or a .toml file with a table "
+    "per target.",
 )
 
 
@@ -166,17 +166,15 @@ def endpoint_options(function: Command) -> Command:
             "headers",
             multiple=True,
             metavar="'[SIDE=]NAME: VALUE'",
-            help="Sent to running endpoints with every request, or to SIDE alone; may be repeated. Where the "
-            "last word of VALUE is env:VARIABLE or file:PATH, what that holds is sent and never recorded.",
+            help="Header sent to running endpoints with every request, or to SIDE alone; may be repeated. If "
+            "the last word of VALUE is env:VARIABLE or file:PATH, its content is sent and never recorded.",
         ),
         click.option(
             "--ca-file",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="PEM file of who vouches for running endpoints over https and grpcs.",
+            help="PEM file of the authorities that vouch for running endpoints over https and grpcs.",
         ),
-        click.option(
-            "--insecure", is_flag=True, help="Do not look at the certificates of running endpoints."
-        ),
+        click.option("--insecure", is_flag=True, help="Do not verify the certificates of running endpoints."),
         click.option(
             "--max-rate",
             "max_rate_per_s",
@@ -185,7 +183,9 @@ def endpoint_options(function: Command) -> Command:
             help="Requests per second that a running endpoint gets at most.",
         ),
         click.option(
-            "--yes", is_flag=True, help="You may load the addresses outside this machine that --sides names."
+            "--yes",
+            is_flag=True,
+            help="Confirm that you may load the addresses outside this machine that --sides names.",
         ),
     )
     for option in reversed(options):
@@ -209,7 +209,7 @@ def run_options(function: Command) -> Command:
             type=click.IntRange(0, 2**63 - 1),
             default=20,
             show_default=True,
-            help="Of everything random.",
+            help="Seed of everything random.",
         ),
         click.option(
             "--allow-asymmetry",

@@ -11,7 +11,7 @@ from pipelines.cli.results import print_json, show_run
 
 @command("tandem history digits_cnn --html history.html", guarded=False)
 @click.argument("model")
-@click.option("--measure", metavar="NAME", help="Only this one, such as p99 or 'peak memory'.")
+@click.option("--measure", metavar="NAME", help="Show this measure alone, such as p99 or 'peak memory'.")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Also write a page of trends.")
 @runs_option
 @json_option
@@ -71,10 +71,10 @@ def show(run: Path, as_json: bool) -> None:
 
 
 @command("tandem runs prune --keep 10 --yes", guarded=False)
-@click.option("--keep", type=int, help="As many of the newest runs of each model stay.")
-@click.option("--older-than", type=float, metavar="DAYS", help="Only runs older than this go.")
-@click.option("--model", help="Only runs of this model go.")
-@click.option("--yes", is_flag=True, help="Remove them; without it they are only named.")
+@click.option("--keep", type=int, help="Keep this many of the newest runs of each model.")
+@click.option("--older-than", type=float, metavar="DAYS", help="Remove only runs older than this.")
+@click.option("--model", help="Remove only runs of this model.")
+@click.option("--yes", is_flag=True, help="Remove the runs; without it they are only named.")
 @runs_option
 @json_option
 def prune(

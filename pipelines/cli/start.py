@@ -19,7 +19,8 @@ from pipelines.cli.results import print_json
     "source",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="A trained model to read: safetensors, a state dict, a Hugging Face folder, TorchScript or .pt2.",
+    help="A trained model to read: safetensors, a state dict, a Hugging Face folder, TorchScript, .pt2, "
+    ".keras, .h5 or a SavedModel.",
 )
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
 @json_option

@@ -39,10 +39,12 @@ NOT_KEPT = ("resume", "as_json", "force", "outputs")
     default="tuned",
     show_default=True,
     metavar="NAME|FILE",
-    help="Where the search starts for sides that name none; what it does not vary stays as it is there.",
+    help="Where the search starts for sides that name no preset; settings that it does not vary stay so.",
 )
 @set_option
-@click.option("--within", default="15min", show_default=True, metavar="TIME", help="For everything, at most.")
+@click.option(
+    "--within", default="15min", show_default=True, metavar="TIME", help="Time for the whole search, at most."
+)
 @click.option(
     "--write",
     "preset_file",
@@ -55,13 +57,17 @@ NOT_KEPT = ("resume", "as_json", "force", "outputs")
     "--resume",
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="Go on with a search that was interrupted, with its own options.",
+    help="Continue an interrupted search, with its own options.",
 )
 @click.option("--profile", default="quick", show_default=True, help="smoke, quick or full.")
 @click.option("--rows", type=int, help="Samples that every request asks about.  [default: 1]")
 @click.option("--round-s", type=float, help="Least length of each measured round, seconds.")
 @click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), default=20, show_default=True, help="Of everything random."
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=20,
+    show_default=True,
+    help="Seed of everything random.",
 )
 @click.option(
     "--pool-mb", type=float, help="Size of all different requests and answers, MB; 16 if not given."

@@ -218,7 +218,7 @@ def expectations_of(spec: ModelSpec, samples: Samples, outputs: Tensors) -> Expe
 
 
 def _derive(known: Expectation) -> Task:
-    """Derive the task: targets make a regression, labels the source model knows make classes."""
+    """Derive the task: targets mean regression, labels that the source model knows classes, else none."""
     if known.targets is not None:
         return "regression"
     if known.labels is None:
