@@ -1,4 +1,4 @@
-"""What can go wrong in a load test and a person can mend; each message fits on one line."""
+"""Errors of a load test that a person can mend; each message fits on one line."""
 
 
 class LoadTestError(Exception):

@@ -133,7 +133,7 @@ class Ledger:
         self.warmup = warmup
         self.window = window
         self.due_count = 0
-        """Arrivals of open load that have been due so far, counted by whoever sends them."""
+        """Arrivals of open load that have been due so far, counted by their sender."""
         self._warm_up: WarmUp | None = None
         self._seconds: Seconds | None = None
         self.window_start_ns = NEVER

@@ -1,4 +1,4 @@
-"""Holds a closed load back, so that a server gets no more requests per second than somebody allowed."""
+"""Holds a closed load back, so that a server gets no more requests per second than the user allowed."""
 
 import time
 from typing import Final

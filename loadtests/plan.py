@@ -1,4 +1,4 @@
-"""What one round shall do: written by whoever runs the comparison, read strictly by the generator."""
+"""The plan of one round: written by the comparison, read strictly by the generator."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Why something was so, as a code with figures. Sentences are made by who shows it to a person."""
+"""Why something was so, as a code with figures. The code that shows it to a person makes the sentence."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

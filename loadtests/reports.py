@@ -1,4 +1,4 @@
-"""What the generator says on stdout while it runs, one JSON line each, for whoever started it.
+"""The generator's reports on stdout while it runs: JSON lines for the process that started it.
 
 `opened` and `closed` are the edges of the measured window, said at that moment, so that a reader can look at
 its own clocks then. `second` is one whole second of the window.

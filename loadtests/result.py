@@ -1,4 +1,4 @@
-"""What one round gave, beside its samples: written by the generator, read by whoever started it."""
+"""The result of one round, beside its samples: written by the generator, read by its parent process."""
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What may be said about two targets: better, worse, equivalent, or that nobody knows yet, and why."""
+"""The verdict on two targets: better, worse, equivalent or inconclusive, and why."""
 
 import math
 from collections.abc import Sequence

@@ -43,7 +43,7 @@ class Recipe:
 
     Attributes:
         samples: what is learned from; its labels are the classes.
-        epochs, batch_size: unless somebody asks for others.
+        epochs, batch_size: unless others are asked for.
         learning_rate: the peak of a one-cycle schedule.
         weight_decay: of AdamW.
         order: splits the places of the samples into an epoch's batches; always equally many.

@@ -1,4 +1,4 @@
-"""How servers that somebody else runs are got at: headers that nobody may see, certificates, patience."""
+"""Access to running endpoints: headers, whose values stay secret, certificates, patience."""
 
 import os
 import re
@@ -48,7 +48,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Access:
-    """How one running endpoint is got at.
+    """Access to one running endpoint.
 
     Attributes:
         headers: sent with every request.
@@ -130,7 +130,7 @@ class Access:
 
 @dataclass(frozen=True)
 class Accesses:
-    """How all running endpoints of a command are got at."""
+    """Access to all running endpoints of a command."""
 
     headers: tuple[Header, ...] = field(default=(), repr=False)
     ca_file: Path | None = None

@@ -152,7 +152,7 @@ def find_profile(name: str) -> Profile:
 
 
 class MeasureSettings(Settings):
-    """How rounds are measured, whoever takes part."""
+    """How rounds are measured, for any sides."""
 
     profile: Profile
     seed: int = Field(default=DEFAULT_SEED, ge=0, description="of payloads, checks, schedules and intervals")
@@ -253,7 +253,7 @@ class RunSettings(MeasureSettings):
         description="different requests and their answers hold as much at most, MB",
     )
     accesses: Accesses = Field(
-        default_factory=Accesses, repr=False, description="how running endpoints are got at"
+        default_factory=Accesses, repr=False, description="access to running endpoints"
     )
     mobile: bool = Field(default=True, description="whether artifacts for devices are part of a comparison")
     artifacts: Path = Path("artifacts")
@@ -266,7 +266,7 @@ class RunSettings(MeasureSettings):
 
     @property
     def running(self) -> tuple[SideSpec, ...]:
-        """The sides that somebody else runs."""
+        """The running endpoints among the sides."""
         return tuple(side for side in self.sides if side.address is not None)
 
     @property
@@ -314,7 +314,7 @@ def run_settings(*, profile: str, sides: str, **given: Any) -> RunSettings:
 
 
 def accesses_of(sides: Sequence[SideSpec], given: dict[str, Any]) -> Accesses:
-    """Return how to reach the sides that somebody else runs, and check that they may be loaded at all.
+    """Return the access to running endpoints, and check that they may be loaded at all.
 
     Takes out of `given` what was typed of that, all but the highest rate and the time-out.
 

@@ -77,7 +77,7 @@ def fetch_once(
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect: headers would go to whoever it leads to."""
+    """Follows no redirect, which would send headers to another server."""
 
     def redirect_request(
         self,

@@ -1,6 +1,6 @@
 """NumPy's own files: a `.npy` for one tensor, a `.npz` (not compressed) for several, in and out.
 
-A `.npy` is the tensor's raw bytes behind a short head that says its dtype and shape, so that whoever reads it
+A `.npy` is the tensor's raw bytes behind a short head that says its dtype and shape, so that its reader
 needs nothing else and copies nothing.
 """
 

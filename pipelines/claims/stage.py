@@ -143,7 +143,7 @@ def measure_missing(folder: Path, progress: Progress) -> tuple[str, ...]:
 
     Raises:
         RequestError: as `judge`, before anything is measured.
-        KeyboardInterrupt: somebody asked to stop; what was measured is kept.
+        KeyboardInterrupt: the user asked to stop; what was measured is kept.
         MachineError: the disk refused.
     """
     judge(folder)

@@ -21,7 +21,7 @@ from pipelines.runners.server import Runner
 from pipelines.targets.registry import IN_PROCESS
 from pipelines.tasks.tasks import Progress
 
-# Profiles that are to be short show the artifacts for devices only if somebody measured them before.
+# Short profiles show the artifacts for devices only if they were measured before.
 ONLY_KEPT = ("smoke",)
 
 

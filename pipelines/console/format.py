@@ -41,7 +41,7 @@ def milliseconds(value: float) -> str:
 
 
 def given_ms(value: float) -> str:
-    """Format milliseconds that somebody asked for, in as many digits as they gave."""
+    """Format milliseconds that the user gave, in as many digits."""
     return f"{value:,g}".replace(",", THIN) + f"{THIN}ms"
 
 
@@ -62,7 +62,7 @@ def size(value: int) -> str:
 
 
 def given_size(value: int) -> str:
-    """Format bytes that somebody asked for, or a tick of an axis: without trailing zeros."""
+    """Format bytes that the user gave, or a tick of an axis: without trailing zeros."""
     figure, _, unit = size(value).partition(THIN)
     return f"{figure.rstrip('0').rstrip('.') if '.' in figure else figure}{THIN}{unit}"
 

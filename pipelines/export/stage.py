@@ -149,7 +149,7 @@ def _reason(
         return "not exported yet"
     if force:
         return "asked for with --force"
-    # Replacing the folder would delete what somebody else put there.
+    # Replacing the folder would delete what others put there.
     artifact.require_only_listed(folder, manifest, spec)
     if manifest.key == artifact.TRY_AGAIN:
         return "the last export of it failed on this machine"

@@ -148,7 +148,7 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 def make_first(folder: Path, result: str, inner: Iterable[str]) -> bool:
-    """Make a run's folder and the `inner` ones; False if somebody else has made it.
+    """Make a run's folder and the `inner` ones; False if another process has made it.
 
     If we are killed, it goes again unless it holds a file called `result` by then.
     """

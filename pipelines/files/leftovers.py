@@ -83,7 +83,7 @@ def folder_of(mark: str) -> str:
 
 
 def hold(mark: str) -> int:
-    """Keep the folder of `mark` locked, beside whoever else does; returns the descriptor that does so."""
+    """Keep the folder of `mark` locked, beside others that do; return the descriptor that does so."""
     held = os.open(f"{folder_of(mark)}/lock", os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_SH)
     return held

@@ -1,4 +1,4 @@
-"""Reading files that somebody else may have put there: regular files only, and never more than was promised.
+"""Reading files that others may have put there: regular files only, and never more than was promised.
 
 A link would lead out of the folder that was looked at, and opening a FIFO or a device may wait for ever.
 """

@@ -1,4 +1,4 @@
-"""What a candidate may lose: metrics that a gate knows, and limits as somebody typed them."""
+"""What a candidate may lose: metrics that a gate knows, and limits as the user typed them."""
 
 import re
 from collections.abc import Mapping

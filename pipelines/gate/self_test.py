@@ -118,7 +118,7 @@ def self_test(request: SelfTestRequest, command: Sequence[str], progress: Progre
     Raises:
         RequestError: a fault that cannot be.
         MachineError: the server failed, or answered too little for a single wrong answer.
-        KeyboardInterrupt: somebody asked to stop; what was measured is kept.
+        KeyboardInterrupt: the user asked to stop; what was measured is kept.
     """
     _require_possible(request)
     run = start_run("compare", _settings(request), LocalRunner(), command, progress)

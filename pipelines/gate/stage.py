@@ -22,7 +22,7 @@ from pipelines.record.run import RunRecord
 
 @dataclass(frozen=True)
 class GateRequest:
-    """What somebody asked.
+    """The request of a gate.
 
     Attributes:
         baseline, candidate: folders of runs or their run.json; without a candidate the sides of one run.

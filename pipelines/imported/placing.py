@@ -107,7 +107,7 @@ def _for_torchserve(spec: ModelSpec, file: GivenFile, folder: Path) -> list[Expo
 
 
 def _with_signature(spec: ModelSpec, file: GivenFile, folder: Path) -> list[Exported]:
-    """Write the signature into the file itself, where whoever serves it reads inputs and outputs."""
+    """Write the signature into the file itself, where its server reads inputs and outputs."""
     import torch
 
     assert spec.given is not None  # noqa: S101 - it has files

@@ -89,7 +89,7 @@ def _gathered(parts: dict[str, Array]) -> dict[str, Array]:
 
 
 def fitted(samples: Mapping[str, Array], tensors: Sequence[Tensor]) -> dict[str, Array]:
-    """Return samples in the dtypes of the inputs; others stay for whoever checks them."""
+    """Return samples in the dtypes of the inputs; leave others to later checks."""
     return {one.name: _as(samples[one.name], one.dtype) for one in tensors if one.name in samples} | {
         name: array for name, array in samples.items() if name == LABELS
     }

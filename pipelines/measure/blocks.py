@@ -146,7 +146,7 @@ def measure_round(session: Session, planned: PlannedRound, servers: dict[str, Se
 
     Raises:
         MachineError: the server died or stopped answering, or the generator failed.
-        KeyboardInterrupt: somebody asked to stop; what was measured is kept.
+        KeyboardInterrupt: the user asked to stop; what was measured is kept.
     """
     earlier = session.measured[planned.target].rounds
     attempt = sum(_place(record) == _place(planned) for record in earlier)

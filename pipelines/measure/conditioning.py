@@ -88,7 +88,7 @@ class Conditioning:
 
         Raises:
             MachineError: it stopped answering, or the generator failed.
-            KeyboardInterrupt: somebody asked to stop.
+            KeyboardInterrupt: the user asked to stop.
         """
         watch = _Watch(self.server, self.tell, self.seconds, after_pause=bool(self._turns))
         first, number = len(self.seconds), len(self._turns)
@@ -128,7 +128,7 @@ class Conditioning:
         if not self._turns:
             return ()
         judged = judge_seconds(self.seconds)
-        # Of a server that somebody else started nobody knows what it had answered before.
+        # What a running endpoint answered before is not known.
         seen = self.server.plan.implementation.runner != URL
         until_steady_s = judged.until_steady_s if seen else None
         before = None if until_steady_s is None else self.seconds[:until_steady_s]

@@ -91,7 +91,7 @@ class Edges:
 def read_cpu(server: Server, servers: Sequence[Server], generator_pid: int) -> CpuReading:
     """Read all clocks: of every core, of the run's servers, of its generator, and of ourselves.
 
-    A server that somebody else runs counts while it is under load only: at other times it is a neighbour.
+    A running endpoint counts while it is under load only: at other times it is a neighbour.
     """
     cores = read_cores()
     contained = any(one.plan.implementation.runner == "docker" for one in servers)

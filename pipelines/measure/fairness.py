@@ -13,7 +13,7 @@ from pipelines.targets.side import SideSpec
 
 NOT_APPLICABLE = "none"
 NOT_KNOWN = "not known"
-"""Of a server that somebody else runs: whether it is alike nobody can say, and the report says that."""
+"""The value of a running endpoint: nobody can say whether it is alike, and the report says that."""
 
 
 @dataclass(frozen=True)

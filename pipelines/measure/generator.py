@@ -52,13 +52,13 @@ class Generator:
         listen: Listen,
         private_headers: Mapping[str, str] | None = None,
     ) -> tuple[RoundResult, bool]:
-        """Carry out a round in a process of its own; return its result, and whether somebody asked to stop.
+        """Carry out a round in a process of its own; return its result, and whether the user asked to stop.
 
         `private_headers` go to it through a pipe, so that they are in no file and no process list.
 
         Raises:
             MachineError: it failed, or left no result.
-            KeyboardInterrupt: somebody asked to stop before there was one.
+            KeyboardInterrupt: the user asked to stop before there was one.
         """
         log, plan_file = folder / "generator.log", folder / "plan.json"
         plan.save(plan_file)
@@ -141,7 +141,7 @@ def generate(
 
 
 def of_running(server: Server, max_rate_per_s: float | None) -> dict[str, Any]:
-    """Return what a round's plan needs for a server that somebody else runs; nothing for one of ours."""
+    """Return what a round's plan needs for a running endpoint; nothing for a server of ours."""
     access = server.plan.endpoint.access
     if access is None:
         return {}

@@ -26,7 +26,7 @@ def condition_servers(
 
     Raises:
         MachineError: a server stopped answering, or the generator failed.
-        KeyboardInterrupt: somebody asked to stop.
+        KeyboardInterrupt: the user asked to stop.
     """
     turns = {
         name: _conditioning(session, name, servers[name], block, limit_s)

@@ -35,7 +35,7 @@ NOT_SUMMARISED = LatencyRecord(
 
 @dataclass(frozen=True)
 class Driven:
-    """One round as it was measured; `stopped` when somebody asked to stop while it ran.
+    """One round as it was measured; `stopped` when the user asked to stop while it ran.
 
     `found` is every check the round did not pass.
     """

@@ -44,7 +44,7 @@ class Measured:
     def pool_of(self, side: Side) -> PayloadPool:
         """Return the side's requests and expected answers, encoded once; its server has to be planned."""
         if self.pool is None:
-            assert self.plan is not None  # noqa: S101 - whoever asks has planned the server
+            assert self.plan is not None  # noqa: S101 - the caller has planned the server
             self.pool = side.pool(self.plan.endpoint.predict_path)
         return self.pool
 

@@ -190,7 +190,7 @@ def _running(
     address: Address,
     pool: Callable[[str], PayloadPool],
 ) -> Side:
-    """Make the side of a server that somebody else runs: the same in every block, and its own control."""
+    """Make the side of a running endpoint: the same server in every block, and its own control."""
     running = RunningSide(side.name, address, side.protocol, settings.accesses.of(side.name))
     return Side(
         name=side.name,

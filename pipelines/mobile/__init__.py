@@ -1,1 +1,1 @@
-"""What an artifact for a device costs and still knows: size, accuracy, speed, memory; which one to ship."""
+"""What an artifact for a device costs and gives: size, accuracy, speed, memory; which one to ship."""

@@ -123,7 +123,7 @@ class Survey:
 
         Raises:
             MachineError: a runtime's library cannot be found, or the disk refused.
-            KeyboardInterrupt: somebody asked to stop; what was measured is kept.
+            KeyboardInterrupt: the user asked to stop; what was measured is kept.
         """
         with TemporaryDirectory(prefix="tandem-mobile-") as work:
             samples = Path(work) / "samples.npz"

@@ -1,4 +1,4 @@
-"""The mobile stage: export for devices, see what each artifact still knows, measure each, choose one."""
+"""The mobile stage: export for devices, check each artifact's accuracy, measure each, choose one."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -145,7 +145,7 @@ def measure_or_recall(
 
     Raises:
         MachineError: the disk refused.
-        KeyboardInterrupt: somebody asked to stop; what was measured was noted.
+        KeyboardInterrupt: the user asked to stop; what was measured was noted.
     """
     survey = survey_of(model, prepared, folder, progress, counts)
     found = kept.recall(prepared.root, prepared.key, folder, survey.counts)

@@ -21,7 +21,7 @@ FORMATS: Mapping[str, Callable[[Facts], str]] = {
 
 @dataclass(frozen=True)
 class Output:
-    """A file that somebody asked for."""
+    """A file that --output names."""
 
     name: str
     path: Path

@@ -40,7 +40,7 @@ def guarded() -> Iterator[None]:
     finally:
         _end(guard)
         os.close(held)
-        if guard.poll():  # somebody ended it: then what it would have done is ours to do
+        if guard.poll():  # it was ended from outside: then its work is ours to do
             leftovers.sweep(temporary)
 
 

@@ -31,7 +31,7 @@ class TimingRecord(Record):
 
 
 class MobileArtifactRecord(Record):
-    """One artifact that a device could run: what it costs and what it still knows.
+    """One artifact that a device could run: what it costs, and how accurate it is.
 
     `accuracy_drop` is the source model's accuracy minus this one's, so negative when it got better.
     `delegated_ops_count` of `ops_count` operations run in the delegate (XNNPACK). `timings` holds one thread

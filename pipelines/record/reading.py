@@ -37,7 +37,7 @@ def _older(raw: bytes) -> dict[str, Any] | None:
 
 
 def _read_regular(path: Path) -> bytes:
-    # Not blocking: opening a pipe would wait for somebody to write.
+    # Not blocking: opening a pipe would wait for a writer.
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):

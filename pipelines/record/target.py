@@ -96,7 +96,7 @@ class TargetRecord(Record):
     what no difference looks like on this machine; `floor` for the null server, which shows what the harness
     itself costs; `in-process` for a target without a server, never ranked beside the others. `target` is
     whose artifacts it serves, null in a record older than sides with names of their own, where that is its
-    name, and `url` where somebody else runs it. `payload` is what its requests carried. `not_known` has by
+    name, and `url` for a running endpoint. `payload` is what its requests carried. `not_known` has by
     name what is null of such a server, and why. `in_process` is what its artifact does without a server,
     null where that was not measured.
     """

@@ -16,7 +16,7 @@ EVEN = {"throughput": "answer as many requests per second"}
 
 @dataclass(frozen=True)
 class Answer:
-    """A paragraph for somebody who decides, in four parts; a part may be empty.
+    """A paragraph for people who decide, in four parts; a part may be empty.
 
     Attributes:
         result: which side, by how much, and how sure that is.

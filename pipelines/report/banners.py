@@ -89,7 +89,7 @@ def _stand_ins(run: RunRecord) -> list[str]:
 
 
 def _running(run: RunRecord) -> list[str]:
-    """List what cannot be known of servers that somebody else runs, one line each."""
+    """List what cannot be known of running endpoints, one line each."""
     found = []
     for name, target in pick.compared(run).items():
         if target.implementation.runner != "url":

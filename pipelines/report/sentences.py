@@ -348,7 +348,7 @@ MAKERS: Mapping[str, Callable[[Figures], Said]] = {
         f"run `tandem export {shlex.quote(figures['model'])} --targets {figures['target']} --force` "
         "to see it again",
     ),
-    # What is not known of a server that somebody else runs
+    # What is not known of a running endpoint
     "not_started_here": _plain("Tandem did not start it"),
     "another_machine": _plain("it runs on another machine"),
     "process_not_seen": _plain("the process that listens there cannot be told from here"),

@@ -111,7 +111,7 @@ def leader(run: RunRecord) -> str | None:
 
 
 def against(run: RunRecord, leading: str | None) -> list[str]:
-    """List the trade-offs in which somebody else is ahead, each with its figures."""
+    """List the trade-offs in which the other side is ahead, each with its figures."""
     return [
         f"{KINDS[one.measure].name} ({_figures(run, one)})"
         for one in run.trade_offs

@@ -38,7 +38,7 @@ from pipelines.verify.stage import Verified
 # Of a body with an image, more says nothing and would be written after every round.
 EXAMPLE_BYTES = 2000
 NOT_KNOWN_OF_RUNNING = ("cores", "cpus", "memory_limit_bytes", "preset")
-# What only whoever started a server knows of it.
+# What is known of a server only to the one who started it.
 NOT_STARTED_HERE = ("cores", "memory", "configuration", "cold_start", "until_steady")
 
 
@@ -175,7 +175,7 @@ def _served(side: Side, measured: Measured) -> TargetRecord:
 
 
 def _not_known(measured: Measured) -> dict[str, ReasonRecord]:
-    """List what cannot be known of a server that somebody else runs, and why."""
+    """List what cannot be known of a running endpoint, and why."""
     not_started, elsewhere = reason("not_started_here"), reason("another_machine")
     unseen, seen_s = reason("process_not_seen"), [one.server_cpu_s for one in measured.rounds]
     found = dict.fromkeys(NOT_STARTED_HERE, not_started)

@@ -229,13 +229,13 @@ def new_run_folder(runs: Path, model: str) -> Path:
     while True:
         folder = runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{model}"
         try:
-            # What is there and is no folder, such as a link to nowhere, is an error and not somebody's run.
+            # What is there and is no folder, such as a link to nowhere, is an error and not another's run.
             runs.mkdir(parents=True, exist_ok=True)
             if make_first(folder, "run.json", ["samples", "logs"]):
                 return folder
         except OSError as error:
             raise disk_error(folder, error) from error
-        time.sleep(1)  # somebody else started in the same second
+        time.sleep(1)  # another run started in the same second
 
 
 def conclude(run: Run, measure: Callable[[Run], None]) -> RunRecord:

@@ -43,7 +43,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Wanted:
-    """The images that somebody will need: one per target, of one model."""
+    """The images that a command will need: one per target, of one model."""
 
     targets: Sequence[str]
     model: str

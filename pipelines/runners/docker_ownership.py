@@ -64,7 +64,7 @@ class Leftover:
 
 
 def projects(client: "DockerClient") -> list[Leftover]:
-    """List every project of Tandem's on this engine, whoever owns it."""
+    """List every project of Tandem's on this engine, of every owner."""
     filters: Filters = {"label": PROJECT_LABEL}
     found: dict[str, str | None] = {}
     networks = (network.attrs.get("Labels") or {} for network in client.networks.list(filters=filters))

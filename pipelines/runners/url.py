@@ -1,4 +1,4 @@
-"""A server that somebody else runs: talked to, never started, paused or ended.
+"""A running endpoint: a server that Tandem asks, and never starts, pauses or ends.
 
 What cannot be known of it is None: what it was given, how long it took to start, what it holds. Its CPU is
 known where it listens on this machine and /proc tells which process that is.
@@ -43,7 +43,7 @@ NOBODY = GivenRecord(
 
 @dataclass(frozen=True)
 class RunningSide:
-    """A server that somebody else runs, as a side of a comparison.
+    """A running endpoint, as a side of a comparison.
 
     Attributes:
         name: of the side.
@@ -120,7 +120,7 @@ class RunningServer:
             self._tree = list(own.values())
 
     def memory_bytes(self) -> int | None:
-        """Return None: how much memory the server holds is for whoever runs it to say."""
+        """Return None: the server's memory is not known from here."""
         return None
 
     def peak_bytes(self) -> int | None:

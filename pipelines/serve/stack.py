@@ -43,7 +43,7 @@ class StandingStack(compose.Stack):
 
 @dataclass(frozen=True)
 class UpRequest:
-    """A stack somebody asked for, configured by `presets`; `load_target` adds Locust driving that target."""
+    """The request of a stack, configured by `presets`; `load_target` adds Locust driving that target."""
 
     model: str
     artifacts: Path

@@ -1,4 +1,4 @@
-"""The serve stage: one server that stands until somebody ends it."""
+"""The serve stage: one server that stands until the user ends it."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Checks of servers that somebody else runs: those of a deployment that make sense without having made it."""
+"""Checks of running endpoints: those of a deployment that make sense without having made it."""
 
 from collections.abc import Callable
 from contextlib import ExitStack

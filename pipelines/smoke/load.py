@@ -24,7 +24,7 @@ def load(subject: Subject) -> str:
 def short_load(
     server: Server, pool: PayloadPool, cores: tuple[int, ...], max_rate_per_s: float | None = None
 ) -> str:
-    """Put a short load on any server; at most `max_rate_per_s` requests on one that somebody else runs."""
+    """Put a short load on any server; at most `max_rate_per_s` requests on a running endpoint."""
     with tempfile.TemporaryDirectory(prefix="tandem-smoke-") as name:
         folder = Path(name)
         pool.save(folder / "pool.zip")

@@ -62,7 +62,7 @@ HEALTH = ("health", "the container is healthy by its own health check", deployed
 class SmokeRequest:
     """What to look at; `junit` and `summary` are where the results go besides the run's folder.
 
-    `running` are servers that somebody else runs, `max_rate_per_s` what each of them gets at most.
+    `running` are running endpoints, `max_rate_per_s` what each of them gets at most.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""Sides that somebody else runs: an API at an address, `API+SCHEME://HOST:PORT/…MODEL[#BODY]`."""
+"""Running endpoints as sides: an API at an address, `API+SCHEME://HOST:PORT/…MODEL[#BODY]`."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from pipelines.targets.oip_grpc import PREDICT_PATH as OIP_METHOD
 from pipelines.targets.protocols import BODIES, Protocol, Transport
 
 URL = "url"
-"""The name that a server somebody else runs has in the place of a target, and of a runner."""
+"""The name that a running endpoint has in the place of a target, and of a runner."""
 
 SCHEMES: dict[str, tuple[Transport, int | None]] = {
     "http": ("http", 80),

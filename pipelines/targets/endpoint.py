@@ -31,7 +31,7 @@ class Endpoint:
         timings: where the time of its requests went, by its own count since it started; None where it does
             not tell. Raises OSError where it does not answer.
         addresses: everything that listens, by name, for people.
-        access: how to reach a server that somebody else runs; None for one of ours.
+        access: how to reach a running endpoint; None for a server of ours.
     """
 
     base_url: str
@@ -54,7 +54,7 @@ class Endpoint:
 
         Raises:
             OSError: there is no answer.
-            RequestError, MachineError: a server that somebody else runs has no such model, or `Access.ask`.
+            RequestError, MachineError: a running endpoint has no such model, or `Access.ask`.
         """
         if self.access is None:
             return fetch(self.predict_url, body, headers=headers)

@@ -24,7 +24,7 @@ from pipelines.targets.registry import SERVED, find_target
 
 @dataclass(frozen=True)
 class ServeRequest:
-    """A server somebody asked for.
+    """A request for a server.
 
     Attributes:
         folder: the target's artifacts.
@@ -36,7 +36,7 @@ class ServeRequest:
         protocol: how it will be asked; None for the target's usual one.
         cores: the only CPU cores the server may run on; empty for all.
         rest_port: 0 to pick a free one.
-        host: the address to listen on; loopback unless somebody asked for another.
+        host: the address to listen on; loopback unless another was asked for.
     """
 
     spec: ModelSpec

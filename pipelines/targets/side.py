@@ -3,7 +3,7 @@
     [NAME=]TARGET[:PRESET][:rest|:grpc][:BODY]
 
 such as `torchserve`, `torchserve:tuned`, `tfserving:grpc`, `torchserve:mine.toml:grpc`, `a=torchserve:npy`;
-or a server that somebody else runs, see `pipelines.targets.address`:
+or a running endpoint, see `pipelines.targets.address`:
 
     [NAME=]API+SCHEME://HOST[:PORT]/…MODEL[#BODY]
 """
@@ -25,10 +25,10 @@ RESERVED = ("null", "control")
 
 @dataclass(frozen=True)
 class SideSpec:
-    """One side that somebody asked for; `name` is unique among them, also as part of a file's name.
+    """One side of a command; `name` is unique among them, also as part of a file's name.
 
     `folder` holds its artifacts, where it is a build with a folder of its own. `address` is where it runs,
-    where somebody else runs it; its target is `URL` then, and its preset says nothing.
+    for a running endpoint; its target is `URL` then, and its preset says nothing.
     """
 
     name: str

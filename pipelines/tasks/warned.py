@@ -22,7 +22,7 @@ class Note(UserWarning):
 
 
 def note(text: str) -> None:
-    """Say something about the files that are being written, to whoever collects it."""
+    """Warn about the files that are being written; a collector gathers it."""
     warnings.warn(text, Note, stacklevel=2)
 
 

@@ -84,7 +84,7 @@ def try_candidate(
     Raises:
         MachineError, GateError: a configuration that has to start did not, or gave wrong answers; of any
             other that is a trial that failed.
-        KeyboardInterrupt: somebody asked to stop; the trial is not kept.
+        KeyboardInterrupt: the user asked to stop; the trial is not kept.
     """
     assert run.tune is not None  # noqa: S101 - it is a search's run
     began_s = time.monotonic()

@@ -1,4 +1,4 @@
-"""Reading a protocol buffer's text format from a file that somebody wrote."""
+"""Reading a protocol buffer's text format from a file that a person wrote."""
 
 from pathlib import Path
 from typing import Any
