@@ -32,12 +32,12 @@ help:  ## List the targets
 demo: setup  ## Set up, export, verify, compare both roads, and print where the report is
 	$(BIN)/tandem compare $(MODEL) --profile $(PROFILE)
 
-test: setup  ## Set up, then lint, types and every test this machine is able to run
+test: setup  ## Set up, then check lint and types, and run every test that this machine is able to run
 	$(MAKE) --no-print-directory lint
 	$(BIN)/pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder -m "not alone" $(TEST_ORDER)
 	$(BIN)/pytest -m alone tests/e2e
 
-check: setup  ## Lint, format, types and unit tests, under a minute
+check: setup  ## Check lint, format and types, and run the unit tests but for the slow ones
 	$(MAKE) --no-print-directory lint
 	$(BIN)/pytest -q -n logical --dist loadfile -m "not slow"
 
@@ -110,7 +110,7 @@ up: setup  ## Start both servers of MODEL in containers
 down: setup  ## Stop and remove what `up` started
 	$(BIN)/tandem down
 
-logs: setup  ## The last log lines of what `up` started
+logs: setup  ## Print the last log lines of what `up` started
 	$(BIN)/tandem logs
 
 smoke: setup  ## Deploy MODEL in containers, check all a deployment must do, take it down
@@ -122,7 +122,7 @@ report: setup  ## Rebuild the report of RUN from its raw files
 gate: setup  ## Show that the gate fires on this machine: a delay and wrong answers in front of a server
 	$(BIN)/tandem gate --self-test --model $(MODEL)
 
-history: setup  ## Every figure of MODEL over all runs, as a page of trends in history.html
+history: setup  ## Show every figure of MODEL over all runs, and write a page of trends to history.html
 	$(BIN)/tandem history $(MODEL) --html history.html
 
 claims: setup  ## Measure what articles claim, where there is no run yet (hours, on a quiet machine), and write docs/claims.md
@@ -131,33 +131,33 @@ claims: setup  ## Measure what articles claim, where there is no run yet (hours,
 doctor: setup  ## Say what this machine is able to do
 	$(BIN)/tandem doctor
 
-bench: setup  ## What recording costs, and how fast the embedded server is
+bench: setup  ## Measure what recording costs, and how fast the embedded server is
 	$(BIN)/python benchmarks/recording_overhead.py
 	$(BIN)/python benchmarks/embedded_server.py
 
-bench-servers: setup  ## All servers for both models as a table, on a quiet machine, some hours
+bench-servers: setup  ## Compare all servers for two models in a table: some hours, on a quiet machine
 	$(BIN)/python benchmarks/servers.py digits_cnn mobilenet_v2
 
-bench-truth: setup  ## Known delays and a schedule of 1,000/s, on a quiet machine, four minutes
+bench-truth: setup  ## Measure known delays and a schedule of 1,000/s: four minutes, on a quiet machine
 	$(BIN)/python benchmarks/known_delays.py
 
-bench-verdicts: setup  ## How often quick comparisons are wrong or miss 10 %, on a quiet machine, an hour
+bench-verdicts: setup  ## Count how often quick comparisons are wrong or miss 10 %: an hour, on a quiet machine
 	$(BIN)/python benchmarks/verdict_trust.py same
 	$(BIN)/python benchmarks/verdict_trust.py slower
 
-bench-kills: setup  ## Kill commands at 200 random moments and look at what they leave, an hour
+bench-kills: setup  ## Kill commands at 200 random moments and look at what they leave: an hour
 	$(BIN)/python benchmarks/kills.py --count 200
 
-soak: setup  ## An hour for each server at half the rate of the last SLO search: what grows
+soak: setup  ## Load each server for an hour at half the rate of the last SLO search, and see what grows
 	$(BIN)/python benchmarks/soak.py --run $(RUN)
 
 lock: setup  ## Resolve requirements/*.in again and pin the result
 	$(BIN)/python requirements/compile.py
 
-check-locks: setup  ## Dry run: a wheel for every pin, for each Python and machine
+check-locks: setup  ## Look up a wheel for every pin, for each Python and machine, without downloading
 	$(BIN)/python requirements/check_locks.py
 
-test-fresh:  ## The README's two commands in a fresh Debian as an ordinary user: DIST=bookworm or trixie; needs root
+test-fresh:  ## Run the README's two commands in a fresh Debian as an ordinary user: DIST=bookworm or trixie; needs root
 	.ci/test-fresh "$(DIST)"
 
 clean:  ## Remove artifacts and runs (not .venv)
