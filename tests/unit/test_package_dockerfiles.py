@@ -1,22 +1,18 @@
 """The Dockerfiles, as text: what must hold with any engine, with BuildKit and without."""
 
 import re
-from pathlib import Path
 
 import pytest
 
 from pipelines.package.ensuring import BUILDER_LABEL
+from pipelines.package.recipes import KEYS, dockerfile
 
-DOCKER = Path(__file__).parents[2] / "docker"
-SERVERS = ("torchserve", "tfserving", "tfserving-embedded", "python", "triton", "mlserver")
-ALL = (*SERVERS, "locust")
+ALL = KEYS
 
 
 def instructions(key: str) -> list[tuple[str, str]]:
     """Keyword and the rest of every instruction, continued lines joined."""
-    lines = [
-        line for line in (DOCKER / key / "Dockerfile").read_text().splitlines() if not line.startswith("#")
-    ]
+    lines = [line for line in dockerfile(key).decode().splitlines() if not line.startswith("#")]
     joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
     return [(word, rest) for word, _, rest in (line.partition(" ") for line in joined.splitlines() if line)]
 
@@ -29,7 +25,7 @@ def last_stage(key: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("key", ALL)
 def test_nothing_needs_buildkit(key):
-    text = (DOCKER / key / "Dockerfile").read_text()
+    text = dockerfile(key).decode()
     assert "--mount" not in text
     assert "<<" not in text
     assert "--chmod" not in text

@@ -11,15 +11,11 @@ from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.package import recipes
 from pipelines.package.context import entries, packed
 from pipelines.package.ensuring import require_keys
-from pipelines.package.recipes import (
-    EMBEDDED_MODULES,
-    EMBEDDED_WITHOUT,
-    LOCUST_WITHOUT,
-    TORCHSERVE_WITHOUT,
-    Recipe,
-)
+from pipelines.package.recipes import LOCUST_WITHOUT, Recipe
 from pipelines.package.settings import TFSERVING_BASE, read_settings
 from pipelines.package.wheels import ROOT, share
+from pipelines.targets.tfserving.container import EMBEDDED, EMBEDDED_WITHOUT
+from pipelines.targets.torchserve.container import WITHOUT as TORCHSERVE_WITHOUT
 
 
 @pytest.fixture
@@ -140,7 +136,7 @@ def test_the_embedded_image_has_every_module_of_ours_that_the_server_imports():
         for line in text.splitlines()
         if line.lstrip().startswith(("from pipelines", "import pipelines"))
     }
-    given = {"pipelines." + name.removesuffix(".py").replace("/", ".") for name in EMBEDDED_MODULES}
+    given = {name.removesuffix(".py").replace("/", ".") for name in EMBEDDED.app}
     assert words <= given
 
 

@@ -1,17 +1,27 @@
-"""How MLServer in a container is asked."""
+"""MLServer in a container: what its image holds, and how it is asked."""
 
-from pipelines.targets import oip
-from pipelines.targets.container import CONFIGURATION, Contained, Execute, Inside, asked_inside, parsed
+from pipelines.targets.container import CONFIGURATION, Contained, Inside, asked_inside, oip_status, parsed
 from pipelines.targets.endpoint import Configuration
+from pipelines.targets.image import OIP_QUESTION, ServerImage
 from pipelines.targets.mlserver import settings as mlserver
-from pipelines.targets.mlserver.server import FAILURE
+from pipelines.targets.mlserver.server import FAILURE, NAME, RUNTIME
+from pipelines.targets.python.container import WITHOUT
+from pipelines.targets.torchserve.container import TRIM_TORCH
 
 REST_PORT, GRPC_PORT = 8080, 8081
-
-
-def _status(base_url: str, model: str, execute: Execute) -> str | None:  # noqa: ARG001 - not needed
-    """Return None if server and model are ready by the protocol, else which of them is not."""
-    return oip.status(base_url, model)
+NEEDED = ("jinja2", "markupsafe", "packaging")
+IMAGE = ServerImage(
+    key="mlserver",
+    artifact_format="torchscript",
+    implementation=NAME,
+    question=OIP_QUESTION,
+    locks=("torch", "roads/mlserver"),
+    without=tuple(name for name in WITHOUT if name not in NEEDED),
+    versions_of=("mlserver", "torch", "numpy"),
+    imports=("torch", "mlserver", "mlserver.cli", "mlserver.rest", "mlserver.grpc"),
+    trim=(TRIM_TORCH,),
+    app={RUNTIME.name: RUNTIME},
+)
 
 
 def _configuration(model: str, inside: Inside) -> Configuration:
@@ -29,9 +39,9 @@ CONTAINED = Contained(
     service="mlserver",
     rest_port=REST_PORT,
     grpc_port=GRPC_PORT,
-    status=_status,
+    status=oip_status,
     configuration=_configuration,
-    images=("mlserver",),
+    images=(IMAGE,),
     telling=("mlserver",),
     failure_pattern=FAILURE,
     grpc_name="OIP gRPC",

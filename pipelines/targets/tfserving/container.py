@@ -1,15 +1,57 @@
-"""How TensorFlow Serving, or the embedded server, is asked in a container."""
+"""TensorFlow Serving, or the embedded server, in a container: what its images hold, and how it is asked."""
+
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
 
 from pipelines.errors import MachineError
 from pipelines.http import fetch_json
 from pipelines.targets.container import Contained, Execute, Inside
 from pipelines.targets.endpoint import Configuration
+from pipelines.targets.image import Question, ServerImage
+from pipelines.targets.target import TARGETS_FOLDER
+from pipelines.targets.tfserving import embedded
 from pipelines.targets.tfserving.configuration import from_flags
 
 HTTP_OK = 200
 STAND_IN_NOTE = (
     "not TensorFlow Serving: Tandem's own server on the TensorFlow runtime, speaking the same API; "
     "run where its official image can be pulled to measure the real one"
+)
+# Exporters and converters, other runtimes, and what only building packages needs.
+EMBEDDED_WITHOUT = (
+    *("ai-edge-litert", "backports-strenum", "libclang", "safetensors", "setuptools", "tqdm", "wheel"),
+)
+PACKAGE = TARGETS_FOLDER.parent
+EMBEDDED_MODULES = (
+    *(PACKAGE / name for name in ("__init__.py", "import_path.py", "errors.py")),
+    *(TARGETS_FOLDER / "__init__.py", Path(__file__).with_name("__init__.py")),
+    *sorted(Path(embedded.__file__).parent.glob("*.py")),
+)
+VENDORS = ServerImage(
+    key="tfserving",
+    artifact_format="saved-model",
+    implementation="docker",
+    question=Question("/v1/models/{model}:predict"),
+    settings=("monitoring.config",),
+    vendor="tensorflow-serving",
+)
+EMBEDDED = replace(
+    VENDORS,
+    key="tfserving-embedded",
+    implementation=embedded.SERVER_NAME,
+    locks=("tensorflow",),
+    without=EMBEDDED_WITHOUT,
+    # TensorFlow is one distribution or the other, by machine.
+    versions_of=("tensorflow-cpu", "tensorflow", "tensorflow-serving-api", "numpy", "grpcio"),
+    versions={"tandem-serving": metadata.version("tandem-serving")},
+    imports=(
+        *("tensorflow", "grpc", "uvloop", "httptools", "rapidjson"),
+        "tensorflow_serving.apis.prediction_log_pb2",
+    ),
+    trim=("tfserving-embedded/trim.txt",),
+    app={path.relative_to(PACKAGE.parent).as_posix(): path for path in EMBEDDED_MODULES},
+    vendor=None,
 )
 
 
@@ -45,7 +87,7 @@ CONTAINED = Contained(
     grpc_port=8500,
     status=_status,
     configuration=_configuration,
-    images=("tfserving", "tfserving-embedded"),
+    images=(VENDORS, EMBEDDED),
     telling=("tensorflow-serving", "tandem-serving", "tensorflow-cpu", "tensorflow"),
     fallback=("embedded", STAND_IN_NOTE),
 )

@@ -1,17 +1,27 @@
-"""How Triton in a container is asked."""
+"""Triton in a container: what its image holds, and how it is asked."""
 
-from pipelines.targets import oip
-from pipelines.targets.container import PROBE, Contained, Execute, Inside, asked_inside
+from pipelines.targets.container import PROBE, Contained, Inside, asked_inside, oip_status
 from pipelines.targets.endpoint import Configuration
+from pipelines.targets.image import OIP_QUESTION, ServerImage
+from pipelines.targets.python.container import WITHOUT
+from pipelines.targets.torchserve.container import TRIM_TORCH
 from pipelines.targets.triton import configuration as triton
-from pipelines.targets.triton.server import FAILURE
+from pipelines.targets.triton.server import FAILURE, NAME, RUNTIME, SERVER_VERSION
 
 REST_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
-
-
-def _status(base_url: str, model: str, execute: Execute) -> str | None:  # noqa: ARG001 - not needed
-    """Return None if server and model are ready by the protocol, else which of them is not."""
-    return oip.status(base_url, model)
+IMAGE = ServerImage(
+    key="triton",
+    artifact_format="torchscript",
+    implementation=NAME,
+    question=OIP_QUESTION,
+    locks=("torch", "roads/triton"),
+    without=WITHOUT,
+    versions_of=("nvidia-pytriton", "torch", "numpy"),
+    versions={"tritonserver": SERVER_VERSION},
+    imports=("torch", "torch.utils.dlpack", "numpy"),
+    trim=(TRIM_TORCH, "triton/trim.txt"),
+    app={RUNTIME.name: RUNTIME},
+)
 
 
 def _configuration(model: str, inside: Inside) -> Configuration:
@@ -25,9 +35,9 @@ CONTAINED = Contained(
     service="triton",
     rest_port=REST_PORT,
     grpc_port=GRPC_PORT,
-    status=_status,
+    status=oip_status,
     configuration=_configuration,
-    images=("triton",),
+    images=(IMAGE,),
     telling=("tritonserver",),
     failure_pattern=FAILURE,
     grpc_name="OIP gRPC",
