@@ -2,7 +2,6 @@
 
 import functools
 import math
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -165,19 +164,6 @@ def ecdf(values: NDArray[Any], points: int = 200) -> tuple[Floats, Floats]:
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     chosen = np.unique(ordered[_ranks(len(ordered), points)])
     return chosen, np.searchsorted(ordered, chosen, side="right") / len(ordered)
-
-
-def failure_kinds(status: NDArray[Any], correct: NDArray[Any]) -> dict[str, int]:
-    """Count failed requests by kind: `no answer`, `http CODE`, `wrong answer`; the most frequent first."""
-    failed = ~succeeded(status, correct)
-    kinds = Counter(_kind(int(code)) for code in np.asarray(status)[failed])
-    return dict(kinds.most_common())
-
-
-def _kind(status: int) -> str:
-    if status == 0:
-        return "no answer"
-    return "wrong answer" if status == STATUS_OK else f"http {status}"
 
 
 def _too_few(q: int, count: int) -> str:

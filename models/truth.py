@@ -13,7 +13,6 @@ from models.tensors import Array, is_ragged, stacked
 
 # What outputs are: scores of classes, quantities, scores of classes at every position, or none of these.
 Task = Literal["classes", "regression", "tokens", "none"]
-MATRIX = 2
 BINARY = 2
 # The label of a position that is not counted, as `torch.nn.CrossEntropyLoss` has it.
 NOT_COUNTED = -100

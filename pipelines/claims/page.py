@@ -21,7 +21,6 @@ machine's noise floor ([statistics](statistics.md)). Sizes are counted, and a di
 holds here and not there. `tandem claims --measure --runs DIR --page FILE` makes it for another machine.
 """
 NOTHING = "None of the conditions has been measured on a named machine yet."
-TABLE = ("| condition | what | verdict | figure, 95 % interval | machine, date |", "|---|---|---|---|---|")
 NOWHERE = "The answer turns under none of the conditions that were measured and decided."
 ALONE = "Whether it turns is not known: no condition was decided."
 

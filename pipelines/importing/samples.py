@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from models.given import LABELS
-from models.tensors import WHOLE, Array, count, is_ragged, stacked
+from models.tensors import WHOLE, Array, is_ragged, stacked
 from pipelines.errors import GateError, RequestError, first_line
 from pipelines.imported.saved_model import Tensor
 from pipelines.targets.torchserve.archive import require_plain
@@ -136,8 +136,3 @@ def _draw(draw: np.random.Generator, one: Tensor, length: int) -> Array:
     if dtype.startswith("float"):
         return np.asarray(draw.normal(size=sizes), dtype)
     return np.asarray(draw.integers(0, LARGEST.get(dtype, WHOLE_NUMBERS), sizes), dtype)
-
-
-def described(samples: Mapping[str, Array]) -> int:
-    """Count the samples."""
-    return count({name: array for name, array in samples.items() if name != LABELS})

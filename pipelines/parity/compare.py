@@ -340,13 +340,7 @@ def _number(value: object) -> str:
     return str(value) if isinstance(value, np.integer | np.bool_) else f"{value:.6g}"
 
 
-def require_parity(record: ParityRecord, got: Array, expected: Expectation) -> None:
-    """Raise GateError if the comparison failed, with subject, sample, expected and got."""
-    if not record.passed:
-        raise GateError(explain_failure(record, got, expected))
-
-
 def require_all(record: ParityRecord, got: Tensors, expected: Expectations) -> None:
-    """Raise as `require_parity`, for all outputs."""
+    """Raise GateError if the comparison failed, with subject, sample, expected and got."""
     if not record.passed:
         raise GateError(explain_all(record, got, expected))

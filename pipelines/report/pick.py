@@ -10,7 +10,6 @@ from pipelines.record.run import RunRecord
 from pipelines.record.target import SummaryRecord, TargetRecord
 from pipelines.targets.registry import product_name
 
-FLOOR = "harness floor (null server)"
 THROUGHPUT = "throughput_per_s"
 
 

@@ -16,7 +16,6 @@ NS_PER_S = 1e9
 USUAL_INTERVAL_S = 30.0
 HEALTH_MARGIN_S = 15.0
 LOOK_S = 0.5
-SHELL_WORDS = 2
 
 
 def labels(subject: Subject) -> str:

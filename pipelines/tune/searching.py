@@ -1,14 +1,12 @@
 """The search of one side: the presets that are shipped, the sweep, then around the best, trial by trial."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 from pipelines.record.tune import TuneAxisRecord, TuneSideRecord, TuneTrialRecord
 from pipelines.targets.presets import Preset
 from pipelines.tune.space import Point, Space, next_point
 from pipelines.tune.trying import Candidate, Try, best_trial
 
-Ended = Literal["summit", "time", "generator"]
 Keep = Callable[[TuneSideRecord], None]
 
 

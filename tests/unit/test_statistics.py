@@ -116,12 +116,6 @@ def test_failures_never_reach_the_latencies_and_nothing_is_dropped(rows):
     taken = np.array([row[2] for row in rows], dtype=np.int64)
     good = [row[2] for row in rows if row[0] == 200 and row[1] in (-1, 1)]
     assert taken[tandem.succeeded(status, correct)].tolist() == good
-    kinds = tandem.failure_kinds(status, correct)
-    assert sum(kinds.values()) + len(good) == len(rows)
-    assert kinds.get("no answer", 0) == sum(row[0] == 0 for row in rows)
-    assert kinds.get("http 503", 0) == sum(row[0] == 503 for row in rows)
-    assert kinds.get("wrong answer", 0) == sum(row[:2] == (200, 0) for row in rows)
-    assert list(kinds.values()) == sorted(kinds.values(), reverse=True)
 
 
 def test_slow_failures_do_not_move_the_maximum():
