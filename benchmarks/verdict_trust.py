@@ -29,7 +29,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "e2e")]
 from known_session import Outcome, compare, known_delay  # noqa: E402 - after the path is mended
 
 from models.spec import load_model  # noqa: E402
-from pipelines.config import RunSettings, run_settings  # noqa: E402
+from pipelines.config.asked import run_settings  # noqa: E402
+from pipelines.config.settings import RunSettings  # noqa: E402
 from pipelines.export.stage import export  # noqa: E402
 from pipelines.judge.verdicts import PRIMARY  # noqa: E402
 from pipelines.measure.sides import Side, make_sides  # noqa: E402

@@ -237,7 +237,7 @@ def mobile(
     Exit code 1 when an artifact loses more accuracy than allowed or does not run, or when none is left within
     all limits. An artifact that is merely larger than --max-bytes is not chosen, and that is all.
     """
-    from pipelines.config import MobileSettings, mobile_limits
+    from pipelines.config.mobile import MobileSettings, mobile_limits
     from pipelines.console.printing import ProgressDisplay
     from pipelines.export.stage import chosen_targets
     from pipelines.mobile import stage

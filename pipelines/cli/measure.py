@@ -149,7 +149,7 @@ def _measure(
     tensorboard: Path | None,
     **options: Any,
 ) -> int:
-    from pipelines.config import run_settings
+    from pipelines.config.asked import run_settings
     from pipelines.console.printing import ProgressDisplay
     from pipelines.outputs.asked import asked_outputs
     from pipelines.runners.choosing import settled

@@ -87,7 +87,7 @@ def tune(context: click.Context, /, **options: Any) -> int:
     Workers, threads, batches and delays are tried on servers of their own; the best is then compared with the
     preset `default` and with where the search started, on fresh servers, and written as a preset's file.
     """
-    from pipelines.config import parse_duration, run_settings
+    from pipelines.config.asked import parse_duration, run_settings
     from pipelines.console.printing import ProgressDisplay
     from pipelines.outputs.asked import asked_outputs
     from pipelines.report.tune import not_measured

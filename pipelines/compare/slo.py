@@ -9,7 +9,8 @@ from statistics import median
 from loadtests.rounds import PlannedRound, rotated
 from loadtests.slo import DOUBLE, RateMeasurement, SearchLimits, SloResult, as_measurement, search
 from loadtests.statistics import samples_needed
-from pipelines.config import Profile, RunSettings
+from pipelines.config.profiles import Profile
+from pipelines.config.settings import RunSettings
 from pipelines.errors import RequestError
 from pipelines.judge.summarise import summarise_round
 from pipelines.measure.blocks import fresh_servers, measure_once

@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from pipelines.compare.deciding import Deciding
-from pipelines.config import MobileLimits, RunSettings
+from pipelines.config.mobile import MobileLimits
+from pipelines.config.settings import RunSettings
 from pipelines.errors import UserError
 from pipelines.measure.blocks import measure_blocks
 from pipelines.measure.in_process import time_sides

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from loadtests.servers.faulty import Faults
 from loadtests.statistics import samples_needed
-from pipelines.config import RunSettings, run_settings
+from pipelines.config.asked import run_settings
+from pipelines.config.settings import RunSettings
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.gate.baseline import BASE, Pair
 from pipelines.gate.finding import Finding, Word

@@ -17,7 +17,8 @@ from loadtests.reports import Report
 from loadtests.result import RoundResult
 from loadtests.round_length import round_needed_s
 from loadtests.statistics import succeeded
-from pipelines.config import MeasureSettings, Profile
+from pipelines.config.profiles import Profile
+from pipelines.config.settings import MeasureSettings
 from pipelines.errors import MachineError
 from pipelines.measure.generator import Generator, of_running, private_headers
 from pipelines.record.conditioning import ConditioningRecord, SecondRecord

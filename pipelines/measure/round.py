@@ -13,7 +13,7 @@ from loadtests.reports import Report
 from loadtests.result import RoundResult
 from loadtests.rounds import PlannedRound
 from loadtests.validity import Invalidity, RoundFacts, invalidities
-from pipelines.config import MeasureSettings
+from pipelines.config.settings import MeasureSettings
 from pipelines.measure.cpu import Edges, Neighbours, read_cpu
 from pipelines.measure.generator import Generator, Listen, of_running, private_headers
 from pipelines.record.reason import recorded

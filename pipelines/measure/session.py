@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from loadtests.payloads import PayloadPool
-from pipelines.config import MeasureSettings
+from pipelines.config.settings import MeasureSettings
 from pipelines.measure.generator import Generator
 from pipelines.measure.sides import Side
 from pipelines.record.conditioning import ConditioningRecord, DriftRecord

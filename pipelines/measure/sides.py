@@ -13,7 +13,8 @@ from loadtests.codecs import find_codec
 from loadtests.payloads import PayloadPool
 from models.spec import ModelSpec
 from models.tensors import sample
-from pipelines.config import Profile, RunSettings
+from pipelines.config.profiles import Profile
+from pipelines.config.settings import RunSettings
 from pipelines.export.stage import target_folder
 from pipelines.record.parity import ParityRecord
 from pipelines.runners import url

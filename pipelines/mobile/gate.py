@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipelines.config import MobileLimits
+from pipelines.config.mobile import MobileLimits
 from pipelines.console import format as fmt
 from pipelines.mobile.front import on_front
 from pipelines.parity.compare import drop_failure, output_failure, spread_failure

@@ -15,7 +15,7 @@ from models.spec import ModelSpec
 from models.tensors import Tensors
 from pipelines.artifacts import manifest as artifact
 from pipelines.artifacts.manifest import Manifest
-from pipelines.config import MobileLimits
+from pipelines.config.mobile import MobileLimits
 from pipelines.errors import UserError
 from pipelines.judge.mobile import figures, write_calls
 from pipelines.mobile.gate import judge

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from loadtests.validity import FOREIGN_CPU_LIMIT, STEAL_LIMIT
 from models.spec import ModelSpec, load_model
-from pipelines.config import MobileLimits, MobileSettings
+from pipelines.config.mobile import MobileLimits, MobileSettings
 from pipelines.errors import GateError
 from pipelines.export.stage import ExportResult, export
 from pipelines.machine.cores import split_cores

@@ -12,7 +12,7 @@ from loadtests.payloads import PayloadPool
 from loadtests.statistics import PERCENTILE_METHOD
 from models.spec import ModelSpec, TensorSpec
 from models.weights import read_checkpoint
-from pipelines.config import RunSettings
+from pipelines.config.settings import RunSettings
 from pipelines.export.stage import ExportResult
 from pipelines.machine.cores import Cores, listed
 from pipelines.measure.environment import describe

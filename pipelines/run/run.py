@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from models.spec import ModelSpec, load_model
-from pipelines.config import RunSettings
+from pipelines.config.settings import RunSettings
 from pipelines.export.stage import ExportResult, current, export
 from pipelines.files.atomic import disk_error, make_first, update_link
 from pipelines.judge.summarise import summarise

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.config import RunSettings
+from pipelines.config.settings import RunSettings
 from pipelines.errors import MachineError, unknown
 from pipelines.runners import docker_ownership as ownership
 from pipelines.runners.docker_containers import ContainerImage, DockerRunner

@@ -9,7 +9,7 @@ from loadtests.codecs import find_codec, request_headers
 from loadtests.payloads import PayloadPool
 from models.spec import ModelSpec
 from models.tensors import sample
-from pipelines.config import accesses_of
+from pipelines.config.asked import accesses_of
 from pipelines.errors import RequestError
 from pipelines.runners.server import Server
 from pipelines.runners.url import RunningSide, running

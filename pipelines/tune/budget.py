@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pipelines.config import Profile, RunSettings
+from pipelines.config.profiles import Profile
+from pipelines.config.settings import RunSettings
 from pipelines.errors import RequestError
 from pipelines.measure.session import SERVER_START_S, USUAL_CONDITIONING_S, round_s
 from pipelines.record.tune import TuneTrialRecord

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from models.spec import ModelSpec, load_model
-from pipelines.config import RunSettings
+from pipelines.config.settings import RunSettings
 from pipelines.errors import RequestError
 from pipelines.record.run import RunRecord
 from pipelines.record.tune import TuneRecord

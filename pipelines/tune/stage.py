@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from pipelines.compare.slo import SloQuestion, require_possible, without_extras
-from pipelines.config import RunSettings
+from pipelines.config.settings import RunSettings
 from pipelines.errors import RequestError
 from pipelines.files.atomic import disk_error, write_atomically
 from pipelines.judge.summarise import summarise

@@ -10,7 +10,7 @@ import numpy as np
 from load_harness import ROOT
 
 from loadtests.payloads import CheckedOutput, PayloadPool
-from pipelines.config import MeasureSettings
+from pipelines.config.settings import MeasureSettings
 from pipelines.http import fetch
 from pipelines.judge.summarise import summarise_round
 from pipelines.judge.verdicts import judge

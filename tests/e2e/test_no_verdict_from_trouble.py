@@ -9,7 +9,8 @@ import pytest
 from known_session import compare, known_delay
 from load_harness import GENERATOR_CORE, SERVER_CORE
 
-from pipelines.config import MeasureSettings, Profile
+from pipelines.config.profiles import Profile
+from pipelines.config.settings import MeasureSettings
 from pipelines.machine.cores import Cores
 from pipelines.report.sentences import say
 

@@ -10,7 +10,7 @@ from known_session import known_delay
 from loadtests.slo import SearchLimits
 from pipelines.compare import slo as slo_searching
 from pipelines.compare.slo import SloQuestion, empty_slo, search_one
-from pipelines.config import run_settings
+from pipelines.config.asked import run_settings
 from pipelines.measure.blocks import fresh_servers
 from pipelines.measure.session import Session
 

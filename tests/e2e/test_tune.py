@@ -11,7 +11,8 @@ import pytest
 
 from loadtests.slo import RateMeasurement, SearchLimits
 from pipelines.compare import slo
-from pipelines.config import Profile, RunSettings
+from pipelines.config.profiles import Profile
+from pipelines.config.settings import RunSettings
 from pipelines.errors import RequestError
 from pipelines.judge import summarise
 from pipelines.run.rebuild import rebuild

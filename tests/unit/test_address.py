@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.builds import is_build
-from pipelines.config import run_settings
+from pipelines.config.asked import run_settings
 from pipelines.errors import MachineError, RequestError
 from pipelines.measure.fairness import NOT_KNOWN, Given, check, differing
 from pipelines.targets.address import is_address, read_address

@@ -7,7 +7,8 @@ import pytest
 
 from loadtests.rounds import PlannedRound
 from loadtests.validity import FINDINGS, Invalidity
-from pipelines.config import MeasureSettings, Profile
+from pipelines.config.profiles import Profile
+from pipelines.config.settings import MeasureSettings
 from pipelines.measure import blocks, level
 from pipelines.measure.session import Measured, Session
 from pipelines.measure.sides import Side, controls

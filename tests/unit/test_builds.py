@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.builds import read_builds
-from pipelines.config import run_settings
+from pipelines.config.asked import run_settings
 from pipelines.errors import RequestError
 
 

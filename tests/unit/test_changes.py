@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from pipelines.config import run_settings
+from pipelines.config.asked import run_settings
 from pipelines.errors import RequestError
 from pipelines.measure.fairness import differing
 from pipelines.targets.changes import apply_changes, read_value

@@ -297,7 +297,7 @@ def test_help_and_models_import_nothing_heavy(arguments):
 
 @pytest.mark.parametrize("module", ["main", "make", "measure", "read", "serve"])
 def test_the_command_line_itself_imports_not_even_our_own_stages(module):
-    stages = "pipelines.compare.stage,pipelines.export.stage,pipelines.config,numpy,rich.table,pydantic"
+    stages = "pipelines.compare.stage,pipelines.export.stage,pipelines.config.asked,numpy,rich.table,pydantic"
     assert json.loads(run_python(IMPORTS, f"pipelines.cli.{module}", stages).stdout) == []
 
 

@@ -2,7 +2,9 @@ import pytest
 from pydantic import ValidationError
 
 from loadtests.arrivals import parse_load
-from pipelines.config import PROFILES, Profile, RunSettings, find_profile, run_settings
+from pipelines.config.asked import run_settings
+from pipelines.config.profiles import PROFILES, Profile, find_profile
+from pipelines.config.settings import RunSettings
 from pipelines.errors import RequestError
 from pipelines.targets.side import parse_sides
 

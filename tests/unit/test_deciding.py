@@ -6,7 +6,8 @@ import pytest
 from gate_fixture import gated_run
 
 from pipelines.compare import deciding
-from pipelines.config import MOST_BLOCKS, PROFILES, run_settings
+from pipelines.config.asked import MOST_BLOCKS, run_settings
+from pipelines.config.profiles import PROFILES
 from pipelines.errors import RequestError
 from pipelines.judge.verdicts import judge
 from pipelines.measure.sides import Side, controls

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 import pipelines.package
-from pipelines.config import run_settings
+from pipelines.config.asked import run_settings
 from pipelines.errors import MachineError, RequestError
 from pipelines.record.implementation import ImageRecord
 from pipelines.runners import choosing

@@ -7,7 +7,7 @@ import pytest
 from models.digits_cnn import MODEL
 from pipelines.artifacts import manifest as artifact
 from pipelines.compare import stage as comparing
-from pipelines.config import run_settings
+from pipelines.config.asked import run_settings
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.export import stage as exporting
 from pipelines.mobile import kept, stage

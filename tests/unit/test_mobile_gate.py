@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.config import MobileLimits, mobile_limits, parse_bytes
+from pipelines.config.mobile import MobileLimits, mobile_limits, parse_bytes
 from pipelines.errors import RequestError
 from pipelines.mobile.front import on_front
 from pipelines.mobile.gate import judge, refusals

@@ -7,7 +7,7 @@ import pytest
 
 from models.digits_cnn import MODEL
 from pipelines.artifacts.manifest import Manifest, file_digests, sha256
-from pipelines.config import MobileLimits, MobileSettings
+from pipelines.config.mobile import MobileLimits, MobileSettings
 from pipelines.errors import MachineError
 from pipelines.export.stage import ExportResult
 from pipelines.judge.mobile import figures, read_calls, refigure

@@ -9,7 +9,7 @@ from models.digits_cnn import MODEL
 from models.signature import TensorSpec
 from models.spec import Samples, Tolerance
 from models.tensors import stacked
-from pipelines.config import MobileLimits
+from pipelines.config.mobile import MobileLimits
 from pipelines.errors import GateError
 from pipelines.mobile.gate import judge, refusals
 from pipelines.parity import compare as parity

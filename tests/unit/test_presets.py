@@ -7,7 +7,7 @@ import pytest
 
 from models.digits_cnn import MODEL
 from pipelines.cli.main import main
-from pipelines.config import run_settings
+from pipelines.config.asked import run_settings
 from pipelines.errors import RequestError
 from pipelines.targets.presets import SHIPPED, Preset, resolve
 from pipelines.targets.registry import SERVED

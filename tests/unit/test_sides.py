@@ -9,7 +9,8 @@ import pytest
 
 from loadtests.payloads import PayloadPool, check_answer
 from models.spec import ModelSpec, Samples, TensorSpec, Tolerance
-from pipelines.config import PROFILES, run_settings
+from pipelines.config.asked import run_settings
+from pipelines.config.profiles import PROFILES
 from pipelines.errors import RequestError
 from pipelines.measure.round import bodies_file, pool_file
 from pipelines.measure.session import planned_rounds

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from loadtests.slo import RateMeasurement
-from pipelines.config import run_settings
+from pipelines.config.asked import run_settings
 from pipelines.errors import RequestError
 from pipelines.record.tune import TuneSideRecord, TuneTrialRecord
 from pipelines.targets.presets import Preset, resolve

@@ -1,0 +1,183 @@
+"""Settings of a run from what was typed, and whether a running endpoint may be loaded at all."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from loadtests.arrivals import parse_load
+from loadtests.errors import LoadError
+from pipelines.access import Accesses, read_accesses
+from pipelines.builds import is_build, read_builds
+from pipelines.config.profiles import DAY_S, Profile, find_profile
+from pipelines.config.settings import MeasureSettings, RunSettings
+from pipelines.errors import MachineError, RequestError
+from pipelines.machine.cores import asked_cores
+from pipelines.machine.listening import is_here
+from pipelines.targets.address import Address
+from pipelines.targets.changes import apply_changes
+from pipelines.targets.presets import DEFAULT, resolve
+from pipelines.targets.registry import find_target
+from pipelines.targets.side import SideSpec, parse_sides
+
+MOST_BLOCKS = 200
+"""Of a comparison that ends when it is decided, or when its time is up."""
+LEAST_DECIDE_S = 60
+DURATION_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600}
+
+
+def run_settings(*, profile: str, sides: str, **given: Any) -> RunSettings:
+    """Build settings from the options given; None means that an option was not given.
+
+    Raises:
+        RequestError: an unknown profile or target, a wrong side or preset, cores that may not be used, or a
+            value out of range; one line.
+    """
+    changed = given.pop("changes", ())
+    specs = apply_changes(_sides(sides, given), changed)
+    cores = asked_cores(given.pop("server_cores", None), given.pop("generator_core", None))
+    given["accesses"] = accesses_of(specs, given)
+    if all(side.address is not None for side in specs):
+        given["mobile"] = False
+    named = {key: value for key, value in given.items() if value is not None}
+    changes: dict[str, Any] = {
+        key: named.pop(key) for key in ("blocks", "rounds", "round_s", "loads") if key in named
+    }
+    if (within := named.pop("decide_within", None)) is not None:
+        named["decide_within_s"] = parse_duration(within)
+        changes |= _open_ended(changes, find_profile(profile))
+    if named.get("primary") == "throughput":
+        named["primary"] = "throughput_per_s"
+    if "round_s" in changes:
+        changes["longest_round_s"] = None
+    if "loads" in changes:
+        changes["loads"] = _split(changes["loads"])
+    try:
+        chosen = Profile.model_validate(find_profile(profile).model_dump() | changes)
+        _require_within(chosen.loads, named.get("max_rate_per_s"))
+        return RunSettings(profile=chosen, sides=specs, cores=cores, **named)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise RequestError(f"{place}: {problem['msg']}, given {problem['input']!r}") from error
+    except LoadError as error:
+        raise RequestError(str(error)) from error
+
+
+def accesses_of(sides: Sequence[SideSpec], given: dict[str, Any]) -> Accesses:
+    """Return the access to running endpoints, and check that they may be loaded at all.
+
+    Takes out of `given` what was typed of that, all but the highest rate and the time-out.
+
+    Raises:
+        RequestError: options for running endpoints without one, a header that is none, or an address outside
+            this machine that nobody confirmed.
+    """
+    headers, ca_file = tuple(given.pop("headers", ())), given.pop("ca_file", None)
+    insecure, confirmed = given.pop("insecure", False), given.pop("yes", False)
+    running = [side for side in sides if side.address is not None]
+    max_rate_per_s = given.get("max_rate_per_s")
+    options = {
+        "--header": headers,
+        "--ca-file": ca_file,
+        "--insecure": insecure,
+        "--max-rate": max_rate_per_s,
+    }
+    named = [option for option, value in options.items() if value]
+    if not running:
+        if named:
+            raise RequestError(
+                f"{named[0]} is for running endpoints, and --sides names none; such as name=tfserving+"
+                "http://HOST:8501/v1/models/MODEL"
+            )
+        return Accesses()
+    timeout_s = given.get("timeout_s") or MeasureSettings.model_fields["timeout_s"].default
+    found = read_accesses(headers, ca_file, insecure=insecure, timeout_s=timeout_s)
+    found.require_sides([side.name for side in running])
+    require_confirmed([side.address for side in running if side.address], max_rate_per_s, confirmed=confirmed)
+    return found
+
+
+def _require_within(loads: Sequence[str], max_rate_per_s: float | None) -> None:
+    """Raise RequestError if an open load is above the highest rate allowed."""
+    for load in map(parse_load, loads):
+        if max_rate_per_s is not None and load.is_open and load.value > max_rate_per_s:
+            raise RequestError(f"{load} is more than --max-rate {max_rate_per_s:g} allows; lower it")
+
+
+def require_confirmed(addresses: Sequence[Address], max_rate_per_s: float | None, *, confirmed: bool) -> None:
+    """Let no load out of this machine that nobody has limited and confirmed.
+
+    Raises:
+        RequestError: it is not.
+        MachineError: there is no such host.
+    """
+    for address in addresses:
+        try:
+            outside = not is_here(address.host, address.port)
+        except OSError as error:
+            raise MachineError(
+                f"{address}: there is no host {address.host!r}: {error.strerror or error}"
+            ) from error
+        missing = [
+            option
+            for option, given in (("--max-rate REQUESTS_PER_S", max_rate_per_s), ("--yes", confirmed))
+            if not given
+        ]
+        if outside and missing:
+            raise RequestError(
+                f"{address} is outside this machine, and a load can take a server down: load it only where "
+                f"you may, and say so with {' and '.join(missing)}"
+            )
+
+
+def parse_duration(text: str, option: str = "--decide-within") -> float:
+    """Parse a duration such as 20min, 90s or 1h into seconds.
+
+    Raises:
+        RequestError: it is none, or not from a minute to a day.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|min|m|h)", text.strip(), re.ASCII)
+    seconds = float(found[1]) * DURATION_UNITS[found[2]] if found else 0
+    if not LEAST_DECIDE_S <= seconds <= DAY_S:
+        raise RequestError(
+            f"{option} is {text[:40]!r}; a number with s, min or h is allowed, from 1min to 24h, such "
+            "as 20min"
+        )
+    return seconds
+
+
+def _open_ended(changes: dict[str, Any], profile: Profile) -> dict[str, Any]:
+    """Return the changes for blocks until a decision: all controls first, so that it may come soon."""
+    if "blocks" in changes:
+        raise RequestError("--decide-within adds blocks until it is decided; leave --blocks out")
+    if not profile.verdicts:
+        raise RequestError(
+            f"--decide-within needs a profile that gives verdicts, and {profile.name} gives none; use quick "
+            "or full"
+        )
+    turns = {"control_blocks": "all first"} if profile.control_blocks == "in turn" else {}
+    return {"blocks": MOST_BLOCKS} | turns
+
+
+def _sides(text: str, given: dict[str, Any]) -> tuple[SideSpec, ...]:
+    """Parse the sides in `text`; `auto` puts builds on this machine."""
+    preset, parts = given.pop("preset", DEFAULT), _split(text)
+    if not any(is_build(part) for part in parts):
+        return parse_sides(text, preset)
+    if given.get("runner") == "docker":
+        raise RequestError(
+            "--runner docker serves images, and a side NAME=DIR is a folder; use --runner local"
+        )
+    given["runner"] = "local"
+    builds = read_builds(parts, given["model"])
+    presets = resolve(preset, [one.target for one in builds])
+    return tuple(
+        SideSpec(one.name, one.target, presets[one.target], find_target(one.target).protocols[0], one.folder)
+        for one in builds
+    )
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
