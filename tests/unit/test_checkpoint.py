@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from safetensors.numpy import load, save
 from test_weights import DENSE, dense_state, dense_twin
 
-from models import spec as spec_module
+from models import model_spec
 from models.checkpoint import CheckpointError, read_tensors
 from models.digits_cnn import MODEL
 from models.spec import ModelError, load_unchanged
@@ -164,7 +164,7 @@ def test_a_model_of_another_digest_than_the_asking_process_saw_is_refused():
 
 
 def test_a_sparse_checkpoint_beyond_all_memory_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(spec_module, "_memory_bytes", lambda: 2**30)
+    monkeypatch.setattr(model_spec, "_memory_bytes", lambda: 2**30)
     spec = spec_with(tmp_path, MODEL.checkpoint.read_bytes())
     with spec.checkpoint.open("r+b") as file:
         file.truncate(2**42)
