@@ -30,29 +30,9 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from pipelines.targets.torchserve.tandem_bodies import (
-        MAGIC,
-        body_bytes,
-        body_text,
-        flat,
-        header,
-        npy,
-        npy_bytes,
-        numbers,
-        parse,
-    )
+    from pipelines.targets.torchserve import tandem_bodies as bodies
 else:
-    from tandem_bodies import (
-        MAGIC,
-        body_bytes,
-        body_text,
-        flat,
-        header,
-        npy,
-        npy_bytes,
-        numbers,
-        parse,
-    )
+    import tandem_bodies as bodies
 
 SIGNATURE_NAME = "serving_default"
 NPY, RAW = "application/x-npy", "application/octet-stream"
@@ -97,9 +77,9 @@ class Handler:
         answers: list[Any] = [None] * len(requests)
         alike: dict[Any, list[tuple[int, str, list[np.ndarray]]]] = {}
         for number, request in enumerate(requests):
-            packed = "gzip" in header(context, number, "Content-Encoding")
+            packed = "gzip" in bodies.header(context, number, "Content-Encoding")
             try:
-                key, arrays = self.decode(request, packed, header(context, number, "Content-Type"))
+                key, arrays = self.decode(request, packed, bodies.header(context, number, "Content-Type"))
             except (ValueError, RecursionError) as error:
                 answers[number] = str(error)
             else:
@@ -155,13 +135,13 @@ class Handler:
         """
         kind = content_type.partition(";")[0].strip()
         entries = [request.get(tensor["name"], b"") for tensor in self.inputs]
-        if not kind and all(isinstance(one, (bytes, bytearray)) and one.startswith(MAGIC) for one in entries):
-            return BINARY, self._checked([npy(entry) for entry in entries])
+        if not kind and all(map(bodies.is_npy, entries)):
+            return BINARY, self._checked([bodies.npy(entry) for entry in entries])
         if kind in (NPY, RAW):
-            body = body_bytes(request, packed)
+            body = bodies.body_bytes(request, packed)
             return BINARY, self._checked(self._unraw(body) if kind == RAW else self._unpacked(body))
-        text = body_text(request, packed)
-        body = parse(text) if isinstance(text, str) else text
+        text = bodies.body_text(request, packed)
+        body = bodies.parse(text) if isinstance(text, str) else text
         if not isinstance(body, dict):
             raise ValueError(f"the body is a JSON {type(body).__name__}, expected an object with instances")
         self._check_signature(body.get("signature_name", ""))
@@ -174,7 +154,7 @@ class Handler:
     def _unpacked(self, body: bytearray) -> list[np.ndarray]:
         """Read the inputs in a `.npy`, or by name in a `.npz`."""
         if len(self.inputs) == 1:
-            return [npy(body)]
+            return [bodies.npy(body)]
         try:
             with np.load(io.BytesIO(body), allow_pickle=False) as archive:
                 return [archive[tensor["name"]] for tensor in self.inputs]
@@ -251,7 +231,7 @@ class Handler:
     def _array(self, tensor: dict[str, Any], nested: Any, text: Any) -> np.ndarray:
         where = f" of {tensor['name']!r}" if len(self.inputs) > 1 else ""
         try:
-            array = numbers(nested, tensor["dtype"], text)
+            array = bodies.numbers(nested, tensor["dtype"], text)
         except ValueError as error:
             raise ValueError(f"{error}{where and f', in the values{where}'}") from error
         self._check_shape(tensor, array)
@@ -292,7 +272,7 @@ class Handler:
         self.passes_count += 1
         if isinstance(answer, dict) and set(answer) == set(self.outputs):
             answer = [answer[name] for name in self.outputs]
-        outputs = [tensor.float() if tensor.dtype == torch.bfloat16 else tensor for tensor in flat(answer)]
+        outputs = [t.float() if t.dtype == torch.bfloat16 else t for t in bodies.flat(answer)]
         for tensor in outputs:
             if len(tensor) != len(joined[0]):
                 raise ValueError(f"it gives {len(tensor)} rows for {len(joined[0])} samples")
@@ -302,7 +282,7 @@ class Handler:
     def encode(self, key: str, outputs: list[np.ndarray]) -> Any:
         """Return the value of the answer's `key`: by rows or by columns, with names if there are several."""
         if key == BINARY:
-            return npy_bytes(dict(zip(self.outputs, outputs, strict=True)))
+            return bodies.npy_bytes(dict(zip(self.outputs, outputs, strict=True)))
         if len(outputs) == 1:
             return outputs[0].tolist()
         columns = dict(zip(self.outputs, (array.tolist() for array in outputs), strict=True))

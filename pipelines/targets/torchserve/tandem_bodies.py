@@ -45,6 +45,11 @@ def body_bytes(request: dict[str, Any], packed: bool) -> bytearray:
     return bytearray(unpacked(body)) if packed else body if isinstance(body, bytearray) else bytearray(body)
 
 
+def is_npy(entry: Any) -> bool:
+    """Whether an entry of a request begins as a `.npy` file does."""
+    return isinstance(entry, (bytes, bytearray)) and entry.startswith(MAGIC)
+
+
 def npy(body: bytes | bytearray) -> np.ndarray:
     """Return the tensor in a `.npy` file without copying it.
 
