@@ -42,6 +42,11 @@ class RatioInterval:
     pairs_count: int
     confidence: float = CONFIDENCE
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Return both ends, as a record holds them."""
+        return self.low, self.high
+
     def __post_init__(self) -> None:
         if not 0 < self.low <= self.ratio <= self.high < math.inf:
             raise ValueError(f"{self.low} <= {self.ratio} <= {self.high} is not an interval of a ratio")

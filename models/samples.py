@@ -8,7 +8,7 @@ import numpy as np
 
 from models.errors import ModelError
 from models.signature import TensorSpec
-from models.tensors import Array, Tensors, count, is_ragged, stacked
+from models.tensors import Array, Tensors, count, fits, is_ragged, stacked
 
 FLOAT_KIND = "f"
 NAMED = 5  # that many wrong places or names are enough to see what is meant
@@ -107,13 +107,6 @@ def _array(model: str, given: Any, tensor: TensorSpec) -> Array:
             "is needed, or a list of them"
         )
     return stacked([np.asarray(one) for one in given]) if len(given) else np.zeros((0,), tensor.dtype)
-
-
-def fits(shape: Sequence[int], declared: Sequence[int | None]) -> bool:
-    """Return whether a shape is the declared one, with None for any size."""
-    return len(shape) == len(declared) and all(
-        wanted in (None, found) for wanted, found in zip(declared, shape, strict=True)
-    )
 
 
 def _require_finite(model: str, array: Array, tensor: TensorSpec) -> None:

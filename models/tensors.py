@@ -67,6 +67,13 @@ def shapes(one: Sample) -> tuple[tuple[int, ...], ...]:
     return tuple(np.asarray(array).shape for array in one.values())
 
 
+def fits(shape: Sequence[int], declared: Sequence[int | None]) -> bool:
+    """Return whether a shape is the declared one, with None for any size."""
+    return len(shape) == len(declared) and all(
+        wanted in (None, found) for wanted, found in zip(declared, shape, strict=True)
+    )
+
+
 def batches(tensors: Tensors, size: int) -> Iterator[tuple[list[int], dict[str, Array]]]:
     """Yield batches of at most `size` samples of one shape, each with the places of its samples.
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from models.errors import ModelError
 from models.signature import TensorSpec
-from models.tensors import Array, is_ragged, stacked
+from models.tensors import Array, fits, is_ragged, stacked
 
 # What outputs are: scores of classes, quantities, scores of classes at every position, or none of these.
 Task = Literal["classes", "regression", "tokens", "none"]
@@ -107,12 +107,6 @@ def _position_shape(output: TensorSpec) -> tuple[int | None, ...]:
     return output.shape[1:-1] if output.is_float else output.shape[1:]
 
 
-def _fit(shape: Sequence[int], declared: Sequence[int | None]) -> bool:
-    return len(shape) == len(declared) and all(
-        wanted in (None, found) for wanted, found in zip(declared, shape, strict=True)
-    )
-
-
 def _shapes(labels: Array) -> set[tuple[int, ...]]:
     return {np.asarray(one).shape for one in labels} if is_ragged(labels) else {labels.shape[1:]}
 
@@ -120,12 +114,12 @@ def _shapes(labels: Array) -> set[tuple[int, ...]]:
 def _are_positions(labels: Array, output: TensorSpec) -> bool:
     """Return whether there is one label per position, not one value per number of the output."""
     wanted = _position_shape(output)
-    return len(wanted) > 0 and all(_fit(shape, wanted) for shape in _shapes(labels))
+    return len(wanted) > 0 and all(fits(shape, wanted) for shape in _shapes(labels))
 
 
 def _positions(model: str, labels: Array, output: TensorSpec, names: Sequence[str]) -> Array:
     wanted, found = _position_shape(output), _shapes(labels)
-    if not all(_fit(shape, wanted) for shape in found):
+    if not all(fits(shape, wanted) for shape in found):
         raise ModelError(
             f"labels of {model}'s samples for {output.name!r} have shape {max(found)} per sample, one class "
             f"per position is needed: {wanted}"
@@ -175,7 +169,7 @@ def _classes(
 def _targets(model: str, given: Array, output: TensorSpec, task: Task | None) -> Array:
     declared = output.shape[1:]
     found = _shapes(given)
-    if task == "classes" or not all(_fit(shape, declared) for shape in found):
+    if task == "classes" or not all(fits(shape, declared) for shape in found):
         allowed = "integers (n,)" if task == "classes" else f"floats {('n', *declared)} or integers (n,)"
         said = f"shape {given.shape}" if not is_ragged(given) else f"shapes such as {max(found)}"
         kind = np.asarray(given[0]).dtype

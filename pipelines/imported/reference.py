@@ -5,9 +5,8 @@ from pathlib import Path
 
 from models.errors import ModelError
 from models.given import GivenFile
-from models.samples import fits
 from models.spec import ModelSpec
-from models.tensors import Array, Tensors, count, take
+from models.tensors import Array, Tensors, count, fits, take
 from pipelines.errors import GateError
 from pipelines.parity import source
 from pipelines.parity.compare import allowed_error

@@ -37,7 +37,7 @@ def _judge_target(target: SloTargetRecord, slo: SloRecord, seed: int) -> SloTarg
         update={
             "rate_per_s": rate,
             "at_least_per_s": at_least,
-            "interval": ends(interval),
+            "interval": interval.ends if interval else None,
             "blocks": blocks,
             "block_rates_per_s": tuple(one.rate_per_s if one.outcome == "found" else None for one in blocks),
             "lower_bound": bounded,
@@ -123,8 +123,12 @@ def _said_of(pairs: Sequence[SloRatioRecord], resolution: float, seed: int) -> d
     bound = next((one.bound for one in pairs if one.bound), None)
     if bound is None:
         alone = reason("one_block") if len(pairs) == 1 else None
-        both = ends(_interval(logarithms, resolution, seed))
-        return {"ratio": _mean([one.ratio for one in pairs]), "interval": both, "reason": alone}
+        usual = _interval(logarithms, resolution, seed)
+        return {
+            "ratio": _mean([one.ratio for one in pairs]),
+            "interval": usual.ends if usual else None,
+            "reason": alone,
+        }
     interval = _interval(logarithms, resolution, seed, TWO_SIDED_FOR_ONE)
     if bound == "at_least":
         return {"ratio_at_least": interval.low if interval else pairs[0].ratio / (1 + resolution)}
@@ -163,8 +167,3 @@ def _why_no_ratio(candidate: str, baseline: str, targets: Targets) -> ReasonReco
     if all(targets[name].lower_bound for name in sides):
         return reason("both_bounded")
     return None
-
-
-def ends(interval: RatioInterval | None) -> tuple[float, float] | None:
-    """Return both ends, as a record holds them."""
-    return (interval.low, interval.high) if interval else None

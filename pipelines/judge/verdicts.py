@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import combinations
 from typing import Any
 
-from loadtests.intervals import FEWEST_PAIRS, RatioEstimate, RatioInterval, estimate_ratio
+from loadtests.intervals import FEWEST_PAIRS, RatioEstimate, estimate_ratio
 from loadtests.multiplicity import Corrected, holm
 from loadtests.sequential import Look, repeated
 from loadtests.verdict import Verdict, decide, larger_floor, noise_floor, still_warming_up
@@ -205,7 +205,7 @@ def _control(
         metric=metric,
         target=original,
         ratio=interval.ratio if interval else None,
-        interval=_ends(interval),
+        interval=interval.ends if interval else None,
         pairs_count=pairs.count,
         noise_floor=noise_floor(interval),
     )
@@ -219,7 +219,7 @@ def _comparison(question: Question, said: Corrected | None, *, is_primary: bool)
         baseline=question.baseline,
         candidate=question.candidate,
         ratio=estimate.interval().ratio if estimate else None,
-        interval=_ends(estimate.interval()) if estimate else None,
+        interval=estimate.interval().ends if estimate else None,
         round_range=pairs.round_range,
         pairs_count=pairs.count,
         blocks_count=len(pairs.by_block),
@@ -237,7 +237,7 @@ def _said(said: Corrected, estimate: RatioEstimate) -> dict[str, Any]:
         "reason": recorded(said.verdict.reason),
         "rounds_needed": said.verdict.rounds_needed,
         "verdict_confidence": said.confidence,
-        "verdict_interval": _ends(estimate.interval(said.confidence)),
+        "verdict_interval": estimate.interval(said.confidence).ends,
     }
 
 
@@ -249,7 +249,3 @@ def _nothing_said(pairs_count: int) -> dict[str, Any]:
         "reason": reason("too_few_pairs") if few else reason("profile"),
         "rounds_needed": None,
     }
-
-
-def _ends(interval: RatioInterval | None) -> tuple[float, float] | None:
-    return (interval.low, interval.high) if interval else None

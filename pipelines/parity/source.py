@@ -14,10 +14,9 @@ import numpy as np
 
 from models.errors import ModelError
 from models.forward import flattened
-from models.samples import fits
 from models.signature import DTYPES, TensorSpec
 from models.spec import ModelSpec
-from models.tensors import Array, Tensors, ask, batches, count, take
+from models.tensors import Array, Tensors, ask, batches, count, fits, take
 from models.weights import load_source
 from pipelines.parity import watching
 from pipelines.parity.compare import allowed_error

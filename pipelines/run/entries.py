@@ -112,8 +112,8 @@ def run_record(
         run_id=facts.run_id,
         tandem_version=metadata.version("tandem-serving"),
         command=facts.command,
-        started_at_utc=_utc(facts.started),
-        ended_at_utc=_utc(facts.ended) if facts.ended else None,
+        started_at_utc=utc(facts.started),
+        ended_at_utc=utc(facts.ended) if facts.ended else None,
         status=facts.status,
         status_reason=facts.status_reason,
         percentile_method=PERCENTILE_METHOD,
@@ -145,7 +145,8 @@ def _of_exporters(exported: ExportResult) -> tuple[ReasonRecord, ...]:
     return tuple(reason("exporter", text=line) for line in exported.warnings)
 
 
-def _utc(moment: datetime) -> str:
+def utc(moment: datetime) -> str:
+    """Write a moment as records hold it."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

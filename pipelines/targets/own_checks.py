@@ -1,6 +1,7 @@
 """A target's own smoke checks, beside those that every server gets; they are in the target's folder."""
 
 import importlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,3 +54,10 @@ def require(condition: bool, message: str) -> None:
     """Raise GateError with `message` unless the condition holds."""
     if not condition:
         raise GateError(message)
+
+
+def require_error_text(answer: Any) -> None:
+    """Raise GateError unless the answer is `{"error": "…"}`."""
+    require(
+        isinstance(answer.get("error"), str), f'it is {json.dumps(answer)[:200]}, expected {{"error": "…"}}'
+    )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import Parameter, signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from models.tensors import Array, Tensors, count, is_ragged, joined, sample, sha
 from models.weights import load_source
 from pipelines.errors import first_line
 from pipelines.parity.watching import place_of
+from pipelines.targets.asking import named
 from pipelines.tasks.warned import note
 
 if TYPE_CHECKING:
@@ -235,6 +237,20 @@ def prove(model: Traceable, file: str, call: Callable[[dict[str, Array]], Tensor
                     f"source model {spec.name} does not survive tracing: {file} {off} at output "
                     f"{output.name!r} {on}; {_advice(spec)}"
                 )
+
+
+def prove_module(model: Traceable, path: Path, module: Callable[..., Any]) -> None:
+    """Prove a file of PyTorch's that was loaded as `module`; see `prove`."""
+    import torch
+
+    names = [output.name for output in model.spec.outputs]
+
+    def call(given: dict[str, Array]) -> dict[str, Array]:
+        with torch.inference_mode():
+            answer = module(*map(torch.from_numpy, given.values()))
+        return {name: tensor.numpy() for name, tensor in named(path, answer, names).items()}
+
+    prove(model, path.name, call)
 
 
 def last_line(error: BaseException) -> str:

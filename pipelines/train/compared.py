@@ -29,6 +29,7 @@ from pipelines.record.run import RunRecord
 from pipelines.record.training import EpochRecord, Framework, OneTrainingRecord, TrainingRecord
 from pipelines.report.json import write_run
 from pipelines.run.concluding import conclude_whole
+from pipelines.run.entries import utc
 from pipelines.run.run import UNFINISHED, Status, new_run_folder, publish
 from pipelines.tasks.tasks import Progress, Task, run_tasks
 from pipelines.train import deployable
@@ -92,7 +93,7 @@ class Trainings:
         around = neighbours(before, _reading(), _cores(settings))
         if keep:
             self.kept = deployable.keep(self.spec, self.folder)
-        return _one(len(self.done), seed, framework, role, _utc(began), outcome.result, around)
+        return _one(len(self.done), seed, framework, role, utc(began), outcome.result, around)
 
     def record(self, status: Status, why: str | None, ended: datetime | None = None) -> RunRecord:
         """Record the run as of now, with the figures that follow from what was trained."""
@@ -113,8 +114,8 @@ class Trainings:
             run_id=self.folder.name,
             tandem_version=metadata.version("tandem-serving"),
             command=self.command,
-            started_at_utc=_utc(self.started),
-            ended_at_utc=_utc(ended) if ended else None,
+            started_at_utc=utc(self.started),
+            ended_at_utc=utc(ended) if ended else None,
             status=status,
             status_reason=why,
             percentile_method=PERCENTILE_METHOD,
@@ -258,10 +259,6 @@ def _reading() -> CpuReading:
 
 def _cores(settings: TrainingSettings) -> Cores:
     return Cores(server=settings.cores, generator=())
-
-
-def _utc(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _model(spec: ModelSpec) -> ModelRecord:

@@ -8,11 +8,9 @@ import time
 from pathlib import Path
 
 from models.errors import ModelError
-from models.tensors import Array
 from pipelines.errors import first_line
-from pipelines.targets.asking import named
 from pipelines.targets.exported import Exported, NotExported
-from pipelines.targets.tracing import Traceable, hushed, prove
+from pipelines.targets.tracing import Traceable, hushed, prove_module
 
 FORMAT, PRECISION = "ptl", "float32"
 # Records that every archive gets from its writer.
@@ -50,18 +48,10 @@ def _prove(model: Traceable, path: Path) -> None:
     Raises:
         ModelError: its outputs are not the module's.
     """
-    import torch
     from torch.jit.mobile import _load_for_lite_interpreter
 
     reloaded = _load_for_lite_interpreter(str(path))  # type: ignore[no-untyped-call]
-    names = [output.name for output in model.spec.outputs]
-
-    def call(given: dict[str, Array]) -> dict[str, Array]:
-        with torch.inference_mode():
-            answer = reloaded(*map(torch.from_numpy, given.values()))
-        return {name: tensor.numpy() for name, tensor in named(path, answer, names).items()}
-
-    prove(model, path.name, call)
+    prove_module(model, path, reloaded)
 
 
 def _drop_call_stacks(path: Path) -> None:

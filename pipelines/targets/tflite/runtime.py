@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from models.samples import fits
-from models.tensors import Array, Sample, Tensors
+from models.tensors import Array, Sample, Tensors, fits
 from pipelines.errors import GateError, MachineError, first_line
 from pipelines.targets.asking import ask_one_by_one, matched
 from pipelines.targets.in_process import InProcessModel, Inspection, RuntimeLibrary

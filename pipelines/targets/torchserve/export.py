@@ -10,10 +10,8 @@ from typing import Any
 from unittest.mock import patch
 
 from models.spec import ModelSpec
-from models.tensors import Array
-from pipelines.targets.asking import named
 from pipelines.targets.exported import Exported
-from pipelines.targets.tracing import Traceable, hushed, prove, refusal, traceable
+from pipelines.targets.tracing import Traceable, hushed, prove_module, refusal, traceable
 
 HANDLER = Path(__file__).with_name("handler.py")
 HANDLER_PARTS = (HANDLER.with_name("tandem_bodies.py"),)
@@ -61,14 +59,7 @@ def write_torchscript(model: Traceable, path: Path) -> None:
     except Exception as error:
         raise refusal(model.spec, "TorchScript", error) from error
     loaded = torch.jit.load(path)  # type: ignore[no-untyped-call]
-    names = [output.name for output in model.spec.outputs]
-
-    def call(given: dict[str, Array]) -> dict[str, Array]:
-        with torch.inference_mode():
-            answer = loaded(*map(torch.from_numpy, given.values()))
-        return {name: tensor.numpy() for name, tensor in named(path, answer, names).items()}
-
-    prove(model, path.name, call)
+    prove_module(model, path, loaded)
 
 
 def signature(spec: ModelSpec) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def body_bytes(request: dict[str, Any], packed: bool) -> bytearray:
 
 
 def is_npy(entry: Any) -> bool:
-    """Whether an entry of a request begins as a `.npy` file does."""
+    """Return whether an entry of a request begins as a `.npy` file does."""
     return isinstance(entry, (bytes, bytearray)) and entry.startswith(MAGIC)
 
 

@@ -15,9 +15,7 @@ from typing import Any
 import numpy as np
 
 from models.spec import ModelSpec
-from models.tensors import Array
 from pipelines.machine.compiler import find_compiler
-from pipelines.targets.asking import named
 from pipelines.targets.exported import Exported
 from pipelines.targets.torchserve.export import write_archive
 from pipelines.targets.tracing import (
@@ -25,7 +23,7 @@ from pipelines.targets.tracing import (
     dynamic_axes,
     hushed,
     in_one_tuple,
-    prove,
+    prove_module,
     refusal,
     traceable,
 )
@@ -80,14 +78,7 @@ def write_package(model: Traceable, path: Path, compiler: str) -> None:
             loaded = torch._inductor.aoti_load_package(str(path))
     except Exception as error:
         raise refusal(spec, "a package of AOTInductor", error) from error
-    names = [output.name for output in spec.outputs]
-
-    def call(given: dict[str, Array]) -> dict[str, Array]:
-        with torch.inference_mode():
-            answer = loaded(*map(torch.from_numpy, given.values()))
-        return {name: tensor.numpy() for name, tensor in named(path, answer, names).items()}
-
-    prove(model, path.name, call)
+    prove_module(model, path, loaded)
 
 
 def options(spec: ModelSpec, compiler: str) -> dict[str, Any]:
