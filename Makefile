@@ -34,6 +34,10 @@ demo: setup  ## Set up, export, verify, compare both roads, and print where the 
 
 test: setup  ## Set up, then check lint and types, and run every test that this machine is able to run
 	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory tests
+
+.PHONY: tests
+tests:
 	$(BIN)/pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder -m "not alone" $(TEST_ORDER)
 	$(BIN)/pytest -m alone tests/e2e
 

@@ -1,5 +1,6 @@
 """What a killed command leaves on a real engine: no frozen container, and builds leave no stages behind."""
 
+import gzip
 import io
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import uuid
 import pytest
 
 from pipelines.package.ensuring import BUILDER_LABEL, remove_builders
+from pipelines.package.image import compressed_bytes, find_image
 from pipelines.processes.group import wait_until
 from pipelines.runners import docker_ownership as ownership
 
@@ -86,6 +88,13 @@ def test_a_frozen_container_goes_with_the_killed_command(engine, image):
         process.kill()
         process.communicate()
         ownership.remove_project(engine, project)
+
+
+def test_the_compressed_size_of_an_image_is_about_that_of_what_is_in_it(engine, image, tmp_path):
+    found = find_image(engine, "pause", "pause", image)
+    program = (tmp_path / "pause").read_bytes()
+    # Beside the program there are headers and descriptions in JSON.
+    assert len(gzip.compress(program)) < compressed_bytes(engine, found) < len(program)
 
 
 def test_stages_without_a_name_are_removed_and_the_image_is_not(engine, image):

@@ -177,8 +177,23 @@ def test_serve_ends_at_ctrl_c_and_leaves_nothing(client, runner):
     assert not [p for p in ownership.projects(client) if p.owner and f"/{process.pid}/" in p.owner]
 
 
+COMPRESSED_BYTES = 12_345_678
+SIZED = """
+import sys
+from pathlib import Path
+import pipelines.package
+from pipelines.cli.main import main
+from pipelines.package import stage
+pipelines.package.compressed_bytes = lambda _client, _image: {size}
+stage.SIZES = Path({sizes!r})
+main()
+"""
+"""`tandem` that does not compress two gigabytes for a minute; test_leftovers_engine.py compresses little."""
+
+
 def test_a_comparison_is_recorded_with_images_memory_and_cold_starts(runner, tmp_path):
-    command = [sys.executable, "-m", "pipelines.cli.main", "compare", MODEL, "--runner", "docker"]
+    sized = SIZED.format(size=COMPRESSED_BYTES, sizes=str(tmp_path / "sizes.json"))
+    command = [sys.executable, "-c", sized, "compare", MODEL, "--runner", "docker"]
     options = ["--profile", "smoke", "--rounds", "1", "--round-s", "1", "--loads", "closed:1"]
     places = ["--artifacts", str(ARTIFACTS), "--runs", str(tmp_path), "--no-mobile"]
     done = subprocess.run(
@@ -197,6 +212,7 @@ def test_a_comparison_is_recorded_with_images_memory_and_cold_starts(runner, tmp
         assert target.implementation.runner == "docker"
         assert image is not None
         assert image.size_bytes > 50_000_000
+        assert image.compressed_bytes == COMPRESSED_BYTES
         assert target.memory.source == "cgroup"
         assert target.memory.peak_bytes >= target.memory.idle_bytes > 0
         assert len(target.cold_starts) == 1

@@ -1,13 +1,17 @@
 """Runs `tandem` the way a person does, and looks at what it leaves behind."""
 
+import io
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import psutil
+import pytest
+
+from pipelines.cli.main import main
 
 TANDEM = (sys.executable, "-m", "pipelines.cli.main")
 PATIENCE_S = 240
@@ -21,11 +25,21 @@ def tandem(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def answered(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The same command in this process, a second earlier; for what is answered before any work."""
+    out, err = io.StringIO(), io.StringIO()
+    with chdir(cwd), redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        main(arguments)
+    code = ended.value.code
+    assert isinstance(code, int)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
 @contextmanager
-def running(*arguments: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
+def running(*arguments: str, cwd: Path, program: Sequence[str] = TANDEM) -> Iterator[subprocess.Popen[str]]:
     """The command while it runs, in a session of its own; killed at the end if it has not ended."""
     with subprocess.Popen(
-        [*TANDEM, *arguments],
+        [*program, *arguments],
         cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

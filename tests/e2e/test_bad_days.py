@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from main_job import complaint, folders_left, processes_of, running, tandem
+from main_job import answered, complaint, folders_left, processes_of, running, tandem
 
 from pipelines.artifacts.manifest import file_digests, read_manifest, sha256, size_bytes, write_manifest
 
@@ -50,11 +50,11 @@ def adopt(folder: Path, name: str) -> None:
         (("export", "missing.py"), 2, "does not exist"),
     ],
 )
-def test_a_wrong_request_is_one_line_and_exit_code_2(copy, arguments, code, words):
-    done = tandem(*arguments, cwd=copy)
+def test_a_wrong_request_is_one_line_and_exit_code_2(exported, arguments, code, words):
+    done = answered(*arguments, cwd=exported)
     assert done.returncode == code, done.stderr
     assert words in complaint(done.stderr)
-    assert processes_of(copy) == []
+    assert processes_of(exported) == []
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_killed_tandem_leaves_no_server_behind(copy):
 
 
 # No JVM has to start to be interrupted in the middle.
-QUICK = ("compare", "--profile", "smoke", "--sides", "tfserving,tfserving", "--no-mobile")
+QUICK = ("compare", "--profile", "smoke", "--sides", "tfserving,tfserving", "--no-mobile", "--round-s", "1")
 
 
 def test_a_killed_comparison_leaves_no_frozen_server_and_a_run_that_can_be_read(copy, temporary):
@@ -205,7 +205,7 @@ def test_ctrl_c_in_a_comparison_keeps_what_was_measured(copy):
 
 
 def test_a_server_that_dies_in_a_round_is_named_and_its_rounds_are_kept(copy):
-    with running("compare", "--profile", "smoke", cwd=copy) as process:
+    with running("compare", "--profile", "smoke", "--round-s", "1", cwd=copy) as process:
         wait_for_rounds(process, 2)
         time.sleep(2)
         for server in psutil.Process(process.pid).children(recursive=True):

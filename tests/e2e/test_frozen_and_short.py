@@ -18,6 +18,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 SIDES = ("--sides", "tfserving,tfserving", "--profile", "smoke", "--no-mobile")
 SHORT = ("--loads", "closed:2", "--rounds", "1", "--round-s", "1")
 DESCRIPTORS = 12
+WITH = "import {module} as changed; changed.{name} = {value}; from pipelines.cli.main import main; main()"
+"""`tandem`, with one constant that would have the test wait."""
 TANDEM = str(Path(sys.executable).with_name("tandem"))
 
 
@@ -26,6 +28,11 @@ def project(exported, tmp_path):
     """A working directory that finds the session's artifacts and has runs of its own."""
     (tmp_path / "artifacts").symlink_to(exported / "artifacts")
     return tmp_path
+
+
+def tandem_with(constant, value):
+    module, _, name = constant.rpartition(".")
+    return (sys.executable, "-c", WITH.format(module=module, name=name, value=value))
 
 
 def wait_for_rounds(process, count):
@@ -61,7 +68,8 @@ def rounds_kept(project):
 
 
 def test_a_server_that_somebody_freezes_in_a_round_ends_the_run_and_its_rounds_are_kept(project, temporary):
-    with running("compare", *SIDES, "--loads", "closed:2", "--round-s", "4", cwd=project) as process:
+    short = ("--loads", "closed:2", "--rounds", "1", "--round-s", "3", "--timeout-s", "3")
+    with running("compare", *SIDES, *short, cwd=project) as process:
         wait_for_rounds(process, 1)
         child(process, "loadtests.prefork")
         time.sleep(1.5)  # past the warm-up's first seconds
@@ -78,7 +86,9 @@ def test_a_server_that_somebody_freezes_in_a_round_ends_the_run_and_its_rounds_a
 
 
 def test_a_frozen_load_generator_is_ended_and_named(project, temporary):
-    with running("compare", *SIDES, cwd=project) as process:
+    # A first round on a busy machine takes longer than it should as well.
+    impatient = tandem_with("pipelines.measure.generator.START_AND_FINISH_S", 8.0)
+    with running("compare", *SIDES, "--round-s", "1", cwd=project, program=impatient) as process:
         wait_for_rounds(process, 1)
         child(process, "loadtests.prefork").send_signal(signal.SIGSTOP)
         _, stderr = process.communicate(timeout=240)
@@ -91,9 +101,10 @@ def test_a_frozen_load_generator_is_ended_and_named(project, temporary):
 
 
 def test_ctrl_c_in_an_slo_search_keeps_the_points_so_far(project, temporary):
-    with running(
-        "slo", "--profile", "smoke", "--sides", "tfserving,tfserving", "--p99-ms", "50", cwd=project
-    ) as process:
+    # At low rates a round is long.
+    fast = tandem_with("pipelines.compare.slo.START_RATE_PER_S", 300.0)
+    arguments = ("slo", "--profile", "smoke", "--sides", "tfserving,tfserving", "--p99-ms", "50")
+    with running(*arguments, cwd=project, program=fast) as process:
         for line in process.stderr:
             if line.startswith("measure: [2 rounds]"):
                 break

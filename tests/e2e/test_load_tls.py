@@ -6,13 +6,14 @@ import json
 import shutil
 import ssl
 import subprocess
-import sys
 import threading
 import zlib
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from load_harness import ROOT
+from locust_forks import forking
 
 from loadtests.payloads import CheckedOutput, PayloadPool
 
@@ -71,46 +72,51 @@ def server(certificate=None, body=ANSWER, **headers):
         thread.join()
 
 
-def locust(folder, *options):
+@pytest.fixture(scope="module")
+def forks():
+    """Locust, imported once for all tests here."""
+    with forking() as started:
+        yield started
+
+
+@pytest.fixture
+def locust(forks, tmp_path):
+    return partial(load, forks, tmp_path)
+
+
+def load(forks, folder, *options):
     """The share of failed requests, the number of all, and what Locust printed."""
     body = b'{"instances":[[0]]}'
     outputs = (CheckedOutput("scores", 0.0, 0.0),)
     PayloadPool("POST", "/predict", {}, (body,), ({"scores": (0.0,)},), outputs).save(folder / "pool.zip")
-    command = [sys.executable, "-P", "-m", "locust", "-f", str(ROOT / "loadtests" / "locustfile.py")]
-    command += ["--headless", "--json", "-u", "1", "-t", "1s", "--payloads", str(folder / "pool.zip")]
-    done = subprocess.run(
-        [*command, "--check-share", "1", *options],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    arguments = ["-f", str(ROOT / "loadtests" / "locustfile.py"), "--headless", "--json", "-u", "1"]
+    arguments += ["-t", "1s", "--payloads", str(folder / "pool.zip"), "--check-share", "1", *options]
+    done = forks.run(arguments, folder)
     lines = json.loads(done.stdout) if done.stdout.strip().startswith("[") else []
     count, failed = (sum(line[name] for line in lines) for name in ("num_requests", "num_failures"))
     return done, count, failed
 
 
-def test_https_is_encrypted_and_the_certificate_is_looked_at(tmp_path, certificate):
+def test_https_is_encrypted_and_the_certificate_is_looked_at(locust, certificate):
     with server(certificate) as (port, asked):
         url = f"https://127.0.0.1:{port}"
-        vouched, count, failed = locust(tmp_path, "--host", url, "--ca-file", str(certificate / "cert.pem"))
+        vouched, count, failed = locust("--host", url, "--ca-file", str(certificate / "cert.pem"))
         assert count > 10, vouched.stderr
         assert failed == 0, vouched.stderr
         assert len(asked) == count
-        _, count, failed = locust(tmp_path, "--host", url, "--insecure")
+        _, count, failed = locust("--host", url, "--insecure")
         assert count > 10
         assert failed == 0
         before = len(asked)
-        unknown, count, failed = locust(tmp_path, "--host", url)
+        unknown, count, failed = locust("--host", url)
         assert count == failed > 0
         assert unknown.returncode == 1
         assert len(asked) == before
 
 
-def test_https_to_a_server_without_tls_is_no_success(tmp_path):
+def test_https_to_a_server_without_tls_is_no_success(locust):
     with server() as (port, asked):
-        _, count, failed = locust(tmp_path, "--host", f"https://127.0.0.1:{port}", "--insecure")
+        _, count, failed = locust("--host", f"https://127.0.0.1:{port}", "--insecure")
     assert count == failed > 0
     assert asked == []
 
@@ -126,24 +132,24 @@ def test_https_to_a_server_without_tls_is_no_success(tmp_path):
     ],
     ids=["gzip", "deflate", "unknown", "not gzip", "cut off"],
 )
-def test_an_answer_encoded_unasked_is_decoded_or_called_so(tmp_path, encoding, body, words):
+def test_an_answer_encoded_unasked_is_decoded_or_called_so(locust, encoding, body, words):
     with server(body=body, Content_Encoding=encoding) as (port, _):
-        done, count, failed = locust(tmp_path, "--host", f"http://127.0.0.1:{port}")
+        done, count, failed = locust("--host", f"http://127.0.0.1:{port}")
     assert count > 10, done.stderr
     assert failed == (count if words else 0)
     assert words is None or words in done.stderr
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:80", "ftp://127.0.0.1", "//127.0.0.1", "http://", "http://a:b"])
-def test_an_address_without_a_known_scheme_is_refused(tmp_path, host):
-    done, count, _ = locust(tmp_path, "--host", host)
+def test_an_address_without_a_known_scheme_is_refused(locust, host):
+    done, count, _ = locust("--host", host)
     assert done.returncode == 2
     assert count == 0
     assert "is not an address to load" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_certificates_that_cannot_be_read_are_named(tmp_path):
-    done, _, _ = locust(tmp_path, "--host", "https://127.0.0.1:1", "--ca-file", "/nowhere.pem")
+def test_certificates_that_cannot_be_read_are_named(locust):
+    done, _, _ = locust("--host", "https://127.0.0.1:1", "--ca-file", "/nowhere.pem")
     assert done.returncode == 2
     assert "/nowhere.pem" in done.stderr

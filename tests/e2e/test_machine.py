@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from main_job import complaint, tandem
+from main_job import answered, complaint, tandem
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +37,7 @@ def test_two_server_cores_on_a_two_core_machine(exported):
 @pytest.mark.parametrize("command", [("compare",), ("slo", "--p99-ms", "20"), ("smoke", "--runner", "local")])
 def test_cores_are_looked_at_before_anything_is_done(tmp_path, command):
     name, *options = command
-    done = tandem(name, "digits_cnn", *options, "--server-cores", "1-0", cwd=tmp_path)
+    done = answered(name, "digits_cnn", *options, "--server-cores", "1-0", cwd=tmp_path)
     assert done.returncode == 2
     assert "--server-cores is '1-0'" in complaint(done.stderr)
     assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from main_job import complaint, folders_left, running, tandem
+from main_job import answered, complaint, folders_left, running, tandem
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -115,7 +115,7 @@ def test_a_limit_that_nothing_keeps_is_a_no(folder):
     ],
 )
 def test_a_wrong_limit_is_said_before_any_work(tmp_path, option, value, said):
-    done = tandem("mobile", "digits_cnn", option, value, cwd=tmp_path)
+    done = answered("mobile", "digits_cnn", option, value, cwd=tmp_path)
     assert done.returncode == 2
     assert said in complaint(done.stderr)
     assert list(tmp_path.iterdir()) == []

@@ -29,7 +29,8 @@ def test_it_is_compared_with_itself_under_another_preset_of_the_users(place):
     done = tandem(
         place,
         *("compare", "tiny.py", "--sides", "python,python", "--preset", "two.toml"),
-        *("--profile", "smoke", "--rounds", "1", "--runner", "local"),
+        *("--profile", "smoke", "--rounds", "1", "--round-s", "1", "--loads", "closed:4"),
+        *("--runner", "local"),
     )
     assert done.returncode == 0, done.stderr
     run = json.loads((place / "runs" / "latest" / "run.json").read_text())

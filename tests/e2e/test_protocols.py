@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from main_job import tandem
+from main_job import answered, tandem
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +18,7 @@ SIDES = (
 def test_every_protocol_and_body_gives_right_answers_under_load(exported: Path, sides: dict, rows: int):
     done = tandem(
         *("compare", "digits_cnn", "--sides", ",".join(sides), "--rows", str(rows), "--profile", "smoke"),
-        *("--rounds", "1", "--loads", "closed:4", "--no-mobile"),
+        *("--rounds", "1", "--round-s", "1", "--loads", "closed:4", "--no-mobile"),
         cwd=exported,
     )
     assert done.returncode == 0, done.stderr
@@ -49,7 +49,7 @@ def test_every_protocol_and_body_gives_right_answers_under_load(exported: Path, 
     ],
 )
 def test_what_cannot_be_asked_is_refused_before_anything_starts(exported: Path, options, said):
-    done = tandem("compare", "digits_cnn", *options, cwd=exported)
+    done = answered("compare", "digits_cnn", *options, cwd=exported)
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from main_job import TANDEM, running, tandem
+from main_job import TANDEM, answered, running
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +53,7 @@ def test_every_make_target_in_the_text_exists():
 
 def test_every_tandem_command_in_the_text_exists():
     for command in re.findall(r"`tandem ([a-z]+)", README):
-        assert tandem(command, "--help", cwd=ROOT).returncode == 0
+        assert answered(command, "--help", cwd=ROOT).returncode == 0
 
 
 def test_every_linked_file_exists():

@@ -76,7 +76,8 @@ def test_what_to_type_names_the_file(folder):
 
 def test_several_tensors_are_compared(folder):
     command = ("compare", "two tensors.py", "--profile", "smoke", "--sides", "torchserve", "--no-mobile")
-    done = tandem(*command, "--runner", "local", cwd=folder)
+    short = ("--rounds", "1", "--round-s", "1", "--loads", "closed:4")
+    done = tandem(*command, *short, "--runner", "local", cwd=folder)
     assert done.returncode == 0, done.stderr
     run = json.loads((folder / "runs/latest/run.json").read_text())
     side = run["targets"]["torchserve"]

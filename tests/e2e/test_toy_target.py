@@ -59,6 +59,7 @@ def run(exported: Path) -> dict:
     done = tandem(
         exported,
         *("compare", "tiny.py", "--sides", "toy,toy", "--profile", "smoke", "--runner", "local"),
+        *("--rounds", "1", "--round-s", "1", "--loads", "closed:4"),
     )
     assert done.returncode == 0, done.stderr
     return json.loads((exported / "runs" / "latest" / "run.json").read_text())
