@@ -63,7 +63,7 @@ def test_a_wrong_request_is_one_line_and_exit_code_2(exported, arguments, code, 
 def test_a_truncated_artifact_is_named(copy, name):
     path = copy / "artifacts/digits_cnn" / name
     path.write_bytes(path.read_bytes()[:-1000])
-    done = tandem("verify", cwd=copy)
+    done = answered("verify", cwd=copy)
     assert done.returncode == 1, done.stderr
     line = complaint(done.stderr)
     assert str(Path(name).parent) in line
@@ -121,18 +121,6 @@ def test_a_server_that_dies_at_start_shows_its_last_words(copy, monkeypatch, tmp
     line = complaint(done.stderr)
     assert "exit code 7" in line
     assert "out of coffee" in line
-
-
-@pytest.mark.parametrize("target", ["torchserve", "tfserving"])
-def test_ctrl_c_ends_a_standing_server_and_all_it_started(copy, temporary, target):
-    with running("serve", target, "--json", cwd=copy) as process:
-        facts = json.loads(process.stdout.readline())
-        tree = [psutil.Process(facts["pid"]), *psutil.Process(facts["pid"]).children(recursive=True)]
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
-    _, alive = psutil.wait_procs(tree, timeout=30)
-    assert alive == []
-    assert folders_left(temporary) == []
 
 
 def test_a_killed_tandem_leaves_no_server_behind(copy):
@@ -205,12 +193,11 @@ def test_ctrl_c_in_a_comparison_keeps_what_was_measured(copy):
 
 
 def test_a_server_that_dies_in_a_round_is_named_and_its_rounds_are_kept(copy):
-    with running("compare", "--profile", "smoke", "--round-s", "1", cwd=copy) as process:
+    with running(*QUICK, cwd=copy) as process:
         wait_for_rounds(process, 2)
         time.sleep(2)
-        for server in psutil.Process(process.pid).children(recursive=True):
-            if "tfserving.embedded" in " ".join(server.cmdline()):
-                server.kill()
+        children = psutil.Process(process.pid).children(recursive=True)
+        next(one for one in children if "tfserving.embedded" in " ".join(one.cmdline())).kill()
         _, stderr = process.communicate(timeout=120)
         assert process.returncode == 3, stderr
     line = complaint(stderr)

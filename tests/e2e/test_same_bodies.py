@@ -5,11 +5,15 @@ import http.client
 import json
 import signal
 from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+import psutil
 import pytest
-from main_job import running
+from main_job import folders_left, running
 
 pytestmark = pytest.mark.slow
 
@@ -97,17 +101,33 @@ REFUSED = {
 }
 
 
+@dataclass(frozen=True)
+class Standing:
+    """The two commands, what they say of their servers, and their temporary folder."""
+
+    processes: list[Any]
+    facts: list[dict[str, Any]]
+    temporary: Path
+
+
 @pytest.fixture(scope="module")
-def urls(exported):
-    """Where to POST to the two servers."""
+def standing(exported, tmp_path_factory):
+    """TorchServe and TF Serving, served beside each other."""
+    temporary = tmp_path_factory.mktemp("standing")
     with ExitStack() as stack:
-        started = [
-            stack.enter_context(running("serve", target, "--json", cwd=exported))
-            for target in ("torchserve", "tfserving")
-        ]
-        yield [json.loads(process.stdout.readline())["predict_url"] for process in started]
-        for process in started:
-            process.send_signal(signal.SIGINT)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TMPDIR", str(temporary))
+            processes = [
+                stack.enter_context(running("serve", target, "--json", cwd=exported))
+                for target in ("torchserve", "tfserving")
+            ]
+        yield Standing(processes, [json.loads(process.stdout.readline()) for process in processes], temporary)
+
+
+@pytest.fixture
+def urls(standing):
+    """Where to POST to the two servers."""
+    return [facts["predict_url"] for facts in standing.facts]
 
 
 def ask(url: str, body: bytes, headers: dict[str, str]) -> tuple[int, str]:
@@ -161,3 +181,18 @@ def test_a_form_is_refused_by_torchserve_with_its_cause(urls):
     status, text = ask(urls[0], GOOD, form)
     assert status == 400
     assert "Content-Type: application/json" in json.loads(text)["error"]
+
+
+def test_ctrl_c_ends_a_standing_server_and_all_it_started(standing):
+    """Last: it ends the servers of the other tests."""
+    pids = [facts["pid"] for facts in standing.facts]
+    trees = [
+        one for pid in pids for one in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True))
+    ]
+    assert len(trees) > len(pids)
+    for process in standing.processes:
+        process.send_signal(signal.SIGINT)
+    assert [process.wait(60) for process in standing.processes] == [0, 0]
+    _, alive = psutil.wait_procs(trees, timeout=30)
+    assert alive == []
+    assert folders_left(standing.temporary) == []
