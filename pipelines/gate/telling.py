@@ -23,30 +23,32 @@ FACTOR_SHOWN = 1000
 NOISE = "the factor lies beyond the limit, but within this machine's own noise of {floor}"
 
 
-def name_of(one: Finding) -> str:
+def name_of(finding: Finding) -> str:
     """Name the metric, its side and its load."""
-    metric = METRICS[one.metric].name if one.metric in METRICS else COUNTED[one.metric]
-    load = f" under {one.load}" if one.load else ""
-    return f"{metric} of {one.side}{load}"
+    metric = METRICS[finding.metric].name if finding.metric in METRICS else COUNTED[finding.metric]
+    load = f" under {finding.load}" if finding.load else ""
+    return f"{metric} of {finding.side}{load}"
 
 
-def found(one: Finding) -> str:
+def found(finding: Finding) -> str:
     """Format the figures: factor and interval, or what was counted."""
-    if one.metric == "answers":
-        figures = one.reason.figures
+    if finding.metric == "answers":
+        figures = finding.reason.figures
         return f"{figures['wrong_count']} of {figures['checked_count']} checked answers were wrong"
-    if one.metric == "failures":
-        figures = one.reason.figures
+    if finding.metric == "failures":
+        figures = finding.reason.figures
         return f"{figures['failed_count']} of {figures['asked_count']} requests failed"
-    if one.factor is None:
+    if finding.factor is None:
         return "no factor"
-    if METRICS[one.metric].points:
-        show = SHOW[one.unit]
-        return f"{_sign(one.factor)} points ({show(one.baseline or 0)} → {show(one.candidate or 0)})"
-    factor = f"{_factor(one.factor)} times the baseline's"
-    if one.interval is None or one.confidence is None:
+    if METRICS[finding.metric].points:
+        show = SHOW[finding.unit]
+        return (
+            f"{_sign(finding.factor)} points ({show(finding.baseline or 0)} → {show(finding.candidate or 0)})"
+        )
+    factor = f"{_factor(finding.factor)} times the baseline's"
+    if finding.interval is None or finding.confidence is None:
         return f"{factor} (exact)"
-    return f"{factor} ({fmt.span(one.interval, _factor)}, {fmt.confidence(one.confidence)} interval)"
+    return f"{factor} ({fmt.span(finding.interval, _factor)}, {fmt.confidence(finding.confidence)} interval)"
 
 
 def _factor(value: float) -> str:
@@ -60,36 +62,36 @@ def _sign(share: float) -> str:
     return f"{'+' if share > 0 else ''}{fmt.points(share)}"
 
 
-def allowed(one: Finding) -> str:
+def allowed(finding: Finding) -> str:
     """Describe the limit in words."""
-    if one.metric == "answers":
+    if finding.metric == "answers":
         return "none may be"
-    if one.metric == "failures":
-        return f"at most {fmt.percent(one.limit)} may, or as many as the baseline's"
-    metric = METRICS[one.metric]
+    if finding.metric == "failures":
+        return f"at most {fmt.percent(finding.limit)} may, or as many as the baseline's"
+    metric = METRICS[finding.metric]
     if metric.points:
-        return f"may fall by {fmt.points(one.limit)} points"
-    return f"may {'fall' if metric.falls else 'rise'} by {fmt.percent(one.limit)}"
+        return f"may fall by {fmt.points(finding.limit)} points"
+    return f"may {'fall' if metric.falls else 'rise'} by {fmt.percent(finding.limit)}"
 
 
-def why(one: Finding) -> str:
+def why(finding: Finding) -> str:
     """Say which rule gave the word, and what to do where something is to be done."""
-    make = REASONS.get(one.reason.code)
-    return make(one) if make else fmt.one_line(sentence(one.reason))
+    make = REASONS.get(finding.reason.code)
+    return make(finding) if make else fmt.one_line(sentence(finding.reason))
 
 
-def _more(one: Finding) -> str:
+def _more(finding: Finding) -> str:
     across = "the interval reaches across the limit"
-    if one.metric in METRICS and METRICS[one.metric].kind == "blocks":
+    if finding.metric in METRICS and METRICS[finding.metric].kind == "blocks":
         return f"{across}: measure more fresh servers with --blocks"
-    if one.rounds_needed is None:
+    if finding.rounds_needed is None:
         return f"{across}, and the factor is so near it that no reasonable number of rounds decides"
-    needed = fmt.plural(one.rounds_needed, "more pair")
+    needed = fmt.plural(finding.rounds_needed, "more pair")
     return f"{across}: about {needed} of rounds would decide (--rounds, --blocks of `tandem compare`)"
 
 
-def _no_floor(one: Finding) -> str:
-    sides = one.reason.figures.get("sides")
+def _no_floor(finding: Finding) -> str:
+    sides = finding.reason.figures.get("sides")
     which = " and ".join(map(str, sides)) if isinstance(sides, tuple) and sides else "a side"
     return (
         f"no control of {which} gave an interval, so nobody knows this machine's own noise: measure again, "
@@ -97,17 +99,23 @@ def _no_floor(one: Finding) -> str:
     )
 
 
-def _beyond(one: Finding) -> str:
+def _beyond(finding: Finding) -> str:
     beyond = "lies beyond the limit"
-    floor = "" if not one.noise_floor else f" and this machine's own noise of {fmt.within(one.noise_floor)}"
-    option = METRICS[one.metric].option
+    floor = (
+        ""
+        if not finding.noise_floor
+        else f" and this machine's own noise of {fmt.within(finding.noise_floor)}"
+    )
+    option = METRICS[finding.metric].option
     return f"the whole interval {beyond}{floor}: find the cause, or allow it with {option}"
 
 
-def _exact(one: Finding) -> str:
-    if one.word == "pass":
+def _exact(finding: Finding) -> str:
+    if finding.word == "pass":
         return "a property of the build, exact"
-    return f"a property of the build, exact: find the cause, or allow it with {METRICS[one.metric].option}"
+    return (
+        f"a property of the build, exact: find the cause, or allow it with {METRICS[finding.metric].option}"
+    )
 
 
 REASONS: Mapping[str, Callable[[Finding], str]] = {
@@ -143,9 +151,9 @@ REASONS: Mapping[str, Callable[[Finding], str]] = {
 }
 
 
-def line(one: Finding) -> str:
+def line(finding: Finding) -> str:
     """Put the whole finding on one line."""
-    return f"{name_of(one)}: {one.word}: {found(one)}; {allowed(one)}; {why(one)}"
+    return f"{name_of(finding)}: {finding.word}: {found(finding)}; {allowed(finding)}; {why(finding)}"
 
 
 def verdict(result: GateResult) -> str:
@@ -158,7 +166,7 @@ def verdict(result: GateResult) -> str:
     others = result.of(result.word)
     also = result.of("undecided") if result.word == "fail" else ()
     more = f"; {len(also)} undecided" if also else ""
-    told = "; ".join(f"{name_of(one)}: {found(one)}, {allowed(one)}; {why(one)}" for one in others)
+    told = "; ".join(f"{name_of(other)}: {found(other)}, {allowed(other)}; {why(other)}" for other in others)
     return f"{result.word}: {told} ({counts}{more})"
 
 
@@ -172,12 +180,12 @@ def facts(result: GateResult) -> dict[str, Any]:
         "interleaved": result.interleaved,
         "environment": [asdict(one) for one in result.environment],
         "configuration": [asdict(one) for one in result.configuration],
-        "findings": [_finding(one) for one in result.findings],
+        "findings": [_finding(finding) for finding in result.findings],
     }
 
 
-def _finding(one: Finding) -> dict[str, Any]:
-    return asdict(one) | {"reason": one.reason.model_dump(), "said": line(one)}
+def _finding(finding: Finding) -> dict[str, Any]:
+    return asdict(finding) | {"reason": finding.reason.model_dump(), "said": line(finding)}
 
 
 def print_result(result: GateResult) -> None:
@@ -186,8 +194,8 @@ def print_result(result: GateResult) -> None:
     for column in ("", "metric", "found", "limit"):
         table.add_column(column, overflow="fold")
     rows = [
-        (Text(one.word, style=STYLES[one.word]), name_of(one), found(one), allowed(one))
-        for one in result.findings
+        (Text(finding.word, style=STYLES[finding.word]), name_of(finding), found(finding), allowed(finding))
+        for finding in result.findings
     ]
     print_table(table, rows)
     for text in remarks(result):
@@ -218,21 +226,25 @@ def outputs_facts(result: GateResult, *, passed: bool) -> Facts:
         started_at_utc=result.started_at_utc,
         passed=passed,
         checks=tuple(map(_check, result.findings)),
-        figures=tuple(one for each in result.findings for one in _figures(result.model, each)),
+        figures=tuple(figure for each in result.findings for figure in _figures(result.model, each)),
         lines=tuple(remarks(result)),
     )
 
 
-def _check(one: Finding) -> Check:
-    subject, name = one.side, name_of(one).replace(f" of {one.side}", "", 1)
-    sure = f"it is no worse than allowed ({allowed(one)})"
-    return Check(subject, name, sure, STATES[one.word], f"{one.word}: {found(one)}; {why(one)}")
+def _check(finding: Finding) -> Check:
+    subject, name = finding.side, name_of(finding).replace(f" of {finding.side}", "", 1)
+    sure = f"it is no worse than allowed ({allowed(finding)})"
+    return Check(
+        subject, name, sure, STATES[finding.word], f"{finding.word}: {found(finding)}; {why(finding)}"
+    )
 
 
-def _figures(model: str, one: Finding) -> Iterator[Figure]:
-    if one.factor is None or one.metric not in METRICS or METRICS[one.metric].points:
+def _figures(model: str, finding: Finding) -> Iterator[Figure]:
+    if finding.factor is None or finding.metric not in METRICS or METRICS[finding.metric].points:
         return
-    labels = {"model": model, "target": one.side} | ({"load": one.load} if one.load else {})
-    low, high = one.usual_interval or (None, None)
-    metric = METRICS[one.metric]
-    yield Figure(labels, f"{metric.name} against baseline", "ratio", one.factor, not metric.falls, low, high)
+    labels = {"model": model, "target": finding.side} | ({"load": finding.load} if finding.load else {})
+    low, high = finding.usual_interval or (None, None)
+    metric = METRICS[finding.metric]
+    yield Figure(
+        labels, f"{metric.name} against baseline", "ratio", finding.factor, not metric.falls, low, high
+    )

@@ -49,38 +49,39 @@ def _summary(found: History) -> str:
     return f"{len(found.entries)} runs, {len(found.series)} figures, {moved} of which moved to another level."
 
 
-def _section(found: History, place: int, one: Series) -> str:
+def _section(found: History, place: int, series: Series) -> str:
     moves = "".join(
-        f'<p class="moved">Moved: {_text(change_text(found, one, change))}</p>' for change in one.changes
+        f'<p class="moved">Moved: {_text(change_text(found, series, change))}</p>'
+        for change in series.changes
     )
-    heading = f'<h2 id="figure-{place}">{_text(one.name)}</h2>'
-    return f"<section>{heading}{_chart(found, one)}{moves}{_table(found, one)}</section>"
+    heading = f'<h2 id="figure-{place}">{_text(series.name)}</h2>'
+    return f"<section>{heading}{_chart(found, series)}{moves}{_table(found, series)}</section>"
 
 
 def _text(text: str) -> str:
     return escape(one_line(text))
 
 
-def _chart(found: History, one: Series) -> str:
-    show = SHOW[one.key[2]]
-    low, high = _range(one)
-    first, last = one.points[0].figure.value, one.points[-1].figure.value
-    label = f"{one.name}: {len(one.points)} runs, from {show(first)} to {show(last)}"
+def _chart(found: History, series: Series) -> str:
+    show = SHOW[series.key[2]]
+    low, high = _range(series)
+    first, last = series.points[0].figure.value, series.points[-1].figure.value
+    label = f"{series.name}: {len(series.points)} runs, from {show(first)} to {show(last)}"
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{_text(label)}">'
         f'<text x="{LEFT - 8}" y="{TOP + 4}" text-anchor="end">{_text(show(high))}</text>'
         f'<text x="{LEFT - 8}" y="{HEIGHT - BOTTOM}" text-anchor="end">{_text(show(low))}</text>'
-        f"{''.join(_marks(found, one, low, high))}</svg>"
+        f"{''.join(_marks(found, series, low, high))}</svg>"
     )
 
 
-def _range(one: Series) -> tuple[float, float]:
-    ends = [n for p in one.points for n in (p.figure.value, p.figure.low, p.figure.high) if n is not None]
+def _range(series: Series) -> tuple[float, float]:
+    ends = [n for p in series.points for n in (p.figure.value, p.figure.low, p.figure.high) if n is not None]
     low, high = min(ends), max(ends)
     return (low, high) if high > low else (low * 0.9, high * 1.1 or 1.0)
 
 
-def _marks(found: History, one: Series, low: float, high: float) -> Iterator[str]:
+def _marks(found: History, series: Series, low: float, high: float) -> Iterator[str]:
     last = max(len(found.entries) - 1, 1)
 
     def x(place: int) -> float:
@@ -93,15 +94,15 @@ def _marks(found: History, one: Series, low: float, high: float) -> Iterator[str
         at = f"{x(place):.1f}"
         return f'<line class="{kind}" x1="{at}" x2="{at}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
 
-    own = {point.place for point in one.points}
+    own = {point.place for point in series.points}
     for place, entry in enumerate(found.entries):
         if entry.changed and place in own:
             yield upright(place, "environment")
-    for change in one.changes:
-        yield upright(one.points[change.place].place, "level")
-    path = " ".join(f"{x(point.place):.1f},{y(point.figure.value):.1f}" for point in one.points)
+    for change in series.changes:
+        yield upright(series.points[change.place].place, "level")
+    path = " ".join(f"{x(point.place):.1f},{y(point.figure.value):.1f}" for point in series.points)
     yield f'<polyline points="{path}" fill="none" stroke="var(--line)"/>'
-    for point in one.points:
+    for point in series.points:
         yield from _point(found, point, x(point.place), y)
 
 
@@ -119,10 +120,10 @@ def _point(found: History, point: Point, x: float, y: Callable[[float], float]) 
     )
 
 
-def _table(found: History, one: Series) -> str:
-    show = SHOW[one.key[2]]
+def _table(found: History, series: Series) -> str:
+    show = SHOW[series.key[2]]
     rows = []
-    for point in one.points:
+    for point in series.points:
         figure = point.figure
         span = (
             "" if figure.low is None or figure.high is None else f"{show(figure.low)} to {show(figure.high)}"

@@ -22,16 +22,16 @@ def facts(found: History) -> dict[str, Any]:
     }
 
 
-def _series(found: History, one: Series) -> dict[str, Any]:
+def _series(found: History, series: Series) -> dict[str, Any]:
     return {
-        "of": one.key[0],
-        "measure": one.key[1],
-        "unit": one.key[2],
-        "lower_is_better": one.points[0].figure.lower_is_better,
-        "points": [_point(found, point) for point in one.points],
+        "of": series.key[0],
+        "measure": series.key[1],
+        "unit": series.key[2],
+        "lower_is_better": series.points[0].figure.lower_is_better,
+        "points": [_point(found, point) for point in series.points],
         "changes": [
-            {"run_id": run_of(found, one, change), "factor": change.factor, "p_value": change.p_value}
-            for change in one.changes
+            {"run_id": run_of(found, series, change), "factor": change.factor, "p_value": change.p_value}
+            for change in series.changes
         ],
     }
 
@@ -46,14 +46,14 @@ def _point(found: History, point: Point) -> dict[str, Any]:
     }
 
 
-def run_of(found: History, one: Series, change: Change) -> str:
+def run_of(found: History, series: Series, change: Change) -> str:
     """Return the run in which a new level began."""
-    return found.entries[one.points[change.place].place].run_id
+    return found.entries[series.points[change.place].place].run_id
 
 
-def change_text(found: History, one: Series, change: Change) -> str:
+def change_text(found: History, series: Series, change: Change) -> str:
     """Describe a change of the level, and what else changed in that run."""
-    entry = found.entries[one.points[change.place].place]
+    entry = found.entries[series.points[change.place].place]
     also = f" (with {', '.join(each.field for each in entry.changed)})" if entry.changed else ""
     return f"to {fmt.ratio(change.factor)} times in {entry.run_id}{also}"
 
@@ -74,15 +74,15 @@ def print_history(found: History) -> None:
         say(f"{runs}; changes of level are looked for from {FEWEST} runs on")
 
 
-def _row(found: History, one: Series) -> tuple[str, ...]:
-    show = SHOW[one.key[2]]
-    first, last = one.points[0].figure.value, one.points[-1].figure.value
+def _row(found: History, series: Series) -> tuple[str, ...]:
+    show = SHOW[series.key[2]]
+    first, last = series.points[0].figure.value, series.points[-1].figure.value
     return (
-        one.key[0],
-        one.key[1],
-        fmt.count(len(one.points)),
+        series.key[0],
+        series.key[1],
+        fmt.count(len(series.points)),
         show(first),
         show(last),
-        fmt.MISSING if one.factor is None else fmt.ratio(one.factor),
-        "; ".join(change_text(found, one, change) for change in one.changes) or fmt.MISSING,
+        fmt.MISSING if series.factor is None else fmt.ratio(series.factor),
+        "; ".join(change_text(found, series, change) for change in series.changes) or fmt.MISSING,
     )

@@ -61,19 +61,21 @@ def inputs_of(reads: Mapping[Kind, Read]) -> dict[Kind, tuple[Tensor, ...]]:
 def _require_known(what: str, kind: Kind, tensors: Sequence[Tensor]) -> None:
     if not tensors:
         raise GateError(f"the {kind} has no {what}s")
-    for one in tensors:
-        if not is_known(one.dtype):
+    for tensor in tensors:
+        if not is_known(tensor.dtype):
             raise GateError(
-                f"the {kind} has {one.dtype} at its {what} {one.name!r}; Tandem asks and compares numbers "
-                "and truth values only: save the model without the part that reads or writes it"
+                f"the {kind} has {tensor.dtype} at its {what} {tensor.name!r}; Tandem asks and compares "
+                "numbers and truth values only: save the model without the part that reads or writes it"
             )
-        if one.shape is not None and not one.shape:
-            raise GateError(f"the {kind} has a single number at its {what} {one.name!r}; a batch is needed")
-        size = one.shape[0] if one.shape else None
+        if tensor.shape is not None and not tensor.shape:
+            raise GateError(
+                f"the {kind} has a single number at its {what} {tensor.name!r}; a batch is needed"
+            )
+        size = tensor.shape[0] if tensor.shape else None
         if size is not None and (size != 1 or kind == WIRE):
             raise GateError(
-                f"the {kind} is made for a batch of {size} at its {what} {one.name!r}; save it with a batch "
-                "of any size"
+                f"the {kind} is made for a batch of {size} at its {what} {tensor.name!r}; save it with a "
+                "batch of any size"
             )
 
 
@@ -86,7 +88,7 @@ def _matched(
             f"the {base} has {_listed(what, wanted)}, the {kind} has {_listed(what, tensors)}: these are not "
             "files of one model"
         )
-    by_name = {one.name: one for one in tensors}
+    by_name = {tensor.name: tensor for tensor in tensors}
     if {one.name for one in wanted} == set(by_name):
         return [by_name[one.name] for one in wanted]
     fitting = [[other for other in tensors if _may_be(one, other)] for one in wanted]
@@ -98,16 +100,16 @@ def _matched(
 
 def _listed(what: str, tensors: Sequence[Tensor]) -> str:
     several = "" if len(tensors) == 1 else "s"
-    return f"{len(tensors)} {what}{several} ({', '.join(one.name for one in tensors)})"
+    return f"{len(tensors)} {what}{several} ({', '.join(tensor.name for tensor in tensors)})"
 
 
-def _may_be(one: Tensor, other: Tensor) -> bool:
-    if one.dtype and other.dtype and one.dtype != other.dtype:
+def _may_be(tensor: Tensor, other: Tensor) -> bool:
+    if tensor.dtype and other.dtype and tensor.dtype != other.dtype:
         return False
-    if one.shape is None or other.shape is None:
+    if tensor.shape is None or other.shape is None:
         return True
-    return len(one.shape) == len(other.shape) and all(
-        a is None or b is None or a == b for a, b in zip(one.shape[1:], other.shape[1:], strict=True)
+    return len(tensor.shape) == len(other.shape) and all(
+        a is None or b is None or a == b for a, b in zip(tensor.shape[1:], other.shape[1:], strict=True)
     )
 
 

@@ -67,7 +67,9 @@ def _program(path: Path) -> Read:
     """Read a TorchScript file: the names of its inputs."""
     script: Any = load_program(path.parent, program_file("torchscript", path))
     state = list(script.state_dict().values()) or constants(script)
-    names = [one.name for one in script.forward.schema.arguments[1:] if not one.has_default_value()]
+    names = [
+        argument.name for argument in script.forward.schema.arguments[1:] if not argument.has_default_value()
+    ]
     return Read(
         tuple(Tensor(name, None, None) for name in names),
         None,
@@ -131,7 +133,7 @@ def _onnx(path: Path) -> Read:
     model = onnx.load(path, load_external_data=False)
     graph = model.graph
     # Also of what is inside nodes and functions: a place may lead anywhere on this disk.
-    outside = [one for one in _tensors(model) if one.data_location == onnx.TensorProto.EXTERNAL]
+    outside = [tensor for tensor in _tensors(model) if tensor.data_location == onnx.TensorProto.EXTERNAL]
     if outside:
         where = {entry.key: entry.value for entry in outside[0].external_data}.get("location", "?")
         raise GateError(
@@ -166,7 +168,7 @@ def _of_onnx(value: Any) -> Tensor:
     kind = value.type.tensor_type
     dims = kind.shape.dim if kind.HasField("shape") else None
     sizes = (
-        None if dims is None else tuple(one.dim_value if one.HasField("dim_value") else None for one in dims)
+        None if dims is None else tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims)
     )
     dtype = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
     return Tensor(value.name, {"float": "float32", "double": "float64"}.get(dtype, dtype), sizes)

@@ -164,8 +164,10 @@ def _copied(request: ImportRequest, folder: Path, progress: Progress) -> list[Gi
         files.append(GivenFile(kind, PATHS[kind], typed, digest_of_path(path) or "", size, FLOAT32, {}, {}))
     inspecting.require_trust(found, trust=request.trust)
     return [
-        replace(one, findings=found[one.source], program=_program_in(folder) if one.kind == "mar" else None)
-        for one in files
+        replace(
+            file, findings=found[file.source], program=_program_in(folder) if file.kind == "mar" else None
+        )
+        for file in files
     ]
 
 
@@ -202,12 +204,12 @@ def _described(
     outputs = _outputs(folder, files, reads, inputs, (base, reference), dynamic, progress)
     kept = tuple(
         replace(
-            one,
-            precision=reads[one.kind].precision if one.kind in reads else FLOAT32,
-            inputs=inputs.own.get(one.kind, _same(inputs)),
-            outputs=outputs.own.get(one.kind, _same(outputs)),
+            file,
+            precision=reads[file.kind].precision if file.kind in reads else FLOAT32,
+            inputs=inputs.own.get(file.kind, _same(inputs)),
+            outputs=outputs.own.get(file.kind, _same(outputs)),
         )
-        for one in files
+        for file in files
     )
     given = Given(folder, kept, reference, random, reads[reference].parameters_count)
     signature = tuple(map(spec_of, known)), tuple(map(spec_of, outputs.tensors))
@@ -217,7 +219,7 @@ def _described(
 
 
 def _same(joined: Joined) -> dict[str, str]:
-    return {one.name: one.name for one in joined.tensors}
+    return {tensor.name: tensor.name for tensor in joined.tensors}
 
 
 def _path(folder: Path, file: GivenFile) -> Path:
@@ -271,9 +273,9 @@ def _guessed(
     Raises:
         RequestError: it takes none of those tried.
     """
-    if all(one.shape is not None and one.dtype is not None for one in inputs.tensors):
+    if all(tensor.shape is not None and tensor.dtype is not None for tensor in inputs.tensors):
         return inputs.tensors
-    file = next(one for one in files if one.kind == base)
+    file = next(file for file in files if file.kind == base)
     names = list(inputs.own[base].values())
     arguments = {"path": str(_path(folder, file)), "names": names}
     task = Task(f"{base}", "pipelines.importing.answering:guess_here", arguments, LIMIT_S)
@@ -302,7 +304,7 @@ def _outputs(
     kinds = tuple(dict.fromkeys(asked))
     tasks = []
     for kind in kinds:
-        file = next(one for one in files if one.kind == kind)
+        file = next(file for file in files if file.kind == kind)
         declared = reads[kind].outputs
         own = None if kind in PROGRAMS or declared is None else [one.name for one in declared]
         arguments = {
@@ -320,13 +322,13 @@ def _outputs(
     found: dict[Kind, Sequence[Tensor]] = dict(answered)
     for kind, read in reads.items():
         if kind not in found and read.outputs is not None:
-            found[kind] = [_loosely(one) for one in read.outputs]
+            found[kind] = [_loosely(output) for output in read.outputs]
     return join("output", found, asked[0])
 
 
-def _loosely(one: Tensor) -> Tensor:
+def _loosely(tensor: Tensor) -> Tensor:
     """Drop the float dtype of an output that was not asked: other files may have another precision there."""
-    return replace(one, dtype=None) if one.dtype and one.dtype.startswith("float") else one
+    return replace(tensor, dtype=None) if tensor.dtype and tensor.dtype.startswith("float") else tensor
 
 
 def require_same(imported: Imported) -> None:

@@ -29,8 +29,8 @@ def judge_slo(slo: SloRecord, seed: int) -> SloRecord:
 def _judge_target(target: SloTargetRecord, slo: SloRecord, seed: int) -> SloTargetRecord:
     """Judge a target; its rate's interval is that of its ratio to 1 per second, a logarithm per block."""
     blocks, price = blocks_of(target), slo.hourly_price
-    mean = _mean([one.rate_per_s for one in blocks])
-    bounded = any(one.outcome == "lower_bound" for one in blocks)
+    mean = _mean([block.rate_per_s for block in blocks])
+    bounded = any(block.outcome == "lower_bound" for block in blocks)
     rate, at_least = (None, mean) if bounded else (mean, None)
     interval = _searched(blocks, slo.resolution, seed) if rate else None
     return target.model_copy(
@@ -39,7 +39,9 @@ def _judge_target(target: SloTargetRecord, slo: SloRecord, seed: int) -> SloTarg
             "at_least_per_s": at_least,
             "interval": interval.ends if interval else None,
             "blocks": blocks,
-            "block_rates_per_s": tuple(one.rate_per_s if one.outcome == "found" else None for one in blocks),
+            "block_rates_per_s": tuple(
+                block.rate_per_s if block.outcome == "found" else None for block in blocks
+            ),
             "lower_bound": bounded,
             "cost_per_million": cost_per_million(rate, price) if rate and price else None,
             "cost_at_most": cost_per_million(at_least, price) if at_least and price else None,
@@ -79,19 +81,19 @@ def _mean(rates: Sequence[float | None]) -> float | None:
 
 def _why_no_rate(blocks: Sequence[SloBlockRecord]) -> ReasonRecord | None:
     """Return the reason of the first block without a rate, with the number of the block."""
-    without = [one for one in blocks if one.outcome in WITHOUT_RATE]
-    bounds = [one for one in blocks if one.outcome == "lower_bound"]
+    without = [block for block in blocks if block.outcome in WITHOUT_RATE]
+    bounds = [block for block in blocks if block.outcome == "lower_bound"]
     return next((_of_block(one) for one in (*without, *bounds)), None)
 
 
-def _of_block(one: SloBlockRecord) -> ReasonRecord | None:
-    if one.reason is None:
+def _of_block(block: SloBlockRecord) -> ReasonRecord | None:
+    if block.reason is None:
         return None
-    return one.reason.model_copy(update={"figures": {**one.reason.figures, "block": one.block}})
+    return block.reason.model_copy(update={"figures": {**block.reason.figures, "block": block.block}})
 
 
 def _searched(blocks: Sequence[SloBlockRecord], resolution: float, seed: int) -> RatioInterval | None:
-    return _interval([math.log(one.rate_per_s) for one in blocks if one.rate_per_s], resolution, seed)
+    return _interval([math.log(block.rate_per_s) for block in blocks if block.rate_per_s], resolution, seed)
 
 
 def _interval(
@@ -119,13 +121,13 @@ def _ratio(slo: SloRecord, targets: Targets, seed: int) -> dict[str, object]:
 
 def _said_of(pairs: Sequence[SloRatioRecord], resolution: float, seed: int) -> dict[str, object]:
     """Return the ratio with its interval, or the limit on the side on which it is bounded."""
-    logarithms = [math.log(one.ratio) for one in pairs]
-    bound = next((one.bound for one in pairs if one.bound), None)
+    logarithms = [math.log(pair.ratio) for pair in pairs]
+    bound = next((pair.bound for pair in pairs if pair.bound), None)
     if bound is None:
         alone = reason("one_block") if len(pairs) == 1 else None
         usual = _interval(logarithms, resolution, seed)
         return {
-            "ratio": _mean([one.ratio for one in pairs]),
+            "ratio": _mean([pair.ratio for pair in pairs]),
             "interval": usual.ends if usual else None,
             "reason": alone,
         }
@@ -139,7 +141,9 @@ def _block_ratios(slo: SloRecord, targets: Targets) -> tuple[SloRatioRecord, ...
     """Return the ratio of each block with a rate or a bound of both; two bounds say nothing."""
     if slo.baseline is None:
         return ()
-    ours, theirs = ({one.block: one for one in targets[x].blocks} for x in (slo.candidate, slo.baseline))
+    ours, theirs = (
+        {block.block: block for block in targets[x].blocks} for x in (slo.candidate, slo.baseline)
+    )
     found = (_block_ratio(ours[block], theirs[block]) for block in ours if block in theirs)
     return tuple(one for one in found if one)
 
@@ -157,7 +161,7 @@ def _block_ratio(ours: SloBlockRecord, theirs: SloBlockRecord) -> SloRatioRecord
 def _why_no_ratio(candidate: str, baseline: str, targets: Targets) -> ReasonRecord | None:
     sides = (candidate, baseline)
     for name in sides:
-        outcomes = {one.outcome for one in targets[name].blocks}
+        outcomes = {block.outcome for block in targets[name].blocks}
         if "none" in outcomes:
             return reason("side_without_rate", side=name)
         if "not_measured" in outcomes:

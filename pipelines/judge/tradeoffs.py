@@ -44,18 +44,18 @@ def judge_trade_offs(
 
 
 def _peaks(target: TargetRecord) -> Blocks:
-    return {one.block: float(one.peak_bytes) for one in target.memory.block_peaks}
+    return {peak.block: float(peak.peak_bytes) for peak in target.memory.block_peaks}
 
 
 def _cold_starts(target: TargetRecord) -> Blocks:
-    return {one.block: one.first_right_answer_s for one in target.cold_starts}
+    return {start.block: start.first_right_answer_s for start in target.cold_starts}
 
 
 def _until_steady(target: TargetRecord) -> Blocks:
     """Return the seconds of the first load on each fresh server; none for one not steady in time."""
     first: dict[int, float | None] = {}
-    for one in target.conditionings:
-        first.setdefault(one.block, one.until_steady_s)
+    for conditioning in target.conditionings:
+        first.setdefault(conditioning.block, conditioning.until_steady_s)
     return {block: value for block, value in first.items() if value is not None}
 
 
@@ -106,7 +106,7 @@ def _of_images(
 ) -> TradeOffRecord:
     """Compare image sizes, which are known exactly: a difference beyond the margin is one."""
     images = [one.implementation.image for one in (ours, theirs)]
-    sizes = tuple(float(one.size_bytes) if one else None for one in images)
+    sizes = tuple(float(image.size_bytes) if image else None for image in images)
     candidate, baseline = sizes
     if not candidate or not baseline:
         return _record("image_bytes", names, (candidate, baseline))
@@ -118,11 +118,13 @@ def _of_images(
 
 def _of_accuracy(ours: TargetRecord, theirs: TargetRecord, names: tuple[str, str]) -> TradeOffRecord:
     parities = [one.endpoint_parity for one in (ours, theirs)]
-    candidate, baseline = (one.accuracy if one else None for one in parities)
+    candidate, baseline = (parity.accuracy if parity else None for parity in parities)
     if candidate is None or baseline is None:
         return _record("accuracy", names, (candidate, baseline))
-    disagreeing = sum((1 - (one.top1_agreement or 0)) * one.samples_count for one in parities if one)
-    samples = min(one.samples_count for one in parities if one)
+    disagreeing = sum(
+        (1 - (parity.top1_agreement or 0)) * parity.samples_count for parity in parities if parity
+    )
+    samples = min(parity.samples_count for parity in parities if parity)
     verdict = _more_right(round((candidate - baseline) * samples), round(disagreeing))
     return _record("accuracy", names, (candidate, baseline), verdict=verdict)
 
@@ -168,7 +170,7 @@ def _family(estimates: list[RatioEstimate], margin: float) -> dict[int, Correcte
         interval = estimate.interval(confidence)
         return decide(interval, lower_is_better=True, margin=margin, noise_floor=0.0, without_floor=())
 
-    said = holm([partial(judged, one) for one in estimates])
+    said = holm([partial(judged, estimate) for estimate in estimates])
     return {id(one): each for one, each in zip(estimates, said, strict=True)}
 
 

@@ -13,9 +13,12 @@ from pipelines.record.parity import ParityRecord
 def judge(mobile: MobileRecord, limits: MobileLimits) -> MobileRecord:
     """Judge every artifact again by these limits, then the front and the choice."""
     # Accuracies on fewer samples do not compare.
-    most = max((one.samples_count for one in mobile.artifacts), default=0)
+    most = max((artifact.samples_count for artifact in mobile.artifacts), default=0)
     fronts = on_front(
-        [(one.size_bytes, one.accuracy if one.samples_count == most else None) for one in mobile.artifacts]
+        [
+            (artifact.size_bytes, artifact.accuracy if artifact.samples_count == most else None)
+            for artifact in mobile.artifacts
+        ]
     )
     artifacts = tuple(
         one.model_copy(update=_verdict(one, limits) | {"on_pareto_front": front})
@@ -24,9 +27,9 @@ def judge(mobile: MobileRecord, limits: MobileLimits) -> MobileRecord:
     return mobile.model_copy(update={"artifacts": artifacts, "gate": _choose(artifacts, limits)})
 
 
-def _verdict(one: MobileArtifactRecord, limits: MobileLimits) -> dict[str, object]:
-    size = _size_failure(one, limits)
-    failures = (*_wrong(one, limits.max_accuracy_drop), *([size] if size else []))
+def _verdict(artifact: MobileArtifactRecord, limits: MobileLimits) -> dict[str, object]:
+    size = _size_failure(artifact, limits)
+    failures = (*_wrong(artifact, limits.max_accuracy_drop), *([size] if size else []))
     return {"failures": failures, "passed": not failures}
 
 
@@ -37,27 +40,31 @@ def refusals(mobile: MobileRecord) -> tuple[str, ...]:
     """
     allowed = mobile.gate.max_accuracy_drop
     found = [
-        f"{one.target}/{one.path}: {failure}" for one in mobile.artifacts for failure in _wrong(one, allowed)
+        f"{artifact.target}/{artifact.path}: {failure}"
+        for artifact in mobile.artifacts
+        for failure in _wrong(artifact, allowed)
     ]
     if mobile.gate.chosen is None:
         found.append("no artifact is left to ship" if found else mobile.gate.reason)
     return tuple(found)
 
 
-def _wrong(one: MobileArtifactRecord, max_drop: float) -> tuple[str, ...]:
+def _wrong(artifact: MobileArtifactRecord, max_drop: float) -> tuple[str, ...]:
     """Return why it may not ship, whatever its size."""
-    each = [failure for output in one.outputs for failure in _output_failures(one, output, max_drop)]
-    if not one.outputs:
-        output = output_failure(one.output_error, one.max_output_error)
-        each = [failure for failure in (accuracy_failure(one, max_drop), output) if failure]
-    return tuple(failure for failure in (_not_run(one), one.mismatch, *each) if failure)
+    each = [
+        failure for output in artifact.outputs for failure in _output_failures(artifact, output, max_drop)
+    ]
+    if not artifact.outputs:
+        output = output_failure(artifact.output_error, artifact.max_output_error)
+        each = [failure for failure in (accuracy_failure(artifact, max_drop), output) if failure]
+    return tuple(failure for failure in (_not_run(artifact), artifact.mismatch, *each) if failure)
 
 
-def _output_failures(one: MobileArtifactRecord, output: ParityRecord, max_drop: float) -> list[str]:
+def _output_failures(artifact: MobileArtifactRecord, output: ParityRecord, max_drop: float) -> list[str]:
     """List what one output lost too much of; name the output where there are several."""
-    alone = len(one.outputs) == 1
+    alone = len(artifact.outputs) == 1
     found = (
-        accuracy_failure(one, max_drop) if alone else drop_failure(output, max_drop),
+        accuracy_failure(artifact, max_drop) if alone else drop_failure(output, max_drop),
         output_failure(output.output_error, output.max_output_error),
         spread_failure(output.spread_error, output.max_spread_error),
     )
@@ -65,43 +72,43 @@ def _output_failures(one: MobileArtifactRecord, output: ParityRecord, max_drop: 
     return [f"{name}{failure}" for failure in found if failure]
 
 
-def accuracy_failure(one: MobileArtifactRecord, allowed: float) -> str | None:
+def accuracy_failure(artifact: MobileArtifactRecord, allowed: float) -> str | None:
     """Describe the metric, its value, what is allowed and the excess; return None if it is kept."""
-    if one.accuracy_drop is not None:
-        if one.accuracy_drop <= allowed:
+    if artifact.accuracy_drop is not None:
+        if artifact.accuracy_drop <= allowed:
             return None
-        beyond = one.accuracy_drop - allowed
+        beyond = artifact.accuracy_drop - allowed
         return (
-            f"accuracy drop {one.accuracy_drop:.4f} (accuracy {one.accuracy:.4f}), at most {allowed:g} is "
-            f"allowed: {beyond:.4f} too much"
+            f"accuracy drop {artifact.accuracy_drop:.4f} (accuracy {artifact.accuracy:.4f}), at most "
+            f"{allowed:g} is allowed: {beyond:.4f} too much"
         )
-    if one.top1_agreement is None:
-        known = one.error or one.output_error is not None
+    if artifact.top1_agreement is None:
+        known = artifact.error or artifact.output_error is not None
         return None if known else "neither accuracy, top-1 agreement nor output error could be measured"
-    beyond = round(1 - one.top1_agreement - allowed, 9)
+    beyond = round(1 - artifact.top1_agreement - allowed, 9)
     if beyond <= 0:
         return None
     return (
-        f"top-1 agreement {one.top1_agreement:.4f}, at least {1 - allowed:g} is allowed: "
+        f"top-1 agreement {artifact.top1_agreement:.4f}, at least {1 - allowed:g} is allowed: "
         f"{beyond:.4f} too little"
     )
 
 
-def _size_failure(one: MobileArtifactRecord, limits: MobileLimits) -> str | None:
-    if limits.max_bytes is None or one.size_bytes <= limits.max_bytes:
+def _size_failure(artifact: MobileArtifactRecord, limits: MobileLimits) -> str | None:
+    if limits.max_bytes is None or artifact.size_bytes <= limits.max_bytes:
         return None
     return (
-        f"size {_size(one.size_bytes)}, at most {_size(limits.max_bytes)} is allowed: "
-        f"{_size(one.size_bytes - limits.max_bytes)} too much"
+        f"size {_size(artifact.size_bytes)}, at most {_size(limits.max_bytes)} is allowed: "
+        f"{_size(artifact.size_bytes - limits.max_bytes)} too much"
     )
 
 
-def _not_run(one: MobileArtifactRecord) -> str | None:
-    return f"it could not be measured: {one.error}" if one.error else None
+def _not_run(artifact: MobileArtifactRecord) -> str | None:
+    return f"it could not be measured: {artifact.error}" if artifact.error else None
 
 
 def _choose(artifacts: Sequence[MobileArtifactRecord], limits: MobileLimits) -> MobileGateRecord:
-    passed = sorted((one for one in artifacts if one.passed), key=_rank)
+    passed = sorted((artifact for artifact in artifacts if artifact.passed), key=_rank)
     return MobileGateRecord(
         max_accuracy_drop=limits.max_accuracy_drop,
         max_bytes=limits.max_bytes,
@@ -110,21 +117,23 @@ def _choose(artifacts: Sequence[MobileArtifactRecord], limits: MobileLimits) -> 
     )
 
 
-def _rank(one: MobileArtifactRecord) -> tuple[int, float, float, str]:
+def _rank(artifact: MobileArtifactRecord) -> tuple[int, float, float, str]:
     """Rank the smallest first, then the most accurate or nearest to the source, the fastest, and by name."""
-    p50_ms = one.timings[0].p50_ms if one.timings else None
+    p50_ms = artifact.timings[0].p50_ms if artifact.timings else None
     return (
-        one.size_bytes,
-        (one.output_error or 0.0) if one.accuracy is None else -one.accuracy,
+        artifact.size_bytes,
+        (artifact.output_error or 0.0) if artifact.accuracy is None else -artifact.accuracy,
         float("inf") if p50_ms is None else p50_ms,
-        f"{one.target}/{one.path}",
+        f"{artifact.target}/{artifact.path}",
     )
 
 
 def _why(
     passed: Sequence[MobileArtifactRecord], artifacts: Sequence[MobileArtifactRecord], limits: MobileLimits
 ) -> str:
-    rejected = "; ".join(f"{one.path} ({', '.join(one.failures)})" for one in artifacts if not one.passed)
+    rejected = "; ".join(
+        f"{artifact.path} ({', '.join(artifact.failures)})" for artifact in artifacts if not artifact.passed
+    )
     if not passed:
         return f"none of {len(artifacts)} artifacts passes: {rejected or 'there is none'}"
     best = passed[0]
@@ -145,9 +154,10 @@ def _kept(best: MobileArtifactRecord, limits: MobileLimits) -> str:
         within = "" if best.max_output_error is None else f", allowed {best.max_output_error:g}"
         facts.append(f"output error {best.output_error:.3g} of the source model's standard deviation{within}")
     facts += [
-        f"largest error {one.spread_error:.3g} of the range of the targets, allowed {one.max_spread_error:g}"
-        for one in best.outputs
-        if one.spread_error is not None and one.max_spread_error is not None
+        f"largest error {output.spread_error:.3g} of the range of the targets, "
+        f"allowed {output.max_spread_error:g}"
+        for output in best.outputs
+        if output.spread_error is not None and output.max_spread_error is not None
     ]
     if limits.max_bytes is not None:
         facts.append(f"at most {_size(limits.max_bytes)} allowed")

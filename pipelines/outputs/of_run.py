@@ -36,15 +36,17 @@ def facts_of_run(run: RunRecord) -> Facts:
         passed=run.status == "complete" and all(check.state != "failed" for check in checks),
         checks=checks,
         figures=tuple(figures_of_run(run)),
-        lines=tuple(fmt.one_line(sentence(one)) for one in run.warnings if one.code == "stand_in"),
+        lines=tuple(
+            fmt.one_line(sentence(warning)) for warning in run.warnings if warning.code == "stand_in"
+        ),
     )
 
 
 def figures_of_run(run: RunRecord) -> Iterator[Figure]:
     """Yield the figures, those that are decided by first."""
     model = {"model": run.model.name}
-    for one in run.comparisons:
-        yield from _ratio(model, one)
+    for comparison in run.comparisons:
+        yield from _ratio(model, comparison)
     if run.slo:
         yield from _slo_ratio(model, run)
         for name, rates in run.slo.targets.items():
@@ -59,14 +61,14 @@ def figures_of_run(run: RunRecord) -> Iterator[Figure]:
         yield from _mobile(model | {"target": artifact.target, "artifact": artifact.path}, artifact)
 
 
-def _ratio(labels: dict[str, str], one: ComparisonRecord) -> Iterator[Figure]:
-    if one.ratio is None:
+def _ratio(labels: dict[str, str], comparison: ComparisonRecord) -> Iterator[Figure]:
+    if comparison.ratio is None:
         return
-    sides = {"target": one.candidate, "against": one.baseline, "load": one.load}
-    low, high = one.interval or (None, None)
-    less = pick.metric_key(one.metric) != pick.THROUGHPUT
-    measure = f"{pick.metric_name(one.metric)} ratio"
-    yield Figure(labels | sides, measure, "ratio", one.ratio, less, low, high)
+    sides = {"target": comparison.candidate, "against": comparison.baseline, "load": comparison.load}
+    low, high = comparison.interval or (None, None)
+    less = pick.metric_key(comparison.metric) != pick.THROUGHPUT
+    measure = f"{pick.metric_name(comparison.metric)} ratio"
+    yield Figure(labels | sides, measure, "ratio", comparison.ratio, less, low, high)
 
 
 def _slo_ratio(labels: dict[str, str], run: RunRecord) -> Iterator[Figure]:
@@ -78,15 +80,15 @@ def _slo_ratio(labels: dict[str, str], run: RunRecord) -> Iterator[Figure]:
     yield Figure(labels | sides, "rate ratio", "ratio", slo.ratio, False, low, high)
 
 
-def _slo(labels: dict[str, str], one: SloTargetRecord) -> Iterator[Figure]:
-    if one.rate_per_s is not None:
-        low, high = one.interval or (None, None)
-        yield Figure(labels, "rate at the limit", "per_s", one.rate_per_s, False, low, high)
-    if one.at_least_per_s is not None:
-        yield Figure(labels, "rate at the limit, at least", "per_s", one.at_least_per_s, False)
-    if one.cost_per_million is not None:
-        low, high = one.cost_interval or (None, None)
-        yield Figure(labels, "cost of a million", "price", one.cost_per_million, True, low, high)
+def _slo(labels: dict[str, str], target: SloTargetRecord) -> Iterator[Figure]:
+    if target.rate_per_s is not None:
+        low, high = target.interval or (None, None)
+        yield Figure(labels, "rate at the limit", "per_s", target.rate_per_s, False, low, high)
+    if target.at_least_per_s is not None:
+        yield Figure(labels, "rate at the limit, at least", "per_s", target.at_least_per_s, False)
+    if target.cost_per_million is not None:
+        low, high = target.cost_interval or (None, None)
+        yield Figure(labels, "cost of a million", "price", target.cost_per_million, True, low, high)
 
 
 def _summary(labels: dict[str, str], summary: SummaryRecord) -> Iterator[Figure]:
@@ -104,22 +106,22 @@ def _target(labels: dict[str, str], target: TargetRecord) -> Iterator[Figure]:
     if target.memory.peak_bytes is not None:
         yield Figure(labels, "peak memory", "bytes", target.memory.peak_bytes, True)
     if target.cold_starts:
-        slowest = max(one.first_right_answer_s for one in target.cold_starts)
+        slowest = max(start.first_right_answer_s for start in target.cold_starts)
         yield Figure(labels, "cold start, slowest", "s", slowest, True)
     if target.endpoint_parity and target.endpoint_parity.accuracy is not None:
         yield Figure(labels, "accuracy", "share", target.endpoint_parity.accuracy, False)
     image = target.implementation.image
     if image is not None:
         yield Figure(labels, "image size", "bytes", image.size_bytes, True)
-    for one in target.artifacts:
-        yield Figure(labels | {"artifact": one.path}, "size", "bytes", one.size_bytes, True)
+    for artifact in target.artifacts:
+        yield Figure(labels | {"artifact": artifact.path}, "size", "bytes", artifact.size_bytes, True)
 
 
-def _mobile(labels: dict[str, str], one: MobileArtifactRecord) -> Iterator[Figure]:
-    yield Figure(labels, "size", "bytes", one.size_bytes, True)
-    if one.accuracy is not None:
-        yield Figure(labels, "accuracy", "share", one.accuracy, False)
-    for timing in one.timings:
+def _mobile(labels: dict[str, str], artifact: MobileArtifactRecord) -> Iterator[Figure]:
+    yield Figure(labels, "size", "bytes", artifact.size_bytes, True)
+    if artifact.accuracy is not None:
+        yield Figure(labels, "accuracy", "share", artifact.accuracy, False)
+    for timing in artifact.timings:
         yield from _timing(labels | {"threads": str(timing.threads_count)}, timing)
 
 
@@ -139,7 +141,7 @@ def _checks(run: RunRecord) -> Iterator[Check]:
         if target.role == "compared":
             yield from _answers(name, target, slo=run.slo is not None)
     if run.kind == "compare":
-        yield from (_verdict(one) for one in run.comparisons)
+        yield from (_verdict(comparison) for comparison in run.comparisons)
     if run.slo:
         yield from (_rate(name, one, run.slo.p99_limit_ms) for name, one in run.slo.targets.items())
     if run.training:
@@ -155,12 +157,12 @@ def _ended(run: RunRecord) -> Check:
     return Check("run", "complete", "the run came to its end", state, run.status_reason or run.status)
 
 
-def parity_check(one: ParityRecord) -> Check:
+def parity_check(parity: ParityRecord) -> Check:
     """Check whether an artifact or an endpoint is the source model."""
-    drop = "" if one.accuracy is None else f", accuracy {one.accuracy:.4f}"
-    found = f"largest error {one.max_abs_error:.2g} on {one.samples_count} samples{drop}"
-    state: State = "passed" if one.passed else "failed"
-    return Check(one.subject, "parity", "it answers as the source model does", state, found)
+    drop = "" if parity.accuracy is None else f", accuracy {parity.accuracy:.4f}"
+    found = f"largest error {parity.max_abs_error:.2g} on {parity.samples_count} samples{drop}"
+    state: State = "passed" if parity.passed else "failed"
+    return Check(parity.subject, "parity", "it answers as the source model does", state, found)
 
 
 def _answers(name: str, target: TargetRecord, *, slo: bool) -> Iterator[Check]:
@@ -170,15 +172,15 @@ def _answers(name: str, target: TargetRecord, *, slo: bool) -> Iterator[Check]:
         yield replace(
             parity_check(target.endpoint_parity), subject=name, name="endpoint parity", sentence=sure
         )
-    wrong = sum(one.wrong_count for one in target.rounds)
-    checked = sum(one.checked_count for one in target.rounds)
+    wrong = sum(record.wrong_count for record in target.rounds)
+    checked = sum(record.checked_count for record in target.rounds)
     if checked:
         found = f"{wrong} of {checked} checked answers were wrong"
         yield Check(name, "right answers", "what it answers under load is right", _state(not wrong), found)
-    failed = sum(one.errors_count for one in target.rounds)
-    asked = sum(one.requests_count for one in target.rounds)
+    failed = sum(record.errors_count for record in target.rounds)
+    asked = sum(record.requests_count for record in target.rounds)
     if asked and not slo:
-        told = [one for one in target.rounds if "clean" in one.failed_checks]
+        told = [record for record in target.rounds if "clean" in record.failed_checks]
         found = f"{failed} of {asked} requests failed"
         yield Check(name, "no failures", "it answers what it is asked", _state(not told), found)
 
@@ -187,35 +189,35 @@ def _state(held: bool) -> State:
     return "passed" if held else "failed"
 
 
-def _verdict(one: ComparisonRecord) -> Check:
-    said = verdict_sentence(one) or "no reason recorded"
-    subject = f"{one.candidate} against {one.baseline}"
+def _verdict(comparison: ComparisonRecord) -> Check:
+    said = verdict_sentence(comparison) or "no reason recorded"
+    subject = f"{comparison.candidate} against {comparison.baseline}"
     return Check(
         subject,
-        f"{pick.metric_name(one.metric)} under {one.load}",
+        f"{pick.metric_name(comparison.metric)} under {comparison.load}",
         "the comparison is decided",
-        VERDICT_STATES[one.verdict],
-        f"{one.verdict or 'no verdict'}: {fmt.one_line(said)}",
+        VERDICT_STATES[comparison.verdict],
+        f"{comparison.verdict or 'no verdict'}: {fmt.one_line(said)}",
     )
 
 
-def _rate(name: str, one: SloTargetRecord, limit_ms: float) -> Check:
+def _rate(name: str, target: SloTargetRecord, limit_ms: float) -> Check:
     state: State = "skipped"
-    found = fmt.one_line(sentence(one.reason)) if one.reason else "no search ended"
-    if one.rate_per_s is not None:
-        state, found = "passed", f"{fmt.rate(one.rate_per_s)}"
-    elif one.at_least_per_s is not None:
-        state, found = "passed", f"at least {fmt.rate(one.at_least_per_s)}"
-    elif any(block.outcome == "none" for block in one.blocks):
+    found = fmt.one_line(sentence(target.reason)) if target.reason else "no search ended"
+    if target.rate_per_s is not None:
+        state, found = "passed", f"{fmt.rate(target.rate_per_s)}"
+    elif target.at_least_per_s is not None:
+        state, found = "passed", f"at least {fmt.rate(target.at_least_per_s)}"
+    elif any(block.outcome == "none" for block in target.blocks):
         state = "failed"
     return Check(name, "rate", f"some rate keeps p99 within {fmt.given_ms(limit_ms)}", state, found)
 
 
-def _device(one: MobileArtifactRecord) -> Check:
-    found = one.error or "; ".join(one.failures) or f"{fmt.size(one.size_bytes)}"
-    subject = f"{one.target}/{one.path}"
+def _device(artifact: MobileArtifactRecord) -> Check:
+    found = artifact.error or "; ".join(artifact.failures) or f"{fmt.size(artifact.size_bytes)}"
+    subject = f"{artifact.target}/{artifact.path}"
     return Check(
-        subject, "fit to ship", "it runs, and keeps the limits", _state(one.passed), fmt.one_line(found)
+        subject, "fit to ship", "it runs, and keeps the limits", _state(artifact.passed), fmt.one_line(found)
     )
 
 
@@ -226,7 +228,9 @@ def _choice(chosen: str | None, why: str) -> Check:
 def _headline(run: RunRecord) -> str:
     if run.status != "complete":
         return f"the run is {run.status}: {run.status_reason or 'no reason recorded'}"
-    primary = [one for one in run.comparisons if one.is_primary and run.kind == "compare"]
+    primary = [
+        comparison for comparison in run.comparisons if comparison.is_primary and run.kind == "compare"
+    ]
     if primary:
         return "; ".join(map(_said, primary))
     if run.slo:
@@ -238,12 +242,13 @@ def _headline(run: RunRecord) -> str:
     return "one target was measured, and nothing compared"
 
 
-def _said(one: ComparisonRecord) -> str:
-    named = f"{pick.metric_name(one.metric)} of {one.candidate} against {one.baseline} under {one.load}"
-    if one.ratio is None or one.interval is None:
+def _said(comparison: ComparisonRecord) -> str:
+    sides = f"{comparison.candidate} against {comparison.baseline}"
+    named = f"{pick.metric_name(comparison.metric)} of {sides} under {comparison.load}"
+    if comparison.ratio is None or comparison.interval is None:
         return f"{named}: no ratio"
-    ratio, span = fmt.ratio(one.ratio), fmt.span(one.interval, fmt.ratio)
-    return f"{named} is {one.verdict or 'without a verdict'}: {ratio} times ({span})"
+    ratio, span = fmt.ratio(comparison.ratio), fmt.span(comparison.interval, fmt.ratio)
+    return f"{named} is {comparison.verdict or 'without a verdict'}: {ratio} times ({span})"
 
 
 def _rates(run: RunRecord) -> str:

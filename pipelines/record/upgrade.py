@@ -27,15 +27,15 @@ def upgraded(run: Fields) -> Fields:
         one["reasons"] = [_text(one["reason"])] if one.get("reason") else []
         one.pop("reason", None)
     said = _stand_ins(run)
-    _change(run, "warnings", lambda warnings: [_warning(one, said) for one in warnings])
+    _change(run, "warnings", lambda warnings: [_warning(warning, said) for warning in warnings])
     return run | {"schema_version": 2}
 
 
-def _change(one: Fields, field: str, change: Callable[[Any], Any]) -> None:
+def _change(fields: Fields, field: str, change: Callable[[Any], Any]) -> None:
     """Change a field that has something in it, where that has the form it should have."""
-    if one.get(field):
+    if fields.get(field):
         try:
-            one[field] = change(one[field])
+            fields[field] = change(fields[field])
         except (AttributeError, KeyError, TypeError):
             return
 
@@ -62,19 +62,19 @@ def _text(text: str, code: str = "text", **figures: str) -> Fields:
     return {"code": code, "figures": {"text": text, **figures}}
 
 
-def _of_round(one: Fields, texts: list[str]) -> list[Fields]:
+def _of_round(fields: Fields, texts: list[str]) -> list[Fields]:
     """Add the only failed check, if there is only one: it tells which sentences are alike."""
-    checks = one.get("failed_checks") or []
+    checks = fields.get("failed_checks") or []
     named = {"check": checks[0]} if len(checks) == 1 else {}
     return [_text(text, **named) for text in texts]
 
 
-def _warning(one: Fields, stand_ins: dict[str, Fields]) -> Fields:
-    known = stand_ins.get(one["message"])
+def _warning(fields: Fields, stand_ins: dict[str, Fields]) -> Fields:
+    known = stand_ins.get(fields["message"])
     if known is not None:
         return {"code": "stand_in", "figures": known}
-    remedy = {"remedy": one["remedy"]} if one.get("remedy") else {}
-    return _text(one["message"], **remedy)
+    remedy = {"remedy": fields["remedy"]} if fields.get("remedy") else {}
+    return _text(fields["message"], **remedy)
 
 
 def _stand_ins(run: Fields) -> dict[str, Fields]:

@@ -65,12 +65,14 @@ def remarks(run: RunRecord) -> tuple[str, ...]:
 
 def unlike(run: RunRecord) -> tuple[str, ...]:
     """Return what the sides were not given alike: first on purpose, then as allowed by name."""
-    purposes = [banners.not_alike(one) for one in run.fairness.asymmetries if one.on_purpose]
+    purposes = [
+        banners.not_alike(asymmetry) for asymmetry in run.fairness.asymmetries if asymmetry.on_purpose
+    ]
     said = [f"Differs on purpose: {', '.join(purposes)}."] if purposes else []
     said += [
-        f"Not alike, allowed by name: {banners.not_alike(one)}."
-        for one in run.fairness.asymmetries
-        if one.allowed and not one.on_purpose
+        f"Not alike, allowed by name: {banners.not_alike(asymmetry)}."
+        for asymmetry in run.fairness.asymmetries
+        if asymmetry.allowed and not asymmetry.on_purpose
     ]
     return tuple(map(fmt.one_line, said))
 
@@ -112,69 +114,71 @@ def _lead(run: RunRecord, primary: list[ComparisonRecord]) -> list[str]:
     return [f"Between {ours} and {theirs} nothing is decided."]
 
 
-def _faster(one: ComparisonRecord) -> str:
-    return FASTER.get(pick.metric_name(one.metric), "answers faster than")
+def _faster(comparison: ComparisonRecord) -> str:
+    return FASTER.get(pick.metric_name(comparison.metric), "answers faster than")
 
 
-def _even(one: ComparisonRecord) -> str:
-    return EVEN.get(pick.metric_name(one.metric), "answer as fast")
+def _even(comparison: ComparisonRecord) -> str:
+    return EVEN.get(pick.metric_name(comparison.metric), "answer as fast")
 
 
-def _about(run: RunRecord, one: ComparisonRecord, reason: str) -> str:
+def _about(run: RunRecord, comparison: ComparisonRecord, reason: str) -> str:
     """Describe one comparison: who is ahead, the ratio, what it rests on, and what follows."""
-    ours, theirs = (pick.display_name(run, name) for name in (one.candidate, one.baseline))
+    ours, theirs = (pick.display_name(run, name) for name in (comparison.candidate, comparison.baseline))
     leads = {
-        "better": f"{ours} {_faster(one)} {theirs}",
-        "worse": f"{theirs} {_faster(one)} {ours}",
-        "equivalent": f"{ours} and {theirs} {_even(one)}, within {fmt.within(one.margin)}",
+        "better": f"{ours} {_faster(comparison)} {theirs}",
+        "worse": f"{theirs} {_faster(comparison)} {ours}",
+        "equivalent": f"{ours} and {theirs} {_even(comparison)}, within {fmt.within(comparison.margin)}",
         "inconclusive": f"Not decided between {ours} and {theirs}",
         None: f"No verdict on {ours} and {theirs}",
     }
-    return f"{leads[one.verdict]} under {one.load}: {_ratio(run, one)}{f'; {reason}' if reason else ''}."
+    ratio = f"{_ratio(run, comparison)}{f'; {reason}' if reason else ''}"
+    return f"{leads[comparison.verdict]} under {comparison.load}: {ratio}."
 
 
-def _briefly(run: RunRecord, one: ComparisonRecord, reason: str) -> str:
+def _briefly(run: RunRecord, comparison: ComparisonRecord, reason: str) -> str:
     """Shorten a result to stand below a sentence that names the sides."""
     words = {
-        "equivalent": f"as fast within {fmt.within(one.margin)}, ",
+        "equivalent": f"as fast within {fmt.within(comparison.margin)}, ",
         "inconclusive": "not decided, ",
         None: "no verdict, ",
     }
-    word = words.get(one.verdict, "")
-    return (
-        f"Under {one.load}{':' if word else ','} {word}{_ratio(run, one)}{f'; {reason}' if reason else ''}."
-    )
+    word = words.get(comparison.verdict, "")
+    ratio = f"{_ratio(run, comparison)}{f'; {reason}' if reason else ''}"
+    return f"Under {comparison.load}{':' if word else ','} {word}{ratio}."
 
 
-def _ratio(run: RunRecord, one: ComparisonRecord) -> str:
-    ours, theirs = (pick.display_name(run, name) for name in (one.candidate, one.baseline))
-    subject, ratio = f"{ours}'s {pick.metric_name(one.metric)}", pick.ratio_of(one)
+def _ratio(run: RunRecord, comparison: ComparisonRecord) -> str:
+    ours, theirs = (pick.display_name(run, name) for name in (comparison.candidate, comparison.baseline))
+    subject, ratio = f"{ours}'s {pick.metric_name(comparison.metric)}", pick.ratio_of(comparison)
     if ratio is None:
         return f"{subject} could not be set against {theirs}'s"
-    return f"{subject} is {fmt.ratio(ratio)} times {theirs}'s ({_basis(one)})"
+    return f"{subject} is {fmt.ratio(ratio)} times {theirs}'s ({_basis(comparison)})"
 
 
-def _basis(one: ComparisonRecord) -> str:
+def _basis(comparison: ComparisonRecord) -> str:
     """Return what the ratio rests on: its interval, or how far single pairs lie apart."""
-    if one.pairs_count == 1:
+    if comparison.pairs_count == 1:
         return "one pair of rounds"
-    counts = f"{fmt.plural(one.pairs_count, 'pair')} of rounds in {fmt.plural(one.blocks_count, 'block')}"
-    if one.interval is not None:
-        spans = [f"95{fmt.THIN}% interval {fmt.span(one.interval, fmt.ratio)}", *_judged(one)]
+    blocks = fmt.plural(comparison.blocks_count, "block")
+    counts = f"{fmt.plural(comparison.pairs_count, 'pair')} of rounds in {blocks}"
+    if comparison.interval is not None:
+        spans = [f"95{fmt.THIN}% interval {fmt.span(comparison.interval, fmt.ratio)}", *_judged(comparison)]
         return ", ".join([*spans, counts])
-    if one.round_range is not None:
-        return ", ".join(["no interval", f"single pairs {fmt.span(one.round_range, fmt.ratio)}", counts])
+    if comparison.round_range is not None:
+        return ", ".join(
+            ["no interval", f"single pairs {fmt.span(comparison.round_range, fmt.ratio)}", counts]
+        )
     return ", ".join(["no interval", counts])
 
 
-def _judged(one: ComparisonRecord) -> list[str]:
+def _judged(comparison: ComparisonRecord) -> list[str]:
     """Return the wider interval that left it undecided, where the 95 % interval does not show why."""
-    if one.verdict != "inconclusive" or not judged_wider(one):
+    if comparison.verdict != "inconclusive" or not judged_wider(comparison):
         return []
-    assert one.verdict_interval and one.verdict_confidence  # noqa: S101 - judged_wider has looked
-    return [
-        f"judged by {fmt.confidence(one.verdict_confidence)}: {fmt.span(one.verdict_interval, fmt.ratio)}"
-    ]
+    assert comparison.verdict_interval and comparison.verdict_confidence  # noqa: S101 - judged_wider has looked
+    span = fmt.span(comparison.verdict_interval, fmt.ratio)
+    return [f"judged by {fmt.confidence(comparison.verdict_confidence)}: {span}"]
 
 
 def _conditions(run: RunRecord) -> str:
@@ -261,7 +265,7 @@ def _fixed(run: RunRecord) -> Iterator[str]:
     batches = {one.given.batch_max_size for one in pick.compared(run).values()}
     if batches <= {1, None} and "url" not in _runners(run):
         yield "batching (no server formed any)"
-    if not any(one.measure == "cold_start_s" and one.verdict for one in run.trade_offs):
+    if not any(off.measure == "cold_start_s" and off.verdict for off in run.trade_offs):
         yield "cold starts"
     yield "more cores"
     if run.slo is None:

@@ -69,11 +69,16 @@ def of_rounds(rounds: Iterable[RoundRecord]) -> str:
         (*columns, "p99_ms", "throughput_per_s", "valid"),
         (
             (
-                *(one.index, one.block, one.repetition, one.attempt, one.target, one.load),
-                *(one.started_at_utc, one.latency_ms.p50, one.latency_ms.p99, one.throughput_per_s),
-                one.valid,
+                *(record.index, record.block, record.repetition, record.attempt, record.target, record.load),
+                *(
+                    record.started_at_utc,
+                    record.latency_ms.p50,
+                    record.latency_ms.p99,
+                    record.throughput_per_s,
+                ),
+                record.valid,
             )
-            for one in rounds
+            for record in rounds
         ),
     )
 
@@ -85,11 +90,18 @@ def of_slices(rounds: Iterable[RoundRecord]) -> str:
         (*columns, "p50_ms", "max_ms"),
         (
             (
-                *(one.index, one.target, one.load, one.started_at_utc, one.valid, part.start_s),
+                *(
+                    record.index,
+                    record.target,
+                    record.load,
+                    record.started_at_utc,
+                    record.valid,
+                    part.start_s,
+                ),
                 *(part.length_s, part.requests_count, part.p50_ms, part.max_ms),
             )
-            for one in rounds
-            for part in one.slices
+            for record in rounds
+            for part in record.slices
         ),
     )
 
@@ -162,10 +174,10 @@ def of_trials(side: TuneSideRecord) -> str:
     )
     rows = (
         (
-            *(one.number, one.preset, *(one.levels.get(name) for name in names), one.outcome),
-            *(one.rate_per_s, one.breaks_at_per_s, one.closed_throughput_per_s),
+            *(trial.number, trial.preset, *(trial.levels.get(name) for name in names), trial.outcome),
+            *(trial.rate_per_s, trial.breaks_at_per_s, trial.closed_throughput_per_s),
         )
-        for one in side.trials
+        for trial in side.trials
     )
     return to_csv(columns, rows)
 
@@ -173,7 +185,10 @@ def of_trials(side: TuneSideRecord) -> str:
 def of_artifacts(mobile: MobileRecord) -> str:
     """Render size and accuracy of every artifact for devices."""
     columns = ("target", "path", "precision", "size_bytes", "accuracy")
-    rows = ((one.target, one.path, one.precision, one.size_bytes, one.accuracy) for one in mobile.artifacts)
+    rows = (
+        (artifact.target, artifact.path, artifact.precision, artifact.size_bytes, artifact.accuracy)
+        for artifact in mobile.artifacts
+    )
     return to_csv(columns, rows)
 
 

@@ -29,11 +29,11 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _cost(one: MobileArtifactRecord) -> str:
-    worth = [] if one.accuracy is None else [f"accuracy {fmt.percent(one.accuracy)}"]
-    if one.accuracy is None and one.output_error is not None:
-        worth = [f"output error {fmt.significant(one.output_error)}"]
-    return ", ".join([fmt.size(one.size_bytes), *worth])
+def _cost(artifact: MobileArtifactRecord) -> str:
+    worth = [] if artifact.accuracy is None else [f"accuracy {fmt.percent(artifact.accuracy)}"]
+    if artifact.accuracy is None and artifact.output_error is not None:
+        worth = [f"output error {fmt.significant(artifact.output_error)}"]
+    return ", ".join([fmt.size(artifact.size_bytes), *worth])
 
 
 def limits(mobile: MobileRecord) -> str:
@@ -63,73 +63,83 @@ def _points(share: float) -> str:
 
 def chosen(mobile: MobileRecord) -> MobileArtifactRecord | None:
     """Return the artifact that the gate picked, by its path."""
-    return next((one for one in mobile.artifacts if one.passed and one.path == mobile.gate.chosen), None)
+    return next(
+        (
+            artifact
+            for artifact in mobile.artifacts
+            if artifact.passed and artifact.path == mobile.gate.chosen
+        ),
+        None,
+    )
 
 
-def name(mobile: MobileRecord, one: MobileArtifactRecord) -> str:
+def name(mobile: MobileRecord, artifact: MobileArtifactRecord) -> str:
     """Return what tells an artifact apart from the others of its target: `int8`, `int8 xnnpack`."""
-    return fmt.one_line(" ".join([one.precision, *_kind(mobile, one)]))
+    return fmt.one_line(" ".join([artifact.precision, *_kind(mobile, artifact)]))
 
 
-def unique_name(mobile: MobileRecord, one: MobileArtifactRecord) -> str:
+def unique_name(mobile: MobileRecord, artifact: MobileArtifactRecord) -> str:
     """Name the artifact, with the target where two targets have an artifact of that name."""
-    alike = [other for other in mobile.artifacts if name(mobile, other) == name(mobile, one)]
-    return full_name(mobile, one) if len(alike) > 1 else name(mobile, one)
+    alike = [other for other in mobile.artifacts if name(mobile, other) == name(mobile, artifact)]
+    return full_name(mobile, artifact) if len(alike) > 1 else name(mobile, artifact)
 
 
-def full_name(mobile: MobileRecord, one: MobileArtifactRecord) -> str:
+def full_name(mobile: MobileRecord, artifact: MobileArtifactRecord) -> str:
     """Return the target and what tells the artifact apart: `executorch int8 xnnpack`."""
-    return fmt.one_line(f"{one.target} {name(mobile, one)}")
+    return fmt.one_line(f"{artifact.target} {name(mobile, artifact)}")
 
 
-def file_kind(mobile: MobileRecord, one: MobileArtifactRecord) -> str:
+def file_kind(mobile: MobileRecord, artifact: MobileArtifactRecord) -> str:
     """Return the full name without the precision: `tflite`, `executorch xnnpack`."""
-    return fmt.one_line(" ".join([one.target, *_kind(mobile, one)]))
+    return fmt.one_line(" ".join([artifact.target, *_kind(mobile, artifact)]))
 
 
-def _kind(mobile: MobileRecord, one: MobileArtifactRecord) -> list[str]:
+def _kind(mobile: MobileRecord, artifact: MobileArtifactRecord) -> list[str]:
     """Return the format where the target has several, and the variant."""
-    formats = {other.format for other in mobile.artifacts if other.target == one.target}
-    return [*([one.format] if len(formats) > 1 else []), *([one.variant] if one.variant else [])]
+    formats = {other.format for other in mobile.artifacts if other.target == artifact.target}
+    return [
+        *([artifact.format] if len(formats) > 1 else []),
+        *([artifact.variant] if artifact.variant else []),
+    ]
 
 
 def by_precision(mobile: MobileRecord) -> list[MobileArtifactRecord]:
     """Sort the artifacts so that both roads stand side by side, precisions in the order of the record."""
-    order = list(dict.fromkeys(one.precision for one in mobile.artifacts))
+    order = list(dict.fromkeys(artifact.precision for artifact in mobile.artifacts))
     return sorted(mobile.artifacts, key=lambda one: order.index(one.precision))
 
 
-def share_of_float32(mobile: MobileRecord, one: MobileArtifactRecord) -> float | None:
+def share_of_float32(mobile: MobileRecord, artifact: MobileArtifactRecord) -> float | None:
     """Return its size over that of its target's float32 in the same format, and variant if there is one."""
     full = [
         other
         for other in mobile.artifacts
-        if (other.target, other.format, other.precision) == (one.target, one.format, "float32")
+        if (other.target, other.format, other.precision) == (artifact.target, artifact.format, "float32")
     ]
-    same = [other for other in full if other.variant == one.variant] or full
-    return one.size_bytes / same[0].size_bytes if same and same[0].size_bytes else None
+    same = [other for other in full if other.variant == artifact.variant] or full
+    return artifact.size_bytes / same[0].size_bytes if same and same[0].size_bytes else None
 
 
-def delegated_share(one: MobileArtifactRecord) -> float | None:
+def delegated_share(artifact: MobileArtifactRecord) -> float | None:
     """Return the share of its operations that run in the delegate."""
-    if one.delegated_ops_count is None or not one.ops_count:
+    if artifact.delegated_ops_count is None or not artifact.ops_count:
         return None
-    return one.delegated_ops_count / one.ops_count
+    return artifact.delegated_ops_count / artifact.ops_count
 
 
-def single(one: MobileArtifactRecord) -> TimingRecord | None:
+def single(artifact: MobileArtifactRecord) -> TimingRecord | None:
     """Return what was measured with one thread."""
-    return one.timings[0] if one.timings else None
+    return artifact.timings[0] if artifact.timings else None
 
 
-def all_cores(one: MobileArtifactRecord) -> TimingRecord | None:
+def all_cores(artifact: MobileArtifactRecord) -> TimingRecord | None:
     """Return what was measured with a thread on every core; None where only one thread was."""
-    return one.timings[-1] if len(one.timings) > 1 else None
+    return artifact.timings[-1] if len(artifact.timings) > 1 else None
 
 
 def targets(run: RunRecord) -> list[str]:
     """Return the targets of the mobile artifacts, each once."""
-    return list(dict.fromkeys(one.target for one in run.mobile.artifacts)) if run.mobile else []
+    return list(dict.fromkeys(artifact.target for artifact in run.mobile.artifacts)) if run.mobile else []
 
 
 def road(target: str) -> str:
@@ -139,8 +149,8 @@ def road(target: str) -> str:
 
 def partly_asked(mobile: MobileRecord) -> list[MobileArtifactRecord]:
     """Return artifacts that were asked fewer samples than the others: their accuracies do not compare."""
-    most = max((one.samples_count for one in mobile.artifacts), default=0)
-    return [one for one in mobile.artifacts if 0 < one.samples_count < most]
+    most = max((artifact.samples_count for artifact in mobile.artifacts), default=0)
+    return [artifact for artifact in mobile.artifacts if 0 < artifact.samples_count < most]
 
 
 def asked_less(mobile: MobileRecord) -> str:
@@ -155,11 +165,11 @@ def key(mobile: MobileRecord) -> str:
     """Explain the marks of the figure, and name the artifacts that are not in it."""
     marks = [
         "ring: the one to ship" if chosen(mobile) else "",
-        "crossed out: fails the gate" if any(not one.passed for one in mobile.artifacts) else "",
-        "step line: Pareto front" if any(one.on_pareto_front for one in mobile.artifacts) else "",
+        "crossed out: fails the gate" if any(not artifact.passed for artifact in mobile.artifacts) else "",
+        "step line: Pareto front" if any(artifact.on_pareto_front for artifact in mobile.artifacts) else "",
         "dashed: the gate's limits, dotted: the source model",
     ]
-    without = [full_name(mobile, one) for one in mobile.artifacts if one.accuracy is None]
+    without = [full_name(mobile, artifact) for artifact in mobile.artifacts if artifact.accuracy is None]
     without += [full_name(mobile, one) for one in partly_asked(mobile)]
     absent = f". Without an accuracy on all samples, so not drawn: {', '.join(without)}" if without else ""
     return ", ".join(mark for mark in marks if mark) + absent

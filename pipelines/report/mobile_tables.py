@@ -27,13 +27,13 @@ def tables(run: RunRecord) -> list[Table]:
     return [table for table in (make(run.mobile) for make in made) if table.rows]
 
 
-def _named(mobile: MobileRecord, one: MobileArtifactRecord) -> tuple[Cell, Cell]:
-    return word(one.precision), target_cell(one.target, said.file_kind(mobile, one))
+def _named(mobile: MobileRecord, artifact: MobileArtifactRecord) -> tuple[Cell, Cell]:
+    return word(artifact.precision), target_cell(artifact.target, said.file_kind(mobile, artifact))
 
 
-def _unknown(one: MobileArtifactRecord, why: str) -> str:
+def _unknown(artifact: MobileArtifactRecord, why: str) -> str:
     """Return why a figure is missing: its own reason, or that nothing could be run."""
-    return BROKEN if one.error else why
+    return BROKEN if artifact.error else why
 
 
 def size_table(mobile: MobileRecord) -> Table:
@@ -74,28 +74,28 @@ def _remark(mobile: MobileRecord) -> str:
     return f"The outputs choose no class, so there is no accuracy.{own}"
 
 
-def _size_row(mobile: MobileRecord, one: MobileArtifactRecord) -> tuple[Cell, ...]:
-    full = said.share_of_float32(mobile, one)
+def _size_row(mobile: MobileRecord, artifact: MobileArtifactRecord) -> tuple[Cell, ...]:
+    full = said.share_of_float32(mobile, artifact)
     return (
-        *_named(mobile, one),
-        _bytes(one.size_bytes),
+        *_named(mobile, artifact),
+        _bytes(artifact.size_bytes),
         number(full, fmt.ratio, unit="of float32", why="there is no float32 of this format"),
-        _bytes(one.gzip_bytes),
-        _bytes(one.zstd_bytes),
-        *_worth_cells(mobile, one),
-        number(one.output_error, fmt.significant, unit="std", why=_unknown(one, "not measured")),
-        number(one.max_abs_error, fmt.scientific, unit="", why=_unknown(one, "not measured")),
-        _gate(mobile, one),
+        _bytes(artifact.gzip_bytes),
+        _bytes(artifact.zstd_bytes),
+        *_worth_cells(mobile, artifact),
+        number(artifact.output_error, fmt.significant, unit="std", why=_unknown(artifact, "not measured")),
+        number(artifact.max_abs_error, fmt.scientific, unit="", why=_unknown(artifact, "not measured")),
+        _gate(mobile, artifact),
     )
 
 
-def _worth_cells(mobile: MobileRecord, one: MobileArtifactRecord) -> tuple[Cell, ...]:
+def _worth_cells(mobile: MobileRecord, artifact: MobileArtifactRecord) -> tuple[Cell, ...]:
     if not said.chooses(mobile):
-        return (number(one.target_rmse, fmt.significant, unit="", why=_unknown(one, NO_TARGETS)),)
+        return (number(artifact.target_rmse, fmt.significant, unit="", why=_unknown(artifact, NO_TARGETS)),)
     return (
-        number(one.accuracy, fmt.percent, unit="of 1", why=_unknown(one, NO_LABELS)),
-        number(one.accuracy_drop, fmt.points, unit="of 1", why=_unknown(one, NO_LABELS)),
-        number(one.top1_agreement, fmt.percent, unit="of 1", why=_unknown(one, NO_CLASSES)),
+        number(artifact.accuracy, fmt.percent, unit="of 1", why=_unknown(artifact, NO_LABELS)),
+        number(artifact.accuracy_drop, fmt.points, unit="of 1", why=_unknown(artifact, NO_LABELS)),
+        number(artifact.top1_agreement, fmt.percent, unit="of 1", why=_unknown(artifact, NO_CLASSES)),
     )
 
 
@@ -103,10 +103,10 @@ def _bytes(value: int) -> Cell:
     return Cell(fmt.size(value), exact=fmt.exact_bytes(value))
 
 
-def _gate(mobile: MobileRecord, one: MobileArtifactRecord) -> Cell:
-    if one.passed:
-        return word("ship" if one is said.chosen(mobile) else "passes", tone="good")
-    return Cell("FAILS", why=fmt.one_line("; ".join(one.failures)) or None, tone="bad")
+def _gate(mobile: MobileRecord, artifact: MobileArtifactRecord) -> Cell:
+    if artifact.passed:
+        return word("ship" if artifact is said.chosen(mobile) else "passes", tone="good")
+    return Cell("FAILS", why=fmt.one_line("; ".join(artifact.failures)) or None, tone="bad")
 
 
 def speed_table(mobile: MobileRecord) -> Table:
@@ -135,41 +135,41 @@ def _memory(mobile: MobileRecord) -> str:
 
 
 def _threads(mobile: MobileRecord) -> str:
-    counts = {timing.threads_count for one in mobile.artifacts if (timing := said.all_cores(one))}
+    counts = {timing.threads_count for artifact in mobile.artifacts if (timing := said.all_cores(artifact))}
     return f" All cores: {fmt.plural(max(counts), 'thread')}." if counts else ""
 
 
-def _speed_row(mobile: MobileRecord, one: MobileArtifactRecord) -> tuple[Cell, ...]:
-    single, every = said.single(one), said.all_cores(one)
+def _speed_row(mobile: MobileRecord, artifact: MobileArtifactRecord) -> tuple[Cell, ...]:
+    single, every = said.single(artifact), said.all_cores(artifact)
     return (
-        *_named(mobile, one),
-        _timed(one, single, lambda it: it.load_ms),
-        _timed(one, single, lambda it: it.first_inference_ms),
-        *(_percentile(one, single, which, NOT_TIMED) for which in ("p50", "p95")),
-        *(_percentile(one, every, which, ONE_CORE) for which in ("p50", "p95")),
-        _peak(one, single),
+        *_named(mobile, artifact),
+        _timed(artifact, single, lambda it: it.load_ms),
+        _timed(artifact, single, lambda it: it.first_inference_ms),
+        *(_percentile(artifact, single, which, NOT_TIMED) for which in ("p50", "p95")),
+        *(_percentile(artifact, every, which, ONE_CORE) for which in ("p50", "p95")),
+        _peak(artifact, single),
     )
 
 
 def _timed(
-    one: MobileArtifactRecord, timing: TimingRecord | None, take: Callable[[TimingRecord], float]
+    artifact: MobileArtifactRecord, timing: TimingRecord | None, take: Callable[[TimingRecord], float]
 ) -> Cell:
     value = take(timing) if timing else None
-    return number(value, fmt.significant, unit="ms", why=_unknown(one, NOT_TIMED))
+    return number(value, fmt.significant, unit="ms", why=_unknown(artifact, NOT_TIMED))
 
 
-def _percentile(one: MobileArtifactRecord, timing: TimingRecord | None, which: str, why: str) -> Cell:
+def _percentile(artifact: MobileArtifactRecord, timing: TimingRecord | None, which: str, why: str) -> Cell:
     if timing is None:
-        return missing(_unknown(one, why))
+        return missing(_unknown(artifact, why))
     reason = timing.reasons.get(f"{which}_ms") or timing.reasons.get(which)
     value: float | None = getattr(timing, f"{which}_ms")
     why = reason or "not measured, and the record gives no reason"
     return number(value, fmt.significant, unit="ms", why=why)
 
 
-def _peak(one: MobileArtifactRecord, timing: TimingRecord | None) -> Cell:
+def _peak(artifact: MobileArtifactRecord, timing: TimingRecord | None) -> Cell:
     if timing is None or timing.peak_memory_bytes is None:
-        return missing(_unknown(one, "not readable on this machine" if timing else NOT_TIMED))
+        return missing(_unknown(artifact, "not readable on this machine" if timing else NOT_TIMED))
     return _bytes(timing.peak_memory_bytes)
 
 
@@ -190,20 +190,20 @@ def content_table(mobile: MobileRecord) -> Table:
     return Table("What each holds and needs", columns, rows, remark)
 
 
-def _content_row(mobile: MobileRecord, one: MobileArtifactRecord) -> tuple[Cell, ...]:
-    why = _unknown(one, NOT_SAID)
-    library = mobile.runtimes.get(one.runtime_library)
-    delegated = said.delegated_share(one)
-    exact = None if delegated is None else f"{one.delegated_ops_count} of {one.ops_count}"
+def _content_row(mobile: MobileRecord, artifact: MobileArtifactRecord) -> tuple[Cell, ...]:
+    why = _unknown(artifact, NOT_SAID)
+    library = mobile.runtimes.get(artifact.runtime_library)
+    delegated = said.delegated_share(artifact)
+    exact = None if delegated is None else f"{artifact.delegated_ops_count} of {artifact.ops_count}"
     return (
-        *_named(mobile, one),
-        number(one.parameters_count, fmt.count, unit="", why=why),
-        number(one.ops_count, fmt.count, unit="", why=why),
+        *_named(mobile, artifact),
+        number(artifact.parameters_count, fmt.count, unit="", why=why),
+        number(artifact.ops_count, fmt.count, unit="", why=why),
         missing(why) if delegated is None else word(fmt.percent(delegated), exact=exact),
-        word(one.delegate or "none"),
-        word(one.runtime_library if library is None else library.name),
+        word(artifact.delegate or "none"),
+        word(artifact.runtime_library if library is None else library.name),
         missing("the library was not found") if library is None else _bytes(library.size_bytes),
-        code(one.sha256[:DIGEST_DIGITS], exact=one.sha256),
+        code(artifact.sha256[:DIGEST_DIGITS], exact=artifact.sha256),
     )
 
 
@@ -247,8 +247,8 @@ def library_table(mobile: MobileRecord) -> Table:
         Column("counted", numeric=False),
     )
     rows = tuple(
-        (word(one.name), word(one.version), _bytes(one.size_bytes), word(one.source))
-        for one in mobile.runtimes.values()
+        (word(runtime.name), word(runtime.version), _bytes(runtime.size_bytes), word(runtime.source))
+        for runtime in mobile.runtimes.values()
     )
     remark = "As installed on this host; a build for a phone, cut down to the operations in use, is smaller."
     return Table("Runtime libraries", columns, rows, remark)
@@ -278,14 +278,14 @@ def _timing_rows(mobile: MobileRecord) -> tuple[tuple[Cell, ...], ...]:
     )
 
 
-def _timing_cells(one: TimingRecord) -> tuple[Cell, ...]:
+def _timing_cells(timing: TimingRecord) -> tuple[Cell, ...]:
     why = "not readable on this machine"
     return (
-        word(str(one.threads_count)),
-        word(fmt.count(one.warmup_runs_count)),
-        word(fmt.count(one.runs_count)),
-        number(one.elapsed_s, fmt.significant, unit="s", why="not measured"),
-        number(one.cpu_steal_share, fmt.percent, unit="of 1", why=why),
-        number(one.foreign_cpu_share, fmt.percent, unit="of 1", why=why),
-        missing("no raw times were kept") if one.samples_file is None else code(one.samples_file),
+        word(str(timing.threads_count)),
+        word(fmt.count(timing.warmup_runs_count)),
+        word(fmt.count(timing.runs_count)),
+        number(timing.elapsed_s, fmt.significant, unit="s", why="not measured"),
+        number(timing.cpu_steal_share, fmt.percent, unit="of 1", why=why),
+        number(timing.foreign_cpu_share, fmt.percent, unit="of 1", why=why),
+        missing("no raw times were kept") if timing.samples_file is None else code(timing.samples_file),
     )

@@ -36,7 +36,7 @@ def label(run: RunRecord, name: str) -> str:
     """Return what a target is called in tables and figures."""
     target = run.targets.get(name)
     if target is not None and target.role == "floor":
-        several = sum(one.role == "floor" for one in run.targets.values()) > 1
+        several = sum(target.role == "floor" for target in run.targets.values()) > 1
         way = f", {target.implementation.protocol} {target.implementation.body}" if several else ""
         return f"harness floor (null server{way})"
     if target is not None and target.control_of is not None:
@@ -54,7 +54,7 @@ def loads(run: RunRecord) -> tuple[str, ...]:
 def _seen(run: RunRecord) -> Iterator[str]:
     for target in served(run).values():
         yield from (summary.load for summary in target.summaries)
-        yield from (one.load for one in target.rounds)
+        yield from (record.load for record in target.rounds)
 
 
 def summary_of(target: TargetRecord, load: str) -> SummaryRecord | None:
@@ -64,18 +64,18 @@ def summary_of(target: TargetRecord, load: str) -> SummaryRecord | None:
 
 def rounds_of(run: RunRecord, load: str) -> list[RoundRecord]:
     """Return all rounds of one load, of all targets, in the order they were measured."""
-    return [one for one in all_rounds(run) if one.load == load]
+    return [record for record in all_rounds(run) if record.load == load]
 
 
 def all_rounds(run: RunRecord) -> list[RoundRecord]:
     """Return all rounds of all served targets in the order they were measured."""
-    rounds = [one for target in served(run).values() for one in target.rounds]
+    rounds = [record for target in served(run).values() for record in target.rounds]
     return sorted(rounds, key=lambda one: (one.block, one.index, one.started_at_utc, one.target))
 
 
 def artifacts(run: RunRecord) -> list[ArtifactRecord]:
     """Return every artifact once, whether the run or a target lists it."""
-    listed = (*run.artifacts, *(one for target in run.targets.values() for one in target.artifacts))
+    listed = (*run.artifacts, *(artifact for target in run.targets.values() for artifact in target.artifacts))
     # Two builds of one target share everything but their bytes.
     keyed = {(one.target, one.path, one.precision, one.variant, one.sha256): one for one in listed}
     return list(keyed.values())
@@ -88,13 +88,15 @@ def parities(run: RunRecord) -> Iterator[tuple[str, ParityRecord]]:
             yield name, parity
 
 
-def percentile_reasons(run: RunRecord, one: ComparisonRecord) -> tuple[str, ...]:
+def percentile_reasons(run: RunRecord, comparison: ComparisonRecord) -> tuple[str, ...]:
     """Return why valid rounds of the two sides lack the metric, the first reason of each side."""
     found = []
-    for name in (one.candidate, one.baseline):
+    for name in (comparison.candidate, comparison.baseline):
         rounds = run.targets[name].rounds if name in run.targets else ()
-        own = [x.latency_ms.reasons for x in rounds if x.valid and x.load == one.load]
-        found += [f"{name}: {said[key]}" for said in own if (key := metric_key(one.metric)) in said][:1]
+        own = [x.latency_ms.reasons for x in rounds if x.valid and x.load == comparison.load]
+        found += [f"{name}: {said[key]}" for said in own if (key := metric_key(comparison.metric)) in said][
+            :1
+        ]
     return tuple(found)
 
 
@@ -105,10 +107,10 @@ def thinned(rounds: list[RoundRecord], most: int) -> tuple[list[RoundRecord], st
     """
     if len(rounds) <= most:
         return rounds, ""
-    places = list(dict.fromkeys((one.block, one.repetition) for one in rounds))
+    places = list(dict.fromkeys((record.block, record.repetition) for record in rounds))
     every = -(-len(rounds) // most)
     kept = set(places[::every])
-    found = [one for one in rounds if (one.block, one.repetition) in kept]
+    found = [record for record in rounds if (record.block, record.repetition) in kept]
     return found, f"one repetition in {every} of {len(rounds)} rounds; "
 
 
@@ -119,11 +121,14 @@ def unused(run: RunRecord) -> list[RoundRecord]:
     never becomes steady, is what it looks for.
     """
     if run.slo is None:
-        return [one for one in all_rounds(run) if not one.valid]
+        return [record for record in all_rounds(run) if not record.valid]
     used = {
-        point.round_index for one in run.slo.targets.values() for point in one.points if point.met is not None
+        point.round_index
+        for target in run.slo.targets.values()
+        for point in target.points
+        if point.met is not None
     }
-    return [one for one in all_rounds(run) if not one.valid and one.index not in used]
+    return [record for record in all_rounds(run) if not record.valid and record.index not in used]
 
 
 def not_used(lost: int, total: int, noun: str = "round") -> str:
@@ -143,15 +148,19 @@ def display_name(run: RunRecord, target: str) -> str:
 
 def primary(run: RunRecord) -> list[ComparisonRecord]:
     """Return what the run was decided by; in an older record p99."""
-    marked = [one for one in run.comparisons if one.is_primary]
-    return marked or [one for one in run.comparisons if metric_key(one.metric) == "p99"] or [*run.comparisons]
+    marked = [comparison for comparison in run.comparisons if comparison.is_primary]
+    return (
+        marked
+        or [comparison for comparison in run.comparisons if metric_key(comparison.metric) == "p99"]
+        or [*run.comparisons]
+    )
 
 
-def ratio_of(one: ComparisonRecord) -> float | None:
+def ratio_of(comparison: ComparisonRecord) -> float | None:
     """Return the ratio; that of the only pair where one pair is too few for an interval."""
-    if one.ratio is None and one.pairs_count == 1 and one.round_range is not None:
-        return one.round_range[0]
-    return one.ratio
+    if comparison.ratio is None and comparison.pairs_count == 1 and comparison.round_range is not None:
+        return comparison.round_range[0]
+    return comparison.ratio
 
 
 def metric_key(metric: str) -> str:

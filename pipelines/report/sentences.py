@@ -47,60 +47,60 @@ def say(reason: ReasonRecord) -> Said:
         raise ValueError(f"the reason {reason.code[:80]!r} is not known, or its figures are wrong") from error
 
 
-def verdict_sentence(one: ComparisonRecord) -> str | None:
+def verdict_sentence(comparison: ComparisonRecord) -> str | None:
     """Say why a comparison has this verdict or none, with the interval it goes by."""
-    if one.reason is None:
+    if comparison.reason is None:
         return None
-    follows = _after_interval(one)
-    return f"{_interval(one)} {follows}" if follows else _of_comparison(one, one.reason)
+    follows = _after_interval(comparison)
+    return f"{_interval(comparison)} {follows}" if follows else _of_comparison(comparison, comparison.reason)
 
 
-def explanation(one: ComparisonRecord) -> str | None:
+def explanation(comparison: ComparisonRecord) -> str | None:
     """Explain as `verdict_sentence` does, without the figures that stand beside the verdict anyway."""
-    follows = _after_interval(one)
+    follows = _after_interval(comparison)
     if follows:
         return f"the interval {follows}"
-    return _of_comparison(one, one.reason) if one.reason else None
+    return _of_comparison(comparison, comparison.reason) if comparison.reason else None
 
 
-def _of_comparison(one: ComparisonRecord, reason: ReasonRecord) -> str:
+def _of_comparison(comparison: ComparisonRecord, reason: ReasonRecord) -> str:
     if "text" in reason.figures:
         return str(reason.figures["text"])
     if reason.code == "too_few_pairs":
-        have = "has" if one.pairs_count == 1 else "have"
-        pairs = fmt.plural(one.pairs_count, "valid pair")
+        have = "has" if comparison.pairs_count == 1 else "have"
+        pairs = fmt.plural(comparison.pairs_count, "valid pair")
         return f"{pairs} of rounds {have} this figure, an interval needs at least two"
     return sentence(reason)
 
 
-def _after_interval(one: ComparisonRecord) -> str | None:
+def _after_interval(comparison: ComparisonRecord) -> str | None:
     """Return what follows the interval in a verdict's sentence; None if its place is not the reason."""
-    reason = one.reason
+    reason = comparison.reason
     if reason is None or reason.code not in VERDICTS or "text" in reason.figures:
         return None
-    return VERDICTS[reason.code](one, reason.figures)
+    return VERDICTS[reason.code](comparison, reason.figures)
 
 
-def _interval(one: ComparisonRecord) -> str:
-    low, high = one.verdict_interval or (float("nan"), float("nan"))
-    ratio = "unknown" if one.ratio is None else f"{one.ratio:.3g}"
+def _interval(comparison: ComparisonRecord) -> str:
+    low, high = comparison.verdict_interval or (float("nan"), float("nan"))
+    ratio = "unknown" if comparison.ratio is None else f"{comparison.ratio:.3g}"
     return (
-        f"the ratio {ratio} ({100 * (one.verdict_confidence or 0):.3g}% interval {low:.3g} to {high:.3g}, "
-        f"{one.pairs_count} pairs of rounds in {one.blocks_count} blocks)"
+        f"the ratio {ratio} ({100 * (comparison.verdict_confidence or 0):.3g}% interval {low:.3g} to "
+        f"{high:.3g}, {comparison.pairs_count} pairs of rounds in {comparison.blocks_count} blocks)"
     )
 
 
-def _position(one: ComparisonRecord, figures: Figures) -> str:
-    margin = _short_percent(one.margin)
+def _position(comparison: ComparisonRecord, figures: Figures) -> str:
+    margin = _short_percent(comparison.margin)
     return {
         "across": f"reaches across the margin of ±{margin}",
         "outside": f"lies outside ±{margin}",
-        "within_floor": f"lies outside ±{margin}, but not beyond the noise floor of {_floor(one)}",
+        "within_floor": f"lies outside ±{margin}, but not beyond the noise floor of {_floor(comparison)}",
     }[figures["position"]]
 
 
-def _floor(one: ComparisonRecord) -> str:
-    return _short_percent(one.noise_floor or 0.0)
+def _floor(comparison: ComparisonRecord) -> str:
+    return _short_percent(comparison.noise_floor or 0.0)
 
 
 def _short_percent(share: float) -> str:
@@ -108,15 +108,15 @@ def _short_percent(share: float) -> str:
     return f"{value:.0f}%" if value >= 100 else f"{value:.2g}%"  # noqa: PLR2004 - no power of ten in prose
 
 
-def _across(one: ComparisonRecord, figures: Figures) -> str:
-    more = fmt.plural(one.rounds_needed or 1, "more pair")
-    return f"{_position(one, figures)}; about {more} of rounds would decide"
+def _across(comparison: ComparisonRecord, figures: Figures) -> str:
+    more = fmt.plural(comparison.rounds_needed or 1, "more pair")
+    return f"{_position(comparison, figures)}; about {more} of rounds would decide"
 
 
-def _no_floor(one: ComparisonRecord, figures: Figures) -> str:
+def _no_floor(comparison: ComparisonRecord, figures: Figures) -> str:
     which = f" of {' and '.join(figures['sides'])}" if figures["sides"] else ""
     return (
-        f"{_position(one, figures)}; no control{which} gave an interval, so nobody knows how far this "
+        f"{_position(comparison, figures)}; no control{which} gave an interval, so nobody knows how far this "
         "machine differs from itself: measure a control of every side"
     )
 

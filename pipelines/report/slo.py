@@ -33,19 +33,19 @@ def headline(run: RunRecord) -> str:
     return fmt.one_line(f"At {limit} {_sides(run, run.slo)}{_ratio(run, run.slo)}.")
 
 
-def nothing_known(one: SloTargetRecord) -> bool:
+def nothing_known(target: SloTargetRecord) -> bool:
     """Return whether there is neither a rate nor a bound."""
-    return one.rate_per_s is None and one.at_least_per_s is None
+    return target.rate_per_s is None and target.at_least_per_s is None
 
 
-def not_measured(one: SloTargetRecord) -> bool:
+def not_measured(target: SloTargetRecord) -> bool:
     """Return whether every search had to give up, which says nothing of the server."""
-    return nothing_known(one) and all(block.outcome == "not_measured" for block in one.blocks)
+    return nothing_known(target) and all(block.outcome == "not_measured" for block in target.blocks)
 
 
-def kept_at_no_rate(one: SloTargetRecord) -> bool:
+def kept_at_no_rate(target: SloTargetRecord) -> bool:
     """Return whether every search found that the limit is kept at no rate."""
-    return bool(one.blocks) and all(block.outcome == "none" for block in one.blocks)
+    return bool(target.blocks) and all(block.outcome == "none" for block in target.blocks)
 
 
 def _why(reason: ReasonRecord | None, otherwise: str) -> str:
@@ -65,17 +65,17 @@ def _sides(run: RunRecord, slo: SloRecord) -> str:
     return " and ".join(said)
 
 
-def _no_rate(one: SloTargetRecord) -> str:
+def _no_rate(target: SloTargetRecord) -> str:
     """Describe a target without a rate: what some blocks found would be too good."""
-    if not_measured(one):
+    if not_measured(target):
         return "was not measured"
-    if kept_at_no_rate(one):
+    if kept_at_no_rate(target):
         return "sustains no rate that was tried"
     return "has no rate, because not every block found one"
 
 
-def _bound(one: SloTargetRecord) -> str:
-    return "at least " if one.at_least_per_s is not None else ""
+def _bound(target: SloTargetRecord) -> str:
+    return "at least " if target.at_least_per_s is not None else ""
 
 
 def _ratio(run: RunRecord, slo: SloRecord) -> str:
@@ -116,7 +116,7 @@ def _reasons(run: RunRecord) -> list[str]:
 def _undecided(run: RunRecord) -> list[str]:
     if run.slo is None or not _holds_one(run.slo):
         return []
-    spreads = [max(found) / min(found) for one in run.slo.targets.values() if (found := _found(one))]
+    spreads = [max(found) / min(found) for target in run.slo.targets.values() if (found := _found(target))]
     differs = fmt.ratio(max(spreads)) if spreads else ""
     return [
         "Which of the two sustains more is not decided: the interval holds 1."
@@ -135,8 +135,8 @@ def _holds_one(slo: SloRecord) -> bool:
     return (slo.ratio_at_least or 2) < 1 or (slo.ratio_at_most or 0) > 1
 
 
-def _found(one: SloTargetRecord) -> list[float]:
-    return [rate for rate in one.block_rates_per_s if rate]
+def _found(target: SloTargetRecord) -> list[float]:
+    return [rate for rate in target.block_rates_per_s if rate]
 
 
 def price(slo: SloRecord) -> str:
@@ -165,32 +165,32 @@ def rate_table(run: RunRecord) -> Table:
     return Table(caption, columns, rows, remark)
 
 
-def _rates(one: SloTargetRecord) -> tuple[Cell, ...]:
-    why = _why(one.reason, NO_RATE)
-    if one.at_least_per_s is not None:
-        return _bounded(one.at_least_per_s, fmt.rate_number, "≥", "/s"), missing(BOUND_ALONE)
+def _rates(target: SloTargetRecord) -> tuple[Cell, ...]:
+    why = _why(target.reason, NO_RATE)
+    if target.at_least_per_s is not None:
+        return _bounded(target.at_least_per_s, fmt.rate_number, "≥", "/s"), missing(BOUND_ALONE)
     return (
-        number(one.rate_per_s, fmt.rate_number, unit="/s", why=why),
-        _span(one.interval, fmt.rate_number, why if one.rate_per_s is None else ONE_SEARCH),
+        number(target.rate_per_s, fmt.rate_number, unit="/s", why=why),
+        _span(target.interval, fmt.rate_number, why if target.rate_per_s is None else ONE_SEARCH),
     )
 
 
-def rate_cell(one: SloTargetRecord) -> Cell:
+def rate_cell(target: SloTargetRecord) -> Cell:
     """Show the highest rate, or what it is at least, or why there is none."""
-    return _rates(one)[0]
+    return _rates(target)[0]
 
 
 def _bounded(value: float, show: fmt.Show, sign: str, unit: str) -> Cell:
     return number(value, lambda found: f"{sign}{fmt.THIN}{show(found)}", unit=unit, why=NO_RATE)
 
 
-def _costs(one: SloTargetRecord) -> tuple[Cell, ...]:
-    why = _why(one.reason, NO_RATE)
-    if one.cost_at_most is not None:
-        return _bounded(one.cost_at_most, fmt.significant, "≤", ""), missing(BOUND_ALONE)
+def _costs(target: SloTargetRecord) -> tuple[Cell, ...]:
+    why = _why(target.reason, NO_RATE)
+    if target.cost_at_most is not None:
+        return _bounded(target.cost_at_most, fmt.significant, "≤", ""), missing(BOUND_ALONE)
     return (
-        number(one.cost_per_million, fmt.significant, unit="", why=why),
-        _span(one.cost_interval, fmt.significant, why if one.cost_per_million is None else ONE_SEARCH),
+        number(target.cost_per_million, fmt.significant, unit="", why=why),
+        _span(target.cost_interval, fmt.significant, why if target.cost_per_million is None else ONE_SEARCH),
     )
 
 
@@ -243,7 +243,7 @@ def _block_ratio(slo: SloRecord | None, name: str, block: SloBlockRecord) -> Cel
     """Show the ratio of the block's two searches in the candidate's row; nothing in the other rows."""
     if slo is None or name != slo.candidate:
         return word("")
-    found = next((one for one in slo.block_ratios if one.block == block.block), None)
+    found = next((ratio for ratio in slo.block_ratios if ratio.block == block.block), None)
     if found is None:
         return missing("a ratio needs a rate of both, or a bound of one alone")
     if found.bound is None:

@@ -64,7 +64,7 @@ class Row:
 def table(run: RunRecord) -> Table:
     """Make a row per measure and pair of compared targets; none where nothing was compared."""
     rows = list(_rows(run))
-    pairs = dict.fromkeys((one.candidate, one.baseline) for one in rows)
+    pairs = dict.fromkeys((row.candidate, row.baseline) for row in rows)
     several = len(pairs) > 1
     names = tuple(fmt.one_line(name) for name in next(iter(pairs), ()))
     columns = (
@@ -77,24 +77,24 @@ def table(run: RunRecord) -> Table:
     )
     cells = tuple(
         (
-            word(one.name),
-            *([word(one.candidate), word(one.baseline)] if several else []),
-            *one.values,
-            _ahead_cell(run, one),
-            one.ratio,
-            one.interval,
+            word(row.name),
+            *([word(row.candidate), word(row.baseline)] if several else []),
+            *row.values,
+            _ahead_cell(run, row),
+            row.ratio,
+            row.interval,
         )
-        for one in rows
+        for row in rows
     )
     return Table("Trade-offs: who is ahead in what", columns, cells, REMARK)
 
 
-def _ahead_cell(run: RunRecord, one: Row) -> Cell:
-    if one.ahead is None:
-        return missing(one.why)
-    if one.ahead in (EVEN, OPEN):
-        return Cell(one.ahead, why=fmt.one_line(one.why) or None)
-    return target_cell(one.ahead, pick.label(run, one.ahead))
+def _ahead_cell(run: RunRecord, row: Row) -> Cell:
+    if row.ahead is None:
+        return missing(row.why)
+    if row.ahead in (EVEN, OPEN):
+        return Cell(row.ahead, why=fmt.one_line(row.why) or None)
+    return target_cell(row.ahead, pick.label(run, row.ahead))
 
 
 def leader(run: RunRecord) -> str | None:
@@ -113,31 +113,31 @@ def leader(run: RunRecord) -> str | None:
 def against(run: RunRecord, leading: str | None) -> list[str]:
     """List the trade-offs in which the other side is ahead, each with its figures."""
     return [
-        f"{KINDS[one.measure].name} ({_figures(run, one)})"
-        for one in run.trade_offs
-        if (winner := _winner(one)) is not None and winner != leading
+        f"{KINDS[off.measure].name} ({_figures(run, off)})"
+        for off in run.trade_offs
+        if (winner := _winner(off)) is not None and winner != leading
     ]
 
 
-def _figures(run: RunRecord, one: TradeOffRecord) -> str:
-    show = KINDS[one.measure].show
-    sides = ((one.candidate, one.candidate_value), (one.baseline, one.baseline_value))
+def _figures(run: RunRecord, off: TradeOffRecord) -> str:
+    show = KINDS[off.measure].show
+    sides = ((off.candidate, off.candidate_value), (off.baseline, off.baseline_value))
     return ", ".join(
         f"{pick.display_name(run, name)} {fmt.MISSING if value is None else show(value)}"
         for name, value in sides
     )
 
 
-def _winner(one: TradeOffRecord) -> str | None:
-    return {"better": one.candidate, "worse": one.baseline}.get(one.verdict or "")
+def _winner(off: TradeOffRecord) -> str | None:
+    return {"better": off.candidate, "worse": off.baseline}.get(off.verdict or "")
 
 
 def _rows(run: RunRecord) -> Iterator[Row]:
     yield from _of_rounds(run)
     yield from _of_search(run)
     order = list(KINDS)
-    for one in sorted(run.trade_offs, key=lambda found: order.index(found.measure)):
-        yield _of_trade_off(one)
+    for off in sorted(run.trade_offs, key=lambda found: order.index(found.measure)):
+        yield _of_trade_off(off)
 
 
 def _of_rounds(run: RunRecord) -> Iterator[Row]:
@@ -146,22 +146,26 @@ def _of_rounds(run: RunRecord) -> Iterator[Row]:
         return
     primary = next((pick.metric_key(one.metric) for one in pick.primary(run)), "p99")
     shown = (primary if primary in LATENCY else "p99", pick.THROUGHPUT)
-    for one in sorted(run.comparisons, key=lambda found: pick.metric_key(found.metric) == pick.THROUGHPUT):
-        key = pick.metric_key(one.metric)
+    for comparison in sorted(
+        run.comparisons, key=lambda found: pick.metric_key(found.metric) == pick.THROUGHPUT
+    ):
+        key = pick.metric_key(comparison.metric)
         if key not in shown:
             continue
-        sides = [run.targets.get(name) for name in (one.candidate, one.baseline)]
-        summaries = [pick.summary_of(side, one.load) if side else None for side in sides]
+        sides = [run.targets.get(name) for name in (comparison.candidate, comparison.baseline)]
+        summaries = [pick.summary_of(side, comparison.load) if side else None for side in sides]
         candidate, baseline = (_summary_cell(summary, key) for summary in summaries)
         yield Row(
-            f"{pick.metric_name(one.metric)} under {one.load}",
-            one.candidate,
-            one.baseline,
+            f"{pick.metric_name(comparison.metric)} under {comparison.load}",
+            comparison.candidate,
+            comparison.baseline,
             (candidate, baseline),
-            _ahead(one.verdict, one.candidate, one.baseline),
-            "" if one.verdict == "equivalent" else undecided(one) or "no verdict was given",
-            number(pick.ratio_of(one), fmt.ratio, unit="", why="no pair of valid rounds has this figure"),
-            interval_cell(one.interval, "an interval needs two pairs of valid rounds"),
+            _ahead(comparison.verdict, comparison.candidate, comparison.baseline),
+            "" if comparison.verdict == "equivalent" else undecided(comparison) or "no verdict was given",
+            number(
+                pick.ratio_of(comparison), fmt.ratio, unit="", why="no pair of valid rounds has this figure"
+            ),
+            interval_cell(comparison.interval, "an interval needs two pairs of valid rounds"),
         )
 
 
@@ -212,25 +216,25 @@ def _slo_ahead(run: RunRecord) -> str | None:
     return None if low is None and high is None else OPEN
 
 
-def _of_trade_off(one: TradeOffRecord) -> Row:
-    kind = KINDS[one.measure]
+def _of_trade_off(off: TradeOffRecord) -> Row:
+    kind = KINDS[off.measure]
     candidate, baseline = (
         number(value, kind.show, unit=kind.unit, why=kind.why)
-        for value in (one.candidate_value, one.baseline_value)
+        for value in (off.candidate_value, off.baseline_value)
     )
-    exact = one.measure in ("image_bytes", "accuracy")
+    exact = off.measure in ("image_bytes", "accuracy")
     why = EXACT if exact else NO_INTERVAL
-    if one.candidate_value is None or one.baseline_value is None:
+    if off.candidate_value is None or off.baseline_value is None:
         why = kind.why
-    ahead = _ahead(one.verdict, one.candidate, one.baseline)
-    undecided = CHANCE if one.measure == "accuracy" else "" if one.interval else why
+    ahead = _ahead(off.verdict, off.candidate, off.baseline)
+    undecided = CHANCE if off.measure == "accuracy" else "" if off.interval else why
     return Row(
         kind.name,
-        one.candidate,
-        one.baseline,
+        off.candidate,
+        off.baseline,
         (candidate, baseline),
         ahead,
         undecided if ahead == OPEN else "" if ahead else why,
-        number(one.ratio, fmt.ratio, unit="", why=why),
-        interval_cell(one.interval, why),
+        number(off.ratio, fmt.ratio, unit="", why=why),
+        interval_cell(off.interval, why),
     )

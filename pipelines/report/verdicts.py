@@ -26,7 +26,7 @@ FLOOR_REMARK = (
 
 def verdict_table(run: RunRecord) -> Table:
     """Load by metric: ratio, interval and verdict."""
-    several = len({(one.candidate, one.baseline) for one in run.comparisons}) > 1
+    several = len({(comparison.candidate, comparison.baseline) for comparison in run.comparisons}) > 1
     columns = (
         Column("load", numeric=False),
         *([Column("candidate", numeric=False), Column("baseline", numeric=False)] if several else []),
@@ -38,8 +38,8 @@ def verdict_table(run: RunRecord) -> Table:
         Column("pairs"),
         Column("noise floor", minor=True),
     )
-    rows = tuple(_verdict_row(run, one, several=several) for one in run.comparisons)
-    corrected = any(one.verdict_confidence for one in run.comparisons)
+    rows = tuple(_verdict_row(run, comparison, several=several) for comparison in run.comparisons)
+    corrected = any(comparison.verdict_confidence for comparison in run.comparisons)
     remark = f"{RATIO_REMARK} {FAMILY_REMARK}" if corrected else RATIO_REMARK
     return Table(_caption(run, several=several), columns, rows, remark)
 
@@ -52,47 +52,49 @@ def _caption(run: RunRecord, *, several: bool) -> str:
     return fmt.one_line(f"Verdicts: {candidate} against {baseline}")
 
 
-def _verdict_row(run: RunRecord, one: ComparisonRecord, *, several: bool) -> tuple[Cell, ...]:
-    names = [word(pick.display_name(run, name)) for name in (one.candidate, one.baseline)]
+def _verdict_row(run: RunRecord, comparison: ComparisonRecord, *, several: bool) -> tuple[Cell, ...]:
+    names = [word(pick.display_name(run, name)) for name in (comparison.candidate, comparison.baseline)]
     return (
-        word(one.load),
+        word(comparison.load),
         *(names if several else []),
-        word(pick.metric_name(one.metric) + (" (primary)" if one.is_primary else "")),
-        _verdict_cell(one),
-        number(pick.ratio_of(one), fmt.ratio, unit="", why=_why(one, NO_INTERVAL)),
-        interval_cell(one.interval, _why(one, NO_INTERVAL)),
-        _judged_by(one),
-        word(fmt.count(one.pairs_count)),
-        floor_cell(one.noise_floor),
+        word(pick.metric_name(comparison.metric) + (" (primary)" if comparison.is_primary else "")),
+        _verdict_cell(comparison),
+        number(pick.ratio_of(comparison), fmt.ratio, unit="", why=_why(comparison, NO_INTERVAL)),
+        interval_cell(comparison.interval, _why(comparison, NO_INTERVAL)),
+        _judged_by(comparison),
+        word(fmt.count(comparison.pairs_count)),
+        floor_cell(comparison.noise_floor),
     )
 
 
-def _judged_by(one: ComparisonRecord) -> Cell:
+def _judged_by(comparison: ComparisonRecord) -> Cell:
     """Show the interval that the verdict goes by, with its confidence."""
-    if one.verdict_interval is None or one.verdict_confidence is None:
-        return missing(_why(one, NO_VERDICT))
-    span, confidence = one.verdict_interval, fmt.confidence(one.verdict_confidence)
+    if comparison.verdict_interval is None or comparison.verdict_confidence is None:
+        return missing(_why(comparison, NO_VERDICT))
+    span, confidence = comparison.verdict_interval, fmt.confidence(comparison.verdict_confidence)
     return word(f"{fmt.span(span, fmt.ratio)} ({confidence})", exact=f"{span[0]} to {span[1]}")
 
 
-def judged_wider(one: ComparisonRecord) -> bool:
+def judged_wider(comparison: ComparisonRecord) -> bool:
     """Return whether the verdict goes by a wider interval than the one beside the ratio."""
-    return one.verdict_interval is not None and one.verdict_interval != one.interval
+    return comparison.verdict_interval is not None and comparison.verdict_interval != comparison.interval
 
 
 def primary_missing(run: RunRecord) -> tuple[str, ...]:
     """Say per load and pair that the primary metric was not measured; no other takes its place."""
     if run.profile is None or not run.profile.verdicts:
         return ()
-    lost = [one for one in run.comparisons if one.is_primary and one.interval is None]
+    lost = [
+        comparison for comparison in run.comparisons if comparison.is_primary and comparison.interval is None
+    ]
     return tuple(fmt.one_line(_missing_sentence(run, one)) for one in lost)
 
 
-def _missing_sentence(run: RunRecord, one: ComparisonRecord) -> str:
-    metric, reasons = pick.metric_name(one.metric), pick.percentile_reasons(run, one)
-    why = "; ".join(reasons) or _why(one, NO_INTERVAL)
+def _missing_sentence(run: RunRecord, comparison: ComparisonRecord) -> str:
+    metric, reasons = pick.metric_name(comparison.metric), pick.percentile_reasons(run, comparison)
+    why = "; ".join(reasons) or _why(comparison, NO_INTERVAL)
     advice = "Measure longer rounds with --round-s, or name another metric with --primary." if reasons else ""
-    said = f"The primary metric, {metric}, could not be compared under {one.load}: {why}. {advice}"
+    said = f"The primary metric, {metric}, could not be compared under {comparison.load}: {why}. {advice}"
     return f"{said.strip()} The other metrics do not take its place."
 
 
@@ -108,29 +110,34 @@ def floor_cell(floor: float | None) -> Cell:
     return missing(NO_FLOOR) if floor is None else word(fmt.within(floor), exact=str(floor))
 
 
-def _verdict_cell(one: ComparisonRecord) -> Cell:
-    needed = f", +{fmt.plural(one.rounds_needed, 'round')}" if one.rounds_needed else ""
-    text, why = (one.verdict or "no verdict") + needed, fmt.one_line(explanation(one))
-    return Cell(text, exact=sentences.verdict_sentence(one), why=why or None, tone=TONES.get(one.verdict))
+def _verdict_cell(comparison: ComparisonRecord) -> Cell:
+    needed = f", +{fmt.plural(comparison.rounds_needed, 'round')}" if comparison.rounds_needed else ""
+    text, why = (comparison.verdict or "no verdict") + needed, fmt.one_line(explanation(comparison))
+    return Cell(
+        text,
+        exact=sentences.verdict_sentence(comparison),
+        why=why or None,
+        tone=TONES.get(comparison.verdict),
+    )
 
 
-def explanation(one: ComparisonRecord) -> str:
+def explanation(comparison: ComparisonRecord) -> str:
     """Explain the verdict; say nothing where it is clear or more rounds decide."""
-    if one.verdict not in (None, "inconclusive") or one.rounds_needed is not None:
+    if comparison.verdict not in (None, "inconclusive") or comparison.rounds_needed is not None:
         return ""
-    otherwise = "more rounds would not decide it" if one.verdict else ""
-    return sentences.explanation(one) or otherwise
+    otherwise = "more rounds would not decide it" if comparison.verdict else ""
+    return sentences.explanation(comparison) or otherwise
 
 
-def undecided(one: ComparisonRecord) -> str:
+def undecided(comparison: ComparisonRecord) -> str:
     """Say why nothing was called, or how many rounds would; say nothing where something was."""
-    if one.rounds_needed is not None:
-        return f"about {fmt.plural(one.rounds_needed, 'more round')} per target would decide"
-    return explanation(one)
+    if comparison.rounds_needed is not None:
+        return f"about {fmt.plural(comparison.rounds_needed, 'more round')} per target would decide"
+    return explanation(comparison)
 
 
-def _why(one: ComparisonRecord, otherwise: str) -> str:
-    return sentences.verdict_sentence(one) or otherwise
+def _why(comparison: ComparisonRecord, otherwise: str) -> str:
+    return sentences.verdict_sentence(comparison) or otherwise
 
 
 def noise_table(run: RunRecord) -> Table:
@@ -147,15 +154,15 @@ def noise_table(run: RunRecord) -> Table:
     return Table("Noise floor of this machine", columns, tuple(map(_noise_row, run.controls)), FLOOR_REMARK)
 
 
-def _noise_row(one: ControlRecord) -> tuple[Cell, ...]:
+def _noise_row(control: ControlRecord) -> tuple[Cell, ...]:
     return (
-        word(one.load),
-        word(pick.metric_name(one.metric)),
-        target_cell(one.target),
-        number(one.ratio, fmt.ratio, unit="", why=NO_INTERVAL),
-        interval_cell(one.interval, NO_INTERVAL),
-        word(fmt.count(one.pairs_count)),
-        missing(NO_INTERVAL) if one.noise_floor is None else floor_cell(one.noise_floor),
+        word(control.load),
+        word(pick.metric_name(control.metric)),
+        target_cell(control.target),
+        number(control.ratio, fmt.ratio, unit="", why=NO_INTERVAL),
+        interval_cell(control.interval, NO_INTERVAL),
+        word(fmt.count(control.pairs_count)),
+        missing(NO_INTERVAL) if control.noise_floor is None else floor_cell(control.noise_floor),
     )
 
 
@@ -176,7 +183,7 @@ def fairness_table(run: RunRecord) -> Table:
 
 
 def _alike(run: RunRecord, field: str) -> Cell:
-    found = next((one for one in run.fairness.asymmetries if one.field == field), None)
+    found = next((asymmetry for asymmetry in run.fairness.asymmetries if asymmetry.field == field), None)
     if found is not None and found.on_purpose:
         return word("differs on purpose")
     if found is not None:

@@ -32,8 +32,8 @@ def curves_plot(curves: Curves, name: str, slots: dict[str, int]) -> str | None:
     return draw.to_text(svg)
 
 
-def _drawable(one: ConditioningRecord) -> bool:
-    return any(second.requests_count for second in one.seconds)
+def _drawable(conditioning: ConditioningRecord) -> bool:
+    return any(second.requests_count for second in conditioning.seconds)
 
 
 def _description(shown: Curves) -> str:
@@ -43,12 +43,12 @@ def _description(shown: Curves) -> str:
     return f"Requests per second over seconds of load, logarithmic. {'; '.join(said)}."
 
 
-def _until(one: ConditioningRecord) -> str:
-    if one.until_steady_s is None and one.state == "steady":
+def _until(conditioning: ConditioningRecord) -> str:
+    if conditioning.until_steady_s is None and conditioning.state == "steady":
         return "steady, from a start that was not seen"
-    if one.until_steady_s is None:
-        return f"not steady within {significant(one.duration_s)} s"
-    return f"steady from second {one.until_steady_s:g}"
+    if conditioning.until_steady_s is None:
+        return f"not steady within {significant(conditioning.duration_s)} s"
+    return f"steady from second {conditioning.until_steady_s:g}"
 
 
 def _axes(svg: draw.Element, frame: draw.Frame, x: Linear, y: Log) -> None:
@@ -58,19 +58,19 @@ def _axes(svg: draw.Element, frame: draw.Frame, x: Linear, y: Log) -> None:
     draw.x_axis(svg, frame, draw.ticks_at(seconds, x, list(map(tick_label, seconds))), "seconds of load")
 
 
-def _curve(svg: draw.Element, target: str, slot: int, one: ConditioningRecord, x: Linear, y: Log) -> None:
+def _curve(
+    svg: draw.Element, target: str, slot: int, conditioning: ConditioningRecord, x: Linear, y: Log
+) -> None:
     points = [
         (x(second), y(float(found.requests_count)))
-        for second, found in enumerate(one.seconds, start=1)
+        for second, found in enumerate(conditioning.seconds, start=1)
         if found.requests_count
     ]
     group = draw.add(svg, "g", class_=f"round s{slot}")
-    draw.add(
-        group,
-        "title",
-        text=f"{target}, block {one.block}: {_until(one)}, {count(one.requests_count)} requests",
-    )
+    requests = f"{count(conditioning.requests_count)} requests"
+    hover = f"{target}, block {conditioning.block}: {_until(conditioning)}, {requests}"
+    draw.add(group, "title", text=hover)
     for before, after in itertools.pairwise(points):
-        draw.line(group, before, after, f"search b{one.block % BLOCK_STYLES}")
-    if one.until_steady_s is not None:
-        draw.marker(group, slot, points[min(int(one.until_steady_s), len(points) - 1)], 4.5)
+        draw.line(group, before, after, f"search b{conditioning.block % BLOCK_STYLES}")
+    if conditioning.until_steady_s is not None:
+        draw.marker(group, slot, points[min(int(conditioning.until_steady_s), len(points) - 1)], 4.5)

@@ -35,12 +35,12 @@ def load_curve_plot(curves: Curves, name: str, slots: dict[str, int]) -> str | N
     return draw.to_text(svg)
 
 
-def _values(one: SummaryRecord) -> list[float]:
-    return [value for value in (one.latency_ms.p50, one.latency_ms.p99) if value is not None]
+def _values(summary: SummaryRecord) -> list[float]:
+    return [value for value in (summary.latency_ms.p50, summary.latency_ms.p99) if value is not None]
 
 
-def _reach(one: SummaryRecord) -> tuple[float, ...]:
-    return (one.throughput_per_s or 0.0, *(pick.round_range(one, pick.THROUGHPUT) or ()))
+def _reach(summary: SummaryRecord) -> tuple[float, ...]:
+    return (summary.throughput_per_s or 0.0, *(pick.round_range(summary, pick.THROUGHPUT) or ()))
 
 
 def _description(curves: Curves) -> str:
@@ -93,12 +93,12 @@ def _curve(
 
 
 def _whisker(
-    group: draw.Element, one: SummaryRecord, which: str, place: draw.Point, x: Linear, y: Log
+    group: draw.Element, summary: SummaryRecord, which: str, place: draw.Point, x: Linear, y: Log
 ) -> None:
     """Draw across the lowest to the highest single round, and upright the percentile's interval."""
-    span = pick.round_range(one, pick.THROUGHPUT)
+    span = pick.round_range(summary, pick.THROUGHPUT)
     if span:
         draw.line(group, (x(span[0]), place[1]), (x(span[1]), place[1]), "stick")
-    interval = one.latency_ms.intervals.get(which)
+    interval = summary.latency_ms.intervals.get(which)
     if interval:
         draw.line(group, (place[0], y(interval[0])), (place[0], y(interval[1])), "stick")

@@ -36,8 +36,8 @@ def timeline_plot(
         rounds: those of compared targets, in the order measured.
         unused: indexes of rounds that feed no figure.
     """
-    began = min((_second(one) for one in rounds), default=0.0)
-    found = [(one, points(one, _second(one) - began)) for one in rounds]
+    began = min((_second(record) for record in rounds), default=0.0)
+    found = [(record, points(record, _second(record) - began)) for record in rounds]
     every = [point for _, own in found for point in own]
     latencies = [ms for point in every for ms in (point.p50_ms, point.max_ms) if ms]
     rates = [point.per_s for point in every if point.per_s is not None]
@@ -55,11 +55,11 @@ def timeline_plot(
     return draw.to_text(svg)
 
 
-def points(one: RoundRecord, start_s: float) -> list[Point]:
+def points(record: RoundRecord, start_s: float) -> list[Point]:
     """Return the stretches of a round that began `start_s` after the run's first; one where it has none."""
-    if not one.slices:
-        middle, latency = start_s + one.window_s / 2, one.latency_ms
-        return [Point(middle, latency.p50, latency.max, one.throughput_per_s)]
+    if not record.slices:
+        middle, latency = start_s + record.window_s / 2, record.latency_ms
+        return [Point(middle, latency.p50, latency.max, record.throughput_per_s)]
     return [
         Point(
             start_s + part.start_s + part.length_s / 2,
@@ -67,13 +67,13 @@ def points(one: RoundRecord, start_s: float) -> list[Point]:
             part.max_ms,
             part.requests_count / part.length_s,
         )
-        for part in one.slices
+        for part in record.slices
     ]
 
 
-def _second(one: RoundRecord) -> float:
+def _second(record: RoundRecord) -> float:
     """Return when the window began: a round starts with its warm-up."""
-    return datetime.fromisoformat(one.started_at_utc).timestamp() + one.warmup_s
+    return datetime.fromisoformat(record.started_at_utc).timestamp() + record.warmup_s
 
 
 def _description(found: list[tuple[RoundRecord, list[Point]]], unused: Collection[int]) -> str:
@@ -116,7 +116,7 @@ def _blocks(svg: draw.Element, found: list[tuple[RoundRecord, list[Point]]], x: 
 
 def _round(
     svg: draw.Element,
-    one: RoundRecord,
+    record: RoundRecord,
     own: list[Point],
     slot: int,
     scales: tuple[Linear, Log, Linear],
@@ -125,9 +125,9 @@ def _round(
 ) -> None:
     x, y, per_s = scales
     group = draw.add(svg, "g", class_=f"round s{slot}{' unused' if spoilt else ''}")
-    draw.add(group, "title", text=_hover(one, used=not spoilt))
+    draw.add(group, "title", text=_hover(record, used=not spoilt))
     if spoilt:
-        half = (own[1].at_s - own[0].at_s) / 2 if len(own) > 1 else one.window_s / 2
+        half = (own[1].at_s - own[0].at_s) / 2 if len(own) > 1 else record.window_s / 2
         left, right = x(max(0.0, own[0].at_s - half)), x(own[-1].at_s + half)
         width = max(2.0, right - left)
         draw.add(
@@ -152,12 +152,14 @@ def _path(group: draw.Element, line: list[draw.Point]) -> None:
         )
 
 
-def _hover(one: RoundRecord, *, used: bool) -> str:
-    p50, throughput = one.latency_ms.p50, one.throughput_per_s
+def _hover(record: RoundRecord, *, used: bool) -> str:
+    p50, throughput = record.latency_ms.p50, record.throughput_per_s
     figures = [
         *([f"p50 {milliseconds(p50)}"] if p50 is not None else []),
         *([rate(throughput)] if throughput is not None else []),
-        f"{significant(one.window_s)} s",
-        validity(one, used=used),
+        f"{significant(record.window_s)} s",
+        validity(record, used=used),
     ]
-    return one_line(f"{one.target}, {one.load}, block {one.block}, round {one.index}: {', '.join(figures)}")
+    return one_line(
+        f"{record.target}, {record.load}, block {record.block}, round {record.index}: {', '.join(figures)}"
+    )
