@@ -205,8 +205,8 @@ def _tensor(said: dict[str, Any]) -> TensorSpec:
 def _samples(path: Path) -> Samples:
     try:
         found = tensors.load(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{path} cannot be read: {error}; import the files again") from error
+    except Exception as error:  # a damaged file fails in as many ways as there are to damage one
+        raise ModelError(f"{path} cannot be read: {error!s:.160}; import the files again") from error
     labels = found.pop(LABELS, None)
     return Samples(found, labels)
 

@@ -4,10 +4,11 @@ import io
 import json
 import pickletools
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 PICKLES = (".pkl", ".pickle")
 # In archives of PyTorch's: what its own files name, and its reader makes without running anything else.
@@ -33,7 +34,7 @@ def called(content: bytes) -> tuple[str, ...]:
     memo: dict[object, str] = {}
     last = ""
     try:
-        for opcode, argument, _ in pickletools.genops(content):
+        for opcode, argument, _ in _opcodes(content):
             name = opcode.name
             if name in STRINGS:
                 last = str(argument)
@@ -54,6 +55,12 @@ def called(content: bytes) -> tuple[str, ...]:
     except (ValueError, IndexError, KeyError, UnicodeDecodeError):
         found["?"] = None
     return tuple(found)
+
+
+def _opcodes(content: bytes) -> "Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]]":
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd escapes in texts
+        yield from pickletools.genops(content)
 
 
 def suspicious(content: bytes) -> tuple[str, ...]:
@@ -89,7 +96,7 @@ def _in_zip(archive: zipfile.ZipFile, above: str) -> Iterator[tuple[str, tuple[s
         if head == b"PK" and not above:
             with zipfile.ZipFile(io.BytesIO(archive.read(info))) as inner:
                 yield from _in_zip(inner, f"{name}/")
-        elif name.endswith(PICKLES) or (head == b"\x80\x02" and name.endswith((".pt", ".pth", ".bin"))):
+        elif name.endswith(PICKLES) or (head[:1] == b"\x80" and name.endswith((".pt", ".pth", ".bin"))):
             yield name, suspicious(archive.read(info))
 
 

@@ -200,7 +200,7 @@ def kind_of_file(file: Path | IO[bytes]) -> str:
     try:
         with zipfile.ZipFile(file) as archive:
             entries = [name.partition("/")[2] or name for name in archive.namelist()] + archive.namelist()
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise CheckpointError(f"it is a damaged zip file: {error}") from error
     found = (what for entry, what in OTHER_ZIPS if any(name.startswith(entry) for name in entries))
     return next(found, "weights")

@@ -75,7 +75,7 @@ def tensor_of(told: Mapping[str, Any]) -> NDArray[Any]:
     """Return a tensor's data, nested or flat, in the shape and the datatype it states.
 
     Raises:
-        ValueError, TypeError, KeyError: it is none, or no tensor of numbers or bool.
+        ValueError, TypeError, KeyError: it is none, or no tensor of numbers or bool that fit the datatype.
     """
     shape, values = told["shape"], np.asarray(told["data"])
     dtype = np.dtype(DATATYPES[told["datatype"]])
@@ -88,7 +88,11 @@ def tensor_of(told: Mapping[str, Any]) -> NDArray[Any]:
         raise ValueError(f"{values.dtype} is not {dtype}")
     if values.size != math.prod(shape):
         raise ValueError(f"{values.size} values in the shape {shape}")
-    return values.reshape(shape).astype(dtype)
+    with np.errstate(over="ignore"):
+        found = values.reshape(shape).astype(dtype)
+    if dtype.kind == "f" and np.isinf(found).sum() != np.isinf(values.astype(np.float64)).sum():
+        raise ValueError(f"a number is beyond {dtype}")
+    return found
 
 
 def _whole(data: Any) -> NDArray[Any]:

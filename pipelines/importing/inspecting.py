@@ -15,7 +15,7 @@ from models.pickles import code_of_program, pickles_in
 from models.recognised import KINDS, WEIGHTS, kind_of_path
 from models.stored import KERAS, TORCHSCRIPT
 from pipelines.errors import GateError, RequestError
-from pipelines.targets.torchserve.archive import require_plain, unpack
+from pipelines.targets.torchserve.archive import DAMAGED, require_plain, unpack
 from pipelines.targets.torchserve.export import HANDLER, HANDLER_PARTS
 
 ZIPS = ("torchscript", "mar", "pt2")
@@ -49,13 +49,14 @@ def findings(path: Path, kind: Kind, source: str) -> tuple[str, ...]:
     Raises:
         GateError: an archive is damaged, or made to leave its folder or to fill the disk.
     """
-    if kind in ZIPS:
-        try:
+    try:
+        if kind in ZIPS:
             require_plain(path)
-        except GateError as error:
-            raise GateError(f"{source}: {error}") from error
-    found = list(LOOKED[kind](path)) if kind in LOOKED else []
-    return tuple(found)
+        return tuple(LOOKED[kind](path)) if kind in LOOKED else ()
+    except GateError as error:
+        raise GateError(f"{source}: {error}") from error
+    except (*DAMAGED, RuntimeError, OSError) as error:
+        raise GateError(f"{source}: it is damaged: {error!s:.160}") from error
 
 
 def require_trust(found: dict[str, tuple[str, ...]], *, trust: bool) -> None:

@@ -110,8 +110,8 @@ class Address:
 
 
 def is_address(text: str) -> bool:
-    """Return whether a side is written as an address, even if it lacks a scheme."""
-    return "://" in text or re.match(r"[^/]*:\d{2,5}(/|$)", text) is not None
+    """Return whether a side is written as an address, even if it lacks a scheme or a part of `://`."""
+    return "://" in text or re.match(r"[^/]*:\d{2,5}(/|$)|[a-z]+\+[a-z]+:?/", text) is not None
 
 
 def read_address(text: str) -> tuple[Address, Protocol]:
@@ -136,7 +136,7 @@ def read_address(text: str) -> tuple[Address, Protocol]:
         url = urlsplit(f"{scheme}://{rest}")
         host, port = url.hostname or "", url.port
     except ValueError as error:
-        raise RequestError(f"{where}it cannot be read: {error}") from error
+        raise RequestError(f"{where}it cannot be read: {error!s:.160}") from error
     _require_plain(where, url, host)
     transport, usual_port = SCHEMES[scheme]
     port = port or usual_port
@@ -149,7 +149,7 @@ def read_address(text: str) -> tuple[Address, Protocol]:
 
 def _shown(text: str) -> str:
     """Return the address without what may be a password."""
-    return re.sub(r"//[^/@]*@", "//…@", text)[:120].partition("?")[0]
+    return re.sub(r"\A([a-z]*\+[a-z]*:?/*)?.*@", r"\1…@", text)[:120].partition("?")[0]
 
 
 def _require_plain(where: str, url: SplitResult, host: str) -> None:

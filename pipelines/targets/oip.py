@@ -49,8 +49,9 @@ def require_signature(spec: ModelSpec, answer: Mapping[str, Any], *, named: bool
         GateError: a tensor is missing, or of another datatype or shape: which, expected and found.
     """
     for kind, tensors in (("inputs", spec.inputs), ("outputs", spec.outputs)):
-        told = answer.get(kind) or []
-        found = {one.get("name"): one for one in told if isinstance(one, dict)}
+        told = answer.get(kind)
+        entries = [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []
+        found = {str(one.get("name")): one for one in entries}
         if not named and len(tensors) == len(found) == 1:
             found = {tensors[0].name: next(iter(found.values()))}
         for tensor in tensors:
@@ -63,15 +64,17 @@ def require_signature(spec: ModelSpec, answer: Mapping[str, Any], *, named: bool
             wanted = NAMES.get(tensor.dtype)
             if one.get("datatype") != wanted:
                 raise GateError(f"the endpoint's {tensor.name!r} is {one.get('datatype')}, expected {wanted}")
-            if one.get("shape", ()) is not None and not _fits(one.get("shape") or [], tensor.shape):
+            if one.get("shape", ()) is not None and not _fits(one.get("shape", ()), tensor.shape):
                 expected = [-1 if size is None else size for size in tensor.shape]
                 raise GateError(
                     f"the endpoint's {tensor.name!r} has the shape {one.get('shape')}, expected {expected}"
                 )
 
 
-def _fits(told: Sequence[Any], wanted: Sequence[int | None]) -> bool:
+def _fits(told: Any, wanted: Sequence[int | None]) -> bool:
     """Return whether a reported shape takes all that the wanted one does; some servers omit the batch."""
+    if not isinstance(told, list | tuple):
+        return False
     sizes = list(wanted) if len(told) == len(wanted) else list(wanted[1:])
     return len(told) == len(sizes) and all(
         size in (-1, None) or size == expected for size, expected in zip(told, sizes, strict=True)

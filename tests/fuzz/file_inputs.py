@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-FUZZ_S = float(os.environ.get("TANDEM_FUZZ_S", "4"))
+FUZZ_S = float(os.environ.get("TANDEM_FUZZ_S", "2"))
 SEED = int(os.environ.get("TANDEM_FUZZ_SEED", "12"))
 FIRST = int(os.environ.get("TANDEM_FUZZ_FIRST", "0"))
 # However slow the machine is, so many are tried.

@@ -71,6 +71,8 @@ def test_an_address_says_where_and_how(text, base_url, path, codec, model):
         ("oip+grpc://h:1/m/versions/2", "over gRPC"),
         ("oip+http://me:pass-word@h/m", "a user's name or password"),
         ("oip+http://h/m?key=pass-word", "it has a query"),
+        ("oip+http//me:pass-word@h:80/m", "it has no scheme"),
+        ("me:pass-word@h:80/m", "it has no scheme"),
         ("oip+http://h/m#rows", "unknown kind of body 'rows'; .*oip-json, oip-binary"),
     ],
 )
@@ -80,6 +82,12 @@ def test_what_is_no_address_is_refused_in_one_line(text, said):
         parse_sides(f"today={text}")
     assert "pass-word" not in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_port_of_hundreds_of_digits_is_refused_in_a_short_line():
+    with pytest.raises(RequestError) as caught:
+        read_address(f"oip+http://h:{'9' * 5000}/m")
+    assert len(str(caught.value)) < 500
 
 
 def test_addresses_and_targets_are_sides_of_one_comparison():

@@ -7,6 +7,9 @@ import pytest
 
 from loadtests.codecs import find_codec, json_rows, oip_binary, oip_grpc, oip_json, request_headers
 from loadtests.errors import PayloadError
+from models.digits_cnn import MODEL
+from pipelines.errors import GateError
+from pipelines.targets import oip
 
 BOTH = pytest.mark.parametrize("codec", [oip_json, oip_binary], ids=["json", "binary"])
 SAMPLE = {
@@ -212,6 +215,31 @@ def test_a_grpc_tensor_that_cannot_be_is_no_answer(change):
     response = oip_grpc.RESPONSE.FromString(oip_grpc.answer({"y": np.float32([[1], [2]])}))
     change(response)
     assert oip_grpc.decode(response.SerializeToString()) is None
+
+
+def test_a_number_beyond_its_datatype_is_no_answer():
+    told = {"name": "y", "shape": [1], "datatype": "FP32", "data": [3e38]}
+    assert oip_json.decode(json.dumps({"outputs": [told]}).encode())["y"].tolist() == [np.float32(3e38)]
+    told["data"] = [1e300]
+    assert oip_json.decode(json.dumps({"outputs": [told]}).encode()) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"name": ["x"]}, {"name": None}, {"shape": 3}, {"shape": "ab"}, {"datatype": {}}],
+)
+def test_metadata_that_makes_no_sense_is_refused_as_not_fitting(change):
+    tensors = {
+        kind: [
+            {"name": one.name, "datatype": oip_json.NAMES[one.dtype], "shape": [-1, *one.shape[1:]]}
+            for one in getattr(MODEL, kind)
+        ]
+        for kind in ("inputs", "outputs")
+    }
+    oip.require_signature(MODEL, tensors)
+    for told in ({**tensors, "outputs": [tensors["outputs"][0] | change]}, {**tensors, "inputs": 7}):
+        with pytest.raises(GateError):
+            oip.require_signature(MODEL, told)
 
 
 def test_a_parameter_that_says_no_is_not_one_that_says_nothing():

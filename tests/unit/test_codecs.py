@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -144,6 +145,32 @@ def test_big_endian_arrays_go_out_little_endian():
     assert find_codec("raw").encode([{"x": big}]) == np.array([1.5, -2.0], "<f4").tobytes()
     (got,) = find_codec("npy").decode(find_codec("npy").encode([{"x": big}])).values()
     assert got.dtype == np.dtype("<f4")
+
+
+@pytest.mark.parametrize(
+    ("whole", "part", "other"),
+    [
+        (np.ones((2, 3), np.float32), b"(2, 3)", b"(2,\0 3"),
+        (np.ones((2, 3), np.float32), b"'<f4'", b"'<f4;"),
+        (np.ones((2, 3), np.float32), b"(2, 3)", b"[(2, 3"),
+    ],
+)
+def test_a_npy_whose_head_is_damaged_is_no_answer(whole, part, other):
+    codec = find_codec("npy")
+    body = codec.answer({"y": whole})
+    assert codec.decode(body) is not None
+    assert codec.decode(body.replace(part, other)) is None
+    assert find_codec("tensor-map").decode(body.replace(part, other)) is None
+
+
+def test_a_npz_made_to_fill_the_memory_is_no_answer():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("y.npy", find_codec("npy").answer({"y": np.ones(2)}))
+    whole = file.getvalue()
+    assert find_codec("npy").decode(whole)["y"].tolist() == [1, 1]
+    at = whole.index(b"PK\1\2") + 24  # its size as the directory says it
+    assert find_codec("npy").decode(whole[:at] + (2**31).to_bytes(4, "little") + whole[at + 4 :]) is None
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ import pytest
 
 from models.checkpoint import CheckpointError
 from models.pickles import called, code_of_program, pickles_in, suspicious
+from models.recognised import kind_of_path
 from models.stored import read_stored
 from pipelines.errors import GateError, RequestError
 from pipelines.importing import copying, inspecting
@@ -135,6 +136,30 @@ def test_a_link_in_an_archive_and_one_made_to_fill_the_disk_are_refused(tmp_path
         archive.writestr("net/data/0", bytes(200 * 2**20))
     with pytest.raises(GateError, match=r"its .* bytes unpack to 209715200"):
         inspecting.findings(bomb, "pt2", "b.pt")
+
+
+def test_a_damaged_archive_is_refused_in_one_line_whatever_part_is_damaged(tmp_path):
+    path = zipped(
+        tmp_path / "a.pt", [("net/constants.pkl", pickle.dumps(())), ("net/code/__torch__.py", "x = 1")]
+    )
+    assert inspecting.findings(path, "torchscript", "a.pt") == ()
+    whole, seen = path.read_bytes(), set()
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        kind_of_path(path)
+        try:
+            inspecting.findings(path, "torchscript", "a.pt")
+        except GateError as error:
+            assert len(str(error).splitlines()) == 1
+            seen.add(str(error)[:12])
+    assert seen
+
+
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_a_pickle_of_any_protocol_is_found_under_a_name_of_weights(tmp_path, protocol):
+    evil = pickle.dumps(Evil(tmp_path / "made"), protocol)
+    path = zipped(tmp_path / "a.zip", [("a/weights.pt", evil)])
+    assert dict(pickles_in(path)) == {"a/weights.pt": ("posix.mkdir",)}
 
 
 def mar(path, handler, more=()):

@@ -22,6 +22,8 @@ GROWTH_LIMIT = 20
 NAME_LIMIT_BYTES = 255
 PATH_LIMIT = 1000
 SMALL_BYTES = 100 * 2**20
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, ValueError)
+"""What `zipfile` raises for a damaged file."""
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # Signature, 4 fields that do not matter here, CRC, packed and unpacked size, lengths of name and extra field.
 LOCAL_HEADER = struct.Struct("<4s10xLLLHH")
@@ -49,7 +51,7 @@ def unpack(path: Path, folder: Path) -> dict[str, Any]:
             _check_entries(file, infos, archive.start_dir)
             for info in infos:
                 _extract(archive, info, folder)
-    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, ValueError) as error:
+    except DAMAGED as error:
         raise GateError(f"{path} is not a model archive: {error}") from error
     return _manifest(path, folder, [info.filename for info in infos if not info.is_dir()])
 
@@ -65,7 +67,7 @@ def require_plain(path: Path) -> None:
             infos = archive.infolist()
             _check_names(infos)
             _check_sizes(infos, path.stat().st_size)
-    except (zipfile.BadZipFile, EOFError, struct.error, NotImplementedError, ValueError) as error:
+    except DAMAGED as error:
         raise GateError(f"it is no archive to take in: {error}") from error
 
 
