@@ -46,6 +46,7 @@ _MESSAGES: Final[dict[str, _Fields]] = {
         "float_val": (5, "float", "*"),
         "double_val": (6, "double", "*"),
         "int_val": (7, "int32", "*"),
+        "string_val": (8, "bytes", "*"),
         "int64_val": (10, "int64", "*"),
         "bool_val": (11, "bool", "*"),
         "half_val": (13, "int32", "*"),

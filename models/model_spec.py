@@ -104,6 +104,11 @@ class ModelSpec:
             if task not in (None, *get_args(Task)):
                 raise ModelError(f"task of {self.name} is {task!r}; allowed: {', '.join(get_args(Task))}")
             require_task(self.name, output, task)
+        if self.text_tensors and not self.whole and self.given is None:
+            raise ModelError(
+                f"{self.name} has strings at {self.text_tensors[0]!r}, and PyTorch has none; describe a "
+                "Keras model (models.keras_source.keras_spec), or import a SavedModel (tandem import)"
+            )
         # A list will do; the digest and everything after it see a tuple.
         named = {
             one.name: require_labels(self.name, self._of(one, self.labels, ()), classes_of(one))
@@ -197,11 +202,17 @@ class ModelSpec:
     def tolerance_of(self, output: str) -> Tolerance:
         """Return how far an artifact may be from the source model at that output.
 
-        Whole numbers and truth values have to be the same, unless a tolerance is given by that output's name.
+        Whole numbers, truth values and strings have to be the same, unless a tolerance is given by the name
+        of an output of numbers.
         """
         if isinstance(self.tolerance, Mapping):
-            return self.tolerance.get(output, EXACT)
+            return EXACT if self.find_output(output).is_text else self.tolerance.get(output, EXACT)
         return self.tolerance if self.find_output(output).is_float else EXACT
+
+    @property
+    def text_tensors(self) -> tuple[str, ...]:
+        """Names of the inputs and outputs that hold strings, which TensorFlow alone has."""
+        return tuple(tensor.name for tensor in (*self.inputs, *self.outputs) if tensor.is_text)
 
     def task_of(self, output: str) -> Task | None:
         """Return the kind of that output, if the model declares it."""

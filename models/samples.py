@@ -8,7 +8,7 @@ import numpy as np
 
 from models.errors import ModelError
 from models.signature import TensorSpec
-from models.tensors import Array, Tensors, count, fits, is_ragged, stacked
+from models.tensors import Array, Tensors, as_text, count, fits, is_ragged, stacked
 
 FLOAT_KIND = "f"
 NAMED = 5  # that many wrong places or names are enough to see what is meant
@@ -75,10 +75,10 @@ def _by_name(model: str, inputs: Any, signature: Sequence[TensorSpec]) -> Mappin
 
 
 def _checked(model: str, given: Any, tensor: TensorSpec) -> Array:
-    array = _array(model, given, tensor)
+    array = _text(model, given, tensor) if tensor.is_text else _array(model, given, tensor)
     each = [np.asarray(one) for one in array] if is_ragged(array) else None
     dtypes = {one.dtype for one in each} if each is not None else {array.dtype}
-    wrong = sorted(str(dtype) for dtype in dtypes if dtype != np.dtype(tensor.dtype))
+    wrong = sorted(str(dtype) for dtype in dtypes if not tensor.holds(dtype))
     if wrong:
         raise ModelError(
             f"samples of {model} are {', '.join(wrong)}, its input {tensor.name!r} is {tensor.dtype}; "
@@ -93,6 +93,19 @@ def _checked(model: str, given: Any, tensor: TensorSpec) -> Array:
     if array.dtype.kind == FLOAT_KIND or each is not None:
         _require_finite(model, array, tensor)
     return array
+
+
+def _text(model: str, given: Any, tensor: TensorSpec) -> Array:
+    """Return an array of strings with the samples first."""
+    try:
+        if isinstance(given, np.ndarray) and (given.dtype.kind != "O" or given.ndim > 1):
+            return as_text(given)
+        return stacked([as_text(one) for one in given])
+    except (ValueError, TypeError) as error:
+        raise ModelError(
+            f"samples of {model} for the input {tensor.name!r} are no strings: {error}; give a list of text "
+            "or bytes, or an array of them"
+        ) from error
 
 
 def _array(model: str, given: Any, tensor: TensorSpec) -> Array:

@@ -8,11 +8,13 @@ from typing import Any
 from models.errors import ModelError
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+STRING = "string"
 DTYPES = (
     *("float16", "float32", "float64", "bool", "uint8"),
     *("int8", "int16", "int32", "int64"),
+    STRING,
 )
-"""What an input or output may be."""
+"""What an input or output may be; PyTorch has no strings."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,15 @@ class TensorSpec:
     def is_float(self) -> bool:
         """Whether it holds floating-point numbers."""
         return self.dtype.startswith("float")
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it holds strings."""
+        return self.dtype == STRING
+
+    def holds(self, dtype: Any) -> bool:
+        """Return whether an array of that NumPy dtype is this tensor's; strings may be of any length."""
+        return bool(dtype.kind == "S" if self.is_text else str(dtype) == self.dtype)
 
 
 def tensors(model: str, what: str, given: object) -> tuple[TensorSpec, ...]:

@@ -2,6 +2,8 @@
 
 Every array has the samples first, `(n, …)`. Where samples differ in shape, as sentences do in length, the
 array has dtype object and each of its `n` elements is one sample's own array, without a batch dimension.
+
+Strings are bytes, NumPy's `S`, as TensorFlow has them; NumPy drops zero bytes at their ends.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +25,8 @@ WHOLE = ".all"  # in a file: the array of all samples, where they have one shape
 
 def stacked(arrays: Sequence[Array]) -> Array:
     """Stack samples' arrays: (n, …) if all have one shape and dtype, else an array of arrays."""
-    if len(arrays) and len({(array.shape, array.dtype) for array in arrays}) == 1:
+    # Strings have as many dtypes as lengths.
+    if len(arrays) and len({(a.shape, "S" if is_text(a) else a.dtype) for a in arrays}) == 1:
         return np.stack(arrays)
     ragged = np.empty(len(arrays), object)
     for place, array in enumerate(arrays):
@@ -34,6 +37,33 @@ def stacked(arrays: Sequence[Array]) -> Array:
 def is_ragged(array: Array) -> bool:
     """Return whether its samples have arrays of their own."""
     return array.dtype == object
+
+
+def is_text(array: Array) -> bool:
+    """Return whether an array holds strings; of samples with arrays of their own, whether the first does."""
+    first = np.asarray(array[0]) if is_ragged(array) and len(array) else array
+    return first.dtype.kind == "S"
+
+
+def as_text(values: Any) -> Array:
+    """Convert text, bytes, or nested lists or arrays of either to an array of strings; text as UTF-8.
+
+    Raises:
+        ValueError: something is neither, or a string ends in a zero byte, which NumPy would drop.
+    """
+    # NumPy's own strings have lost the zero bytes already.
+    found = values if isinstance(values, np.ndarray) else np.asarray(values, object)
+    if found.dtype.kind == "S":
+        return found
+    if found.dtype.kind not in "UO":
+        raise ValueError(f"{found.dtype} is not text")
+    flat = [one.encode() if isinstance(one, str) else one for one in found.ravel().tolist()]
+    for one in flat:
+        if not isinstance(one, bytes):
+            raise ValueError(f"{one!r:.40} is a {type(one).__name__}, not text")
+        if one.endswith(b"\0"):
+            raise ValueError("a string ends in a zero byte, which NumPy's strings cannot keep")
+    return np.array(flat, np.bytes_).reshape(found.shape)
 
 
 def count(tensors: Tensors) -> int:

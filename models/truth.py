@@ -43,6 +43,11 @@ def require_task(model: str, output: TensorSpec, task: Task | None) -> None:
     Raises:
         ModelError: classes at every position declared as classes, or the other way round.
     """
+    if output.is_text and task not in (None, "none"):
+        raise ModelError(
+            f"task of {model}'s output {output.name!r} is {task!r}, and it holds strings, which are equal or "
+            "not; say 'none'"
+        )
     positions = len(output.shape) - (2 if output.is_float else 1)
     if task == "classes" and positions > 0:
         raise ModelError(
@@ -71,6 +76,11 @@ def truth_of(
     """
     if task == "none" or given is None or (hasattr(given, "__len__") and not len(given)):
         return Truth()
+    if output.is_text:
+        raise ModelError(
+            f"{model}'s samples have labels of {output.name!r}, which holds strings; leave them out, or give "
+            "those of another output by its name"
+        )
     labels = _array(model, output, given)
     if len(labels) != count:
         raise ModelError(f"{model}: {count} sample inputs for {len(labels)} labels of {output.name!r}")

@@ -1,6 +1,7 @@
 """How tensors become bytes and back: one module per body format, by the name that a payload pool carries."""
 
 import importlib
+from base64 import b64decode
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any, Protocol, cast
@@ -41,7 +42,7 @@ class Codec(Protocol):
         """
 
     def decode(self, body: bytes) -> dict[str, NDArray[Any]] | None:
-        """Return the outputs in an answer by name, each of shape (rows, ...), of numbers or bool.
+        """Return the outputs in an answer by name, each of shape (rows, ...), of numbers, bool or bytes.
 
         An only output may have the name `UNNAMED`. None where the answer holds no such arrays.
         """
@@ -83,10 +84,62 @@ def little_endian(array: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
 
 
-def of_numbers(outputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]] | None:
-    """Return the same outputs if each has rows of numbers or bool; else None."""
-    numeric = all(array.dtype.kind in "iufb" and array.ndim for array in outputs.values())
-    return outputs if numeric else None
+def text_of(values: Any) -> NDArray[Any] | None:
+    """Convert text or bytes, or nested lists of either, to an array of bytes; None if anything is neither."""
+    objects = np.asarray(values, object)
+    flat = [one.encode() if isinstance(one, str) else one for one in objects.ravel().tolist()]
+    if not all(isinstance(one, bytes) for one in flat):
+        return None
+    return np.array(flat, np.bytes_).reshape(objects.shape)
+
+
+def packed_text(array: NDArray[Any]) -> bytes:
+    """Write strings as the Open Inference Protocol does: each behind its length, four bytes little-endian."""
+    return b"".join(len(one).to_bytes(4, "little") + one for one in array.ravel().tolist())
+
+
+def unpacked_text(data: bytes, shape: Sequence[int]) -> NDArray[Any]:
+    """Read what `packed_text` wrote.
+
+    Raises:
+        ValueError: there are more or fewer than the shape has.
+    """
+    found, place = [], 0
+    while place < len(data):
+        end = place + 4 + int.from_bytes(data[place : place + 4], "little")
+        if end > len(data):
+            raise ValueError("a string goes on behind its end")
+        found.append(data[place + 4 : end])
+        place = end
+    return np.array(found, np.bytes_).reshape(shape)
+
+
+def of_values(outputs: Mapping[str, Any]) -> dict[str, NDArray[Any]] | None:
+    """Convert outputs from JSON's nested lists, if each has rows of numbers, bool or strings; else None.
+
+    `{"b64": "…"}` is a string of bytes.
+    """
+    found = {}
+    for name, values in outputs.items():
+        array: NDArray[Any] | None = np.asarray(values)
+        if array is not None and array.dtype.kind in "UO":
+            array = text_of(_with_bytes(values))
+        if array is None or array.dtype.kind not in "iufbS" or not array.ndim:
+            return None
+        found[name] = array
+    return found
+
+
+def is_bytes(value: Any) -> bool:
+    """Return whether JSON's value is bytes as TensorFlow Serving writes them."""
+    return isinstance(value, dict) and value.keys() == {"b64"}
+
+
+def _with_bytes(values: Any) -> Any:
+    """Replace base64 by its bytes; raise ValueError if it is none."""
+    if isinstance(values, list):
+        return [_with_bytes(one) for one in values]
+    return b64decode(values["b64"], validate=True) if is_bytes(values) else values
 
 
 def named(answers: dict[str, NDArray[Any]] | None, names: Collection[str]) -> dict[str, NDArray[Any]] | None:

@@ -7,11 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
-from loadtests.codecs import UNNAMED, Sample, of_numbers, stacked
-from loadtests.codecs.json_rows import json_text
+from loadtests.codecs import UNNAMED, Sample, of_values, stacked
+from loadtests.codecs.json_rows import json_text, listed
 
 CONTENT_TYPE: Final = "application/json"
 
@@ -30,14 +29,12 @@ def encode(samples: Sequence[Sample], model: str = "") -> bytes:  # noqa: ARG001
 
 
 def decode(body: bytes) -> dict[str, NDArray[Any]] | None:
-    """Return the outputs, each of shape (rows, ...); None where they are no numbers or bool."""
+    """Return the outputs, each of shape (rows, ...); None where they are no numbers, bool or text."""
     try:
         told = json.loads(body)["outputs"]
-        columns = told if isinstance(told, dict) else {UNNAMED: told}
-        found = {name: np.asarray(column) for name, column in columns.items()}
+        return of_values(told if isinstance(told, dict) else {UNNAMED: told})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    return of_numbers(found)
 
 
 def rows_count(body: bytes) -> int | None:
@@ -51,6 +48,6 @@ def rows_count(body: bytes) -> int | None:
 
 def answer(outputs: Mapping[str, NDArray[Any]]) -> bytes:
     """Write outputs, each of shape (rows, ...), as the server does."""
-    columns = {name: array.tolist() for name, array in outputs.items()}
+    columns = {name: listed(array) for name, array in outputs.items()}
     told = next(iter(columns.values())) if len(columns) == 1 else columns
     return json.dumps({"outputs": told}).encode()

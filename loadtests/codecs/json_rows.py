@@ -5,13 +5,14 @@ A row of several inputs or outputs is an object, `{"a": ..., "b": ...}`.
 
 import json
 import math
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtests.codecs import UNNAMED, Sample, of_numbers
+from loadtests.codecs import UNNAMED, Sample, is_bytes, of_values
 from loadtests.errors import PayloadError
 
 CONTENT_TYPE: Final = "application/json"
@@ -21,8 +22,8 @@ def encode(samples: Sequence[Sample], model: str = "") -> bytes:  # noqa: ARG001
     """Encode samples, arrays by input name without the batch dimension, as one request body.
 
     A row is the bare nested list of an only input, else an object of all inputs. Compact JSON: true and false
-    for bool, whole numbers for integers; a whole float such as 1e16 is written without exponent, so that
-    every server is sent the same text whatever wrote it.
+    for bool, whole numbers for integers, bytes that are no text as `{"b64": "…"}`; a whole float such as
+    1e16 is written without exponent, so that every server is sent the same text whatever wrote it.
 
     Raises:
         PayloadError: a value that JSON cannot carry (NaN, infinity).
@@ -31,21 +32,20 @@ def encode(samples: Sequence[Sample], model: str = "") -> bytes:  # noqa: ARG001
 
 
 def decode(body: bytes) -> dict[str, NDArray[Any]] | None:
-    """Return the predictions, each output of shape (rows, ...); None where they are no numbers or bool.
+    """Return the predictions, each output of shape (rows, ...); None where they are no numbers, bool or text.
 
     Rows that are objects name their outputs; else there is one, called `UNNAMED`.
     """
     try:
         rows = json.loads(body)["predictions"]
-        if rows and isinstance(rows[0], dict):
+        found = {UNNAMED: rows}
+        if rows and isinstance(rows[0], dict) and not is_bytes(rows[0]):
             if any(row.keys() != rows[0].keys() for row in rows):
                 return None
-            found = {name: np.asarray([row[name] for row in rows]) for name in rows[0]}
-        else:
-            found = {UNNAMED: np.asarray(rows)}
+            found = {name: [row[name] for row in rows] for name in rows[0]}
+        return of_values(found)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    return of_numbers(found)
 
 
 def rows_count(body: bytes) -> int | None:
@@ -58,11 +58,29 @@ def rows_count(body: bytes) -> int | None:
 
 def answer(outputs: Mapping[str, NDArray[Any]]) -> bytes:
     """Write outputs, each of shape (rows, ...), as the server does."""
-    columns = {name: array.tolist() for name, array in outputs.items()}
+    columns = {name: listed(array) for name, array in outputs.items()}
     if len(columns) == 1:
         return json.dumps({"predictions": next(iter(columns.values()))}).encode()
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return json.dumps({"predictions": rows}).encode()
+
+
+def listed(array: NDArray[Any]) -> Any:
+    """Convert to nested lists of what JSON knows; bytes to text, or to base64 where they are none."""
+    values = array.tolist()
+    return _listed_text(values) if array.dtype.kind == "S" else values
+
+
+def _listed_text(values: Any) -> Any:
+    return [_listed_text(one) for one in values] if isinstance(values, list) else text_or_b64(values)
+
+
+def text_or_b64(value: bytes) -> str | dict[str, str]:
+    """Convert bytes to what TensorFlow Serving takes in JSON."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"b64": b64encode(value).decode()}
 
 
 def _row_text(sample: Sample) -> str:
@@ -75,7 +93,7 @@ def _row_text(sample: Sample) -> str:
 def json_text(array: NDArray[Any]) -> str:
     """Write nested lists. Every value that occurs is put into words once: images have few different ones."""
     if array.size == 0:
-        return json.dumps(array.tolist())
+        return json.dumps(listed(array))
     values, places = np.unique(array, return_inverse=True)
     words = [_value_text(value) for value in values.tolist()]
     items = [words[place] for place in places.ravel().tolist()]
@@ -85,6 +103,8 @@ def json_text(array: NDArray[Any]) -> str:
 
 
 def _value_text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return json.dumps(text_or_b64(value), separators=(",", ":"))
     return _float_text(value) if isinstance(value, float) else json.dumps(value)
 
 

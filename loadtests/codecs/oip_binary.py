@@ -14,8 +14,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtests.codecs import Sample, little_endian, stacked
-from loadtests.codecs.oip_json import DATATYPES, datatype, tensor_of
+from loadtests.codecs import Sample, little_endian, packed_text, stacked, unpacked_text
+from loadtests.codecs.oip_json import DATATYPES, TEXT, datatype, tensor_of
 
 CONTENT_TYPE: Final = "application/octet-stream"
 HEADER: Final = "Inference-Header-Content-Length"
@@ -80,6 +80,10 @@ def _tensors(told: Sequence[Mapping[str, Any]], data: bytes) -> dict[str, NDArra
         if size is None:
             found[one["name"]] = tensor_of(one)
             continue
+        if one["datatype"] == TEXT:
+            found[one["name"]] = unpacked_text(data[place : place + size], one["shape"])
+            place += size
+            continue
         dtype, shape = np.dtype(DATATYPES[one["datatype"]]).newbyteorder("<"), one["shape"]
         if not shape or size != dtype.itemsize * math.prod(shape) or place + size > len(data):
             raise ValueError(f"{size} bytes in the shape {shape}")
@@ -91,13 +95,16 @@ def _tensors(told: Sequence[Mapping[str, Any]], data: bytes) -> dict[str, NDArra
 
 
 def _body(key: str, tensors: Mapping[str, NDArray[Any]], more: str = "") -> bytes:
+    parts = {
+        name: packed_text(array) if array.dtype.kind == "S" else little_endian(array).tobytes()
+        for name, array in tensors.items()
+    }
     heads = [
         f'{{"name":{json.dumps(name)},"shape":[{",".join(map(_padded, array.shape))}],'
-        f'"datatype":"{datatype(array)}","parameters":{{"binary_data_size":{_padded(array.nbytes)}}}}}'
+        f'"datatype":"{datatype(array)}","parameters":{{"binary_data_size":{_padded(len(parts[name]))}}}}}'
         for name, array in tensors.items()
     ]
-    data = b"".join(little_endian(array).tobytes() for array in tensors.values())
-    return f'{{"{key}":[{",".join(heads)}]{more}}}'.encode() + data
+    return f'{{"{key}":[{",".join(heads)}]{more}}}'.encode() + b"".join(parts.values())
 
 
 def _padded(number: int) -> str:

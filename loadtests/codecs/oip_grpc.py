@@ -12,8 +12,8 @@ import numpy as np
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from loadtests.codecs import Sample, little_endian, stacked
-from loadtests.codecs.oip_json import DATATYPES, datatype
+from loadtests.codecs import Sample, little_endian, packed_text, stacked, unpacked_text
+from loadtests.codecs.oip_json import DATATYPES, TEXT, datatype
 from loadtests.protos import message
 
 CONTENT_TYPE: Final = "application/grpc"
@@ -28,6 +28,7 @@ CONTENTS: Final = {
     "UINT64": "uint64_contents",
     "FP32": "fp32_contents",
     "FP64": "fp64_contents",
+    TEXT: "bytes_contents",
 }
 
 
@@ -78,10 +79,13 @@ def answer(outputs: Mapping[str, NDArray[Any]]) -> bytes:
 def _fill(tensors: Any, raw: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
     for name, array in arrays.items():
         tensors.add(name=name, datatype=datatype(array), shape=array.shape)
-        raw.append(little_endian(array).tobytes())
+        is_text = array.dtype.kind == "S"
+        raw.append(packed_text(array) if is_text else little_endian(array).tobytes())
 
 
 def _raw(told: Any, data: bytes) -> NDArray[Any]:
+    if told.datatype == TEXT:
+        return unpacked_text(data, _shape(told))
     dtype = np.dtype(DATATYPES[told.datatype]).newbyteorder("<")
     return np.frombuffer(data, dtype).reshape(_shape(told))
 
@@ -91,7 +95,8 @@ def _typed(told: Any) -> NDArray[Any]:
     shape = _shape(told)
     if len(values) != math.prod(shape):
         raise ValueError(f"{len(values)} values in the shape {shape}")
-    return np.array(values, DATATYPES[told.datatype]).reshape(shape)
+    dtype = "S" if told.datatype == TEXT else DATATYPES[told.datatype]
+    return np.array(list(values), dtype).reshape(shape)
 
 
 def _shape(told: Any) -> tuple[int, ...]:

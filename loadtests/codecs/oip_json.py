@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtests.codecs import Sample, stacked
+from loadtests.codecs import Sample, stacked, text_of
 from loadtests.codecs.json_rows import json_text
 from loadtests.errors import PayloadError
 
@@ -21,8 +21,9 @@ DATATYPES: Final = {
     **{f"{kind}{bits}": f"{kind.lower()}{bits}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)},
     **{f"FP{bits}": f"float{bits}" for bits in (16, 32, 64)},
 }
-"""NumPy's dtypes by the protocol's names; BYTES, which holds text, is none of numbers."""
-NAMES: Final = {dtype: name for name, dtype in DATATYPES.items()}
+"""NumPy's dtypes of numbers by the protocol's names."""
+TEXT: Final = "BYTES"
+NAMES: Final = {**{dtype: name for name, dtype in DATATYPES.items()}, "string": TEXT}
 
 
 def encode(samples: Sequence[Sample], model: str = "") -> bytes:  # noqa: ARG001 - the URL names the model
@@ -64,20 +65,25 @@ def datatype(array: NDArray[Any]) -> str:
     Raises:
         PayloadError: it has none.
     """
-    if array.dtype.name not in NAMES:
-        raise PayloadError(
-            f"the Open Inference Protocol has no {array.dtype.name}; it has {', '.join(DATATYPES)}"
-        )
-    return NAMES[array.dtype.name]
+    name = "string" if array.dtype.kind == "S" else array.dtype.name
+    if name not in NAMES:
+        raise PayloadError(f"the Open Inference Protocol has no {name}; it has {', '.join(NAMES.values())}")
+    return NAMES[name]
 
 
 def tensor_of(told: Mapping[str, Any]) -> NDArray[Any]:
     """Return a tensor's data, nested or flat, in the shape and the datatype it states.
 
     Raises:
-        ValueError, TypeError, KeyError: it is none, or no tensor of numbers or bool that fit the datatype.
+        ValueError, TypeError, KeyError: it is none, or no tensor of numbers, bool or text that fit the
+            datatype.
     """
     shape, values = told["shape"], np.asarray(told["data"])
+    if told["datatype"] == TEXT:
+        texts = text_of(told["data"])
+        if texts is None or not shape:
+            raise ValueError("a value is no text")
+        return texts.reshape(shape)
     dtype = np.dtype(DATATYPES[told["datatype"]])
     if not shape or any(type(size) is not int or size < 0 for size in shape):
         raise ValueError(f"{shape} is no shape")
@@ -95,6 +101,18 @@ def tensor_of(told: Mapping[str, Any]) -> NDArray[Any]:
     return found
 
 
+def _data(array: NDArray[Any]) -> str:
+    """Write a tensor's values; raise PayloadError for bytes that are no text, which JSON cannot carry."""
+    if array.dtype.kind == "S":
+        try:
+            return json.dumps([one.decode() for one in array.ravel().tolist()])
+        except UnicodeDecodeError as error:
+            raise PayloadError(
+                f"a string is no UTF-8 ({error}), and JSON carries nothing else here; ask over gRPC"
+            ) from error
+    return json_text(array.ravel())
+
+
 def _whole(data: Any) -> NDArray[Any]:
     objects = np.asarray(data, object)
     if any(type(value) is not int for value in objects.ravel()):
@@ -105,7 +123,7 @@ def _whole(data: Any) -> NDArray[Any]:
 def _body(key: str, tensors: Mapping[str, NDArray[Any]]) -> bytes:
     texts = [
         f'{{"name":{json.dumps(name)},"shape":{json.dumps(list(array.shape))},'
-        f'"datatype":"{datatype(array)}","data":{json_text(array.ravel())}}}'
+        f'"datatype":"{datatype(array)}","data":{_data(array)}}}'
         for name, array in tensors.items()
     ]
     return f'{{"{key}":[{",".join(texts)}]}}'.encode()

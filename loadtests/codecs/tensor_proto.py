@@ -15,7 +15,8 @@ from loadtests.protos import message
 CONTENT_TYPE: Final = "application/grpc"
 REQUEST: Final = message("tensorflow.serving.PredictRequest")
 RESPONSE: Final = message("tensorflow.serving.PredictResponse")
-# NumPy's name: TensorFlow's number, and the field that typed values are in.
+TEXT: Final = "string"
+# NumPy's name: TensorFlow's number, and the field that typed values are in; strings have that field alone.
 DTYPES: Final = {
     "float32": (1, "float_val"),
     "float64": (2, "double_val"),
@@ -23,6 +24,7 @@ DTYPES: Final = {
     "uint8": (4, "int_val"),
     "int16": (5, "int_val"),
     "int8": (6, "int_val"),
+    TEXT: (7, "string_val"),
     "int64": (9, "int64_val"),
     "bool": (10, "bool_val"),
     "uint16": (17, "int_val"),
@@ -49,7 +51,7 @@ def encode(samples: Sequence[Sample], model: str = "") -> bytes:
 
 
 def decode(body: bytes) -> dict[str, NDArray[Any]] | None:
-    """Return the outputs, each of shape (rows, ...); None where they are no numbers or bool."""
+    """Return the outputs, each of shape (rows, ...); None where they are no numbers, bool or strings."""
     try:
         response = RESPONSE.FromString(body)
         found = {name: _array(proto) for name, proto in response.outputs.items()}
@@ -77,29 +79,35 @@ def answer(outputs: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def _fill(proto: Any, array: NDArray[Any]) -> None:
-    if array.dtype.name not in DTYPES:
+    name = TEXT if array.dtype.kind == "S" else array.dtype.name
+    if name not in DTYPES:
         raise PayloadError(
             f"a tensor of {array.dtype} cannot be sent to TensorFlow; allowed: {', '.join(DTYPES)}"
         )
-    proto.dtype = DTYPES[array.dtype.name][0]
+    proto.dtype = DTYPES[name][0]
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
+    if name == TEXT:
+        proto.string_val.extend(array.ravel().tolist())
+        return
     proto.tensor_content = little_endian(array).tobytes()
 
 
 def _array(proto: Any) -> NDArray[Any]:
     """Read a proto's tensor: its content, or typed values, the last of which stands for all that lack."""
     name, field = _BY_NUMBER[proto.dtype]
-    dtype = np.dtype(name).newbyteorder("<")
+    dtype = np.dtype("S" if name == TEXT else name).newbyteorder("<")
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
     size = math.prod(shape)
     if proto.tensor_shape.unknown_rank or any(one < 0 for one in shape) or size > ELEMENTS_LIMIT:
         raise ValueError(f"a tensor of shape {shape}")
+    if proto.tensor_content and name == TEXT:
+        raise ValueError("strings are no content of fixed size")
     if proto.tensor_content:
         return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
     values = getattr(proto, field)
     flat = np.array(values, np.uint16).view(dtype) if name == "float16" else np.array(values, dtype)
     if len(flat) < size:
-        filler = flat[-1] if len(flat) else dtype.type(0)
-        flat = np.concatenate([flat, np.full(size - len(flat), filler, dtype)])
+        filler = flat[-1] if len(flat) else np.zeros((), dtype)[()]
+        flat = np.concatenate([flat, np.full(size - len(flat), filler, flat.dtype)])
     return flat.reshape(shape)

@@ -5,24 +5,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from models.samples import Samples, checked
+from models.signature import STRING
 from models.spec import ModelError, ModelSpec, load_model, model_names
-from models.tensors import Array, Tensors, count, is_ragged, take
+from models.tensors import Array, Tensors, count, is_ragged, is_text, take
 from models.truth import Truth
 from models.weights import load_source, read_checkpoint
 from pipelines.check.place import place_of
 from pipelines.errors import GateError, RequestError
+from pipelines.parity import tensorflow_source
 from pipelines.parity.compare import is_constant, output_spread, require_spread
 from pipelines.parity.quality import KAPPA_Z, Expectation, expectations_of, kappa_z, shapes_of
 from pipelines.parity.words import source_worth
 from pipelines.tasks.tasks import Progress, Task, run_tasks
-
-if TYPE_CHECKING:
-    import torch
 
 LIMIT_S = 900.0
 # So many samples are asked in every way; of a fast model all of them, once more, for its quality.
@@ -149,9 +148,9 @@ class _Examination:
         dtypes = ", ".join(sorted({str(tensor.dtype) for tensor in state.values()}))
         self._ok("checkpoint", f"{len(state)} tensors, {parameters} parameters, {dtypes}")
 
-    def _architecture(self, spec: ModelSpec) -> "torch.nn.Module":
+    def _architecture(self, spec: ModelSpec) -> object:
         with self._claim("architecture", "build_torch"):
-            module = load_source(spec)
+            module = tensorflow_source.load(spec) if spec.text_tensors else load_source(spec)
         self._ok("architecture", f"{type(module).__name__} takes every tensor of the checkpoint")
         return module
 
@@ -254,7 +253,7 @@ def _doubt(spec: ModelSpec, samples: Samples, expected: Expectation, asked: int)
 
 def _described(array: Array) -> str:
     shapes = sorted(set(shapes_of(array)))
-    dtype = np.asarray(array[0]).dtype
+    dtype = STRING if is_text(array) else np.asarray(array[0]).dtype
     if len(shapes) == 1:
         return f"{len(array)} of {dtype} {_sizes(shapes[0])}"
     return f"{len(array)} of {dtype}, {len(shapes)} shapes from {_sizes(shapes[0])} to {_sizes(shapes[-1])}"

@@ -7,7 +7,12 @@ import click
 
 from pipelines.cli.command import command
 from pipelines.cli.exits import EXIT_MACHINE
-from pipelines.cli.options import generator_core_option, json_option, server_cores_option
+from pipelines.cli.options import (
+    artifacts_option,
+    generator_core_option,
+    json_option,
+    server_cores_option,
+)
 from pipelines.cli.results import print_json, show_run
 
 
@@ -30,17 +35,26 @@ def doctor(server_cores: str | None, generator_core: str | None, as_json: bool) 
 
 
 @command("tandem models", guarded=False)
+@artifacts_option
 @json_option
-def models(as_json: bool) -> None:
-    """List the models that ship with Tandem."""
+def models(artifacts: Path, as_json: bool) -> None:
+    """List the models that ship with Tandem, and those that were imported."""
+    from models.errors import ModelError
+    from models.given import imported_names
     from models.spec import load_model, model_names
     from pipelines.cli import tables
 
-    specs = [load_model(name) for name in model_names()]
+    specs, damaged = [load_model(name) for name in model_names()], {}
+    for name in imported_names(artifacts):
+        try:
+            specs.append(load_model(str(artifacts / name)))
+        except ModelError as error:
+            damaged[name] = str(error)
     if as_json:
-        print_json([tables.model_facts(spec) for spec in specs])
+        cannot = [{"name": name, "error": error} for name, error in damaged.items()]
+        print_json([*map(tables.model_facts, specs), *cannot])
     else:
-        tables.print_models(specs)
+        tables.print_models(specs, damaged)
 
 
 @command("tandem report runs/latest --open", guarded=False)

@@ -68,21 +68,31 @@ def model_facts(spec: ModelSpec) -> dict[str, Any]:
     """Return a model's name, digest and signature."""
     return {
         "name": spec.name,
-        "digest": spec.digest if spec.checkpoint.exists() else None,
+        "digest": _digest(spec),
         "checkpoint": str(spec.checkpoint),
         "inputs": [vars(tensor) for tensor in spec.inputs],
         "outputs": [vars(tensor) for tensor in spec.outputs],
         "has_twin": spec.build_keras is not None,
+        "imported": None if spec.given is None else [one.kind for one in spec.given.files],
     }
 
 
-def print_models(specs: Iterable[ModelSpec]) -> None:
-    """Print the table of `tandem models`."""
+def _digest(spec: ModelSpec) -> str | None:
+    """Return the model's digest; None if a file of it is missing or another one."""
+    try:
+        return spec.digest
+    except ModelError:
+        return None
+
+
+def print_models(specs: Iterable[ModelSpec], damaged: Mapping[str, str]) -> None:
+    """Print the table of `tandem models`, and of every `damaged` import why it cannot be read."""
     _print(
-        ("model", "inputs", "outputs", "checkpoint", "digest"),
+        ("model", "from", "inputs", "outputs", "checkpoint", "digest"),
         [
             (
                 spec.name,
+                _came_from(spec),
                 "\n".join(f"{one.name} {_shape(one.shape)} {one.dtype}" for one in spec.inputs),
                 "\n".join(f"{one.name} {_shape(one.shape)} {one.dtype}" for one in spec.outputs),
                 *_checkpoint(spec),
@@ -90,6 +100,16 @@ def print_models(specs: Iterable[ModelSpec]) -> None:
             for spec in specs
         ],
     )
+    for name, error in damaged.items():
+        say(f"{name}: {error}")
+
+
+def _came_from(spec: ModelSpec) -> str:
+    """Say whether a model is shipped, or what was imported of it."""
+    if spec.given is None:
+        return "Tandem"
+    samples = "random samples" if spec.given.random else "own samples"
+    return "\n".join(["import:", *(one.kind for one in spec.given.files), samples])
 
 
 def _shape(shape: tuple[int | None, ...]) -> str:
@@ -99,10 +119,13 @@ def _shape(shape: tuple[int | None, ...]) -> str:
 
 def _checkpoint(spec: ModelSpec) -> tuple[str, str]:
     try:
-        size_bytes = sum(path.stat().st_size for path in spec.checkpoint_files)
-    except ModelError:
-        return f"missing: {spec.remedy}", fmt.MISSING
-    return fmt.size(size_bytes), f"{spec.digest[:12]}…"
+        if spec.given is None:
+            size_bytes = sum(path.stat().st_size for path in spec.checkpoint_files)
+        else:
+            size_bytes = sum(file.size_bytes for file in spec.given.files)
+        return fmt.size(size_bytes), f"{spec.digest[:12]}…"
+    except ModelError as error:
+        return f"missing: {spec.remedy}" if spec.given is None else str(error), fmt.MISSING
 
 
 def print_training(outcome: TrainOutcome) -> None:

@@ -180,8 +180,11 @@ def _export_targets(
     kept: dict[str, str] = {}
     with ExitStack() as folders:
         paths = {name: folders.enter_context(new_folder(root / name)) for name in names}
-        asked = {name: Asked(model, roads[name]) for name in names}
-        said, pipeline_s = _run(asked, spec, paths, progress)
+        said = {name: failed for name in names if (failed := _impossible(spec, TARGETS[name]))}
+        left = {name: path for name, path in paths.items() if name not in said}
+        asked = {name: Asked(model, roads[name]) for name in left}
+        written, pipeline_s = _run(asked, spec, left, progress)
+        said |= written
         for name, one in said.items():
             if one["again"] and _is_whole(spec, root / name, TARGETS[name], roads[name]):
                 kept[name] = one["failure"]
@@ -192,6 +195,18 @@ def _export_targets(
         told = "; ".join(f"{name}: {reason}" for name, reason in kept.items())
         raise MachineError(f"could not be exported again, the artifacts from before are kept: {told}")
     return pipeline_s
+
+
+def _impossible(spec: ModelSpec, target: Target) -> Said | None:
+    """Return the failure of a target that no such model can be exported to; None if it may be tried."""
+    if not spec.text_tensors or target.strings:
+        return None
+    able = ", ".join(one.name for one in TARGETS.values() if one.strings)
+    reason = (
+        f"{spec.name} has strings at {', '.join(map(repr, spec.text_tensors))}, and {target.name} takes "
+        f"and gives none; {able} does"
+    )
+    return {"exported": [], "warnings": [], "failure": reason, "again": False}
 
 
 def _is_whole(spec: ModelSpec, folder: Path, target: Target, road: str | None) -> bool:

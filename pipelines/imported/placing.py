@@ -4,6 +4,7 @@ A file is copied as it is wherever it can be: its record says so, and says what 
 """
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -130,8 +131,12 @@ def _for_tfserving(spec: ModelSpec, file: GivenFile, folder: Path) -> list[Expor
 
 
 def _copy_folder(source: Path, target: Path) -> None:
+    """Every file of it; TensorFlow writes a folder for assets also where there are none."""
     try:
         shutil.copytree(source, target, copy_function=shutil.copyfile)
+        for folder, _, _ in os.walk(target, topdown=False):
+            if not any(Path(folder).iterdir()):
+                Path(folder).rmdir()
     except OSError as error:
         raise disk_error(target, error) from error
 

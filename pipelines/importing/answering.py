@@ -10,6 +10,7 @@ import numpy as np
 from models import tensors
 from models.forward import flattened
 from models.given import PROGRAMS, Kind, load_program
+from models.signature import STRING
 from models.tensors import Array, Tensors
 from pipelines.errors import GateError, first_line
 from pipelines.imported.reference import answers
@@ -68,7 +69,8 @@ def answer_here(
 
 def _described(array: Array) -> tuple[str, list[list[int]]]:
     shapes = sorted({np.asarray(one).shape for one in array})
-    return str(np.asarray(array[0]).dtype), [list(shape) for shape in shapes]
+    dtype = STRING if tensors.is_text(array) else str(np.asarray(array[0]).dtype)
+    return dtype, [list(shape) for shape in shapes]
 
 
 def _program(kind: Kind, path: Path, inputs: Tensors) -> dict[str, Array]:

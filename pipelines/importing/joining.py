@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from models.given import Kind
-from models.signature import NAME, TensorSpec
+from models.signature import NAME, STRING, TensorSpec
 from pipelines.errors import GateError
 from pipelines.imported.saved_model import Read, Shape, Tensor
 from pipelines.importing.reading import is_known
@@ -62,10 +62,10 @@ def _require_known(what: str, kind: Kind, tensors: Sequence[Tensor]) -> None:
     if not tensors:
         raise GateError(f"the {kind} has no {what}s")
     for tensor in tensors:
-        if not is_known(tensor.dtype):
+        if not is_known(tensor.dtype) or (tensor.dtype == STRING and kind != WIRE):
             raise GateError(
-                f"the {kind} has {tensor.dtype} at its {what} {tensor.name!r}; Tandem asks and compares "
-                "numbers and truth values only: save the model without the part that reads or writes it"
+                f"the {kind} has {tensor.dtype} at its {what} {tensor.name!r}; numbers and truth values are "
+                f"allowed, and strings in a {WIRE}: save the model without the part that reads or writes it"
             )
         if tensor.shape is not None and not tensor.shape:
             raise GateError(

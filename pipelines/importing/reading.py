@@ -245,5 +245,5 @@ READERS: dict[str, Callable[[Path], Read]] = {
 
 
 def is_known(dtype: str | None) -> bool:
-    """Return whether a tensor of that dtype can be asked and answered here; strings cannot."""
+    """Return whether a tensor of that dtype can be asked and answered here."""
     return dtype is None or dtype in DTYPES

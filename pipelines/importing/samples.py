@@ -2,12 +2,14 @@
 
 import zipfile
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 
 import numpy as np
 
 from models.given import LABELS
-from models.tensors import WHOLE, Array, is_ragged, stacked
+from models.signature import STRING
+from models.tensors import WHOLE, Array, as_text, is_ragged, stacked
 from pipelines.errors import GateError, RequestError, first_line
 from pipelines.imported.saved_model import Tensor
 from pipelines.targets.torchserve.archive import require_plain
@@ -18,6 +20,7 @@ LENGTHS = (8, 5)
 LARGEST = {"uint8": 256, "bool": 2}
 WHOLE_NUMBERS = 10
 LABELS_KEY = "labels"
+WORDS = ("the", "a", "not", "good", "bad", "movie", "was", "very", "red", "one", "two", "Über")
 
 
 def read_samples(path: Path, names: Sequence[Mapping[str, str]]) -> dict[str, Array]:
@@ -96,6 +99,8 @@ def fitted(samples: Mapping[str, Array], tensors: Sequence[Tensor]) -> dict[str,
 
 
 def _as(array: Array, dtype: str | None) -> Array:
+    if dtype == STRING:
+        return as_text(array) if array.dtype.kind == "U" else array
     if is_ragged(array):
         return stacked([_as(np.asarray(one), dtype) for one in array])
     wanted = np.dtype(dtype or ("float32" if array.dtype == np.float64 else array.dtype))
@@ -123,7 +128,7 @@ def _shape(array: Array) -> tuple[int | None, ...]:
 
 
 def random_samples(tensors: Sequence[Tensor]) -> dict[str, Array]:
-    """Draw random numbers for every input: normal floats, integers below 10, pixels, truth values."""
+    """Draw random values for every input: normal floats, integers below 10, pixels, truth values, words."""
     draw = np.random.default_rng(20)
     dynamic = any(None in (one.shape or ())[1:] for one in tensors)
     lengths = [LENGTHS[number % len(LENGTHS)] if dynamic else LENGTHS[0] for number in range(RANDOM)]
@@ -133,6 +138,9 @@ def random_samples(tensors: Sequence[Tensor]) -> dict[str, Array]:
 def _draw(draw: np.random.Generator, one: Tensor, length: int) -> Array:
     sizes = tuple(length if size is None else size for size in (one.shape or ())[1:])
     dtype = one.dtype or "float32"
+    if dtype == STRING:
+        texts = [" ".join(draw.choice(WORDS, 1 + draw.integers(8))) for _ in range(prod(sizes))]
+        return as_text(texts).reshape(sizes)
     if dtype.startswith("float"):
         return np.asarray(draw.normal(size=sizes), dtype)
     return np.asarray(draw.integers(0, LARGEST.get(dtype, WHOLE_NUMBERS), sizes), dtype)

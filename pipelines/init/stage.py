@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.recognised import SAVED_MODEL
+from models.signature import STRING
 from models.spec import model_names
 from models.stored import EXPORTED, KERAS, TORCHSCRIPT
 from pipelines.errors import RequestError
@@ -52,6 +53,12 @@ def init(path: Path, source: Path | None, progress: Progress, *, force: bool = F
     if not path.absolute().parent.is_dir():
         raise RequestError(f"{path.parent} is no folder; make it first")
     found = DEFAULT if source is None else _read(source, progress)
+    texts = [one.name for one in (*found.inputs, *found.outputs) if one.dtype == STRING]
+    if texts and found.kind == SAVED_MODEL:
+        raise RequestError(
+            f"{source} has strings at {texts[0]!r}, and PyTorch, which a spec's source is made of, has none; "
+            f"run `tandem import {name} --saved-model {source}`"
+        )
     text = spec_text(name, found, _relative(source, path))
     write_atomically(path, text)
     return Written(path, found.kind, text.count(FILL_IN))
@@ -159,6 +166,8 @@ def _samples(inputs: Sequence[Tensor]) -> str:
 
 def _random(one: Tensor) -> str:
     sizes = ", ".join(["100", *("8" if size is None else str(size) for size in one.shape[1:])])
+    if one.dtype == STRING:
+        return f'draw.choice(["some words", "other words", "of yours"], ({sizes}))'
     if one.dtype == "bool":
         return f"draw.integers(0, 2, ({sizes})) > 0"
     if one.dtype.startswith("float"):

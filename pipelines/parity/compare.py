@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.spec import Tolerance
-from models.tensors import Array, Tensors, is_ragged
+from models.tensors import Array, Tensors, is_ragged, is_text
 from pipelines.errors import GateError
 from pipelines.parity.quality import (
     SPREAD_FACTOR,
@@ -37,9 +37,12 @@ def output_spread(outputs: Array) -> float:
     """Return how far outputs differ between samples: the median over output elements of (largest - smallest).
 
     Where samples differ in shape, or hold whole numbers, of which most may never change: the largest of all.
+    Of strings, how many different ones there are beside the first.
     """
     if len(outputs) == 0:
         return 0.0
+    if is_text(outputs):
+        return float(len(np.unique(flat(outputs))) - 1)
     if is_ragged(outputs):
         return float(np.ptp(flat(outputs).astype(np.float64)))
     ranges = np.ptp(outputs.reshape(len(outputs), -1).astype(np.float64), axis=0)
@@ -99,7 +102,13 @@ def is_constant(outputs: Array) -> bool:
 
 
 def constant_share(expected: Expectation) -> float:
-    """Return the share of samples for which the median output over all would be within tolerance."""
+    """Return the share of samples for which the median output over all would be within tolerance.
+
+    Of strings, the share of samples that have the most frequent one.
+    """
+    if is_text(expected.outputs):
+        each = [np.asarray(one).tobytes() for one in expected.outputs]
+        return max(each.count(one) for one in set(each)) / len(each)
     if is_ragged(expected.outputs):
         rows = rows_of(expected.outputs, 1)
     else:
@@ -110,6 +119,8 @@ def constant_share(expected: Expectation) -> float:
 
 def allowed_error(expected: Array, tolerance: Tolerance) -> npt.NDArray[np.float64]:
     """Return the largest permitted |got - expected| for every element."""
+    if is_text(expected):
+        return np.zeros(expected.shape)
     found: Values = tolerance.absolute + tolerance.relative * np.abs(expected.astype(np.float64))
     return found
 
@@ -191,6 +202,9 @@ def compare(subject: str, got: Array, expected: Expectation, precision: str = FU
         GateError: the shapes differ.
     """
     _require_shapes(subject, got, expected)
+    if is_text(got) != is_text(expected.outputs):
+        one, other = ("strings", "numbers") if is_text(got) else ("numbers", "strings")
+        raise GateError(f"{subject} gives {one} where the source model gives {other}")
     error, wanted = absolute_error(got, expected.outputs), flat(expected.outputs)
     reduced, allowed = precision != FULL_PRECISION, max_output_error(expected, precision)
     lost = accuracy_drop(got, expected)
@@ -199,13 +213,13 @@ def compare(subject: str, got: Array, expected: Expectation, precision: str = FU
         passed=bool((error <= allowed_error(wanted, expected.tolerance)).all()),
         samples_count=len(got),
         max_abs_error=float(error.max()),
-        max_rel_error=_max_relative(error, wanted, expected.tolerance),
+        max_rel_error=0.0 if is_text(wanted) else _max_relative(error, wanted, expected.tolerance),
         absolute_tolerance=None if reduced else expected.tolerance.absolute,
         relative_tolerance=None if reduced else expected.tolerance.relative,
         max_accuracy_drop=MAX_ACCURACY_DROP if reduced and lost is not None else None,
         top1_agreement=expected.agreement(got),
         accuracy=expected.accuracy(got),
-        rmse=rmse(got, expected.outputs),
+        rmse=None if is_text(wanted) else rmse(got, expected.outputs),
         output_error=expected.output_error(got),
         max_output_error=allowed,
         target_rmse=expected.target_rmse(got),
@@ -331,12 +345,15 @@ def explain_failure(record: ParityRecord, got: Array, expected: Expectation) -> 
     beyond = len(set(np.searchsorted(sizes, np.flatnonzero(excess > 0), side="right").tolist()))
     return (
         f"{record.subject} is not the source model: sample {sample}, output {element}: "
-        f"expected {_number(wanted[worst])}, got {_number(found[worst])} (allowed ±{allowed[worst]:.2g}); "
+        f"expected {shown(wanted[worst])}, got {shown(found[worst])} (allowed ±{allowed[worst]:.2g}); "
         f"{beyond} of {record.samples_count} samples are outside tolerance"
     )
 
 
-def _number(value: object) -> str:
+def shown(value: object) -> str:
+    """Write a value of an output for a message."""
+    if isinstance(value, bytes):
+        return f"{value.decode(errors='backslashreplace')!r:.80}"
     return str(value) if isinstance(value, np.integer | np.bool_) else f"{value:.6g}"
 
 

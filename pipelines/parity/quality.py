@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.spec import ModelSpec, Samples, Tolerance
-from models.tensors import Array, Tensors, is_ragged
+from models.tensors import Array, Tensors, is_ragged, is_text
 from models.truth import Task
 
 # The largest float stands for an error beyond measure: JSON has no infinity.
@@ -27,9 +27,9 @@ Values = npt.NDArray[np.float64]
 
 
 def is_discrete(array: Array) -> bool:
-    """Return whether an array holds whole numbers or truth values, which are equal or not and never near."""
+    """Return whether an array holds integers, truth values or strings, which are equal or not, never near."""
     first = np.asarray(array[0]) if is_ragged(array) and len(array) else array
-    return first.dtype.kind in "biu"
+    return first.dtype.kind in "biuS"
 
 
 def flat(array: Array) -> Array:
@@ -77,12 +77,12 @@ class Expectation:
     def __post_init__(self) -> None:
         if self.threshold is None:
             values = flat(self.outputs) if len(self.outputs) else np.zeros(0)
-            within = values.size and values.min() >= 0 and values.max() <= 1
+            within = values.size and not is_text(values) and values.min() >= 0 and values.max() <= 1
             object.__setattr__(self, "threshold", PROBABILITY_THRESHOLD if within else LOGIT_THRESHOLD)
 
     @property
     def discrete(self) -> bool:
-        """Whether the outputs are whole numbers or truth values."""
+        """Whether the outputs are whole numbers, truth values or strings."""
         return is_discrete(self.outputs)
 
     def first(self, count: int) -> "Expectation":
@@ -96,6 +96,8 @@ class Expectation:
 
         Whole numbers are themselves what was chosen. None where these are no scores.
         """
+        if is_text(outputs):
+            return None
         if self.task != "regression" and self.discrete:
             values = flat(outputs)
             # As floats where JSON gave no dtype.
@@ -119,7 +121,9 @@ class Expectation:
         return None if choices is None or not counted.any() else _share(choices[counted], labels[counted])
 
     def agreement(self, outputs: Array) -> float | None:
-        """Return the share of choices that are the source model's; None where there is no choice."""
+        """Return the share of choices, or strings, that are the source model's; None without a choice."""
+        if is_text(self.outputs):
+            return float((flat(outputs) == flat(self.outputs)).mean())
         return _share(self.choices(outputs), self.choices(self.outputs))
 
     def target_rmse(self, outputs: Array) -> float | None:
@@ -140,12 +144,15 @@ class Expectation:
         error = absolute_error(outputs, self.outputs).reshape(-1, max(1, columns)).max(axis=0)
         return _finite(error, spread)
 
-    def output_error(self, outputs: Array) -> float:
+    def output_error(self, outputs: Array) -> float | None:
         """Return the root mean square error against the source model's outputs, in standard deviations.
 
-        Always answering the mean gives 1. Scores of classes, and pixels and the like, share one scale and are
-        taken together. Quantities and tables may have a scale per column; of these the worst one counts.
+        None of strings, which have none. Always answering the mean gives 1. Scores of classes, and pixels and
+        the like, share one scale and are taken together. Quantities and tables may have a scale per column;
+        of these the worst one counts.
         """
+        if is_text(self.outputs):
+            return None
         columns = columns_of(self.outputs) if self._has_scales() else 1
         error = absolute_error(outputs, self.outputs).reshape(-1, columns)
         deviation = np.sqrt(_mean_square(self._deviations().reshape(-1, columns)))
@@ -242,9 +249,11 @@ def kappa_z(choices: Choices, labels: Choices) -> float:
 def absolute_error(got: Array, expected: Array) -> Values:
     """Return |got - expected| (values,) in float64; `WORST` where either is not a number or infinite.
 
-    Whole numbers that differ do so by 1 at least, however large they are.
+    Whole numbers that differ do so by 1 at least, however large they are; strings that differ do so by 1.
     """
     one, other = flat(got), flat(expected)
+    if is_text(expected):
+        return np.asarray(one != other, np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.abs(one.astype(np.float64) - other.astype(np.float64))
     if is_discrete(expected):

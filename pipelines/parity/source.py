@@ -16,10 +16,10 @@ from models.errors import ModelError
 from models.forward import flattened
 from models.signature import DTYPES, TensorSpec
 from models.spec import ModelSpec
-from models.tensors import Array, Tensors, ask, batches, count, fits, take
+from models.tensors import Array, Tensors, ask, batches, count, fits, is_text, take
 from models.weights import load_source
-from pipelines.parity import watching
-from pipelines.parity.compare import allowed_error
+from pipelines.parity import tensorflow_source, watching
+from pipelines.parity.compare import allowed_error, shown
 from pipelines.parity.quality import absolute_error, flat, shapes_of
 from pipelines.parity.seeding import other_seeds
 
@@ -59,6 +59,8 @@ def outputs_of(
     """
     if not count(inputs):
         raise ModelError(f"{spec.name} has no held-out samples; without any, nothing can be compared")
+    if spec.text_tensors:
+        return _outputs_of_text(spec, inputs, passed)
     module = load_source(spec)
     _require_no_reading(spec, module, inputs)
     passed(CHECKS[0])
@@ -79,7 +81,40 @@ def plain_outputs(spec: ModelSpec, inputs: Tensors) -> dict[str, Array]:
     Raises:
         ModelError: it fails, or gives something else than its spec says.
     """
+    if spec.text_tensors:
+        return tensorflow_source.asker(spec, tensorflow_source.load(spec))(inputs, None)
     return _ask(spec, load_source(spec), inputs)
+
+
+def _outputs_of_text(spec: ModelSpec, inputs: Tensors, passed: Callable[[str], None]) -> dict[str, Array]:
+    """Do as `outputs_of`, for a model that has strings."""
+    model = tensorflow_source.load(spec)
+    tensorflow_source.require_traceable(spec, model)
+    passed(CHECKS[0])
+    before, asked = tensorflow_source.weights_of(model), tensorflow_source.asker(spec, model)
+    outputs = asked(inputs, None)
+    for name in CHECKS[1:3]:
+        passed(name)
+    few = take(inputs, slice(LEAST_AGAIN))
+    once = asked(few, None)
+    _require_same(spec, once, asked(few, None), "asked a second time", RANDOM, None)
+    passed(CHECKS[3])
+    rebuilt = tensorflow_source.asker(spec, tensorflow_source.load(spec))
+    _require_same(spec, once, rebuilt(few, None), "built a second time from its file", UNSAVED, None)
+    passed(CHECKS[4])
+    first = take(outputs, slice(count(few)))
+    _require_same(spec, once, first, "asked with more samples beside it", BATCHED, None)
+    for batch in BATCHES:
+        how = "asked sample by sample" if batch == 1 else f"asked in batches of {batch}"
+        _require_same(spec, once, asked(few, batch), how, BATCHED, None)
+    passed(CHECKS[5])
+    if not all(map(np.array_equal, before, tensorflow_source.weights_of(model))):
+        raise ModelError(
+            f"source model {spec.name} changes its own variables while it answers, so an answer may depend "
+            "on those before it; write to them in training alone"
+        )
+    passed(CHECKS[6])
+    return outputs
 
 
 def _require_repeatable(
@@ -226,8 +261,10 @@ def _require_state_kept(
         )
 
 
-def _in_training(module: "torch.nn.Module") -> str:
+def _in_training(module: "torch.nn.Module | None") -> str:
     """Name the part that is still in training mode although the model was put into evaluation mode."""
+    if module is None:
+        return ""
     names = [name or "it" for name, part in module.named_modules() if part.training]
     return f" ({names[0]!r} is still in training mode after eval())" if names else ""
 
@@ -314,7 +351,7 @@ def _named(spec: ModelSpec, module: "torch.nn.Module", batch: int) -> Iterator[N
 
 
 def _require_same(
-    spec: ModelSpec, once: Tensors, again: Tensors, how: str, meaning: str, module: "torch.nn.Module"
+    spec: ModelSpec, once: Tensors, again: Tensors, how: str, meaning: str, module: "torch.nn.Module | None"
 ) -> None:
     """Raise ModelError if the two differ by more than the model's tolerance."""
     for name, wanted in once.items():
@@ -326,12 +363,12 @@ def _require_same(
         excess = error - allowed
         if not (excess > 0).any():
             continue
-        if error.max() <= ROUNDING * np.abs(values.astype(np.float64)).max():
+        if not is_text(wanted) and error.max() <= ROUNDING * np.abs(values.astype(np.float64)).max():
             meaning = TOO_TIGHT
         worst = int(excess.argmax())
         sizes = np.cumsum([math.prod(shape) for shape in shapes_of(wanted)])
         sample = int(np.searchsorted(sizes, worst, side="right"))
         raise ModelError(
             f"source model {spec.name} {meaning}{_in_training(module)} (output {name!r}, sample {sample}: "
-            f"{values[worst]:.6g}, {how} {found[worst]:.6g}, allowed ±{allowed[worst]:.2g})"
+            f"{shown(values[worst])}, {how} {shown(found[worst])}, allowed ±{allowed[worst]:.2g})"
         )

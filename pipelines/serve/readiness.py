@@ -12,9 +12,9 @@ import numpy as np
 
 from loadtests.codecs import Codec, find_codec, json_rows, named, request_headers
 from loadtests.errors import PayloadError
-from loadtests.payloads import CheckedOutput, Numbers, PayloadPool, check_answer
+from loadtests.payloads import CheckedOutput, PayloadPool, check_answer
 from models.spec import ModelSpec
-from models.tensors import Array, Sample, Tensors, count, joined, sample, shapes
+from models.tensors import Array, Sample, Tensors, count, is_text, joined, sample, shapes
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.files.atomic import short_folder
 from pipelines.files.leftovers import note_elsewhere
@@ -97,7 +97,7 @@ def payload_pool(
         bodies=bodies,
         expected=tuple(
             {
-                name: np.concatenate([np.ravel(one.outputs[place]) for place in group]).astype(np.float64)
+                name: np.concatenate([np.ravel(one.outputs[place]) for place in group])
                 for name, one in by_output.items()
             }
             for group in groups
@@ -133,6 +133,7 @@ def _checked(spec: ModelSpec, name: str, expected: Expectation) -> CheckedOutput
         expected.tolerance.relative,
         classes=expected.task == "classes",
         is_bool=spec.find_output(name).dtype == "bool",
+        is_text=spec.find_output(name).is_text,
     )
 
 
@@ -185,7 +186,7 @@ def wait_until_right(server: Server, pool: PayloadPool) -> Ready:
     if status != HTTP_OK or not check_answer(pool, CANARY_SAMPLE, body):
         raise GateError(
             f"{server.plan.target} is ready but its first answer is wrong: sample {CANARY_SAMPLE}, expected "
-            f"{_short(pool.expected_of(CANARY_SAMPLE))}, got status {status}, "
+            f"{_short(pool)}, got status {status}, "
             f"{body[:200].decode(errors='replace')!r}"
         )
     ready = Ready(ready_s, time.monotonic() - server.started)
@@ -236,7 +237,12 @@ def _ask(
         raise MachineError(f"{server.plan.target} stopped answering at {url}: {error}{hint}") from error
     names = [output.name for output in pool.outputs]
     predictions = named(codec.decode(answer), names) if status == HTTP_OK else None
-    if predictions is None or {*map(len, predictions.values())} != {len(group)}:
+    texts = {output.name for output in pool.outputs if output.is_text}
+    if (
+        predictions is None
+        or {*map(len, predictions.values())} != {len(group)}
+        or {name for name, array in predictions.items() if is_text(array)} != texts
+    ):
         raise GateError(
             f"{server.plan.target} answered sample {group[0]} with status {status} and "
             f"{answer[:200].decode(errors='replace')!r}, expected predictions of {', '.join(names)}"
@@ -259,7 +265,10 @@ def _limit_hint(server: Server, body: bytes) -> str:
     )
 
 
-def _short(answer: Mapping[str, Numbers]) -> str:
+def _short(pool: PayloadPool) -> str:
+    """Write the first values of the answer expected to the canary; of strings a pool has digests alone."""
+    answer = pool.expected_of(CANARY_SAMPLE)
     told = {name: ", ".join(f"{value:.4g}" for value in values[:SHOWN]) for name, values in answer.items()}
+    told |= {output.name: "strings" for output in pool.outputs if output.is_text}
     parts = [f"[{told[name]}{', …' if len(answer[name]) > SHOWN else ''}]" for name in answer]
     return parts[0] if len(parts) == 1 else ", ".join(f"{n} {p}" for n, p in zip(told, parts, strict=True))

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from loadtests.codecs import find_codec, named, request_headers
+from loadtests.codecs import find_codec, is_bytes, named, of_values, request_headers
+from loadtests.codecs.json_rows import listed
 from models.spec import ModelSpec
 from models.tensors import Array, Tensors, ask, count, sample, samples
 from pipelines.http import fetch
@@ -24,7 +25,11 @@ GRPC_LIMIT_S = 15.0
 OIP_GRPC = "OIP gRPC"  # the Open Inference Protocol's, among an endpoint's addresses
 NO_MODEL, NO_INPUT = "no_such_model", "no_such_input"
 # A value that a dtype's values may not be written as, by the kind of the dtype.
-WRONG_VALUES = {"b": (1, "numbers for true and false"), "f": (True, "true for numbers")}
+WRONG_VALUES = {
+    "b": (1, "numbers for true and false"),
+    "f": (True, "true for numbers"),
+    "S": (1, "numbers for text"),
+}
 FRACTION = (1.5, "fractions for whole numbers")
 
 
@@ -91,7 +96,7 @@ def rest_columnar(subject: Subject) -> str:
         raise NotApplicableError(f"{subject.target} has no columnar format")
 
     def columns(batch: Tensors) -> dict[str, Array]:
-        lists = {name: array.tolist() for name, array in batch.items()}
+        lists = {name: listed(array) for name, array in batch.items()}
         values = lists if len(lists) > 1 else next(iter(lists.values()))
         return _answer(subject, _predict(subject, json.dumps({"inputs": values}).encode()), "outputs")
 
@@ -127,7 +132,12 @@ def _right(subject: Subject, call: Callable[[Tensors], Tensors], said: str) -> s
 
 
 def _rows_body(batch: Tensors) -> bytes:
-    return _body([{name: array.tolist() for name, array in one.items()} for one in samples(batch)])
+    return _body([{name: _value(array) for name, array in one.items()} for one in samples(batch)])
+
+
+def _value(array: Array) -> Any:
+    """Convert one sample's tensor to what JSON has."""
+    return listed(array[None])[0]
 
 
 def _body(rows: Sequence[Mapping[str, Any]]) -> bytes:
@@ -143,9 +153,14 @@ def _answer(subject: Subject, answer: Any, key: str) -> dict[str, Array]:
     values = answer.get(key)
     require(isinstance(values, list | dict), f"the answer has no {key}: {json.dumps(answer)[:200]}")
     if isinstance(values, list):
-        rows = [row if isinstance(row, dict) else {names[0]: row} for row in values]
-        values = {name: [row[name] for row in rows] for name in names}
-    return {name: np.asarray(values[name]) for name in names}
+        named_rows = [
+            row if isinstance(row, dict) and not is_bytes(row) else {names[0]: row} for row in values
+        ]
+        values = {name: [row[name] for row in named_rows] for name in names}
+    found = of_values({name: values[name] for name in names})
+    if found is None:
+        raise CheckError(f"its {key} are no numbers, truth values or text: {json.dumps(answer)[:200]}")
+    return found
 
 
 def _ask_torchserve(subject: Subject, batch: Tensors) -> dict[str, Array]:
@@ -189,16 +204,19 @@ def _call(subject: Subject, method: str, request: Any, answer: str) -> Any:
 
 def wrong_bodies(spec: ModelSpec) -> dict[str, bytes]:
     """Return bodies that no server may take for the model, by what is wrong with them."""
-    row = {name: array.tolist() for name, array in sample(spec.samples().named, 0).items()}
+    row = {name: _value(array) for name, array in sample(spec.samples().named, 0).items()}
     first = spec.inputs[0].name
     found = {
         "a body that is not JSON": b"{instances",
         "a body without instances": b'{"nothing": []}',
         "two instances of different shapes": _body([row, row | {first: [row[first]]}]),
-        "text for numbers": _body([row | {first: "text"}]),
     }
+    numbers = [given.name for given in spec.inputs if not given.is_text]
+    if numbers:
+        found["text for numbers"] = _body([row | {numbers[0]: "text"}])
     for given in spec.inputs:
-        value, said = WRONG_VALUES.get(np.dtype(given.dtype).kind, FRACTION)
+        kind = "S" if given.is_text else np.dtype(given.dtype).kind
+        value, said = WRONG_VALUES.get(kind, FRACTION)
         filled = np.full(np.shape(row[given.name]), value)
         if filled.size:
             found[f"{said} in {given.name}"] = _body([row | {given.name: filled.tolist()}])

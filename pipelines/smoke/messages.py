@@ -16,8 +16,9 @@ from google.protobuf import (  # type: ignore[import-untyped]
     message_factory,
 )
 
-from models.tensors import Array
+from models.tensors import Array, is_text
 
+TEXT = "string"
 # TensorFlow's number of each dtype, and the field that holds values of it where `tensor_content` does not.
 TENSOR_TYPES = {
     "float32": (1, "float_val"),
@@ -28,6 +29,7 @@ TENSOR_TYPES = {
     "int8": (6, "int_val"),
     "int64": (9, "int64_val"),
     "bool": (10, "bool_val"),
+    TEXT: (7, "string_val"),
     "float16": (19, "half_val"),
 }
 PREDICT_METHOD = "/tensorflow.serving.PredictionService/Predict"
@@ -47,6 +49,7 @@ _MESSAGES: dict[str, dict[str, tuple[int, int | str, bool]]] = {
         "float_val": (5, _Field.TYPE_FLOAT, True),
         "double_val": (6, _Field.TYPE_DOUBLE, True),
         "int_val": (7, _Field.TYPE_INT32, True),
+        "string_val": (8, _Field.TYPE_BYTES, True),
         "int64_val": (10, _Field.TYPE_INT64, True),
         "bool_val": (11, _Field.TYPE_BOOL, True),
         "half_val": (13, _Field.TYPE_INT32, True),
@@ -88,9 +91,11 @@ def message(kind: str, /, **values: Any) -> Any:
 
 
 def tensor_of(array: Array) -> Any:
-    """Convert a numeric array to a Tensor message."""
-    number, _ = TENSOR_TYPES[array.dtype.name]
+    """Convert an array to a Tensor message."""
+    number, field = TENSOR_TYPES[TEXT if is_text(array) else array.dtype.name]
     shape = message("Shape", dim=[message("Dim", size=size) for size in array.shape])
+    if is_text(array):
+        return message("Tensor", dtype=number, tensor_shape=shape, **{field: array.ravel().tolist()})
     return message("Tensor", dtype=number, tensor_shape=shape, tensor_content=array.tobytes())
 
 
@@ -100,7 +105,10 @@ def array_of(found: Any) -> Array:
     Raises:
         ValueError: it is of a type that models here do not have, or has more or fewer values than its shape.
     """
-    known = {number: (np.dtype(name), field) for name, (number, field) in TENSOR_TYPES.items()}
+    known = {
+        number: (np.dtype("S" if name == TEXT else name), field)
+        for name, (number, field) in TENSOR_TYPES.items()
+    }
     if found.dtype not in known:
         raise ValueError(f"a tensor of TensorFlow's type {found.dtype}")
     dtype, field = known[found.dtype]

@@ -95,6 +95,7 @@ TFSERVING = Target(
     settings="pipelines.targets.tfserving.settings:TFServingSettings",
     tuning="pipelines.targets.tfserving.tuning:axes",
     roads=("twin", "torchax", "onnx2tf"),
+    strings=True,
     shared_sources=(WEIGHTS,),
 )
 MLSERVER = Target(

@@ -54,6 +54,7 @@ class Target:
         serving: distributions that run it, beside the toolchain.
         roads: ways from PyTorch into its framework that it knows, in their order
             (`pipelines.roads.known`); its exporter is then also given what was `Asked`.
+        strings: whether what it exports can take and give strings.
         traces: whether the exporter traces the PyTorch module, which then has to be deployable.
         presets_of: the target whose presets it takes, where it has none of its own.
         on_request: exported only where it is named: it takes long, or needs a tool beside ours.
@@ -77,6 +78,7 @@ class Target:
     road: str = ""
     shared_sources: tuple[Path, ...] = ()
     serving: tuple[str, ...] = ()
+    strings: bool = False
     traces: bool = False
     roads: tuple[str, ...] = ()
     presets_of: str | None = None

@@ -18,7 +18,7 @@ from pipelines.files.atomic import write_atomically
 from pipelines.files.regular import read_regular
 from pipelines.imported import reference
 from pipelines.parity import compare as parity
-from pipelines.parity import quality, seeding, source, watching
+from pipelines.parity import quality, seeding, source, tensorflow_source, watching
 from pipelines.parity.quality import Expectations, flat, shapes_of
 from pipelines.record.base import Record
 from pipelines.record.parity import ParityRecord
@@ -30,7 +30,8 @@ PROOF_LIMIT_BYTES = 2**30
 OUTPUTS_LIMIT_BYTES = 2**33
 # Who passed by older rules is judged again.
 RULES = tuple(
-    Path(str(module.__file__)) for module in (parity, quality, seeding, source, truth, watching, reference)
+    Path(str(module.__file__))
+    for module in (parity, quality, seeding, source, tensorflow_source, truth, watching, reference)
 )
 Value = TypeVar("Value")
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from models.spec import ModelSpec, load_model, load_unchanged
-from models.tensors import Tensors, count, take
+from models.tensors import Tensors, count, is_text, take
 from pipelines.artifacts.manifest import MANIFEST_NAME, Manifest, require_exported, require_manifest
 from pipelines.artifacts.private_copy import require_unchanged
 from pipelines.errors import GateError, MachineError
@@ -284,8 +284,8 @@ def _require_all_answered(key: str, result: Tensors, spec: ModelSpec, asked: int
         found = result[output.name]
         if found.ndim == 0 or len(found) != asked:
             raise GateError(f"{key} gives outputs of shape {found.shape} for {asked} samples")
-        if is_discrete(found) == output.is_float:
-            dtype = np.asarray(found[0]).dtype
+        if is_discrete(found) == output.is_float or is_text(found) != output.is_text:
+            dtype = "strings" if is_text(found) else np.asarray(found[0]).dtype
             raise GateError(
                 f"{key} gives {dtype} at output {output.name!r}, the source model gives {output.dtype}"
             )

@@ -33,6 +33,51 @@ plain.save(sys.argv[1] + "/plain.h5")
 code = keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: x * 2), keras.layers.Dense(2)])
 code.save(sys.argv[1] + "/code.keras")
 """
+WORDS = """
+import numpy as np
+import keras
+
+text = keras.Input((), dtype="string", name="text")
+words = keras.layers.TextVectorization(vocabulary=["good", "bad", "film"], output_sequence_length=4)(text)
+seen = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(5, 3)(words))
+scores = keras.layers.Dense(2, name="scores")(seen)
+names = keras.layers.StringLookup(vocabulary=["no", "yes"], num_oov_indices=0, invert=True)
+net = keras.Model(text, {"scores": scores, "label": names(keras.ops.argmax(scores, -1))})
+net.get_layer("scores").set_weights([np.eye(3, 2), np.zeros(2)])
+net.layers[2].set_weights([np.eye(5, 3, k=-2)])
+net.save("words.keras")
+
+from models.keras_source import keras_spec
+from models.spec import Samples, TensorSpec, Tolerance
+from pipelines.given.reference import outputs_of
+from pipelines.targets.tfserving.embedded.servable import Servable, SessionOptions
+from pipelines.targets.tfserving.export import write_saved_model
+from pipelines.targets.tfserving.runtime import predict
+from pathlib import Path
+
+SPEC = keras_spec(
+    model=Path("words.keras"),
+    name="words",
+    inputs=TensorSpec("text", "string", (None,)),
+    outputs=(TensorSpec("scores", "float32", (None, 2)), TensorSpec("label", "string", (None,))),
+    tolerance=Tolerance(1e-5, 1e-5),
+    test_samples=lambda: Samples(["good film", "bad", "good good", "film bad", "what?"]),
+)
+inputs = SPEC.samples().named
+source = outputs_of(SPEC, inputs)
+assert set(source["label"].tolist()) == {b"no", b"yes"}, source
+write_saved_model(SPEC, Path("words"))
+saved = predict(Path("words"), "saved-model", inputs, ["scores", "label"])
+np.testing.assert_array_equal(saved["label"], source["label"])
+np.testing.assert_allclose(saved["scores"], source["scores"], atol=1e-5)
+# The session that a server has, which restores variables in another way.
+served = Servable("words", 1, Path("words"), SessionOptions())
+told = served.signatures["serving_default"]
+feeds = {told.inputs["text"].tensor_name: np.array(inputs["text"].tolist(), object)}
+found = served.run(feeds, [told.outputs[name].tensor_name for name in ("label", "scores")])
+assert found[0].tolist() == source["label"].tolist()
+np.testing.assert_allclose(found[1], source["scores"], atol=1e-5)
+"""
 HEAD = """
 from pathlib import Path
 
@@ -112,6 +157,17 @@ def test_every_artifact_is_the_keras_model(folder, name, targets):
     said = json.loads(done.stdout)
     assert (done.returncode, said["failures"]) == (0, [])
     assert len(said["parity"]) == len(made["artifacts"])
+
+
+def test_a_model_of_strings_is_saved_with_its_words(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", WORDS],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_a_lambda_layer_is_refused_before_anything_is_run(folder):

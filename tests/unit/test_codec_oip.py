@@ -135,7 +135,7 @@ def output(**changes):
                 output(shape=[]),
                 output(shape=[-1, -2]),
                 output(shape="12"),
-                output(datatype="BYTES", data=["a", "b"]),
+                output(datatype="BYTES", data=["a", 2]),
                 output(datatype="FP33"),
                 output(datatype="INT32", data=[1.5, 2.0]),
                 output(datatype="BOOL", data=[0, 1]),

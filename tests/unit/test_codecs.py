@@ -209,3 +209,28 @@ def test_torchserves_messages_are_those_in_its_jar():
         assert {field.name: field.number for field in ours.fields}.items() <= numbers.items()
     assert "package org.pytorch.serve.grpc.inference;" in text
     assert "rpc Predictions(PredictionsRequest) returns (PredictionResponse)" in text
+
+
+OF_STRINGS = ("json-rows", "json-columns", "tensor-proto", "oip-json", "oip-grpc", "oip-binary")
+
+
+@pytest.mark.parametrize("codec", OF_STRINGS)
+def test_strings_come_back_as_they_were(codec):
+    text = np.array([["né", 'a "quoted"'], ["", "x" * 300], ["\n", "…"]])
+    wanted = {"word": np.char.encode(text, "utf-8"), "score": np.float32([1, 2, 3])}
+    got = named(find_codec(codec).decode(find_codec(codec).answer(wanted)), wanted.keys())
+    assert got["word"].tolist() == wanted["word"].tolist()
+    assert got["score"].tolist() == [1, 2, 3]
+    only = named(find_codec(codec).decode(find_codec(codec).answer({"w": wanted["word"]})), ["w"])
+    assert only["w"].tolist() == wanted["word"].tolist()
+
+
+def test_bytes_that_are_no_text_are_base64_in_json():
+    sample = {"image": np.asarray(b"\xff\xd8\0\x01")}
+    assert json.loads(find_codec("json-rows").encode([sample])) == {"instances": [{"b64": "/9gAAQ=="}]}
+    answered = find_codec("json-rows").decode(b'{"predictions": [{"b64": "/9gAAQ=="}, {"b64": "YQ=="}]}')
+    assert named(answered, ["image"])["image"].tolist() == [b"\xff\xd8\0\x01", b"a"]
+    with pytest.raises(PayloadError):
+        find_codec("oip-json").encode([sample])
+    request = REQUEST.FromString(find_codec("tensor-proto").encode([sample]))
+    assert list(request.inputs["image"].string_val) == [b"\xff\xd8\0\x01"]

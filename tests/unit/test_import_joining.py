@@ -5,6 +5,7 @@ import json
 import click
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from models import given
 from models.errors import ModelError
@@ -14,6 +15,7 @@ from models.spec import load_model
 from models.tensors import is_ragged
 from pipelines.cli import options
 from pipelines.cli.importing import import_files
+from pipelines.cli.main import tandem
 from pipelines.errors import GateError, RequestError
 from pipelines.imported import placing
 from pipelines.imported.saved_model import Read, Tensor
@@ -194,6 +196,19 @@ def test_an_imported_model_is_found_by_its_name_and_is_what_was_written(tmp_path
     assert load_model(str(folder.parent)).argument == str(folder.parent)
     assert read_given(folder).referred.kind == "onnx"
     assert folder_of("other") is None
+
+
+def test_imports_are_listed_also_damaged_ones(tmp_path):
+    write_import(tmp_path / "net", file("onnx"), file("tflite"))
+    broken = write_import(tmp_path / "broken", file("onnx"))
+    (broken / given.RECORD).write_text("{}")
+    done = CliRunner().invoke(tandem, ["models", "--json", "--artifacts", str(tmp_path)])
+    listed = {one["name"]: one for one in json.loads(done.stdout)}
+    assert done.exit_code == 0
+    assert listed["net"]["imported"] == ["onnx", "tflite"]
+    assert listed["digits_cnn"]["imported"] is None
+    assert str(broken) in listed["broken"]["error"]
+    assert CliRunner().invoke(tandem, ["models", "--artifacts", str(tmp_path)]).exit_code == 0
 
 
 def test_a_file_that_is_not_what_was_imported_is_refused(tmp_path):

@@ -545,3 +545,19 @@ def test_a_relative_tolerance_that_a_constant_would_keep_proves_nothing():
     with pytest.raises(GateError, match="median output is within tolerance on 100%"):
         parity.require_spread(expectation(outputs, tolerance=Tolerance(1e-6, 1e-2)))
     parity.require_spread(expectation(outputs, tolerance=Tolerance(1e-6, 1e-6)))
+
+
+WORDS = Expectation(np.array([b"a", b"bc", b"a"]), None, Tolerance(0, 0), "none", name="word")
+
+
+def test_strings_are_the_same_or_not():
+    same = parity.compare("it", np.array([b"a", b"bc", b"a"], "S9"), WORDS)
+    assert (same.passed, same.top1_agreement, same.max_abs_error, same.output_error) == (True, 1, 0, None)
+    other = parity.compare("it", np.array([b"a", b"b", b"a"]), WORDS)
+    assert (other.passed, other.top1_agreement) == (False, pytest.approx(2 / 3))
+    assert "expected 'bc', got 'b'" in parity.explain_failure(other, np.array([b"a", b"b", b"a"]), WORDS)
+    with pytest.raises(GateError, match="numbers where the source model gives strings"):
+        parity.compare("it", np.zeros(3), WORDS)
+    parity.require_spread(WORDS)
+    with pytest.raises(GateError, match="parity refused"):
+        parity.require_spread(dataclasses.replace(WORDS, outputs=np.array([b"a", b"a"])))

@@ -266,6 +266,17 @@ def test_true_and_false_are_no_numbers(row, right):
     assert check_answer(one_output((1, 0), is_bool=True), 0, answer(row)) == right
 
 
+@pytest.mark.parametrize(
+    ("row", "right"),
+    [(["né", ""], True), (["né", "x"], False), (["", "né"], False), (["né"], False), ([1, 2], False)],
+)
+def test_strings_have_to_be_the_same(tmp_path, row, right):
+    pool = one_output(np.array(["né".encode(), b""]), is_text=True)
+    pool.save(tmp_path / "pool")
+    assert check_answer(PayloadPool.load(tmp_path / "pool"), 0, answer(row)) == right
+    assert check_answer(one_output((1, 2)), 0, answer(["1", "2"])) is False
+
+
 TWO = (CheckedOutput("u", 0.01, 0.0, classes=True), CheckedOutput("v", 0.0, 0.1))
 
 

@@ -275,6 +275,31 @@ def test_a_task_that_does_not_exist_is_refused(a_spec):
         a_spec(task="boxes")
 
 
+TEXT = TensorSpec("text", "string", (None,))
+
+
+def test_strings_are_kerass_and_have_no_task(a_spec):
+    with pytest.raises(ModelError, match="PyTorch has none"):
+        a_spec(inputs=(TEXT,))
+    label = TensorSpec("label", "string", (None,))
+    with pytest.raises(ModelError, match="equal or not"):
+        a_spec(outputs=(label,), labels=(), task="classes", whole=True)
+    spec = a_spec(inputs=(TEXT,), outputs=(label,), labels=(), tolerance=Tolerance(1, 0.5), whole=True)
+    assert spec.tolerance_of("label") == Tolerance(0, 0)
+
+
+@pytest.mark.parametrize("given", [["ä", b"bc"], np.array(["ä", "bc"]), np.array(["ä", b"bc"], object)])
+def test_samples_of_strings_are_bytes_whatever_they_were(a_spec, given):
+    spec = a_spec(inputs=(TEXT,), whole=True, test_samples=lambda: Samples(given))
+    assert spec.samples().named["text"].tolist() == ["ä".encode(), b"bc"]
+
+
+@pytest.mark.parametrize("given", [[1, 2], ["a\0", "b"], np.zeros(2)])
+def test_what_is_no_string_is_refused(a_spec, given):
+    with pytest.raises(ModelError, match="are no strings"):
+        a_spec(inputs=(TEXT,), whole=True, test_samples=lambda: Samples(given)).samples()
+
+
 def test_a_spec_with_outputs_by_name_can_be_cached(a_spec):
     spec = a_spec(task={"y": "classes"}, tolerance={"y": Tolerance(1e-4, 1e-4)})
     assert len({spec, dataclasses.replace(spec), a_spec()}) == 2

@@ -4,7 +4,7 @@ import hashlib
 import shutil
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,18 @@ def frozen_function(spec: ModelSpec) -> Any:
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+    call, _ = _plain_function(spec)
+    function = tf.function(call, input_signature=signature_of(spec))
+    frozen = convert_variables_to_constants_v2(function.get_concrete_function())
+    return _fold(frozen)
+
+
+def _plain_function(spec: ModelSpec) -> tuple[Callable[..., list[Any]], Any]:
+    """Return the twin as a function of the inputs, and the twin.
+
+    Raises:
+        ModelError: the model has no Keras twin.
+    """
     if spec.build_keras is None:
         raise ModelError(f"{spec.name} has no Keras twin; give its ModelSpec a build_keras")
     keras_on("tensorflow")
@@ -89,9 +101,7 @@ def frozen_function(spec: ModelSpec) -> Any:
         answer = twin(as_taken(twin, by_name), training=False)
         return flattened(spec.name, answer, names, "the Keras twin of")
 
-    function = tf.function(call, input_signature=signature_of(spec))
-    frozen = convert_variables_to_constants_v2(function.get_concrete_function())
-    return _fold(frozen)
+    return call, twin
 
 
 def signature_of(spec: ModelSpec, batch: int | None = None) -> list[Any]:
@@ -124,8 +134,15 @@ def _fold(frozen: Any) -> Any:
 
 
 def write_saved_model(spec: ModelSpec, folder: Path) -> None:
-    """Save the frozen function under the signature `serving_default` with the model's own tensor names."""
-    save_function(spec, frozen_function(spec), folder)
+    """Save the frozen function under the signature `serving_default` with the model's own tensor names.
+
+    A model with strings is saved as it is: its tables of words are no constants.
+    """
+    if spec.text_tensors:
+        function, model = _plain_function(spec)
+        save_function(spec, function, folder, holding=_resources(model))
+    else:
+        save_function(spec, frozen_function(spec), folder)
     make_lean(folder)
 
 
@@ -137,8 +154,28 @@ def make_lean(folder: Path) -> None:
     _draw_id_from_content(folder / "fingerprint.pb")
 
 
-def save_function(spec: ModelSpec, frozen: Any, folder: Path, batch: int | None = None) -> None:
-    """Save what `frozen_function` gave under the signature `serving_default`, for a `batch` (None: any)."""
+def _resources(model: Any) -> list[Any]:
+    """List what a Keras model computes with: its variables as TensorFlow's own, its tables of words.
+
+    Saved through Keras' wrappers, variables would be restored into copies that nothing reads.
+    """
+    import tensorflow as tf
+
+    tables = [
+        one
+        for one in tf.train.TrackableView(model).descendants()
+        if isinstance(one, tf.saved_model.experimental.TrackableResource)
+    ]
+    return [*(variable.value for variable in model.variables), *tables]
+
+
+def save_function(
+    spec: ModelSpec, function: Any, folder: Path, batch: int | None = None, holding: Sequence[Any] = ()
+) -> None:
+    """Save a function of the inputs under the signature `serving_default`, for a `batch` (None: any).
+
+    `holding` are the variables and tables of a function that is not frozen.
+    """
     import tensorflow as tf
 
     class Served(tf.Module):  # type: ignore[misc]
@@ -146,10 +183,11 @@ def save_function(spec: ModelSpec, frozen: Any, folder: Path, batch: int | None 
         def serve(self, *given: Any) -> dict[str, Any]:
             return {
                 output.name: tf.ensure_shape(tensor, (batch, *output.shape[1:]))
-                for output, tensor in zip(spec.outputs, frozen(*given), strict=True)
+                for output, tensor in zip(spec.outputs, function(*given), strict=True)
             }
 
     module = Served()
+    module.holding = list(holding)
     tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
 
 

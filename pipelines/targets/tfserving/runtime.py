@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.tensors import Array, Tensors
+from models.tensors import Array, Tensors, as_text
 from pipelines.errors import GateError, first_line
 from pipelines.targets.asking import ask_in_batches, matched, named
 from pipelines.targets.tfserving.export import SIGNATURE
@@ -30,9 +30,18 @@ def predict(
             answer = serve(**{wanted[name]: tf.constant(array) for name, array in batch.items()})
         except (tf.errors.OpError, TypeError, ValueError) as error:
             raise GateError(f"{artifact} refuses its inputs: {first_line(error)}") from error
-        return {name: tensor.numpy() for name, tensor in named(artifact, answer, outputs).items()}
+        return {name: _array(artifact, t) for name, t in named(artifact, answer, outputs).items()}
 
     return ask_in_batches(artifact, call, inputs)
+
+
+def _array(artifact: Path, tensor: Any) -> Array:
+    """Return a tensor as an array; raise GateError if it holds a string that NumPy cannot keep."""
+    array: Array = tensor.numpy()
+    try:
+        return as_text(array) if array.dtype.kind == "O" else array
+    except ValueError as error:
+        raise GateError(f"{artifact}: {error}") from error
 
 
 def open_call(
