@@ -218,10 +218,10 @@ def test_a_sparse_file_without_end_is_not_read(exported):
         artifact.require_manifest(exported, MODEL)
 
 
-def test_a_hundred_thousand_surplus_files_are_counted_not_listed(exported):
-    for number in range(100_000):
+def test_ten_thousand_surplus_files_are_counted_not_listed(exported):
+    for number in range(10_000):
         os.close(os.open(exported / f"m/1/{number:06}", os.O_CREAT | os.O_WRONLY))
-    with at_most(60), pytest.raises(GateError, match="and 99997 more") as caught:
+    with at_most(6), pytest.raises(GateError, match="and 9997 more") as caught:
         artifact.require_manifest(exported, MODEL)
     assert len(str(caught.value)) < 1000
 
