@@ -9,7 +9,8 @@ import sys
 import types
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +62,18 @@ def with_raw_files(run: RunRecord, folder: Path) -> RunRecord:
     return summarise(run, folder)
 
 
-@pytest.fixture(params=MAKERS)
-def written(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[RunRecord, Path]:
-    """A run of every kind, and the folder of its event files."""
-    run = with_raw_files(MAKERS[request.param](), tmp_path)
-    (tmp_path / "boards").mkdir()
-    return run, write_board(run, tmp_path, tmp_path / "boards")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[RunRecord, Path]]:
+    """A run of a kind, and the folder of its event files: made once for all who ask."""
+
+    @cache
+    def make(kind: str) -> tuple[RunRecord, Path]:
+        folder = tmp_path_factory.mktemp(kind)
+        run = with_raw_files(MAKERS[kind](), folder)
+        (folder / "boards").mkdir()
+        return run, write_board(run, folder, folder / "boards")
+
+    return make
 
 
 def read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
@@ -101,10 +108,11 @@ def numbers_in(value: Any) -> set[float]:
     return {float(value)} if isinstance(value, int | float) and not isinstance(value, bool) else set()
 
 
+@pytest.mark.parametrize("kind", MAKERS)
 def test_every_scalar_is_a_number_of_run_json_and_every_figure_is_there(
-    written: tuple[RunRecord, Path], monkeypatch: pytest.MonkeyPatch
+    made: Callable[[str], tuple[RunRecord, Path]], monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    run, folder = written
+    run, folder = made(kind)
     found = list(scalars(read(folder, monkeypatch)))
     assert set(found) <= numbers_in(json.loads(run.model_dump_json()))
     wanted = [end for one in figures_of_run(run) for end in (one.value, one.low, one.high) if end is not None]
@@ -114,11 +122,10 @@ def test_every_scalar_is_a_number_of_run_json_and_every_figure_is_there(
 
 
 def test_latencies_are_counted_per_side_load_and_round(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: Callable[[str], tuple[RunRecord, Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = with_raw_files(make_run(), tmp_path)
-    (tmp_path / "boards").mkdir()
-    readers = read(write_board(run, tmp_path, tmp_path / "boards"), monkeypatch)
+    run, folder = made("compare")
+    readers = read(folder, monkeypatch)
     assert set(readers) == set(pick.compared(run))
     for name, target in pick.compared(run).items():
         for load in pick.loads(run):
@@ -145,12 +152,11 @@ def test_a_training_has_its_curves_by_epoch(tmp_path: Path, monkeypatch: pytest.
         }
 
 
-def test_the_server_shows_scalars_distributions_and_settings(tmp_path: Path) -> None:
-    run = with_raw_files(make_run(), tmp_path)
-    boards = tmp_path / "boards"
-    boards.mkdir()
-    write_board(run, tmp_path, boards)
-    with serving(boards) as address:
+def test_the_server_shows_scalars_distributions_and_settings(
+    made: Callable[[str], tuple[RunRecord, Path]],
+) -> None:
+    run, folder = made("compare")
+    with serving(folder.parent) as address:
         summary = pick.compared(run)["tfserving"].summaries[0]
         part, tag = f"{run.run_id}/tfserving", f"{summary.load}/p50 ms"
         ((_, step, value),) = ask(address, "scalars/scalars", run=part, tag=tag)
