@@ -26,7 +26,7 @@ from embedded_fixture import Server, started, written_models
 from embedded_grpc import _KINDS, call, predict_message
 from embedded_inputs import GOOD, SIGNATURES, grpc_request, http_stream, rest_request
 
-FUZZ_S = float(os.environ.get("TANDEM_FUZZ_S", "6"))
+FUZZ_S = float(os.environ.get("TANDEM_FUZZ_S", "5"))
 SEED = int(os.environ.get("TANDEM_FUZZ_SEED", "12"))
 MB = 1 << 20
 # Beyond what the first quarter of the time has brought it to: not more than the server below may take at all.

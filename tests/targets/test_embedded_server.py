@@ -207,7 +207,7 @@ def test_others_are_answered_while_a_slow_request_runs(server: Server) -> None:
 
 
 def test_a_time_limit_ends_a_request(server: Server) -> None:
-    status, answer = server.predict("slow", {"instances": [30000]})
+    status, answer = server.predict("slow", {"instances": [10000]})
     assert status == 504, answer
 
 
