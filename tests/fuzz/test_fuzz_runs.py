@@ -26,7 +26,7 @@ from report_fixture import make_run
 from report_mobile_fixture import make_mobile, make_mobile_run
 from report_slo_fixture import make_slo_run
 
-pytestmark = pytest.mark.timeout(0 if "TANDEM_FUZZ_RUNS" in os.environ else 120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(0 if "TANDEM_FUZZ_RUNS" in os.environ else 120)]
 CASES = int(os.environ.get("TANDEM_FUZZ_RUNS", "25"))
 SEED = int(os.environ.get("TANDEM_FUZZ_SEED", "12"))
 REQUESTS = 700

@@ -24,7 +24,10 @@ from pipelines.targets.tflite.runtime import by_name
 from pipelines.tasks.tasks import Outcome
 from pipelines.verify import stage as verifying
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning"),
+]
 
 
 def in_this_process(tasks, _):

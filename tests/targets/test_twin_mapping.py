@@ -1,5 +1,7 @@
 """Mappings that a twin needs beside kernels and biases, held against real Keras layers."""
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -16,10 +18,15 @@ from models.weights import (
     lstm,
 )
 
-keras = pytest.importorskip("keras")
 pytestmark = pytest.mark.slow
 
 DRAW = np.random.default_rng(2)
+
+
+@pytest.fixture(scope="module")
+def keras():
+    """Imported here, with TensorFlow: whoever collects this file need not run it."""
+    return importlib.import_module("keras")
 
 
 def state_of(module):
@@ -36,7 +43,7 @@ def agree(module, twin, inputs, torch_inputs=None):
 @pytest.mark.parametrize(
     ("torch_layer", "keras_layer", "mapping"), [(nn.LSTM, "LSTM", lstm), (nn.GRU, "GRU", gru)]
 )
-def test_two_biases_of_a_recurrent_layer_become_keras_own(torch_layer, keras_layer, mapping):
+def test_two_biases_of_a_recurrent_layer_become_keras_own(keras, torch_layer, keras_layer, mapping):
     torch.manual_seed(0)
     source = nn.ModuleDict({"rnn": torch_layer(3, 5, batch_first=True)})
     twin = keras.Sequential(
@@ -47,7 +54,7 @@ def test_two_biases_of_a_recurrent_layer_become_keras_own(torch_layer, keras_lay
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
-def test_a_depthwise_convolution_with_two_outputs_per_channel():
+def test_a_depthwise_convolution_with_two_outputs_per_channel(keras):
     torch.manual_seed(0)
     source = nn.Sequential(nn.Conv2d(3, 6, 3, groups=3))
     twin = keras.Sequential(
@@ -63,15 +70,15 @@ def test_a_depthwise_convolution_with_two_outputs_per_channel():
     np.testing.assert_allclose(got, expected.transpose(0, 2, 3, 1), atol=1e-5)
 
 
-def block(name):
+def block(keras, name):
     inputs = keras.Input((4, 4, 2))
     outputs = keras.layers.Conv2D(2, 1, name="conv")(inputs)
     return keras.Model(inputs, keras.layers.Dense(2, name="dense")(outputs), name=name)
 
 
-def test_layers_of_one_name_within_layers_are_told_apart_by_path():
+def test_layers_of_one_name_within_layers_are_told_apart_by_path(keras):
     inputs = keras.Input((4, 4, 2))
-    twin = keras.Model(inputs, block("right")(block("left")(inputs)))
+    twin = keras.Model(inputs, block(keras, "right")(block(keras, "left")(inputs)))
     torch.manual_seed(0)
     names = [f"{side}.{part}" for side in ("left", "right") for part in ("conv", "dense")]
     state = {}
