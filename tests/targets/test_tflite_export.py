@@ -14,10 +14,11 @@ from models.digits_cnn import MODEL
 from models.spec import ModelError, Samples, TensorSpec
 from models.weights import load_source
 from pipelines.errors import GateError
+from pipelines.roads.known import Asked
 from pipelines.targets.calibration import CALIBRATION_COUNT
 from pipelines.targets.exported import Exported, NotExported
 from pipelines.targets.tflite import quantise
-from pipelines.targets.tflite.export import export
+from pipelines.targets.tflite.export import export, write_by_road, write_flatbuffer
 from pipelines.targets.tflite.runtime import LIBRARIES, inspect, open_model, predict, runtime_library
 
 pytestmark = [
@@ -59,6 +60,14 @@ def outputs(files):
         name: predict(path, "tflite", MODEL.samples().named, ["logits"])["logits"]
         for name, path in files.items()
     }
+
+
+def written(spec, folder, precision):
+    """One precision alone, written as an export writes it after others."""
+    path = folder / f"{spec.name}_{precision}.tflite"
+    write_by_road(spec, folder / "made", quiet, Asked(spec.name))
+    assert write_flatbuffer(spec, folder / "made", path, precision, quantise.representative(spec)) is None
+    return path
 
 
 def accuracy(outputs):
@@ -187,8 +196,8 @@ def test_what_is_inside(files, precision):
 def test_an_operation_that_xnnpack_lacks_is_not_counted_as_delegated(tmp_path):
     import tensorflow as tf
 
-    export(computing(lambda x: tf.nn.relu(tf.cumsum(tf.nn.relu(x), axis=1)) * 2, (4,)), tmp_path, quiet)
-    found = inspect(tmp_path / "tiny_float32.tflite", "tflite")
+    spec = computing(lambda x: tf.nn.relu(tf.cumsum(tf.nn.relu(x), axis=1)) * 2, (4,))
+    found = inspect(written(spec, tmp_path, "float32"), "tflite")
     assert found.delegate == "XNNPACK"
     assert 0 < found.delegated_ops_count == found.ops_count - 1
 
@@ -199,10 +208,10 @@ def test_a_factor_without_dimensions_is_one_parameter(tmp_path):
     assert counts == [1] * len(PRECISIONS)
 
 
-def test_two_exports_write_the_same_bytes(files, tmp_path):
-    export(MODEL, tmp_path, quiet)
+def test_two_exports_write_the_same_bytes(files, whole_export):
+    other = whole_export.folder / MODEL.name / "tflite"
     for path in files.values():
-        assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
+        assert (other / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 def test_calibration_draws_training_samples_once_each_and_few():
@@ -226,10 +235,8 @@ def test_without_training_samples_full_integers_are_listed_with_the_reason(tmp_p
 
 @pytest.mark.parametrize(("pixel", "drop"), [(0, 0.5), (16, 0.05)])
 def test_a_broken_calibration_makes_a_file_that_is_visibly_wrong(outputs, tmp_path, pixel, drop):
-    export(with_training(np.full((50, 8, 8, 1), pixel)), tmp_path, quiet)
-    broken = predict(tmp_path / "digits_cnn_int8.tflite", "tflite", MODEL.samples().named, ["logits"])[
-        "logits"
-    ]
+    path = written(with_training(np.full((50, 8, 8, 1), pixel)), tmp_path, "int8")
+    broken = predict(path, "tflite", MODEL.samples().named, ["logits"])["logits"]
     assert accuracy(outputs["int8"]) - accuracy(broken) > drop
 
 
@@ -347,8 +354,7 @@ def test_the_labels_are_a_file_inside(files, precision):
 def test_an_input_that_is_no_image_is_a_feature(tmp_path):
     import tensorflow as tf
 
-    export(computing(tf.nn.relu, (4,)), tmp_path, quiet)
-    (graph,) = metadata(tmp_path / "tiny_float32.tflite").tables(3)
+    (graph,) = metadata(written(computing(tf.nn.relu, (4,)), tmp_path, "float32")).tables(3)
     assert graph.tables(2)[0].table(3).byte(0) == 1  # FeatureProperties
 
 

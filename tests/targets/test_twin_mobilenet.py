@@ -131,12 +131,18 @@ def mappings_with(variable, **changes):
     return [dataclasses.replace(m, **changes) if m.variable == variable else m for m in MAPPINGS]
 
 
-def twin_with(mappings):
+@pytest.fixture(scope="module")
+def twin_with():
+    """A function that loads the checkpoint by other mappings, into the same layers each time."""
     from models.mobilenet_v2.keras_model import architecture
 
-    wrong = architecture()
-    load_twin(wrong, read_checkpoint(MODEL), mappings)
-    return wrong
+    made = architecture()
+
+    def load(mappings):
+        load_twin(made, read_checkpoint(MODEL), mappings)
+        return made
+
+    return load
 
 
 @pytest.mark.parametrize(
@@ -157,7 +163,7 @@ def twin_with(mappings):
         ),
     ],
 )
-def test_a_mapping_that_does_not_fit_never_becomes_a_twin(variable, changes, said):
+def test_a_mapping_that_does_not_fit_never_becomes_a_twin(twin_with, variable, changes, said):
     with pytest.raises(ModelError) as caught:
         twin_with(mappings_with(variable, **changes))
     assert said in str(caught.value)
@@ -176,21 +182,17 @@ def exchanged(one, other):
 
 
 WRONG_BUT_FITTING = {
-    "a channel filter upside down": lambda: twin_with(
-        mappings_with("block9_filter/kernel", transform=upside_down)
-    ),
-    "two blocks of one shape exchanged": lambda: twin_with(
-        exchanged("block8_filter/kernel", "block9_filter/kernel")
-    ),
-    "mean and shift exchanged": lambda: twin_with(
-        exchanged("block16_project_norm/beta", "block16_project_norm/moving_mean")
+    "a channel filter upside down": lambda: mappings_with("block9_filter/kernel", transform=upside_down),
+    "two blocks of one shape exchanged": lambda: exchanged("block8_filter/kernel", "block9_filter/kernel"),
+    "mean and shift exchanged": lambda: exchanged(
+        "block16_project_norm/beta", "block16_project_norm/moving_mean"
     ),
 }
 
 
 @pytest.mark.parametrize("mistake", WRONG_BUT_FITTING)
-def test_a_wrong_mapping_that_fits_in_shape_is_stopped_by_parity(samples, expected, mistake):
-    wrong = WRONG_BUT_FITTING[mistake]()
+def test_a_wrong_mapping_that_fits_in_shape_is_stopped_by_parity(samples, expected, twin_with, mistake):
+    wrong = twin_with(WRONG_BUT_FITTING[mistake]())
     assert not parity.compare("twin", keras_says(wrong, samples.inputs), expected).passed
 
 
