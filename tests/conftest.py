@@ -6,7 +6,7 @@ import pickle
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -79,6 +79,12 @@ def artifacts(request: pytest.FixtureRequest) -> Path:
         export("digits_cnn", ARTIFACTS, _say_nothing)
         ensure_verified("digits_cnn", ARTIFACTS, _say_nothing, ORDINARY)
     return ARTIFACTS
+
+
+@pytest.fixture
+def unguarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run commands of this process without a guard, a process of its own: for requests that start none."""
+    monkeypatch.setattr("pipelines.processes.guard.guarded", nullcontext)
 
 
 @contextmanager

@@ -206,6 +206,7 @@ def test_the_version_is_the_packages(capsys):
         (["report", "no/run"], "no/run holds no run.json; give a folder below runs/, such as runs/latest"),
     ],
 )
+@pytest.mark.usefixtures("unguarded")
 def test_a_wrong_request_is_one_line_with_the_way_out(arguments, said, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(exporting, "run_tasks", lambda *_: pytest.fail("this is a wrong request, not work"))
@@ -389,6 +390,7 @@ def test_running_the_module_is_the_same_command(module):
 
 @pytest.mark.parametrize("option", ["--runs", "--artifacts"])
 @pytest.mark.parametrize("target", ["nowhere", "link"])
+@pytest.mark.usefixtures("unguarded")
 def test_a_link_that_leads_to_no_folder_is_a_wrong_request(option, target, tmp_path, capsys):
     (tmp_path / "link").symlink_to(target)
     for path in (tmp_path / "link", tmp_path / "link" / "inner"):
@@ -419,6 +421,7 @@ ODD_NUMBERS = ("inf", "-inf", "nan", "1e308", "-1", "9" * 400, "", "x")
         "serve torchserve --port",
     ],
 )
+@pytest.mark.usefixtures("unguarded")
 def test_a_number_that_cannot_be_is_a_wrong_request_in_one_line(
     arguments, number, capsys, monkeypatch, tmp_path
 ):
@@ -434,6 +437,7 @@ def test_a_number_that_cannot_be_is_a_wrong_request_in_one_line(
 
 
 @pytest.mark.parametrize("number", ["closed:99999999999", "closed:8193", "open:50001", "open:0.0001"])
+@pytest.mark.usefixtures("unguarded")
 def test_a_load_beyond_what_a_generator_can_do_is_a_wrong_request(number, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert run_main("compare", "--loads", number) == 2

@@ -43,6 +43,7 @@ def settings(**changes: object) -> object:
         (["two_inputs", "--framework", "keras"], ("2 inputs", "digits_cnn")),
     ],
 )
+@pytest.mark.usefixtures("unguarded")
 def test_a_wrong_request_is_one_line(
     arguments: list[str], words: tuple[str, ...], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

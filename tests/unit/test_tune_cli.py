@@ -11,7 +11,7 @@ GOOD = ("tune", "digits_cnn", "--sides", "torchserve", "--p99-ms", "20")
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_done(monkeypatch, tmp_path):
+def nothing_is_done(unguarded, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(exporting, "run_tasks", lambda *_: pytest.fail("this is a wrong request, not work"))
 
