@@ -201,6 +201,13 @@ def test_no_gpu_decides_what_is_exported(monkeypatch):
     assert run_one("environment")["CUDA_VISIBLE_DEVICES"] == ""
 
 
+def test_threads_of_tasks_that_share_the_cores_do_not_wait_spinning():
+    alone = run_one("environment")
+    together = [outcome.result for outcome in run_tasks([task("environment")] * 2, quiet)]
+    assert "OMP_WAIT_POLICY" not in alone
+    assert [one["OMP_WAIT_POLICY"] for one in together] == ["PASSIVE"] * 2
+
+
 @pytest.mark.parametrize("kind", ["UserError", "RequestError", "GateError", "MachineError", "ModelError"])
 def test_an_error_for_people_keeps_its_kind_and_its_words(kind):
     expected = ModelError if kind == "ModelError" else getattr(errors, kind)
