@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from models import tensors
 from models.spec import ModelSpec, load_model, load_unchanged
 from models.tensors import Tensors, count, is_text, take
 from pipelines.artifacts.manifest import MANIFEST_NAME, Manifest, require_exported, require_manifest
@@ -38,6 +39,8 @@ TRIED_SAMPLES = 4
 LEAST_SAMPLES = 64
 # Whoever has not answered all held-out samples by then is taken for hung.
 ANSWERS_LIMIT_S = 1800.0
+# In the folder that the processes of one verification share.
+SAMPLES_NAME = "samples.npz"
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,13 @@ def verify(model: str, artifacts: Path, progress: Progress, targets: Sequence[st
     manifests = {name: require_manifest(root / name, spec) for name in _exported(root, targets)}
     before = read_proof(root)
     (root / PROOF_NAME).unlink(missing_ok=True)
+    samples = spec.samples()
     with TemporaryDirectory(prefix="tandem-verify-") as folder:
+        # Loaded once for all processes: a model's own function may read or compute for seconds.
+        tensors.save(Path(folder) / SAMPLES_NAME, samples.named)
         answers = _ask_all(model, spec.digest, root, manifests, folder, progress)
         outputs = {key: read_tensors(Path(path).read_bytes()) for key, path in answers.outputs.items()}
-    expected = expectations_of(spec, spec.samples(), outputs["source"])
+    expected = expectations_of(spec, samples, outputs["source"])
     parity.require_spreads(expected)
     require_unchanged(manifests, {name: require_manifest(root / name, spec) for name in manifests})
     verified = replace(
@@ -234,7 +240,7 @@ def _artifact_tasks(
 
 
 def ask_source(model: str, digest: str, folder: str, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Write the source model's outputs on the held-out samples as an .npz file, in a process of its own.
+    """Write the source model's outputs on the samples in `folder` as an .npz file, in a process of its own.
 
     Raises:
         ModelError: its answers are no function of one sample alone, see `pipelines.parity.source`.
@@ -243,16 +249,16 @@ def ask_source(model: str, digest: str, folder: str, progress: Callable[[str], N
 
     progress("running the checkpoint")
     spec = load_unchanged(model, digest)
-    outputs = outputs_of(spec, spec.samples().named)
+    outputs = outputs_of(spec, tensors.load(Path(folder) / SAMPLES_NAME))
     return {"outputs": {"source": _save(outputs, folder, "source")}, "errors": {}}
 
 
 def artifact_outputs(
     model: str, folder: str, wanted: list[dict[str, str]], progress: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Write the outputs of artifacts reloaded from disk as .npz files, in a process of its own."""
+    """Write what artifacts reloaded from disk make of the samples in `folder`, in a process of its own."""
     spec = load_model(model)
-    inputs, names = spec.samples().named, [output.name for output in spec.outputs]
+    inputs, names = tensors.load(Path(folder) / SAMPLES_NAME), [output.name for output in spec.outputs]
     outputs: dict[str, str] = {}
     errors: dict[str, str] = {}
     for number, entry in enumerate(wanted):

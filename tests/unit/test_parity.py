@@ -9,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from models import tensors
 from models.digits_cnn import MODEL
 from models.spec import Tolerance
 from pipelines.artifacts import manifest as artifact
@@ -535,6 +536,7 @@ def test_an_artifact_that_does_not_answer_every_sample_does_not_pass(tmp_path, m
     monkeypatch.setattr(verifying, "load_model", lambda _: MODEL)
     monkeypatch.setattr(verifying.importlib, "import_module", lambda _: two)
     wanted = [{"key": "torchserve/a.pt", "target": "torchserve", "path": "a.pt", "format": "torchscript"}]
+    tensors.save(tmp_path / verifying.SAMPLES_NAME, MODEL.samples().named)
     found = verifying.artifact_outputs("digits_cnn", str(tmp_path), wanted, str)
     assert found["outputs"] == {}
     assert f"shape (2, 10) for {SAMPLES} samples" in found["errors"]["torchserve/a.pt"]
