@@ -11,7 +11,15 @@ from models.digits_cnn import MODEL
 from models.spec import Samples
 from models.weights import load_source
 from pipelines.targets.calibration import CALIBRATION_COUNT, draw
-from pipelines.targets.executorch.export import export, folded, lower, sizes_of, traced
+from pipelines.targets.executorch.export import (
+    export,
+    folded,
+    lower,
+    only_needed_patterns,
+    sizes_of,
+    traced,
+)
+from pipelines.targets.executorch.quantise import quantiser
 from pipelines.targets.exported import Exported, NotExported
 from pipelines.targets.tracing import traceable
 
@@ -167,6 +175,48 @@ def test_lowering_leaves_the_exporter_as_it_was():
         assert (step.NamedDataStore, step.serialize_xnnpack_binary) != before
         _ = 1 / 0
     assert (step.NamedDataStore, step.serialize_xnnpack_binary) == before
+
+
+@pytest.mark.parametrize(
+    ("operation", "kept"),
+    [
+        ("relu", {"batch_norm": False, "bilinear_2d": False, "sdpa": False}),
+        ("resize", {"batch_norm": False, "bilinear_2d": True, "sdpa": False}),
+        ("attend", {"batch_norm": False, "bilinear_2d": False, "sdpa": True}),
+        ("softmax", {"batch_norm": False, "bilinear_2d": False, "sdpa": True}),
+        ("normalise", {"batch_norm": True, "bilinear_2d": False, "sdpa": False}),
+    ],
+)
+def test_patterns_are_looked_for_where_they_can_match(operation, kept):
+    import torch
+    from executorch.backends.xnnpack.partition.graphs import bilinear_2d, sdpa
+
+    functional = torch.nn.functional
+    operations = {
+        "relu": functional.relu,
+        "resize": lambda x: functional.interpolate(x, scale_factor=2, mode="bilinear"),
+        "attend": lambda x: functional.scaled_dot_product_attention(x, x, x),
+        "softmax": lambda x: functional.softmax(x, dim=-1),
+        "normalise": torch.nn.BatchNorm2d(3).eval(),
+    }
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.operation = operations[operation]
+
+        def forward(self, x):
+            return self.operation(x)
+
+    program = torch.export.export(Net().eval(), (torch.rand(1, 3, 4, 4),))
+    patterns = quantiser(program.module()).SUPPORTED_PATTERNS
+    assert any("_bn" in pattern.name for pattern in patterns) is kept["batch_norm"]
+    assert any(pattern.name == "conv_relu" for pattern in patterns)
+    before = bilinear_2d.get_graphs_dict, sdpa.get_graphs
+    with only_needed_patterns(program):
+        assert (bilinear_2d.get_graphs_dict is before[0]) is kept["bilinear_2d"]
+        assert (sdpa.get_graphs is before[1]) is kept["sdpa"]
+    assert (bilinear_2d.get_graphs_dict, sdpa.get_graphs) == before
 
 
 def test_a_model_that_fx_cannot_trace_is_exported_unfolded():

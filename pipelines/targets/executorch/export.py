@@ -1,9 +1,12 @@
 """PyTorch module → ExecuTorch programs, float32 and int8, portable and for XNNPACK, and a `.ptl`."""
 
+import importlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from models.spec import ModelSpec
 from models.tensors import samples, shapes
@@ -11,7 +14,7 @@ from pipelines.files.atomic import write_atomically
 from pipelines.targets.calibration import draw, nothing_to_calibrate_on
 from pipelines.targets.executorch.lite import write_lite
 from pipelines.targets.executorch.payload import constants_in_payload
-from pipelines.targets.executorch.quantise import Sizes, dynamic_shapes, quantise
+from pipelines.targets.executorch.quantise import Sizes, calls, dynamic_shapes, quantise
 from pipelines.targets.exported import Exported, NotExported
 from pipelines.targets.tracing import Traceable, dynamic_axes, flat, hushed, traceable, why
 from pipelines.tasks.warned import note
@@ -24,6 +27,12 @@ VARIANTS = (PORTABLE, XNNPACK)
 PRECISIONS = ("float32", "int8")
 # What XNNPACK asks of its constants; without it segments start at multiples of 128, mostly padding here.
 ALIGNMENT_BYTES = 16
+# What XNNPACK looks for in every program by modules that it traces first: resizing, and attention. Each with
+# the operators, by a part of their names, one of which a program has if it can match.
+PATTERNS = {
+    ("bilinear_2d", "get_graphs_dict", dict): ("upsample", "interpolate"),
+    ("sdpa", "get_graphs", list): ("softmax", "attention", "scaled_dot_product"),
+}
 
 
 def export(spec: ModelSpec, folder: Path, progress: Callable[[str], None]) -> list[Exported | NotExported]:
@@ -149,9 +158,20 @@ def lower(program: "torch.export.ExportedProgram", variant: str) -> bytes:
 
     config = ExecutorchBackendConfig(segment_alignment=ALIGNMENT_BYTES, emit_stacktrace=False)
     _register_quantised_operators()
-    with constants_in_payload():
+    with constants_in_payload(), only_needed_patterns(program):
         edge = to_edge_transform_and_lower(program, partitioner=_partitioners(variant))
     return bytes(edge.to_executorch(config).buffer)
+
+
+@contextmanager
+def only_needed_patterns(program: "torch.export.ExportedProgram") -> Iterator[None]:
+    """Without XNNPACK's patterns that no operator of `program` can match: to trace one takes seconds."""
+    with ExitStack() as replaced:
+        for (module, function, empty), operators in PATTERNS.items():
+            if not calls(program.graph_module, *operators):
+                name = f"executorch.backends.xnnpack.partition.graphs.{module}"
+                replaced.enter_context(patch.object(importlib.import_module(name), function, empty))
+        yield
 
 
 def _register_quantised_operators() -> None:

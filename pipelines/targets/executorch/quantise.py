@@ -26,10 +26,7 @@ def quantise(
     into int32.
     """
     import torch
-    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
-        XNNPACKQuantizer,
-        get_symmetric_quantization_config,
-    )
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import get_symmetric_quantization_config
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
     alone = any(map(is_ragged, drawn.values()))
@@ -38,10 +35,39 @@ def quantise(
     dynamic = dynamic_shapes(source, sizes, any_batch=not alone)
     program = torch.export.export(source, example, dynamic_shapes=dynamic)
     settings = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=False)
-    prepared = prepare_pt2e(program.module(), XNNPACKQuantizer().set_global(settings))
+    module = program.module()
+    prepared = prepare_pt2e(module, quantiser(module).set_global(settings))
     for _, batch in batches(drawn, 1 if alone else CALIBRATION_BATCH):
         prepared(*map(torch.tensor, batch.values()))
     return convert_pt2e(prepared)
+
+
+def quantiser(module: Any) -> Any:
+    """XNNPACK's, without the patterns that `module` has no operator for.
+
+    To look for batch normalisation behind a convolution it traces a dozen small modules, which takes longer
+    than all else that it does here.
+    """
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import XNNPACKQuantizer
+
+    quantizer = XNNPACKQuantizer()
+    if not calls(module, "batch_norm"):
+        quantizer.SUPPORTED_PATTERNS = [one for one in quantizer.SUPPORTED_PATTERNS if "_bn" not in one.name]
+    return quantizer
+
+
+def calls(module: "torch.fx.GraphModule", *names: str) -> bool:
+    """Whether a traced module, or one within it, calls an operator with one of `names` in its own name."""
+    import torch
+
+    return any(
+        name in str(node.target)
+        for part in module.modules()
+        if isinstance(part, torch.fx.GraphModule)
+        for node in part.graph.nodes
+        if node.op == "call_function"
+        for name in names
+    )
 
 
 def dynamic_shapes(source: "torch.nn.Module", sizes: Sizes, *, any_batch: bool = False) -> Any:
