@@ -229,9 +229,14 @@ def _run(
         ModelError: the source model itself is at fault.
         MachineError: a process raised something unforeseen.
     """
-    frameworks = sorted({TARGETS[name].framework for name in paths})
+    named: dict[str, list[str]] = {}
+    for name in paths:
+        named.setdefault(TARGETS[name].framework, []).append(name)
+    frameworks = sorted(named)
+    # One process examines the source model for all; what it finds ends the others.
+    examining = [framework for framework in frameworks if _traces(spec, named[framework])][-1:]
     tasks = [
-        _task(asked, spec.digest, framework, [n for n in paths if TARGETS[n].framework == framework], paths)
+        _task(asked, spec.digest, framework, named[framework], paths, framework in examining)
         for framework in frameworks
     ]
     said: dict[str, Said] = {}
@@ -243,7 +248,8 @@ def _run(
             _empty(path)
             started = time.monotonic()
             try:
-                (outcome,) = run_tasks([_task(asked, spec.digest, name, [name], paths)], progress)
+                examine = _traces(spec, [name])
+                (outcome,) = run_tasks([_task(asked, spec.digest, name, [name], paths, examine)], progress)
                 said |= outcome.result
             except ProcessDiedError as error:
                 _empty(path)
@@ -264,11 +270,24 @@ def _empty(folder: Path) -> None:
             path.unlink()
 
 
-def _task(asked: dict[str, Asked], digest: str, title: str, names: list[str], paths: dict[str, Path]) -> Task:
+def _traces(spec: ModelSpec, names: list[str]) -> bool:
+    """Say whether an exporter of these targets traces the source model."""
+    return any(TARGETS[name].traces and placing.is_exported(spec, name) for name in names)
+
+
+def _task(
+    asked: dict[str, Asked],
+    digest: str,
+    title: str,
+    names: list[str],
+    paths: dict[str, Path],
+    examine: bool,
+) -> Task:
     arguments = {
         "model": asked[names[0]].model,
         "roads": {name: asked[name].road for name in names},
         "digest": digest,
+        "examine": examine,
         "folders": {name: str(paths[name]) for name in names},
     }
     return Task(title, "pipelines.export.stage:export_here", arguments, EXPORT_LIMIT_S)
@@ -278,10 +297,13 @@ def export_here(
     model: str,
     roads: dict[str, str | None],
     digest: str,
+    examine: bool,
     folders: dict[str, str],
     progress: Callable[[str], None],
 ) -> dict[str, Said]:
     """Export each named target into its folder, in one framework's process, or say why not.
+
+    The one that is to `examine` the source model does so first.
 
     Raises:
         ModelError: the checkpoint cannot be read, or the source model is no function of one sample: then
@@ -290,7 +312,7 @@ def export_here(
     progress("loading the framework")
     spec = load_unchanged(model, digest)
     read_checkpoint(spec)
-    if any(TARGETS[name].traces and placing.is_exported(spec, name) for name in folders):
+    if examine:
         from pipelines.parity.source import require_deployable
 
         progress("examining the source model")

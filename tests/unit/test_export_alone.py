@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from models.digits_cnn import MODEL
 from models.spec import ModelError
 from pipelines.artifacts import manifest as artifact
 from pipelines.cli.make import require_targets
@@ -13,7 +14,9 @@ from pipelines.errors import GateError, MachineError, ProcessDiedError, RequestE
 from pipelines.export import stage
 from pipelines.targets.exported import Exported
 from pipelines.targets.registry import TARGETS
+from pipelines.targets.torchserve import export as torchserve
 from pipelines.tasks.tasks import Outcome
+from pipelines.tasks.warned import collected, note
 
 NAMES = ("torchserve", "onnx")
 
@@ -130,6 +133,62 @@ def test_a_source_model_that_is_wrong_fails_the_whole_export(exporters, monkeypa
     monkeypatch.setattr("pipelines.parity.source.require_deployable", refuse)
     with pytest.raises(ModelError, match="differs from itself"):
         exporters.export()
+
+
+def test_one_process_examines_the_source_model_for_all(exporters, monkeypatch):
+    examined = []
+    monkeypatch.setattr("pipelines.parity.source.require_deployable", examined.append)
+    for name in ("executorch", "tflite"):
+        monkeypatch.setattr(f"pipelines.targets.{name}.export.export", good)
+    exporters.export(("torchserve", "onnx", "executorch", "tflite"))
+    assert len(examined) == 1
+    exporters.export(("executorch",), force=True)
+    assert len(examined) == 2
+    exporters.export(("tflite",), force=True)
+    assert len(examined) == 2
+
+
+def test_targets_that_serve_one_file_have_it_traced_once(monkeypatch, tmp_path):
+    traced = []
+
+    def trace(model, path):
+        traced.append(path)
+        note(f"of {model.name}")
+        path.write_bytes(b"script %d" % len(traced))
+
+    monkeypatch.setattr(torchserve, "traceable", lambda spec: spec)
+    monkeypatch.setattr(torchserve, "trace", trace)
+    monkeypatch.setattr(torchserve, "_traced", {})
+    said, taken_s = [], []
+    for name in ("a", "b", "c"):
+        lines = []
+        with collected(lines):
+            taken_s.append(torchserve.write_torchscript(MODEL, tmp_path / name))
+        said.append(lines)
+    assert traced == [tmp_path / "a"]
+    assert {(tmp_path / name).read_bytes() for name in ("b", "c")} == {b"script 1"}
+    assert said == [["of digits_cnn"]] * 3
+    assert len(set(taken_s)) == 1
+    # The first one's folder was emptied, or its file is another one by now: traced anew.
+    (tmp_path / "a").unlink()
+    with collected([]):
+        torchserve.write_torchscript(MODEL, tmp_path / "d")
+        (tmp_path / "d").write_bytes(b"something else")
+        torchserve.write_torchscript(MODEL, tmp_path / "e")
+    assert traced == [tmp_path / "a", tmp_path / "d", tmp_path / "e"]
+
+
+def test_a_trace_that_fails_says_what_was_warned_of(monkeypatch, tmp_path):
+    def trace(*_):
+        note("a hint")
+        raise ModelError("no")
+
+    monkeypatch.setattr(torchserve, "traceable", lambda spec: spec)
+    monkeypatch.setattr(torchserve, "trace", trace)
+    lines = []
+    with pytest.raises(ModelError), collected(lines):
+        torchserve.write_torchscript(MODEL, tmp_path / "a")
+    assert lines == ["a hint"]
 
 
 def test_who_names_a_target_needs_it_and_who_names_none_needs_any(exporters):

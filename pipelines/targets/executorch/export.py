@@ -165,7 +165,7 @@ def lower(program: "torch.export.ExportedProgram", variant: str) -> bytes:
 
 @contextmanager
 def only_needed_patterns(program: "torch.export.ExportedProgram") -> Iterator[None]:
-    """Without XNNPACK's patterns that no operator of `program` can match: to trace one takes seconds."""
+    """Leave out XNNPACK's patterns that no operator of `program` can match: to trace one takes seconds."""
     with ExitStack() as replaced:
         for (module, function, empty), operators in PATTERNS.items():
             if not calls(program.graph_module, *operators):

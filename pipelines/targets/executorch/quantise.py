@@ -43,7 +43,7 @@ def quantise(
 
 
 def quantiser(module: Any) -> Any:
-    """XNNPACK's, without the patterns that `module` has no operator for.
+    """Return XNNPACK's quantiser without the patterns that `module` has no operator for.
 
     To look for batch normalisation behind a convolution it traces a dozen small modules, which takes longer
     than all else that it does here.
@@ -57,7 +57,7 @@ def quantiser(module: Any) -> Any:
 
 
 def calls(module: "torch.fx.GraphModule", *names: str) -> bool:
-    """Whether a traced module, or one within it, calls an operator with one of `names` in its own name."""
+    """Say whether a traced module, or one within it, calls an operator whose name contains one of `names`."""
     import torch
 
     return any(

@@ -1,17 +1,21 @@
 """PyTorch module → TorchScript (traced, frozen, reloaded) → TorchServe model archive with our handler."""
 
 import json
+import shutil
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
 from models.spec import ModelSpec
+from pipelines.artifacts.manifest import sha256
 from pipelines.targets.exported import Exported
 from pipelines.targets.tracing import Traceable, hushed, prove_module, refusal, traceable
+from pipelines.tasks.warned import collected, note
 
 HANDLER = Path(__file__).with_name("handler.py")
 HANDLER_PARTS = (HANDLER.with_name("tandem_bodies.py"),)
@@ -29,20 +33,65 @@ def export(spec: ModelSpec, folder: Path, progress: Callable[[str], None]) -> li
         ModelError: the module cannot be traced, or what was traced is another function.
     """
     progress("tracing TorchScript")
-    started = time.monotonic()
     script = folder / f"{spec.name}.pt"
-    write_torchscript(traceable(spec), script)
-    traced = time.monotonic()
+    traced_s = write_torchscript(spec, script)
     progress("packing the model archive")
+    traced = time.monotonic()
     archive = folder / f"{spec.name}.mar"
     write_archive(spec, script, archive)
     return [
-        Exported(script.name, "torchscript", "float32", traced - started),
+        Exported(script.name, "torchscript", "float32", traced_s),
         Exported(archive.name, "torchserve-archive", "float32", time.monotonic() - traced),
     ]
 
 
-def write_torchscript(model: Traceable, path: Path) -> None:
+@dataclass(frozen=True)
+class _Traced:
+    """A file that this process has written and proven; `took_s` is the wall time of both, in seconds."""
+
+    spec: ModelSpec
+    path: Path
+    sha256: str
+    warnings: tuple[str, ...]
+    took_s: float
+
+
+_traced: dict[int, _Traced] = {}  # by the spec's identity: not all of it is in its digest
+
+
+def write_torchscript(spec: ModelSpec, path: Path) -> float:
+    """Write the TorchScript file to `path`, and return the seconds that tracing and proving it took.
+
+    A model is traced once by a process: targets that serve the same file get copies of it, with the same
+    seconds and the same warnings.
+
+    Raises:
+        ModelError: the module cannot be traced, or the saved file does not give what the module gives.
+    """
+    known = _traced.get(id(spec))
+    # The first one's folder is emptied if the rest of its export fails.
+    if known is not None and known.path.is_file() and sha256(known.path) == known.sha256:
+        shutil.copyfile(known.path, path)
+        _pass_on(known.warnings)
+        return known.took_s
+    started = time.monotonic()
+    warned: list[str] = []
+    try:
+        with collected(warned):
+            trace(traceable(spec), path)
+    finally:
+        _pass_on(warned)
+    took_s = time.monotonic() - started
+    _traced[id(spec)] = _Traced(spec, path, sha256(path), tuple(warned), took_s)
+    return took_s
+
+
+def _pass_on(warned: Iterable[str]) -> None:
+    for line in warned:
+        note(line)
+
+
+def trace(model: Traceable, path: Path) -> None:
     """Trace, freeze, save, and prove that the file loads and takes other batch sizes and lengths.
 
     Several outputs are a tuple in the order of the spec's. The file holds the signature too.
