@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from environments import NEWEST_GLIBC_MINOR, environments
-from indexes import Offer, offers
+from indexes import Offer, offers, settings
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.tags import Tag, compatible_tags, cpython_tags
@@ -77,6 +77,7 @@ def _is_version(text: str, version: str) -> bool:
 def look_up(names: Iterable[str]) -> dict[str, list[Offer]]:
     """Look up all offers by name, several pages at a time; PyTorch's own index counts if it answers."""
     ordered = list(names)
+    settings()  # threads that ask for them at the same time would start a pip each
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = dict(zip(ordered, pool.map(offers, ordered), strict=True))
     try:

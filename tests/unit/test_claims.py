@@ -185,6 +185,7 @@ def test_a_run_that_did_not_end_counts_for_nothing(tmp_path: Path) -> None:
         ("file", [], ("--runs",)),
     ],
 )
+@pytest.mark.usefixtures("unguarded")
 def test_a_wrong_request_is_one_line(
     prepare: str,
     arguments: list[str],

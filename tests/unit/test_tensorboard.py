@@ -251,6 +251,7 @@ def test_a_run_is_written_beside_another_of_its_name_and_nothing_half(tmp_path: 
 @pytest.mark.parametrize(
     "command", [["compare"], ["slo", "--p99-ms", "20"], ["mobile"], ["train", "--framework", "torch"]]
 )
+@pytest.mark.usefixtures("unguarded")
 def test_a_folder_that_is_none_is_refused_before_any_work(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
