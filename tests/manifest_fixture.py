@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from models.digits_cnn import MODEL
+from pipelines.artifacts import contents
 from pipelines.artifacts import manifest as artifact
 
 
@@ -14,9 +15,9 @@ def describe(folder: Path, name: str) -> artifact.ArtifactRecord:
         format="saved-model",
         precision="float32",
         variant=None,
-        size_bytes=artifact.size_bytes(folder / name),
+        size_bytes=contents.size_bytes(folder / name),
         gzip_bytes=1,
-        sha256=artifact.sha256(folder / name),
+        sha256=contents.sha256(folder / name),
         export_s=1.5,
         toolchain={},
     )
@@ -31,5 +32,5 @@ def manifest_of(folder: Path, *names: str) -> artifact.Manifest:
         target="tfserving",
         artifacts=tuple(describe(folder, name) for name in names),
         not_exported=(),
-        files=artifact.file_digests(folder, list(names)),
+        files=contents.file_digests(folder, list(names)),
     )

@@ -6,7 +6,6 @@ artifacts/MODEL/TARGET/manifest.json
 A server is given the whole folder, so the manifest covers the whole folder: what it does not list is refused.
 """
 
-import gzip
 import hashlib
 import json
 import shlex
@@ -20,18 +19,17 @@ from typing import Self
 from pydantic import ValidationError, model_validator
 
 from models.spec import ModelSpec
+from pipelines.artifacts.contents import _join, artifact_digests, digest_of
 from pipelines.artifacts.owner import require_owner
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.files.atomic import write_atomically
-from pipelines.files.regular import entries_below, kind, open_regular, read_regular, sha256_of_file
+from pipelines.files.regular import entries_below, kind, read_regular, sha256_of_file
 from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
 from pipelines.record.base import Record
 
 MANIFEST_NAME = "manifest.json"
 DEFAULT_ROOT = Path("artifacts")
 MANIFEST_LIMIT_BYTES = 64 * 2**20
-GZIP_LEVEL = 9
-ZSTD_LEVEL = 19
 SHOWN_ENTRIES = 3
 # 2: the source model is examined before it is traced, and warnings are kept.
 EXPORT_RULES = 2
@@ -86,88 +84,6 @@ def _inside(path: str) -> bool:
     """Return whether a path is relative, leads nowhere else, and is written in the one way it can be."""
     parts = PurePosixPath(path).parts
     return bool(parts) and path == "/".join(parts) and ".." not in parts and "\0" not in path
-
-
-def _join(artifact: str, name: str) -> str:
-    return f"{artifact}/{name}" if name else artifact
-
-
-def artifact_digests(files: Mapping[str, str], path: str) -> dict[str, str]:
-    """Return the digests of the files of the artifact at `path`, by name below it: "" for a single file."""
-    below = f"{path}/"
-    return {
-        name.removeprefix(below) if name != path else "": digest
-        for name, digest in files.items()
-        if name == path or name.startswith(below)
-    }
-
-
-def digest_of(files: Mapping[str, str]) -> str:
-    """Digest of an artifact: a single file's own; else over the relative names and digests of its files."""
-    if list(files) == [""]:
-        return files[""]
-    # In the order of path components, as a walk through the folder meets them.
-    ordered = sorted(files.items(), key=lambda item: item[0].split("/"))
-    whole = hashlib.sha256()
-    for name, digest in ordered:
-        whole.update(f"{name}\0{digest}\n".encode(errors="surrogateescape"))
-    return whole.hexdigest()
-
-
-def artifact_files(path: Path) -> list[Path]:
-    """Return the file itself, or all files below a folder in a fixed order.
-
-    Raises:
-        GateError: something there is neither a regular file nor a folder.
-    """
-    if not stat.S_ISDIR(path.lstat().st_mode):
-        return [path]
-    found = []
-    for name, state in entries_below(path):
-        if stat.S_ISREG(state.st_mode):
-            found.append(path / name)
-        elif not stat.S_ISDIR(state.st_mode):
-            raise GateError(f"{path / name} is {kind(state.st_mode)}, and only regular files are artifacts")
-    return found
-
-
-def file_digests(folder: Path, artifacts: Iterable[str]) -> dict[str, str]:
-    """Return the SHA-256 of every file of the `artifacts` in `folder`, by its path in `folder`."""
-    return {
-        file.relative_to(folder).as_posix(): sha256_of_file(file)
-        for path in artifacts
-        for file in artifact_files(folder / path)
-    }
-
-
-def size_bytes(path: Path) -> int:
-    """Return the bytes of a file, or of all files below a folder."""
-    return sum(file.lstat().st_size for file in artifact_files(path))
-
-
-def gzip_bytes(path: Path) -> int:
-    """Return the bytes after `gzip -9` of each file: what a download or an app package costs."""
-    return sum(
-        len(gzip.compress(_content(file), compresslevel=GZIP_LEVEL, mtime=0)) for file in artifact_files(path)
-    )
-
-
-def zstd_bytes(path: Path) -> int:
-    """Return the bytes after `zstd -19`, each file of a folder by itself."""
-    import pyarrow
-
-    codec = pyarrow.Codec("zstd", compression_level=ZSTD_LEVEL)
-    return sum(codec.compress(_content(file)).size for file in artifact_files(path))
-
-
-def _content(file: Path) -> bytes:
-    with open_regular(file) as opened:
-        return opened.read()
-
-
-def sha256(path: Path) -> str:
-    """Digest of a file; of a folder, the digest over its relative names and their digests."""
-    return digest_of(artifact_digests(file_digests(path.parent, [path.name]), path.name))
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:

@@ -1,38 +1,31 @@
 """The export stage: every target's artifacts, one process per framework, all at the same time."""
 
-import importlib
 import shutil
 import time
-import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.spec import ModelError, ModelSpec, load_model, load_unchanged
-from models.weights import read_checkpoint
+from models.spec import ModelSpec, load_model
+from pipelines.artifacts import contents
 from pipelines.artifacts import manifest as artifact
 from pipelines.artifacts.manifest import Manifest
 from pipelines.artifacts.owner import claim
-from pipelines.errors import GateError, MachineError, ProcessDiedError, RequestError, UserError, first_line
+from pipelines.errors import GateError, MachineError, ProcessDiedError
+from pipelines.export.exporting import ExportOutcome, empty_folder
 from pipelines.files.atomic import locked, new_folder
 from pipelines.imported import placing
 from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
 from pipelines.roads.known import AUTO, TWIN, Asked, chosen, require_road
 from pipelines.roads.known import sources as road_sources
-from pipelines.targets.exported import Exported, NotExported
 from pipelines.targets.registry import ORDINARY, TARGETS, find_target
 from pipelines.targets.target import Target
 from pipelines.tasks.tasks import Progress, Task, run_tasks
-from pipelines.tasks.warned import collected
 
 # An export that is not done by then is taken for hung.
 EXPORT_LIMIT_S = 1800.0
-
-Said = dict[str, Any]
-"""Of one target: what was `exported` or refused, its `warnings`, why it failed as a whole (`failure`), and
-whether that was the machine's fault (`again`)."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +190,7 @@ def _export_targets(
     return pipeline_s
 
 
-def _impossible(spec: ModelSpec, target: Target) -> Said | None:
+def _impossible(spec: ModelSpec, target: Target) -> ExportOutcome | None:
     """Return the failure of a target that no such model can be exported to; None if it may be tried."""
     if not spec.text_tensors or target.strings:
         return None
@@ -220,7 +213,7 @@ def _is_whole(spec: ModelSpec, folder: Path, target: Target, road: str | None) -
 
 def _run(
     asked: dict[str, Asked], spec: ModelSpec, paths: dict[str, Path], progress: Progress
-) -> tuple[dict[str, Said], dict[str, float]]:
+) -> tuple[dict[str, ExportOutcome], dict[str, float]]:
     """Run the exporters; return their results by target, and the seconds each framework took.
 
     A process that dies fails its own target alone.
@@ -239,35 +232,26 @@ def _run(
         _task(asked, spec.digest, framework, named[framework], paths, framework in examining)
         for framework in frameworks
     ]
-    said: dict[str, Said] = {}
+    said: dict[str, ExportOutcome] = {}
     try:
         outcomes = run_tasks(tasks, progress)
     except ProcessDiedError:
         seconds = dict.fromkeys(frameworks, 0.0)
         for name, path in paths.items():
-            _empty(path)
+            empty_folder(path)
             started = time.monotonic()
             try:
                 examine = _traces(spec, [name])
                 (outcome,) = run_tasks([_task(asked, spec.digest, name, [name], paths, examine)], progress)
                 said |= outcome.result
             except ProcessDiedError as error:
-                _empty(path)
+                empty_folder(path)
                 said[name] = {"exported": [], "warnings": [], "failure": str(error), "again": True}
             seconds[TARGETS[name].framework] += time.monotonic() - started
         return said, seconds
     for outcome in outcomes:
         said |= outcome.result
     return said, {f: outcome.elapsed_s for f, outcome in zip(frameworks, outcomes, strict=True)}
-
-
-def _empty(folder: Path) -> None:
-    """Remove what an exporter that died, or gave up, has left behind."""
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
 
 
 def _traces(spec: ModelSpec, names: list[str]) -> bool:
@@ -290,83 +274,10 @@ def _task(
         "examine": examine,
         "folders": {name: str(paths[name]) for name in names},
     }
-    return Task(title, "pipelines.export.stage:export_here", arguments, EXPORT_LIMIT_S)
+    return Task(title, "pipelines.export.exporting:export_here", arguments, EXPORT_LIMIT_S)
 
 
-def export_here(
-    model: str,
-    roads: dict[str, str | None],
-    digest: str,
-    examine: bool,
-    folders: dict[str, str],
-    progress: Callable[[str], None],
-) -> dict[str, Said]:
-    """Export each named target into its folder, in one framework's process, or say why not.
-
-    The one that is to `examine` the source model does so first.
-
-    Raises:
-        ModelError: the checkpoint cannot be read, or the source model is no function of one sample: then
-            there is nothing to export to any target.
-    """
-    progress("loading the framework")
-    spec = load_unchanged(model, digest)
-    read_checkpoint(spec)
-    if examine:
-        from pipelines.parity.source import require_deployable
-
-        progress("examining the source model")
-        require_deployable(spec)
-    return {
-        name: _export_one(spec, name, Path(folder), progress, Asked(model, roads[name]))
-        for name, folder in folders.items()
-    }
-
-
-def _export_one(
-    spec: ModelSpec, name: str, folder: Path, progress: Callable[[str], None], asked: Asked
-) -> Said:
-    """Run one target's exporter; return what it wrote, or why it could not, and its warnings.
-
-    Raises:
-        RequestError: what was asked for cannot be.
-        OSError: the disk refused.
-    """
-    module, function = TARGETS[name].export.split(":")
-    warned: list[str] = []
-    try:
-        exporter: Callable[..., list[Exported | NotExported]] = getattr(
-            importlib.import_module(module), function
-        )
-        with collected(warned):
-            more = {"asked": asked} if TARGETS[name].roads else {}
-            if placing.is_exported(spec, name):
-                exported = exporter(spec, folder, progress, **more)
-            else:
-                exported = placing.place(spec, name, folder, progress)
-    except (RequestError, OSError):
-        raise
-    except Exception as error:  # noqa: BLE001 - of this target alone; the others are exported all the same
-        traceback.print_exc()
-        told = str(error) if isinstance(error, ModelError | UserError) else unforeseen(error)
-        told += f"; its exporter warned: {warned[0]}" if warned else ""
-        _empty(folder)
-        again = isinstance(error, MachineError | ImportError | MemoryError)
-        return {"exported": [], "warnings": warned, "failure": told, "again": again}
-    return {
-        "exported": [asdict(one) for one in exported],
-        "warnings": warned,
-        "failure": None,
-        "again": False,
-    }
-
-
-def unforeseen(error: Exception) -> str:
-    """Return one line about an error that nobody put into words for people."""
-    return f"{type(error).__name__}: {first_line(error)}"
-
-
-def _finish(spec: ModelSpec, target: Target, folder: Path, said: Said, road: str | None) -> None:
+def _finish(spec: ModelSpec, target: Target, folder: Path, said: ExportOutcome, road: str | None) -> None:
     toolchain, exported = artifact.versions(target.toolchain), said["exported"]
     artifacts = tuple(
         _describe(target.name, folder, entry, toolchain) for entry in exported if "reason" not in entry
@@ -384,7 +295,7 @@ def _finish(spec: ModelSpec, target: Target, folder: Path, said: Said, road: str
         target=target.name,
         artifacts=artifacts,
         not_exported=refused,
-        files=artifact.file_digests(folder, [a.path for a in artifacts]),
+        files=contents.file_digests(folder, [a.path for a in artifacts]),
         warnings=tuple(said["warnings"]),
         road=road,
     )
@@ -399,9 +310,9 @@ def _describe(target: str, folder: Path, entry: dict[str, Any], toolchain: dict[
         format=entry["format"],
         precision=entry["precision"],
         variant=entry["variant"],
-        size_bytes=artifact.size_bytes(path),
-        gzip_bytes=artifact.gzip_bytes(path),
-        sha256=artifact.sha256(path),
+        size_bytes=contents.size_bytes(path),
+        gzip_bytes=contents.gzip_bytes(path),
+        sha256=contents.sha256(path),
         export_s=round(entry["export_s"], 3),
         toolchain={**toolchain, **entry["tools"]},
         road=entry["road"],

@@ -13,7 +13,7 @@ import numpy as np
 from models import tensors
 from models.spec import ModelSpec
 from models.tensors import Tensors
-from pipelines.artifacts import manifest as artifact
+from pipelines.artifacts import contents
 from pipelines.artifacts.manifest import Manifest
 from pipelines.config.mobile import MobileLimits
 from pipelines.errors import UserError
@@ -240,7 +240,7 @@ class Survey:
             variant=one.variant,
             size_bytes=one.size_bytes,
             gzip_bytes=one.gzip_bytes,
-            zstd_bytes=artifact.zstd_bytes(subject.file),
+            zstd_bytes=contents.zstd_bytes(subject.file),
             sha256=one.sha256,
             **asdict(inspection),
             samples_count=found.samples_count if found else 0,

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from models.spec import ModelSpec, Tolerance
 from models.tensors import Array, sample
-from pipelines.artifacts.manifest import Manifest, artifact_files
+from pipelines.artifacts.contents import artifact_files
+from pipelines.artifacts.manifest import Manifest
 from pipelines.package.image import REPOSITORY
 from pipelines.package.settings import Settings
 from pipelines.package.wheels import ROOT, share

@@ -14,7 +14,7 @@ from models.spec import ModelSpec, TensorSpec
 from models.weights import read_checkpoint
 from pipelines.config.settings import RunSettings
 from pipelines.export.stage import ExportResult
-from pipelines.machine.cores import Cores, listed
+from pipelines.machine.cores import Cores
 from pipelines.measure.environment import describe
 from pipelines.measure.fairness import NOT_APPLICABLE, NOT_KNOWN, Given
 from pipelines.measure.session import Measured, Session
@@ -29,6 +29,7 @@ from pipelines.record.reason import ReasonRecord, reason
 from pipelines.record.run import ProfileRecord, RunRecord
 from pipelines.record.slo import SloRecord
 from pipelines.record.target import MemoryRecord, PayloadRecord, TargetRecord
+from pipelines.run.warnings import empty_exports, exporter_warnings, import_warnings, run_warnings
 from pipelines.targets.address import URL
 from pipelines.targets.libraries import installed_library
 from pipelines.targets.registry import SERVED
@@ -93,10 +94,10 @@ def build_record(
             "profile": profile,
             "targets": {**served, **in_process},
             "warnings": (
-                *_warnings(settings, served),
-                *_of_imports(spec),
-                *_of_exporters(exported),
-                *_empty_exports(exported, settings.model),
+                *run_warnings(settings, served),
+                *import_warnings(spec),
+                *exporter_warnings(exported),
+                *empty_exports(exported, settings.model),
                 *facts.warnings,
             ),
         }
@@ -128,21 +129,8 @@ def run_record(
         comparisons=(),
         slo=facts.slo,
         mobile=facts.mobile,
-        warnings=(*_of_imports(spec), *_of_exporters(exported), *facts.warnings),
+        warnings=(*import_warnings(spec), *exporter_warnings(exported), *facts.warnings),
     )
-
-
-def _of_imports(spec: ModelSpec) -> tuple[ReasonRecord, ...]:
-    """Name the reference of a model without a source, and say if its samples are random numbers."""
-    if spec.given is None:
-        return ()
-    reference = spec.given.referred
-    found = reason("imported", reference=reference.kind, source=reference.source)
-    return (found, reason("random_samples")) if spec.given.random else (found,)
-
-
-def _of_exporters(exported: ExportResult) -> tuple[ReasonRecord, ...]:
-    return tuple(reason("exporter", text=line) for line in exported.warnings)
 
 
 def utc(moment: datetime) -> str:
@@ -297,43 +285,3 @@ def _given(side: Side, measured: Measured, spec: ModelSpec) -> Given:
     unknown = NOT_KNOWN_OF_RUNNING if side.target == URL else ()
     told = {name: NOT_APPLICABLE if value is None else str(value) for name, value in fields.items()}
     return Given(told | dict.fromkeys(unknown, NOT_KNOWN))
-
-
-def _warnings(settings: RunSettings, served: Mapping[str, TargetRecord]) -> tuple[ReasonRecord, ...]:
-    found = [
-        reason(
-            "stand_in",
-            target=name,
-            implementation=t.implementation.name,
-            version=t.implementation.version,
-            note=t.implementation.note or "",
-        )
-        for name, t in served.items()
-        if t.implementation.stand_in and t.role == "compared"
-    ]
-    return (*found, *_core_warnings(settings.cores))
-
-
-def _empty_exports(exported: ExportResult, model: str) -> tuple[ReasonRecord, ...]:
-    """Warn of targets for devices of which nothing could be exported: they stand in no table."""
-    return tuple(
-        reason(
-            "nothing_exported",
-            target=name,
-            model=model,
-            reasons=tuple(one.reason for one in manifest.not_exported),
-        )
-        for name, manifest in exported.manifests.items()
-        if not manifest.artifacts
-    )
-
-
-def _core_warnings(cores: Cores) -> tuple[ReasonRecord, ...]:
-    """Warn of what the choice of cores costs."""
-    generator = listed(cores.generator)
-    if cores.shared:
-        alone = cores.server == cores.generator
-        return (reason("only_core" if alone else "shared_core", generator_cores=generator),)
-    if cores.coupled:
-        return (reason("hyper_threads", server_cores=listed(cores.coupled), generator_cores=generator),)
-    return ()

@@ -1,27 +1,22 @@
 """The verify stage: every artifact, reloaded from disk in a fresh process, against the source model."""
 
-import importlib
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
-
-import numpy as np
 
 from models import tensors
-from models.spec import ModelSpec, load_model, load_unchanged
-from models.tensors import Tensors, count, is_text, take
+from models.spec import ModelSpec, load_model
+from models.tensors import Tensors, count
 from pipelines.artifacts.manifest import MANIFEST_NAME, Manifest, require_exported, require_manifest
 from pipelines.artifacts.private_copy import require_unchanged
 from pipelines.errors import GateError, MachineError
 from pipelines.parity import compare as parity
-from pipelines.parity.quality import Expectations, expectations_of, is_discrete
+from pipelines.parity.quality import Expectations, expectations_of
 from pipelines.record.parity import ParityRecord
 from pipelines.targets.registry import ORDINARY, SERVED, TARGETS, USUALLY_SERVED
 from pipelines.tasks.tasks import Progress, Task, run_tasks
+from pipelines.verify.answering import SAMPLES_NAME
 from pipelines.verify.proof import (
     PROOF_NAME,
     keep_proof,
@@ -30,17 +25,10 @@ from pipelines.verify.proof import (
     read_tensors,
     same_question,
     source_outputs,
-    tensor_bytes,
 )
 
-# An artifact for devices that would need longer for the whole held-out set is asked fewer samples.
-AFFORDABLE_S = 45.0
-TRIED_SAMPLES = 4
-LEAST_SAMPLES = 64
 # Whoever has not answered all held-out samples by then is taken for hung.
 ANSWERS_LIMIT_S = 1800.0
-# In the folder that the processes of one verification share.
-SAMPLES_NAME = "samples.npz"
 
 
 @dataclass(frozen=True)
@@ -209,7 +197,7 @@ def _ask_one_by_one(task: Task, answers: _Answers, progress: Progress) -> None:
 
 def _source_task(model: str, digest: str, folder: str) -> Task:
     arguments = {"model": model, "digest": digest, "folder": folder}
-    return Task("source model", "pipelines.verify.stage:ask_source", arguments, ANSWERS_LIMIT_S)
+    return Task("source model", "pipelines.verify.answering:ask_source", arguments, ANSWERS_LIMIT_S)
 
 
 def _artifact_tasks(
@@ -230,87 +218,13 @@ def _artifact_tasks(
         ]
         arguments = {"model": model, "folder": folder, "wanted": wanted}
         return Task(
-            f"{title} artifacts", "pipelines.verify.stage:artifact_outputs", arguments, ANSWERS_LIMIT_S
+            f"{title} artifacts", "pipelines.verify.answering:artifact_outputs", arguments, ANSWERS_LIMIT_S
         )
 
     return (
         [task(framework, names) for framework, names in sorted(served.items())],
         [task(name, [name]) for name in in_process if manifests[name].artifacts],
     )
-
-
-def ask_source(model: str, digest: str, folder: str, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Write the source model's outputs on the samples in `folder` as an .npz file, in a process of its own.
-
-    Raises:
-        ModelError: its answers are no function of one sample alone, see `pipelines.parity.source`.
-    """
-    from pipelines.imported.reference import outputs_of
-
-    progress("running the checkpoint")
-    spec = load_unchanged(model, digest)
-    outputs = outputs_of(spec, tensors.load(Path(folder) / SAMPLES_NAME))
-    return {"outputs": {"source": _save(outputs, folder, "source")}, "errors": {}}
-
-
-def artifact_outputs(
-    model: str, folder: str, wanted: list[dict[str, str]], progress: Callable[[str], None]
-) -> dict[str, Any]:
-    """Write what artifacts reloaded from disk make of the samples in `folder`, in a process of its own."""
-    spec = load_model(model)
-    inputs, names = tensors.load(Path(folder) / SAMPLES_NAME), [output.name for output in spec.outputs]
-    outputs: dict[str, str] = {}
-    errors: dict[str, str] = {}
-    for number, entry in enumerate(wanted):
-        progress(f"running {Path(entry['path']).name}")
-        module, function = TARGETS[entry["target"]].runtime.split(":")
-        runtime = getattr(importlib.import_module(module), function)
-        predict = partial(runtime, Path(entry["path"]), entry["format"], outputs=names)
-        try:
-            chosen = inputs if entry["target"] in SERVED else _affordable(predict, inputs)
-            result = predict(chosen)
-            _require_all_answered(entry["key"], result, spec, count(chosen))
-        except GateError as error:
-            errors[entry["key"]] = str(error)
-        else:
-            outputs[entry["key"]] = _save(
-                result, folder, f"{entry['target']}-{Path(entry['path']).name}-{number}"
-            )
-    return {"outputs": outputs, "errors": errors}
-
-
-def _require_all_answered(key: str, result: Tensors, spec: ModelSpec, asked: int) -> None:
-    """Raise GateError unless every sample has an answer of the source model's kind at every output.
-
-    A file with a fixed batch gives more or fewer answers than samples.
-    """
-    for output in spec.outputs:
-        if output.name not in result:
-            raise GateError(f"{key} gives no output {output.name!r}; it gives {', '.join(map(repr, result))}")
-        found = result[output.name]
-        if found.ndim == 0 or len(found) != asked:
-            raise GateError(f"{key} gives outputs of shape {found.shape} for {asked} samples")
-        if is_discrete(found) == output.is_float or is_text(found) != output.is_text:
-            dtype = "strings" if is_text(found) else np.asarray(found[0]).dtype
-            raise GateError(
-                f"{key} gives {dtype} at output {output.name!r}, the source model gives {output.dtype}"
-            )
-
-
-def _affordable(predict: Callable[[Tensors], Tensors], inputs: Tensors) -> Tensors:
-    """Return all samples, or the first ones if all would take minutes: some kernels are that slow here."""
-    predict(take(inputs, slice(1)))
-    started = time.monotonic()
-    tried = take(inputs, slice(TRIED_SAMPLES))
-    predict(tried)
-    each_s = (time.monotonic() - started) / count(tried)
-    return take(inputs, slice(max(LEAST_SAMPLES, int(AFFORDABLE_S / each_s))))
-
-
-def _save(outputs: Tensors, folder: str, name: str) -> str:
-    path = Path(folder) / f"{name}.npz"
-    path.write_bytes(tensor_bytes(outputs))
-    return str(path)
 
 
 def _judge(

@@ -11,7 +11,8 @@ import psutil
 import pytest
 from main_job import answered, complaint, folders_left, processes_of, running, tandem
 
-from pipelines.artifacts.manifest import file_digests, read_manifest, sha256, size_bytes, write_manifest
+from pipelines.artifacts.contents import file_digests, sha256, size_bytes
+from pipelines.artifacts.manifest import read_manifest, write_manifest
 
 pytestmark = pytest.mark.slow
 

@@ -13,6 +13,7 @@ import pytest
 from models.digits_cnn import MODEL
 from models.spec import ModelError
 from models.weights import load_source
+from pipelines.artifacts import contents
 from pipelines.artifacts import manifest as artifact
 from pipelines.artifacts.owner import OWNER_NAME
 from pipelines.errors import GateError
@@ -105,9 +106,9 @@ def test_the_manifests_say_what_is_on_disk(root):
         for one in manifest.artifacts:
             path = root / target / one.path
             found.append((target, one.format, one.path))
-            assert one.size_bytes == artifact.size_bytes(path) > 25_000
+            assert one.size_bytes == contents.size_bytes(path) > 25_000
             assert 0 < one.gzip_bytes <= one.size_bytes
-            assert one.sha256 == artifact.sha256(path)
+            assert one.sha256 == contents.sha256(path)
             assert one.export_s > 0
             assert set(one.toolchain) == set(TARGETS[target].toolchain)
     assert {*ARTIFACTS, *FOR_DEVICES} <= set(found)
@@ -205,9 +206,9 @@ def test_verify_says_no_when_a_weight_changes(exported, tmp_path):
     first, *rest = manifest.artifacts
     changed = folder / first.path
     fitting = first.model_copy(
-        update={"sha256": artifact.sha256(changed), "size_bytes": artifact.size_bytes(changed)}
+        update={"sha256": contents.sha256(changed), "size_bytes": contents.size_bytes(changed)}
     )
-    fitting_files = artifact.file_digests(folder, [a.path for a in manifest.artifacts])
+    fitting_files = contents.file_digests(folder, [a.path for a in manifest.artifacts])
     artifact.write_manifest(
         folder, manifest.model_copy(update={"artifacts": (fitting, *rest), "files": fitting_files})
     )

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.digits_cnn import MODEL
+from pipelines.artifacts import contents
 from pipelines.artifacts import manifest as artifact
 from pipelines.errors import GateError, RequestError
 from pipelines.export.stage import _reason
@@ -33,9 +34,9 @@ def describe(folder, name):
         format="torchscript",
         precision="float32",
         variant=None,
-        size_bytes=artifact.size_bytes(path),
-        gzip_bytes=artifact.gzip_bytes(path),
-        sha256=artifact.sha256(path),
+        size_bytes=contents.size_bytes(path),
+        gzip_bytes=contents.gzip_bytes(path),
+        sha256=contents.sha256(path),
         export_s=1.5,
         toolchain={"torch": "2.13.0"},
     )
@@ -52,7 +53,7 @@ def exported(tmp_path):
         target="torchserve",
         artifacts=(describe(tmp_path, "m.pt"), describe(tmp_path, "m/1")),
         not_exported=(),
-        files=artifact.file_digests(tmp_path, ["m.pt", "m/1"]),
+        files=contents.file_digests(tmp_path, ["m.pt", "m/1"]),
     )
     artifact.write_manifest(tmp_path, manifest)
     return tmp_path
@@ -62,38 +63,38 @@ def exported(tmp_path):
 @given(one=names, other=names)
 def test_folders_share_a_digest_only_with_the_same_names_and_contents(tmp_path_factory, one, other):
     folders = [make_folder(tmp_path_factory.mktemp("f"), files) for files in (one, other)]
-    digests = [artifact.sha256(folder) for folder in folders]
+    digests = [contents.sha256(folder) for folder in folders]
     assert (digests[0] == digests[1]) is (one == other)
 
 
 @pytest.mark.parametrize(("one", "other"), [("a", "b"), ("c/d", "d"), ("c/d", "e/d")])
 def test_the_same_content_under_another_name_has_another_digest(tmp_path, one, other):
     first, second = make_folder(tmp_path / "1", {one: b"x"}), make_folder(tmp_path / "2", {other: b"x"})
-    assert artifact.sha256(first) != artifact.sha256(second)
+    assert contents.sha256(first) != contents.sha256(second)
 
 
 def test_renaming_a_file_changes_the_folders_digest(tmp_path):
     folder = make_folder(tmp_path / "m", {"a": b"1", "b": b"2"})
-    before = artifact.sha256(folder)
+    before = contents.sha256(folder)
     (folder / "a").rename(folder / "c")
-    assert artifact.sha256(folder) != before
+    assert contents.sha256(folder) != before
 
 
 def test_swapping_two_files_changes_the_folders_digest(tmp_path):
     one = make_folder(tmp_path / "one", {"a": b"1", "b": b"2"})
     two = make_folder(tmp_path / "two", {"a": b"2", "b": b"1"})
-    assert artifact.sha256(one) != artifact.sha256(two)
+    assert contents.sha256(one) != contents.sha256(two)
 
 
 def test_moving_bytes_from_one_file_to_the_next_changes_the_digest(tmp_path):
     one = make_folder(tmp_path / "one", {"a": b"12", "b": b"3"})
     two = make_folder(tmp_path / "two", {"a": b"1", "b": b"23"})
-    assert artifact.sha256(one) != artifact.sha256(two)
+    assert contents.sha256(one) != contents.sha256(two)
 
 
 def test_the_digest_does_not_depend_on_the_folders_own_name(tmp_path):
     files = {"a": b"1", "c/d": b"2"}
-    assert artifact.sha256(make_folder(tmp_path / "x", files)) == artifact.sha256(
+    assert contents.sha256(make_folder(tmp_path / "x", files)) == contents.sha256(
         make_folder(tmp_path / "y", files)
     )
 
@@ -101,16 +102,16 @@ def test_the_digest_does_not_depend_on_the_folders_own_name(tmp_path):
 def test_a_files_digest_is_the_plain_sha256(tmp_path):
     path = tmp_path / "m.pt"
     path.write_bytes(b"abc")
-    assert artifact.sha256(path) == hashlib.sha256(b"abc").hexdigest()
+    assert contents.sha256(path) == hashlib.sha256(b"abc").hexdigest()
 
 
 def test_sizes_are_sums_over_all_files(tmp_path):
-    contents = [b"a" * 1000, b"b" * 10, b""]
-    folder = make_folder(tmp_path / "m", {"a": contents[0], "c/d": contents[1], "c/e": contents[2]})
-    assert artifact.size_bytes(folder) == 1010
-    assert artifact.gzip_bytes(folder) == sum(len(gzip.compress(c, 9, mtime=0)) for c in contents)
-    assert artifact.size_bytes(folder / "a") == 1000
-    assert artifact.gzip_bytes(folder / "a") < 100
+    texts = [b"a" * 1000, b"b" * 10, b""]
+    folder = make_folder(tmp_path / "m", {"a": texts[0], "c/d": texts[1], "c/e": texts[2]})
+    assert contents.size_bytes(folder) == 1010
+    assert contents.gzip_bytes(folder) == sum(len(gzip.compress(c, 9, mtime=0)) for c in texts)
+    assert contents.size_bytes(folder / "a") == 1000
+    assert contents.gzip_bytes(folder / "a") < 100
 
 
 def test_a_manifest_comes_back_as_it_was_written(exported):
@@ -248,5 +249,5 @@ def test_zstd_bytes_are_what_the_codec_gives_file_by_file(tmp_path):
     (tmp_path / "m" / "b").write_bytes(bytes(range(256)))
     codec = pyarrow.Codec("zstd", compression_level=19)
     sizes = [len(codec.compress(file.read_bytes(), asbytes=True)) for file in (tmp_path / "m").iterdir()]
-    assert artifact.zstd_bytes(tmp_path / "m") == sum(sizes)
-    assert artifact.zstd_bytes(tmp_path / "m" / "a") < 100
+    assert contents.zstd_bytes(tmp_path / "m") == sum(sizes)
+    assert contents.zstd_bytes(tmp_path / "m" / "a") < 100

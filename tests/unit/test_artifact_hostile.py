@@ -10,6 +10,7 @@ import pytest
 from manifest_fixture import manifest_of
 
 from models.digits_cnn import MODEL
+from pipelines.artifacts import contents
 from pipelines.artifacts import manifest as artifact
 from pipelines.errors import GateError
 from pipelines.export import stage as exporting
@@ -145,7 +146,7 @@ def edit(folder, change):
 def outside(said, path):
     said["artifacts"][0]["path"] = path
     said["files"] = {f"{path}/f": "0" * 64}
-    said["artifacts"][0]["sha256"] = artifact.digest_of({"f": "0" * 64})
+    said["artifacts"][0]["sha256"] = contents.digest_of({"f": "0" * 64})
 
 
 MANIFESTS = {
@@ -158,7 +159,7 @@ MANIFESTS = {
     "a file of no artifact": lambda said: said["files"].update({"m/2/saved_model.pb": "0" * 64}),
     "a digest of other files": lambda said: said["artifacts"][0].update(sha256="0" * 64),
     "an artifact without files": lambda said: said["artifacts"].append(
-        said["artifacts"][0] | {"path": "m/4", "sha256": artifact.digest_of({}), "size_bytes": 0}
+        said["artifacts"][0] | {"path": "m/4", "sha256": contents.digest_of({}), "size_bytes": 0}
     ),
     "absolute": lambda said: outside(said, "/etc"),
     "climbing": lambda said: outside(said, "../../elsewhere"),

@@ -12,6 +12,7 @@ from pipelines.artifacts import manifest as artifact
 from pipelines.cli.make import require_targets
 from pipelines.errors import GateError, MachineError, ProcessDiedError, RequestError
 from pipelines.export import stage
+from pipelines.export.exporting import export_here
 from pipelines.targets.exported import Exported
 from pipelines.targets.registry import TARGETS
 from pipelines.targets.torchserve import export as torchserve
@@ -56,7 +57,7 @@ class Exporters:
                 for folder in task.arguments["folders"].values():
                     (Path(folder) / "half").write_text("a dead process left this")
                 raise ProcessDiedError(f"{task.title} ended without a result (exit code -9, SIGKILL)")
-            outcomes.append(Outcome(stage.export_here(**task.arguments, progress=str), 1.0))
+            outcomes.append(Outcome(export_here(**task.arguments, progress=str), 1.0))
         return outcomes
 
     def export(self, targets=NAMES, *, force=False, **exporters):

@@ -23,7 +23,7 @@ from pipelines.importing import stage
 from pipelines.importing.joining import join
 from pipelines.importing.samples import fitted, random_samples, read_samples, shaped
 from pipelines.report.sentences import say
-from pipelines.run import entries
+from pipelines.run import warnings
 from pipelines.serve import stage as serving
 from pipelines.smoke import stage as smoking
 from pipelines.targets.presets import resolve
@@ -318,13 +318,13 @@ def test_a_name_is_looked_for_in_the_artifacts_folder_that_is_typed_and_notes_ar
 
 def test_a_record_of_a_run_says_what_was_imported(tmp_path):
     write_import(tmp_path / "net", file("onnx"))
-    found = entries._of_imports(load_model(str(tmp_path / "net")))
+    found = warnings.import_warnings(load_model(str(tmp_path / "net")))
     assert [(one.code, one.figures) for one in found] == [
         ("imported", {"reference": "onnx", "source": "from/model.onnx"}),
         ("random_samples", {}),
     ]
     assert all(say(one).remedy for one in found)
-    assert entries._of_imports(load_model("digits_cnn")) == ()
+    assert warnings.import_warnings(load_model("digits_cnn")) == ()
 
 
 @pytest.mark.parametrize("stage_of", [serving, smoking])

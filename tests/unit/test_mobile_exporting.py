@@ -10,10 +10,11 @@ from pipelines.compare import stage as comparing
 from pipelines.config.asked import run_settings
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.export import stage as exporting
+from pipelines.export.exporting import export_here
 from pipelines.mobile import kept, stage
 from pipelines.record.mobile import MobileRecord
 from pipelines.record.reason import reason
-from pipelines.run import entries
+from pipelines.run import warnings
 from pipelines.targets.exported import Exported, NotExported
 from pipelines.targets.registry import IN_PROCESS, ORDINARY, SERVED, TARGETS
 from pipelines.tasks.tasks import Outcome
@@ -25,7 +26,7 @@ def quiet(title, text):
 
 def run_here(tasks, _):
     """Tasks of the export stage, in this process."""
-    return [Outcome(exporting.export_here(**task.arguments, progress=str), 1.0) for task in tasks]
+    return [Outcome(export_here(**task.arguments, progress=str), 1.0) for task in tasks]
 
 
 def exporter(spec, folder, progress, **_):
@@ -97,7 +98,7 @@ def test_an_export_without_an_artifact_says_why_to_whoever_needs_one(export_with
 def test_a_target_for_devices_that_cannot_be_exported_stands_in_a_warning(export_with):
     exported = export_with(only_refused, "tflite")
     assert exported.manifests["tflite"].artifacts == ()
-    (warning,) = entries._empty_exports(exported, "digits_cnn")
+    (warning,) = warnings.empty_exports(exported, "digits_cnn")
     assert (warning.code, warning.figures["target"]) == ("nothing_exported", "tflite")
     assert "no such kernel" in warning.figures["reasons"][0]
     assert kept.key_of(MODEL, exported.manifests)

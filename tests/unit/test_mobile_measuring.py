@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from models.digits_cnn import MODEL
-from pipelines.artifacts.manifest import Manifest, file_digests, sha256
+from pipelines.artifacts.contents import file_digests, sha256
+from pipelines.artifacts.manifest import Manifest
 from pipelines.config.mobile import MobileLimits, MobileSettings
 from pipelines.errors import MachineError
 from pipelines.export.stage import ExportResult

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 from models import tensors
 from models.digits_cnn import MODEL
 from models.spec import Tolerance
+from pipelines.artifacts import contents
 from pipelines.artifacts import manifest as artifact
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.parity import compare as parity
@@ -19,7 +20,7 @@ from pipelines.parity.compare import Expectation
 from pipelines.record.artifact import NotExportedRecord
 from pipelines.targets.registry import TARGETS, USUALLY_SERVED
 from pipelines.tasks.tasks import Outcome
-from pipelines.verify import proof
+from pipelines.verify import answering, proof
 from pipelines.verify import stage as verifying
 
 TOLERANCE = Tolerance(absolute=1e-2, relative=1e-2)
@@ -255,9 +256,9 @@ def exported(tmp_path):
                 format="f",
                 precision="int8" if "int8" in name else "float32",
                 variant=None,
-                size_bytes=artifact.size_bytes(folder / name),
+                size_bytes=contents.size_bytes(folder / name),
                 gzip_bytes=1,
-                sha256=artifact.sha256(folder / name),
+                sha256=contents.sha256(folder / name),
                 export_s=1,
                 toolchain={},
             )
@@ -270,7 +271,7 @@ def exported(tmp_path):
             target=target,
             artifacts=records,
             not_exported=(),
-            files=artifact.file_digests(folder, names),
+            files=contents.file_digests(folder, names),
         )
         artifact.write_manifest(folder, manifest)
     return tmp_path
@@ -294,7 +295,7 @@ class Answers:
             if isinstance(found, str):
                 errors[key] = found
             else:
-                outputs[key] = verifying._save({"logits": found}, folder, f"{task.title}-{number}")
+                outputs[key] = answering._save({"logits": found}, folder, f"{task.title}-{number}")
         return {"outputs": outputs, "errors": errors}
 
 
@@ -447,9 +448,9 @@ def test_another_artifact_is_verified_anew(exported, monkeypatch):
     (record,) = manifest.artifacts
     path = folder / record.path
     changed = record.model_copy(
-        update={"sha256": artifact.sha256(path), "size_bytes": artifact.size_bytes(path)}
+        update={"sha256": contents.sha256(path), "size_bytes": contents.size_bytes(path)}
     )
-    changes = {"artifacts": (changed,), "files": artifact.file_digests(folder, [record.path])}
+    changes = {"artifacts": (changed,), "files": contents.file_digests(folder, [record.path])}
     artifact.write_manifest(folder, manifest.model_copy(update=changes))
     verifying.ensure_verified("digits_cnn", exported, quiet)
     assert answers.asked == 2
@@ -533,11 +534,11 @@ def test_outputs_of_another_shape_are_an_error_of_their_artifact_alone(exported,
 
 def test_an_artifact_that_does_not_answer_every_sample_does_not_pass(tmp_path, monkeypatch):
     two = SimpleNamespace(predict=lambda *_, outputs: {outputs[0]: OUTPUTS[:2]})
-    monkeypatch.setattr(verifying, "load_model", lambda _: MODEL)
-    monkeypatch.setattr(verifying.importlib, "import_module", lambda _: two)
+    monkeypatch.setattr(answering, "load_model", lambda _: MODEL)
+    monkeypatch.setattr(answering.importlib, "import_module", lambda _: two)
     wanted = [{"key": "torchserve/a.pt", "target": "torchserve", "path": "a.pt", "format": "torchscript"}]
     tensors.save(tmp_path / verifying.SAMPLES_NAME, MODEL.samples().named)
-    found = verifying.artifact_outputs("digits_cnn", str(tmp_path), wanted, str)
+    found = answering.artifact_outputs("digits_cnn", str(tmp_path), wanted, str)
     assert found["outputs"] == {}
     assert f"shape (2, 10) for {SAMPLES} samples" in found["errors"]["torchserve/a.pt"]
 

@@ -12,7 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 from models.spec import ModelSpec
-from pipelines.artifacts.manifest import sha256
+from pipelines.artifacts.contents import sha256
 from pipelines.targets.exported import Exported
 from pipelines.targets.tracing import Traceable, hushed, prove_module, refusal, traceable
 from pipelines.tasks.warned import collected, note

@@ -1,0 +1,104 @@
+"""Do the work of an export process: the targets of one framework, each into its folder."""
+
+import importlib
+import shutil
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from models.spec import ModelError, ModelSpec, load_unchanged
+from models.weights import read_checkpoint
+from pipelines.errors import MachineError, RequestError, UserError, first_line
+from pipelines.imported import placing
+from pipelines.roads.known import Asked
+from pipelines.targets.exported import Exported, NotExported
+from pipelines.targets.registry import TARGETS
+from pipelines.tasks.warned import collected
+
+ExportOutcome = dict[str, Any]
+"""Of one target: what was `exported` or refused, its `warnings`, why it failed as a whole (`failure`), and
+whether that was the machine's fault (`again`)."""
+
+
+def empty_folder(folder: Path) -> None:
+    """Remove what an exporter that died, or gave up, has left behind."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def export_here(
+    model: str,
+    roads: dict[str, str | None],
+    digest: str,
+    examine: bool,
+    folders: dict[str, str],
+    progress: Callable[[str], None],
+) -> dict[str, ExportOutcome]:
+    """Export each named target into its folder, in one framework's process, or say why not.
+
+    The one that is to `examine` the source model does so first.
+
+    Raises:
+        ModelError: the checkpoint cannot be read, or the source model is no function of one sample: then
+            there is nothing to export to any target.
+    """
+    progress("loading the framework")
+    spec = load_unchanged(model, digest)
+    read_checkpoint(spec)
+    if examine:
+        from pipelines.parity.source import require_deployable
+
+        progress("examining the source model")
+        require_deployable(spec)
+    return {
+        name: _export_one(spec, name, Path(folder), progress, Asked(model, roads[name]))
+        for name, folder in folders.items()
+    }
+
+
+def _export_one(
+    spec: ModelSpec, name: str, folder: Path, progress: Callable[[str], None], asked: Asked
+) -> ExportOutcome:
+    """Run one target's exporter; return what it wrote, or why it could not, and its warnings.
+
+    Raises:
+        RequestError: what was asked for cannot be.
+        OSError: the disk refused.
+    """
+    module, function = TARGETS[name].export.split(":")
+    warned: list[str] = []
+    try:
+        exporter: Callable[..., list[Exported | NotExported]] = getattr(
+            importlib.import_module(module), function
+        )
+        with collected(warned):
+            more = {"asked": asked} if TARGETS[name].roads else {}
+            if placing.is_exported(spec, name):
+                exported = exporter(spec, folder, progress, **more)
+            else:
+                exported = placing.place(spec, name, folder, progress)
+    except (RequestError, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001 - of this target alone; the others are exported all the same
+        traceback.print_exc()
+        told = str(error) if isinstance(error, ModelError | UserError) else unforeseen(error)
+        told += f"; its exporter warned: {warned[0]}" if warned else ""
+        empty_folder(folder)
+        again = isinstance(error, MachineError | ImportError | MemoryError)
+        return {"exported": [], "warnings": warned, "failure": told, "again": again}
+    return {
+        "exported": [asdict(one) for one in exported],
+        "warnings": warned,
+        "failure": None,
+        "again": False,
+    }
+
+
+def unforeseen(error: Exception) -> str:
+    """Return one line about an error that nobody put into words for people."""
+    return f"{type(error).__name__}: {first_line(error)}"
