@@ -86,11 +86,11 @@ def _export_one(
         raise
     except Exception as error:  # noqa: BLE001 - of this target alone; the others are exported all the same
         traceback.print_exc()
-        told = str(error) if isinstance(error, ModelError | UserError) else unforeseen(error)
-        told += f"; its exporter warned: {warned[0]}" if warned else ""
+        failure = str(error) if isinstance(error, ModelError | UserError) else unforeseen(error)
+        failure += f"; its exporter warned: {warned[0]}" if warned else ""
         empty_folder(folder)
         again = isinstance(error, MachineError | ImportError | MemoryError)
-        return {"exported": [], "warnings": warned, "failure": told, "again": again}
+        return {"exported": [], "warnings": warned, "failure": failure, "again": again}
     return {
         "exported": [asdict(one) for one in exported],
         "warnings": warned,

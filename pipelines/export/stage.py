@@ -173,20 +173,20 @@ def _export_targets(
     kept: dict[str, str] = {}
     with ExitStack() as folders:
         paths = {name: folders.enter_context(new_folder(root / name)) for name in names}
-        said = {name: failed for name in names if (failed := _impossible(spec, TARGETS[name]))}
-        left = {name: path for name, path in paths.items() if name not in said}
+        outcomes = {name: failed for name in names if (failed := _impossible(spec, TARGETS[name]))}
+        left = {name: path for name, path in paths.items() if name not in outcomes}
         asked = {name: Asked(model, roads[name]) for name in left}
         written, pipeline_s = _run(asked, spec, left, progress)
-        said |= written
-        for name, one in said.items():
-            if one["again"] and _is_whole(spec, root / name, TARGETS[name], roads[name]):
-                kept[name] = one["failure"]
+        outcomes |= written
+        for name, outcome in outcomes.items():
+            if outcome["again"] and _is_whole(spec, root / name, TARGETS[name], roads[name]):
+                kept[name] = outcome["failure"]
                 shutil.rmtree(paths[name])
             else:
-                _finish(spec, TARGETS[name], paths[name], one, roads[name])
+                _finish(spec, TARGETS[name], paths[name], outcome, roads[name])
     if kept:
-        told = "; ".join(f"{name}: {reason}" for name, reason in kept.items())
-        raise MachineError(f"could not be exported again, the artifacts from before are kept: {told}")
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in kept.items())
+        raise MachineError(f"could not be exported again, the artifacts from before are kept: {reasons}")
     return pipeline_s
 
 
@@ -232,7 +232,7 @@ def _run(
         _task(asked, spec.digest, framework, named[framework], paths, framework in examining)
         for framework in frameworks
     ]
-    said: dict[str, ExportOutcome] = {}
+    results: dict[str, ExportOutcome] = {}
     try:
         outcomes = run_tasks(tasks, progress)
     except ProcessDiedError:
@@ -243,15 +243,15 @@ def _run(
             try:
                 examine = _traces(spec, [name])
                 (outcome,) = run_tasks([_task(asked, spec.digest, name, [name], paths, examine)], progress)
-                said |= outcome.result
+                results |= outcome.result
             except ProcessDiedError as error:
                 empty_folder(path)
-                said[name] = {"exported": [], "warnings": [], "failure": str(error), "again": True}
+                results[name] = {"exported": [], "warnings": [], "failure": str(error), "again": True}
             seconds[TARGETS[name].framework] += time.monotonic() - started
-        return said, seconds
+        return results, seconds
     for outcome in outcomes:
-        said |= outcome.result
-    return said, {f: outcome.elapsed_s for f, outcome in zip(frameworks, outcomes, strict=True)}
+        results |= outcome.result
+    return results, {f: outcome.elapsed_s for f, outcome in zip(frameworks, outcomes, strict=True)}
 
 
 def _traces(spec: ModelSpec, names: list[str]) -> bool:
@@ -277,26 +277,26 @@ def _task(
     return Task(title, "pipelines.export.exporting:export_here", arguments, EXPORT_LIMIT_S)
 
 
-def _finish(spec: ModelSpec, target: Target, folder: Path, said: ExportOutcome, road: str | None) -> None:
-    toolchain, exported = artifact.versions(target.toolchain), said["exported"]
+def _finish(spec: ModelSpec, target: Target, folder: Path, outcome: ExportOutcome, road: str | None) -> None:
+    toolchain, exported = artifact.versions(target.toolchain), outcome["exported"]
     artifacts = tuple(
         _describe(target.name, folder, entry, toolchain) for entry in exported if "reason" not in entry
     )
     refused = tuple(NotExportedRecord(target=target.name, **entry) for entry in exported if "reason" in entry)
     if not artifacts and not refused:
-        failure = said["failure"] or "its exporter wrote no artifact and gave no reason"
+        failure = outcome["failure"] or "its exporter wrote no artifact and gave no reason"
         refused = (
             NotExportedRecord(target=target.name, format="", precision="", variant=None, reason=failure),
         )
     manifest = Manifest(
-        key=artifact.TRY_AGAIN if said["again"] else _key(spec, target, road),
+        key=artifact.TRY_AGAIN if outcome["again"] else _key(spec, target, road),
         model=spec.name,
         model_digest=spec.digest,
         target=target.name,
         artifacts=artifacts,
         not_exported=refused,
         files=contents.file_digests(folder, [a.path for a in artifacts]),
-        warnings=tuple(said["warnings"]),
+        warnings=tuple(outcome["warnings"]),
         road=road,
     )
     artifact.write_manifest(folder, manifest)

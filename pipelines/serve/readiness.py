@@ -77,19 +77,11 @@ def payload_pool(
     by_output, inputs = expected.by_output, spec.samples().named
     places, texts = _chosen(inputs, by_output, limit_bytes)
     codec, groups = find_codec(protocol.codec), grouped(inputs, places, rows)
-    try:
-        bodies = (
-            texts
-            if protocol.codec == JSON_ROWS.codec and rows == 1
-            else tuple(
-                codec.encode([sample(inputs, place) for place in group], model or spec.name)
-                for group in groups
-            )
+    bodies = texts
+    if protocol.codec != JSON_ROWS.codec or rows != 1:
+        bodies = _encoded(
+            spec, protocol, [[sample(inputs, place) for place in group] for group in groups], model
         )
-    except PayloadError as error:
-        raise RequestError(
-            f"{spec.name} cannot be asked with {rows} rows of {protocol.body} a request: {error}"
-        ) from error
     return PayloadPool(
         method="POST",
         path=path,
@@ -108,6 +100,23 @@ def payload_pool(
         codec=protocol.codec,
         transport=protocol.transport,
     )
+
+
+def _encoded(
+    spec: ModelSpec, protocol: Protocol, groups: Sequence[Sequence[Tensors]], model: str | None
+) -> tuple[bytes, ...]:
+    """Encode each group of samples as one request.
+
+    Raises:
+        RequestError: they cannot be sent like that.
+    """
+    codec = find_codec(protocol.codec)
+    try:
+        return tuple(codec.encode(group, model or spec.name) for group in groups)
+    except PayloadError as error:
+        raise RequestError(
+            f"{spec.name} cannot be asked with {len(groups[0])} rows of {protocol.body} a request: {error}"
+        ) from error
 
 
 def grouped(inputs: Tensors, places: Sequence[int], rows: int) -> list[tuple[int, ...]]:

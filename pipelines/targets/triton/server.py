@@ -59,12 +59,7 @@ def plan(request: ServeRequest) -> ServerPlan:
             argv=(
                 str(packages / "pytriton" / "tritonserver" / "bin" / "tritonserver"),
                 *(f"--model-repository={models}", f"--backend-directory={backends}"),
-                *(f"--http-address={request.host}", f"--http-port={rest}"),
-                *(f"--grpc-address={request.host}", f"--grpc-port={grpc}"),
-                *("--metrics-address=127.0.0.1", f"--metrics-port={metrics}"),
-                # Without these it starts the model once more, to ask what the file says anyway.
-                *("--disable-auto-complete-config", "--model-control-mode=none"),
-                f"--backend-config=python,shm-region-prefix-name={shared_memory_prefix()}",
+                *_flags(request.host, (rest, grpc, metrics)),
                 *settings.flags(),
             ),
             env={
@@ -92,6 +87,19 @@ def plan(request: ServeRequest) -> ServerPlan:
                 "metrics": f"http://127.0.0.1:{metrics}/metrics",
             },
         ),
+    )
+
+
+def _flags(host: str, ports: tuple[int, int, int]) -> tuple[str, ...]:
+    """Return the flags of every start: where it listens, and that it takes the model's file as it is."""
+    rest, grpc, metrics = ports
+    return (
+        *(f"--http-address={host}", f"--http-port={rest}"),
+        *(f"--grpc-address={host}", f"--grpc-port={grpc}"),
+        *("--metrics-address=127.0.0.1", f"--metrics-port={metrics}"),
+        # Without these it starts the model once more, to ask what the file says anyway.
+        *("--disable-auto-complete-config", "--model-control-mode=none"),
+        f"--backend-config=python,shm-region-prefix-name={shared_memory_prefix()}",
     )
 
 
