@@ -40,9 +40,3 @@ def inspect_here(
     modules = [name for name in sys.modules if name not in before]
     inspections = [asdict(module.inspect(Path(path), artifact_format)) for path, artifact_format in artifacts]
     return {"modules": modules, "inspections": inspections}
-
-
-def library_here(runtime: str, artifact_format: str, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Return the library that artifacts of that format need beside themselves."""
-    progress("counting the runtime library")
-    return asdict(importlib.import_module(runtime).runtime_library(artifact_format))

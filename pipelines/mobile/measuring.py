@@ -31,6 +31,7 @@ from pipelines.record.mobile import (
 )
 from pipelines.record.parity import ParityRecord
 from pipelines.targets.in_process import Inspection
+from pipelines.targets.libraries import installed_library
 from pipelines.targets.registry import TARGETS
 from pipelines.tasks.tasks import Progress, Task, run_tasks
 from pipelines.verify.stage import Verified
@@ -134,48 +135,42 @@ class Survey:
                     self._time(subject, f"[{number}/{len(self.subjects)}]", samples, Path(work))
 
     def _look(self, samples: Path) -> None:
-        """Inspect the libraries that runtimes need, then every artifact that runs."""
-        kinds = list(dict.fromkeys(subject.kind for subject in self.subjects))
-        libraries = [
-            Task(
-                f"{target} library",
-                f"{INSPECTING}:library_here",
-                {**_runtime(target), "artifact_format": artifact_format},
-                LIBRARY_LIMIT_S,
-            )
-            for target, artifact_format in kinds
-        ]
-        for kind, outcome in zip(kinds, run_tasks(libraries, self.progress), strict=True):
-            self.libraries[kind] = RuntimeLibraryRecord(**outcome.result)
-        whole = [subject for subject in self.subjects if subject.key not in self.errors]
-        for kind in dict.fromkeys(subject.kind for subject in whole):
-            self._look_into([subject for subject in whole if subject.kind == kind], samples)
+        """Note the libraries that runtimes need, and what is inside every artifact that runs.
 
-    def _look_into(self, subjects: list[Subject], samples: Path) -> None:
-        """Inspect artifacts of one kind in one process; should it die, each once more by itself."""
+        Artifacts of one kind are opened in one process, all kinds at once; should one die, each artifact once
+        more by itself.
+        """
+        for kind in dict.fromkeys(subject.kind for subject in self.subjects):
+            self.libraries[kind] = RuntimeLibraryRecord(**asdict(installed_library(*kind)))
+        whole: dict[Kind, list[Subject]] = {}
+        for subject in self.subjects:
+            if subject.key not in self.errors:
+                whole.setdefault(subject.kind, []).append(subject)
         try:
-            self._inspect(subjects, samples)
+            self._inspect(list(whole.values()), samples)
         except UserError:
-            for subject in subjects:
+            for subject in (subject for subjects in whole.values() for subject in subjects):
                 try:
-                    self._inspect([subject], samples)
+                    self._inspect([[subject]], samples)
                 except UserError as error:
                     self.errors[subject.key] = str(error)
 
-    def _inspect(self, subjects: list[Subject], samples: Path) -> None:
-        kind = subjects[0].kind
-        wanted = [(str(subject.file), subject.record.format) for subject in subjects]
+    def _inspect(self, groups: list[list[Subject]], samples: Path) -> None:
+        tasks = [self._inspection(subjects, samples) for subjects in groups]
+        for subjects, outcome in zip(groups, run_tasks(tasks, self.progress), strict=True):
+            self.modules.setdefault(subjects[0].kind, outcome.result["modules"])
+            for subject, inspection in zip(subjects, outcome.result["inspections"], strict=True):
+                self.inspections[subject.key] = Inspection(**inspection)
+
+    def _inspection(self, subjects: list[Subject], samples: Path) -> Task:
+        target, artifact_format = subjects[0].kind
         arguments = {
-            **_runtime(kind[0]),
-            "artifacts": wanted,
+            **_runtime(target),
+            "artifacts": [(str(subject.file), subject.record.format) for subject in subjects],
             "samples": str(samples),
             "outputs": self.output_names,
         }
-        task = Task(f"{kind[0]} inspection", f"{INSPECTING}:inspect_here", arguments, INSPECTION_LIMIT_S)
-        (outcome,) = run_tasks([task], self.progress)
-        self.modules.setdefault(kind, outcome.result["modules"])
-        for subject, inspection in zip(subjects, outcome.result["inspections"], strict=True):
-            self.inspections[subject.key] = Inspection(**inspection)
+        return Task(f"{target} {artifact_format} inspection", INSPECTING, arguments, INSPECTION_LIMIT_S)
 
     def _time(self, subject: Subject, place: str, samples: Path, work: Path) -> None:
         for threads_count in self.counts:
@@ -265,10 +260,10 @@ class Survey:
         return next((record for record in records if record.subject == subject.key), None)
 
 
-INSPECTING = "pipelines.mobile.inspecting"
+INSPECTING = "pipelines.mobile.inspecting:inspect_here"
 TIMING = "pipelines.mobile.timing:time_here"
-# Beyond these a process is taken for hung that looks up a library, asks artifacts every sample, or times one.
-LIBRARY_LIMIT_S, INSPECTION_LIMIT_S, TIMING_LIMIT_S = 300.0, 1800.0, 900.0
+# Beyond these a process is taken for hung that looks into artifacts, or times one.
+INSPECTION_LIMIT_S, TIMING_LIMIT_S = 1800.0, 900.0
 
 
 def _runtime(target: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ from pipelines.record.mobile import MobileRecord
 from pipelines.record.parity import ParityRecord
 from pipelines.record.reading import read_run
 from pipelines.report.sentences import say
+from pipelines.targets.in_process import RuntimeLibrary
 from pipelines.tasks.tasks import Outcome
 from pipelines.verify.stage import Verified
 
@@ -37,7 +38,7 @@ FOUND = {
     "foreign_cpu_share": 0.02,
 }
 INSPECTION = {"parameters_count": 10, "ops_count": 3, "delegated_ops_count": 2, "delegate": "XNNPACK"}
-LIBRARY = {"name": "LiteRT", "version": "1", "size_bytes": 7, "source": "a file"}
+LIBRARY = RuntimeLibrary("LiteRT", "1", 7, "a file")
 
 
 def quiet(title, text):
@@ -50,6 +51,7 @@ class Processes:
     def __init__(self, monkeypatch):
         self.asked, self.dies, self.interrupt_at = [], {}, None
         monkeypatch.setattr(measuring, "run_tasks", self.run_tasks)
+        monkeypatch.setattr(measuring, "installed_library", lambda *_: LIBRARY)
 
     def run_tasks(self, tasks, _):
         return [Outcome(self.answer(task), 1.0) for task in tasks]
@@ -66,8 +68,6 @@ class Processes:
         for path in paths:
             if self.dies.get(Path(path).name) == function:
                 raise MachineError(f"{Path(path).name} ended without a result (exit code -11)")
-        if function == "library_here":
-            return LIBRARY
         if function == "inspect_here":
             return {"modules": ["json"], "inspections": [INSPECTION] * len(paths)}
         if self.interrupt_at == Path(paths[0]).name:

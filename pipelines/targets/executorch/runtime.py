@@ -8,6 +8,7 @@ faster here than with a runtime that was built from portable kernels alone. `.pt
 import ctypes
 from collections.abc import Sequence
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from platform import machine
 from typing import Any
@@ -263,9 +264,11 @@ def runtime_library(artifact_format: str) -> RuntimeLibrary:
 
 
 def _torch_folder() -> Path:
-    import torch
-
-    return Path(torch.__file__).parent
+    """Return where torch is, without the seconds that importing it takes."""
+    found = find_spec("torch")
+    if found is None or found.origin is None:
+        raise MachineError("torch is not installed; run `make setup`")
+    return Path(found.origin).parent
 
 
 def _library(name: str, package: str, folder: Path, files: tuple[str, ...]) -> RuntimeLibrary:
