@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipelines.environments.known import ENVIRONMENTS, Environment
@@ -19,16 +20,17 @@ PROBE_LIMIT_S = 10.0
 
 def examine(cores: Cores | None = None) -> list[Check]:
     """Look at everything; nothing is started that outlives the call. `cores` as a run would split them."""
-    return [
-        _cores(cores or split_cores()),
-        _memory(),
-        _disk(),
-        *checks_of(TARGETS.values()),
-        package("locust"),
-        _docker(),
-        _compose(),
-        *map(_environment, ENVIRONMENTS.values()),
-    ]
+    with ThreadPoolExecutor() as pool:  # programs of others answer while we look
+        docker, compose = pool.submit(_docker), pool.submit(_compose)
+        return [
+            _cores(cores or split_cores()),
+            _memory(),
+            _disk(),
+            *checks_of(TARGETS.values()),
+            package("locust"),
+            *(probe.result() for probe in (docker, compose)),
+            *map(_environment, ENVIRONMENTS.values()),
+        ]
 
 
 def _cores(cores: Cores) -> Check:
@@ -86,14 +88,15 @@ def _environment(environment: Environment) -> Check:
     try:
         environment.require_python()
         environment.require_system()
-        found = f"made: {environment.folder}" if environment.made else "not made yet"
+        made = environment.made
+        found = f"made: {environment.folder}" if made else "not made yet"
     except MachineError as error:
         return Check(name, ok=False, required=False, found="cannot be made", remedy=str(error))
     remedy = None
-    if not environment.made:
+    if not made:
         found += f" ({environment.purpose})"
         remedy = f"nothing to do: made on first use, {environment.disk_mb} MB, with a package index"
-    return Check(name, environment.made, required=False, found=found, remedy=remedy)
+    return Check(name, made, required=False, found=found, remedy=remedy)
 
 
 def _docker() -> Check:

@@ -1,25 +1,30 @@
 """Tables for people, and the same facts for `--json`, of every stage but the run report."""
 
+from __future__ import annotations
+
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
-from models.spec import ModelError, ModelSpec
-from pipelines.artifacts.manifest import Manifest
-from pipelines.check.stage import Claim
+from models.errors import ModelError
 from pipelines.console import format as fmt
 from pipelines.console.printing import print_table, say
-from pipelines.export.stage import ExportResult
 from pipelines.parity.words import source_worth
-from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
-from pipelines.record.parity import ParityRecord
-from pipelines.serve.stage import Standing
-from pipelines.targets.needs import Check
-from pipelines.train.stage import TrainOutcome
-from pipelines.verify.stage import Verified
+
+if TYPE_CHECKING:  # to show one table is to load one stage, not all of them
+    from models.spec import ModelSpec
+    from pipelines.artifacts.manifest import Manifest
+    from pipelines.check.stage import Claim
+    from pipelines.export.stage import ExportResult
+    from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
+    from pipelines.record.parity import ParityRecord
+    from pipelines.serve.stage import Standing
+    from pipelines.targets.needs import Check
+    from pipelines.train.stage import TrainOutcome
+    from pipelines.verify.stage import Verified
 
 
 def _print(

@@ -329,6 +329,11 @@ def test_no_stage_imports_a_framework_before_it_works():
     assert json.loads(run_python(IMPORTS, ",".join(modules), ",".join(HEAVY)).stdout) == []
 
 
+def test_a_table_loads_no_stage():
+    stages = [f"pipelines.{name}.stage" for name in ("export", "verify", "serve", "train", "check")]
+    assert json.loads(run_python(IMPORTS, "pipelines.cli.tables", ",".join(stages)).stdout) == []
+
+
 INTERRUPTIBLE = """
 import os, sys, time
 from pipelines.cli import main as cli
