@@ -5,7 +5,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import tiny_models
 from main_job import tandem
+
+TOY = Path(__file__).with_name("toy_target")
 
 
 @pytest.fixture(scope="session")
@@ -14,6 +17,37 @@ def exported(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("main-job")
     shutil.copytree(artifacts / "digits_cnn", folder / "artifacts" / "digits_cnn")
     return folder
+
+
+@pytest.fixture(scope="session")
+def exported_toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny model, tiny.py, and its proven artifact of the toy target in packages/."""
+    folder = tmp_path_factory.mktemp("toys")
+    shutil.copytree(TOY, folder / "packages" / TOY.name, ignore=shutil.ignore_patterns("__pycache__"))
+    tiny_models.write(folder, "tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        _have_toys(patch, folder)
+        for command in ("export", "verify"):
+            done = tandem(command, "tiny.py", "--targets", "toy", cwd=folder)
+            assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def toys(exported_toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory for `tandem … tiny.py --sides toy`, where it does not matter what is served.
+
+    A toy server starts with a tenth of the processor time of one with a framework.
+    """
+    _have_toys(monkeypatch, exported_toy)
+    for name in ("artifacts", "tiny.py", "tiny.safetensors"):
+        (tmp_path / name).symlink_to(exported_toy / name)
+    return tmp_path
+
+
+def _have_toys(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    patch.setenv("TANDEM_TARGETS", TOY.name)
+    patch.setenv("PYTHONPATH", str(folder / "packages"))
 
 
 @pytest.fixture(scope="session")

@@ -14,14 +14,27 @@ import pytest
 from pipelines.cli.main import main
 
 TANDEM = (sys.executable, "-m", "pipelines.cli.main")
+TIMED_S = 0.25
+HURRIED = (
+    sys.executable,
+    "-c",
+    "from pipelines.cli.main import main; from pipelines.mobile.timing import TimingRules\n"
+    f"TimingRules.__init__.__defaults__ = (0.1, 50, {TIMED_S}, 130, 10.0, 1_000_000)\n"
+    "main()",
+)
+"""`tandem` that times an artifact for devices for so long, a quarter of what it takes otherwise."""
 PATIENCE_S = 240
-OURS = ("org.pytorch.serve.ModelServer", "model_service_worker", "tfserving.embedded", "loadtests.prefork")
+TOY_SERVER = "toy_target/app.py"
+OURS = (
+    *("org.pytorch.serve.ModelServer", "model_service_worker"),
+    *("tfserving.embedded", TOY_SERVER, "loadtests.prefork"),
+)
 
 
-def tandem(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def tandem(*arguments: str, cwd: Path, program: Sequence[str] = TANDEM) -> subprocess.CompletedProcess[str]:
     """The finished command; its stderr holds progress and at most one line of complaint."""
     return subprocess.run(
-        [*TANDEM, *arguments], cwd=cwd, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        [*program, *arguments], cwd=cwd, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from main_job import answered, complaint, folders_left, processes_of, running, tandem
+from main_job import TOY_SERVER, answered, complaint, folders_left, processes_of, running, tandem
 
 from pipelines.artifacts.contents import file_digests, sha256, size_bytes
 from pipelines.artifacts.manifest import read_manifest, write_manifest
@@ -134,12 +134,12 @@ def test_a_killed_tandem_leaves_no_server_behind(copy):
     assert alive == []
 
 
-# No JVM has to start to be interrupted in the middle.
-QUICK = ("compare", "--profile", "smoke", "--sides", "tfserving,tfserving", "--no-mobile", "--round-s", "1")
+# Neither a JVM nor a framework has to start to be interrupted in the middle.
+QUICK = ("compare", "tiny.py", "--profile", "smoke", "--sides", "toy,toy", "--round-s", "1")
 
 
-def test_a_killed_comparison_leaves_no_frozen_server_and_a_run_that_can_be_read(copy, temporary):
-    with running(*QUICK, cwd=copy) as process:
+def test_a_killed_comparison_leaves_no_frozen_server_and_a_run_that_can_be_read(toys, temporary):
+    with running(*QUICK, cwd=toys) as process:
         wait_for_rounds(process, 1)
         tree = psutil.Process(process.pid).children(recursive=True)
         assert any(child.status() == psutil.STATUS_STOPPED for child in tree)
@@ -147,8 +147,8 @@ def test_a_killed_comparison_leaves_no_frozen_server_and_a_run_that_can_be_read(
     _, alive = psutil.wait_procs(tree, timeout=30)
     assert alive == []
     assert folders_left(temporary) == []
-    (run,) = sorted((copy / "runs").glob("2*"))[-1:]
-    assert tandem("report", str(run), "--json", cwd=copy).returncode == 0
+    (run,) = sorted((toys / "runs").glob("2*"))[-1:]
+    assert tandem("report", str(run), "--json", cwd=toys).returncode == 0
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
 
 
@@ -177,34 +177,34 @@ def wait_for_rounds(process, count: int) -> None:
     raise AssertionError("the comparison ended before it was meant to be interrupted")
 
 
-def test_ctrl_c_in_a_comparison_keeps_what_was_measured(copy):
-    with running(*QUICK, cwd=copy) as process:
+def test_ctrl_c_in_a_comparison_keeps_what_was_measured(toys):
+    with running(*QUICK, cwd=toys) as process:
         wait_for_rounds(process, 2)
         time.sleep(1)
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
         assert process.returncode == 130, stderr
-    run = json.loads((copy / "runs/latest/run.json").read_text())
+    run = json.loads((toys / "runs/latest/run.json").read_text())
     assert run["status"] == "interrupted"
     rounds = [r for t in run["targets"].values() for r in t["rounds"]]
     assert len(rounds) >= 2
     assert rounds[0]["latency_ms"]["p50"] > 0
-    assert "interrupted" in (copy / "runs/latest/report.html").read_text()
-    assert processes_of(copy) == []
+    assert "interrupted" in (toys / "runs/latest/report.html").read_text()
+    assert processes_of(toys) == []
 
 
-def test_a_server_that_dies_in_a_round_is_named_and_its_rounds_are_kept(copy):
-    with running(*QUICK, cwd=copy) as process:
+def test_a_server_that_dies_in_a_round_is_named_and_its_rounds_are_kept(toys):
+    with running(*QUICK, cwd=toys) as process:
         wait_for_rounds(process, 2)
         time.sleep(2)
         children = psutil.Process(process.pid).children(recursive=True)
-        next(one for one in children if "tfserving.embedded" in " ".join(one.cmdline())).kill()
+        next(one for one in children if TOY_SERVER in " ".join(one.cmdline())).kill()
         _, stderr = process.communicate(timeout=120)
         assert process.returncode == 3, stderr
     line = complaint(stderr)
-    assert "tfserving" in line
+    assert "toy" in line
     assert "kept in" in line
-    run = json.loads((copy / "runs/latest/run.json").read_text())
+    run = json.loads((toys / "runs/latest/run.json").read_text())
     assert run["status"] == "failed"
     assert sum(len(t["rounds"]) for t in run["targets"].values()) >= 2
-    assert processes_of(copy) == []
+    assert processes_of(toys) == []

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from main_job import complaint, folders_left, processes_of, running
+from main_job import TOY_SERVER, complaint, folders_left, processes_of, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
 SIDES = ("--sides", "tfserving,tfserving", "--profile", "smoke", "--no-mobile")
+TOYS = ("tiny.py", "--sides", "toy,toy", "--profile", "smoke")
 SHORT = ("--loads", "closed:2", "--rounds", "1", "--round-s", "1")
 DESCRIPTORS = 12
 WITH = "import {module} as changed; changed.{name} = {value}; from pipelines.cli.main import main; main()"
@@ -67,55 +68,54 @@ def rounds_kept(project):
     return sum(len(target["rounds"]) for target in last_run(project)["targets"].values())
 
 
-def test_a_server_that_somebody_freezes_in_a_round_ends_the_run_and_its_rounds_are_kept(project, temporary):
+def test_a_server_that_somebody_freezes_in_a_round_ends_the_run_and_its_rounds_are_kept(toys, temporary):
     short = ("--loads", "closed:2", "--rounds", "1", "--round-s", "3", "--timeout-s", "3")
-    with running("compare", *SIDES, *short, cwd=project) as process:
+    with running("compare", *TOYS, *short, cwd=toys) as process:
         wait_for_rounds(process, 1)
         child(process, "loadtests.prefork")
         time.sleep(1.5)  # past the warm-up's first seconds
-        child(process, "tfserving.embedded").send_signal(signal.SIGSTOP)
+        child(process, TOY_SERVER).send_signal(signal.SIGSTOP)
         _, stderr = process.communicate(timeout=180)
     assert process.returncode in {0, 3}, stderr
-    run = last_run(project)
-    assert rounds_kept(project) >= 1
+    run = last_run(toys)
+    assert rounds_kept(toys) >= 1
     if process.returncode == 3:
-        assert "tfserving" in complaint(stderr)
+        assert "toy" in complaint(stderr)
         assert run["status"] == "failed"
-    assert processes_of(project) == []
+    assert processes_of(toys) == []
     assert folders_left(temporary) == []
 
 
-def test_a_frozen_load_generator_is_ended_and_named(project, temporary):
+def test_a_frozen_load_generator_is_ended_and_named(toys, temporary):
     # A first round on a busy machine takes longer than it should as well.
     impatient = tandem_with("pipelines.measure.generator.START_AND_FINISH_S", 8.0)
-    with running("compare", *SIDES, "--round-s", "1", cwd=project, program=impatient) as process:
+    with running("compare", *TOYS, "--round-s", "1", cwd=toys, program=impatient) as process:
         wait_for_rounds(process, 1)
         child(process, "loadtests.prefork").send_signal(signal.SIGSTOP)
         _, stderr = process.communicate(timeout=240)
     assert process.returncode == 3, stderr
     assert "load generator" in complaint(stderr)
-    assert rounds_kept(project) >= 1
-    assert last_run(project)["status"] == "failed"
-    assert processes_of(project) == []
+    assert rounds_kept(toys) >= 1
+    assert last_run(toys)["status"] == "failed"
+    assert processes_of(toys) == []
     assert folders_left(temporary) == []
 
 
-def test_ctrl_c_in_an_slo_search_keeps_the_points_so_far(project, temporary):
+def test_ctrl_c_in_an_slo_search_keeps_the_points_so_far(toys, temporary):
     # At low rates a round is long.
     fast = tandem_with("pipelines.compare.slo.START_RATE_PER_S", 300.0)
-    arguments = ("slo", "--profile", "smoke", "--sides", "tfserving,tfserving", "--p99-ms", "50")
-    with running(*arguments, cwd=project, program=fast) as process:
+    with running("slo", *TOYS, "--p99-ms", "50", cwd=toys, program=fast) as process:
         for line in process.stderr:
             if line.startswith("measure: [2 rounds]"):
                 break
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
-    run = last_run(project)
+    run = last_run(toys)
     assert run["status"] == "interrupted"
-    assert rounds_kept(project) >= 2
-    assert (project / "runs/latest/report.html").exists()
-    assert processes_of(project) == []
+    assert rounds_kept(toys) >= 2
+    assert (toys / "runs/latest/report.html").exists()
+    assert processes_of(toys) == []
     assert folders_left(temporary) == []
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from main_job import answered, complaint, folders_left, running, tandem
+from main_job import HURRIED, TIMED_S, answered, complaint, folders_left, running, tandem
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -20,7 +20,7 @@ def folder(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Exported artifacts, and one finished `tandem mobile` below runs/."""
     copy = tmp_path_factory.mktemp("mobile")
     shutil.copytree(exported / "artifacts", copy / "artifacts")
-    done = tandem("mobile", "digits_cnn", cwd=copy)
+    done = tandem("mobile", "digits_cnn", cwd=copy, program=HURRIED)
     assert done.returncode == 0, done.stderr
     assert "host CPU, not a phone" in done.stdout
     assert "[1/" in done.stderr
@@ -55,7 +55,7 @@ def test_every_artifact_was_measured(run):
         assert one["timings"][0]["threads_count"] == 1
         for timing in one["timings"]:
             assert timing["runs_count"] >= 50
-            assert timing["elapsed_s"] >= 1
+            assert timing["elapsed_s"] >= TIMED_S
             assert timing["p50_ms"] > 0
             assert timing["load_ms"] > 0
             assert timing["peak_memory_bytes"] > 0
@@ -101,7 +101,8 @@ def test_a_smoke_comparison_includes_what_was_measured_before(folder, run):
 
 
 def test_a_limit_that_nothing_keeps_is_a_no(folder):
-    done = tandem("mobile", "digits_cnn", "--max-bytes", "1kB", "--targets", "onnx", cwd=folder)
+    asked = ("--max-bytes", "1kB", "--targets", "onnx")
+    done = tandem("mobile", "digits_cnn", *asked, cwd=folder, program=HURRIED)
     assert done.returncode == 1
     assert "passes: " in complaint(done.stderr)
     assert "at most 1.00 kB is allowed" in done.stderr
@@ -122,7 +123,7 @@ def test_a_wrong_limit_is_said_before_any_work(tmp_path, option, value, said):
 
 
 def test_ctrl_c_keeps_what_was_measured_and_leaves_nothing_behind(folder, temporary):
-    with running("mobile", "digits_cnn", cwd=folder) as process:
+    with running("mobile", "digits_cnn", cwd=folder, program=HURRIED) as process:
         for line in process.stderr:
             if "[2/" in line:
                 break

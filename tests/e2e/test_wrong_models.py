@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from main_job import complaint, tandem
+from main_job import HURRIED, answered, complaint, tandem
 from tiny_models import write
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -15,20 +15,6 @@ def forward(linear, x):
     if y.mean() > 0:
         return y
     return -y
-"""
-DROPOUT = """
-def forward(linear, x):
-    import torch
-    return linear(torch.nn.functional.dropout(x, 0.5, training=True))
-"""
-IN_PLACE = """
-def forward(linear, x):
-    x.sub_(1.0)
-    return linear(x)
-"""
-BATCH = """
-def forward(linear, x):
-    return linear(x - x.mean(dim=0))
 """
 LOOP = """
 def forward(linear, x):
@@ -45,33 +31,24 @@ DULL = """
 def calibration():
     return Samples(np.zeros((64, 4), np.float32), np.zeros(64, np.int64))
 """
-REFUSED = [
-    (BRANCH, "branches on its data at {file}:{line}", "if y.mean()"),
-    (DROPOUT, "differs from itself", None),
-    (IN_PLACE, "overwrites its input 'x' at {file}:{line}", "x.sub_(1.0)"),
-    (BATCH, "depends on its batch", None),
-]
 
 
-def line_of(path: Path, text: str | None) -> int | None:
+def line_of(path: Path, text: str) -> int:
     lines = path.read_text().splitlines()
-    return next((n for n, line in enumerate(lines, start=1) if text and text in line), None)
+    return next(n for n, line in enumerate(lines, start=1) if text in line)
 
 
-EXPORT = ("export", "--targets", "torchserve")
-
-
+# What else is refused, and how, is in tests/targets/test_source.py.
 @pytest.mark.parametrize(
-    ("command", "more", "said", "at"),
-    [*((EXPORT, *one) for one in REFUSED), (("mobile", "--targets", "tflite"), *REFUSED[0])],
+    "command", [("export", "--targets", "torchserve"), ("mobile", "--targets", "tflite")]
 )
-def test_a_model_that_is_no_function_of_one_sample_is_refused_by_name(tmp_path, command, more, said, at):
-    path = write(tmp_path, "odd", more)
+def test_a_model_that_is_no_function_of_one_sample_is_refused_by_name(tmp_path, command):
+    path = write(tmp_path, "odd", BRANCH)
     done = tandem(command[0], str(path), *command[1:], cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     line = complaint(done.stderr)
     assert "source model odd" in line
-    assert said.format(file=path, line=line_of(path, at)) in line
+    assert f"branches on its data at {path}:{line_of(path, 'if y.mean()')}" in line
     assert not (tmp_path / "artifacts" / "odd" / "torchserve").exists()
 
 
@@ -95,7 +72,7 @@ def test_a_warning_of_a_tracer_is_shown_and_kept(tmp_path):
 
 
 def mobile_of(tmp_path, path, exit_code):
-    done = tandem("mobile", str(path), "--targets", "tflite", cwd=tmp_path)
+    done = tandem("mobile", str(path), "--targets", "tflite", cwd=tmp_path, program=HURRIED)
     assert done.returncode == exit_code, done.stderr
     mobile = json.loads((tmp_path / "runs/latest/run.json").read_text())["mobile"]
     return done, mobile, {one["precision"]: one for one in mobile["artifacts"]}
@@ -175,7 +152,7 @@ def test_boxes_of_a_broken_calibration_fail_by_their_error(tmp_path):
 )
 def test_labels_that_do_not_fit_are_refused_before_any_work(tmp_path, command, labels, said):
     path = write(tmp_path, "odd", labels=labels)
-    done = tandem(command, str(path), cwd=tmp_path)
+    done = answered(command, str(path), cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert said in complaint(done.stderr)
     assert not (tmp_path / "artifacts").exists()
