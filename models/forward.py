@@ -10,7 +10,7 @@ def flattened(model: str, answer: Any, names: Sequence[str], what: str = "source
     """Return the tensors of an answer in the order of `names`.
 
     `answer` is one tensor, a tuple or list (also nested, read from left to right), or a dict with these
-    names.
+    names, also in dicts inside it.
 
     `what` names, for the message, the part of the model that gave it.
 
@@ -19,6 +19,7 @@ def flattened(model: str, answer: Any, names: Sequence[str], what: str = "source
     """
     wanted = ", ".join(map(repr, names))
     if isinstance(answer, Mapping):
+        answer = _lifted(model, answer, what)
         missing = [name for name in names if name not in answer]
         unknown = [name for name in answer if name not in names]
         if missing or unknown:
@@ -38,6 +39,20 @@ def flattened(model: str, answer: Any, names: Sequence[str], what: str = "source
         raise ModelError(
             f"{what} {model} returns {len(found)} tensors; its spec has {len(names)} outputs: {wanted}"
         )
+    return found
+
+
+def _lifted(model: str, answer: Mapping[Any, Any], what: str) -> dict[Any, Any]:
+    """Bring the entries of dicts inside a dict up; raise ModelError if two have one name."""
+    found: dict[Any, Any] = {}
+    for name, value in answer.items():
+        inner = _lifted(model, value, what) if isinstance(value, Mapping) else {name: value}
+        twice = sorted(map(str, inner.keys() & found.keys()))
+        if twice:
+            raise ModelError(
+                f"{what} {model} returns two tensors called {twice[0]!r} in dicts inside its dict"
+            )
+        found |= inner
     return found
 
 

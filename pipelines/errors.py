@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Collection
 
+PREAMBLES = ("Graph execution error:", "Detected at node ", "<stack traces unavailable>")
+"""Lines that TensorFlow puts before the reason."""
+
 
 class UserError(Exception):
     """Something the person who typed the command can fix; never shown with a traceback.
@@ -14,9 +17,9 @@ class UserError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error that is not empty, or the kind of error where all are."""
+    """Return the first line of an error that says something, or the kind of error where none does."""
     lines = (line.strip() for line in str(error).splitlines())
-    return next(filter(None, lines), type(error).__name__)
+    return next((line for line in lines if line and not line.startswith(PREAMBLES)), type(error).__name__)
 
 
 class RequestError(UserError):

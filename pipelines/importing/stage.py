@@ -201,7 +201,15 @@ def _described(
     tensors.save(folder / SAMPLES, found)
     reference = _reference(files, reads)
     dynamic = any(None in (one.shape or ())[1:] for one in known)
-    outputs = _outputs(folder, files, reads, inputs, (base, reference), dynamic, progress)
+    try:
+        outputs = _outputs(folder, files, reads, inputs, (base, reference), dynamic, progress)
+    except GateError as error:
+        reason = str(error)
+        for file in files:  # by the names that were typed: the copies are gone in a moment
+            reason = reason.replace(str(_path(folder, file)), file.source)
+        if random and "--samples" not in reason:
+            reason += "; its samples are random, give --samples FILE.npz with real inputs"
+        raise GateError(reason) from error
     kept = tuple(
         replace(
             file,

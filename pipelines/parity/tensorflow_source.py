@@ -15,6 +15,7 @@ from models.keras_source import as_taken
 from models.spec import ModelSpec
 from models.tensors import Array, Tensors, as_text, ask, count, fits
 from models.weights import read_checkpoint
+from pipelines.errors import first_line
 
 
 def load(spec: ModelSpec) -> Any:
@@ -98,5 +99,4 @@ def _declared(spec: ModelSpec, name: str, tensor: Any, asked: int) -> Array:
 
 
 def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else ''!s:.200}"
+    return f"{type(error).__name__}: {first_line(error):.200}"

@@ -18,6 +18,7 @@ ONE, TWO, THREE = (torch.full((2,), value) for value in (1.0, 2.0, 3.0))
         ((ONE,), ["y"], [1]),
         ([ONE, (TWO, [THREE])], ["a", "b", "c"], [1, 2, 3]),
         ({"b": TWO, "a": ONE}, ["a", "b"], [1, 2]),
+        ({"heads": {"c": THREE, "more": {"a": ONE}}, "b": TWO}, ["a", "b", "c"], [1, 2, 3]),
         (OrderedDict(a=ONE, b=(TWO, THREE)), ["a", "b"], None),
         ((ONE, {"x": TWO, "y": THREE}), ["a", "b", "c"], [1, 2, 3]),
     ],
@@ -37,6 +38,7 @@ def test_outputs_come_in_the_order_of_their_names(answer, names, expected):
         ((ONE, 5), "returns a int"),
         ({"b": ONE}, "returns a dict with the keys 'b'; its outputs are 'a'"),
         ({"a": ONE, "loss": TWO}, "returns a dict with the keys 'a', 'loss'"),
+        ({"a": ONE, "inner": {"a": TWO}}, "returns two tensors called 'a'"),
         ((), "returns 0 tensors; its spec has 1 outputs"),
     ],
 )
