@@ -1,7 +1,8 @@
 """Container images of the same artifacts: what goes in, how they are built, and how large they are.
 
-docker/KEY/Dockerfile says how, `recipes` what; a reference names everything that went in, so an image whose
-reference exists on the engine is never built again. Importing this package does not import the Docker SDK.
+docker/stages and docker/KEY/Dockerfile say how, a target's container.py and `recipes` what. A reference names
+everything that went in, so an image whose reference exists on the engine is never built again. Importing this
+package does not import the Docker SDK.
 """
 
 from pipelines.package.engine import connect
