@@ -134,8 +134,10 @@ def _why(
     rejected = "; ".join(
         f"{artifact.path} ({', '.join(artifact.failures)})" for artifact in artifacts if not artifact.passed
     )
+    if not artifacts:
+        return "no artifact could be exported for devices"
     if not passed:
-        return f"none of {len(artifacts)} artifacts passes: {rejected or 'there is none'}"
+        return f"none of {len(artifacts)} artifacts passes: {rejected}"
     best = passed[0]
     only = "the only one that passes" if len(passed) == 1 else f"the smallest of {len(passed)} that pass"
     told = f"{best.path}, {_size(best.size_bytes)}, is {only}: {_kept(best, limits)}"

@@ -8,9 +8,10 @@ from importlib import metadata
 from pathlib import Path
 
 from models.spec import ModelSpec, Tolerance
-from models.tensors import Array, sample
+from models.tensors import Array, is_text, sample
 from pipelines.artifacts.contents import artifact_files
 from pipelines.artifacts.manifest import Manifest
+from pipelines.errors import RequestError
 from pipelines.package.image import REPOSITORY
 from pipelines.package.settings import Settings
 from pipelines.package.wheels import ROOT, share
@@ -218,7 +219,13 @@ def _common_labels(
 
 
 def _health(parts: ModelParts, question: Question) -> dict[str, Content]:
-    """Make the health check's files: the first held-out sample as an HTTP request, and the right answer."""
+    """Make the health check's files: the first held-out sample as an HTTP request, and the right answer.
+
+    The probe reads numbers, so outputs of strings are left to others.
+
+    Raises:
+        RequestError: all outputs are strings.
+    """
     body = question.encode([sample(parts.spec.samples().named, 0)])
     head = (
         f"POST {question.path.format(model=parts.spec.name)} HTTP/1.0\r\nHost: localhost\r\n"
@@ -228,7 +235,13 @@ def _health(parts: ModelParts, question: Question) -> dict[str, Content]:
     lines = [
         _expected(question.key_of(name, len(answer)), parts.spec.tolerance_of(name), array)
         for name, array in answer.items()
+        if not is_text(array)
     ]
+    if not lines:
+        raise RequestError(
+            f"{parts.spec.name} gives strings alone, and the health check of an image reads numbers; "
+            "add an output of numbers, or serve it without a container (--runner local)"
+        )
     return {
         "etc/health/request.http": head.encode() + body,
         "etc/health/expected.txt": "".join(lines).encode(),

@@ -162,5 +162,5 @@ def test_a_gate_that_says_no_is_a_warning_of_a_comparison(tmp_path):
     empty = MobileRecord.model_construct(artifacts=(), gate=gate, source_accuracy=None)
     comparing._note(run, empty)
     assert run.mobile.gate.chosen is None
-    refusal = "none of 0 artifacts passes: there is none"
+    refusal = "no artifact could be exported for devices"
     assert run.warnings == [reason("mobile_refused", model="digits_cnn", refusal=refusal)]

@@ -4,9 +4,12 @@ import hashlib
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from models.spec import Tolerance
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.package import recipes
 from pipelines.package.context import entries, packed
@@ -14,6 +17,7 @@ from pipelines.package.ensuring import require_keys
 from pipelines.package.recipes import LOCUST_WITHOUT, Recipe
 from pipelines.package.settings import TFSERVING_BASE, read_settings
 from pipelines.package.wheels import ROOT, share
+from pipelines.targets.image import Question
 from pipelines.targets.tfserving.container import EMBEDDED, EMBEDDED_WITHOUT
 from pipelines.targets.torchserve.container import WITHOUT as TORCHSERVE_WITHOUT
 
@@ -155,3 +159,25 @@ def test_settings_come_from_the_environment():
 def test_a_server_image_needs_a_model():
     with pytest.raises(ValueError, match="needs a model"):
         recipes.make_recipe("torchserve", None, read_settings({}))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "keys"), [(("label", "score"), ["predictions>score"]), (("label",), None)]
+)
+def test_the_health_check_reads_numbers_alone(outputs, keys):
+    given = {"label": np.array([b"a", b"b"]), "score": np.float32([[1], [2]])}
+    spec = SimpleNamespace(
+        name="words",
+        samples=lambda: SimpleNamespace(named={"text": np.array([b"x", b"y"])}),
+        tolerance_of=lambda _: Tolerance(0.1, 0.1),
+    )
+    expected = SimpleNamespace(tensors={name: given[name] for name in outputs})
+    parts = SimpleNamespace(spec=spec, expected=expected)
+    if keys is None:
+        with pytest.raises(RequestError, match="gives strings alone"):
+            recipes._health(parts, Question("/v1/models/{model}:predict"))
+        return
+    files = recipes._health(parts, Question("/v1/models/{model}:predict"))
+    lines = files["etc/health/expected.txt"].decode().splitlines()
+    assert [line.split()[0] for line in lines[::2]] == keys
+    assert files["etc/health/request.http"].endswith(b'{"instances":["x"]}')
