@@ -41,7 +41,8 @@ def decode(body: bytes) -> dict[str, NDArray[Any]] | None:
     except Exception:  # noqa: BLE001 - a damaged file fails in as many ways as there are to damage one
         return None
     for array in found.values():
-        if array.dtype.kind not in KINDS or not array.ndim:
+        # What is no .npy in a .npz comes as its bytes.
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in KINDS or not array.ndim:
             return None
     return found
 

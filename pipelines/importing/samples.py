@@ -69,13 +69,20 @@ def _arrays(path: Path) -> dict[str, Array]:
             return {"": np.load(path, allow_pickle=False)}
         require_plain(path)
         with np.load(path, allow_pickle=False) as parts:
-            return _gathered({name: parts[name] for name in parts.files})
+            return _gathered({name: _array(parts[name], name) for name in parts.files})
     except GateError as error:
         raise GateError(f"--samples {path}: {error}") from error
     except Exception as error:  # a damaged file fails in as many ways as there are to damage one
         raise RequestError(
             f"--samples {path} is no .npz or .npy of numbers without pickles: {first_line(error)}"
         ) from error
+
+
+def _array(part: object, name: str) -> Array:
+    """Raise ValueError for what is no .npy in a .npz, which comes as its bytes."""
+    if not isinstance(part, np.ndarray):
+        raise ValueError(f"its {name!r:.80} is no array")
+    return part
 
 
 def _gathered(parts: dict[str, Array]) -> dict[str, Array]:

@@ -1,7 +1,8 @@
 """The runner whose servers are containers, each a compose project of its own."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 # Compose cannot turn off a health check whose interval it sets; none comes before a run has ended.
 NEVER = "24h"
+# An engine that is being restarted is back within this, all of its containers together.
+BACK_LIMIT_S, LOOK_S = 20.0, 0.5
 # Base URL until the container runs and has an address.
 NOWHERE = "127.0.0.1:9"
 
@@ -63,6 +66,8 @@ class DockerRunner:
     overlays: Sequence[Path] = ()
     reason: str | None = None
     name: str = "docker"
+    # When an engine that is gone is no longer waited for.
+    _back_by_s: float | None = None
 
     @contextmanager
     def prepare(self, target: str, request: ServeRequest) -> Iterator[DockerServer]:
@@ -72,8 +77,6 @@ class DockerRunner:
             RequestError: an address that containers are not published on.
             MachineError: compose or the engine refused.
         """
-        from requests.exceptions import RequestException
-
         _require_possible(request)
         note_engine()
         contained = CONTAINED[target]
@@ -89,9 +92,25 @@ class DockerRunner:
             plan = self._plan(target, contained, request, container)
             yield DockerServer(container, plan, contained, direct=self.direct)
         finally:
-            # An engine that is gone has nothing to remove now; the next command that finds it does.
-            with suppress(RequestException):
+            self._remove(project)
+
+    def _remove(self, project: str) -> None:
+        """Remove what a project has; of an engine that is gone once it is back, if that is soon.
+
+        The next command that finds it removes the rest.
+        """
+        from requests.exceptions import RequestException
+
+        while True:
+            try:
                 ownership.remove_project(self.client, project)
+            except RequestException:
+                self._back_by_s = self._back_by_s or time.monotonic() + BACK_LIMIT_S
+                if time.monotonic() > self._back_by_s:
+                    return
+                time.sleep(LOOK_S)
+            else:
+                return
 
     def _variables(self, contained: Contained, request: ServeRequest) -> dict[str, str]:
         rest_port = contained.port_variables[0]

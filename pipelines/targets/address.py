@@ -173,6 +173,7 @@ def _parts(where: str, api: Api, transport: Transport, path: str) -> tuple[str, 
     model, *more = named.rstrip("/").split("/")
     if not PART.fullmatch(model) or not all(map(PART.fullmatch, more)):
         usual = "/MODEL" if transport == "grpc" else f"{api.marker}MODEL or /MODEL"
+        path = re.sub(r".*@", "…@", path)
         raise RequestError(f"{where}it does not say which model; its path is {usual}, given {path or '/'!r}")
     if not more:
         return prefix, model, ""

@@ -9,6 +9,7 @@ from loadtests.rounds import PlannedRound
 from loadtests.validity import FINDINGS, Invalidity
 from pipelines.config.profiles import Profile
 from pipelines.config.settings import MeasureSettings
+from pipelines.errors import MachineError
 from pipelines.measure import blocks, level
 from pipelines.measure.session import Measured, Session
 from pipelines.measure.sides import Side, controls
@@ -245,3 +246,25 @@ def test_a_sides_payloads_are_encoded_once_and_for_the_path_of_its_plan():
     measured = Measured(plan=SimpleNamespace(endpoint=SimpleNamespace(predict_path="/predict")))
     assert measured.pool_of(side) is measured.pool_of(side)
     assert encoded == ["/predict"]
+
+
+class Dying:
+    """A server that answers no more, and is seen to be dead at the third look."""
+
+    def __init__(self, runner):
+        self.plan = SimpleNamespace(target="a", implementation=SimpleNamespace(runner=runner))
+        self.looks = 0
+
+    def require_alive(self, when):
+        """Raise from the third time on."""
+        self.looks += 1
+        if self.looks > 2:
+            raise MachineError(f"its container died {when}")
+
+
+@pytest.mark.parametrize(("runner", "said"), [("docker", "died in round 7"), ("local", "stopped answering")])
+def test_a_container_that_stopped_answering_is_watched_until_it_is_dead(monkeypatch, runner, said):
+    monkeypatch.setattr(blocks, "DYING_LOOK_S", 0.001)
+    silent = SimpleNamespace(record=SimpleNamespace(index=7), server_gone=True)
+    with pytest.raises(MachineError, match=said):
+        blocks._require_server(silent, Dying(runner))

@@ -163,6 +163,13 @@ def test_a_npy_whose_head_is_damaged_is_no_answer(whole, part, other):
     assert find_codec("tensor-map").decode(body.replace(part, other)) is None
 
 
+def test_a_npz_with_something_else_in_it_is_no_answer():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("y.npy", b"no array")
+    assert find_codec("npy").decode(file.getvalue()) is None
+
+
 def test_a_npz_made_to_fill_the_memory_is_no_answer():
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:

@@ -321,6 +321,46 @@ def test_a_configuration_is_mounted_over_the_images_own(tmp_path):
     assert services["tfserving"]["volumes"] == []
 
 
+def unreachable():
+    return RequestsConnectionError(("Connection aborted.", ConnectionRefusedError(111, "refused")))
+
+
+def test_what_a_restarted_engine_still_holds_is_removed_when_it_is_back(runner, tmp_path, monkeypatch):
+    answers = iter([unreachable(), unreachable(), None])
+    monkeypatch.setattr(containers, "LOOK_S", 0.01)
+
+    def remove(_, project):
+        if problem := next(answers):
+            raise problem
+        runner.removed.append(project)
+
+    monkeypatch.setattr(containers.ownership, "remove_project", remove)
+    with runner.runner.prepare("torchserve", request(tmp_path)):
+        pass
+    assert runner.removed == [runner.stacks[0].project]
+
+
+def test_an_engine_that_stays_away_is_waited_for_once(runner, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(containers, "LOOK_S", 0.01)
+    monkeypatch.setattr(containers, "BACK_LIMIT_S", 0.1)
+
+    def remove(_, project):
+        asked.append(project)
+        raise unreachable()
+
+    monkeypatch.setattr(containers.ownership, "remove_project", remove)
+    with (
+        pytest.raises(MachineError, match="what ended the run"),
+        runner.runner.prepare("torchserve", request(tmp_path)),
+        runner.runner.prepare("torchserve", request(tmp_path)),
+    ):
+        raise MachineError("what ended the run")
+    first, second = (stack.project for stack in runner.stacks)
+    assert asked.count(second) > 1
+    assert asked.count(first) == 1
+
+
 @pytest.mark.parametrize("error", [MachineError("compose failed"), KeyboardInterrupt()])
 def test_what_half_a_start_left_is_removed(runner, tmp_path, error):
     runner.fails = error
