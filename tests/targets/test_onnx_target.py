@@ -92,3 +92,18 @@ def test_the_library_is_counted_from_the_installed_file():
     assert library.name == "ONNX Runtime"
     assert library.size_bytes > 1_000_000
     assert library.version in library.source
+
+
+def test_telemetry_is_off_before_a_file_is_opened(path, monkeypatch):
+    import onnxruntime
+
+    events = []
+    real = onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "disable_telemetry_events", lambda: events.append("off"))
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda *given, **named: events.append("open") or real(*given, **named),
+    )
+    predict(path, MODEL.samples().inputs[:1])
+    assert events == ["off", "open"]
