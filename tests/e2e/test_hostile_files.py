@@ -11,6 +11,8 @@ import pytest
 from main_job import complaint, processes_of, running, tandem
 from test_bad_days import adopt, copy
 
+from pipelines.artifacts.contents import file_digests
+from pipelines.artifacts.manifest import read_manifest, write_manifest
 from pipelines.processes.group import wait_until
 
 pytestmark = pytest.mark.slow
@@ -34,6 +36,17 @@ def with_handler(archive: Path, source: str) -> None:
             file.writestr(name, source.encode() if name == "handler.py" else data)
 
 
+def keep_only(artifact: Path) -> None:
+    """Remove the other artifacts of its target: each would be asked in a process of its own."""
+    manifest = read_manifest(artifact.parent)
+    for other in manifest.artifacts:
+        if other.path != artifact.name:
+            (artifact.parent / other.path).unlink()
+    kept = tuple(one for one in manifest.artifacts if one.path == artifact.name)
+    changes = {"artifacts": kept, "files": file_digests(artifact.parent, [artifact.name])}
+    write_manifest(artifact.parent, manifest.model_copy(update=changes))
+
+
 def test_a_second_version_beside_the_verified_one_is_not_served(copy):
     folder = copy / FOLDER / "tfserving/digits_cnn"
     shutil.copytree(folder / "1", folder / "2")
@@ -47,6 +60,7 @@ def test_a_second_version_beside_the_verified_one_is_not_served(copy):
 def test_a_handler_that_ends_its_process_leaves_neither_processes_nor_folders(copy, monkeypatch):
     archive = copy / FOLDER / "torchserve/digits_cnn.mar"
     mark = f"mark-of-{copy.name}-{os.getpid()}"
+    keep_only(archive)
     with_handler(archive, f"MARK = {mark!r}\n{HANDLER}")
     adopt(archive.parent, archive.name)
     temporary = copy / "temporary"
