@@ -149,7 +149,7 @@ def read_address(text: str) -> tuple[Address, Protocol]:
 
 def _shown(text: str) -> str:
     """Return the address without what may be a password."""
-    return re.sub(r"\A([a-z]*\+[a-z]*:?/*)?.*@", r"\1…@", text)[:120].partition("?")[0]
+    return re.sub(r"\A([a-z]*\+[a-z]*:?/*)?.*@", r"\1…@", text, flags=re.DOTALL)[:120].partition("?")[0]
 
 
 def _require_plain(where: str, url: SplitResult, host: str) -> None:
@@ -173,7 +173,7 @@ def _parts(where: str, api: Api, transport: Transport, path: str) -> tuple[str, 
     model, *more = named.rstrip("/").split("/")
     if not PART.fullmatch(model) or not all(map(PART.fullmatch, more)):
         usual = "/MODEL" if transport == "grpc" else f"{api.marker}MODEL or /MODEL"
-        path = re.sub(r".*@", "…@", path)
+        path = re.sub(r".*@", "…@", path, flags=re.DOTALL)
         raise RequestError(f"{where}it does not say which model; its path is {usual}, given {path or '/'!r}")
     if not more:
         return prefix, model, ""

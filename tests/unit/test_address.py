@@ -73,6 +73,7 @@ def test_an_address_says_where_and_how(text, base_url, path, codec, model):
         ("oip+http://h/m?key=pass-word", "it has a query"),
         ("oip+http//me:pass-word@h:80/m", "it has no scheme"),
         ("me:pass-word@h:80/m", "it has no scheme"),
+        ("oip+f://\nme:pass-word@h:80\n/m", "unknown scheme"),
         ("oip+http://h:80//me:pass-word@h/x y", "does not say which model"),
         ("oip+http://h/m#rows", "unknown kind of body 'rows'; .*oip-json, oip-binary"),
     ],
