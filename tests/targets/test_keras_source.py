@@ -49,7 +49,7 @@ net.save("words.keras")
 
 from models.keras_source import keras_spec
 from models.spec import Samples, TensorSpec, Tolerance
-from pipelines.given.reference import outputs_of
+from pipelines.imported.reference import outputs_of
 from pipelines.targets.tfserving.embedded.servable import Servable, SessionOptions
 from pipelines.targets.tfserving.export import write_saved_model
 from pipelines.targets.tfserving.runtime import predict
