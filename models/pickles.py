@@ -45,7 +45,8 @@ def called(content: bytes) -> tuple[str, ...]:
                 last = memo.get(argument, "?")
                 recent = [*recent[-1:], last]
             elif name in ("GLOBAL", "INST"):
-                found[str(argument).replace(" ", ".")] = None
+                module, *names = str(argument).split(" ")
+                found[f"{module}.{names[0]}" if len(names) == 1 else "?"] = None
             elif name == "STACK_GLOBAL":
                 found[".".join(recent) if len(recent) > 1 else "?"] = None
             elif name in ("EXT1", "EXT2", "EXT4"):

@@ -74,7 +74,7 @@ def _arrays(path: Path) -> dict[str, Array]:
         raise GateError(f"--samples {path}: {error}") from error
     except Exception as error:  # a damaged file fails in as many ways as there are to damage one
         raise RequestError(
-            f"--samples {path} is no .npz or .npy of numbers without pickles: {first_line(error)}"
+            f"--samples {path} is no .npz or .npy of numbers without pickles: {first_line(error):.160}"
         ) from error
 
 

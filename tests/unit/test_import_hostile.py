@@ -52,6 +52,10 @@ def test_a_pickle_that_cannot_be_read_to_its_end_is_not_harmless(content):
     assert called(content) == ("?",)
 
 
+def test_a_name_with_a_space_is_not_taken_for_another():
+    assert called(b"cos mkdir\nx\n.") == ("?",)
+
+
 def test_a_name_that_is_fetched_from_the_memo_is_seen():
     twice = pickle.dumps([os.mkdir, os.mkdir, Path], 4)
     assert called(twice)[:1] == ("posix.mkdir",)
