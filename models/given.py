@@ -192,8 +192,8 @@ def read_given(folder: Path) -> Given:
 
 def _file(said: dict[str, Any]) -> GivenFile:
     file = GivenFile(**{**said, "findings": tuple(said["findings"])})
-    for path in filter(None, (file.path, file.program)):
-        if Path(path).is_absolute() or ".." in Path(path).parts or "\0" in path:
+    for path in (file.path, *(() if file.program is None else (file.program,))):
+        if not isinstance(path, str) or Path(path).is_absolute() or ".." in Path(path).parts or "\0" in path:
             raise ValueError(f"{path!r} leads out of the folder")
     return file
 

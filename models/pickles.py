@@ -34,7 +34,7 @@ def called(content: bytes) -> tuple[str, ...]:
     memo: dict[object, str] = {}
     last = ""
     try:
-        for opcode, argument, _ in _opcodes(content):
+        for opcode, argument, place in _opcodes(content):
             name = opcode.name
             if name in STRINGS:
                 last = str(argument)
@@ -45,17 +45,28 @@ def called(content: bytes) -> tuple[str, ...]:
                 last = memo.get(argument, "?")
                 recent = [*recent[-1:], last]
             elif name in ("GLOBAL", "INST"):
-                module, *names = str(argument).split(" ")
-                found[f"{module}.{names[0]}" if len(names) == 1 else "?"] = None
+                found[_global_at(content, place or 0)] = None
             elif name == "STACK_GLOBAL":
                 found[".".join(recent) if len(recent) > 1 else "?"] = None
             elif name in ("EXT1", "EXT2", "EXT4"):
                 found["?"] = None
-            else:
-                last = ""
+            elif (
+                name != "FRAME"
+            ):  # that may stand between two texts; anything else may take them off the stack
+                last, recent = "", []
     except (ValueError, IndexError, KeyError, UnicodeDecodeError):
         found["?"] = None
     return tuple(found)
+
+
+def _global_at(content: bytes, place: int) -> str:
+    """Return what the opcode at `place` imports: the two lines after it, which pickletools would unescape.
+
+    A name with a space in it is none: `?`.
+    """
+    end = content.index(b"\n", content.index(b"\n", place) + 1)
+    name = content[place + 1 : end].decode().replace("\n", ".")
+    return "?" if " " in name else name
 
 
 def _opcodes(content: bytes) -> "Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]]":

@@ -129,7 +129,7 @@ def read_address(text: str) -> tuple[Address, Protocol]:
     if not plus:
         raise RequestError(f"{where}it names no API; write one of {', '.join(APIS)} and +, such as {EXAMPLE}")
     if api not in APIS:
-        raise unknown("API", api[:40], APIS, where=where)
+        raise unknown("API", _shown(api)[:40], APIS, where=where)
     if scheme not in SCHEMES:
         raise unknown("scheme", scheme[:40], SCHEMES, where=where)
     try:

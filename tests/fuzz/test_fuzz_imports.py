@@ -147,7 +147,7 @@ def forged(kind, rng):
         entries[name] = damaged(content if isinstance(content, bytes) else content.encode(), rng)
     elif way < 0.4:
         # zipfile takes a NUL for the end of a name, and writes no entry without one.
-        renamed = damaged(name.encode(), rng).decode("latin-1").partition("\0")[0]
+        renamed = damaged(name.encode(), rng).decode("latin-1").partition("\0")[0].strip("/")
         entries[renamed or "x"] = entries.pop(name)
     elif way < 0.5:
         evil = pickle.dumps(Reduced(print, "ran"), rng.randrange(2, 6))

@@ -52,6 +52,11 @@ def test_a_pickle_that_cannot_be_read_to_its_end_is_not_harmless(content):
     assert called(content) == ("?",)
 
 
+def test_names_that_are_taken_off_the_stack_again_hide_nothing():
+    texts = [b"\x8c" + bytes([len(text)]) + text for text in (b"os", b"mkdir", b"torch", b"FloatStorage")]
+    assert suspicious(b"\x80\x04" + b"".join(texts) + b"00\x93.") == ("?",)
+
+
 def test_a_name_with_a_space_is_not_taken_for_another():
     assert called(b"cos mkdir\nx\n.") == ("?",)
 
