@@ -33,10 +33,10 @@ demo: setup  ## Set up, export, verify, compare both roads, and print where the 
 	$(BIN)/tandem compare $(MODEL) --profile $(PROFILE)
 
 test: setup  ## Set up, then check lint and types, and run every test that this machine is able to run
-	$(MAKE) --no-print-directory lint
-	$(MAKE) --no-print-directory tests
+	$(MAKE) --no-print-directory -j2 --keep-going lint tests
 
-.PHONY: tests
+# Types are checked on one core, beside the tests: without mypy's cache that is half a minute.
+.PHONY: lint quick tests
 tests:
 	$(BIN)/pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder -m "not alone" $(TEST_ORDER)
 	$(BIN)/pytest -m alone tests/e2e
@@ -44,8 +44,6 @@ tests:
 check: setup  ## Check lint, format and types, and run the unit tests but for the slow ones
 	$(MAKE) --no-print-directory -j2 --output-sync=target lint quick
 
-# Types are checked on one core, beside the tests: without mypy's cache that is half a minute.
-.PHONY: lint quick
 quick:
 	$(BIN)/pytest -q -n logical --dist loadfile -m "not slow" tests/unit tests/targets
 
