@@ -18,6 +18,11 @@ from xdist.scheduler import LoadFileScheduling
 settings.register_profile("tandem", deadline=None)
 settings.load_profile("tandem")
 
+# A measurement keeps its server on one core and its generator on the last, whatever else runs. Every second
+# process of tests has the two the other way round, or all servers share a core and leave the other idle.
+if int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 2:
+    os.environ["TANDEM_GENERATOR_CORE"] = str(min(os.sched_getaffinity(0)))
+
 ARTIFACTS = Path(os.environ.get("TANDEM_TEST_ARTIFACTS", Path(__file__).resolve().parents[1] / "artifacts"))
 """The same folder as everybody's, so that what is exported and built already is not made again."""
 

@@ -100,11 +100,15 @@ runner_option = click.option(
 server_cores_option = click.option(
     "--server-cores",
     metavar="LIST",
+    envvar="TANDEM_SERVER_CORES",
+    show_envvar=True,
     help="CPU cores that the server may use, such as 0-2 or 0,2-3.  [default: see `tandem doctor`]",
 )
 generator_core_option = click.option(
     "--generator-core",
     metavar="CORE",
+    envvar="TANDEM_GENERATOR_CORE",
+    show_envvar=True,
     help="The CPU core of the load generator.  [default: see `tandem doctor`]",
 )
 

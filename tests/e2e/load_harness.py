@@ -25,7 +25,8 @@ from pipelines.measure.generator import Generator
 
 ROOT = Path(__file__).resolve().parents[2]
 CORES = sorted(os.sched_getaffinity(0))
-SERVER_CORE, GENERATOR_CORE = CORES[0], CORES[-1]
+GENERATOR_CORE = int(os.environ.get("TANDEM_GENERATOR_CORE", CORES[-1]))
+SERVER_CORE = CORES[0] if CORES[0] != GENERATOR_CORE else CORES[-1]
 PATIENCE_S = 60
 TRIES = 3
 GENERATOR = Generator()
