@@ -27,9 +27,11 @@ def convert(
 
     with TemporaryDirectory(dir=Path(folder).parent, prefix=".onnx2tf-") as raw:
         progress("onnx2tf: rewriting the graph")
+        multiplying = str(Path(raw) / "multiplying.onnx")
+        multiply_by_reciprocals(onnx, multiplying)
         try:
             onnx2tf.convert(
-                input_onnx_file_path=onnx,
+                input_onnx_file_path=multiplying,
                 output_folder_path=raw,
                 output_signaturedefs=True,
                 # Otherwise it guesses which inputs are images, and turns them to channels last.
@@ -42,6 +44,32 @@ def convert(
         progress("writing the SavedModel")
         loaded = tf.saved_model.load(raw)
         _save(loaded.signatures[SIGNATURE], inputs, outputs, Path(folder))
+
+
+def multiply_by_reciprocals(onnx: str, changed: str) -> None:
+    """Write the file `onnx` to `changed`, with x / constant as x * (1 / constant) for floating-point ones.
+
+    onnx2tf builds a Keras model whose output is the constant of a division to look at its values, and Keras
+    refuses that: pixels that are divided by 255 would end every model of images.
+    """
+    import onnx as library
+    from onnx import numpy_helper
+
+    model = library.load(onnx)
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            constants[node.output[0]] = node.attribute[0].t
+    for node in model.graph.node:
+        if node.op_type != "Div" or node.input[1] not in constants:
+            continue
+        divisor = numpy_helper.to_array(constants[node.input[1]])
+        if divisor.dtype.kind == "f" and divisor.all():
+            name = f"{node.output[0]}_reciprocal"
+            reciprocal = numpy_helper.from_array((1 / divisor).astype(divisor.dtype), name)
+            model.graph.initializer.append(reciprocal)
+            node.op_type, node.input[1] = "Mul", name
+    library.save(model, changed)
 
 
 def _save(raw: Any, inputs: list[list[Any]], outputs: list[list[Any]], folder: Path) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 
 import pytest
-from load_harness import ROOT
+from load_harness import ROOT, several_tries
 from locust_forks import forking
 
 from loadtests.payloads import CheckedOutput, PayloadPool
@@ -132,6 +132,7 @@ def test_https_to_a_server_without_tls_is_no_success(locust):
     ],
     ids=["gzip", "deflate", "unknown", "not gzip", "cut off"],
 )
+@several_tries
 def test_an_answer_encoded_unasked_is_decoded_or_called_so(locust, encoding, body, words):
     with server(body=body, Content_Encoding=encoding) as (port, _):
         done, count, failed = locust("--host", f"http://127.0.0.1:{port}")

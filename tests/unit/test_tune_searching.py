@@ -148,7 +148,7 @@ def test_the_time_is_kept_and_the_references_are_tried_all_the_same():
 def test_a_time_that_is_too_short_is_refused_with_what_is_needed():
     settings = run_settings(profile="quick", sides="torchserve", model="digits_cnn")
     Budget(settings, within_s=900).require(1, 3)
-    with pytest.raises(RequestError, match=r"--within is 5min; .* need about 10min"):
+    with pytest.raises(RequestError, match=r"--within is 5min; .* need about 9min"):
         Budget(settings, within_s=300).require(1, 3)
 
 
