@@ -18,7 +18,7 @@ SIDES = (
 def test_every_protocol_and_body_gives_right_answers_under_load(exported: Path, sides: dict, rows: int):
     done = tandem(
         *("compare", "digits_cnn", "--sides", ",".join(sides), "--rows", str(rows), "--profile", "smoke"),
-        *("--rounds", "1", "--round-s", "1", "--loads", "closed:4", "--no-mobile"),
+        *("--rounds", "1", "--loads", "closed:4", "--no-mobile"),
         cwd=exported,
     )
     assert done.returncode == 0, done.stderr
