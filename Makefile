@@ -38,8 +38,7 @@ test: setup  ## Set up, then check lint and types, and run every test that this 
 # Types are checked on one core, beside the tests: without mypy's cache that is half a minute.
 .PHONY: lint quick tests
 tests:
-	$(BIN)/pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder -m "not alone" $(TEST_ORDER)
-	$(BIN)/pytest -m alone tests/e2e
+	.ci/tests $(BIN)/python $(TEST_JOBS) $(TEST_ORDER)
 
 check: setup  ## Check lint, format and types, and run the unit tests but for the slow ones
 	$(MAKE) --no-print-directory -j2 --output-sync=target lint quick

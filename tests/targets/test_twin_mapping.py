@@ -21,6 +21,13 @@ from models.weights import (
 pytestmark = pytest.mark.slow
 
 DRAW = np.random.default_rng(2)
+START = DRAW.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def draws_from_the_start():
+    """Give every test the same draws, whichever tests ran before it."""
+    DRAW.bit_generator.state = START
 
 
 @pytest.fixture(scope="module")
