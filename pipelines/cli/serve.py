@@ -91,8 +91,9 @@ def up(preset: str, changes: tuple[str, ...], as_json: bool, **options: Any) -> 
     from pipelines.serve import stack
     from pipelines.targets.changes import change_targets
     from pipelines.targets.presets import resolve
+    from pipelines.targets.registry import COMPARED
 
-    presets = change_targets(resolve(preset, stack.TARGETS), changes)
+    presets = change_targets(resolve(preset, COMPARED), changes)
     request = stack.UpRequest(presets=presets, **options)
     with ProgressDisplay(quiet=as_json) as progress:
         stands = stack.up(request, progress)

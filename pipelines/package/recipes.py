@@ -19,6 +19,7 @@ from pipelines.parity.quality import Expectations
 from pipelines.targets.containers import CONTAINED
 from pipelines.targets.image import Question, ServerImage
 from pipelines.targets.presets import Preset
+from pipelines.targets.registry import COMPARED
 
 DOCKER = ROOT / "docker"
 LOCUST = "locust"
@@ -26,9 +27,8 @@ IMAGES = {image.key: (target, image) for target, each in CONTAINED.items() for i
 SERVER_KEYS = tuple(key for key, (_, image) in IMAGES.items() if not image.on_request)
 KEYS = (*SERVER_KEYS, LOCUST)
 ALLOWED = (*KEYS, *(key for key in IMAGES if key not in SERVER_KEYS))
-# Of the two default servers, and of the load generator. Any other
-# takes minutes and half a gigabyte of its own.
-USUAL_KEYS = (*(key for key in SERVER_KEYS if IMAGES[key][0] in ("torchserve", "tfserving")), LOCUST)
+# Any other takes minutes and half a gigabyte of its own.
+USUAL_KEYS = (*(key for key in SERVER_KEYS if IMAGES[key][0] in COMPARED), LOCUST)
 TARGETS = tuple(CONTAINED)  # whose artifacts those serve
 REFERENCE_DIGITS = 12
 Content = bytes | Path

@@ -17,7 +17,7 @@ from pipelines.runners import docker_ownership as ownership
 from pipelines.serve import readiness
 from pipelines.targets.containers import CONTAINED
 from pipelines.targets.presets import Preset
-from pipelines.targets.registry import find_target
+from pipelines.targets.registry import COMPARED, find_target
 from pipelines.tasks.tasks import Progress
 from pipelines.verify.stage import ensure_verified
 
@@ -30,7 +30,6 @@ PREFIX = f"tandem-{COMMAND}-"
 RIGHT_LIMIT_S = 180.0
 LOOK_S = 0.5
 STOP_LIMIT_S = 20
-TARGETS = ("torchserve", "tfserving")
 
 
 class StandingStack(compose.Stack):
@@ -73,7 +72,7 @@ def up(request: UpRequest, progress: Progress) -> Standing:
     from pipelines.runners.docker_images import find_images
 
     with closing(connect()) as client:
-        images = find_images(client, TARGETS, request.model, request.artifacts, progress)
+        images = find_images(client, COMPARED, request.model, request.artifacts, progress)
         return _start(client, _stack(request, images, progress), progress)
 
 
@@ -81,7 +80,7 @@ def _stack(request: UpRequest, images: "Mapping[str, ContainerImage]", progress:
     from pipelines.package import ensure_images
 
     variables = {CONTAINED[name].image_variable: image.record.reference for name, image in images.items()}
-    services, overlays = list(TARGETS), []
+    services, overlays = list(COMPARED), []
     if request.prometheus:
         services.append("prometheus")
         overlays.append(compose.DOCKER / "compose.prometheus.yaml")
@@ -108,8 +107,8 @@ def _configurations(request: UpRequest) -> dict[str, Path]:
 
 
 def _require(request: UpRequest) -> None:
-    if request.load_target not in (None, *TARGETS):
-        raise RequestError(f"unknown target {request.load_target!r}; allowed: {', '.join(TARGETS)}")
+    if request.load_target not in (None, *COMPARED):
+        raise RequestError(f"unknown target {request.load_target!r}; allowed: {', '.join(COMPARED)}")
 
 
 def _load_variables(request: UpRequest, image: str, progress: Progress) -> dict[str, str]:
@@ -131,7 +130,7 @@ def _load_variables(request: UpRequest, image: str, progress: Progress) -> dict[
 
 def _require_ports() -> None:
     """Raise MachineError if a port that the environment asks for is taken, and name the process using it."""
-    for name in (port for target in TARGETS for port in CONTAINED[target].port_variables):
+    for name in (port for target in COMPARED for port in CONTAINED[target].port_variables):
         port = int(os.environ.get(name) or 0)
         holder = port_holder(port) if port else None
         if holder:
@@ -147,7 +146,7 @@ def _start(client: "DockerClient", stack: compose.Stack, progress: Progress) -> 
         # In the order asked for: a Locust worker looks for the name of its master once.
         for service in stack.services:
             containers[service].start()
-        for target in TARGETS:
+        for target in COMPARED:
             progress(target, "waiting for a right answer")
             _wait_right(containers[target], target)
     except BaseException:

@@ -205,6 +205,8 @@ def added_targets(modules: str) -> dict[str, Target]:
 TARGETS = {**BUILT_IN, **added_targets(os.environ.get(VARIABLE, ""))}
 ORDINARY = tuple(target.name for target in TARGETS.values() if not target.on_request)
 SERVED = tuple(target.name for target in TARGETS.values() if target.server)
+COMPARED = ("torchserve", "tfserving")
+"""The roads to a server that are set side by side where none is named."""
 USUALLY_SERVED = tuple(name for name in SERVED if name in ORDINARY)
 IN_PROCESS = tuple(target.name for target in TARGETS.values() if not target.server)
 
