@@ -4,7 +4,6 @@ Knows nothing of models or reports: who takes part comes as sides, what was meas
 """
 
 import itertools
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -12,7 +11,6 @@ from pathlib import Path
 
 from loadtests.rounds import PlannedRound, block_rounds, rotated
 from loadtests.validity import is_finding
-from pipelines.errors import MachineError
 from pipelines.files.log_ends import copy_ends
 from pipelines.measure import level
 from pipelines.measure.round import Driven, bodies_file, drive, pool_file
@@ -29,8 +27,6 @@ from pipelines.targets.timings import Timings, parts_ms
 
 # How often the rounds of a block are measured again because a server still drifted.
 MOST_AGAIN = 2
-# A container that stopped answering is watched for so long whether it is about to end: engines give it 15 s.
-DOCKER, DYING_LIMIT_S, DYING_LOOK_S = "docker", 20.0, 0.5
 
 
 def measure_blocks(session: Session, enough: Callable[[int], bool] | None = None) -> None:
@@ -238,10 +234,4 @@ def _require_server(driven: Driven, server: Server) -> None:
     when = f"in round {driven.record.index}"
     server.require_alive(when)
     if driven.server_gone:
-        # An engine that stops takes some seconds; the reason says more than silence.
-        ends = time.monotonic() + (DYING_LIMIT_S if server.plan.implementation.runner == DOCKER else 0)
-        while time.monotonic() < ends:
-            time.sleep(DYING_LOOK_S)
-            server.require_alive(when)
-        log = "" if server.plan.implementation.runner == URL else "; see its log in the run"
-        raise MachineError(f"{server.plan.target} stopped answering in round {driven.record.index}{log}")
+        server.explain_silence(when)

@@ -19,7 +19,6 @@ from loadtests.round_length import round_needed_s
 from loadtests.statistics import succeeded
 from pipelines.config.profiles import Profile
 from pipelines.config.settings import MeasureSettings
-from pipelines.errors import MachineError
 from pipelines.measure.generator import Generator, of_running, private_headers
 from pipelines.record.conditioning import ConditioningRecord, SecondRecord
 from pipelines.runners.server import Server
@@ -39,6 +38,7 @@ EDGE_S: Final = 0.2
 """A second that ends with the load is not told any more, so a turn goes on for a moment."""
 
 SHORTEST_TURN_S: Final = 1.0
+CONDITIONED: Final = "while it was conditioned"
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,9 @@ class Conditioning:
             result, stopped = self.generator.run(plan, Path(name), watch, private_headers(self.server))
         plan.warmup_file.unlink(missing_ok=True)
         self._turns.append(_Turn(first, result, samples_file))
-        self.server.require_alive("while it was conditioned")
+        self.server.require_alive(CONDITIONED)
         if result.server_gone:
-            raise MachineError(f"{self.server.plan.target} stopped answering while it was conditioned")
+            self.server.explain_silence(CONDITIONED)
         if stopped:
             raise KeyboardInterrupt
 

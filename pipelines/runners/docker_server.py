@@ -39,6 +39,8 @@ class DockerServer(StartedServer):
 
     # Asking may run a program inside the container.
     poll_s = 0.2
+    # An engine that stops gives its containers 15 s.
+    dying_limit_s = 20.0
 
     def __init__(
         self, container: "Container", plan: ServerPlan, contained: Contained, *, direct: bool

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar, NoReturn, Self
 
 from pydantic import ValidationError
 
@@ -22,11 +22,15 @@ class StartedServer(ABC):
         plan: what is running.
         started: monotonic seconds at its start.
         poll_s: how often it is asked whether it is ready.
+        dying_limit_s: once it is silent, how long it is watched whether it is about to end.
+        dying_look_s: how often.
     """
 
     plan: ServerPlan
     started: float = 0.0
     poll_s: ClassVar[float] = 0.1
+    dying_limit_s: ClassVar[float] = 0.0
+    dying_look_s: ClassVar[float] = 0.5
     place: Place = "cores"
 
     def __enter__(self) -> Self:
@@ -74,6 +78,19 @@ class StartedServer(ABC):
         with suppress(OSError, ValidationError):
             known = self.plan.given.model_dump() | dict(self.plan.endpoint.configuration())
             self.plan = replace(self.plan, given=GivenRecord.model_validate(known))
+
+    @abstractmethod
+    def require_alive(self, when: str) -> None:
+        """Raise MachineError if it has ended, with the cause and its last log lines."""
+
+    def explain_silence(self, when: str) -> NoReturn:
+        """Raise MachineError with why it stopped answering: how it ended says more than that it is silent."""
+        ends = time.monotonic() + self.dying_limit_s
+        self.require_alive(when)
+        while time.monotonic() < ends:
+            time.sleep(self.dying_look_s)
+            self.require_alive(when)
+        raise MachineError(f"{self.plan.target} stopped answering {when}; see its log in the run")
 
     @abstractmethod
     def start(self) -> None:

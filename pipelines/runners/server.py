@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Literal, NoReturn, Protocol, Self
 
 from pipelines.targets.server_plan import ServeRequest, ServerPlan
 
@@ -49,6 +49,10 @@ class Server(Protocol):
 
     def require_alive(self, when: str) -> None:
         """Raise MachineError if the server or a part of it has ended, with the cause and last log lines."""
+        ...
+
+    def explain_silence(self, when: str) -> NoReturn:
+        """Raise MachineError with why it stopped answering, as far as that can be found out."""
         ...
 
     def pause(self) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NoReturn, Self
 
 import psutil
 
@@ -109,6 +109,11 @@ class RunningServer:
                 last = error
                 time.sleep(CONNECT_PAUSE_S if attempt < CONNECT_TRIES - 1 else 0)
         raise MachineError(f"{self._side.name}: nothing answers at {address} {when}: {last}")
+
+    def explain_silence(self, when: str) -> NoReturn:
+        """Raise MachineError: it has no log that could be looked at."""
+        self.require_alive(when)
+        raise MachineError(f"{self._side.name} stopped answering {when}")
 
     def pause(self) -> None:
         """Do nothing: the server may have others to serve."""

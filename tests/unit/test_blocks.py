@@ -248,23 +248,34 @@ def test_a_sides_payloads_are_encoded_once_and_for_the_path_of_its_plan():
     assert encoded == ["/predict"]
 
 
-class Dying:
-    """A server that answers no more, and is seen to be dead at the third look."""
+class Ending:
+    """A server that has ended, or answers no more; its runner knows why."""
 
-    def __init__(self, runner):
-        self.plan = SimpleNamespace(target="a", implementation=SimpleNamespace(runner=runner))
-        self.looks = 0
+    def __init__(self, *, ended):
+        self.ended = ended
 
     def require_alive(self, when):
-        """Raise from the third time on."""
-        self.looks += 1
-        if self.looks > 2:
-            raise MachineError(f"its container died {when}")
+        if self.ended:
+            raise MachineError(f"died {when}")
+
+    def explain_silence(self, when):
+        raise MachineError(f"is silent {when}")
 
 
-@pytest.mark.parametrize(("runner", "said"), [("docker", "died in round 7"), ("local", "stopped answering")])
-def test_a_container_that_stopped_answering_is_watched_until_it_is_dead(monkeypatch, runner, said):
-    monkeypatch.setattr(blocks, "DYING_LOOK_S", 0.001)
-    silent = SimpleNamespace(record=SimpleNamespace(index=7), server_gone=True)
+@pytest.mark.parametrize(
+    ("ended", "gone", "said"),
+    [
+        (True, True, "died in round 7"),
+        (True, False, "died in round 7"),
+        (False, True, "is silent in round 7"),
+    ],
+)
+def test_why_a_server_answers_no_more_is_asked_of_its_runner(ended, gone, said):
+    driven = SimpleNamespace(record=SimpleNamespace(index=7), server_gone=gone)
     with pytest.raises(MachineError, match=said):
-        blocks._require_server(silent, Dying(runner))
+        blocks._require_server(driven, Ending(ended=ended))
+
+
+def test_a_server_that_answered_is_not_asked_why_it_did_not():
+    driven = SimpleNamespace(record=SimpleNamespace(index=7), server_gone=False)
+    blocks._require_server(driven, Ending(ended=False))

@@ -236,6 +236,35 @@ def test_a_killed_container_is_named_with_its_last_words(plan):
         server(container, plan).require_alive("in round 3")
 
 
+class DyingContainer(FakeContainer):
+    """A container that has ended by the third look, as one whose engine is about to stop."""
+
+    def __init__(self, **state):
+        super().__init__()
+        self.looks, self.ended = 0, state
+
+    def reload(self):
+        self.looks += 1
+        if self.looks > 2:
+            self.attrs["State"] |= self.ended
+
+
+def test_a_container_that_stopped_answering_is_watched_until_it_is_dead(plan, monkeypatch):
+    assert DockerServer.dying_limit_s > 15  # seconds that an engine gives its containers
+    monkeypatch.setattr(DockerServer, "dying_look_s", 0.001)
+    container = DyingContainer(Status="exited", ExitCode=137)
+    with pytest.raises(MachineError, match=r"in round 7: its container died \(exit code 137"):
+        server(container, plan).explain_silence("in round 7")
+    assert container.looks == 3
+
+
+def test_a_container_that_stopped_answering_and_lives_is_said_to_be_silent(plan, monkeypatch):
+    monkeypatch.setattr(DockerServer, "dying_look_s", 0.001)
+    monkeypatch.setattr(DockerServer, "dying_limit_s", 0.01)
+    with pytest.raises(MachineError, match=r"^torchserve stopped answering in round 7; see its log"):
+        server(FakeContainer(), plan).explain_silence("in round 7")
+
+
 def test_unready_for_ever_ends_with_what_it_said_last(plan):
     container = FakeContainer()
     running = server(container, plan)

@@ -209,9 +209,22 @@ def test_a_dead_server_is_noticed_with_the_moment(plan):
         assert soon(lambda: not server.alive)
         with pytest.raises(MachineError, match=r"torchserve died in round 3 \(exit code -9, SIGKILL: "):
             server.require_alive("in round 3")
+        with pytest.raises(MachineError, match=r"torchserve died in round 3 \(exit code -9, SIGKILL: "):
+            server.explain_silence("in round 3")
         assert server.memory_bytes() is None
         server.pause()
         server.resume()
+
+
+def test_a_silent_server_that_lives_is_said_at_once_to_be_silent(plan):
+    with (
+        LocalServer(plan(SLEEP)) as server,
+        pytest.raises(
+            MachineError, match=r"^torchserve stopped answering in round 3; see its log in the run$"
+        ),
+    ):
+        assert server.dying_limit_s == 0
+        server.explain_silence("in round 3")
 
 
 def test_memory_is_that_of_the_whole_tree(plan):

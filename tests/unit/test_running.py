@@ -65,6 +65,15 @@ def test_nobody_there_any_more_is_an_environment_failure(listening, tmp_path):
         server = RunningServer(one, url._plan(one, Told("x", "1", None), tmp_path), "hidden", None)
         with pytest.raises(MachineError, match=r"today: nothing answers at .* in round 3"):
             server.require_alive("in round 3")
+        with pytest.raises(MachineError, match=r"today: nothing answers at .* in round 3"):
+            server.explain_silence("in round 3")
+
+
+def test_a_silent_server_of_somebody_else_has_no_log_to_look_at(listening, tmp_path):
+    one = side(listening)
+    server = RunningServer(one, url._plan(one, Told("x", "1", None), tmp_path), "hidden", None)
+    with pytest.raises(MachineError, match=r"^today stopped answering in round 3$"):
+        server.explain_silence("in round 3")
 
 
 @pytest.mark.parametrize("same", [True, False])
