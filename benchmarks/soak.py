@@ -2,6 +2,10 @@
 
     python benchmarks/soak.py --seconds 3600 --rate torchserve=200 --rate tfserving=900
 
+A rate that the machine does not hold at every moment shows in the progress: a server that is as far behind as
+the time-out answers nobody in time any more. Then take a lower rate, and a --preset whose queue holds no more
+than arrives within the time-out.
+
 Each server in turn is started as `compare` starts it and gets an open load of the rate given, or of half the
 rate found by the SLO search in --run. Memory (proportional set size), descriptors and threads of its whole
 process tree are sampled meanwhile. Printed are slopes per hour with their 95 % intervals, from the means of
@@ -13,9 +17,10 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from loadtests.plan import RoundPlan  # noqa: E402
+from loadtests.reports import Report  # noqa: E402
 from loadtests.result import RoundResult  # noqa: E402
 from models.spec import load_model  # noqa: E402
 from pipelines.errors import UserError  # noqa: E402
@@ -39,6 +45,7 @@ from pipelines.record.reading import read_run  # noqa: E402
 from pipelines.runners.local import LocalRunner  # noqa: E402
 from pipelines.runners.server import Server  # noqa: E402
 from pipelines.serve import readiness  # noqa: E402
+from pipelines.targets.presets import DEFAULT, resolve  # noqa: E402
 from pipelines.targets.server_plan import ServeRequest  # noqa: E402
 from pipelines.verify.stage import ensure_verified  # noqa: E402
 
@@ -48,6 +55,7 @@ BLOCKS = 12
 LEAST_SAMPLES = 3
 SAMPLES_WANTED = 600
 HOUR_S = 3600.0
+MINUTE = 60
 
 
 @dataclass(frozen=True)
@@ -82,23 +90,40 @@ def slope(times_s: Sequence[float], values: Sequence[float]) -> Slope:
 
 @dataclass
 class Watch:
-    """Samples of a process tree, taken when it is asked, at most every `interval_s`."""
+    """Samples of a process tree, taken when it is asked, at most every `interval_s`.
+
+    Every minute `say` is told how many requests were answered in it.
+    """
 
     pid: int
     interval_s: float
+    say: Callable[[str], None] = print
+    answered_count: int = 0
+    seconds_count: int = 0
     times_s: list[float] = field(default_factory=list)
     values: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in LIMITS_PER_HOUR})
 
-    def look(self, *_: object) -> bool:
-        """Take a sample if it is time; never asks the load to end."""
+    def listen(self, report: Report, _pid: int) -> bool:
+        """Count a second's answers, and take a sample if it is time; never asks the load to end."""
+        self.look()
+        if report.kind == "second":
+            self.answered_count += report.requests_count
+            self.seconds_count += 1
+            if self.seconds_count % MINUTE == 0:
+                rate_per_s = self.answered_count / MINUTE
+                self.say(f"minute {self.seconds_count // MINUTE}: {rate_per_s:.1f} answers a second")
+                self.answered_count = 0
+        return False
+
+    def look(self) -> None:
+        """Take a sample if it is time."""
         now = time.monotonic()
         if self.times_s and now - self.times_s[-1] < self.interval_s:
-            return False
+            return
         found = tree_figures(self.pid)
         self.times_s.append(now)
         for name, value in found.items():
             self.values[name].append(value)
-        return False
 
     def slopes(self) -> dict[str, Slope]:
         """Return the slope of every figure."""
@@ -117,13 +142,14 @@ def tree_figures(pid: int) -> dict[str, float]:
 
 
 @contextmanager
-def started(target: str, model: str, artifacts: Path, work: Path) -> Iterator[tuple[Server, Path]]:
+def started(target: str, options: argparse.Namespace, work: Path) -> Iterator[tuple[Server, Path]]:
     """Start a server that answers correctly; yield it and the file of requests for it."""
-    say = print_progress
+    say, (model, artifacts) = print_progress, (options.model, options.artifacts)
+    preset = resolve(options.preset, [target])[target]
     export(model, artifacts, say, targets=[target])
     verified, spec = ensure_verified(model, artifacts, say, [target]), load_model(model)
     folder = target_folder(artifacts, spec.name, target)
-    request = ServeRequest(spec, folder, work, cores=split_cores().server)
+    request = ServeRequest(spec, folder, work, preset, cores=split_cores().server)
     with LocalRunner().prepare(target, request) as planned, planned as server:
         pool = readiness.payload_pool(spec, verified.expected, server.plan.endpoint.predict_path)
         readiness.wait_until_right(server, pool)
@@ -140,9 +166,10 @@ def soak(target: str, rate_per_s: float, options: argparse.Namespace) -> tuple[R
     """Load one server for as long as asked, watching it."""
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
         work = Path(name)
-        with started(target, options.model, options.artifacts, work) as (server, pool):
-            watch = Watch(server.pid, max(1.0, options.seconds / SAMPLES_WANTED))
-            result, _ = generate(plan(server, rate_per_s, options.seconds, pool, work), work, watch.look)
+        with started(target, options, work) as (server, pool):
+            interval_s = max(1.0, options.seconds / SAMPLES_WANTED)
+            watch = Watch(server.pid, interval_s, partial(print_progress, target))
+            result, _ = generate(plan(server, rate_per_s, options.seconds, pool, work), work, watch.listen)
             server.require_alive("at the end of the soak")
             if result.errors_count:
                 keep_log(server, Path(f"soak-{target}.log"))
@@ -207,6 +234,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=HOUR_S, help="of load on each server")
     parser.add_argument("--rate", action="append", help="TARGET=REQUESTS_PER_SECOND, may be repeated")
     parser.add_argument("--run", type=Path, default=Path("runs/latest"), help="an SLO search, without --rate")
+    parser.add_argument(
+        "--preset", default=DEFAULT, help="how the servers are configured: a name or a .toml file"
+    )
     parser.add_argument("--model", default="digits_cnn")
     parser.add_argument("--artifacts", type=Path, default=Path("artifacts"))
     options = parser.parse_args()

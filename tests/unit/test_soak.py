@@ -1,12 +1,14 @@
 """The soak's judgement: a leak shows, noise does not."""
 
 import importlib.util
+import os
 import random
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from loadtests.reports import Report
 from loadtests.result import ErrorGroup
 
 PATH = Path(__file__).parents[2] / "benchmarks" / "soak.py"
@@ -67,10 +69,39 @@ def test_failed_requests_are_told_by_kind_and_the_server_s_log_is_kept(soak, tmp
     result = SimpleNamespace(
         window_s=30, requests_count=1178, errors_count=155, wrong_count=0, interrupted=False, errors=(failed,)
     )
-    watch = soak.Watch(1, 1.0, [0.0, 1, 2, 3, 4], {name: [1.0] * 5 for name in soak.LIMITS_PER_HOUR})
+    steady = {name: [1.0] * 5 for name in soak.LIMITS_PER_HOUR}
+    watch = soak.Watch(1, 1.0, times_s=[0.0, 1, 2, 3, 4], values=steady)
     assert not soak.told("torchserve", 40, result, watch)
     assert "155 times http 503: has no worker" in capsys.readouterr().out
     (tmp_path / "server.log").write_text("its queue was full\n")
     plan = SimpleNamespace(target="torchserve", launch=SimpleNamespace(log=tmp_path / "server.log"))
     soak.keep_log(SimpleNamespace(plan=plan), tmp_path / "kept.log")
     assert (tmp_path / "kept.log").read_text() == "its queue was full\n"
+
+
+def test_a_soak_says_every_minute_how_many_were_answered(soak):
+    said = []
+    watch = soak.Watch(os.getpid(), 1e9, said.append)
+    for second in range(120):
+        watch.listen(Report("second", second, 40 if second < 60 else 0), 0)
+    watch.listen(Report("closed", 120), 0)
+    assert said == ["minute 1: 40.0 answers a second", "minute 2: 0.0 answers a second"]
+    assert len(watch.times_s) == 1
+
+
+def test_a_soak_configures_its_server_as_asked(soak, tmp_path, monkeypatch):
+    (tmp_path / "queue.toml").write_text("[torchserve]\njob_queue_size = 7\n")
+    asked = []
+
+    class Runner:
+        def prepare(self, target, request):
+            asked.append((target, request.preset.settings_of(target).job_queue_size))
+            raise InterruptedError
+
+    monkeypatch.setattr(soak, "export", lambda *_, **__: None)
+    monkeypatch.setattr(soak, "ensure_verified", lambda *_: None)
+    monkeypatch.setattr(soak, "LocalRunner", Runner)
+    options = SimpleNamespace(model="digits_cnn", artifacts=tmp_path, preset=str(tmp_path / "queue.toml"))
+    with pytest.raises(InterruptedError), soak.started("torchserve", options, tmp_path):
+        raise AssertionError("never entered")
+    assert asked == [("torchserve", 7)]
