@@ -68,27 +68,29 @@ def unlike(run: RunRecord) -> tuple[str, ...]:
     purposes = [
         banners.not_alike(asymmetry) for asymmetry in run.fairness.asymmetries if asymmetry.on_purpose
     ]
-    said = [f"Differs on purpose: {', '.join(purposes)}."] if purposes else []
-    said += [
+    lines = [f"Differs on purpose: {', '.join(purposes)}."] if purposes else []
+    lines += [
         f"Not alike, allowed by name: {banners.not_alike(asymmetry)}."
         for asymmetry in run.fairness.asymmetries
         if asymmetry.allowed and not asymmetry.on_purpose
     ]
-    return tuple(map(fmt.one_line, said))
+    return tuple(map(fmt.one_line, lines))
 
 
 def _result(run: RunRecord) -> str:
     primary = pick.primary(run)
     if not primary:
         return "This run holds no comparison."
-    reasons = {undecided(one) for one in primary}
+    reasons = {undecided(comparison) for comparison in primary}
     shared = reasons.pop() if len(reasons) == 1 and len(primary) > 1 else ""
     lead = _lead(run, primary)
     about = _briefly if lead else _about
-    said = [about(run, one, "" if shared else undecided(one)) for one in primary[:MOST_SAID]]
-    more = len(primary) - len(said)
+    sentences = [
+        about(run, comparison, "" if shared else undecided(comparison)) for comparison in primary[:MOST_SAID]
+    ]
+    more = len(primary) - len(sentences)
     rest = [f"{fmt.plural(more, 'more comparison')} of this kind: see the table of verdicts."] if more else []
-    return " ".join([*lead, *said, *([f"{_upper(shared)}."] if shared else []), *rest])
+    return " ".join([*lead, *sentences, *([f"{_upper(shared)}."] if shared else []), *rest])
 
 
 def _upper(text: str) -> str:
@@ -97,14 +99,17 @@ def _upper(text: str) -> str:
 
 def _lead(run: RunRecord, primary: list[ComparisonRecord]) -> list[str]:
     """Lead with one sentence over all loads, where several of one pair were measured."""
-    if len(primary) == 1 or len({(one.candidate, one.baseline, one.metric) for one in primary}) > 1:
+    if (
+        len(primary) == 1
+        or len({(comparison.candidate, comparison.baseline, comparison.metric) for comparison in primary}) > 1
+    ):
         return []
     ours, theirs = (pick.display_name(run, name) for name in (primary[0].candidate, primary[0].baseline))
-    words = {one.verdict for one in primary}
+    words = {comparison.verdict for comparison in primary}
     called = words & {"better", "worse"}
     if len(called) == 1:
         first, second = (ours, theirs) if called == {"better"} else (theirs, ours)
-        count = sum(one.verdict in called for one in primary)
+        count = sum(comparison.verdict in called for comparison in primary)
         where = "every load measured" if words == called else f"{count} of {len(primary)} loads"
         return [f"{first} {_faster(primary[0])} {second} under {where}."]
     if called:
@@ -190,10 +195,10 @@ def _conditions(run: RunRecord) -> str:
 def _loads(run: RunRecord) -> list[str]:
     if run.slo is not None:
         return ["requests at random times (Poisson), ever more of them"]
-    found = [_load(load) for load in pick.loads(run)]
-    shown = found[:MOST_SAID]
-    more = [f"{len(found) - len(shown)} more loads"] if len(found) > len(shown) else []
-    return [", then ".join([*shown, *more])] if found else []
+    loads = [_load(load) for load in pick.loads(run)]
+    listed = loads[:MOST_SAID]
+    more = [f"{len(loads) - len(listed)} more loads"] if len(loads) > len(listed) else []
+    return [", then ".join([*listed, *more])] if loads else []
 
 
 def _load(load: str) -> str:
@@ -213,24 +218,26 @@ def _request(run: RunRecord) -> list[str]:
 
 
 def _protocols(run: RunRecord) -> str:
-    used = dict.fromkeys(one.implementation.protocol for one in pick.compared(run).values())
+    used = dict.fromkeys(target.implementation.protocol for target in pick.compared(run).values())
     return " and ".join({"rest": "REST", "grpc": "gRPC"}.get(name, name) for name in used)
 
 
 def _budget(run: RunRecord) -> list[str]:
     """Return the first side's budget, which all sides that Tandem starts have alike, and what is unknown."""
     sides = pick.compared(run)
-    ours = {name: one for name, one in sides.items() if one.implementation.runner != "url"}
+    ours = {name: target for name, target in sides.items() if target.implementation.runner != "url"}
     others = [name for name in sides if name not in ours]
     unknown = [f"{_listed(others)} on a budget that is not known"] if others else []
     if not ours:
         return unknown
-    given = next(iter(ours.values())).given
-    cores = f"core{'' if len(given.cores) == 1 else 's'} {fmt.numbers(given.cores)}" if given.cores else ""
+    budget = next(iter(ours.values())).given
+    cores = f"core{'' if len(budget.cores) == 1 else 's'} {fmt.numbers(budget.cores)}" if budget.cores else ""
     limits = [
         cores or "no cores of its own",
-        *([f"{given.cpus:g} cores' worth of time"] if given.cpus is not None else []),
-        f"{fmt.size(given.memory_limit_bytes)} of memory" if given.memory_limit_bytes else "memory unlimited",
+        *([f"{budget.cpus:g} cores' worth of time"] if budget.cpus is not None else []),
+        f"{fmt.size(budget.memory_limit_bytes)} of memory"
+        if budget.memory_limit_bytes
+        else "memory unlimited",
     ]
     return [f"{_listed(list(ours)) if others else 'each server'} on {', '.join(limits)}", *unknown]
 
@@ -243,26 +250,26 @@ def _machine(run: RunRecord) -> list[str]:
 
 
 def _runners(run: RunRecord) -> list[str]:
-    return list(dict.fromkeys(one.implementation.runner for one in pick.compared(run).values()))
+    return list(dict.fromkeys(target.implementation.runner for target in pick.compared(run).values()))
 
 
 def _turns(run: RunRecord) -> str:
     """List measured trade-offs that go the other way, then what was fixed and might turn the answer."""
     leader = tradeoffs.leader(run)
     against = tradeoffs.against(run, leader)
-    said = []
+    clauses = []
     if against:
         who = "the other side is ahead in" if leader else "the sides differ in"
-        said.append(f"{who} {_listed(against)}")
-    said.append(f"perhaps {_listed(list(_fixed(run)))}, which this run did not vary")
-    return f"{_upper('; '.join(said))}."
+        clauses.append(f"{who} {_listed(against)}")
+    clauses.append(f"perhaps {_listed(list(_fixed(run)))}, which this run did not vary")
+    return f"{_upper('; '.join(clauses))}."
 
 
 def _fixed(run: RunRecord) -> Iterator[str]:
-    protocols = {one.implementation.protocol for one in pick.compared(run).values()}
+    protocols = {target.implementation.protocol for target in pick.compared(run).values()}
     if len(protocols) == 1:
         yield f"another protocol than {_protocols(run)}"
-    batches = {one.given.batch_max_size for one in pick.compared(run).values()}
+    batches = {target.given.batch_max_size for target in pick.compared(run).values()}
     if batches <= {1, None} and "url" not in _runners(run):
         yield "batching (no server formed any)"
     if not any(off.measure == "cold_start_s" and off.verdict for off in run.trade_offs):
@@ -276,8 +283,8 @@ def _fixed(run: RunRecord) -> Iterator[str]:
 
 def _not_shown(run: RunRecord) -> str:
     """Return what a reader might take from the page though it says nothing about it."""
-    found = [*_substituted(run), *_unmeasured(run), "any other machine"]
-    return f"{_upper(_listed(found))}."
+    topics = [*_substituted(run), *_unmeasured(run), "any other machine"]
+    return f"{_upper(_listed(topics))}."
 
 
 def _substituted(run: RunRecord) -> Iterator[str]:
@@ -289,11 +296,11 @@ def _substituted(run: RunRecord) -> Iterator[str]:
 
 def _unmeasured(run: RunRecord) -> Iterator[str]:
     compared = pick.compared(run).values()
-    if all(one.implementation.image is None for one in compared):
+    if all(target.implementation.image is None for target in compared):
         yield "container images and their cold starts"
-    if all(one.memory.peak_bytes is None for one in compared):
+    if all(target.memory.peak_bytes is None for target in compared):
         yield "memory"
-    if all(one.endpoint_parity is None or one.endpoint_parity.accuracy is None for one in compared):
+    if all(target.endpoint_parity is None or target.endpoint_parity.accuracy is None for target in compared):
         yield "accuracy (no labels, or no classes)"
     if not run.controls and run.slo is None:
         yield "how far this machine differs from itself (no A/A control)"

@@ -22,7 +22,7 @@ NOT_KNOWN = {
 
 def banners(run: RunRecord) -> tuple[str, ...]:
     """Return the most important things, each in one line; usually none."""
-    said = (
+    lines = (
         *_status(run),
         *_unfair(run),
         *(_no_verdict(run) or verdicts.primary_missing(run)),
@@ -30,12 +30,12 @@ def banners(run: RunRecord) -> tuple[str, ...]:
         *_stand_ins(run),
         *_failed_parity(run),
     )
-    return tuple(map(fmt.one_line, said))
+    return tuple(map(fmt.one_line, lines))
 
 
 def warnings(run: RunRecord) -> tuple[Said, ...]:
     """Return the record's warnings, but for the one that a banner has: that a fallback answered."""
-    return tuple(say(one) for one in run.warnings if one.code != "stand_in")
+    return tuple(say(warning) for warning in run.warnings if warning.code != "stand_in")
 
 
 def _status(run: RunRecord) -> list[str]:
@@ -48,9 +48,9 @@ def _status(run: RunRecord) -> list[str]:
 
 def _unfair(run: RunRecord) -> list[str]:
     return [
-        f"Not a fair comparison: {not_alike(one)} was not alike, and nobody allowed it by name."
-        for one in run.fairness.asymmetries
-        if not one.allowed
+        f"Not a fair comparison: {not_alike(asymmetry)} was not alike, and nobody allowed it by name."
+        for asymmetry in run.fairness.asymmetries
+        if not asymmetry.allowed
     ]
 
 
@@ -62,7 +62,7 @@ def not_alike(asymmetry: AsymmetryRecord) -> str:
 
 def _no_verdict(run: RunRecord) -> list[str]:
     """Warn only when nothing at all could be called and rounds were lost."""
-    lost = [one for target in pick.compared(run).values() for one in target.rounds if not one.valid]
+    lost = [record for target in pick.compared(run).values() for record in target.rounds if not record.valid]
     if not lost or not _nothing_called(run):
         return []
     total = sum(len(target.rounds) for target in pick.compared(run).values())
@@ -75,7 +75,8 @@ def _nothing_called(run: RunRecord) -> bool:
     if run.slo is not None:
         return all(map(slo.nothing_known, run.slo.targets.values()))
     return bool(run.comparisons) and all(
-        one.verdict is None and not (one.reason and one.reason.code == "profile") for one in run.comparisons
+        comparison.verdict is None and not (comparison.reason and comparison.reason.code == "profile")
+        for comparison in run.comparisons
     )
 
 
@@ -90,20 +91,20 @@ def _stand_ins(run: RunRecord) -> list[str]:
 
 def _running(run: RunRecord) -> list[str]:
     """List what cannot be known of running endpoints, one line each."""
-    found = []
+    lines = []
     for name, target in pick.compared(run).items():
         if target.implementation.runner != "url":
             continue
         why: dict[str, list[str]] = {}
-        for what, one in target.not_known.items():
-            why.setdefault(str(say(one)), []).append(NOT_KNOWN.get(what, what))
+        for what, cause in target.not_known.items():
+            why.setdefault(str(say(cause)), []).append(NOT_KNOWN.get(what, what))
         unknown = "; ".join(f"{', '.join(what)} ({reason})" for reason, what in why.items())
-        found.append(
+        lines.append(
             f"{name} is {target.implementation.note or 'a server that somebody else runs'}. Not known: "
             f"{unknown}. It was not started afresh for each block; a difference may be that of machines, "
             "networks or other users. Stolen time and other programs were looked for on this machine alone."
         )
-    return found
+    return lines
 
 
 def _instead(name: str, note: str | None) -> str:

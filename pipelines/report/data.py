@@ -42,11 +42,17 @@ def of_comparisons(own: Iterable[ComparisonRecord]) -> str:
         (*columns, "verdict"),
         (
             (
-                *(one.load, one.metric, one.candidate, one.baseline, pick.ratio_of(one)),
-                *(one.interval or (None, None)),
-                *(one.margin, one.noise_floor, one.verdict),
+                *(
+                    comparison.load,
+                    comparison.metric,
+                    comparison.candidate,
+                    comparison.baseline,
+                    pick.ratio_of(comparison),
+                ),
+                *(comparison.interval or (None, None)),
+                *(comparison.margin, comparison.noise_floor, comparison.verdict),
             )
-            for one in own
+            for comparison in own
         ),
     )
 
@@ -55,9 +61,9 @@ def of_distributions(summaries: Mapping[str, SummaryRecord]) -> str:
     """Render points of the distributions of latency."""
     rows = (
         (name, latency, share)
-        for name, one in summaries.items()
-        if one.ecdf
-        for latency, share in zip(one.ecdf.latency_ms, one.ecdf.share, strict=True)
+        for name, summary in summaries.items()
+        if summary.ecdf
+        for latency, share in zip(summary.ecdf.latency_ms, summary.ecdf.share, strict=True)
     )
     return to_csv(("target", "latency_ms", "share"), rows)
 
@@ -113,12 +119,12 @@ def of_summaries(curves: Mapping[str, Iterable[SummaryRecord | None]]) -> str:
         columns,
         (
             (
-                *(name, one.load, one.throughput_per_s, one.latency_ms.p50),
-                *(one.latency_ms.p95, one.latency_ms.p99, one.requests_count),
+                *(name, summary.load, summary.throughput_per_s, summary.latency_ms.p50),
+                *(summary.latency_ms.p95, summary.latency_ms.p99, summary.requests_count),
             )
             for name, own in curves.items()
-            for one in own
-            if one
+            for summary in own
+            if summary
         ),
     )
 
@@ -128,9 +134,13 @@ def of_time_splits(loads: Mapping[str, Mapping[str, TimeSplitRecord | None]]) ->
     rows = (
         (name, load, part, value)
         for load, own in loads.items()
-        for name, one in own.items()
-        if one
-        for part, value in {"p50": one.p50_ms, **one.parts_ms, "unexplained": one.unexplained_ms}.items()
+        for name, split in own.items()
+        if split
+        for part, value in {
+            "p50": split.p50_ms,
+            **split.parts_ms,
+            "unexplained": split.unexplained_ms,
+        }.items()
     )
     return to_csv(("target", "load", "part", "ms"), rows)
 
@@ -138,10 +148,10 @@ def of_time_splits(loads: Mapping[str, Mapping[str, TimeSplitRecord | None]]) ->
 def of_curves(curves: Curves) -> str:
     """Render fresh servers second by second."""
     rows = (
-        (name, one.block, second, found.requests_count, found.p50_ms)
+        (name, conditioning.block, second, figures.requests_count, figures.p50_ms)
         for name, own in curves.items()
-        for one in own
-        for second, found in enumerate(one.seconds, start=1)
+        for conditioning in own
+        for second, figures in enumerate(conditioning.seconds, start=1)
     )
     return to_csv(("target", "block", "second", "requests_count", "p50_ms"), rows)
 
@@ -154,8 +164,8 @@ def of_search(slo: SloRecord) -> str:
             *(point.round_index, name, point.block, point.phase, point.rate_per_s),
             *(point.p99_ms, point.errors_share, point.met),
         )
-        for name, one in slo.targets.items()
-        for point in one.points
+        for name, target in slo.targets.items()
+        for point in target.points
     )
     return to_csv(columns, rows)
 
@@ -195,8 +205,8 @@ def of_artifacts(mobile: MobileRecord) -> str:
 def of_trainings(training: TrainingRecord) -> str:
     """Render every epoch of every training."""
     rows = (
-        (one.index + 1, one.framework, one.seed, one.role, number, epoch.loss, epoch.elapsed_s)
-        for one in training.trainings
-        for number, epoch in enumerate(one.epochs, start=1)
+        (record.index + 1, record.framework, record.seed, record.role, number, epoch.loss, epoch.elapsed_s)
+        for record in training.trainings
+        for number, epoch in enumerate(record.epochs, start=1)
     )
     return to_csv(("training", "framework", "seed", "role", "epoch", "loss", "elapsed_s"), rows)

@@ -41,7 +41,7 @@ def _row(target: TargetRecord, summary: SummaryRecord | None) -> tuple[Cell, ...
     rows = target.payload.rows if target.payload else 1
     rate = summary.throughput_per_s if summary else None
     served = number(None if rate is None else rate * rows, fmt.rate_number, unit="/s", why=NO_ROUND)
-    limit, found = target.in_process, summary.efficiency if summary else None
+    limit, efficiency = target.in_process, summary.efficiency if summary else None
     if limit is None:
         return *(missing(NOT_TIMED) for _ in range(3)), served, missing(NOT_TIMED)
     return (
@@ -49,5 +49,7 @@ def _row(target: TargetRecord, summary: SummaryRecord | None) -> tuple[Cell, ...
         word(str(limit.rows)),
         number(limit.rows_per_s, fmt.rate_number, unit="/s", why=NOT_TIMED),
         served,
-        word(f"{found.ratio:.0%} ({found.low:.0%} to {found.high:.0%})") if found else missing(TOO_FEW),
+        word(f"{efficiency.ratio:.0%} ({efficiency.low:.0%} to {efficiency.high:.0%})")
+        if efficiency
+        else missing(TOO_FEW),
     )

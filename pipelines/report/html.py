@@ -116,9 +116,11 @@ def _load(run: RunRecord, limits: Limits) -> dict[str, object]:
     loads = pick.loads(run)
     detailed, others = loads[: limits.loads], loads[limits.loads : limits.rows]
     share = max(12, limits.rounds // max(1, len(detailed)))
-    found = [sections.load_section(run, load, number, share) for number, load in enumerate(detailed, start=1)]
+    load_sections = [
+        sections.load_section(run, load, number, share) for number, load in enumerate(detailed, start=1)
+    ]
     return {
-        "loads": found,
+        "loads": load_sections,
         "more_loads": [measured.latency_table(run, load) for load in others],
         "throughput": sections.throughput_figure(run) if len(loads) <= limits.rows else None,
         "time_split": sections.time_figure(run) if len(loads) <= limits.loads else None,
@@ -185,12 +187,12 @@ class Identifiers:
     def __call__(self, caption: str) -> str:
         """Return an identifier that no other call has given."""
         start = re.sub(r"[^a-z0-9]+", "-", caption.lower()).strip("-")[:60] or "part"
-        found, number = start, 1
-        while found in self._taken:
+        identifier, number = start, 1
+        while identifier in self._taken:
             number += 1
-            found = f"{start}-{number}"
-        self._taken.add(found)
-        return found
+            identifier = f"{start}-{number}"
+        self._taken.add(identifier)
+        return identifier
 
 
 def page_template(name: str) -> Template:
@@ -199,13 +201,13 @@ def page_template(name: str) -> Template:
     What is not markup of ours is escaped, and looked at a last time.
     """
     loader = PackageLoader("pipelines.report")
-    made = Environment(
+    environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_finalized
     )
-    made.lstrip_blocks = True
-    made.filters |= {"one_line": fmt.one_line, "breakable": _breakable, "lines": _lines}
-    made.globals["identifier"] = Identifiers()
-    return made.get_template(name)
+    environment.lstrip_blocks = True
+    environment.filters |= {"one_line": fmt.one_line, "breakable": _breakable, "lines": _lines}
+    environment.globals["identifier"] = Identifiers()
+    return environment.get_template(name)
 
 
 def _finalized(value: object) -> object:

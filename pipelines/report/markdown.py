@@ -64,31 +64,31 @@ def _training(run: RunRecord) -> list[str]:
 
 
 def _answers(run: RunRecord) -> list[str]:
-    said = answers.answer(run)
-    parts = [f"**{name}:** {escaped(text)}" for name, text in said.parts]
+    answer = answers.answer(run)
+    parts = [f"**{name}:** {escaped(text)}" for name, text in answer.parts]
     remarks = [escaped(remark) for remark in (*tune.remarks(run), *slo.remarks(run), *answers.remarks(run))]
     tables = (
         *(tune.claim_table(run), tune.setting_table(run), tradeoffs.table(run), verdicts.verdict_table(run)),
         *(slo.rate_table(run), slo.search_table(run), tune.trial_table(run)),
     )
-    return ["## The answer", f"**{escaped(said.result)}**", *parts, *remarks, *_tables("", *tables)]
+    return ["## The answer", f"**{escaped(answer.result)}**", *parts, *remarks, *_tables("", *tables)]
 
 
 def _mobile(run: RunRecord) -> list[str]:
     heading = "## Which file to ship"
     if run.mobile is None:
         return [heading, "No artifact was measured in this run.", *_warnings(run)]
-    said = f"**{escaped(mobile.headline(run.mobile))}**"
+    headline = f"**{escaped(mobile.headline(run.mobile))}**"
     beside = (mobile.reason(run.mobile), mobile.limits(run.mobile))
     warned = _warnings(run) if run.kind == "mobile" else []
     tables = _tables("Every artifact for devices", *mobile_tables.tables(run))
-    return [heading, said, *map(escaped, beside), *warned, *tables]
+    return [heading, headline, *map(escaped, beside), *warned, *tables]
 
 
 def _warnings(run: RunRecord) -> list[str]:
     lines = [
-        f"- **{escaped(one.happened)}**" + (f" {escaped(one.remedy)}" if one.remedy else "")
-        for one in banners.warnings(run)
+        f"- **{escaped(warning.happened)}**" + (f" {escaped(warning.remedy)}" if warning.remedy else "")
+        for warning in banners.warnings(run)
     ]
     return ["## Read this before believing a figure", "\n".join(lines)] if lines else []
 
@@ -155,8 +155,10 @@ def _tables(heading: str, *tables: Table) -> list[str]:
 
 
 def _table(table: Table, level: str) -> list[str]:
-    names = [escaped(f"{one.name} ({one.unit})" if one.unit else one.name) for one in table.columns]
-    rule = ["---:" if one.numeric else ":---" for one in table.columns]
+    names = [
+        escaped(f"{column.name} ({column.unit})" if column.unit else column.name) for column in table.columns
+    ]
+    rule = ["---:" if column.numeric else ":---" for column in table.columns]
     rows = [[_cell(table, cell) for cell in row] for row in table.rows]
     lines = "\n".join("| " + " | ".join(line) + " |" for line in (names, rule, *rows))
     notes = "\n".join(f"{number}. {escaped(note)}" for number, note in enumerate(table.notes, start=1))

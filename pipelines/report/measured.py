@@ -85,39 +85,39 @@ def rounds_table(run: RunRecord) -> Table:
         Column("throughput", "/s"),
         Column("used", numeric=False),
     )
-    unused = {one.index for one in pick.unused(run)}
-    rows = tuple(_round_row(one, used=one.index not in unused) for one in pick.all_rounds(run))
+    unused = {record.index for record in pick.unused(run)}
+    rows = tuple(_round_row(record, used=record.index not in unused) for record in pick.all_rounds(run))
     return Table("Every round, in the order measured", columns, rows)
 
 
-def _round_row(one: RoundRecord, *, used: bool) -> tuple[Cell, ...]:
+def _round_row(record: RoundRecord, *, used: bool) -> tuple[Cell, ...]:
     return (
-        word(str(one.index)),
-        word(str(one.block)),
-        word(str(one.repetition)),
-        word(str(one.attempt + 1)),
-        word(one.load),
-        target_cell(one.target),
-        word(fmt.count(one.requests_count)),
-        word(fmt.count(one.errors_count)),
-        latency_cell(one.latency_ms, "p50"),
-        latency_cell(one.latency_ms, "p99"),
-        number(one.throughput_per_s, fmt.rate_number, unit="/s", why="not measured in this round"),
-        word(validity(one, used=used), tone=None if used else "bad"),
+        word(str(record.index)),
+        word(str(record.block)),
+        word(str(record.repetition)),
+        word(str(record.attempt + 1)),
+        word(record.load),
+        target_cell(record.target),
+        word(fmt.count(record.requests_count)),
+        word(fmt.count(record.errors_count)),
+        latency_cell(record.latency_ms, "p50"),
+        latency_cell(record.latency_ms, "p99"),
+        number(record.throughput_per_s, fmt.rate_number, unit="/s", why="not measured in this round"),
+        word(validity(record, used=used), tone=None if used else "bad"),
     )
 
 
-def validity(one: RoundRecord, *, used: bool = False) -> str:
+def validity(record: RoundRecord, *, used: bool = False) -> str:
     """Return `valid`, or the reasons: why it was `not used`, or which signs of `overload` a search found."""
-    if one.valid:
+    if record.valid:
         return "valid"
-    kind = "overload" if used else "finding, not used" if is_finding(one) else "not used"
-    return f"{kind}: {sentences(reasons(one))}"
+    kind = "overload" if used else "finding, not used" if is_finding(record) else "not used"
+    return f"{kind}: {sentences(reasons(record))}"
 
 
-def is_finding(one: RoundRecord) -> bool:
+def is_finding(record: RoundRecord) -> bool:
     """Return whether an unused round shows something of the server: errors or wrong answers."""
-    return fails_by_server(one.failed_checks)
+    return fails_by_server(record.failed_checks)
 
 
 def invalid_table(run: RunRecord) -> Table:
@@ -130,18 +130,18 @@ def invalid_table(run: RunRecord) -> Table:
         Column("try"),
         Column("why it was not used", numeric=False),
     )
-    rows = tuple(_invalid_row(run, one) for one in pick.unused(run))
+    rows = tuple(_invalid_row(run, record) for record in pick.unused(run))
     return Table("Rounds that were not used", columns, rows, UNUSED_REMARK)
 
 
-def _invalid_row(run: RunRecord, one: RoundRecord) -> tuple[Cell, ...]:
+def _invalid_row(run: RunRecord, record: RoundRecord) -> tuple[Cell, ...]:
     return (
-        word(str(one.index)),
-        word(str(one.block)),
-        word(one.load),
-        target_cell(one.target, pick.label(run, one.target)),
-        word(str(one.attempt + 1)),
-        word(("finding: " if is_finding(one) else "") + sentences(reasons(one)), tone="bad"),
+        word(str(record.index)),
+        word(str(record.block)),
+        word(record.load),
+        target_cell(record.target, pick.label(run, record.target)),
+        word(str(record.attempt + 1)),
+        word(("finding: " if is_finding(record) else "") + sentences(reasons(record)), tone="bad"),
     )
 
 
@@ -171,24 +171,24 @@ def conditions_table(run: RunRecord) -> Table:
         Column("foreign CPU"),
         Column("raw requests", numeric=False),
     )
-    rows = tuple(_condition_row(one) for one in pick.all_rounds(run))
+    rows = tuple(_condition_row(record) for record in pick.all_rounds(run))
     return Table("Conditions and raw files of every round", columns, rows)
 
 
-def _condition_row(one: RoundRecord) -> tuple[Cell, ...]:
+def _condition_row(record: RoundRecord) -> tuple[Cell, ...]:
     why = "not readable on this machine"
     return (
-        word(str(one.index)),
-        target_cell(one.target),
-        word(one.started_at_utc),
-        number(one.warmup_s, fmt.significant, unit="s", why=why),
-        number(one.window_s, fmt.significant, unit="s", why=why),
-        word(fmt.count(one.checked_count)),
-        word(fmt.count(one.wrong_count), tone="bad" if one.wrong_count else None),
-        number(one.generator.cpu_share, fmt.percent, unit="of 1", why=why),
-        number(one.cpu_steal_share, fmt.percent, unit="of 1", why=why),
-        number(one.foreign_cpu_share, fmt.percent, unit="of 1", why=why),
-        code(one.samples_file),
+        word(str(record.index)),
+        target_cell(record.target),
+        word(record.started_at_utc),
+        number(record.warmup_s, fmt.significant, unit="s", why=why),
+        number(record.window_s, fmt.significant, unit="s", why=why),
+        word(fmt.count(record.checked_count)),
+        word(fmt.count(record.wrong_count), tone="bad" if record.wrong_count else None),
+        number(record.generator.cpu_share, fmt.percent, unit="of 1", why=why),
+        number(record.cpu_steal_share, fmt.percent, unit="of 1", why=why),
+        number(record.foreign_cpu_share, fmt.percent, unit="of 1", why=why),
+        code(record.samples_file),
     )
 
 
@@ -203,9 +203,9 @@ def errors_table(run: RunRecord) -> Table:
         Column("example", numeric=False),
     )
     rows = tuple(
-        (word(str(one.index)), word(one.load), target_cell(one.target), *_error_cells(error))
-        for one in pick.all_rounds(run)
-        for error in one.errors
+        (word(str(record.index)), word(record.load), target_cell(record.target), *_error_cells(error))
+        for record in pick.all_rounds(run)
+        for error in record.errors
     )
     return Table("Failed requests", columns, rows)
 

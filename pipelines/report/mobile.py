@@ -10,9 +10,9 @@ HOST = "host CPU, not a phone"
 
 def headline(mobile: MobileRecord) -> str:
     """Say which artifact to ship, or that none passes."""
-    one = chosen(mobile)
-    if one is not None:
-        return fmt.one_line(f"Ship {one.path}: {full_name(mobile, one)}, {_cost(one)}.")
+    artifact = chosen(mobile)
+    if artifact is not None:
+        return fmt.one_line(f"Ship {artifact.path}: {full_name(mobile, artifact)}, {_cost(artifact)}.")
     if mobile.gate.chosen is not None:
         return fmt.one_line(f"Ship {mobile.gate.chosen}.")
     return "No artifact passes: ship none of them."
@@ -20,9 +20,9 @@ def headline(mobile: MobileRecord) -> str:
 
 def reason(mobile: MobileRecord) -> str:
     """Say why, in the gate's own words."""
-    said = fmt.one_line(mobile.gate.reason)
+    text = fmt.one_line(mobile.gate.reason)
     # What is chosen begins the sentence, and a path keeps its letters.
-    return f"{said}." if mobile.gate.chosen is not None else _sentence(said)
+    return f"{text}." if mobile.gate.chosen is not None else _sentence(text)
 
 
 def _sentence(text: str) -> str:
@@ -106,7 +106,7 @@ def _kind(mobile: MobileRecord, artifact: MobileArtifactRecord) -> list[str]:
 def by_precision(mobile: MobileRecord) -> list[MobileArtifactRecord]:
     """Sort the artifacts so that both roads stand side by side, precisions in the order of the record."""
     order = list(dict.fromkeys(artifact.precision for artifact in mobile.artifacts))
-    return sorted(mobile.artifacts, key=lambda one: order.index(one.precision))
+    return sorted(mobile.artifacts, key=lambda artifact: order.index(artifact.precision))
 
 
 def share_of_float32(mobile: MobileRecord, artifact: MobileArtifactRecord) -> float | None:
@@ -156,7 +156,8 @@ def partly_asked(mobile: MobileRecord) -> list[MobileArtifactRecord]:
 def asked_less(mobile: MobileRecord) -> str:
     """Name those artifacts and how many samples they were asked; say nothing if there are none."""
     named = [
-        f"{full_name(mobile, one)} ({fmt.count(one.samples_count)} samples)" for one in partly_asked(mobile)
+        f"{full_name(mobile, artifact)} ({fmt.count(artifact.samples_count)} samples)"
+        for artifact in partly_asked(mobile)
     ]
     return f" On fewer samples, so not to be compared: {', '.join(named)}." if named else ""
 
@@ -170,6 +171,6 @@ def key(mobile: MobileRecord) -> str:
         "dashed: the gate's limits, dotted: the source model",
     ]
     without = [full_name(mobile, artifact) for artifact in mobile.artifacts if artifact.accuracy is None]
-    without += [full_name(mobile, one) for one in partly_asked(mobile)]
+    without += [full_name(mobile, artifact) for artifact in partly_asked(mobile)]
     absent = f". Without an accuracy on all samples, so not drawn: {', '.join(without)}" if without else ""
     return ", ".join(mark for mark in marks if mark) + absent

@@ -23,8 +23,8 @@ def tables(run: RunRecord) -> list[Table]:
     """Return all tables that have rows, in the order to be read."""
     if run.mobile is None:
         return []
-    made = (size_table, speed_table, content_table, error_table, not_exported_table, library_table)
-    return [table for table in (make(run.mobile) for make in made) if table.rows]
+    makers = (size_table, speed_table, content_table, error_table, not_exported_table, library_table)
+    return [table for table in (make(run.mobile) for make in makers) if table.rows]
 
 
 def _named(mobile: MobileRecord, artifact: MobileArtifactRecord) -> tuple[Cell, Cell]:
@@ -49,7 +49,7 @@ def size_table(mobile: MobileRecord) -> Table:
         Column("max error", minor=True),
         Column("gate", numeric=False),
     )
-    rows = tuple(_size_row(mobile, one) for one in said.by_precision(mobile))
+    rows = tuple(_size_row(mobile, artifact) for artifact in said.by_precision(mobile))
     remark = (
         f"{_remark(mobile)} Error: root mean square against the source model's outputs, in "
         f"their standard deviations.{said.asked_less(mobile)}"
@@ -121,7 +121,7 @@ def speed_table(mobile: MobileRecord) -> Table:
         Column("p95", "all cores, ms", minor=True),
         Column("peak", "memory"),
     )
-    rows = tuple(_speed_row(mobile, one) for one in said.by_precision(mobile))
+    rows = tuple(_speed_row(mobile, artifact) for artifact in said.by_precision(mobile))
     remark = (
         f"Host CPU, not a phone: a phone's order may be another. In process, one sample at a time, each "
         "artifact in a process of its own. Load, first call and peak memory with one thread; memory "
@@ -185,7 +185,7 @@ def content_table(mobile: MobileRecord) -> Table:
         Column("library size"),
         Column("sha256", numeric=False, minor=True),
     )
-    rows = tuple(_content_row(mobile, one) for one in said.by_precision(mobile))
+    rows = tuple(_content_row(mobile, artifact) for artifact in said.by_precision(mobile))
     remark = "Delegated: the share of the operations that the delegate takes over."
     return Table("What each holds and needs", columns, rows, remark)
 
@@ -211,7 +211,9 @@ def error_table(mobile: MobileRecord) -> Table:
     """List the artifacts that could not be run, and why."""
     columns = (*NAMED, Column("error", numeric=False))
     rows = tuple(
-        (*_named(mobile, one), word(one.error, tone="bad")) for one in said.by_precision(mobile) if one.error
+        (*_named(mobile, artifact), word(artifact.error, tone="bad"))
+        for artifact in said.by_precision(mobile)
+        if artifact.error
     )
     return Table("Could not be run", columns, rows)
 
@@ -227,13 +229,13 @@ def not_exported_table(mobile: MobileRecord) -> Table:
     )
     rows = tuple(
         (
-            word(one.precision or "all"),
-            target_cell(one.target),
-            word(one.format or "all"),
-            word(one.variant or fmt.MISSING),
-            word(one.reason),
+            word(omission.precision or "all"),
+            target_cell(omission.target),
+            word(omission.format or "all"),
+            word(omission.variant or fmt.MISSING),
+            word(omission.reason),
         )
-        for one in mobile.not_exported
+        for omission in mobile.not_exported
     )
     return Table("Could not be exported", columns, rows)
 
@@ -272,9 +274,9 @@ def timing_table(run: RunRecord) -> Table:
 
 def _timing_rows(mobile: MobileRecord) -> tuple[tuple[Cell, ...], ...]:
     return tuple(
-        (*_named(mobile, one), *_timing_cells(timing))
-        for one in said.by_precision(mobile)
-        for timing in one.timings
+        (*_named(mobile, artifact), *_timing_cells(timing))
+        for artifact in said.by_precision(mobile)
+        for timing in artifact.timings
     )
 
 

@@ -46,9 +46,9 @@ def label(run: RunRecord, name: str) -> str:
 
 def loads(run: RunRecord) -> tuple[str, ...]:
     """Return every load with at least one round or summary, in the order planned."""
-    seen = tuple(dict.fromkeys(_seen(run)))
-    planned = tuple(load for load in (run.profile.loads if run.profile else ()) if load in seen)
-    return tuple(dict.fromkeys((*planned, *seen)))
+    measured = tuple(dict.fromkeys(_seen(run)))
+    planned = tuple(load for load in (run.profile.loads if run.profile else ()) if load in measured)
+    return tuple(dict.fromkeys((*planned, *measured)))
 
 
 def _seen(run: RunRecord) -> Iterator[str]:
@@ -70,14 +70,19 @@ def rounds_of(run: RunRecord, load: str) -> list[RoundRecord]:
 def all_rounds(run: RunRecord) -> list[RoundRecord]:
     """Return all rounds of all served targets in the order they were measured."""
     rounds = [record for target in served(run).values() for record in target.rounds]
-    return sorted(rounds, key=lambda one: (one.block, one.index, one.started_at_utc, one.target))
+    return sorted(
+        rounds, key=lambda record: (record.block, record.index, record.started_at_utc, record.target)
+    )
 
 
 def artifacts(run: RunRecord) -> list[ArtifactRecord]:
     """Return every artifact once, whether the run or a target lists it."""
     listed = (*run.artifacts, *(artifact for target in run.targets.values() for artifact in target.artifacts))
     # Two builds of one target share everything but their bytes.
-    keyed = {(one.target, one.path, one.precision, one.variant, one.sha256): one for one in listed}
+    keyed = {
+        (artifact.target, artifact.path, artifact.precision, artifact.variant, artifact.sha256): artifact
+        for artifact in listed
+    }
     return list(keyed.values())
 
 
@@ -90,14 +95,16 @@ def parities(run: RunRecord) -> Iterator[tuple[str, ParityRecord]]:
 
 def percentile_reasons(run: RunRecord, comparison: ComparisonRecord) -> tuple[str, ...]:
     """Return why valid rounds of the two sides lack the metric, the first reason of each side."""
-    found = []
+    reasons = []
     for name in (comparison.candidate, comparison.baseline):
         rounds = run.targets[name].rounds if name in run.targets else ()
         own = [x.latency_ms.reasons for x in rounds if x.valid and x.load == comparison.load]
-        found += [f"{name}: {said[key]}" for said in own if (key := metric_key(comparison.metric)) in said][
-            :1
-        ]
-    return tuple(found)
+        reasons += [
+            f"{name}: {by_metric[key]}"
+            for by_metric in own
+            if (key := metric_key(comparison.metric)) in by_metric
+        ][:1]
+    return tuple(reasons)
 
 
 def thinned(rounds: list[RoundRecord], most: int) -> tuple[list[RoundRecord], str]:
@@ -109,9 +116,9 @@ def thinned(rounds: list[RoundRecord], most: int) -> tuple[list[RoundRecord], st
         return rounds, ""
     places = list(dict.fromkeys((record.block, record.repetition) for record in rounds))
     every = -(-len(rounds) // most)
-    kept = set(places[::every])
-    found = [record for record in rounds if (record.block, record.repetition) in kept]
-    return found, f"one repetition in {every} of {len(rounds)} rounds; "
+    kept_places = set(places[::every])
+    sample = [record for record in rounds if (record.block, record.repetition) in kept_places]
+    return sample, f"one repetition in {every} of {len(rounds)} rounds; "
 
 
 def unused(run: RunRecord) -> list[RoundRecord]:

@@ -50,29 +50,29 @@ def protocol_table(run: RunRecord) -> Table:
 def _says_something(run: RunRecord) -> bool:
     targets = pick.compared(run).values()
     payloads = [target.payload for target in targets if target.payload is not None]
-    ways = {(one.protocol, one.codec) for one in payloads}
-    batched = any(one.requests_per_run is not None for target in targets for one in target.rounds)
-    return len(ways) > 1 or any(one.rows > 1 for one in payloads) or batched
+    ways = {(payload.protocol, payload.codec) for payload in payloads}
+    batched = any(record.requests_per_run is not None for target in targets for record in target.rounds)
+    return len(ways) > 1 or any(payload.rows > 1 for payload in payloads) or batched
 
 
 def _row(target: TargetRecord, payload: PayloadRecord, load: str) -> tuple[Cell, ...]:
     summary = pick.summary_of(target, load)
-    asked = (
+    request_cells = (
         word(payload.protocol),
         word(payload.codec),
         word(load),
         _bytes(payload),
         word(str(payload.rows)),
     )
-    valid = [one for one in target.rounds if one.valid and one.load == load]
-    known = [one.requests_per_run for one in valid if one.requests_per_run is not None]
-    shared = number(median(known) if known else None, fmt.significant, unit="", why=NOT_BATCHED)
+    valid = [record for record in target.rounds if record.valid and record.load == load]
+    per_run = [record.requests_per_run for record in valid if record.requests_per_run is not None]
+    shared = number(median(per_run) if per_run else None, fmt.significant, unit="", why=NOT_BATCHED)
     cpu = number(_cpu_ms(valid, payload.rows), fmt.significant, unit="ms", why=NO_CPU)
     if summary is None or not summary.rounds_count:
-        return *asked, *(missing(NO_ROUND) for _ in range(4)), cpu, shared
+        return *request_cells, *(missing(NO_ROUND) for _ in range(4)), cpu, shared
     p50, rate = summary.latency_ms.p50, summary.throughput_per_s
     return (
-        *asked,
+        *request_cells,
         latency_cell(summary.latency_ms, "p50"),
         latency_cell(summary.latency_ms, "p99"),
         number(None if p50 is None else p50 / payload.rows, fmt.significant, unit="ms", why=NO_ROUND),
@@ -89,6 +89,6 @@ def _bytes(payload: PayloadRecord) -> Cell:
 
 def _cpu_ms(rounds: list[RoundRecord], rows: int) -> float | None:
     """Return the CPU time of the server for each row, in ms."""
-    read = [one for one in rounds if one.server_cpu_s is not None]
-    asked = sum(one.warmup_requests_count + one.requests_count for one in read) * rows
-    return MS_PER_S * sum(one.server_cpu_s or 0.0 for one in read) / asked if asked else None
+    read = [record for record in rounds if record.server_cpu_s is not None]
+    rows_count = sum(record.warmup_requests_count + record.requests_count for record in read) * rows
+    return MS_PER_S * sum(record.server_cpu_s or 0.0 for record in read) / rows_count if rows_count else None

@@ -22,19 +22,19 @@ class Kind:
         return self.said.happened + (" and the like" if self.alike else "")
 
 
-def reasons(one: RoundRecord) -> tuple[ReasonRecord, ...]:
+def reasons(record: RoundRecord) -> tuple[ReasonRecord, ...]:
     """Return why a round was not used; never empty."""
-    return one.invalid_reasons or (reason("interrupted" if one.interrupted else "not_recorded"),)
+    return record.invalid_reasons or (reason("interrupted" if record.interrupted else "not_recorded"),)
 
 
 def kinds(rounds: Iterable[RoundRecord]) -> list[Kind]:
     """Group the reasons of all rounds that were not used by kind, the most frequent first."""
-    found: dict[object, list[Said]] = {}
-    for one in rounds:
-        for why in () if one.valid else reasons(one):
-            found.setdefault(_kind(why), []).append(say(why))
-    made = [Kind(said[0], len(set(said)) > 1, len(said)) for said in found.values()]
-    return sorted(made, key=lambda kind: -kind.rounds_count)
+    by_kind: dict[object, list[Said]] = {}
+    for record in rounds:
+        for why in () if record.valid else reasons(record):
+            by_kind.setdefault(_kind(why), []).append(say(why))
+    groups = [Kind(texts[0], len(set(texts)) > 1, len(texts)) for texts in by_kind.values()]
+    return sorted(groups, key=lambda kind: -kind.rounds_count)
 
 
 def _kind(why: ReasonRecord) -> object:

@@ -81,29 +81,34 @@ class MobileSection:
 def slots(run: RunRecord) -> dict[str, int]:
     """Return colour, dash and shape by name and by label; a control looks like the target it repeats."""
     frameworks = run.training.frameworks if run.training else ()
-    names = (*run.targets, *frameworks, *(one.target for one in pick.artifacts(run)), *mobile.targets(run))
+    names = (
+        *run.targets,
+        *frameworks,
+        *(artifact.target for artifact in pick.artifacts(run)),
+        *mobile.targets(run),
+    )
     controls = {name: target.control_of for name, target in run.targets.items() if target.control_of}
-    made = draw.slots([name for name in dict.fromkeys(names) if name not in controls])
-    made |= {name: made[of] for name, of in controls.items() if of in made}
-    made |= draw.slots([name for name in controls if name not in made])
-    return made | {pick.label(run, name): made[name] for name in run.targets}
+    looks = draw.slots([name for name in dict.fromkeys(names) if name not in controls])
+    looks |= {name: looks[of] for name, of in controls.items() if of in looks}
+    looks |= draw.slots([name for name in controls if name not in looks])
+    return looks | {pick.label(run, name): looks[name] for name in run.targets}
 
 
 def load_section(run: RunRecord, load: str, number: int, most_rounds: int = 600) -> LoadSection:
     """Gather everything about one load; `number` keeps identifiers apart."""
     looks, summaries = slots(run), _summaries(run, load)
-    found = {label: one for label, one in summaries.items() if one}
-    shown = {name: target for name, target in pick.served(run).items() if target.role != "floor"}
-    every = [one for one in pick.rounds_of(run, load) if one.target in shown]
+    present = {label: summary for label, summary in summaries.items() if summary}
+    served = {name: target for name, target in pick.served(run).items() if target.role != "floor"}
+    every = [record for record in pick.rounds_of(run, load) if record.target in served]
     own, thinned = pick.thinned(every, most_rounds)
-    faint = {name for name, target in shown.items() if target.role == "control"}
+    faint = {name for name, target in served.items() if target.role == "control"}
     plots = (
         _plot(
             f"ecdf{number}",
             f"Distribution of latency under {load}",
             "all valid rounds, marked at p50 and p99",
-            ecdf.ecdf_plot(load, f"ecdf{number}", found, looks),
-            data.of_distributions(found),
+            ecdf.ecdf_plot(load, f"ecdf{number}", present, looks),
+            data.of_distributions(present),
             readout=True,
         ),
         _plot(
@@ -129,9 +134,9 @@ def timeline_figure(
 ) -> Plot | None:
     """Draw latency and throughput of the compared targets over the time of the run."""
     compared = pick.compared(run)
-    own, thinned = pick.thinned([one for one in every if one.target in compared], most_rounds)
+    own, thinned = pick.thinned([record for record in every if record.target in compared], most_rounds)
     caption = f"Latency and throughput over the run{under}"
-    unused = {one.index for one in pick.unused(run)}
+    unused = {record.index for record in pick.unused(run)}
     return _plot(
         name,
         caption,
@@ -139,7 +144,7 @@ def timeline_figure(
         "dashed: fresh servers",
         timeline.timeline_plot(own, name, slots(run), unused, caption),
         data.of_slices(own),
-        legend=tuple(LegendEntry(one, fmt.one_line(one), "") for one in compared),
+        legend=tuple(LegendEntry(side, fmt.one_line(side), "") for side in compared),
     )
 
 
@@ -147,7 +152,9 @@ def load_curve_figure(run: RunRecord) -> Plot | None:
     """Draw latency against throughput of the compared targets, a point per load."""
     order = pick.loads(run)
     curves_by = {
-        name: [one for load in order if (one := pick.summary_of(target, load)) and one.rounds_count]
+        name: [
+            summary for load in order if (summary := pick.summary_of(target, load)) and summary.rounds_count
+        ]
         for name, target in pick.compared(run).items()
     }
     return _plot(
@@ -186,21 +193,22 @@ def _legend(run: RunRecord, load: str) -> tuple[LegendEntry, ...]:
         figures = _percentiles(pick.summary_of(target, load))
         return LegendEntry(name, fmt.one_line(pick.label(run, name)), figures)
 
-    shown = [entry(name, target) for name, target in pick.shown(run).items()]
+    entries = [entry(name, target) for name, target in pick.shown(run).items()]
     controls = [
         LegendEntry(name, fmt.one_line(pick.label(run, name)), "small and pale among the rounds", faint=True)
         for name, target in pick.served(run).items()
-        if target.role == "control" and any(one.load == load for one in target.rounds)
+        if target.role == "control" and any(record.load == load for record in target.rounds)
     ]
-    return (*shown, *controls)
+    return (*entries, *controls)
 
 
 def _percentiles(summary: SummaryRecord | None) -> str:
     if summary is None:
         return "no valid round"
-    found = [(which, getattr(summary.latency_ms, which)) for which in ecdf.MARKED]
+    percentiles = [(which, getattr(summary.latency_ms, which)) for which in ecdf.MARKED]
     return ", ".join(
-        f"{which} {fmt.milliseconds(value) if value is not None else fmt.MISSING}" for which, value in found
+        f"{which} {fmt.milliseconds(value) if value is not None else fmt.MISSING}"
+        for which, value in percentiles
     )
 
 
@@ -219,43 +227,55 @@ def throughput_figure(run: RunRecord) -> Plot | None:
 
 def time_figure(run: RunRecord) -> Plot | None:
     """Draw where the time of a request goes, a bar per side and load."""
-    found = {
-        load: {pick.label(run, name): one for name, one in own.items()}
+    splits = {
+        load: {pick.label(run, name): split for name, split in own.items()}
         for load, own in time_split.splits(run).items()
     }
     return _plot(
         "time-split",
         "Where the time goes",
         "mean time of a request by part, as the servers tell; the thin line to p50 is what no part explains",
-        stacked.time_plot(found, "time-split"),
-        data.of_time_splits(found),
+        stacked.time_plot(splits, "time-split"),
+        data.of_time_splits(splits),
     )
 
 
 def forests(run: RunRecord, most: int = 12) -> tuple[Plot, ...]:
     """Draw one interval plot per load and pair of targets, the first `most` of them."""
-    keys = list(dict.fromkeys((one.load, one.candidate, one.baseline) for one in run.comparisons))[:most]
-    made = [
-        _forest(run, [one for one in run.comparisons if (one.load, one.candidate, one.baseline) == key], at)
+    keys = list(
+        dict.fromkeys(
+            (comparison.load, comparison.candidate, comparison.baseline) for comparison in run.comparisons
+        )
+    )[:most]
+    plots = [
+        _forest(
+            run,
+            [
+                comparison
+                for comparison in run.comparisons
+                if (comparison.load, comparison.candidate, comparison.baseline) == key
+            ],
+            at,
+        )
         for at, key in enumerate(keys, start=1)
     ]
-    return tuple(one for one in made if one)
+    return tuple(plot for plot in plots if plot)
 
 
 def _forest(run: RunRecord, own: list[ComparisonRecord], number: int) -> Plot | None:
     candidate, baseline = (pick.display_name(run, name) for name in (own[0].candidate, own[0].baseline))
     caption = fmt.one_line(f"{candidate} / {baseline} under {own[0].load}")
-    rows, name = [forest.Row(one) for one in own], f"forest{number}"
+    rows, name = [forest.Row(comparison) for comparison in own], f"forest{number}"
     svg = forest.forest_plot(f"Ratios: {caption}", name, candidate, rows)
     return _plot(name, caption, _key(own), svg, data.of_comparisons(own))
 
 
 def _key(own: list[ComparisonRecord]) -> str:
-    floor = any(one.noise_floor is not None for one in own)
-    said = "dashed: noise floor" if floor else "no noise floor"
+    floor = any(comparison.noise_floor is not None for comparison in own)
+    noise = "dashed: noise floor" if floor else "no noise floor"
     wider = "thin: what a corrected verdict goes by, " if any(map(verdicts.judged_wider, own)) else ""
     bar = f"bar: 95{fmt.THIN}% interval, {wider}dots: single pairs"
-    return f"{bar}, shaded: differences that do not matter, {said}"
+    return f"{bar}, shaded: differences that do not matter, {noise}"
 
 
 def rates_figure(run: RunRecord) -> Plot | None:
@@ -275,7 +295,7 @@ def rates_figure(run: RunRecord) -> Plot | None:
 
 def surface_figures(run: RunRecord) -> list[Plot]:
     """Draw the response surface of every side of a search for a configuration."""
-    found = []
+    plots = []
     for number, side in enumerate(run.tune.sides.values() if run.tune else (), start=1):
         slot = slots(run).get(side.final[0], 0) if side.final else 0
         plot = _plot(
@@ -287,19 +307,19 @@ def surface_figures(run: RunRecord) -> list[Plot]:
             data.of_trials(side),
         )
         if plot is not None:
-            found.append(plot)
-    return found
+            plots.append(plot)
+    return plots
 
 
 def curves_figure(run: RunRecord) -> Plot | None:
     """Draw the throughput of fresh servers over their first seconds."""
-    found = warming.curves(run)
+    side_curves = warming.curves(run)
     return _plot(
         "curves",
         "Throughput of fresh servers",
         "one line per start, every second of its first load; the mark is where it was steady from",
-        curves.curves_plot(found, "curves", slots(run)),
-        data.of_curves(found),
+        curves.curves_plot(side_curves, "curves", slots(run)),
+        data.of_curves(side_curves),
     )
 
 

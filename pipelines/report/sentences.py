@@ -26,8 +26,8 @@ class Said:
 
 def sentence(reason: ReasonRecord) -> str:
     """Say what happened and what to do, as one sentence without its full stop."""
-    said = str(say(reason))
-    return f"block {reason.figures['block']}: {said}" if "block" in reason.figures else said
+    text = str(say(reason))
+    return f"block {reason.figures['block']}: {text}" if "block" in reason.figures else text
 
 
 def sentences(reasons: tuple[ReasonRecord, ...]) -> str:
@@ -122,17 +122,19 @@ def _no_floor(comparison: ComparisonRecord, figures: Figures) -> str:
 
 
 VERDICTS: Mapping[str, Callable[[ComparisonRecord, Figures], str]] = {
-    "inside_margin": lambda one, _: f"lies inside ±{_short_percent(one.margin)}",
-    "beyond_margin": lambda one, _: (
-        f"lies outside ±{_short_percent(one.margin)} and beyond the noise floor of {_floor(one)}"
+    "inside_margin": lambda comparison, _: f"lies inside ±{_short_percent(comparison.margin)}",
+    "beyond_margin": lambda comparison, _: (
+        f"lies outside ±{_short_percent(comparison.margin)} and beyond the noise floor of "
+        f"{_floor(comparison)}"
     ),
     "across_margin": _across,
-    "inside_floor": lambda one, figures: (
-        f"{_position(one, figures)}; a difference inside the noise floor is not called: use a quieter machine"
+    "inside_floor": lambda comparison, figures: (
+        f"{_position(comparison, figures)}; a difference inside the noise floor is not called: use a "
+        "quieter machine"
     ),
-    "near_limit": lambda one, figures: (
-        f"{_position(one, figures)}; the ratio is so near a limit that {figures['most_rounds_count']} more "
-        "rounds may not do"
+    "near_limit": lambda comparison, figures: (
+        f"{_position(comparison, figures)}; the ratio is so near a limit that "
+        f"{figures['most_rounds_count']} more rounds may not do"
     ),
     "no_floor": _no_floor,
 }
@@ -142,8 +144,8 @@ def _share(happened: str, remedy: str) -> Callable[[Figures], Said]:
     """Return a maker of both texts with the figures `share` and `limit` filled in."""
 
     def make(figures: Figures) -> Said:
-        found, limit = _apart(figures["share"], figures["limit"])
-        return Said(happened.format(found=found, limit=limit), remedy.format(limit=limit))
+        share, limit = _apart(figures["share"], figures["limit"])
+        return Said(happened.format(found=share, limit=limit), remedy.format(limit=limit))
 
     return make
 
@@ -217,10 +219,10 @@ def _mobile_noise(figures: Figures) -> Said:
 
 
 def _fewer_samples(figures: Figures) -> Said:
-    asked = zip(figures["paths"], figures["samples_counts"], strict=True)
+    counts = zip(figures["paths"], figures["samples_counts"], strict=True)
     return Said(
         f"some artifacts were asked only the first of {figures['samples_count']} held-out samples, since all "
-        f"would take too long on this machine: {', '.join(f'{path} {count:.0f}' for path, count in asked)}",
+        f"would take too long on this machine: {', '.join(f'{path} {count:.0f}' for path, count in counts)}",
         "read their accuracies as less certain than the others'",
     )
 

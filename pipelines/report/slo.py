@@ -53,16 +53,16 @@ def _why(reason: ReasonRecord | None, otherwise: str) -> str:
 
 
 def _sides(run: RunRecord, slo: SloRecord) -> str:
-    said, verb = [], "sustains "
-    for name, one in slo.targets.items():
-        who, value = pick.display_name(run, name), one.rate_per_s or one.at_least_per_s
+    clauses, verb = [], "sustains "
+    for name, target in slo.targets.items():
+        who, value = pick.display_name(run, name), target.rate_per_s or target.at_least_per_s
         if value is None:
-            said.append(f"{who} {_no_rate(one)}")
+            clauses.append(f"{who} {_no_rate(target)}")
             verb = "sustains "
         else:
-            said.append(f"{who} {verb}{_bound(one)}{fmt.rate(value)}")
+            clauses.append(f"{who} {verb}{_bound(target)}{fmt.rate(value)}")
             verb = ""
-    return " and ".join(said)
+    return " and ".join(clauses)
 
 
 def _no_rate(target: SloTargetRecord) -> str:
@@ -107,16 +107,16 @@ def remarks(run: RunRecord) -> tuple[str, ...]:
 
 def _reasons(run: RunRecord) -> list[str]:
     return [
-        f"{pick.display_name(run, name)}: {sentence(one.reason)}."
-        for name, one in (run.slo.targets if run.slo else {}).items()
-        if one.rate_per_s is None and one.reason
+        f"{pick.display_name(run, name)}: {sentence(target.reason)}."
+        for name, target in (run.slo.targets if run.slo else {}).items()
+        if target.rate_per_s is None and target.reason
     ]
 
 
 def _undecided(run: RunRecord) -> list[str]:
     if run.slo is None or not _holds_one(run.slo):
         return []
-    spreads = [max(found) / min(found) for target in run.slo.targets.values() if (found := _found(target))]
+    spreads = [max(rates) / min(rates) for target in run.slo.targets.values() if (rates := _found(target))]
     differs = fmt.ratio(max(spreads)) if spreads else ""
     return [
         "Which of the two sustains more is not decided: the interval holds 1."
@@ -157,8 +157,8 @@ def rate_table(run: RunRecord) -> Table:
     if slo is None:
         return Table("Highest rate", columns, ())
     rows = tuple(
-        (target_cell(name, pick.label(run, name)), *_rates(one), *(_costs(one) if costed else []))
-        for name, one in slo.targets.items()
+        (target_cell(name, pick.label(run, name)), *_rates(target), *(_costs(target) if costed else []))
+        for name, target in slo.targets.items()
     )
     caption = f"Highest rate with p99 ≤ {fmt.given_ms(slo.p99_limit_ms)}"
     remark = f"Cost of a million inferences {price(slo)} of this machine." if costed else None
@@ -181,7 +181,7 @@ def rate_cell(target: SloTargetRecord) -> Cell:
 
 
 def _bounded(value: float, show: fmt.Show, sign: str, unit: str) -> Cell:
-    return number(value, lambda found: f"{sign}{fmt.THIN}{show(found)}", unit=unit, why=NO_RATE)
+    return number(value, lambda bound: f"{sign}{fmt.THIN}{show(bound)}", unit=unit, why=NO_RATE)
 
 
 def _costs(target: SloTargetRecord) -> tuple[Cell, ...]:
@@ -219,8 +219,8 @@ def search_table(run: RunRecord) -> Table:
             *_search_cells(block),
             *([_block_ratio(slo, name, block)] if baseline else []),
         )
-        for name, one in (slo.targets if slo else {}).items()
-        for block in one.blocks
+        for name, target in (slo.targets if slo else {}).items()
+        for block in target.blocks
     )
     return Table("Each search, with fresh servers", columns, rows)
 
@@ -243,12 +243,12 @@ def _block_ratio(slo: SloRecord | None, name: str, block: SloBlockRecord) -> Cel
     """Show the ratio of the block's two searches in the candidate's row; nothing in the other rows."""
     if slo is None or name != slo.candidate:
         return word("")
-    found = next((ratio for ratio in slo.block_ratios if ratio.block == block.block), None)
-    if found is None:
+    block_ratio = next((ratio for ratio in slo.block_ratios if ratio.block == block.block), None)
+    if block_ratio is None:
         return missing("a ratio needs a rate of both, or a bound of one alone")
-    if found.bound is None:
-        return number(found.ratio, fmt.ratio, unit="", why=NO_RATE)
-    return _bounded(found.ratio, fmt.ratio, "≥" if found.bound == "at_least" else "≤", "")
+    if block_ratio.bound is None:
+        return number(block_ratio.ratio, fmt.ratio, unit="", why=NO_RATE)
+    return _bounded(block_ratio.ratio, fmt.ratio, "≥" if block_ratio.bound == "at_least" else "≤", "")
 
 
 def point_table(run: RunRecord) -> Table:
@@ -264,13 +264,15 @@ def point_table(run: RunRecord) -> Table:
         Column("limit", numeric=False),
         Column("because", numeric=False),
     )
-    points = [(name, p) for name, one in (run.slo.targets if run.slo else {}).items() for p in one.points]
+    points = [
+        (name, p) for name, target in (run.slo.targets if run.slo else {}).items() for p in target.points
+    ]
     ordered = sorted(points, key=lambda pair: pair[1].round_index)
     return Table("Every measurement of the search", columns, tuple(_point_row(*pair) for pair in ordered))
 
 
 def _point_row(name: str, point: RatePointRecord) -> tuple[Cell, ...]:
-    said = {True: "kept", False: "not kept", None: "not used"}[point.met]
+    limit = {True: "kept", False: "not kept", None: "not used"}[point.met]
     why = sentences(point.reasons) or "no answer in time"
     return (
         word(str(point.round_index)),
@@ -280,6 +282,6 @@ def _point_row(name: str, point: RatePointRecord) -> tuple[Cell, ...]:
         number(point.rate_per_s, fmt.rate_number, unit="/s", why=why),
         number(point.p99_ms, fmt.significant, unit="ms", why=why),
         word(fmt.percent(point.errors_share), exact=str(point.errors_share)),
-        word(said, tone="bad" if point.met is None else None),
+        word(limit, tone="bad" if point.met is None else None),
         word(sentences(point.reasons)),
     )

@@ -50,28 +50,28 @@ def configuration_table(run: RunRecord) -> Table:
     sides = {name: target.given for name, target in pick.compared(run).items()}
     columns = (Column("configuration", numeric=False), *(Column(fmt.one_line(name)) for name in sides))
     rows = tuple(
-        (word(title), *(_setting(given, field) for given in sides.values()))
+        (word(title), *(_setting(budget, field) for budget in sides.values()))
         for field, title in SETTINGS.items()
-        if any(getattr(given, field) is not None for given in sides.values())
+        if any(getattr(budget, field) is not None for budget in sides.values())
     )
     return Table("How each server was configured", columns, rows)
 
 
-def _setting(given: GivenRecord, field: str) -> Cell:
+def _setting(budget: GivenRecord, field: str) -> Cell:
     """Show a value and where it is from."""
-    value = getattr(given, field)
+    value = getattr(budget, field)
     if value is None:
         return missing(NO_SETTING)
-    source = SOURCES.get(given.sources.get(field, ""))
-    shown = f"{value:,g}"
-    return word(f"{shown} ({source})" if source else shown)
+    source = SOURCES.get(budget.sources.get(field, ""))
+    text = f"{value:,g}"
+    return word(f"{text} ({source})" if source else text)
 
 
 def artifact_table(run: RunRecord) -> Table:
     """Show every exported file or folder."""
-    found = pick.artifacts(run)
-    varied = any(one.variant for one in found)
-    by_road = any(one.road for one in found)
+    artifacts = pick.artifacts(run)
+    varied = any(artifact.variant for artifact in artifacts)
+    by_road = any(artifact.road for artifact in artifacts)
     columns = (
         Column("target", numeric=False),
         Column("format", numeric=False),
@@ -85,23 +85,23 @@ def artifact_table(run: RunRecord) -> Table:
         Column("path", numeric=False, minor=True),
         Column("exported with", numeric=False, minor=True),
     )
-    rows = tuple(_artifact_row(one, varied=varied, by_road=by_road) for one in found)
+    rows = tuple(_artifact_row(artifact, varied=varied, by_road=by_road) for artifact in artifacts)
     return Table("Artifacts", columns, rows)
 
 
-def _artifact_row(one: ArtifactRecord, *, varied: bool, by_road: bool) -> tuple[Cell, ...]:
+def _artifact_row(artifact: ArtifactRecord, *, varied: bool, by_road: bool) -> tuple[Cell, ...]:
     return (
-        target_cell(one.target),
-        word(one.format),
-        word(one.precision),
-        *([word(one.variant or fmt.MISSING)] if varied else []),
-        *([word(one.road or fmt.MISSING)] if by_road else []),
-        Cell(fmt.size(one.size_bytes), exact=fmt.exact_bytes(one.size_bytes)),
-        Cell(fmt.size(one.gzip_bytes), exact=fmt.exact_bytes(one.gzip_bytes)),
-        number(one.export_s, fmt.significant, unit="s", why="not measured"),
-        code(one.sha256[:DIGEST_DIGITS], exact=one.sha256),
-        code(one.path),
-        word(versions(one.toolchain) or fmt.MISSING),
+        target_cell(artifact.target),
+        word(artifact.format),
+        word(artifact.precision),
+        *([word(artifact.variant or fmt.MISSING)] if varied else []),
+        *([word(artifact.road or fmt.MISSING)] if by_road else []),
+        Cell(fmt.size(artifact.size_bytes), exact=fmt.exact_bytes(artifact.size_bytes)),
+        Cell(fmt.size(artifact.gzip_bytes), exact=fmt.exact_bytes(artifact.gzip_bytes)),
+        number(artifact.export_s, fmt.significant, unit="s", why="not measured"),
+        code(artifact.sha256[:DIGEST_DIGITS], exact=artifact.sha256),
+        code(artifact.path),
+        word(versions(artifact.toolchain) or fmt.MISSING),
     )
 
 
@@ -129,10 +129,10 @@ def parity_table(run: RunRecord) -> Table:
         Column("samples", minor=True),
     )
     rows = tuple(
-        _parity_row(name, one, reduced=reduced, several=several)
+        _parity_row(name, record, reduced=reduced, several=several)
         for name, parity in pick.parities(run)
         if run.targets[name].role != "control"
-        for one in parity.outputs or (parity,)
+        for record in parity.outputs or (parity,)
     )
     remark = "Largest error against the source model's outputs on the held-out samples."
     return Table("Parity", columns, rows, remark)
@@ -146,27 +146,32 @@ def _reduced_columns() -> tuple[Column, ...]:
     )
 
 
-def _reduced_cells(one: ParityRecord) -> tuple[Cell, ...]:
-    why = FULL if one.absolute_tolerance is not None else NO_ACCURACY
+def _reduced_cells(parity: ParityRecord) -> tuple[Cell, ...]:
+    why = FULL if parity.absolute_tolerance is not None else NO_ACCURACY
     return (
-        number(one.max_accuracy_drop, fmt.points, unit="of 1", why=why),
-        number(one.output_error, fmt.significant, unit="std", why="not measured"),
-        number(one.max_output_error, fmt.significant, unit="std", why=FULL),
+        number(parity.max_accuracy_drop, fmt.points, unit="of 1", why=why),
+        number(parity.output_error, fmt.significant, unit="std", why="not measured"),
+        number(parity.max_output_error, fmt.significant, unit="std", why=FULL),
     )
 
 
-def _parity_row(name: str, one: ParityRecord, *, reduced: bool, several: bool) -> tuple[Cell, ...]:
-    errors = (one.max_abs_error, one.absolute_tolerance, one.max_rel_error, one.relative_tolerance)
+def _parity_row(name: str, parity: ParityRecord, *, reduced: bool, several: bool) -> tuple[Cell, ...]:
+    errors = (
+        parity.max_abs_error,
+        parity.absolute_tolerance,
+        parity.max_rel_error,
+        parity.relative_tolerance,
+    )
     return (
         target_cell(name),
-        _subject(name, one.subject),
-        *((word(one.output or fmt.MISSING),) if several else ()),
-        word("passed", tone="good") if one.passed else word("FAILED", tone="bad"),
+        _subject(name, parity.subject),
+        *((word(parity.output or fmt.MISSING),) if several else ()),
+        word("passed", tone="good") if parity.passed else word("FAILED", tone="bad"),
         *(number(value, fmt.scientific, unit="", why=REDUCED) for value in errors),
-        number(one.top1_agreement, fmt.percent, unit="of 1", why="the model has no classes to agree on"),
-        number(one.accuracy, fmt.percent, unit="of 1", why=NO_ACCURACY),
-        *(_reduced_cells(one) if reduced else ()),
-        word(fmt.count(one.samples_count)),
+        number(parity.top1_agreement, fmt.percent, unit="of 1", why="the model has no classes to agree on"),
+        number(parity.accuracy, fmt.percent, unit="of 1", why=NO_ACCURACY),
+        *(_reduced_cells(parity) if reduced else ()),
+        word(fmt.count(parity.samples_count)),
     )
 
 
@@ -197,10 +202,10 @@ def model_table(run: RunRecord) -> Table:
     return _facts("Model", facts)
 
 
-def tensor(one: TensorRecord) -> str:
+def tensor(record: TensorRecord) -> str:
     """Format as `image: float32 [batch, 1, 28, 28]`."""
-    shape = ", ".join("batch" if size is None else str(size) for size in one.shape)
-    return f"{one.name}: {one.dtype} [{shape}]"
+    shape = ", ".join("batch" if size is None else str(size) for size in record.shape)
+    return f"{record.name}: {record.dtype} [{shape}]"
 
 
 def machine_table(run: RunRecord) -> Table:

@@ -54,9 +54,9 @@ def _print_result(run: RunRecord, console: Console) -> None:
     if run.kind == "train":
         _print_training(run, console)
         return
-    said = answers.answer(run)
-    console.print(Text(f"\n{_plain(said.result)}", "bold"))
-    for name, text in said.parts:
+    answer = answers.answer(run)
+    console.print(Text(f"\n{_plain(answer.result)}", "bold"))
+    for name, text in answer.parts:
         _print_remark(f"{name}: {text}", "", console)
     tables = (
         *(tune.claim_table(run), tune.setting_table(run), tradeoffs.table(run), verdicts.verdict_table(run)),
@@ -113,7 +113,7 @@ def _tables(run: RunRecord) -> list[Table]:
 
 def _unlike(run: RunRecord) -> Table:
     """Show what was not given alike, or may not have been; the pages have what was alike."""
-    fields = {one.field for one in run.fairness.asymmetries}
+    fields = {asymmetry.field for asymmetry in run.fairness.asymmetries}
     fields |= {field for field, values in run.fairness.checked.items() if "not known" in values.values()}
     table = verdicts.fairness_table(run)
     return replace(table, rows=tuple(row for row in table.rows if row[0].text in fields))
@@ -121,21 +121,21 @@ def _unlike(run: RunRecord) -> Table:
 
 def print_table(table: Table, console: Console) -> None:
     """Print a table with its caption and its notes."""
-    shown = table if console.width >= ROOMY_WIDTH else table.without_minor()
+    visible = table if console.width >= ROOMY_WIDTH else table.without_minor()
     console.print()
-    console.print(Text(_plain(shown.caption), "bold"))
-    console.print(_rich(shown, console.width))
-    for number, note in enumerate(shown.notes, start=1):
+    console.print(Text(_plain(visible.caption), "bold"))
+    console.print(_rich(visible, console.width))
+    for number, note in enumerate(visible.notes, start=1):
         console.print(Text(f"  [{number}] {_plain(note)}", "dim"))
 
 
 def _rich(table: Table, width: int) -> RenderableType:
-    made = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    rich_table = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for column in table.columns:
-        made.add_column(
+        rich_table.add_column(
             _heading(column), justify="right" if column.numeric else "left", no_wrap=column.numeric
         )
-    return fitted(made, [[_text(table, cell) for cell in row] for row in table.rows], width)
+    return fitted(rich_table, [[_text(table, cell) for cell in row] for row in table.rows], width)
 
 
 def _heading(column: Column) -> Text:
@@ -168,6 +168,6 @@ def _print_warnings(run: RunRecord, console: Console) -> None:
 
 def _hanging(text: Text) -> RichTable:
     """Put `text` behind a dash, its later lines indented."""
-    made = RichTable.grid(padding=(0, 1, 0, 0))
-    made.add_row("-", text)
-    return made
+    grid = RichTable.grid(padding=(0, 1, 0, 0))
+    grid.add_row("-", text)
+    return grid

@@ -17,11 +17,11 @@ NOT_TOLD = "neither the server nor the null server tells"
 
 def splits(run: RunRecord) -> dict[str, dict[str, TimeSplitRecord | None]]:
     """Return the splits by load and compared side."""
-    found = {}
+    by_load = {}
     for load in pick.loads(run):
         own = {name: pick.summary_of(target, load) for name, target in pick.compared(run).items()}
-        found[load] = {name: one.time_split if one else None for name, one in own.items()}
-    return found
+        by_load[load] = {name: summary.time_split if summary else None for name, summary in own.items()}
+    return by_load
 
 
 def time_table(run: RunRecord) -> Table:
@@ -33,26 +33,26 @@ def time_table(run: RunRecord) -> Table:
         *(Column("decode + encode" if part == "codec" else part, "ms") for part in PARTS),
         Column("unexplained", "ms"),
     )
-    found = splits(run)
-    told = any(one for own in found.values() for one in own.values())
+    by_load = splits(run)
+    any_split = any(split for own in by_load.values() for split in own.values())
     rows = tuple(
-        (target_cell(name, pick.label(run, name)), word(load), *_row(one))
-        for load, own in found.items()
-        for name, one in own.items()
-        if told
+        (target_cell(name, pick.label(run, name)), word(load), *_row(split))
+        for load, own in by_load.items()
+        for name, split in own.items()
+        if any_split
     )
     return Table("Parts of a request's time", columns, rows, REMARK)
 
 
-def _row(one: TimeSplitRecord | None) -> tuple[Cell, ...]:
-    if one is None:
+def _row(split: TimeSplitRecord | None) -> tuple[Cell, ...]:
+    if split is None:
         return tuple(missing(NOT_TOLD) for _ in range(len(PARTS) + 2))
     parts = (
-        number(one.parts_ms.get(part), fmt.significant, unit="ms", why=NOT_TOLD)
-        if part in one.parts_ms
+        number(split.parts_ms.get(part), fmt.significant, unit="ms", why=NOT_TOLD)
+        if part in split.parts_ms
         else word("")
         for part in PARTS
     )
-    p50 = number(one.p50_ms, fmt.significant, unit="ms", why=NOT_TOLD)
-    rest = word(f"{one.unexplained_ms:.3g} ({one.unexplained_share:.0%})")
-    return (p50, *parts, Cell(rest.text, why=sentences(one.reasons)) if one.reasons else rest)
+    p50 = number(split.p50_ms, fmt.significant, unit="ms", why=NOT_TOLD)
+    rest = word(f"{split.unexplained_ms:.3g} ({split.unexplained_share:.0%})")
+    return (p50, *parts, Cell(rest.text, why=sentences(split.reasons)) if split.reasons else rest)

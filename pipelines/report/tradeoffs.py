@@ -100,14 +100,14 @@ def _ahead_cell(run: RunRecord, row: Row) -> Cell:
 def leader(run: RunRecord) -> str | None:
     """Return the one side ahead in what the run was for, wherever anything was called; else None."""
     if run.slo is not None:
-        found = {_slo_ahead(run)} - {None, EVEN, OPEN}
+        leaders = {_slo_ahead(run)} - {None, EVEN, OPEN}
     else:
-        found = {
-            one.candidate if one.verdict == "better" else one.baseline
-            for one in pick.primary(run)
-            if one.verdict in ("better", "worse")
+        leaders = {
+            comparison.candidate if comparison.verdict == "better" else comparison.baseline
+            for comparison in pick.primary(run)
+            if comparison.verdict in ("better", "worse")
         }
-    return found.pop() if len(found) == 1 else None
+    return leaders.pop() if len(leaders) == 1 else None
 
 
 def against(run: RunRecord, leading: str | None) -> list[str]:
@@ -136,7 +136,7 @@ def _rows(run: RunRecord) -> Iterator[Row]:
     yield from _of_rounds(run)
     yield from _of_search(run)
     order = list(KINDS)
-    for off in sorted(run.trade_offs, key=lambda found: order.index(found.measure)):
+    for off in sorted(run.trade_offs, key=lambda trade_off: order.index(trade_off.measure)):
         yield _of_trade_off(off)
 
 
@@ -144,13 +144,13 @@ def _of_rounds(run: RunRecord) -> Iterator[Row]:
     """Yield the primary latency, or p99 without one, and throughput, under each load."""
     if run.slo is not None:
         return
-    primary = next((pick.metric_key(one.metric) for one in pick.primary(run)), "p99")
-    shown = (primary if primary in LATENCY else "p99", pick.THROUGHPUT)
+    primary = next((pick.metric_key(record.metric) for record in pick.primary(run)), "p99")
+    metrics = (primary if primary in LATENCY else "p99", pick.THROUGHPUT)
     for comparison in sorted(
-        run.comparisons, key=lambda found: pick.metric_key(found.metric) == pick.THROUGHPUT
+        run.comparisons, key=lambda record: pick.metric_key(record.metric) == pick.THROUGHPUT
     ):
         key = pick.metric_key(comparison.metric)
-        if key not in shown:
+        if key not in metrics:
             continue
         sides = [run.targets.get(name) for name in (comparison.candidate, comparison.baseline)]
         summaries = [pick.summary_of(side, comparison.load) if side else None for side in sides]
@@ -186,33 +186,33 @@ def _ahead(verdict: str | None, candidate: str, baseline: str) -> str | None:
 
 
 def _of_search(run: RunRecord) -> Iterator[Row]:
-    found = run.slo
-    if found is None or found.baseline is None:
+    search = run.slo
+    if search is None or search.baseline is None:
         return
-    candidate, baseline = (found.targets[name] for name in (found.candidate, found.baseline))
-    why = sentence(found.reason) if found.reason else slo.ONE_SEARCH
+    candidate, baseline = (search.targets[name] for name in (search.candidate, search.baseline))
+    why = sentence(search.reason) if search.reason else slo.ONE_SEARCH
     yield Row(
-        f"rate with p99 ≤ {fmt.given_ms(found.p99_limit_ms)}",
-        found.candidate,
-        found.baseline,
+        f"rate with p99 ≤ {fmt.given_ms(search.p99_limit_ms)}",
+        search.candidate,
+        search.baseline,
         (slo.rate_cell(candidate), slo.rate_cell(baseline)),
         _slo_ahead(run),
         why,
-        number(found.ratio, fmt.ratio, unit="", why=why),
-        interval_cell(found.interval, why),
+        number(search.ratio, fmt.ratio, unit="", why=why),
+        interval_cell(search.interval, why),
     )
 
 
 def _slo_ahead(run: RunRecord) -> str | None:
-    found = run.slo
-    if found is None or found.baseline is None:
+    search = run.slo
+    if search is None or search.baseline is None:
         return None
-    low = found.interval[0] if found.interval else found.ratio_at_least
-    high = found.interval[1] if found.interval else found.ratio_at_most
+    low = search.interval[0] if search.interval else search.ratio_at_least
+    high = search.interval[1] if search.interval else search.ratio_at_most
     if low is not None and low > 1:
-        return found.candidate
+        return search.candidate
     if high is not None and high < 1:
-        return found.baseline
+        return search.baseline
     return None if low is None and high is None else OPEN
 
 

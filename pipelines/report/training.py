@@ -58,11 +58,11 @@ REASONS: Final[Mapping[str, str]] = {
 }
 
 
-def why(one: TrainingComparisonRecord) -> str:
+def why(comparison: TrainingComparisonRecord) -> str:
     """Say why a comparison has its verdict or none."""
-    code = one.reason.code if one.reason else "too_few_pairs"
+    code = comparison.reason.code if comparison.reason else "too_few_pairs"
     if code == "across_margin":
-        more = fmt.plural(one.seeds_needed or 1, "more seed")
+        more = fmt.plural(comparison.seeds_needed or 1, "more seed")
         return f"the interval reaches across the margin; about {more} would decide"
     return REASONS[code]
 
@@ -74,25 +74,26 @@ def headline(run: RunRecord) -> str:
         return NOT_TRAINED
     if len(training.frameworks) == 1:
         return f"{training.frameworks[0]} alone was trained; nothing was compared."
-    one = next((each for each in training.comparisons if each.is_primary), None)
-    if one is None or one.ratio is None:
+    comparison = next((each for each in training.comparisons if each.is_primary), None)
+    if comparison is None or comparison.ratio is None:
         return "No comparison of times: too few trainings were undisturbed by other programs."
-    said = f"An epoch in {one.candidate} takes {fmt.ratio(one.ratio)} times as long as in {one.baseline}"
-    span = f" ({fmt.span(one.interval, fmt.ratio)})" if one.interval else ""
-    return f"{said}{span}: {one.verdict or 'no verdict'}, {why(one)}."
+    times = f"{fmt.ratio(comparison.ratio)} times as long as in {comparison.baseline}"
+    lead = f"An epoch in {comparison.candidate} takes {times}"
+    span = f" ({fmt.span(comparison.interval, fmt.ratio)})" if comparison.interval else ""
+    return f"{lead}{span}: {comparison.verdict or 'no verdict'}, {why(comparison)}."
 
 
 def tables(run: RunRecord) -> list[Table]:
     """Return all tables, the verdicts first."""
     if run.training is None:
         return []
-    made = (
+    all_tables = (
         verdict_table(run.training),
         figure_table(run.training),
         floor_table(run.training),
         training_table(run.training),
     )
-    return [table for table in made if table.rows]
+    return [table for table in all_tables if table.rows]
 
 
 def verdict_table(training: TrainingRecord) -> Table:
@@ -111,28 +112,28 @@ def verdict_table(training: TrainingRecord) -> Table:
     return Table(f"Verdicts: {names}", columns, rows, RULES)
 
 
-def _verdict_row(one: TrainingComparisonRecord) -> tuple[Cell, ...]:
-    is_accuracy = one.measure == "accuracy"
-    show = _show_difference(one.measure)
-    value = one.difference if is_accuracy else one.ratio
+def _verdict_row(comparison: TrainingComparisonRecord) -> tuple[Cell, ...]:
+    is_accuracy = comparison.measure == "accuracy"
+    show = _show_difference(comparison.measure)
+    value = comparison.difference if is_accuracy else comparison.ratio
     return (
-        word(NAMES[one.measure] + (" (primary)" if one.is_primary else "")),
-        _verdict(one),
+        word(NAMES[comparison.measure] + (" (primary)" if comparison.is_primary else "")),
+        _verdict(comparison),
         number(value, show, unit="share" if is_accuracy else "", why=NO_VERDICT),
-        _span(one.measure, one.interval),
-        _span(one.measure, one.verdict_interval),
-        Cell(str(one.pairs_count)),
-        _floor(one.measure, one.noise_floor),
+        _span(comparison.measure, comparison.interval),
+        _span(comparison.measure, comparison.verdict_interval),
+        Cell(str(comparison.pairs_count)),
+        _floor(comparison.measure, comparison.noise_floor),
     )
 
 
-def _verdict(one: TrainingComparisonRecord) -> Cell:
+def _verdict(comparison: TrainingComparisonRecord) -> Cell:
     """Show the word; for an undecided one, with the reason as a note."""
-    if one.verdict is None:
+    if comparison.verdict is None:
         return missing(NO_VERDICT)
-    if one.verdict == "inconclusive":
-        return Cell(one.verdict, why=why(one))
-    return word(one.verdict, exact=why(one), tone=TONES.get(one.verdict))
+    if comparison.verdict == "inconclusive":
+        return Cell(comparison.verdict, why=why(comparison))
+    return word(comparison.verdict, exact=why(comparison), tone=TONES.get(comparison.verdict))
 
 
 def _floor(measure: TrainingMeasure, floor: float | None) -> Cell:
@@ -151,28 +152,28 @@ def _span(measure: TrainingMeasure, ends: tuple[float, float] | None) -> Cell:
     if ends is None:
         return missing(NO_INTERVAL)
     points = measure == "accuracy"
-    shown = f"{fmt.span(ends, fmt.points)} points" if points else fmt.span(ends, fmt.ratio)
-    return Cell(shown, exact=f"{ends[0]} to {ends[1]}")
+    text = f"{fmt.span(ends, fmt.points)} points" if points else fmt.span(ends, fmt.ratio)
+    return Cell(text, exact=f"{ends[0]} to {ends[1]}")
 
 
 def figure_table(training: TrainingRecord) -> Table:
     """Make a row per measure, a column per framework."""
     columns = (Column("measure", numeric=False), *(Column(name) for name in training.frameworks))
-    found = {(one.framework, one.measure): one for one in training.figures}
+    figures = {(figure.framework, figure.measure): figure for figure in training.figures}
     rows = tuple(
-        (word(name), *(_figure(found.get((framework, measure))) for framework in training.frameworks))
+        (word(name), *(_figure(figures.get((framework, measure))) for framework in training.frameworks))
         for measure, name in NAMES.items()
-        if any((framework, measure) in found for framework in training.frameworks)
+        if any((framework, measure) in figures for framework in training.frameworks)
     )
     return Table("What a training takes and gives", columns, rows)
 
 
-def _figure(one: TrainingFigureRecord | None) -> Cell:
-    if one is None:
+def _figure(figure: TrainingFigureRecord | None) -> Cell:
+    if figure is None:
         return missing("no training of this framework was undisturbed")
-    show = SHOW[one.measure]
-    beside = fmt.span(one.interval, show) if one.interval else None
-    return Cell(show(one.value), exact=f"{one.value} {UNITS[one.measure]}", beside=beside)
+    show = SHOW[figure.measure]
+    beside = fmt.span(figure.interval, show) if figure.interval else None
+    return Cell(show(figure.value), exact=f"{figure.value} {UNITS[figure.measure]}", beside=beside)
 
 
 def floor_table(training: TrainingRecord) -> Table:
@@ -186,13 +187,13 @@ def floor_table(training: TrainingRecord) -> Table:
     )
     rows = tuple(
         (
-            target_cell(one.framework),
-            word(NAMES[one.measure]),
-            _span(one.measure, one.interval),
-            _floor(one.measure, one.noise_floor),
-            Cell(str(one.pairs_count)),
+            target_cell(control.framework),
+            word(NAMES[control.measure]),
+            _span(control.measure, control.interval),
+            _floor(control.measure, control.noise_floor),
+            Cell(str(control.pairs_count)),
         )
-        for one in training.controls
+        for control in training.controls
     )
     return Table("Each framework against itself", columns, rows)
 
@@ -214,20 +215,20 @@ def training_table(training: TrainingRecord) -> Table:
     return Table("Every training", columns, tuple(map(_training_row, training.trainings)))
 
 
-def _training_row(one: OneTrainingRecord) -> tuple[Cell, ...]:
+def _training_row(training: OneTrainingRecord) -> tuple[Cell, ...]:
     used: Any = word("yes")
-    if not one.valid:
-        said = fmt.one_line(sentences.sentences(one.invalid_reasons))
-        used = Cell("memory and accuracy alone", exact=said, why=DISTURBED, tone="bad")
+    if not training.valid:
+        reasons = fmt.one_line(sentences.sentences(training.invalid_reasons))
+        used = Cell("memory and accuracy alone", exact=reasons, why=DISTURBED, tone="bad")
     return (
-        word(str(one.index + 1)),
-        target_cell(one.framework),
-        Cell(str(one.seed)),
-        word(one.role),
-        number(one.epochs[0].elapsed_s, fmt.significant, unit="s", why=NOT_TRAINED),
-        number(one.epochs[-1].loss, fmt.significant, unit="", why=NOT_TRAINED),
-        number(one.accuracy, fmt.percent, unit="share", why=NOT_TRAINED),
-        number(one.loaded_memory_bytes, fmt.size, unit="bytes", why=NOT_TRAINED),
-        number(one.peak_memory_bytes, fmt.size, unit="bytes", why=NOT_TRAINED),
+        word(str(training.index + 1)),
+        target_cell(training.framework),
+        Cell(str(training.seed)),
+        word(training.role),
+        number(training.epochs[0].elapsed_s, fmt.significant, unit="s", why=NOT_TRAINED),
+        number(training.epochs[-1].loss, fmt.significant, unit="", why=NOT_TRAINED),
+        number(training.accuracy, fmt.percent, unit="share", why=NOT_TRAINED),
+        number(training.loaded_memory_bytes, fmt.size, unit="bytes", why=NOT_TRAINED),
+        number(training.peak_memory_bytes, fmt.size, unit="bytes", why=NOT_TRAINED),
         used,
     )

@@ -28,7 +28,7 @@ NOT_BROKEN = "no rate that was tried broke it"
 
 def winner_of(side: TuneSideRecord) -> TuneTrialRecord | None:
     """Return the best trial; None while none kept the limit."""
-    return next((one for one in side.trials if one.number == side.winner), None)
+    return next((trial for trial in side.trials if trial.number == side.winner), None)
 
 
 def configuration(trial: TuneTrialRecord) -> str:
@@ -70,9 +70,9 @@ def claim_table(run: RunRecord) -> Table:
         Column("interval", f"95{fmt.THIN}%"),
     )
     rows = tuple(
-        (word(side.final[0]), word(one.against), _ratio(one), _interval(one))
+        (word(side.final[0]), word(claim.against), _ratio(claim), _interval(claim))
         for side in (run.tune.sides.values() if run.tune else ())
-        for one in side.claims
+        for claim in side.claims
     )
     return Table(
         "What tuning is worth, on fresh servers",
@@ -82,18 +82,18 @@ def claim_table(run: RunRecord) -> Table:
     )
 
 
-def _ratio(one: TuneClaimRecord) -> Cell:
-    why = sentence(one.reason) if one.reason else "a search of both has to find a rate"
-    for value, sign in ((one.ratio_at_least, "≥"), (one.ratio_at_most, "≤")):
+def _ratio(claim: TuneClaimRecord) -> Cell:
+    why = sentence(claim.reason) if claim.reason else "a search of both has to find a rate"
+    for value, sign in ((claim.ratio_at_least, "≥"), (claim.ratio_at_most, "≤")):
         if value is not None:
             return word(f"{sign}{fmt.THIN}{fmt.ratio(value)}", exact=str(value))
-    return number(one.ratio, fmt.ratio, unit="", why=why)
+    return number(claim.ratio, fmt.ratio, unit="", why=why)
 
 
-def _interval(one: TuneClaimRecord) -> Cell:
-    if one.interval is None:
-        return missing(sentence(one.reason) if one.reason else "a bound has no interval")
-    return word(fmt.span(one.interval, fmt.ratio), exact=f"{one.interval[0]} to {one.interval[1]}")
+def _interval(claim: TuneClaimRecord) -> Cell:
+    if claim.interval is None:
+        return missing(sentence(claim.reason) if claim.reason else "a bound has no interval")
+    return word(fmt.span(claim.interval, fmt.ratio), exact=f"{claim.interval[0]} to {claim.interval[1]}")
 
 
 def setting_table(run: RunRecord) -> Table:

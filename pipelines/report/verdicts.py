@@ -47,8 +47,10 @@ def verdict_table(run: RunRecord) -> Table:
 def _caption(run: RunRecord, *, several: bool) -> str:
     if several or not run.comparisons:
         return "Verdicts on the candidate"
-    one = run.comparisons[0]
-    candidate, baseline = (pick.display_name(run, name) for name in (one.candidate, one.baseline))
+    comparison = run.comparisons[0]
+    candidate, baseline = (
+        pick.display_name(run, name) for name in (comparison.candidate, comparison.baseline)
+    )
     return fmt.one_line(f"Verdicts: {candidate} against {baseline}")
 
 
@@ -87,15 +89,15 @@ def primary_missing(run: RunRecord) -> tuple[str, ...]:
     lost = [
         comparison for comparison in run.comparisons if comparison.is_primary and comparison.interval is None
     ]
-    return tuple(fmt.one_line(_missing_sentence(run, one)) for one in lost)
+    return tuple(fmt.one_line(_missing_sentence(run, comparison)) for comparison in lost)
 
 
 def _missing_sentence(run: RunRecord, comparison: ComparisonRecord) -> str:
     metric, reasons = pick.metric_name(comparison.metric), pick.percentile_reasons(run, comparison)
     why = "; ".join(reasons) or _why(comparison, NO_INTERVAL)
     advice = "Measure longer rounds with --round-s, or name another metric with --primary." if reasons else ""
-    said = f"The primary metric, {metric}, could not be compared under {comparison.load}: {why}. {advice}"
-    return f"{said.strip()} The other metrics do not take its place."
+    lead = f"The primary metric, {metric}, could not be compared under {comparison.load}: {why}. {advice}"
+    return f"{lead.strip()} The other metrics do not take its place."
 
 
 def interval_cell(span: tuple[float, float] | None, why: str) -> Cell:
@@ -183,14 +185,14 @@ def fairness_table(run: RunRecord) -> Table:
 
 
 def _alike(run: RunRecord, field: str) -> Cell:
-    found = next((asymmetry for asymmetry in run.fairness.asymmetries if asymmetry.field == field), None)
-    if found is not None and found.on_purpose:
+    asymmetry = next((asymmetry for asymmetry in run.fairness.asymmetries if asymmetry.field == field), None)
+    if asymmetry is not None and asymmetry.on_purpose:
         return word("differs on purpose")
-    if found is not None:
-        return word("differs, allowed by name" if found.allowed else "DIFFERS, not allowed", tone="bad")
-    given = set(run.fairness.checked[field].values())
-    if "not known" in given:
+    if asymmetry is not None:
+        return word("differs, allowed by name" if asymmetry.allowed else "DIFFERS, not allowed", tone="bad")
+    values = set(run.fairness.checked[field].values())
+    if "not known" in values:
         return word("not known", tone="bad")
-    if len(given) == 1:
+    if len(values) == 1:
         return word("yes")
-    return word("one side has none" if "none" in given else "not compared")
+    return word("one side has none" if "none" in values else "not compared")

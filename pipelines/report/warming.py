@@ -28,10 +28,10 @@ def curves(run: RunRecord) -> Curves:
 
 def _first(target: TargetRecord) -> tuple[ConditioningRecord, ...]:
     """Return the first conditioning of each block: that of a fresh server."""
-    found: dict[int, ConditioningRecord] = {}
-    for one in target.conditionings:
-        found.setdefault(one.block, one)
-    return tuple(found.values())
+    by_block: dict[int, ConditioningRecord] = {}
+    for conditioning in target.conditionings:
+        by_block.setdefault(conditioning.block, conditioning)
+    return tuple(by_block.values())
 
 
 def warming_table(run: RunRecord) -> Table:
@@ -46,44 +46,46 @@ def warming_table(run: RunRecord) -> Table:
         Column("loaded for", "s", minor=True),
     )
     rows = tuple(
-        (target_cell(name, pick.label(run, name)), *_row(one))
+        (target_cell(name, pick.label(run, name)), *_row(conditioning))
         for name, target in pick.compared(run).items()
-        for one in _first(target)
+        for conditioning in _first(target)
     )
     return Table("Time until steady", columns, rows, " ".join([REMARK, *_spreads(run)]))
 
 
-def _row(one: ConditioningRecord) -> tuple[Cell, ...]:
-    why = NOT_STEADY.get(one.state, "")
-    counts = [second.requests_count for second in one.seconds]
-    steady = counts[int(one.until_steady_s) :] if one.until_steady_s is not None else []
+def _row(conditioning: ConditioningRecord) -> tuple[Cell, ...]:
+    why = NOT_STEADY.get(conditioning.state, "")
+    counts = [second.requests_count for second in conditioning.seconds]
+    steady = counts[int(conditioning.until_steady_s) :] if conditioning.until_steady_s is not None else []
     return (
-        word(str(one.block)),
-        number(one.until_steady_s, fmt.significant, unit="s", why=why),
-        word(fmt.count(one.until_steady_requests_count))
-        if one.until_steady_requests_count is not None
+        word(str(conditioning.block)),
+        number(conditioning.until_steady_s, fmt.significant, unit="s", why=why),
+        word(fmt.count(conditioning.until_steady_requests_count))
+        if conditioning.until_steady_requests_count is not None
         else missing(why),
         number(counts[0] if counts else None, fmt.rate_number, unit="/s", why="not a whole second of load"),
         number(sum(steady) / len(steady) if steady else None, fmt.rate_number, unit="/s", why=why),
-        number(one.duration_s, fmt.significant, unit="s", why=""),
+        number(conditioning.duration_s, fmt.significant, unit="s", why=""),
     )
 
 
 def _spreads(run: RunRecord) -> list[str]:
     """List each side's range over blocks."""
-    found = []
+    lines = []
     for label, records in curves(run).items():
-        known = [one.until_steady_s for one in records if one.until_steady_s is not None]
-        if known:
-            ends = fmt.significant(min(known)), fmt.significant(max(known))
-            found.append(f"{label}: {ends[0]} to {ends[1]} s over {len(known)} of {len(records)} starts.")
-    return found
+        times_s = [record.until_steady_s for record in records if record.until_steady_s is not None]
+        if times_s:
+            ends = fmt.significant(min(times_s)), fmt.significant(max(times_s))
+            lines.append(f"{label}: {ends[0]} to {ends[1]} s over {len(times_s)} of {len(records)} starts.")
+    return lines
 
 
-def _what_followed(one: DriftRecord) -> str:
-    if one.resolved:
+def _what_followed(drift: DriftRecord) -> str:
+    if drift.resolved:
         return "conditioned further, measured again"
-    return "no verdict: still warming up" if one.change > 0 else "nothing: it got slower, which is no warm-up"
+    return (
+        "no verdict: still warming up" if drift.change > 0 else "nothing: it got slower, which is no warm-up"
+    )
 
 
 def drift_table(run: RunRecord) -> Table:
@@ -98,12 +100,12 @@ def drift_table(run: RunRecord) -> Table:
     rows = tuple(
         (
             target_cell(name, pick.label(run, name)),
-            word(str(one.block)),
-            word(one.load),
-            word(f"{one.change:+.0%}"),
-            word(_what_followed(one)),
+            word(str(drift.block)),
+            word(drift.load),
+            word(f"{drift.change:+.0%}"),
+            word(_what_followed(drift)),
         )
         for name, target in pick.served(run).items()
-        for one in target.drifts
+        for drift in target.drifts
     )
     return Table("Rounds that drifted", columns, rows)

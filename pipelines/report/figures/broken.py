@@ -29,11 +29,11 @@ class Broken:
 
 def broken(values: list[float], start: float, end: float) -> Broken:
     """Make the axis of shares of 1 from `start` at the bottom to `end` at the top."""
-    kept = together(values)
-    reach = max(kept[0] - kept[-1], LEAST_RANGE)
-    middle = (kept[0] + kept[-1]) / 2
+    cluster = together(values)
+    reach = max(cluster[0] - cluster[-1], LEAST_RANGE)
+    middle = (cluster[0] + cluster[-1]) / 2
     low, high = middle - reach * (0.5 + MARGIN), middle + reach * (0.5 + MARGIN)
-    if len(kept) == len(values):
+    if len(cluster) == len(values):
         return Broken(Linear(low, high, start, end), None)
     return Broken(Linear(low, high, start - BAND, end), start - BAND / 2 + 4)
 

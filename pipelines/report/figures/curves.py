@@ -16,19 +16,24 @@ def curves_plot(curves: Curves, name: str, slots: dict[str, int]) -> str | None:
 
     A mark stands where the steady stretch began. `name` is an identifier that no other figure has.
     """
-    shown = {target: tuple(filter(_drawable, found)) for target, found in curves.items()}
-    every = [one for found in shown.values() for one in found]
+    drawable = {target: tuple(filter(_drawable, conditionings)) for target, conditionings in curves.items()}
+    every = [conditioning for conditionings in drawable.values() for conditioning in conditionings]
     if not every:
         return None
     frame = draw.Frame(width=640, height=330, left=60, right=626)
-    x = Linear(0, max(len(one.seconds) for one in every) + 0.5, frame.left, frame.right)
-    rates = [float(second.requests_count) for one in every for second in one.seconds if second.requests_count]
+    x = Linear(0, max(len(conditioning.seconds) for conditioning in every) + 0.5, frame.left, frame.right)
+    rates = [
+        float(second.requests_count)
+        for conditioning in every
+        for second in conditioning.seconds
+        if second.requests_count
+    ]
     y = Log(*log_domain(rates), frame.bottom, frame.top)
-    svg = draw.figure("Throughput of fresh servers", _description(shown), name, frame)
+    svg = draw.figure("Throughput of fresh servers", _description(drawable), name, frame)
     _axes(svg, frame, x, y)
-    for target, found in shown.items():
-        for one in found:
-            _curve(svg, target, slots[target], one, x, y)
+    for target, conditionings in drawable.items():
+        for conditioning in conditionings:
+            _curve(svg, target, slots[target], conditioning, x, y)
     return draw.to_text(svg)
 
 
@@ -36,11 +41,13 @@ def _drawable(conditioning: ConditioningRecord) -> bool:
     return any(second.requests_count for second in conditioning.seconds)
 
 
-def _description(shown: Curves) -> str:
-    said = [
-        f"{target} in block {one.block} {_until(one)}" for target, found in shown.items() for one in found
+def _description(drawable: Curves) -> str:
+    clauses = [
+        f"{target} in block {conditioning.block} {_until(conditioning)}"
+        for target, conditionings in drawable.items()
+        for conditioning in conditionings
     ]
-    return f"Requests per second over seconds of load, logarithmic. {'; '.join(said)}."
+    return f"Requests per second over seconds of load, logarithmic. {'; '.join(clauses)}."
 
 
 def _until(conditioning: ConditioningRecord) -> str:
@@ -62,9 +69,9 @@ def _curve(
     svg: draw.Element, target: str, slot: int, conditioning: ConditioningRecord, x: Linear, y: Log
 ) -> None:
     points = [
-        (x(second), y(float(found.requests_count)))
-        for second, found in enumerate(conditioning.seconds, start=1)
-        if found.requests_count
+        (x(second), y(float(figures.requests_count)))
+        for second, figures in enumerate(conditioning.seconds, start=1)
+        if figures.requests_count
     ]
     group = draw.add(svg, "g", class_=f"round s{slot}")
     requests = f"{count(conditioning.requests_count)} requests"

@@ -16,7 +16,11 @@ def ecdf_plot(load: str, name: str, summaries: dict[str, SummaryRecord], slots: 
 
     `name` is an identifier that no other figure of the page has.
     """
-    curves = {target: one.ecdf for target, one in summaries.items() if one.ecdf and one.ecdf.latency_ms}
+    curves = {
+        target: summary.ecdf
+        for target, summary in summaries.items()
+        if summary.ecdf and summary.ecdf.latency_ms
+    }
     if not curves:
         return None
     frame = draw.Frame()
@@ -58,10 +62,10 @@ def _steps(curve: EcdfRecord, x: Log, y: Linear) -> str:
 
 def _marks(target: str, summary: SummaryRecord) -> list[tuple[float, float, str]]:
     """Return latency, share and hover text of each percentile that is marked and was measured."""
-    found = [(which, share, getattr(summary.latency_ms, which)) for which, share in MARKED.items()]
+    percentiles = [(which, share, getattr(summary.latency_ms, which)) for which, share in MARKED.items()]
     return [
         (latency, share, f"{target} {which} {significant(latency)} ms")
-        for which, share, latency in found
+        for which, share, latency in percentiles
         if latency is not None
     ]
 

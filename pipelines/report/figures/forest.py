@@ -57,13 +57,13 @@ def _of(rows: list[Row], *, mirrored: bool) -> list[Row]:
 
 
 def _description(rows: list[Row]) -> str:
-    said = [
-        f"{pick.metric_name(one.metric)} {ratio(value)}"
-        + (f", 95 % interval {span(one.interval, ratio)}" if one.interval else "")
-        for one, value in ((row.comparison, pick.ratio_of(row.comparison)) for row in rows)
+    clauses = [
+        f"{pick.metric_name(comparison.metric)} {ratio(value)}"
+        + (f", 95 % interval {span(comparison.interval, ratio)}" if comparison.interval else "")
+        for comparison, value in ((row.comparison, pick.ratio_of(row.comparison)) for row in rows)
         if value is not None
     ]
-    return f"Ratio of candidate to baseline: {'; '.join(said)}."
+    return f"Ratio of candidate to baseline: {'; '.join(clauses)}."
 
 
 def _scale(rows: list[Row], frame: draw.Frame) -> Log:
@@ -74,15 +74,15 @@ def _scale(rows: list[Row], frame: draw.Frame) -> Log:
 
 
 def _values(row: Row) -> list[float]:
-    one = row.comparison
+    comparison = row.comparison
     ends = [
-        *(one.interval or ()),
-        *(one.verdict_interval or ()),
-        *(one.round_range or ()),
-        1 + one.margin,
-        1 + (one.noise_floor or 0),
+        *(comparison.interval or ()),
+        *(comparison.verdict_interval or ()),
+        *(comparison.round_range or ()),
+        1 + comparison.margin,
+        1 + (comparison.noise_floor or 0),
     ]
-    return [*ends, *row.comparison.pair_ratios, *([one.ratio] if one.ratio else [])]
+    return [*ends, *row.comparison.pair_ratios, *([comparison.ratio] if comparison.ratio else [])]
 
 
 def _bands(svg: draw.Element, panels: list[list[Row]], x: Log, frame: draw.Frame) -> None:
@@ -108,30 +108,30 @@ def _directions(svg: draw.Element, candidate: str, frame: draw.Frame, y: float, 
 
 
 def _row(svg: draw.Element, row: Row, x: Log, y: float) -> None:
-    one, value = row.comparison, pick.ratio_of(row.comparison)
+    comparison, value = row.comparison, pick.ratio_of(row.comparison)
     group = draw.add(svg, "g", class_="ratio")
-    draw.add(group, "title", text=_hover(one))
-    draw.add(group, "text", text=pick.metric_name(one.metric), x=2, y=y + 4, class_="group")
-    _noise(group, one, x, y)
+    draw.add(group, "title", text=_hover(comparison))
+    draw.add(group, "text", text=pick.metric_name(comparison.metric), x=2, y=y + 4, class_="group")
+    _noise(group, comparison, x, y)
     for pair in row.comparison.pair_ratios:
         draw.add(group, "circle", cx=x(pair), cy=y + 10, r=2.5, class_="pair")
-    if one.verdict_interval is not None:
-        low, high = one.verdict_interval
+    if comparison.verdict_interval is not None:
+        low, high = comparison.verdict_interval
         draw.line(group, (x(low), y), (x(high), y), "judged")
-    if one.interval is not None:
-        _interval(group, x(one.interval[0]), x(one.interval[1]), y)
+    if comparison.interval is not None:
+        _interval(group, x(comparison.interval[0]), x(comparison.interval[1]), y)
     if value is not None:
-        kind = "estimate" if one.interval else "estimate alone"
+        kind = "estimate" if comparison.interval else "estimate alone"
         draw.add(group, "circle", cx=x(value), cy=y, r=4.5, class_=kind)
-    said = "no ratio" if value is None else ratio(value)
-    draw.add(group, "text", text=said, x=x.end + 10, y=y - 2, class_="value")
-    draw.add(group, "text", text=one.verdict or "no verdict", x=x.end + 10, y=y + 14)
+    label = "no ratio" if value is None else ratio(value)
+    draw.add(group, "text", text=label, x=x.end + 10, y=y - 2, class_="value")
+    draw.add(group, "text", text=comparison.verdict or "no verdict", x=x.end + 10, y=y + 14)
 
 
-def _noise(group: draw.Element, one: ComparisonRecord, x: Log, y: float) -> None:
-    if one.noise_floor is None:
+def _noise(group: draw.Element, comparison: ComparisonRecord, x: Log, y: float) -> None:
+    if comparison.noise_floor is None:
         return
-    for end in (1 / (1 + one.noise_floor), 1 + one.noise_floor):
+    for end in (1 / (1 + comparison.noise_floor), 1 + comparison.noise_floor):
         draw.line(group, (x(end), y - ROW / 2 + 3), (x(end), y + ROW / 2 - 3), "noise")
 
 
@@ -141,13 +141,15 @@ def _interval(group: draw.Element, low: float, high: float, y: float) -> None:
         draw.line(group, (end, y - 5), (end, y + 5), "interval")
 
 
-def _hover(one: ComparisonRecord) -> str:
-    value = pick.ratio_of(one)
+def _hover(comparison: ComparisonRecord) -> str:
+    value = pick.ratio_of(comparison)
     parts = [
-        f"{pick.metric_name(one.metric)} {'has no ratio' if value is None else ratio(value)}",
-        f"95 % interval {span(one.interval, ratio)}" if one.interval else "no interval",
-        f"margin {within(one.margin)}",
-        "no noise floor" if one.noise_floor is None else f"noise floor {within(one.noise_floor)}",
-        one.verdict or "no verdict",
+        f"{pick.metric_name(comparison.metric)} {'has no ratio' if value is None else ratio(value)}",
+        f"95 % interval {span(comparison.interval, ratio)}" if comparison.interval else "no interval",
+        f"margin {within(comparison.margin)}",
+        "no noise floor"
+        if comparison.noise_floor is None
+        else f"noise floor {within(comparison.noise_floor)}",
+        comparison.verdict or "no verdict",
     ]
     return ", ".join(parts)

@@ -15,46 +15,51 @@ FRAME = draw.Frame(width=640, height=420, left=66, right=626, top=32, bottom=362
 NEAR = 3.0
 # The label of a tick, in the larger text of a narrow screen.
 TICK_WIDTH = 70.0
-Known = list[tuple[MobileArtifactRecord, float]]
+Measured = list[tuple[MobileArtifactRecord, float]]
 
 
 def front_plot(mobile: MobileRecord, name: str, slots: dict[str, int]) -> str | None:
     """Draw the plot as SVG text under the identifier `name`; return None when no artifact has an accuracy."""
     partly = said.partly_asked(mobile)
-    known = [
-        (one, one.accuracy) for one in mobile.artifacts if one.accuracy is not None and one not in partly
+    measured = [
+        (artifact, artifact.accuracy)
+        for artifact in mobile.artifacts
+        if artifact.accuracy is not None and artifact not in partly
     ]
-    if not known:
+    if not measured:
         return None
-    x, y = _sizes(mobile, known), _accuracies(mobile, known)
-    svg = draw.figure("Size against accuracy", _description(mobile, known), name, FRAME)
+    x, y = _sizes(mobile, measured), _accuracies(mobile, measured)
+    svg = draw.figure("Size against accuracy", _description(mobile, measured), name, FRAME)
     svg.set("class", "front")
     _axes(svg, x, y)
     space = Space(Box(FRAME.left, FRAME.top - 6, FRAME.right, FRAME.bottom - 2))
-    for one, accuracy in known:
-        space.take_point((x(one.size_bytes), y(accuracy)))
-    _front(svg, known, x, y, space)
+    for artifact, accuracy in measured:
+        space.take_point((x(artifact.size_bytes), y(accuracy)))
+    _front(svg, measured, x, y, space)
     _limits(svg, mobile, x, y, space)
-    for one, accuracy in sorted(known, key=lambda pair: pair[0].size_bytes):
-        _point(svg, mobile, one, slots[one.target], (x(one.size_bytes), y(accuracy)), space, y)
+    for artifact, accuracy in sorted(measured, key=lambda pair: pair[0].size_bytes):
+        _point(svg, mobile, artifact, slots[artifact.target], (x(artifact.size_bytes), y(accuracy)), space, y)
     return draw.to_text(svg)
 
 
-def _description(mobile: MobileRecord, known: Known) -> str:
-    each = [f"{said.full_name(mobile, one)} {size(one.size_bytes)}, {percent(value)}" for one, value in known]
+def _description(mobile: MobileRecord, measured: Measured) -> str:
+    each = [
+        f"{said.full_name(mobile, artifact)} {size(artifact.size_bytes)}, {percent(value)}"
+        for artifact, value in measured
+    ]
     return f"Accuracy over bytes, logarithmic, of each artifact: {'; '.join(each)}."
 
 
-def _sizes(mobile: MobileRecord, known: Known) -> Log:
-    sizes = [float(one.size_bytes) for one, _ in known]
+def _sizes(mobile: MobileRecord, measured: Measured) -> Log:
+    sizes = [float(artifact.size_bytes) for artifact, _ in measured]
     limit = mobile.gate.max_bytes
     near = [float(limit)] if limit and min(sizes) / NEAR <= limit <= max(sizes) * NEAR else []
     return Log(*log_domain([*sizes, *near], margin=1.3), FRAME.left, FRAME.right)
 
 
-def _accuracies(mobile: MobileRecord, known: Known) -> Broken:
+def _accuracies(mobile: MobileRecord, measured: Measured) -> Broken:
     source = [] if mobile.source_accuracy is None else [mobile.source_accuracy]
-    return broken([*(value for _, value in known), *source, *_least(mobile)], FRAME.bottom, FRAME.top)
+    return broken([*(value for _, value in measured), *source, *_least(mobile)], FRAME.bottom, FRAME.top)
 
 
 def _least(mobile: MobileRecord) -> list[float]:
@@ -78,11 +83,11 @@ def _axes(svg: draw.Element, x: Log, y: Broken) -> None:
 
 def _apart(ticks: list[float], x: Log) -> list[float]:
     """Return the ticks without those whose label would touch the one before."""
-    kept = ticks[:1]
+    spaced = ticks[:1]
     for tick in ticks[1:]:
-        if x(tick) - x(kept[-1]) >= TICK_WIDTH:
-            kept.append(tick)
-    return kept
+        if x(tick) - x(spaced[-1]) >= TICK_WIDTH:
+            spaced.append(tick)
+    return spaced
 
 
 def _break(svg: draw.Element) -> None:
@@ -141,9 +146,11 @@ def _write(svg: draw.Element, place: Place, class_: str) -> None:
     draw.add(svg, "text", text=place.text, x=place.x, y=place.y, text_anchor=place.anchor, class_=class_)
 
 
-def _front(svg: draw.Element, known: Known, x: Log, y: Broken, space: Space) -> None:
+def _front(svg: draw.Element, measured: Measured, x: Log, y: Broken, space: Space) -> None:
     """Draw, from the smallest on, the best accuracy that a file of at most that size has."""
-    steps = sorted((x(one.size_bytes), y(value)) for one, value in known if one.on_pareto_front)
+    steps = sorted(
+        (x(artifact.size_bytes), y(value)) for artifact, value in measured if artifact.on_pareto_front
+    )
     if not steps:
         return
     corners = [steps[0]]
@@ -159,32 +166,32 @@ def _front(svg: draw.Element, known: Known, x: Log, y: Broken, space: Space) -> 
 def _point(
     svg: draw.Element,
     mobile: MobileRecord,
-    one: MobileArtifactRecord,
+    artifact: MobileArtifactRecord,
     slot: int,
     at: draw.Point,
     space: Space,
     y: Broken,
 ) -> None:
-    below = one.accuracy is not None and y.is_below(one.accuracy)
-    value = f" {percent(one.accuracy)}" if below and one.accuracy is not None else ""
-    place = space.name(said.unique_name(mobile, one) + value, at)
+    below = artifact.accuracy is not None and y.is_below(artifact.accuracy)
+    value = f" {percent(artifact.accuracy)}" if below and artifact.accuracy is not None else ""
+    place = space.name(said.unique_name(mobile, artifact) + value, at)
     group = draw.add(svg, "g", class_=f"artifact s{slot}")
-    draw.add(group, "title", text=_hover(mobile, one))
+    draw.add(group, "title", text=_hover(mobile, artifact))
     if place.led_from:
         draw.line(group, at, place.lead, "leader")
-    if one is said.chosen(mobile):
+    if artifact is said.chosen(mobile):
         draw.add(group, "circle", cx=at[0], cy=at[1], r=9.5, class_="ring")
     draw.marker(group, slot, at, 5)
-    if not one.passed:
+    if not artifact.passed:
         draw.cross(group, at)
     _write(group, place, "name")
 
 
-def _hover(mobile: MobileRecord, one: MobileArtifactRecord) -> str:
-    parts = [f"{said.full_name(mobile, one)}: {size(one.size_bytes)}"]
-    if one.accuracy is not None:
-        parts.append(f"accuracy {percent(one.accuracy)}")
-    if one.accuracy_drop is not None:
-        parts.append(f"drop {points(one.accuracy_drop)} points")
-    parts.append("passes" if one.passed else f"fails: {'; '.join(one.failures)}")
+def _hover(mobile: MobileRecord, artifact: MobileArtifactRecord) -> str:
+    parts = [f"{said.full_name(mobile, artifact)}: {size(artifact.size_bytes)}"]
+    if artifact.accuracy is not None:
+        parts.append(f"accuracy {percent(artifact.accuracy)}")
+    if artifact.accuracy_drop is not None:
+        parts.append(f"drop {points(artifact.accuracy_drop)} points")
+    parts.append("passes" if artifact.passed else f"fails: {'; '.join(artifact.failures)}")
     return ", ".join(parts)

@@ -16,22 +16,22 @@ WHICH = (("p50", "mark"), ("p99", "mark hollow"))
 
 def load_curve_plot(curves: Curves, name: str, slots: dict[str, int]) -> str | None:
     """Draw each target's summaries, in order of load, as SVG text; return None without a point."""
-    known = [one for own in curves.values() for one in own if one.throughput_per_s is not None]
-    latencies = [value for one in known for value in _values(one)]
+    measured = [summary for own in curves.values() for summary in own if summary.throughput_per_s is not None]
+    latencies = [value for summary in measured for value in _values(summary)]
     if not latencies:
         return None
-    furthest = max(end for one in known for end in _reach(one))
+    furthest = max(end for summary in measured for end in _reach(summary))
     x = Linear(0, furthest * 1.12 or 1.0, FRAME.left, FRAME.right)
     y = Log(*log_domain(latencies, margin=1.25), FRAME.bottom, FRAME.top)
     svg = draw.figure("Latency against throughput", _description(curves), name, FRAME)
     svg.set("class", "load-curve")
     _axes(svg, x, y)
     space = Space(Box(FRAME.left, FRAME.top - 6, FRAME.right, FRAME.bottom - 2))
-    for one in known:
-        for value in _values(one):
-            space.take_point((x(one.throughput_per_s or 0.0), y(value)))
+    for summary in measured:
+        for value in _values(summary):
+            space.take_point((x(summary.throughput_per_s or 0.0), y(value)))
     for target, own in curves.items():
-        _curve(svg, target, slots[target], [one for one in own if one in known], x, y, space)
+        _curve(svg, target, slots[target], [summary for summary in own if summary in measured], x, y, space)
     return draw.to_text(svg)
 
 
@@ -44,13 +44,14 @@ def _reach(summary: SummaryRecord) -> tuple[float, ...]:
 
 
 def _description(curves: Curves) -> str:
-    said = [
-        f"{target} under {one.load} {rate(one.throughput_per_s)}, p99 {milliseconds(one.latency_ms.p99)}"
+    clauses = [
+        f"{target} under {summary.load} {rate(summary.throughput_per_s)}, "
+        f"p99 {milliseconds(summary.latency_ms.p99)}"
         for target, own in curves.items()
-        for one in own
-        if one.throughput_per_s is not None and one.latency_ms.p99 is not None
+        for summary in own
+        if summary.throughput_per_s is not None and summary.latency_ms.p99 is not None
     ]
-    return f"Latency, logarithmic, over requests answered per second: {'; '.join(said)}."
+    return f"Latency, logarithmic, over requests answered per second: {'; '.join(clauses)}."
 
 
 def _axes(svg: draw.Element, x: Linear, y: Log) -> None:
@@ -68,19 +69,22 @@ def _curve(
 ) -> None:
     group = draw.add(svg, "g", class_=f"s{slot}")
     for which, kind in WHICH:
-        found = [(one, value) for one in own if (value := getattr(one.latency_ms, which)) is not None]
-        at = [(x(one.throughput_per_s or 0.0), y(value)) for one, value in found]
+        percentiles = [
+            (summary, value) for summary in own if (value := getattr(summary.latency_ms, which)) is not None
+        ]
+        at = [(x(summary.throughput_per_s or 0.0), y(value)) for summary, value in percentiles]
         for before, after in itertools.pairwise(at):
             draw.line(group, before, after, "search")
-        for (one, value), place in zip(found, at, strict=True):
-            _whisker(group, one, which, place, x, y)
+        for (summary, value), place in zip(percentiles, at, strict=True):
+            _whisker(group, summary, which, place, x, y)
             mark = draw.marker(group, slot, place, 4.5, kind)
-            said = (
-                f"{target}, {one.load}: {which} {milliseconds(value)} at {rate(one.throughput_per_s or 0.0)}"
+            hover = (
+                f"{target}, {summary.load}: {which} {milliseconds(value)} at "
+                f"{rate(summary.throughput_per_s or 0.0)}"
             )
-            draw.add(mark, "title", text=one_line(said))
+            draw.add(mark, "title", text=one_line(hover))
             if which == "p99":
-                named = space.name(one.load, place)
+                named = space.name(summary.load, place)
                 draw.add(
                     group,
                     "text",

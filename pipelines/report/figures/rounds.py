@@ -24,22 +24,22 @@ def rounds_plot(
         return None
     frame = draw.Frame()
     x = Linear(0.3, len(rounds) + 0.7, frame.left, frame.right)
-    low, high = log_domain([value for one in rounds for value in _values(one)])
+    low, high = log_domain([value for record in rounds for value in _values(record)])
     y = Log(low, high, frame.bottom, frame.top)
     title = f"p50 and p99 of every round under {load}"
     svg = draw.figure(title, _description(rounds), name, frame)
     _axes(svg, frame, x, y, rounds)
-    for place, one in enumerate(rounds, start=1):
-        _round(svg, one, slots[one.target], x(place), y, faint=one.target in faint)
+    for place, record in enumerate(rounds, start=1):
+        _round(svg, record, slots[record.target], x(place), y, faint=record.target in faint)
     return draw.to_text(svg)
 
 
-def _values(one: RoundRecord) -> list[float]:
-    return [value for value in (one.latency_ms.p50, one.latency_ms.p99) if value is not None]
+def _values(record: RoundRecord) -> list[float]:
+    return [value for value in (record.latency_ms.p50, record.latency_ms.p99) if value is not None]
 
 
 def _description(rounds: list[RoundRecord]) -> str:
-    unused = sum(not one.valid for one in rounds)
+    unused = sum(not record.valid for record in rounds)
     return f"{len(rounds)} rounds, {unused} of them not used and crossed out; milliseconds, logarithmic."
 
 
@@ -50,7 +50,7 @@ def _axes(svg: draw.Element, frame: draw.Frame, x: Linear, y: Log, rounds: list[
     )
     every = -(-len(rounds) // MOST_LABELS)
     places = [float(place) for place in range(1, len(rounds) + 1, every)]
-    labels = [str(one.index) for one in rounds[::every]]
+    labels = [str(record.index) for record in rounds[::every]]
     draw.x_axis(svg, frame, draw.ticks_at(places, x, labels), "round, in the order measured", grid=False)
     _blocks(svg, frame, x, rounds)
 
@@ -63,35 +63,35 @@ def _blocks(svg: draw.Element, frame: draw.Frame, x: Linear, rounds: list[RoundR
             draw.line(svg, (border, frame.top), (border, frame.bottom), "block")
 
 
-def _round(svg: draw.Element, one: RoundRecord, slot: int, x: float, y: Log, *, faint: bool) -> None:
-    group = draw.add(svg, "g", class_=_classes(one, faint=faint))
-    draw.add(group, "title", text=_hover(one))
-    if one.attempt:
+def _round(svg: draw.Element, record: RoundRecord, slot: int, x: float, y: Log, *, faint: bool) -> None:
+    group = draw.add(svg, "g", class_=_classes(record, faint=faint))
+    draw.add(group, "title", text=_hover(record))
+    if record.attempt:
         # Tries of one round stand side by side: only the number fits; the key beside the plot explains it.
-        text = str(one.attempt + 1)
+        text = str(record.attempt + 1)
         draw.add(group, "text", text=text, x=x, y=y.end - 5, text_anchor="middle", class_="retry")
-    values = _values(one)
+    values = _values(record)
     if len(values) > 1:
         draw.line(group, (x, y(values[0])), (x, y(values[1])), f"stick s{slot}")
     for which, kind in (("p50", "mark"), ("p99", "mark hollow")):
-        value = getattr(one.latency_ms, which)
+        value = getattr(record.latency_ms, which)
         if value is not None:
             draw.marker(group, slot, (x, y(value)), 3 if faint else 4.5, kind)
-    if not one.valid:
+    if not record.valid:
         for position in [y(value) for value in values] or [y.start - 8]:
             draw.cross(group, (x, position))
 
 
-def _classes(one: RoundRecord, *, faint: bool) -> str:
-    return " ".join(["round", *(["faint"] if faint else []), *([] if one.valid else ["unused"])])
+def _classes(record: RoundRecord, *, faint: bool) -> str:
+    return " ".join(["round", *(["faint"] if faint else []), *([] if record.valid else ["unused"])])
 
 
-def _hover(one: RoundRecord) -> str:
+def _hover(record: RoundRecord) -> str:
     figures = [
         f"{which} {significant(value)} ms"
-        for which, value in (("p50", one.latency_ms.p50), ("p99", one.latency_ms.p99))
+        for which, value in (("p50", record.latency_ms.p50), ("p99", record.latency_ms.p99))
         if value is not None
     ]
-    again = f", try {one.attempt + 1}" if one.attempt else ""
-    place = f"{one.target}, block {one.block}, round {one.index}{again}"
-    return f"{place}: {', '.join([*figures, validity(one)])}"
+    again = f", try {record.attempt + 1}" if record.attempt else ""
+    place = f"{record.target}, block {record.block}, round {record.index}{again}"
+    return f"{place}: {', '.join([*figures, validity(record)])}"

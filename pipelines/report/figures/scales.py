@@ -68,7 +68,9 @@ def linear_ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Return about that many round values, 1, 2 or 5 times a power of ten apart, inside `low`…`high`."""
     rough = (high - low) / about
     power = math.floor(math.log10(rough))
-    step = next(float(f"{one}e{power}") for one in (*STEPS, 10.0) if float(f"{one}e{power}") >= rough)
+    step = next(
+        float(f"{multiple}e{power}") for multiple in (*STEPS, 10.0) if float(f"{multiple}e{power}") >= rough
+    )
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [float(f"{index * step:.10g}") for index in range(first, last + 1)]
 

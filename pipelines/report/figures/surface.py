@@ -15,24 +15,24 @@ SPREAD = 0.7
 
 def surface_plot(side: TuneSideRecord, name: str, slot: int) -> str | None:
     """Draw the figure as SVG text under the identifier `name`; return None without a rate."""
-    shown = [trial for trial in side.trials if trial.levels and _known(trial)]
+    drawn = [trial for trial in side.trials if trial.levels and _known(trial)]
     axes = [
-        axis for axis in side.axes if len({t.levels[axis.name] for t in shown if axis.name in t.levels}) > 1
+        axis for axis in side.axes if len({t.levels[axis.name] for t in drawn if axis.name in t.levels}) > 1
     ]
-    if not shown or not axes:
+    if not drawn or not axes:
         return None
     width = LEFT + len(axes) * PANEL + (len(axes) - 1) * GAP + RIGHT
     frame = draw.Frame(width=width, height=HEIGHT, left=LEFT, right=width - RIGHT, top=TOP, bottom=BOTTOM)
-    values = [value for trial in shown for value in (trial.rate_per_s, trial.breaks_at_per_s) if value]
+    values = [value for trial in drawn for value in (trial.rate_per_s, trial.breaks_at_per_s) if value]
     y = Log(*log_domain(values, margin=1.1), BOTTOM, TOP)
     title = f"Highest rate of {side.target} by configuration"
-    svg = draw.figure(title, _description(side, shown), name, frame)
+    svg = draw.figure(title, _description(side, drawn), name, frame)
     svg.set("class", "rates")
     ticks = log_ticks(y.low, y.high)
     draw.y_axis(svg, frame, draw.ticks_at(ticks, y, list(map(tick_label, ticks))), "rate, 1/s (logarithmic)")
     for place, axis in enumerate(axes):
         left = LEFT + place * (PANEL + GAP)
-        _panel(svg, side, axis, [t for t in shown if axis.name in t.levels], left, y, slot)
+        _panel(svg, side, axis, [t for t in drawn if axis.name in t.levels], left, y, slot)
     return draw.to_text(svg)
 
 
@@ -40,10 +40,10 @@ def _known(trial: TuneTrialRecord) -> bool:
     return trial.rate_per_s is not None or trial.breaks_at_per_s is not None
 
 
-def _description(side: TuneSideRecord, shown: list[TuneTrialRecord]) -> str:
-    best = next((trial for trial in shown if trial.number == side.winner), None)
-    found = f" The best sustains {rate(best.rate_per_s)}." if best and best.rate_per_s else ""
-    return f"A panel for each axis, a bracket for each of {len(shown)} configurations.{found}"
+def _description(side: TuneSideRecord, drawn: list[TuneTrialRecord]) -> str:
+    best = next((trial for trial in drawn if trial.number == side.winner), None)
+    remark = f" The best sustains {rate(best.rate_per_s)}." if best and best.rate_per_s else ""
+    return f"A panel for each axis, a bracket for each of {len(drawn)} configurations.{remark}"
 
 
 def _panel(
@@ -91,7 +91,7 @@ def _bracket(
 
 
 def _hover(trial: TuneTrialRecord) -> str:
-    said = ", ".join(f"{axis} {level}" for axis, level in trial.levels.items())
+    levels = ", ".join(f"{axis} {level}" for axis, level in trial.levels.items())
     kept = f"kept the limit at {rate(trial.rate_per_s)}" if trial.rate_per_s else "kept it at no rate tried"
     broke = f", broke it at {rate(trial.breaks_at_per_s)}" if trial.breaks_at_per_s else ""
-    return f"trial {trial.number}: {said}: {kept}{broke}"
+    return f"trial {trial.number}: {levels}: {kept}{broke}"

@@ -17,7 +17,13 @@ def throughput_plot(loads: Loads, name: str, slots: dict[str, int]) -> str | Non
 
     `loads` maps a load to its targets' summaries. `name` is this figure's own identifier.
     """
-    tops = [top for targets in loads.values() for one in targets.values() if one for top in _reach(one)]
+    tops = [
+        top
+        for targets in loads.values()
+        for summary in targets.values()
+        if summary
+        for top in _reach(summary)
+    ]
     if not tops:
         return None
     height = sum(GAP + ROW * len(targets) for targets in loads.values())

@@ -37,8 +37,8 @@ def timeline_plot(
         unused: indexes of rounds that feed no figure.
     """
     began = min((_second(record) for record in rounds), default=0.0)
-    found = [(record, points(record, _second(record) - began)) for record in rounds]
-    every = [point for _, own in found for point in own]
+    series = [(record, points(record, _second(record) - began)) for record in rounds]
+    every = [point for _, own in series for point in own]
     latencies = [ms for point in every for ms in (point.p50_ms, point.max_ms) if ms]
     rates = [point.per_s for point in every if point.per_s is not None]
     if not latencies or not rates:
@@ -46,12 +46,12 @@ def timeline_plot(
     x = Linear(0, max(point.at_s for point in every) * 1.01 or 1.0, FRAME.left, FRAME.right)
     y = Log(*log_domain(latencies), LATENCY[1], LATENCY[0])
     per_s = Linear(0, max(rates) * 1.05 or 1.0, RATE[1], RATE[0])
-    svg = draw.figure(title, _description(found, unused), name, FRAME)
+    svg = draw.figure(title, _description(series, unused), name, FRAME)
     svg.set("class", "timeline")
     _axes(svg, x, y, per_s)
-    _blocks(svg, found, x)
-    for one, own in found:
-        _round(svg, one, own, slots[one.target], (x, y, per_s), spoilt=one.index in unused)
+    _blocks(svg, series, x)
+    for record, own in series:
+        _round(svg, record, own, slots[record.target], (x, y, per_s), spoilt=record.index in unused)
     return draw.to_text(svg)
 
 
@@ -76,11 +76,11 @@ def _second(record: RoundRecord) -> float:
     return datetime.fromisoformat(record.started_at_utc).timestamp() + record.warmup_s
 
 
-def _description(found: list[tuple[RoundRecord, list[Point]]], unused: Collection[int]) -> str:
-    spoilt = sum(one.index in unused for one, _ in found)
+def _description(series: list[tuple[RoundRecord, list[Point]]], unused: Collection[int]) -> str:
+    spoilt = sum(record.index in unused for record, _ in series)
     return (
         "Above latency in milliseconds, logarithmic, below requests answered per second, over the time of "
-        f"the run; {len(found)} rounds, {spoilt} of them not used and shaded."
+        f"the run; {len(series)} rounds, {spoilt} of them not used and shaded."
     )
 
 
@@ -104,14 +104,14 @@ def _axes(svg: draw.Element, x: Linear, y: Log, per_s: Linear) -> None:
     )
 
 
-def _blocks(svg: draw.Element, found: list[tuple[RoundRecord, list[Point]]], x: Linear) -> None:
+def _blocks(svg: draw.Element, series: list[tuple[RoundRecord, list[Point]]], x: Linear) -> None:
     """Draw a line where a new block, and with it fresh servers, began."""
     begun: set[int] = set()
-    for one, own in found:
-        if one.block not in begun and begun and own:
+    for record, own in series:
+        if record.block not in begun and begun and own:
             at = x(max(0.0, own[0].at_s))
             draw.line(svg, (at, LATENCY[0]), (at, RATE[1]), "block")
-        begun.add(one.block)
+        begun.add(record.block)
 
 
 def _round(
