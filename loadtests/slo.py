@@ -4,100 +4,23 @@ The algorithm only; a callback measures. Nothing here is random: who measures gi
 """
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, Literal
 
+from loadtests.rates import Phase, RateMeasurement, SearchLimits
 from loadtests.reason import Figure, Reason
-from loadtests.validity import ERRORS_SHARE_LIMIT, FINDINGS, GENERATOR_CHECKS, Invalidity
 
-SERVER_CHECKS: Final = FINDINGS | {"warm"}
-"""A round that does not pass these shows what the server does under such a rate, which p99 and errors judge.
-
-Errors, wrong answers among them, are what overload looks like. Near its capacity p50 of a queue differs by
-more than 10 % from one second to the next for ever, however warm the server is. It is warm after the rounds
-at lower rates, and three rounds have to keep the limit.
-"""
-
-Phase = Literal["search", "confirm"]
 Outcome = Literal["found", "lower_bound", "none", "not_measured"]
 
 DOUBLE: Final = 2.0
 """The largest step to the next rate while no bracket is known."""
 
+ROUNDING: Final = 1 + 1e-9
+
 S_PER_H: Final = 3600
 MILLION: Final = 1_000_000
-
-
-@dataclass(frozen=True)
-class RateMeasurement:
-    """One round of open load: a point on the curve of p99 against rate.
-
-    Attributes:
-        rate_per_s: the offered rate.
-        p99_ms: of successful requests, from the schedule; None with too few of them.
-        errors_share: failed requests of all, 0 to 1.
-        delivered: whether the generator was able to send that load.
-        valid: whether nothing else, such as a noisy neighbour, made the round useless.
-        reasons: why it was not delivered or not valid; none when it was both.
-        phase: what it was for.
-    """
-
-    rate_per_s: float
-    p99_ms: float | None
-    errors_share: float
-    delivered: bool = True
-    valid: bool = True
-    reasons: tuple[Reason, ...] = ()
-    phase: Phase = field(default="search", compare=False)
-
-
-def as_measurement(
-    rate_per_s: float, p99_ms: float | None, errors_share: float, found: Iterable[Invalidity]
-) -> RateMeasurement:
-    """Make a measurement of a round and the checks it did not pass, which mean something else here.
-
-    See GENERATOR_CHECKS and SERVER_CHECKS; every other check still makes the round useless.
-    """
-    said = [one for one in found if one.check not in SERVER_CHECKS]
-    foreign = [one for one in said if one.check not in GENERATOR_CHECKS]
-    return RateMeasurement(
-        rate_per_s=rate_per_s,
-        p99_ms=p99_ms,
-        errors_share=errors_share,
-        delivered=len(foreign) == len(said),
-        valid=not foreign,
-        reasons=tuple(said),
-    )
-
-
-@dataclass(frozen=True)
-class SearchLimits:
-    """Where a search begins to be too fine, too far or too long.
-
-    Attributes:
-        resolution: relative; rates nearer to each other are not told apart.
-        confirmations: rounds, all of which a rate has to pass at the end.
-        min_rate_per_s, max_rate_per_s: rates outside are never measured.
-        most_measurements: rounds of all kinds.
-        most_invalid: of them, those that may be invalid and are measured again.
-        errors_share: above it a rate breaks, whatever its p99 is.
-    """
-
-    resolution: float = 0.05
-    confirmations: int = 3
-    min_rate_per_s: float = 1.0
-    max_rate_per_s: float = 100_000.0
-    most_measurements: int = 40
-    most_invalid: int = 5
-    errors_share: float = ERRORS_SHARE_LIMIT
-
-    def __post_init__(self) -> None:
-        if not (self.resolution > 0 and self.confirmations > 0 and self.most_measurements > 0):
-            raise ValueError(f"resolution, confirmations and measurements are above zero, got {self}")
-        if not 0 < self.min_rate_per_s <= self.max_rate_per_s < math.inf:
-            raise ValueError(f"rates are above zero and the least not above the most, got {self}")
 
 
 @dataclass(frozen=True)
@@ -139,9 +62,10 @@ def search(
     end and the first step leads to its upper one: if both ends still hold, nothing is left to bisect, and if
     they do not, each further step is the square of the one before, up to doubling. On the way a rate that
     does not pass gets a second round, so that one stray pause does not end the climb. Then the highest
-    passing rate must pass all of some further rounds, with no second chance and the round that chose it not
-    counted: an objective is a promise, and a search picks lucky rounds, so a majority would promise too much.
-    If it fails, the next lower rate has its turn.
+    passing rate must pass some further rounds, the round that chose it not counted: an objective is a
+    promise, and a search picks lucky rounds, so a majority would promise too much. If it fails, the next
+    lower rate has its turn. At last the lowest rate that broke is measured again: if it passes now, it broke
+    because of what is over, such as a cold server, and the search goes on above it.
 
     Invalid rounds are neither passes nor failures: they are measured again, within a budget.
 
@@ -188,7 +112,7 @@ class _GiveUpError(Exception):
 
 
 class _Search:
-    """The state of one search: all measurements, and the lowest rate that did not pass, with its outcome."""
+    """The state of one search: all measurements, the rates that did not pass, and the highest confirmed."""
 
     def __init__(self, measure: Measure, p99_limit_ms: float, limits: SearchLimits) -> None:
         self._measure = measure
@@ -196,19 +120,50 @@ class _Search:
         self._limits = limits
         self._measurements: list[RateMeasurement] = []
         self._invalid_count = 0
-        self._ceiling = math.inf
-        self._ceiling_outcome = _Outcome.PASSED
+        self._broke: dict[float, _Outcome] = {}
+        self._confirmed: float | None = None
+        self._rechecked: dict[float, _Outcome] = {}
 
     def run(self, start_per_s: float, first_step: float) -> SloResult:
         try:
-            passing = self._bracket(start_per_s, first_step)
-            confirmed = self._confirmed(self._bisect(passing)) if passing is not None else None
+            self._search(start_per_s, first_step)
         except _GiveUpError as stop:
-            return self._result("not_measured", None, stop.reason)
-        return self._none() if confirmed is None else self._found(confirmed)
+            if self._confirmed is None:
+                return self._result("not_measured", None, stop.reason)
+            self._broke = self._broke or self._rechecked
+        return self._none() if self._confirmed is None else self._found(self._confirmed)
+
+    @property
+    def _ceiling(self) -> float:
+        """The lowest rate that did not pass, and has not passed since; infinity without one."""
+        return min(self._broke, default=math.inf)
+
+    def _search(self, start_per_s: float, first_step: float) -> None:
+        for _ in range(self._limits.conditioning_rounds):
+            self._outcome(start_per_s, "condition")
+        passing = self._bracket(start_per_s, first_step)
+        if passing is None:
+            return
+        self._confirm(self._bisect(passing))
+        for _ in range(self._limits.rechecks):
+            above = self._ceiling
+            if self._confirmed is None or above == math.inf or not self._holds_now(above):
+                return
+            passing = above
+            if self._ceiling == math.inf:
+                passing = self._climb(above, 1 + self._limits.resolution)
+            self._confirm(self._bisect(passing))
+
+    def _holds_now(self, rate_per_s: float) -> bool:
+        """Measure a rate that broke once more, after rounds at others; it is no ceiling if it passes."""
+        if self._outcome(rate_per_s) is not _Outcome.PASSED:
+            return False
+        self._rechecked = self._broke
+        self._broke = {rate: why for rate, why in self._broke.items() if rate > rate_per_s}
+        return True
 
     def _bracket(self, start_per_s: float, step: float) -> float | None:
-        if self._may_pass(start_per_s):
+        if self._may_pass(start_per_s, self._limits.tries):
             return self._climb(start_per_s, step)
         return self._descend(start_per_s, step)
 
@@ -216,7 +171,7 @@ class _Search:
         """Step up until a rate does not pass; return the highest that does."""
         while passing < self._limits.max_rate_per_s:
             rate = min(step * passing, self._limits.max_rate_per_s)
-            if not self._may_pass(rate):
+            if not self._may_pass(rate, self._tries(rate, passing)):
                 break
             passing, step = rate, min(step**2, max(step, DOUBLE))
         return passing
@@ -225,7 +180,7 @@ class _Search:
         """Step down until a rate passes; return it, or None when none does."""
         while failing > self._limits.min_rate_per_s:
             failing = max(failing / step, self._limits.min_rate_per_s)
-            if self._may_pass(failing):
+            if self._may_pass(failing, self._limits.tries):
                 return failing
             step = min(step**2, max(step, DOUBLE))
         return None
@@ -234,33 +189,47 @@ class _Search:
         """Narrow the gap between the highest passing and the lowest failing rate down to the resolution."""
         while self._ceiling < math.inf and self._ceiling / passing > 1 + self._limits.resolution:
             middle = math.sqrt(passing * self._ceiling)
-            if self._may_pass(middle):
+            if self._may_pass(middle, self._tries(middle, passing)):
                 passing = middle
         return passing
 
-    def _confirmed(self, candidate: float) -> float | None:
-        """Step down until a rate passes every confirmation; return it, or None when none does."""
-        while not all(self._passes(candidate) for _ in range(self._limits.confirmations)):
-            if candidate <= self._limits.min_rate_per_s:
-                return None
-            candidate = max(candidate / (1 + self._limits.resolution), self._limits.min_rate_per_s)
-        return candidate
+    def _confirm(self, candidate: float) -> None:
+        """Step down until a rate is confirmed, to the one that is already at most; none may be."""
+        least = self._limits.min_rate_per_s if self._confirmed is None else self._confirmed
+        while not self._is_confirmed(candidate):
+            if candidate <= least:
+                return
+            candidate = max(candidate / (1 + self._limits.resolution), least)
+            if candidate == self._confirmed:
+                return
+        self._confirmed = candidate
 
-    def _may_pass(self, rate_per_s: float) -> bool:
-        """Return whether one of two rounds passes."""
-        outcome = self._outcome(rate_per_s)
-        if outcome is not _Outcome.PASSED:
+    def _is_confirmed(self, rate_per_s: float) -> bool:
+        failed = passed = 0
+        while passed < self._limits.confirmations:
+            outcome = self._outcome(rate_per_s, "confirm")
+            if outcome is _Outcome.PASSED:
+                passed += 1
+                continue
+            failed += 1
+            if failed > self._limits.confirmations_failed:
+                self._broke[rate_per_s] = outcome
+                return False
+        return True
+
+    def _tries(self, rate_per_s: float, passing: float) -> int:
+        """Return how many rounds a rate gets: one where nothing is left to bisect, for that is rechecked."""
+        closes = rate_per_s / passing <= (1 + self._limits.resolution) * ROUNDING
+        return 1 if closes and self._limits.rechecks else self._limits.tries
+
+    def _may_pass(self, rate_per_s: float, tries: int) -> bool:
+        """Return whether one of some rounds passes; a rate that does not is a ceiling."""
+        for _ in range(tries):
             outcome = self._outcome(rate_per_s)
-        return self._noted(rate_per_s, outcome)
-
-    def _passes(self, rate_per_s: float) -> bool:
-        return self._noted(rate_per_s, self._outcome(rate_per_s, "confirm"))
-
-    def _noted(self, rate_per_s: float, outcome: _Outcome) -> bool:
-        """Return whether the rate passed; a rate that did not is the ceiling: none above it is measured."""
-        if outcome is not _Outcome.PASSED:
-            self._ceiling, self._ceiling_outcome = rate_per_s, outcome
-        return outcome is _Outcome.PASSED
+            if outcome is _Outcome.PASSED:
+                return True
+        self._broke[rate_per_s] = outcome
+        return False
 
     def _outcome(self, rate_per_s: float, phase: Phase = "search") -> _Outcome:
         """Measure until there is a valid round.
@@ -294,14 +263,15 @@ class _Search:
 
     def _found(self, rate_per_s: float) -> SloResult:
         figures: dict[str, Figure] = {"p99_limit_ms": self._p99_limit_ms, "rate_per_s": rate_per_s}
-        if self._ceiling_outcome is _Outcome.NOT_DELIVERED:
+        above = self._broke.get(self._ceiling)
+        if above is _Outcome.NOT_DELIVERED:
             return self._result("lower_bound", rate_per_s, Reason("generator_limit", figures))
-        if self._ceiling_outcome is _Outcome.PASSED:
+        if above is None:
             return self._result("lower_bound", rate_per_s, Reason("highest_allowed", figures))
         return self._result("found", rate_per_s, Reason("limit_kept", figures))
 
     def _none(self) -> SloResult:
-        if self._ceiling_outcome is _Outcome.NOT_DELIVERED:
+        if self._broke.get(self._ceiling) is _Outcome.NOT_DELIVERED:
             return self._result("not_measured", None, Reason("not_sent", {"rate_per_s": self._ceiling}))
         lowest: dict[str, Figure] = {
             "p99_limit_ms": self._p99_limit_ms,

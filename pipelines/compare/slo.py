@@ -6,8 +6,9 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+from loadtests.rates import RateMeasurement, SearchLimits, as_measurement
 from loadtests.rounds import PlannedRound, rotated
-from loadtests.slo import DOUBLE, RateMeasurement, SearchLimits, SloResult, as_measurement, search
+from loadtests.slo import DOUBLE, SloResult, search
 from loadtests.statistics import samples_needed
 from pipelines.config.profiles import Profile
 from pipelines.config.settings import RunSettings
@@ -35,10 +36,15 @@ QUICK_BLOCKS = 3
 SPARE = 1.15
 # A rate near the server's means or beyond never becomes steady; what it does to p99 shows soon enough.
 WARMUP_LIMIT_S = 2.0
-LIMITS = SearchLimits(min_rate_per_s=5.0)
-USUAL_ROUNDS = (10, 22)
+PATIENCE = 2.25
+"""So much longer is the warm-up of a rate that broke. A server that was paused may answer slowly for a while
+when an open load sets in, and its queue lasts longer: that only makes a rate look worse than it is."""
+CONDITIONING_ROUND_S = 8.0
+"""With its warm-up, ten seconds of an open load before any round counts."""
+LIMITS = SearchLimits(min_rate_per_s=5.0, confirmations_failed=1, conditioning_rounds=1, rechecks=2)
+USUAL_ROUNDS = (12, 23)
 """Of a first search; the later ones begin at the bracket that the last one found."""
-USUAL_LATER_ROUNDS = (6, 14)
+USUAL_LATER_ROUNDS = (7, 18)
 UNKNOWN_TARGET = SloTargetRecord(
     rate_per_s=None,
     interval=None,
@@ -159,15 +165,23 @@ def search_one(
 
     def measure(rate_per_s: float) -> RateMeasurement:
         planned = PlannedRound(block, f"open:{rate_per_s:.6g}", len(points), name)
+        profile = run.settings.profile
         driven = measure_once(
-            run.session, planned, 0, servers, rate_round_s(run.settings.profile, rate_per_s)
+            run.session,
+            planned,
+            0,
+            servers,
+            max(
+                rate_round_s(profile, rate_per_s),
+                CONDITIONING_ROUND_S if len(points) < limits.conditioning_rounds else 0.0,
+            ),
+            patient_warmup_s(profile, rate_per_s, points),
         )
         found = as_rate_measurement(driven, rate_per_s, run.folder)
         points.append(rate_point(driven, found, question.p99_limit_ms))
         return found
 
-    done = run.slo_points.setdefault(name, [])
-    limits = _limits(run, name)
+    done, limits = run.slo_points.setdefault(name, []), _limits(run, name)
     start_rate_per_s, first_step = beginning(run, name, known)
     start_rate_per_s = min(start_rate_per_s, limits.max_rate_per_s)
     try:
@@ -188,11 +202,15 @@ def search_one(
 
 
 def _limits(run: Run, name: str) -> SearchLimits:
-    """Return the usual limits, with the highest rate that a running endpoint allows."""
+    """Return the usual limits, with the highest rate that a running endpoint allows.
+
+    A profile that conditions no server conditions none with an open load either.
+    """
+    limits = LIMITS if run.settings.profile.conditioning_limit_s else replace(LIMITS, conditioning_rounds=0)
     most = run.settings.max_rate_per_s
     if most is None or name not in {side.name for side in run.settings.running}:
-        return LIMITS
-    return replace(LIMITS, max_rate_per_s=most, min_rate_per_s=min(LIMITS.min_rate_per_s, most))
+        return limits
+    return replace(limits, max_rate_per_s=most, min_rate_per_s=min(limits.min_rate_per_s, most))
 
 
 def beginning(run: Run, name: str, known: Bracket | None = None) -> tuple[float, float]:
@@ -223,6 +241,12 @@ def likely_rate_per_s(conditionings: Sequence[ConditioningRecord]) -> float:
 def rate_round_s(profile: Profile, rate_per_s: float) -> float:
     """Return a window long enough for a p99, and never shorter than the profile's rounds."""
     return max(profile.round_s, SPARE * samples_needed(99) / rate_per_s)
+
+
+def patient_warmup_s(profile: Profile, rate_per_s: float, points: Sequence[RatePointRecord]) -> float:
+    """Return the longest warm-up: the usual one, longer for a rate that broke in one of the points."""
+    broke = any(point.rate_per_s == rate_per_s and not point.met for point in points)
+    return profile.warmup_limit_s * (PATIENCE if broke else 1.0)
 
 
 def as_rate_measurement(driven: Driven, rate_per_s: float, folder: Path) -> RateMeasurement:

@@ -193,8 +193,9 @@ def measure_once(
     attempt: int,
     servers: dict[str, Server],
     round_s: float | None = None,
+    warmup_limit_s: float | None = None,
 ) -> Driven:
-    """Measure a round, valid or not, `round_s` seconds or as long as the profile says.
+    """Measure a round, valid or not, `round_s` seconds or as long as the profile says; so its warm-up.
 
     Raises:
         As `measure_round`.
@@ -214,6 +215,7 @@ def measure_once(
             session.settings,
             session.folder,
             round_s or session.round_s,
+            warmup_limit_s,
         )
         driven = _with_batches(driven, before, _batching(server))
         parts = parts_ms(told, _timings(server))

@@ -66,8 +66,12 @@ def drive(
     settings: MeasureSettings,
     run_folder: Path,
     round_s: float | None = None,
+    warmup_limit_s: float | None = None,
 ) -> Driven:
     """Measure one round against a running server, `round_s` seconds or as long as the profile says.
+
+    Args:
+        warmup_limit_s: of its warm-up; None: as the profile says.
 
     Raises:
         MachineError: the generator failed, or left no result.
@@ -78,7 +82,7 @@ def drive(
         plan = RoundPlan(
             url_base=server.plan.endpoint.base_url,
             load=planned.load,
-            warmup_limit_s=settings.profile.warmup_limit_s,
+            warmup_limit_s=settings.profile.warmup_limit_s if warmup_limit_s is None else warmup_limit_s,
             duration_s=round_s or settings.profile.round_s,
             pool_file=pool_file(run_folder, planned.target),
             samples_file=samples,

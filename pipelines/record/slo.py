@@ -7,8 +7,11 @@ from pipelines.record.reason import ReasonRecord
 
 
 class RatePointRecord(Record):
-    """One measurement of an SLO search. `phase` is `search`, or `confirm` for the rounds that confirmed the
-    rate; `met` is null when the round was not valid or not delivered, and so says nothing of the server.
+    """One measurement of an SLO search.
+
+    `phase` is `condition` for an open load before any round counts, `search`, or `confirm` for the rounds
+    that confirmed the rate; `met` is null when the round was not valid or not delivered, and so says nothing
+    of the server.
     """
 
     round_index: int

@@ -12,7 +12,7 @@ from pipelines.record.tune import TuneTrialRecord
 
 LEAST_TRIALS = 3
 """Of a side: two presets, and something that was searched."""
-TRIAL_ROUNDS, FINAL_ROUNDS = 4, 7
+TRIAL_ROUNDS, FINAL_ROUNDS = 4, 10
 """Usual numbers of a trial that is beaten, and of a search from a known bracket with its confirmations."""
 LEAST_BLOCKS, MOST_BLOCKS = 2, 6
 

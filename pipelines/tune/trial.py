@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from loadtests.rates import RateMeasurement, SearchLimits
 from loadtests.reason import Reason
-from loadtests.slo import DOUBLE, RateMeasurement, SearchLimits, search
+from loadtests.slo import DOUBLE, search
 
 RESOLUTION = 0.1
 LIMITS = SearchLimits(

@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from loadtests.rates import RateMeasurement
 from loadtests.reason import Reason
 from loadtests.rounds import PlannedRound
-from loadtests.slo import RateMeasurement
 from pipelines.compare.slo import (
     as_rate_measurement,
     likely_rate_per_s,

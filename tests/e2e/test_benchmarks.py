@@ -58,6 +58,14 @@ def test_what_ending_early_costs():
     assert len(doubled) >= 6
 
 
+def test_how_far_searches_are_apart():
+    rows = [line.split("|") for line in bench("slo_search", "--runs", "5").splitlines()[2:]]
+    shares = {(row[1].strip(), row[2].strip()): float(row[4].split()[0]) for row in rows}
+    cold = "cold for 10 s of open load"
+    assert shares[cold, "before"] < 0.6 < 0.9 < shares[cold, "now"]
+    assert all(share <= 1.02 for share in shares.values())  # no search promises more than the server keeps
+
+
 def test_the_table_of_servers():
     said = bench("servers", "--from", str(ROOT / "tests/unit/recorded/version_1"))
     assert said.count("| digits_cnn |") == 4

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.slo import RateMeasurement, SearchLimits
+from loadtests.rates import RateMeasurement, SearchLimits
 from pipelines.compare import slo
 from pipelines.config.profiles import Profile
 from pipelines.config.settings import RunSettings

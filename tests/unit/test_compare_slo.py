@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from loadtests.rates import RateMeasurement
 from loadtests.reason import Reason
-from loadtests.slo import RateMeasurement, SloResult
+from loadtests.slo import SloResult
 from pipelines.compare import slo as slo_searching
 from pipelines.compare.slo import SloQuestion
 from pipelines.record.conditioning import ConditioningRecord, SecondRecord
@@ -86,23 +87,30 @@ def test_every_blocks_outcome_rate_and_bracket_are_kept(outcome):
 CAPACITY_PER_S = 700.0
 
 
-def searched(monkeypatch, blocks_count, *, stop_after=10**6):
+def searched(monkeypatch, blocks_count, *, stop_after=10**6, conditioning_limit_s=80.0, slow_starts=()):
     """A run of `search_one` per block on a server that keeps the limit up to a rate, without any server."""
     run = run_with()
     run.session.measured["a"].conditionings.append(conditioning(1000))
-    run.settings = SimpleNamespace(profile=SimpleNamespace(round_s=3.0), max_rate_per_s=None)
+    run.settings = SimpleNamespace(
+        profile=SimpleNamespace(round_s=3.0, warmup_limit_s=2.0, conditioning_limit_s=conditioning_limit_s),
+        max_rate_per_s=None,
+    )
     run.folder, run.slo_points = None, {}
     windows_s = {}
 
-    def measure_once(session, planned, attempt, servers, round_s):
+    def measure_once(session, planned, attempt, servers, round_s, warmup_limit_s):
         if len(windows_s) >= stop_after:
             raise KeyboardInterrupt
         rate = float(planned.load.removeprefix("open:"))
-        windows_s[len(windows_s)] = (rate, round_s)
+        windows_s[len(windows_s)] = (rate, round_s, warmup_limit_s)
         return SimpleNamespace(record=SimpleNamespace(index=len(windows_s), block=planned.block))
 
     def as_measurement(driven, rate_per_s, folder):
-        return RateMeasurement(rate_per_s, 10.0 if rate_per_s <= CAPACITY_PER_S else 30.0, 0.0)
+        number = driven.record.index
+        kept = rate_per_s <= CAPACITY_PER_S
+        if number in slow_starts and windows_s[number - 1][2] < 4:
+            kept = False
+        return RateMeasurement(rate_per_s, 10.0 if kept else 30.0, 0.0)
 
     monkeypatch.setattr(slo_searching, "measure_once", measure_once)
     monkeypatch.setattr(slo_searching, "as_rate_measurement", as_measurement)
@@ -118,20 +126,47 @@ def test_later_searches_begin_at_the_bracket_and_find_the_same_rate_with_fewer_r
     assert [one.outcome for one in blocks] == ["found"] * 3
     assert len({one.rate_per_s for one in blocks}) == 1
     assert CAPACITY_PER_S / 1.05 <= blocks[0].rate_per_s <= CAPACITY_PER_S < blocks[0].breaks_at_per_s
-    # Both ends of the bracket, the upper one twice, and three confirmations.
-    assert [one.rounds_count for one in blocks[1:]] == [6, 6] < [blocks[0].rounds_count] * 2
+    # Conditioning, both ends of the bracket, three confirmations, and the upper end again.
+    assert [one.rounds_count for one in blocks[1:]] == [7, 7] < [blocks[0].rounds_count] * 2
     assert len(points) == len(windows_s) == sum(one.rounds_count for one in blocks)
     for one in blocks:
         own = [point for point in points if point.block == one.block]
-        assert [(p.phase, p.met, p.rate_per_s) for p in own[-3:]] == [("confirm", True, one.rate_per_s)] * 3
+        *confirming, again = [(p.phase, p.met, p.rate_per_s) for p in own[-4:]]
+        assert confirming == [("confirm", True, one.rate_per_s)] * 3
+        assert again == ("search", False, one.breaks_at_per_s)
+        assert [point.phase for point in own[:2]] == ["condition", "search"]
         assert own[0].rate_per_s == (500 if one.block == 0 else blocks[0].rate_per_s)
 
 
 def test_rounds_are_long_enough_for_a_p99(monkeypatch):
     _, windows_s = searched(monkeypatch, 1)
-    for rate, window_s in windows_s.values():
+    for rate, window_s, _ in windows_s.values():
         assert window_s >= 3.0
         assert rate * window_s >= 662
+
+
+def test_an_open_load_conditions_a_server_before_a_round_counts(monkeypatch):
+    run, windows_s = searched(monkeypatch, 2)
+    firsts = [point.round_index - 1 for point in run.slo_points["a"] if point.phase == "condition"]
+    assert [point.block for point in run.slo_points["a"] if point.phase == "condition"] == [0, 1]
+    assert [window_s for number, (_, window_s, _) in windows_s.items() if number in firsts] == [8.0, 8.0]
+    assert {window_s for number, (_, window_s, _) in windows_s.items() if number not in firsts} == {3.0}
+
+
+def test_a_profile_without_conditioning_has_none_of_an_open_load_either(monkeypatch):
+    run, windows_s = searched(monkeypatch, 1, conditioning_limit_s=0)
+    assert {point.phase for point in run.slo_points["a"]} == {"search", "confirm"}
+    assert {window_s for _, window_s, _ in windows_s.values()} == {3.0}
+
+
+def test_a_rate_that_broke_has_a_longer_warm_up(monkeypatch):
+    """What an open load meets when it sets in after a pause is no break: the same rate passes later."""
+    _, plain = searched(monkeypatch, 1)
+    run, windows_s = searched(monkeypatch, 1, slow_starts=[2])
+    rates = [(rate, warmup_s) for rate, _, warmup_s in windows_s.values()]
+    assert rates[:4] == [(500, 2.0), (500, 2.0), (500, 4.5), (1000, 2.0)]
+    assert run.slo.targets["a"].blocks[0].rate_per_s == pytest.approx(680, rel=0.05)
+    assert len(windows_s) == len(plain) + 1
 
 
 def test_an_interrupted_search_keeps_its_points_and_notes_no_outcome(monkeypatch):

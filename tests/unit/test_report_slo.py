@@ -284,6 +284,14 @@ def test_met_not_met_and_not_used_differ_in_shape() -> None:
     assert len(of_class(svg, "ring")) == sum(point.phase == "confirm" for point in points) == 12
 
 
+def test_a_load_that_only_warms_a_server_is_crossed_out_and_in_no_line() -> None:
+    one = search().targets["torchserve"]
+    first = one.points[0].model_copy(update={"phase": "condition", "met": False})
+    alone = curve(make_slo_run(targets=with_target("torchserve", points=(first, *one.points[1:]))))
+    assert len(of_class(alone, "cross-out")) == len(of_class(curve(), "cross-out")) + 1
+    assert len(of_class(alone, "search")) == len(of_class(curve(), "search")) - 1
+
+
 def test_blocks_have_lines_of_their_own() -> None:
     classes = {one.get("class") for one in of_class(curve(), "search")}
     assert classes == {"search b1", "search b2", "search b3"}

@@ -5,15 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loadtests.rates import RateMeasurement, SearchLimits, as_measurement
 from loadtests.reason import Reason
-from loadtests.slo import (
-    RateMeasurement,
-    SearchLimits,
-    as_measurement,
-    cost_interval,
-    cost_per_million,
-    search,
-)
+from loadtests.slo import cost_interval, cost_per_million, search
 from loadtests.validity import Invalidity
 
 LIMIT_MS = 50.0
@@ -254,6 +248,87 @@ def test_what_a_round_was_for_is_known():
     phases = [(one.rate_per_s, one.phase) for one in result.measurements]
     assert phases[-3:] == [(200, "confirm")] * 3
     assert {phase for _, phase in phases[:-3]} == {"search"}
+
+
+def cold(oracle_measure, rounds):
+    """The same server, but it keeps the limit at no rate in its first rounds."""
+    count = 0
+
+    def measure(rate):
+        nonlocal count
+        count += 1
+        found = oracle_measure(rate)
+        return found if count > rounds else RateMeasurement(rate, 99.0, found.errors_share, found.delivered)
+
+    return measure
+
+
+def test_a_load_before_counts_for_nothing_and_is_named():
+    result = find(cold(oracle(500), 2), 100, resolution=0.5, conditioning_rounds=2)
+    assert rates(result) == [100, 100, *rates(find(oracle(500), 100, resolution=0.5))]
+    assert [one.phase for one in result.measurements][:3] == ["condition", "condition", "search"]
+
+
+@given(thresholds, starts, st.integers(0, 6))
+def test_a_rate_that_broke_while_the_server_was_cold_is_no_ceiling(threshold, start, cold_rounds):
+    """Found as by a search of a server that was warm from the start."""
+    result = find(cold(oracle(threshold), cold_rounds), start, rechecks=3, most_measurements=80)
+    if result.outcome != "found":
+        assert start / 2**3 <= 1 or threshold < 5 * 1.05
+        return
+    assert result.rate_per_s <= threshold
+    assert result.rate_per_s >= threshold / 1.05 / (1 + 1e-9)
+    assert result.rate_per_s < result.breaks_at_per_s <= result.rate_per_s * 1.05 * 1.05
+
+
+def test_without_a_recheck_a_cold_server_is_found_at_half_its_rate():
+    """Which is what the recheck is for: the rate at which it broke first was never asked again."""
+    warm = find(oracle(900), 600)
+    assert find(cold(oracle(900), 2), 600).rate_per_s < 600 < warm.rate_per_s
+    rechecked = find(cold(oracle(900), 2), 600, rechecks=2)
+    assert rechecked.rate_per_s == pytest.approx(warm.rate_per_s, rel=0.05)
+
+
+def test_the_recheck_of_a_rate_that_breaks_costs_one_round():
+    plain, result = find(oracle(500), 100), find(oracle(500), 100, rechecks=2)
+    assert (result.rate_per_s, result.breaks_at_per_s) == (plain.rate_per_s, plain.breaks_at_per_s)
+    assert rates(result)[-4:] == [*[result.rate_per_s] * 3, result.breaks_at_per_s]
+    assert result.measurements[-1].phase == "search"
+
+
+def test_a_rate_that_closes_the_bracket_has_its_second_round_after_the_confirmation():
+    """A pause in its one round ends nothing: the round after the confirmation is apart from it in time."""
+    before = find(oracle(500))
+    stray = scripted({round(before.breaks_at_per_s): [99.0, 1.0]}, before.breaks_at_per_s * 1.01)
+    result = again(stray, before, rechecks=2)
+    assert result.rate_per_s == pytest.approx(before.breaks_at_per_s)
+    assert rates(result).count(result.rate_per_s) == 5
+    closing = rates(result)[:2]
+    assert closing == [before.rate_per_s, pytest.approx(before.breaks_at_per_s)]
+
+
+def test_a_confirmed_rate_stays_where_the_search_above_it_ends_without_one():
+    """The rounds are used up, or nothing above is confirmed: what was confirmed before is the answer."""
+    course = {400: [99.0, 1.0, 99.0]}
+
+    def ended(most):
+        return find(scripted(course, 500), resolution=1.0, rechecks=2, most_measurements=most)
+
+    whole = ended(40)
+    assert rates(whole) == [100, 200, 400, 200, 200, 200, 400, 800, 400, 400]
+    for most, breaks_at_per_s in ((40, 400), (8, 800), (7, 400)):
+        found = ended(most)
+        assert rates(found) == rates(whole)[:most]
+        assert (found.outcome, found.rate_per_s, found.breaks_at_per_s) == ("found", 200, breaks_at_per_s)
+
+
+@pytest.mark.parametrize(("fails", "kept"), [((1,), True), ((3,), True), ((1, 2), False), ((1, 4), False)])
+def test_one_failed_confirmation_of_four_where_that_is_allowed(fails, kept):
+    course = [1.0] + [99.0 if number in fails else 1.0 for number in range(1, 5)]
+    result = find(scripted({400: course}, 500), resolution=0.99, confirmations_failed=1)
+    assert result.rate_per_s == pytest.approx(400 if kept else 400 / 1.99)
+    confirming = [one.rate_per_s for one in result.measurements if one.phase == "confirm"]
+    assert confirming.count(400) == (4 if kept else max(fails))
 
 
 def test_a_rate_that_is_never_confirmed_is_never_reported():

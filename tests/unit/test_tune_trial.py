@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from loadtests.slo import RateMeasurement
+from loadtests.rates import RateMeasurement
 from pipelines.tune.trial import RESOLUTION, Bracket, bracket
 
 LIMIT_MS = 20.0

@@ -67,14 +67,19 @@ def _axes(svg: draw.Element, frame: draw.Frame, x: Log, y: Log, limit_ms: float)
 def _search(
     group: draw.Element, target: str, slot: int, points: list[RatePointRecord], x: Log, y: Log
 ) -> None:
-    """Draw one block's search: its valid points joined in order of rate, then every point."""
+    """Draw one block's search: the points that count joined in order of rate, then every point."""
     ordered = sorted(points, key=lambda point: (point.rate_per_s, point.round_index))
-    known = [point for point in ordered if point.met is not None]
+    known = [point for point in ordered if _counts(point)]
     style = f"search b{points[0].block % BLOCK_STYLES}"
     for before, after in itertools.pairwise(known):
         draw.line(group, _at(before, x, y), _at(after, x, y), style)
     for point in ordered:
         _point(group, target, slot, point, _at(point, x, y))
+
+
+def _counts(point: RatePointRecord) -> bool:
+    """Return whether the search goes by it: not by the load that warms a server, nor by what says nothing."""
+    return point.met is not None and point.phase != "condition"
 
 
 def _at(point: RatePointRecord, x: Log, y: Log) -> draw.Point:
@@ -83,12 +88,12 @@ def _at(point: RatePointRecord, x: Log, y: Log) -> draw.Point:
 
 
 def _point(group: draw.Element, target: str, slot: int, point: RatePointRecord, at: draw.Point) -> None:
-    own = draw.add(group, "g", class_="round unused" if point.met is None else "round")
+    own = draw.add(group, "g", class_="round" if _counts(point) else "round unused")
     draw.add(own, "title", text=_hover(target, point))
     if point.phase == "confirm":
         draw.add(own, "circle", cx=at[0], cy=at[1], r=8, class_="ring")
     draw.marker(own, slot, at, 4.5, "mark hollow" if point.met is False else "mark")
-    if point.met is None:
+    if not _counts(point):
         draw.cross(own, at)
 
 

@@ -1,0 +1,99 @@
+"""What one round of open load says of a rate, and the limits of a search among rates."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from loadtests.reason import Reason
+from loadtests.validity import ERRORS_SHARE_LIMIT, FINDINGS, GENERATOR_CHECKS, Invalidity
+
+SERVER_CHECKS: Final = FINDINGS | {"warm"}
+"""A round that does not pass these shows what the server does under such a rate, which p99 and errors judge.
+
+Errors, wrong answers among them, are what overload looks like. Near its capacity p50 of a queue differs by
+more than 10 % from one second to the next for ever, however warm the server is. It is warm after the rounds
+at lower rates, and three rounds have to keep the limit.
+"""
+
+Phase = Literal["condition", "search", "confirm"]
+
+
+@dataclass(frozen=True)
+class RateMeasurement:
+    """One round of open load: a point on the curve of p99 against rate.
+
+    Attributes:
+        rate_per_s: the offered rate.
+        p99_ms: of successful requests, from the schedule; None with too few of them.
+        errors_share: failed requests of all, 0 to 1.
+        delivered: whether the generator was able to send that load.
+        valid: whether nothing else, such as a noisy neighbour, made the round useless.
+        reasons: why it was not delivered or not valid; none when it was both.
+        phase: what it was for.
+    """
+
+    rate_per_s: float
+    p99_ms: float | None
+    errors_share: float
+    delivered: bool = True
+    valid: bool = True
+    reasons: tuple[Reason, ...] = ()
+    phase: Phase = field(default="search", compare=False)
+
+
+def as_measurement(
+    rate_per_s: float, p99_ms: float | None, errors_share: float, found: Iterable[Invalidity]
+) -> RateMeasurement:
+    """Make a measurement of a round and the checks it did not pass, which mean something else here.
+
+    See GENERATOR_CHECKS and SERVER_CHECKS; every other check still makes the round useless.
+    """
+    said = [one for one in found if one.check not in SERVER_CHECKS]
+    foreign = [one for one in said if one.check not in GENERATOR_CHECKS]
+    return RateMeasurement(
+        rate_per_s=rate_per_s,
+        p99_ms=p99_ms,
+        errors_share=errors_share,
+        delivered=len(foreign) == len(said),
+        valid=not foreign,
+        reasons=tuple(said),
+    )
+
+
+@dataclass(frozen=True)
+class SearchLimits:
+    """Where a search begins to be too fine, too far or too long.
+
+    Attributes:
+        resolution: relative; rates nearer to each other are not told apart.
+        confirmations: rounds that a rate has to pass at the end.
+        confirmations_failed: rounds that it may fail until then, each of which is followed by another.
+        conditioning_rounds: at the start rate, which count for nothing: an open load warms what the closed
+            one did not.
+        tries: rounds of a rate in the search, one of which has to pass.
+        rechecks: how often a search that has confirmed a rate goes on above, where the lowest rate that
+            did not pass does now.
+        min_rate_per_s, max_rate_per_s: rates outside are never measured.
+        most_measurements: rounds of all kinds.
+        most_invalid: of them, those that may be invalid and are measured again.
+        errors_share: above it a rate breaks, whatever its p99 is.
+    """
+
+    resolution: float = 0.05
+    confirmations: int = 3
+    confirmations_failed: int = 0
+    conditioning_rounds: int = 0
+    tries: int = 2
+    rechecks: int = 0
+    min_rate_per_s: float = 1.0
+    max_rate_per_s: float = 100_000.0
+    most_measurements: int = 40
+    most_invalid: int = 5
+    errors_share: float = ERRORS_SHARE_LIMIT
+
+    def __post_init__(self) -> None:
+        if not (self.resolution > 0 and self.confirmations > 0 and self.most_measurements > 0):
+            raise ValueError(f"resolution, confirmations and measurements are above zero, got {self}")
+        if not 0 < self.min_rate_per_s <= self.max_rate_per_s < math.inf:
+            raise ValueError(f"rates are above zero and the least not above the most, got {self}")
