@@ -99,10 +99,10 @@ def judge_seconds(seconds: Sequence[Second]) -> Judgement:
         start = places[-length]
         if not _spans_a_pause(seconds[start:]):
             continue
-        found = _trends(judged[-length:])
+        trends = _trends(judged[-length:])
         dips_belong = length == STRETCHES_S[-1]
-        if _all_within(found) and (dips_belong or not _has_dip(judged[-length:])):
-            return Judgement("steady", _level_from(seconds, places[-length:]), *found)
+        if _all_within(trends) and (dips_belong or not _has_dip(judged[-length:])):
+            return Judgement("steady", _level_from(seconds, places[-length:]), *trends)
     latest = _trends(judged[-STRETCHES_S[0] :])
     return Judgement("climbing" if _climbs(latest[0]) else "unsettled", None, *latest)
 
@@ -125,8 +125,8 @@ def _trends(seconds: Sequence[Second]) -> tuple[Trend | None, Trend | None]:
     if not all(counts):
         return None, None
     costs = [second.cpu_s_per_request for second in seconds]
-    known = [cost for cost in costs if cost]
-    return trend(counts, SPAN_S), trend(known, SPAN_S) if _is_telling(seconds, known) else None
+    known_costs = [cost for cost in costs if cost]
+    return trend(counts, SPAN_S), trend(known_costs, SPAN_S) if _is_telling(seconds, known_costs) else None
 
 
 def _is_telling(seconds: Sequence[Second], costs: Sequence[float]) -> bool:
@@ -135,8 +135,8 @@ def _is_telling(seconds: Sequence[Second], costs: Sequence[float]) -> bool:
     return len(costs) == len(seconds) and used_s >= CPU_SHARE_LEAST * len(seconds)
 
 
-def _all_within(found: tuple[Trend | None, Trend | None]) -> bool:
-    throughput, cost = found
+def _all_within(trends: tuple[Trend | None, Trend | None]) -> bool:
+    throughput, cost = trends
     if throughput is None or not throughput.is_within(CHANGE_LIMIT):
         return False
     return cost is None or cost.is_within(CHANGE_LIMIT)

@@ -199,10 +199,12 @@ def require_grpc_url(url_base: str) -> None:
     """
     try:
         base = urlsplit(url_base)
-        known = base.scheme in SCHEMES and bool(base.hostname) and bool(base.port) and base.path in ("", "/")
+        allowed = (
+            base.scheme in SCHEMES and bool(base.hostname) and bool(base.port) and base.path in ("", "/")
+        )
     except ValueError:
-        known = False
-    if not known:
+        allowed = False
+    if not allowed:
         raise AddressError(
             f"{url_base!r} is not an address to load over gRPC; allowed: grpc://HOST:PORT and grpcs://HOST:PORT"
         )
@@ -263,17 +265,17 @@ class GrpcConnection:
 
     def frames(self, stream: int) -> "deque[Frame]":
         """Take the whole frames of `stream`; see to all others, which are about the connection."""
-        found: deque[Frame] = deque()
+        own_frames: deque[Frame] = deque()
         for frame in http2.take_frames(self._received):
             if frame.kind == WINDOW_UPDATE or frame.stream != stream:
                 self._see_to(frame, stream)
             else:
-                found.append(frame)
+                own_frames.append(frame)
                 self._taken += len(frame.payload)
         if self._taken > LARGEST_WINDOW // 2:
             self._owed += http2.window_update(self._taken)
             self._taken = 0
-        return found
+        return own_frames
 
     def settle(self) -> None:
         """Send what the server is owed: that its settings and pings were received.
@@ -314,15 +316,15 @@ class GrpcConnection:
         Raises:
             NotGrpc: it is none.
         """
-        if not self._decoder.header_table.dynamic_entries and (known := _KNOWN_BLOCKS.get(block)):
-            return known
+        if not self._decoder.header_table.dynamic_entries and (cached := _KNOWN_BLOCKS.get(block)):
+            return cached
         try:
-            found = {_str(name): _str(value) for name, value in self._decoder.decode(block)}
+            fields = {_str(name): _str(value) for name, value in self._decoder.decode(block)}
         except HPACKError as error:
             raise NotGrpc(f"its headers cannot be read: {error}") from error
         if not self._decoder.header_table.dynamic_entries and len(_KNOWN_BLOCKS) < KNOWN_BLOCKS_LIMIT:
-            _KNOWN_BLOCKS[block] = found
-        return found
+            _KNOWN_BLOCKS[block] = fields
+        return fields
 
 
 KNOWN_BLOCKS_LIMIT: Final = 256
@@ -428,8 +430,8 @@ def _answer(connection: GrpcConnection, blocks: list[bytes], data: bytes) -> Ans
         raise NotGrpc("the answer ends without a grpc-status")
     if int(code) != GRPC_OK:
         name, status = CODES.get(int(code), (f"code {code}", 500))
-        said = unquote(headers.get("grpc-message", ""))
-        return Answer(status, said.encode(), connection.read_ns, Failure(f"grpc {name}", said[:200]))
+        message = unquote(headers.get("grpc-message", ""))
+        return Answer(status, message.encode(), connection.read_ns, Failure(f"grpc {name}", message[:200]))
     if len(data) < PREFIX_BYTES or len(data) != PREFIX_BYTES + _number(data[1:]):
         raise NotGrpc(f"the answer's {len(data)} bytes are not one message")
     if data[0]:

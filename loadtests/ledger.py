@@ -118,8 +118,8 @@ class Phase:
 
     def _count(self, failure: Failure) -> None:
         self.errors_count += 1
-        known = self._errors.get(failure.kind, ErrorGroup(failure.kind, 0, failure.example))
-        self._errors[failure.kind] = ErrorGroup(known.kind, known.count + 1, known.example)
+        group = self._errors.get(failure.kind, ErrorGroup(failure.kind, 0, failure.example))
+        self._errors[failure.kind] = ErrorGroup(group.kind, group.count + 1, group.example)
 
 
 class Ledger:

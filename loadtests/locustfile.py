@@ -136,7 +136,7 @@ def model_pool(options: Namespace) -> PayloadPool:
         method="POST",
         path=PATHS[options.target].format(model.name),
         headers={"Content-Type": "application/json"},
-        bodies=tuple(json_rows.encode([one]) for one in samples(model.samples().named)),
+        bodies=tuple(json_rows.encode([sample]) for sample in samples(model.samples().named)),
     )
 
 

@@ -30,13 +30,13 @@ def holm(family: Sequence[Judge], confidence: float = CONFIDENCE) -> list[Correc
     those that are decided leave the family, and the others are judged again with the error divided by the
     number that is left, until none is decided any more.
     """
-    found: dict[int, Corrected] = {}
+    verdicts: dict[int, Corrected] = {}
     left = list(range(len(family)))
     while left:
         level = 1 - (1 - confidence) / len(left)
-        found |= {place: Corrected(family[place](level), level) for place in left}
-        undecided = [place for place in left if found[place].verdict.word == UNDECIDED]
+        verdicts |= {place: Corrected(family[place](level), level) for place in left}
+        undecided = [place for place in left if verdicts[place].verdict.word == UNDECIDED]
         if undecided == left:
             break
         left = undecided
-    return [found[place] for place in range(len(family))]
+    return [verdicts[place] for place in range(len(family))]

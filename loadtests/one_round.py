@@ -71,7 +71,9 @@ def run_round(
     if ledger.error is not None:
         raise ledger.error
     result = _result(ledger, times)
-    errors = tuple(replace(one, example=blotted(one.example, private.values())) for one in result.errors)
+    errors = tuple(
+        replace(group, example=blotted(group.example, private.values())) for group in result.errors
+    )
     return replace(result, errors=errors, capped_share=_capped_share(pace, result.requests_count))
 
 

@@ -131,7 +131,9 @@ class PayloadPool:
         `shared`, in the same folder, has already are left out, and where there is no such file it is made.
         """
         answers = self.expected or ()
-        numbers = [one[output.name].astype(EXPECTED_DTYPE) for one in answers for output in self.outputs]
+        numbers = [
+            answer[output.name].astype(EXPECTED_DTYPE) for answer in answers for output in self.outputs
+        ]
         parts = {BODIES: b"".join(self.bodies), EXPECTED: b"".join(each.tobytes() for each in numbers)}
         if shared is not None:
             if not shared.is_file():
@@ -208,11 +210,11 @@ def digests(strings: NDArray[Any]) -> Numbers:
 
     So expected answers of all kinds are numbers; a wrong string passes once in 4,500,000,000,000,000.
     """
-    found = [
-        int.from_bytes(hashlib.blake2b(one, digest_size=DIGEST_BYTES).digest(), "big") >> 4
-        for one in np.ravel(strings).tolist()
+    numbers = [
+        int.from_bytes(hashlib.blake2b(string, digest_size=DIGEST_BYTES).digest(), "big") >> 4
+        for string in np.ravel(strings).tolist()
     ]
-    return np.array(found, np.float64)
+    return np.array(numbers, np.float64)
 
 
 def _numbers(expected: Any) -> Numbers:
@@ -289,8 +291,8 @@ def _read(path: Path) -> dict[str, bytes]:
 
 
 def _index(path: Path, text: bytes) -> dict[str, Any]:
-    found = json.loads(text)
-    version = found.get("format", 1) if isinstance(found, dict) else FORMAT
+    index = json.loads(text)
+    version = index.get("format", 1) if isinstance(index, dict) else FORMAT
     _require(
         version == FORMAT,
         f"is a payload pool of format {version!r}, this version reads {FORMAT}; run the comparison again",
@@ -328,17 +330,17 @@ def _pool_of(index: dict[str, Any], bodies: bytes, expected: Numbers) -> Payload
 
 
 def _output_of(described: Any) -> CheckedOutput:
-    known = {one.name for one in fields(CheckedOutput)}
-    needed = known - {"is_text"}  # which earlier versions did not write
-    right = isinstance(described, dict) and needed <= described.keys() <= known
+    names = {member.name for member in fields(CheckedOutput)}
+    needed = names - {"is_text"}  # which earlier versions did not write
+    right = isinstance(described, dict) and needed <= described.keys() <= names
     _require(right, f"an output is {described!r:.80}")
     return CheckedOutput(**described)
 
 
 def _sizes(index: Mapping[str, Any], name: str) -> list[int]:
     sizes = index[name]
-    known = isinstance(sizes, list) and all(type(size) is int and size >= 0 for size in sizes)
-    _require(known, f"{name!r} is not a list of sizes")
+    is_right = isinstance(sizes, list) and all(type(size) is int and size >= 0 for size in sizes)
+    _require(is_right, f"{name!r} is not a list of sizes")
     return list(sizes)
 
 

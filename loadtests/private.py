@@ -19,12 +19,12 @@ def read_headers(source: IO[str]) -> dict[str, str]:
         PlanError: it is none; says nothing of what was read.
     """
     try:
-        found = json.load(source)
+        headers = json.load(source)
     except ValueError:
-        found = None
-    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        headers = None
+    if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
         raise PlanError("stdin holds no JSON object of headers")
-    return found
+    return headers
 
 
 def blotted(text: str, secrets: Iterable[str]) -> str:

@@ -66,6 +66,6 @@ class Seconds:
         return reports
 
     def _report(self) -> Report:
-        found = self._latencies_ns
-        p50_ms = statistics.median(found) / NS_PER_MS if found else None
-        return Report("second", self._end_ns, len(found), p50_ms)
+        latencies_ns = self._latencies_ns
+        p50_ms = statistics.median(latencies_ns) / NS_PER_MS if latencies_ns else None
+        return Report("second", self._end_ns, len(latencies_ns), p50_ms)

@@ -60,7 +60,7 @@ def look_confidence(looks: Sequence[Look], confidence: float) -> float:
     pairs = list(itertools.pairwise(looks))
     if looks[0].blocks < 1 or any(a.blocks >= b.blocks or a.time_share > b.time_share for a, b in pairs):
         raise ValueError(f"the blocks and times of looks rise, got {list(looks)}")
-    return _confidence(tuple((one.blocks, one.time_share) for one in looks), round(1 - confidence, 12))
+    return _confidence(tuple((look.blocks, look.time_share) for look in looks), round(1 - confidence, 12))
 
 
 @lru_cache(maxsize=4096)

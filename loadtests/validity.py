@@ -73,7 +73,7 @@ class Invalidity(Reason):
 
 def invalidities(facts: RoundFacts) -> tuple[Invalidity, ...]:
     """Return every check that the round did not pass; empty if it may be used."""
-    found = (
+    checks = (
         _interrupted(facts),
         _warm(facts),
         _delivered(facts),
@@ -87,7 +87,7 @@ def invalidities(facts: RoundFacts) -> tuple[Invalidity, ...]:
         _at_most("foreign_cpu", "quiet", FOREIGN_CPU_LIMIT, facts.foreign_cpu_share),
         _foreign_machine(facts),
     )
-    return tuple(invalidity for invalidity in found if invalidity)
+    return tuple(invalidity for invalidity in checks if invalidity)
 
 
 def _invalid(code: str, check: Check, **figures: Figure) -> Invalidity:
@@ -129,10 +129,10 @@ def _right(facts: RoundFacts) -> Invalidity | None:
 
 def _foreign_machine(facts: RoundFacts) -> Invalidity | None:
     """Judge other programs, which disturb from other cores too, through caches, memory and clock rate."""
-    found = facts.foreign_cores
-    if found is None or found <= FOREIGN_CORES_LIMIT:
+    cores = facts.foreign_cores
+    if cores is None or cores <= FOREIGN_CORES_LIMIT:
         return None
-    return _invalid("foreign_cores", "quiet", cores=found, limit=FOREIGN_CORES_LIMIT)
+    return _invalid("foreign_cores", "quiet", cores=cores, limit=FOREIGN_CORES_LIMIT)
 
 
 def _at_most(code: str, check: Check, limit: float, share: float | None) -> Invalidity | None:

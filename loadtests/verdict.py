@@ -68,8 +68,8 @@ def larger_floor(floors: Sequence[float | None]) -> float | None:
 
     A difference is a difference of two sides, and either may be the one that the machine disturbs.
     """
-    known = [floor for floor in floors if floor is not None]
-    return max(known) if known and len(known) == len(floors) else None
+    measured = [floor for floor in floors if floor is not None]
+    return max(measured) if measured and len(measured) == len(floors) else None
 
 
 def decide(

@@ -57,7 +57,7 @@ def read_tensors(content: bytes) -> dict[str, npt.NDArray[Any]]:
         CheckpointError: it is none, or one with another type of number than `DTYPES`.
     """
     header, data_start = _header(content)
-    entries = [_entry(name, said) for name, said in header.items() if name != METADATA]
+    entries = [_entry(name, entry) for name, entry in header.items() if name != METADATA]
     _require_covered(entries, len(content) - data_start)
     return {entry.name: _tensor(content, data_start, entry) for entry in entries}
 
@@ -80,42 +80,42 @@ def _header(content: bytes) -> tuple[dict[str, Any], int]:
 
 
 def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    header = dict(pairs)
+    if len(header) != len(pairs):
         ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
         raise CheckpointError(f"its header has {_shown(twice)} twice")
-    return found
+    return header
 
 
-def _entry(name: str, said: Any) -> _Entry:
-    shown = _shown(name)
-    if not isinstance(said, Mapping) or set(said) != {"dtype", "shape", "data_offsets"}:
-        raise CheckpointError(f"tensor {shown} does not have just a dtype, a shape and data_offsets")
-    if not isinstance(said["dtype"], str) or said["dtype"] not in DTYPES:
+def _entry(name: str, entry: Any) -> _Entry:
+    label = _shown(name)
+    if not isinstance(entry, Mapping) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise CheckpointError(f"tensor {label} does not have just a dtype, a shape and data_offsets")
+    if not isinstance(entry["dtype"], str) or entry["dtype"] not in DTYPES:
         raise CheckpointError(
-            f"tensor {shown} has dtype {_shown(said['dtype'])}; allowed: {', '.join(DTYPES)}"
+            f"tensor {label} has dtype {_shown(entry['dtype'])}; allowed: {', '.join(DTYPES)}"
         )
     shape, offsets = (
-        _sizes(shown, "shape", said["shape"]),
-        _sizes(shown, "data_offsets", said["data_offsets"]),
+        _sizes(label, "shape", entry["shape"]),
+        _sizes(label, "data_offsets", entry["data_offsets"]),
     )
     if len(shape) > DIMENSIONS_LIMIT:
-        raise CheckpointError(f"tensor {shown} has {len(shape)} dimensions; allowed: {DIMENSIONS_LIMIT}")
-    itemsize = np.dtype(DTYPES[said["dtype"]]).itemsize
+        raise CheckpointError(f"tensor {label} has {len(shape)} dimensions; allowed: {DIMENSIONS_LIMIT}")
+    itemsize = np.dtype(DTYPES[entry["dtype"]]).itemsize
     size = math.prod(shape) * itemsize
     # NumPy multiplies all dimensions but the empty ones.
     if math.prod(filter(None, shape)) * itemsize > SIZE_LIMIT_BYTES:
-        raise CheckpointError(f"tensor {shown} has a shape beyond what can be addressed")
+        raise CheckpointError(f"tensor {label} has a shape beyond what can be addressed")
     if len(offsets) != 2 or offsets[1] - offsets[0] != size:  # noqa: PLR2004 - begin and end
-        raise CheckpointError(f"tensor {shown} needs {size} bytes, its data_offsets are {list(offsets)}")
-    return _Entry(name, said["dtype"], shape, *offsets)
+        raise CheckpointError(f"tensor {label} needs {size} bytes, its data_offsets are {list(offsets)}")
+    return _Entry(name, entry["dtype"], shape, *offsets)
 
 
-def _sizes(shown: str, what: str, said: Any) -> tuple[int, ...]:
-    whole = isinstance(said, list) and all(type(n) is int and 0 <= n <= SIZE_LIMIT_BYTES for n in said)
+def _sizes(label: str, what: str, value: Any) -> tuple[int, ...]:
+    whole = isinstance(value, list) and all(type(n) is int and 0 <= n <= SIZE_LIMIT_BYTES for n in value)
     if not whole:
-        raise CheckpointError(f"tensor {shown} has {what} {_shown(said)}, which are no sizes")
-    return tuple(said)
+        raise CheckpointError(f"tensor {label} has {what} {_shown(value)}, which are no sizes")
+    return tuple(value)
 
 
 def _require_covered(entries: Sequence[_Entry], size: int) -> None:

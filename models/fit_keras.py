@@ -70,7 +70,10 @@ def _adamw(keras: Any, tf: Any) -> Any:
 
         def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
             return super().apply(
-                [tf.convert_to_tensor(one) if isinstance(one, tf.IndexedSlices) else one for one in grads],
+                [
+                    tf.convert_to_tensor(gradient) if isinstance(gradient, tf.IndexedSlices) else gradient
+                    for gradient in grads
+                ],
                 trainable_variables,
             )
 
@@ -122,14 +125,14 @@ def _clock(keras: Any, session: Session, progress: Progress) -> Any:
 
 
 def _dataset(tf: Any, spec: ModelSpec, session: Session) -> Any:
-    (given,) = spec.inputs
+    (tensor,) = spec.inputs
 
     def batches() -> Iterator[Any]:
         for epoch in range(session.epochs):
             yield from session.batches(epoch)
 
     signature = (
-        tf.TensorSpec(given.shape, given.dtype),
+        tf.TensorSpec(tensor.shape, tensor.dtype),
         tf.TensorSpec((None,), "int64"),
     )
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(1)

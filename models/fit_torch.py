@@ -37,7 +37,7 @@ def fit(
     """
     torch.set_num_threads(threads_count)
     model = spec.build_torch()
-    model.load_state_dict({name: torch.from_numpy(np.array(one)) for name, one in state.items()})
+    model.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in state.items()})
     for layer in model.modules():
         if isinstance(layer, nn.Dropout):
             layer.p = 0.0
@@ -49,7 +49,7 @@ def fit(
     ready()
     model.train()
     for epoch in range(session.epochs):
-        started, total, seen = time.perf_counter(), torch.zeros(()), 0
+        started, total, samples_count = time.perf_counter(), torch.zeros(()), 0
         for inputs, labels in session.batches(epoch):
             _set_step(optimizer, rates[step], step)
             loss = functional.cross_entropy(model(torch.from_numpy(inputs)), torch.from_numpy(labels))
@@ -58,8 +58,8 @@ def fit(
             optimizer.step()
             total += loss.detach() * len(labels)
             first = first if step else loss.item()
-            seen, step = seen + len(labels), step + 1
-        losses.append(total.item() / seen)
+            samples_count, step = samples_count + len(labels), step + 1
+        losses.append(total.item() / samples_count)
         epochs_s.append(time.perf_counter() - started)
         progress(f"epoch {epoch + 1}/{session.epochs}, loss {losses[-1]:.4f}")
     model.eval()

@@ -28,32 +28,32 @@ def flattened(model: str, answer: Any, names: Sequence[str], what: str = "source
                 f"outputs are {wanted}"
             )
         answer = [answer[name] for name in names]
-    found = list(_leaves(answer))
-    wrong = [type(one).__name__ for one in found if not hasattr(one, "shape")]
+    leaves = list(_leaves(answer))
+    wrong = [type(leaf).__name__ for leaf in leaves if not hasattr(leaf, "shape")]
     if wrong:
         raise ModelError(
             f"{what} {model} returns a {wrong[0]}; tensors are allowed: {wanted}, one by one, in a "
             "tuple or list, or by name in a dict"
         )
-    if len(found) != len(names):
+    if len(leaves) != len(names):
         raise ModelError(
-            f"{what} {model} returns {len(found)} tensors; its spec has {len(names)} outputs: {wanted}"
+            f"{what} {model} returns {len(leaves)} tensors; its spec has {len(names)} outputs: {wanted}"
         )
-    return found
+    return leaves
 
 
 def _lifted(model: str, answer: Mapping[Any, Any], what: str) -> dict[Any, Any]:
     """Bring the entries of dicts inside a dict up; raise ModelError if two have one name."""
-    found: dict[Any, Any] = {}
+    lifted: dict[Any, Any] = {}
     for name, value in answer.items():
         inner = _lifted(model, value, what) if isinstance(value, Mapping) else {name: value}
-        twice = sorted(map(str, inner.keys() & found.keys()))
+        twice = sorted(map(str, inner.keys() & lifted.keys()))
         if twice:
             raise ModelError(
                 f"{what} {model} returns two tensors called {twice[0]!r} in dicts inside its dict"
             )
-        found |= inner
-    return found
+        lifted |= inner
+    return lifted
 
 
 def _leaves(answer: Any) -> Iterator[Any]:
@@ -62,5 +62,5 @@ def _leaves(answer: Any) -> Iterator[Any]:
     if not isinstance(answer, list | tuple):
         yield answer
         return
-    for one in answer:
-        yield from _leaves(one)
+    for part in answer:
+        yield from _leaves(part)

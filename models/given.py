@@ -92,8 +92,8 @@ class Given:
     @property
     def program(self) -> GivenFile | None:
         """The file with a program of PyTorch, which other targets can be exported from; None without one."""
-        found = (self.find(kind) for kind in PROGRAMS)
-        return next((file for file in found if file and (file.kind != "mar" or file.program)), None)
+        programs = (self.find(kind) for kind in PROGRAMS)
+        return next((file for file in programs if file and (file.kind != "mar" or file.program)), None)
 
     @property
     def refers_to_program(self) -> bool:
@@ -108,10 +108,10 @@ class Given:
     def notes(self) -> tuple[str, ...]:
         """Notes that belong beside every figure of this model."""
         reference = self.referred
-        said = [f"the reference is the imported {reference.kind} ({reference.source}), there is no source"]
+        lines = [f"the reference is the imported {reference.kind} ({reference.source}), there is no source"]
         if self.random:
-            said.append("samples are random numbers: they show a wrong file and say nothing of accuracy")
-        return tuple(said)
+            lines.append("samples are random numbers: they show a wrong file and say nothing of accuracy")
+        return tuple(lines)
 
 
 def folder_of(name: str) -> Path | None:
@@ -125,20 +125,22 @@ def imported_names(root: Path = DEFAULT_ROOT) -> list[str]:
     return sorted(path.parent.parent.name for path in root.glob(f"*/{FOLDER}/{RECORD}"))
 
 
-def write_record(given: Given, name: str, signature: tuple[tuple[TensorSpec, ...], ...], said: Any) -> str:
-    """Write the record's text: the files, the signature (inputs, outputs), and `said`, the tolerance."""
+def write_record(
+    given: Given, name: str, signature: tuple[tuple[TensorSpec, ...], ...], tolerance: Any
+) -> str:
+    """Write the record's text: the files, the signature (inputs, outputs), and the tolerance."""
     inputs, outputs = signature
     return json.dumps(
         {
             "schema_version": SCHEMA_VERSION,
             "name": name,
-            "inputs": [asdict(one) for one in inputs],
-            "outputs": [asdict(one) for one in outputs],
-            "tolerance": said,
+            "inputs": [asdict(tensor) for tensor in inputs],
+            "outputs": [asdict(tensor) for tensor in outputs],
+            "tolerance": tolerance,
             "reference": given.reference,
             "random": given.random,
             "parameters_count": given.parameters_count,
-            "files": [asdict(one) for one in given.files],
+            "files": [asdict(file) for file in given.files],
         },
         indent=2,
     )
@@ -154,14 +156,14 @@ def parts_of_spec(folder: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > RECORD_LIMIT_BYTES:
             raise ValueError("it is too large")
-        said = json.loads(path.read_text("utf-8"))
-        if said["schema_version"] != SCHEMA_VERSION:
-            raise ValueError(f"schema_version {said['schema_version']!r} is none of this version's")
-        files = tuple(_file(one) for one in said["files"])
-        given = Given(folder, files, said["reference"], said["random"], said["parameters_count"])
-        inputs, outputs = ([_tensor(one) for one in said[what]] for what in ("inputs", "outputs"))
-        tolerance = {part: float(said["tolerance"][part]) for part in ("absolute", "relative")}
-        name, reference = said["name"], given.referred
+        record = json.loads(path.read_text("utf-8"))
+        if record["schema_version"] != SCHEMA_VERSION:
+            raise ValueError(f"schema_version {record['schema_version']!r} is none of this version's")
+        files = tuple(_file(entry) for entry in record["files"])
+        given = Given(folder, files, record["reference"], record["random"], record["parameters_count"])
+        inputs, outputs = ([_tensor(entry) for entry in record[what]] for what in ("inputs", "outputs"))
+        tolerance = {part: float(record["tolerance"][part]) for part in ("absolute", "relative")}
+        name, reference = record["name"], given.referred
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise ModelError(
@@ -186,29 +188,29 @@ def read_given(folder: Path) -> Given:
     Raises:
         ModelError: as `parts_of_spec`.
     """
-    found: Given = parts_of_spec(folder)["given"]
-    return found
+    given: Given = parts_of_spec(folder)["given"]
+    return given
 
 
-def _file(said: dict[str, Any]) -> GivenFile:
-    file = GivenFile(**{**said, "findings": tuple(said["findings"])})
+def _file(entry: dict[str, Any]) -> GivenFile:
+    file = GivenFile(**{**entry, "findings": tuple(entry["findings"])})
     for path in (file.path, *(() if file.program is None else (file.program,))):
         if not isinstance(path, str) or Path(path).is_absolute() or ".." in Path(path).parts or "\0" in path:
             raise ValueError(f"{path!r} leads out of the folder")
     return file
 
 
-def _tensor(said: dict[str, Any]) -> TensorSpec:
-    return TensorSpec(said["name"], said["dtype"], tuple(said["shape"]))
+def _tensor(entry: dict[str, Any]) -> TensorSpec:
+    return TensorSpec(entry["name"], entry["dtype"], tuple(entry["shape"]))
 
 
 def _samples(path: Path) -> Samples:
     try:
-        found = tensors.load(path)
+        arrays = tensors.load(path)
     except Exception as error:  # a damaged file fails in as many ways as there are to damage one
         raise ModelError(f"{path} cannot be read: {error!s:.160}; import the files again") from error
-    labels = found.pop(LABELS, None)
-    return Samples(found, labels)
+    labels = arrays.pop(LABELS, None)
+    return Samples(arrays, labels)
 
 
 def _loader(name: str, given: Given) -> "Callable[[], torch.nn.Module]":
@@ -242,15 +244,15 @@ def digest_of_given(given: Given) -> str:
     Raises:
         ModelError: one is missing or is not what was imported.
     """
-    told = hashlib.sha256()
+    hasher = hashlib.sha256()
     for file in given.files:
         path = given.path_of(file)
-        found = digest_of_path(path)
-        if found != file.sha256:
-            what = "is missing" if found is None else f"has sha256 {found[:12]}…, not {file.sha256[:12]}…"
+        digest = digest_of_path(path)
+        if digest != file.sha256:
+            what = "is missing" if digest is None else f"has sha256 {digest[:12]}…, not {file.sha256[:12]}…"
             raise ModelError(f"{path} {what}, as it was imported from {file.source}; import the files again")
-        told.update(f"{file.kind}\0{found}\n".encode())
-    return told.hexdigest()
+        hasher.update(f"{file.kind}\0{digest}\n".encode())
+    return hasher.hexdigest()
 
 
 def digest_of_path(path: Path) -> str | None:
@@ -267,8 +269,8 @@ def digest_of_path(path: Path) -> str | None:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    found = [Path(top) / name for top, _, names in os.walk(folder) for name in names]
-    return iter(sorted(found, key=lambda file: file.relative_to(folder).as_posix().split("/")))
+    paths = [Path(top) / name for top, _, names in os.walk(folder) for name in names]
+    return iter(sorted(paths, key=lambda file: file.relative_to(folder).as_posix().split("/")))
 
 
 def _sha256(path: Path) -> str:

@@ -18,14 +18,14 @@ def files_of(model_file: Path) -> tuple[Path, ...]:
     and PYTHONPATH.
     """
     roots = (model_file.resolve().parent, *_user_entries())
-    found: dict[Path, None] = {}
+    files: dict[Path, None] = {}
     left = [model_file.resolve()]
     while left:
         path = left.pop()
-        if path not in found and path.is_file():
-            found[path] = None
+        if path not in files and path.is_file():
+            files[path] = None
             left += _imports(path, roots)
-    return tuple(found)
+    return tuple(files)
 
 
 def _user_entries() -> list[Path]:

@@ -33,7 +33,7 @@ TRAINING = ("optimizer", "optimizer_weights")
 
 
 def keras_spec(
-    *, model: Path | Callable[[], Any], weights: Path | None = None, trusted: bool = False, **said: Any
+    *, model: Path | Callable[[], Any], weights: Path | None = None, trusted: bool = False, **fields: Any
 ) -> ModelSpec:
     """Make the spec of a model in a `.keras` or `.h5` file, or of one that a function builds.
 
@@ -46,13 +46,13 @@ def keras_spec(
     Raises:
         ModelError: a function comes without weights or a file with them; or as `ModelSpec`.
     """
-    name = str(said.get("name"))
+    name = str(fields.get("name"))
     if callable(model) != (weights is not None):
         raise ModelError(
             f"keras_spec of {name} needs a .keras or .h5 file as `model`, or a function as `model` and a "
             ".weights.h5 file as `weights`"
         )
-    inputs = [tensor.name for tensor in tensors(name, "inputs", said.get("inputs"))]
+    inputs = [tensor.name for tensor in tensors(name, "inputs", fields.get("inputs"))]
 
     def load(backend: Literal["torch", "tensorflow"]) -> Any:
         keras = keras_on(backend)
@@ -66,7 +66,7 @@ def keras_spec(
         return built
 
     return ModelSpec(
-        **said,
+        **fields,
         checkpoint=Path(str(weights or model)),
         build_torch=lambda: _as_module(load("torch"), inputs),
         build_keras=lambda _: load("tensorflow"),
@@ -75,13 +75,13 @@ def keras_spec(
 
 
 def _reason(name: str, file: object, error: Exception) -> str:
-    said = next(filter(None, (line.strip() for line in str(error).splitlines())), type(error).__name__)
+    message = next(filter(None, (line.strip() for line in str(error).splitlines())), type(error).__name__)
     if "Lambda" in str(error) or "safe_mode" in str(error):
         return (
             f"{file} of {name} holds a Lambda layer, which is code of whoever wrote the file; replace it by "
             "operations or a layer of your own, or say keras_spec(…, trusted=True) if you trust it"
         )
-    return f"Keras does not load {file} of {name}: {said:.200}"
+    return f"Keras does not load {file} of {name}: {message:.200}"
 
 
 def lambda_layers(path: Path) -> tuple[str, ...]:
@@ -99,25 +99,25 @@ def lambda_layers(path: Path) -> tuple[str, ...]:
         else:
             with h5py.File(path, "r") as file:
                 config = file.attrs["model_config"]
-        said = json.loads(config)
+        tree = json.loads(config)
     except (OSError, KeyError, ValueError, RecursionError, zipfile.BadZipFile) as error:
         raise CheckpointError(
             "it holds no model of Keras but weights alone, or nothing; save the whole model (model.save)"
         ) from error
-    return tuple(dict.fromkeys(_lambdas(said)))
+    return tuple(dict.fromkeys(_lambdas(tree)))
 
 
-def _lambdas(said: Any) -> Iterator[str]:
+def _lambdas(tree: Any) -> Iterator[str]:
     """Yield the Lambda layers by name, and functions outside of layers by Keras' name for them."""
-    left = [said]
+    left = [tree]
     while left:
-        one = left.pop()
-        kind = one.get("class_name") if isinstance(one, dict) else None
+        node = left.pop()
+        kind = node.get("class_name") if isinstance(node, dict) else None
         if kind in LAMBDAS:
-            inner = one.get("config")
+            inner = node.get("config")
             yield str(inner.get("name", kind) if isinstance(inner, dict) else kind)
-        elif isinstance(one, dict | list):
-            left += one.values() if isinstance(one, dict) else one
+        elif isinstance(node, dict | list):
+            left += node.values() if isinstance(node, dict) else node
 
 
 def keras_on(backend: Literal["torch", "tensorflow"]) -> Any:
@@ -129,10 +129,10 @@ def keras_on(backend: Literal["torch", "tensorflow"]) -> Any:
     os.environ[BACKEND] = backend
     import keras
 
-    found = keras.backend.backend()
-    if found != backend:
+    active = keras.backend.backend()
+    if active != backend:
         raise ModelError(
-            f"Keras computes on {found} in this process and {backend} is needed; import keras inside "
+            f"Keras computes on {active} in this process and {backend} is needed; import keras inside "
             "functions of the model file, not at its top"
         )
     pin(keras)
@@ -162,17 +162,17 @@ def _as_module(model: Any, inputs: Sequence[str]) -> "torch.nn.Module":
     return FromKeras()
 
 
-def as_taken(model: Any, given: dict[str, Any]) -> Any:
+def as_taken(model: Any, inputs: dict[str, Any]) -> Any:
     """Arrange inputs as a Keras model takes them: one tensor, a dict by name, or a list in its own order."""
-    if len(given) == 1:
-        (only,) = given.values()
+    if len(inputs) == 1:
+        (only,) = inputs.values()
         return only
     # What a functional model was built with; a subclassed one has none and is given a list.
     taken = getattr(model, "input", None)
     if isinstance(taken, dict):
-        return given
+        return inputs
     names = [tensor.name for tensor in taken] if isinstance(taken, list | tuple) else []
-    return [given[name] for name in names] if set(names) == set(given) else list(given.values())
+    return [inputs[name] for name in names] if set(names) == set(inputs) else list(inputs.values())
 
 
 def read_weights(path: Path) -> tuple[dict[str, Array], str]:
@@ -192,14 +192,14 @@ def read_weights(path: Path) -> tuple[dict[str, Array], str]:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 content = archive.read(WEIGHTS)
         with h5py.File(io.BytesIO(content), "r") as file:
-            found: dict[str, Array] = {}
+            arrays: dict[str, Array] = {}
 
             def note(name: str, item: Any) -> None:
                 if isinstance(item, h5py.Dataset) and name.split("/", maxsplit=1)[0] not in TRAINING:
-                    found[name] = np.asarray(item)
+                    arrays[name] = np.asarray(item)
 
             # Links to other files are not followed.
             file.visititems(note)
     except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"it is no .keras or HDF5 file of Keras: {error!s:.160}") from error
-    return {name: array for name, array in found.items() if array.dtype.kind in "fiub"}, digest
+    return {name: array for name, array in arrays.items() if array.dtype.kind in "fiub"}, digest

@@ -56,7 +56,7 @@ def _with_its_files(spec: ModelSpec, path: Path) -> ModelSpec:
             "another name: it names folders, endpoints and files"
         )
     named = {source.resolve() for source in spec.sources}
-    sources = (*spec.sources, *(one for one in files_of(path) if one not in named))
+    sources = (*spec.sources, *(file for file in files_of(path) if file not in named))
     return replace(spec, sources=sources, origin=path)
 
 
@@ -73,15 +73,15 @@ def load_unchanged(name: str, digest: str) -> ModelSpec:
 
 
 def _module_by_name(name: str) -> ModuleType:
-    known = model_names()
-    if name not in known:
+    names = model_names()
+    if name not in names:
         recognised = what_to_type(Path(name))
         if recognised:
             raise ModelError(f"{name} is no model: {recognised}")
-        known += imported_names()
-        near = difflib.get_close_matches(name, known, n=1)
+        names += imported_names()
+        near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise ModelError(f"unknown model {name!r}; {hint}known: {', '.join(known)}, or a path ending in .py")
+        raise ModelError(f"unknown model {name!r}; {hint}known: {', '.join(names)}, or a path ending in .py")
     return importlib.import_module(f"models.{name}")
 
 

@@ -111,8 +111,8 @@ class ModelSpec:
             )
         # A list will do; the digest and everything after it see a tuple.
         named = {
-            one.name: require_labels(self.name, self._of(one, self.labels, ()), classes_of(one))
-            for one in self.outputs
+            output.name: require_labels(self.name, self._of(output, self.labels, ()), classes_of(output))
+            for output in self.outputs
         }
         by_name = isinstance(self.labels, Mapping)
         object.__setattr__(self, "labels", named if by_name else named[self.outputs[0].name])
@@ -127,23 +127,23 @@ class ModelSpec:
                 f"checkpoint of {self.name} is {self.checkpoint!r:.60}; a path is needed"
             ) from error
         for name in ("build_torch", "test_samples", "train_samples", "build_keras", "train"):
-            given = getattr(self, name)
+            part = getattr(self, name)
             needed = name in ("build_torch", "test_samples")
-            if not callable(given) and (needed or given is not None):
-                raise ModelError(f"{name} of {self.name} is {given!r:.60}; a function is needed")
-        given = self.tolerance.values() if isinstance(self.tolerance, Mapping) else [self.tolerance]
-        for one in given:
-            if not isinstance(one, Tolerance):
+            if not callable(part) and (needed or part is not None):
+                raise ModelError(f"{name} of {self.name} is {part!r:.60}; a function is needed")
+        tolerances = self.tolerance.values() if isinstance(self.tolerance, Mapping) else [self.tolerance]
+        for tolerance in tolerances:
+            if not isinstance(tolerance, Tolerance):
                 raise ModelError(
-                    f"tolerance of {self.name} is {one!r:.60}; Tolerance(absolute=1e-4, relative=1e-4) or "
-                    "the like is needed, or one by each output's name"
+                    f"tolerance of {self.name} is {tolerance!r:.60}; Tolerance(absolute=1e-4, relative=1e-4) "
+                    "or the like is needed, or one by each output's name"
                 )
         if not isinstance(self.recipe, Recipe | None):
             raise ModelError(
                 f"recipe of {self.name} is {self.recipe!r:.60}; Recipe(samples=…, epochs=…, learning_rate=…) "
                 "is needed, or none"
             )
-        if isinstance(self.ignored, str) or not all(isinstance(one, str) for one in self.ignored):
+        if isinstance(self.ignored, str) or not all(isinstance(ignored, str) for ignored in self.ignored):
             raise ModelError(f"ignored of {self.name} is {self.ignored!r:.60}; a tuple of names is needed")
 
     def ignores(self, tensor: str) -> bool:
@@ -174,21 +174,21 @@ class ModelSpec:
 
     def _require_outputs(self, what: str) -> None:
         """Raise ModelError if what is given by output names one that the model lacks, or misses one."""
-        given, names = getattr(self, what), [output.name for output in self.outputs]
-        if not isinstance(given, Mapping):
+        by_output, names = getattr(self, what), [output.name for output in self.outputs]
+        if not isinstance(by_output, Mapping):
             return
-        unknown = [name for name in given if name not in names]
+        unknown = [name for name in by_output if name not in names]
         floats = [output.name for output in self.outputs if output.is_float]
-        missing = [name for name in floats if name not in given] if what == "tolerance" else []
+        missing = [name for name in floats if name not in by_output] if what == "tolerance" else []
         if unknown or missing:
-            said = f"names {unknown[0]!r}" if unknown else f"has nothing for {missing[0]!r}"
-            raise ModelError(f"{what} of {self.name} {said}; its outputs are {', '.join(names)}")
+            problem = f"names {unknown[0]!r}" if unknown else f"has nothing for {missing[0]!r}"
+            raise ModelError(f"{what} of {self.name} {problem}; its outputs are {', '.join(names)}")
 
-    def _of(self, output: TensorSpec, given: Any, otherwise: Any) -> Any:
+    def _of(self, output: TensorSpec, value: Any, otherwise: Any) -> Any:
         """Return what is given for one output: by its name, or for the first one."""
-        if isinstance(given, Mapping):
-            return given.get(output.name, otherwise)
-        return given if output is self.outputs[0] else otherwise
+        if isinstance(value, Mapping):
+            return value.get(output.name, otherwise)
+        return value if output is self.outputs[0] else otherwise
 
     def find_output(self, name: str) -> TensorSpec:
         """Return the output called `name`."""
@@ -196,8 +196,8 @@ class ModelSpec:
 
     def labels_of(self, output: str) -> tuple[str, ...]:
         """Return the class names of an output; empty if it has none."""
-        found: tuple[str, ...] = self._of(self.find_output(output), self.labels, ())
-        return found
+        labels: tuple[str, ...] = self._of(self.find_output(output), self.labels, ())
+        return labels
 
     def tolerance_of(self, output: str) -> Tolerance:
         """Return how far an artifact may be from the source model at that output.
@@ -216,8 +216,8 @@ class ModelSpec:
 
     def task_of(self, output: str) -> Task | None:
         """Return the kind of that output, if the model declares it."""
-        found: Task | None = self._of(self.find_output(output), self.task, None)
-        return found
+        task: Task | None = self._of(self.find_output(output), self.task, None)
+        return task
 
     def samples(self) -> Samples:
         """Return the held-out samples, checked against the signature.
@@ -226,8 +226,8 @@ class ModelSpec:
             ModelError: the model's function fails; inputs do not have the signature's names, dtypes and
                 shapes; or as `truths`.
         """
-        given = run(f"test_samples of {self.name} failed", self.test_samples)
-        samples = checked(self.name, given, self.inputs)
+        raw = run(f"test_samples of {self.name} failed", self.test_samples)
+        samples = checked(self.name, raw, self.inputs)
         self.truths(samples)
         return samples
 
@@ -239,8 +239,8 @@ class ModelSpec:
         """
         if self.train_samples is None:
             return None
-        given = run(f"train_samples of {self.name} failed", self.train_samples)
-        return checked(self.name, given, self.inputs)
+        raw = run(f"train_samples of {self.name} failed", self.train_samples)
+        return checked(self.name, raw, self.inputs)
 
     def examples(self) -> Samples:
         """Return what to trace and to warm up with: the training samples, or the held-out ones without any.
@@ -256,9 +256,9 @@ class ModelSpec:
         Raises:
             ModelError: labels are out of range, of another shape, or of an output that is not there.
         """
-        given = samples.labels
-        if isinstance(given, Mapping):
-            unknown = [name for name in given if name not in [output.name for output in self.outputs]]
+        labels = samples.labels
+        if isinstance(labels, Mapping):
+            unknown = [name for name in labels if name not in [output.name for output in self.outputs]]
             if unknown:
                 raise ModelError(
                     f"labels of {self.name}'s samples are of {unknown[0]!r}; its outputs are "
@@ -267,7 +267,7 @@ class ModelSpec:
         return {
             output.name: truth_of(
                 self.name,
-                self._of(output, given, None),
+                self._of(output, labels, None),
                 len(samples),
                 output,
                 self.labels_of(output.name),
@@ -284,7 +284,9 @@ class ModelSpec:
         """
         home = Path(__file__).parent / self.name
         own = home.glob("*.py") if self.origin is None else ()
-        return tuple(dict.fromkeys((*self.sources, *sorted(one for one in own if one.name not in TRAINING))))
+        return tuple(
+            dict.fromkeys((*self.sources, *sorted(path for path in own if path.name not in TRAINING)))
+        )
 
     @property
     def checkpoint_files(self) -> tuple[Path, ...]:
@@ -299,9 +301,9 @@ class ModelSpec:
             return files_of_checkpoint(self.checkpoint)
         except CheckpointError as error:
             reason = str(error).removeprefix("it is ")
-            said = "is missing" if reason == "missing" else f"cannot be used: {error}"
+            problem = "is missing" if reason == "missing" else f"cannot be used: {error}"
             hint = f"run `tandem train {self.argument}`" if self.train else "say in the spec where it is"
-            raise ModelError(f"checkpoint {self.checkpoint} of {self.name} {said}; {hint}") from error
+            raise ModelError(f"checkpoint {self.checkpoint} of {self.name} {problem}; {hint}") from error
 
     @cached_property
     def checkpoint_sha256(self) -> str:
@@ -328,7 +330,7 @@ class ModelSpec:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over weights, signature and the sources that decide what the model computes."""
-        said = {
+        facts = {
             "name": self.name,
             "inputs": [(t.name, t.dtype, t.shape) for t in self.inputs],
             "outputs": [(t.name, t.dtype, t.shape) for t in self.outputs],
@@ -336,7 +338,7 @@ class ModelSpec:
             "checkpoint": self.checkpoint_sha256,
             "sources": [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.sources],
         } | ({"ignored": self.ignored} if self.ignored else {})
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def columns(output: TensorSpec) -> int | None:

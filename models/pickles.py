@@ -29,7 +29,7 @@ SIZE_LIMIT_BYTES = 2**31
 
 def called(content: bytes) -> tuple[str, ...]:
     """Name what a pickle imports, as module.name, in order; `?` is what cannot be read further."""
-    found: dict[str, None] = {}
+    imports: dict[str, None] = {}
     recent: list[str] = []
     memo: dict[object, str] = {}
     last = ""
@@ -45,18 +45,18 @@ def called(content: bytes) -> tuple[str, ...]:
                 last = memo.get(argument, "?")
                 recent = [*recent[-1:], last]
             elif name in ("GLOBAL", "INST"):
-                found[_global_at(content, place or 0)] = None
+                imports[_global_at(content, place or 0)] = None
             elif name == "STACK_GLOBAL":
-                found[".".join(recent) if len(recent) > 1 else "?"] = None
+                imports[".".join(recent) if len(recent) > 1 else "?"] = None
             elif name in ("EXT1", "EXT2", "EXT4"):
-                found["?"] = None
+                imports["?"] = None
             elif (
                 name != "FRAME"
             ):  # that may stand between two texts; anything else may take them off the stack
                 last, recent = "", []
     except (ValueError, IndexError, KeyError, UnicodeDecodeError):
-        found["?"] = None
-    return tuple(found)
+        imports["?"] = None
+    return tuple(imports)
 
 
 def _global_at(content: bytes, place: int) -> str:
@@ -150,10 +150,10 @@ def _is_data(archive: zipfile.ZipFile, name: str) -> bool:
 def _pickled(config: bytes) -> bool:
     """Return whether weights or constants are declared as anything but plain numbers."""
     try:
-        said = json.loads(config)["config"].values()
+        declared = json.loads(config)["config"].values()
         return any(
-            one["use_pickle"] is not False or not re.fullmatch(r"(weight|tensor)_\d+", one["path_name"])
-            for one in said
+            entry["use_pickle"] is not False or not re.fullmatch(r"(weight|tensor)_\d+", entry["path_name"])
+            for entry in declared
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return True

@@ -39,10 +39,10 @@ def what_to_type(path: Path) -> str | None:
     kind = kind_of_path(path)
     if kind is None:
         return None
-    given = shlex.quote(str(path))
+    argument = shlex.quote(str(path))
     option = KINDS.get(kind, "").replace("_", "-")
-    taken = f"`tandem import my_model --{option} {given}` takes it as it is"
-    written = f"`tandem init my_model.py --from {given}` writes a model file for it"
+    taken = f"`tandem import my_model --{option} {argument}` takes it as it is"
+    written = f"`tandem init my_model.py --from {argument}` writes a model file for it"
     if kind in (TORCHSCRIPT, EXPORTED):
         return f"it is {kind}; {taken}, {written}"
     if option:
@@ -64,10 +64,10 @@ def kind_of_path(path: Path) -> str | None:  # noqa: PLR0911 - one per kind
         return TFLITE_MODEL
     if zipfile.is_zipfile(path):
         try:
-            found = kind_of_file(path)
+            content_kind = kind_of_file(path)
         except CheckpointError:
             return "a damaged zip file"
-        return WEIGHTS if found == "weights" else found
+        return WEIGHTS if content_kind == "weights" else content_kind
     if head.startswith(HDF5):
         return KERAS
     weights = head[8:9] == b"{" or head.startswith(PICKLE)

@@ -43,11 +43,11 @@ def _stdout_is_stderr() -> Iterator[None]:
     """Lead descriptor 1 and `sys.stdout` to stderr: for Python, libraries and processes alike."""
     with _REDIRECTING:
         sys.stdout.flush()
-        kept = os.dup(1)
+        stdout_copy = os.dup(1)
         try:
             os.dup2(2, 1)
             with redirect_stdout(sys.stderr):
                 yield
         finally:
-            os.dup2(kept, 1)
-            os.close(kept)
+            os.dup2(stdout_copy, 1)
+            os.close(stdout_copy)

@@ -30,8 +30,8 @@ class Samples:
     named: Tensors = field(default_factory=dict, compare=False)
 
     def __len__(self) -> int:
-        one = next(iter(self.inputs.values())) if isinstance(self.inputs, Mapping) else self.inputs
-        return len(one)
+        array = next(iter(self.inputs.values())) if isinstance(self.inputs, Mapping) else self.inputs
+        return len(array)
 
 
 def checked(model: str, samples: object, signature: Sequence[TensorSpec]) -> Samples:
@@ -45,12 +45,12 @@ def checked(model: str, samples: object, signature: Sequence[TensorSpec]) -> Sam
         raise ModelError(
             f"samples of {model} are a {type(samples).__name__}; Samples(inputs, labels) is needed"
         )
-    given = _by_name(model, samples.inputs, signature)
-    named = {tensor.name: _checked(model, given[tensor.name], tensor) for tensor in signature}
+    arrays = _by_name(model, samples.inputs, signature)
+    named = {tensor.name: _checked(model, arrays[tensor.name], tensor) for tensor in signature}
     counts = {name: len(array) for name, array in named.items()}
     if len(set(counts.values())) > 1:
-        told = ", ".join(f"{name} {size}" for name, size in counts.items())
-        raise ModelError(f"samples of {model} have different numbers per input: {told}")
+        listing = ", ".join(f"{name} {size}" for name, size in counts.items())
+        raise ModelError(f"samples of {model} have different numbers per input: {listing}")
     if not count(named):
         raise ModelError(f"{model} has no samples; without any, nothing can be compared")
     labels = np.zeros(0, np.int64) if samples.labels is None else samples.labels
@@ -68,23 +68,25 @@ def _by_name(model: str, inputs: Any, signature: Sequence[TensorSpec]) -> Mappin
         )
     missing, unknown = [n for n in names if n not in inputs], [n for n in inputs if n not in names]
     if missing or unknown:
-        said = [f"no samples for {', '.join(missing)}"] * bool(missing)
-        said += [f"samples for {', '.join(map(repr, unknown[:NAMED]))}"] * bool(unknown)
-        raise ModelError(f"samples of {model} have {' and '.join(said)}; its inputs are {', '.join(names)}")
+        problems = [f"no samples for {', '.join(missing)}"] * bool(missing)
+        problems += [f"samples for {', '.join(map(repr, unknown[:NAMED]))}"] * bool(unknown)
+        raise ModelError(
+            f"samples of {model} have {' and '.join(problems)}; its inputs are {', '.join(names)}"
+        )
     return inputs
 
 
-def _checked(model: str, given: Any, tensor: TensorSpec) -> Array:
-    array = _text(model, given, tensor) if tensor.is_text else _array(model, given, tensor)
-    each = [np.asarray(one) for one in array] if is_ragged(array) else None
-    dtypes = {one.dtype for one in each} if each is not None else {array.dtype}
+def _checked(model: str, values: Any, tensor: TensorSpec) -> Array:
+    array = _text(model, values, tensor) if tensor.is_text else _array(model, values, tensor)
+    each = [np.asarray(sample) for sample in array] if is_ragged(array) else None
+    dtypes = {sample.dtype for sample in each} if each is not None else {array.dtype}
     wrong = sorted(str(dtype) for dtype in dtypes if not tensor.holds(dtype))
     if wrong:
         raise ModelError(
             f"samples of {model} are {', '.join(wrong)}, its input {tensor.name!r} is {tensor.dtype}; "
             f"give them as {tensor.dtype}"
         )
-    for shape in {one.shape for one in each} if each is not None else {array.shape[1:]}:
+    for shape in {sample.shape for sample in each} if each is not None else {array.shape[1:]}:
         if not fits(shape, tensor.shape[1:]):
             raise ModelError(
                 f"samples of {model} have shape {shape} without the batch, its input {tensor.name!r} says "
@@ -95,12 +97,12 @@ def _checked(model: str, given: Any, tensor: TensorSpec) -> Array:
     return array
 
 
-def _text(model: str, given: Any, tensor: TensorSpec) -> Array:
+def _text(model: str, values: Any, tensor: TensorSpec) -> Array:
     """Return an array of strings with the samples first."""
     try:
-        if isinstance(given, np.ndarray) and (given.dtype.kind != "O" or given.ndim > 1):
-            return as_text(given)
-        return stacked([as_text(one) for one in given])
+        if isinstance(values, np.ndarray) and (values.dtype.kind != "O" or values.ndim > 1):
+            return as_text(values)
+        return stacked([as_text(sample) for sample in values])
     except (ValueError, TypeError) as error:
         raise ModelError(
             f"samples of {model} for the input {tensor.name!r} are no strings: {error}; give a list of text "
@@ -108,23 +110,23 @@ def _text(model: str, given: Any, tensor: TensorSpec) -> Array:
         ) from error
 
 
-def _array(model: str, given: Any, tensor: TensorSpec) -> Array:
+def _array(model: str, values: Any, tensor: TensorSpec) -> Array:
     """Return an array with the samples first; a list of arrays of different shapes as an array of arrays."""
-    if isinstance(given, np.ndarray) and given.dtype != object:
-        if not given.ndim:
+    if isinstance(values, np.ndarray) and values.dtype != object:
+        if not values.ndim:
             raise ModelError(f"samples of {model} for the input {tensor.name!r} are a single number")
-        return given
-    if not isinstance(given, list | tuple | np.ndarray):
+        return values
+    if not isinstance(values, list | tuple | np.ndarray):
         raise ModelError(
-            f"samples of {model} are a {type(given).__name__} for the input {tensor.name!r}; a NumPy array "
+            f"samples of {model} are a {type(values).__name__} for the input {tensor.name!r}; a NumPy array "
             "is needed, or a list of them"
         )
-    return stacked([np.asarray(one) for one in given]) if len(given) else np.zeros((0,), tensor.dtype)
+    return stacked([np.asarray(sample) for sample in values]) if len(values) else np.zeros((0,), tensor.dtype)
 
 
 def _require_finite(model: str, array: Array, tensor: TensorSpec) -> None:
-    for place, one in enumerate(array):
-        values = np.asarray(one)
+    for place, sample in enumerate(array):
+        values = np.asarray(sample)
         if values.dtype.kind == FLOAT_KIND and not np.isfinite(values).all():
             value = values.ravel()[int(np.argmin(np.isfinite(values.ravel())))]
             raise ModelError(

@@ -62,21 +62,21 @@ class TensorSpec:
         return bool(dtype.kind == "S" if self.is_text else str(dtype) == self.dtype)
 
 
-def tensors(model: str, what: str, given: object) -> tuple[TensorSpec, ...]:
+def tensors(model: str, what: str, declared: object) -> tuple[TensorSpec, ...]:
     """Return the inputs or outputs (`what`) of a model, each with a name of its own.
 
     Raises:
         ModelError: there is none, one is no `TensorSpec`, or two have the same name.
     """
-    found: Sequence[Any] = given if isinstance(given, list | tuple) else (given,)
-    for one in found:
-        if not isinstance(one, TensorSpec):
+    specs: Sequence[Any] = declared if isinstance(declared, list | tuple) else (declared,)
+    for tensor in specs:
+        if not isinstance(tensor, TensorSpec):
             raise ModelError(
-                f"{what} of {model} hold {one!r:.60}; a TensorSpec is needed, such as "
+                f"{what} of {model} hold {tensor!r:.60}; a TensorSpec is needed, such as "
                 f"TensorSpec('image', 'float32', (None, 8, 8, 1))"
             )
-    names = [one.name for one in found]
+    names = [tensor.name for tensor in specs]
     if not names or len(set(names)) < len(names):
-        said = "there are none" if not names else f"two are called {max(names, key=names.count)!r}"
-        raise ModelError(f"{what} of {model}: {said}; at least one is needed, each with a name of its own")
-    return tuple(found)
+        problem = "there are none" if not names else f"two are called {max(names, key=names.count)!r}"
+        raise ModelError(f"{what} of {model}: {problem}; at least one is needed, each with a name of its own")
+    return tuple(specs)

@@ -62,13 +62,13 @@ def files_of_checkpoint(path: Path) -> tuple[Path, ...]:
 def _within(folder: Path) -> Path:
     """Find the checkpoint in a folder, as Hugging Face's libraries look for it."""
     for pattern in PATTERNS:
-        found = sorted(folder.glob(pattern))
-        if len(found) > 1:
+        matches = sorted(folder.glob(pattern))
+        if len(matches) > 1:
             raise CheckpointError(
-                f"the folder holds {found[0].name}, {found[1].name} and no index; give one of them"
+                f"the folder holds {matches[0].name}, {matches[1].name} and no index; give one of them"
             )
-        if found:
-            return found[0]
+        if matches:
+            return matches[0]
     raise CheckpointError(f"the folder holds none of {', '.join(PATTERNS)}")
 
 
@@ -77,8 +77,8 @@ def _weight_map(index: Path) -> dict[str, str]:
     if index.stat().st_size > INDEX_LIMIT_BYTES:
         raise CheckpointError(f"{index.name} is larger than an index")
     try:
-        found = json.loads(index.read_text("utf-8"))["weight_map"]
-        named = {str(name): str(file) for name, file in found.items()}
+        weight_map = json.loads(index.read_text("utf-8"))["weight_map"]
+        named = {str(name): str(file) for name, file in weight_map.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{index.name} is no JSON with a weight_map of tensors to files") from error
     if not named:
@@ -95,8 +95,8 @@ def digest_of_files(digests: Mapping[str, str]) -> str:
     """Return a checkpoint's SHA-256 from its files': a single file's own, else over names and digests."""
     if len(digests) == 1:
         return next(iter(digests.values()))
-    told = "".join(f"{name}\0{digest}\n" for name, digest in sorted(digests.items()))
-    return hashlib.sha256(told.encode(errors="surrogateescape")).hexdigest()
+    lines = "".join(f"{name}\0{digest}\n" for name, digest in sorted(digests.items()))
+    return hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest()
 
 
 def read_stored(path: Path) -> tuple[dict[str, npt.NDArray[Any]], str]:
@@ -114,13 +114,13 @@ def read_stored(path: Path) -> tuple[dict[str, npt.NDArray[Any]], str]:
         if file.name.endswith(INDEX_SUFFIX):
             continue
         try:
-            found = _read(content)
+            tensors = _read(content)
         except CheckpointError as error:
             raise CheckpointError(f"{file.name}: {error}" if len(files) > 1 else str(error)) from error
-        twice = sorted(set(found) & set(state))
+        twice = sorted(set(tensors) & set(state))
         if twice:
             raise CheckpointError(f"{twice[0]!r} is in {file.name} and in another part")
-        state |= found
+        state |= tensors
     if len(files) > 1:
         lacking = sorted(set(_weight_map(files[0])) - set(state))
         if lacking:
@@ -147,12 +147,12 @@ def _read_torch(content: bytes) -> dict[str, npt.NDArray[Any]]:
     file = io.BytesIO(content)
     try:
         if kind == TORCHSCRIPT:
-            found: Any = load_torchscript(file).state_dict()
+            loaded: Any = load_torchscript(file).state_dict()
         elif kind == EXPORTED:
             _require_data(content)
-            found = torch.export.load(file).state_dict
+            loaded = torch.export.load(file).state_dict
         else:
-            found = torch.load(file, map_location="cpu", weights_only=True)
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
     except Exception as error:  # a damaged file fails in as many ways as there are to damage one
@@ -161,7 +161,7 @@ def _read_torch(content: bytes) -> dict[str, npt.NDArray[Any]]:
             f"PyTorch does not read it with weights_only=True: {reason:.160}; save a state dict "
             "(torch.save(model.state_dict(), …)) or safetensors"
         ) from error
-    named = dict(_named_tensors(found))
+    named = dict(_named_tensors(loaded))
     if named and all(name.startswith(PARALLEL) for name in named):
         named = {name.removeprefix(PARALLEL): tensor for name, tensor in named.items()}
     return {name: _array(name, tensor) for name, tensor in named.items()}
@@ -202,21 +202,21 @@ def kind_of_file(file: Path | IO[bytes]) -> str:
             entries = [name.partition("/")[2] or name for name in archive.namelist()] + archive.namelist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise CheckpointError(f"it is a damaged zip file: {error}") from error
-    found = (what for entry, what in OTHER_ZIPS if any(name.startswith(entry) for name in entries))
-    return next(found, "weights")
+    kinds = (what for entry, what in OTHER_ZIPS if any(name.startswith(entry) for name in entries))
+    return next(kinds, "weights")
 
 
-def _named_tensors(found: Any) -> "Iterator[tuple[str, torch.Tensor]]":
+def _named_tensors(loaded: Any) -> "Iterator[tuple[str, torch.Tensor]]":
     import torch
 
-    if not isinstance(found, Mapping):
-        raise CheckpointError(f"it holds a {type(found).__name__}; a state dict is needed, tensors by name")
-    nested = [name for name in NESTED if isinstance(found.get(name), Mapping)]
-    if nested and not any(isinstance(value, torch.Tensor) for value in found.values()):
-        found = found[nested[0]]
-    if not found:
+    if not isinstance(loaded, Mapping):
+        raise CheckpointError(f"it holds a {type(loaded).__name__}; a state dict is needed, tensors by name")
+    nested = [name for name in NESTED if isinstance(loaded.get(name), Mapping)]
+    if nested and not any(isinstance(value, torch.Tensor) for value in loaded.values()):
+        loaded = loaded[nested[0]]
+    if not loaded:
         raise CheckpointError("it holds no tensors")
-    for name, value in found.items():
+    for name, value in loaded.items():
         if not isinstance(value, torch.Tensor):
             raise CheckpointError(
                 f"{name!r:.80} is a {type(value).__name__}; a state dict is needed, tensors by name"

@@ -52,18 +52,18 @@ def as_text(values: Any) -> Array:
         ValueError: something is neither, or a string ends in a zero byte, which NumPy would drop.
     """
     # NumPy's own strings have lost the zero bytes already.
-    found = values if isinstance(values, np.ndarray) else np.asarray(values, object)
-    if found.dtype.kind == "S":
-        return found
-    if found.dtype.kind not in "UO":
-        raise ValueError(f"{found.dtype} is not text")
-    flat = [one.encode() if isinstance(one, str) else one for one in found.ravel().tolist()]
-    for one in flat:
-        if not isinstance(one, bytes):
-            raise ValueError(f"{one!r:.40} is a {type(one).__name__}, not text")
-        if one.endswith(b"\0"):
+    array = values if isinstance(values, np.ndarray) else np.asarray(values, object)
+    if array.dtype.kind == "S":
+        return array
+    if array.dtype.kind not in "UO":
+        raise ValueError(f"{array.dtype} is not text")
+    flat = [value.encode() if isinstance(value, str) else value for value in array.ravel().tolist()]
+    for string in flat:
+        if not isinstance(string, bytes):
+            raise ValueError(f"{string!r:.40} is a {type(string).__name__}, not text")
+        if string.endswith(b"\0"):
             raise ValueError("a string ends in a zero byte, which NumPy's strings cannot keep")
-    return np.array(flat, np.bytes_).reshape(found.shape)
+    return np.array(flat, np.bytes_).reshape(array.shape)
 
 
 def count(tensors: Tensors) -> int:
@@ -89,18 +89,18 @@ def samples(tensors: Tensors) -> Iterator[dict[str, Array]]:
 def joined(of_samples: Sequence[Sample]) -> dict[str, Array]:
     """Join the tensors of several samples, each without a batch dimension, to one set."""
     names = of_samples[0] if of_samples else {}
-    return {name: stacked([np.asarray(one[name]) for one in of_samples]) for name in names}
+    return {name: stacked([np.asarray(one_sample[name]) for one_sample in of_samples]) for name in names}
 
 
-def shapes(one: Sample) -> tuple[tuple[int, ...], ...]:
+def shapes(tensors: Sample) -> tuple[tuple[int, ...], ...]:
     """Return the shape of each tensor of a sample: what samples of one batch have in common."""
-    return tuple(np.asarray(array).shape for array in one.values())
+    return tuple(np.asarray(array).shape for array in tensors.values())
 
 
 def fits(shape: Sequence[int], declared: Sequence[int | None]) -> bool:
     """Return whether a shape is the declared one, with None for any size."""
     return len(shape) == len(declared) and all(
-        wanted in (None, found) for wanted, found in zip(declared, shape, strict=True)
+        wanted in (None, size) for wanted, size in zip(declared, shape, strict=True)
     )
 
 
@@ -115,8 +115,8 @@ def batches(tensors: Tensors, size: int) -> Iterator[tuple[list[int], dict[str, 
             yield list(range(start, stop)), take(tensors, slice(start, stop))
         return
     alike: dict[tuple[tuple[int, ...], ...], list[int]] = {}
-    for place, one in enumerate(samples(tensors)):
-        alike.setdefault(shapes(one), []).append(place)
+    for place, one_sample in enumerate(samples(tensors)):
+        alike.setdefault(shapes(one_sample), []).append(place)
     for places in alike.values():
         for start in range(0, len(places), size):
             chosen = places[start : start + size]
@@ -131,10 +131,10 @@ def ask(call: Callable[[dict[str, Array]], Tensors], tensors: Tensors, size: int
     """
     answers: list[dict[str, Array] | None] = [None] * count(tensors)
     for places, batch in batches(tensors, size):
-        given = call(batch)
+        outputs = call(batch)
         for row, place in enumerate(places):
-            answers[place] = {name: array[row] for name, array in given.items()}
-    return joined([one for one in answers if one is not None])
+            answers[place] = {name: array[row] for name, array in outputs.items()}
+    return joined([answer for answer in answers if answer is not None])
 
 
 def save(path: Path, tensors: Tensors) -> None:
@@ -144,7 +144,7 @@ def save(path: Path, tensors: Tensors) -> None:
         if not is_ragged(array):
             parts[f"{name}{WHOLE}"] = array
             continue
-        parts |= {f"{name}.{place}": np.asarray(one) for place, one in enumerate(array)}
+        parts |= {f"{name}.{place}": np.asarray(row) for place, row in enumerate(array)}
     np.savez(path, **parts)  # type: ignore[arg-type]
 
 

@@ -63,9 +63,9 @@ def require_task(model: str, output: TensorSpec, task: Task | None) -> None:
 
 
 def truth_of(
-    model: str, given: Any, count: int, output: TensorSpec, names: Sequence[str], task: Task | None
+    model: str, raw: Any, count: int, output: TensorSpec, names: Sequence[str], task: Task | None
 ) -> Truth:
-    """Return what `given`, the labels of `count` samples, says about an `output`.
+    """Return what `raw`, the labels of `count` samples, says about an `output`.
 
     Integers (n,) are classes, integers (n, positions) classes at every position, floats in the output's shape
     are targets. For a single column 0 and 1 are classes and any other value is a target. A declared `task`
@@ -74,24 +74,25 @@ def truth_of(
     Raises:
         ModelError: they are not one per sample, no class of the model, or of another shape.
     """
-    if task == "none" or given is None or (hasattr(given, "__len__") and not len(given)):
+    if task == "none" or raw is None or (hasattr(raw, "__len__") and not len(raw)):
         return Truth()
     if output.is_text:
         raise ModelError(
             f"{model}'s samples have labels of {output.name!r}, which holds strings; leave them out, or give "
             "those of another output by its name"
         )
-    labels = _array(model, output, given)
+    labels = _array(model, output, raw)
     if len(labels) != count:
         raise ModelError(f"{model}: {count} sample inputs for {len(labels)} labels of {output.name!r}")
-    each = [np.asarray(one) for one in labels] if is_ragged(labels) else [labels]
-    for one in each:
-        if one.dtype.kind not in "buif" or not np.isfinite(one.astype(np.float64)).all():
+    each = [np.asarray(part) for part in labels] if is_ragged(labels) else [labels]
+    for part in each:
+        if part.dtype.kind not in "buif" or not np.isfinite(part.astype(np.float64)).all():
             raise ModelError(
-                f"labels of {model}'s samples for {output.name!r} are {one.dtype}; finite numbers are allowed"
+                f"labels of {model}'s samples for {output.name!r} are {part.dtype}; finite numbers are "
+                "allowed"
             )
     shape = output.shape[1:]
-    whole = all(one.dtype.kind in "bui" for one in each)
+    whole = all(part.dtype.kind in "bui" for part in each)
     if task == "tokens" or (task is None and whole and _are_positions(labels, output)):
         return Truth(_positions(model, labels, output, names))
     if shape in ((), (1,)) and not is_ragged(labels):
@@ -101,13 +102,13 @@ def truth_of(
     return Truth(targets=_targets(model, labels, output, task))
 
 
-def _array(model: str, output: TensorSpec, given: Any) -> Array:
+def _array(model: str, output: TensorSpec, raw: Any) -> Array:
     """Return the labels as an array; a list of arrays of different shapes as an array of arrays."""
     try:
-        return np.asarray(given) if isinstance(given, np.ndarray) else stacked([*map(np.asarray, given)])
+        return np.asarray(raw) if isinstance(raw, np.ndarray) else stacked([*map(np.asarray, raw)])
     except (TypeError, ValueError) as error:
         raise ModelError(
-            f"labels of {model}'s samples for {output.name!r} are a {type(given).__name__}; an array of "
+            f"labels of {model}'s samples for {output.name!r} are a {type(raw).__name__}; an array of "
             "numbers is needed, one per sample"
         ) from error
 
@@ -118,7 +119,7 @@ def _position_shape(output: TensorSpec) -> tuple[int | None, ...]:
 
 
 def _shapes(labels: Array) -> set[tuple[int, ...]]:
-    return {np.asarray(one).shape for one in labels} if is_ragged(labels) else {labels.shape[1:]}
+    return {np.asarray(label).shape for label in labels} if is_ragged(labels) else {labels.shape[1:]}
 
 
 def _are_positions(labels: Array, output: TensorSpec) -> bool:
@@ -128,31 +129,31 @@ def _are_positions(labels: Array, output: TensorSpec) -> bool:
 
 
 def _positions(model: str, labels: Array, output: TensorSpec, names: Sequence[str]) -> Array:
-    wanted, found = _position_shape(output), _shapes(labels)
-    if not all(fits(shape, wanted) for shape in found):
+    wanted, shapes = _position_shape(output), _shapes(labels)
+    if not all(fits(shape, wanted) for shape in shapes):
         raise ModelError(
-            f"labels of {model}'s samples for {output.name!r} have shape {max(found)} per sample, one class "
+            f"labels of {model}'s samples for {output.name!r} have shape {max(shapes)} per sample, one class "
             f"per position is needed: {wanted}"
         )
     classes = classes_of(output) or (len(names) or None)
-    each = [_classes(model, np.asarray(one), classes, NOT_COUNTED) for one in labels]
+    each = [_classes(model, np.asarray(label), classes, NOT_COUNTED) for label in labels]
     return stacked(each)
 
 
 def _of_one_column(
-    model: str, given: npt.NDArray[Any], output: TensorSpec, names: Sequence[str], task: Task | None
+    model: str, labels: npt.NDArray[Any], output: TensorSpec, names: Sequence[str], task: Task | None
 ) -> Truth:
     """Return the labels (n, 1) of an output of one column."""
-    if given.shape[1] != 1:
-        raise ModelError(f"{model} has one output column, its samples have {given.shape[1]} labels each")
+    if labels.shape[1] != 1:
+        raise ModelError(f"{model} has one output column, its samples have {labels.shape[1]} labels each")
     if not output.is_float and task != "regression":
         # A whole number is the class itself, of as many as there are names for.
-        return Truth(_classes(model, given[:, 0], len(names) or None))
-    binary = bool(np.isin(given, (0, 1)).all())
+        return Truth(_classes(model, labels[:, 0], len(names) or None))
+    binary = bool(np.isin(labels, (0, 1)).all())
     if task != "regression" and (binary or task == "classes" or len(names) == BINARY):
-        return Truth(_classes(model, given[:, 0], BINARY))
-    shape = (len(given), *(n or 1 for n in output.shape[1:]))
-    return Truth(targets=given.astype(_target_dtype(output)).reshape(shape))
+        return Truth(_classes(model, labels[:, 0], BINARY))
+    shape = (len(labels), *(n or 1 for n in output.shape[1:]))
+    return Truth(targets=labels.astype(_target_dtype(output)).reshape(shape))
 
 
 def _target_dtype(output: TensorSpec) -> str:
@@ -160,31 +161,31 @@ def _target_dtype(output: TensorSpec) -> str:
 
 
 def _classes(
-    model: str, given: npt.NDArray[Any], count: int | None, besides: int | None = None
+    model: str, raw: npt.NDArray[Any], count: int | None, besides: int | None = None
 ) -> npt.NDArray[np.int64]:
-    """Return `given` as int64, if all of them are classes or `besides`."""
-    labels = given.astype(np.int64)
+    """Return `raw` as int64, if all of them are classes or `besides`."""
+    labels = raw.astype(np.int64)
     counted = labels if besides is None else labels[labels != besides]
     out = counted.size and (counted.min() < 0 or (count is not None and counted.max() >= count))
-    if (labels != given).any() or out:
+    if (labels != raw).any() or out:
         also = "" if besides is None else f", and {besides} for a position that is not counted,"
         limit = "up" if count is None else f"to {count - 1}"
         raise ModelError(
             f"{model} has {'any' if count is None else count} classes, its samples have labels from "
-            f"{given.min()} to {given.max()}; whole numbers from 0 {limit}{also} are allowed"
+            f"{raw.min()} to {raw.max()}; whole numbers from 0 {limit}{also} are allowed"
         )
     return labels
 
 
-def _targets(model: str, given: Array, output: TensorSpec, task: Task | None) -> Array:
+def _targets(model: str, labels: Array, output: TensorSpec, task: Task | None) -> Array:
     declared = output.shape[1:]
-    found = _shapes(given)
-    if task == "classes" or not all(fits(shape, declared) for shape in found):
+    shapes = _shapes(labels)
+    if task == "classes" or not all(fits(shape, declared) for shape in shapes):
         allowed = "integers (n,)" if task == "classes" else f"floats {('n', *declared)} or integers (n,)"
-        said = f"shape {given.shape}" if not is_ragged(given) else f"shapes such as {max(found)}"
-        kind = np.asarray(given[0]).dtype
-        raise ModelError(f"labels of {model}'s samples are {kind} of {said}; allowed: {allowed}")
+        described = f"shape {labels.shape}" if not is_ragged(labels) else f"shapes such as {max(shapes)}"
+        kind = np.asarray(labels[0]).dtype
+        raise ModelError(f"labels of {model}'s samples are {kind} of {described}; allowed: {allowed}")
     dtype = _target_dtype(output)
-    if not is_ragged(given):
-        return given.astype(dtype)
-    return stacked([np.asarray(one).astype(dtype) for one in given])
+    if not is_ragged(labels):
+        return labels.astype(dtype)
+    return stacked([np.asarray(label).astype(dtype) for label in labels])

@@ -118,7 +118,9 @@ def gru(source: str, layer: str, number: int = 0) -> tuple[WeightMapping, ...]:
     return (
         WeightMapping(f"{source}.weight_ih_l{number}", f"{layer}/kernel", _gru_kernel),
         WeightMapping(f"{source}.weight_hh_l{number}", f"{layer}/recurrent_kernel", _gru_kernel),
-        WeightMapping(biases, f"{layer}/bias", lambda *both: np.stack([_gru_gates(one) for one in both])),
+        WeightMapping(
+            biases, f"{layer}/bias", lambda *both: np.stack([_gru_gates(tensor) for tensor in both])
+        ),
     )
 
 
@@ -147,7 +149,7 @@ def load_twin(
     wanted = {
         name
         for name in state
-        if not name.endswith(UNMAPPED_SUFFIX) and not any(fnmatchcase(name, one) for one in ignored)
+        if not name.endswith(UNMAPPED_SUFFIX) and not any(fnmatchcase(name, pattern) for pattern in ignored)
     }
     sources = {source for mapping in mappings for source in mapping.sources}
     targets = [variables.path_of(mapping.variable) for mapping in mappings]
@@ -162,12 +164,12 @@ def load_twin(
 
 
 def _assign(mapping: WeightMapping, state: Mapping[str, FloatArray], variable: Any) -> None:
-    given = [state[source] for source in mapping.sources]
+    arrays = [state[source] for source in mapping.sources]
     named = " and ".join(mapping.sources)
     try:
-        value = mapping.transform(*given)
+        value = mapping.transform(*arrays)
     except Exception as error:
-        shapes = ", ".join(str(tensor.shape) for tensor in given)
+        shapes = ", ".join(str(tensor.shape) for tensor in arrays)
         raise ModelError(
             f"the transform of {named} (shape {shapes}) to {mapping.variable} fails: {type(error).__name__}: "
             f"{error!s:.120}"
@@ -187,11 +189,11 @@ class _Variables:
     def __init__(self, twin: Any) -> None:
         self.by_path: dict[str, Any] = {}
         self.short: dict[str, list[str]] = {}
-        seen: set[int] = set()
+        variable_ids: set[int] = set()
         for layers, variable in _variables(twin, ()):
-            if id(variable) in seen:
+            if id(variable) in variable_ids:
                 continue
-            seen.add(id(variable))
+            variable_ids.add(id(variable))
             path = "/".join([*layers, variable.name])
             if path in self.by_path:
                 # Two halves of one layer, as of a bidirectional one: Keras' own path tells them apart.
@@ -208,10 +210,10 @@ class _Variables:
         """
         if name in self.by_path:
             return name
-        found = self.short.get(name, [name])
-        if len(found) > 1:
-            raise ModelError(f"twin variable {name} is several; name one by its path: {_first(found)}")
-        return found[0]
+        paths = self.short.get(name, [name])
+        if len(paths) > 1:
+            raise ModelError(f"twin variable {name} is several; name one by its path: {_first(paths)}")
+        return paths[0]
 
 
 def _variables(holder: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -223,9 +225,9 @@ def _variables(holder: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[str,
         yield from ((place, variable) for variable in layer.weights)
 
 
-def _require_all(kind: str, mapped: set[str], needed: set[str], known: set[str]) -> None:
+def _require_all(kind: str, mapped: set[str], needed: set[str], known_names: set[str]) -> None:
     """Raise ModelError if something needed is not mapped, or something is mapped that is not known."""
-    missing, unknown = sorted(needed - mapped), sorted(mapped - known)
+    missing, unknown = sorted(needed - mapped), sorted(mapped - known_names)
     if missing:
         raise ModelError(f"{kind} without a mapping: {', '.join(missing)}")
     if unknown:
@@ -250,13 +252,13 @@ def read_checkpoint(spec: ModelSpec) -> dict[str, FloatArray]:
 def _read(spec: ModelSpec) -> dict[str, FloatArray]:
     digest = spec.checkpoint_sha256
     try:
-        state, found = read_weights(spec.checkpoint) if spec.whole else read_stored(spec.checkpoint)
+        state, read_digest = read_weights(spec.checkpoint) if spec.whole else read_stored(spec.checkpoint)
     except CheckpointError as error:
         raise ModelError(
             f"checkpoint {spec.checkpoint} of {spec.name} cannot be read as safetensors or as a state dict "
             f"({error}); {spec.remedy}"
         ) from error
-    if found != digest:
+    if read_digest != digest:
         raise ModelError(f"checkpoint {spec.checkpoint} of {spec.name} was replaced meanwhile; run again")
     for pattern in spec.ignored:
         if not any(fnmatchcase(name, pattern) for name in state):
@@ -278,9 +280,9 @@ def _require_numbers(spec: ModelSpec, state: Mapping[str, FloatArray]) -> None:
         )
 
 
-def _first(found: Sequence[str], between: str = ", ") -> str:
-    rest = f" (and {len(found) - SHOWN} more)" if len(found) > SHOWN else ""
-    return between.join(found[:SHOWN]) + rest
+def _first(names: Sequence[str], between: str = ", ") -> str:
+    rest = f" (and {len(names) - SHOWN} more)" if len(names) > SHOWN else ""
+    return between.join(names[:SHOWN]) + rest
 
 
 def load_source(spec: ModelSpec) -> "torch.nn.Module":

@@ -66,17 +66,17 @@ def stacked(samples: Sequence[Sample]) -> dict[str, NDArray[Any]]:
     Raises:
         PayloadError: they have different shapes, so that no array holds them all.
     """
-    found = {}
+    stacks = {}
     for name in samples[0]:
         arrays = [np.asarray(sample[name]) for sample in samples]
         shapes = {array.shape for array in arrays}
         if len(shapes) > 1:
-            told = " and ".join(map(str, sorted(shapes)[:2]))
+            examples = " and ".join(map(str, sorted(shapes)[:2]))
             raise PayloadError(
-                f"samples of {name!r} have the shapes {told}; they cannot share a request of this format"
+                f"samples of {name!r} have the shapes {examples}; they cannot share a request of this format"
             )
-        found[name] = np.stack(arrays)
-    return found
+        stacks[name] = np.stack(arrays)
+    return stacks
 
 
 def little_endian(array: NDArray[Any]) -> NDArray[Any]:
@@ -87,15 +87,15 @@ def little_endian(array: NDArray[Any]) -> NDArray[Any]:
 def text_of(values: Any) -> NDArray[Any] | None:
     """Convert text or bytes, or nested lists of either, to an array of bytes; None if anything is neither."""
     objects = np.asarray(values, object)
-    flat = [one.encode() if isinstance(one, str) else one for one in objects.ravel().tolist()]
-    if not all(isinstance(one, bytes) for one in flat):
+    flat = [value.encode() if isinstance(value, str) else value for value in objects.ravel().tolist()]
+    if not all(isinstance(string, bytes) for string in flat):
         return None
     return np.array(flat, np.bytes_).reshape(objects.shape)
 
 
 def packed_text(array: NDArray[Any]) -> bytes:
     """Write strings as the Open Inference Protocol does: each behind its length, four bytes little-endian."""
-    return b"".join(len(one).to_bytes(4, "little") + one for one in array.ravel().tolist())
+    return b"".join(len(string).to_bytes(4, "little") + string for string in array.ravel().tolist())
 
 
 def unpacked_text(data: bytes, shape: Sequence[int]) -> NDArray[Any]:
@@ -104,14 +104,14 @@ def unpacked_text(data: bytes, shape: Sequence[int]) -> NDArray[Any]:
     Raises:
         ValueError: there are more or fewer than the shape has.
     """
-    found, place = [], 0
+    strings, place = [], 0
     while place < len(data):
         end = place + 4 + int.from_bytes(data[place : place + 4], "little")
         if end > len(data):
             raise ValueError("a string goes on behind its end")
-        found.append(data[place + 4 : end])
+        strings.append(data[place + 4 : end])
         place = end
-    return np.array(found, np.bytes_).reshape(shape)
+    return np.array(strings, np.bytes_).reshape(shape)
 
 
 def of_values(outputs: Mapping[str, Any]) -> dict[str, NDArray[Any]] | None:
@@ -119,15 +119,15 @@ def of_values(outputs: Mapping[str, Any]) -> dict[str, NDArray[Any]] | None:
 
     `{"b64": "…"}` is a string of bytes.
     """
-    found = {}
+    arrays = {}
     for name, values in outputs.items():
         array: NDArray[Any] | None = np.asarray(values)
         if array is not None and array.dtype.kind in "UO":
             array = text_of(_with_bytes(values))
         if array is None or array.dtype.kind not in "iufbS" or not array.ndim:
             return None
-        found[name] = array
-    return found
+        arrays[name] = array
+    return arrays
 
 
 def is_bytes(value: Any) -> bool:
@@ -138,7 +138,7 @@ def is_bytes(value: Any) -> bool:
 def _with_bytes(values: Any) -> Any:
     """Replace base64 by its bytes; raise ValueError if it is none."""
     if isinstance(values, list):
-        return [_with_bytes(one) for one in values]
+        return [_with_bytes(value) for value in values]
     return b64decode(values["b64"], validate=True) if is_bytes(values) else values
 
 

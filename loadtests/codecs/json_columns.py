@@ -31,8 +31,8 @@ def encode(samples: Sequence[Sample], model: str = "") -> bytes:  # noqa: ARG001
 def decode(body: bytes) -> dict[str, NDArray[Any]] | None:
     """Return the outputs, each of shape (rows, ...); None where they are no numbers, bool or text."""
     try:
-        told = json.loads(body)["outputs"]
-        return of_values(told if isinstance(told, dict) else {UNNAMED: told})
+        outputs = json.loads(body)["outputs"]
+        return of_values(outputs if isinstance(outputs, dict) else {UNNAMED: outputs})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
@@ -40,8 +40,8 @@ def decode(body: bytes) -> dict[str, NDArray[Any]] | None:
 def rows_count(body: bytes) -> int | None:
     """Return how many rows a request body asks about; None where it is not in column format."""
     try:
-        told = json.loads(body)["inputs"]
-        return len(next(iter(told.values())) if isinstance(told, dict) else told)
+        inputs = json.loads(body)["inputs"]
+        return len(next(iter(inputs.values())) if isinstance(inputs, dict) else inputs)
     except (ValueError, TypeError, KeyError, StopIteration):
         return None
 
@@ -49,5 +49,5 @@ def rows_count(body: bytes) -> int | None:
 def answer(outputs: Mapping[str, NDArray[Any]]) -> bytes:
     """Write outputs, each of shape (rows, ...), as the server does."""
     columns = {name: listed(array) for name, array in outputs.items()}
-    told = next(iter(columns.values())) if len(columns) == 1 else columns
-    return json.dumps({"outputs": told}).encode()
+    content = next(iter(columns.values())) if len(columns) == 1 else columns
+    return json.dumps({"outputs": content}).encode()

@@ -38,12 +38,12 @@ def decode(body: bytes) -> dict[str, NDArray[Any]] | None:
     """
     try:
         rows = json.loads(body)["predictions"]
-        found = {UNNAMED: rows}
+        outputs = {UNNAMED: rows}
         if rows and isinstance(rows[0], dict) and not is_bytes(rows[0]):
             if any(row.keys() != rows[0].keys() for row in rows):
                 return None
-            found = {name: [row[name] for row in rows] for name in rows[0]}
-        return of_values(found)
+            outputs = {name: [row[name] for row in rows] for name in rows[0]}
+        return of_values(outputs)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
@@ -72,7 +72,7 @@ def listed(array: NDArray[Any]) -> Any:
 
 
 def _listed_text(values: Any) -> Any:
-    return [_listed_text(one) for one in values] if isinstance(values, list) else text_or_b64(values)
+    return [_listed_text(value) for value in values] if isinstance(values, list) else text_or_b64(values)
 
 
 def text_or_b64(value: bytes) -> str | dict[str, str]:

@@ -33,18 +33,18 @@ def decode(body: bytes) -> dict[str, NDArray[Any]] | None:
     """Return the outputs, each of shape (rows, ...); None where the body is no such file."""
     try:
         if body.startswith(MAGIC):
-            found = {UNNAMED: read(body)}
+            arrays = {UNNAMED: read(body)}
         else:
             with np.load(io.BytesIO(body), allow_pickle=False) as archive:
                 _require_size(archive.zip)
-                found = {name: archive[name] for name in archive.files}
+                arrays = {name: archive[name] for name in archive.files}
     except Exception:  # noqa: BLE001 - a damaged file fails in as many ways as there are to damage one
         return None
-    for array in found.values():
+    for array in arrays.values():
         # What is no .npy in a .npz comes as its bytes.
         if not isinstance(array, np.ndarray) or array.dtype.kind not in KINDS or not array.ndim:
             return None
-    return found
+    return arrays
 
 
 def _require_size(archive: zipfile.ZipFile) -> None:
@@ -55,8 +55,8 @@ def _require_size(archive: zipfile.ZipFile) -> None:
 
 def rows_count(body: bytes) -> int | None:
     """Return how many rows a request body asks about; None where it is no such file."""
-    found = decode(body)
-    return len(next(iter(found.values()))) if found else None
+    arrays = decode(body)
+    return len(next(iter(arrays.values()))) if arrays else None
 
 
 def answer(outputs: Mapping[str, NDArray[Any]]) -> bytes:
@@ -81,5 +81,5 @@ def read(body: bytes) -> NDArray[Any]:
     Raises:
         ValueError, EOFError: it is none.
     """
-    found: NDArray[Any] = np.lib.format.read_array(io.BytesIO(body), allow_pickle=False)
-    return found
+    tensor: NDArray[Any] = np.lib.format.read_array(io.BytesIO(body), allow_pickle=False)
+    return tensor

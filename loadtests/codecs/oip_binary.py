@@ -73,25 +73,25 @@ def _head_end(body: bytes) -> int:
     return end
 
 
-def _tensors(told: Sequence[Mapping[str, Any]], data: bytes) -> dict[str, NDArray[Any]]:
-    found, place = {}, 0
-    for one in told:
-        size = one.get("parameters", {}).get("binary_data_size")
+def _tensors(tensors: Sequence[Mapping[str, Any]], data: bytes) -> dict[str, NDArray[Any]]:
+    arrays, place = {}, 0
+    for tensor in tensors:
+        size = tensor.get("parameters", {}).get("binary_data_size")
         if size is None:
-            found[one["name"]] = tensor_of(one)
+            arrays[tensor["name"]] = tensor_of(tensor)
             continue
-        if one["datatype"] == TEXT:
-            found[one["name"]] = unpacked_text(data[place : place + size], one["shape"])
+        if tensor["datatype"] == TEXT:
+            arrays[tensor["name"]] = unpacked_text(data[place : place + size], tensor["shape"])
             place += size
             continue
-        dtype, shape = np.dtype(DATATYPES[one["datatype"]]).newbyteorder("<"), one["shape"]
+        dtype, shape = np.dtype(DATATYPES[tensor["datatype"]]).newbyteorder("<"), tensor["shape"]
         if not shape or size != dtype.itemsize * math.prod(shape) or place + size > len(data):
             raise ValueError(f"{size} bytes in the shape {shape}")
-        found[one["name"]] = np.frombuffer(data, dtype, math.prod(shape), place).reshape(shape)
+        arrays[tensor["name"]] = np.frombuffer(data, dtype, math.prod(shape), place).reshape(shape)
         place += size
     if place != len(data):
         raise ValueError(f"{len(data) - place} bytes too many")
-    return found
+    return arrays
 
 
 def _body(key: str, tensors: Mapping[str, NDArray[Any]], more: str = "") -> bytes:

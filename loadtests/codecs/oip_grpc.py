@@ -40,8 +40,8 @@ def encode(samples: Sequence[Sample], model: str = "") -> bytes:
     """
     request = REQUEST(model_name=model)
     _fill(request.inputs, request.raw_input_contents, stacked(samples))
-    found: bytes = request.SerializeToString(deterministic=True)
-    return found
+    body: bytes = request.SerializeToString(deterministic=True)
+    return body
 
 
 def decode(body: bytes) -> dict[str, NDArray[Any]] | None:
@@ -51,13 +51,13 @@ def decode(body: bytes) -> dict[str, NDArray[Any]] | None:
         raw = response.raw_output_contents
         if raw and len(raw) != len(response.outputs):
             return None
-        found = {
-            one.name: _raw(one, raw[place]) if raw else _typed(one)
-            for place, one in enumerate(response.outputs)
+        arrays = {
+            output.name: _raw(output, raw[place]) if raw else _typed(output)
+            for place, output in enumerate(response.outputs)
         }
     except (DecodeError, ValueError, KeyError, OverflowError):
         return None
-    return found if found and all(array.ndim for array in found.values()) else None
+    return arrays if arrays and all(array.ndim for array in arrays.values()) else None
 
 
 def rows_count(body: bytes) -> int | None:
@@ -72,8 +72,8 @@ def answer(outputs: Mapping[str, NDArray[Any]]) -> bytes:
     """Write outputs, each of shape (rows, ...), as raw contents."""
     response = RESPONSE()
     _fill(response.outputs, response.raw_output_contents, outputs)
-    found: bytes = response.SerializeToString(deterministic=True)
-    return found
+    body: bytes = response.SerializeToString(deterministic=True)
+    return body
 
 
 def _fill(tensors: Any, raw: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -83,24 +83,24 @@ def _fill(tensors: Any, raw: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
         raw.append(packed_text(array) if is_text else little_endian(array).tobytes())
 
 
-def _raw(told: Any, data: bytes) -> NDArray[Any]:
-    if told.datatype == TEXT:
-        return unpacked_text(data, _shape(told))
-    dtype = np.dtype(DATATYPES[told.datatype]).newbyteorder("<")
-    return np.frombuffer(data, dtype).reshape(_shape(told))
+def _raw(tensor: Any, data: bytes) -> NDArray[Any]:
+    if tensor.datatype == TEXT:
+        return unpacked_text(data, _shape(tensor))
+    dtype = np.dtype(DATATYPES[tensor.datatype]).newbyteorder("<")
+    return np.frombuffer(data, dtype).reshape(_shape(tensor))
 
 
-def _typed(told: Any) -> NDArray[Any]:
-    values = getattr(told.contents, CONTENTS[told.datatype])
-    shape = _shape(told)
+def _typed(tensor: Any) -> NDArray[Any]:
+    values = getattr(tensor.contents, CONTENTS[tensor.datatype])
+    shape = _shape(tensor)
     if len(values) != math.prod(shape):
         raise ValueError(f"{len(values)} values in the shape {shape}")
-    dtype = "S" if told.datatype == TEXT else DATATYPES[told.datatype]
+    dtype = "S" if tensor.datatype == TEXT else DATATYPES[tensor.datatype]
     return np.array(list(values), dtype).reshape(shape)
 
 
-def _shape(told: Any) -> tuple[int, ...]:
-    shape = tuple(told.shape)
+def _shape(tensor: Any) -> tuple[int, ...]:
+    shape = tuple(tensor.shape)
     # NumPy would find out a negative size by itself, and so take an answer that says nothing.
     if any(size < 0 for size in shape):
         raise ValueError(f"{shape} is no shape")

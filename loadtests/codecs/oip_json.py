@@ -39,10 +39,10 @@ def encode(samples: Sequence[Sample], model: str = "") -> bytes:  # noqa: ARG001
 def decode(body: bytes) -> dict[str, NDArray[Any]] | None:
     """Return the outputs, each of shape (rows, ...); None where the body holds none of numbers or bool."""
     try:
-        found = {one["name"]: tensor_of(one) for one in json.loads(body)["outputs"]}
+        arrays = {tensor["name"]: tensor_of(tensor) for tensor in json.loads(body)["outputs"]}
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
-    return found or None
+    return arrays or None
 
 
 def rows_count(body: bytes) -> int | None:
@@ -71,41 +71,41 @@ def datatype(array: NDArray[Any]) -> str:
     return NAMES[name]
 
 
-def tensor_of(told: Mapping[str, Any]) -> NDArray[Any]:
+def tensor_of(tensor: Mapping[str, Any]) -> NDArray[Any]:
     """Return a tensor's data, nested or flat, in the shape and the datatype it states.
 
     Raises:
         ValueError, TypeError, KeyError: it is none, or no tensor of numbers, bool or text that fit the
             datatype.
     """
-    shape, values = told["shape"], np.asarray(told["data"])
-    if told["datatype"] == TEXT:
-        texts = text_of(told["data"])
+    shape, values = tensor["shape"], np.asarray(tensor["data"])
+    if tensor["datatype"] == TEXT:
+        texts = text_of(tensor["data"])
         if texts is None or not shape:
             raise ValueError("a value is no text")
         return texts.reshape(shape)
-    dtype = np.dtype(DATATYPES[told["datatype"]])
+    dtype = np.dtype(DATATYPES[tensor["datatype"]])
     if not shape or any(type(size) is not int or size < 0 for size in shape):
         raise ValueError(f"{shape} is no shape")
     if dtype == np.uint64:
-        values = _whole(told["data"])  # beyond int64 NumPy would make floats of them
+        values = _whole(tensor["data"])  # beyond int64 NumPy would make floats of them
     allowed = {"b": "b", "f": "iuf"}.get(dtype.kind, "iu")
     if values.size and values.dtype.kind not in allowed:
         raise ValueError(f"{values.dtype} is not {dtype}")
     if values.size != math.prod(shape):
         raise ValueError(f"{values.size} values in the shape {shape}")
     with np.errstate(over="ignore"):
-        found = values.reshape(shape).astype(dtype)
-    if dtype.kind == "f" and np.isinf(found).sum() != np.isinf(values.astype(np.float64)).sum():
+        array = values.reshape(shape).astype(dtype)
+    if dtype.kind == "f" and np.isinf(array).sum() != np.isinf(values.astype(np.float64)).sum():
         raise ValueError(f"a number is beyond {dtype}")
-    return found
+    return array
 
 
 def _data(array: NDArray[Any]) -> str:
     """Write a tensor's values; raise PayloadError for bytes that are no text, which JSON cannot carry."""
     if array.dtype.kind == "S":
         try:
-            return json.dumps([one.decode() for one in array.ravel().tolist()])
+            return json.dumps([string.decode() for string in array.ravel().tolist()])
         except UnicodeDecodeError as error:
             raise PayloadError(
                 f"a string is no UTF-8 ({error}), and JSON carries nothing else here; ask over gRPC"

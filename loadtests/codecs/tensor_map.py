@@ -27,8 +27,8 @@ def encode(samples: Sequence[Sample], model: str = "") -> bytes:
     request = REQUEST(model_name=model)
     for name, array in stacked(samples).items():
         request.input[name] = npy.pack(array)
-    found: bytes = request.SerializeToString(deterministic=True)
-    return found
+    body: bytes = request.SerializeToString(deterministic=True)
+    return body
 
 
 def decode(body: bytes) -> dict[str, NDArray[Any]] | None:
@@ -49,5 +49,5 @@ def rows_count(body: bytes) -> int | None:
 
 def answer(outputs: Mapping[str, NDArray[Any]]) -> bytes:
     """Write outputs, each of shape (rows, ...), as the handler does."""
-    found: bytes = RESPONSE(prediction=npy.answer(outputs)).SerializeToString()
-    return found
+    body: bytes = RESPONSE(prediction=npy.answer(outputs)).SerializeToString()
+    return body

@@ -46,18 +46,18 @@ def encode(samples: Sequence[Sample], model: str = "") -> bytes:
     request.model_spec.name = model
     for name, array in stacked(samples).items():
         _fill(request.inputs[name], array)
-    found: bytes = request.SerializeToString(deterministic=True)
-    return found
+    body: bytes = request.SerializeToString(deterministic=True)
+    return body
 
 
 def decode(body: bytes) -> dict[str, NDArray[Any]] | None:
     """Return the outputs, each of shape (rows, ...); None where they are no numbers, bool or strings."""
     try:
         response = RESPONSE.FromString(body)
-        found = {name: _array(proto) for name, proto in response.outputs.items()}
+        arrays = {name: _array(proto) for name, proto in response.outputs.items()}
     except (DecodeError, ValueError, KeyError, OverflowError):
         return None
-    return found if found and all(array.ndim for array in found.values()) else None
+    return arrays if arrays and all(array.ndim for array in arrays.values()) else None
 
 
 def rows_count(body: bytes) -> int | None:
@@ -74,8 +74,8 @@ def answer(outputs: Mapping[str, NDArray[Any]]) -> bytes:
     response = RESPONSE()
     for name, array in outputs.items():
         _fill(response.outputs[name], array)
-    found: bytes = response.SerializeToString(deterministic=True)
-    return found
+    body: bytes = response.SerializeToString(deterministic=True)
+    return body
 
 
 def _fill(proto: Any, array: NDArray[Any]) -> None:
@@ -99,7 +99,7 @@ def _array(proto: Any) -> NDArray[Any]:
     dtype = np.dtype("S" if name == TEXT else name).newbyteorder("<")
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
     size = math.prod(shape)
-    if proto.tensor_shape.unknown_rank or any(one < 0 for one in shape) or size > ELEMENTS_LIMIT:
+    if proto.tensor_shape.unknown_rank or any(dim < 0 for dim in shape) or size > ELEMENTS_LIMIT:
         raise ValueError(f"a tensor of shape {shape}")
     if proto.tensor_content and name == TEXT:
         raise ValueError("strings are no content of fixed size")

@@ -53,9 +53,9 @@ class Faults:
 def other_numbers(value: Any) -> Any:
     """Return a JSON value in which every number is another one."""
     if isinstance(value, dict):
-        return {key: other_numbers(one) for key, one in value.items()}
+        return {key: other_numbers(part) for key, part in value.items()}
     if isinstance(value, list):
-        return [other_numbers(one) for one in value]
+        return [other_numbers(part) for part in value]
     if isinstance(value, bool):
         return not value
     return -value - 1 if isinstance(value, int | float) else value
@@ -103,8 +103,8 @@ class Proxy:
             while (request := take_request(received)) is not None:
                 is_post = request.startswith(b"POST")
                 if self._faults.refuses(request):
-                    told = request.partition(b"\r\n\r\n")[0].decode(errors="replace")
-                    writer.write(response(401, json.dumps({"error": told}).encode()))
+                    head = request.partition(b"\r\n\r\n")[0].decode(errors="replace")
+                    writer.write(response(401, json.dumps({"error": head}).encode()))
                     await writer.drain()
                     continue
                 if is_post and self._faults.delay_s:
@@ -150,13 +150,13 @@ def main() -> None:
     parser.add_argument("--wrong-after", type=int, default=0)
     parser.add_argument("--require-header-file", type=Path)
     parser.add_argument("command", nargs="+")
-    asked = parser.parse_args()
-    needed = asked.require_header_file
+    options = parser.parse_args()
+    needed = options.require_header_file
     header = needed.read_bytes().strip() if needed else None
-    faults = Faults(asked.delay_ms / 1000, asked.wrong_every, asked.wrong_after, header)
-    with subprocess.Popen(asked.command) as child:
+    faults = Faults(options.delay_ms / 1000, options.wrong_every, options.wrong_after, header)
+    with subprocess.Popen(options.command) as child:
         try:
-            code = asyncio.run(run(asked.port, Proxy(asked.upstream, faults), child))
+            code = asyncio.run(run(options.port, Proxy(options.upstream, faults), child))
         finally:
             child.terminate()
     sys.exit(code if code >= 0 else 128 - code)

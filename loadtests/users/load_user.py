@@ -124,8 +124,8 @@ class LoadUser(User):
         finally:
             # Also when this greenlet is killed: what was sent is never left out.
             times = scheduled_ns or sent_ns, sent_ns, done_ns or time.monotonic_ns()
-            known = self._enter(Exchange(index, *times, status, body, failure))
-        return known
+            outcome = self._enter(Exchange(index, *times, status, body, failure))
+        return outcome
 
     def _enter(self, exchange: Exchange) -> Failure | None:
         self.last_moment.note_work()

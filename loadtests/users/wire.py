@@ -53,10 +53,10 @@ def require_url(url_base: str) -> None:
     """
     try:
         base = urlsplit(url_base)
-        known = base.scheme in PORTS and bool(base.hostname) and base.port != 0
+        allowed = base.scheme in PORTS and bool(base.hostname) and base.port != 0
     except ValueError:
-        known = False
-    if not known:
+        allowed = False
+    if not allowed:
         raise AddressError(
             f"{url_base!r} is not an address to load; allowed: http://HOST:PORT or https://HOST:PORT"
         )
@@ -250,12 +250,12 @@ def decoded(body: bytes, encoding: Any) -> bytes:
         raise EncodedAnswer(f"Content-Encoding: {encoding}, which nobody asked for")
     unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
     try:
-        found = unpacker.decompress(body, LARGEST_BODY_BYTES)
+        content = unpacker.decompress(body, LARGEST_BODY_BYTES)
     except zlib.error as error:
         raise EncodedAnswer(f"Content-Encoding: {encoding}, which it is not: {error}") from error
     if not unpacker.eof:
         raise EncodedAnswer(f"Content-Encoding: {encoding}, which ends too early or is too large")
-    return found
+    return content
 
 
 _KINDS: Final = (
