@@ -177,11 +177,13 @@ def _parts(where: str, api: Api, transport: Transport, path: str) -> tuple[str, 
         raise RequestError(f"{where}it does not say which model; its path is {usual}, given {path or '/'!r}")
     if not more:
         return prefix, model, ""
-    known = transport == "http" and (
+    is_allowed = transport == "http" and (
         len(more) == 1 if api.more == ("",) else len(more) == 2 and more[0] in api.more  # noqa: PLR2004
     )
-    if not known or not marker:
-        allowed = " or ".join(f"{api.marker}MODEL/{f'{one}/' if one else ''}VERSION" for one in api.more)
+    if not is_allowed or not marker:
+        allowed = " or ".join(
+            f"{api.marker}MODEL/{f'{segment}/' if segment else ''}VERSION" for segment in api.more
+        )
         raise RequestError(
             f"{where}{'/'.join(more)!r} follows the model's name; allowed over REST: {allowed}, over gRPC: "
             "nothing"
@@ -192,13 +194,13 @@ def _parts(where: str, api: Api, transport: Transport, path: str) -> tuple[str, 
 def _protocol(where: str, address: Address, word: str) -> Protocol:
     """Return the first way to ask that fits what was requested."""
     offered = [
-        one
-        for one in APIS[address.api].protocols(address.model + address.version)
-        if one.transport == address.transport
+        protocol
+        for protocol in APIS[address.api].protocols(address.model + address.version)
+        if protocol.transport == address.transport
     ]
     if not word:
         return offered[0]
-    found = next((one for one in offered if one.codec == BODIES.get(word)), None)
-    if found is None:
-        raise unknown("kind of body", word[:60], [one.body for one in offered], where=where)
-    return found
+    protocol = next((protocol for protocol in offered if protocol.codec == BODIES.get(word)), None)
+    if protocol is None:
+        raise unknown("kind of body", word[:60], [protocol.body for protocol in offered], where=where)
+    return protocol

@@ -55,21 +55,21 @@ def introduce(side: str, address: Address, access: Access, spec: ModelSpec) -> T
         MachineError: nothing answers there, not in time, not with this API, or it is not ready.
     """
     try:
-        told = TELLERS[address.api, address.transport](address, access)
-        said = status(address, access)
+        metadata = TELLERS[address.api, address.transport](address, access)
+        unready = status(address, access)
     except OSError as error:
         raise MachineError(
             f"{side}: {address} cannot be asked: {getattr(error, 'reason', error)}; is the server up, and is "
             "that its API?"
         ) from error
-    if said is not None:
-        raise MachineError(f"{side}: the server at {address} is not ready: {said}")
-    if told.tensors is not None:
+    if unready is not None:
+        raise MachineError(f"{side}: the server at {address} is not ready: {unready}")
+    if metadata.tensors is not None:
         try:
-            oip.require_signature(spec, told.tensors, named=told.named)
+            oip.require_signature(spec, metadata.tensors, named=metadata.named)
         except GateError as error:
             raise GateError(f"{side}: {error}") from error
-    return told
+    return metadata
 
 
 def status(address: Address, access: Access) -> str | None:
@@ -88,7 +88,7 @@ def _tfserving_status(address: Address, access: Access) -> str | None:
         raise _no_model(address, code, answer)
     if code != OK or not isinstance(answer, dict):
         return f"its model status API answers {code}"
-    states = [one.get("state", "?") for one in answer.get("model_version_status", [])]
+    states = [version.get("state", "?") for version in answer.get("model_version_status", [])]
     return None if "AVAILABLE" in states else f"versions: {', '.join(states) or 'none'}"
 
 
@@ -98,17 +98,17 @@ def _tfserving_told(address: Address, access: Access) -> Told:
     if code in MISSING:
         raise _no_model(address, code, answer)
     try:
-        told = answer["metadata"]["signature_def"]["signature_def"][SIGNATURE]
+        signature = answer["metadata"]["signature_def"]["signature_def"][SIGNATURE]
         tensors = {
             kind: [
                 {
                     "name": name,
-                    "datatype": _of_tensorflow(one["dtype"]),
+                    "datatype": _of_tensorflow(tensor["dtype"]),
                     "shape": None
-                    if one["tensor_shape"].get("unknown_rank")
-                    else [int(dim["size"]) for dim in one["tensor_shape"].get("dim", [])],
+                    if tensor["tensor_shape"].get("unknown_rank")
+                    else [int(dim["size"]) for dim in tensor["tensor_shape"].get("dim", [])],
                 }
-                for name, one in told[kind].items()
+                for name, tensor in signature[kind].items()
             ]
             for kind in ("inputs", "outputs")
         }
@@ -128,7 +128,7 @@ def _tfserving_grpc_status(address: Address, access: Access) -> str | None:
     answer = _tfserving_call(address, access, "ModelService/GetModelStatus", {})
     if isinstance(answer, str):
         return answer
-    states = [one.state for one in answer.model_version_status]
+    states = [version.state for version in answer.model_version_status]
     return None if AVAILABLE in states else f"states of its versions: {', '.join(map(str, states)) or 'none'}"
 
 
@@ -142,19 +142,19 @@ def _tfserving_grpc_told(address: Address, access: Access) -> Told:
         held = message("tensorflow.serving.SignatureDefMap").FromString(
             answer.metadata["signature_def"].value
         )
-        told = held.signature_def[SIGNATURE]
+        signature = held.signature_def[SIGNATURE]
     except DecodeError as error:
         raise _no_metadata(str(address), OK) from error
     tensors = {
         kind: [
             {
                 "name": name,
-                "datatype": NAMES.get(kinds.get(one.dtype, ""), f"TensorFlow's dtype {one.dtype}"),
+                "datatype": NAMES.get(kinds.get(tensor.dtype, ""), f"TensorFlow's dtype {tensor.dtype}"),
                 "shape": None
-                if one.tensor_shape.unknown_rank
-                else [dim.size for dim in one.tensor_shape.dim],
+                if tensor.tensor_shape.unknown_rank
+                else [dim.size for dim in tensor.tensor_shape.dim],
             }
-            for name, one in getattr(told, kind).items()
+            for name, tensor in getattr(signature, kind).items()
         ]
         for kind in ("inputs", "outputs")
     }
@@ -189,10 +189,10 @@ def _torchserve_grpc_status(address: Address, access: Access) -> str | None:
     if code != OK:
         return f"Ping answers {body.decode(errors='replace')}"
     try:
-        said = message(f"{package}.TorchServeHealthResponse").FromString(body).health
+        health = message(f"{package}.TorchServeHealthResponse").FromString(body).health
     except DecodeError as error:
         raise ConnectionError("its answer to Ping is of another API") from error
-    return None if '"Healthy"' in said else f"Ping answers {said!r}"
+    return None if '"Healthy"' in health else f"Ping answers {health!r}"
 
 
 def _torchserve_told(address: Address, access: Access) -> Told:  # noqa: ARG001 - it reports nothing
@@ -241,9 +241,9 @@ def _of_oip(server: Mapping[str, Any], answer: Mapping[str, Any]) -> Told:
 
 
 def _no_model(address: Address, code: int, answer: Any) -> RequestError:
-    said = answer.get("error", answer) if isinstance(answer, dict) else answer
+    reason = answer.get("error", answer) if isinstance(answer, dict) else answer
     return RequestError(
-        f"{address}: the server has no model {address.model!r}; it answers {code}: {str(said)[:200]}"
+        f"{address}: the server has no model {address.model!r}; it answers {code}: {str(reason)[:200]}"
     )
 
 

@@ -56,26 +56,25 @@ def named(artifact: Path, values: Any, names: Sequence[str]) -> dict[str, Any]:
     """
     if isinstance(values, Mapping):
         return {name: values[wanted] for name, wanted in matched(artifact, "output", names, values).items()}
-    found = list(values) if isinstance(values, list | tuple) else [values]
-    if len(found) != len(names):
+    tensors = list(values) if isinstance(values, list | tuple) else [values]
+    if len(tensors) != len(names):
         raise GateError(
-            f"{artifact} gives {len(found)} outputs; the model has {len(names)}: {', '.join(names)}"
+            f"{artifact} gives {len(tensors)} outputs; the model has {len(names)}: {', '.join(names)}"
         )
-    return dict(zip(names, found, strict=True))
+    return dict(zip(names, tensors, strict=True))
 
 
-def matched(artifact: Path, what: str, names: Sequence[str], found: Mapping[str, Any]) -> dict[str, str]:
+def matched(artifact: Path, what: str, names: Sequence[str], own: Mapping[str, Any]) -> dict[str, str]:
     """Map each name of the model to the file's own; a single tensor matches whatever it is called.
 
     Raises:
         GateError: the file does not have just these.
     """
-    if len(names) == len(found) == 1:
-        return {names[0]: next(iter(found))}
-    if set(names) != set(found):
+    if len(names) == len(own) == 1:
+        return {names[0]: next(iter(own))}
+    if set(names) != set(own):
         raise GateError(
-            f"{artifact} has the {what}s {', '.join(sorted(found)) or 'none'}; the model has "
-            f"{', '.join(names)}"
+            f"{artifact} has the {what}s {', '.join(sorted(own)) or 'none'}; the model has {', '.join(names)}"
         )
     return {name: name for name in names}
 

@@ -22,14 +22,14 @@ def apply_changes(sides: Sequence[SideSpec], texts: Sequence[str]) -> tuple[Side
         RequestError: a text of another form, an unknown side or setting, one set twice, a value that is not
             allowed, or no side where there are several; one line.
     """
-    for one in sides:
-        if one.address is not None and (mine := [t for t in texts if t.startswith(f"{one.name}.")]):
+    for side in sides:
+        if side.address is not None and (mine := [t for t in texts if t.startswith(f"{side.name}.")]):
             raise RequestError(
-                f"--set: {mine[0][:80]!r}: {one.name} runs elsewhere, and nothing of it can be set"
+                f"--set: {mine[0][:80]!r}: {side.name} runs elsewhere, and nothing of it can be set"
             )
-    targets = {one.name: one.target for one in sides}
-    presets = change_presets({one.name: one.preset for one in sides}, targets, texts)
-    return tuple(replace(one, preset=presets[one.name]) for one in sides)
+    targets = {side.name: side.target for side in sides}
+    presets = change_presets({side.name: side.preset for side in sides}, targets, texts)
+    return tuple(replace(side, preset=presets[side.name]) for side in sides)
 
 
 def change_presets(
@@ -43,15 +43,15 @@ def change_presets(
     Raises:
         RequestError: as `apply_changes`.
     """
-    asked: dict[str, dict[str, Any]] = {}
+    changes: dict[str, dict[str, Any]] = {}
     for text in texts:
         side, key, value = _read(text, list(presets))
-        of_side = asked.setdefault(side, {})
+        of_side = changes.setdefault(side, {})
         if key in of_side:
             raise RequestError(f"--set: {key} of {side} is set twice; leave one out")
         of_side[key] = value
     return {
-        name: changed(preset, targets[name], asked[name], f"--set: {name}") if name in asked else preset
+        name: changed(preset, targets[name], changes[name], f"--set: {name}") if name in changes else preset
         for name, preset in presets.items()
     }
 
@@ -87,7 +87,7 @@ def _read(text: str, names: Sequence[str]) -> tuple[str, str, Any]:
 def read_value(text: str) -> Any:
     """Read a value as TOML, else as the text itself."""
     try:
-        found: Mapping[str, Any] = tomllib.loads(f"value = {text}")
+        table: Mapping[str, Any] = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text.strip()
-    return found["value"] if len(found) == 1 else text.strip()
+    return table["value"] if len(table) == 1 else text.strip()

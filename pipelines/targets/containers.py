@@ -7,10 +7,10 @@ from pipelines.targets.registry import TARGETS
 
 
 def _contained(module: str) -> Contained:
-    found = importlib.import_module(module).CONTAINED
-    if not isinstance(found, Contained):
-        raise TypeError(f"CONTAINED of {module} is a {type(found).__name__}")
-    return found
+    contained = importlib.import_module(module).CONTAINED
+    if not isinstance(contained, Contained):
+        raise TypeError(f"CONTAINED of {module} is a {type(contained).__name__}")
+    return contained
 
 
 CONTAINED = {name: _contained(target.container) for name, target in TARGETS.items() if target.container}

@@ -21,16 +21,16 @@ class Check:
 
 def package(name: str) -> Check:
     """Look for an installed distribution without which nothing goes."""
-    found = versions([name]).get(name)
-    remedy = None if found else "run `make setup`"
-    return Check(name, bool(found), required=True, found=found or "not installed", remedy=remedy)
+    version = versions([name]).get(name)
+    remedy = None if version else "run `make setup`"
+    return Check(name, bool(version), required=True, found=version or "not installed", remedy=remedy)
 
 
 def checks_of(targets: Iterable[Target]) -> list[Check]:
     """Look at what each target asks for, in their order; what two of them ask for is looked at once."""
-    found: dict[str, Check] = {}
+    by_name: dict[str, Check] = {}
     for module in dict.fromkeys(target.doctor for target in targets):
         if module is not None:
             for check in importlib.import_module(module).checks():
-                found.setdefault(check.name, check)
-    return list(found.values())
+                by_name.setdefault(check.name, check)
+    return list(by_name.values())

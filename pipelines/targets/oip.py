@@ -35,8 +35,10 @@ def metadata(base_url: str, model: str, ask: Ask = fetch) -> Mapping[str, Any]:
     url = f"{base_url}/v2/models/{model}"
     code, answer = fetch_json(url, ask)
     if code != OK or not isinstance(answer, dict):
-        told = answer.get("error") if isinstance(answer, dict) else None
-        raise GateError(f"{url} answers {code}{f': {told}' if told else ''}; expected the model's metadata")
+        reason = answer.get("error") if isinstance(answer, dict) else None
+        raise GateError(
+            f"{url} answers {code}{f': {reason}' if reason else ''}; expected the model's metadata"
+        )
     return answer
 
 
@@ -49,33 +51,35 @@ def require_signature(spec: ModelSpec, answer: Mapping[str, Any], *, named: bool
         GateError: a tensor is missing, or of another datatype or shape: which, expected and found.
     """
     for kind, tensors in (("inputs", spec.inputs), ("outputs", spec.outputs)):
-        told = answer.get(kind)
-        entries = [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []
-        found = {str(one.get("name")): one for one in entries}
-        if not named and len(tensors) == len(found) == 1:
-            found = {tensors[0].name: next(iter(found.values()))}
+        listed = answer.get(kind)
+        entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+        by_name = {str(entry.get("name")): entry for entry in entries}
+        if not named and len(tensors) == len(by_name) == 1:
+            by_name = {tensors[0].name: next(iter(by_name.values()))}
         for tensor in tensors:
-            if tensor.name not in found:
+            if tensor.name not in by_name:
                 raise GateError(
                     f"the endpoint's metadata has no {tensor.name!r} among its {kind}: "
-                    f"{', '.join(sorted(map(str, found))) or 'none'}"
+                    f"{', '.join(sorted(map(str, by_name))) or 'none'}"
                 )
-            one = found[tensor.name]
+            entry = by_name[tensor.name]
             wanted = NAMES.get(tensor.dtype)
-            if one.get("datatype") != wanted:
-                raise GateError(f"the endpoint's {tensor.name!r} is {one.get('datatype')}, expected {wanted}")
-            if one.get("shape", ()) is not None and not _fits(one.get("shape", ()), tensor.shape):
+            if entry.get("datatype") != wanted:
+                raise GateError(
+                    f"the endpoint's {tensor.name!r} is {entry.get('datatype')}, expected {wanted}"
+                )
+            if entry.get("shape", ()) is not None and not _fits(entry.get("shape", ()), tensor.shape):
                 expected = [-1 if size is None else size for size in tensor.shape]
                 raise GateError(
-                    f"the endpoint's {tensor.name!r} has the shape {one.get('shape')}, expected {expected}"
+                    f"the endpoint's {tensor.name!r} has the shape {entry.get('shape')}, expected {expected}"
                 )
 
 
-def _fits(told: Any, wanted: Sequence[int | None]) -> bool:
+def _fits(reported: Any, wanted: Sequence[int | None]) -> bool:
     """Return whether a reported shape takes all that the wanted one does; some servers omit the batch."""
-    if not isinstance(told, list | tuple):
+    if not isinstance(reported, list | tuple):
         return False
-    sizes = list(wanted) if len(told) == len(wanted) else list(wanted[1:])
-    return len(told) == len(sizes) and all(
-        size in (-1, None) or size == expected for size, expected in zip(told, sizes, strict=True)
+    sizes = list(wanted) if len(reported) == len(wanted) else list(wanted[1:])
+    return len(reported) == len(sizes) and all(
+        size in (-1, None) or size == expected for size, expected in zip(reported, sizes, strict=True)
     )

@@ -51,8 +51,8 @@ def metadata(base_url: str, model: str, ask: Ask = fetch) -> Mapping[str, Any]:
         )
     tensors = {
         kind: [
-            {"name": one.name, "datatype": one.datatype, "shape": list(one.shape)}
-            for one in getattr(answer, kind)
+            {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
+            for tensor in getattr(answer, kind)
         ]
         for kind in ("inputs", "outputs")
     }

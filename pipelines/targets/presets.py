@@ -69,27 +69,27 @@ class Preset:
         return self.settings_as(_kind(target))
 
 
-def resolve(asked: str, targets: Iterable[str]) -> dict[str, Preset]:
-    """Read the configuration of each of `targets` from the preset `asked`: a name, or the path of a file.
+def resolve(preset: str, targets: Iterable[str]) -> dict[str, Preset]:
+    """Read the configuration of each of `targets` from `preset`: its name, or the path of a file.
 
     Raises:
         RequestError: no such preset, a file that cannot be read, a target that it leaves out or that has no
             server, an unknown setting, or a value that is not allowed; one line.
     """
     names = [find_target(target, SERVED).name for target in dict.fromkeys(targets)]
-    if asked in SHIPPED:
-        return {name: _shipped(asked, name) for name in names}
-    path = Path(asked)
+    if preset in SHIPPED:
+        return {name: _shipped(preset, name) for name in names}
+    path = Path(preset)
     if path.suffix != SUFFIX and not path.is_file():
-        raise unknown("preset", asked, SHIPPED, or_else=f"the path of a {SUFFIX} file")
-    found = _parse(path)
-    tables = {name: name if name in found else _owner(name) for name in names}
+        raise unknown("preset", preset, SHIPPED, or_else=f"the path of a {SUFFIX} file")
+    by_table = _parse(path)
+    tables = {name: name if name in by_table else _owner(name) for name in names}
     for table in tables.values():
-        if table not in found:
+        if table not in by_table:
             raise RequestError(
                 f"{path} says nothing of {table}; add a table [{table}], empty for the vendor's defaults"
             )
-    return {name: Preset(asked, found[table]) for name, table in tables.items()}
+    return {name: Preset(preset, by_table[table]) for name, table in tables.items()}
 
 
 def _owner(target: str) -> str:
@@ -130,7 +130,7 @@ def _settings(path: Path, target: str, table: Any) -> ServerSettings:
 
 
 def checked(
-    target: str, given: Mapping[str, Any], where: str, *, strict: bool | None = None
+    target: str, settings: Mapping[str, Any], where: str, *, strict: bool | None = None
 ) -> ServerSettings:
     """Check settings of `target` by name; a value of None counts as not set.
 
@@ -141,11 +141,11 @@ def checked(
         RequestError: an unknown setting, or a value that is not allowed; one line that begins with `where`.
     """
     kind = _kind(target)
-    for key in given:
+    for key in settings:
         if key not in kind.model_fields:
             raise _unknown_setting(target, key, kind, where)
     try:
-        return kind.model_validate(given, strict=strict)
+        return kind.model_validate(settings, strict=strict)
     except ValidationError as error:
         problem = error.errors()[0]
         if not problem["loc"]:  # it is about several settings together
@@ -168,8 +168,10 @@ def changed(preset: Preset, target: str, changes: Mapping[str, Any], where: str)
         RequestError: as `checked`.
     """
     settings = checked(target, {**preset.settings.given(), **changes}, where)
-    told = ",".join(f"{key}={'unset' if value is None else as_toml(value)}" for key, value in changes.items())
-    return Preset(f"{preset.name}+{told}", settings)
+    suffix = ",".join(
+        f"{key}={'unset' if value is None else as_toml(value)}" for key, value in changes.items()
+    )
+    return Preset(f"{preset.name}+{suffix}", settings)
 
 
 def as_toml(value: Any) -> str:

@@ -188,7 +188,7 @@ def added_targets(modules: str) -> dict[str, Target]:
     Raises:
         RequestError: a module cannot be imported, holds no target, or one whose name is taken.
     """
-    found: dict[str, Target] = {}
+    added: dict[str, Target] = {}
     for module in filter(None, (name.strip() for name in modules.split(","))):
         try:
             target = importlib.import_module(module).TARGET
@@ -196,10 +196,10 @@ def added_targets(modules: str) -> dict[str, Target]:
             raise RequestError(f"{VARIABLE} names {module}, which holds no target: {error}") from error
         if not isinstance(target, Target):
             raise RequestError(f"{VARIABLE} names {module}, whose TARGET is a {type(target).__name__}")
-        if target.name in BUILT_IN or target.name in found:
+        if target.name in BUILT_IN or target.name in added:
             raise RequestError(f"{VARIABLE} names {module}, whose target {target.name!r} is there already")
-        found[target.name] = target
-    return found
+        added[target.name] = target
+    return added
 
 
 TARGETS = {**BUILT_IN, **added_targets(os.environ.get(VARIABLE, ""))}

@@ -120,10 +120,10 @@ def plan_server(target: str, request: ServeRequest) -> ServerPlan:
         RequestError: the target has no server, or a setting is wrong.
         MachineError: something it needs is missing.
     """
-    found = find_target(target)
-    if found.server is None:
+    entry = find_target(target)
+    if entry.server is None:
         raise RequestError(f"{target} runs in process and has no server; allowed: {', '.join(SERVED)}")
-    module, function = found.server.split(":")
+    module, function = entry.server.split(":")
     plan: ServerPlan = getattr(importlib.import_module(module), function)(request)
     return plan
 

@@ -55,13 +55,15 @@ def parse_sides(text: str, preset: str = DEFAULT) -> tuple[SideSpec, ...]:
             that is taken or cannot be part of a file's name; one line.
     """
     named = [_name_and_rest(part.strip()) for part in text.split(",")]
-    names = _unique([given or typed for given, typed in named], [bool(given) for given, _ in named])
-    found = tuple(_side(name, typed, preset) for name, (_, typed) in zip(names, named, strict=True))
-    stems = Counter(file_stem(side.name) for side in found)
-    twice = next((side.name for side in found if stems[file_stem(side.name)] > 1), None)
+    names = _unique(
+        [own_name or typed for own_name, typed in named], [bool(own_name) for own_name, _ in named]
+    )
+    sides = tuple(_side(name, typed, preset) for name, (_, typed) in zip(names, named, strict=True))
+    stems = Counter(file_stem(side.name) for side in sides)
+    twice = next((side.name for side in sides if stems[file_stem(side.name)] > 1), None)
     if twice:
         raise RequestError(f"--sides: two sides are called {twice!r}, or alike in file names; rename one")
-    return found
+    return sides
 
 
 def _name_and_rest(part: str) -> tuple[str, str]:
@@ -79,18 +81,18 @@ def _name_and_rest(part: str) -> tuple[str, str]:
     return name, rest.strip()
 
 
-def _unique(names: list[str], given: list[bool]) -> list[str]:
+def _unique(names: list[str], are_given: list[bool]) -> list[str]:
     """Return names as they are recorded; only a name that nobody chose gets a number."""
-    names = [name if is_given else _short(name) for name, is_given in zip(names, given, strict=True)]
-    chosen = Counter(name for name, is_given in zip(names, given, strict=True) if is_given)
-    seen: Counter[str] = Counter()
-    found: list[str] = []
-    for name, is_given in zip(names, given, strict=True):
-        if is_given and (chosen[name] > 1 or name in set(found)):
+    names = [name if is_given else _short(name) for name, is_given in zip(names, are_given, strict=True)]
+    chosen = Counter(name for name, is_given in zip(names, are_given, strict=True) if is_given)
+    counts: Counter[str] = Counter()
+    unique: list[str] = []
+    for name, is_given in zip(names, are_given, strict=True):
+        if is_given and (chosen[name] > 1 or name in set(unique)):
             raise RequestError(f"--sides: two sides are called {name!r}; give each a name of its own")
-        seen[name] += 1
-        found.append(name if is_given or seen[name] == 1 else f"{name}-{seen[name]}")
-    return found
+        counts[name] += 1
+        unique.append(name if is_given or counts[name] == 1 else f"{name}-{counts[name]}")
+    return unique
 
 
 def _short(typed: str) -> str:
@@ -124,18 +126,20 @@ def _side(name: str, typed: str, preset: str) -> SideSpec:
                 where=where,
                 or_else=f"the path of a {SUFFIX} file",
             )
-    for what, given in (("presets", presets), ("protocols", transports), ("kinds of body", bodies)):
-        if len(given) > 1:
-            raise RequestError(f"{where}it names {len(given)} {what}, {' and '.join(given)}; one is allowed")
+    for what, same_kind in (("presets", presets), ("protocols", transports), ("kinds of body", bodies)):
+        if len(same_kind) > 1:
+            raise RequestError(
+                f"{where}it names {len(same_kind)} {what}, {' and '.join(same_kind)}; one is allowed"
+            )
     protocol = _protocol(
         target.protocols,
         TRANSPORTS[transports[0]] if transports else None,
         BODIES[bodies[0]] if bodies else None,
     )
     if protocol is None:
-        ways = ", ".join(f"{one.name.lower()} {one.body}" for one in target.protocols)
-        asked = " ".join((*transports, *bodies))
-        raise RequestError(f"{where}{target_name} cannot be asked by {asked}; allowed: {ways}")
+        ways = ", ".join(f"{offered.name.lower()} {offered.body}" for offered in target.protocols)
+        wanted = " ".join((*transports, *bodies))
+        raise RequestError(f"{where}{target_name} cannot be asked by {wanted}; allowed: {ways}")
     chosen = resolve(presets[0] if presets else preset, (target_name,))[target_name]
     return SideSpec(name, target_name, chosen, protocol)
 
@@ -145,5 +149,10 @@ def _protocol(
 ) -> Protocol | None:
     """Return the first protocol on offer that fits what was requested."""
     return next(
-        (one for one in offered if transport in (None, one.transport) and codec in (None, one.codec)), None
+        (
+            protocol
+            for protocol in offered
+            if transport in (None, protocol.transport) and codec in (None, protocol.codec)
+        ),
+        None,
     )

@@ -28,17 +28,17 @@ def parts_ms(before: Timings | None, after: Timings | None) -> dict[str, float]:
     """Return a request's mean milliseconds by part, between two answers; of parts that both have."""
     if before is None or after is None:
         return {}
-    found = {
+    means = {
         part: mean
         for part in PARTS
         if part in before.totals and part in after.totals
         if (mean := _mean_ms(before.totals[part], after.totals[part])) is not None
     }
-    if after.rest and before.whole and after.whole and set(found) == set(after.totals):
+    if after.rest and before.whole and after.whole and set(means) == set(after.totals):
         whole = _mean_ms(before.whole, after.whole)
         if whole is not None:
-            found[after.rest] = max(0.0, whole - sum(found.values()))
-    return {part: round(found[part], 6) for part in PARTS if part in found}
+            means[after.rest] = max(0.0, whole - sum(means.values()))
+    return {part: round(means[part], 6) for part in PARTS if part in means}
 
 
 def _mean_ms(before: tuple[float, int], after: tuple[float, int]) -> float | None:

@@ -85,15 +85,15 @@ def traceable(spec: ModelSpec) -> Traceable:
     source = load_source(spec)
     _leave_fast_path(source)
     examples = spec.examples().named
-    found = _shapes(examples)
-    inputs = _batch(examples, _to_trace(found), TRACE_BATCH)
-    ordered = sorted(found, key=lambda shape: sum(map(_elements, shape)))
+    by_shape = _shapes(examples)
+    inputs = _batch(examples, _to_trace(by_shape), TRACE_BATCH)
+    ordered = sorted(by_shape, key=lambda shape: sum(map(_elements, shape)))
     proofs = [
-        _batch(examples, found[shape], rows)
+        _batch(examples, by_shape[shape], rows)
         for shape in dict.fromkeys((ordered[0], ordered[-1]))
         for rows in PROVEN_BATCHES
     ]
-    _warn_of_one_length(spec, len(found))
+    _warn_of_one_length(spec, len(by_shape))
     return Traceable(spec, source, flat(spec, source, inputs), inputs, proofs)
 
 
@@ -125,22 +125,22 @@ def _shapes(examples: Tensors) -> dict[Shapes, list[int]]:
     """Return the shapes that examples have, and the places of those that have them."""
     if not any(map(is_ragged, examples.values())):
         return {shapes(sample(examples, 0)): list(range(count(examples)))}
-    found: dict[Shapes, list[int]] = {}
+    by_shape: dict[Shapes, list[int]] = {}
     for place in range(count(examples)):
-        found.setdefault(shapes(sample(examples, place)), []).append(place)
-    return found
+        by_shape.setdefault(shapes(sample(examples, place)), []).append(place)
+    return by_shape
 
 
 def _elements(shape: tuple[int, ...]) -> int:
     return int(np.prod(shape, dtype=np.int64))
 
 
-def _to_trace(found: dict[Shapes, list[int]]) -> list[int]:
+def _to_trace(by_shape: dict[Shapes, list[int]]) -> list[int]:
     """Return places of examples without dimensions so short that they would be taken for constants."""
-    for each, places in found.items():
+    for each, places in by_shape.items():
         if all(min(shape, default=SHORTEST_TRACED) >= SHORTEST_TRACED for shape in each):
             return places
-    return next(iter(found.values()))
+    return next(iter(by_shape.values()))
 
 
 def _batch(examples: Tensors, places: Sequence[int], rows: int) -> "tuple[torch.Tensor, ...]":
@@ -163,9 +163,11 @@ def flat(spec: ModelSpec, source: "torch.nn.Module", inputs: "tuple[torch.Tensor
     names = [output.name for output in spec.outputs]
     with torch.no_grad():
         answer = source(*(tensor.clone() for tensor in inputs))
-    found = flattened(spec.name, answer, names)
-    plain = isinstance(answer, torch.Tensor) if len(found) == 1 else type(answer) is tuple
-    if plain and (len(found) == 1 or all(one is other for one, other in zip(found, answer, strict=False))):
+    outputs = flattened(spec.name, answer, names)
+    plain = isinstance(answer, torch.Tensor) if len(outputs) == 1 else type(answer) is tuple
+    if plain and (
+        len(outputs) == 1 or all(tensor is other for tensor, other in zip(outputs, answer, strict=False))
+    ):
         return source
 
     class Flat(torch.nn.Module):
@@ -221,10 +223,10 @@ def prove(model: Traceable, file: str, call: Callable[[dict[str, Array]], Tensor
         with torch.no_grad():
             answer = model.module(*(tensor.clone() for tensor in inputs))
         expected = flattened(spec.name, answer, [output.name for output in spec.outputs])
-        given = {tensor.name: one.numpy() for tensor, one in zip(spec.inputs, inputs, strict=True)}
-        on = f"on a batch of {len(inputs[0])}" + (_lengths(given) if _is_dynamic(spec) else "")
+        arrays = {tensor.name: value.numpy() for tensor, value in zip(spec.inputs, inputs, strict=True)}
+        on = f"on a batch of {len(inputs[0])}" + (_lengths(arrays) if _is_dynamic(spec) else "")
         try:
-            got = call(given)
+            got = call(arrays)
         except Exception as error:
             raise ModelError(
                 f"source model {spec.name} does not survive tracing: {file} fails {on} "
@@ -245,9 +247,9 @@ def prove_module(model: Traceable, path: Path, module: Callable[..., Any]) -> No
 
     names = [output.name for output in model.spec.outputs]
 
-    def call(given: dict[str, Array]) -> dict[str, Array]:
+    def call(arrays: dict[str, Array]) -> dict[str, Array]:
         with torch.inference_mode():
-            answer = module(*map(torch.from_numpy, given.values()))
+            answer = module(*map(torch.from_numpy, arrays.values()))
         return {name: tensor.numpy() for name, tensor in named(path, answer, names).items()}
 
     prove(model, path.name, call)
@@ -262,8 +264,8 @@ def _is_dynamic(spec: ModelSpec) -> bool:
     return any(None in tensor.shape[1:] for tensor in spec.inputs)
 
 
-def _lengths(given: Tensors) -> str:
-    return " with " + ", ".join(f"{name} {array.shape[1:]}" for name, array in given.items())
+def _lengths(arrays: Tensors) -> str:
+    return " with " + ", ".join(f"{name} {array.shape[1:]}" for name, array in arrays.items())
 
 
 def _advice(spec: ModelSpec) -> str:
@@ -277,10 +279,10 @@ def _off(spec: ModelSpec, output: str, got: Array, expected: Array) -> str | Non
     if got.dtype != expected.dtype:
         return f"gives {got.dtype}, not {expected.dtype},"
     allowed = spec.tolerance_of(output)
-    found, wanted = got.astype(np.float64), expected.astype(np.float64)
-    if np.allclose(found, wanted, rtol=allowed.relative, atol=allowed.absolute):
+    actual, wanted = got.astype(np.float64), expected.astype(np.float64)
+    if np.allclose(actual, wanted, rtol=allowed.relative, atol=allowed.absolute):
         return None
-    return f"is off by {np.abs(found - wanted).max():.3g}"
+    return f"is off by {np.abs(actual - wanted).max():.3g}"
 
 
 def refusal(spec: ModelSpec, what: str, error: BaseException) -> ModelError:

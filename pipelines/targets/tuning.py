@@ -48,10 +48,10 @@ def counted(
 
 def doubling(most: int, least: int = 1) -> tuple[int, ...]:
     """Return `least`, twice that, … up to `most`, which is the last."""
-    found = [least]
-    while found[-1] * 2 < most:
-        found.append(found[-1] * 2)
-    return (*found, most) if most > found[-1] else tuple(found)
+    levels = [least]
+    while levels[-1] * 2 < most:
+        levels.append(levels[-1] * 2)
+    return (*levels, most) if most > levels[-1] else tuple(levels)
 
 
 def delays_ms(limit_ms: float, least_ms: int = 1) -> tuple[int, ...]:
@@ -66,21 +66,21 @@ def axes_of(target: str, cores_count: int, limit_ms: float) -> tuple[Axis, ...]:
     Raises:
         RequestError: the target says of nothing that it could be varied.
     """
-    found = find_target(target, SERVED)
-    if found.tuning is None:
+    entry = find_target(target, SERVED)
+    if entry.tuning is None:
         able = [name for name in SERVED if find_target(name).tuning]
         raise RequestError(
             f"{target} has no settings to tune; allowed: {', '.join(able)}, or a target whose `tuning` names "
             "its axes"
         )
-    module, _, function = found.tuning.partition(":")
+    module, _, function = entry.tuning.partition(":")
     make: Callable[[int, float], tuple[Axis, ...]] = getattr(importlib.import_module(module), function)
     return tuple(axis for axis in make(cores_count, limit_ms) if len(axis.levels) > 1)
 
 
-def at_preset(axis: Axis, given: Settings, cores_count: int) -> Axis:
+def at_preset(axis: Axis, settings: Settings, cores_count: int) -> Axis:
     """Return the axis as it starts from a preset's settings; a number not among its levels becomes one."""
-    value = cores_count if given.get(axis.key) == "cores" else given.get(axis.key)
+    value = cores_count if settings.get(axis.key) == "cores" else settings.get(axis.key)
     numbers = [level.settings.get(axis.key) for level in axis.levels]
     if value in numbers:
         return replace(axis, start=axis.start if value is None else numbers.index(value))

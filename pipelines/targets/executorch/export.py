@@ -79,21 +79,23 @@ class _RefusedError(Exception):
 
 def sizes_of(spec: ModelSpec) -> Sizes:
     """Return the sizes that each input's dynamic dimensions have in all samples, by their place."""
-    found: Sizes = tuple({place: set() for place in dynamic_axes(tensor) if place} for tensor in spec.inputs)
-    if not any(found):
-        return found
+    by_input: Sizes = tuple(
+        {place: set() for place in dynamic_axes(tensor) if place} for tensor in spec.inputs
+    )
+    if not any(by_input):
+        return by_input
     for examples in (spec.examples(), spec.samples()):
-        for one in samples(examples.named):
-            for sizes, shape in zip(found, shapes(one), strict=True):
+        for example in samples(examples.named):
+            for sizes, shape in zip(by_input, shapes(example), strict=True):
                 for place in sizes:
                     sizes[place].add(shape[place - 1])
-    told = [
-        f"{tensor.name} up to {max(seen)} in dimension {place}"
-        for tensor, sizes in zip(spec.inputs, found, strict=True)
-        for place, seen in sizes.items()
+    limits = [
+        f"{tensor.name} up to {max(lengths)} in dimension {place}"
+        for tensor, sizes in zip(spec.inputs, by_input, strict=True)
+        for place, lengths in sizes.items()
     ]
-    note(f"ExecuTorch plans memory ahead: its programs take {', '.join(told)}, the largest of the samples")
-    return found
+    note(f"ExecuTorch plans memory ahead: its programs take {', '.join(limits)}, the largest of the samples")
+    return by_input
 
 
 def folded(source: "torch.nn.Module") -> "torch.nn.Module":
@@ -139,12 +141,12 @@ def traced(model: Traceable, precision: str, sizes: Sizes) -> "torch.export.Expo
 def _require_dynamic(spec: ModelSpec, program: "torch.export.ExportedProgram", sizes: Sizes) -> None:
     """Raise _RefusedError if the program fixes a dimension whose size differs between samples."""
     values = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"]
-    given = values[len(values) - len(spec.inputs) :]
-    for tensor, value, seen in zip(spec.inputs, given, sizes, strict=True):
-        for place, found in seen.items():
+    placeholders = values[len(values) - len(spec.inputs) :]
+    for tensor, value, dimensions in zip(spec.inputs, placeholders, sizes, strict=True):
+        for place, lengths in dimensions.items():
             # A size that is known is written as a number, also where it is an expression.
             fixed = str(value.shape[place])
-            if fixed.isdecimal() and len(found) > 1:
+            if fixed.isdecimal() and len(lengths) > 1:
                 raise _RefusedError(
                     f"its operators fix dimension {place} of {tensor.name} at {fixed}, as loops do that are "
                     "unrolled (LSTM, GRU), and samples have other sizes; pad them to one size and give it in "

@@ -58,10 +58,10 @@ def check_file(path: Path) -> Sizes:
         raise GateError(
             f"{path} is not an ExecuTorch program: it starts with {start[4:12]!r}, not b'ET12eh00'"
         )
-    found, said = path.stat().st_size, max(program, segments_start + segments)
-    if found < said:
+    size, declared = path.stat().st_size, max(program, segments_start + segments)
+    if size < declared:
         raise GateError(
-            f"{path} is not a whole ExecuTorch program: it has {found} bytes of the {said} it says"
+            f"{path} is not a whole ExecuTorch program: it has {size} bytes of the {declared} it says"
         )
     return Sizes(program, segments_start, segments)
 
@@ -76,22 +76,24 @@ def inspect_program(path: Path) -> Inspection:
     program = _tree("exir/_serialize/program.fbs", content[: sizes.program], path)
     plan = program["execution_plan"][0]
     kernels = [
-        one["instr_args"]
+        instruction["instr_args"]
         for chain in plan["chains"]
-        for one in chain.get("instructions", [])
-        if one["instr_args_type"] == "KernelCall"
+        for instruction in chain.get("instructions", [])
+        if instruction["instr_args_type"] == "KernelCall"
     ]
     graphs = [_payload(program, delegate, content, sizes, path) for delegate in plan.get("delegates", [])]
     parameters = _portable_parameters(plan, kernels)
     if None in graphs:
-        return Inspection(None, None, None, ", ".join(sorted({one["id"] for one in plan["delegates"]})))
-    known = [graph for graph in graphs if graph is not None]
-    delegated = sum(len(graph["xnodes"]) for graph in known)
+        return Inspection(
+            None, None, None, ", ".join(sorted({delegate["id"] for delegate in plan["delegates"]}))
+        )
+    readable = [graph for graph in graphs if graph is not None]
+    delegated = sum(len(graph["xnodes"]) for graph in readable)
     return Inspection(
-        parameters_count=parameters + sum(_payload_parameters(graph) for graph in known),
+        parameters_count=parameters + sum(_payload_parameters(graph) for graph in readable),
         ops_count=len(kernels) + delegated,
         delegated_ops_count=delegated,
-        delegate="XNNPACK" if known else None,
+        delegate="XNNPACK" if readable else None,
     )
 
 
@@ -124,9 +126,10 @@ def _tree(schema: str, content: bytes, path: Path) -> Any:
         )
         text = binary.with_suffix(".json")
         if done.returncode or not text.is_file():
-            said = done.stderr.decode(errors="replace").strip().splitlines()
+            lines = done.stderr.decode(errors="replace").strip().splitlines()
             raise GateError(
-                f"{path} holds a flatbuffer that cannot be read: {said[-1].strip() if said else 'no output'}"
+                f"{path} holds a flatbuffer that cannot be read: "
+                f"{lines[-1].strip() if lines else 'no output'}"
             )
         # flatc writes infinities without the spelling that JSON readers know.
         return json.loads(re.sub(rb"(?<=: )(-?)inf\b", rb"\1Infinity", text.read_bytes()))
@@ -138,10 +141,10 @@ def package_folder() -> Path:
     Raises:
         MachineError: it is not.
     """
-    found = find_spec("executorch")
-    if found is None or not found.submodule_search_locations:
+    package_spec = find_spec("executorch")
+    if package_spec is None or not package_spec.submodule_search_locations:
         raise MachineError("executorch is not installed; run `make setup`")
-    return Path(next(iter(found.submodule_search_locations)))
+    return Path(next(iter(package_spec.submodule_search_locations)))
 
 
 def _payload(program: Any, delegate: Any, content: bytes, sizes: Sizes, path: Path) -> Any:
@@ -160,7 +163,7 @@ def _payload(program: Any, delegate: Any, content: bytes, sizes: Sizes, path: Pa
 
 def _portable_parameters(plan: Any, kernels: list[Any]) -> int:
     """Count elements of constant tensors that kernels use, without scales, zero points and lone numbers."""
-    names = [one["name"] for one in plan.get("operators", [])]
+    names = [operator["name"] for operator in plan.get("operators", [])]
     settings = {
         number
         for call in kernels

@@ -52,7 +52,9 @@ def quantiser(module: Any) -> Any:
 
     quantizer = XNNPACKQuantizer()
     if not calls(module, "batch_norm"):
-        quantizer.SUPPORTED_PATTERNS = [one for one in quantizer.SUPPORTED_PATTERNS if "_bn" not in one.name]
+        quantizer.SUPPORTED_PATTERNS = [
+            pattern for pattern in quantizer.SUPPORTED_PATTERNS if "_bn" not in pattern.name
+        ]
     return quantizer
 
 
@@ -75,9 +77,9 @@ def dynamic_shapes(source: "torch.nn.Module", sizes: Sizes, *, any_batch: bool =
     import torch
 
     # Which of them are equal, as those of tokens and their mask, is found out from the module.
-    given = tuple(
-        {place: torch.export.Dim.AUTO(min=1, max=max(seen)) for place, seen in each.items()}
+    shapes = tuple(
+        {place: torch.export.Dim.AUTO(min=1, max=max(lengths)) for place, lengths in each.items()}
         | ({0: torch.export.Dim.DYNAMIC} if any_batch else {})
         for each in sizes
     )
-    return in_one_tuple(source, given) if any(given) else None
+    return in_one_tuple(source, shapes) if any(shapes) else None

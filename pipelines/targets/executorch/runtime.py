@@ -119,8 +119,8 @@ class PteModel:
 
     def outputs(self) -> Sample:
         """Return the outputs of the last `invoke`, without the batch dimension."""
-        found = named(self._artifact, list(self._method.get_outputs()), self._names)
-        return {name: tensor.numpy()[0].copy() for name, tensor in found.items()}
+        tensors = named(self._artifact, list(self._method.get_outputs()), self._names)
+        return {name: tensor.numpy()[0].copy() for name, tensor in tensors.items()}
 
 
 def _within(shape: tuple[int, ...], largest: tuple[int, ...]) -> bool:
@@ -155,13 +155,13 @@ def _set_threads(extension: Any, count: int) -> None:
     Raises:
         RequestError: a loaded program uses the pool as it is.
     """
-    found = extension._threadpool_get_thread_count()
-    if found == count:
+    threads_count = extension._threadpool_get_thread_count()
+    if threads_count == count:
         return
     if len(_loaded):
         raise RequestError(
-            f"ExecuTorch computes with {found} threads in this process and a program is loaded, so it cannot "
-            f"change to {count}; open the other number of threads in a process of its own"
+            f"ExecuTorch computes with {threads_count} threads in this process and a program is loaded, so "
+            f"it cannot change to {count}; open the other number of threads in a process of its own"
         )
     extension._unsafe_reset_threadpool(count)
 
@@ -198,7 +198,7 @@ class PtlModel:
         except RuntimeError as error:
             shapes = _told([array.shape for array in batch.values()])
             raise GateError(f"{self._artifact} refuses inputs of shape {shapes}") from error
-        return {name: one.numpy() for name, one in named(self._artifact, answer, self._names).items()}
+        return {name: tensor.numpy() for name, tensor in named(self._artifact, answer, self._names).items()}
 
     def set_inputs(self, sample: Sample) -> None:
         """Hand over one sample without its batch dimension."""
@@ -215,8 +215,8 @@ class PtlModel:
 
     def outputs(self) -> Sample:
         """Return the outputs of the last `invoke`, without the batch dimension."""
-        found = named(self._artifact, self._answer, self._names)
-        return {name: tensor.numpy()[0].copy() for name, tensor in found.items()}
+        tensors = named(self._artifact, self._answer, self._names)
+        return {name: tensor.numpy()[0].copy() for name, tensor in tensors.items()}
 
 
 def inspect(artifact: Path, artifact_format: str) -> Inspection:
@@ -265,10 +265,10 @@ def runtime_library(artifact_format: str) -> RuntimeLibrary:
 
 def _torch_folder() -> Path:
     """Return where torch is, without the seconds that importing it takes."""
-    found = find_spec("torch")
-    if found is None or found.origin is None:
+    package_spec = find_spec("torch")
+    if package_spec is None or package_spec.origin is None:
         raise MachineError("torch is not installed; run `make setup`")
-    return Path(found.origin).parent
+    return Path(package_spec.origin).parent
 
 
 def _library(name: str, package: str, folder: Path, files: tuple[str, ...]) -> RuntimeLibrary:

@@ -6,8 +6,8 @@ from pipelines.targets.own_checks import Running, require, require_error_text
 
 def status(running: Running) -> str:
     """Check that server and model are ready by the protocol."""
-    said = oip.status(running.endpoint.addresses["REST"], running.endpoint.model)
-    require(said is None, f"it says: {said}")
+    unready = oip.status(running.endpoint.addresses["REST"], running.endpoint.model)
+    require(unready is None, f"it says: {unready}")
     return "server and model are ready"
 
 

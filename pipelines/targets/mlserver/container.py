@@ -26,12 +26,12 @@ IMAGE = ServerImage(
 
 def _configuration(model: str, inside: Inside) -> Configuration:
     """Ask inside for the running model's own report and the files that MLServer was started with."""
-    told = asked_inside(inside.execute, REST_PORT, f"/v2/models/{model}")
+    metadata = asked_inside(inside.execute, REST_PORT, f"/v2/models/{model}")
     files = [
         parsed(inside.execute(["cat", f"{CONFIGURATION}/{name}"])[1]) or {}
         for name in ("settings.json", "model-settings.json")
     ]
-    parameters = (told or {}).get("parameters") or {}
+    parameters = (metadata or {}).get("parameters") or {}
     return mlserver.configuration(parameters, mlserver.MLServerSettings.read(*files))
 
 

@@ -48,23 +48,23 @@ class TorchScript(MLModel):  # type: ignore[misc, unused-ignore]
 
     async def metadata(self) -> MetadataModelResponse:
         """Return MLServer's own metadata, the version that it leaves out, and how this worker computes."""
-        told = await super().metadata()
-        told.versions = [self.version]
-        told.parameters = Parameters(
+        metadata = await super().metadata()
+        metadata.versions = [self.version]
+        metadata.parameters = Parameters(
             model_digest=self.signature["model_digest"],
             torch_threads=torch.get_num_threads(),
             torch_interop_threads=torch.get_num_interop_threads(),
         )
-        return told
+        return metadata
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         """Return outputs for the tensors of one request, or of several that MLServer put together."""
-        given = {tensor.name: tensor for tensor in payload.inputs}
+        inputs = {tensor.name: tensor for tensor in payload.inputs}
         names = [tensor["name"] for tensor in self.signature["inputs"]]
-        if given.keys() != set(names) or len(payload.inputs) != len(names):
-            raise InferenceError(f"the inputs are {sorted(given)}, expected {names}")
+        if inputs.keys() != set(names) or len(payload.inputs) != len(names):
+            raise InferenceError(f"the inputs are {sorted(inputs)}, expected {names}")
         arrays = {
-            tensor["name"]: array_of(tensor, given[tensor["name"]]) for tensor in self.signature["inputs"]
+            tensor["name"]: array_of(tensor, inputs[tensor["name"]]) for tensor in self.signature["inputs"]
         }
         require_rows(arrays)
         batch = [torch.from_numpy(array) for array in arrays.values()]
@@ -79,11 +79,11 @@ class TorchScript(MLModel):  # type: ignore[misc, unused-ignore]
         ]
         if isinstance(answer, dict) and answer.keys() == set(outputs):
             answer = [answer[name] for name in outputs]
-        found = [tensor.float() if tensor.dtype == torch.bfloat16 else tensor for tensor in flat(answer)]
-        if len(found) != len(outputs):
-            raise InferenceError(f"the model gives {len(found)} outputs, expected {outputs}")
-        asked = {output.name for output in payload.outputs or []} or set(outputs)
-        unknown = sorted(asked - set(outputs))
+        tensors = [tensor.float() if tensor.dtype == torch.bfloat16 else tensor for tensor in flat(answer)]
+        if len(tensors) != len(outputs):
+            raise InferenceError(f"the model gives {len(tensors)} outputs, expected {outputs}")
+        requested = {output.name for output in payload.outputs or []} or set(outputs)
+        unknown = sorted(requested - set(outputs))
         if unknown:
             raise InferenceError(f"there is no output {unknown[0]!r}; the outputs are {outputs}")
         return InferenceResponse(
@@ -91,8 +91,8 @@ class TorchScript(MLModel):  # type: ignore[misc, unused-ignore]
             model_version=self.version,
             outputs=[
                 encoded(name, tensor.contiguous().numpy())
-                for name, tensor in zip(outputs, found, strict=True)
-                if name in asked
+                for name, tensor in zip(outputs, tensors, strict=True)
+                if name in requested
             ],
         )
 
@@ -103,22 +103,23 @@ def described(tensor: dict[str, Any]) -> MetadataTensor:
     return MetadataTensor(name=tensor["name"], datatype=DATATYPES[tensor["dtype"]], shape=shape)
 
 
-def array_of(tensor: dict[str, Any], given: RequestInput) -> np.ndarray:
+def array_of(tensor: dict[str, Any], request_input: RequestInput) -> np.ndarray:
     """Convert the data of one input to an array.
 
     Raises:
         InferenceError: another datatype or shape, or other values than the datatype takes.
     """
     name, dtype = tensor["name"], np.dtype(tensor["dtype"])
-    datatype = getattr(given.datatype, "value", given.datatype)
+    datatype = getattr(request_input.datatype, "value", request_input.datatype)
     if datatype != DATATYPES[tensor["dtype"]]:
         raise InferenceError(f"{name!r} is {datatype}, expected {DATATYPES[tensor['dtype']]}")
     wanted = [None, *tensor["shape"]]
-    if len(given.shape) != len(wanted) or any(
-        found < 0 or size not in (None, found) for size, found in zip(wanted, given.shape, strict=True)
+    if len(request_input.shape) != len(wanted) or any(
+        length < 0 or size not in (None, length)
+        for size, length in zip(wanted, request_input.shape, strict=True)
     ):
-        raise InferenceError(f"{name!r} has the shape {list(given.shape)}, expected {wanted}")
-    data = getattr(given.data, "root", given.data)
+        raise InferenceError(f"{name!r} has the shape {list(request_input.shape)}, expected {wanted}")
+    data = getattr(request_input.data, "root", request_input.data)
     if isinstance(data, bytes):
         array = np.frombuffer(data, dtype.newbyteorder("<")).copy()
     else:
@@ -132,9 +133,11 @@ def array_of(tensor: dict[str, Any], given: RequestInput) -> np.ndarray:
         except (ValueError, OverflowError) as error:
             raise InferenceError(f"{name!r}: {error}") from error
     try:
-        return array.reshape(given.shape)
+        return array.reshape(request_input.shape)
     except ValueError as error:
-        raise InferenceError(f"{name!r} has {array.size} values in the shape {list(given.shape)}") from error
+        raise InferenceError(
+            f"{name!r} has {array.size} values in the shape {list(request_input.shape)}"
+        ) from error
 
 
 def require_range(name: str, values: np.ndarray, dtype: np.dtype) -> None:
@@ -163,4 +166,8 @@ def flat(answer: Any) -> list[torch.Tensor]:
     """Flatten what a model returns, nested tuples, lists and dicts, to tensors from left to right."""
     if isinstance(answer, dict):
         answer = list(answer.values())
-    return [one for part in answer for one in flat(part)] if isinstance(answer, (tuple, list)) else [answer]
+    return (
+        [tensor for part in answer for tensor in flat(part)]
+        if isinstance(answer, (tuple, list))
+        else [answer]
+    )

@@ -37,21 +37,21 @@ class MLServerSettings(ServerSettings):
 
     def model(self, spec: ModelSpec, uri: str) -> dict[str, Any]:
         """Return the whole of model-settings.json."""
-        found: dict[str, Any] = {"name": spec.name, "implementation": "model.TorchScript"}
+        content: dict[str, Any] = {"name": spec.name, "implementation": "model.TorchScript"}
         if self.max_batch_size is not None:
-            found["max_batch_size"] = self.max_batch_size
+            content["max_batch_size"] = self.max_batch_size
         if self.max_batch_time_ms is not None:
-            found["max_batch_time"] = self.max_batch_time_ms / 1000
+            content["max_batch_time"] = self.max_batch_time_ms / 1000
         extra = {"torch_threads": self.torch_threads} if self.torch_threads else {}
-        return {**found, "parameters": {"uri": uri, "version": VERSION, "extra": extra}}
+        return {**content, "parameters": {"uri": uri, "version": VERSION, "extra": extra}}
 
     def files(self, spec: ModelSpec) -> dict[str, str]:
         """Return both files; the image decides where the server listens."""
-        found = {
+        contents = {
             "settings.json": self.server(),
             "model-settings.json": self.model(spec, f"{CONTAINER_MODELS}/{spec.name}.pt"),
         }
-        return {name: json.dumps(content, indent=2) for name, content in found.items()}
+        return {name: json.dumps(content, indent=2) for name, content in contents.items()}
 
     @classmethod
     def read(cls, server: Mapping[str, Any], model: Mapping[str, Any]) -> Self:
@@ -64,11 +64,11 @@ class MLServerSettings(ServerSettings):
         )
 
 
-def configuration(told: Mapping[str, Any], settings: MLServerSettings) -> Configuration:
+def configuration(parameters: Mapping[str, Any], settings: MLServerSettings) -> Configuration:
     """Return GivenRecord's fields, from the running model's parameters and MLServer's settings."""
-    asked = {
-        "threads_per_worker": told.get("torch_threads"),
-        "inter_op_threads_count": told.get("torch_interop_threads"),
+    reported = {
+        "threads_per_worker": parameters.get("torch_threads"),
+        "inter_op_threads_count": parameters.get("torch_interop_threads"),
     }
     started = {
         # 0 means that the model runs in the server's own process.
@@ -80,6 +80,8 @@ def configuration(told: Mapping[str, Any], settings: MLServerSettings) -> Config
         "workers_count": settings.parallel_workers is None,
         "batch_max_size": not settings.max_batch_size,
     }
-    known = {name: value for name, value in (asked | started).items() if value is not None}
-    sources = {name: "server" if name in asked else ("rule" if rules.get(name) else "flag") for name in known}
-    return {**known, "sources": sources}
+    fields = {name: value for name, value in (reported | started).items() if value is not None}
+    sources = {
+        name: "server" if name in reported else ("rule" if rules.get(name) else "flag") for name in fields
+    }
+    return {**fields, "sources": sources}

@@ -105,9 +105,9 @@ def _finish(path: Path) -> None:
 
     model = onnx.load(path)
     graphs = (model.graph, *model.functions)
-    for one in (*(node for graph in graphs for node in graph.node), *graphs, *model.graph.value_info):
-        one.doc_string = ""
-        one.ClearField("metadata_props")
+    for part in (*(node for graph in graphs for node in graph.node), *graphs, *model.graph.value_info):
+        part.doc_string = ""
+        part.ClearField("metadata_props")
     model.ClearField("metadata_props")
     try:
         onnx.checker.check_model(model, full_check=True)

@@ -55,8 +55,8 @@ class OnnxModel:
     def __init__(self, artifact: Path, threads_count: int, outputs: Sequence[str]) -> None:
         self._artifact = artifact
         self._session = _session(artifact, threads_count)
-        self._inputs_there = {one.name: one for one in self._session.get_inputs()}
-        outputs_there = {one.name: one for one in self._session.get_outputs()}
+        self._inputs_there = {tensor.name: tensor for tensor in self._session.get_inputs()}
+        outputs_there = {tensor.name: tensor for tensor in self._session.get_outputs()}
         self._wanted = matched(artifact, "output", outputs, outputs_there)
         self._fetches = list(self._wanted.values())
         self._given: dict[str, Array] = {}
@@ -65,7 +65,7 @@ class OnnxModel:
     @property
     def takes_one(self) -> bool:
         """Whether the file fixes the batch of an input to one."""
-        return any(one.shape and one.shape[0] == 1 for one in self._inputs_there.values())
+        return any(tensor.shape and tensor.shape[0] == 1 for tensor in self._inputs_there.values())
 
     def compute(self, batch: Tensors) -> dict[str, Array]:
         """Answer inputs (n, …) of one shape with outputs (n, …).
@@ -144,10 +144,10 @@ def runtime_library(artifact_format: str) -> RuntimeLibrary:  # noqa: ARG001 - o
     Raises:
         MachineError: the package is not installed, or its library is called something else.
     """
-    found = find_spec(PACKAGE)
-    if found is None or found.origin is None:
+    package_spec = find_spec(PACKAGE)
+    if package_spec is None or package_spec.origin is None:
         raise MachineError(f"{PACKAGE} is not installed; run `make setup`")
-    files = sorted((Path(found.origin).parent / "capi").glob("onnxruntime_pybind11_state*.so"))
+    files = sorted((Path(package_spec.origin).parent / "capi").glob("onnxruntime_pybind11_state*.so"))
     if not files:
         raise MachineError(f"{PACKAGE} has no onnxruntime_pybind11_state*.so; run `make setup`")
     version = metadata.version(PACKAGE)

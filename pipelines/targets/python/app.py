@@ -89,10 +89,10 @@ class Model:
             RefusedError: not JSON, no instances, or others than the signature's.
         """
         try:
-            asked = orjson.loads(body)
+            request = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise RefusedError(f"the body is not JSON: {error}") from error
-        rows = asked.get("instances") if isinstance(asked, dict) else None
+        rows = request.get("instances") if isinstance(request, dict) else None
         if not isinstance(rows, list) or not rows:
             raise RefusedError('expected an object with "instances", a list that is not empty')
         return [
@@ -106,8 +106,8 @@ class Model:
             return [rows]
         for row in rows:
             if not isinstance(row, dict) or row.keys() != set(names):
-                found = sorted(row) if isinstance(row, dict) else type(row).__name__
-                raise RefusedError(f"an instance is {found}, expected an object with the keys {names}")
+                actual = sorted(row) if isinstance(row, dict) else type(row).__name__
+                raise RefusedError(f"an instance is {actual}, expected an object with the keys {names}")
         return [[row[name] for row in rows] for name in names]
 
     def predict(self, batch: Sequence[torch.Tensor]) -> list[np.ndarray]:
@@ -124,10 +124,12 @@ class Model:
             raise RefusedError(f"the model refuses the instances: {reason}") from error
         if isinstance(answer, dict) and answer.keys() == set(self.outputs):
             answer = [answer[name] for name in self.outputs]
-        found = [tensor.float() if tensor.dtype == torch.bfloat16 else tensor for tensor in flat(answer)]
-        if len(found) != len(self.outputs) or any(tensor.shape[:1] != batch[0].shape[:1] for tensor in found):
+        tensors = [tensor.float() if tensor.dtype == torch.bfloat16 else tensor for tensor in flat(answer)]
+        if len(tensors) != len(self.outputs) or any(
+            tensor.shape[:1] != batch[0].shape[:1] for tensor in tensors
+        ):
             raise RefusedError("the model does not give a row of every output for every instance")
-        return [tensor.contiguous().numpy() for tensor in found]
+        return [tensor.contiguous().numpy() for tensor in tensors]
 
     def encode(self, outputs: Sequence[np.ndarray]) -> bytes:
         """Encode the body of the answer."""
@@ -154,7 +156,7 @@ def array_of(tensor: dict[str, Any], values: list[Any]) -> np.ndarray:
         raise RefusedError(f"the instances of {name!r} differ in length or depth") from error
     wanted = tuple(tensor["shape"])
     fits = array.ndim == len(wanted) + 1 and all(
-        size in (None, found) for size, found in zip(wanted, array.shape[1:], strict=True)
+        size in (None, length) for size, length in zip(wanted, array.shape[1:], strict=True)
     )
     if not fits:
         raise RefusedError(f"an instance of {name!r} has shape {array.shape[1:]}, expected {wanted}")
@@ -166,10 +168,10 @@ def array_of(tensor: dict[str, Any], values: list[Any]) -> np.ndarray:
         if int(array.min()) < limits.min or int(array.max()) > limits.max:
             raise RefusedError(f"{name!r} is {dtype}, which takes {limits.min} to {limits.max}")
     with np.errstate(over="ignore"):
-        found = np.ascontiguousarray(array, dtype)
-    if dtype.kind == "f" and not np.isfinite(found).all():
+        converted = np.ascontiguousarray(array, dtype)
+    if dtype.kind == "f" and not np.isfinite(converted).all():
         raise RefusedError(f"{name!r} is {dtype}, and a number is beyond that")
-    return found
+    return converted
 
 
 def holds_bool(values: Any) -> bool:
@@ -184,7 +186,9 @@ def flat(answer: Any) -> list[torch.Tensor]:
     """Flatten what a model returns, nested tuples, lists and dicts, to tensors from left to right."""
     if isinstance(answer, dict):
         answer = list(answer.values())
-    return [one for part in answer for one in flat(part)] if isinstance(answer, tuple | list) else [answer]
+    return (
+        [tensor for part in answer for tensor in flat(part)] if isinstance(answer, tuple | list) else [answer]
+    )
 
 
 def make_app() -> FastAPI:
@@ -212,8 +216,8 @@ def make_app() -> FastAPI:
     @app.get("/ready")
     async def ready() -> Response:
         count = workers_ready(options.ready)
-        said = {"ready": count >= options.workers, "workers_ready": count, "workers": options.workers}
-        return Response(orjson.dumps(said), 200 if said["ready"] else 503, media_type="application/json")
+        state = {"ready": count >= options.workers, "workers_ready": count, "workers": options.workers}
+        return Response(orjson.dumps(state), 200 if state["ready"] else 503, media_type="application/json")
 
     @app.get("/info")
     async def info() -> Response:
@@ -221,8 +225,8 @@ def make_app() -> FastAPI:
 
     @app.exception_handler(RefusedError)
     async def refused(_: Request, error: RefusedError) -> Response:
-        said = orjson.dumps({"error": str(error)})
-        return Response(said, error.status, media_type="application/json")
+        body = orjson.dumps({"error": str(error)})
+        return Response(body, error.status, media_type="application/json")
 
     return app
 
@@ -315,10 +319,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--max-body-bytes", type=int, default=0)
     parser.add_argument("--backlog", type=int, default=2048)
     parser.add_argument("--no-access-log", dest="access_log", action="store_false")
-    asked = vars(parser.parse_args(arguments))
-    own = {name: asked.pop(name) for name in ("host", "port", "backlog", "access_log")}
+    values = vars(parser.parse_args(arguments))
+    own = {name: values.pop(name) for name in ("host", "port", "backlog", "access_log")}
     with tempfile.TemporaryDirectory(prefix="plain-server-") as ready:
-        options = Options(ready=ready, **asked)
+        options = Options(ready=ready, **values)
         os.environ[OPTIONS_VARIABLE] = json.dumps(asdict(options))
         sys.path.insert(0, str(Path(__file__).parent))
         uvicorn.run(

@@ -17,18 +17,18 @@ TOLD = {
 
 def from_info(answer: Any) -> Configuration:
     """Return GivenRecord's fields from `GET /info`, without those it does not tell."""
-    told = answer if isinstance(answer, dict) else {}
-    known = {field: told[name] for field, name in TOLD.items() if told.get(name) is not None}
-    if known:
-        known["batch_max_size"] = 1  # it knows no batching
-    return {**known, "sources": dict.fromkeys(known, ASKED)}
+    info = answer if isinstance(answer, dict) else {}
+    fields = {field: info[name] for field, name in TOLD.items() if info.get(name) is not None}
+    if fields:
+        fields["batch_max_size"] = 1  # it knows no batching
+    return {**fields, "sources": dict.fromkeys(fields, ASKED)}
 
 
 def unready(status: int, answer: Any) -> str | None:
     """Return None if every worker has loaded the model, else what `GET /ready` reports."""
-    told = answer if isinstance(answer, dict) else {}
-    if told.get("ready") is True:
+    report = answer if isinstance(answer, dict) else {}
+    if report.get("ready") is True:
         return None
-    if "workers_ready" in told:
-        return f"{told['workers_ready']} of {told.get('workers')} workers have loaded the model"
+    if "workers_ready" in report:
+        return f"{report['workers_ready']} of {report.get('workers')} workers have loaded the model"
     return f"/ready answers {status}"

@@ -23,9 +23,9 @@ class PythonSettings(ServerSettings):
 
     def flags(self) -> list[str]:
         """Return the options, without those at the frameworks' defaults."""
-        given = self.given()
-        flags = [] if given.pop("access_log", True) else ["--no-access-log"]
-        return [*flags, *(f"--{name.replace('_', '-')}={value}" for name, value in given.items())]
+        settings = self.given()
+        flags = [] if settings.pop("access_log", True) else ["--no-access-log"]
+        return [*flags, *(f"--{name.replace('_', '-')}={value}" for name, value in settings.items())]
 
     def files(self, spec: ModelSpec) -> dict[str, str]:  # noqa: ARG002 - nothing depends on the model
         """Write the options, one a line."""

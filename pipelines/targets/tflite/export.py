@@ -35,7 +35,7 @@ ROADS = (TWIN, *TO_LITE)
 
 
 def export(
-    spec: ModelSpec, folder: Path, progress: Callable[[str], None], asked: Asked | None = None
+    spec: ModelSpec, folder: Path, progress: Callable[[str], None], request: Asked | None = None
 ) -> list[Exported | NotExported]:
     """Write `NAME_PRECISION.tflite` for every precision into `folder`.
 
@@ -50,16 +50,16 @@ def export(
     """
     started = time.monotonic()
     samples = representative(spec)
-    asked = asked or Asked(spec.name)
+    request = request or Asked(spec.name)
     entries: list[Exported | NotExported] = []
     # Inside `folder`, which the parent process removes, however this one ends.
     with TemporaryDirectory(dir=folder, prefix=".saved-model-") as saved:
-        made = Path(saved) / "made"
-        road, tools = write_by_road(spec, made, progress, asked)
+        written = Path(saved) / "made"
+        road, tools = write_by_road(spec, written, progress, request)
         for precision in PRECISIONS:
             progress(f"converting to TensorFlow Lite {precision}")
             path = folder / f"{spec.name}_{precision}.tflite"
-            refusal = write_flatbuffer(spec, made, path, precision, samples)
+            refusal = write_flatbuffer(spec, written, path, precision, samples)
             took = time.monotonic() - started
             entries.append(refusal or Exported(path.name, FORMAT, precision, took, road=road, tools=tools))
             started = time.monotonic()
@@ -67,7 +67,7 @@ def export(
 
 
 def write_by_road(
-    spec: ModelSpec, folder: Path, progress: Callable[[str], None], asked: Asked
+    spec: ModelSpec, folder: Path, progress: Callable[[str], None], request: Asked
 ) -> tuple[str, dict[str, str]]:
     """Write into `folder` what flatbuffers are made of; the road it came by, and its tools' versions.
 
@@ -75,14 +75,14 @@ def write_by_road(
     lets a delegate plan the whole graph: with a dynamic one, the operations that compute shapes stay outside
     and split it.
     """
-    roads = chosen(spec, ROADS, asked.road)
+    roads = chosen(spec, ROADS, request.road)
     if roads == (TWIN,):
         progress("freezing the function for TensorFlow Lite")
         save_function(spec, frozen_function(spec), folder, batch=1)
         return KERAS if spec.whole else TWIN, {}
     with TemporaryDirectory(dir=folder.parent, prefix=".road-") as work:
         result = Path(work) / "result"
-        taken = to_lite(spec, asked, roads, result, progress)
+        taken = to_lite(spec, request, roads, result, progress)
         for line in taken.warnings:
             warnings.warn(line, stacklevel=2)
         if taken.road == BY_LITERT.name:
@@ -93,7 +93,7 @@ def write_by_road(
 
 
 def write_flatbuffer(
-    spec: ModelSpec, made: Path, path: Path, precision: str, samples: Representative | None
+    spec: ModelSpec, written: Path, path: Path, precision: str, samples: Representative | None
 ) -> NotExported | None:
     """Bring what `write_by_road` made to `path`; a `NotExported` when the precision cannot be had.
 
@@ -103,7 +103,11 @@ def write_flatbuffer(
     if precision in FULL and samples is None:
         return NotExported(FORMAT, precision, nothing_to_calibrate_on(spec))
     try:
-        flat = converted(spec, made, precision) if is_converted(made) else convert(made, precision, samples)
+        flat = (
+            converted(spec, written, precision)
+            if is_converted(written)
+            else convert(written, precision, samples)
+        )
         content = _finish(spec, flat, precision)
         _require_loadable(content)
     except ModelError as error:

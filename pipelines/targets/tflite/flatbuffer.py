@@ -123,7 +123,7 @@ def floating_operations(model: Any) -> list[str]:
 
     floating = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, schema.TensorType.FLOAT64}
     names = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
-    found = {
+    operations = {
         (
             names[model.operatorCodes[operator.opcodeIndex].builtinCode],
             set(operator.inputs) <= set(graph.inputs),
@@ -136,4 +136,4 @@ def floating_operations(model: Any) -> list[str]:
         ("CAST", True),
         *((name, at) for name in ("QUANTIZE", "DEQUANTIZE") for at in (True, False)),
     }
-    return sorted({name for name, _ in found - converting})
+    return sorted({name for name, _ in operations - converting})

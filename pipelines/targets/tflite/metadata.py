@@ -60,8 +60,11 @@ def describe(spec: ModelSpec, precision: str, inputs: Sequence[str], outputs: Se
 
 def _source(builder: Any, tensor: TensorSpec, examples: Array) -> int:
     """Write an input: its name, what it holds, its scaling and its range."""
-    flat = [np.asarray(one) for one in examples] if is_ragged(examples) else [examples]
-    largest, smallest = max(float(one.max()) for one in flat), min(float(one.min()) for one in flat)
+    flat = [np.asarray(example) for example in examples] if is_ragged(examples) else [examples]
+    largest, smallest = (
+        max(float(example.max()) for example in flat),
+        min(float(example.min()) for example in flat),
+    )
     statistics = _table(builder, {0: _floats(builder, largest), 1: _floats(builder, smallest)})
     fields = {0: _text(builder, tensor.name), 3: _offset(_content(builder, tensor))}
     if tensor.dtype in SCALED:
@@ -79,11 +82,11 @@ def _sink(builder: Any, spec: ModelSpec, name: str) -> int:
 
 def label_files(spec: ModelSpec) -> dict[str, tuple[str, ...]]:
     """Return the class names, one per column, of each output that has any, by the name of their file."""
-    found = {
+    files = {
         _label_file(spec, output.name): column_names(spec.labels_of(output.name), columns(output))
         for output in spec.outputs
     }
-    return {name: labels for name, labels in found.items() if labels}
+    return {name: labels for name, labels in files.items() if labels}
 
 
 def _label_file(spec: ModelSpec, output: str) -> str:

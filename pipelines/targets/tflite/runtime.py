@@ -69,7 +69,7 @@ class LiteRtModel:
         self._artifact = artifact
         self._interpreter = interpreter
         self._sources = by_name(interpreter, "input")
-        self._shapes = {name: tuple(map(int, one["shape"][1:])) for name, one in self._sources.items()}
+        self._shapes = {name: tuple(map(int, source["shape"][1:])) for name, source in self._sources.items()}
         sinks = by_name(interpreter, "output")
         self._sinks = {name: sinks[own] for name, own in matched(artifact, "output", outputs, sinks).items()}
 
@@ -80,18 +80,18 @@ class LiteRtModel:
             GateError: the file has other inputs, of other shapes or dtypes.
         """
         wanted = matched(self._artifact, "input", list(sample), self._sources)
-        given = {own: sample[name] for name, own in wanted.items()}
-        self._resize(given)
-        for name, array in given.items():
+        inputs = {own: sample[name] for name, own in wanted.items()}
+        self._resize(inputs)
+        for name, array in inputs.items():
             try:
                 values = quantise(array[None], self._sources[name])
             except TypeError as error:
                 raise GateError(f"{self._artifact} {error} for its input {name!r}") from error
             self._interpreter.set_tensor(self._sources[name]["index"], values)
 
-    def _resize(self, given: Sample) -> None:
+    def _resize(self, sample: Sample) -> None:
         """Allocate for a sample whose dynamic dimensions are not those of the one before."""
-        changed = {name: array.shape for name, array in given.items() if array.shape != self._shapes[name]}
+        changed = {name: array.shape for name, array in sample.items() if array.shape != self._shapes[name]}
         for name, shape in changed.items():
             source = self._sources[name]
             dynamic = [None if size < 0 else int(size) for size in source["shape_signature"][1:]]
@@ -192,17 +192,17 @@ def delegated_operations(nodes: Sequence[Mapping[str, Any]]) -> set[int]:
         if node["op_name"] != DELEGATE_NODE
         for tensor in node["outputs"]
     }
-    found: set[int] = set()
+    positions: set[int] = set()
     for delegate in delegates:
-        given = {int(tensor) for tensor in delegate["inputs"]}
+        inputs = {int(tensor) for tensor in delegate["inputs"]}
         wanted = [int(tensor) for tensor in delegate["outputs"]]
         while wanted:
             tensor = wanted.pop()
             position = makers.get(tensor)
-            if tensor not in given and position is not None and position not in found:
-                found.add(position)
+            if tensor not in inputs and position is not None and position not in positions:
+                positions.add(position)
                 wanted += [int(number) for number in nodes[position]["inputs"]]
-    return found
+    return positions
 
 
 def _parameters_count(content: bytes) -> int:
@@ -226,10 +226,10 @@ def runtime_library(artifact_format: str) -> RuntimeLibrary:  # noqa: ARG001 - o
     Raises:
         MachineError: the package is not installed, or its files are called something else.
     """
-    found = find_spec("ai_edge_litert")
-    if found is None or found.origin is None:
+    package_spec = find_spec("ai_edge_litert")
+    if package_spec is None or package_spec.origin is None:
         raise MachineError(f"{PACKAGE} is not installed; run `make setup`")
-    files = [Path(found.origin).parent / name for name in LIBRARIES]
+    files = [Path(package_spec.origin).parent / name for name in LIBRARIES]
     missing = [file.name for file in files if not file.is_file()]
     if missing:
         raise MachineError(f"{PACKAGE} has no {', '.join(missing)} in {files[0].parent}; run `make setup`")

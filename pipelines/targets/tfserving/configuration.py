@@ -24,7 +24,7 @@ def from_flags(argv: Sequence[str], cores_count: int | None, *, embedded: bool) 
     if cores_count is not None:
         rest = _embedded_threads(flags, cores_count) if embedded else REST_THREADS_PER_CORE * cores_count
     session = "tensorflow_session_parallelism"
-    found: Known = {
+    pairs: Known = {
         "workers_count": (1, RULE),  # it is one process
         "threads_per_worker": _number(
             flags, ("tensorflow_intra_op_parallelism", session), default=cores_count
@@ -35,10 +35,10 @@ def from_flags(argv: Sequence[str], cores_count: int | None, *, embedded: bool) 
         "rest_threads_count": _number(flags, ("rest_api_num_threads",), default=rest),
         **_batching(flags),
     }
-    known = {name: pair for name, pair in found.items() if pair[0] is not None}
+    known_pairs = {name: pair for name, pair in pairs.items() if pair[0] is not None}
     return {
-        **{name: value for name, (value, _) in known.items()},
-        "sources": {name: source for name, (_, source) in known.items()},
+        **{name: value for name, (value, _) in known_pairs.items()},
+        "sources": {name: source for name, (_, source) in known_pairs.items()},
     }
 
 
@@ -53,12 +53,12 @@ def _embedded_threads(flags: Mapping[str, str], cores_count: int) -> int:
 
 def _flags(argv: Sequence[str]) -> dict[str, str]:
     """Read `--name=value`, `--name value` and `--name` by name; "true" where there is no value."""
-    found: dict[str, str] = {}
+    flags: dict[str, str] = {}
     for word, after in pairwise((*argv, "--")):
         if word.startswith("--"):
             name, equals, value = word[2:].partition("=")
-            found[name] = value if equals else ("true" if after.startswith("--") else after)
-    return found
+            flags[name] = value if equals else ("true" if after.startswith("--") else after)
+    return flags
 
 
 def _number(flags: Mapping[str, str], names: Sequence[str], default: int | None) -> tuple[int | None, str]:

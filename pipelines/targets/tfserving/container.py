@@ -67,8 +67,8 @@ def _status(base_url: str, model: str, execute: Execute) -> str | None:  # noqa:
     versions = answer.get("model_version_status", [])
     states = [version.get("state", "?") for version in versions]
     if states and set(states) == {"END"}:
-        said = versions[0].get("status", {}).get("error_message") or "it gave the version up"
-        raise MachineError(f"tfserving cannot serve the model: {said}")
+        reason = versions[0].get("status", {}).get("error_message") or "it gave the version up"
+        raise MachineError(f"tfserving cannot serve the model: {reason}")
     return None if "AVAILABLE" in states else f"versions: {', '.join(states) or 'none'}"
 
 

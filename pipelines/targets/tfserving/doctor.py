@@ -13,10 +13,10 @@ def checks() -> list[Check]:
 
 
 def _model_server() -> Check:
-    found = find_implementation()
-    if found.stand_in:
+    implementation = find_implementation()
+    if implementation.stand_in:
         remedy = f"put {BINARY} on PATH for TensorFlow Serving itself; without it the embedded server answers"
         there = shutil.which(BINARY)
         found_text = f"{there} does not start" if there else "not on PATH"
         return Check(BINARY, ok=False, required=False, found=found_text, remedy=remedy)
-    return Check(BINARY, ok=True, required=False, found=found.version, remedy=None)
+    return Check(BINARY, ok=True, required=False, found=implementation.version, remedy=None)

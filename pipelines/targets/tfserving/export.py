@@ -32,7 +32,7 @@ ROADS = (TWIN, *TO_SAVED_MODEL)
 
 
 def export(
-    spec: ModelSpec, folder: Path, progress: Callable[[str], None], asked: Asked | None = None
+    spec: ModelSpec, folder: Path, progress: Callable[[str], None], request: Asked | None = None
 ) -> list[Exported | NotExported]:
     """Write the SavedModel to `folder`/NAME/1, from the twin or by a road without one.
 
@@ -42,7 +42,7 @@ def export(
     """
     started = time.monotonic()
     version = folder / spec.name / VERSION
-    road, tools = write_by_road(spec, version, progress, asked or Asked(spec.name))
+    road, tools = write_by_road(spec, version, progress, request or Asked(spec.name))
     progress("writing warm-up records")
     write_warmup(spec, version)
     took = time.monotonic() - started
@@ -50,16 +50,16 @@ def export(
 
 
 def write_by_road(
-    spec: ModelSpec, folder: Path, progress: Callable[[str], None], asked: Asked
+    spec: ModelSpec, folder: Path, progress: Callable[[str], None], request: Asked
 ) -> tuple[str, dict[str, str]]:
     """Write the SavedModel into `folder`; the road it came by, and the versions of that road's tools."""
-    roads = chosen(spec, ROADS, asked.road)
+    roads = chosen(spec, ROADS, request.road)
     if roads == (TWIN,):
         progress("freezing the SavedModel")
         write_saved_model(spec, folder)
         return KERAS if spec.whole else TWIN, {}
     folder.parent.mkdir(parents=True, exist_ok=True)
-    taken = to_saved_model(spec, asked, roads, folder, progress)
+    taken = to_saved_model(spec, request, roads, folder, progress)
     for line in taken.warnings:
         warnings.warn(line, stacklevel=2)
     make_lean(folder)
@@ -97,7 +97,7 @@ def _plain_function(spec: ModelSpec) -> tuple[Callable[..., list[Any]], Any]:
     names = [output.name for output in spec.outputs]
 
     def call(*given: Any) -> list[Any]:
-        by_name = {tensor.name: one for tensor, one in zip(spec.inputs, given, strict=True)}
+        by_name = {tensor.name: value for tensor, value in zip(spec.inputs, given, strict=True)}
         answer = twin(as_taken(twin, by_name), training=False)
         return flattened(spec.name, answer, names, "the Keras twin of")
 
@@ -108,7 +108,9 @@ def signature_of(spec: ModelSpec, batch: int | None = None) -> list[Any]:
     """Return TensorFlow's own description of the inputs, in order, for a `batch` (None: any)."""
     import tensorflow as tf
 
-    return [tf.TensorSpec((batch, *one.shape[1:]), one.dtype, name=one.name) for one in spec.inputs]
+    return [
+        tf.TensorSpec((batch, *tensor.shape[1:]), tensor.dtype, name=tensor.name) for tensor in spec.inputs
+    ]
 
 
 def _fold(frozen: Any) -> Any:
@@ -162,9 +164,9 @@ def _resources(model: Any) -> list[Any]:
     import tensorflow as tf
 
     tables = [
-        one
-        for one in tf.train.TrackableView(model).descendants()
-        if isinstance(one, tf.saved_model.experimental.TrackableResource)
+        tracked
+        for tracked in tf.train.TrackableView(model).descendants()
+        if isinstance(tracked, tf.saved_model.experimental.TrackableResource)
     ]
     return [*(variable.value for variable in model.variables), *tables]
 
@@ -198,7 +200,7 @@ def loaded_function(spec: ModelSpec, folder: Path) -> Any:
     serve = tf.saved_model.load(str(folder)).signatures[SIGNATURE]
 
     def call(*given: Any) -> list[Any]:
-        answer = serve(**{tensor.name: one for tensor, one in zip(spec.inputs, given, strict=True)})
+        answer = serve(**{tensor.name: value for tensor, value in zip(spec.inputs, given, strict=True)})
         return [answer[output.name] for output in spec.outputs]
 
     return call
@@ -227,14 +229,14 @@ def write_warmup(spec: ModelSpec, folder: Path) -> None:
     if any(map(is_ragged, inputs.values())):
         inputs = joined([*samples(inputs), *samples(spec.samples().named)])
     # Whatever compiles for each shape has then met every one; none is left to a client.
-    asked = [(place, 1) for place in _shapes_once(inputs)]
-    least = len(asked) + 2 * len(WARMUP_BATCHES)
-    asked += [(number, WARMUP_BATCHES[number % len(WARMUP_BATCHES)]) for number in range(WARMUP_REQUESTS)]
+    requests = [(place, 1) for place in _shapes_once(inputs)]
+    least = len(requests) + 2 * len(WARMUP_BATCHES)
+    requests += [(number, WARMUP_BATCHES[number % len(WARMUP_BATCHES)]) for number in range(WARMUP_REQUESTS)]
     written_bytes = 0
     target = folder / WARMUP
     target.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(target)) as writer:
-        for number, (place, batch) in enumerate(asked[:MOST_REQUESTS]):
+        for number, (place, batch) in enumerate(requests[:MOST_REQUESTS]):
             if number >= least and written_bytes > WARMUP_BYTES:
                 break
             log = prediction_log_pb2.PredictionLog()
@@ -253,8 +255,8 @@ def _shapes_once(inputs: Tensors) -> list[int]:
     if not any(map(is_ragged, inputs.values())):
         return []
     first: dict[Any, int] = {}
-    for place, one in enumerate(samples(inputs)):
-        first.setdefault(shapes(one), place)
+    for place, example in enumerate(samples(inputs)):
+        first.setdefault(shapes(example), place)
     return list(first.values())
 
 

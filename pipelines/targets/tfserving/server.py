@@ -74,28 +74,30 @@ def plan(request: ServeRequest) -> ServerPlan:
     Raises:
         MachineError: the port is taken.
     """
-    found = find_implementation()
+    implementation = find_implementation()
     rest_port, grpc_port = choose_ports(request, 2)
     base_url = request.url(rest_port)
     name = request.spec.name
     compiled = is_compiled(request.folder / name)
     # The embedded server compiles without a flag; the binary refuses such a model.
-    xla = {FLAG: True} if compiled and not found.stand_in else {}
-    flags = [*_flags(request, found, rest_port, grpc_port), *(f"--{flag}=true" for flag in xla)]
+    xla = {FLAG: True} if compiled and not implementation.stand_in else {}
+    flags = [*_flags(request, implementation, rest_port, grpc_port), *(f"--{flag}=true" for flag in xla)]
     protocol, grpc_address = request.asked_by("tfserving"), f"{url_host(request.host)}:{grpc_port}"
     return ServerPlan(
         target="tfserving",
         implementation=request.answered_by(
             "tfserving",
-            found.name,
-            found.version,
-            "; ".join([STAND_IN_NOTE if found.stand_in else OPEN_NOTE, *([NOTE] if compiled else [])]),
-            stand_in=found.stand_in,
+            implementation.name,
+            implementation.version,
+            "; ".join(
+                [STAND_IN_NOTE if implementation.stand_in else OPEN_NOTE, *([NOTE] if compiled else [])]
+            ),
+            stand_in=implementation.stand_in,
             settings=xla,
         ),
-        given=_given(request, found, flags),
+        given=_given(request, implementation, flags),
         launch=Launch(
-            argv=(*found.command, *flags),
+            argv=(*implementation.command, *flags),
             env={"TF_CPP_MIN_LOG_LEVEL": "1"},
             cwd=request.work,
             log=request.work / "server.log",
@@ -116,8 +118,10 @@ def plan(request: ServeRequest) -> ServerPlan:
     )
 
 
-def _flags(request: ServeRequest, found: Implementation, rest_port: int, grpc_port: int) -> list[str]:
-    host = [f"--host={request.host}"] if found.stand_in else []
+def _flags(
+    request: ServeRequest, implementation: Implementation, rest_port: int, grpc_port: int
+) -> list[str]:
+    host = [f"--host={request.host}"] if implementation.stand_in else []
     settings = request.preset.settings_as(TFServingSettings)
     # Its counters say where the time goes, and how large batches really are.
     write_atomically(request.work / MONITORING, "prometheus_config { enable: true }\n")
@@ -134,9 +138,9 @@ def _flags(request: ServeRequest, found: Implementation, rest_port: int, grpc_po
     ]
 
 
-def _given(request: ServeRequest, found: Implementation, flags: list[str]) -> GivenRecord:
+def _given(request: ServeRequest, implementation: Implementation, flags: list[str]) -> GivenRecord:
     unknown = {"workers_count": None, "threads_per_worker": None, "batch_max_size": None}
-    configuration = from_flags(flags, request.cores_count, embedded=found.stand_in)
+    configuration = from_flags(flags, request.cores_count, embedded=implementation.stand_in)
     return GivenRecord(cores=request.cores, memory_limit_bytes=None, **unknown | dict(configuration))
 
 

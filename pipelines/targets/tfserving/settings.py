@@ -62,8 +62,8 @@ class TFServingSettings(ServerSettings):
 
     def batching(self) -> str:
         """Return BatchingParameters in text format."""
-        given = {name: value for name, value in self.given().items() if name in PARAMETERS}
-        return "".join(f"{_parameter(name, value)}\n" for name, value in given.items())
+        parameters = {name: value for name, value in self.given().items() if name in PARAMETERS}
+        return "".join(f"{_parameter(name, value)}\n" for name, value in parameters.items())
 
     def files(self, spec: ModelSpec) -> dict[str, str]:  # noqa: ARG002 - nothing depends on the model
         """Write the flags, one a line, and the parameters of batching if it is on."""

@@ -27,8 +27,8 @@ def from_metrics(text: str) -> Timings:
 
 def _total(text: str, name: str) -> tuple[float, int] | None:
     def total(suffix: str) -> float | None:
-        found = re.findall(rf"^{PREFIX}{name}_{suffix}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
-        return sum(map(float, found)) if found else None
+        values = re.findall(rf"^{PREFIX}{name}_{suffix}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
+        return sum(map(float, values)) if values else None
 
     micros, count = total("sum"), total("count")
     return None if micros is None or not count else (micros / US_PER_S, int(count))

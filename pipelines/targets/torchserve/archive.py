@@ -75,7 +75,7 @@ def _check_names(infos: Sequence[zipfile.ZipInfo]) -> None:
     """Raise ValueError for entries that leave the folder, come twice, or are no files and folders."""
     if len(infos) > ENTRIES_LIMIT:
         raise ValueError(f"it has {len(infos)} entries; allowed: {ENTRIES_LIMIT}")
-    seen: set[str] = set()
+    names: set[str] = set()
     for info in infos:
         name = info.filename.removesuffix("/")
         parts = PurePosixPath(name).parts
@@ -83,13 +83,13 @@ def _check_names(infos: Sequence[zipfile.ZipInfo]) -> None:
             raise ValueError(f"its entry {info.filename!r} is no plain path inside the archive")
         if max(map(len, name.encode().split(b"/"))) > NAME_LIMIT_BYTES or len(name) > PATH_LIMIT:
             raise ValueError(f"its entry {name[:SHOWN_CHARACTERS]!r}… has a name longer than a file may have")
-        if name in seen:
+        if name in names:
             raise ValueError(f"its entry {name!r} is there twice")
         if stat.S_IFMT(info.external_attr >> 16) not in {0, stat.S_IFREG, stat.S_IFDIR}:
             raise ValueError(f"its entry {name!r} is neither a file nor a folder")
-        seen.add(name)
+        names.add(name)
     files = {info.filename for info in infos if not info.is_dir()}
-    for name in seen:
+    for name in names:
         if any(parent.as_posix() in files for parent in PurePosixPath(name).parents):
             raise ValueError(f"its entry {name!r} lies below a file")
 
@@ -120,12 +120,12 @@ def _check_entries(file: IO[bytes], infos: Sequence[zipfile.ZipInfo], directory:
 def _end_of(file: IO[bytes], info: zipfile.ZipInfo, directory: int) -> int:
     """Return where an entry ends, including a descriptor behind its data."""
     file.seek(info.header_offset)
-    signature, *said, name_length, extra_length = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
+    signature, *fields, name_length, extra_length = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
     # Without a descriptor the entry itself has the sizes, save where they need 64 bits.
     described = info.flag_bits & HAS_DESCRIPTOR
     meant = [info.CRC, info.compress_size, info.file_size]
     if signature != b"PK\3\4" or not (
-        described or all(a in {b, ZIP64} for a, b in zip(said, meant, strict=True))
+        described or all(a in {b, ZIP64} for a, b in zip(fields, meant, strict=True))
     ):
         raise ValueError(f"its entry {info.filename!r} is not what its directory says")
     end: int = info.header_offset + LOCAL_HEADER.size + name_length + extra_length + info.compress_size
@@ -165,8 +165,8 @@ def _manifest(path: Path, folder: Path, names: Sequence[str]) -> dict[str, Any]:
         raise GateError(f"the {MANIFEST} of {path} names no handler")
     for key in NAMED_FILES:
         if key in model and model[key] not in names:
-            shown = repr(model[key])[:SHOWN_CHARACTERS]
+            quoted = repr(model[key])[:SHOWN_CHARACTERS]
             raise GateError(
-                f"the {MANIFEST} of {path} names the {key} {shown}, which is no file of the archive"
+                f"the {MANIFEST} of {path} names the {key} {quoted}, which is no file of the archive"
             )
     return manifest

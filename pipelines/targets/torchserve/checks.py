@@ -22,13 +22,13 @@ def status(running: Running) -> str:
 def metadata(running: Running) -> str:
     """Name and version, as the archive holds them."""
     name = running.spec.name
-    found = _described(running)[0]
+    description = _described(running)[0]
     with zipfile.ZipFile(running.folder / f"{name}.mar") as archive:
         packed = json.loads(archive.read("MAR-INF/MANIFEST.json"))["model"]
-    got = (found.get("modelName"), found.get("modelVersion"))
+    got = (description.get("modelName"), description.get("modelVersion"))
     wanted = (packed["modelName"], packed["modelVersion"])
     require(got == wanted, f"it serves {got}, the archive holds {wanted}")
-    return f"{got[0]} {got[1]}, {len(found.get('workers', []))} workers"
+    return f"{got[0]} {got[1]}, {len(description.get('workers', []))} workers"
 
 
 def _described(running: Running) -> Any:

@@ -22,34 +22,34 @@ def description_path(model: str) -> str:
 
 def unready(answer: Any) -> str | None:
     """Return None if every worker in a model's description is READY, else how many are."""
-    told = answer[0] if isinstance(answer, list) and answer and isinstance(answer[0], dict) else {}
-    found = told.get("workers")
-    workers = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    description = answer[0] if isinstance(answer, list) and answer and isinstance(answer[0], dict) else {}
+    listed = description.get("workers")
+    workers = [worker for worker in listed if isinstance(worker, dict)] if isinstance(listed, list) else []
     ready = sum(worker.get("status") == "READY" for worker in workers)
-    if workers and ready == len(workers) >= int(told.get("minWorkers", 1)):
+    if workers and ready == len(workers) >= int(description.get("minWorkers", 1)):
         return None
     return f"{ready} of {len(workers)} workers are READY"
 
 
 def from_description(answer: Any) -> Configuration:
     """Return GivenRecord's fields from a model's description, without those it does not tell."""
-    told = answer[0] if isinstance(answer, list) and answer and isinstance(answer[0], dict) else {}
-    workers = told.get("workers")
-    found = {
+    description = answer[0] if isinstance(answer, list) and answer and isinstance(answer[0], dict) else {}
+    workers = description.get("workers")
+    fields = {
         "workers_count": len(workers) if isinstance(workers, list) else None,
-        **{field: told.get(name) for field, name in TOLD.items()},
-        **_threads(told.get("customizedMetadata")),
+        **{field: description.get(name) for field, name in TOLD.items()},
+        **_threads(description.get("customizedMetadata")),
     }
-    if found["queue_max_count"] is None:
-        found["queue_max_count"] = _queue(told.get("jobQueueStatus"))
-    known = {name: value for name, value in found.items() if value is not None}
-    return {**known, "sources": dict.fromkeys(known, ASKED)}
+    if fields["queue_max_count"] is None:
+        fields["queue_max_count"] = _queue(description.get("jobQueueStatus"))
+    known_fields = {name: value for name, value in fields.items() if value is not None}
+    return {**known_fields, "sources": dict.fromkeys(known_fields, ASKED)}
 
 
 def described(answer: Any) -> dict[str, Any]:
     """Return what our handler reports of one worker; empty if it is another's."""
-    told = answer[0] if isinstance(answer, list) and answer and isinstance(answer[0], dict) else {}
-    return _described(told.get("customizedMetadata"))
+    description = answer[0] if isinstance(answer, list) and answer and isinstance(answer[0], dict) else {}
+    return _described(description.get("customizedMetadata"))
 
 
 def batches(answer: Any) -> tuple[int, int]:
@@ -60,10 +60,10 @@ def batches(answer: Any) -> tuple[int, int]:
     Raises:
         OSError: it does not tell.
     """
-    told = answer[0] if isinstance(answer, list) and answer and isinstance(answer[0], dict) else {}
-    found = _described(told.get("customizedMetadata"))
+    description = answer[0] if isinstance(answer, list) and answer and isinstance(answer[0], dict) else {}
+    counts = _described(description.get("customizedMetadata"))
     try:
-        return int(found["requests_count"]), int(found["passes_count"])
+        return int(counts["requests_count"]), int(counts["passes_count"])
     except (ValueError, TypeError, KeyError) as error:
         raise OSError(f"the model's description does not tell of batches: {error}") from error
 
@@ -75,16 +75,16 @@ def _queue(status: Any) -> int | None:
     return int(status["remainingCapacity"]) + int(status.get("pendingRequests", 0))
 
 
-def _threads(told: Any) -> dict[str, int | None]:
+def _threads(metadata: Any) -> dict[str, int | None]:
     """Return what our handler reports of its worker; another's handler reports nothing of the kind."""
-    described = _described(told)
+    described = _described(metadata)
     return {name: described.get(name) for name in ("threads_per_worker", "inter_op_threads_count")}
 
 
-def _described(told: Any) -> dict[str, Any]:
+def _described(metadata: Any) -> dict[str, Any]:
     """Return what a handler adds to its model's description."""
     try:
-        found = json.loads(told) if isinstance(told, str) else told
+        parsed = json.loads(metadata) if isinstance(metadata, str) else metadata
     except ValueError:
-        found = None
-    return found if isinstance(found, dict) else {}
+        parsed = None
+    return parsed if isinstance(parsed, dict) else {}

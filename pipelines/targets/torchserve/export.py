@@ -68,12 +68,12 @@ def write_torchscript(spec: ModelSpec, path: Path) -> float:
     Raises:
         ModelError: the module cannot be traced, or the saved file does not give what the module gives.
     """
-    known = _traced.get(id(spec))
+    earlier = _traced.get(id(spec))
     # The first one's folder is emptied if the rest of its export fails.
-    if known is not None and known.path.is_file() and sha256(known.path) == known.sha256:
-        shutil.copyfile(known.path, path)
-        _pass_on(known.warnings)
-        return known.took_s
+    if earlier is not None and earlier.path.is_file() and sha256(earlier.path) == earlier.sha256:
+        shutil.copyfile(earlier.path, path)
+        _pass_on(earlier.warnings)
+        return earlier.took_s
     started = time.monotonic()
     warned: list[str] = []
     try:

@@ -140,9 +140,9 @@ def _rows(batch: dict[str, Array]) -> list[Any]:
 def _dtypes(folder: Path, outputs: Sequence[str]) -> dict[str, str]:
     """Read the outputs' dtypes from the archive's signature, as JSON has none; else use float32."""
     signature = folder / SIGNATURE_NAME
-    said = json.loads(signature.read_text()) if signature.is_file() else {}
-    found = {one["name"]: one["dtype"] for one in said.get("outputs", [])}
-    return {name: found.get(name, "float32") for name in outputs}
+    content = json.loads(signature.read_text()) if signature.is_file() else {}
+    dtypes = {output["name"]: output["dtype"] for output in content.get("outputs", [])}
+    return {name: dtypes.get(name, "float32") for name in outputs}
 
 
 @contextmanager
@@ -153,8 +153,8 @@ def _blamed(path: Path) -> Iterator[None]:
     except GateError:
         raise
     except (Exception, SystemExit) as error:
-        said = f"{type(error).__name__}: {str(error)[:200]}"
-        raise GateError(f"the handler in {path} gives no predictions: {said}") from error
+        reason = f"{type(error).__name__}: {str(error)[:200]}"
+        raise GateError(f"the handler in {path} gives no predictions: {reason}") from error
 
 
 def _start_handler(folder: Path, manifest: dict[str, Any]) -> tuple[Any, Any]:

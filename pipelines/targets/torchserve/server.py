@@ -91,10 +91,10 @@ def plan(request: ServeRequest) -> ServerPlan:
 
 
 def _home() -> Path:
-    found = util.find_spec("ts")
-    if found is None or found.origin is None:
+    package_spec = util.find_spec("ts")
+    if package_spec is None or package_spec.origin is None:
         raise MachineError("TorchServe is not installed; run `make setup`")
-    return Path(found.origin).parent.parent
+    return Path(package_spec.origin).parent.parent
 
 
 def _write_config(request: ServeRequest, settings: TorchServeSettings, ports: dict[str, int]) -> Path:

@@ -108,8 +108,8 @@ class TorchServeSettings(ServerSettings):
             "max_request_size": self.max_request_bytes(spec),
             "max_response_size": body_limit_bytes(*spec.outputs),
         }
-        asked = {name: value for name, value in self.given().items() if name not in ELSEWHERE}
-        lines = [*COMMON, *(f"{name}={_text(value)}" for name, value in {**limits, **asked}.items())]
+        settings = {name: value for name, value in self.given().items() if name not in ELSEWHERE}
+        lines = [*COMMON, *(f"{name}={_text(value)}" for name, value in {**limits, **settings}.items())]
         return [*lines, *self._model(spec)]
 
     def _model(self, spec: ModelSpec) -> list[str]:
@@ -152,5 +152,5 @@ def body_limit_bytes(*tensors: TensorSpec) -> int:
 
     The vendor's limit is for photographs as JPEG: one image of 512 x 512 x 3 as JSON is beyond it.
     """
-    elements = sum(math.prod(size or DYNAMIC_SIZE for size in one.shape[1:]) for one in tensors)
+    elements = sum(math.prod(size or DYNAMIC_SIZE for size in tensor.shape[1:]) for tensor in tensors)
     return min(max(VENDOR_LIMIT_BYTES, BATCH_ROWS * elements * NUMBER_BYTES), LARGEST_LIMIT_BYTES)

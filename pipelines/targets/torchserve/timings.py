@@ -41,13 +41,13 @@ class TorchServeTimings:
     def _of_handler(self) -> dict[str, tuple[float, int]]:
         """Return the parts within the handler of one worker, always the same."""
         for _ in range(TRIES):
-            found = self._describe()
-            if "pid" not in found:
+            description = self._describe()
+            if "pid" not in description:
                 return {}
-            self._worker = self._worker or found["pid"]
-            if found["pid"] == self._worker:
-                count = int(found["handled_count"])
-                return {part: (found[f"{part}_ns"] / NS_PER_S, count) for part in HANDLER_PARTS}
+            self._worker = self._worker or description["pid"]
+            if description["pid"] == self._worker:
+                count = int(description["handled_count"])
+                return {part: (description[f"{part}_ns"] / NS_PER_S, count) for part in HANDLER_PARTS}
         return {}
 
     def _from_page(self) -> tuple[tuple[float, int] | None, tuple[float, int] | None]:
@@ -74,8 +74,8 @@ def from_page(text: str) -> tuple[tuple[float, int] | None, tuple[float, int] | 
     """Return seconds and count of whole requests, and of waiting, from metrics in Prometheus' text format."""
 
     def total(name: str) -> float | None:
-        found = re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
-        return sum(map(float, found)) if found else None
+        values = re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
+        return sum(map(float, values)) if values else None
 
     count, whole, queue = total("ts_inference_requests_total"), total(WHOLE), total(QUEUE)
     if count is None or whole is None or queue is None:

@@ -14,6 +14,6 @@ def plan(request: ServeRequest) -> ServerPlan:
     Raises:
         MachineError: as there.
     """
-    found = torchserve.plan(request)
-    note = f"{found.implementation.note}; the model compiled by AOTInductor"
-    return replace(found, target=NAME, implementation=found.implementation.model_copy(update={"note": note}))
+    base = torchserve.plan(request)
+    note = f"{base.implementation.note}; the model compiled by AOTInductor"
+    return replace(base, target=NAME, implementation=base.implementation.model_copy(update={"note": note}))

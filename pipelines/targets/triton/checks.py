@@ -10,11 +10,11 @@ OK = 200
 def status(running: Running) -> str:
     """Check that server and model are ready, and every process that holds the model is there."""
     base_url, model = running.endpoint.addresses["REST"], running.endpoint.model
-    said = oip.status(base_url, model)
-    require(said is None, f"it says: {said}")
-    code, told = fetch_json(f"{base_url}/v2/models/{model}/stats")
+    unready = oip.status(base_url, model)
+    require(unready is None, f"it says: {unready}")
+    code, stats = fetch_json(f"{base_url}/v2/models/{model}/stats")
     require(code == OK, f"/v2/models/{model}/stats answers {code}")
-    versions = [one.get("version") for one in told.get("model_stats", [])]
+    versions = [entry.get("version") for entry in stats.get("model_stats", [])]
     require(versions == ["1"], f"it serves the versions {versions}, expected 1 alone")
     return "server and model are ready, version 1"
 

@@ -26,9 +26,9 @@ IMAGE = ServerImage(
 
 def _configuration(model: str, inside: Inside) -> Configuration:
     """Ask inside for the server's report of the model, and for our runtime's figures in its metrics."""
-    told = asked_inside(inside.execute, REST_PORT, f"/v2/models/{model}/config")
+    config = asked_inside(inside.execute, REST_PORT, f"/v2/models/{model}/config")
     _, metrics = inside.execute([PROBE, "get", str(METRICS_PORT), "/metrics"])
-    return triton.configuration(told, metrics)
+    return triton.configuration(config, metrics)
 
 
 CONTAINED = Contained(

@@ -73,10 +73,10 @@ class TritonPythonModel:
     def _together(self, requests: list[Any], batch: list[list[torch.Tensor]]) -> list[Any]:
         """Run the rows of several requests as one."""
         rows = [inputs[0].shape[0] for inputs in batch]
-        found = self._run([torch.cat(parts) for parts in zip(*batch, strict=True)])
-        if any(tensor.shape[0] != sum(rows) for tensor in found):
+        tensors = self._run([torch.cat(parts) for parts in zip(*batch, strict=True)])
+        if any(tensor.shape[0] != sum(rows) for tensor in tensors):
             raise ValueError("an output has not one row for each row of the inputs")
-        parts = zip(*(torch.split(tensor, rows) for tensor in found), strict=True)
+        parts = zip(*(torch.split(tensor, rows) for tensor in tensors), strict=True)
         return [self._answer(request, own) for request, own in zip(requests, parts, strict=True)]
 
     def _run(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -87,19 +87,19 @@ class TritonPythonModel:
             answer = self.module(*inputs)
         if isinstance(answer, dict) and answer.keys() == set(self.outputs):
             answer = [answer[name] for name in self.outputs]
-        found = [tensor.float() if tensor.dtype == torch.bfloat16 else tensor for tensor in flat(answer)]
-        if len(found) != len(self.outputs):
-            raise ValueError(f"the model gives {len(found)} outputs, expected {self.outputs}")
-        return [tensor.contiguous() for tensor in found]
+        tensors = [tensor.float() if tensor.dtype == torch.bfloat16 else tensor for tensor in flat(answer)]
+        if len(tensors) != len(self.outputs):
+            raise ValueError(f"the model gives {len(tensors)} outputs, expected {self.outputs}")
+        return [tensor.contiguous() for tensor in tensors]
 
-    def _answer(self, request: Any, found: Any) -> Any:
+    def _answer(self, request: Any, tensors: Any) -> Any:
         """Return the outputs that the request asks for; Triton has checked their names."""
-        asked = set(request.requested_output_names())
+        requested = set(request.requested_output_names())
         return pb_utils.InferenceResponse(
             [
                 pb_utils.Tensor.from_dlpack(name, tensor)
-                for name, tensor in zip(self.outputs, found, strict=True)
-                if name in asked
+                for name, tensor in zip(self.outputs, tensors, strict=True)
+                if name in requested
             ]
         )
 
@@ -114,4 +114,8 @@ def flat(answer: Any) -> list[torch.Tensor]:
     """Flatten what a model returns, nested tuples, lists and dicts, to tensors from left to right."""
     if isinstance(answer, dict):
         answer = list(answer.values())
-    return [one for part in answer for one in flat(part)] if isinstance(answer, (tuple, list)) else [answer]
+    return (
+        [tensor for part in answer for tensor in flat(part)]
+        if isinstance(answer, (tuple, list))
+        else [answer]
+    )

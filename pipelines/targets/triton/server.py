@@ -141,11 +141,11 @@ def _write_backend(folder: Path, packages: Path) -> tuple[Path, Path]:
 
 def _configuration(base_url: str, metrics_url: str, model: str) -> Configuration:
     """Read what the running server reports of the model, and our runtime's figures in its metrics."""
-    _, told = fetch_json(f"{base_url}/v2/models/{model}/config")
+    _, answer = fetch_json(f"{base_url}/v2/models/{model}/config")
     _, metrics = fetch(f"{metrics_url}/metrics")
-    return configuration(told, metrics.decode(errors="replace"))
+    return configuration(answer, metrics.decode(errors="replace"))
 
 
 def _batches(base_url: str, model: str) -> tuple[int, int]:
-    _, told = fetch_json(f"{base_url}/v2/models/{model}/stats")
-    return batches(told)
+    _, stats = fetch_json(f"{base_url}/v2/models/{model}/stats")
+    return batches(stats)

@@ -45,9 +45,9 @@ class TritonSettings(ServerSettings):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         """Raise unless the batcher's settings come with the batcher, and it has room for two rows."""
-        asked = next((name for name in BATCHER if getattr(self, name) is not None), None)
-        if asked and not self.dynamic_batching:
-            raise PydanticCustomError("batching", f"{asked} needs dynamic_batching = true")
+        setting = next((name for name in BATCHER if getattr(self, name) is not None), None)
+        if setting and not self.dynamic_batching:
+            raise PydanticCustomError("batching", f"{setting} needs dynamic_batching = true")
         if self.dynamic_batching and (self.max_batch_size or 0) < 2:  # noqa: PLR2004 - a batch is two rows
             raise PydanticCustomError("batching", "dynamic_batching needs max_batch_size, of 2 or more")
         largest = max(self.preferred_batch_size or (0,))
@@ -57,8 +57,10 @@ class TritonSettings(ServerSettings):
 
     def flags(self) -> list[str]:
         """Return the flags of the command line."""
-        given = self.given()
-        return [f"--{name.replace('_', '-')}={str(given[name]).lower()}" for name in FLAGS if name in given]
+        settings = self.given()
+        return [
+            f"--{name.replace('_', '-')}={str(settings[name]).lower()}" for name in FLAGS if name in settings
+        ]
 
     def files(self, spec: ModelSpec) -> dict[str, str]:
         """Write the flags, one a line, and the model's configuration.

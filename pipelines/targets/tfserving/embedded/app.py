@@ -210,9 +210,9 @@ def _connections(flags: Flags) -> int:
     return min(flags.max_connections, wanted // 2)
 
 
-def _threads(asked: int, batching: BatchingParameters | None) -> int:
-    if asked or batching is None:
-        return asked or default_threads(len(os.sched_getaffinity(0)))
+def _threads(threads_count: int, batching: BatchingParameters | None) -> int:
+    if threads_count or batching is None:
+        return threads_count or default_threads(len(os.sched_getaffinity(0)))
     return max(default_threads(len(os.sched_getaffinity(0))), batching.waiting_threads)
 
 

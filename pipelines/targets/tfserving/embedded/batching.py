@@ -191,13 +191,13 @@ def _size(feeds: Mapping[str, Array]) -> int:
 
 def _merged(all_feeds: Sequence[Mapping[str, Array]], padding: int) -> dict[str, Array]:
     """Join all rows one after the other, and add `padding` copies of the first row."""
-    found = {}
+    merged = {}
     for name in all_feeds[0]:
         arrays = _same_shape([feeds[name] for feeds in all_feeds])
         if padding:
             arrays.append(np.repeat(arrays[0][:1], padding, axis=0))
-        found[name] = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-    return found
+        merged[name] = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    return merged
 
 
 def _same_shape(arrays: list[Array]) -> list[Array]:
@@ -209,12 +209,12 @@ def _same_shape(arrays: list[Array]) -> list[Array]:
         raise invalid("Only tensors with rank from 1 to 6 can be padded.")
     if any(array.size == 0 for array in arrays):
         raise invalid("Got empty tensor in batch of non-empty tensors.")
-    found = []
+    padded = []
     for array in arrays:
         wide = np.full((len(array), *largest), array.flat[0], dtype=array.dtype)
         wide[tuple(map(slice, array.shape))] = array
-        found.append(wide)
-    return found
+        padded.append(wide)
+    return padded
 
 
 def _answer(tasks: Sequence[_Task], outputs: Sequence[Array]) -> None:

@@ -70,14 +70,14 @@ def read_parameters(path: Path | None) -> BatchingParameters:
     if path is None:
         return BatchingParameters()
     message = read_text_proto(path, _message())
-    known = {
+    values = {
         name: getattr(message, name).value
         for name in ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads")
         if message.HasField(name)
     }
     try:
         return BatchingParameters(
-            **known,
+            **values,
             allowed_batch_sizes=tuple(message.allowed_batch_sizes),
             pad_variable_length_inputs=message.pad_variable_length_inputs,
         )

@@ -100,10 +100,10 @@ class Allowance:
 
     def keep(self, count: int) -> None:
         """Give back all but so many bytes: an answer that waits to be sent."""
-        kept = min(count if count > FREE_BYTES else 0, self._reserved_bytes)
-        if self._reserved_bytes > kept:
-            self._budget.release(self._reserved_bytes - kept)
-            self._reserved_bytes = kept
+        kept_bytes = min(count if count > FREE_BYTES else 0, self._reserved_bytes)
+        if self._reserved_bytes > kept_bytes:
+            self._budget.release(self._reserved_bytes - kept_bytes)
+            self._reserved_bytes = kept_bytes
 
     def close(self) -> None:
         """Give everything back; a second time does nothing."""

@@ -19,10 +19,10 @@ Examples = Callable[[], Array]
 
 
 def _signature(servable: Servable, name: str) -> Signature:
-    found = servable.signatures.get(name or DEFAULT_SIGNATURE)
-    if found is None:
+    signature = servable.signatures.get(name or DEFAULT_SIGNATURE)
+    if signature is None:
         raise invalid(f"No signature was found with the name: {name or DEFAULT_SIGNATURE}")
-    return found
+    return signature
 
 
 def classify(servable: Servable, signature_name: str, examples: Examples) -> list[Labelled]:
@@ -73,9 +73,9 @@ def _labelled(outputs: Mapping[str, Array], batch: int) -> list[Labelled]:
 def _check_matrix(alias: str, array: Array, expected: int, batch: int) -> None:
     if array.ndim != _MATRIX:
         raise invalid(f"Expected Tensor shape: [batch_size num_classes] but got {_shape_text(array)}")
-    given = dtype_of(array.dtype)
-    if given != expected:
-        raise invalid(f"Expected {alias} Tensor of {_enum_name(expected)}. Got: {_enum_name(given)}")
+    dtype = dtype_of(array.dtype)
+    if dtype != expected:
+        raise invalid(f"Expected {alias} Tensor of {_enum_name(expected)}. Got: {_enum_name(dtype)}")
     if array.shape[0] != batch:
         raise invalid(f"Expected {alias} output batch size of {batch}. Got: {array.shape[0]}")
 
@@ -117,9 +117,9 @@ def _regressed(output: Array, batch: int) -> Array:
         )
     if output.shape[0] != batch:
         raise invalid(f"Input batch size did not match output batch size: {batch} vs. {output.shape[0]}")
-    given = dtype_of(output.dtype)
-    if given != DT_FLOAT:
-        raise invalid(f"Expected output Tensor of DT_FLOAT.  Got: {_enum_name(given)}")
+    dtype = dtype_of(output.dtype)
+    if dtype != DT_FLOAT:
+        raise invalid(f"Expected output Tensor of DT_FLOAT.  Got: {_enum_name(dtype)}")
     return output.ravel()
 
 

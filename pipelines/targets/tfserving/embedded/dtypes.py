@@ -84,8 +84,8 @@ def numpy_dtype(dtype: int) -> np.dtype[Any] | None:
 
         half: np.dtype[Any] = np.dtype(bfloat16)
         return half
-    found = _NUMPY.get(dtype)
-    return None if found is None else np.dtype(found)
+    numpy_type = _NUMPY.get(dtype)
+    return None if numpy_type is None else np.dtype(numpy_type)
 
 
 @cache
@@ -95,4 +95,4 @@ def dtype_of(numpy_type: np.dtype[Any]) -> int:
         return DT_STRING
     if numpy_type.name == "bfloat16":
         return DT_BFLOAT16
-    return next((number for number, found in _NUMPY.items() if np.dtype(found) == numpy_type), 0)
+    return next((number for number, own_type in _NUMPY.items() if np.dtype(own_type) == numpy_type), 0)

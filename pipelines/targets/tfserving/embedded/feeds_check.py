@@ -39,23 +39,23 @@ def feeds_a_bias(graph_def: Any) -> bool:
     """Return whether a GraphDef, functions included, adds a tensor that is fed to a product."""
     functions = {function.signature.name: function for function in graph_def.library.function}
     fed: dict[str, set[int]] = {name: set() for name in functions}
-    found, changed = False, True
+    feeds, changed = False, True
     while changed:  # calls of calls: until no function learns of another fed argument
         before = sum(map(len, fed.values()))
-        found = _scan(graph_def.node, {}, fed)
+        feeds = _scan(graph_def.node, {}, fed)
         for name, function in functions.items():
             arguments = [argument.name for argument in function.signature.input_arg]
-            known = {arguments[at]: "Placeholder" for at in fed[name] if at < len(arguments)}
-            found = _scan(function.node_def, known, fed) or found
+            placeholders = {arguments[at]: "Placeholder" for at in fed[name] if at < len(arguments)}
+            feeds = _scan(function.node_def, placeholders, fed) or feeds
         changed = sum(map(len, fed.values())) > before
-    return found
+    return feeds
 
 
 def _scan(nodes: Iterable[Any], fed_arguments: Mapping[str, str], fed: dict[str, set[int]]) -> bool:
     """Return whether these nodes add a fed tensor to a product; note which arguments of functions are fed."""
     by_name = {node.name: node for node in nodes}
     free = _free_tensors(by_name, set(fed_arguments))
-    found = False
+    feeds = False
     for node in by_name.values():
         inputs = [_source(name) for name in node.input if not name.startswith("^")]
         skipped = 1 if node.op in _CHOOSING else 0
@@ -63,8 +63,8 @@ def _scan(nodes: Iterable[Any], fed_arguments: Mapping[str, str], fed: dict[str,
             if called in fed:
                 fed[called].update(at for at, name in enumerate(inputs[skipped:]) if name in free)
         if node.op in _BIASED and any(name in free for name in inputs):
-            found = found or node.op.startswith("Bias") or _adds_to_product(inputs, by_name)
-    return found
+            feeds = feeds or node.op.startswith("Bias") or _adds_to_product(inputs, by_name)
+    return feeds
 
 
 def _free_tensors(by_name: Mapping[str, Any], free: set[str]) -> set[str]:

@@ -110,8 +110,8 @@ def _split(argument: str) -> tuple[str, str | None]:
     dashed, equals, text = argument.partition("=")
     name = dashed.removeprefix("--").replace("-", "_")
     negated = _FIELDS.get(name.removeprefix("no")) if name.startswith("no") else None
-    known = name in _FIELDS or (negated is not None and negated.type is bool and not equals)
-    if not dashed.startswith("--") or not known:
+    is_known = name in _FIELDS or (negated is not None and negated.type is bool and not equals)
+    if not dashed.startswith("--") or not is_known:
         raise RequestError(f"Unknown argument '{argument}'; --help lists what this server takes.")
     return name, text if equals else None
 
@@ -128,8 +128,8 @@ def _implied(name: str, rest: list[str]) -> str:
 
 
 def _value(name: str, text: str) -> Any:
-    found = _FIELDS.get(name)
-    kind: Any = found.type if found else bool
+    flag = _FIELDS.get(name)
+    kind: Any = flag.type if flag else bool
     try:
         return _WORDS[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError):

@@ -298,10 +298,10 @@ class ModelService:
                 "Only ModelConfigList is currently supported"
             )
         models = settings_of(config)
-        known = self._manager.settings()
+        previous = self._manager.settings()
         check_labels(models, self._manager, self._unavailable_labels_allowed)
         self._manager.apply(models)
-        check_available([model for model in models if model.name not in known], self._manager)
+        check_available([model for model in models if model.name not in previous], self._manager)
 
 
 def _details(message: str) -> str:

@@ -197,6 +197,6 @@ def _without_offer(header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
         return b"", b""
     if key == b"connection":
         options = [option.strip() for option in value.split(b",")]
-        kept = [option for option in options if option.lower() in (b"close", b"keep-alive")]
-        return (name, b", ".join(kept)) if kept else (b"", b"")
+        allowed = [option for option in options if option.lower() in (b"close", b"keep-alive")]
+        return (name, b", ".join(allowed)) if allowed else (b"", b"")
     return header

@@ -67,24 +67,24 @@ def quick_array(value: Any, dtype: int, hints: Hints) -> Array | None:
         return _quick_strings(value)
     if hints.strings or (hints.booleans and dtype != DT_BOOL):
         return None
-    found = _regular(value)
-    if found is None:
+    array = _regular(value)
+    if array is None:
         return None
-    kind = found.dtype.kind
+    kind = array.dtype.kind
     if dtype == DT_BOOL:
-        return found if kind == "b" else None
+        return array if kind == "b" else None
     if dtype in _FLOATS and kind in "fiu":
-        return _to_float(found, dtype)
-    return _to_integer(found, dtype) if dtype in _RANGES and kind in "iu" else None
+        return _to_float(array, dtype)
+    return _to_integer(array, dtype) if dtype in _RANGES and kind in "iu" else None
 
 
 def _regular(value: Any) -> Array | None:
     """Return the array for a nested list whose lists have equal lengths and are not all empty, else None."""
     try:
-        found = np.asarray(value)
+        array = np.asarray(value)
     except (ValueError, OverflowError, RecursionError):
         return None
-    return found if found.size else None
+    return array if array.size else None
 
 
 def _quick_strings(value: Any) -> Array | None:
@@ -93,12 +93,12 @@ def _quick_strings(value: Any) -> Array | None:
     return object_array([item.encode() for item in value])
 
 
-def _to_float(found: Array, dtype: int) -> Array:
+def _to_float(array: Array, dtype: int) -> Array:
     """Convert through float64, integers too, as RapidJSON does.
 
     Raises ServingError for a finite number that is too large.
     """
-    return _narrowed(found.astype(np.float64, copy=False), numpy_dtype(dtype))
+    return _narrowed(array.astype(np.float64, copy=False), numpy_dtype(dtype))
 
 
 def _narrowed(wide: Array, numpy_type: Any) -> Array:
@@ -110,11 +110,11 @@ def _narrowed(wide: Array, numpy_type: Any) -> Array:
         raise invalid(f"A number is beyond {np.dtype(numpy_type)}, whose largest is {largest}") from None
 
 
-def _to_integer(found: Array, dtype: int) -> Array | None:
+def _to_integer(array: Array, dtype: int) -> Array | None:
     low, high = _RANGES[dtype]
-    if int(found.min()) < low or int(found.max()) > high:
+    if int(array.min()) < low or int(array.max()) > high:
         return None
-    return found.astype(numpy_dtype(dtype), copy=False)
+    return array.astype(numpy_dtype(dtype), copy=False)
 
 
 def object_array(values: list[Any]) -> Array:

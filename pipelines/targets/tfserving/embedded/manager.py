@@ -107,14 +107,14 @@ class ModelManager:
         if label is not None and version is None:
             version = self._version_of(name, label)
         if version is None:
-            found = self._latest.get(name)
-            if found is None:
+            servable = self._latest.get(name)
+            if servable is None:
                 raise self._not_found(name, f"Latest({name})")
-            return found
-        found = self._serving.get(name, {}).get(version)
-        if found is None:
+            return servable
+        servable = self._serving.get(name, {}).get(version)
+        if servable is None:
             raise self._not_found(name, f"Specific({name}, {version})")
-        return found
+        return servable
 
     def _not_found(self, name: str, wanted: str) -> ServingError:
         if not name:
@@ -212,7 +212,7 @@ class ModelManager:
     def _unload_version(self, name: str, number: int) -> None:
         version = self._versions[name][number]
         version.status = VersionStatus(number, State.UNLOADING, _OK)
-        self._publish(name, {key: kept for key, kept in self._serving[name].items() if key != number})
+        self._publish(name, {key: servable for key, servable in self._serving[name].items() if key != number})
         version.servable = None
         gc.unfreeze()
         gc.collect()

@@ -41,9 +41,9 @@ def tensor_cost(size: int, item_bytes: int, values: Any) -> int:
 
 def string_tensor_cost(size: int, values: Any) -> int:
     """Return the same for strings: TensorFlow copies the repeated last one for each element."""
-    given = sum(map(len, values))
+    text_bytes = sum(map(len, values))
     repeated = max(size - len(values), 0) * (len(values[-1]) if values else 0)
-    return size * (8 + _TENSORFLOW_STRING) + len(values) * _PER_OBJECT + 3 * given + repeated
+    return size * (8 + _TENSORFLOW_STRING) + len(values) * _PER_OBJECT + 3 * text_bytes + repeated
 
 
 def json_answer_cost(output: Array) -> int:

@@ -55,15 +55,15 @@ def _arrays(signature: Signature, inputs: Mapping[str, Array]) -> Mapping[str, A
 
 
 def _given_or_default(signature: Signature, alias: str, inputs: Mapping[str, Array]) -> Array:
-    found = inputs.get(alias, signature.defaults.get(alias))
-    if found is None:
+    array = inputs.get(alias, signature.defaults.get(alias))
+    if array is None:
         raise invalid(
             f"Signature input alias: {alias}(feed name: {signature.inputs[alias].tensor_name}) "
             "not found in request "
             f"and no default value provided. Inputs expected to be in the request {_set(inputs)}, "
             f"or default input alias set: {','.join(sorted(signature.defaults))}"
         )
-    return found
+    return array
 
 
 def _wanted(signature: Signature, output_filter: Sequence[str]) -> Sequence[str]:
@@ -82,10 +82,10 @@ def _wanted(signature: Signature, output_filter: Sequence[str]) -> Sequence[str]
 
 def _check_types(signature: Signature, arrays: Mapping[str, Array]) -> None:
     for index, alias in enumerate(signature.inputs):
-        expected, given = signature.inputs[alias].dtype, dtype_of(arrays[alias].dtype)
-        if expected != given:
+        expected, actual = signature.inputs[alias].dtype, dtype_of(arrays[alias].dtype)
+        if expected != actual:
             raise invalid(
-                f"Expects arg[{index}] to be {dtype_name(expected)} but {dtype_name(given)} is provided"
+                f"Expects arg[{index}] to be {dtype_name(expected)} but {dtype_name(actual)} is provided"
             )
         if expected == DT_STRING and arrays[alias].ndim > MAX_STRING_RANK:
             raise invalid(

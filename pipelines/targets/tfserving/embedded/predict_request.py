@@ -70,8 +70,8 @@ def _instances(document: Members) -> list[Any]:
         problem = "No values in 'instances' array"
     if problem:
         raise invalid(f"JSON Value: {value_text(document)} {problem}")
-    found: list[Any] = instances
-    return found
+    rows: list[Any] = instances
+    return rows
 
 
 def _columns(value: Any, specs: Specs, hints: Hints) -> dict[str, Array]:
@@ -90,9 +90,9 @@ def _columns(value: Any, specs: Specs, hints: Hints) -> dict[str, Array]:
 
 
 def _column(value: Any, dtype: int, hints: Hints) -> Array:
-    found = quick_array(value, dtype, hints)
-    if found is not None:
-        return found
+    array = quick_array(value, dtype, hints)
+    if array is not None:
+        return array
     builder = TensorBuilder(dtype)
     return builder.build(builder.add(value).shape)
 
@@ -110,8 +110,8 @@ def _rows(rows: list[Any], specs: Specs, hints: Hints) -> dict[str, Array]:
     if _is_named(rows[0]):
         return _quick_named_rows(rows, specs, hints) or _named_rows(rows, specs)
     name = next(iter(specs))
-    found = quick_array(rows, specs[name].dtype, hints)
-    return {name: found} if found is not None else {name: _plain_rows(rows, specs[name])}
+    array = quick_array(rows, specs[name].dtype, hints)
+    return {name: array} if array is not None else {name: _plain_rows(rows, specs[name])}
 
 
 def _plain_rows(rows: Sequence[Any], spec: TensorSpec) -> Array:
@@ -136,7 +136,7 @@ def _quick_named_rows(rows: list[Any], specs: Specs, hints: Hints) -> dict[str, 
         columns = list(zip(*rows, strict=True))
     except ValueError:
         return None
-    found: dict[str, Array] = {}
+    arrays: dict[str, Array] = {}
     for column in columns:
         name = column[0][0]
         if name not in specs or any(key != name for key, _ in column):
@@ -144,8 +144,8 @@ def _quick_named_rows(rows: list[Any], specs: Specs, hints: Hints) -> dict[str, 
         tensor = quick_array([value for _, value in column], specs[name].dtype, hints)
         if tensor is None:
             return None
-        found[name] = tensor
-    return found if len(found) == len(columns) == len(specs) else None
+        arrays[name] = tensor
+    return arrays if len(arrays) == len(columns) == len(specs) else None
 
 
 def _named_rows(rows: list[Any], specs: Specs) -> dict[str, Array]:
@@ -158,12 +158,12 @@ def _named_rows(rows: list[Any], specs: Specs) -> dict[str, Array]:
 
 
 def _add_named_row(row: Members, index: int, columns: Mapping[str, "_Column"]) -> None:
-    seen = set()
+    names = set()
     for name, value in row:
         # The first of two equal keys wins, as everywhere else.
-        if name in seen:
+        if name in names:
             continue
-        seen.add(name)
+        names.add(name)
         try:
             if name not in columns:
                 raise invalid(f"JSON object: does not have named input: {name}")
@@ -172,7 +172,7 @@ def _add_named_row(row: Members, index: int, columns: Mapping[str, "_Column"]) -
             raise invalid(
                 f"Failed to process element: {index} key: {name} of 'instances' list. Error: {error.text}"
             ) from None
-    if seen != columns.keys():
+    if names != columns.keys():
         raise invalid(
             f"Failed to process element: {index} of 'instances' list. JSON object: {value_text(row)} "
             f"keys must be equal to: {','.join(columns)}"

@@ -168,11 +168,11 @@ class RestApi:
         return self._manager.find(route.model, route.version, route.label)
 
     def _predict(self, route: Route, body: bytes, quick: bool, allowance: Allowance) -> bytes:
-        found: list[Servable] = []
+        servables: list[Servable] = []
 
         def specs_of(name: str) -> Specs:
-            found.append(self._find(route))
-            signature = found[0].signatures.get(name or DEFAULT_SIGNATURE)
+            servables.append(self._find(route))
+            signature = servables[0].signatures.get(name or DEFAULT_SIGNATURE)
             if signature is None:
                 raise invalid(
                     f'Serving signature name: "{name or DEFAULT_SIGNATURE}" not found in signature def'
@@ -180,7 +180,7 @@ class RestApi:
             return signature.inputs
 
         parsed = parse_predict(body, specs_of)
-        outputs = predict(found[0], parsed.signature_name, parsed.inputs, quick=quick)
+        outputs = predict(servables[0], parsed.signature_name, parsed.inputs, quick=quick)
         for output in outputs.values():
             if output.nbytes > _UNCOUNTED_BYTES or output.dtype == object or not output.size:
                 allowance.take(json_answer_cost(output))

@@ -127,13 +127,13 @@ class Servable:
 
     def _callable(self, feeds: tuple[str, ...], fetches: tuple[str, ...], quick: bool) -> Any:
         key = (feeds, fetches, quick)
-        found = self._callables.get(key)
-        if found is None:
+        call = self._callables.get(key)
+        if call is None:
             with self._lock:
                 if len(self._callables) >= _MAX_CALLABLES:  # clients can ask for any subset of the outputs
                     self._callables.clear()
-                found = self._callables[key] = self._make_callable(feeds, fetches, quick)
-        return found
+                call = self._callables[key] = self._make_callable(feeds, fetches, quick)
+        return call
 
     def _make_callable(self, feeds: tuple[str, ...], fetches: tuple[str, ...], quick: bool) -> Any:
         from tensorflow.core.protobuf import config_pb2

@@ -40,11 +40,11 @@ def version_folders(base_path: Path) -> dict[int, Path]:
     Raises OSError where the base path is missing or cannot be read: that says nothing about its versions.
     """
     children = sorted(base_path.iterdir())
-    found: dict[int, Path] = {}
+    folders: dict[int, Path] = {}
     for child in children:
         if _NUMBER.fullmatch(child.name) and int(child.name) <= _INT64_MAX and child.is_dir():
-            found.setdefault(int(child.name), child)
-    return found
+            folders.setdefault(int(child.name), child)
+    return folders
 
 
 def fingerprint(folder: Path) -> tuple[tuple[int, int], ...]:
