@@ -41,7 +41,7 @@ def keras_spec(
         model: the file, or a function that returns the `keras.Model`.
         weights: the `.weights.h5` or `.keras` file to load into what the function returns.
         trusted: whether code inside the file, as of Lambda layers, may run.
-        said: everything else that a `ModelSpec` takes, but `checkpoint`, `build_torch` and `build_keras`.
+        fields: everything else that a `ModelSpec` takes, but `checkpoint`, `build_torch` and `build_keras`.
 
     Raises:
         ModelError: a function comes without weights or a file with them; or as `ModelSpec`.

@@ -45,11 +45,17 @@ def served(*metrics: str) -> Reader:
     """Return a reader of the verdicts on servers in those metrics, under every load."""
 
     def read(run: RunRecord) -> Iterator[Finding]:
-        for one in run.comparisons:
-            if one.metric in metrics:
-                named = "throughput" if one.metric == "throughput_per_s" else one.metric
-                sides = one.candidate, one.baseline
-                yield Finding(f"{named} under {one.load}", sides, one.verdict, one.ratio, one.interval)
+        for comparison in run.comparisons:
+            if comparison.metric in metrics:
+                named = "throughput" if comparison.metric == "throughput_per_s" else comparison.metric
+                sides = comparison.candidate, comparison.baseline
+                yield Finding(
+                    f"{named} under {comparison.load}",
+                    sides,
+                    comparison.verdict,
+                    comparison.ratio,
+                    comparison.interval,
+                )
 
     return read
 
@@ -58,11 +64,13 @@ def traded(measure: Measure, what: str) -> Reader:
     """Return a reader of the verdicts on servers in one measure that is not taken from rounds."""
 
     def read(run: RunRecord) -> Iterator[Finding]:
-        for one in run.trade_offs:
-            if one.measure == measure and one.ratio is not None:
-                sides = one.candidate, one.baseline
-                exact = one.interval is None
-                yield Finding(what, sides, one.verdict, one.ratio, one.interval, exact=exact)
+        for trade_off in run.trade_offs:
+            if trade_off.measure == measure and trade_off.ratio is not None:
+                sides = trade_off.candidate, trade_off.baseline
+                exact = trade_off.interval is None
+                yield Finding(
+                    what, sides, trade_off.verdict, trade_off.ratio, trade_off.interval, exact=exact
+                )
 
     return read
 
@@ -71,12 +79,12 @@ def trained(measure: TrainingMeasure, what: str) -> Reader:
     """Return a reader of the verdicts on trainings in one measure."""
 
     def read(run: RunRecord) -> Iterator[Finding]:
-        for one in run.training.comparisons if run.training else ():
-            value = one.difference if measure == "accuracy" else one.ratio
-            if one.measure == measure and value is not None:
+        for comparison in run.training.comparisons if run.training else ():
+            value = comparison.difference if measure == "accuracy" else comparison.ratio
+            if comparison.measure == measure and value is not None:
                 kind: Kind = "difference" if measure == "accuracy" else "ratio"
-                sides = one.candidate, one.baseline
-                yield Finding(what, sides, one.verdict, value, one.interval, kind)
+                sides = comparison.candidate, comparison.baseline
+                yield Finding(what, sides, comparison.verdict, value, comparison.interval, kind)
 
     return read
 
@@ -90,22 +98,36 @@ def shipped(run: RunRecord) -> Iterator[Finding]:
         return
     sides = "tflite", "executorch"
     yield _counted("smallest file that keeps its accuracy", sides, ours.size_bytes, theirs.size_bytes)
-    carried = [one.size_bytes + run.mobile.runtimes[one.runtime_library].size_bytes for one in (ours, theirs)]
+    carried = [
+        artifact.size_bytes + run.mobile.runtimes[artifact.runtime_library].size_bytes
+        for artifact in (ours, theirs)
+    ]
     yield _counted("that file and its runtime's library", sides, *carried)
 
 
 def _smallest(run: RunRecord, target: str) -> MobileArtifactRecord | None:
     """Return the smallest artifact of a target that passes and whose runtime was weighed."""
-    known = run.mobile.artifacts if run.mobile else ()
+    artifacts = run.mobile.artifacts if run.mobile else ()
     weighed = run.mobile.runtimes if run.mobile else {}
-    own = [one for one in known if one.target == target and one.passed and one.runtime_library in weighed]
-    return min(own, key=lambda one: one.size_bytes, default=None)
+    own = [
+        artifact
+        for artifact in artifacts
+        if artifact.target == target and artifact.passed and artifact.runtime_library in weighed
+    ]
+    return min(own, key=lambda artifact: artifact.size_bytes, default=None)
 
 
 def archived(run: RunRecord) -> Iterator[Finding]:
     """Compare what TorchServe and TensorFlow Serving load: the archive against the SavedModel."""
     sizes = [
-        next((one.size_bytes for one in run.artifacts if (one.target, one.format) == wanted), None)
+        next(
+            (
+                artifact.size_bytes
+                for artifact in run.artifacts
+                if (artifact.target, artifact.format) == wanted
+            ),
+            None,
+        )
         for wanted in (("torchserve", "torchserve-archive"), ("tfserving", "saved-model"))
     ]
     ours, theirs = sizes

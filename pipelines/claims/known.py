@@ -189,4 +189,4 @@ CLAIMS: Final = (
 
 def conditions() -> tuple[Condition, ...]:
     """Return one condition for every run that the claims need, in order."""
-    return tuple({one.key: one for claim in CLAIMS for one in claim.conditions}.values())
+    return tuple({condition.key: condition for claim in CLAIMS for condition in claim.conditions}.values())

@@ -29,14 +29,14 @@ def render(claims: Sequence[Judged]) -> str:
     """Render the whole page: the same runs give the same text."""
     machines = _machines(claims)
     parts = [HEAD.rstrip("\n"), *_about_machines(machines), _overview(claims)]
-    for one in claims:
-        parts += [f"## {one.claim.text}", *_section(one, machines)]
+    for judged in claims:
+        parts += [f"## {judged.claim.text}", *_section(judged, machines)]
     return "\n\n".join(parts) + "\n"
 
 
 def _machines(claims: Sequence[Judged]) -> dict[str, str]:
     """Assign a number to each machine that runs were measured on."""
-    runs = [one.run for claim in claims for one in claim.tested if one.run is not None]
+    runs = [tested.run for claim in claims for tested in claim.tested if tested.run is not None]
     names = dict.fromkeys(map(machine_of, runs))
     return {name: str(number) for number, name in enumerate(names, start=1)}
 
@@ -56,59 +56,65 @@ def _about_machines(machines: dict[str, str]) -> list[str]:
 
 
 def _overview(claims: Sequence[Judged]) -> str:
-    rows = [f"| {escaped(one.claim.text)} | {one.state} | {_main(one)} |" for one in claims]
+    rows = [f"| {escaped(judged.claim.text)} | {judged.state} | {_main(judged)} |" for judged in claims]
     return "\n".join(["| claim | verdict | first condition |", "|---|---|---|", *rows])
 
 
-def _main(one: Judged) -> str:
-    return fmt.MISSING if one.main is None else escaped(told(one.main.finding))
+def _main(judged: Judged) -> str:
+    return fmt.MISSING if judged.main is None else escaped(told(judged.main.finding))
 
 
-def _section(one: Judged, machines: dict[str, str]) -> Iterator[str]:
-    yield f"Verdict: **{one.state}**. {escaped(_turns(one))}"
+def _section(judged: Judged, machines: dict[str, str]) -> Iterator[str]:
+    yield f"Verdict: **{judged.state}**. {escaped(_turns(judged))}"
     head = [
         "| condition | what | verdict | figure and 95 % interval | machine, date |",
         "|---|---|---|---|---|",
     ]
-    yield "\n".join([*head, *(row for tested in one.tested for row in _rows(tested, machines))])
+    yield "\n".join([*head, *(row for tested in judged.tested for row in _rows(tested, machines))])
     commands = [
         f"tandem {shlex.join(words)}"
-        for tested in one.tested
+        for tested in judged.tested
         for words in (*tested.condition.before, tested.condition.command)
     ]
     yield "\n".join(["```bash", *dict.fromkeys(commands), "```"])
 
 
-def _turns(one: Judged) -> str:
-    if one.main is None:
+def _turns(judged: Judged) -> str:
+    if judged.main is None:
         return ALONE
-    if not one.turns:
+    if not judged.turns:
         return NOWHERE
-    told_ = [f"{condition.title}, {answer.finding.what}: {answer.state}" for condition, answer in one.turns]
+    told_ = [
+        f"{condition.title}, {answer.finding.what}: {answer.state}" for condition, answer in judged.turns
+    ]
     return f"Where the answer turns: {'; '.join(told_)}."
 
 
-def _rows(one: Tested, machines: dict[str, str]) -> Iterator[str]:
-    title = escaped(one.condition.title)
-    if not one.answers:
-        state = f"not measured ({escaped(one.why)})" if one.why else "not measured"
+def _rows(tested: Tested, machines: dict[str, str]) -> Iterator[str]:
+    title = escaped(tested.condition.title)
+    if not tested.answers:
+        state = f"not measured ({escaped(tested.why)})" if tested.why else "not measured"
         yield f"| {title} | {fmt.MISSING} | {state} | {fmt.MISSING} | {fmt.MISSING} |"
-    assert one.run is not None or not one.answers  # noqa: S101 - answers are of a run
-    for answer in one.answers:
-        where = f"{machines[machine_of(one.run)]}, {one.run.started_at_utc[:10]}" if one.run else ""
-        found = answer.finding
-        what = escaped(f"{found.what}: {found.sides[0]} against {found.sides[1]}")
-        yield f"| {title} | {what} | {answer.state} | {escaped(told(found))} | {escaped(where)} |"
+    assert tested.run is not None or not tested.answers  # noqa: S101 - answers are of a run
+    for answer in tested.answers:
+        where = f"{machines[machine_of(tested.run)]}, {tested.run.started_at_utc[:10]}" if tested.run else ""
+        finding = answer.finding
+        what = escaped(f"{finding.what}: {finding.sides[0]} against {finding.sides[1]}")
+        yield f"| {title} | {what} | {answer.state} | {escaped(told(finding))} | {escaped(where)} |"
 
 
-def told(one: Finding) -> str:
+def told(finding: Finding) -> str:
     """Format the figure of a finding with its interval."""
-    if one.value is None:
+    if finding.value is None:
         return fmt.MISSING
-    show = _points if one.kind == "difference" else fmt.ratio
-    if one.exact:
-        return f"{show(one.value)}, counted"
-    return f"{show(one.value)} ({fmt.span(one.interval, show)})" if one.interval else show(one.value)
+    show = _points if finding.kind == "difference" else fmt.ratio
+    if finding.exact:
+        return f"{show(finding.value)}, counted"
+    return (
+        f"{show(finding.value)} ({fmt.span(finding.interval, show)})"
+        if finding.interval
+        else show(finding.value)
+    )
 
 
 def _points(share: float) -> str:
@@ -119,23 +125,23 @@ def facts(claims: Sequence[Judged]) -> list[dict[str, Any]]:
     """Return the same claims for programs, with every digit."""
     return [
         {
-            "claim": one.claim.text,
-            "state": one.state,
-            "conditions": [_of_tested(tested) for tested in one.tested],
+            "claim": judged.claim.text,
+            "state": judged.state,
+            "conditions": [_of_tested(tested) for tested in judged.tested],
         }
-        for one in claims
+        for judged in claims
     ]
 
 
-def _of_tested(one: Tested) -> dict[str, Any]:
+def _of_tested(tested: Tested) -> dict[str, Any]:
     return {
-        "key": one.condition.key,
-        "title": one.condition.title,
-        "command": ["tandem", *one.condition.command],
-        "run_id": one.run.run_id if one.run else None,
-        "machine": machine_of(one.run) if one.run else None,
-        "why_not": one.why,
-        "answers": [_of_answer(answer) for answer in one.answers],
+        "key": tested.condition.key,
+        "title": tested.condition.title,
+        "command": ["tandem", *tested.condition.command],
+        "run_id": tested.run.run_id if tested.run else None,
+        "machine": machine_of(tested.run) if tested.run else None,
+        "why_not": tested.why,
+        "answers": [_of_answer(answer) for answer in tested.answers],
     }
 
 

@@ -52,7 +52,7 @@ class Judged:
     @property
     def state(self) -> State | Literal["it depends"]:
         """What all decided answers say alike, else that it depends."""
-        states = {answer.state for one in self.tested for answer in one.answers}
+        states = {answer.state for tested in self.tested for answer in tested.answers}
         decided = states & {"holds", "does not hold", "no difference"}
         if len(decided) > 1:
             return "it depends"
@@ -63,17 +63,17 @@ class Judged:
     @property
     def main(self) -> Answer | None:
         """The first decided answer of the condition that is meant; None without one."""
-        known = (answer for answer in self.tested[0].answers if answer.state not in ("undecided",))
-        return next(known, None)
+        decided = (answer for answer in self.tested[0].answers if answer.state not in ("undecided",))
+        return next(decided, None)
 
     @property
     def turns(self) -> tuple[tuple[Condition, Answer], ...]:
         """Decided answers that are not the main one's."""
         main = self.main
         return tuple(
-            (one.condition, answer)
-            for one in self.tested
-            for answer in one.answers
+            (tested.condition, answer)
+            for tested in self.tested
+            for answer in tested.answers
             if main is not None and answer.state not in (main.state, "undecided")
         )
 
@@ -86,9 +86,9 @@ def judge(folder: Path) -> tuple[Judged, ...]:
     """
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"--runs is {folder}, which is no folder; name one with a folder per condition")
-    runs = {one.key: _read(folder / one.key, one) for one in conditions()}
+    runs = {condition.key: _read(folder / condition.key, condition) for condition in conditions()}
     return tuple(
-        Judged(claim, tuple(_tested(claim, one, runs[one.key]) for one in claim.conditions))
+        Judged(claim, tuple(_tested(claim, condition, runs[condition.key]) for condition in claim.conditions))
         for claim in CLAIMS
     )
 
@@ -122,7 +122,7 @@ def _tested(claim: Claim, condition: Condition, run: RunRecord | None) -> Tested
         return Tested(condition, None, ())
     if run.status != "complete":
         return Tested(condition, None, (), f"its run was {run.status}")
-    answers = tuple(Answer(one, _state(claim, one)) for one in condition.read(run))
+    answers = tuple(Answer(finding, _state(claim, finding)) for finding in condition.read(run))
     if not answers:
         return Tested(condition, run, (), "its run has no such figure")
     return Tested(condition, run, answers)
@@ -147,23 +147,23 @@ def measure_missing(folder: Path, progress: Progress) -> tuple[str, ...]:
         MachineError: the disk refused.
     """
     judge(folder)
-    missing = [one for one in conditions() if not (folder / one.key / "run.json").is_file()]
+    missing = [condition for condition in conditions() if not (folder / condition.key / "run.json").is_file()]
     failed = []
-    for number, one in enumerate(missing, start=1):
-        title = f"[{number}/{len(missing)}] {one.key}"
-        runs = Path("runs") / "claims" / one.key
+    for number, condition in enumerate(missing, start=1):
+        title = f"[{number}/{len(missing)}] {condition.key}"
+        runs = Path("runs") / "claims" / condition.key
         codes = []
-        for command in (*one.before, (*one.command, "--runs", str(runs))):
+        for command in (*condition.before, (*condition.command, "--runs", str(runs))):
             progress(title, f"tandem {' '.join(command)}")
             codes.append(_command(command))
             if codes[-1] > CHECK_FAILED:
                 break
         # A check that failed is a result too, as of an artifact that is not good enough.
         if codes[-1] > CHECK_FAILED or not (runs / "latest" / "run.json").is_file():
-            failed.append(one.key)
+            failed.append(condition.key)
             progress(title, f"failed with exit code {codes[-1]}")
             continue
-        _keep(runs / "latest", folder / one.key)
+        _keep(runs / "latest", folder / condition.key)
         progress(title, "done")
     return tuple(failed)
 
@@ -212,10 +212,10 @@ def remove(folder: Path, keys: Sequence[str]) -> None:
         RequestError: a key of no condition.
         MachineError: the disk refused.
     """
-    known = [one.key for one in conditions()]
+    known_keys = [condition.key for condition in conditions()]
     for key in keys:
-        if key not in known:
-            raise RequestError(f"--again names {key[:80]!r}; conditions are {', '.join(known)}")
+        if key not in known_keys:
+            raise RequestError(f"--again names {key[:80]!r}; conditions are {', '.join(known_keys)}")
     for key in keys:
         try:
             shutil.rmtree(folder / key, ignore_errors=False) if (folder / key).exists() else None

@@ -39,14 +39,14 @@ def claims(runs: Path, page: Path | None, measure: bool, again: str | None, as_j
     if measure:
         with ProgressDisplay(quiet=as_json) as progress:
             failed = stage.measure_missing(runs, progress)
-    found = stage.judge(runs)
+    judgements = stage.judge(runs)
     if page is not None:
-        write_atomically(page, pages.render(found))
+        write_atomically(page, pages.render(judgements))
     if as_json:
-        print_json(pages.facts(found))
+        print_json(pages.facts(judgements))
     else:
-        for one in found:
-            say(f"{one.claim.text}: {one.state}")
+        for judgement in judgements:
+            say(f"{judgement.claim.text}: {judgement.state}")
     if failed:
         return fail(f"not measured, their commands failed: {', '.join(failed)}", EXIT_MACHINE)
     return 0

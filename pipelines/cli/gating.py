@@ -22,10 +22,10 @@ HELPS = {
 def limit_options(function: Any) -> Any:
     """Add an option per metric that a gate knows."""
     for key in reversed(LIMITED):
-        told = HELPS.get(key, "Share by which it may rise, such as 10%.")
-        told += "  [default: 5% if no limit is given]" if key == "p99" else ""
+        help_text = HELPS.get(key, "Share by which it may rise, such as 10%.")
+        help_text += "  [default: 5% if no limit is given]" if key == "p99" else ""
         name = f"--max-{key}-regression"
-        function = click.option(name, key.replace("-", "_"), metavar="PERCENT", help=told)(function)
+        function = click.option(name, key.replace("-", "_"), metavar="PERCENT", help=help_text)(function)
     return function
 
 
@@ -106,8 +106,8 @@ def gate(
         if baseline is not None:
             raise click.UsageError("--self-test measures by itself; leave the runs out.")
         speeds = limits if any(typed.values()) else LIMITS
-        asked = SelfTestRequest(model, target, delay_ms, wrong_every, speeds, artifacts, runs)
-        return _self_test(asked, wanted, as_json=as_json)
+        self_test_request = SelfTestRequest(model, target, delay_ms, wrong_every, speeds, artifacts, runs)
+        return _self_test(self_test_request, wanted, as_json=as_json)
     if baseline is None:
         raise click.UsageError("Name a run as BASELINE, such as runs/latest, or --self-test.")
     request = GateRequest(baseline, candidate, limits, allow_environment, baseline_side, candidate_side)

@@ -103,9 +103,9 @@ def facts(imported: "Imported") -> dict[str, Any]:
         "reference": given.reference,
         "samples": "random" if given.random else "given",
         "samples_count": imported.samples_count,
-        "inputs": [asdict(one) for one in spec.inputs],
-        "outputs": [asdict(one) for one in spec.outputs],
-        "files": [asdict(one) for one in given.files],
+        "inputs": [asdict(tensor) for tensor in spec.inputs],
+        "outputs": [asdict(tensor) for tensor in spec.outputs],
+        "files": [asdict(file) for file in given.files],
         **tables.parity_facts(imported.verified),
     }
 
@@ -115,9 +115,9 @@ def _say(imported: "Imported") -> None:
 
     spec, given = imported.spec, imported.given
     for what, tensors in (("input", spec.inputs), ("output", spec.outputs)):
-        for one in tensors:
-            sizes = ", ".join(["batch", *("any" if n is None else str(n) for n in one.shape[1:])])
-            say(f"{what} {one.name}: {one.dtype} ({sizes})")
+        for tensor in tensors:
+            sizes = ", ".join(["batch", *("any" if n is None else str(n) for n in tensor.shape[1:])])
+            say(f"{what} {tensor.name}: {tensor.dtype} ({sizes})")
     for file in given.files:
         say(f"{file.kind} {file.source}: {file.precision}, sha256 {file.sha256[:12]}…")
         for finding in file.findings:

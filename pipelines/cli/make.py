@@ -90,9 +90,9 @@ def train(
         **{"--seeds": seeds, "--epochs": epochs, "--batch": batch, "--cores": cores, "--from": source},
         **{"--output": outputs or None, "--tensorboard": tensorboard},
     }
-    given = next((name for name, value in typed.items() if value is not None), None)
-    if given is not None:
-        raise click.UsageError(f"{given} needs --framework, such as --framework torch,keras.")
+    option = next((name for name, value in typed.items() if value is not None), None)
+    if option is not None:
+        raise click.UsageError(f"{option} needs --framework, such as --framework torch,keras.")
     with ProgressDisplay(quiet=as_json) as progress:
         outcome = stage.train(model, progress)
     if as_json:

@@ -157,7 +157,7 @@ def _measure(
 
     wanted = asked_outputs(outputs)
     require_writer(tensorboard)
-    asked = run_settings(**options)
-    with ProgressDisplay(quiet=as_json) as progress, settled(asked, progress) as (settings, runner):
+    requested = run_settings(**options)
+    with ProgressDisplay(quiet=as_json) as progress, settled(requested, progress) as (settings, runner):
         run, folder = stage(settings, runner, command_line(), progress)
     return end_run(run, folder, as_json, wanted, tensorboard)

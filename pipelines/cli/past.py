@@ -21,13 +21,13 @@ def history(model: str, measure: str | None, html: Path | None, runs: Path, as_j
     from pipelines.history import html as page
     from pipelines.history import stage, telling
 
-    found = stage.history(model, runs, measure)
+    past = stage.history(model, runs, measure)
     if as_json:
-        print_json(telling.facts(found))
+        print_json(telling.facts(past))
     else:
-        telling.print_history(found)
+        telling.print_history(past)
     if html is not None:
-        write_atomically(html, page.render(found))
+        write_atomically(html, page.render(past))
 
 
 @click.group()
@@ -44,16 +44,16 @@ def list_runs(runs: Path, as_json: bool) -> None:
     from pipelines.console.printing import say
     from pipelines.history import runs as stage
 
-    found = stage.list_runs(runs)
+    entries = stage.list_runs(runs)
     if as_json:
-        print_json([vars(one) | {"folder": str(one.folder)} for one in found])
+        print_json([vars(entry) | {"folder": str(entry.folder)} for entry in entries])
         return
-    for one in found:
-        facts = (one.kind, one.model, one.status) if one.problem is None else (one.problem,)
-        latest = ["latest"] if one.is_latest else []
-        told = "  ".join(filter(None, (*facts, *latest)))
-        say(f"{one.folder.name}  {fmt.size(one.size_bytes):>9}  {fmt.one_line(told)}")
-    if not found:
+    for entry in entries:
+        facts = (entry.kind, entry.model, entry.status) if entry.problem is None else (entry.problem,)
+        latest = ["latest"] if entry.is_latest else []
+        text = "  ".join(filter(None, (*facts, *latest)))
+        say(f"{entry.folder.name}  {fmt.size(entry.size_bytes):>9}  {fmt.one_line(text)}")
+    if not entries:
         say(f"no runs in {runs}")
 
 
@@ -85,19 +85,19 @@ def prune(
     from pipelines.console.printing import say
     from pipelines.history import runs as stage
 
-    found = stage.list_runs(runs)
-    chosen = stage.chosen_to_prune(found, keep=keep, older_than_days=older_than, model=model)
+    entries = stage.list_runs(runs)
+    chosen = stage.chosen_to_prune(entries, keep=keep, older_than_days=older_than, model=model)
     if yes:
         stage.prune(chosen)
-    names = [one.folder.name for one in chosen]
+    names = [entry.folder.name for entry in chosen]
     if as_json:
         print_json({"runs": names, "removed": yes})
         return
     for name in names:
         say(name)
-    size = fmt.size(sum(one.size_bytes for one in chosen))
+    size = fmt.size(sum(entry.size_bytes for entry in chosen))
     done = f"removed, {size}" if yes else f"would be removed, {size}; --yes removes them"
-    say(f"{len(names)} of {fmt.plural(len(found), 'run')} {done}")
+    say(f"{len(names)} of {fmt.plural(len(entries), 'run')} {done}")
 
 
 runs.add_command(list_runs, "list")

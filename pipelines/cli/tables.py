@@ -78,7 +78,7 @@ def model_facts(spec: ModelSpec) -> dict[str, Any]:
         "inputs": [vars(tensor) for tensor in spec.inputs],
         "outputs": [vars(tensor) for tensor in spec.outputs],
         "has_twin": spec.build_keras is not None,
-        "imported": None if spec.given is None else [one.kind for one in spec.given.files],
+        "imported": None if spec.given is None else [file.kind for file in spec.given.files],
     }
 
 
@@ -98,8 +98,8 @@ def print_models(specs: Iterable[ModelSpec], damaged: Mapping[str, str]) -> None
             (
                 spec.name,
                 _came_from(spec),
-                "\n".join(f"{one.name} {_shape(one.shape)} {one.dtype}" for one in spec.inputs),
-                "\n".join(f"{one.name} {_shape(one.shape)} {one.dtype}" for one in spec.outputs),
+                "\n".join(f"{tensor.name} {_shape(tensor.shape)} {tensor.dtype}" for tensor in spec.inputs),
+                "\n".join(f"{tensor.name} {_shape(tensor.shape)} {tensor.dtype}" for tensor in spec.outputs),
                 *_checkpoint(spec),
             )
             for spec in specs
@@ -114,7 +114,7 @@ def _came_from(spec: ModelSpec) -> str:
     if spec.given is None:
         return "Tandem"
     samples = "random samples" if spec.given.random else "own samples"
-    return "\n".join(["import:", *(one.kind for one in spec.given.files), samples])
+    return "\n".join(["import:", *(file.kind for file in spec.given.files), samples])
 
 
 def _shape(shape: tuple[int | None, ...]) -> str:
@@ -159,7 +159,7 @@ def export_facts(result: ExportResult) -> dict[str, Any]:
         "pipeline_s": {name: round(value, 3) for name, value in result.pipeline_s.items()},
         "elapsed_s": round(result.elapsed_s, 3),
         "artifacts": [a.model_dump() for a in _artifacts(result)],
-        "not_exported": [one.model_dump() for one in _not_exported(result)],
+        "not_exported": [omission.model_dump() for omission in _not_exported(result)],
         "warnings": list(result.warnings),
     }
 
@@ -169,7 +169,7 @@ def _artifacts(result: ExportResult) -> list[ArtifactRecord]:
 
 
 def _not_exported(result: ExportResult) -> list[NotExportedRecord]:
-    return [one for manifest in result.manifests.values() for one in manifest.not_exported]
+    return [omission for manifest in result.manifests.values() for omission in manifest.not_exported]
 
 
 def print_export(result: ExportResult) -> None:
@@ -204,8 +204,8 @@ def print_export(result: ExportResult) -> None:
 
 def _say_not_exported(manifests: Iterable[Manifest]) -> None:
     for manifest in manifests:
-        for one in manifest.not_exported:
-            say(f"not exported: {one.target}{' ' if one.format else ': '}{one.told}")
+        for omission in manifest.not_exported:
+            say(f"not exported: {omission.target}{' ' if omission.format else ': '}{omission.told}")
 
 
 def _records(verified: Verified) -> list[ParityRecord]:
@@ -218,14 +218,16 @@ def parity_facts(verified: Verified) -> dict[str, Any]:
         "passed": not verified.failures,
         "failures": list(verified.failures),
         "task": verified.expected.primary.task,
-        "tasks": {name: one.task for name, one in verified.expected.by_output.items()},
+        "tasks": {name: expectation.task for name, expectation in verified.expected.by_output.items()},
         "absent": dict(verified.absent),
         "notes": list(verified.notes),
         "source_accuracy": verified.accuracy,
         "source_target_rmse": verified.expected.primary.target_rmse(verified.expected.primary.outputs),
         "parity": [record.model_dump() for record in _records(verified)],
         "not_exported": [
-            one.model_dump() for manifest in verified.manifests.values() for one in manifest.not_exported
+            omission.model_dump()
+            for manifest in verified.manifests.values()
+            for omission in manifest.not_exported
         ],
     }
 
@@ -247,20 +249,20 @@ def print_parity(verified: Verified) -> None:
     figures = tuple(PARITY_FIGURES)
     columns = ("artifact", *(("output",) if several else ()), "parity", *figures)
     rows = [
-        (record.subject, *((one.output or "",) if several else ()), *_parity_cells(one))
+        (record.subject, *((output.output or "",) if several else ()), *_parity_cells(output))
         for record in _records(verified)
-        for one in record.outputs or (record,)
+        for output in record.outputs or (record,)
     ]
     named = len(columns) - len(figures)
-    shown = [place for place in range(len(columns)) if place < named or _any(rows, place)]
-    _print([columns[i] for i in shown], [[row[i] for i in shown] for row in rows], numeric=figures)
+    places = [place for place in range(len(columns)) if place < named or _any(rows, place)]
+    _print([columns[i] for i in places], [[row[i] for i in places] for row in rows], numeric=figures)
     for reason in dict.fromkeys(verified.absent.values()):
         names = [name for name, why in verified.absent.items() if why == reason]
         say(f"not verified: {', '.join(names)}: {reason}")
-    told = ", ".join(PARITY_FIGURES[columns[i]] for i in shown if columns[i] in PARITY_FIGURES)
-    say(f"{told}; on {len(verified.expected)} held-out samples")
-    for one in verified.expected:
-        say(source_worth(one))
+    meanings = ", ".join(PARITY_FIGURES[columns[i]] for i in places if columns[i] in PARITY_FIGURES)
+    say(f"{meanings}; on {len(verified.expected)} held-out samples")
+    for expectation in verified.expected:
+        say(source_worth(expectation))
     for line in _roads(verified.manifests):
         say(line)
     for note in verified.notes:
@@ -269,14 +271,14 @@ def print_parity(verified: Verified) -> None:
 
 def _roads(manifests: Mapping[str, Manifest]) -> list[str]:
     """List how each target's artifacts came out of PyTorch: by a twin, or with which tools."""
-    told = {
-        name: next((one for one in manifest.artifacts if one.road), None)
+    by_target = {
+        name: next((artifact for artifact in manifest.artifacts if artifact.road), None)
         for name, manifest in manifests.items()
     }
     return [
-        f"{name}: road {one.road} (" + ", ".join(f"{t} {v}" for t, v in one.toolchain.items()) + ")"
-        for name, one in told.items()
-        if one is not None
+        f"{name}: road {artifact.road} (" + ", ".join(f"{t} {v}" for t, v in artifact.toolchain.items()) + ")"
+        for name, artifact in by_target.items()
+        if artifact is not None
     ]
 
 
@@ -284,16 +286,16 @@ def _any(rows: Sequence[Sequence[str | Text]], place: int) -> bool:
     return any(row[place] != fmt.MISSING for row in rows)
 
 
-def _parity_cells(one: ParityRecord) -> tuple[str | Text, ...]:
-    optional = (one.output_error, one.target_rmse, one.spread_error)
+def _parity_cells(record: ParityRecord) -> tuple[str | Text, ...]:
+    optional = (record.output_error, record.target_rmse, record.spread_error)
     std, rmse, spread = (fmt.MISSING if value is None else fmt.scientific(value) for value in optional)
     return (
-        Text("passed", style="green") if one.passed else Text("FAILED", style="bold red"),
-        fmt.scientific(one.max_abs_error),
-        fmt.scientific(one.max_rel_error),
+        Text("passed", style="green") if record.passed else Text("FAILED", style="bold red"),
+        fmt.scientific(record.max_abs_error),
+        fmt.scientific(record.max_rel_error),
         std,
-        _percent(one.top1_agreement),
-        _percent(one.accuracy),
+        _percent(record.top1_agreement),
+        _percent(record.accuracy),
         rmse,
         spread,
     )

@@ -95,18 +95,18 @@ def tune(context: click.Context, /, **options: Any) -> int:
     from pipelines.tune.stage import TuneRequest
     from pipelines.tune.stage import tune as stage
 
-    asked = _asked(context, options)
+    typed = _asked(context, options)
     wanted = asked_outputs(options["outputs"])
-    kept = {name: str(value) if isinstance(value, Path) else value for name, value in asked.items()}
+    kept_options = {name: str(value) if isinstance(value, Path) else value for name, value in typed.items()}
     request = TuneRequest(
-        p99_limit_ms=asked.pop("p99_limit_ms"),
-        within_s=parse_duration(asked.pop("within"), "--within"),
-        preset_file=Path(asked.pop("preset_file")),
+        p99_limit_ms=typed.pop("p99_limit_ms"),
+        within_s=parse_duration(typed.pop("within"), "--within"),
+        preset_file=Path(typed.pop("preset_file")),
         force=options["force"],
-        options=kept,
+        options=kept_options,
         resume=options["resume"],
     )
-    settings = run_settings(**asked)
+    settings = run_settings(**typed)
     as_json = options["as_json"]
     with ProgressDisplay(quiet=as_json) as progress, settled(settings, progress) as (chosen, runner):
         run, folder = stage(request, chosen, runner, command_line(), progress)
@@ -116,32 +116,34 @@ def tune(context: click.Context, /, **options: Any) -> int:
     if code or not without:
         return code
     lost = all(not_measured(sides[name]) for name in without)
-    said = "could be measured" if lost else "has a rate that keeps the limit"
+    problem = "could be measured" if lost else "has a rate that keeps the limit"
     page = folder / "report.html"
     return fail(
-        f"no configuration of {' and '.join(without)} {said}; why stands with each in {page}",
+        f"no configuration of {' and '.join(without)} {problem}; why stands with each in {page}",
         EXIT_MACHINE if lost else EXIT_GATE,
     )
 
 
 def _asked(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a search: as they were typed, or as they were when it began."""
-    asked = {name: value for name, value in options.items() if name not in NOT_KEPT}
+    typed = {name: value for name, value in options.items() if name not in NOT_KEPT}
     if options["resume"] is not None:
-        return _as_it_began(context, asked, options["resume"])
+        return _as_it_began(context, typed, options["resume"])
     for name, flag in (("sides", "--sides torchserve"), ("p99_limit_ms", "--p99-ms 20")):
-        if asked[name] is None:
+        if typed[name] is None:
             raise click.UsageError(f"Missing option, such as {flag}.", context)
-    asked["preset_file"] = asked["preset_file"] or Path(f"{Path(asked['model']).stem}-tuned.toml")
-    return asked
+    typed["preset_file"] = typed["preset_file"] or Path(f"{Path(typed['model']).stem}-tuned.toml")
+    return typed
 
 
-def _as_it_began(context: click.Context, asked: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _as_it_began(context: click.Context, options: dict[str, Any], folder: Path) -> dict[str, Any]:
     from pipelines.errors import RequestError
     from pipelines.tune.resuming import read_search
 
     typed = [
-        name for name in asked if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        name
+        for name in options
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
     ]
     if typed:
         raise click.UsageError(
@@ -149,10 +151,10 @@ def _as_it_began(context: click.Context, asked: dict[str, Any], folder: Path) ->
             context,
         )
     search = read_search(folder).tune
-    kept = dict(search.options) if search else {}
-    if kept.keys() != asked.keys():
-        missing = ", ".join(sorted(asked.keys() ^ kept.keys()))
+    recorded_options = dict(search.options) if search else {}
+    if recorded_options.keys() != options.keys():
+        missing = ", ".join(sorted(options.keys() ^ recorded_options.keys()))
         raise RequestError(
             f"--resume {folder}: it was begun by another version of Tandem ({missing}); start a new search"
         )
-    return kept
+    return recorded_options

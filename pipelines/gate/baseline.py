@@ -134,11 +134,11 @@ def _asked_of(run: RunRecord) -> dict[str, str]:
     } | {f"payload of {name}": _carried(target) for name, target in pick.compared(run).items()}
 
 
-def _payload(one: PayloadRecord | None) -> str:
-    if one is None:
+def _payload(payload: PayloadRecord | None) -> str:
+    if payload is None:
         return "none"
-    size = f"{one.body_bytes_min} to {one.body_bytes_max} bytes"
-    return f"{one.protocol}, {one.codec}, {one.rows} rows, {size}"
+    size = f"{payload.body_bytes_min} to {payload.body_bytes_max} bytes"
+    return f"{payload.protocol}, {payload.codec}, {payload.rows} rows, {size}"
 
 
 def _carried(target: TargetRecord) -> str:
@@ -149,29 +149,31 @@ def _carried(target: TargetRecord) -> str:
 
 def differences(baseline: RunRecord, candidate: RunRecord) -> tuple[Difference, ...]:
     """List how two runs' environments differ: machine, versions, who answered and its budget."""
-    found = differing((baseline, candidate))
-    return tuple(Difference(name, theirs, ours) for name, (theirs, ours) in found.items())
+    values = differing((baseline, candidate))
+    return tuple(Difference(name, theirs, ours) for name, (theirs, ours) in values.items())
 
 
 def configured(baseline: RunRecord, candidate: RunRecord) -> tuple[Difference, ...]:
     """List how the servers' configurations differ: that may be what the gate is asked about."""
-    found = []
+    changes = []
     for name in pick.compared(candidate):
         theirs, ours = (run.targets[name].implementation for run in (baseline, candidate))
-        before, after = ({"preset": one.preset, **one.settings} for one in (theirs, ours))
-        found += [
+        before, after = (
+            {"preset": implementation.preset, **implementation.settings} for implementation in (theirs, ours)
+        )
+        changes += [
             Difference(f"{name} {key}", str(before.get(key, "none")), str(after.get(key, "none")))
             for key in dict.fromkeys((*before, *after))
             if before.get(key) != after.get(key)
         ]
-    return tuple(found)
+    return tuple(changes)
 
 
-def require_same(found: tuple[Difference, ...]) -> None:
+def require_same(unlike: tuple[Difference, ...]) -> None:
     """Raise RequestError if the environments differ."""
-    if found:
+    if unlike:
         raise RequestError(
-            f"the runs were not measured in one environment: {'; '.join(map(str, found))}; measure the "
+            f"the runs were not measured in one environment: {'; '.join(map(str, unlike))}; measure the "
             "baseline again here, use `tandem compare --sides base=ARTIFACTS_DIR,new=ARTIFACTS_DIR`, or pass "
             "--allow-environment"
         )

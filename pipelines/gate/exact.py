@@ -25,9 +25,9 @@ def exact(pair: Pair, limit: Limit) -> Iterator[Finding]:
         factor = ours / theirs if theirs else math.inf
         worse = factor - 1
     # A difference of two rounded shares is not to fail by its last binary digit.
-    kept = worse <= limit.share + 1e-12
+    within = worse <= limit.share + 1e-12
     yield Finding(
-        word="pass" if kept else "fail",
+        word="pass" if within else "fail",
         metric=limit.metric.key,
         side=pair.side,
         load=None,
@@ -41,7 +41,7 @@ def exact(pair: Pair, limit: Limit) -> Iterator[Finding]:
 
 
 def _size(target: TargetRecord) -> float | None:
-    return float(sum(one.size_bytes for one in target.artifacts)) if target.artifacts else None
+    return float(sum(artifact.size_bytes for artifact in target.artifacts)) if target.artifacts else None
 
 
 def _image(target: TargetRecord) -> float | None:
@@ -78,10 +78,10 @@ def _count(target: TargetRecord) -> _Counted:
     """Count in invalid rounds too: wrong answers make a round invalid for its latencies alone."""
     rounds = target.rounds
     return _Counted(
-        sum(one.wrong_count for one in rounds),
-        sum(one.checked_count for one in rounds),
-        sum(one.errors_count for one in rounds),
-        sum(one.requests_count for one in rounds),
+        sum(record.wrong_count for record in rounds),
+        sum(record.checked_count for record in rounds),
+        sum(record.errors_count for record in rounds),
+        sum(record.requests_count for record in rounds),
     )
 
 
@@ -93,13 +93,13 @@ def answers(pair: Pair) -> Iterator[Finding]:
     if ours.checked:
         yield share("answers", ours.wrong == 0, theirs.wrong, ours.wrong, wrong)
     failed = reason("failures", failed_count=ours.failed, asked_count=ours.asked)
-    kept = ours.failed_share <= max(ERRORS_SHARE_LIMIT, theirs.failed_share)
-    yield share("failures", kept, theirs.failed, ours.failed, failed)
+    within = ours.failed_share <= max(ERRORS_SHARE_LIMIT, theirs.failed_share)
+    yield share("failures", within, theirs.failed, ours.failed, failed)
 
 
-def _counted(pair: Pair, metric: str, kept: bool, theirs: int, ours: int, why: ReasonRecord) -> Finding:
+def _counted(pair: Pair, metric: str, within: bool, theirs: int, ours: int, why: ReasonRecord) -> Finding:
     return Finding(
-        word="pass" if kept else "fail",
+        word="pass" if within else "fail",
         metric=metric,
         side=pair.side,
         load=None,

@@ -20,45 +20,51 @@ def findings(pairs: Sequence[Pair], limits: Sequence[Limit], seed: int) -> tuple
     false one is at most 5 %. `pass` needs every finding to pass and goes by 95 % intervals: that all of
     several hold needs no correction (Berger 1982, "Multiparameter hypothesis testing", Technometrics 24(4)).
     """
-    asked = [one for pair in pairs for limit in limits for one in _ask(pair, limit, seed)]
-    measured = [one for one in asked if isinstance(one, Question)]
-    judges: list[Judge] = [one.verdict for one in measured]
-    said = {id(one): each for one, each in zip(measured, holm(judges), strict=True)}
+    questions = [item for pair in pairs for limit in limits for item in _ask(pair, limit, seed)]
+    measured = [item for item in questions if isinstance(item, Question)]
+    judges: list[Judge] = [question.verdict for question in measured]
+    verdicts = {id(question): each for question, each in zip(measured, holm(judges), strict=True)}
     return (
-        *(one for pair in pairs for one in answers(pair)),
+        *(finding for pair in pairs for finding in answers(pair)),
         *(
-            one if isinstance(one, Finding) else _found(one, said[id(one)].verdict, said[id(one)].confidence)
-            for one in asked
+            item
+            if isinstance(item, Finding)
+            else _found(item, verdicts[id(item)].verdict, verdicts[id(item)].confidence)
+            for item in questions
         ),
     )
 
 
-def _found(one: Question, verdict: Verdict, confidence: float) -> Finding:
+def _found(question: Question, verdict: Verdict, confidence: float) -> Finding:
     word: Word = UNDECIDED
-    interval, why, needed = one.estimate.interval(confidence), recorded(verdict.reason), verdict.rounds_needed
+    interval, why, needed = (
+        question.estimate.interval(confidence),
+        recorded(verdict.reason),
+        verdict.rounds_needed,
+    )
     if verdict.word == "worse":
         word = "fail"
-    elif one.within_limit and not one.climbing:
-        word, interval, why, needed = "pass", one.usual, reason("within_limit"), None
-    elif one.passes_by_itself and not one.climbing:
+    elif question.within_limit and not question.climbing:
+        word, interval, why, needed = "pass", question.usual, reason("within_limit"), None
+    elif question.passes_by_itself and not question.climbing:
         # Only narrower is needed: what keeps the limit needs no noise floor.
-        interval, why, needed = one.usual, reason("across_margin"), one.rounds_needed
+        interval, why, needed = question.usual, reason("across_margin"), question.rounds_needed
     return Finding(
         word=word,
-        metric=one.limit.metric.key,
-        side=one.pair.side,
-        load=one.load,
-        unit=one.limit.metric.unit,
-        limit=one.limit.share,
-        baseline=one.baseline,
-        candidate=one.candidate,
+        metric=question.limit.metric.key,
+        side=question.pair.side,
+        load=question.load,
+        unit=question.limit.metric.unit,
+        limit=question.limit.share,
+        baseline=question.baseline,
+        candidate=question.candidate,
         factor=interval.ratio,
         interval=(interval.low, interval.high),
         confidence=interval.confidence,
         reason=why,
         rounds_needed=needed,
-        noise_floor=one.floor if one.limit.metric.kind == "rounds" else None,
-        usual_interval=(one.usual.low, one.usual.high),
+        noise_floor=question.floor if question.limit.metric.kind == "rounds" else None,
+        usual_interval=(question.usual.low, question.usual.high),
     )
 
 
@@ -71,7 +77,7 @@ def _ask(pair: Pair, limit: Limit, seed: int) -> Iterator[Question | Finding]:
     return asking[limit.metric.kind]()
 
 
-def overall(found: Sequence[Finding]) -> Word:
+def overall(decided: Sequence[Finding]) -> Word:
     """Return `fail` if anything failed, else `undecided` if anything is, else `pass`."""
-    words = {one.word for one in found}
+    words = {finding.word for finding in decided}
     return "fail" if "fail" in words else "undecided" if "undecided" in words else "pass"

@@ -40,8 +40,8 @@ class Metric:
 
 
 METRICS: Mapping[str, Metric] = {
-    one.key: one
-    for one in (
+    metric.key: metric
+    for metric in (
         Metric("p99", "p99", "rounds", "ms"),
         Metric("p95", "p95", "rounds", "ms"),
         Metric("p50", "p50", "rounds", "ms"),
@@ -74,8 +74,8 @@ def asked_limits(typed: Mapping[str, str | None]) -> tuple[Limit, ...]:
     Raises:
         RequestError: one that cannot be read, or is out of range.
     """
-    found = tuple(_read(METRICS[key], text) for key, text in typed.items() if text is not None)
-    return found or (Limit(METRICS["p99"], DEFAULT_LIMIT),)
+    limits = tuple(_read(METRICS[key], text) for key, text in typed.items() if text is not None)
+    return limits or (Limit(METRICS["p99"], DEFAULT_LIMIT),)
 
 
 def _read(metric: Metric, text: str) -> Limit:

@@ -89,7 +89,7 @@ class Question:
 def of_rounds(pair: Pair, limit: Limit, seed: int) -> Iterator[Question | Finding]:
     """Ask once for each load, of what every round has a figure of."""
     metric = RECORDED.get(limit.metric.key, limit.metric.key)
-    for load in dict.fromkeys(one.load for one in pair.ours.rounds):
+    for load in dict.fromkeys(record.load for record in pair.ours.rounds):
         figures = [_summary(target, load, metric) for target in (pair.theirs, pair.ours)]
         estimate = _estimate(pair, load, metric, seed)
         if estimate is None:
@@ -116,16 +116,16 @@ def _climbing(pair: Pair, load: str) -> tuple[str, ...]:
 
 def _estimate(pair: Pair, load: str, metric: str, seed: int) -> RatioEstimate | None:
     if pair.interleaved:
-        found = pair_rounds(pair.ours, pair.theirs, load, metric).estimate(seed)
+        estimate = pair_rounds(pair.ours, pair.theirs, load, metric).estimate(seed)
         looks = looks_of(pair.candidate_run)
-        return repeated(found, looks) if found and looks else found
+        return repeated(estimate, looks) if estimate and looks else estimate
     ours, theirs = (_by_block(by_place(target, load, metric)) for target in (pair.ours, pair.theirs))
     return estimate_unpaired(ours, theirs, seed=seed)
 
 
-def _by_block(found: Mapping[tuple[int, int], float]) -> list[list[float]]:
+def _by_block(values: Mapping[tuple[int, int], float]) -> list[list[float]]:
     blocks: dict[int, list[float]] = {}
-    for (block, _), value in sorted(found.items()):
+    for (block, _), value in sorted(values.items()):
         blocks.setdefault(block, []).append(math.log(value))
     return list(blocks.values())
 
@@ -133,26 +133,26 @@ def _by_block(found: Mapping[tuple[int, int], float]) -> list[list[float]]:
 def _floors(pair: Pair, load: str, metric: str) -> dict[str, float | None]:
     """Return the noise floors of both sides, each from its own run."""
     sides = ((pair.candidate_run, pair.candidate), (pair.baseline_run, pair.baseline))
-    said = ("candidate", "baseline") if not pair.interleaved else (pair.candidate, pair.baseline)
+    labels = ("candidate", "baseline") if not pair.interleaved else (pair.candidate, pair.baseline)
     return {
         label: next(
             (
-                one.noise_floor
-                for one in run.controls
-                if (one.target, one.load, one.metric) == (name, load, metric)
+                control.noise_floor
+                for control in run.controls
+                if (control.target, control.load, control.metric) == (name, load, metric)
             ),
             None,
         )
-        for label, (run, name) in zip(said, sides, strict=True)
+        for label, (run, name) in zip(labels, sides, strict=True)
     }
 
 
 def _summary(target: TargetRecord, load: str, metric: str) -> float | None:
-    found = pick.summary_of(target, load)
-    if found is None:
+    summary = pick.summary_of(target, load)
+    if summary is None:
         return None
     value: float | None = (
-        found.throughput_per_s if metric == "throughput_per_s" else getattr(found.latency_ms, metric)
+        summary.throughput_per_s if metric == "throughput_per_s" else getattr(summary.latency_ms, metric)
     )
     return value
 
@@ -160,7 +160,7 @@ def _summary(target: TargetRecord, load: str, metric: str) -> float | None:
 def of_blocks(pair: Pair, limit: Limit, seed: int) -> Iterator[Question | Finding]:
     """Ask of what every fresh server has one figure of."""
     theirs, ours = (_starts(target, limit.metric) for target in (pair.theirs, pair.ours))
-    figures = [max(found.values(), default=None) for found in (theirs, ours)]
+    figures = [max(starts.values(), default=None) for starts in (theirs, ours)]
     if limit.metric.key == "memory" and pair.ours.memory.source != pair.theirs.memory.source:
         counted = [target.memory.source or "none" for target in (pair.theirs, pair.ours)]
         why = reason("counted_differently", baseline=counted[0], candidate=counted[1])
@@ -170,7 +170,7 @@ def of_blocks(pair: Pair, limit: Limit, seed: int) -> Iterator[Question | Findin
         both = sorted(ours.keys() & theirs.keys())
         estimate = estimate_ratio([[math.log(ours[b] / theirs[b])] for b in both], seed=seed)
     else:
-        logarithms = ([[math.log(value)] for value in found.values()] for found in (ours, theirs))
+        logarithms = ([[math.log(value)] for value in starts.values()] for starts in (ours, theirs))
         estimate = estimate_unpaired(*logarithms, seed=seed)
     if estimate is None:
         yield unknown(pair, limit, None, reason("too_few_blocks"), *figures)
@@ -180,5 +180,7 @@ def of_blocks(pair: Pair, limit: Limit, seed: int) -> Iterator[Question | Findin
 
 def _starts(target: TargetRecord, metric: Metric) -> dict[int, float]:
     if metric.key == "memory":
-        return {one.block: float(one.peak_bytes) for one in target.memory.block_peaks if one.peak_bytes}
-    return {one.block: one.first_right_answer_s for one in target.cold_starts if one.first_right_answer_s}
+        return {peak.block: float(peak.peak_bytes) for peak in target.memory.block_peaks if peak.peak_bytes}
+    return {
+        start.block: start.first_right_answer_s for start in target.cold_starts if start.first_right_answer_s
+    }

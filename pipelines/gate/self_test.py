@@ -88,13 +88,15 @@ class Trial:
     @property
     def passed(self) -> bool:
         """Whether what should fail did and none of it passed; without an injected fault, nothing failed."""
-        words = {one.word for one in self.findings if one.metric in self.expected or not self.expected}
+        words = {
+            finding.word for finding in self.findings if finding.metric in self.expected or not self.expected
+        }
         return ("fail" in words and "pass" not in words) if self.expected else "fail" not in words
 
     @property
     def unsure(self) -> bool:
         """Whether it did not fail only because what should have is undecided, and none of that passed."""
-        words = {one.word for one in self.findings if one.metric in self.expected}
+        words = {finding.word for finding in self.findings if finding.metric in self.expected}
         return not self.passed and bool(words) and "pass" not in words
 
 
@@ -206,8 +208,8 @@ def behind_proxy(plan: ServerPlan, faults: Faults) -> ServerPlan:
 
 
 def _trials(record: RunRecord, request: SelfTestRequest) -> tuple[Trial, ...]:
-    asked = {limit.metric.key for limit in request.limits}
-    slower = SPEEDS & asked
+    metrics = {limit.metric.key for limit in request.limits}
+    slower = SPEEDS & metrics
     expected: Mapping[str, tuple[str, frozenset[str]]] = {
         SAME: ("nothing", frozenset()),
         SLOW: (f"{request.delay_ms:g} ms before every request", slower),
@@ -228,7 +230,7 @@ def _trials(record: RunRecord, request: SelfTestRequest) -> tuple[Trial, ...]:
 
 def _require_injected(record: RunRecord, request: SelfTestRequest) -> None:
     """Raise MachineError if a slow server never came to its first wrong answer."""
-    answers = sum(one.requests_count for one in record.targets[WRONG].rounds)
+    answers = sum(round_.requests_count for round_ in record.targets[WRONG].rounds)
     if answers < request.wrong_every:
         raise MachineError(
             f"the side `{WRONG}` gave {answers} answers, too few for one in {request.wrong_every}; ask for a "
@@ -238,10 +240,10 @@ def _require_injected(record: RunRecord, request: SelfTestRequest) -> None:
 
 def told(trial: Trial) -> str:
     """Describe what was injected and what the gate said of it, on one line."""
-    failed = [name_of(one) for one in trial.findings if one.word == "fail"]
-    said = f"fail ({', '.join(failed)})" if failed else trial.word
+    failed = [name_of(finding) for finding in trial.findings if finding.word == "fail"]
+    outcome = f"fail ({', '.join(failed)})" if failed else trial.word
     right = "as it should" if trial.passed else "NOT as it should"
-    return f"{trial.side}, {trial.injected} injected: {said}, {right}"
+    return f"{trial.side}, {trial.injected} injected: {outcome}, {right}"
 
 
 def facts_of_self_test(result: SelfTestResult) -> Facts:
@@ -270,10 +272,10 @@ def require(result: SelfTestResult) -> None:
     """Raise GateError if the gate was wrong, MachineError if the machine let it decide nothing."""
     if result.failures and all(trial.unsure for trial in result.failures):
         why = "; ".join(
-            line(one)
+            line(finding)
             for trial in result.failures
-            for one in trial.findings
-            if one.metric in trial.expected and one.word == "undecided"
+            for finding in trial.findings
+            if finding.metric in trial.expected and finding.word == "undecided"
         )
         raise MachineError(f"the self-test decided nothing: {why}; make the machine quiet and run it again")
     if result.failures:

@@ -60,7 +60,7 @@ class GateResult:
 
     def of(self, word: Word) -> tuple[Finding, ...]:
         """Return the findings with that word."""
-        return tuple(one for one in self.findings if one.word == word)
+        return tuple(finding for finding in self.findings if finding.word == word)
 
 
 def require_one_way(request: GateRequest) -> None:
@@ -86,15 +86,15 @@ def gate(request: GateRequest) -> GateResult:
         return _within(baseline, request)
     candidate = read_gated(request.candidate)
     pairs = pairs_across(baseline, candidate)
-    found = differences(baseline, candidate)
+    unlike = differences(baseline, candidate)
     if not request.allow_environment:
-        require_same(found)
+        require_same(unlike)
     decided = findings(pairs, request.limits, _seed(candidate))
     return GateResult(
         word=overall(decided),
         model=candidate.model.name,
         findings=decided,
-        environment=found,
+        environment=unlike,
         configuration=configured(baseline, candidate),
         interleaved=False,
         baseline=baseline.run_id,

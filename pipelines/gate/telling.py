@@ -122,8 +122,8 @@ REASONS: Mapping[str, Callable[[Finding], str]] = {
     "within_limit": lambda _: "the whole interval ends before the limit",
     "beyond_margin": _beyond,
     "across_margin": _more,
-    "inside_floor": lambda one: (
-        f"{NOISE.format(floor=fmt.within(one.noise_floor or 0))}: use a quieter machine, or a wider limit"
+    "inside_floor": lambda finding: (
+        f"{NOISE.format(floor=fmt.within(finding.noise_floor or 0))}: use a quieter machine, or a wider limit"
     ),
     "near_limit": lambda _: "the factor is so near the limit that no reasonable number of rounds decides it",
     "no_floor": _no_floor,
@@ -135,18 +135,20 @@ REASONS: Mapping[str, Callable[[Finding], str]] = {
         "more and longer rounds"
     ),
     "not_recorded_of_both": lambda _: "not recorded of both: measure both where it is",
-    "counted_differently": lambda one: (
-        f"counted as {one.reason.figures['baseline']} and {one.reason.figures['candidate']}, which do not "
-        "compare: measure both with one runner"
+    "counted_differently": lambda finding: (
+        f"counted as {finding.reason.figures['baseline']} and {finding.reason.figures['candidate']}, which "
+        "do not compare: measure both with one runner"
     ),
     "exact": _exact,
-    "answers": lambda one: (
+    "answers": lambda finding: (
         "every checked answer was right"
-        if one.word == "pass"
+        if finding.word == "pass"
         else "run `tandem verify`, and compare the builds"
     ),
-    "failures": lambda one: (
-        "no more than a valid round has" if one.word == "pass" else "look into the server's log in the run"
+    "failures": lambda finding: (
+        "no more than a valid round has"
+        if finding.word == "pass"
+        else "look into the server's log in the run"
     ),
 }
 
@@ -166,8 +168,10 @@ def verdict(result: GateResult) -> str:
     others = result.of(result.word)
     also = result.of("undecided") if result.word == "fail" else ()
     more = f"; {len(also)} undecided" if also else ""
-    told = "; ".join(f"{name_of(other)}: {found(other)}, {allowed(other)}; {why(other)}" for other in others)
-    return f"{result.word}: {told} ({counts}{more})"
+    reasons = "; ".join(
+        f"{name_of(other)}: {found(other)}, {allowed(other)}; {why(other)}" for other in others
+    )
+    return f"{result.word}: {reasons} ({counts}{more})"
 
 
 def facts(result: GateResult) -> dict[str, Any]:
@@ -178,8 +182,8 @@ def facts(result: GateResult) -> dict[str, Any]:
         "baseline": result.baseline,
         "candidate": result.candidate,
         "interleaved": result.interleaved,
-        "environment": [asdict(one) for one in result.environment],
-        "configuration": [asdict(one) for one in result.configuration],
+        "environment": [asdict(difference) for difference in result.environment],
+        "configuration": [asdict(difference) for difference in result.configuration],
         "findings": [_finding(finding) for finding in result.findings],
     }
 
@@ -206,8 +210,8 @@ def print_result(result: GateResult) -> None:
 def remarks(result: GateResult) -> Iterator[str]:
     """Yield what must be read with the result."""
     if result.environment:
-        told = "; ".join(map(str, result.environment))
-        yield f"Environments differ, allowed by --allow-environment: {told}"
+        unlike = "; ".join(map(str, result.environment))
+        yield f"Environments differ, allowed by --allow-environment: {unlike}"
     if result.configuration:
         yield f"Servers were configured differently: {'; '.join(map(str, result.configuration))}"
     if not result.interleaved:

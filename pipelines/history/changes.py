@@ -47,7 +47,7 @@ def find_changes(values: Sequence[float]) -> tuple[Change, ...]:
     places = _proposed(logarithms)
     while places:
         tested = [_test(logarithms, place, places) for place in places]
-        weakest = max(tested, key=lambda one: one.p_value)
+        weakest = max(tested, key=lambda change: change.p_value)
         if weakest.p_value <= SIGNIFICANCE and all(map(_matters, tested)):
             return tuple(tested)
         # Without the weakest, its neighbours have more values on that side: they are tested again.
@@ -56,12 +56,12 @@ def find_changes(values: Sequence[float]) -> tuple[Change, ...]:
     return ()
 
 
-def _matters(one: Change) -> bool:
-    return _size(one) >= math.log1p(SMALLEST)
+def _matters(change: Change) -> bool:
+    return _size(change) >= math.log1p(SMALLEST)
 
 
-def _size(one: Change) -> float:
-    return abs(math.log(one.factor))
+def _size(change: Change) -> float:
+    return abs(math.log(change.factor))
 
 
 def _proposed(logarithms: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> list[int]:
@@ -71,8 +71,8 @@ def _proposed(logarithms: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> lis
     steps = np.diff(logarithms)
     spread = ROBUST * float(np.median(np.abs(steps - np.median(steps)))) / math.sqrt(2)
     scaled = (logarithms / max(spread, SMALLEST_SPREAD)).reshape(-1, 1)
-    found = ruptures.Pelt(model="l2", min_size=FEWEST_BESIDE, jump=1).fit(scaled)
-    return [int(place) for place in found.predict(pen=PENALTY * math.log(len(logarithms)))[:-1]]
+    fitted = ruptures.Pelt(model="l2", min_size=FEWEST_BESIDE, jump=1).fit(scaled)
+    return [int(place) for place in fitted.predict(pen=PENALTY * math.log(len(logarithms)))[:-1]]
 
 
 def _test(

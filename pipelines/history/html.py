@@ -26,43 +26,42 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums } th, td {
 """
 
 
-def render(found: History) -> str:
+def render(past: History) -> str:
     """Render the page."""
-    title = f"History of {one_line(found.model)}"
+    title = f"History of {one_line(past.model)}"
     return "\n".join(
         (
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>",
             f"<h1>{escape(title)}</h1>",
-            f"<p>{_summary(found)} Bars are 95&nbsp;% intervals; a dashed line is a run whose environment, "
+            f"<p>{_summary(past)} Bars are 95&nbsp;% intervals; a dashed line is a run whose environment, "
             "model or commit differs from the one before; a solid one is where a level moved.</p>",
-            *(_section(found, place, one) for place, one in enumerate(found.series)),
-            _runs(found),
+            *(_section(past, place, series) for place, series in enumerate(past.series)),
+            _runs(past),
             "</main></body></html>\n",
         )
     )
 
 
-def _summary(found: History) -> str:
-    moved = sum(bool(one.changes) for one in found.series)
-    return f"{len(found.entries)} runs, {len(found.series)} figures, {moved} of which moved to another level."
+def _summary(past: History) -> str:
+    moved = sum(bool(series.changes) for series in past.series)
+    return f"{len(past.entries)} runs, {len(past.series)} figures, {moved} of which moved to another level."
 
 
-def _section(found: History, place: int, series: Series) -> str:
+def _section(past: History, place: int, series: Series) -> str:
     moves = "".join(
-        f'<p class="moved">Moved: {_text(change_text(found, series, change))}</p>'
-        for change in series.changes
+        f'<p class="moved">Moved: {_text(change_text(past, series, change))}</p>' for change in series.changes
     )
     heading = f'<h2 id="figure-{place}">{_text(series.name)}</h2>'
-    return f"<section>{heading}{_chart(found, series)}{moves}{_table(found, series)}</section>"
+    return f"<section>{heading}{_chart(past, series)}{moves}{_table(past, series)}</section>"
 
 
 def _text(text: str) -> str:
     return escape(one_line(text))
 
 
-def _chart(found: History, series: Series) -> str:
+def _chart(past: History, series: Series) -> str:
     show = SHOW[series.key[2]]
     low, high = _range(series)
     first, last = series.points[0].figure.value, series.points[-1].figure.value
@@ -71,7 +70,7 @@ def _chart(found: History, series: Series) -> str:
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{_text(label)}">'
         f'<text x="{LEFT - 8}" y="{TOP + 4}" text-anchor="end">{_text(show(high))}</text>'
         f'<text x="{LEFT - 8}" y="{HEIGHT - BOTTOM}" text-anchor="end">{_text(show(low))}</text>'
-        f"{''.join(_marks(found, series, low, high))}</svg>"
+        f"{''.join(_marks(past, series, low, high))}</svg>"
     )
 
 
@@ -81,8 +80,8 @@ def _range(series: Series) -> tuple[float, float]:
     return (low, high) if high > low else (low * 0.9, high * 1.1 or 1.0)
 
 
-def _marks(found: History, series: Series, low: float, high: float) -> Iterator[str]:
-    last = max(len(found.entries) - 1, 1)
+def _marks(past: History, series: Series, low: float, high: float) -> Iterator[str]:
+    last = max(len(past.entries) - 1, 1)
 
     def x(place: int) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * place / last
@@ -95,7 +94,7 @@ def _marks(found: History, series: Series, low: float, high: float) -> Iterator[
         return f'<line class="{kind}" x1="{at}" x2="{at}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
 
     own = {point.place for point in series.points}
-    for place, entry in enumerate(found.entries):
+    for place, entry in enumerate(past.entries):
         if entry.changed and place in own:
             yield upright(place, "environment")
     for change in series.changes:
@@ -103,24 +102,24 @@ def _marks(found: History, series: Series, low: float, high: float) -> Iterator[
     path = " ".join(f"{x(point.place):.1f},{y(point.figure.value):.1f}" for point in series.points)
     yield f'<polyline points="{path}" fill="none" stroke="var(--line)"/>'
     for point in series.points:
-        yield from _point(found, point, x(point.place), y)
+        yield from _point(past, point, x(point.place), y)
 
 
-def _point(found: History, point: Point, x: float, y: Callable[[float], float]) -> Iterator[str]:
+def _point(past: History, point: Point, x: float, y: Callable[[float], float]) -> Iterator[str]:
     figure, show = point.figure, SHOW[point.figure.unit]
     if figure.low is not None and figure.high is not None:
         yield (
             f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y(figure.low):.1f}" y2="{y(figure.high):.1f}" '
             'stroke="var(--line)"/>'
         )
-    told = f"{found.entries[point.place].run_id}: {show(figure.value)}"
+    hover = f"{past.entries[point.place].run_id}: {show(figure.value)}"
     yield (
         f'<circle cx="{x:.1f}" cy="{y(figure.value):.1f}" r="3.5" fill="var(--line)">'
-        f"<title>{_text(told)}</title></circle>"
+        f"<title>{_text(hover)}</title></circle>"
     )
 
 
-def _table(found: History, series: Series) -> str:
+def _table(past: History, series: Series) -> str:
     show = SHOW[series.key[2]]
     rows = []
     for point in series.points:
@@ -128,19 +127,19 @@ def _table(found: History, series: Series) -> str:
         span = (
             "" if figure.low is None or figure.high is None else f"{show(figure.low)} to {show(figure.high)}"
         )
-        cells = (found.entries[point.place].run_id, show(figure.value), span)
+        cells = (past.entries[point.place].run_id, show(figure.value), span)
         rows.append(f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in cells)}</tr>")
     head = "<tr><th>run</th><th>value</th><th>95&nbsp;% interval</th></tr>"
     return f"<details><summary>Figures</summary><table>{head}{''.join(rows)}</table></details>"
 
 
-def _runs(found: History) -> str:
+def _runs(past: History) -> str:
     rows = [
         f"<tr><td>{_text(entry.run_id)}</td><td>{_text(entry.git_commit or '')}</td>"
         f"<td>{_text('; '.join(map(str, entry.changed)))}</td></tr>"
-        for entry in found.entries
+        for entry in past.entries
     ]
-    lost = "".join(f"<li>{_text(name)}: {_text(why)}</li>" for name, why in found.skipped.items())
+    lost = "".join(f"<li>{_text(name)}: {_text(why)}</li>" for name, why in past.skipped.items())
     left_out = f"<h2>Left out</h2><ul>{lost}</ul>" if lost else ""
     head = "<tr><th>run</th><th>commit</th><th>changed since the run before</th></tr>"
     return f"<section><h2>Runs</h2><table>{head}{''.join(rows)}</table>{left_out}</section>"

@@ -46,7 +46,7 @@ def _kept(folder: Path, is_latest: bool) -> Kept:
 
 
 def chosen_to_prune(
-    found: Sequence[Kept],
+    runs: Sequence[Kept],
     *,
     keep: int | None,
     older_than_days: float | None,
@@ -64,30 +64,28 @@ def chosen_to_prune(
         raise RequestError("say what to keep: --keep 10, --older-than 30 (days), or both")
     if (keep is not None and keep < 0) or (older_than_days is not None and older_than_days < 0):
         raise RequestError("--keep and --older-than are not below 0")
-    known = [one for one in found if one.started_at_utc and model in (None, one.model)]
+    of_model = [run for run in runs if run.started_at_utc and model in (None, run.model)]
     return tuple(
-        one
-        for one in known
-        if not one.is_latest
-        and (keep is None or _newer(one, known) >= keep)
-        and (older_than_days is None or _age(one, now) > timedelta(days=older_than_days))
+        run
+        for run in of_model
+        if not run.is_latest
+        and (keep is None or _newer(run, of_model) >= keep)
+        and (older_than_days is None or _age(run, now) > timedelta(days=older_than_days))
     )
 
 
-def _newer(one: Kept, found: Sequence[Kept]) -> int:
+def _newer(run: Kept, runs: Sequence[Kept]) -> int:
     """Count the runs of its model that were started after it."""
-    return sum(
-        other.model == one.model and _order(other) > _order(one) for other in found if other is not one
-    )
+    return sum(other.model == run.model and _order(other) > _order(run) for other in runs if other is not run)
 
 
-def _order(one: Kept) -> tuple[str, str]:
-    return one.started_at_utc or "", one.folder.name
+def _order(run: Kept) -> tuple[str, str]:
+    return run.started_at_utc or "", run.folder.name
 
 
-def _age(one: Kept, now: datetime | None) -> timedelta:
+def _age(run: Kept, now: datetime | None) -> timedelta:
     try:
-        started = datetime.fromisoformat(one.started_at_utc or "")
+        started = datetime.fromisoformat(run.started_at_utc or "")
     except ValueError:
         return timedelta(0)
     return (now or datetime.now(UTC)) - (started if started.tzinfo else started.replace(tzinfo=UTC))
@@ -99,8 +97,8 @@ def prune(chosen: Sequence[Kept]) -> None:
     Raises:
         MachineError: the disk refused.
     """
-    for one in chosen:
+    for run in chosen:
         try:
-            shutil.rmtree(one.folder)
+            shutil.rmtree(run.folder)
         except OSError as error:
-            raise disk_error(one.folder, error) from error
+            raise disk_error(run.folder, error) from error

@@ -87,12 +87,12 @@ def history(model: str, runs: Path, measure: str | None = None) -> History:
     Raises:
         RequestError: there is no complete run of the model, or none with that measure; with what there is.
     """
-    found, skipped = _read(runs)
-    mine = sorted((run for run in found if run.model.name == model), key=lambda run: run.started_at_utc)
+    complete, skipped = _read(runs)
+    mine = sorted((run for run in complete if run.model.name == model), key=lambda run: run.started_at_utc)
     if not mine:
-        known = sorted({run.model.name for run in found})
-        if known:
-            raise unknown("model", model, known, where=f"{runs} holds no complete run of it: ")
+        models = sorted({run.model.name for run in complete})
+        if models:
+            raise unknown("model", model, models, where=f"{runs} holds no complete run of it: ")
         raise RequestError(
             f"{runs} holds no complete run{_lost(skipped)}; measure one with `tandem compare {model}`"
         )
@@ -108,10 +108,10 @@ def _lost(skipped: dict[str, str]) -> str:
 
 
 def _only(series: tuple[Series, ...], measure: str) -> tuple[Series, ...]:
-    kept = tuple(one for one in series if one.key[1] == measure)
-    if not kept:
-        raise unknown("measure", measure, sorted({one.key[1] for one in series}))
-    return kept
+    chosen = tuple(candidate for candidate in series if candidate.key[1] == measure)
+    if not chosen:
+        raise unknown("measure", measure, sorted({candidate.key[1] for candidate in series}))
+    return chosen
 
 
 def run_folders(runs: Path) -> Iterator[Path]:
@@ -124,11 +124,11 @@ def run_folders(runs: Path) -> Iterator[Path]:
         entries = sorted(runs.iterdir())
     except OSError as error:
         raise RequestError(f"{runs} cannot be read: {error.strerror}; name a folder of runs") from error
-    yield from (one for one in entries if not one.is_symlink() and (one / "run.json").exists())
+    yield from (entry for entry in entries if not entry.is_symlink() and (entry / "run.json").exists())
 
 
 def _read(runs: Path) -> tuple[list[RunRecord], dict[str, str]]:
-    found: list[RunRecord] = []
+    complete: list[RunRecord] = []
     skipped: dict[str, str] = {}
     for folder in run_folders(runs):
         try:
@@ -137,10 +137,10 @@ def _read(runs: Path) -> tuple[list[RunRecord], dict[str, str]]:
             skipped[folder.name] = str(error)
             continue
         if run.status == "complete":
-            found.append(run)
+            complete.append(run)
         else:
             skipped[folder.name] = f"it is {run.status}"
-    return found, skipped
+    return complete, skipped
 
 
 def _entry(run: RunRecord, before: RunRecord | None) -> Entry:

@@ -12,69 +12,69 @@ from pipelines.history.stage import History, Point, Series
 from pipelines.outputs.markdown import SHOW
 
 
-def facts(found: History) -> dict[str, Any]:
+def facts(past: History) -> dict[str, Any]:
     """Return every run, every series with its points and changes, and what was left out."""
     return {
-        "model": found.model,
-        "runs": [asdict(entry) for entry in found.entries],
-        "series": [_series(found, one) for one in found.series],
-        "skipped": found.skipped,
+        "model": past.model,
+        "runs": [asdict(entry) for entry in past.entries],
+        "series": [_series(past, series) for series in past.series],
+        "skipped": past.skipped,
     }
 
 
-def _series(found: History, series: Series) -> dict[str, Any]:
+def _series(past: History, series: Series) -> dict[str, Any]:
     return {
         "of": series.key[0],
         "measure": series.key[1],
         "unit": series.key[2],
         "lower_is_better": series.points[0].figure.lower_is_better,
-        "points": [_point(found, point) for point in series.points],
+        "points": [_point(past, point) for point in series.points],
         "changes": [
-            {"run_id": run_of(found, series, change), "factor": change.factor, "p_value": change.p_value}
+            {"run_id": run_of(past, series, change), "factor": change.factor, "p_value": change.p_value}
             for change in series.changes
         ],
     }
 
 
-def _point(found: History, point: Point) -> dict[str, Any]:
+def _point(past: History, point: Point) -> dict[str, Any]:
     figure = point.figure
     return {
-        "run_id": found.entries[point.place].run_id,
+        "run_id": past.entries[point.place].run_id,
         "value": figure.value,
         "low": figure.low,
         "high": figure.high,
     }
 
 
-def run_of(found: History, series: Series, change: Change) -> str:
+def run_of(past: History, series: Series, change: Change) -> str:
     """Return the run in which a new level began."""
-    return found.entries[series.points[change.place].place].run_id
+    return past.entries[series.points[change.place].place].run_id
 
 
-def change_text(found: History, series: Series, change: Change) -> str:
+def change_text(past: History, series: Series, change: Change) -> str:
     """Describe a change of the level, and what else changed in that run."""
-    entry = found.entries[series.points[change.place].place]
+    entry = past.entries[series.points[change.place].place]
     also = f" (with {', '.join(each.field for each in entry.changed)})" if entry.changed else ""
     return f"to {fmt.ratio(change.factor)} times in {entry.run_id}{also}"
 
 
-def print_history(found: History) -> None:
+def print_history(past: History) -> None:
     """Print a row per series, then the runs whose environment changed, and what was left out."""
     table = Table(show_edge=False, pad_edge=False)
     for column in ("of", "measure", "runs", "first", "last", "last/first", "level moved"):
         table.add_column(column, overflow="fold")
-    print_table(table, [_row(found, one) for one in found.series])
-    for entry in found.entries:
+    print_table(table, [_row(past, series) for series in past.series])
+    for entry in past.entries:
         if entry.changed:
             say(f"{entry.run_id}: changed: {'; '.join(map(str, entry.changed))}")
-    for name, why in found.skipped.items():
+    for name, why in past.skipped.items():
         say(f"left out: {name}: {why}")
-    if len(found.entries) < FEWEST:
-        runs = fmt.plural(len(found.entries), "run")
+    if len(past.entries) < FEWEST:
+        runs = fmt.plural(len(past.entries), "run")
         say(f"{runs}; changes of level are looked for from {FEWEST} runs on")
 
 
-def _row(found: History, series: Series) -> tuple[str, ...]:
+def _row(past: History, series: Series) -> tuple[str, ...]:
     show = SHOW[series.key[2]]
     first, last = series.points[0].figure.value, series.points[-1].figure.value
     return (
@@ -84,5 +84,5 @@ def _row(found: History, series: Series) -> tuple[str, ...]:
         show(first),
         show(last),
         fmt.MISSING if series.factor is None else fmt.ratio(series.factor),
-        "; ".join(change_text(found, series, change) for change in series.changes) or fmt.MISSING,
+        "; ".join(change_text(past, series, change) for change in series.changes) or fmt.MISSING,
     )

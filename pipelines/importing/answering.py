@@ -36,7 +36,7 @@ def guess_here(path: str, names: list[str], progress: Callable[[str], None]) -> 
         if tried_with(
             program, [Guess(n, t.dtype, t.shape, False) for n, t in zip(names, tried, strict=True)]
         ):
-            return [[one.dtype, list(one.shape)] for one in tried]
+            return [[guess.dtype, list(guess.shape)] for guess in tried]
     return None
 
 
@@ -58,17 +58,17 @@ def answer_here(
         GateError: it does not answer.
     """
     progress(f"asking the {kind}")
-    given = tensors.load(Path(samples))
-    inputs = {own: given[name] for name, own in names.items()}
+    arrays = tensors.load(Path(samples))
+    inputs = {own: arrays[name] for name, own in names.items()}
     if kind in PROGRAMS and outputs is None:
-        found = _program(kind, Path(path), inputs)
+        answered = _program(kind, Path(path), inputs)
     else:
-        found = answers(kind, Path(path), inputs, list(outputs or ()))
-    return [[name, *_described(array)] for name, array in found.items()]
+        answered = answers(kind, Path(path), inputs, list(outputs or ()))
+    return [[name, *_described(array)] for name, array in answered.items()]
 
 
 def _described(array: Array) -> tuple[str, list[list[int]]]:
-    shapes = sorted({np.asarray(one).shape for one in array})
+    shapes = sorted({np.asarray(sample).shape for sample in array})
     dtype = STRING if tensors.is_text(array) else str(np.asarray(array[0]).dtype)
     return dtype, [list(shape) for shape in shapes]
 
@@ -84,8 +84,8 @@ def _program(kind: Kind, path: Path, inputs: Tensors) -> dict[str, Array]:
             answer = module(*(torch.tensor(array) for array in batch.values()))
         if not names:
             names.extend(_names(answer))
-        found = flattened("that was imported", answer, names, "the program")
-        return {name: one.numpy(force=True) for name, one in zip(names, found, strict=True)}
+        leaves = flattened("that was imported", answer, names, "the program")
+        return {name: tensor.numpy(force=True) for name, tensor in zip(names, leaves, strict=True)}
 
     try:
         return tensors.ask(call, inputs, 2)
@@ -100,8 +100,8 @@ def _program(kind: Kind, path: Path, inputs: Tensors) -> dict[str, Array]:
 def _reason(error: Exception) -> str:
     """Return TorchScript's own reason, which stands in its last line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = lines[-1] if lines and "Traceback" in str(error) else first_line(error)
-    return f"{type(error).__name__}: {said:.160}"
+    reason = lines[-1] if lines and "Traceback" in str(error) else first_line(error)
+    return f"{type(error).__name__}: {reason:.160}"
 
 
 def _names(answer: Any) -> list[str]:
@@ -113,21 +113,26 @@ def _names(answer: Any) -> list[str]:
 
 def _leaves(answer: Any) -> "Sequence[Any]":
     if isinstance(answer, list | tuple):
-        return [leaf for one in answer for leaf in _leaves(one)]
+        return [leaf for part in answer for leaf in _leaves(part)]
     if isinstance(answer, Mapping):
-        return [leaf for one in answer.values() for leaf in _leaves(one)]
+        return [leaf for part in answer.values() for leaf in _leaves(part)]
     return [answer]
 
 
-def observed(said: Sequence[Any], declared: Sequence[Tensor] | None, *, dynamic: bool) -> tuple[Tensor, ...]:
+def observed(
+    answered: Sequence[Any], declared: Sequence[Tensor] | None, *, dynamic: bool
+) -> tuple[Tensor, ...]:
     """Return outputs as they were answered; a dynamic size stays so where inputs are `dynamic`."""
-    found = []
-    for place, (name, dtype, shapes) in enumerate(said):
+    outputs = []
+    for place, (name, dtype, shapes) in enumerate(answered):
         if len({len(shape) for shape in shapes}) > 1:
             raise GateError(f"the output {name!r} has another number of dimensions for other samples")
         sizes = [axis[0] if len(set(axis)) == 1 else None for axis in zip(*shapes, strict=True)]
         shape = None if declared is None else declared[place].shape
         if dynamic and shape is not None and len(shape) == len(sizes) + 1:
-            sizes = [None if said is None else size for size, said in zip(sizes, shape[1:], strict=True)]
-        found.append(Tensor(name, dtype, (None, *sizes)))
-    return tuple(found)
+            sizes = [
+                None if declared_size is None else size
+                for size, declared_size in zip(sizes, shape[1:], strict=True)
+            ]
+        outputs.append(Tensor(name, dtype, (None, *sizes)))
+    return tuple(outputs)

@@ -32,15 +32,15 @@ KERAS_METADATA = "keras_metadata.pb"
 
 def require_kind(path: Path, kind: Kind, source: str) -> None:
     """Raise RequestError if the file is of another kind, by its content, and say what to type for that."""
-    found = kind_of_path(path)
-    if KINDS.get(found or "") == kind:
+    content_kind = kind_of_path(path)
+    if KINDS.get(content_kind or "") == kind:
         return
     option = f"--{kind.replace('_', '-')}"
-    right = KINDS.get(found or "")
+    right = KINDS.get(content_kind or "")
     hint = f"give it as --{right.replace('_', '-')}" if right else "give the file that was meant"
-    if found in (WEIGHTS, KERAS):
+    if content_kind in (WEIGHTS, KERAS):
         hint = f"`tandem init my_model.py --from {shlex.quote(source)}` writes a model file for it"
-    raise RequestError(f"{option} {source} is {found or 'no file that is known here'}; {hint}")
+    raise RequestError(f"{option} {source} is {content_kind or 'no file that is known here'}; {hint}")
 
 
 def findings(path: Path, kind: Kind, source: str) -> tuple[str, ...]:
@@ -59,12 +59,12 @@ def findings(path: Path, kind: Kind, source: str) -> tuple[str, ...]:
         raise GateError(f"{source}: it is damaged: {error!s:.160}") from error
 
 
-def require_trust(found: dict[str, tuple[str, ...]], *, trust: bool) -> None:
+def require_trust(by_source: dict[str, tuple[str, ...]], *, trust: bool) -> None:
     """Raise RequestError if a file holds code, and nobody said that it is trusted."""
-    told = [f"{source}: {', '.join(names)}" for source, names in found.items() if names]
-    if told and not trust:
+    lines = [f"{source}: {', '.join(names)}" for source, names in by_source.items() if names]
+    if lines and not trust:
         raise RequestError(
-            f"code of whoever wrote the files would run: {'; '.join(told)}; say --trust if you trust them"
+            f"code of whoever wrote the files would run: {'; '.join(lines)}; say --trust if you trust them"
         )
 
 
@@ -80,7 +80,7 @@ def _archive(path: Path) -> Iterator[str]:
         manifest = unpack(path, Path(folder))
         model = manifest["model"]
         root = Path(folder)
-        handler, own = root / model["handler"], {root / one.name: one for one in HANDLER_PARTS}
+        handler, own = root / model["handler"], {root / part.name: part for part in HANDLER_PARTS}
         if handler.read_bytes() != HANDLER.read_bytes():
             yield f"its own handler {model['handler']}"
         files = [file for file in sorted(root.rglob("*")) if file.is_file()]

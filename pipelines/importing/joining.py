@@ -28,17 +28,17 @@ class Joined:
     own: dict[Kind, dict[str, str]]
 
 
-def join(what: str, found: Mapping[Kind, Sequence[Tensor]], base: Kind) -> Joined:
+def join(what: str, by_kind: Mapping[Kind, Sequence[Tensor]], base: Kind) -> Joined:
     """Join the inputs or outputs (`what`) of all files as the model's, in the order of the file `base`.
 
     Raises:
         GateError: files have different numbers of them, or other shapes or dtypes, or one that holds strings.
     """
-    for kind, tensors in found.items():
+    for kind, tensors in by_kind.items():
         _require_known(what, kind, tensors)
-    placed = {kind: _matched(what, base, found[base], kind, tensors) for kind, tensors in found.items()}
+    placed = {kind: _matched(what, base, by_kind[base], kind, tensors) for kind, tensors in by_kind.items()}
     named = placed.get(WIRE, placed[base])
-    names = _names(what, [one.name for one in named], wire=WIRE in placed)
+    names = _names(what, [tensor.name for tensor in named], wire=WIRE in placed)
     joined = [
         Tensor(
             name,
@@ -48,7 +48,8 @@ def join(what: str, found: Mapping[Kind, Sequence[Tensor]], base: Kind) -> Joine
         for at, name in enumerate(names)
     ]
     own = {
-        kind: {name: one.name for name, one in zip(names, row, strict=True)} for kind, row in placed.items()
+        kind: {name: tensor.name for name, tensor in zip(names, row, strict=True)}
+        for kind, row in placed.items()
     }
     return Joined(tuple(joined), own)
 
@@ -89,11 +90,11 @@ def _matched(
             "files of one model"
         )
     by_name = {tensor.name: tensor for tensor in tensors}
-    if {one.name for one in wanted} == set(by_name):
-        return [by_name[one.name] for one in wanted]
-    fitting = [[other for other in tensors if _may_be(one, other)] for one in wanted]
+    if {tensor.name for tensor in wanted} == set(by_name):
+        return [by_name[tensor.name] for tensor in wanted]
+    fitting = [[other for other in tensors if _may_be(tensor, other)] for tensor in wanted]
     only = [row[0] for row in fitting if len(row) == 1]
-    if len(only) == len(wanted) == len({one.name for one in only}):
+    if len(only) == len(wanted) == len({tensor.name for tensor in only}):
         return only
     return list(tensors)
 
@@ -130,33 +131,37 @@ def _names(what: str, own: Sequence[str], *, wire: bool) -> list[str]:
     return [what] if len(own) == 1 else [f"{what}_{place}" for place in range(len(own))]
 
 
-def _dtype(what: str, name: str, said: Mapping[Kind, str | None]) -> str | None:
-    known = {kind: dtype for kind, dtype in said.items() if dtype is not None}
-    if len(set(known.values())) > 1:
-        told = ", ".join(f"the {kind} {dtype}" for kind, dtype in known.items())
-        raise GateError(f"the {what} {name!r} has different dtypes: {told}; these are not files of one model")
-    return next(iter(known.values()), None)
+def _dtype(what: str, name: str, dtypes: Mapping[Kind, str | None]) -> str | None:
+    stated = {kind: dtype for kind, dtype in dtypes.items() if dtype is not None}
+    if len(set(stated.values())) > 1:
+        listing = ", ".join(f"the {kind} {dtype}" for kind, dtype in stated.items())
+        raise GateError(
+            f"the {what} {name!r} has different dtypes: {listing}; these are not files of one model"
+        )
+    return next(iter(stated.values()), None)
 
 
-def _shape(what: str, name: str, said: Mapping[Kind, Shape | None]) -> Shape | None:
+def _shape(what: str, name: str, shapes: Mapping[Kind, Shape | None]) -> Shape | None:
     """Return the sizes that all files take; None where all take any."""
-    known = {kind: shape for kind, shape in said.items() if shape is not None}
-    if not known:
+    stated = {kind: shape for kind, shape in shapes.items() if shape is not None}
+    if not stated:
         return None
-    told = ", ".join(f"the {kind} {shape[1:]}" for kind, shape in known.items())
-    if len({len(shape) for shape in known.values()}) > 1:
-        raise GateError(f"the {what} {name!r} has different shapes: {told}; these are not files of one model")
+    listing = ", ".join(f"the {kind} {shape[1:]}" for kind, shape in stated.items())
+    if len({len(shape) for shape in stated.values()}) > 1:
+        raise GateError(
+            f"the {what} {name!r} has different shapes: {listing}; these are not files of one model"
+        )
     sizes: list[int | None] = [None]
-    for axis in range(1, len(next(iter(known.values())))):
-        found = {shape[axis] for shape in known.values()} - {None}
-        if len(found) > 1:
-            raise GateError(f"the {what} {name!r} has different shapes: {told}; {_cure(known)}")
-        sizes.append(next(iter(found), None))
+    for axis in range(1, len(next(iter(stated.values())))):
+        fixed = {shape[axis] for shape in stated.values()} - {None}
+        if len(fixed) > 1:
+            raise GateError(f"the {what} {name!r} has different shapes: {listing}; {_cure(stated)}")
+        sizes.append(next(iter(fixed), None))
     return tuple(sizes)
 
 
-def _cure(known: Mapping[Kind, Shape]) -> str:
-    rows = [shape[1:] for shape in known.values()]
+def _cure(shapes: Mapping[Kind, Shape]) -> str:
+    rows = [shape[1:] for shape in shapes.values()]
     turned = len(rows[0]) == PLANE_AXES and len({tuple(sorted(map(str, row))) for row in rows}) == 1
     if turned:
         return "one has its channels first and another last: save them with one layout"

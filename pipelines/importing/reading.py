@@ -36,31 +36,31 @@ def read_here(files: Mapping[str, str], progress: Callable[[str], None]) -> dict
     Raises:
         GateError: one cannot be read.
     """
-    found = {}
+    by_kind = {}
     for kind, path in files.items():
         progress(f"reading {kind}")
         try:
-            found[kind] = asdict(READERS[kind](Path(path)))
+            by_kind[kind] = asdict(READERS[kind](Path(path)))
         except GateError:
             raise
         except Exception as error:
             raise GateError(
                 f"the {kind} cannot be read: {type(error).__name__}: {first_line(error)}"
             ) from error
-    return found
+    return by_kind
 
 
-def read_from(said: Mapping[str, Any]) -> Read:
+def read_from(content: Mapping[str, Any]) -> Read:
     """Rebuild what was read from JSON."""
 
-    def tensors(given: Iterable[Any] | None) -> tuple[Tensor, ...]:
+    def tensors(entries: Iterable[Any] | None) -> tuple[Tensor, ...]:
         return tuple(
-            Tensor(one["name"], one["dtype"], None if one["shape"] is None else tuple(one["shape"]))
-            for one in given or ()
+            Tensor(entry["name"], entry["dtype"], None if entry["shape"] is None else tuple(entry["shape"]))
+            for entry in entries or ()
         )
 
-    outputs = None if said["outputs"] is None else tensors(said["outputs"])
-    return Read(tensors(said["inputs"]), outputs, said["precision"], said["parameters_count"])
+    outputs = None if content["outputs"] is None else tensors(content["outputs"])
+    return Read(tensors(content["inputs"]), outputs, content["precision"], content["parameters_count"])
 
 
 def _program(path: Path) -> Read:
@@ -111,11 +111,11 @@ def _exported(path: Path) -> Read:
     values = {node.name: node.meta.get("val") for node in program.graph.nodes}
     signature, spec = program.graph_signature, program.call_spec.out_spec
     keys = list(spec.context) if spec is not None and spec.type is dict else []
-    given = signature.user_outputs
-    names = keys if len(keys) == len(given) else [f"output_{n}" for n in range(len(given))]
+    outputs = signature.user_outputs
+    names = keys if len(keys) == len(outputs) else [f"output_{n}" for n in range(len(outputs))]
     return Read(
         tuple(_of_value(str(name), values[str(name)]) for name in signature.user_inputs),
-        tuple(_of_value(name, values[str(one)]) for name, one in zip(names, given, strict=True)),
+        tuple(_of_value(name, values[str(output)]) for name, output in zip(names, outputs, strict=True)),
         _precision_of_torch(program.state_dict.values()),
         sum(tensor.numel() for tensor in program.state_dict.values() if tensor.is_floating_point()),
     )
@@ -140,12 +140,12 @@ def _onnx(path: Path) -> Read:
             f"the onnx keeps its weights in another file ({where!r:.80}); save it as one file "
             "(onnx.save_model(model, path, save_as_external_data=False))"
         )
-    weights = {one.name for one in graph.initializer}
+    weights = {weight.name for weight in graph.initializer}
     return Read(
-        tuple(_of_onnx(one) for one in graph.input if one.name not in weights),
+        tuple(_of_onnx(tensor) for tensor in graph.input if tensor.name not in weights),
         tuple(map(_of_onnx, graph.output)),
         _precision_of_onnx(graph),
-        sum(prod(one.dims) for one in graph.initializer if one.dims),
+        sum(prod(weight.dims) for weight in graph.initializer if weight.dims),
     )
 
 
@@ -158,8 +158,8 @@ def _tensors(message: Any) -> Iterator[Any]:
         return
     for field, value in message.ListFields():
         if field.message_type is not None:
-            for one in value if field.is_repeated else [value]:
-                yield from _tensors(one)
+            for part in value if field.is_repeated else [value]:
+                yield from _tensors(part)
 
 
 def _of_onnx(value: Any) -> Tensor:
@@ -180,7 +180,7 @@ def _precision_of_onnx(graph: Any) -> str:
     kinds = {node.op_type for node in graph.node}
     if kinds & {"QLinearConv", "QLinearMatMul", "QuantizeLinear", "ConvInteger", "MatMulInteger"}:
         return DYNAMIC if kinds & {"DynamicQuantizeLinear", "ConvInteger"} else INT8
-    types = {one.data_type for one in graph.initializer if prod(one.dims) >= LEAST_WEIGHTS}
+    types = {weight.data_type for weight in graph.initializer if prod(weight.dims) >= LEAST_WEIGHTS}
     halves = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
     return FLOAT16 if types & halves and onnx.TensorProto.FLOAT not in types else FLOAT32
 
@@ -194,19 +194,19 @@ def _tflite(path: Path) -> Read:
     interpreter = Interpreter(model_path=str(path))
     inputs, outputs = (by_name(interpreter, what) for what in ("input", "output"))
     return Read(
-        tuple(_of_lite(name, one) for name, one in inputs.items()),
-        tuple(_of_lite(name, one) for name, one in outputs.items()),
+        tuple(_of_lite(name, detail) for name, detail in inputs.items()),
+        tuple(_of_lite(name, detail) for name, detail in outputs.items()),
         _precision_of_lite(flatbuffer.read(path.read_bytes())),
         inspect(path, "tflite").parameters_count or 0,
     )
 
 
-def _of_lite(name: str, one: Mapping[str, Any]) -> Tensor:
+def _of_lite(name: str, detail: Mapping[str, Any]) -> Tensor:
     """Describe a tensor; quantised numbers stand for float32 ones, and are asked with these."""
     import numpy as np
 
-    sizes = one["shape_signature"] if len(one["shape_signature"]) else one["shape"]
-    dtype = FLOAT32 if one["quantization"][0] else np.dtype(one["dtype"]).name
+    sizes = detail["shape_signature"] if len(detail["shape_signature"]) else detail["shape"]
+    dtype = FLOAT32 if detail["quantization"][0] else np.dtype(detail["dtype"]).name
     return Tensor(name, dtype, tuple(None if size < 0 else int(size) for size in sizes))
 
 

@@ -41,25 +41,25 @@ def read_samples(path: Path, names: Sequence[Mapping[str, str]]) -> dict[str, Ar
         raise RequestError(f"--samples {path} does not exist")
     arrays = _arrays(path)
     inputs = list(names[0])
-    known = {own: name for each in names for name, own in each.items()} | {name: name for name in inputs}
-    labels = arrays.pop(LABELS_KEY, None) if LABELS_KEY not in known else None
+    renamed = {own: name for each in names for name, own in each.items()} | {name: name for name in inputs}
+    labels = arrays.pop(LABELS_KEY, None) if LABELS_KEY not in renamed else None
     if len(inputs) == 1 and len(arrays) == 1:
-        found = {inputs[0]: next(iter(arrays.values()))}
+        by_input = {inputs[0]: next(iter(arrays.values()))}
     else:
-        unknown = [name for name in arrays if name not in known]
+        unknown = [name for name in arrays if name not in renamed]
         if unknown:
             raise RequestError(
                 f"--samples {path} has an array {unknown[0]!r:.80}; the inputs are {', '.join(inputs)}"
             )
-        found = {known[name]: array for name, array in arrays.items()}
-    missing = [name for name in inputs if name not in found]
+        by_input = {renamed[name]: array for name, array in arrays.items()}
+    missing = [name for name in inputs if name not in by_input]
     if missing:
         raise RequestError(f"--samples {path} has nothing for the input {missing[0]!r}")
-    sizes = {len(array) if array.ndim else 0 for array in found.values()}
+    sizes = {len(array) if array.ndim else 0 for array in by_input.values()}
     if len(sizes) > 1 or not min(sizes):
-        told = ", ".join(f"{name} {array.shape}" for name, array in found.items())
-        raise RequestError(f"--samples {path} has {told}; the same number of samples is needed, above 0")
-    ordered = {name: found[name] for name in inputs}
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in by_input.items())
+        raise RequestError(f"--samples {path} has {shapes}; the same number of samples is needed, above 0")
+    ordered = {name: by_input[name] for name in inputs}
     return ordered if labels is None else {**ordered, LABELS: labels}
 
 
@@ -100,16 +100,16 @@ def _gathered(parts: dict[str, Array]) -> dict[str, Array]:
 
 def fitted(samples: Mapping[str, Array], tensors: Sequence[Tensor]) -> dict[str, Array]:
     """Return samples in the dtypes of the inputs; leave others to later checks."""
-    return {one.name: _as(samples[one.name], one.dtype) for one in tensors if one.name in samples} | {
-        name: array for name, array in samples.items() if name == LABELS
-    }
+    return {
+        tensor.name: _as(samples[tensor.name], tensor.dtype) for tensor in tensors if tensor.name in samples
+    } | {name: array for name, array in samples.items() if name == LABELS}
 
 
 def _as(array: Array, dtype: str | None) -> Array:
     if dtype == STRING:
         return as_text(array) if array.dtype.kind == "U" else array
     if is_ragged(array):
-        return stacked([_as(np.asarray(one), dtype) for one in array])
+        return stacked([_as(np.asarray(sample), dtype) for sample in array])
     wanted = np.dtype(dtype or ("float32" if array.dtype == np.float64 else array.dtype))
     return array.astype(wanted) if np.can_cast(array.dtype, wanted, "same_kind") else array
 
@@ -118,18 +118,18 @@ def shaped(tensors: Sequence[Tensor], samples: Mapping[str, Array]) -> tuple[Ten
     """Take shapes and dtypes of the inputs that no file states from the samples."""
     return tuple(
         Tensor(
-            one.name,
-            one.dtype or str(np.asarray(samples[one.name][0]).dtype),
-            one.shape or _shape(samples[one.name]),
+            tensor.name,
+            tensor.dtype or str(np.asarray(samples[tensor.name][0]).dtype),
+            tensor.shape or _shape(samples[tensor.name]),
         )
-        for one in tensors
+        for tensor in tensors
     )
 
 
 def _shape(array: Array) -> tuple[int | None, ...]:
     if not is_ragged(array):
         return (None, *array.shape[1:])
-    shapes = [np.asarray(one).shape for one in array]
+    shapes = [np.asarray(sample).shape for sample in array]
     axes = zip(*shapes, strict=True) if len({len(shape) for shape in shapes}) == 1 else [()]
     return (None, *(sizes[0] if len(set(sizes)) == 1 else None for sizes in axes))
 
@@ -137,14 +137,14 @@ def _shape(array: Array) -> tuple[int | None, ...]:
 def random_samples(tensors: Sequence[Tensor]) -> dict[str, Array]:
     """Draw random values for every input: normal floats, integers below 10, pixels, truth values, words."""
     draw = np.random.default_rng(20)
-    dynamic = any(None in (one.shape or ())[1:] for one in tensors)
+    dynamic = any(None in (tensor.shape or ())[1:] for tensor in tensors)
     lengths = [LENGTHS[number % len(LENGTHS)] if dynamic else LENGTHS[0] for number in range(RANDOM)]
-    return {one.name: stacked([_draw(draw, one, length) for length in lengths]) for one in tensors}
+    return {tensor.name: stacked([_draw(draw, tensor, length) for length in lengths]) for tensor in tensors}
 
 
-def _draw(draw: np.random.Generator, one: Tensor, length: int) -> Array:
-    sizes = tuple(length if size is None else size for size in (one.shape or ())[1:])
-    dtype = one.dtype or "float32"
+def _draw(draw: np.random.Generator, tensor: Tensor, length: int) -> Array:
+    sizes = tuple(length if size is None else size for size in (tensor.shape or ())[1:])
+    dtype = tensor.dtype or "float32"
     if dtype == STRING:
         texts = [" ".join(draw.choice(WORDS, 1 + draw.integers(8))) for _ in range(prod(sizes))]
         return as_text(texts).reshape(sizes)

@@ -129,7 +129,7 @@ def _require(request: ImportRequest) -> None:
     if (place / FOLDER / RECORD).exists():
         if not request.force:
             raise RequestError(f"{place} holds an import already; --force replaces it")
-    elif place.exists() and any(one.name != ".lock" for one in place.iterdir()):
+    elif place.exists() and any(entry.name != ".lock" for entry in place.iterdir()):
         raise RequestError(f"{place} holds artifacts of another model of that name; choose another name")
 
 
@@ -154,18 +154,18 @@ def _copied(request: ImportRequest, folder: Path, progress: Progress) -> list[Gi
     Raises:
         RequestError, GateError: as `take_in`.
     """
-    files, found = [], {}
+    files, by_source = [], {}
     for kind, source in request.files.items():
         progress("import", f"looking through {source.name}")
         path, typed = folder / PATHS[kind], str(source)
         size = take_copy(source, path)
         inspecting.require_kind(path, kind, typed)
-        found[typed] = inspecting.findings(path, kind, typed)
+        by_source[typed] = inspecting.findings(path, kind, typed)
         files.append(GivenFile(kind, PATHS[kind], typed, digest_of_path(path) or "", size, FLOAT32, {}, {}))
-    inspecting.require_trust(found, trust=request.trust)
+    inspecting.require_trust(by_source, trust=request.trust)
     return [
         replace(
-            file, findings=found[file.source], program=_program_in(folder) if file.kind == "mar" else None
+            file, findings=by_source[file.source], program=_program_in(folder) if file.kind == "mar" else None
         )
         for file in files
     ]
@@ -191,16 +191,16 @@ def _described(
     inputs = join("input", inputs_of(reads), base)
     random = request.samples is None
     if request.samples is not None:
-        found = fitted(
+        samples = fitted(
             read_samples(request.samples, [inputs.own[base], *inputs.own.values()]), inputs.tensors
         )
-        known = shaped(inputs.tensors, found)
+        known_inputs = shaped(inputs.tensors, samples)
     else:
-        known = _guessed(folder, files, base, inputs, progress)
-        found = dict(random_samples(known))
-    tensors.save(folder / SAMPLES, found)
+        known_inputs = _guessed(folder, files, base, inputs, progress)
+        samples = dict(random_samples(known_inputs))
+    tensors.save(folder / SAMPLES, samples)
     reference = _reference(files, reads)
-    dynamic = any(None in (one.shape or ())[1:] for one in known)
+    dynamic = any(None in (tensor.shape or ())[1:] for tensor in known_inputs)
     try:
         outputs = _outputs(folder, files, reads, inputs, (base, reference), dynamic, progress)
     except GateError as error:
@@ -210,7 +210,7 @@ def _described(
         if random and "--samples" not in reason:
             reason += "; its samples are random, give --samples FILE.npz with real inputs"
         raise GateError(reason) from error
-    kept = tuple(
+    recorded_files = tuple(
         replace(
             file,
             precision=reads[file.kind].precision if file.kind in reads else FLOAT32,
@@ -219,8 +219,8 @@ def _described(
         )
         for file in files
     )
-    given = Given(folder, kept, reference, random, reads[reference].parameters_count)
-    signature = tuple(map(spec_of, known)), tuple(map(spec_of, outputs.tensors))
+    given = Given(folder, recorded_files, reference, random, reads[reference].parameters_count)
+    signature = tuple(map(spec_of, known_inputs)), tuple(map(spec_of, outputs.tensors))
     write_atomically(folder / RECORD, write_record(given, request.name, signature, TOLERANCE) + "\n")
     spec = load_model(str(folder.parent))
     return spec, len(spec.samples())
@@ -244,10 +244,10 @@ def _read(folder: Path, files: Sequence[GivenFile], progress: Progress) -> dict[
         Task(f"{name} files", "pipelines.importing.reading:read_here", {"files": paths}, LIMIT_S)
         for name, paths in by_framework.items()
     ]
-    said: dict[str, Any] = {}
+    contents: dict[str, Any] = {}
     for outcome in run_tasks(tasks, progress):
-        said |= outcome.result
-    return {file.kind: read_from(said[file.kind]) for file in files if file.kind in said}
+        contents |= outcome.result
+    return {file.kind: read_from(contents[file.kind]) for file in files if file.kind in contents}
 
 
 def _base(files: Sequence[GivenFile], reads: Mapping[Kind, Read]) -> Kind:
@@ -294,8 +294,8 @@ def _guessed(
             "suggest it does not take; give --samples FILE.npz with real inputs"
         )
     return tuple(
-        replace(one, dtype=dtype, shape=tuple(shape))
-        for one, (dtype, shape) in zip(inputs.tensors, outcome.result, strict=True)
+        replace(tensor, dtype=dtype, shape=tuple(shape))
+        for tensor, (dtype, shape) in zip(inputs.tensors, outcome.result, strict=True)
     )
 
 
@@ -304,17 +304,17 @@ def _outputs(
     files: Sequence[GivenFile],
     reads: Mapping[Kind, Read],
     inputs: Joined,
-    asked: tuple[Kind, Kind],
+    pair: tuple[Kind, Kind],
     dynamic: bool,
     progress: Progress,
 ) -> Joined:
     """Ask program and reference for the samples; return the outputs, in the program's order."""
-    kinds = tuple(dict.fromkeys(asked))
+    kinds = tuple(dict.fromkeys(pair))
     tasks = []
     for kind in kinds:
         file = next(file for file in files if file.kind == kind)
         declared = reads[kind].outputs
-        own = None if kind in PROGRAMS or declared is None else [one.name for one in declared]
+        own = None if kind in PROGRAMS or declared is None else [output.name for output in declared]
         arguments = {
             "kind": kind,
             "path": str(_path(folder, file)),
@@ -327,11 +327,11 @@ def _outputs(
         kind: observed(outcome.result, reads[kind].outputs, dynamic=dynamic)
         for kind, outcome in zip(kinds, run_tasks(tasks, progress), strict=True)
     }
-    found: dict[Kind, Sequence[Tensor]] = dict(answered)
+    by_kind: dict[Kind, Sequence[Tensor]] = dict(answered)
     for kind, read in reads.items():
-        if kind not in found and read.outputs is not None:
-            found[kind] = [_loosely(output) for output in read.outputs]
-    return join("output", found, asked[0])
+        if kind not in by_kind and read.outputs is not None:
+            by_kind[kind] = [_loosely(output) for output in read.outputs]
+    return join("output", by_kind, pair[0])
 
 
 def _loosely(tensor: Tensor) -> Tensor:

@@ -22,15 +22,15 @@ def judge_efficiency(
         return None
     served = [
         [
-            math.log(one.throughput_per_s * rows)
-            for one in rounds
-            if one.block == block and one.valid and one.throughput_per_s
+            math.log(record.throughput_per_s * rows)
+            for record in rounds
+            if record.block == block and record.valid and record.throughput_per_s
         ]
-        for block in sorted({one.block for one in rounds})
+        for block in sorted({record.block for record in rounds})
     ]
     in_process = [[math.log(rate) for rate in limit.stretches_rows_per_s if rate > 0]]
     estimate = estimate_unpaired([block for block in served if block], in_process, seed=seed)
     if estimate is None:
         return None
-    found = estimate.interval()
-    return EfficiencyRecord(ratio=found.ratio, low=found.low, high=found.high)
+    interval = estimate.interval()
+    return EfficiencyRecord(ratio=interval.ratio, low=interval.low, high=interval.high)

@@ -61,8 +61,8 @@ def _read_archive(path: Path) -> npt.NDArray[np.int64]:
     with zipfile.ZipFile(path) as archive:
         if archive.getinfo(f"{CALLS}.npy").file_size > CALLS_LIMIT_BYTES:
             raise ValueError(f"it claims to hold more than {CALLS_LIMIT_BYTES} bytes")
-    with np.load(path, allow_pickle=False) as kept:
-        calls_ns: npt.NDArray[np.int64] = kept[CALLS]
+    with np.load(path, allow_pickle=False) as arrays:
+        calls_ns: npt.NDArray[np.int64] = arrays[CALLS]
     if calls_ns.dtype != np.int64 or calls_ns.ndim != 1 or (calls_ns < 0).any():
         raise ValueError("it holds no list of nanoseconds")
     return calls_ns

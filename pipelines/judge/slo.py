@@ -57,11 +57,11 @@ def blocks_of(target: SloTargetRecord) -> tuple[SloBlockRecord, ...]:
     """Return what each block found; an older record holds rates only, and one bound makes all bounds."""
     if target.blocks:
         return target.blocks
-    found: Outcome = "lower_bound" if target.lower_bound else "found"
+    outcome: Outcome = "lower_bound" if target.lower_bound else "found"
     return tuple(
         SloBlockRecord(
             block=place,
-            outcome=found if rate else "none",
+            outcome=outcome if rate else "none",
             rate_per_s=rate,
             breaks_at_per_s=None,
             rounds_count=sum(point.block == place for point in target.points),
@@ -73,17 +73,17 @@ def blocks_of(target: SloTargetRecord) -> tuple[SloBlockRecord, ...]:
 
 def _mean(rates: Sequence[float | None]) -> float | None:
     """Return the geometric mean; None if a block has no rate: the others' mean would be too good."""
-    known = [rate for rate in rates if rate]
-    if not known or len(known) < len(rates):
+    known_rates = [rate for rate in rates if rate]
+    if not known_rates or len(known_rates) < len(rates):
         return None
-    return math.exp(math.fsum(map(math.log, known)) / len(known))
+    return math.exp(math.fsum(map(math.log, known_rates)) / len(known_rates))
 
 
 def _why_no_rate(blocks: Sequence[SloBlockRecord]) -> ReasonRecord | None:
     """Return the reason of the first block without a rate, with the number of the block."""
     without = [block for block in blocks if block.outcome in WITHOUT_RATE]
     bounds = [block for block in blocks if block.outcome == "lower_bound"]
-    return next((_of_block(one) for one in (*without, *bounds)), None)
+    return next((_of_block(block) for block in (*without, *bounds)), None)
 
 
 def _of_block(block: SloBlockRecord) -> ReasonRecord | None:
@@ -110,13 +110,13 @@ def _ratio(slo: SloRecord, targets: Targets, seed: int) -> dict[str, object]:
     nothing: dict[str, object] = dict.fromkeys(
         ("ratio", "interval", "ratio_at_least", "ratio_at_most", "reason")
     )
-    known = nothing | {"block_ratios": pairs}
+    fields = nothing | {"block_ratios": pairs}
     if slo.baseline is None:
-        return known
+        return fields
     why = _why_no_ratio(slo.candidate, slo.baseline, targets)
     if why or not pairs:
-        return known | {"reason": why or reason("no_block_of_both")}
-    return known | _said_of(pairs, slo.resolution, seed)
+        return fields | {"reason": why or reason("no_block_of_both")}
+    return fields | _said_of(pairs, slo.resolution, seed)
 
 
 def _said_of(pairs: Sequence[SloRatioRecord], resolution: float, seed: int) -> dict[str, object]:
@@ -144,8 +144,8 @@ def _block_ratios(slo: SloRecord, targets: Targets) -> tuple[SloRatioRecord, ...
     ours, theirs = (
         {block.block: block for block in targets[x].blocks} for x in (slo.candidate, slo.baseline)
     )
-    found = (_block_ratio(ours[block], theirs[block]) for block in ours if block in theirs)
-    return tuple(one for one in found if one)
+    ratios = (_block_ratio(ours[block], theirs[block]) for block in ours if block in theirs)
+    return tuple(ratio for ratio in ratios if ratio)
 
 
 def _block_ratio(ours: SloBlockRecord, theirs: SloBlockRecord) -> SloRatioRecord | None:

@@ -38,7 +38,9 @@ def summarise(run: RunRecord, folder: Path) -> RunRecord:
     """
     if run.profile is None:
         return run
-    count = slices_per_round(sum(len(one.rounds) for one in run.targets.values() if one.role == "compared"))
+    count = slices_per_round(
+        sum(len(target.rounds) for target in run.targets.values() if target.role == "compared")
+    )
     targets = {
         name: _summarise_target(target, folder, count if target.role == "compared" else 0)
         for name, target in run.targets.items()
@@ -75,8 +77,8 @@ def summarise(run: RunRecord, folder: Path) -> RunRecord:
 
 def looks_of(run: RunRecord) -> tuple[Look, ...]:
     """Return the looks of a run whose blocks were added until it was decided; none of any other."""
-    found = run.sequential.looks if run.sequential else ()
-    return tuple(Look(one.blocks_count, one.time_share) for one in found)
+    looks = run.sequential.looks if run.sequential else ()
+    return tuple(Look(look.blocks_count, look.time_share) for look in looks)
 
 
 def summarise_round(record: RoundRecord, folder: Path) -> RoundRecord:
@@ -123,13 +125,13 @@ def _successful(record: RoundRecord, folder: Path) -> _Successful:
 def _summarise_target(target: TargetRecord, folder: Path, slices_count: int) -> TargetRecord:
     """Summarise one target at a time, so that no more than its latencies are held."""
     latencies: dict[int, Latencies] = {}
-    made = []
+    summarised = []
     for record in target.rounds:
         own = _successful(record, folder)
         latencies[record.index] = own.latency_ns
         slices = slice_round(own.ended_ns, own.latency_ns, record.window_s, slices_count)
-        made.append(_summarise_round(record, own.latency_ns, slices))
-    rounds = tuple(made)
+        summarised.append(_summarise_round(record, own.latency_ns, slices))
+    rounds = tuple(summarised)
     loads = dict.fromkeys(record.load for record in rounds)
     summaries = tuple(_pool(load, [r for r in rounds if r.load == load], latencies) for load in loads)
     return target.model_copy(update={"rounds": rounds, "summaries": summaries})
@@ -138,13 +140,13 @@ def _summarise_target(target: TargetRecord, folder: Path, slices_count: int) -> 
 def _with_costs(target: TargetRecord, targets: Mapping[str, TargetRecord], seed: int) -> TargetRecord:
     """Add what the server costs beside its model, and where the time of a request goes."""
     rows, summaries = target.payload.rows if target.payload else 1, []
-    for one in target.summaries:
-        own = [record for record in target.rounds if record.load == one.load]
-        found = {
+    for summary in target.summaries:
+        own = [record for record in target.rounds if record.load == summary.load]
+        costs = {
             "efficiency": judge_efficiency(own, rows, target.in_process, seed),
-            "time_split": judge_time_split(one, own, floor_of(target, one.load, targets)),
+            "time_split": judge_time_split(summary, own, floor_of(target, summary.load, targets)),
         }
-        summaries.append(one.model_copy(update=found))
+        summaries.append(summary.model_copy(update=costs))
     return target.model_copy(update={"summaries": tuple(summaries)})
 
 
@@ -189,9 +191,9 @@ def _ecdf(pooled: Latencies) -> EcdfRecord | None:
 
 
 def _ranges(rounds: Iterable[RoundRecord]) -> dict[str, tuple[float, float]]:
-    found = {}
+    ranges = {}
     for metric in METRICS:
         values = [value for record in rounds if (value := metric_value(record, metric)) is not None]
         if values:
-            found[metric] = (min(values), max(values))
-    return found
+            ranges[metric] = (min(values), max(values))
+    return ranges

@@ -26,12 +26,12 @@ def judge_time_split(
         floor: the null server's, asked in the same way under the same load.
     """
     p50 = summary.latency_ms.p50
-    told = _means([one for one in rounds if one.valid and one.parts_ms])
+    means = _means([record for record in rounds if record.valid and record.parts_ms])
     transport = _transport_ms(floor)
-    if p50 is None or not told:
+    if p50 is None or not means:
         return None
-    found = {**({} if transport is None else {"transport": transport}), **told}
-    parts = {part: found[part] for part in PARTS if part in found}
+    known_parts = {**({} if transport is None else {"transport": transport}), **means}
+    parts = {part: known_parts[part] for part in PARTS if part in known_parts}
     unexplained = p50 - sum(parts.values())
     share = unexplained / p50
     missing = tuple(
@@ -57,10 +57,10 @@ def _means(rounds: Sequence[RoundRecord]) -> dict[str, float]:
     """Average the parts that every round tells, weighted by the rounds' requests."""
     if not rounds:
         return {}
-    weight = sum(one.requests_count for one in rounds)
-    common = [part for part in PARTS if all(part in one.parts_ms for one in rounds)]
+    weight = sum(record.requests_count for record in rounds)
+    common = [part for part in PARTS if all(part in record.parts_ms for record in rounds)]
     return {
-        part: sum(one.parts_ms[part] * one.requests_count for one in rounds) / weight
+        part: sum(record.parts_ms[part] * record.requests_count for record in rounds) / weight
         for part in common
         if weight
     }
@@ -77,8 +77,8 @@ def _transport_ms(floor: SummaryRecord | None) -> float | None:
 
 def floor_of(target: TargetRecord, load: str, targets: Mapping[str, TargetRecord]) -> SummaryRecord | None:
     """Return the null server's summary under that load, asked as `target` was; None if there is none."""
-    asked = target.implementation.protocol, target.implementation.body
-    for one in targets.values():
-        if one.role == "floor" and (one.implementation.protocol, one.implementation.body) == asked:
-            return next((found for found in one.summaries if found.load == load), None)
+    way = target.implementation.protocol, target.implementation.body
+    for other in targets.values():
+        if other.role == "floor" and (other.implementation.protocol, other.implementation.body) == way:
+            return next((summary for summary in other.summaries if summary.load == load), None)
     return None

@@ -43,11 +43,11 @@ def slice_round(
 
 
 def _slice(start_s: float, length_s: float, latency_ns: NDArray[np.int64]) -> SliceRecord:
-    known = len(latency_ns) > 0
+    has_latencies = len(latency_ns) > 0
     return SliceRecord(
         start_s=start_s,
         length_s=length_s,
         requests_count=len(latency_ns),
-        p50_ms=percentile(latency_ns, 50) / NS_PER_MS if known else None,
-        max_ms=float(latency_ns.max()) / NS_PER_MS if known else None,
+        p50_ms=percentile(latency_ns, 50) / NS_PER_MS if has_latencies else None,
+        max_ms=float(latency_ns.max()) / NS_PER_MS if has_latencies else None,
     )

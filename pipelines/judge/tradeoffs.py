@@ -30,17 +30,19 @@ def judge_trade_offs(
         seed: of the bootstrap.
         verdicts: False for a profile that measures too little for any.
     """
-    compared = [(name, one) for name, one in targets.items() if one.role == "compared"]
-    found: list[tuple[TradeOffRecord, RatioEstimate | None]] = []
+    compared = [(name, target) for name, target in targets.items() if target.role == "compared"]
+    trade_offs: list[tuple[TradeOffRecord, RatioEstimate | None]] = []
     for (candidate, ours), (baseline, theirs) in combinations(compared, 2):
         names = (candidate, baseline)
-        found += [
+        trade_offs += [
             *(_of_blocks(measure, ours, theirs, seed, names) for measure in BY_BLOCK),
             (_of_images(ours, theirs, margin, names), None),
             (_of_accuracy(ours, theirs, names), None),
         ]
-    said = _family([one for _, one in found if one] if verdicts else [], margin)
-    return tuple(_with_verdict(record, said.get(id(one)), one) for record, one in found)
+    corrected = _family([estimate for _, estimate in trade_offs if estimate] if verdicts else [], margin)
+    return tuple(
+        _with_verdict(record, corrected.get(id(estimate)), estimate) for record, estimate in trade_offs
+    )
 
 
 def _peaks(target: TargetRecord) -> Blocks:
@@ -105,7 +107,7 @@ def _of_images(
     ours: TargetRecord, theirs: TargetRecord, margin: float, names: tuple[str, str]
 ) -> TradeOffRecord:
     """Compare image sizes, which are known exactly: a difference beyond the margin is one."""
-    images = [one.implementation.image for one in (ours, theirs)]
+    images = [target.implementation.image for target in (ours, theirs)]
     sizes = tuple(float(image.size_bytes) if image else None for image in images)
     candidate, baseline = sizes
     if not candidate or not baseline:
@@ -117,7 +119,7 @@ def _of_images(
 
 
 def _of_accuracy(ours: TargetRecord, theirs: TargetRecord, names: tuple[str, str]) -> TradeOffRecord:
-    parities = [one.endpoint_parity for one in (ours, theirs)]
+    parities = [target.endpoint_parity for target in (ours, theirs)]
     candidate, baseline = (parity.accuracy if parity else None for parity in parities)
     if candidate is None or baseline is None:
         return _record("accuracy", names, (candidate, baseline))
@@ -146,7 +148,7 @@ def _more_right(more: int, differing_at_most: int) -> str:
 
 
 def _record(
-    measure: Measure, names: tuple[str, str], values: tuple[float | None, float | None], **found: Any
+    measure: Measure, names: tuple[str, str], values: tuple[float | None, float | None], **fields: Any
 ) -> TradeOffRecord:
     nothing: dict[str, Any] = {"ratio": None, "interval": None, "blocks_count": 0, "verdict": None}
     nothing |= {"verdict_confidence": None, "verdict_interval": None}
@@ -156,7 +158,7 @@ def _record(
         baseline=names[1],
         candidate_value=values[0],
         baseline_value=values[1],
-        **(nothing | found),
+        **(nothing | fields),
     )
 
 
@@ -170,20 +172,20 @@ def _family(estimates: list[RatioEstimate], margin: float) -> dict[int, Correcte
         interval = estimate.interval(confidence)
         return decide(interval, lower_is_better=True, margin=margin, noise_floor=0.0, without_floor=())
 
-    said = holm([partial(judged, estimate) for estimate in estimates])
-    return {id(one): each for one, each in zip(estimates, said, strict=True)}
+    corrected = holm([partial(judged, estimate) for estimate in estimates])
+    return {id(estimate): each for estimate, each in zip(estimates, corrected, strict=True)}
 
 
 def _with_verdict(
-    record: TradeOffRecord, said: Corrected | None, estimate: RatioEstimate | None
+    record: TradeOffRecord, corrected: Corrected | None, estimate: RatioEstimate | None
 ) -> TradeOffRecord:
-    if said is None or estimate is None:
+    if corrected is None or estimate is None:
         return record
-    judged = estimate.interval(said.confidence)
+    judged = estimate.interval(corrected.confidence)
     return record.model_copy(
         update={
-            "verdict": said.verdict.word,
-            "verdict_confidence": said.confidence,
+            "verdict": corrected.verdict.word,
+            "verdict_confidence": corrected.confidence,
             "verdict_interval": (judged.low, judged.high),
         }
     )

@@ -46,21 +46,21 @@ def refigured(record: TrainingRecord) -> TrainingRecord:
     )
 
 
-def measured(one: OneTrainingRecord, measure: TrainingMeasure, samples_count: int) -> float | None:
+def measured(training: OneTrainingRecord, measure: TrainingMeasure, samples_count: int) -> float | None:
     """Return a measure of one training; None for that of warm epochs where there is only the first.
 
     Seconds of an epoch are the mean of all but the first, which compiles, allocates and fills caches.
     """
-    warm = [epoch.elapsed_s for epoch in one.epochs[1:]]
+    warm = [epoch.elapsed_s for epoch in training.epochs[1:]]
     epoch_s = math.fsum(warm) / len(warm) if warm else None
-    known: Mapping[TrainingMeasure, float | None] = {
+    measures: Mapping[TrainingMeasure, float | None] = {
         "epoch_s": epoch_s,
-        "first_epoch_s": one.epochs[0].elapsed_s,
+        "first_epoch_s": training.epochs[0].elapsed_s,
         "samples_per_s": samples_count / epoch_s if epoch_s else None,
-        "peak_memory_bytes": float(one.peak_memory_bytes),
-        "accuracy": one.accuracy,
+        "peak_memory_bytes": float(training.peak_memory_bytes),
+        "accuracy": training.accuracy,
     }
-    return known[measure]
+    return measures[measure]
 
 
 def _into(measure: TrainingMeasure) -> Callable[[float], float]:
@@ -73,21 +73,24 @@ def _back(measure: TrainingMeasure, value: float) -> float:
     return math.log(value) if measure == "accuracy" else value
 
 
-def _ends(measure: TrainingMeasure, found: RatioInterval | None) -> tuple[float, float] | None:
-    return (_back(measure, found.low), _back(measure, found.high)) if found else None
+def _ends(measure: TrainingMeasure, interval: RatioInterval | None) -> tuple[float, float] | None:
+    return (_back(measure, interval.low), _back(measure, interval.high)) if interval else None
 
 
 def _by_seed(
     record: TrainingRecord, framework: Framework, role: str, measure: TrainingMeasure
 ) -> dict[int, float]:
     """Return the measure on its scale, of every training; times only of those that nothing disturbed."""
-    found = {}
-    for one in record.trainings:
-        if (one.valid or measure not in TIMES) and (one.framework, one.role) == (framework, role):
-            value = measured(one, measure, record.samples_count)
+    by_seed = {}
+    for training in record.trainings:
+        if (training.valid or measure not in TIMES) and (training.framework, training.role) == (
+            framework,
+            role,
+        ):
+            value = measured(training, measure, record.samples_count)
             if value is not None and (value > 0 or measure == "accuracy"):
-                found[one.seed] = _into(measure)(value)
-    return found
+                by_seed[training.seed] = _into(measure)(value)
+    return by_seed
 
 
 def _figures(record: TrainingRecord, seed: int) -> Iterator[TrainingFigureRecord]:
@@ -143,7 +146,7 @@ def _comparisons(
     if len(record.frameworks) < 2:  # noqa: PLR2004 - a comparison takes two
         return ()
     candidate, baseline = record.frameworks
-    floors = {(one.framework, one.measure): one.noise_floor for one in controls}
+    floors = {(control.framework, control.measure): control.noise_floor for control in controls}
     pairs = {
         measure: _pairs(
             _by_seed(record, candidate, "compared", measure), _by_seed(record, baseline, "compared", measure)
@@ -151,15 +154,20 @@ def _comparisons(
         for measure in JUDGED
     }
     estimates = {measure: estimate_ratio(own, seed=seed) for measure, own in pairs.items()}
-    known = {measure: one for measure, one in estimates.items() if one}
+    known_estimates = {measure: estimate for measure, estimate in estimates.items() if estimate}
     both = {measure: (floors[candidate, measure], floors[baseline, measure]) for measure in JUDGED}
-    said: dict[TrainingMeasure, Corrected] = {}
+    corrected: dict[TrainingMeasure, Corrected] = {}
     for is_primary in (True, False):
-        family = [measure for measure in known if (measure == PRIMARY) == is_primary]
-        judges = [partial(_verdict, one, known[one], both[one], record.frameworks) for one in family]
-        said |= dict(zip(family, holm(judges), strict=True))
+        family = [measure for measure in known_estimates if (measure == PRIMARY) == is_primary]
+        judges = [
+            partial(_verdict, measure, known_estimates[measure], both[measure], record.frameworks)
+            for measure in family
+        ]
+        corrected |= dict(zip(family, holm(judges), strict=True))
     return tuple(
-        _comparison(record, measure, pairs[measure], estimates[measure], said.get(measure), both[measure])
+        _comparison(
+            record, measure, pairs[measure], estimates[measure], corrected.get(measure), both[measure]
+        )
         for measure in JUDGED
     )
 
@@ -182,7 +190,7 @@ def _verdict(
         lower_is_better=measure not in HIGHER_IS_BETTER,
         margin=factor(_margin(measure)),
         noise_floor=None if floor is None else factor(floor),
-        without_floor=[name for name, one in zip(frameworks, floors, strict=True) if one is None],
+        without_floor=[name for name, own_floor in zip(frameworks, floors, strict=True) if own_floor is None],
     )
 
 
@@ -191,14 +199,14 @@ def _comparison(
     measure: TrainingMeasure,
     pairs: list[list[float]],
     estimate: RatioEstimate | None,
-    said: Corrected | None,
+    corrected: Corrected | None,
     floors: tuple[float | None, float | None],
 ) -> TrainingComparisonRecord:
     usual = estimate.interval() if estimate else None
     alone = pairs[0][0] if len(pairs) == 1 else None
     centre = math.log(usual.ratio) if usual else alone
     is_accuracy = measure == "accuracy"
-    judged = estimate.interval(said.confidence) if said and estimate else None
+    judged = estimate.interval(corrected.confidence) if corrected and estimate else None
     return TrainingComparisonRecord(
         measure=measure,
         candidate=record.frameworks[0],
@@ -210,10 +218,10 @@ def _comparison(
         pair_values=tuple(value if is_accuracy else math.exp(value) for (value,) in pairs),
         margin=_margin(measure),
         noise_floor=larger_floor(floors),
-        verdict=said.verdict.word if said else None,
-        reason=recorded(said.verdict.reason) if said else reason("too_few_pairs"),
-        seeds_needed=said.verdict.rounds_needed if said else None,
+        verdict=corrected.verdict.word if corrected else None,
+        reason=recorded(corrected.verdict.reason) if corrected else reason("too_few_pairs"),
+        seeds_needed=corrected.verdict.rounds_needed if corrected else None,
         is_primary=measure == PRIMARY,
-        verdict_confidence=said.confidence if said else None,
+        verdict_confidence=corrected.confidence if corrected else None,
         verdict_interval=_ends(measure, judged),
     )

@@ -22,7 +22,7 @@ def judge_tune(tune: TuneRecord, slo: SloRecord | None, seed: int, refigure: Ref
     sides = {
         name: side.model_copy(
             update={
-                "trials": tuple(_trial(one, tune.p99_limit_ms, refigure) for one in side.trials),
+                "trials": tuple(_trial(trial, tune.p99_limit_ms, refigure) for trial in side.trials),
                 "claims": _claims(side, slo, seed),
             }
         )
@@ -33,17 +33,17 @@ def judge_tune(tune: TuneRecord, slo: SloRecord | None, seed: int, refigure: Ref
 
 def _trial(trial: TuneTrialRecord, limit_ms: float, refigure: Refigure) -> TuneTrialRecord:
     rounds = tuple(map(refigure, trial.rounds))
-    by_index = {one.index: one for one in rounds}
-    points = tuple(_point(one, by_index, limit_ms) for one in trial.points)
+    by_index = {record.index: record for record in rounds}
+    points = tuple(_point(point, by_index, limit_ms) for point in trial.points)
     return trial.model_copy(update={"rounds": rounds, "points": points})
 
 
 def _point(point: RatePointRecord, rounds: Mapping[int, RoundRecord], limit_ms: float) -> RatePointRecord:
     """Return the point with the p99 of its round; whether the round was usable stays as recorded."""
-    found = rounds.get(point.round_index)
-    if found is None:
+    record = rounds.get(point.round_index)
+    if record is None:
         return point
-    p99_ms = found.latency_ms.p99
+    p99_ms = record.latency_ms.p99
     changes: dict[str, Any] = {"p99_ms": p99_ms}
     if point.met and (p99_ms is None or p99_ms > limit_ms):
         changes["met"] = False

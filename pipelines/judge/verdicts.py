@@ -69,12 +69,12 @@ def pair_rounds(candidate: TargetRecord, baseline: TargetRecord, load: str, metr
 
 def by_place(target: TargetRecord, load: str, metric: str) -> dict[tuple[int, int], float]:
     """Return the metric of every valid round under a load that has it, by block and repetition."""
-    found = {}
+    values = {}
     for record in target.rounds:
         value = metric_value(record, metric)
         if record.valid and record.load == load and value:
-            found[record.block, record.repetition] = value
-    return found
+            values[record.block, record.repetition] = value
+    return values
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ class Question:
     @cached_property
     def estimate(self) -> RatioEstimate | None:
         """The ratio, ready for intervals; None with fewer than two pairs."""
-        found = self.pairs.estimate(self.seed)
-        return repeated(found, self.looks) if found and self.looks else found
+        estimate = self.pairs.estimate(self.seed)
+        return repeated(estimate, self.looks) if estimate and self.looks else estimate
 
     def verdict(self, confidence: float) -> Verdict:
         """Return the verdict by the interval of that confidence."""
@@ -145,11 +145,11 @@ def judge(
         for load in _loads([target])
         for metric in METRICS
     )
-    asked = _questions(targets, controls, margin, seed, primary)
-    questions = [replace(question, looks=tuple(looks)) for question in asked]
-    found = _judged(questions, primary) if verdicts else {}
+    bare_questions = _questions(targets, controls, margin, seed, primary)
+    questions = [replace(question, looks=tuple(looks)) for question in bare_questions]
+    corrected = _judged(questions, primary) if verdicts else {}
     return controls, tuple(
-        _comparison(question, found.get(place), is_primary=question.metric == primary)
+        _comparison(question, corrected.get(place), is_primary=question.metric == primary)
         for place, question in enumerate(questions)
     )
 
@@ -172,21 +172,21 @@ def _questions(
 
 def still_climbs(target: TargetRecord, load: str) -> bool:
     """Return whether its rounds still climbed in a block with the budget used up; a fall is no warm-up."""
-    return any(one.load == load and not one.resolved and one.change > 0 for one in target.drifts)
+    return any(drift.load == load and not drift.resolved and drift.change > 0 for drift in target.drifts)
 
 
 def _judged(questions: Sequence[Question], primary: str) -> dict[int, Corrected]:
     """Judge by place: the primary metric's verdicts are one family, those of all others another."""
-    found: dict[int, Corrected] = {}
+    corrected: dict[int, Corrected] = {}
     for is_primary in (True, False):
         family = [
             place
             for place, question in enumerate(questions)
             if (question.metric == primary) == is_primary and question.estimate
         ]
-        said = holm([questions[place].verdict for place in family])
-        found |= dict(zip(family, said, strict=True))
-    return found
+        verdicts = holm([questions[place].verdict for place in family])
+        corrected |= dict(zip(family, verdicts, strict=True))
+    return corrected
 
 
 def _loads(targets: Iterable[TargetRecord]) -> list[str]:
@@ -211,7 +211,7 @@ def _control(
     )
 
 
-def _comparison(question: Question, said: Corrected | None, *, is_primary: bool) -> ComparisonRecord:
+def _comparison(question: Question, corrected: Corrected | None, *, is_primary: bool) -> ComparisonRecord:
     pairs, estimate = question.pairs, question.estimate
     return ComparisonRecord(
         load=question.load,
@@ -227,17 +227,17 @@ def _comparison(question: Question, said: Corrected | None, *, is_primary: bool)
         noise_floor=larger_floor(question.floors),
         pair_ratios=pairs.ratios,
         is_primary=is_primary,
-        **(_said(said, estimate) if said and estimate else _nothing_said(pairs.count)),
+        **(_said(corrected, estimate) if corrected and estimate else _nothing_said(pairs.count)),
     )
 
 
-def _said(said: Corrected, estimate: RatioEstimate) -> dict[str, Any]:
+def _said(corrected: Corrected, estimate: RatioEstimate) -> dict[str, Any]:
     return {
-        "verdict": said.verdict.word,
-        "reason": recorded(said.verdict.reason),
-        "rounds_needed": said.verdict.rounds_needed,
-        "verdict_confidence": said.confidence,
-        "verdict_interval": estimate.interval(said.confidence).ends,
+        "verdict": corrected.verdict.word,
+        "reason": recorded(corrected.verdict.reason),
+        "rounds_needed": corrected.verdict.rounds_needed,
+        "verdict_confidence": corrected.confidence,
+        "verdict_interval": estimate.interval(corrected.confidence).ends,
     }
 
 

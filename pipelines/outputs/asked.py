@@ -33,13 +33,14 @@ def asked_outputs(texts: Iterable[str]) -> tuple[Output, ...]:
     Raises:
         RequestError: an unknown format, no file name, a folder's name, or one file twice.
     """
-    found = tuple(map(_read, texts))
+    outputs = tuple(map(_read, texts))
     twice = next(
-        (one for place, one in enumerate(found) if one.path in {x.path for x in found[:place]}), None
+        (output for place, output in enumerate(outputs) if output.path in {x.path for x in outputs[:place]}),
+        None,
     )
     if twice:
         raise RequestError(f"--output names {str(twice.path)!r} twice; each output needs a file of its own")
-    return found
+    return outputs
 
 
 def _read(text: str) -> Output:

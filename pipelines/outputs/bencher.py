@@ -13,12 +13,12 @@ SLUG_LIMIT = 64
 
 def render(facts: Facts) -> str:
     """Render the figures; an end of an interval is left out where there is none."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    benchmarks: dict[str, dict[str, dict[str, float]]] = {}
     for figure in facts.figures:
         ends = {"lower_value": figure.low, "upper_value": figure.high}
         metric = {"value": figure.value} | {name: end for name, end in ends.items() if end is not None}
-        found.setdefault(figure.benchmark, {})[slug(f"{figure.measure}-{figure.unit}")] = metric
-    return json.dumps(found, indent=2) + "\n"
+        benchmarks.setdefault(figure.benchmark, {})[slug(f"{figure.measure}-{figure.unit}")] = metric
+    return json.dumps(benchmarks, indent=2) + "\n"
 
 
 def slug(text: str) -> str:

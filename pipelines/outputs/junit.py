@@ -42,12 +42,12 @@ def _case(check: Check, suite: str) -> ET.Element:
         name=visible(check.name),
         time=f"{check.elapsed_s:.3f}",
     )
-    told = visible(f"{check.sentence}: {check.detail}")
+    text = visible(f"{check.sentence}: {check.detail}")
     if check.state == "failed":
         message = visible(f"{check.subject}.{check.name}: {check.detail}")
-        ET.SubElement(case, "failure", message=message).text = told
+        ET.SubElement(case, "failure", message=message).text = text
     elif check.state == "skipped":
         ET.SubElement(case, "skipped", message=visible(check.detail))
     else:
-        ET.SubElement(case, "system-out").text = told
+        ET.SubElement(case, "system-out").text = text
     return case

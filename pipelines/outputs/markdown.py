@@ -41,16 +41,16 @@ def _checks(checks: tuple[Check, ...]) -> list[str]:
     if not checks:
         return []
     counts = Counter(check.state for check in checks)
-    said = (
+    counted = (
         f"{counts['passed']} checks passed, {counts['failed']} failed, {counts['skipped']} were not decided"
     )
     others = sorted((c for c in checks if c.state != "passed"), key=lambda check: check.state)
     rows = [
-        f"| {MARKS[one.state]} | {code_cell(f'{one.subject} {one.name}')} | {escaped(one.detail)} |"
-        for one in others[:ROWS_LIMIT]
+        f"| {MARKS[check.state]} | {code_cell(f'{check.subject} {check.name}')} | {escaped(check.detail)} |"
+        for check in others[:ROWS_LIMIT]
     ]
     head = ["| | check | found |", "|---|---|---|"] if rows else []
-    return [said + _more(others), "", *head, *rows, ""]
+    return [counted + _more(others), "", *head, *rows, ""]
 
 
 def _figures(figures: tuple[Figure, ...]) -> list[str]:
@@ -65,10 +65,14 @@ def _figures(figures: tuple[Figure, ...]) -> list[str]:
     ]
 
 
-def _row(one: Figure) -> str:
-    show = SHOW[one.unit]
-    span = fmt.MISSING if one.low is None or one.high is None else fmt.span((one.low, one.high), show)
-    return f"| {code_cell(one.benchmark)} | {escaped(one.measure)} | {show(one.value)} | {span} |"
+def _row(figure: Figure) -> str:
+    show = SHOW[figure.unit]
+    span = (
+        fmt.MISSING
+        if figure.low is None or figure.high is None
+        else fmt.span((figure.low, figure.high), show)
+    )
+    return f"| {code_cell(figure.benchmark)} | {escaped(figure.measure)} | {show(figure.value)} | {span} |"
 
 
 def _more(things: tuple[object, ...] | list[Check]) -> str:

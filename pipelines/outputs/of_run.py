@@ -143,7 +143,7 @@ def _checks(run: RunRecord) -> Iterator[Check]:
     if run.kind == "compare":
         yield from (_verdict(comparison) for comparison in run.comparisons)
     if run.slo:
-        yield from (_rate(name, one, run.slo.p99_limit_ms) for name, one in run.slo.targets.items())
+        yield from (_rate(name, searched, run.slo.p99_limit_ms) for name, searched in run.slo.targets.items())
     if run.training:
         yield from of_training.checks(run.training)
     if run.mobile:
@@ -160,9 +160,9 @@ def _ended(run: RunRecord) -> Check:
 def parity_check(parity: ParityRecord) -> Check:
     """Check whether an artifact or an endpoint is the source model."""
     drop = "" if parity.accuracy is None else f", accuracy {parity.accuracy:.4f}"
-    found = f"largest error {parity.max_abs_error:.2g} on {parity.samples_count} samples{drop}"
+    detail = f"largest error {parity.max_abs_error:.2g} on {parity.samples_count} samples{drop}"
     state: State = "passed" if parity.passed else "failed"
-    return Check(parity.subject, "parity", "it answers as the source model does", state, found)
+    return Check(parity.subject, "parity", "it answers as the source model does", state, detail)
 
 
 def _answers(name: str, target: TargetRecord, *, slo: bool) -> Iterator[Check]:
@@ -175,14 +175,14 @@ def _answers(name: str, target: TargetRecord, *, slo: bool) -> Iterator[Check]:
     wrong = sum(record.wrong_count for record in target.rounds)
     checked = sum(record.checked_count for record in target.rounds)
     if checked:
-        found = f"{wrong} of {checked} checked answers were wrong"
-        yield Check(name, "right answers", "what it answers under load is right", _state(not wrong), found)
+        detail = f"{wrong} of {checked} checked answers were wrong"
+        yield Check(name, "right answers", "what it answers under load is right", _state(not wrong), detail)
     failed = sum(record.errors_count for record in target.rounds)
-    asked = sum(record.requests_count for record in target.rounds)
-    if asked and not slo:
-        told = [record for record in target.rounds if "clean" in record.failed_checks]
-        found = f"{failed} of {asked} requests failed"
-        yield Check(name, "no failures", "it answers what it is asked", _state(not told), found)
+    requests_count = sum(record.requests_count for record in target.rounds)
+    if requests_count and not slo:
+        unclean = [record for record in target.rounds if "clean" in record.failed_checks]
+        detail = f"{failed} of {requests_count} requests failed"
+        yield Check(name, "no failures", "it answers what it is asked", _state(not unclean), detail)
 
 
 def _state(held: bool) -> State:
@@ -190,34 +190,34 @@ def _state(held: bool) -> State:
 
 
 def _verdict(comparison: ComparisonRecord) -> Check:
-    said = verdict_sentence(comparison) or "no reason recorded"
+    reason = verdict_sentence(comparison) or "no reason recorded"
     subject = f"{comparison.candidate} against {comparison.baseline}"
     return Check(
         subject,
         f"{pick.metric_name(comparison.metric)} under {comparison.load}",
         "the comparison is decided",
         VERDICT_STATES[comparison.verdict],
-        f"{comparison.verdict or 'no verdict'}: {fmt.one_line(said)}",
+        f"{comparison.verdict or 'no verdict'}: {fmt.one_line(reason)}",
     )
 
 
 def _rate(name: str, target: SloTargetRecord, limit_ms: float) -> Check:
     state: State = "skipped"
-    found = fmt.one_line(sentence(target.reason)) if target.reason else "no search ended"
+    detail = fmt.one_line(sentence(target.reason)) if target.reason else "no search ended"
     if target.rate_per_s is not None:
-        state, found = "passed", f"{fmt.rate(target.rate_per_s)}"
+        state, detail = "passed", f"{fmt.rate(target.rate_per_s)}"
     elif target.at_least_per_s is not None:
-        state, found = "passed", f"at least {fmt.rate(target.at_least_per_s)}"
+        state, detail = "passed", f"at least {fmt.rate(target.at_least_per_s)}"
     elif any(block.outcome == "none" for block in target.blocks):
         state = "failed"
-    return Check(name, "rate", f"some rate keeps p99 within {fmt.given_ms(limit_ms)}", state, found)
+    return Check(name, "rate", f"some rate keeps p99 within {fmt.given_ms(limit_ms)}", state, detail)
 
 
 def _device(artifact: MobileArtifactRecord) -> Check:
-    found = artifact.error or "; ".join(artifact.failures) or f"{fmt.size(artifact.size_bytes)}"
+    detail = artifact.error or "; ".join(artifact.failures) or f"{fmt.size(artifact.size_bytes)}"
     subject = f"{artifact.target}/{artifact.path}"
     return Check(
-        subject, "fit to ship", "it runs, and keeps the limits", _state(artifact.passed), fmt.one_line(found)
+        subject, "fit to ship", "it runs, and keeps the limits", _state(artifact.passed), fmt.one_line(detail)
     )
 
 
@@ -253,5 +253,5 @@ def _said(comparison: ComparisonRecord) -> str:
 
 def _rates(run: RunRecord) -> str:
     assert run.slo is not None  # noqa: S101 - asked by the caller
-    parts = [f"{name} {_rate(name, one, 0).detail}" for name, one in run.slo.targets.items()]
+    parts = [f"{name} {_rate(name, target, 0).detail}" for name, target in run.slo.targets.items()]
     return f"highest rate with p99 within {fmt.given_ms(run.slo.p99_limit_ms)}: {', '.join(parts)}"

@@ -19,19 +19,27 @@ HIGHER_IS_BETTER: Final = ("samples_per_s", "accuracy")
 
 def figures(labels: dict[str, str], training: TrainingRecord) -> Iterator[Figure]:
     """Yield ratios first, then what each framework took."""
-    for one in training.comparisons:
-        if one.ratio is not None:
-            sides = {"target": one.candidate, "against": one.baseline}
-            low, high = one.interval or (None, None)
-            yield Figure(labels | sides, f"{NAMES[one.measure]} ratio", "ratio", one.ratio, True, low, high)
-    for found in training.figures:
-        low, high = found.interval or (None, None)
+    for comparison in training.comparisons:
+        if comparison.ratio is not None:
+            sides = {"target": comparison.candidate, "against": comparison.baseline}
+            low, high = comparison.interval or (None, None)
+            yield Figure(
+                labels | sides,
+                f"{NAMES[comparison.measure]} ratio",
+                "ratio",
+                comparison.ratio,
+                True,
+                low,
+                high,
+            )
+    for figure in training.figures:
+        low, high = figure.interval or (None, None)
         yield Figure(
-            labels | {"target": found.framework},
-            f"training {NAMES[found.measure]}",
-            UNITS[found.measure],
-            found.value,
-            found.measure not in HIGHER_IS_BETTER,
+            labels | {"target": figure.framework},
+            f"training {NAMES[figure.measure]}",
+            UNITS[figure.measure],
+            figure.value,
+            figure.measure not in HIGHER_IS_BETTER,
             low,
             high,
         )
@@ -42,8 +50,8 @@ def checks(training: TrainingRecord) -> Iterator[Check]:
     yield from map(_verdict, training.comparisons)
 
 
-def _verdict(one: TrainingComparisonRecord) -> Check:
-    state: State = "skipped" if one.verdict in (None, "inconclusive") else "passed"
-    subject = f"{one.candidate} against {one.baseline}"
-    found = f"{one.verdict or 'no verdict'}: {why(one)}"
-    return Check(subject, NAMES[one.measure], "the comparison is decided", state, found)
+def _verdict(comparison: TrainingComparisonRecord) -> Check:
+    state: State = "skipped" if comparison.verdict in (None, "inconclusive") else "passed"
+    subject = f"{comparison.candidate} against {comparison.baseline}"
+    detail = f"{comparison.verdict or 'no verdict'}: {why(comparison)}"
+    return Check(subject, NAMES[comparison.measure], "the comparison is decided", state, detail)

@@ -10,13 +10,13 @@ from pipelines.verify.stage import Verified
 
 def facts_of_verified(model: str, verified: Verified, started_at_utc: str) -> Facts:
     """Return every artifact with its parity, those that do not run too."""
-    records = [record for found in verified.records.values() for record in found]
+    records = [record for of_target in verified.records.values() for record in of_target]
     failed = len(verified.failures)
-    told = f"{failed} of {len(records) + len(verified.errors)} artifacts are not the source model"
+    failure = f"{failed} of {len(records) + len(verified.errors)} artifacts are not the source model"
     return Facts(
         command="verify",
         model=model,
-        headline=told if failed else f"all {len(records)} artifacts answer as the source model does",
+        headline=failure if failed else f"all {len(records)} artifacts answer as the source model does",
         started_at_utc=started_at_utc,
         passed=not failed,
         checks=tuple(_checks(verified)),
@@ -26,8 +26,8 @@ def facts_of_verified(model: str, verified: Verified, started_at_utc: str) -> Fa
 
 
 def _checks(verified: Verified) -> Iterator[Check]:
-    for found in verified.records.values():
-        for record in found:
+    for of_target in verified.records.values():
+        for record in of_target:
             check = parity_check(record)
             yield replace(check, detail=verified.mismatches.get(record.subject, check.detail))
     for subject, error in verified.errors.items():
@@ -37,9 +37,9 @@ def _checks(verified: Verified) -> Iterator[Check]:
 
 
 def _figures(model: str, verified: Verified) -> Iterator[Figure]:
-    for target, found in verified.records.items():
-        for one in found:
-            labels = {"model": model, "target": target, "artifact": one.subject.removeprefix(f"{target}/")}
-            yield Figure(labels, "largest error", "number", one.max_abs_error, lower_is_better=True)
-            if one.accuracy is not None:
-                yield Figure(labels, "accuracy", "share", one.accuracy, lower_is_better=False)
+    for target, of_target in verified.records.items():
+        for record in of_target:
+            labels = {"model": model, "target": target, "artifact": record.subject.removeprefix(f"{target}/")}
+            yield Figure(labels, "largest error", "number", record.max_abs_error, lower_is_better=True)
+            if record.accuracy is not None:
+                yield Figure(labels, "accuracy", "share", record.accuracy, lower_is_better=False)

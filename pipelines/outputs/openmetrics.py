@@ -26,11 +26,11 @@ def render(facts: Facts) -> str:
 def _families(name: str, unit: str, figures: list[Figure]) -> Iterator[str]:
     unit_name = UNITS[unit]
     what = f"{figures[0].measure} of a tandem run"
-    yield _family(f"tandem_{name}", unit_name, what, ((one, one.value) for one in figures))
+    yield _family(f"tandem_{name}", unit_name, what, ((figure, figure.value) for figure in figures))
     for end in ENDS:
-        known = [(one, value) for one in figures if (value := getattr(one, end)) is not None]
-        if known:
-            yield _family(f"tandem_{name}_{end}", unit_name, f"{what}, {ENDS_MEAN[end]}", known)
+        ends = [(figure, value) for figure in figures if (value := getattr(figure, end)) is not None]
+        if ends:
+            yield _family(f"tandem_{name}_{end}", unit_name, f"{what}, {ENDS_MEAN[end]}", ends)
 
 
 def _family(name: str, unit: str, what: str, samples: Iterable[tuple[Figure, float]]) -> str:
@@ -40,7 +40,7 @@ def _family(name: str, unit: str, what: str, samples: Iterable[tuple[Figure, flo
         *[f"# UNIT {full} {unit}"][: len(unit)],
         f"# HELP {full} {_escaped(what)}",
     ]
-    return "\n".join((*head, *(f"{full}{_labels(one)} {value!r}" for one, value in samples)))
+    return "\n".join((*head, *(f"{full}{_labels(figure)} {value!r}" for figure, value in samples)))
 
 
 def _passed(facts: Facts) -> str:

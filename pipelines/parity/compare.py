@@ -89,16 +89,16 @@ def require_spreads(expected: Expectations) -> None:
     Raises:
         GateError: as `require_spread`, with the output's name.
     """
-    changing = [one for one in expected if not is_constant(one.outputs)]
-    for one in changing or expected:
-        require_spread(one)
+    changing = [expectation for expectation in expected if not is_constant(expectation.outputs)]
+    for expectation in changing or expected:
+        require_spread(expectation)
 
 
 def is_constant(outputs: Array) -> bool:
     """Return whether all samples have the very same output."""
     if len(set(shapes_of(outputs))) > 1:
         return False
-    return all(np.array_equal(outputs[0], one) for one in outputs[1:])
+    return all(np.array_equal(outputs[0], sample) for sample in outputs[1:])
 
 
 def constant_share(expected: Expectation) -> float:
@@ -107,8 +107,8 @@ def constant_share(expected: Expectation) -> float:
     Of strings, the share of samples that have the most frequent one.
     """
     if is_text(expected.outputs):
-        each = [np.asarray(one).tobytes() for one in expected.outputs]
-        return max(each.count(one) for one in set(each)) / len(each)
+        each = [np.asarray(sample).tobytes() for sample in expected.outputs]
+        return max(each.count(value) for value in set(each)) / len(each)
     if is_ragged(expected.outputs):
         rows = rows_of(expected.outputs, 1)
     else:
@@ -121,8 +121,8 @@ def allowed_error(expected: Array, tolerance: Tolerance) -> npt.NDArray[np.float
     """Return the largest permitted |got - expected| for every element."""
     if is_text(expected):
         return np.zeros(expected.shape)
-    found: Values = tolerance.absolute + tolerance.relative * np.abs(expected.astype(np.float64))
-    return found
+    allowed: Values = tolerance.absolute + tolerance.relative * np.abs(expected.astype(np.float64))
+    return allowed
 
 
 def max_output_error(expected: Expectation, precision: str) -> float | None:
@@ -153,26 +153,29 @@ def compare_all(
         raise GateError(
             f"{subject} gives no output {missing[0]!r}; it gives {', '.join(map(repr, got)) or 'none'}"
         )
-    each = [compare(subject, got[name], one, precision) for name, one in expected.by_output.items()]
+    each = [
+        compare(subject, got[name], expectation, precision)
+        for name, expectation in expected.by_output.items()
+    ]
     return each[0] if len(each) == 1 else _worst(each)
 
 
 def _worst(each: list[ParityRecord]) -> ParityRecord:
-    def missed(one: ParityRecord) -> float:
-        return (one.output_error or 0.0) / one.max_output_error if one.max_output_error else -1.0
+    def missed(record: ParityRecord) -> float:
+        return (record.output_error or 0.0) / record.max_output_error if record.max_output_error else -1.0
 
     def first(name: str) -> float | None:
-        return next((getattr(one, name) for one in each if getattr(one, name) is not None), None)
+        return next((getattr(record, name) for record in each if getattr(record, name) is not None), None)
 
     def worst(name: str) -> float | None:
-        known = [getattr(one, name) for one in each if getattr(one, name) is not None]
-        return max(known, default=None)
+        values = [getattr(record, name) for record in each if getattr(record, name) is not None]
+        return max(values, default=None)
 
     beyond = max(each, key=missed)
     reduced = beyond.max_output_error is not None
     return each[0].model_copy(
         update={
-            "passed": all(one.passed for one in each),
+            "passed": all(record.passed for record in each),
             **{name: worst(name) for name in ("max_abs_error", "max_rel_error", "rmse")},
             **{
                 name: first(name)
@@ -203,8 +206,8 @@ def compare(subject: str, got: Array, expected: Expectation, precision: str = FU
     """
     _require_shapes(subject, got, expected)
     if is_text(got) != is_text(expected.outputs):
-        one, other = ("strings", "numbers") if is_text(got) else ("numbers", "strings")
-        raise GateError(f"{subject} gives {one} where the source model gives {other}")
+        got_kind, other = ("strings", "numbers") if is_text(got) else ("numbers", "strings")
+        raise GateError(f"{subject} gives {got_kind} where the source model gives {other}")
     error, wanted = absolute_error(got, expected.outputs), flat(expected.outputs)
     reduced, allowed = precision != FULL_PRECISION, max_output_error(expected, precision)
     lost = accuracy_drop(got, expected)
@@ -238,10 +241,10 @@ def _require_shapes(subject: str, got: Array, expected: Expectation) -> None:
     if is_ragged(got) or is_ragged(wanted):
         if len(got) != len(wanted):
             raise GateError(f"{subject} gives {len(got)} outputs{its} for {len(wanted)} samples")
-        for place, (found, right) in enumerate(zip(shapes_of(got), shapes_of(wanted), strict=True)):
-            if found != right:
+        for place, (shape, right) in enumerate(zip(shapes_of(got), shapes_of(wanted), strict=True)):
+            if shape != right:
                 raise GateError(
-                    f"{subject} gives an output{its} of shape {found} for sample {place}, the source model "
+                    f"{subject} gives an output{its} of shape {shape} for sample {place}, the source model "
                     f"gives {right}"
                 )
     elif got.shape != wanted.shape:
@@ -260,12 +263,12 @@ def _max_relative(error: Values, wanted: Array, tolerance: Tolerance) -> float:
 
 def _lost(record: ParityRecord) -> list[str]:
     """Explain what a reduced precision lost too much of at one output: metric, measured and allowed."""
-    found = (
+    failures = (
         drop_failure(record, MAX_ACCURACY_DROP),
         output_failure(record.output_error, record.max_output_error),
         spread_failure(record.spread_error, record.max_spread_error),
     )
-    return [failure for failure in found if failure]
+    return [failure for failure in failures if failure]
 
 
 def drop_failure(record: ParityRecord, allowed: float) -> str | None:
@@ -284,22 +287,22 @@ def drop_failure(record: ParityRecord, allowed: float) -> str | None:
     return f"{what} {record.top1_agreement:.4f}, at least {1 - allowed:.4g} is allowed"
 
 
-def output_failure(found: float | None, allowed: float | None) -> str | None:
+def output_failure(error: float | None, allowed: float | None) -> str | None:
     """Explain an output error beyond what its precision is allowed; None if it is within that."""
-    if found is None or allowed is None or found <= allowed:
+    if error is None or allowed is None or error <= allowed:
         return None
-    if found == WORST:
+    if error == WORST:
         return "it gives outputs that are not finite numbers"
     return (
-        f"output error {found:.3g} of the source model's standard deviation, at most {allowed:g} is allowed"
+        f"output error {error:.3g} of the source model's standard deviation, at most {allowed:g} is allowed"
     )
 
 
-def spread_failure(found: float | None, allowed: float | None) -> str | None:
+def spread_failure(error: float | None, allowed: float | None) -> str | None:
     """Explain a regression's largest error if it is beyond what is allowed; None if it is within that."""
-    if found is None or allowed is None or found <= allowed or found == WORST:
+    if error is None or allowed is None or error <= allowed or error == WORST:
         return None
-    return f"largest error {found:.3g} of the range of its targets, at most {allowed:g} is allowed"
+    return f"largest error {error:.3g} of the range of its targets, at most {allowed:g} is allowed"
 
 
 def accuracy_drop(got: Array, expected: Expectation) -> float | None:
@@ -318,13 +321,13 @@ def accuracy_drop(got: Array, expected: Expectation) -> float | None:
 def explain_all(record: ParityRecord, got: Tensors, expected: Expectations) -> str:
     """Explain the first output that does not pass, as `explain_failure`, and count the others."""
     each = record.outputs or (record,)
-    failed = [one for one in each if not one.passed]
+    failed = [output for output in each if not output.passed]
     first = failed[0]
     name = first.output or next(iter(expected.by_output))
     line = explain_failure(first, got[name], expected.by_output[name])
     if len(each) == 1:
         return line
-    others = ", ".join(repr(one.output) for one in failed[1:])
+    others = ", ".join(repr(output.output) for output in failed[1:])
     head = f"{record.subject} is not the source model: "
     return f"{head}output {name!r}: {line.removeprefix(head)}{others and f'; also {others}'}"
 
@@ -333,7 +336,7 @@ def explain_failure(record: ParityRecord, got: Array, expected: Expectation) -> 
     """Explain a failure in one line: subject, metric, measured, allowed, and a tolerance's worst sample."""
     if record.absolute_tolerance is None:
         return f"{record.subject} is not the source model: {'; '.join(_lost(record))}"
-    wanted, found = flat(expected.outputs), flat(got)
+    wanted, actual = flat(expected.outputs), flat(got)
     allowed = allowed_error(wanted, expected.tolerance)
     excess = absolute_error(got, expected.outputs) - allowed
     worst = int(excess.argmax())
@@ -345,7 +348,7 @@ def explain_failure(record: ParityRecord, got: Array, expected: Expectation) -> 
     beyond = len(set(np.searchsorted(sizes, np.flatnonzero(excess > 0), side="right").tolist()))
     return (
         f"{record.subject} is not the source model: sample {sample}, output {element}: "
-        f"expected {shown(wanted[worst])}, got {shown(found[worst])} (allowed ±{allowed[worst]:.2g}); "
+        f"expected {shown(wanted[worst])}, got {shown(actual[worst])} (allowed ±{allowed[worst]:.2g}); "
         f"{beyond} of {record.samples_count} samples are outside tolerance"
     )
 

@@ -35,14 +35,14 @@ def is_discrete(array: Array) -> bool:
 def flat(array: Array) -> Array:
     """Return all values of an array (values,), sample by sample, in their dtype."""
     if is_ragged(array):
-        return np.concatenate([np.asarray(one).reshape(-1) for one in array])
+        return np.concatenate([np.asarray(sample).reshape(-1) for sample in array])
     return np.ascontiguousarray(array).reshape(-1)
 
 
 def shapes_of(array: Array) -> tuple[tuple[int, ...], ...]:
     """Return the shape of every sample, without the batch dimension."""
     if is_ragged(array):
-        return tuple(np.asarray(one).shape for one in array)
+        return tuple(np.asarray(sample).shape for sample in array)
     return (array.shape[1:],) * len(array)
 
 
@@ -101,8 +101,8 @@ class Expectation:
         if self.task != "regression" and self.discrete:
             values = flat(outputs)
             # As floats where JSON gave no dtype.
-            known = values if is_discrete(outputs) else np.where(np.isfinite(values), np.rint(values), -1)
-            return np.asarray(known, np.int64)
+            classes = values if is_discrete(outputs) else np.where(np.isfinite(values), np.rint(values), -1)
+            return np.asarray(classes, np.int64)
         if self.task == "tokens":
             return np.asarray(rows_of(outputs, columns_of(outputs)).argmax(axis=1), np.int64)
         if self.task != "classes" or is_ragged(outputs) or not 1 <= outputs.ndim <= MATRIX:
@@ -139,8 +139,8 @@ class Expectation:
         if self.task != "regression":
             return None
         columns = columns_of(self.outputs)
-        known = rows_of(self.outputs if self.targets is None else self.targets, columns)
-        spread = np.maximum(np.ptp(known, axis=0), SPREAD_FACTOR * self.tolerance.absolute)
+        reference = rows_of(self.outputs if self.targets is None else self.targets, columns)
+        spread = np.maximum(np.ptp(reference, axis=0), SPREAD_FACTOR * self.tolerance.absolute)
         error = absolute_error(outputs, self.outputs).reshape(-1, max(1, columns)).max(axis=0)
         return _finite(error, spread)
 
@@ -171,8 +171,8 @@ class Expectation:
             rows = rows_of(self.outputs, columns_of(self.outputs))
         else:
             rows = self.outputs.astype(np.float64).reshape(len(self.outputs), -1)
-        found: Values = (rows - rows.mean(axis=0)).reshape(-1)
-        return found
+        deviations: Values = (rows - rows.mean(axis=0)).reshape(-1)
+        return deviations
 
 
 @dataclass(frozen=True)
@@ -195,17 +195,17 @@ class Expectations:
     @property
     def tensors(self) -> dict[str, Array]:
         """The source model's outputs (n, …) by name."""
-        return {name: one.outputs for name, one in self.by_output.items()}
+        return {name: expectation.outputs for name, expectation in self.by_output.items()}
 
     @property
     def source_accuracy(self) -> float | None:
         """The source model's accuracy at the first output that has one."""
-        known = (one.accuracy(one.outputs) for one in self)
-        return next((accuracy for accuracy in known if accuracy is not None), None)
+        accuracies = (expectation.accuracy(expectation.outputs) for expectation in self)
+        return next((accuracy for accuracy in accuracies if accuracy is not None), None)
 
     def first(self, count: int) -> "Expectations":
         """Return the expectations for the first `count` samples."""
-        return Expectations({name: one.first(count) for name, one in self.by_output.items()})
+        return Expectations({name: expectation.first(count) for name, expectation in self.by_output.items()})
 
 
 def expectations_of(spec: ModelSpec, samples: Samples, outputs: Tensors) -> Expectations:
@@ -215,23 +215,23 @@ def expectations_of(spec: ModelSpec, samples: Samples, outputs: Tensors) -> Expe
         ModelError: the samples' labels do not fit the outputs.
     """
     truths = spec.truths(samples)
-    found = {}
+    expectations = {}
     for name in (output.name for output in spec.outputs):
         labels, targets = truths[name].labels, truths[name].targets
-        known = Expectation(outputs[name], labels, spec.tolerance_of(name), targets=targets, name=name)
-        task = spec.task_of(name) or _derive(known)
-        found[name] = replace(known, task=task, labels=labels if task in CHOOSING else None)
-    return Expectations(found)
+        expectation = Expectation(outputs[name], labels, spec.tolerance_of(name), targets=targets, name=name)
+        task = spec.task_of(name) or _derive(expectation)
+        expectations[name] = replace(expectation, task=task, labels=labels if task in CHOOSING else None)
+    return Expectations(expectations)
 
 
-def _derive(known: Expectation) -> Task:
+def _derive(expectation: Expectation) -> Task:
     """Derive the task: targets mean regression, labels that the source model knows classes, else none."""
-    if known.targets is not None:
+    if expectation.targets is not None:
         return "regression"
-    if known.labels is None:
+    if expectation.labels is None:
         return "none"
-    task: Task = "classes" if not is_ragged(known.labels) and known.labels.ndim == 1 else "tokens"
-    choices, labels = replace(known, task=task).choices(known.outputs), flat(known.labels)
+    task: Task = "classes" if not is_ragged(expectation.labels) and expectation.labels.ndim == 1 else "tokens"
+    choices, labels = replace(expectation, task=task).choices(expectation.outputs), flat(expectation.labels)
     if choices is None or not (labels >= 0).any() or choices.min() < 0:
         return "none"
     return task if kappa_z(choices[labels >= 0], labels[labels >= 0]) >= KAPPA_Z else "none"
@@ -251,13 +251,13 @@ def absolute_error(got: Array, expected: Array) -> Values:
 
     Whole numbers that differ do so by 1 at least, however large they are; strings that differ do so by 1.
     """
-    one, other = flat(got), flat(expected)
+    actual, other = flat(got), flat(expected)
     if is_text(expected):
-        return np.asarray(one != other, np.float64)
+        return np.asarray(actual != other, np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
-        error = np.abs(one.astype(np.float64) - other.astype(np.float64))
+        error = np.abs(actual.astype(np.float64) - other.astype(np.float64))
     if is_discrete(expected):
-        error = np.where(_is_another(one, other), np.maximum(error, 1), error)
+        error = np.where(_is_another(actual, other), np.maximum(error, 1), error)
     return np.where(np.isfinite(error), error, WORST)
 
 
@@ -285,8 +285,8 @@ def _mean_square(values: Values) -> Values:
 def _finite(error: Values, scale: Values) -> float:
     """Return the largest error / scale; 0 / 0 counts as 0, and anything not finite as `WORST`."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        found: Values = np.nan_to_num(np.asarray(error / scale), posinf=WORST)
-    return min(float(found.max()), WORST)
+        ratios: Values = np.nan_to_num(np.asarray(error / scale), posinf=WORST)
+    return min(float(ratios.max()), WORST)
 
 
 def _share(choices: Choices | None, wanted: Choices | None) -> float | None:

@@ -33,10 +33,10 @@ def require_traceable(spec: ModelSpec, model: Any) -> None:
     """Raise ModelError if control flow depends on values, which no SavedModel can have."""
     import tensorflow as tf
 
-    signature = [tf.TensorSpec(one.shape, one.dtype, name=one.name) for one in spec.inputs]
+    signature = [tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in spec.inputs]
 
     def call(*given: Any) -> Any:
-        named = {tensor.name: one for tensor, one in zip(spec.inputs, given, strict=True)}
+        named = {tensor.name: value for tensor, value in zip(spec.inputs, given, strict=True)}
         return model(as_taken(model, named), training=False)
 
     try:
@@ -54,9 +54,9 @@ def asker(spec: ModelSpec, model: Any) -> Callable[[Tensors, int | None], dict[s
     names = [output.name for output in spec.outputs]
 
     def call(batch: Tensors) -> dict[str, Array]:
-        given = {name: tf.constant(array) for name, array in batch.items()}
+        tensors = {name: tf.constant(array) for name, array in batch.items()}
         try:
-            answer = flattened(spec.name, model(as_taken(model, given), training=False), names)
+            answer = flattened(spec.name, model(as_taken(model, tensors), training=False), names)
         except ModelError:
             raise
         except Exception as error:
@@ -64,7 +64,8 @@ def asker(spec: ModelSpec, model: Any) -> Callable[[Tensors, int | None], dict[s
                 f"source model {spec.name} fails on a batch of {count(batch)}: {_reason(error)}"
             ) from error
         return {
-            name: _declared(spec, name, one, count(batch)) for name, one in zip(names, answer, strict=True)
+            name: _declared(spec, name, tensor, count(batch))
+            for name, tensor in zip(names, answer, strict=True)
         }
 
     return lambda inputs, size: ask(call, inputs, size or count(inputs))
@@ -72,30 +73,30 @@ def asker(spec: ModelSpec, model: Any) -> Callable[[Tensors, int | None], dict[s
 
 def weights_of(model: Any) -> list[Array]:
     """Return the variables as they are now."""
-    return [np.asarray(one) for one in model.get_weights()]
+    return [np.asarray(array) for array in model.get_weights()]
 
 
-def _declared(spec: ModelSpec, name: str, tensor: Any, asked: int) -> Array:
+def _declared(spec: ModelSpec, name: str, tensor: Any, rows_count: int) -> Array:
     """Return an output as an array; raise ModelError if it is not as declared, or not finite."""
-    output, found = spec.find_output(name), np.asarray(tensor)
-    if found.dtype.kind == "O":
+    output, array = spec.find_output(name), np.asarray(tensor)
+    if array.dtype.kind == "O":
         try:
-            found = as_text(found)
+            array = as_text(array)
         except ValueError as error:
             raise ModelError(f"source model {spec.name} at its output {name!r}: {error}") from error
-    declared = (asked, *output.shape[1:])
-    if not fits(found.shape, declared) or not output.holds(found.dtype):
-        dtype = "string" if found.dtype.kind == "S" else found.dtype
+    declared = (rows_count, *output.shape[1:])
+    if not fits(array.shape, declared) or not output.holds(array.dtype):
+        dtype = "string" if array.dtype.kind == "S" else array.dtype
         raise ModelError(
-            f"source model {spec.name} gives {dtype} of shape {found.shape} for {asked} samples, its output "
-            f"{name!r} must be {output.dtype} of shape {declared}"
+            f"source model {spec.name} gives {dtype} of shape {array.shape} for {rows_count} samples, its "
+            f"output {name!r} must be {output.dtype} of shape {declared}"
         )
-    if output.is_float and not np.isfinite(found).all():
+    if output.is_float and not np.isfinite(array).all():
         raise ModelError(
             f"source model {spec.name} gives numbers that are not finite at its output {name!r}; nothing can "
             "be compared with them"
         )
-    return found
+    return array
 
 
 def _reason(error: Exception) -> str:

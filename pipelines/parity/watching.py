@@ -58,23 +58,23 @@ def first_overwriting(module: "torch.nn.Module", inputs: Sequence[Array]) -> str
 
     places: list[str] = []
     before = [np.array(array) for array in inputs]
-    given = [torch.tensor(array) for array in inputs]
+    tensors = [torch.tensor(array) for array in inputs]
 
     def look(function: Callable[..., Any]) -> None:  # noqa: ARG001 - whatever it was that came before
-        if not places and not all(map(np.array_equal, [one.numpy() for one in given], before)):
+        if not places and not all(map(np.array_equal, [tensor.numpy() for tensor in tensors], before)):
             places.append(_place(_frames(sys._getframe(2))))
 
-    _watch(module, lambda _: None, given, look)
+    _watch(module, lambda _: None, tensors, look)
     return places[0] if places else ""
 
 
 def _watch(
     module: "torch.nn.Module",
     note: Callable[[Callable[..., Any]], None],
-    given: "Sequence[torch.Tensor]",
+    tensors: "Sequence[torch.Tensor]",
     after: Callable[[Callable[..., Any]], None],
 ) -> None:
-    """Run the module on `given`; `note` hears of every torch function before it is applied, `after` after."""
+    """Run the module on `tensors`; `note` hears of each torch function before it runs, `after` after it."""
     import torch
 
     class Watched(torch.Tensor):
@@ -95,7 +95,7 @@ def _watch(
 
     # What fails only under observation is no failure of the model; the plain run shows.
     with torch.no_grad(), _as_if_tracing(), suppress(Exception, SystemExit):
-        module(*(one.as_subclass(Watched) for one in given))
+        module(*(tensor.as_subclass(Watched) for tensor in tensors))
 
 
 @contextmanager

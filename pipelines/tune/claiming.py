@@ -20,15 +20,15 @@ from pipelines.tune.trying import rounds_so_far
 FOUND = "found"
 
 
-def finalists(side: SideSpec, found: Preset, others: Mapping[str, Preset]) -> tuple[SideSpec, ...]:
+def finalists(side: SideSpec, winner: Preset, others: Mapping[str, Preset]) -> tuple[SideSpec, ...]:
     """Return the winner's side first, then every other preset with settings of its own.
 
     A winner that is one of the others is called by its name.
     """
-    same = next((name for name, one in others.items() if one.settings == found.settings), None)
-    specs = [replace(side, name=f"{side.target}:{same or FOUND}", preset=found)]
+    same = next((name for name, other in others.items() if other.settings == winner.settings), None)
+    specs = [replace(side, name=f"{side.target}:{same or FOUND}", preset=winner)]
     for name, preset in others.items():
-        if all(preset.settings != one.preset.settings for one in specs):
+        if all(preset.settings != spec.preset.settings for spec in specs):
             specs.append(replace(side, name=f"{side.target}:{name}", preset=preset))
     return tuple(specs)
 
@@ -41,13 +41,13 @@ def claim(run: Run, runner: Runner, sides: tuple[SideSpec, ...], budget: Budget,
     assert run.tune is not None  # noqa: S101 - it is a search's run
     question = SloQuestion(run.tune.p99_limit_ms, hourly_price=None)
     _adopt(run, runner, sides, question, progress)
-    names, known = [side.name for side in sides], {side.name: _known(run, side) for side in sides}
+    names, brackets = [side.name for side in sides], {side.name: _known(run, side) for side in sides}
     least, block, longest_s = least_blocks(run.settings.profile), 0, 0.0
     while block < least or (block < MOST_BLOCKS and budget.elapsed_s + longest_s <= budget.within_s):
         before_s = budget.elapsed_s
         with fresh_servers(run.session, block) as servers:
             for name in rotated(names, block):
-                search_one(run, question, block, name, servers, known[name])
+                search_one(run, question, block, name, servers, brackets[name])
         block += 1
         longest_s = max(longest_s, budget.elapsed_s - before_s)
         profile = run.settings.profile.model_copy(update={"blocks": block})
@@ -59,20 +59,22 @@ def _adopt(
 ) -> None:
     """Make the run one of these sides: their servers, their requests, and a search of each."""
     run.settings = run.settings.model_copy(update={"sides": sides})
-    made = make_sides(run.settings, run.spec, run.verified, runner)
+    ready_sides = make_sides(run.settings, run.spec, run.verified, runner)
     run.adopt(
-        Session(run.settings, made, run.folder, progress, counted=False, rounds_count=rounds_so_far(run))
+        Session(
+            run.settings, ready_sides, run.folder, progress, counted=False, rounds_count=rounds_so_far(run)
+        )
     )
-    run.payloads = describe_payloads(made)
+    run.payloads = describe_payloads(ready_sides)
     run.slo = empty_slo(question, [side.name for side in sides])
 
 
 def _known(run: Run, spec: SideSpec) -> Bracket | None:
     """Return the rates that the trial of the same settings found; None if it found none."""
     assert run.tune is not None  # noqa: S101 - it is a search's run
-    given = spec.preset.settings.given()
-    searches: list[TuneSideRecord] = [one for one in run.tune.sides.values() if one.target == spec.target]
+    settings = spec.preset.settings.given()
+    searches: list[TuneSideRecord] = [side for side in run.tune.sides.values() if side.target == spec.target]
     for trial in (trial for side in searches for trial in side.trials):
-        if trial.settings == given and trial.rate_per_s is not None:
+        if trial.settings == settings and trial.rate_per_s is not None:
             return trial.rate_per_s, trial.breaks_at_per_s
     return None

@@ -34,7 +34,7 @@ def empty_side(space: Space) -> TuneSideRecord:
 def search_side(
     space: Space,
     references: Sequence[Preset],
-    kept: TuneSideRecord,
+    earlier: TuneSideRecord,
     attempt: Try,
     allows: Callable[[], bool],
     keep: Keep,
@@ -43,14 +43,14 @@ def search_side(
 
     Args:
         references: presets beside the search that are tried first, whatever the time is.
-        kept: what was tried already; nothing of that is tried again.
+        earlier: what was tried already; nothing of that is tried again.
         attempt: measures a candidate.
         allows: whether there is time for another trial.
         keep: gets the search after every trial.
     """
-    side = kept.model_copy(update={"ended": None})
-    while (found := next_candidate(space, references, side.trials)) is not None:
-        candidate, is_due = found
+    side = earlier.model_copy(update={"ended": None})
+    while (upcoming := next_candidate(space, references, side.trials)) is not None:
+        candidate, is_due = upcoming
         best = best_trial(side.trials)
         if best is not None and best.outcome == "lower_bound":
             return side.model_copy(update={"ended": "generator"})
@@ -69,7 +69,7 @@ def next_candidate(
     """Return what to try next, and whether it is due whatever time is left (references and the start)."""
     number = len(trials) + 1
     for preset in references:
-        if not any(not one.levels and one.preset == preset.name for one in trials):
+        if not any(not trial.levels and trial.preset == preset.name for trial in trials):
             return Candidate(number, preset, {}, must_start=True), True
     point = next_point(space, rates_of(space, trials))
     if point is None:

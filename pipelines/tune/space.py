@@ -86,21 +86,21 @@ class Space:
 
     def coarse(self) -> list[Point]:
         """Return the sweep: the start, then each axis at its ends and its middle, others at their start."""
-        found = [self.start]
+        points = [self.start]
         for place, axis in enumerate(self.axes):
             if self._matters(axis, self.start):
-                found += [
-                    one
+                points += [
+                    point
                     for level in _spread(len(axis.levels))
                     if level != axis.start
-                    for one in self._moved(self.start, {place: level})
+                    for point in self._moved(self.start, {place: level})
                 ]
-        found += [
-            self.canonical(self._with(self.start, {one: ends[0], other: ends[1]}))
-            for one, other in self._pairs(TRADED)
-            for ends in ((len(self.axes[one].levels) - 1, 0), (0, len(self.axes[other].levels) - 1))
+        points += [
+            self.canonical(self._with(self.start, {first: ends[0], other: ends[1]}))
+            for first, other in self._pairs(TRADED)
+            for ends in ((len(self.axes[first].levels) - 1, 0), (0, len(self.axes[other].levels) - 1))
         ]
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(points))
 
     def neighbours(self, point: Point) -> list[Point]:
         """Return the points a step away on each axis that matters, or on two that depend on each other."""
@@ -112,19 +112,19 @@ class Space:
         ]
         for pairs, same in ((TRADED, -1), (TOGETHER, 1)):
             moves += [
-                {one: step, other: same * step} for one, other in self._pairs(pairs) for step in (1, -1)
+                {first: step, other: same * step} for first, other in self._pairs(pairs) for step in (1, -1)
             ]
-        found: list[Point] = []
+        points: list[Point] = []
         for move in moves:
             places = {place: point[place] + step for place, step in move.items()}
             if all(0 <= level < len(self.axes[place].levels) for place, level in places.items()):
-                found += self._moved(point, places)
-        return [one for one in dict.fromkeys(found) if one != point]
+                points += self._moved(point, places)
+        return [neighbour for neighbour in dict.fromkeys(points) if neighbour != point]
 
     def _pairs(self, names: Sequence[tuple[str, str]]) -> Iterator[tuple[int, int]]:
-        for one, other in names:
-            if one in self._places and other in self._places:
-                yield self._places[one], self._places[other]
+        for first, other in names:
+            if first in self._places and other in self._places:
+                yield self._places[first], self._places[other]
 
     def _moved(self, point: Point, places: Mapping[int, int]) -> list[Point]:
         """Return the point with levels changed; axes that now matter are at their least or middle level."""
@@ -135,11 +135,11 @@ class Space:
             if axis.needs and place not in places and self._matters(axis, moved) > self._matters(axis, point)
         ]
         choices = [dict.fromkeys(fresh, "least"), dict.fromkeys(fresh, "middle")] if fresh else [{}]
-        made = [
+        points = [
             self._with(moved, {place: self._chosen(place, where) for place, where in choice.items()})
             for choice in choices
         ]
-        return list(dict.fromkeys(map(self.canonical, made)))
+        return list(dict.fromkeys(map(self.canonical, points)))
 
     def _chosen(self, place: int, where: str) -> int:
         """Choose the level of an axis that came to matter: its start if no end, such as a thread per core."""
@@ -170,9 +170,9 @@ def space_around(
     Raises:
         RequestError: nothing of the target can be tuned.
     """
-    given = base.settings.given()
+    settings = base.settings.given()
     axes = axes_of(target, cores_count, limit_ms)
-    return Space(target, base, tuple(at_preset(axis, given, cores_count) for axis in axes))
+    return Space(target, base, tuple(at_preset(axis, settings, cores_count) for axis in axes))
 
 
 def next_point(space: Space, rates: Mapping[Point, float | None]) -> Point | None:
@@ -186,8 +186,8 @@ def next_point(space: Space, rates: Mapping[Point, float | None]) -> Point | Non
     best = best_point(rates)
     if best is None:
         return None
-    around = [one for one in space.neighbours(best) if one not in rates]
-    return max(around, key=lambda one: _promise(one, best, rates), default=None)
+    around = [neighbour for neighbour in space.neighbours(best) if neighbour not in rates]
+    return max(around, key=lambda neighbour: _promise(neighbour, best, rates), default=None)
 
 
 def _promise(point: Point, best: Point, rates: Mapping[Point, float | None]) -> float:
@@ -207,5 +207,5 @@ def _promise(point: Point, best: Point, rates: Mapping[Point, float | None]) -> 
 
 def best_point(rates: Mapping[Point, float | None]) -> Point | None:
     """Return the point with the highest rate; None if no point has one."""
-    known = {point: rate for point, rate in rates.items() if rate is not None}
-    return max(known, key=lambda point: known[point]) if known else None
+    known_rates = {point: rate for point, rate in rates.items() if rate is not None}
+    return max(known_rates, key=lambda point: known_rates[point]) if known_rates else None

@@ -75,8 +75,8 @@ def tune(
     search = _kept(request, settings) or _empty(request, spaces)
     run = start_run("tune", settings, runner, command, progress, folder=request.resume, tune=search)
     budget.begin(search.elapsed_s)
-    for kept in (trial for side in search.sides.values() for trial in side.trials):
-        budget.note(kept)
+    for trial in (trial for side in search.sides.values() for trial in side.trials):
+        budget.note(trial)
     progress("tune", f"{_plan(spaces, request)}, into {run.folder}")
     measure = partial(
         _measure, request=request, runner=runner, spaces=spaces, budget=budget, progress=progress
@@ -100,20 +100,20 @@ def _require_distinct(settings: RunSettings) -> None:
 
 def _references(space: Space) -> dict[str, Preset]:
     """Return the presets that a winner has to beat, by name: the search's own start, and the shipped ones."""
-    found = {name: resolve(name, [space.target])[space.target] for name in SHIPPED}
-    if all(space.base.settings != one.settings for one in found.values()):
-        found = {Path(space.base.name).stem: space.base, **found}
-    return {DEFAULT: found.pop(DEFAULT), **found}
+    presets = {name: resolve(name, [space.target])[space.target] for name in SHIPPED}
+    if all(space.base.settings != preset.settings for preset in presets.values()):
+        presets = {Path(space.base.name).stem: space.base, **presets}
+    return {DEFAULT: presets.pop(DEFAULT), **presets}
 
 
 def _beside(space: Space) -> list[Preset]:
     """Return the references whose settings differ from the space's start."""
-    return [one for one in _references(space).values() if one.settings != space.base.settings]
+    return [preset for preset in _references(space).values() if preset.settings != space.base.settings]
 
 
 def _plan(spaces: Mapping[str, Space], request: TuneRequest) -> str:
-    said = ", ".join(f"{space.size} configurations of {space.target}" for space in spaces.values())
-    return f"{said}, as many as {request.within_s / 60:.3g} min allow, then fresh servers of the best"
+    counts = ", ".join(f"{space.size} configurations of {space.target}" for space in spaces.values())
+    return f"{counts}, as many as {request.within_s / 60:.3g} min allow, then fresh servers of the best"
 
 
 def _empty(request: TuneRequest, spaces: Mapping[str, Space]) -> TuneRecord:
@@ -144,7 +144,7 @@ def _measure(
 ) -> None:
     finals_count = sum(1 + len(_references(space)) for space in spaces.values())
     for place, side in enumerate(run.settings.sides, start=1):
-        found = search_side(
+        searched = search_side(
             spaces[side.name],
             _beside(spaces[side.name]),
             _search(run).sides[side.name],
@@ -152,7 +152,7 @@ def _measure(
             partial(budget.allows_trial, finals_count, place / len(spaces)),
             partial(_keep, run, side.name, budget),
         )
-        _keep(run, side.name, budget, found)
+        _keep(run, side.name, budget, searched)
     winners = _winners(run, spaces)
     if winners:
         _claim(run, runner, winners, spaces, budget, progress)
@@ -189,9 +189,9 @@ def _attempt(
         leads = f", best so far {best.rate_per_s:.0f}/s" if best and best.rate_per_s else ""
         progress(kind, f"[{used}{leads}] trial {candidate.number}, {_told(candidate)}: {text}")
 
-    found = try_candidate(run, runner, side, candidate, best, tell)
-    budget.note(found)
-    return found
+    trial = try_candidate(run, runner, side, candidate, best, tell)
+    budget.note(trial)
+    return trial
 
 
 def _told(candidate: Candidate) -> str:
@@ -200,15 +200,15 @@ def _told(candidate: Candidate) -> str:
 
 def _winners(run: Run, spaces: Mapping[str, Space]) -> dict[str, tuple[SideSpec, Preset]]:
     """Return what was found for each side; a side that met the limit at no rate has no winner."""
-    found = {}
+    winners = {}
     for side in run.settings.sides:
         search = _search(run).sides[side.name]
         best = next((trial for trial in search.trials if trial.number == search.winner), None)
         if best is not None:
             settings = checked(side.target, best.settings, f"trial {best.number}", strict=False)
-            found[side.name] = (side, Preset(best.preset, settings))
-    assert found.keys() <= spaces.keys()  # noqa: S101 - sides are searched in their spaces
-    return found
+            winners[side.name] = (side, Preset(best.preset, settings))
+    assert winners.keys() <= spaces.keys()  # noqa: S101 - sides are searched in their spaces
+    return winners
 
 
 def _claim(
@@ -224,7 +224,7 @@ def _claim(
     for name, (side, preset) in winners.items():
         own = finalists(side, preset, _references(spaces[name]))
         finals += own
-        sides[name] = sides[name].model_copy(update={"final": tuple(one.name for one in own)})
+        sides[name] = sides[name].model_copy(update={"final": tuple(finalist.name for finalist in own)})
     run.tune = _search(run).model_copy(update={"sides": sides})
     claim(run, runner, tuple(finals), budget, progress)
 

@@ -56,19 +56,19 @@ class _Watched:
             if self.passed_per_s is not None or self._looks_below:
                 raise _BeatenError
             self._looks_below += 1  # one look, so that there is something to show
-        found = self.measure(rate_per_s)
-        self.measurements.append(found)
-        if found.valid:
-            self._note(found)
-        return found
+        measurement = self.measure(rate_per_s)
+        self.measurements.append(measurement)
+        if measurement.valid:
+            self._note(measurement)
+        return measurement
 
-    def _note(self, found: RateMeasurement) -> None:
-        rate = found.rate_per_s
-        kept = found.p99_ms is not None and found.p99_ms <= self.p99_limit_ms
-        if found.delivered and kept and found.errors_share <= self.errors_share:
+    def _note(self, measurement: RateMeasurement) -> None:
+        rate = measurement.rate_per_s
+        within_limit = measurement.p99_ms is not None and measurement.p99_ms <= self.p99_limit_ms
+        if measurement.delivered and within_limit and measurement.errors_share <= self.errors_share:
             self.passed_per_s = max(rate, self.passed_per_s or rate)
             self._last_failed_per_s = None
-        elif found.delivered:
+        elif measurement.delivered:
             if self._last_failed_per_s == rate:
                 self.ceiling_per_s = min(rate, self.ceiling_per_s or rate)
             self._last_failed_per_s = rate
@@ -105,7 +105,7 @@ def bracket(
         start = max(to_beat_per_s / HEADROOM, limits.min_rate_per_s)
         step = max(to_beat_per_s * (1 + limits.resolution) / start, 1 + limits.resolution)
     try:
-        found = search(
+        outcome = search(
             watched, p99_limit_ms=p99_limit_ms, start_rate_per_s=start, first_step=step, limits=limits
         )
     except _BeatenError:
@@ -115,6 +115,8 @@ def bracket(
             watched.passed_per_s,
             watched.ceiling_per_s,
             Reason("beaten", {**figures, "to_beat_per_s": to_beat_per_s or 0.0}),
-            tuple(replace(one, phase="search") for one in watched.measurements),
+            tuple(replace(measurement, phase="search") for measurement in watched.measurements),
         )
-    return Bracket(found.outcome, found.rate_per_s, found.breaks_at_per_s, found.reason, found.measurements)
+    return Bracket(
+        outcome.outcome, outcome.rate_per_s, outcome.breaks_at_per_s, outcome.reason, outcome.measurements
+    )

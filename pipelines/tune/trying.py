@@ -60,9 +60,9 @@ class _Trial:
         planned = PlannedRound(BLOCK, f"open:{rate_per_s:.6g}", len(self.points), self.name)
         window_s = rate_round_s(self.run.settings.profile, rate_per_s)
         driven = measure_once(self.session, planned, 0, servers, window_s)
-        found = as_rate_measurement(driven, rate_per_s, self.run.folder)
-        self.points.append(rate_point(driven, found, self.limit_ms))
-        return found
+        measurement = as_rate_measurement(driven, rate_per_s, self.run.folder)
+        self.points.append(rate_point(driven, measurement, self.limit_ms))
+        return measurement
 
 
 def rounds_so_far(run: Run) -> int:
@@ -90,12 +90,12 @@ def try_candidate(
     began_s = time.monotonic()
     trial = _begin(run, runner, side, candidate, progress)
     start_s: float | None = None
-    found: Bracket | None = None
+    tried: Bracket | None = None
     why: Reason | None = None
     try:
         with fresh_servers(trial.session, BLOCK) as servers:
             start_s = time.monotonic() - began_s
-            found = bracket(
+            tried = bracket(
                 lambda rate: trial.measure(servers, rate),
                 p99_limit_ms=trial.limit_ms,
                 start_rate_per_s=likely_rate_per_s(trial.measured.conditionings),
@@ -106,7 +106,7 @@ def try_candidate(
         if candidate.must_start:
             raise
         why = Reason("trial_failed", {"error": str(error)})
-    return _record(trial, candidate, found, why, best, start_s, time.monotonic() - began_s)
+    return _record(trial, candidate, tried, why, best, start_s, time.monotonic() - began_s)
 
 
 def _begin(run: Run, runner: Runner, side: SideSpec, candidate: Candidate, progress: Progress) -> _Trial:
@@ -124,30 +124,30 @@ def _begin(run: Run, runner: Runner, side: SideSpec, candidate: Candidate, progr
 def _record(
     trial: _Trial,
     candidate: Candidate,
-    found: Bracket | None,
+    tried: Bracket | None,
     why: Reason | None,
     best: TuneTrialRecord | None,
     start_s: float | None,
     duration_s: float,
 ) -> TuneTrialRecord:
-    phases = [one.phase for one in found.measurements] if found else []
+    phases = [measurement.phase for measurement in tried.measurements] if tried else []
     points = [
         point.model_copy(update={"phase": phase}) for point, phase in zip(trial.points, phases, strict=False)
     ] or trial.points
-    beaten = found is not None and found.outcome == "beaten"
+    beaten = tried is not None and tried.outcome == "beaten"
     return TuneTrialRecord(
         number=candidate.number,
         preset=candidate.preset.name,
         levels=candidate.levels,
         settings=candidate.preset.settings.given(),
-        outcome=found.outcome if found else "failed",
-        rate_per_s=found.rate_per_s if found else None,
-        breaks_at_per_s=found.breaks_at_per_s if found else None,
+        outcome=tried.outcome if tried else "failed",
+        rate_per_s=tried.rate_per_s if tried else None,
+        breaks_at_per_s=tried.breaks_at_per_s if tried else None,
         beaten_by=best.number if beaten and best else None,
         closed_throughput_per_s=_closed_throughput(trial.measured),
         start_s=start_s,
         duration_s=duration_s,
-        reason=recorded(found.reason) if found else recorded(why) if why else reason("not_recorded"),
+        reason=recorded(tried.reason) if tried else recorded(why) if why else reason("not_recorded"),
         points=tuple(points),
         rounds=tuple(trial.measured.rounds),
     )
@@ -156,7 +156,7 @@ def _record(
 def _closed_throughput(measured: Measured) -> float | None:
     """Return answers per second at the end of the conditioning: the mean of its last seconds."""
     seconds = measured.conditionings[-1].seconds[-SECONDS_LOOKED_AT:] if measured.conditionings else ()
-    return sum(one.requests_count for one in seconds) / len(seconds) if seconds else None
+    return sum(second.requests_count for second in seconds) / len(seconds) if seconds else None
 
 
 Try = Callable[[Candidate, TuneTrialRecord | None], TuneTrialRecord]
@@ -165,5 +165,5 @@ Try = Callable[[Candidate, TuneTrialRecord | None], TuneTrialRecord]
 
 def best_trial(trials: Sequence[TuneTrialRecord]) -> TuneTrialRecord | None:
     """Return the trial with the highest rate, the first of several; None if none has one."""
-    known = [one for one in trials if one.rate_per_s is not None]
-    return max(known, key=lambda one: one.rate_per_s or 0.0, default=None)
+    with_rate = [trial for trial in trials if trial.rate_per_s is not None]
+    return max(with_rate, key=lambda trial: trial.rate_per_s or 0.0, default=None)

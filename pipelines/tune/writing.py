@@ -53,19 +53,21 @@ def _table(side: TuneSideRecord, winner: Preset) -> str:
 
 def _evidence(side: TuneSideRecord, best: TuneTrialRecord) -> list[str]:
     tried = f"{len(side.trials)} configurations were tried, from the preset {side.base}"
-    found = [f"{tried}; this one kept the limit up to {best.rate_per_s or 0:.0f}/s while searching."]
-    return [*found, *(f"Fresh servers: {said}." for one in side.claims if (said := _claim(one)))]
+    lines = [f"{tried}; this one kept the limit up to {best.rate_per_s or 0:.0f}/s while searching."]
+    return [*lines, *(f"Fresh servers: {text}." for claim in side.claims if (text := _claim(claim)))]
 
 
-def _claim(one: TuneClaimRecord) -> str:
+def _claim(claim: TuneClaimRecord) -> str:
     """Write the claim in figures; empty if there is none."""
-    if one.ratio is not None:
-        within = f" (95 % interval {one.interval[0]:.2f} to {one.interval[1]:.2f})" if one.interval else ""
-        return f"{one.ratio:.2f} times the highest rate of {one_line(one.against)}{within}"
-    if one.ratio_at_least is not None:
-        return f"at least {one.ratio_at_least:.2f} times the highest rate of {one_line(one.against)}"
-    if one.ratio_at_most is not None:
-        return f"at most {one.ratio_at_most:.2f} times the highest rate of {one_line(one.against)}"
+    if claim.ratio is not None:
+        within = (
+            f" (95 % interval {claim.interval[0]:.2f} to {claim.interval[1]:.2f})" if claim.interval else ""
+        )
+        return f"{claim.ratio:.2f} times the highest rate of {one_line(claim.against)}{within}"
+    if claim.ratio_at_least is not None:
+        return f"at least {claim.ratio_at_least:.2f} times the highest rate of {one_line(claim.against)}"
+    if claim.ratio_at_most is not None:
+        return f"at most {claim.ratio_at_most:.2f} times the highest rate of {one_line(claim.against)}"
     return ""
 
 
@@ -76,9 +78,9 @@ def _tried(side: TuneSideRecord, axis: str) -> str:
         if axis in trial.levels:
             level = trial.levels[axis]
             best[level] = max(best.get(level, 0.0), trial.rate_per_s or 0.0)
-    order = next(one.levels for one in side.axes if one.name == axis)
-    said = [f"{level}: {_rate(best[level])}" for level in order if level in best]
-    return f"highest rate at each level that was tried, {', '.join(said)}"
+    order = next(varied.levels for varied in side.axes if varied.name == axis)
+    rates = [f"{level}: {_rate(best[level])}" for level in order if level in best]
+    return f"highest rate at each level that was tried, {', '.join(rates)}"
 
 
 def _rate(value: float) -> str:
