@@ -67,9 +67,11 @@ def server(certificate=None, body=ANSWER, **headers):
             listening.socket = context.wrap_socket(listening.socket, server_side=True)
         thread = threading.Thread(target=listening.serve_forever, args=(0.05,), daemon=True)
         thread.start()
-        yield listening.server_address[1], asked
-        listening.shutdown()
-        thread.join()
+        try:
+            yield listening.server_address[1], asked
+        finally:
+            listening.shutdown()
+            thread.join()
 
 
 @pytest.fixture(scope="module")

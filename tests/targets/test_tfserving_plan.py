@@ -97,8 +97,10 @@ def answering(port, status, value):
 
     with http.server.HTTPServer(("127.0.0.1", port), Answer) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield
-        server.shutdown()
+        try:
+            yield
+        finally:
+            server.shutdown()
 
 
 def versions(*states):

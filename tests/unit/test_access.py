@@ -40,8 +40,20 @@ def serving(answer):
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", asked
-        server.shutdown()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        finally:
+            # Its socket closed, the thread would ask for it without a pause until this process of tests ends.
+            server.shutdown()
+
+
+def test_a_server_of_these_tests_ends_though_what_asks_it_fails():
+    before = set(threading.enumerate())
+    with pytest.raises(ZeroDivisionError), serving(lambda *_: (200, {}, b"")):
+        (thread,) = set(threading.enumerate()) - before
+        raise ZeroDivisionError
+    thread.join(20)
+    assert not thread.is_alive()
 
 
 def with_secret(monkeypatch, *headers, name="TOKEN"):
