@@ -63,8 +63,10 @@ $(READY): $(LOCKS) pyproject.toml
 	@touch $@
 
 # All cores compile, which pip does on one, and packages' own tests are left out. Python would compile at the first
-# import as well, but then its warnings about others' code would be ours to show. No pool: that needs /dev/shm.
-COMPILE = ls -d $(VENV)/lib/python3*/site-packages/*/ | xargs -P "$$(nproc)" -n 4 \
+# import as well, but then its warnings about others' code would be ours to show. Ours too: where a shell says
+# PYTHONDONTWRITEBYTECODE, every command and server would compile them anew, a second of one core. No pool: that
+# needs /dev/shm.
+COMPILE = ls -d $(VENV)/lib/python3*/site-packages/*/ pipelines loadtests models | xargs -P "$$(nproc)" -n 4 \
     $(BIN)/python -W ignore -m compileall -qq -x '/tests?/' || true
 
 # Three parts that have no file in common go in side by side: the two large wheels, and all the rest.
