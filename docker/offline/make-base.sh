@@ -1,10 +1,16 @@
 #!/bin/sh
-# Makes what `debian:bookworm-slim` is, where nothing can be pulled, and writes it to stdout as a tar archive:
+# Makes what `debian:bookworm-slim` is, with Python, where nothing can be pulled, and writes it to stdout as a tar archive:
 #
-#   docker/offline/make-base.sh | docker import - tandem/debian-base:mine
+#   docker/offline/make-base.sh | docker import - "$(docker/offline/make-base.sh --reference)"
 #
 # `tandem images` does that by itself. Needs root, debootstrap and a Debian mirror.
 set -eu
+
+if [ "${1-}" = --reference ]; then
+    digest=$({ cat "$0"; printf '\0%s\0%s' "${DEBIAN_MIRROR-}" "${DEBIAN_SECURITY_MIRROR-}"; } | sha256sum)
+    echo "tandem/debian-base:$(echo "$digest" | cut -c1-12)"
+    exit
+fi
 
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 security=${DEBIAN_SECURITY_MIRROR:-http://deb.debian.org/debian-security}
@@ -33,7 +39,7 @@ Dir::Cache::pkgcache "";
 Dir::Cache::srcpkgcache "";
 CLEAN
 
-debootstrap --variant=minbase bookworm "$folder/root" "$mirror" >&2
+debootstrap --variant=minbase --include=python3 bookworm "$folder/root" "$mirror" >&2
 
 cat > "$folder/root/etc/apt/sources.list" <<SOURCES
 deb $mirror bookworm main

@@ -4,9 +4,10 @@ ARG TFSERVING_BASE=tensorflow/serving:2.21.0
 ARG BASE=debian:bookworm-slim
 
 FROM ${BASE} AS python
-RUN apt-get update -q \
+# The base that is made where nothing can be pulled has it already.
+RUN command -v python3 > /dev/null || { apt-get update -q \
     && apt-get install -q -y --no-install-recommends python3 \
-    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*; }
 
 FROM python AS tools
 LABEL io.tandem.builder=yes

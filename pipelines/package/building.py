@@ -3,6 +3,8 @@
 import os
 import re
 from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,14 +47,14 @@ def build(
     proxies = {name: os.environ[name] for name in PROXY_VARIABLES if os.environ.get(name)}
     lines: deque[str] = deque(maxlen=LAST_LINES)
     progress(recipe.key, "sending the build context")
-    with packed(recipe, wheels) as context:
+    labels = {**recipe.labels, "org.opencontainers.image.base.name": _base_name(recipe, base)}
+    with packed(_labelled(recipe, labels), wheels) as context:
         try:
             events = client.api.build(
                 fileobj=context,
                 custom_context=True,
                 tag=recipe.reference,
                 buildargs={"BASE": base, **recipe.arguments, **proxies},
-                labels={**recipe.labels, "org.opencontainers.image.base.name": _base_name(recipe, base)},
                 nocache=not use_cache,
                 rm=True,
                 forcerm=True,
@@ -66,6 +68,19 @@ def build(
             raise failure(recipe.key, str(text), lines) from error
     if errors:
         raise failure(recipe.key, errors[0], lines)
+
+
+def _labelled(recipe: Recipe, labels: Mapping[str, str]) -> Recipe:
+    """Return `recipe` with one instruction for all labels; an engine makes a step of each it is given."""
+    dockerfile = recipe.files["Dockerfile"]
+    text = dockerfile if isinstance(dockerfile, bytes) else dockerfile.read_bytes()
+    pairs = " ".join(f"{_quoted(name)}={_quoted(value)}" for name, value in sorted(labels.items()))
+    return replace(recipe, files={**recipe.files, "Dockerfile": text + f"\nLABEL {pairs}\n".encode()})
+
+
+def _quoted(text: str) -> str:
+    """Quote for a Dockerfile, where a dollar begins a variable inside quotes too."""
+    return '"' + re.sub(r'([\\"$])', r"\\\1", text) + '"'
 
 
 def _base_name(recipe: Recipe, base: str) -> str:

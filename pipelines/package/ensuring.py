@@ -14,6 +14,7 @@ from pipelines.package import base
 from pipelines.package.building import build
 from pipelines.package.engine import connect
 from pipelines.package.image import Image, find_image
+from pipelines.package.parts import parts
 from pipelines.package.recipes import ALLOWED, IMAGES, LOCUST, TARGETS, ModelParts, Recipe, make_recipe
 from pipelines.package.settings import Settings, read_settings
 from pipelines.package.wheels import collect, wheel_folder
@@ -138,8 +139,11 @@ def _ensure(
     if "TFSERVING_BASE" in recipe.arguments:
         base.require_base(client, settings.tfserving_base, "TFSERVING_BASE", progress)
     debian = base.debian_base(client, settings, progress)
-    wheels = collect(recipe.pins, progress, recipe.key) if recipe.pins else []
-    build(client, recipe, debian, wheels, progress, use_cache=not force)
+    for part in parts(recipe, debian):
+        if part.reference != recipe.reference and not force and base.has_image(client, part.reference):
+            continue
+        wheels = collect(part.pins, progress, part.key) if part.pins else []
+        build(client, part, debian, wheels, progress, use_cache=not force)
     built = find_image(client, recipe.key, recipe.target, recipe.reference)
     if built is None:
         raise MachineError(

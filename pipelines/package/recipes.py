@@ -56,6 +56,7 @@ class Recipe:
         arguments: of the build.
         labels: for the image.
         proven: SHA-256 of those files, by path in the context, that were verified: nothing else is packed.
+        known_as: its reference, if that names more than is in here.
     """
 
     key: str
@@ -66,10 +67,13 @@ class Recipe:
     pins: Mapping[str, str] = field(default_factory=dict)
     arguments: Mapping[str, str] = field(default_factory=dict)
     proven: Mapping[str, str] = field(default_factory=dict)
+    known_as: str | None = None
 
     @property
     def reference(self) -> str:
         """Changes with every input of the build."""
+        if self.known_as is not None:
+            return self.known_as
         inputs = {
             "files": {name: _sha256(content) for name, content in self.files.items()},
             "pins": dict(self.pins),
@@ -141,7 +145,8 @@ def dockerfile(key: str) -> bytes:
     """Return the whole Dockerfile of an image: without BuildKit none includes another."""
     if key in IMAGES and (whole := IMAGES[key][1].dockerfile):
         return _joined(whole)
-    return _joined(*(f"stages/{stage}.Dockerfile" for stage in _stages(key)), f"{key}/Dockerfile")
+    last = ("stages/model.Dockerfile",) if key in IMAGES else ()
+    return _joined(*(f"stages/{stage}.Dockerfile" for stage in _stages(key)), f"{key}/Dockerfile", *last)
 
 
 def _stages(key: str) -> tuple[str, ...]:

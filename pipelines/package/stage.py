@@ -9,7 +9,7 @@ from pipelines.errors import MachineError
 from pipelines.export.stage import export
 from pipelines.package.engine import connect
 from pipelines.package.ensuring import ensure_images, targets_of
-from pipelines.package.image import Image, compressed_bytes, remember, remembered
+from pipelines.package.image import Image, compressed_bytes, remembered
 from pipelines.package.recipes import USUAL_KEYS
 from pipelines.package.wheels import ROOT
 from pipelines.tasks.tasks import Progress
@@ -67,6 +67,5 @@ def _sized(image: Image, progress: Progress, *, measure: bool) -> Image:
     if known is None and measure:
         progress(image.key, "measuring its compressed size")
         with closing(connect()) as client:
-            known = compressed_bytes(client, image)
-        remember(SIZES, image.image_id, known)
+            known = compressed_bytes(client, image, SIZES)
     return replace(image, compressed_bytes=known)

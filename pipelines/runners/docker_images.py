@@ -37,13 +37,12 @@ def find_images(
 def with_sizes(
     client: "DockerClient", images: Mapping[str, ContainerImage], progress: Progress
 ) -> dict[str, ContainerImage]:
-    """Return the same images with their compressed sizes; measuring an unknown size takes a minute, once."""
+    """Return the same images with their compressed sizes; measuring unknown layers takes a minute, once."""
     return {target: _with_size(client, found, progress) for target, found in images.items()}
 
 
 def _with_size(client: "DockerClient", found: ContainerImage, progress: Progress) -> ContainerImage:
     from pipelines.package import Image, compressed_bytes
-    from pipelines.package.image import remember
     from pipelines.package.stage import SIZES
 
     record = found.record
@@ -51,8 +50,7 @@ def _with_size(client: "DockerClient", found: ContainerImage, progress: Progress
         return found
     progress("images", f"measuring the compressed size of {record.reference}, once")
     image = Image(found.target, found.target, record.reference, record.id, record.size_bytes, None, {})
-    size_bytes = compressed_bytes(client, image)
-    remember(SIZES, record.id, size_bytes)
+    size_bytes = compressed_bytes(client, image, SIZES)
     return replace(found, record=record.model_copy(update={"compressed_bytes": size_bytes}))
 
 

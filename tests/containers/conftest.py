@@ -10,7 +10,7 @@ import pytest
 from real_model import MODEL, say_nothing
 
 from pipelines.errors import MachineError
-from pipelines.package import Image, connect, ensure_images
+from pipelines.package import Image, connect, ensure_images, ensuring
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -33,6 +33,13 @@ def engine() -> "Iterator[DockerClient]":
 
 
 @pytest.fixture(scope="session")
-def images(engine: "DockerClient", artifacts: Path) -> Mapping[str, Image]:
-    """What can be built without a registry, by key; built now unless it is there."""
-    return ensure_images(MODEL, artifacts, BUILT, say_nothing)
+def images(engine: "DockerClient", artifacts: Path) -> Iterator[Mapping[str, Image]]:
+    """What can be built without a registry, by key; built now unless it is there.
+
+    The stages that only build stay until the last test: one that builds too does not make them again.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ensuring, "remove_builders", lambda _: None)
+        found = ensure_images(MODEL, artifacts, BUILT, say_nothing)
+    yield found
+    ensuring.remove_builders(engine)

@@ -184,7 +184,7 @@ from pathlib import Path
 import pipelines.package
 from pipelines.cli.main import main
 from pipelines.package import stage
-pipelines.package.compressed_bytes = lambda _client, _image: {size}
+pipelines.package.compressed_bytes = lambda _client, _image, _cache: {size}
 stage.SIZES = Path({sizes!r})
 main()
 """

@@ -5,9 +5,15 @@ import re
 import pytest
 
 from pipelines.package.ensuring import BUILDER_LABEL
-from pipelines.package.recipes import KEYS, dockerfile
+from pipelines.package.recipes import KEYS, LOCUST, dockerfile
 
 ALL = KEYS
+OF_A_MODEL = (
+    ("ARG", "MODEL"),
+    ("ENV", "MODEL_NAME=${MODEL}"),
+    ("COPY", "etc /etc/tandem"),
+    ("COPY", "models /models"),
+)
 
 
 def instructions(key: str) -> list[tuple[str, str]]:
@@ -18,9 +24,10 @@ def instructions(key: str) -> list[tuple[str, str]]:
 
 
 def last_stage(key: str) -> list[tuple[str, str]]:
+    """What is in the image: the server's own stage, and the model on it."""
     found = instructions(key)
-    start = max(number for number, (word, _) in enumerate(found) if word == "FROM")
-    return found[start:]
+    froms = [number for number, (word, _) in enumerate(found) if word == "FROM"]
+    return found[froms[-1 if key == LOCUST else -2] :]
 
 
 @pytest.mark.parametrize("key", ALL)
@@ -91,7 +98,7 @@ def test_no_image_exposes_a_management_or_metrics_port():
 def test_the_official_image_is_what_serves_and_its_tag_is_a_setting():
     assert ("ARG", "TFSERVING_BASE=tensorflow/serving:2.21.0") in instructions("tfserving")
     stage = last_stage("tfserving")
-    assert stage[0] == ("FROM", "${TFSERVING_BASE}")
+    assert stage[0] == ("FROM", "${TFSERVING_BASE} AS runtime")
     assert not any(word == "RUN" for word, _ in stage), "nothing is known of the base's tools"
     assert "tensorflow_model_server" in dict(stage)["ENTRYPOINT"]
 
@@ -117,5 +124,14 @@ def test_stages_that_only_build_are_labelled_and_the_image_is_not(key):
     tools = found.index(("FROM", "python AS tools"))
     assert found[tools + 1] == ("LABEL", f"{BUILDER_LABEL}=yes")
     stages = [rest for word, rest in found if word == "FROM"]
-    assert all(stage.startswith("tools AS ") for stage in stages[2:-1])
-    assert not stages[-1].startswith("tools")
+    kept = 1 if key == LOCUST else 2
+    assert all(stage.startswith("tools AS ") for stage in stages[2:-kept])
+    assert not any(stage.startswith("tools") for stage in stages[-kept:])
+
+
+@pytest.mark.parametrize("key", [key for key in ALL if key != LOCUST])
+def test_nothing_of_a_model_is_in_the_stage_that_all_models_share(key):
+    found = last_stage(key)
+    (model,) = (number for number, step in enumerate(found) if step == ("FROM", "runtime"))
+    assert [step for step in found[:model] if step in OF_A_MODEL] == []
+    assert found[model + 1 :] == list(OF_A_MODEL)

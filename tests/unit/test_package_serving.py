@@ -1,12 +1,14 @@
 """What the images of servers over a TorchScript file hold, without an engine."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from models.spec import Samples, TensorSpec, Tolerance
+from pipelines.package.parts import parts as split
 from pipelines.package.recipes import DOCKER, ModelParts, make_recipe
 from pipelines.package.settings import read_settings
 from pipelines.targets.mlserver.settings import MLServerSettings, configuration
@@ -40,7 +42,7 @@ def parts(tmp_path):
 def test_an_image_holds_the_proven_file_the_runtime_and_the_vendors_defaults(parts, key):
     recipe = make_recipe(key, parts, read_settings({}))
     assert recipe.proven == {"models/m.pt": DIGEST}
-    assert recipe.files["Dockerfile"].endswith((DOCKER / key / "Dockerfile").read_bytes())
+    assert (DOCKER / key / "Dockerfile").read_bytes() in recipe.files["Dockerfile"]
     assert {"entrypoint.sh", "trim.txt", "install.sh", "etc/health/request.http"} <= recipe.files.keys()
     runtime = find_target(key).folder or DOCKER.parent / "pipelines" / "targets" / key
     (app,) = (path for name, path in recipe.files.items() if name.startswith("app/"))
@@ -49,6 +51,29 @@ def test_an_image_holds_the_proven_file_the_runtime_and_the_vendors_defaults(par
     said = json.loads(recipe.labels["io.tandem.versions"])
     assert {name: recipe.pins[name] for name in said if name in recipe.pins}["torch"] == recipe.pins["torch"]
     assert "torchserve" not in recipe.pins
+
+
+@pytest.mark.parametrize("key", ["python", "triton", "mlserver"])
+def test_a_second_model_finds_the_server_there(parts, key):
+    recipe = make_recipe(key, parts, read_settings({}))
+    runtime, image = split(recipe, "debian:12")
+    other = SimpleNamespace(**{**vars(SPEC), "name": "other", "digest": "ef" * 32})
+    again = make_recipe(key, replace(parts, spec=other), read_settings({}))
+    assert split(again, "debian:12")[0].reference == runtime.reference
+    assert image.reference == recipe.reference != again.reference
+    assert runtime.files.keys() | image.files.keys() == recipe.files.keys()
+    assert runtime.files.keys() & image.files.keys() == {"Dockerfile"}
+    assert image.files["Dockerfile"].startswith(f"FROM {runtime.reference}\n".encode())
+    assert (runtime.pins, image.pins) == (recipe.pins, {})
+    assert image.proven == recipe.proven
+    assert image.labels == recipe.labels
+
+
+def test_a_server_on_another_base_or_of_other_wheels_is_another(parts):
+    recipe = make_recipe("python", parts, read_settings({}))
+    changed = replace(recipe, pins={**recipe.pins, "orjson": "0"})
+    names = [split(one, base)[0].reference for one in (recipe, changed) for base in ("a", "b")]
+    assert len(set(names)) == 4
 
 
 def test_what_each_server_needs_is_pinned_and_no_more_of_the_others(parts):

@@ -1,8 +1,10 @@
 """What can go wrong with images without an engine: each is one line that says what to do."""
 
 import io
+import shlex
 import subprocess
 import sys
+import tarfile
 import zlib
 from collections import deque
 from types import SimpleNamespace
@@ -12,6 +14,7 @@ import pytest
 from pipelines.errors import MachineError
 from pipelines.package import base, building, engine, image, stage, wheels
 from pipelines.package.image import Image
+from pipelines.package.recipes import Recipe
 from pipelines.package.settings import Settings
 
 
@@ -197,21 +200,67 @@ def test_the_official_image_is_optional_unless_asked_for(monkeypatch, tmp_path):
         stage.make_images("m", tmp_path, ("tfserving",), lambda *_: None)
 
 
-def test_compressed_size_is_that_of_gzip():
-    data = b"layer" * 100_000
-
-    stream = io.BytesIO(data)
-    client = SimpleNamespace(api=SimpleNamespace(get_image=lambda _: iter(lambda: stream.read(65536), b"")))
-    size = image.compressed_bytes(client, IMAGE)
+def gzipped(data):
     squeeze = zlib.compressobj(6, wbits=31)
-    assert size == len(squeeze.compress(data) + squeeze.flush())
+    return len(squeeze.compress(data) + squeeze.flush())
+
+
+def saved(files, chunk_bytes):
+    """A client whose engine saves an image as these files, in chunks of a size that fits nothing."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    stream = io.BytesIO(archive.getvalue())
+    return SimpleNamespace(
+        api=SimpleNamespace(get_image=lambda _: iter(lambda: stream.read(chunk_bytes), b""))
+    )
+
+
+@pytest.mark.parametrize("chunk_bytes", [97, 65536, 10**7])
+def test_compressed_size_is_that_of_gzip_layer_by_layer(tmp_path, chunk_bytes):
+    files = {"ab/layer.tar": b"layer" * 100_000, "cd/layer.tar": b"other" * 50_000, "manifest.json": b"{}"}
+    size = image.compressed_bytes(saved(files, chunk_bytes), IMAGE, tmp_path / "sizes.json")
+    assert size == sum(map(gzipped, files.values()))
+    kept = image.remembered(tmp_path / "sizes.json")
+    assert kept.keys() == {IMAGE.image_id, "ab/layer.tar", "cd/layer.tar"}
+    assert kept[IMAGE.image_id] == size
+
+
+def test_a_layer_that_is_known_is_not_compressed_again(tmp_path):
+    cache = tmp_path / "sizes.json"
+    image.remember(cache, {"ab/layer.tar": 7})
+    files = {"ab/layer.tar": b"layer" * 100_000, "cd/layer.tar": b"other" * 50_000}
+    assert image.compressed_bytes(saved(files, 65536), IMAGE, cache) == 7 + gzipped(files["cd/layer.tar"])
+    assert image.remembered(cache)["cd/layer.tar"] == gzipped(files["cd/layer.tar"])
 
 
 def test_a_compressed_size_is_remembered_by_image(tmp_path):
     cache = tmp_path / "sizes.json"
     assert image.remembered(cache) == {}
-    image.remember(cache, "sha256:1", 10)
-    image.remember(cache, "sha256:2", 20)
+    image.remember(cache, {"sha256:1": 10})
+    image.remember(cache, {"sha256:2": 20})
     assert image.remembered(cache) == {"sha256:1": 10, "sha256:2": 20}
     cache.write_text("[]")
     assert image.remembered(cache) == {}
+
+
+def test_all_labels_are_one_step_and_read_back_as_they_are():
+    labels = {"a.b": 'he said "$HOME \\ {x}"', "c": "plain words"}
+    recipe = building._labelled(Recipe("k", "k", "r:", {"Dockerfile": b"FROM scratch"}, {}), labels)
+    first, last = recipe.files["Dockerfile"].decode().splitlines()
+    assert first == "FROM scratch"
+    word, *pairs = shlex.split(last.replace("\\$", "$"))
+    assert word == "LABEL"
+    assert dict(pair.split("=", 1) for pair in pairs) == labels
+    assert "\\$HOME" in last
+
+
+def test_the_script_names_the_base_that_it_makes_as_we_do(monkeypatch):
+    for mirror in (None, "http://mirror.example/debian"):
+        if mirror:
+            monkeypatch.setenv("DEBIAN_MIRROR", mirror)
+        told = subprocess.run([str(base.SCRIPT), "--reference"], capture_output=True, text=True, check=True)
+        assert told.stdout.strip() == base.offline_reference()
