@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from models.spec import Samples, TensorSpec, Tolerance
+from pipelines.package import ensuring
 from pipelines.package.parts import parts as split
 from pipelines.package.recipes import DOCKER, ModelParts, make_recipe
 from pipelines.package.settings import read_settings
@@ -67,6 +68,23 @@ def test_a_second_model_finds_the_server_there(parts, key):
     assert (runtime.pins, image.pins) == (recipe.pins, {})
     assert image.proven == recipe.proven
     assert image.labels == recipe.labels
+
+
+@pytest.mark.parametrize(("force", "there", "built"), [(False, False, 2), (False, True, 1), (True, True, 2)])
+def test_only_what_the_engine_lacks_is_built(parts, monkeypatch, force, there, built):
+    """With the server there, no wheel is looked for: another model needs no package index."""
+    recipe = make_recipe("python", parts, read_settings({}))
+    done, wheels = [], []
+    image = SimpleNamespace(reference=recipe.reference)
+    monkeypatch.setattr(ensuring, "find_image", lambda *_: image if done or force else None)
+    monkeypatch.setattr(ensuring, "build", lambda _client, part, *_, **__: done.append(part.reference))
+    monkeypatch.setattr(ensuring, "collect", lambda pins, *_: wheels.append(pins))
+    monkeypatch.setattr(ensuring.base, "debian_base", lambda *_: "debian:12")
+    monkeypatch.setattr(ensuring.base, "has_image", lambda *_: there)
+    assert ensuring._ensure(None, recipe, read_settings({}), lambda *_: None, force=force) is image
+    runtime, whole = (part.reference for part in split(recipe, "debian:12"))
+    assert done == [runtime, whole][-built:]
+    assert wheels == [recipe.pins][: built - 1]
 
 
 def test_a_server_on_another_base_or_of_other_wheels_is_another(parts):
