@@ -104,6 +104,10 @@ def test_nothing_that_only_builds_is_inside(engine, images, key):
     assert answer.decode().split() == ["10001"]
 
 
+# The last of the ten values that the health check expects becomes another.
+WRONG = """cp -r /etc/tandem/health /tmp/other && cd /tmp/other
+sed -i '$s/[^ ]*$/777/' expected.txt && exec tandem-probe check "$1" /tmp/other"""
+CHECKED = {"torchserve": "8080", "tfserving-embedded": "8501"}
 METRICS = {
     "torchserve": ("8082", "/metrics", "ts_inference_requests_total"),
     "tfserving-embedded": ("8501", "/monitoring/prometheus/metrics", ":tensorflow:serving:request_count"),
@@ -114,6 +118,8 @@ METRICS = {
 def test_healthy_means_answers_right_metrics_are_where_prometheus_looks_and_stopping_is_graceful(
     engine, images, key
 ):
+    """One container for all of it. The health check says no where one value is not as expected, though the
+    server is well by its own word; what the engine makes of that, the tests of `tandem smoke` know."""
     settings = {"environment": {"TANDEM_METRICS": "prometheus"}, "healthcheck": health()}
     port, path, metric = METRICS[key]
     with running(engine, images[key].reference, tmpfs=LOGS, **settings) as container:
@@ -121,33 +127,14 @@ def test_healthy_means_answers_right_metrics_are_where_prometheus_looks_and_stop
         code, output = container.exec_run(["tandem-probe", "get", port, path])
         assert code == 0, output
         assert metric in output.decode()
+        code, output = container.exec_run(["sh", "-c", WRONG, "sh", CHECKED[key]])
+        assert code == 1, output
+        assert b"value 9 is " in output
+        assert b", expected 777" in output
         container.stop(timeout=60)
         container.reload()
         # 137 would be the kill after the grace period.
         assert container.attrs["State"]["ExitCode"] in (0, 143)
-
-
-@pytest.mark.parametrize("key", SERVERS)
-def test_a_server_that_answers_wrong_is_unhealthy(engine, images, key, tmp_path):
-    """By its own word and its open port it is well; only the expected answer differs in one value."""
-    baked = engine.containers.run(
-        images[key].reference, ["/etc/tandem/health/expected.txt"], entrypoint="cat", remove=True
-    )
-    numbers = baked.decode().split()
-    numbers[-1] = str(float(numbers[-1]) + 0.5)
-    (tmp_path / "expected.txt").write_text("\n".join(numbers))
-    tmp_path.chmod(0o755)
-    mount = {str(tmp_path / "expected.txt"): {"bind": "/etc/tandem/health/expected.txt", "mode": "ro"}}
-    check = health() | {"start_period": SECOND_NS, "retries": 10_000}
-    with running(engine, images[key].reference, tmpfs=LOGS, volumes=mount, healthcheck=check) as container:
-        deadline = time.monotonic() + 240
-        said = ""
-        while f"expected {float(numbers[-1]):.6g}"[:14] not in said and time.monotonic() < deadline:
-            time.sleep(1)
-            container.reload()
-            said = " ".join(entry["Output"] for entry in container.attrs["State"]["Health"]["Log"] or [])
-        assert f"value {len(numbers) - 5} is" in said
-        assert container.attrs["State"]["Health"]["Status"] != "healthy"
 
 
 def test_an_unknown_setting_ends_the_container_with_a_line(engine, images):
