@@ -1,11 +1,13 @@
 """A container engine of a test's own, which may be killed and restarted, and an image of a server for it."""
 
 import contextlib
+import fcntl
 import io
 import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tarfile
 import tempfile
@@ -17,6 +19,8 @@ from pathlib import Path
 import docker
 
 PATIENCE_S = 60
+# In Linux's sockios.h.
+SIOCSIFFLAGS, SIOCBRADDBR, SIOCBRDELBR = 0x8914, 0x89A0, 0x89A1
 IMAGE = "tandem-test/answers:own"
 # Answers TensorFlow Serving's questions about any model always in the same way.
 SERVER = r"""
@@ -74,9 +78,10 @@ int main(void) {
 
 @dataclass
 class Engine:
-    """An engine with its data in `folder`; packet filters and the usual bridge stay the machine's own."""
+    """An engine with its data in `folder` and a bridge of its own; packet filters stay the machine's own."""
 
     folder: Path
+    bridge: str
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -92,7 +97,8 @@ class Engine:
                 [
                     "dockerd",
                     *("--host", self.host, "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec"),
-                    *("--pidfile", f"{folder}/pid", "--bridge=none", "--iptables=false", "--ip6tables=false"),
+                    *("--pidfile", f"{folder}/pid", "--iptables=false", "--ip6tables=false"),
+                    f"--bridge={self.bridge}",
                 ],
                 stdout=log,
                 stderr=log,
@@ -157,7 +163,9 @@ def build_image(engine: Engine) -> None:
 def own_engine() -> Iterator[Engine]:
     """Yield an engine that runs and has the image; leaves nothing of it."""
     folder = Path(tempfile.mkdtemp(prefix="test-engine-", dir="/var/tmp"))
-    engine = Engine(folder)
+    # Without a bridge it would remove docker0, which the machine's own engine lives on.
+    engine = Engine(folder, f"tandem-{os.getpid()}")
+    make_bridge(engine.bridge)
     try:
         engine.start()
         build_image(engine)
@@ -170,6 +178,20 @@ def own_engine() -> Iterator[Engine]:
         # An engine that was killed has not undone its mount.
         subprocess.run(["umount", folder / "data"], capture_output=True, check=False)
         shutil.rmtree(folder)
+        remove_bridge(engine.bridge)
+
+
+def make_bridge(name: str) -> None:
+    """Make a bridge; `ip` is not installed everywhere."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as kernel:
+        fcntl.ioctl(kernel, SIOCBRADDBR, name.encode() + b"\0")
+
+
+def remove_bridge(name: str) -> None:
+    """Remove a bridge, which has to be down for it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as kernel:
+        fcntl.ioctl(kernel, SIOCSIFFLAGS, struct.pack("16sH14x", name.encode(), 0))
+        fcntl.ioctl(kernel, SIOCBRDELBR, name.encode() + b"\0")
 
 
 def why_not() -> str | None:
