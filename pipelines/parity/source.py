@@ -311,9 +311,15 @@ def _array(spec: ModelSpec, name: str, tensor: object) -> Array:
         )
     dtype = str(tensor.dtype).removeprefix("torch.")
     if dtype not in DTYPES:
+        # A cast of complex numbers would drop their imaginary part.
+        cure = (
+            f".to(torch.{spec.find_output(name).dtype})"
+            if not tensor.is_complex()
+            else "torch.view_as_real, or .abs()"
+        )
         raise ModelError(
             f"source model {spec.name} gives {dtype} for its output {name!r}; allowed: {', '.join(DTYPES)}; "
-            f"end forward with .to(torch.{spec.find_output(name).dtype})"
+            f"end forward with {cure}"
         )
     return np.array(tensor.numpy(force=True))
 

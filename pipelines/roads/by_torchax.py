@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from models.spec import ModelSpec, load_unchanged
-from pipelines.roads.cures import declare_recurrent, scanned
+from pipelines.roads.cures import bagged, declare_recurrent, first_of, scanned
+from pipelines.roads.lowerings import LOWERINGS, operator_named
 from pipelines.roads.program import exported_program
 from pipelines.roads.recurrent import recurrent
 
@@ -47,7 +48,7 @@ def convert(model: str, digest: str, folder: str, progress: Callable[[str], None
     """
     spec = load_unchanged(model, digest)
     progress("torch.export")
-    program = exported_program(spec, scanned)
+    program = exported_program(spec, first_of(scanned, bagged))
     progress("torchax and JAX: tracing")
     states, call = _jax_function(program)
     progress("writing the SavedModel")
@@ -63,6 +64,10 @@ def _jax_function(program: Any) -> tuple[Any, Callable[..., Any]]:
     from torchax.ops import ops_registry
 
     ops_registry.register_torch_dispatch_op(declare_recurrent(), recurrent, is_jax_function=True)
+    for name, lowering in LOWERINGS.items():
+        operator = operator_named(name)
+        if operator not in ops_registry.all_aten_ops:
+            ops_registry.register_torch_dispatch_op(operator, lowering, is_jax_function=True)
     states, call = torchax.export.exported_program_to_jax(program)
     return states, call
 
@@ -87,7 +92,9 @@ def _save(spec: ModelSpec, states: Any, call: Callable[..., Any], shapes: list[s
     def positional(*inputs: Any) -> tuple[Any, ...]:
         return tuple(call(states, inputs))
 
-    converted = jax2tf.convert(positional, polymorphic_shapes=[f"({shape})" for shape in shapes])
+    # Nobody trains it further, and the gradients of a resizing to a dynamic size cannot be traced.
+    shaped = [f"({shape})" for shape in shapes]
+    converted = jax2tf.convert(positional, polymorphic_shapes=shaped, with_gradient=False)
     signature = [tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in spec.inputs]
 
     class Served(tf.Module):  # type: ignore[misc]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 KINDS = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn"}
 LIBRARIES: list[Any] = []  # an operator ends with the last reference to its library
 BATCHED = 3  # dimensions of a batch of series
+BAGS = 2  # dimensions of a batch of rows of one length
 
 
 def replace(module: "torch.nn.Module", make: "Callable[[torch.nn.Module], torch.nn.Module | None]") -> None:
@@ -130,3 +131,42 @@ def scanned(part: "torch.nn.Module") -> "torch.nn.Module | None":
             return out, ((h, c) if pair else h)
 
     return Scanned(part)
+
+
+def bagged(part: "torch.nn.Module") -> "torch.nn.Module | None":
+    """Rewrite an embedding bag over rows of one length as an embedding and its sum, mean or maximum.
+
+    Torch's own operator counts through all rows as one list, which no converter does with a dynamic batch.
+    """
+    import torch
+
+    class Bagged(torch.nn.Module):
+        def __init__(self, old: Any) -> None:
+            super().__init__()
+            self.old = old
+
+        def forward(
+            self, x: torch.Tensor, offsets: Any = None, per_sample_weights: Any = None
+        ) -> torch.Tensor:
+            if offsets is not None or x.ndim != BAGS:
+                whole: torch.Tensor = self.old(x, offsets, per_sample_weights)
+                return whole
+            values: torch.Tensor = torch.nn.functional.embedding(x.long(), self.old.weight)
+            if self.old.mode == "max":
+                return values.amax(dim=1)
+            if per_sample_weights is not None:
+                weights: torch.Tensor = per_sample_weights.unsqueeze(-1)
+                return (values * weights).sum(dim=1)
+            return values.sum(dim=1) if self.old.mode == "sum" else values.mean(dim=1)
+
+    plain = type(part) is torch.nn.EmbeddingBag and part.padding_idx is None and part.max_norm is None
+    return Bagged(part) if plain else None
+
+
+def first_of(*cures: "Callable[[torch.nn.Module], torch.nn.Module | None]") -> "Callable[[Any], Any]":
+    """Combine cures: a part becomes what the first of them gives that has another form for it."""
+
+    def cure(part: "torch.nn.Module") -> "torch.nn.Module | None":
+        return next((new for one in cures if (new := one(part)) is not None), None)
+
+    return cure

@@ -10,6 +10,7 @@ from models.spec import ModelSpec
 from models.tensors import Array, batches
 from models.weights import load_source
 from pipelines.roads.cures import replace
+from pipelines.roads.enlarging import enlarged
 
 if TYPE_CHECKING:
     import torch
@@ -87,4 +88,5 @@ def exported_program(spec: ModelSpec, cure: Cure | None = None) -> "torch.export
         {axis: dim.AUTO for axis, size in enumerate(tensor.shape) if size is None} for tensor in spec.inputs
     )
     with torch.no_grad():
-        return torch.export.export(load_plain(spec, cure), inputs, dynamic_shapes=(shapes,), strict=False)
+        program = torch.export.export(load_plain(spec, cure), inputs, dynamic_shapes=(shapes,), strict=False)
+        return enlarged(program)

@@ -104,7 +104,7 @@ def _first(
 
 def none_takes(spec: ModelSpec, refused: Sequence[tuple[str, str]]) -> str:
     """Say in one line what was tried and what can be done."""
-    tried = "; ".join(f"{name}: {reason}" for name, reason in refused)
+    tried = "; ".join(f"{name}: {reason.rstrip('.')}" for name, reason in refused)
     return (
         f"no road takes {spec.name} to TensorFlow: {tried}. Give its ModelSpec a twin (build_keras), express "
         "that part with other operators, or leave this target out with --targets"

@@ -1,7 +1,9 @@
 """Roads without a twin: which is tried, what proves it, what is said where none takes a model, the cures."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +15,11 @@ from pipelines.environments.known import ENVIRONMENTS
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.roads import taking
 from pipelines.roads.converting import convert
+from pipelines.roads.cures import bagged, first_of, scanned, without_transposed
 from pipelines.roads.cures import replace as cured
-from pipelines.roads.cures import scanned, without_transposed
+from pipelines.roads.enlarging import enlarged
 from pipelines.roads.known import BY_ONNX2TF, BY_TORCHAX, Asked, chosen, require_road, sources
+from pipelines.roads.lowerings import LOWERINGS, operator_named
 from pipelines.roads.proof import SAMPLES, require_same
 from pipelines.roads.refusal import explain
 
@@ -212,6 +216,53 @@ def test_a_recurrent_layer_keeps_its_dynamic_length_as_one_operator():
     assert targets.count("tandem.recurrent.default") == 1
     given = next(node for node in program.graph.nodes if node.name == "input")
     assert not any(isinstance(size, int) for size in given.meta["val"].shape[:2])
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_a_bag_of_rows_of_one_length_is_an_embedding_and_its_reduction(mode):
+    layer = nn.EmbeddingBag(9, 4, mode=mode)
+    module, rows = nn.Sequential(layer), torch.arange(15).reshape(3, 5) % 9
+    cured(module, first_of(scanned, bagged))
+    assert module[0] is not layer
+    torch.testing.assert_close(module(rows), layer(rows))
+    starts = torch.tensor([0, 2])
+    torch.testing.assert_close(module[0](rows[0], starts), layer(rows[0], starts))
+
+
+class Enlarging(nn.Module):
+    def forward(self, x, row):
+        larger = nn.functional.interpolate
+        return larger(x, scale_factor=(2, 3)), larger(row, scale_factor=2), larger(x, scale_factor=1.5)
+
+
+def test_a_dynamic_size_is_enlarged_by_whole_factors_without_reckoning_in_floats():
+    auto = torch.export.Dim.AUTO
+    given = (torch.randn(3, 2, 5, 7), torch.randn(3, 2, 6))
+    shapes = (({0: auto, 2: auto, 3: auto}), ({0: auto, 2: auto}))
+    program = enlarged(torch.export.export(Enlarging(), given, dynamic_shapes=shapes))
+    targets = [str(node.target) for node in program.graph.nodes]
+    assert [target for target in targets if "upsample" in target] == ["aten.upsample_nearest2d.vec"]
+    other = (torch.randn(2, 2, 4, 9), torch.randn(2, 2, 11))
+    assert all(map(torch.equal, program.module()(*other), Enlarging()(*other)))
+
+
+def test_a_fixed_size_is_enlarged_as_torch_does_it():
+    program = torch.export.export(nn.Upsample(scale_factor=2), (torch.randn(3, 2, 5, 7),))
+    assert enlarged(program) is program
+
+
+@pytest.mark.parametrize("sizes", [(2, 2), (3, 4), (7, 1)])
+def test_adaptive_pooling_in_jax_has_the_cells_of_torch(sizes, monkeypatch):
+    """With NumPy in the place of JAX, which has the same functions and is in another environment."""
+    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(numpy=np))
+    monkeypatch.setitem(sys.modules, "jax.numpy", np)
+    x = torch.randn(2, 3, 7, 10)
+    found, _ = LOWERINGS["adaptive_max_pool2d.default"](x.numpy(), sizes)
+    assert np.array_equal(found, nn.functional.adaptive_max_pool2d(x, sizes).numpy())
+
+
+def test_every_lowering_is_of_an_operator_that_torch_has():
+    assert all(operator_named(name) for name in LOWERINGS)
 
 
 @pytest.mark.parametrize("layer", [nn.LSTM(4, 5, proj_size=2), nn.Linear(4, 5), nn.LSTMCell(4, 5)], ids=str)

@@ -288,6 +288,10 @@ WRONG = {
     ),
     "text": (lambda linear, x: (linear(x), "text")[1], "returns a str; tensors are allowed"),
     "bfloat16": (lambda linear, x: linear(x).bfloat16(), r"gives bfloat16 .* end forward with \.to\(torch"),
+    "complex": (
+        lambda linear, x: torch.fft.fft(linear(x)),
+        "gives complex64 .* end forward with torch.view_as_real",
+    ),
     "columns": (
         lambda linear, x: linear(x)[:, :2],
         r"float32 of shape \(80, 2\).*must be float32 .*\(80, 3\)",
