@@ -10,7 +10,8 @@ from pathlib import Path
 from models.spec import ModelSpec, load_unchanged
 from models.tensors import Array, samples
 from pipelines.errors import first_line
-from pipelines.roads.cures import without_transposed
+from pipelines.roads.cures import bagged, first_of, without_transposed
+from pipelines.roads.lowerings import FORMS, operator_named
 from pipelines.roads.program import load_plain, traced_inputs
 
 WIDE = ("int64", "float64")
@@ -51,7 +52,10 @@ def convert(model: str, digest: str, folder: str, progress: Callable[[str], None
 def _flatbuffer(spec: ModelSpec) -> bytes:
     import litert_torch
     import torch
+    from litert_torch.fx_infra import decomp
 
+    for name, form in FORMS.items():
+        decomp.add_pre_convert_decomp(operator_named(name), form)
     dim = torch.export.Dim
     # A device computes one sample at a time.
     shapes = [
@@ -59,7 +63,7 @@ def _flatbuffer(spec: ModelSpec) -> bytes:
         for tensor in spec.inputs
     ]
     converted = litert_torch.convert(
-        load_plain(spec, without_transposed),
+        load_plain(spec, first_of(without_transposed, bagged)),
         traced_inputs(spec, 1),
         dynamic_shapes=(tuple(shapes),) if any(shapes) else None,
         enable_x64=any(tensor.dtype in WIDE for tensor in (*spec.inputs, *spec.outputs)),

@@ -1,4 +1,4 @@
-"""Operators that torchax does not know, in JAX; imported in its environment only."""
+"""Operators that torchax does not know, in JAX, and that litert-torch does not, in others of torch's."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,14 +16,29 @@ def adaptive_max_pool(x: Any, sizes: Sequence[int]) -> tuple[Any, None]:
     import jax.numpy as jnp
 
     for axis, cells in zip(range(x.ndim - len(sizes), x.ndim), sizes, strict=True):
-        size = x.shape[axis]
-        edges = [(cell * size // cells, -(-(cell + 1) * size // cells)) for cell in range(cells)]
         parts = [
             jnp.max(jnp.take(x, jnp.arange(start, end), axis=axis), axis=axis, keepdims=True)
-            for start, end in edges
+            for start, end in _cells(x.shape[axis], cells)
         ]
         x = jnp.concatenate(parts, axis=axis)
     return x, None
+
+
+def adaptive_max_pool_of_torch(x: Any, sizes: Sequence[int]) -> tuple[Any, Any]:
+    """Do what `adaptive_max_pool` does, with torch; the places are zeros."""
+    import torch
+
+    for axis, cells in zip(range(x.ndim - len(sizes), x.ndim), sizes, strict=True):
+        parts = [
+            x.narrow(axis, start, end - start).amax(dim=axis, keepdim=True)
+            for start, end in _cells(x.shape[axis], cells)
+        ]
+        x = torch.cat(parts, dim=axis)
+    return x, torch.zeros_like(x, dtype=torch.int64)
+
+
+def _cells(size: int, cells: int) -> list[tuple[int, int]]:
+    return [(cell * size // cells, -(-(cell + 1) * size // cells)) for cell in range(cells)]
 
 
 LOWERINGS: dict[str, Callable[..., Any]] = {
@@ -31,6 +46,11 @@ LOWERINGS: dict[str, Callable[..., Any]] = {
     "_assert_scalar.default": nothing,
     "adaptive_max_pool2d.default": adaptive_max_pool,
     "adaptive_max_pool3d.default": adaptive_max_pool,
+}
+
+FORMS: dict[str, Callable[..., Any]] = {
+    "_assert_async.msg": nothing,
+    "adaptive_max_pool2d.default": adaptive_max_pool_of_torch,
 }
 
 

@@ -19,7 +19,7 @@ from pipelines.roads.cures import bagged, first_of, scanned, without_transposed
 from pipelines.roads.cures import replace as cured
 from pipelines.roads.enlarging import enlarged
 from pipelines.roads.known import BY_ONNX2TF, BY_TORCHAX, Asked, chosen, require_road, sources
-from pipelines.roads.lowerings import LOWERINGS, operator_named
+from pipelines.roads.lowerings import FORMS, LOWERINGS, operator_named
 from pipelines.roads.proof import SAMPLES, require_same
 from pipelines.roads.refusal import explain
 
@@ -259,10 +259,13 @@ def test_adaptive_pooling_in_jax_has_the_cells_of_torch(sizes, monkeypatch):
     x = torch.randn(2, 3, 7, 10)
     found, _ = LOWERINGS["adaptive_max_pool2d.default"](x.numpy(), sizes)
     assert np.array_equal(found, nn.functional.adaptive_max_pool2d(x, sizes).numpy())
+    found, places = FORMS["adaptive_max_pool2d.default"](x, sizes)
+    torch.testing.assert_close(found, nn.functional.adaptive_max_pool2d(x, sizes))
+    assert (places.shape, places.dtype) == (found.shape, torch.int64)
 
 
 def test_every_lowering_is_of_an_operator_that_torch_has():
-    assert all(operator_named(name) for name in LOWERINGS)
+    assert all(operator_named(name) for name in {**LOWERINGS, **FORMS})
 
 
 @pytest.mark.parametrize("layer", [nn.LSTM(4, 5, proj_size=2), nn.Linear(4, 5), nn.LSTMCell(4, 5)], ids=str)
