@@ -122,20 +122,40 @@ def _of_keras(path: Path) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
         inputs, outputs = list(model.inputs), list(model.outputs)
+        dtypes = _given_dtypes(keras, model)
     except Exception as error:
         reason = (str(error).strip().splitlines() or [""])[0]
         raise ModelError(f"Keras does not load {path}: {type(error).__name__}: {reason:.160}") from error
-    answer = model.output
-    keys = list(answer) if isinstance(answer, dict) and len(answer) == len(outputs) else None
-    names = keys or ([one.name for one in outputs] if len(outputs) > 1 else ["output"])
     return (
-        tuple(_of_keras_tensor(_named(one.name), one) for one in inputs),
-        tuple(_of_keras_tensor(_named(name), one) for name, one in zip(names, outputs, strict=True)),
+        tuple(_of_keras_tensor(_named(one.name), one, str(one.dtype)) for one in inputs),
+        tuple(
+            _of_keras_tensor(_named(name), one, dtype)
+            for name, one, dtype in zip(_output_names(model), outputs, dtypes, strict=True)
+        ),
     )
 
 
-def _of_keras_tensor(name: str, one: Any) -> Tensor:
-    dtype = str(one.dtype)
+def _output_names(model: Any) -> list[str]:
+    """Name the outputs in the order of `model.outputs`: of a dict, that of the alphabet."""
+    answer, outputs = model.output, list(model.outputs)
+    if isinstance(answer, dict) and len(answer) == len(outputs):
+        return sorted(answer)
+    return [one.name for one in outputs] if len(outputs) > 1 else ["output"]
+
+
+def _given_dtypes(keras: Any, model: Any) -> list[str]:
+    """Return the dtypes of what a model gives: Keras does not know that of a lookup from numbers to words."""
+    declared = [str(one.dtype) for one in model.outputs]
+    if not any(getattr(layer, "invert", False) for layer in model.layers):
+        return declared
+    import tensorflow as tf
+
+    given = keras.tree.map_structure(lambda one: tf.TensorSpec(one.shape, one.dtype), model.input)
+    answer = tf.function(model).get_concrete_function(given).structured_outputs
+    return [one.dtype.name for one in keras.tree.flatten(answer)]
+
+
+def _of_keras_tensor(name: str, one: Any, dtype: str) -> Tensor:
     return Tensor(name, dtype if dtype in DTYPES else "float32", (None, *one.shape[1:]), sure=dtype in DTYPES)
 
 

@@ -63,6 +63,12 @@ SPEC = keras_spec(
     tolerance=Tolerance(1e-5, 1e-5),
     test_samples=lambda: Samples(["good film", "bad", "good good", "film bad", "what?"]),
 )
+from pipelines.init import reading
+
+read = reading._of_keras(Path("words.keras"))
+# Keras says int64 of words that a lookup gives, and lists outputs by the alphabet.
+found = {one.name: (one.dtype, one.shape) for part in read for one in part}
+assert found == {one.name: (one.dtype, one.shape) for one in (*SPEC.inputs, *SPEC.outputs)}, read
 inputs = SPEC.samples().named
 source = outputs_of(SPEC, inputs)
 assert set(source["label"].tolist()) == {b"no", b"yes"}, source
