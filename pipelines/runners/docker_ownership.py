@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -18,8 +19,8 @@ PROJECT_LABEL = "io.tandem.project"
 OWNER_LABEL = "io.tandem.owner"
 COMPOSE_LABEL = "com.docker.compose.project"
 STANDING = "standing"
-# A process's start is known to a hundredth of a second, and was written as text.
-START_SLACK_S = 1.0
+# Where /proc/PID/stat has a process's start, after its name, which may hold anything.
+START_FIELD = 19
 Filters = dict[str, str | list[str] | bool]
 
 
@@ -29,9 +30,18 @@ def new_project(command: str) -> str:
 
 
 def owner() -> str:
-    """Identify this process in a label: host, process id and start time, because ids are reused."""
+    """Identify this process in a label: host, process id and start, because ids are reused."""
     process = psutil.Process(os.getpid())
-    return f"{socket.gethostname()}/{process.pid}/{process.create_time():.2f}"
+    return f"{socket.gethostname()}/{process.pid}/{_start(process)}"
+
+
+def _start(process: psutil.Process) -> str:
+    """Return when a process started, counted from the machine's start: dates move when the clock is set."""
+    try:
+        stat = Path(f"/proc/{process.pid}/stat").read_text()
+    except OSError:  # it has ended, or there is no /proc
+        return f"{process.create_time():.2f}"
+    return stat.rpartition(")")[2].split()[START_FIELD]
 
 
 def is_dead(owned_by: str) -> bool:
@@ -43,7 +53,7 @@ def is_dead(owned_by: str) -> bool:
         process = psutil.Process(int(pid))
         # A killed process whose parent has not asked for its exit code is dead all the same.
         ended = process.status() == psutil.STATUS_ZOMBIE
-        return ended or abs(process.create_time() - float(started)) > START_SLACK_S
+        return ended or _start(process) != started
     except psutil.NoSuchProcess:
         return True
     except (ValueError, psutil.AccessDenied):

@@ -89,7 +89,14 @@ def test_a_process_id_that_was_used_again_is_another_owner():
     host, pid, started = ownership.owner().split("/")
     assert int(pid) == os.getpid()
     assert not ownership.is_dead(f"{host}/{pid}/{started}")
-    assert ownership.is_dead(f"{host}/{pid}/{psutil.Process().create_time() - 3600:.2f}")
+    assert ownership.is_dead(f"{host}/{pid}/{int(started) - 360_000}")
+
+
+def test_a_clock_that_is_set_makes_nobody_dead(monkeypatch):
+    label, boot_time = ownership.owner(), psutil.boot_time()
+    # What /proc/stat says of the machine's start moves with the clock.
+    monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: boot_time + 3600)
+    assert not ownership.is_dead(label)
 
 
 @pytest.mark.parametrize("label", ["", "nonsense", "host/pid/start", "a/b"])
