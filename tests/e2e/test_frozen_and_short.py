@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from main_job import TOY_SERVER, complaint, folders_left, processes_of, running
+from main_job import TOY_SERVER, complaint, folders_left, processes_of, running, tandem
+from tiny_disk import fill, mounted_disk
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
@@ -146,6 +148,33 @@ def test_a_comparison_with_few_file_descriptors_is_one_line(project, temporary):
     assert "ulimit -n" in complaint(done.stderr)
     assert processes_of(project) == []
     assert folders_left(temporary) == []
+
+
+def test_a_disk_that_fills_up_between_rounds_keeps_what_was_measured(toys, tmp_path, monkeypatch):
+    with mounted_disk(tmp_path / "small", "16m") as disk:
+        monkeypatch.setenv("TMPDIR", str(disk))
+        several = ("--loads", "closed:2", "--rounds", "3", "--round-s", "1")
+        with running("compare", *TOYS, *several, cwd=toys) as process:
+            wait_for_rounds(process, 1)
+            fill(disk)
+            _, stderr = process.communicate(timeout=240)
+        assert process.returncode == 3, stderr
+        assert re.search(r"is full|No space left on device", complaint(stderr))
+        assert last_run(toys)["status"] == "failed"
+        assert rounds_kept(toys) >= 1
+        assert (toys / "runs/latest/report.html").exists()
+        assert folders_left(disk) == []
+    assert processes_of(toys) == []
+
+
+def test_a_full_disk_of_artifacts_is_one_line_and_nothing_half_made_stays(toys, tmp_path):
+    with mounted_disk(tmp_path / "small", "64k") as disk:
+        fill(disk)
+        done = tandem("export", "tiny.py", "--targets", "toy", "--artifacts", str(disk), cwd=toys)
+        assert done.returncode == 3, done.stderr
+        assert re.search(r"is full|No space left on device", complaint(done.stderr))
+        # A lock file is empty.
+        assert [one.name for one in disk.rglob("*") if one.is_file() and one.stat().st_size] == ["filling"]
 
 
 def test_a_home_that_is_not_there_is_no_hindrance(project):

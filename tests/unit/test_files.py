@@ -1,6 +1,5 @@
 import errno
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -8,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tiny_disk import tiny_disk  # noqa: F401 - a fixture
 
 from pipelines.errors import MachineError
 from pipelines.files import atomic as files
@@ -205,23 +205,7 @@ def test_no_space_for_the_folder_itself_is_one_line(tmp_path, monkeypatch):
         pass
 
 
-@pytest.fixture
-def tiny_disk(tmp_path):
-    """A file system of 64 kB, where this user may mount one."""
-    if os.geteuid() != 0 or not shutil.which("mount"):
-        pytest.skip("only root may mount a tiny disk")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("this machine does not let us mount a tiny disk")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
-
-
-def test_a_disk_that_is_really_full_keeps_the_old_content(tiny_disk):
+def test_a_disk_that_is_really_full_keeps_the_old_content(tiny_disk):  # noqa: F811
     write_atomically(tiny_disk / "x", "old")
     with pytest.raises(MachineError, match="No space left on device"):
         write_atomically(tiny_disk / "x", "n" * 200_000)
@@ -229,7 +213,7 @@ def test_a_disk_that_is_really_full_keeps_the_old_content(tiny_disk):
     assert names(tiny_disk) == ["x"]
 
 
-def test_a_copy_that_finds_the_disk_full_names_the_file_that_could_not_be_written(tiny_disk, tmp_path):
+def test_a_copy_that_finds_the_disk_full_names_the_file_that_could_not_be_written(tiny_disk, tmp_path):  # noqa: F811
     (tmp_path / "source").write_bytes(b"n" * 200_000)
     with pytest.raises(MachineError) as caught:
         copy_file(tmp_path / "source", tiny_disk / "copy")

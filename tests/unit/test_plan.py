@@ -1,12 +1,15 @@
-import errno
 import json
 import os
+import random
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from tiny_disk import fill, tiny_disk  # noqa: F401 - a fixture
 
 from loadtests.errors import LoadTestError, PlanError
-from loadtests.files import replacing
+from loadtests.payloads import CheckedOutput, PayloadPool
 from loadtests.plan import RoundPlan, warmup_path
 from loadtests.result import ErrorGroup, GeneratorUse, ResultError, RoundResult
 
@@ -127,8 +130,22 @@ def rewrite(path, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_a_write_that_finds_the_disk_full_names_the_file(tmp_path):
-    with pytest.raises(OSError, match="No space left") as caught, replacing(tmp_path / "x.json"):
-        raise OSError(errno.ENOSPC, "No space left on device")
-    assert caught.value.filename == str(tmp_path / "x.json")
-    assert list(tmp_path.iterdir()) == []
+def test_a_plan_that_finds_the_disk_full_names_its_file(plan, tiny_disk):  # noqa: F811
+    plan.save(tiny_disk / "plan.json")
+    fill(tiny_disk)
+    other = replace(plan, url_base="http://127.0.0.1:9/" + "x" * 5000)
+    with pytest.raises(OSError, match="No space left") as caught:
+        other.save(tiny_disk / "plan.json")
+    assert caught.value.filename == str(tiny_disk / "plan.json")
+    assert RoundPlan.load_file(tiny_disk / "plan.json") == plan
+    assert {path.name for path in tiny_disk.iterdir()} == {"plan.json", "filling"}
+
+
+def test_requests_that_find_the_disk_full_name_their_file(tiny_disk):  # noqa: F811
+    bodies = tuple(random.Random(n).randbytes(40_000) for n in range(8))  # noqa: S311 - no secrets
+    answers = tuple({"y": np.ones(1)} for _ in bodies)
+    pool = PayloadPool("POST", "/", {}, bodies, answers, (CheckedOutput("y", 1e-4, 0.0, classes=False),))
+    with pytest.raises(OSError, match="No space left") as caught:
+        pool.save(tiny_disk / "pool.zip")
+    assert caught.value.filename == str(tiny_disk / "pool.zip")
+    assert list(tiny_disk.iterdir()) == []
