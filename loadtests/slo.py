@@ -140,7 +140,7 @@ class _Search:
 
     def _search(self, start_per_s: float, first_step: float) -> None:
         for _ in range(self._limits.conditioning_rounds):
-            self._outcome(start_per_s, "condition")
+            self._next(start_per_s, "condition")  # valid or not, it was a load
         passing = self._bracket(start_per_s, first_step)
         if passing is None:
             return

@@ -269,6 +269,12 @@ def test_a_load_before_counts_for_nothing_and_is_named():
     assert [one.phase for one in result.measurements][:3] == ["condition", "condition", "search"]
 
 
+def test_a_load_before_that_is_invalid_is_not_repeated():
+    result = find(spoiled(oracle(500), {1}), 100, resolution=0.5, conditioning_rounds=1, most_invalid=0)
+    assert rates(result)[:3] == [100, 100, 200]
+    assert result.outcome == "found"
+
+
 @given(thresholds, starts, st.integers(0, 6))
 def test_a_rate_that_broke_while_the_server_was_cold_is_no_ceiling(threshold, start, cold_rounds):
     """Found as by a search of a server that was warm from the start."""
