@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from executorch_fixture import SHORT, outputs_of
 
 from models.digits_cnn import MODEL
@@ -228,3 +229,11 @@ def test_a_model_that_fx_cannot_trace_is_exported_unfolded():
 
     module = Branching()
     assert folded(module) is module
+
+
+def test_a_program_of_operators_that_the_runtime_has_not_is_refused_by_their_names():
+    """ExecuTorch writes it, and says 0x:14 when it is loaded."""
+    bag = torch.nn.EmbeddingBag(9, 4)
+    program = torch.export.export(bag, (torch.zeros(1, 3, dtype=torch.int64),))
+    with pytest.raises(Exception, match=r"runtime has no aten::_embedding_bag\.out; express"):
+        lower(program, "portable")

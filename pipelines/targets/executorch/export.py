@@ -15,6 +15,7 @@ from pipelines.targets.calibration import draw, nothing_to_calibrate_on
 from pipelines.targets.executorch.lite import write_lite
 from pipelines.targets.executorch.payload import constants_in_payload
 from pipelines.targets.executorch.quantise import Sizes, calls, dynamic_shapes, quantise
+from pipelines.targets.executorch.runtime import missing_operators
 from pipelines.targets.exported import Exported, NotExported
 from pipelines.targets.tracing import Traceable, dynamic_axes, flat, hushed, traceable, why
 from pipelines.tasks.warned import note
@@ -63,6 +64,9 @@ def export(spec: ModelSpec, folder: Path, progress: Callable[[str], None]) -> li
             path = folder / f"{spec.name}_{precision}_{variant}.pte"
             try:
                 content = lower(program, variant)
+            except _RefusedError as refused:
+                entries.append(NotExported("pte", precision, str(refused), variant))
+                continue
             except Exception as error:  # noqa: BLE001 - of one variant alone, whatever the lowering raised
                 entries.append(NotExported("pte", precision, why(error), variant))
                 continue
@@ -155,14 +159,25 @@ def _require_dynamic(spec: ModelSpec, program: "torch.export.ExportedProgram", s
 
 
 def lower(program: "torch.export.ExportedProgram", variant: str) -> bytes:
-    """Lower a program to a `.pte` file without stack traces; operators stay portable or go to XNNPACK."""
+    """Lower a program to a `.pte` file without stack traces; operators stay portable or go to XNNPACK.
+
+    Raises:
+        _RefusedError: ExecuTorch writes programs of operators that its runtime has not; this one calls some.
+    """
     from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
 
     config = ExecutorchBackendConfig(segment_alignment=ALIGNMENT_BYTES, emit_stacktrace=False)
     _register_quantised_operators()
     with constants_in_payload(), only_needed_patterns(program):
         edge = to_edge_transform_and_lower(program, partitioner=_partitioners(variant))
-    return bytes(edge.to_executorch(config).buffer)
+    lowered = edge.to_executorch(config)
+    named = [one for plan in lowered.executorch_program.execution_plan for one in plan.operators]
+    missing = missing_operators([f"{one.name}.{one.overload}".removesuffix(".") for one in named])
+    if missing:
+        raise _RefusedError(
+            f"ExecuTorch's runtime has no {', '.join(missing)}; express that part with other operators"
+        )
+    return bytes(lowered.buffer)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ faster here than with a runtime that was built from portable kernels alone. `.pt
 """
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -129,6 +129,11 @@ def _within(shape: tuple[int, ...], largest: tuple[int, ...]) -> bool:
 
 def _told(shapes: Sequence[tuple[int, ...]]) -> str:
     return ", ".join(map(str, shapes))
+
+
+def missing_operators(names: Iterable[str]) -> list[str]:
+    """Return which of the operators "namespace::name.overload" no kernel of this runtime is for."""
+    return sorted(set(names).difference(_extension()._get_operator_names()))
 
 
 def _extension() -> Any:
