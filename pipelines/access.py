@@ -110,10 +110,10 @@ class Access:
                 "FILE, or do not look with --insecure"
             ) from error
 
-    def _require_welcome(self, url: str, reply: Reply, said: str) -> None:
+    def _require_welcome(self, url: str, reply: Reply, message: str) -> None:
         if reply.status in REFUSED:
-            given = "the headers it was given" if self.headers else "a request without credentials"
-            raise RequestError(f"{url} answers {reply.status} to {given}: {said!r}; {HOW} after --header")
+            sent = "the headers it was given" if self.headers else "a request without credentials"
+            raise RequestError(f"{url} answers {reply.status} to {sent}: {message!r}; {HOW} after --header")
         if reply.status in REDIRECTS:
             to = blotted(reply.headers.get("location", "nowhere"), self.secrets)
             raise RequestError(
@@ -123,7 +123,7 @@ class Access:
         wait_s = retry_after_s(reply)
         if wait_s is not None:
             raise MachineError(
-                f"{url} answers {reply.status} and asks to come again after {wait_s:g} s: {said!r}; it is "
+                f"{url} answers {reply.status} and asks to come again after {wait_s:g} s: {message!r}; it is "
                 "too busy to be measured now"
             )
 
@@ -139,10 +139,10 @@ class Accesses:
 
     def of(self, side: str) -> Access:
         """Return how to reach the side called `side`."""
-        own = [one for one in self.headers if one.side in ("", side)]
+        own = [header for header in self.headers if header.side in ("", side)]
         return Access(
-            headers={one.name: one.value for one in own},
-            secrets=tuple(one.secret for one in own if one.secret),
+            headers={header.name: header.value for header in own},
+            secrets=tuple(header.secret for header in own if header.secret),
             ca_file=self.ca_file,
             insecure=self.insecure,
             timeout_s=self.timeout_s,
@@ -150,11 +150,12 @@ class Accesses:
 
     def require_sides(self, names: Sequence[str]) -> None:
         """Raise RequestError if a header is for a side that is not a running endpoint."""
-        for one in self.headers:
-            if one.side and one.side not in names:
-                told = ", ".join(names) or "none"
+        for header in self.headers:
+            if header.side and header.side not in names:
+                endpoints = ", ".join(names) or "none"
                 raise RequestError(
-                    f"--header: {one.side}={one.name} is for no running endpoint; those are: {told}"
+                    f"--header: {header.side}={header.name} is for no running endpoint; those are: "
+                    f"{endpoints}"
                 )
 
 
@@ -168,12 +169,12 @@ def read_accesses(
             be read; never shows a value.
     """
     tls_context(ca_file, insecure=insecure)
-    found = tuple(map(_read, headers))
+    parsed = tuple(map(_read, headers))
     for text in headers:
         word = text.split()[-1] if text.split() else ""
         if word.startswith(FROM_ENVIRONMENT):
             os.environ.pop(word.removeprefix(FROM_ENVIRONMENT), None)
-    return Accesses(found, ca_file, insecure, timeout_s)
+    return Accesses(parsed, ca_file, insecure, timeout_s)
 
 
 def tls_context(ca_file: Path | None, *, insecure: bool) -> ssl.SSLContext:
@@ -196,21 +197,21 @@ def tls_context(ca_file: Path | None, *, insecure: bool) -> ssl.SSLContext:
 
 def retry_after_s(reply: Reply) -> float | None:
     """Return the seconds that a busy server asks to wait; None if it is not busy or does not say."""
-    told = reply.headers.get("retry-after", "")
-    return float(told) if reply.status in BUSY and told.isdecimal() else None
+    delay = reply.headers.get("retry-after", "")
+    return float(delay) if reply.status in BUSY and delay.isdecimal() else None
 
 
 def hidden(arguments: Sequence[str]) -> list[str]:
     """Return a command line for the record, without the values of headers that were typed in it."""
-    found: list[str] = []
+    words: list[str] = []
     for word in arguments:
-        if found and found[-1] == "--header":
-            found.append(_hidden(word))
+        if words and words[-1] == "--header":
+            words.append(_hidden(word))
         elif word.startswith("--header="):
-            found.append(f"--header={_hidden(word.removeprefix('--header='))}")
+            words.append(f"--header={_hidden(word.removeprefix('--header='))}")
         else:
-            found.append(word)
-    return found
+            words.append(word)
+    return words
 
 
 def _hidden(header: str) -> str:
@@ -222,13 +223,13 @@ def _hidden(header: str) -> str:
 
 
 def _read(text: str) -> Header:
-    found = HEADER.fullmatch(text)
-    if found is None:
+    match = HEADER.fullmatch(text)
+    if match is None:
         raise RequestError(
             "--header: what was given is no header; write 'Name: value', or 'SIDE=Name: value' for one "
             f"side; for what nobody may see {HOW}"
         )
-    name, value = found["name"], found["value"].strip()
+    name, value = match["name"], match["value"].strip()
     if name.lower() in OURS:
         raise RequestError(f"--header: {name} is the load generator's own; leave it out")
     *words, last = value.split() or [""]
@@ -244,7 +245,7 @@ def _read(text: str) -> Header:
         secret = ""
     if not value or not (value.isascii() and value.isprintable()):
         raise RequestError(f"--header: the value of {name} is empty, or holds what no header may hold")
-    return Header(found["side"] or "", name, value, secret)
+    return Header(match["side"] or "", name, value, secret)
 
 
 def _secret(name: str, source: str) -> str:

@@ -53,9 +53,9 @@ def read_builds(sides: Sequence[str], model: str) -> tuple[Build, ...]:
             "base=build/main,new=build/branch"
         )
     spec = load_model(model)
-    found = [build for side in sides for build in _read(side, spec)]
-    _require_names([one.name for one in found])
-    return tuple(sorted(found, key=_is_base))
+    builds = [build for side in sides for build in _read(side, spec)]
+    _require_names([build.name for build in builds])
+    return tuple(sorted(builds, key=_is_base))
 
 
 def _is_base(build: Build) -> bool:
@@ -94,8 +94,8 @@ def _refuse(folder: Path, spec: ModelSpec, what: str) -> None:
 
 
 def _require_names(names: Iterable[str]) -> None:
-    seen: set[str] = set()
+    taken: set[str] = set()
     for name in names:
-        if name in seen:
+        if name in taken:
             raise RequestError(f"--sides names {name!r} twice; each side needs a name of its own")
-        seen.add(name)
+        taken.add(name)

@@ -36,12 +36,12 @@ def examine(cores: Cores | None = None) -> list[Check]:
 def _cores(cores: Cores) -> Check:
     """Report the split that a run would use, why, and what it costs where it is not a clean one."""
     usable = sorted(os.sched_getaffinity(0))
-    found = (
+    detail = (
         f"{len(usable)} usable ({listed(usable)}): server {listed(cores.server)}, "
         f"load generator {listed(cores.generator)}, as its one thread needs{_idle(cores)}"
     )
     remedy = _core_remedy(cores, len(usable))
-    return Check("CPU cores", remedy is None, required=False, found=found, remedy=remedy)
+    return Check("CPU cores", remedy is None, required=False, found=detail, remedy=remedy)
 
 
 def _idle(cores: Cores) -> str:
@@ -88,15 +88,15 @@ def _environment(environment: Environment) -> Check:
     try:
         environment.require_python()
         environment.require_system()
-        made = environment.made
-        found = f"made: {environment.folder}" if made else "not made yet"
+        is_made = environment.made
+        detail = f"made: {environment.folder}" if is_made else "not made yet"
     except MachineError as error:
         return Check(name, ok=False, required=False, found="cannot be made", remedy=str(error))
     remedy = None
-    if not made:
-        found += f" ({environment.purpose})"
+    if not is_made:
+        detail += f" ({environment.purpose})"
         remedy = f"nothing to do: made on first use, {environment.disk_mb} MB, with a package index"
-    return Check(name, made, required=False, found=found, remedy=remedy)
+    return Check(name, is_made, required=False, found=detail, remedy=remedy)
 
 
 def _docker() -> Check:
@@ -125,8 +125,8 @@ def _compose() -> Check:
     )
 
 
-def _unless(found: str | None, remedy: str) -> str | None:
-    return None if found else remedy
+def _unless(value: str | None, remedy: str) -> str | None:
+    return None if value else remedy
 
 
 def _ask(*command: str) -> str | None:

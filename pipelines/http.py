@@ -59,8 +59,8 @@ def fetch_once(
     """
     if url.startswith(("grpc://", "grpcs://")):
         return _call(url, body or b"", timeout_s, headers, tls)
-    said = ({"Content-Type": "application/json"} if body is not None else {}) | dict(headers or {})
-    request = urllib.request.Request(url, data=body, headers=said)  # noqa: S310 - http or https
+    sent = ({"Content-Type": "application/json"} if body is not None else {}) | dict(headers or {})
+    request = urllib.request.Request(url, data=body, headers=sent)  # noqa: S310 - http or https
     handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
     if tls is not None:
         handlers.append(urllib.request.HTTPSHandler(context=tls))
@@ -107,8 +107,8 @@ def _call(
         answer = call_once(url, body, timeout_s, headers, tls)
     except NotGrpc as error:
         raise ConnectionError(f"what answers at {url} does not speak gRPC: {error}") from error
-    said = f"{answer.failure.kind}: {answer.failure.example}".encode() if answer.failure else answer.body
-    return Reply(answer.status, said, {})
+    content = f"{answer.failure.kind}: {answer.failure.example}".encode() if answer.failure else answer.body
+    return Reply(answer.status, content, {})
 
 
 def fetch_json(url: str, ask: Ask = fetch) -> tuple[int, Any]:

@@ -47,13 +47,13 @@ def artifact_files(path: Path) -> list[Path]:
     """
     if not stat.S_ISDIR(path.lstat().st_mode):
         return [path]
-    found = []
+    files = []
     for name, state in entries_below(path):
         if stat.S_ISREG(state.st_mode):
-            found.append(path / name)
+            files.append(path / name)
         elif not stat.S_ISDIR(state.st_mode):
             raise GateError(f"{path / name} is {kind(state.st_mode)}, and only regular files are artifacts")
-    return found
+    return files
 
 
 def file_digests(folder: Path, artifacts: Iterable[str]) -> dict[str, str]:

@@ -57,7 +57,7 @@ class Manifest(Record):
         """Why the target has no artifact at all, in one line; None if it has one."""
         if self.artifacts:
             return None
-        return "; ".join(dict.fromkeys(one.told for one in self.not_exported))
+        return "; ".join(dict.fromkeys(omission.told for omission in self.not_exported))
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -108,13 +108,13 @@ def tensorflow_package() -> str:
 def export_key(spec: ModelSpec, toolchain: Mapping[str, str], sources: Iterable[Path]) -> str:
     """Digest of everything an export depends on: the model and its code, our exporter, tool versions."""
     model_sources = spec.code
-    said = {
+    facts = {
         "rules": EXPORT_RULES,
         "model": spec.digest,
         "toolchain": dict(sorted(toolchain.items())),
         "sources": [hashlib.sha256(p.read_bytes()).hexdigest() for p in (*model_sources, *sources)],
     }
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 # The key of an export that failed for no fault of the model's: it is tried again the next time.
@@ -182,9 +182,9 @@ def _damaged_size(path: Path, files: Iterable[Path], artifact: ArtifactRecord) -
 
 def _damaged_content(folder: Path, files: Iterable[Path], manifest: Manifest) -> str | None:
     for file in files:
-        found, said = sha256_of_file(file), manifest.files[file.relative_to(folder).as_posix()]
-        if found != said:
-            return f"{file} has sha256 {found[:12]}…, its manifest says {said[:12]}…"
+        digest, listed = sha256_of_file(file), manifest.files[file.relative_to(folder).as_posix()]
+        if digest != listed:
+            return f"{file} has sha256 {digest[:12]}…, its manifest says {listed[:12]}…"
     return None
 
 
@@ -208,10 +208,10 @@ def require_only_listed(folder: Path, manifest: Manifest, spec: ModelSpec) -> No
         and not (name in folders and stat.S_ISDIR(state.st_mode))
     ]
     if surplus:
-        shown = ", ".join(f"{folder / name}{_note(mode)}" for name, mode in surplus[:SHOWN_ENTRIES])
+        entries = ", ".join(f"{folder / name}{_note(mode)}" for name, mode in surplus[:SHOWN_ENTRIES])
         more = f" and {len(surplus) - SHOWN_ENTRIES} more" if len(surplus) > SHOWN_ENTRIES else ""
         raise GateError(
-            f"the manifest does not list {shown}{more}, and a server would be given it unverified; move it "
+            f"the manifest does not list {entries}{more}, and a server would be given it unverified; move it "
             f"away, or run `{export_command(spec, folder)} --force`, which replaces the whole folder"
         )
 

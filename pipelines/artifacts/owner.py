@@ -42,10 +42,10 @@ def require_owner(root: Path, spec: ModelSpec) -> None:
     Raises:
         RequestError: it is another model's; says whose.
     """
-    found, mine = _read(root), _owner(root, spec)
-    if found is None or found.file == mine.file or found.model_digest == mine.model_digest:
+    owner, mine = _read(root), _owner(root, spec)
+    if owner is None or owner.file == mine.file or owner.model_digest == mine.model_digest:
         return
-    other = None if found.file is None else Path(os.path.normpath(root.resolve() / found.file))
+    other = None if owner.file is None else Path(os.path.normpath(root.resolve() / owner.file))
     if other is not None and not other.is_file():
         return
     whose = f"{other}" if other else "this package"

@@ -22,17 +22,17 @@ def place_of(error: BaseException, file: Path, keyword: str | None) -> tuple[str
     The line that the error names itself; else the innermost one of the traceback beside `file` or below; else
     that of `keyword` in the spec.
     """
-    said = " ".join(str(error).split()) or type(error).__name__
-    named = NAMED.search(said)
+    message = " ".join(str(error).split()) or type(error).__name__
+    named = NAMED.search(message)
     if named is not None:
-        return said.replace(named.group(0), "", 1), shown(Path(named.group(1)), int(named.group(2)))
-    lines = [line for one in _chain(error) for line in _frames(one, file)]
+        return message.replace(named.group(0), "", 1), shown(Path(named.group(1)), int(named.group(2)))
+    lines = [line for cause in _chain(error) for line in _frames(cause, file)]
     if lines and lines[-1][1] != line_of(file, None):
-        return said, shown(*lines[-1])
+        return message, shown(*lines[-1])
     if lines:
         # The spec itself was refused: the message says which part of it.
-        keyword = next((word for word in re.findall(r"[a-z_]+", said) if word in PARTS), keyword)
-    return said, shown(file, line_of(file, keyword))
+        keyword = next((word for word in re.findall(r"[a-z_]+", message) if word in PARTS), keyword)
+    return message, shown(file, line_of(file, keyword))
 
 
 def shown(path: Path, line: int) -> str:
@@ -44,10 +44,10 @@ def shown(path: Path, line: int) -> str:
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yield the error and its causes, the first cause last."""
-    found: BaseException | None = error
-    while found is not None:
-        yield found
-        found = found.__cause__
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
 
 
 def _frames(error: BaseException, file: Path) -> Iterator[tuple[Path, int]]:

@@ -60,7 +60,7 @@ def check(model: str, progress: Progress) -> list[Claim]:
         )
     task = Task("check", "pipelines.check.stage:check_here", {"model": model}, LIMIT_S)
     (outcome,) = run_tasks([task], progress)
-    return [Claim(**one) for one in outcome.result]
+    return [Claim(**claim) for claim in outcome.result]
 
 
 def check_here(model: str, progress: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -102,17 +102,17 @@ class _Examination:
     def _attempt(self, step: Callable[[], Any], *depending: str) -> Any:
         """Return what the step gives; after a wrong claim return None and mark `depending` untested."""
         try:
-            found = step()
+            result = step()
         except _FailedError:
             self._untested(*depending)
             return None
-        return True if found is None else found
+        return True if result is None else result
 
     def _untested(self, *what: str) -> None:
-        self.claims += [Claim(one, "untested", "not tested: see above") for one in what]
+        self.claims += [Claim(subject, "untested", "not tested: see above") for subject in what]
 
-    def _ok(self, what: str, found: str) -> None:
-        self.claims.append(Claim(what, "ok", found))
+    def _ok(self, what: str, detail: str) -> None:
+        self.claims.append(Claim(what, "ok", detail))
 
     @contextmanager
     def _claim(self, what: str, keyword: str | None) -> Iterator[None]:
@@ -125,10 +125,10 @@ class _Examination:
         try:
             yield
         except (Exception, SystemExit) as error:
-            said, place = place_of(error, self.file, keyword)
+            message, place = place_of(error, self.file, keyword)
             foreign = not isinstance(error, ModelError | GateError)
-            told = f"{type(error).__name__}: {said}" if foreign else said
-            self.claims.append(Claim(what, "wrong", told, place))
+            detail = f"{type(error).__name__}: {message}" if foreign else message
+            self.claims.append(Claim(what, "wrong", detail, place))
             raise _FailedError from error
 
     def _load(self) -> ModelSpec:
@@ -136,9 +136,9 @@ class _Examination:
             spec = load_model(self.model)
         self._ok("file", f"model {spec.name}, digest over {len(spec.sources)} files and the checkpoint")
         for kind, tensors in (("input", spec.inputs), ("output", spec.outputs)):
-            for one in tensors:
-                sizes = ", ".join(["batch", *("any" if n is None else str(n) for n in one.shape[1:])])
-                self._ok(f"{kind} {one.name}", f"{one.dtype} ({sizes})")
+            for tensor in tensors:
+                sizes = ", ".join(["batch", *("any" if n is None else str(n) for n in tensor.shape[1:])])
+                self._ok(f"{kind} {tensor.name}", f"{tensor.dtype} ({sizes})")
         return spec
 
     def _checkpoint(self, spec: ModelSpec) -> None:
@@ -171,8 +171,8 @@ class _Examination:
         with self._claim("calibration samples", "train_samples"):
             training = spec.training()
         if training is None:
-            said = "none (train_samples): full-integer files need some, nothing else does"
-            self.claims.append(Claim("calibration samples", "note", said))
+            note = "none (train_samples): full-integer files need some, nothing else does"
+            self.claims.append(Claim("calibration samples", "note", note))
         else:
             self._ok("calibration samples", f"{len(training)}")
 
@@ -198,23 +198,23 @@ class _Examination:
             return plain_outputs(spec, affordable)
 
     def _quality(self, spec: ModelSpec, samples: Samples, outputs: Tensors) -> None:
-        asked = count(outputs)
+        samples_count = count(outputs)
         with self._claim("labels", "test_samples"):
-            expected = expectations_of(spec, samples, _padded(outputs, samples)).first(asked)
-        changing = {one.name for one in expected if not is_constant(one.outputs)}
-        for one in expected:
-            name = f"output {one.name}"
-            if changing and one.name not in changing:
+            expected = expectations_of(spec, samples, _padded(outputs, samples)).first(samples_count)
+        changing = {expectation.name for expectation in expected if not is_constant(expectation.outputs)}
+        for expectation in expected:
+            name = f"output {expectation.name}"
+            if changing and expectation.name not in changing:
                 self.claims.append(Claim(name, "note", "the same for every sample; others differ"))
                 continue
-            with self._claim(name, one.name):
-                require_spread(one)
-            spread = output_spread(one.outputs)
-            told = source_worth(one).removeprefix(f"output {one.name}: ")
-            self._ok(name, f"{told}; {_asked(asked)}, spread {spread:.3g}")
-            doubt = _doubt(spec, samples, one, asked)
+            with self._claim(name, expectation.name):
+                require_spread(expectation)
+            spread = output_spread(expectation.outputs)
+            worth = source_worth(expectation).removeprefix(f"output {expectation.name}: ")
+            self._ok(name, f"{worth}; {_asked(samples_count)}, spread {spread:.3g}")
+            doubt = _doubt(spec, samples, expectation, samples_count)
             if doubt:
-                self.claims.append(Claim(f"labels of {one.name}", "note", doubt))
+                self.claims.append(Claim(f"labels of {expectation.name}", "note", doubt))
 
 
 def _file_of(model: str) -> Path:
@@ -234,20 +234,20 @@ def _padded(outputs: Tensors, samples: Samples) -> Tensors:
     return take(outputs, places)
 
 
-def _doubt(spec: ModelSpec, samples: Samples, expected: Expectation, asked: int) -> str | None:
+def _doubt(spec: ModelSpec, samples: Samples, expected: Expectation, samples_count: int) -> str | None:
     """Doubt labels that a source model does not agree with: they, or its inputs, are in another order."""
     truth = spec.truths(samples)[expected.name or ""]
     if truth.labels is None or is_ragged(truth.labels) or truth.labels.ndim != 1:
         return None
-    labels = np.asarray(truth.labels[:asked], np.int64)
+    labels = np.asarray(truth.labels[:samples_count], np.int64)
     as_classes = Expectation(expected.outputs, labels, expected.tolerance, "classes")
     choices = as_classes.choices(expected.outputs)
     if choices is None or choices.min() < 0 or kappa_z(choices, labels) >= KAPPA_Z:
         return None
     share = float((choices == labels).mean())
     return (
-        f"the source model's choice is the label on {share:.0%} of {asked} samples, no more than by chance: "
-        "are labels in another order, inputs scaled otherwise, or the weights not the trained ones?"
+        f"the source model's choice is the label on {share:.0%} of {samples_count} samples, no more than by "
+        "chance: are labels in another order, inputs scaled otherwise, or the weights not the trained ones?"
     )
 
 
@@ -268,10 +268,10 @@ def _known(truth: Truth) -> str:
         return f"{len(truth.targets)} values"
     if truth.labels is None:
         return "none: artifacts are held to the source model's own outputs"
-    each = [np.asarray(one).reshape(-1) for one in truth.labels]
+    each = [np.asarray(label).reshape(-1) for label in truth.labels]
     values = np.concatenate(each)
     counted = values[values >= 0]
-    positions = "" if all(one.size == 1 for one in each) else f" at {counted.size} positions"
+    positions = "" if all(label.size == 1 for label in each) else f" at {counted.size} positions"
     return f"{len(each)} samples{positions}, {len(np.unique(counted))} different classes"
 
 

@@ -65,18 +65,18 @@ def _breaks(plain: str, width: int) -> list[int]:
     """Return where to break one line."""
     from rich.cells import cell_len, chop_cells
 
-    found: list[int] = []
+    breaks: list[int] = []
     start = 0
     for token in TOKEN.finditer(plain):
         if token.start() > start and cell_len(plain[start : token.end()]) > width:
             start = token.start()
-            found.append(start)
+            breaks.append(start)
         if start != token.start() or cell_len(token[0]) <= width:
             continue
         for part in chop_cells(token[0], width)[:-1]:
             start += len(part)
-            found.append(start)
-    return found
+            breaks.append(start)
+    return breaks
 
 
 def _width(text: "Text") -> int:
@@ -110,9 +110,9 @@ def _shared(least: Sequence[int], most: Sequence[int], room: int) -> list[int]:
     widths, spare = list(least), room - sum(least)
     lacking = sorted((high - low, place) for place, (low, high) in enumerate(zip(least, most, strict=True)))
     for served, (lack, place) in enumerate(lacking):
-        given = min(lack, spare // (len(lacking) - served))
-        widths[place] += given
-        spare -= given
+        extra = min(lack, spare // (len(lacking) - served))
+        widths[place] += extra
+        spare -= extra
     return widths
 
 

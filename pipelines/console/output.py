@@ -61,8 +61,8 @@ class _TolerantFile(io.FileIO):
                 # The descriptor was left non-blocking by a program that shares it.
                 select.select([], [self], [])
         except OSError as error:
-            told, self._failed = self._failed or error.errno in READER_GONE or self.fileno() != 1, True
-            if told:
+            is_expected, self._failed = self._failed or error.errno in READER_GONE or self.fileno() != 1, True
+            if is_expected:
                 return memoryview(data).nbytes  # type: ignore[arg-type]
             raise OSError(error.errno, error.strerror, "the output") from error
         return count

@@ -102,8 +102,8 @@ class Environment:
     def folder(self) -> Path:
         """Where it is, or will be: another one for other pins, other shared versions or another Python."""
         self.pins  # noqa: B018 - refuses before a digest of nothing
-        said = [self.lock.read_bytes().decode(), str(sorted(self.shared.items())), platform.machine()]
-        digest = hashlib.sha256("\0".join(said).encode()).hexdigest()[:DIGITS]
+        facts = [self.lock.read_bytes().decode(), str(sorted(self.shared.items())), platform.machine()]
+        digest = hashlib.sha256("\0".join(facts).encode()).hexdigest()[:DIGITS]
         return root() / f"{self.name}-{digest}-{platform.python_version()}"
 
     @property
@@ -150,11 +150,11 @@ def root() -> Path:
     Raises:
         MachineError: neither is set, and the user has no home folder.
     """
-    asked = os.environ.get(FOLDER_VARIABLE)
+    chosen = os.environ.get(FOLDER_VARIABLE)
     cache = os.environ.get("XDG_CACHE_HOME")
     try:
-        if asked:
-            return Path(asked).expanduser().absolute()
+        if chosen:
+            return Path(chosen).expanduser().absolute()
         below = Path(cache) if cache and Path(cache).is_absolute() else Path.home().absolute() / ".cache"
     except RuntimeError as error:
         raise MachineError(
@@ -201,7 +201,7 @@ TRITON = Environment(
     libpython=True,
     shared_memory=True,
 )
-ENVIRONMENTS = {one.name: one for one in (MLSERVER, TRITON, TORCHAX, LITERT, ONNX2TF)}
+ENVIRONMENTS = {environment.name: environment for environment in (MLSERVER, TRITON, TORCHAX, LITERT, ONNX2TF)}
 
 
 def find(name: str) -> Environment:

@@ -113,14 +113,14 @@ def _short(rest: str) -> str:
 
 
 def _why(environment: Environment, log: Path) -> str:
-    said = [line.removeprefix("ERROR:").strip() for line in read_end(log).splitlines() if "ERROR:" in line]
+    errors = [line.removeprefix("ERROR:").strip() for line in read_end(log).splitlines() if "ERROR:" in line]
     whole = " ".join(read_end(log).split())
     if os.strerror(28) in whole:
         reason = "the disk is full"
     elif "NewConnectionError" in whole or "NameResolutionError" in whole or "Max retries" in whole:
         reason = "the package index does not answer"
     else:
-        reason = said[0] if said else (whole[-200:] or "pip gave no reason")
+        reason = errors[0] if errors else (whole[-200:] or "pip gave no reason")
     return (
         f"the environment {environment.name} cannot be made: {reason}; it needs a package index once "
         "(pip's own settings, such as PIP_INDEX_URL, are heeded) and nothing of the network afterwards"

@@ -19,10 +19,10 @@ LOOK_LIMIT_S = 10.0
 
 def require_processor(name: str, allowed: str) -> None:
     """Raise MachineError if the packages of environment `name` are built for another processor."""
-    found = platform.machine()
-    if found != allowed:
+    processor = platform.machine()
+    if processor != allowed:
         raise MachineError(
-            f"the environment {name} cannot be made on {found}: its packages are built for {allowed}; do "
+            f"the environment {name} cannot be made on {processor}: its packages are built for {allowed}; do "
             "without it here"
         )
 
@@ -31,8 +31,8 @@ def require_glibc(name: str, needed: tuple[int, int]) -> None:
     """Raise MachineError if the C library is not glibc, or is older than `needed`."""
     library, version = platform.libc_ver()
     wanted = ".".join(map(str, needed))
-    found = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
-    if library != "glibc" or found < needed:
+    installed = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    if library != "glibc" or installed < needed:
         raise MachineError(
             f"the environment {name} needs glibc {wanted} or newer, this system has "
             f"{f'{library} {version}'.strip() or 'another C library'}; use a newer system (Debian 12, Ubuntu "
@@ -64,8 +64,10 @@ def python_library() -> Path | None:
     """Find the shared library of the running Python, its own before the system's; None if there is none."""
     name = _file_name()
     own = [sysconfig.get_config_var("LIBDIR") or "", *(f"{sys.base_prefix}/{folder}" for folder in FOLDERS)]
-    found = next((Path(folder) / name for folder in own if folder and (Path(folder) / name).is_file()), None)
-    return found or _of_the_system(name)
+    own_library = next(
+        (Path(folder) / name for folder in own if folder and (Path(folder) / name).is_file()), None
+    )
+    return own_library or _of_the_system(name)
 
 
 def _file_name() -> str:

@@ -62,7 +62,7 @@ def export_here(
 
 
 def _export_one(
-    spec: ModelSpec, name: str, folder: Path, progress: Callable[[str], None], asked: Asked
+    spec: ModelSpec, name: str, folder: Path, progress: Callable[[str], None], request: Asked
 ) -> ExportOutcome:
     """Run one target's exporter; return what it wrote, or why it could not, and its warnings.
 
@@ -77,7 +77,7 @@ def _export_one(
             importlib.import_module(module), function
         )
         with collected(warned):
-            more = {"asked": asked} if TARGETS[name].roads else {}
+            more = {"asked": request} if TARGETS[name].roads else {}
             if placing.is_exported(spec, name):
                 exported = exporter(spec, folder, progress, **more)
             else:
@@ -92,7 +92,7 @@ def _export_one(
         again = isinstance(error, MachineError | ImportError | MemoryError)
         return {"exported": [], "warnings": warned, "failure": failure, "again": again}
     return {
-        "exported": [asdict(one) for one in exported],
+        "exported": [asdict(entry) for entry in exported],
         "warnings": warned,
         "failure": None,
         "again": False,

@@ -127,8 +127,8 @@ def _forced(folder: Path, road: str | None) -> str | None:
 
 
 def _reasons(spec: ModelSpec, root: Path, roads: Mapping[str, str | None], force: bool) -> dict[str, str]:
-    found = {name: _reason(spec, root / name, TARGETS[name], force, road) for name, road in roads.items()}
-    return {name: reason for name, reason in found.items() if reason}
+    reasons = {name: _reason(spec, root / name, TARGETS[name], force, road) for name, road in roads.items()}
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 def _reason(
@@ -170,22 +170,22 @@ def _export_targets(
     roads: Mapping[str, str | None],
     progress: Progress,
 ) -> dict[str, float]:
-    kept: dict[str, str] = {}
+    kept_reasons: dict[str, str] = {}
     with ExitStack() as folders:
         paths = {name: folders.enter_context(new_folder(root / name)) for name in names}
         outcomes = {name: failed for name in names if (failed := _impossible(spec, TARGETS[name]))}
         left = {name: path for name, path in paths.items() if name not in outcomes}
-        asked = {name: Asked(model, roads[name]) for name in left}
-        written, pipeline_s = _run(asked, spec, left, progress)
+        requests = {name: Asked(model, roads[name]) for name in left}
+        written, pipeline_s = _run(requests, spec, left, progress)
         outcomes |= written
         for name, outcome in outcomes.items():
             if outcome["again"] and _is_whole(spec, root / name, TARGETS[name], roads[name]):
-                kept[name] = outcome["failure"]
+                kept_reasons[name] = outcome["failure"]
                 shutil.rmtree(paths[name])
             else:
                 _finish(spec, TARGETS[name], paths[name], outcome, roads[name])
-    if kept:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in kept.items())
+    if kept_reasons:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in kept_reasons.items())
         raise MachineError(f"could not be exported again, the artifacts from before are kept: {reasons}")
     return pipeline_s
 
@@ -194,7 +194,7 @@ def _impossible(spec: ModelSpec, target: Target) -> ExportOutcome | None:
     """Return the failure of a target that no such model can be exported to; None if it may be tried."""
     if not spec.text_tensors or target.strings:
         return None
-    able = ", ".join(one.name for one in TARGETS.values() if one.strings)
+    able = ", ".join(other.name for other in TARGETS.values() if other.strings)
     reason = (
         f"{spec.name} has strings at {', '.join(map(repr, spec.text_tensors))}, and {target.name} takes "
         f"and gives none; {able} does"
@@ -212,7 +212,7 @@ def _is_whole(spec: ModelSpec, folder: Path, target: Target, road: str | None) -
 
 
 def _run(
-    asked: dict[str, Asked], spec: ModelSpec, paths: dict[str, Path], progress: Progress
+    requests: dict[str, Asked], spec: ModelSpec, paths: dict[str, Path], progress: Progress
 ) -> tuple[dict[str, ExportOutcome], dict[str, float]]:
     """Run the exporters; return their results by target, and the seconds each framework took.
 
@@ -229,7 +229,7 @@ def _run(
     # One process examines the source model for all; what it finds ends the others.
     examining = [framework for framework in frameworks if _traces(spec, named[framework])][-1:]
     tasks = [
-        _task(asked, spec.digest, framework, named[framework], paths, framework in examining)
+        _task(requests, spec.digest, framework, named[framework], paths, framework in examining)
         for framework in frameworks
     ]
     results: dict[str, ExportOutcome] = {}
@@ -242,7 +242,7 @@ def _run(
             started = time.monotonic()
             try:
                 examine = _traces(spec, [name])
-                (outcome,) = run_tasks([_task(asked, spec.digest, name, [name], paths, examine)], progress)
+                (outcome,) = run_tasks([_task(requests, spec.digest, name, [name], paths, examine)], progress)
                 results |= outcome.result
             except ProcessDiedError as error:
                 empty_folder(path)
@@ -260,7 +260,7 @@ def _traces(spec: ModelSpec, names: list[str]) -> bool:
 
 
 def _task(
-    asked: dict[str, Asked],
+    requests: dict[str, Asked],
     digest: str,
     title: str,
     names: list[str],
@@ -268,8 +268,8 @@ def _task(
     examine: bool,
 ) -> Task:
     arguments = {
-        "model": asked[names[0]].model,
-        "roads": {name: asked[name].road for name in names},
+        "model": requests[names[0]].model,
+        "roads": {name: requests[name].road for name in names},
         "digest": digest,
         "examine": examine,
         "folders": {name: str(paths[name]) for name in names},

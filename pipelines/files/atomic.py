@@ -51,12 +51,12 @@ def short_folder() -> str:
     Raises:
         MachineError: there is none.
     """
-    asked = tempfile.gettempdir()
-    for folder in (asked, *SHORT_FOLDERS):
+    usual = tempfile.gettempdir()
+    for folder in (usual, *SHORT_FOLDERS):
         if len(os.fsencode(folder)) <= SHORT_BYTES and _can_hold_sockets(folder):
             return folder
     raise MachineError(
-        f"TMPDIR={asked} is too long or on a full disk, and {', '.join(SHORT_FOLDERS)} cannot be used: set "
+        f"TMPDIR={usual} is too long or on a full disk, and {', '.join(SHORT_FOLDERS)} cannot be used: set "
         f"TMPDIR to a folder with at most {SHORT_BYTES} bytes in its name"
     )
 
@@ -68,10 +68,10 @@ def _can_hold_sockets(folder: str) -> bool:
 def full_disk(folder: Path | str) -> str | None:
     """Say in words that the disk which holds `folder` is full; return None if it is not."""
     try:
-        found = os.statvfs(folder)
+        disk = os.statvfs(folder)
     except OSError:
         return None
-    if found.f_bavail * found.f_frsize < FULL_BYTES or (found.f_files and not found.f_favail):
+    if disk.f_bavail * disk.f_frsize < FULL_BYTES or (disk.f_files and not disk.f_favail):
         return f"the disk that holds {folder} is full: free space, or set TMPDIR if that is temporary"
     return None
 

@@ -99,8 +99,8 @@ def sweep(temporary: str) -> list[str]:
         names = os.listdir(temporary)  # noqa: PTH208
     except OSError:
         return []
-    found = (_abandoned(f"{temporary}/{name}") for name in names if name.startswith(PREFIX))
-    return [mark for mark in found if mark]
+    marks = (_abandoned(f"{temporary}/{name}") for name in names if name.startswith(PREFIX))
+    return [mark for mark in marks if mark]
 
 
 def _abandoned(folder: str) -> str | None:
@@ -125,8 +125,8 @@ def _abandoned(folder: str) -> str | None:
 
 
 def _is_ours(folder: str) -> bool:
-    found = os.lstat(folder)
-    return found.st_uid == os.geteuid() and found.st_mode & 0o170077 == 0o040000  # noqa: PLR2004 - drwx------
+    state = os.lstat(folder)
+    return state.st_uid == os.geteuid() and state.st_mode & 0o170077 == 0o040000  # noqa: PLR2004 - drwx------
 
 
 def clear(mark: str, *, quiet_looks: int, engine: "list[str] | tuple[str, ...]" = ()) -> None:
@@ -167,16 +167,16 @@ def end_marked(mark: str, quiet_looks: int) -> None:
     Looks again until `quiet_looks` times in a row there was none, since what ends may just have started more.
     """
     started, quiet = time.monotonic(), 0
-    told: set[int] = set()
+    signalled: set[int] = set()
     while time.monotonic() - started < LIMIT_S:
-        found = marked(mark)
-        quiet = 0 if found else quiet + 1
+        pids = marked(mark)
+        quiet = 0 if pids else quiet + 1
         if quiet >= quiet_looks:
             return
         overdue = time.monotonic() - started > GRACE_S
-        for pid in found if overdue else set(found) - told:
+        for pid in pids if overdue else set(pids) - signalled:
             _signal(pid, mark, (signal.SIGKILL,) if overdue else (signal.SIGTERM, signal.SIGCONT))
-        told.update(found)
+        signalled.update(pids)
         time.sleep(LOOK_S)
 
 
@@ -217,8 +217,8 @@ def note_elsewhere(path: str, *, unless: str = "") -> None:
     if not mark:
         return
     try:
-        found = os.lstat(path)
-        line = f"{found.st_dev} {found.st_ino} {unless or '-'} {os.path.abspath(path)}\0"  # noqa: PTH100
+        state = os.lstat(path)
+        line = f"{state.st_dev} {state.st_ino} {unless or '-'} {os.path.abspath(path)}\0"  # noqa: PTH100
         with open(f"{folder_of(mark)}/elsewhere", "ab", buffering=0) as file:  # noqa: PTH123
             file.write(os.fsencode(line))
     except OSError:
@@ -275,17 +275,17 @@ def remove_elsewhere(folder: str) -> None:
         return
     for line in lines[:-1]:
         device, inode, unless, path = line.split(" ", 3)
-        kept = unless != "-" and os.path.exists(f"{path}/{unless}")  # noqa: PTH110
-        if not kept and _identity(path) == (device, inode):
+        is_kept = unless != "-" and os.path.exists(f"{path}/{unless}")  # noqa: PTH110
+        if not is_kept and _identity(path) == (device, inode):
             _remove(path)
 
 
 def _identity(path: str) -> tuple[str, str] | None:
     try:
-        found = os.lstat(path)
+        state = os.lstat(path)
     except OSError:
         return None
-    return str(found.st_dev), str(found.st_ino)
+    return str(state.st_dev), str(state.st_ino)
 
 
 def _remove(path: str) -> None:

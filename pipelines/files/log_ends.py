@@ -20,15 +20,15 @@ def copy_ends(source: Path, target: Path, kept_bytes: int = KEPT_BYTES) -> None:
     with source.open("rb") as log:
         size = os.fstat(log.fileno()).st_size  # a server may still write: only this much is looked at
         if size <= 2 * kept_bytes:
-            kept = log.read(size)
+            content = log.read(size)
         else:
             first = _whole_lines(log.read(kept_bytes))
             log.seek(size - kept_bytes - 1)
             last = _from_a_line(log.read(kept_bytes + 1))
             left_out = size - len(first) - len(last)
             line = f"[tandem: {left_out} bytes are left out here, of {size}]\n".encode()
-            kept = first + (b"" if first.endswith(b"\n") else b"\n") + line + last
-    target.write_bytes(kept)
+            content = first + (b"" if first.endswith(b"\n") else b"\n") + line + last
+    target.write_bytes(content)
 
 
 def _whole_lines(part: bytes) -> bytes:

@@ -93,8 +93,8 @@ def entries_below(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
         GateError: a folder cannot be read.
     """
     try:
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
     except OSError as error:
         raise GateError(f"{folder} cannot be read: {error.strerror}; check its permissions") from error
     for entry in entries:

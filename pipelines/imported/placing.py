@@ -42,10 +42,10 @@ def files_for(spec: ModelSpec, target: str) -> tuple[GivenFile, ...]:
     given = spec.given
     if given is None:
         return ()
-    found = [file for kind in KINDS.get(target, ()) if (file := given.find(kind))]
+    files = [file for kind in KINDS.get(target, ()) if (file := given.find(kind))]
     if target == "torchserve":
-        return tuple(found)
-    return tuple(file for file in found if file.kind != "mar" or file.program)[:1]
+        return tuple(files)
+    return tuple(file for file in files if file.kind != "mar" or file.program)[:1]
 
 
 def is_exported(spec: ModelSpec, target: str) -> bool:
@@ -73,23 +73,25 @@ def place(spec: ModelSpec, target: str, folder: Path, progress: Callable[[str], 
     started = time.monotonic()
     written: Written = []
     for file in files:
-        one = PLACERS[target](spec, file, folder)
+        exported = PLACERS[target](spec, file, folder)
         now = time.monotonic()
-        written += [_timed(each, now - started) for each in one]
+        written += [_timed(each, now - started) for each in exported]
         started = now
     return _once(written)
 
 
-def _timed(one: Exported, took_s: float) -> Exported:
-    return Exported(one.path, one.format, one.precision, took_s, one.variant, one.road)
+def _timed(exported: Exported, took_s: float) -> Exported:
+    return Exported(
+        exported.path, exported.format, exported.precision, took_s, exported.variant, exported.road
+    )
 
 
 def _once(written: Written) -> Written:
     """Keep the given archive and the given program where both were given; pack neither again."""
     by_path: dict[str, Exported | NotExported] = {}
-    for one in written:
-        if isinstance(one, Exported):
-            by_path.setdefault(one.path, one)
+    for entry in written:
+        if isinstance(entry, Exported):
+            by_path.setdefault(entry.path, entry)
     return list(by_path.values())
 
 
@@ -170,12 +172,12 @@ def _rename_onnx(path: Path, names: Mapping[str, str]) -> None:
     model = onnx.load(path)
     graph = model.graph
     inner = {name for node in graph.node for name in (*node.input, *node.output)} - set(names)
-    told = {name: f"{name}_inner" for name in inner & set(names.values())} | dict(names)
+    renamed = {name: f"{name}_inner" for name in inner & set(names.values())} | dict(names)
     for node in graph.node:
         for values in (node.input, node.output):
-            values[:] = [told.get(name, name) for name in values]
+            values[:] = [renamed.get(name, name) for name in values]
     for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        value.name = told.get(value.name, value.name)
+        value.name = renamed.get(value.name, value.name)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 

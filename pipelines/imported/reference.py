@@ -50,10 +50,10 @@ def outputs_of(spec: ModelSpec, inputs: Tensors) -> dict[str, Array]:
 
 def _ask(spec: ModelSpec, file: GivenFile, path: Path, inputs: Tensors) -> dict[str, Array]:
     try:
-        found = answers(file.kind, path, _own_names(file, inputs), list(file.outputs.values()))
+        arrays = answers(file.kind, path, _own_names(file, inputs), list(file.outputs.values()))
     except GateError as error:
         raise ModelError(f"the imported {file.kind} of {spec.name} does not answer: {error}") from error
-    outputs = {name: found[own] for name, own in file.outputs.items()}
+    outputs = {name: arrays[own] for name, own in file.outputs.items()}
     for output in spec.outputs:
         _require_declared(spec, file, outputs[output.name], output.name)
     return outputs
@@ -71,20 +71,20 @@ def answers(kind: str, path: Path, inputs: Tensors, outputs: list[str]) -> dict[
     """
     target, its_format = RUNTIMES[kind]
     module, function = TARGETS[target].runtime.split(":")
-    found: dict[str, Array] = getattr(importlib.import_module(module), function)(
+    arrays: dict[str, Array] = getattr(importlib.import_module(module), function)(
         path, its_format, inputs, outputs
     )
-    return found
+    return arrays
 
 
-def _require_declared(spec: ModelSpec, file: GivenFile, found: Array, name: str) -> None:
+def _require_declared(spec: ModelSpec, file: GivenFile, array: Array, name: str) -> None:
     output = spec.find_output(name)
-    if not all(fits(shape, output.shape[1:]) for shape in set(shapes_of(found))):
+    if not all(fits(shape, output.shape[1:]) for shape in set(shapes_of(array))):
         raise ModelError(
-            f"the imported {file.kind} of {spec.name} gives shape {max(shapes_of(found))} at {name!r}, its "
+            f"the imported {file.kind} of {spec.name} gives shape {max(shapes_of(array))} at {name!r}, its "
             f"signature says {output.shape[1:]}; import it again with --samples of every shape"
         )
-    values = flat(found)
+    values = flat(array)
     if values.dtype.kind == "f" and not bool((abs(values) < float("inf")).all()):
         raise ModelError(
             f"the imported {file.kind} of {spec.name} gives numbers that are not finite at {name!r}; nothing "
@@ -95,11 +95,13 @@ def _require_declared(spec: ModelSpec, file: GivenFile, found: Array, name: str)
 def _require_same(spec: ModelSpec, file: GivenFile, once: Tensors, again: list[dict[str, Array]]) -> None:
     for name, wanted in once.items():
         place = 0
-        for one in again:
-            rows = len(one[name])
+        for part in again:
+            rows = len(part[name])
             expected = wanted[place : place + rows]
             place += rows
-            off = absolute_error(one[name], expected) - allowed_error(flat(expected), spec.tolerance_of(name))
+            off = absolute_error(part[name], expected) - allowed_error(
+                flat(expected), spec.tolerance_of(name)
+            )
             if (off > 0).any():
                 raise ModelError(
                     f"the imported {file.kind} of {spec.name} answers {name!r} differently when it is asked "

@@ -41,7 +41,7 @@ def read_saved_model(path: Path) -> Read:
     from tensorflow.core.protobuf import saved_model_pb2
 
     saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
-    served = [one for one in saved.meta_graphs if "serve" in one.meta_info_def.tags]
+    served = [graph for graph in saved.meta_graphs if "serve" in graph.meta_info_def.tags]
     there = served[0].signature_def if served else {}
     if SIGNATURE not in there:
         others = ", ".join(sorted(name for name in there if not name.startswith("__"))) or "none"
@@ -62,7 +62,7 @@ def _of_info(name: str, info: Any) -> Tensor:
     import tensorflow as tf
 
     shape = info.tensor_shape
-    sizes = None if shape.unknown_rank else tuple(None if one.size < 0 else one.size for one in shape.dim)
+    sizes = None if shape.unknown_rank else tuple(None if dim.size < 0 else dim.size for dim in shape.dim)
     return Tensor(name, tf.dtypes.as_dtype(info.dtype).name, sizes)
 
 
@@ -79,9 +79,9 @@ def _variables(path: Path) -> int:
 
 
 def _constants_of(graph: Any) -> int:
-    nodes = [*graph.node, *(node for one in graph.library.function for node in one.node_def)]
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
     sizes = [
-        prod(one.size for one in node.attr["value"].tensor.tensor_shape.dim)
+        prod(dim.size for dim in node.attr["value"].tensor.tensor_shape.dim)
         for node in nodes
         if node.op == "Const" and node.attr["value"].tensor.tensor_shape.dim
     ]

@@ -52,16 +52,16 @@ def init(path: Path, source: Path | None, progress: Progress, *, force: bool = F
         raise RequestError(f"{path} is there already; --force replaces it")
     if not path.absolute().parent.is_dir():
         raise RequestError(f"{path.parent} is no folder; make it first")
-    found = DEFAULT if source is None else _read(source, progress)
-    texts = [one.name for one in (*found.inputs, *found.outputs) if one.dtype == STRING]
-    if texts and found.kind == SAVED_MODEL:
+    facts = DEFAULT if source is None else _read(source, progress)
+    texts = [tensor.name for tensor in (*facts.inputs, *facts.outputs) if tensor.dtype == STRING]
+    if texts and facts.kind == SAVED_MODEL:
         raise RequestError(
             f"{source} has strings at {texts[0]!r}, and PyTorch, which a spec's source is made of, has none; "
             f"run `tandem import {name} --saved-model {source}`"
         )
-    text = spec_text(name, found, _relative(source, path))
+    text = spec_text(name, facts, _relative(source, path))
     write_atomically(path, text)
-    return Written(path, found.kind, text.count(FILL_IN))
+    return Written(path, facts.kind, text.count(FILL_IN))
 
 
 def _read(source: Path, progress: Progress) -> Found:
@@ -76,19 +76,19 @@ def _relative(source: Path | None, path: Path) -> str:
     return os.path.relpath(source.absolute(), path.absolute().parent)
 
 
-def spec_text(name: str, found: Found, checkpoint: str) -> str:
+def spec_text(name: str, facts: Found, checkpoint: str) -> str:
     """Return the text of a spec; what is not known is marked."""
-    if found.kind == KERAS:
+    if facts.kind == KERAS:
         parts: tuple[str, ...] = (
             _head(name, KERAS),
-            _samples(found.inputs),
-            _keras_model(name, found, checkpoint),
+            _samples(facts.inputs),
+            _keras_model(name, facts, checkpoint),
         )
     else:
-        made = found.kind == SAVED_MODEL
-        stored = DEFAULT_CHECKPOINT if made else checkpoint
-        built = _build(found, checkpoint) if not made else _build_beside(checkpoint)
-        parts = (_head(name), built, _samples(found.inputs), _model(name, found, stored))
+        is_saved_model = facts.kind == SAVED_MODEL
+        stored = DEFAULT_CHECKPOINT if is_saved_model else checkpoint
+        built = _build(facts, checkpoint) if not is_saved_model else _build_beside(checkpoint)
+        parts = (_head(name), built, _samples(facts.inputs), _model(name, facts, stored))
     return "\n\n".join(parts)
 
 
@@ -110,11 +110,11 @@ HERE = Path(__file__).parent
 '''
 
 
-def _build(found: Found, checkpoint: str) -> str:
-    if found.kind in (TORCHSCRIPT, EXPORTED):
+def _build(facts: Found, checkpoint: str) -> str:
+    if facts.kind in (TORCHSCRIPT, EXPORTED):
         load = (
             f"torch.jit.load(HERE / {checkpoint!r})"
-            if found.kind == TORCHSCRIPT
+            if facts.kind == TORCHSCRIPT
             else f"torch.export.load(HERE / {checkpoint!r}).module()"
         )
         return f'''def build_torch():
@@ -125,7 +125,7 @@ def _build(found: Found, checkpoint: str) -> str:
 '''
     return f'''def build_torch():
     """The architecture, untrained, as in your training code."""
-{_listed(found)}    {FILL_IN}: such as `from my_net import Net` (a file beside this one), then `return Net()`
+{_listed(facts)}    {FILL_IN}: such as `from my_net import Net` (a file beside this one), then `return Net()`
     raise NotImplementedError("return your torch.nn.Module from build_torch")
 '''
 
@@ -142,18 +142,18 @@ def _build_beside(saved_model: str) -> str:
 '''
 
 
-def _listed(found: Found) -> str:
+def _listed(facts: Found) -> str:
     """List the names and shapes that the architecture has to have."""
-    if not found.tensors:
+    if not facts.tensors:
         return ""
-    told = [f"{name} {tuple(shape)}" for name, shape in list(found.tensors.items())[:SHOWN_TENSORS]]
-    more = len(found.tensors) - len(told)
-    lines = ["its state dict has to have", *told, *([f"and {more} more"] if more > 0 else [])]
+    listed = [f"{name} {tuple(shape)}" for name, shape in list(facts.tensors.items())[:SHOWN_TENSORS]]
+    more = len(facts.tensors) - len(listed)
+    lines = ["its state dict has to have", *listed, *([f"and {more} more"] if more > 0 else [])]
     return "".join(f"    # {line}\n" for line in lines)
 
 
 def _samples(inputs: Sequence[Tensor]) -> str:
-    arrays = "".join(f"        {one.name!r}: {_random(one)},\n" for one in inputs)
+    arrays = "".join(f"        {tensor.name!r}: {_random(tensor)},\n" for tensor in inputs)
     return f'''def test_samples():
     """Held-out examples and, where they are known, their labels: Samples(inputs, labels)."""
     {FILL_IN}: real samples; random ones find an artifact that is wrong, and say nothing of accuracy
@@ -164,25 +164,25 @@ def _samples(inputs: Sequence[Tensor]) -> str:
 '''
 
 
-def _random(one: Tensor) -> str:
-    sizes = ", ".join(["100", *("8" if size is None else str(size) for size in one.shape[1:])])
-    if one.dtype == STRING:
+def _random(tensor: Tensor) -> str:
+    sizes = ", ".join(["100", *("8" if size is None else str(size) for size in tensor.shape[1:])])
+    if tensor.dtype == STRING:
         return f'draw.choice(["some words", "other words", "of yours"], ({sizes}))'
-    if one.dtype == "bool":
+    if tensor.dtype == "bool":
         return f"draw.integers(0, 2, ({sizes})) > 0"
-    if one.dtype.startswith("float"):
-        return f'draw.normal(size=({sizes})).astype("{one.dtype}")'
-    return f'draw.integers(0, 10, ({sizes})).astype("{one.dtype}")'
+    if tensor.dtype.startswith("float"):
+        return f'draw.normal(size=({sizes})).astype("{tensor.dtype}")'
+    return f'draw.integers(0, 10, ({sizes})).astype("{tensor.dtype}")'
 
 
-def _model(name: str, found: Found, checkpoint: str) -> str:
+def _model(name: str, facts: Found, checkpoint: str) -> str:
     return f'''MODEL = ModelSpec(
     name="{name}",
     # In the order in which forward takes them. The batch comes first and is None; another None is a size
     # that samples may differ in.
-    inputs=({_specs(found.inputs)}    ),
+    inputs=({_specs(facts.inputs)}    ),
     # In the order of what forward returns: one tensor, a tuple or list, or a dict of these names.
-    outputs=({_specs(found.outputs)}    ),
+    outputs=({_specs(facts.outputs)}    ),
     # labels=("cat", "dog"),  # names of the classes, one per column
     # task="classes",  # or "tokens", "regression", "none"; derived from the samples' labels if left out
     tolerance=Tolerance(absolute=1e-4, relative=1e-4),
@@ -194,15 +194,15 @@ def _model(name: str, found: Found, checkpoint: str) -> str:
 '''
 
 
-def _keras_model(name: str, found: Found, model: str) -> str:
+def _keras_model(name: str, facts: Found, model: str) -> str:
     return f'''MODEL = keras_spec(
     model=HERE / {model!r},
     name="{name}",
     # By the names that the Keras model has. The batch comes first and is None; another None is a size that
     # samples may differ in.
-    inputs=({_specs(found.inputs)}    ),
+    inputs=({_specs(facts.inputs)}    ),
     # In the order of what the model returns: one tensor, a list, or a dict of these names.
-    outputs=({_specs(found.outputs)}    ),
+    outputs=({_specs(facts.outputs)}    ),
     # labels=("cat", "dog"),  # names of the classes, one per column
     # task="classes",  # or "tokens", "regression", "none"; derived from the samples' labels if left out
     tolerance=Tolerance(absolute=1e-4, relative=1e-4),
@@ -214,7 +214,7 @@ def _keras_model(name: str, found: Found, model: str) -> str:
 
 def _specs(tensors: Sequence[Tensor]) -> str:
     lines = []
-    for one in tensors:
-        mark = "" if one.sure else f"  {FILL_IN}: a guess"
-        lines.append(f'        TensorSpec("{one.name}", "{one.dtype}", {one.shape}),{mark}\n')
+    for tensor in tensors:
+        mark = "" if tensor.sure else f"  {FILL_IN}: a guess"
+        lines.append(f'        TensorSpec("{tensor.name}", "{tensor.dtype}", {tensor.shape}),{mark}\n')
     return "\n" + "".join(lines)

@@ -129,7 +129,7 @@ def expand(text: str, limit: int | None = None) -> tuple[int, ...]:
     Raises:
         ValueError: nothing, no list of cores, a range that runs backwards, or a core above `limit`.
     """
-    found: set[int] = set()
+    cores: set[int] = set()
     for part in text.strip().split(","):
         match = PART.fullmatch(part.strip())
         if match is None:
@@ -141,8 +141,8 @@ def expand(text: str, limit: int | None = None) -> tuple[int, ...]:
             raise ValueError(f"the range {first}-{last} runs backwards")
         if limit is not None and last > limit:
             raise ValueError(f"core {last} is unknown here")
-        found.update(range(first, last + 1))
-    return tuple(sorted(found))
+        cores.update(range(first, last + 1))
+    return tuple(sorted(cores))
 
 
 def listed(cores: Iterable[int]) -> str:

@@ -39,10 +39,14 @@ def is_here(host: str, port: int) -> bool:
     Raises:
         OSError: there is no such host.
     """
-    own = {address.address.partition("%")[0] for one in psutil.net_if_addrs().values() for address in one}
-    told = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    found = {str(address[0]).partition("%")[0] for *_, address in told}
-    return all(ipaddress.ip_address(one).is_loopback or one in own for one in found)
+    own = {
+        address.address.partition("%")[0]
+        for of_interface in psutil.net_if_addrs().values()
+        for address in of_interface
+    }
+    infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = {str(address[0]).partition("%")[0] for *_, address in infos}
+    return all(ipaddress.ip_address(address).is_loopback or address in own for address in addresses)
 
 
 def listeners(port: int, proc: Path = PROC) -> frozenset[int] | None:
@@ -53,37 +57,37 @@ def listeners(port: int, proc: Path = PROC) -> frozenset[int] | None:
     inodes = _inodes(port, proc)
     if not inodes:
         return None
-    found: dict[str, set[int]] = {inode: set() for inode in inodes}
+    by_inode: dict[str, set[int]] = {inode: set() for inode in inodes}
     for folder in proc.iterdir():
         if folder.name.isdigit():
             for inode in _sockets(folder, inodes):
-                found[inode].add(int(folder.name))
-    pids = frozenset().union(*found.values())
-    unseen = any(not holders for holders in found.values())
+                by_inode[inode].add(int(folder.name))
+    pids = frozenset().union(*by_inode.values())
+    unseen = any(not holders for holders in by_inode.values())
     return None if unseen or any(_name(proc, pid) in FORWARDERS for pid in pids) else pids
 
 
 def _inodes(port: int, proc: Path) -> set[str]:
     """Find the sockets that listen on `port`, whatever the address."""
-    found = set()
+    inodes = set()
     for table in ("tcp", "tcp6"):
         with suppress(OSError):
             for line in (proc / "net" / table).read_text().splitlines()[1:]:
                 words = line.split()
                 if words[3] == LISTENS and int(words[1].rpartition(":")[2], 16) == port:
-                    found.add(words[9])
-    return found
+                    inodes.add(words[9])
+    return inodes
 
 
 def _sockets(folder: Path, wanted: Collection[str]) -> set[str]:
-    found = set()
+    inodes = set()
     with suppress(OSError):
         for file in (folder / "fd").iterdir():
             with suppress(OSError):
                 link = str(file.readlink())
                 if link.startswith("socket:[") and link[8:-1] in wanted:
-                    found.add(link[8:-1])
-    return found
+                    inodes.add(link[8:-1])
+    return inodes
 
 
 def _name(proc: Path, pid: int) -> str:

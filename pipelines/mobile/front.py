@@ -18,9 +18,9 @@ def known(point: Point) -> bool:
     return point[1] is not None
 
 
-def dominates(one: Point, other: Point) -> bool:
-    """Return whether `one` is as small and as accurate as `other`, and smaller or more accurate."""
-    if one[1] is None or other[1] is None:
+def dominates(point: Point, other: Point) -> bool:
+    """Return whether `point` is as small and as accurate as `other`, and smaller or more accurate."""
+    if point[1] is None or other[1] is None:
         return False
-    no_worse = one[0] <= other[0] and one[1] >= other[1]
-    return no_worse and (one[0] < other[0] or one[1] > other[1])
+    no_worse = point[0] <= other[0] and point[1] >= other[1]
+    return no_worse and (point[0] < other[0] or point[1] > other[1])

@@ -21,8 +21,8 @@ def judge(mobile: MobileRecord, limits: MobileLimits) -> MobileRecord:
         ]
     )
     artifacts = tuple(
-        one.model_copy(update=_verdict(one, limits) | {"on_pareto_front": front})
-        for one, front in zip(mobile.artifacts, fronts, strict=True)
+        artifact.model_copy(update=_verdict(artifact, limits) | {"on_pareto_front": front})
+        for artifact, front in zip(mobile.artifacts, fronts, strict=True)
     )
     return mobile.model_copy(update={"artifacts": artifacts, "gate": _choose(artifacts, limits)})
 
@@ -39,14 +39,14 @@ def refusals(mobile: MobileRecord) -> tuple[str, ...]:
     An artifact that is only larger than the limit is not chosen; that alone is no reason to say no.
     """
     allowed = mobile.gate.max_accuracy_drop
-    found = [
+    failures = [
         f"{artifact.target}/{artifact.path}: {failure}"
         for artifact in mobile.artifacts
         for failure in _wrong(artifact, allowed)
     ]
     if mobile.gate.chosen is None:
-        found.append("no artifact is left to ship" if found else mobile.gate.reason)
-    return tuple(found)
+        failures.append("no artifact is left to ship" if failures else mobile.gate.reason)
+    return tuple(failures)
 
 
 def _wrong(artifact: MobileArtifactRecord, max_drop: float) -> tuple[str, ...]:
@@ -63,13 +63,13 @@ def _wrong(artifact: MobileArtifactRecord, max_drop: float) -> tuple[str, ...]:
 def _output_failures(artifact: MobileArtifactRecord, output: ParityRecord, max_drop: float) -> list[str]:
     """List what one output lost too much of; name the output where there are several."""
     alone = len(artifact.outputs) == 1
-    found = (
+    failures = (
         accuracy_failure(artifact, max_drop) if alone else drop_failure(output, max_drop),
         output_failure(output.output_error, output.max_output_error),
         spread_failure(output.spread_error, output.max_spread_error),
     )
     name = "" if alone else f"output {output.output!r}: "
-    return [f"{name}{failure}" for failure in found if failure]
+    return [f"{name}{failure}" for failure in failures if failure]
 
 
 def accuracy_failure(artifact: MobileArtifactRecord, allowed: float) -> str | None:
@@ -83,8 +83,8 @@ def accuracy_failure(artifact: MobileArtifactRecord, allowed: float) -> str | No
             f"{allowed:g} is allowed: {beyond:.4f} too much"
         )
     if artifact.top1_agreement is None:
-        known = artifact.error or artifact.output_error is not None
-        return None if known else "neither accuracy, top-1 agreement nor output error could be measured"
+        is_known = artifact.error or artifact.output_error is not None
+        return None if is_known else "neither accuracy, top-1 agreement nor output error could be measured"
     beyond = round(1 - artifact.top1_agreement - allowed, 9)
     if beyond <= 0:
         return None
@@ -140,8 +140,8 @@ def _why(
         return f"none of {len(artifacts)} artifacts passes: {rejected}"
     best = passed[0]
     only = "the only one that passes" if len(passed) == 1 else f"the smallest of {len(passed)} that pass"
-    told = f"{best.path}, {_size(best.size_bytes)}, is {only}: {_kept(best, limits)}"
-    return f"{told}; rejected: {rejected}" if rejected else f"{told}; none is rejected"
+    lead = f"{best.path}, {_size(best.size_bytes)}, is {only}: {_kept(best, limits)}"
+    return f"{lead}; rejected: {rejected}" if rejected else f"{lead}; none is rejected"
 
 
 def _kept(best: MobileArtifactRecord, limits: MobileLimits) -> str:

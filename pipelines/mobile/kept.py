@@ -42,7 +42,7 @@ def key_of(spec: ModelSpec, manifests: Mapping[str, Manifest]) -> str:
         *sorted(Path(__file__).parent.glob("*.py")),
         *(TARGETS_FOLDER / name / "runtime.py" for name in manifests),
     ]
-    said = {
+    facts = {
         "artifacts": {n: {a.path: a.sha256 for a in m.artifacts} for n, m in manifests.items()},
         "question": proof.question(spec),
         "cpu": [describe(split_cores()).cpu_model, len(os.sched_getaffinity(0))],
@@ -54,7 +54,7 @@ def key_of(spec: ModelSpec, manifests: Mapping[str, Manifest]) -> str:
         },
         "sources": [hashlib.sha256(path.read_bytes()).hexdigest() for path in sources],
     }
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def keep(root: Path, key: str, mobile: MobileRecord, run_folder: Path) -> None:
@@ -81,21 +81,25 @@ def recall(
         MachineError: the disk refused.
     """
     with suppress(FileNotFoundError, ValidationError):
-        kept = Kept.model_validate_json((root / KEPT_NAME).read_bytes())
-        if kept.key == key and _covers(kept.mobile, threads_counts):
-            for timing in _timings(kept.mobile):
+        earlier = Kept.model_validate_json((root / KEPT_NAME).read_bytes())
+        if earlier.key == key and _covers(earlier.mobile, threads_counts):
+            for timing in _timings(earlier.mobile):
                 if timing.samples_file:
                     source = root / SAMPLES_NAME / Path(timing.samples_file).name
                     copy_file(source, run_folder / timing.samples_file)
-            return kept.mobile
+            return earlier.mobile
     return None
 
 
 def _covers(mobile: MobileRecord, threads_counts: Sequence[int]) -> bool:
     """Return whether every artifact that was timed at all was timed with so many threads."""
-    timed = [{timing.threads_count for timing in one.timings} for one in mobile.artifacts if one.timings]
+    timed = [
+        {timing.threads_count for timing in artifact.timings}
+        for artifact in mobile.artifacts
+        if artifact.timings
+    ]
     return all(counts >= set(threads_counts) for counts in timed)
 
 
 def _timings(mobile: MobileRecord) -> list[TimingRecord]:
-    return [timing for one in mobile.artifacts for timing in one.timings]
+    return [timing for artifact in mobile.artifacts for timing in artifact.timings]

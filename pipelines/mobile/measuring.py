@@ -104,9 +104,9 @@ class Survey:
     def subjects(self) -> list[Subject]:
         """All artifacts, target by target."""
         return [
-            Subject(name, self.root / name / one.path, one)
+            Subject(name, self.root / name / artifact.path, artifact)
             for name, manifest in self.manifests.items()
-            for one in manifest.artifacts
+            for artifact in manifest.artifacts
         ]
 
     @property
@@ -197,12 +197,12 @@ class Survey:
             "rules": asdict(self.rules),
         }
         (outcome,) = run_tasks([Task(subject.key, TIMING, arguments, TIMING_LIMIT_S)], _quiet)
-        found: dict[str, Any] = outcome.result
-        self.memory_source = found.pop("memory_source")
+        result: dict[str, Any] = outcome.result
+        self.memory_source = result.pop("memory_source")
         calls_ns = np.load(calls, allow_pickle=False)
         name = f"samples/mobile-{subject.key.replace('/', '-')}-{threads_count}.npz"
         write_calls(self.folder / name, calls_ns)
-        return TimingRecord(threads_count=threads_count, samples_file=name, **found, **figures(calls_ns))
+        return TimingRecord(threads_count=threads_count, samples_file=name, **result, **figures(calls_ns))
 
     def record(self, limits: MobileLimits) -> MobileRecord:
         """Return the record so far, judged by `limits`."""
@@ -223,32 +223,32 @@ class Survey:
         return judge(record, limits)
 
     def _describe(self, subject: Subject) -> MobileArtifactRecord:
-        found = self._parity(subject)
-        one, inspection = subject.record, self.inspections.get(subject.key, NOTHING_KNOWN)
+        parity_record = self._parity(subject)
+        artifact, inspection = subject.record, self.inspections.get(subject.key, NOTHING_KNOWN)
         timings = tuple(self.timings.get(subject.key, ()))
         error = self.errors.get(subject.key) or (None if timings else NOT_MEASURED)
         return MobileArtifactRecord(
-            target=one.target,
-            path=one.path,
-            format=one.format,
-            precision=one.precision,
-            variant=one.variant,
-            size_bytes=one.size_bytes,
-            gzip_bytes=one.gzip_bytes,
+            target=artifact.target,
+            path=artifact.path,
+            format=artifact.format,
+            precision=artifact.precision,
+            variant=artifact.variant,
+            size_bytes=artifact.size_bytes,
+            gzip_bytes=artifact.gzip_bytes,
             zstd_bytes=contents.zstd_bytes(subject.file),
-            sha256=one.sha256,
+            sha256=artifact.sha256,
             **asdict(inspection),
-            samples_count=found.samples_count if found else 0,
-            accuracy=found.accuracy if found else None,
-            accuracy_drop=_drop(self.verified.expected, found),
-            top1_agreement=found.top1_agreement if found else None,
-            **_errors(found),
-            outputs=found.outputs or (found,) if found else (),
-            mismatch=_mismatch(self.verified.mismatches.get(subject.key), found),
+            samples_count=parity_record.samples_count if parity_record else 0,
+            accuracy=parity_record.accuracy if parity_record else None,
+            accuracy_drop=_drop(self.verified.expected, parity_record),
+            top1_agreement=parity_record.top1_agreement if parity_record else None,
+            **_errors(parity_record),
+            outputs=parity_record.outputs or (parity_record,) if parity_record else (),
+            mismatch=_mismatch(self.verified.mismatches.get(subject.key), parity_record),
             timings=timings,
             runtime_library=self.libraries[subject.kind].name
             if subject.kind in self.libraries
-            else one.target,
+            else artifact.target,
             on_pareto_front=False,
             passed=False,
             failures=(),
@@ -277,28 +277,28 @@ def _spread(inputs: Tensors) -> Tensors:
 
 
 def _target_rmse(expected: Expectations) -> float | None:
-    known = (one.target_rmse(one.outputs) for one in expected)
-    return next((rmse for rmse in known if rmse is not None), None)
+    rmses = (expectation.target_rmse(expectation.outputs) for expectation in expected)
+    return next((rmse for rmse in rmses if rmse is not None), None)
 
 
-def _drop(expected: Expectations, found: ParityRecord | None) -> float | None:
+def _drop(expected: Expectations, parity_record: ParityRecord | None) -> float | None:
     """Return how much less accurate it is than the source model on the very samples it was asked."""
-    if found is None or found.accuracy is None:
+    if parity_record is None or parity_record.accuracy is None:
         return None
-    before = expected.first(found.samples_count).source_accuracy
-    return None if before is None else round(before - found.accuracy, 9)
+    before = expected.first(parity_record.samples_count).source_accuracy
+    return None if before is None else round(before - parity_record.accuracy, 9)
 
 
-def _errors(found: ParityRecord | None) -> dict[str, Any]:
+def _errors(parity_record: ParityRecord | None) -> dict[str, Any]:
     names = ("max_abs_error", "rmse", "output_error", "max_output_error", "target_rmse")
-    return {name: getattr(found, name) if found else None for name in names}
+    return {name: getattr(parity_record, name) if parity_record else None for name in names}
 
 
-def _mismatch(line: str | None, found: ParityRecord | None) -> str | None:
+def _mismatch(line: str | None, parity_record: ParityRecord | None) -> str | None:
     """Return why a float32 artifact is not the source model; the gate judges reduced precisions."""
-    if line is None or found is None or found.absolute_tolerance is None:
+    if line is None or parity_record is None or parity_record.absolute_tolerance is None:
         return None
-    return line.removeprefix(f"{found.subject} is ")
+    return line.removeprefix(f"{parity_record.subject} is ")
 
 
 def _quiet(title: str, text: str) -> None:

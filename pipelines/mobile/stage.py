@@ -92,9 +92,9 @@ def measure_mobile(
 
 def require_gate(run: RunRecord) -> None:
     """Raise GateError if an artifact lost too much accuracy or does not run, or if none is left to ship."""
-    found = refusals(run.mobile) if run.mobile else ()
-    if found:
-        raise GateError("; ".join(found))
+    reasons = refusals(run.mobile) if run.mobile else ()
+    if reasons:
+        raise GateError("; ".join(reasons))
 
 
 def prepare(
@@ -148,9 +148,9 @@ def measure_or_recall(
         KeyboardInterrupt: the user asked to stop; what was measured was noted.
     """
     survey = survey_of(model, prepared, folder, progress, counts)
-    found = kept.recall(prepared.root, prepared.key, folder, survey.counts)
-    if found is not None:
-        note(found)
+    remembered = kept.recall(prepared.root, prepared.key, folder, survey.counts)
+    if remembered is not None:
+        note(remembered)
         return
     try:
         survey.measure()
@@ -164,7 +164,7 @@ def measure_or_recall(
 
 def noise_warnings(mobile: MobileRecord) -> tuple[ReasonRecord, ...]:
     """Warn if other programs or other guests of the host used the CPU meanwhile."""
-    timings = [timing for one in mobile.artifacts for timing in one.timings]
+    timings = [timing for artifact in mobile.artifacts for timing in artifact.timings]
     noisy = [timing for timing in timings if not _quiet(timing)]
     if not noisy:
         return ()
@@ -186,15 +186,19 @@ def noise_warnings(mobile: MobileRecord) -> tuple[ReasonRecord, ...]:
 def sample_warnings(mobile: MobileRecord, spec: ModelSpec) -> tuple[ReasonRecord, ...]:
     """Warn of artifacts that are too slow here to be asked the whole held-out set."""
     count = len(spec.samples())
-    asked = {one.path: one.samples_count for one in mobile.artifacts if 0 < one.samples_count < count}
-    if not asked:
+    counts_by_path = {
+        artifact.path: artifact.samples_count
+        for artifact in mobile.artifacts
+        if 0 < artifact.samples_count < count
+    }
+    if not counts_by_path:
         return ()
     return (
         reason(
             "fewer_samples",
             samples_count=count,
-            paths=tuple(asked),
-            samples_counts=tuple(asked.values()),
+            paths=tuple(counts_by_path),
+            samples_counts=tuple(counts_by_path.values()),
         ),
     )
 

@@ -103,12 +103,12 @@ def time_here(
 
 def _import_all(runtime: str, modules: Sequence[str]) -> ModuleType:
     """Import the runtime's module first: imports are neither loading time nor the model's memory."""
-    found = importlib.import_module(runtime)
+    module = importlib.import_module(runtime)
     for name in modules:
         # Some names that a library puts among the modules are no modules that can be imported.
         with suppress(Exception):
             importlib.import_module(name)
-    return found
+    return module
 
 
 def _call(model: InProcessModel, sample: Sample) -> int:

@@ -37,17 +37,17 @@ def connect() -> "DockerClient":
 
 def explain(host: str, error: Exception) -> str:
     """Explain on one line why the engine at `host` cannot be used, and how to fix that."""
-    said = " ".join(str(error).split())
-    if "Permission denied" in said or "PermissionError" in said:
+    message = " ".join(str(error).split())
+    if "Permission denied" in message or "PermissionError" in message:
         return (
             f"the container engine at {host} does not let this user in; add the user to the group `docker` "
             "and log in again, or use an engine of your own with DOCKER_HOST"
         )
-    if any(hint in said for hint in ("No such file", "FileNotFoundError", "Connection refused")):
+    if any(hint in message for hint in ("No such file", "FileNotFoundError", "Connection refused")):
         return (
             f"no container engine is available at {host}; start one (Debian: apt install docker.io), or "
             "name it with DOCKER_HOST"
         )
-    if "timed out" in said.lower():
+    if "timed out" in message.lower():
         return f"the container engine at {host} does not answer within {ANSWER_LIMIT_S} s; restart it"
-    return f"the container engine at {host} cannot be used: {said}; check DOCKER_HOST"
+    return f"the container engine at {host} cannot be used: {message}; check DOCKER_HOST"

@@ -76,11 +76,11 @@ def collect(pins: Mapping[str, str], progress: Progress, title: str) -> list[Pat
         if missing:
             progress(title, f"collecting {len(missing)} wheels")
             _fetch([f"{name}=={version}" if version else name for name, version in missing], folder)
-        found = {name: _find(folder, name, version) for name, version in _wanted(pins)}
-    lost = sorted(name for name, path in found.items() if path is None)
+        wheels = {name: _find(folder, name, version) for name, version in _wanted(pins)}
+    lost = sorted(name for name, path in wheels.items() if path is None)
     if lost:
         raise MachineError(f"pip says it collected {', '.join(lost)}, but no such wheel is in {folder}")
-    return [path for path in found.values() if path is not None]
+    return [path for path in wheels.values() if path is not None]
 
 
 def _wanted(pins: Mapping[str, str]) -> list[tuple[str, str]]:

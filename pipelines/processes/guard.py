@@ -61,8 +61,8 @@ def _start(temporary: str) -> "tuple[subprocess.Popen[bytes], str]":
     except OSError as error:
         raise MachineError(f"no process can be started: {error.strerror}") from error
     assert guard.stdout is not None  # noqa: S101 - a pipe was asked for
-    with guard.stdout as told:
-        mark = told.readline().decode().strip()
+    with guard.stdout as output:
+        mark = output.readline().decode().strip()
     if not mark:
         guard.wait()
         raise disk_error(f"a folder in {temporary}", OSError("it refused"))

@@ -39,11 +39,11 @@ def _older(raw: bytes) -> dict[str, Any] | None:
 def _read_regular(path: Path) -> bytes:
     # Not blocking: opening a pipe would wait for a writer.
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
+        state = os.fstat(file.fileno())
+        if not stat.S_ISREG(state.st_mode):
             raise ValueError("it is no regular file")
-        if found.st_size > RUN_LIMIT_BYTES:
-            raise ValueError(f"it has {found.st_size} bytes")
+        if state.st_size > RUN_LIMIT_BYTES:
+            raise ValueError(f"it has {state.st_size} bytes")
         return file.read()
 
 

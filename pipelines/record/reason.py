@@ -23,7 +23,7 @@ def reason(code: str, **figures: Figure) -> ReasonRecord:
     return ReasonRecord(code=code, figures=figures)
 
 
-def recorded(found: Reason) -> ReasonRecord:
+def recorded(finding: Reason) -> ReasonRecord:
     """Record what the load test or the statistics found."""
-    figures: Mapping[str, Figure] = found.figures
-    return ReasonRecord(code=found.code, figures=dict(figures))
+    figures: Mapping[str, Figure] = finding.figures
+    return ReasonRecord(code=finding.code, figures=dict(figures))

@@ -15,19 +15,19 @@ def upgraded(run: Fields) -> Fields:
 
     Changes `run` itself.
     """
-    for one in _each(run, "targets", "rounds"):
-        _change(one, "invalid_reasons", partial(_of_round, one))
-    for one in _each(run, "comparisons"):
-        code = one.pop("reason_code", None) or "text"
-        _change(one, "reason", partial(_text, code=code))
+    for entry in _each(run, "targets", "rounds"):
+        _change(entry, "invalid_reasons", partial(_of_round, entry))
+    for entry in _each(run, "comparisons"):
+        code = entry.pop("reason_code", None) or "text"
+        _change(entry, "reason", partial(_text, code=code))
     slo = run.get("slo")
-    for one in (*_objects(slo), *_each(slo, "targets"), *_each(slo, "targets", "blocks")):
-        _change(one, "reason", _text)
-    for one in _each(slo, "targets", "points"):
-        one["reasons"] = [_text(one["reason"])] if one.get("reason") else []
-        one.pop("reason", None)
-    said = _stand_ins(run)
-    _change(run, "warnings", lambda warnings: [_warning(warning, said) for warning in warnings])
+    for entry in (*_objects(slo), *_each(slo, "targets"), *_each(slo, "targets", "blocks")):
+        _change(entry, "reason", _text)
+    for entry in _each(slo, "targets", "points"):
+        entry["reasons"] = [_text(entry["reason"])] if entry.get("reason") else []
+        entry.pop("reason", None)
+    stand_ins = _stand_ins(run)
+    _change(run, "warnings", lambda warnings: [_warning(warning, stand_ins) for warning in warnings])
     return run | {"schema_version": 2}
 
 
@@ -45,8 +45,8 @@ def _each(parent: Any, *path: str) -> Iterator[Fields]:
     if not path:
         yield from _objects(parent)
         return
-    for one in _objects(parent):
-        below = one.get(path[0])
+    for holder in _objects(parent):
+        below = holder.get(path[0])
         named = path[0] == "targets"
         for part in below.values() if named and isinstance(below, dict) else [below]:
             parts = part if isinstance(part, list) else [part]
@@ -54,8 +54,8 @@ def _each(parent: Any, *path: str) -> Iterator[Fields]:
                 yield from _each(each, *path[1:])
 
 
-def _objects(found: Any) -> list[Fields]:
-    return [found] if isinstance(found, dict) else []
+def _objects(value: Any) -> list[Fields]:
+    return [value] if isinstance(value, dict) else []
 
 
 def _text(text: str, code: str = "text", **figures: str) -> Fields:
@@ -70,21 +70,21 @@ def _of_round(fields: Fields, texts: list[str]) -> list[Fields]:
 
 
 def _warning(fields: Fields, stand_ins: dict[str, Fields]) -> Fields:
-    known = stand_ins.get(fields["message"])
-    if known is not None:
-        return {"code": "stand_in", "figures": known}
+    figures = stand_ins.get(fields["message"])
+    if figures is not None:
+        return {"code": "stand_in", "figures": figures}
     remedy = {"remedy": fields["remedy"]} if fields.get("remedy") else {}
     return _text(fields["message"], **remedy)
 
 
 def _stand_ins(run: Fields) -> dict[str, Fields]:
     """Return figures by the sentence in which version 1 said that a fallback answered."""
-    found = {}
+    by_sentence = {}
     targets = run.get("targets")
     for name, target in (targets if isinstance(targets, dict) else {}).items():
         for it in _each(target, "implementation"):
             fields = {"implementation": it.get("name"), "version": it.get("version"), "note": it.get("note")}
             text = "{target} was answered by {implementation} {version}: {note}"
             figures = {key: str(value) for key, value in fields.items()} | {"target": name}
-            found[text.format(**figures)] = figures
-    return found
+            by_sentence[text.format(**figures)] = figures
+    return by_sentence

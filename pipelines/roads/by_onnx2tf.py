@@ -100,11 +100,11 @@ def _save(raw: Any, inputs: list[list[Any]], outputs: list[list[Any]], folder: P
     tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
 
 
-def _named(found: Mapping[str, Any], names: list[str]) -> dict[str, str]:
+def _named(theirs: Mapping[str, Any], names: list[str]) -> dict[str, str]:
     """Map each of our names to theirs: the same, or the one of that place, `output_0` and so on."""
-    if set(names) <= set(found):
+    if set(names) <= set(theirs):
         return {name: name for name in names}
-    places = sorted(found, key=lambda name: [int(digits) for digits in re.findall(r"\d+", name)])
+    places = sorted(theirs, key=lambda name: [int(digits) for digits in re.findall(r"\d+", name)])
     if len(places) != len(names):
         raise ValueError(f"onnx2tf's result has {len(places)} outputs, the model {len(names)}")
     return dict(zip(names, places, strict=True))

@@ -30,9 +30,9 @@ def convert_each(
     function: str, orders: list[dict[str, Any]], progress: Callable[[str], None]
 ) -> list[tuple[float, str | None]]:
     """Run `convert` for several models in one process; return each one's seconds and refusal."""
-    found = []
+    results = []
     for order in orders:
         started = time.monotonic()
         refused = convert(function, progress, **order)
-        found.append((time.monotonic() - started, refused))
-    return found
+        results.append((time.monotonic() - started, refused))
+    return results

@@ -42,8 +42,8 @@ class Road:
         Raises:
             MachineError: the lock, or what is shared with it, is not there.
         """
-        found = self.environment.versions
-        return {name: found[name] for name in self.tools}
+        versions = self.environment.versions
+        return {name: versions[name] for name in self.tools}
 
 
 BY_TORCHAX = Road(
@@ -88,8 +88,8 @@ def require_road(name: str | None) -> None:
         raise unknown("road", str(name), (AUTO, *ROADS))
 
 
-def chosen(spec: ModelSpec, known: Sequence[str], forced: str | None) -> tuple[str, ...]:
-    """Return the roads to try, in order: the forced one if it is `known`; a twin alone if there is one.
+def chosen(spec: ModelSpec, names: Sequence[str], forced: str | None) -> tuple[str, ...]:
+    """Return the roads to try, in order: the forced one if it is among `names`; a twin alone if there is one.
 
     Raises:
         RequestError: a twin is forced, and the model has none.
@@ -97,15 +97,15 @@ def chosen(spec: ModelSpec, known: Sequence[str], forced: str | None) -> tuple[s
     if forced == TWIN and spec.build_keras is None:
         raise RequestError(
             f"--road {TWIN} is asked for, and {spec.name} has no Keras twin; give its ModelSpec a "
-            f"build_keras, or allow another road: {', '.join(name for name in known if name != TWIN)}"
+            f"build_keras, or allow another road: {', '.join(name for name in names if name != TWIN)}"
         )
-    if forced is not None and forced in known:
+    if forced is not None and forced in names:
         return (forced,)
-    return (TWIN,) if spec.build_keras is not None else tuple(name for name in known if name != TWIN)
+    return (TWIN,) if spec.build_keras is not None else tuple(name for name in names if name != TWIN)
 
 
-def sources(known: Sequence[str]) -> list[Path]:
+def sources(names: Sequence[str]) -> list[Path]:
     """List the files that decide what a road without a twin writes: ours, and the locks."""
-    roads = [ALL[name] for name in known if name in ALL]
+    roads = [ALL[name] for name in names if name in ALL]
     locks = dict.fromkeys(road.environment.lock for road in roads)
     return [*sorted(Path(__file__).parent.glob("*.py")), *locks]

@@ -33,21 +33,21 @@ def write_truth(model: str, digest: str, file: str, progress: Callable[[str], No
             answer = module(*(torch.from_numpy(np.array(array)) for array in batch.values()))
         return {name: value.numpy() for name, value in zip(names, answer, strict=True)}
 
-    found = ask(call, take(spec.samples().named, slice(0, SAMPLES)), 1)
+    outputs = ask(call, take(spec.samples().named, slice(0, SAMPLES)), 1)
     arrays = {
-        KEY.format(output=name, place=place): np.asarray(one)
-        for name, array in found.items()
-        for place, one in enumerate(array)
+        KEY.format(output=name, place=place): np.asarray(values)
+        for name, array in outputs.items()
+        for place, values in enumerate(array)
     }
     np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def read_truth(spec: ModelSpec, file: Path) -> Truth:
     """Read per output one array per sample."""
-    with np.load(file) as kept:
-        count = len(kept.files) // len(spec.outputs)
+    with np.load(file) as archive:
+        count = len(archive.files) // len(spec.outputs)
         return {
-            output.name: [kept[KEY.format(output=output.name, place=place)] for place in range(count)]
+            output.name: [archive[KEY.format(output=output.name, place=place)] for place in range(count)]
             for output in spec.outputs
         }
 
@@ -81,12 +81,13 @@ def _error(spec: ModelSpec, name: str, got: Array, expected: list[Array], size: 
     tolerance, worst = spec.tolerance_of(name), 0.0
     where = f"output {name!r} in a batch of {size}"
     for place, wanted in enumerate(expected):
-        one = np.asarray(got[place])
-        if one.shape != wanted.shape or one.dtype != wanted.dtype:
+        actual = np.asarray(got[place])
+        if actual.shape != wanted.shape or actual.dtype != wanted.dtype:
             raise GateError(
-                f"{where} is {one.dtype} {one.shape} for sample {place}, not {wanted.dtype} {wanted.shape}"
+                f"{where} is {actual.dtype} {actual.shape} for sample {place}, "
+                f"not {wanted.dtype} {wanted.shape}"
             )
-        difference = np.abs(one.astype(np.float64) - wanted.astype(np.float64))
+        difference = np.abs(actual.astype(np.float64) - wanted.astype(np.float64))
         allowed = tolerance.absolute + tolerance.relative * np.abs(wanted.astype(np.float64))
         if not np.all(difference <= allowed):
             largest = float(np.nanmax(difference)) if np.isfinite(difference).any() else np.inf
@@ -128,13 +129,15 @@ def flatbuffer_call(spec: ModelSpec, folder: Path) -> Callable[[dict[str, Array]
         runner: Any = interpreter.get_signature_runner()
     except (ValueError, RuntimeError) as error:
         raise GateError(f"its result does not load: {first_line(error)}") from error
-    taken, given = (sorted(d, key=_place) for d in (runner.get_input_details(), runner.get_output_details()))
-    if (len(taken), len(given)) != (len(spec.inputs), len(spec.outputs)):
-        raise GateError(f"its result has {len(taken)} inputs and {len(given)} outputs")
+    taken, outputs = (
+        sorted(d, key=_place) for d in (runner.get_input_details(), runner.get_output_details())
+    )
+    if (len(taken), len(outputs)) != (len(spec.inputs), len(spec.outputs)):
+        raise GateError(f"its result has {len(taken)} inputs and {len(outputs)} outputs")
 
     def call(batch: dict[str, Array]) -> dict[str, Array]:
         answer = runner(**dict(zip(taken, batch.values(), strict=True)))
-        return {output.name: answer[theirs] for output, theirs in zip(spec.outputs, given, strict=True)}
+        return {output.name: answer[theirs] for output, theirs in zip(spec.outputs, outputs, strict=True)}
 
     return call
 

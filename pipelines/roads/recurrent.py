@@ -31,14 +31,14 @@ def _layer(steps: Any, h: Any, c: Any, weights: Any, kind: str, *, backwards: bo
 
     into, recur, *biases = weights
     # What depends on the inputs alone is computed for all steps at once.
-    given = steps @ into.T + (biases[0] if biases else 0)
+    projected = steps @ into.T + (biases[0] if biases else 0)
 
     def step(carry: Any, row: Any) -> Any:
         old_h, old_c = carry
         new_h, new_c = _step(row, old_h @ recur.T + (biases[1] if biases else 0), old_h, old_c, kind)
         return (new_h, new_c), new_h
 
-    (h, c), outputs = lax.scan(step, (h, c), given, reverse=backwards)
+    (h, c), outputs = lax.scan(step, (h, c), projected, reverse=backwards)
     return outputs, h, c
 
 

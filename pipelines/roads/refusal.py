@@ -33,19 +33,21 @@ def explain(error: BaseException) -> str:
     whole = "".join(map(str, (error, *getattr(error, "__notes__", ()))))
     operator = _operator(whole)
     place = _place(whole, error)
-    said = first_line(error)
-    told = next((meaning for text, meaning in MEANINGS if text in f"{type(error).__name__} {whole}"), None)
+    message = first_line(error)
+    known_meaning = next(
+        (meaning for text, meaning in MEANINGS if text in f"{type(error).__name__} {whole}"), None
+    )
     parts = [f"operator {operator}"] * bool(operator) + [f"at {place}"] * bool(place)
-    reason = said if said.startswith(type(error).__name__) else f"{type(error).__name__}: {said}"
-    line = ": ".join(filter(None, (" ".join(parts), told or reason)))
+    reason = message if message.startswith(type(error).__name__) else f"{type(error).__name__}: {message}"
+    line = ": ".join(filter(None, (" ".join(parts), known_meaning or reason)))
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
 def _operator(text: str) -> str | None:
     for pattern in (TARGET, ATEN):
-        found = pattern.search(text)
-        if found:
-            return found.group(1) if pattern is TARGET else found.group(0)
+        match = pattern.search(text)
+        if match:
+            return match.group(1) if pattern is TARGET else match.group(0)
     return None
 
 

@@ -29,10 +29,10 @@ def conclude_whole(
     except KeyboardInterrupt:
         return finish("interrupted", f"interrupted after {done()}")
     except BaseException as error:
-        known = as_user_error(error)
+        user_error = as_user_error(error)
         with suppress(Exception):  # the first failure is the one to tell
-            finish("failed", str(known) if known else f"{type(error).__name__}: {error}")
-        if known is None:
+            finish("failed", str(user_error) if user_error else f"{type(error).__name__}: {error}")
+        if user_error is None:
             raise
-        raise type(known)(f"{known}; what was measured is kept in {folder}") from error
+        raise type(user_error)(f"{user_error}; what was measured is kept in {folder}") from error
     return finish("complete", None)

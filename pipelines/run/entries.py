@@ -166,15 +166,15 @@ def _served(side: Side, measured: Measured) -> TargetRecord:
 def _not_known(measured: Measured) -> dict[str, ReasonRecord]:
     """List what cannot be known of a running endpoint, and why."""
     not_started, elsewhere = reason("not_started_here"), reason("another_machine")
-    unseen, seen_s = reason("process_not_seen"), [one.server_cpu_s for one in measured.rounds]
-    found = dict.fromkeys(NOT_STARTED_HERE, not_started)
+    unseen, seen_s = reason("process_not_seen"), [record.server_cpu_s for record in measured.rounds]
+    unknown = dict.fromkeys(NOT_STARTED_HERE, not_started)
     if not any(seen_s):
-        found["cpu"] = elsewhere if measured.place == "elsewhere" else unseen
+        unknown["cpu"] = elsewhere if measured.place == "elsewhere" else unseen
     if measured.place == "hidden":
-        found["neighbours"] = unseen
+        unknown["neighbours"] = unseen
     if measured.place == "elsewhere":
-        found["neighbours_there"] = elsewhere
-    return found
+        unknown["neighbours_there"] = elsewhere
+    return unknown
 
 
 def _in_process(exported: ExportResult, verified: Verified, name: str) -> TargetRecord:
@@ -283,5 +283,5 @@ def _given(side: Side, measured: Measured, spec: ModelSpec) -> Given:
         "implementation": f"{plan.implementation.name} {plan.implementation.version}",
     }
     unknown = NOT_KNOWN_OF_RUNNING if side.target == URL else ()
-    told = {name: NOT_APPLICABLE if value is None else str(value) for name, value in fields.items()}
-    return Given(told | dict.fromkeys(unknown, NOT_KNOWN))
+    texts = {name: NOT_APPLICABLE if value is None else str(value) for name, value in fields.items()}
+    return Given(texts | dict.fromkeys(unknown, NOT_KNOWN))

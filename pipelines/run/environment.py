@@ -12,28 +12,28 @@ SAME_MEMORY = 0.01
 
 def environment_of(run: RunRecord) -> Mapping[str, str]:
     """Return machine, versions, who answered and its budget; no commit, which may be what is compared."""
-    found = dict(_machine(run.environment))
+    fields = dict(_machine(run.environment))
     for name, target in pick.compared(run).items():
         who, budget = target.implementation, target.given
-        found[f"{name} implementation"] = f"{who.name} {who.version}"
-        found[f"{name} runner"] = who.runner
-        found[f"{name} cores"] = ", ".join(map(str, budget.cores)) or "all"
-        found[f"{name} cpus"] = str(budget.cpus)
-        found[f"{name} memory limit"] = str(budget.memory_limit_bytes)
-    return found
+        fields[f"{name} implementation"] = f"{who.name} {who.version}"
+        fields[f"{name} runner"] = who.runner
+        fields[f"{name} cores"] = ", ".join(map(str, budget.cores)) or "all"
+        fields[f"{name} cpus"] = str(budget.cpus)
+        fields[f"{name} memory limit"] = str(budget.memory_limit_bytes)
+    return fields
 
 
-def _machine(one: EnvironmentRecord) -> Iterator[tuple[str, str]]:
-    for name, value in one.model_dump(exclude={"versions", "git_commit"}).items():
+def _machine(environment: EnvironmentRecord) -> Iterator[tuple[str, str]]:
+    for name, value in environment.model_dump(exclude={"versions", "git_commit"}).items():
         yield name, str(value)
-    yield from ((f"version of {name}", value) for name, value in sorted(one.versions.items()))
+    yield from ((f"version of {name}", value) for name, value in sorted(environment.versions.items()))
 
 
 def differing(runs: Sequence[RunRecord]) -> dict[str, tuple[str, ...]]:
     """Return each field in which runs differ, with its value in every run; `none` where it has none."""
-    found = [environment_of(run) for run in runs]
-    names = dict.fromkeys(name for one in found for name in one)
-    values = {name: tuple(one.get(name, "none") for one in found) for name in names}
+    environments = [environment_of(run) for run in runs]
+    names = dict.fromkeys(name for environment in environments for name in environment)
+    values = {name: tuple(environment.get(name, "none") for environment in environments) for name in names}
     return {
         name: own
         for name, own in values.items()

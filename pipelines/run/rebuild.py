@@ -79,9 +79,9 @@ def read_coherent(folder: Path) -> RunRecord:
 
 
 def _incoherent(folder: Path, why: str) -> RequestError:
-    said = " ".join(why.split())[:SHOWN]
+    reason = " ".join(why.split())[:SHOWN]
     return RequestError(
-        f"{folder / 'run.json'} does not hold together ({said}); take the run from where it was measured"
+        f"{folder / 'run.json'} does not hold together ({reason}); take the run from where it was measured"
     )
 
 
@@ -100,9 +100,10 @@ def _read(folder: Path) -> RunRecord:
             f"{path} does not follow this version's schema at {place}: {first['msg'][:SHOWN]}"
         ) from error
     except (OSError, ValueError) as error:
-        told = getattr(error, "strerror", None) or error
+        reason = getattr(error, "strerror", None) or error
         raise RequestError(
-            f"{path} cannot be read: {told}; a run.json is a regular file of at most {RUN_LIMIT_BYTES} bytes"
+            f"{path} cannot be read: {reason}; a run.json is a regular file of at most "
+            f"{RUN_LIMIT_BYTES} bytes"
         ) from error
 
 

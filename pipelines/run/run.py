@@ -86,9 +86,9 @@ class Run:
         Raises:
             GateError: an asymmetry.
         """
-        given = entries.given(self.session, self.spec)
+        budgets = entries.given(self.session, self.spec)
         on_purpose = differing(self.settings.sides)
-        self.fairness = check(given, self.settings.allowed_asymmetries, on_purpose)
+        self.fairness = check(budgets, self.settings.allowed_asymmetries, on_purpose)
         require_fair(self.fairness)
 
     def save(self) -> None:
@@ -118,10 +118,10 @@ class Run:
             mobile=self.mobile,
             warnings=tuple(self.warnings),
         )
-        made = entries.build_record(
+        record = entries.build_record(
             self.settings, self.spec, self.exported, self.verified, self.session, facts
         )
-        return made.model_copy(update={**self._sequential(made.profile), "tune": self.tune})
+        return record.model_copy(update={**self._sequential(record.profile), "tune": self.tune})
 
     def _sequential(self, profile: ProfileRecord | None) -> dict[str, object]:
         """Return what is different in the record of a comparison that ends when it is decided."""
@@ -251,11 +251,11 @@ def conclude(run: Run, measure: Callable[[Run], None]) -> RunRecord:
     except KeyboardInterrupt:
         return _finish(run, "interrupted", f"interrupted after {run.session.rounds_count} rounds")
     except BaseException as error:
-        known = as_user_error(error)
-        kept = _finish_failed(run, str(known) if known else f"{type(error).__name__}: {error}")
-        if known is None:
+        user_error = as_user_error(error)
+        kept_note = _finish_failed(run, str(user_error) if user_error else f"{type(error).__name__}: {error}")
+        if user_error is None:
             raise
-        raise type(known)(f"{known}{kept}") from error
+        raise type(user_error)(f"{user_error}{kept_note}") from error
 
 
 def _finish_failed(run: Run, reason: str) -> str:
@@ -263,13 +263,13 @@ def _finish_failed(run: Run, reason: str) -> str:
 
     The record comes first, without figures: it takes least of what may be short, memory or disk.
     """
-    kept = f"; {run.session.rounds_count} measured rounds are kept in {run.folder}"
+    kept_note = f"; {run.session.rounds_count} measured rounds are kept in {run.folder}"
     try:
         write_run(run.record("failed", reason, datetime.now(UTC)), run.folder)
         _finish(run, "failed", reason)
     except Exception:  # noqa: BLE001 - whatever it is, the run's own failure is the one to tell
-        kept += f", its report is not: make room, then run `tandem report {run.folder}`"
-    return kept
+        kept_note += f", its report is not: make room, then run `tandem report {run.folder}`"
+    return kept_note
 
 
 def _finish(run: Run, status: Status, reason: str | None) -> RunRecord:

@@ -52,7 +52,7 @@ def read_several(folders: Sequence[Path]) -> Several:
             str(folder) for folder, place in zip(folders, places, strict=True) if places.count(place) > 1
         )
         raise RequestError(f"{twice} is given twice; give each run once")
-    read = sorted(zip((read_coherent(one) for one in places), places, strict=True), key=_age)
+    read = sorted(zip((read_coherent(place) for place in places), places, strict=True), key=_age)
     first = read[0][0]
     for run, folder in read:
         if run.model.digest != first.model.digest:
@@ -111,8 +111,8 @@ def _link(several: Several, folder: Path) -> str:
 
 def tables(several: Several) -> list[Table]:
     """Return the tables that have rows: every run's result, every figure, the environments' differences."""
-    made = (_runs_table(several), figures_table(several.runs), differences_table(several.runs))
-    return [table for table in made if table.rows]
+    all_tables = (_runs_table(several), figures_table(several.runs), differences_table(several.runs))
+    return [table for table in all_tables if table.rows]
 
 
 def _runs_table(several: Several) -> Table:
@@ -150,14 +150,14 @@ def _says(run: RunRecord) -> str:
 
 def figures_table(runs: Sequence[RunRecord]) -> Table:
     """Make a table with a row per figure, a column per run."""
-    found = [{_key(figure): figure for figure in figures_of_run(run)} for run in runs]
-    keys = dict.fromkeys(key for own in found for key in own)
+    by_key = [{_key(figure): figure for figure in figures_of_run(run)} for run in runs]
+    keys = dict.fromkeys(key for own in by_key for key in own)
     columns = (
         Column("of", numeric=False),
         Column("measure", numeric=False),
         *(Column(fmt.one_line(run.run_id)) for run in runs),
     )
-    rows = tuple((word(key[0]), word(key[1]), *(_cell(own.get(key)) for own in found)) for key in keys)
+    rows = tuple((word(key[0]), word(key[1]), *(_cell(own.get(key)) for own in by_key)) for key in keys)
     return Table("Figures of every run", columns, rows, FIGURES_REMARK)
 
 
@@ -171,8 +171,8 @@ def _cell(figure: Figure | None) -> Cell:
     if figure is None:
         return missing(NOT_THERE)
     show = SHOW[figure.unit]
-    known = figure.low is not None and figure.high is not None
-    beside = fmt.span((figure.low, figure.high), show) if known else None  # type: ignore[arg-type]
+    has_interval = figure.low is not None and figure.high is not None
+    beside = fmt.span((figure.low, figure.high), show) if has_interval else None  # type: ignore[arg-type]
     return Cell(show(figure.value), exact=f"{figure.value} {figure.unit}", beside=beside)
 
 

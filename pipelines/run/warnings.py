@@ -15,8 +15,8 @@ def import_warnings(spec: ModelSpec) -> tuple[ReasonRecord, ...]:
     if spec.given is None:
         return ()
     reference = spec.given.referred
-    found = reason("imported", reference=reference.kind, source=reference.source)
-    return (found, reason("random_samples")) if spec.given.random else (found,)
+    warning = reason("imported", reference=reference.kind, source=reference.source)
+    return (warning, reason("random_samples")) if spec.given.random else (warning,)
 
 
 def exporter_warnings(exported: ExportResult) -> tuple[ReasonRecord, ...]:
@@ -26,7 +26,7 @@ def exporter_warnings(exported: ExportResult) -> tuple[ReasonRecord, ...]:
 
 def run_warnings(settings: RunSettings, served: Mapping[str, TargetRecord]) -> tuple[ReasonRecord, ...]:
     """Warn of servers that only stand in for the product, and of shared cores."""
-    found = [
+    stand_ins = [
         reason(
             "stand_in",
             target=name,
@@ -37,7 +37,7 @@ def run_warnings(settings: RunSettings, served: Mapping[str, TargetRecord]) -> t
         for name, t in served.items()
         if t.implementation.stand_in and t.role == "compared"
     ]
-    return (*found, *_core_warnings(settings.cores))
+    return (*stand_ins, *_core_warnings(settings.cores))
 
 
 def empty_exports(exported: ExportResult, model: str) -> tuple[ReasonRecord, ...]:
@@ -47,7 +47,7 @@ def empty_exports(exported: ExportResult, model: str) -> tuple[ReasonRecord, ...
             "nothing_exported",
             target=name,
             model=model,
-            reasons=tuple(one.reason for one in manifest.not_exported),
+            reasons=tuple(omission.reason for omission in manifest.not_exported),
         )
         for name, manifest in exported.manifests.items()
         if not manifest.artifacts

@@ -89,12 +89,12 @@ def payload_pool(
         bodies=bodies,
         expected=tuple(
             {
-                name: np.concatenate([np.ravel(one.outputs[place]) for place in group])
-                for name, one in by_output.items()
+                name: np.concatenate([np.ravel(expectation.outputs[place]) for place in group])
+                for name, expectation in by_output.items()
             }
             for group in groups
         ),
-        outputs=tuple(_checked(spec, name, one) for name, one in by_output.items()),
+        outputs=tuple(_checked(spec, name, expectation) for name, expectation in by_output.items()),
         rows=(rows,) * len(bodies),
         samples=places if rows == 1 else None,
         codec=protocol.codec,
@@ -150,16 +150,18 @@ def _chosen(
     inputs: Tensors, by_output: Mapping[str, Expectation], limit_bytes: int
 ) -> tuple[tuple[int, ...], tuple[bytes, ...]]:
     """Choose the samples that a pool holds, and return their places in order and their bodies."""
-    found: dict[int, bytes] = {}
+    bodies: dict[int, bytes] = {}
     left = limit_bytes
     for place in sorted(range(count(inputs)), key=lambda place: place * GOLDEN % 1):
         body = json_rows.encode([sample(inputs, place)])
-        left -= len(body) + sum(ANSWER_BYTES * np.size(one.outputs[place]) for one in by_output.values())
-        if left < 0 and found:
+        left -= len(body) + sum(
+            ANSWER_BYTES * np.size(expectation.outputs[place]) for expectation in by_output.values()
+        )
+        if left < 0 and bodies:
             break
-        found[place] = body
-    places = tuple(sorted(found))
-    return places, tuple(found[place] for place in places)
+        bodies[place] = body
+    places = tuple(sorted(bodies))
+    return places, tuple(bodies[place] for place in places)
 
 
 @contextmanager
@@ -277,7 +279,7 @@ def _limit_hint(server: Server, body: bytes) -> str:
 def _short(pool: PayloadPool) -> str:
     """Write the first values of the answer expected to the canary; of strings a pool has digests alone."""
     answer = pool.expected_of(CANARY_SAMPLE)
-    told = {name: ", ".join(f"{value:.4g}" for value in values[:SHOWN]) for name, values in answer.items()}
-    told |= {output.name: "strings" for output in pool.outputs if output.is_text}
-    parts = [f"[{told[name]}{', …' if len(answer[name]) > SHOWN else ''}]" for name in answer]
-    return parts[0] if len(parts) == 1 else ", ".join(f"{n} {p}" for n, p in zip(told, parts, strict=True))
+    texts = {name: ", ".join(f"{value:.4g}" for value in values[:SHOWN]) for name, values in answer.items()}
+    texts |= {output.name: "strings" for output in pool.outputs if output.is_text}
+    parts = [f"[{texts[name]}{', …' if len(answer[name]) > SHOWN else ''}]" for name in answer]
+    return parts[0] if len(parts) == 1 else ", ".join(f"{n} {p}" for n, p in zip(texts, parts, strict=True))

@@ -85,10 +85,10 @@ def _stack(request: UpRequest, images: "Mapping[str, ContainerImage]", progress:
         services.append("prometheus")
         overlays.append(compose.DOCKER / "compose.prometheus.yaml")
     if request.load_target:
-        found = ensure_images(request.model, request.artifacts, ["locust"], progress)["locust"]
+        locust_image = ensure_images(request.model, request.artifacts, ["locust"], progress)["locust"]
         services += ["locust-master", "locust-worker"]
         overlays.append(compose.DOCKER / "compose.locust.yaml")
-        variables |= _load_variables(request, found.reference, progress)
+        variables |= _load_variables(request, locust_image.reference, progress)
     _require_ports()
     project, configurations = ownership.new_project(COMMAND), _configurations(request)
     return StandingStack(project, tuple(services), variables, tuple(overlays), configurations)
@@ -157,8 +157,8 @@ def _start(client: "DockerClient", stack: compose.Stack, progress: Progress) -> 
 
 def _containers(client: "DockerClient", project: str) -> dict[str, Any]:
     filters: dict[str, str | list[str] | bool] = {"label": f"{ownership.COMPOSE_LABEL}={project}"}
-    found = client.containers.list(all=True, filters=filters)
-    return {container.labels["com.docker.compose.service"]: container for container in found}
+    containers = client.containers.list(all=True, filters=filters)
+    return {container.labels["com.docker.compose.service"]: container for container in containers}
 
 
 def _wait_right(container: Any, target: str) -> None:
@@ -173,25 +173,25 @@ def _wait_right(container: Any, target: str) -> None:
         if code == 0:
             return
         if time.monotonic() > deadline:
-            said = output.decode(errors="replace").strip()
-            raise GateError(f"{target} gave no right answer within {RIGHT_LIMIT_S:.0f} s: {said}")
+            message = output.decode(errors="replace").strip()
+            raise GateError(f"{target} gave no right answer within {RIGHT_LIMIT_S:.0f} s: {message}")
         time.sleep(LOOK_S)
 
 
 def _addresses(containers: Mapping[str, Any]) -> dict[str, str]:
     """Map every published port, "service container-port", to its "host:port"."""
-    found = {}
+    addresses = {}
     for service, container in sorted(containers.items()):
         container.reload()
         for port, bindings in sorted((container.ports or {}).items()):
             for binding in bindings or []:
-                found[f"{service} {port.split('/')[0]}"] = f"{binding['HostIp']}:{binding['HostPort']}"
-    return found
+                addresses[f"{service} {port.split('/')[0]}"] = f"{binding['HostIp']}:{binding['HostPort']}"
+    return addresses
 
 
 def standing(client: "DockerClient") -> list[str]:
     """List the projects of stacks that `up` started on this engine."""
-    return [found.project for found in ownership.projects(client) if found.project.startswith(PREFIX)]
+    return [project.project for project in ownership.projects(client) if project.project.startswith(PREFIX)]
 
 
 def down(project: str | None, progress: Progress) -> list[str]:

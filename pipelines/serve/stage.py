@@ -85,7 +85,7 @@ def _start(
 ) -> None:
     folder = target_folder(request.artifacts, spec.name, request.target)
     with readiness.work_folder() as work:
-        asked = ServeRequest(
+        serve_request = ServeRequest(
             spec,
             folder,
             work,
@@ -95,14 +95,14 @@ def _start(
             host=request.host,
             proven=verified.manifests[request.target],
         )
-        with runner.prepare(request.target, asked) as planned:
+        with runner.prepare(request.target, serve_request) as planned:
             implementation = planned.plan.implementation
             progress("serve", f"starting {implementation.name} {implementation.version}")
             pool = readiness.payload_pool(
                 spec,
                 verified.expected,
                 planned.plan.endpoint.predict_path,
-                protocol=asked.asked_by(request.target),
+                protocol=serve_request.asked_by(request.target),
             )
             with planned as server:
                 _serve(server, pool, folder, announce)

@@ -35,8 +35,8 @@ FRACTION = (1.5, "fractions for whole numbers")
 
 def status(subject: Subject) -> str:
     """Check that the server reports it is up, and that its API agrees."""
-    said = subject.server.plan.endpoint.status()
-    require(said is None, f"it says: {said}")
+    unready = subject.server.plan.endpoint.status()
+    require(unready is None, f"it says: {unready}")
     return _own(subject).status(subject.running)
 
 
@@ -46,10 +46,10 @@ def metadata(subject: Subject) -> str:
 
 
 def _own(subject: Subject) -> OwnChecks:
-    found = own_checks(subject.target)
-    if found is None:
+    own = own_checks(subject.target)
+    if own is None:
         raise NotApplicableError(f"the target {subject.target} names no checks of its own")
-    return found
+    return own
 
 
 def rest_row(subject: Subject) -> str:
@@ -64,7 +64,7 @@ def rest_row(subject: Subject) -> str:
 
 
 def _takes_rows(subject: Subject) -> bool:
-    return any(one.codec == ROWS for one in find_target(subject.target).protocols)
+    return any(protocol.codec == ROWS for protocol in find_target(subject.target).protocols)
 
 
 def _by_codec(subject: Subject, batch: Tensors) -> Tensors:
@@ -82,12 +82,12 @@ def _asked(subject: Subject, batch: Tensors, codec_name: str, url: str) -> Tenso
     body = codec.encode(list(samples(batch)), subject.spec.name)
     headers = request_headers(codec, body)
     code, answer = fetch(url, body, headers=headers)
-    told = answer[:200].decode(errors="replace")
-    require(code == OK, f"it answers {code}: {told}")
-    found = named(codec.decode(answer), [output.name for output in subject.spec.outputs])
-    if found is None:
-        raise CheckError(f"it answers {told}, expected the model's outputs")
-    return found
+    text = answer[:200].decode(errors="replace")
+    require(code == OK, f"it answers {code}: {text}")
+    outputs = named(codec.decode(answer), [output.name for output in subject.spec.outputs])
+    if outputs is None:
+        raise CheckError(f"it answers {text}, expected the model's outputs")
+    return outputs
 
 
 def rest_columnar(subject: Subject) -> str:
@@ -114,7 +114,7 @@ def grpc(subject: Subject) -> str:
     return _right(subject, lambda batch: call(subject, batch), "predictions over gRPC")
 
 
-def _right(subject: Subject, call: Callable[[Tensors], Tensors], said: str) -> str:
+def _right(subject: Subject, call: Callable[[Tensors], Tensors], what: str) -> str:
     """Ask for the first samples, those of one shape at once, and require right answers."""
 
     def rows(batch: Tensors) -> Tensors:
@@ -122,17 +122,19 @@ def _right(subject: Subject, call: Callable[[Tensors], Tensors], said: str) -> s
         for name, array in answer.items():
             require(
                 array.ndim > 0 and len(array) == count(batch),
-                f"{said}: {name} has shape {array.shape} for {count(batch)} samples",
+                f"{what}: {name} has shape {array.shape} for {count(batch)} samples",
             )
         return answer
 
     inputs = subject.inputs(SAMPLES)
-    subject.require_right(ask(rows, inputs, SAMPLES), said)
+    subject.require_right(ask(rows, inputs, SAMPLES), what)
     return f"{count(inputs)} samples right"
 
 
 def _rows_body(batch: Tensors) -> bytes:
-    return _body([{name: _value(array) for name, array in one.items()} for one in samples(batch)])
+    return _body(
+        [{name: _value(array) for name, array in one_sample.items()} for one_sample in samples(batch)]
+    )
 
 
 def _value(array: Array) -> Any:
@@ -157,10 +159,10 @@ def _answer(subject: Subject, answer: Any, key: str) -> dict[str, Array]:
             row if isinstance(row, dict) and not is_bytes(row) else {names[0]: row} for row in values
         ]
         values = {name: [row[name] for row in named_rows] for name in names}
-    found = of_values({name: values[name] for name in names})
-    if found is None:
+    arrays = of_values({name: values[name] for name in names})
+    if arrays is None:
         raise CheckError(f"its {key} are no numbers, truth values or text: {json.dumps(answer)[:200]}")
-    return found
+    return arrays
 
 
 def _ask_torchserve(subject: Subject, batch: Tensors) -> dict[str, Array]:
@@ -180,10 +182,10 @@ def _ask_tfserving(subject: Subject, batch: Tensors) -> dict[str, Array]:
         inputs=[message("NamedTensor", key=name, value=tensor_of(array)) for name, array in batch.items()],
     )
     answer = _call(subject, PREDICT_METHOD, request, "PredictResponse")
-    found = {output.key: output.value for output in answer.outputs}
+    outputs = {output.key: output.value for output in answer.outputs}
     for output in subject.spec.outputs:
-        require(output.name in found, f"no output {output.name!r} in the answer: {sorted(found)}")
-    return {output.name: array_of(found[output.name]) for output in subject.spec.outputs}
+        require(output.name in outputs, f"no output {output.name!r} in the answer: {sorted(outputs)}")
+    return {output.name: array_of(outputs[output.name]) for output in subject.spec.outputs}
 
 
 def _call(subject: Subject, method: str, request: Any, answer: str) -> Any:
@@ -206,26 +208,26 @@ def wrong_bodies(spec: ModelSpec) -> dict[str, bytes]:
     """Return bodies that no server may take for the model, by what is wrong with them."""
     row = {name: _value(array) for name, array in sample(spec.samples().named, 0).items()}
     first = spec.inputs[0].name
-    found = {
+    bodies = {
         "a body that is not JSON": b"{instances",
         "a body without instances": b'{"nothing": []}',
         "two instances of different shapes": _body([row, row | {first: [row[first]]}]),
     }
-    numbers = [given.name for given in spec.inputs if not given.is_text]
+    numbers = [tensor.name for tensor in spec.inputs if not tensor.is_text]
     if numbers:
-        found["text for numbers"] = _body([row | {numbers[0]: "text"}])
-    for given in spec.inputs:
-        kind = "S" if given.is_text else np.dtype(given.dtype).kind
-        value, said = WRONG_VALUES.get(kind, FRACTION)
-        filled = np.full(np.shape(row[given.name]), value)
+        bodies["text for numbers"] = _body([row | {numbers[0]: "text"}])
+    for tensor in spec.inputs:
+        kind = "S" if tensor.is_text else np.dtype(tensor.dtype).kind
+        value, what = WRONG_VALUES.get(kind, FRACTION)
+        filled = np.full(np.shape(row[tensor.name]), value)
         if filled.size:
-            found[f"{said} in {given.name}"] = _body([row | {given.name: filled.tolist()}])
+            bodies[f"{what} in {tensor.name}"] = _body([row | {tensor.name: filled.tolist()}])
     if len(row) > 1:
-        found[f"an instance without {first}"] = json.dumps(
+        bodies[f"an instance without {first}"] = json.dumps(
             {"instances": [{name: value for name, value in row.items() if name != first}]}
         ).encode()
-        found["an instance with an input too many"] = _body([row | {NO_INPUT: row[first]}])
-    return found
+        bodies["an instance with an input too many"] = _body([row | {NO_INPUT: row[first]}])
+    return bodies
 
 
 def wrong_input(subject: Subject) -> str:
@@ -233,12 +235,12 @@ def wrong_input(subject: Subject) -> str:
     if not _takes_rows(subject):
         raise NotApplicableError(f"{subject.target} takes no JSON rows, which the wrong bodies are made of")
     url, bodies = subject.server.plan.endpoint.predict_url, wrong_bodies(subject.spec)
-    for said, body in bodies.items():
+    for what, body in bodies.items():
         code, answer = fetch(url, body)
-        told = answer[:200].decode(errors="replace")
-        require(code == BAD_REQUEST, f"{said} gets status {code}, expected {BAD_REQUEST}: {told}")
+        text = answer[:200].decode(errors="replace")
+        require(code == BAD_REQUEST, f"{what} gets status {code}, expected {BAD_REQUEST}: {text}")
         error = _parsed(answer).get("error")
-        require(isinstance(error, str) and bool(error), f'{said} gets {told}, expected {{"error": "…"}}')
+        require(isinstance(error, str) and bool(error), f'{what} gets {text}, expected {{"error": "…"}}')
     return f"{len(bodies)} kinds of wrong input get status {BAD_REQUEST} and say why"
 
 
@@ -249,8 +251,8 @@ def unknown_model(subject: Subject) -> str:
         raise NotApplicableError(f"{subject.target} serves one model, whose name is not in its URL")
     url = subject.url + endpoint.predict_path.replace(subject.spec.name, NO_MODEL)
     code, answer = fetch(url, subject.pool.bodies[0])
-    told = answer[:200].decode(errors="replace")
-    require(code == NOT_FOUND, f"it gets status {code}, expected {NOT_FOUND}: {told}")
+    text = answer[:200].decode(errors="replace")
+    require(code == NOT_FOUND, f"it gets status {code}, expected {NOT_FOUND}: {text}")
     _own(subject).unknown_model(_parsed(answer))
     return f"status {NOT_FOUND}, in the server's own form"
 

@@ -20,21 +20,24 @@ LOOK_S = 0.5
 
 def labels(subject: Subject) -> str:
     """Check the image's labels against the model and the manifest of its artifacts."""
-    found = subject.container.container.image.labels if subject.container.container.image else {}
+    image_labels = subject.container.container.image.labels if subject.container.container.image else {}
     for name, wanted in (
         ("io.tandem.target", subject.target),
         ("io.tandem.model", subject.spec.name),
         ("io.tandem.model.digest", subject.spec.digest),
     ):
-        require(found.get(name) == wanted, f"label {name} is {found.get(name)!r}, expected {wanted!r}")
+        require(
+            image_labels.get(name) == wanted,
+            f"label {name} is {image_labels.get(name)!r}, expected {wanted!r}",
+        )
     digests = {artifact.sha256: artifact for artifact in subject.manifest.artifacts}
-    digest = found.get("io.tandem.artifact.sha256", "")
+    digest = image_labels.get("io.tandem.artifact.sha256", "")
     require(
         digest in digests,
         f"label io.tandem.artifact.sha256 is {digest[:12]!r}, the manifest has "
-        f"{', '.join(sorted(known[:12] for known in digests))}",
+        f"{', '.join(sorted(listed[:12] for listed in digests))}",
     )
-    versions = label_versions(found)
+    versions = label_versions(image_labels)
     require(bool(versions), "label io.tandem.versions holds no versions")
     toolchain = digests[digest].toolchain
     for name in sorted(versions.keys() & toolchain.keys()):
@@ -102,9 +105,9 @@ def health(subject: Subject) -> str:
     limit_s = (described.get("Interval") or USUAL_INTERVAL_S * NS_PER_S) / NS_PER_S + HEALTH_MARGIN_S
     started = time.monotonic()
     wait_until(lambda: _health(server)[0] in {"healthy", "unhealthy"}, limit_s, LOOK_S)
-    said, last = _health(server)
-    if said != "healthy":
-        raise CheckError(f"the engine says {said} after {time.monotonic() - started:.0f} s: {last[-200:]}")
+    state, last = _health(server)
+    if state != "healthy":
+        raise CheckError(f"the engine says {state} after {time.monotonic() - started:.0f} s: {last[-200:]}")
     return "healthy by its own health check, which the engine runs"
 
 
@@ -115,12 +118,12 @@ def _health(server: DockerServer) -> tuple[str, str]:
 
 def limits(subjects: Sequence[Subject]) -> str:
     """Check with `docker inspect` that all sides have the same cores, CPU time and memory."""
-    given: dict[str, Any] = {}
+    by_target: dict[str, Any] = {}
     for subject in subjects:
-        found = subject.container.plan.given
-        given[subject.target] = (found.cores, found.cpus, found.memory_limit_bytes)
-    for target, values in given.items():
+        budget = subject.container.plan.given
+        by_target[subject.target] = (budget.cores, budget.cpus, budget.memory_limit_bytes)
+    for target, values in by_target.items():
         require(all(values), f"{target} lacks a limit: cores, CPU time and memory are {values}")
-    require(len(set(given.values())) == 1, f"they differ: {given}")
-    cores, cpus, memory = next(iter(given.values()))
+    require(len(set(by_target.values())) == 1, f"they differ: {by_target}")
+    cores, cpus, memory = next(iter(by_target.values()))
     return f"cores {', '.join(map(str, cores))}, {cpus:g} CPUs, {memory / 2**30:.3g} GiB on all sides"

@@ -26,8 +26,8 @@ OK = 200
 REFUSALS = (400, 404)
 
 
-def smoke_sides(text: str, given: dict[str, Any]) -> tuple[tuple[str, ...], tuple[RunningSide, ...]]:
-    """Read the targets and running endpoints from `text`; take the endpoints' access settings out of `given`.
+def smoke_sides(text: str, options: dict[str, Any]) -> tuple[tuple[str, ...], tuple[RunningSide, ...]]:
+    """Read targets and running endpoints from `text`; take the endpoints' access settings out of `options`.
 
     Raises:
         As `parse_sides` and `accesses_of`.
@@ -35,11 +35,11 @@ def smoke_sides(text: str, given: dict[str, Any]) -> tuple[tuple[str, ...], tupl
     parts = [part.strip() for part in text.split(",")]
     addresses = [part for part in parts if is_address(part.partition("=")[2] or part)]
     sides = parse_sides(",".join(addresses)) if addresses else ()
-    accesses = accesses_of(sides, given)
+    accesses = accesses_of(sides, options)
     running = tuple(
-        RunningSide(one.name, one.address, one.protocol, accesses.of(one.name))
-        for one in sides
-        if one.address is not None
+        RunningSide(side.name, side.address, side.protocol, accesses.of(side.name))
+        for side in sides
+        if side.address is not None
     )
     return tuple(dict.fromkeys(part for part in parts if part not in addresses)), running
 
@@ -99,35 +99,35 @@ class Endpoint:
         endpoint, codec = self.server.plan.endpoint, find_codec(self.side.protocol.codec)
         body = codec.encode([sample(self.spec.samples().named, 0)], NO_MODEL)
         ways = APIS[self.side.address.api].protocols(NO_MODEL)
-        path = next(one.path for one in ways if one.codec == self.side.protocol.codec)
+        path = next(protocol.path for protocol in ways if protocol.codec == self.side.protocol.codec)
         headers = {} if self.side.protocol.transport == "grpc" else request_headers(codec, body)
         code, answer = self.side.access.ask(endpoint.base_url + path, body, headers)
-        told = answer[:200].decode(errors="replace")
-        require(code in REFUSALS, f"it gets status {code}, expected 404: {told}")
-        return f"status {code}: {told[:80]}"
+        text = answer[:200].decode(errors="replace")
+        require(code in REFUSALS, f"it gets status {code}, expected 404: {text}")
+        return f"status {code}: {text[:80]}"
 
     def load(self) -> str:
         """Check that a short load brings no error and no wrong answer."""
         return short_load(self.server, self.pool(), self.generator_cores, self.max_rate_per_s)
 
 
-def look(checks: Checklist, one: Endpoint) -> None:
+def look(checks: Checklist, endpoint: Endpoint) -> None:
     """Run every check of one endpoint; it is left as it was."""
-    name = one.side.name
+    name = endpoint.side.name
     ready, right = f"{name}.ready", f"{name}.samples"
-    with one.stack:
-        checks.run(ready, "the endpoint is ready, and its metadata is the model's", one.introduced)
+    with endpoint.stack:
+        checks.run(ready, "the endpoint is ready, and its metadata is the model's", endpoint.introduced)
         checks.run(
             right,
             "every held-out sample is answered right",
-            lambda: one.right(1),
+            lambda: endpoint.right(1),
             [ready, "stack.parity"],
         )
         checks.run(
             f"{name}.rows",
             "several samples in one request are answered right",
-            lambda: one.right(ROWS),
+            lambda: endpoint.right(ROWS),
             [right],
         )
-        checks.run(f"{name}.unknown-model", "an unknown model is refused", one.unknown_model, [ready])
-        checks.run(f"{name}.load", "a short load brings no error and no wrong answer", one.load, [right])
+        checks.run(f"{name}.unknown-model", "an unknown model is refused", endpoint.unknown_model, [ready])
+        checks.run(f"{name}.load", "a short load brings no error and no wrong answer", endpoint.load, [right])

@@ -99,23 +99,23 @@ def tensor_of(array: Array) -> Any:
     return message("Tensor", dtype=number, tensor_shape=shape, tensor_content=array.tobytes())
 
 
-def array_of(found: Any) -> Array:
+def array_of(proto: Any) -> Array:
     """Convert a Tensor message to an array.
 
     Raises:
         ValueError: it is of a type that models here do not have, or has more or fewer values than its shape.
     """
-    known = {
+    types = {
         number: (np.dtype("S" if name == TEXT else name), field)
         for name, (number, field) in TENSOR_TYPES.items()
     }
-    if found.dtype not in known:
-        raise ValueError(f"a tensor of TensorFlow's type {found.dtype}")
-    dtype, field = known[found.dtype]
-    shape = [dim.size for dim in found.tensor_shape.dim]
-    if found.tensor_content:
-        return np.frombuffer(found.tensor_content, dtype).reshape(shape)
-    values = list(getattr(found, field))
+    if proto.dtype not in types:
+        raise ValueError(f"a tensor of TensorFlow's type {proto.dtype}")
+    dtype, field = types[proto.dtype]
+    shape = [dim.size for dim in proto.tensor_shape.dim]
+    if proto.tensor_content:
+        return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
+    values = list(getattr(proto, field))
     if field == "half_val":  # the bits of each number
         return np.array(values, np.uint16).view(dtype).reshape(shape)
     # One value stands for as many as the shape holds.

@@ -241,8 +241,8 @@ def _parity(bench: _Bench, targets: Sequence[str]) -> str:
     request = bench.request
     bench.verified = ensure_verified(request.model, request.artifacts, bench.progress, targets)
     count = sum(map(len, bench.verified.records.values()))
-    told = f"{count} artifacts agree on {len(bench.verified.expected)} held-out samples"
-    return "; ".join((told, *bench.verified.notes))
+    summary = f"{count} artifacts agree on {len(bench.verified.expected)} held-out samples"
+    return "; ".join((summary, *bench.verified.notes))
 
 
 def _image(bench: _Bench, target: str) -> str:
@@ -273,7 +273,7 @@ def _start(bench: _Bench, target: str) -> None:
 
 def _enter(bench: _Bench, target: str) -> str:
     work = bench.stack.enter_context(readiness.work_folder())
-    asked = ServeRequest(
+    serve_request = ServeRequest(
         bench.spec,
         bench.artifact_folder(target),
         work,
@@ -281,7 +281,7 @@ def _enter(bench: _Bench, target: str) -> str:
         cores=bench.request.cores.server,
         proven=bench.verified.manifests[target] if bench.verified else None,
     )
-    context: AbstractContextManager[Server] = bench.runners[target].prepare(target, asked)
+    context: AbstractContextManager[Server] = bench.runners[target].prepare(target, serve_request)
     server = bench.stack.enter_context(context)
     bench.stack.callback(_keep_log, server, bench.folder / "logs" / f"{target}.log")
     bench.servers[target] = bench.stack.enter_context(server)

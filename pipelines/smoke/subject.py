@@ -62,7 +62,7 @@ class Subject:
         """Return the first held-out samples, at most `samples` of them."""
         return take(self.spec.samples().named, slice(0, samples))
 
-    def require_right(self, got: Tensors, said: str) -> None:
+    def require_right(self, got: Tensors, what: str) -> None:
         """Compare outputs of the first held-out samples with the source model's, as many as there are.
 
         Raises:
@@ -70,5 +70,5 @@ class Subject:
         """
         expected = self.expected.first(count(got))
         typed = readiness.typed(got, expected.tensors)
-        record = parity.compare_all(f"{self.target}: {said}", typed, expected)
+        record = parity.compare_all(f"{self.target}: {what}", typed, expected)
         parity.require_all(record, typed, expected)

@@ -38,9 +38,9 @@ def main() -> int:
             say({"error": str(error), "kind": type(error).__name__})
             return 1
         except Exception as error:  # noqa: BLE001 - a process boundary: the parent reports what it was
-            known = as_user_error(error)
-            if known is not None:
-                say({"error": str(known), "kind": type(known).__name__})
+            user_error = as_user_error(error)
+            if user_error is not None:
+                say({"error": str(user_error), "kind": type(user_error).__name__})
                 return 1
             traceback.print_exc()
             say({"error": f"{type(error).__name__}: {error}", "kind": "unexpected"})
@@ -57,8 +57,8 @@ def _own_stdout() -> IO[str]:
 
 def _resolve(dotted: str) -> Callable[..., Any]:
     module, function = dotted.split(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    return found
+    resolved: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return resolved
 
 
 if __name__ == "__main__":

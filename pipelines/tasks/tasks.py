@@ -124,15 +124,17 @@ def _start(task: Task, log: Path, variables: Mapping[str, str]) -> _Child:
 
 def _limit_s(task: Task) -> float:
     """Return the task's limit; raise RequestError if the environment's is no number of seconds."""
-    asked = os.environ.get(LIMIT_VARIABLE)
-    if not asked:
+    limit_text = os.environ.get(LIMIT_VARIABLE)
+    if not limit_text:
         return task.limit_s
     try:
-        limit_s = float(asked)
+        limit_s = float(limit_text)
     except ValueError:
         limit_s = math.nan
     if not 0 < limit_s < threading.TIMEOUT_MAX:
-        raise errors.RequestError(f"{LIMIT_VARIABLE} is {asked!r}; allowed: seconds above 0, such as 3600")
+        raise errors.RequestError(
+            f"{LIMIT_VARIABLE} is {limit_text!r}; allowed: seconds above 0, such as 3600"
+        )
     return limit_s
 
 
@@ -147,11 +149,11 @@ def _read(number: int, child: _Child, messages: Messages) -> None:
 
 def _message(line: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(line)
+        message = json.loads(line)
     except ValueError:
-        found = None
-    if isinstance(found, dict):
-        return found
+        message = None
+    if isinstance(message, dict):
+        return message
     return {"error": f"it broke the protocol with {line[:100]!r}", "kind": "unexpected"}
 
 
@@ -193,9 +195,9 @@ def _collect(children: list[_Child], messages: Messages, progress: Progress) -> 
 def _failure(child: _Child, message: dict[str, Any]) -> Exception:
     if message["kind"] == ModelError.__name__:
         return ModelError(message["error"])
-    known = getattr(errors, message["kind"], None)
-    if known is not None:
-        failure: Exception = known(message["error"])
+    error_class = getattr(errors, message["kind"], None)
+    if error_class is not None:
+        failure: Exception = error_class(message["error"])
         return failure
     return errors.MachineError(
         f"{child.task.title} failed: {message['error']}; its last lines: {last_lines(child.log)}"

@@ -54,7 +54,7 @@ def collected(lines: list[str]) -> Iterator[None]:
         for logger in loggers:
             logger.removeHandler(handler)
         heard = [_line(warning) for warning in caught if not issubclass(warning.category, OURS)] + heard
-        fresh = [line for line in dict.fromkeys(heard) if not any(known in line for known in KNOWN)]
+        fresh = [line for line in dict.fromkeys(heard) if not any(harmless in line for harmless in KNOWN)]
         lines += [line for line in fresh if line not in lines]
 
 

@@ -59,16 +59,16 @@ class Part:
 
 def buckets_of(values: Sequence[float] | npt.NDArray[np.float64]) -> tuple[Bucket, ...]:
     """Count values above 0 in buckets whose ends grow by the same factor; keep empty ones between."""
-    found = np.asarray(values, np.float64)
-    found = found[found > 0]
-    if not len(found):
+    positive = np.asarray(values, np.float64)
+    positive = positive[positive > 0]
+    if not len(positive):
         return ()
-    first = math.floor(math.log2(found.min()) * STEPS_PER_DOUBLING)
-    last = math.floor(math.log2(found.max()) * STEPS_PER_DOUBLING) + 1
+    first = math.floor(math.log2(positive.min()) * STEPS_PER_DOUBLING)
+    last = math.floor(math.log2(positive.max()) * STEPS_PER_DOUBLING) + 1
     edges = np.exp2(np.arange(first, last + 1) / STEPS_PER_DOUBLING)
     # The two ends hold what rounding would put beside them.
-    edges[0], edges[-1] = min(edges[0], found.min()), max(edges[-1], found.max())
-    counts, _ = np.histogram(found, edges)
+    edges[0], edges[-1] = min(edges[0], positive.min()), max(edges[-1], positive.max())
+    counts, _ = np.histogram(positive, edges)
     return tuple(
         Bucket(float(low), float(high), int(count))
         for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)

@@ -84,35 +84,37 @@ def seconds_of(utc: str) -> float:
 
 def _rounds(target: TargetRecord) -> Iterator[Scalar]:
     """Yield every metric of every valid round, the step being the round's place in the run."""
-    for one in target.rounds:
-        for metric in METRICS if one.valid else ():
-            value = metric_value(one, metric)
+    for record in target.rounds:
+        for metric in METRICS if record.valid else ():
+            value = metric_value(record, metric)
             if value is not None:
                 name = metric if metric == "throughput_per_s" else f"{metric} ms"
-                yield Scalar(f"{one.load}/rounds/{name}", one.index, value, seconds_of(one.started_at_utc))
+                yield Scalar(
+                    f"{record.load}/rounds/{name}", record.index, value, seconds_of(record.started_at_utc)
+                )
 
 
 def _latencies(target: TargetRecord, folder: Path) -> Iterator[Distribution]:
     """Yield the latencies of successful requests of every valid round."""
-    for one in target.rounds:
-        if one.valid:
-            latencies = successful_latencies(one, folder) / statistics.NS_PER_MS
-            at_s = seconds_of(one.started_at_utc)
-            yield Distribution(f"{one.load}/latency ms", one.index, buckets_of(latencies), at_s)
+    for record in target.rounds:
+        if record.valid:
+            latencies = successful_latencies(record, folder) / statistics.NS_PER_MS
+            at_s = seconds_of(record.started_at_utc)
+            yield Distribution(f"{record.load}/latency ms", record.index, buckets_of(latencies), at_s)
 
 
 def _warming(target: TargetRecord, started_s: float) -> Iterator[Scalar]:
     """Yield the requests in every second of the first load on a fresh server."""
-    for one in target.conditionings:
-        tag = f"conditioning/block {one.block}/{one.load}/requests per s"
-        for second, found in enumerate(one.seconds, start=1):
-            yield Scalar(tag, second, float(found.requests_count), started_s)
+    for conditioning in target.conditionings:
+        tag = f"conditioning/block {conditioning.block}/{conditioning.load}/requests per s"
+        for second, figures in enumerate(conditioning.seconds, start=1):
+            yield Scalar(tag, second, float(figures.requests_count), started_s)
 
 
 def _search(run: RunRecord, name: str, started_s: float) -> Iterator[Scalar]:
     """Yield what an SLO search tried, in the order of its rounds."""
-    found = run.slo.targets.get(name) if run.slo else None
-    for point in found.points if found else ():
+    search = run.slo.targets.get(name) if run.slo else None
+    for point in search.points if search else ():
         yield Scalar("search/rate per_s", point.round_index, point.rate_per_s, started_s)
         if point.p99_ms is not None:
             yield Scalar("search/p99 ms", point.round_index, point.p99_ms, started_s)
@@ -124,23 +126,23 @@ def _add_trainings(board: _Board, run: RunRecord) -> None:
     for framework in training.frameworks if training else ():
         assert training is not None  # noqa: S101 - there are no frameworks otherwise
         board.part(framework).settings |= of_framework(run, training, framework)
-    for one in training.trainings if training else ():
-        part = board.part(one.framework, f"seed {one.seed} {one.role}")
-        at_s = seconds_of(one.started_at_utc)
-        for number, epoch in enumerate(one.epochs, start=1):
+    for record in training.trainings if training else ():
+        part = board.part(record.framework, f"seed {record.seed} {record.role}")
+        at_s = seconds_of(record.started_at_utc)
+        for number, epoch in enumerate(record.epochs, start=1):
             part.scalars.append(Scalar("training/loss", number, epoch.loss, at_s))
             part.scalars.append(Scalar("training/epoch s", number, epoch.elapsed_s, at_s))
 
 
 def _add_artifacts(board: _Board, run: RunRecord, folder: Path) -> None:
     """Add single calls of every artifact for devices, the step being the number of threads."""
-    for one in run.mobile.artifacts if run.mobile else ():
-        labels = {"target": one.target, "artifact": one.path}
+    for artifact in run.mobile.artifacts if run.mobile else ():
+        labels = {"target": artifact.target, "artifact": artifact.path}
         part = board.part(*board.names(labels))
-        before = "" if "artifact" in board.in_parts else f"{one.path}/"
+        before = "" if "artifact" in board.in_parts else f"{artifact.path}/"
         if "artifact" in board.in_parts:
-            part.settings |= of_artifact(run, one)
-        for timing in one.timings:
+            part.settings |= of_artifact(run, artifact)
+        for timing in artifact.timings:
             if timing.samples_file is not None:
                 calls = read_calls(file_within(folder, timing.samples_file)) / statistics.NS_PER_MS
                 tag = f"{before}call ms"

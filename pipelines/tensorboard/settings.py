@@ -13,7 +13,7 @@ from pipelines.tensorboard.board import Setting
 def of_side(run: RunRecord, name: str, target: TargetRecord) -> dict[str, Setting]:
     """Return who answered, how it was asked, its budget, and its server's settings by their own names."""
     who = target.implementation
-    said = {
+    facts = {
         "target": target.target or name,
         "implementation": f"{who.name} {who.version}",
         "runner": who.runner,
@@ -24,22 +24,24 @@ def of_side(run: RunRecord, name: str, target: TargetRecord) -> dict[str, Settin
         **target.given.model_dump(exclude={"sources"}),
         **{f"settings {key}": value for key, value in who.settings.items()},
     }
-    return _plain(_common(run) | said)
+    return _plain(_common(run) | facts)
 
 
 def of_framework(run: RunRecord, training: TrainingRecord, framework: str) -> dict[str, Setting]:
     """Return what a framework was given, and what it made of it by itself."""
-    own = next((one.settings for one in training.trainings if one.framework == framework), {})
-    said = training.model_dump(
+    own = next((record.settings for record in training.trainings if record.framework == framework), {})
+    settings = training.model_dump(
         include={"epochs_count", "batch_size", "learning_rate", "weight_decay", "cores", "seeds"}
     )
-    return _plain(_common(run) | {"framework": framework} | said | own)
+    return _plain(_common(run) | {"framework": framework} | settings | own)
 
 
-def of_artifact(run: RunRecord, one: MobileArtifactRecord) -> dict[str, Setting]:
+def of_artifact(run: RunRecord, artifact: MobileArtifactRecord) -> dict[str, Setting]:
     """Return what kind of file it is."""
-    said = one.model_dump(include={"target", "format", "precision", "variant", "delegate", "runtime_library"})
-    return _plain(_common(run) | said)
+    facts = artifact.model_dump(
+        include={"target", "format", "precision", "variant", "delegate", "runtime_library"}
+    )
+    return _plain(_common(run) | facts)
 
 
 def _common(run: RunRecord) -> dict[str, Any]:
@@ -52,10 +54,10 @@ def _common(run: RunRecord) -> dict[str, Any]:
     }
 
 
-def _plain(said: Mapping[str, Any]) -> dict[str, Setting]:
+def _plain(fields: Mapping[str, Any]) -> dict[str, Setting]:
     """Keep what is known, as TensorBoard takes it: a truth value, number or text; join lists."""
     return {
         key: ", ".join(map(str, value)) if isinstance(value, tuple | list) else value
-        for key, value in said.items()
+        for key, value in fields.items()
         if value is not None
     }

@@ -63,7 +63,7 @@ def _free(path: Path) -> Path:
     if not path.exists():
         return path
     numbered = (path.with_name(f"{path.name}-{number}") for number in range(2, NUMBERED))
-    return next(one for one in numbered if not one.exists())
+    return next(candidate for candidate in numbered if not candidate.exists())
 
 
 def _write_part(part: Part, folder: Path, started_s: float) -> None:
@@ -77,8 +77,11 @@ def _write_part(part: Part, folder: Path, started_s: float) -> None:
         writer.write(Event(wall_time=started_s, file_version="brain.Event:2").SerializeToString())
         summaries = [
             *([(started_s, 0, _of_settings(part, started_s))] if part.settings else []),
-            *((one.at_s, one.step, _of_scalar(one)) for one in part.scalars),
-            *((one.at_s, one.step, _of_distribution(one)) for one in part.distributions),
+            *((scalar.at_s, scalar.step, _of_scalar(scalar)) for scalar in part.scalars),
+            *(
+                (distribution.at_s, distribution.step, _of_distribution(distribution))
+                for distribution in part.distributions
+            ),
         ]
         for at_s, step, summary in summaries:
             writer.write(Event(wall_time=at_s, step=step, summary=summary).SerializeToString())
@@ -86,14 +89,16 @@ def _write_part(part: Part, folder: Path, started_s: float) -> None:
         writer.close()
 
 
-def _of_scalar(one: Scalar) -> Any:
-    return _tensor(one.tag, "scalars", [one.value], ())
+def _of_scalar(scalar: Scalar) -> Any:
+    return _tensor(scalar.tag, "scalars", [scalar.value], ())
 
 
-def _of_distribution(one: Distribution) -> Any:
+def _of_distribution(distribution: Distribution) -> Any:
     """Make a row for each bucket: its ends and its count."""
-    flat = [number for bucket in one.buckets for number in (bucket.low, bucket.high, float(bucket.count))]
-    return _tensor(one.tag, "histograms", flat, (len(one.buckets), 3))
+    flat = [
+        number for bucket in distribution.buckets for number in (bucket.low, bucket.high, float(bucket.count))
+    ]
+    return _tensor(distribution.tag, "histograms", flat, (len(distribution.buckets), 3))
 
 
 def _tensor(tag: str, plugin: str, values: list[float], shape: tuple[int, ...]) -> Any:

@@ -200,13 +200,14 @@ def order(settings: TrainingSettings) -> Iterator[tuple[int, Framework, Role]]:
 def require_alike(done: Sequence[OneTrainingRecord]) -> None:
     """Raise GateError if two trainings of one seed have different losses before their first step."""
     first: dict[int, OneTrainingRecord] = {}
-    for one in done:
-        other = first.setdefault(one.seed, one)
-        if abs(one.first_loss - other.first_loss) > SAME_LOSS * abs(other.first_loss):
+    for training in done:
+        other = first.setdefault(training.seed, training)
+        if abs(training.first_loss - other.first_loss) > SAME_LOSS * abs(other.first_loss):
             raise GateError(
-                f"{other.framework} and {one.framework} do not start alike: of seed {one.seed} the loss of "
-                f"the first batch is {other.first_loss:.6g} and {one.first_loss:.6g}, and the same weights "
-                f"and samples give the same within {SAME_LOSS:g}; check the twin with `tandem verify`"
+                f"{other.framework} and {training.framework} do not start alike: of seed {training.seed} the "
+                f"loss of the first batch is {other.first_loss:.6g} and {training.first_loss:.6g}, and "
+                f"the same weights and samples give the same within {SAME_LOSS:g}; check the twin with "
+                "`tandem verify`"
             )
 
 
@@ -216,7 +217,7 @@ def _one(
     framework: Framework,
     role: Role,
     started: str,
-    found: dict[str, Any],
+    result: dict[str, Any],
     around: Neighbours,
 ) -> OneTrainingRecord:
     lacking = tuple(_disturbances(around))
@@ -228,18 +229,18 @@ def _one(
         started_at_utc=started,
         epochs=tuple(
             EpochRecord(elapsed_s=elapsed_s, loss=loss)
-            for elapsed_s, loss in zip(found["epochs_s"], found["losses"], strict=True)
+            for elapsed_s, loss in zip(result["epochs_s"], result["losses"], strict=True)
         ),
-        first_loss=found["first_loss"],
-        accuracy=found["accuracy"],
-        loaded_memory_bytes=found["loaded_memory_bytes"],
-        peak_memory_bytes=found["peak_memory_bytes"],
+        first_loss=result["first_loss"],
+        accuracy=result["accuracy"],
+        loaded_memory_bytes=result["loaded_memory_bytes"],
+        peak_memory_bytes=result["peak_memory_bytes"],
         foreign_cores=around.foreign_cores,
         foreign_cpu_share=around.foreign_share,
         cpu_steal_share=around.steal_share,
         valid=not lacking,
         invalid_reasons=lacking,
-        settings=found["settings"],
+        settings=result["settings"],
     )
 
 
@@ -267,9 +268,15 @@ def _model(spec: ModelSpec) -> ModelRecord:
         name=spec.name,
         digest=spec.digest,
         checkpoint_sha256=spec.checkpoint_sha256,
-        parameters_count=sum(one.size for one in read_checkpoint(spec).values() if one.dtype.kind == "f"),
-        inputs=tuple(TensorRecord(name=one.name, dtype=one.dtype, shape=one.shape) for one in spec.inputs),
-        outputs=tuple(TensorRecord(name=one.name, dtype=one.dtype, shape=one.shape) for one in spec.outputs),
+        parameters_count=sum(
+            array.size for array in read_checkpoint(spec).values() if array.dtype.kind == "f"
+        ),
+        inputs=tuple(
+            TensorRecord(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape) for tensor in spec.inputs
+        ),
+        outputs=tuple(
+            TensorRecord(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape) for tensor in spec.outputs
+        ),
         samples_count=len(spec.samples()),
         accuracy=None,
     )

@@ -137,15 +137,15 @@ def _missing(spec: ModelSpec, frameworks: tuple[Framework, ...]) -> Iterator[str
 
 def trainable() -> list[str]:
     """List the models of this package that can be trained in both frameworks."""
-    found = []
+    names = []
     for name in model_names():
         try:
             spec = load_model(name)
         except ModelError:
             continue
         if not list(_missing(spec, FRAMEWORKS)):
-            found.append(name)
-    return found
+            names.append(name)
+    return names
 
 
 def told(settings: TrainingSettings) -> str:

@@ -65,7 +65,7 @@ def artifact_outputs(
     return {"outputs": outputs, "errors": errors}
 
 
-def _require_all_answered(key: str, result: Tensors, spec: ModelSpec, asked: int) -> None:
+def _require_all_answered(key: str, result: Tensors, spec: ModelSpec, samples_count: int) -> None:
     """Raise GateError unless every sample has an answer of the source model's kind at every output.
 
     A file with a fixed batch gives more or fewer answers than samples.
@@ -73,11 +73,11 @@ def _require_all_answered(key: str, result: Tensors, spec: ModelSpec, asked: int
     for output in spec.outputs:
         if output.name not in result:
             raise GateError(f"{key} gives no output {output.name!r}; it gives {', '.join(map(repr, result))}")
-        found = result[output.name]
-        if found.ndim == 0 or len(found) != asked:
-            raise GateError(f"{key} gives outputs of shape {found.shape} for {asked} samples")
-        if is_discrete(found) == output.is_float or is_text(found) != output.is_text:
-            dtype = "strings" if is_text(found) else np.asarray(found[0]).dtype
+        array = result[output.name]
+        if array.ndim == 0 or len(array) != samples_count:
+            raise GateError(f"{key} gives outputs of shape {array.shape} for {samples_count} samples")
+        if is_discrete(array) == output.is_float or is_text(array) != output.is_text:
+            dtype = "strings" if is_text(array) else np.asarray(array[0]).dtype
             raise GateError(
                 f"{key} gives {dtype} at output {output.name!r}, the source model gives {output.dtype}"
             )

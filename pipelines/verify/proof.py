@@ -89,8 +89,8 @@ def read_tensors(content: bytes) -> dict[str, Array]:
         ValueError: it is something else.
     """
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as kept:
-            arrays = dict(kept)
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            arrays = dict(archive)
     except Exception as error:  # a damaged file fails in as many ways as there are to damage one
         raise ValueError(str(error)) from error
     names = [key.partition(" ")[2] for key in arrays if key.startswith("values ")]
@@ -129,23 +129,23 @@ def same_question(proof: Proof, spec: ModelSpec) -> bool:
 def question(spec: ModelSpec) -> str:
     """Digest of what was asked: the samples, their labels, the task, the tolerance and the rules."""
     samples = spec.samples()
-    asked = hashlib.sha256()
-    _add(asked, samples.named)
+    hasher = hashlib.sha256()
+    _add(hasher, samples.named)
     for name, truth_known in spec.truths(samples).items():
-        known = {"labels": truth_known.labels, "targets": truth_known.targets}
-        _add(asked, {f"{name} {what}": array for what, array in known.items() if array is not None})
-    asked.update(f"{spec.tolerance} {spec.task}".encode())
+        truth_arrays = {"labels": truth_known.labels, "targets": truth_known.targets}
+        _add(hasher, {f"{name} {what}": array for what, array in truth_arrays.items() if array is not None})
+    hasher.update(f"{spec.tolerance} {spec.task}".encode())
     for rule in RULES:
-        asked.update(rule.read_bytes())
-    return asked.hexdigest()
+        hasher.update(rule.read_bytes())
+    return hasher.hexdigest()
 
 
-def _add(asked: "hashlib._Hash", tensors: Tensors) -> None:
+def _add(hasher: "hashlib._Hash", tensors: Tensors) -> None:
     for name, array in tensors.items():
-        asked.update(f"{name} {array.dtype} {array.shape}".encode())
+        hasher.update(f"{name} {array.dtype} {array.shape}".encode())
         if is_ragged(array):
-            asked.update(str(shapes_of(array)).encode())
-        asked.update(np.ascontiguousarray(flat(array)).data)
+            hasher.update(str(shapes_of(array)).encode())
+        hasher.update(np.ascontiguousarray(flat(array)).data)
 
 
 def _digests(manifest: Manifest) -> dict[str, str]:

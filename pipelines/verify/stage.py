@@ -94,13 +94,13 @@ def _exported(root: Path, targets: Sequence[str] | None) -> Sequence[str]:
 
 
 def _absent(spec: ModelSpec, manifests: Mapping[str, Manifest], targets: Sequence[str]) -> dict[str, str]:
-    found = {}
+    reasons = {}
     for name in targets:
         if name not in manifests:
-            found[name] = f"not exported (`tandem export {spec.argument}` does)"
+            reasons[name] = f"not exported (`tandem export {spec.argument}` does)"
         elif not manifests[name].artifacts:
-            found[name] = "; ".join(one.reason for one in manifests[name].not_exported)
-    return found
+            reasons[name] = "; ".join(omission.reason for omission in manifests[name].not_exported)
+    return reasons
 
 
 def require(verified: Verified) -> Verified:
@@ -233,22 +233,22 @@ def _judge(
     errors: Mapping[str, str],
     expected: Expectations,
 ) -> Verified:
-    found: dict[str, ParityRecord] = {}
+    by_key: dict[str, ParityRecord] = {}
     mismatches: dict[str, str] = {}
     failed = dict(errors)
     for key, precision in _precisions(manifests).items():
         if key not in outputs:
             continue
-        asked = expected.first(count(outputs[key]))
+        expected_here = expected.first(count(outputs[key]))
         try:
-            found[key] = parity.compare_all(key, outputs[key], asked, precision)
+            by_key[key] = parity.compare_all(key, outputs[key], expected_here, precision)
         except GateError as error:
             failed[key] = str(error)
         else:
-            if not found[key].passed:
-                mismatches[key] = parity.explain_all(found[key], outputs[key], asked)
+            if not by_key[key].passed:
+                mismatches[key] = parity.explain_all(by_key[key], outputs[key], expected_here)
     records = {
-        name: tuple(found[key] for key in _precisions({name: manifest}) if key in found)
+        name: tuple(by_key[key] for key in _precisions({name: manifest}) if key in by_key)
         for name, manifest in manifests.items()
     }
     accuracy = expected.source_accuracy
