@@ -35,7 +35,7 @@ ROADS = (TWIN, *TO_LITE)
 
 
 def export(
-    spec: ModelSpec, folder: Path, progress: Callable[[str], None], request: Asked | None = None
+    spec: ModelSpec, folder: Path, progress: Callable[[str], None], asked: Asked | None = None
 ) -> list[Exported | NotExported]:
     """Write `NAME_PRECISION.tflite` for every precision into `folder`.
 
@@ -50,7 +50,7 @@ def export(
     """
     started = time.monotonic()
     samples = representative(spec)
-    request = request or Asked(spec.name)
+    request = asked or Asked(spec.name)
     entries: list[Exported | NotExported] = []
     # Inside `folder`, which the parent process removes, however this one ends.
     with TemporaryDirectory(dir=folder, prefix=".saved-model-") as saved:

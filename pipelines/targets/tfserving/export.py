@@ -32,7 +32,7 @@ ROADS = (TWIN, *TO_SAVED_MODEL)
 
 
 def export(
-    spec: ModelSpec, folder: Path, progress: Callable[[str], None], request: Asked | None = None
+    spec: ModelSpec, folder: Path, progress: Callable[[str], None], asked: Asked | None = None
 ) -> list[Exported | NotExported]:
     """Write the SavedModel to `folder`/NAME/1, from the twin or by a road without one.
 
@@ -42,7 +42,7 @@ def export(
     """
     started = time.monotonic()
     version = folder / spec.name / VERSION
-    road, tools = write_by_road(spec, version, progress, request or Asked(spec.name))
+    road, tools = write_by_road(spec, version, progress, asked or Asked(spec.name))
     progress("writing warm-up records")
     write_warmup(spec, version)
     took = time.monotonic() - started
