@@ -74,9 +74,9 @@ class Deciding:
 
 def is_decided(record: RunRecord) -> bool:
     """Return whether every verdict on the primary metric is decided."""
-    primary = [one for one in record.comparisons if one.is_primary]
+    primary = [comparison for comparison in record.comparisons if comparison.is_primary]
     return bool(primary) and all(map(_decided, primary))
 
 
-def _decided(one: ComparisonRecord) -> bool:
-    return one.verdict not in UNDECIDED
+def _decided(comparison: ComparisonRecord) -> bool:
+    return comparison.verdict not in UNDECIDED

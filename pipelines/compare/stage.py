@@ -87,13 +87,13 @@ def _include_mobile(run: Run, progress: Progress) -> None:
 def _include_kept(run: Run) -> None:
     root = run.settings.artifacts / run.spec.name
     manifests = {name: run.exported.manifests[name] for name in IN_PROCESS if name in run.exported.manifests}
-    found = None
+    recalled = None
     if len(manifests) == len(IN_PROCESS):
-        found = kept.recall(root, kept.key_of(run.spec, manifests), run.folder)
-    if found is None:
+        recalled = kept.recall(root, kept.key_of(run.spec, manifests), run.folder)
+    if recalled is None:
         run.warnings.append(reason("mobile_not_measured", model=run.settings.model))
     else:
-        _note(run, found)
+        _note(run, recalled)
 
 
 def _show_artifacts(run: Run, prepared: Prepared) -> None:

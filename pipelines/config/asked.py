@@ -27,20 +27,20 @@ LEAST_DECIDE_S = 60
 DURATION_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600}
 
 
-def run_settings(*, profile: str, sides: str, **given: Any) -> RunSettings:
+def run_settings(*, profile: str, sides: str, **typed: Any) -> RunSettings:
     """Build settings from the options given; None means that an option was not given.
 
     Raises:
         RequestError: an unknown profile or target, a wrong side or preset, cores that may not be used, or a
             value out of range; one line.
     """
-    changed = given.pop("changes", ())
-    specs = apply_changes(_sides(sides, given), changed)
-    cores = asked_cores(given.pop("server_cores", None), given.pop("generator_core", None))
-    given["accesses"] = accesses_of(specs, given)
+    changed = typed.pop("changes", ())
+    specs = apply_changes(_sides(sides, typed), changed)
+    cores = asked_cores(typed.pop("server_cores", None), typed.pop("generator_core", None))
+    typed["accesses"] = accesses_of(specs, typed)
     if all(side.address is not None for side in specs):
-        given["mobile"] = False
-    named = {key: value for key, value in given.items() if value is not None}
+        typed["mobile"] = False
+    named = {key: value for key, value in typed.items() if value is not None}
     changes: dict[str, Any] = {
         key: named.pop(key) for key in ("blocks", "rounds", "round_s", "loads") if key in named
     }
@@ -65,19 +65,19 @@ def run_settings(*, profile: str, sides: str, **given: Any) -> RunSettings:
         raise RequestError(str(error)) from error
 
 
-def accesses_of(sides: Sequence[SideSpec], given: dict[str, Any]) -> Accesses:
+def accesses_of(sides: Sequence[SideSpec], typed: dict[str, Any]) -> Accesses:
     """Return the access to running endpoints, and check that they may be loaded at all.
 
-    Takes out of `given` what was typed of that, all but the highest rate and the time-out.
+    Takes out of `typed` what is about that, all but the highest rate and the time-out.
 
     Raises:
         RequestError: options for running endpoints without one, a header that is none, or an address outside
             this machine that nobody confirmed.
     """
-    headers, ca_file = tuple(given.pop("headers", ())), given.pop("ca_file", None)
-    insecure, confirmed = given.pop("insecure", False), given.pop("yes", False)
+    headers, ca_file = tuple(typed.pop("headers", ())), typed.pop("ca_file", None)
+    insecure, confirmed = typed.pop("insecure", False), typed.pop("yes", False)
     running = [side for side in sides if side.address is not None]
-    max_rate_per_s = given.get("max_rate_per_s")
+    max_rate_per_s = typed.get("max_rate_per_s")
     options = {
         "--header": headers,
         "--ca-file": ca_file,
@@ -92,11 +92,11 @@ def accesses_of(sides: Sequence[SideSpec], given: dict[str, Any]) -> Accesses:
                 "http://HOST:8501/v1/models/MODEL"
             )
         return Accesses()
-    timeout_s = given.get("timeout_s") or MeasureSettings.model_fields["timeout_s"].default
-    found = read_accesses(headers, ca_file, insecure=insecure, timeout_s=timeout_s)
-    found.require_sides([side.name for side in running])
+    timeout_s = typed.get("timeout_s") or MeasureSettings.model_fields["timeout_s"].default
+    accesses = read_accesses(headers, ca_file, insecure=insecure, timeout_s=timeout_s)
+    accesses.require_sides([side.name for side in running])
     require_confirmed([side.address for side in running if side.address], max_rate_per_s, confirmed=confirmed)
-    return found
+    return accesses
 
 
 def _require_within(loads: Sequence[str], max_rate_per_s: float | None) -> None:
@@ -122,8 +122,8 @@ def require_confirmed(addresses: Sequence[Address], max_rate_per_s: float | None
             ) from error
         missing = [
             option
-            for option, given in (("--max-rate REQUESTS_PER_S", max_rate_per_s), ("--yes", confirmed))
-            if not given
+            for option, value in (("--max-rate REQUESTS_PER_S", max_rate_per_s), ("--yes", confirmed))
+            if not value
         ]
         if outside and missing:
             raise RequestError(
@@ -138,8 +138,8 @@ def parse_duration(text: str, option: str = "--decide-within") -> float:
     Raises:
         RequestError: it is none, or not from a minute to a day.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|min|m|h)", text.strip(), re.ASCII)
-    seconds = float(found[1]) * DURATION_UNITS[found[2]] if found else 0
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|min|m|h)", text.strip(), re.ASCII)
+    seconds = float(match[1]) * DURATION_UNITS[match[2]] if match else 0
     if not LEAST_DECIDE_S <= seconds <= DAY_S:
         raise RequestError(
             f"{option} is {text[:40]!r}; a number with s, min or h is allowed, from 1min to 24h, such "
@@ -161,21 +161,27 @@ def _open_ended(changes: dict[str, Any], profile: Profile) -> dict[str, Any]:
     return {"blocks": MOST_BLOCKS} | turns
 
 
-def _sides(text: str, given: dict[str, Any]) -> tuple[SideSpec, ...]:
+def _sides(text: str, typed: dict[str, Any]) -> tuple[SideSpec, ...]:
     """Parse the sides in `text`; `auto` puts builds on this machine."""
-    preset, parts = given.pop("preset", DEFAULT), _split(text)
+    preset, parts = typed.pop("preset", DEFAULT), _split(text)
     if not any(is_build(part) for part in parts):
         return parse_sides(text, preset)
-    if given.get("runner") == "docker":
+    if typed.get("runner") == "docker":
         raise RequestError(
             "--runner docker serves images, and a side NAME=DIR is a folder; use --runner local"
         )
-    given["runner"] = "local"
-    builds = read_builds(parts, given["model"])
-    presets = resolve(preset, [one.target for one in builds])
+    typed["runner"] = "local"
+    builds = read_builds(parts, typed["model"])
+    presets = resolve(preset, [build.target for build in builds])
     return tuple(
-        SideSpec(one.name, one.target, presets[one.target], find_target(one.target).protocols[0], one.folder)
-        for one in builds
+        SideSpec(
+            build.name,
+            build.target,
+            presets[build.target],
+            find_target(build.target).protocols[0],
+            build.folder,
+        )
+        for build in builds
     )
 
 

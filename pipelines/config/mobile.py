@@ -65,9 +65,9 @@ def parse_bytes(text: str) -> int:
     Raises:
         RequestError: it is no such size, or less than one byte.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([a-z]*)", text.strip(), re.IGNORECASE | re.ASCII)
-    factor = BYTE_UNITS.get(found[2].lower()) if found else None
-    size = float(found[1]) * factor if found and factor else 0
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([a-z]*)", text.strip(), re.IGNORECASE | re.ASCII)
+    factor = BYTE_UNITS.get(match[2].lower()) if match else None
+    size = float(match[1]) * factor if match and factor else 0
     if not 1 <= size <= SIZE_LIMIT:
         raise RequestError(
             f"--max-bytes is {text[:80]!r}; allowed: a number from 1 to 10^18, alone or with B, kB, MB, GB "

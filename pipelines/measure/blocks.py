@@ -83,9 +83,9 @@ def fresh_servers(session: Session, block: int) -> Iterator[dict[str, Server]]:
         servers: dict[str, Server] = {}
         for side, server in planned:
             implementation = server.plan.implementation
-            told = f"{implementation.name} {implementation.version}"
+            described = f"{implementation.name} {implementation.version}"
             does = "asking" if implementation.runner == URL else "starting"
-            session.say(f"block {block + 1}: {does} {side.name}, {told}")
+            session.say(f"block {block + 1}: {does} {side.name}, {described}")
             servers[side.name] = stack.enter_context(server)
             session.measured[side.name].plan = server.plan
             session.measured[side.name].place = server.place
@@ -159,8 +159,8 @@ def measure_round(session: Session, planned: PlannedRound, servers: dict[str, Se
         session.say(f"measuring again: {sentence(record.invalid_reasons[0])}")
 
 
-def _place(one: PlannedRound | RoundRecord) -> tuple[int, str, int]:
-    return one.block, one.load, one.repetition
+def _place(planned: PlannedRound | RoundRecord) -> tuple[int, str, int]:
+    return planned.block, planned.load, planned.repetition
 
 
 def _batching(server: Server) -> tuple[int, int] | None:
@@ -204,7 +204,7 @@ def measure_once(
     session.say(f"block {planned.block + 1}: {planned.target} under {planned.load}")
     server.resume()
     try:
-        before, told = _batching(server), _timings(server)
+        before, timings = _batching(server), _timings(server)
         driven = drive(
             session.generator,
             planned,
@@ -218,7 +218,7 @@ def measure_once(
             warmup_limit_s,
         )
         driven = _with_batches(driven, before, _batching(server))
-        parts = parts_ms(told, _timings(server))
+        parts = parts_ms(timings, _timings(server))
         driven = replace(driven, record=driven.record.model_copy(update={"parts_ms": parts}))
         measured.note_memory(server, planned.block)
     finally:

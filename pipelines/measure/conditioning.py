@@ -82,7 +82,7 @@ class Conditioning:
 
     @property
     def _left_s(self) -> float:
-        return self.limit_s - sum(one.result.window_s for one in self._turns)
+        return self.limit_s - sum(turn.result.window_s for turn in self._turns)
 
     def turn(self) -> None:
         """Load the server, which runs, for a turn or until it is steady.
@@ -130,21 +130,23 @@ class Conditioning:
             return ()
         judged = judge_seconds(self.seconds)
         # What a running endpoint answered before is not known.
-        seen = self.server.plan.implementation.runner != URL
-        until_steady_s = judged.until_steady_s if seen else None
+        is_fresh = self.server.plan.implementation.runner != URL
+        until_steady_s = judged.until_steady_s if is_fresh else None
         before = None if until_steady_s is None else self.seconds[:until_steady_s]
-        results = [one.result for one in self._turns]
+        results = [turn.result for turn in self._turns]
         record = ConditioningRecord(
             block=self.block,
             load=self.load,
-            samples_files=tuple(f"samples/{one.samples_file.name}" for one in self._turns),
+            samples_files=tuple(f"samples/{turn.samples_file.name}" for turn in self._turns),
             state=judged.state,
             until_steady_s=until_steady_s,
-            until_steady_requests_count=None if before is None else sum(one.requests_count for one in before),
-            duration_s=sum(one.window_s for one in results),
-            requests_count=sum(one.requests_count for one in results),
-            errors_count=sum(one.errors_count for one in results),
-            seconds=tuple(SecondRecord(**one._asdict()) for one in self.seconds),
+            until_steady_requests_count=None
+            if before is None
+            else sum(second.requests_count for second in before),
+            duration_s=sum(result.window_s for result in results),
+            requests_count=sum(result.requests_count for result in results),
+            errors_count=sum(result.errors_count for result in results),
+            seconds=tuple(SecondRecord(**second._asdict()) for second in self.seconds),
         )
         return (record,)
 
@@ -153,7 +155,7 @@ class Conditioning:
         until_s = judge_seconds(self.seconds).until_steady_s
         if until_s is None:
             return None
-        parts = [_steady_part(one, until_s) for one in self._turns]
+        parts = [_steady_part(turn, until_s) for turn in self._turns]
         return round_needed_s(*_joined([part for part in parts if part is not None]))
 
 
@@ -199,8 +201,8 @@ def _steady_part(turn: _Turn, until_s: int) -> Times | None:
     unjudged_s = 1 if turn.first_second else 0
     samples = read_samples(turn.samples_file)
     begin_ns = start_ns + round(max(unjudged_s, until_s - turn.first_second) * NS_PER_S)
-    kept = succeeded(samples.status, samples.correct) & (samples.done_ns >= begin_ns)
-    return samples.done_ns[kept], (samples.done_ns - samples.sent_ns)[kept]
+    counted = succeeded(samples.status, samples.correct) & (samples.done_ns >= begin_ns)
+    return samples.done_ns[counted], (samples.done_ns - samples.sent_ns)[counted]
 
 
 def _joined(parts: list[Times]) -> Times:

@@ -94,9 +94,9 @@ def read_cpu(server: Server, servers: Sequence[Server], generator_pid: int) -> C
     A running endpoint counts while it is under load only: at other times it is a neighbour.
     """
     cores = read_cores()
-    contained = any(one.plan.implementation.runner == "docker" for one in servers)
-    ours = [one for one in servers if one is server or one.plan.implementation.runner != URL]
-    used_s = {id(one): one.cpu_s() for one in ours}
+    contained = any(other.plan.implementation.runner == "docker" for other in servers)
+    ours = [other for other in servers if other is server or other.plan.implementation.runner != URL]
+    used_s = {id(other): other.cpu_s() for other in ours}
     return CpuReading(
         cores=cores,
         server_s=sum(seconds or 0.0 for seconds in used_s.values()),
@@ -112,12 +112,12 @@ def read_cores(stat: Path = STAT) -> dict[int, CoreClock]:
         lines = stat.read_text().splitlines()
     except OSError:
         return {}
-    found = {}
+    clocks = {}
     for line in lines:
         name, *ticks = line.split()
         if name.startswith("cpu") and name[3:].isdigit():
-            found[int(name[3:])] = _core_clock([int(tick) / TICKS_PER_S for tick in ticks])
-    return found
+            clocks[int(name[3:])] = _core_clock([int(tick) / TICKS_PER_S for tick in ticks])
+    return clocks
 
 
 def _core_clock(seconds: Sequence[float]) -> CoreClock:
@@ -189,7 +189,9 @@ def _foreign_share(
 
 def _worst_steal(before: CpuReading, after: CpuReading, numbers: Sequence[int]) -> float | None:
     clocks = [_difference(before, after, number) for number in set(numbers)]
-    return max((max(0.0, one.steal_s / one.total_s) for one in clocks if one.total_s > 0), default=None)
+    return max(
+        (max(0.0, clock.steal_s / clock.total_s) for clock in clocks if clock.total_s > 0), default=None
+    )
 
 
 def _difference(before: CpuReading, after: CpuReading, core: int) -> CoreClock:

@@ -31,27 +31,27 @@ INFORMATIVE = frozenset({"implementation"})
 
 def differing(sides: Sequence[SideSpec]) -> frozenset[str]:
     """Return the fields that differ because `--sides` spells the difference out."""
-    found: dict[str, set[str]] = {
+    by_field: dict[str, set[str]] = {
         "preset": {side.preset.name for side in sides},
         "protocol": {side.protocol.transport for side in sides},
         "body": {side.protocol.codec for side in sides},
     }
-    spelled = {field for field, values in found.items() if len(values) > 1}
+    spelled = {field for field, values in by_field.items() if len(values) > 1}
     if any(side.address is not None for side in sides):
         spelled |= {"runner", "preset", "payload_bytes"}
     return frozenset(spelled | ({"payload_bytes"} if "body" in spelled else set()))
 
 
 def check(
-    given: Mapping[str, Given], allowed: Collection[str], on_purpose: Collection[str] = ()
+    sides: Mapping[str, Given], allowed: Collection[str], on_purpose: Collection[str] = ()
 ) -> FairnessRecord:
     """Compare all sides field by field. A limit that one side does not have, or may have, is no asymmetry.
 
     `allowed` was said by name, `on_purpose` is in what was asked to be compared: either may differ.
     """
-    names = list(dict.fromkeys(field for side in given.values() for field in side.fields))
+    names = list(dict.fromkeys(field for side in sides.values() for field in side.fields))
     checked = {
-        field: {target: side.fields.get(field, NOT_APPLICABLE) for target, side in given.items()}
+        field: {target: side.fields.get(field, NOT_APPLICABLE) for target, side in sides.items()}
         for field in names
     }
     asymmetries = tuple(

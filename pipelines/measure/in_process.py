@@ -46,21 +46,21 @@ def time_sides(
         rows: samples in a request.
         cores: of the servers.
     """
-    known: dict[tuple[Path, int], InProcessRecord] = {}
+    by_file: dict[tuple[Path, int], InProcessRecord] = {}
     failures = []
     for side in session.sides:
-        measured, found = session.measured[side.name], _served_file(side, session)
-        if found is None:
+        measured, served = session.measured[side.name], _served_file(side, session)
+        if served is None:
             continue
-        path, artifact = found
+        path, artifact = served
         batch = max(1, round(rows * _requests_per_run(measured)))
         try:
-            if (path, batch) not in known:
-                known[path, batch] = _time(side.target, path, artifact, spec, batch, cores, progress)
+            if (path, batch) not in by_file:
+                by_file[path, batch] = _time(side.target, path, artifact, spec, batch, cores, progress)
         except UserError as error:
             failures.append(reason("in_process_failed", target=side.name, error=str(error)))
         else:
-            measured.in_process = known[path, batch]
+            measured.in_process = by_file[path, batch]
     return failures
 
 
@@ -74,13 +74,18 @@ def _served_file(side: Side, session: Session) -> tuple[Path, ArtifactRecord] | 
     if not hasattr(module, "open_call"):
         return None
     artifacts = side.verified.manifests[side.target].artifacts
-    return next(((side.folder / one.path, one) for one in artifacts if one.format in FORMATS), None)
+    return next(
+        ((side.folder / artifact.path, artifact) for artifact in artifacts if artifact.format in FORMATS),
+        None,
+    )
 
 
 def _requests_per_run(measured: Measured) -> float:
     """Return the mean number of requests that shared a run of the model; 1 without batching."""
-    found = [one.requests_per_run for one in measured.rounds if one.valid and one.requests_per_run]
-    return float(np.mean(found)) if found else 1.0
+    per_run = [
+        record.requests_per_run for record in measured.rounds if record.valid and record.requests_per_run
+    ]
+    return float(np.mean(per_run)) if per_run else 1.0
 
 
 def _time(

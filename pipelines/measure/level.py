@@ -33,27 +33,29 @@ def condition_servers(
         for name, limit_s in limits_s.items()
     }
     try:
-        while waiting := {name: one for name, one in turns.items() if not one.is_over}:
-            for name, one in waiting.items():
+        while waiting := {
+            name: conditioning for name, conditioning in turns.items() if not conditioning.is_over
+        }:
+            for name, conditioning in waiting.items():
                 servers[name].resume()
                 try:
-                    one.turn()
+                    conditioning.turn()
                 finally:
                     servers[name].pause()
     finally:
-        for name, one in turns.items():
-            session.measured[name].conditionings.extend(one.records())
+        for name, conditioning in turns.items():
+            session.measured[name].conditionings.extend(conditioning.records())
     if block == 0:
-        _adapt_round_length(session, [one.round_needed_s() for one in turns.values()])
+        _adapt_round_length(session, [conditioning.round_needed_s() for conditioning in turns.values()])
 
 
 def _conditioning(session: Session, name: str, server: Server, block: int, limit_s: float) -> Conditioning:
-    number = sum(one.block == block for one in session.measured[name].conditionings)
+    number = sum(earlier.block == block for earlier in session.measured[name].conditionings)
     stem = f"conditioning-block{block}-{file_stem(name)}-{number}"
 
     def tell(seconds: Sequence[Second]) -> None:
-        said = f"{len(seconds)} s, {seconds[-1].requests_count}/s"
-        session.say(f"block {block + 1}: conditioning {name}, {said}")
+        speed = f"{len(seconds)} s, {seconds[-1].requests_count}/s"
+        session.say(f"block {block + 1}: conditioning {name}, {speed}")
 
     pool = pool_file(session.folder, name)
     return Conditioning(
@@ -78,13 +80,13 @@ def find_drifts(session: Session, block: int, load: str, servers: Mapping[str, S
     """Find the servers whose valid rounds drift, by name; without conditioning none has to be level."""
     if not session.settings.profile.conditioning_limit_s:
         return {}
-    found = {}
+    drifts = {}
     for name in servers:
         rounds = [r for r in session.measured[name].rounds if (r.block, r.load) == (block, load) and r.valid]
         drift = find_drift([speed for r in rounds if (speed := _speed(r, session.folder))])
         if drift is not None:
-            found[name] = drift
-    return found
+            drifts[name] = drift
+    return drifts
 
 
 def _speed(record: RoundRecord, folder: Path) -> float | None:

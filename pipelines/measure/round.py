@@ -99,10 +99,12 @@ def drive(
         result, stopped = generator.run(plan, Path(name), _listen(edges, server, all_servers), headers)
     sent = _delivery(planned, samples, result)
     others = edges.neighbours(settings.cores, server.place)
-    found = invalidities(_facts(result, sent, others))
-    record = _record(planned, attempt, index, result, sent, others, samples.relative_to(run_folder), found)
+    failed_checks = invalidities(_facts(result, sent, others))
+    record = _record(
+        planned, attempt, index, result, sent, others, samples.relative_to(run_folder), failed_checks
+    )
     counted = record.model_copy(update={"server_cpu_s": edges.server_cpu_s})
-    return Driven(counted, found, result.server_gone, stopped)
+    return Driven(counted, failed_checks, result.server_gone, stopped)
 
 
 def _listen(edges: Edges, server: Server, servers: Sequence[Server]) -> Listen:
@@ -166,7 +168,7 @@ def _record(
     sent: Delivery,
     others: Neighbours,
     samples_file: Path,
-    found: tuple[Invalidity, ...],
+    failed_checks: tuple[Invalidity, ...],
 ) -> RoundRecord:
     return RoundRecord(
         index=index,
@@ -199,9 +201,9 @@ def _record(
         cpu_steal_share=others.steal_share,
         foreign_cpu_share=others.foreign_share,
         foreign_cores=others.foreign_cores,
-        valid=not found,
-        invalid_reasons=tuple(map(recorded, found)),
-        failed_checks=tuple(dict.fromkeys(one.check for one in found)),
+        valid=not failed_checks,
+        invalid_reasons=tuple(map(recorded, failed_checks)),
+        failed_checks=tuple(dict.fromkeys(check.check for check in failed_checks)),
         interrupted=result.interrupted or result.server_gone,
         offered_per_s=sent.offered_per_s,
         achieved_per_s=sent.achieved_per_s,

@@ -50,14 +50,16 @@ class Measured:
 
     def conditioned_s(self, block: int) -> float:
         """Return the seconds of conditioning that its server of this block has had."""
-        return sum(one.duration_s for one in self.conditionings if one.block == block)
+        return sum(
+            conditioning.duration_s for conditioning in self.conditionings if conditioning.block == block
+        )
 
     def note_memory(self, server: Server, block: int) -> None:
         """Keep the block's largest: the kernel's own peak where it counts that, else of the samples."""
         peak = server.peak_bytes()
-        found = server.memory_bytes() if peak is None else peak
-        if found is not None:
-            self.peaks_bytes[block] = max(found, self.peaks_bytes.get(block, 0))
+        size_bytes = server.memory_bytes() if peak is None else peak
+        if size_bytes is not None:
+            self.peaks_bytes[block] = max(size_bytes, self.peaks_bytes.get(block, 0))
             self.memory_source = "pss" if server.plan.implementation.runner == "local" else "cgroup"
 
     @property
@@ -138,7 +140,7 @@ class Session:
 def planned_rounds(settings: MeasureSettings, sides: Sequence[Side]) -> int:
     """Count the rounds of a whole comparison, without any that have to be measured again."""
     profile = settings.profile
-    servers_count = sum(one.takes_part(block) for block in range(profile.blocks) for one in sides)
+    servers_count = sum(side.takes_part(block) for block in range(profile.blocks) for side in sides)
     return servers_count * profile.rounds * len(profile.loads)
 
 

@@ -117,13 +117,13 @@ def make_sides(
         )
         for side in settings.sides
     ]
-    found = [*compared, *controls(compared, settings.profile)]
+    sides = [*compared, *controls(compared, settings.profile)]
     if settings.profile.null:
-        protocols = [replace(one.protocol, path=NULL_PATH) for one in settings.sides]
+        protocols = [replace(side.protocol, path=NULL_PATH) for side in settings.sides]
         for number, protocol in enumerate(dict.fromkeys(protocols)):
             name = NULL_NAME if number == 0 else f"{NULL_NAME}-{protocol.transport}-{protocol.codec}"
-            found.append(_null(settings, spec, verified, name, protocol, pool_of(protocol)))
-    return found
+            sides.append(_null(settings, spec, verified, name, protocol, pool_of(protocol)))
+    return sides
 
 
 def controls(compared: Sequence[Side], profile: Profile) -> list[Side]:

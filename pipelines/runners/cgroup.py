@@ -45,10 +45,10 @@ class ControlGroup:
                 folder = _folder(root, controllers, controller, path)
                 if folder is not None:
                     folders[controller] = folder
-        found = cls(folders)
-        if found._memory is None:
+        group = cls(folders)
+        if group._memory is None:
             raise FileNotFoundError(f"no memory counters of process {pid} under {root}")
-        return found
+        return group
 
     @property
     def version(self) -> int:

@@ -68,12 +68,12 @@ def choose(asked: str, wanted: Wanted | None, progress: Progress) -> Iterator[Ch
         yield Choice() if asked == "local" else _choose(asked, wanted, clients, progress)
 
 
-def _require_known(asked: str) -> None:
-    if asked not in RUNNERS:
-        raise unknown("runner", asked, RUNNERS)
+def _require_known(runner: str) -> None:
+    if runner not in RUNNERS:
+        raise unknown("runner", runner, RUNNERS)
 
 
-def _choose(asked: str, wanted: Wanted | None, clients: ExitStack, progress: Progress) -> Choice:
+def _choose(runner: str, wanted: Wanted | None, clients: ExitStack, progress: Progress) -> Choice:
     from pipelines.package import connect
 
     try:
@@ -81,11 +81,11 @@ def _choose(asked: str, wanted: Wanted | None, clients: ExitStack, progress: Pro
         clients.callback(client.close)
         images = _look(client, wanted, progress)
     except MachineError as error:
-        if asked == "docker":
+        if runner == "docker":
             raise
         choice = Choice(reason=f"runner local, chosen because containers are not available: {error}")
     else:
-        if asked == "docker":
+        if runner == "docker":
             return Choice(client, None, images)
         reason = "runner docker, chosen because an engine answers and the images are there"
         choice = Choice(client, reason, images)
@@ -112,8 +112,8 @@ def settled(
     """
     wanted = Wanted(settings.targets, settings.model, settings.artifacts)
     with choose(settings.runner, wanted, progress) as choice:
-        known = {"runner": choice.runner, "runner_reason": choice.reason}
-        yield settings.model_copy(update=known), runner_of(choice, command, progress, sizes=True)
+        choice_fields = {"runner": choice.runner, "runner_reason": choice.reason}
+        yield settings.model_copy(update=choice_fields), runner_of(choice, command, progress, sizes=True)
 
 
 def runner_of(

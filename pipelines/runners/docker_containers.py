@@ -115,7 +115,7 @@ class DockerRunner:
     def _variables(self, contained: Contained, request: ServeRequest) -> dict[str, str]:
         rest_port = contained.port_variables[0]
         cores = ",".join(map(str, request.cores))
-        found = {
+        variables = {
             # Compose wants every image named, also those of services that it is not asked for.
             **{other.image_variable: "not-asked-for" for other in CONTAINED.values()},
             **{CONTAINED[name].image_variable: image.record.reference for name, image in self.images.items()},
@@ -124,8 +124,8 @@ class DockerRunner:
         }
         if request.rest_port:
             choose_ports(request, 1)  # refuses a port that is taken before anything is made
-            found[rest_port] = str(request.rest_port)
-        return {**found, **self.variables}
+            variables[rest_port] = str(request.rest_port)
+        return {**variables, **self.variables}
 
     def _plan(
         self, target: str, contained: Contained, request: ServeRequest, container: "Container"
@@ -175,8 +175,8 @@ def _require_possible(request: ServeRequest) -> None:
 def _find(client: "DockerClient", project: str, service: str) -> "Container":
     labels = [f"{ownership.COMPOSE_LABEL}={project}", f"com.docker.compose.service={service}"]
     filters: ownership.Filters = {"label": labels}
-    found = client.containers.list(all=True, filters=filters)
-    if len(found) != 1:
-        raise MachineError(f"compose made {len(found)} containers of {service}, expected 1")
-    found[0].reload()
-    return found[0]
+    containers = client.containers.list(all=True, filters=filters)
+    if len(containers) != 1:
+        raise MachineError(f"compose made {len(containers)} containers of {service}, expected 1")
+    containers[0].reload()
+    return containers[0]

@@ -50,9 +50,9 @@ def death(attributes: dict[str, Any], oom_kills: int) -> str | None:
     """Explain how the container ended, or lost a process to its memory limit; None if all is well."""
     state = attributes["State"]
     limit = attributes["HostConfig"].get("Memory")
-    told = f"its limit of {limit / GIBIBYTE:.3g} GiB" if limit else "no limit of its own"
+    memory = f"its limit of {limit / GIBIBYTE:.3g} GiB" if limit else "no limit of its own"
     if state.get("OOMKilled") or oom_kills:
-        return f"ran out of memory at {told}; give it more with TANDEM_MEMORY"
+        return f"ran out of memory at {memory}; give it more with TANDEM_MEMORY"
     if state.get("Status") in {"running", "paused", "created", "restarting"}:
         return None
     code = state.get("ExitCode")

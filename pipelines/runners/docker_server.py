@@ -68,10 +68,10 @@ class DockerServer(StartedServer):
         self.require_alive("at start")
         with suppress(OSError):
             self._group = ControlGroup.of(self.pid)
-        given = docker_facts.given(attributes)
+        budget = docker_facts.given(attributes)
         # Part of its configuration: not in the engine's description of the container.
-        given = given.model_copy(update={"max_request_bytes": self.plan.given.max_request_bytes})
-        self.plan = replace(self.plan, given=given, endpoint=self._endpoint(attributes))
+        budget = budget.model_copy(update={"max_request_bytes": self.plan.given.max_request_bytes})
+        self.plan = replace(self.plan, given=budget, endpoint=self._endpoint(attributes))
 
     def _endpoint(self, attributes: dict[str, Any]) -> Endpoint:
         """Return the planned endpoint with the addresses that the running container has."""
@@ -159,12 +159,12 @@ class DockerServer(StartedServer):
     def require_alive(self, when: str) -> None:
         """Raise MachineError if the container ended, or a process in it was killed at its memory limit."""
         try:
-            found = docker_facts.death(self._inspect(), self.usage().oom_kills or 0)
+            cause = docker_facts.death(self._inspect(), self.usage().oom_kills or 0)
         except engine_errors() as error:
             raise MachineError(f"the container of {self.plan.target} is gone {when}: {why(error)}") from error
-        if found:
+        if cause:
             raise MachineError(
-                f"{self.plan.target} {when}: its container {found}; its last log lines: "
+                f"{self.plan.target} {when}: its container {cause}; its last log lines: "
                 f"{self._last_lines() or 'none'}"
             )
 
@@ -271,10 +271,10 @@ def _reachable(address: str) -> bool:
 
 
 def _start_error(target: str, error: Any) -> MachineError:
-    told = " ".join(why(error).split())
-    if "port is already allocated" in told or "address already in use" in told:
+    message = " ".join(why(error).split())
+    if "port is already allocated" in message or "address already in use" in message:
         return MachineError(
-            f"the container of {target} was given a port that is taken ({told}); choose another with --port, "
-            "or 0 for a free one"
+            f"the container of {target} was given a port that is taken ({message}); choose another with "
+            "--port, or 0 for a free one"
         )
-    return MachineError(f"the engine cannot start the container of {target}: {told}")
+    return MachineError(f"the engine cannot start the container of {target}: {message}")

@@ -53,21 +53,21 @@ class StartedServer(ABC):
             MachineError: it ended, or was not ready within the plan's limit; its last log lines are shown.
         """
         deadline = self.started + self.plan.launch.ready_limit_s
-        said = "nothing listens yet"
+        unready = "nothing listens yet"
         while time.monotonic() < deadline:
             self._watch()
             try:
                 answer = self.plan.endpoint.status()
             except OSError as error:
-                said = str(error)
+                unready = str(error)
             else:
                 if answer is None:
                     return time.monotonic() - self.started
-                said = answer
+                unready = answer
                 self._watch_unready()
             time.sleep(self.poll_s)
         raise MachineError(
-            f"{self.plan.target} was not ready within {self.plan.launch.ready_limit_s:.0f} s ({said}); "
+            f"{self.plan.target} was not ready within {self.plan.launch.ready_limit_s:.0f} s ({unready}); "
             f"its last log lines: {self._last_lines()}"
         )
 
@@ -76,8 +76,8 @@ class StartedServer(ABC):
         if self.plan.endpoint.configuration is None:
             return
         with suppress(OSError, ValidationError):
-            known = self.plan.given.model_dump() | dict(self.plan.endpoint.configuration())
-            self.plan = replace(self.plan, given=GivenRecord.model_validate(known))
+            configuration = self.plan.given.model_dump() | dict(self.plan.endpoint.configuration())
+            self.plan = replace(self.plan, given=GivenRecord.model_validate(configuration))
 
     @abstractmethod
     def require_alive(self, when: str) -> None:

@@ -188,5 +188,5 @@ class LocalRunner:
         """
         plan = plan_server(target, _privately(request))
         notes = "; ".join(filter(None, (plan.implementation.note, self.reason)))
-        told = plan.implementation.model_copy(update={"note": notes or None})
-        yield LocalServer(replace(plan, implementation=told))
+        implementation = plan.implementation.model_copy(update={"note": notes or None})
+        yield LocalServer(replace(plan, implementation=implementation))

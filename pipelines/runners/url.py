@@ -86,13 +86,13 @@ class RunningServer:
             MachineError: it is not, or does not answer.
         """
         try:
-            said = status(self._side.address, self._side.access)
+            unready = status(self._side.address, self._side.access)
         except OSError as error:
             raise MachineError(
                 f"{self._side.name}: {self._side.address} stopped answering: {error}"
             ) from error
-        if said is not None:
-            raise MachineError(f"{self._side.name}: {self._side.address} is not ready: {said}")
+        if unready is not None:
+            raise MachineError(f"{self._side.name}: {self._side.address} is not ready: {unready}")
         return 0.0
 
     def read_configuration(self) -> None:
@@ -165,18 +165,18 @@ def running(side: RunningSide, spec: ModelSpec, work: Path) -> Iterator[RunningS
     Raises:
         RequestError, GateError, MachineError: see `introduce`.
     """
-    told = introduce(side.name, side.address, side.access, spec)
+    metadata = introduce(side.name, side.address, side.access, spec)
     place, pids = where_is(side.address)
-    yield RunningServer(side, _plan(side, told, work), place, pids)
+    yield RunningServer(side, _plan(side, metadata, work), place, pids)
 
 
-def _plan(side: RunningSide, told: Told, work: Path) -> ServerPlan:
+def _plan(side: RunningSide, metadata: Told, work: Path) -> ServerPlan:
     address = side.address
     return ServerPlan(
         target=side.name,
         implementation=ImplementationRecord(
-            name=told.name,
-            version=told.version,
+            name=metadata.name,
+            version=metadata.version,
             runner=URL,
             preset=PRESET,
             protocol=side.protocol.name,
