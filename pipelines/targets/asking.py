@@ -81,4 +81,5 @@ def matched(artifact: Path, what: str, names: Sequence[str], own: Mapping[str, A
 
 def contiguous(sample: Sample) -> dict[str, Array]:
     """Return the tensors of a sample as a batch of one, in memory of their own."""
-    return {name: np.ascontiguousarray(array)[None].copy() for name, array in sample.items()}
+    # Not by `ascontiguousarray`, which makes an array of a lone number, as a user's id is.
+    return {name: np.array(array, order="C")[None] for name, array in sample.items()}

@@ -7,7 +7,7 @@ import pytest
 
 from models import tensors
 from pipelines.errors import GateError
-from pipelines.targets.asking import BATCH, ask_in_batches, ask_one_by_one, matched, named
+from pipelines.targets.asking import BATCH, ask_in_batches, ask_one_by_one, contiguous, matched, named
 
 FILE = Path("some.file")
 
@@ -111,3 +111,16 @@ def test_tensors_survive_a_file(tmp_path, given):
         for one, other in zip(array, back[name], strict=True):
             np.testing.assert_array_equal(one, other)
             assert np.asarray(one).dtype == np.asarray(other).dtype
+
+
+def test_a_sample_becomes_a_batch_of_one_in_memory_of_its_own_also_a_lone_number():
+    rows = np.arange(6).reshape(2, 3)
+    given = {"user": np.arange(5)[2], "day": np.array(3, np.int8), "rows": rows.T}
+    alone = contiguous(given)
+    assert {name: array.shape for name, array in alone.items()} == {
+        "user": (1,),
+        "day": (1,),
+        "rows": (1, 3, 2),
+    }
+    assert alone["rows"].flags.c_contiguous
+    assert not np.shares_memory(alone["rows"], rows)
