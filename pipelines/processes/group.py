@@ -3,8 +3,10 @@
 import ctypes
 import errno
 import os
+import random
 import resource
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +23,10 @@ PR_SET_PDEATHSIG = 1
 TERMINATE_GRACE_S = 10.0
 FEW_DESCRIPTORS = 256
 """Below this many open files a server, a framework or a generator may fail, each in words of its own."""
+OUTGOING_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+FIRST_PORT = 10_000
+KUBERNETES_PORT = 30_000
+PORT_TRIES = 500
 INTERRUPTS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 
@@ -121,11 +127,36 @@ def tree_memory_bytes(pid: int) -> int | None:
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
     """Find `count` different TCP ports that nothing listens on at `host` right now.
 
+    They are none of those that the kernel gives to outgoing connections, which are many while a server is
+    loaded: one of them would have the port before a server that takes seconds to start listens on it.
+
     Raises:
         OSError: `host` is no address of this machine.
     """
+    ports = _ports_of_nobody()
+    candidates = iter(random.SystemRandom().sample(ports, min(len(ports), PORT_TRIES)))
     with ExitStack() as held:
-        return [port_of(held.enter_context(bound_socket(host, 0))) for _ in range(count)]
+        return [port_of(held.enter_context(_bound(host, candidates))) for _ in range(count)]
+
+
+def _bound(host: str, candidates: Iterator[int]) -> socket.socket:
+    """Bind the first of `candidates` that is free, or where they end one that the kernel chooses."""
+    for port in candidates:
+        try:
+            return bound_socket(host, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+    return bound_socket(host, 0)
+
+
+def _ports_of_nobody() -> range:
+    """Return ports that neither well-known services, outgoing connections nor Kubernetes' services have."""
+    try:
+        first_outgoing = int(OUTGOING_PORTS.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return range(0)
+    return range(FIRST_PORT, min(first_outgoing, KUBERNETES_PORT))
 
 
 def port_holder(port: int, host: str = "127.0.0.1") -> str | None:

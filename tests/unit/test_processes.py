@@ -185,6 +185,28 @@ def test_free_ports_are_different_and_can_be_bound():
             probe.bind(("127.0.0.1", port))
 
 
+def test_free_ports_are_given_to_no_outgoing_connection():
+    first = int(processes.OUTGOING_PORTS.read_text().split()[0])
+    if first <= processes.FIRST_PORT + 100:
+        pytest.skip("this machine gives nearly all ports to outgoing connections")
+    assert all(processes.FIRST_PORT <= port < first for port in free_ports(50))
+
+
+def test_where_every_port_is_taken_the_kernel_chooses_one(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(processes, "_ports_of_nobody", lambda: range(port, port + 1))
+        ports = free_ports(3)
+    assert len({*ports, port}) == 4
+
+
+@pytest.mark.parametrize("given", ["1024 65535", "", "none"])
+def test_where_all_ports_are_for_outgoing_connections_the_kernel_chooses_one(tmp_path, monkeypatch, given):
+    monkeypatch.setattr(processes, "OUTGOING_PORTS", tmp_path / "range")
+    (tmp_path / "range").write_text(given)
+    assert len(set(free_ports(3))) == 3
+
+
 def test_a_free_port_has_no_holder():
     assert port_holder(free_ports(1)[0]) is None
 
