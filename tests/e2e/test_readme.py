@@ -42,7 +42,7 @@ def test_make_targets_exist_and_do_what_is_said(command):
         [*shlex.split(command), "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert ("tandem compare" if "demo" in command else "pytest") in done.stdout
+    assert ("tandem compare" if "demo" in command else ".ci/tests") in done.stdout
 
 
 def test_every_make_target_in_the_text_exists():
