@@ -33,6 +33,7 @@ from pipelines.runners.server import Runner
 from pipelines.targets.apis import introduce
 from pipelines.targets.registry import IN_PROCESS
 from pipelines.targets.server_plan import make_environments
+from pipelines.targets.side import require_readable
 from pipelines.tasks.failures import as_user_error
 from pipelines.tasks.tasks import Progress
 from pipelines.verify.proof import proven_records
@@ -166,6 +167,7 @@ def start_run(
         MachineError: the environment failed.
     """
     spec = load_model(settings.model)
+    require_readable(settings.sides, spec)
     for side in settings.running:
         if side.address is not None:
             progress("endpoints", f"asking {side.name} at {side.address} what it serves")

@@ -1,6 +1,6 @@
 """How a running server is asked: what the bytes travel over, and what they look like."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Transport = Literal["http", "grpc"]
@@ -28,11 +28,13 @@ class Protocol:
     Attributes:
         codec: a name of `loadtests.codecs.CODECS`.
         path: where to, with `{model}` for the model's name; over gRPC the method's full name.
+        refused_dtypes: of inputs, which the server does not read in such a body.
     """
 
     transport: Transport = "http"
     codec: str = "json-rows"
     path: str = "/"
+    refused_dtypes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def name(self) -> str:

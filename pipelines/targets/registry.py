@@ -89,7 +89,10 @@ TFSERVING = Target(
     doctor="pipelines.targets.tfserving.doctor",
     title="TensorFlow Serving",
     protocols=(
-        *(Protocol("http", codec, "/v1/models/{model}:predict") for codec in ("json-rows", "json-columns")),
+        *(
+            Protocol("http", codec, "/v1/models/{model}:predict", refused_dtypes=("float16",))
+            for codec in ("json-rows", "json-columns")
+        ),
         Protocol("grpc", "tensor-proto", "/tensorflow.serving.PredictionService/Predict"),
     ),
     settings="pipelines.targets.tfserving.settings:TFServingSettings",

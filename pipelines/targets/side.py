@@ -10,9 +10,11 @@ or a running endpoint, see `pipelines.targets.address`:
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.spec import ModelSpec
 from pipelines.errors import RequestError, unknown
 from pipelines.targets.address import URL, Address, is_address, read_address
 from pipelines.targets.presets import DEFAULT, SHIPPED, SUFFIX, Preset, resolve
@@ -42,6 +44,21 @@ class SideSpec:
 def file_stem(side: str) -> str:
     """Return a side's name as part of a file's name."""
     return side.replace(":", "-")
+
+
+def require_readable(sides: Iterable[SideSpec], spec: ModelSpec) -> None:
+    """Refuse sides that are asked in a way in which their server cannot read the model's inputs.
+
+    Raises:
+        RequestError: naming the first input that is refused.
+    """
+    for side in sides:
+        for tensor in spec.inputs:
+            if tensor.dtype in side.protocol.refused_dtypes:
+                raise RequestError(
+                    f"{side.target} reads no {tensor.dtype} from JSON, which {spec.name}'s input "
+                    f"{tensor.name!r} is: ask it over gRPC (--sides {side.target}:grpc)"
+                )
 
 
 def parse_sides(text: str, preset: str = DEFAULT) -> tuple[SideSpec, ...]:

@@ -1,11 +1,15 @@
 """What `--sides` means: a target with a preset, a protocol and a kind of body, and what is refused."""
 
+import dataclasses
+
 import pytest
 
+from models.digits_cnn import MODEL
+from models.spec import TensorSpec
 from pipelines.errors import RequestError
 from pipelines.measure.fairness import Given, check, differing, require_fair
 from pipelines.targets.registry import SERVED, TARGETS
-from pipelines.targets.side import file_stem, parse_sides
+from pipelines.targets.side import file_stem, parse_sides, require_readable
 
 
 def found(text, preset="default"):
@@ -132,3 +136,12 @@ def test_another_difference_still_stops_the_comparison():
     with pytest.raises(Exception, match="cores differs"):
         require_fair(record)
     assert differing(parse_sides("torchserve,tfserving", "tuned")) == frozenset()
+
+
+def test_float16_in_json_is_refused_for_tensorflow_serving_alone_before_anything_starts():
+    half = dataclasses.replace(MODEL, inputs=(TensorSpec("x", "float16", (None, 4)),))
+    require_readable(parse_sides("torchserve,tfserving:grpc"), half)
+    require_readable(parse_sides("torchserve,tfserving"), MODEL)
+    for text in ("torchserve,tfserving", "tfserving:columns"):
+        with pytest.raises(RequestError, match=r"float16 from JSON.*'x' is: .*tfserving:grpc"):
+            require_readable(parse_sides(text), half)
