@@ -64,7 +64,7 @@ def compared(exported: Path) -> Path:
     done = tandem("compare", "digits_cnn", "--profile", "smoke", cwd=exported)
     assert done.returncode == 0, done.stderr
     assert "Report: " in done.stdout
-    return exported / "runs" / "latest"
+    return (exported / "runs" / "latest").resolve()  # others run comparisons there as well
 
 
 @pytest.fixture
