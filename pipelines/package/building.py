@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import MachineError
 from pipelines.package.context import packed
-from pipelines.package.recipes import Recipe
+from pipelines.package.recipes import Recipe, content_bytes
 from pipelines.tasks.tasks import Progress
 
 if TYPE_CHECKING:
@@ -72,8 +72,7 @@ def build(
 
 def _labelled(recipe: Recipe, labels: Mapping[str, str]) -> Recipe:
     """Return `recipe` with one instruction for all labels; an engine makes a step of each it is given."""
-    dockerfile = recipe.files["Dockerfile"]
-    text = dockerfile if isinstance(dockerfile, bytes) else dockerfile.read_bytes()
+    text = content_bytes(recipe.files["Dockerfile"])
     pairs = " ".join(f"{_quoted(name)}={_quoted(value)}" for name, value in sorted(labels.items()))
     return replace(recipe, files={**recipe.files, "Dockerfile": text + f"\nLABEL {pairs}\n".encode()})
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pipelines.package.image import REPOSITORY
-from pipelines.package.recipes import Content, Recipe
+from pipelines.package.recipes import Content, Recipe, content_bytes
 
 LAST_STAGE = b"\nFROM runtime\n"
 MODEL_FILES = ("etc/", "models/")
@@ -20,7 +20,7 @@ def parts(recipe: Recipe, base: str) -> tuple[Recipe, ...]:
     Args:
         base: the Debian image that it begins with.
     """
-    server, stage, model = _dockerfile(recipe).partition(LAST_STAGE)
+    server, stage, model = content_bytes(recipe.files["Dockerfile"]).partition(LAST_STAGE)
     if not stage:
         return (recipe,)
     arguments = {name: value for name, value in recipe.arguments.items() if name != "MODEL"}
@@ -41,11 +41,6 @@ def parts(recipe: Recipe, base: str) -> tuple[Recipe, ...]:
         arguments={"MODEL": recipe.arguments["MODEL"]},
         known_as=recipe.reference,
     )
-
-
-def _dockerfile(recipe: Recipe) -> bytes:
-    content = recipe.files["Dockerfile"]
-    return content if isinstance(content, bytes) else content.read_bytes()
 
 
 def _files(recipe: Recipe, dockerfile: bytes, *, of_model: bool) -> Mapping[str, Content]:

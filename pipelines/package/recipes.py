@@ -84,8 +84,13 @@ class Recipe:
         return f"{self.name}{digest[:REFERENCE_DIGITS]}"
 
 
+def content_bytes(content: Content) -> bytes:
+    """Return a file of a build context, read from the disk where it lies there."""
+    return content if isinstance(content, bytes) else content.read_bytes()
+
+
 def _sha256(content: Content) -> str:
-    return hashlib.sha256(content if isinstance(content, bytes) else content.read_bytes()).hexdigest()
+    return hashlib.sha256(content_bytes(content)).hexdigest()
 
 
 def make_recipe(key: str, parts: ModelParts | None, settings: Settings) -> Recipe:
