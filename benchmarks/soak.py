@@ -7,10 +7,10 @@ the time-out answers nobody in time any more. Then take a lower rate, and a --pr
 than arrives within the time-out.
 
 Each server in turn is started as `compare` starts it and gets an open load of the rate given, or of half the
-rate found by the SLO search in --run. Memory (proportional set size), descriptors and threads of its whole
-process tree are sampled meanwhile. Printed are slopes per hour with their 95 % intervals, from the means of
-blocks of samples after the first fifth. Ends with 1 if requests failed, or a slope is certainly above its
-limit: 4 MB, 1 descriptor or 1 thread an hour.
+rate found by the SLO search in --run. Memory (anonymous pages, which no other program's loading of the same
+libraries moves), descriptors and threads of its whole process tree are sampled meanwhile. Printed are slopes
+per hour with their 95 % intervals, from the means of blocks of samples after the first fifth. Ends with 1 if
+requests failed, or a slope is certainly above its limit: 4 MB, 1 descriptor or 1 thread an hour.
 """
 
 import argparse
@@ -39,7 +39,6 @@ from pipelines.export.stage import export, target_folder  # noqa: E402
 from pipelines.files.log_ends import copy_ends  # noqa: E402
 from pipelines.machine.cores import split_cores  # noqa: E402
 from pipelines.measure.generator import generate  # noqa: E402
-from pipelines.processes.group import tree_memory_bytes  # noqa: E402
 from pipelines.processes.guard import guarded  # noqa: E402
 from pipelines.record.reading import read_run  # noqa: E402
 from pipelines.runners.local import LocalRunner  # noqa: E402
@@ -133,12 +132,19 @@ class Watch:
 def tree_figures(pid: int) -> dict[str, float]:
     """Return what a process and its descendants hold now."""
     root = psutil.Process(pid)
-    descriptors = threads = 0
+    memory_bytes = descriptors = threads = 0
     for process in (root, *root.children(recursive=True)):
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+            memory_bytes += anonymous_bytes(process.pid)
             descriptors += process.num_fds()
             threads += process.num_threads()
-    return {"memory_mb": (tree_memory_bytes(pid) or 0) / 1e6, "descriptors": descriptors, "threads": threads}
+    return {"memory_mb": memory_bytes / 1e6, "descriptors": descriptors, "threads": threads}
+
+
+def anonymous_bytes(pid: int) -> int:
+    """Return a process's share of the pages that belong to no file: heaps, stacks, copies on writing."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss_Anon:"))
 
 
 @contextmanager

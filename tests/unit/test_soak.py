@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from loadtests.reports import Report
@@ -105,3 +106,14 @@ def test_a_soak_configures_its_server_as_asked(soak, tmp_path, monkeypatch):
     with pytest.raises(InterruptedError), soak.started("torchserve", options, tmp_path):
         raise AssertionError("never entered")
     assert asked == [("torchserve", 7)]
+
+
+def test_memory_is_what_a_process_took_not_what_it_mapped(soak, tmp_path):
+    mapped = np.memmap(tmp_path / "file", np.uint8, "w+", shape=64_000_000)
+    before = soak.tree_figures(os.getpid())["memory_mb"]
+    mapped[:] = 1
+    after_file = soak.tree_figures(os.getpid())["memory_mb"]
+    taken = np.ones(64_000_000, np.uint8)
+    after_heap = soak.tree_figures(os.getpid())["memory_mb"]
+    assert after_file - before < 32 < after_heap - after_file
+    del taken, mapped
