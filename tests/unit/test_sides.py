@@ -82,18 +82,27 @@ def test_the_first_block_of_a_control_is_its_own():
     assert side("A").first_block == 0
 
 
-PIXELS = 3 * 224 * 224
 SAMPLES = 20
 
 
 @pytest.fixture(scope="module")
+def large_images():
+    """Of 3 x 224 x 224 floats, which are 3 MB of JSON each."""
+    return model_of_images(3 * 224 * 224)
+
+
+@pytest.fixture(scope="module")
 def images():
-    """A model of large images with two outputs, and what the source model gives for them."""
-    pixels = np.random.default_rng(3).random((SAMPLES, PIXELS), dtype=np.float32)
+    return model_of_images(3 * 64 * 64)
+
+
+def model_of_images(pixels_count):
+    """A model of images with two outputs, and what the source model gives for them."""
+    pixels = np.random.default_rng(3).random((SAMPLES, pixels_count), dtype=np.float32)
     outputs = {"scores": pixels[:, :3], "boxes": pixels[:, :400].reshape(SAMPLES, 100, 4)}
     spec = ModelSpec(
         name="images",
-        inputs=(TensorSpec("image", "float32", (None, PIXELS)),),
+        inputs=(TensorSpec("image", "float32", (None, pixels_count)),),
         outputs=tuple(TensorSpec(name, "float32", (None, *a.shape[1:])) for name, a in outputs.items()),
         labels=(),
         tolerance=Tolerance(1e-4, 1e-4),
@@ -129,9 +138,9 @@ def test_a_pool_has_at_least_one_body_and_at_most_one_per_sample(images):
     assert payload_pool(spec, verified.expected, "/", 10**9).samples == tuple(range(SAMPLES))
 
 
-def test_the_pools_of_a_run_are_one_pool_on_disk(images, tmp_path):
-    """Of 3 x 224 x 224 floats, which are 3 MB of JSON each: the folder is not larger than one pool."""
-    spec, verified = images
+def test_the_pools_of_a_run_are_one_pool_on_disk(large_images, tmp_path):
+    """The folder is not larger than one pool."""
+    spec, verified = large_images
     settings = run_settings(
         profile="full", sides="torchserve,tfserving", model="images", pool_mb=12, artifacts=tmp_path
     )
