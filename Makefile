@@ -22,6 +22,9 @@ INSTALL := $(PIP) install -qq --no-deps --no-compile
 LOCKS := $(wildcard requirements/*.lock) requirements/torch-cuda.txt
 READY := $(VENV)/.ready
 
+# pytest rewrites the tests before it runs them: where a shell says this, all of them again each time, in each process.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test setup check check-locks train export verify serve compare slo tune images up down logs smoke report gate history claims doctor bench bench-servers bench-truth bench-verdicts bench-kills soak lock test-fresh clean
 
