@@ -35,6 +35,8 @@ TRUTH_PER_S = CAPACITY_PER_S * (1 - BASE_MS / LIMIT_MS) ** (1 / STEEPNESS)
 """Where p99 reaches the limit: nearly all of the capacity, as TorchServe's does."""
 NOISE, BLOCK_NOISE = 0.3, 0.03
 """Standard deviations of ln(p99) from round to round, and of ln(capacity) from block to block."""
+SPELL, SPELL_WITHIN, NEVER = 5.0, 15, -1000
+"""Times p99, in one block of a run, from one of its first rounds on."""
 STALL_MS, COLD_MS = 150.0, 28.0
 
 
@@ -45,6 +47,7 @@ class Server:
     Attributes:
         cold_s: seconds of open load in which p99 is COLD_MS at least, in every block anew.
         stalls: share of rounds with a stall, whatever the rate.
+        spell_rounds: so many in a row of one block have a p99 of SPELL times what it would be.
         sends_up_to: of the true rate, what the generator sends in half of the rounds; a tenth less always.
     """
 
@@ -52,6 +55,7 @@ class Server:
     cold_s: float = 0.0
     stalls: float = 0.0
     sends_up_to: float = math.inf
+    spell_rounds: int = 0
 
 
 SERVERS = (
@@ -62,6 +66,8 @@ SERVERS = (
     Server("stalls in 10 % of rounds", stalls=0.10),
     Server("stalls in 15 % of rounds", stalls=0.15),
     Server("cold for 10 s, stalls in 10 %", cold_s=10, stalls=0.1),
+    Server("bad spell of 10 rounds", spell_rounds=10),
+    Server("bad spell of 20 rounds", spell_rounds=20),
     Server("generator nearly at its limit", sends_up_to=1.02),
 )
 BEFORE = SearchLimits(min_rate_per_s=5.0)
@@ -76,6 +82,8 @@ class Simulated:
     source: np.random.Generator
     capacity_per_s: float
     conditions: bool
+    spell_begins: int = NEVER
+    rounds_count: int = field(default=0)
     loaded_s: float = field(default=0.0)
 
     def measure(self, rate_per_s: float) -> RateMeasurement:
@@ -85,6 +93,9 @@ class Simulated:
         left = 1 - (rate_per_s / self.capacity_per_s) ** STEEPNESS
         p99_ms = BASE_MS / left if left > 0 else math.inf
         p99_ms = min(p99_ms, 10 * LIMIT_MS) * math.exp(self.source.normal(0, NOISE))
+        if self.spell_begins <= self.rounds_count < self.spell_begins + self.server.spell_rounds:
+            p99_ms *= SPELL
+        self.rounds_count += 1
         if cold:
             p99_ms = max(p99_ms, COLD_MS)
         if self.source.random() < self.server.stalls:
@@ -109,9 +120,12 @@ def simulate(server: Server, limits: SearchLimits, source: np.random.Generator) 
     start, step = START_PER_S, DOUBLE
     rates: list[float | None] = []
     truths, rounds = [], []
-    for _ in range(BLOCKS):
+    spell_block = int(source.integers(BLOCKS))
+    for block in range(BLOCKS):
         factor = math.exp(source.normal(0, BLOCK_NOISE))
-        one = Simulated(server, source, CAPACITY_PER_S * factor, bool(limits.conditioning_rounds))
+        begins = int(source.integers(SPELL_WITHIN)) if block == spell_block else NEVER
+        capacity_per_s = CAPACITY_PER_S * factor
+        one = Simulated(server, source, capacity_per_s, bool(limits.conditioning_rounds), begins)
         found = search(
             one.measure, p99_limit_ms=LIMIT_MS, start_rate_per_s=start, first_step=step, limits=limits
         )

@@ -16,6 +16,8 @@ more than 10 % from one second to the next for ever, however warm the server is.
 at lower rates, and three rounds have to keep the limit.
 """
 
+SATURATED: Final = "generator_saturated"
+
 Phase = Literal["condition", "search", "confirm"]
 
 
@@ -40,6 +42,11 @@ class RateMeasurement:
     valid: bool = True
     reasons: tuple[Reason, ...] = ()
     phase: Phase = field(default="search", compare=False)
+
+    @property
+    def saturated(self) -> bool:
+        """Whether the generator had no more CPU time to give."""
+        return any(reason.code == SATURATED for reason in self.reasons)
 
 
 def as_measurement(
@@ -67,6 +74,8 @@ class SearchLimits:
 
     Attributes:
         resolution: relative; rates nearer to each other are not told apart.
+        bound_resolution: the same, where it is coarser, below a rate that the generator did not send: what is
+            found there is a bound.
         confirmations: rounds that a rate has to pass at the end.
         confirmations_failed: rounds that it may fail until then, each of which is followed by another.
         conditioning_rounds: at the start rate, which count for nothing: an open load warms what the closed
@@ -81,6 +90,7 @@ class SearchLimits:
     """
 
     resolution: float = 0.05
+    bound_resolution: float = 0.0
     confirmations: int = 3
     confirmations_failed: int = 0
     conditioning_rounds: int = 0

@@ -65,7 +65,8 @@ def search(
     passing rate must pass some further rounds, the round that chose it not counted: an objective is a
     promise, and a search picks lucky rounds, so a majority would promise too much. If it fails, the next
     lower rate has its turn. At last the lowest rate that broke is measured again: if it passes now, it broke
-    because of what is over, such as a cold server, and the search goes on above it.
+    because of what is over, such as a cold server, and the search climbs from it. Where the generator is the
+    limit, what is found is a bound, for which a coarser resolution is good enough.
 
     Invalid rounds are neither passes nor failures: they are measured again, within a budget.
 
@@ -138,6 +139,12 @@ class _Search:
         """The lowest rate that did not pass, and has not passed since; infinity without one."""
         return min(self._broke, default=math.inf)
 
+    @property
+    def _resolution(self) -> float:
+        """The factor between rates that are told apart, below the ceiling that there is."""
+        bounded = self._broke.get(self._ceiling) is _Outcome.NOT_DELIVERED
+        return 1 + max(self._limits.resolution, self._limits.bound_resolution if bounded else 0)
+
     def _search(self, start_per_s: float, first_step: float) -> None:
         for _ in range(self._limits.conditioning_rounds):
             self._next(start_per_s, "condition")  # valid or not, it was a load
@@ -149,17 +156,13 @@ class _Search:
             above = self._ceiling
             if self._confirmed is None or above == math.inf or not self._holds_now(above):
                 return
-            passing = above
-            if self._ceiling == math.inf:
-                passing = self._climb(above, 1 + self._limits.resolution)
-            self._confirm(self._bisect(passing))
+            self._confirm(self._bisect(self._climb(above, self._resolution)))
 
     def _holds_now(self, rate_per_s: float) -> bool:
-        """Measure a rate that broke once more, after rounds at others; it is no ceiling if it passes."""
+        """Measure a rate that broke once more, after rounds at others; if it passes, no ceiling counts."""
         if self._outcome(rate_per_s) is not _Outcome.PASSED:
             return False
-        self._rechecked = self._broke
-        self._broke = {rate: why for rate, why in self._broke.items() if rate > rate_per_s}
+        self._rechecked, self._broke = self._broke, {}
         return True
 
     def _bracket(self, start_per_s: float, step: float) -> float | None:
@@ -187,7 +190,7 @@ class _Search:
 
     def _bisect(self, passing: float) -> float:
         """Narrow the gap between the highest passing and the lowest failing rate down to the resolution."""
-        while self._ceiling < math.inf and self._ceiling / passing > 1 + self._limits.resolution:
+        while self._ceiling < math.inf and self._ceiling / passing > self._resolution * ROUNDING:
             middle = math.sqrt(passing * self._ceiling)
             if self._may_pass(middle, self._tries(middle, passing)):
                 passing = middle
@@ -199,7 +202,7 @@ class _Search:
         while not self._is_confirmed(candidate):
             if candidate <= least:
                 return
-            candidate = max(candidate / (1 + self._limits.resolution), least)
+            candidate = max(candidate / self._resolution, least)
             if candidate == self._confirmed:
                 return
         self._confirmed = candidate
@@ -219,7 +222,7 @@ class _Search:
 
     def _tries(self, rate_per_s: float, passing: float) -> int:
         """Return how many rounds a rate gets: one where nothing is left to bisect, for that is rechecked."""
-        closes = rate_per_s / passing <= (1 + self._limits.resolution) * ROUNDING
+        closes = rate_per_s / passing <= self._resolution * ROUNDING
         return 1 if closes and self._limits.rechecks else self._limits.tries
 
     def _may_pass(self, rate_per_s: float, tries: int) -> bool:
@@ -228,6 +231,8 @@ class _Search:
             outcome = self._outcome(rate_per_s)
             if outcome is _Outcome.PASSED:
                 return True
+            if outcome is _Outcome.NOT_DELIVERED and self._measurements[-1].saturated:
+                break  # more of it would only fill queues: no pause does that
         self._broke[rate_per_s] = outcome
         return False
 

@@ -41,7 +41,14 @@ PATIENCE = 2.25
 when an open load sets in, and its queue lasts longer: that only makes a rate look worse than it is."""
 CONDITIONING_ROUND_S = 8.0
 """With its warm-up, ten seconds of an open load before any round counts."""
-LIMITS = SearchLimits(min_rate_per_s=5.0, confirmations_failed=1, conditioning_rounds=1, rechecks=2)
+LIMITS = SearchLimits(
+    bound_resolution=0.15,
+    confirmations_failed=1,
+    conditioning_rounds=1,
+    rechecks=3,
+    min_rate_per_s=5.0,
+    most_measurements=60,
+)
 USUAL_ROUNDS = (12, 30)
 """Of a first search; the later ones begin at the bracket that the last one found."""
 USUAL_LATER_ROUNDS = (8, 30)

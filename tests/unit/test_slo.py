@@ -437,3 +437,51 @@ def test_cost_of_a_million():
 def test_no_rate_has_no_cost(rate):
     with pytest.raises(ValueError, match="above zero"):
         cost_per_million(rate, 1.0)
+
+
+def spell(oracle_measure, first, count):
+    """The same server, but it keeps the limit at no rate in `count` rounds in a row from round `first` on."""
+    seen = 0
+
+    def measure(rate):
+        nonlocal seen
+        seen += 1
+        found = oracle_measure(rate)
+        if not first <= seen < first + count:
+            return found
+        return RateMeasurement(rate, 99.0, found.errors_share, found.delivered)
+
+    return measure
+
+
+@pytest.mark.parametrize("first", range(1, 20, 3))
+@pytest.mark.parametrize("count", [6, 12, 18])
+def test_a_bad_spell_changes_what_it_costs_and_not_what_is_found(first, count):
+    limits = {"rechecks": 3, "confirmations_failed": 1, "most_measurements": 60}
+    result = find(spell(oracle(900), first, count), 500, **limits)
+    assert 900 / 1.11 <= result.rate_per_s <= 900
+    assert len(result.measurements) < limits["most_measurements"]
+
+
+def test_a_bound_is_found_to_a_coarser_resolution_in_fewer_rounds():
+    fine, coarse = (
+        find(oracle(9000, generator_limit=3000), 500, bound_resolution=width) for width in (0.0, 0.15)
+    )
+    assert (fine.outcome, coarse.outcome) == ("lower_bound", "lower_bound")
+    assert 3000 / 1.15 <= coarse.rate_per_s <= 3000 < coarse.breaks_at_per_s <= coarse.rate_per_s * 1.15
+    assert len(coarse.measurements) < len(fine.measurements)
+
+
+def test_a_bound_s_resolution_leaves_the_server_s_own_limit_alone():
+    plain, result = (find(oracle(700, 1500), 400, bound_resolution=width) for width in (0.0, 0.15))
+    assert result == plain
+
+
+def test_a_saturated_generator_gets_no_second_try():
+    saturated = Reason("generator_saturated", {})
+
+    def measure(rate):
+        reasons = (saturated,) if rate > 1000 else ()
+        return RateMeasurement(rate, 1.0, 0.0, delivered=not reasons, reasons=reasons)
+
+    assert rates(find(measure, 400, resolution=0.5)) == [400, 800, 1600, math.sqrt(800 * 1600), 800, 800, 800]
