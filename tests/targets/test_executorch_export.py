@@ -1,6 +1,8 @@
 """ExecuTorch programs and the `.ptl`: right, small, calibrated on training samples alone, reproducible."""
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +178,43 @@ def test_lowering_leaves_the_exporter_as_it_was():
         assert (step.NamedDataStore, step.serialize_xnnpack_binary) != before
         _ = 1 / 0
     assert (step.NamedDataStore, step.serialize_xnnpack_binary) == before
+
+
+class Slope(torch.nn.Module):
+    """Constants that XNNPACK packs, and two that it reads where they lie: a slope and a summand."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.PReLU(4, 0.3))
+        self.shift = torch.nn.Parameter(torch.arange(4.0).reshape(1, 4, 1, 1))
+
+    def forward(self, x):
+        return self.layers(x) + self.shift
+
+
+RUN = """
+import sys
+import torch
+from pathlib import Path
+from pipelines.targets.executorch.runtime import predict
+
+given = torch.load(sys.argv[2])
+answer = predict(Path(sys.argv[1]), "pte", {"x": given["x"].numpy()}, ["y"])["y"]
+assert abs(answer - given["y"].numpy()).max() < 1e-5, answer
+"""
+
+
+def test_constants_that_xnnpack_reads_at_every_call_stay_loaded(tmp_path):
+    torch.manual_seed(0)
+    module, x = Slope().eval(), torch.randn(1, 1, 8, 8)
+    program = torch.export.export(module, (x,))
+    (tmp_path / "net.pte").write_bytes(lower(program, "xnnpack"))
+    with torch.no_grad():
+        torch.save({"x": x, "y": module(x)}, tmp_path / "given.pt")
+    # In a process of its own: memory that is read after it was freed ends the whole process.
+    command = [sys.executable, "-c", RUN, str(tmp_path / "net.pte"), str(tmp_path / "given.pt")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-1000:]
 
 
 @pytest.mark.parametrize(
