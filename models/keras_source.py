@@ -30,6 +30,9 @@ WEIGHTS, CONFIG = "model.weights.h5", "config.json"
 LAMBDAS = ("Lambda", "__lambda__")
 # What a file holds beside the weights: the state of its training.
 TRAINING = ("optimizer", "optimizer_weights")
+# Layers that compute in TensorFlow whatever Keras computes on; of these, those that take or give strings.
+OF_STRINGS = ("StringLookup", "TextVectorization")
+OF_TENSORFLOW = (*OF_STRINGS, "IntegerLookup", "Hashing", "HashedCrossing")
 
 
 def keras_spec(
@@ -68,7 +71,7 @@ def keras_spec(
     return ModelSpec(
         **fields,
         checkpoint=Path(str(weights or model)),
-        build_torch=lambda: _as_module(load("torch"), inputs),
+        build_torch=lambda: _as_module(_traceable(name, load("torch")), inputs),
         build_keras=lambda _: load("tensorflow"),
         whole=True,
     )
@@ -145,6 +148,27 @@ def pin(keras: Any) -> None:
     keras.config.set_floatx("float32")
     keras.config.set_dtype_policy("float32")
     keras.config.set_epsilon(1e-7)
+
+
+def _traceable(name: str, model: Any) -> Any:
+    """Return a model that PyTorch can trace.
+
+    Raises:
+        ModelError: some layer leaves PyTorch for TensorFlow, which a trace would keep as a constant.
+    """
+    for layer in model._flatten_layers():
+        kind = type(layer).__name__
+        if kind not in OF_TENSORFLOW:
+            continue
+        cure = "compute that part before the model, or with keras.ops"
+        if kind in OF_STRINGS:
+            side = "outputs" if getattr(layer, "invert", False) else "inputs"
+            cure = f"declare the {side} of keras_spec that are strings as such: TensorSpec(…, 'string', …)"
+        raise ModelError(
+            f"layer {layer.name!r} of {name} ({kind}) computes in TensorFlow alone, and without strings at "
+            f"its inputs or outputs the model runs in PyTorch; {cure}"
+        )
+    return model
 
 
 def _as_module(model: Any, inputs: Sequence[str]) -> "torch.nn.Module":

@@ -1,6 +1,7 @@
 """A model that was trained in Keras, down both roads: each process has Keras on the framework it needs."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -174,6 +175,57 @@ def test_a_model_of_strings_is_saved_with_its_words(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+LOOKUP = """
+import sys
+import numpy as np
+from models.errors import ModelError
+from models.keras_source import keras_spec
+from models.spec import Samples, TensorSpec, Tolerance
+
+
+def build():
+    import keras
+
+    vocabulary = ["a", "b"] if sys.argv[1] == "StringLookup" else [5, 6]
+    given = keras.Input((1,), dtype="int64", name="x")
+    layer = getattr(keras.layers, sys.argv[1])(vocabulary=vocabulary, invert=True, name="words")
+    return keras.Model(given, layer(given))
+
+
+SPEC = keras_spec(
+    name="net",
+    model=build,
+    weights="net.weights.h5",
+    inputs=TensorSpec("x", "int64", (None, 1)),
+    outputs=TensorSpec("y", "int64", (None, 1)),
+    tolerance=Tolerance(1e-5, 1e-5),
+    test_samples=lambda: Samples(np.zeros((4, 1), np.int64)),
+)
+build().save_weights("net.weights.h5")
+try:
+    SPEC.build_torch()
+except ModelError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("layer", "cure"), [("StringLookup", "outputs of keras_spec"), ("IntegerLookup", "keras.ops")]
+)
+def test_a_lookup_without_strings_in_the_spec_is_named_with_what_to_do(tmp_path, layer, cure):
+    done = subprocess.run(
+        [sys.executable, "-c", LOOKUP, layer],
+        cwd=tmp_path,
+        env=os.environ | {"KERAS_BACKEND": "torch"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert f"layer 'words' of net ({layer})" in done.stdout
+    assert cure in done.stdout
 
 
 def test_a_lambda_layer_is_refused_before_anything_is_run(folder):
