@@ -235,8 +235,8 @@ def parity_facts(verified: Verified) -> dict[str, Any]:
 PARITY_FIGURES = {
     "error": "largest absolute error",
     "relative": "largest relative error",
-    "std": "root mean square error in standard deviations of the source model's outputs",
-    "agreement": "share of choices that are the source model's",
+    "std": "root mean square error in standard deviations of {reference}'s outputs",
+    "agreement": "share of choices that are {reference}'s",
     "accuracy": "share of choices that are right",
     "RMSE": "root mean square error to the labels",
     "of range": "largest error as a share of the labels' range",
@@ -260,6 +260,7 @@ def print_parity(verified: Verified) -> None:
         names = [name for name, why in verified.absent.items() if why == reason]
         say(f"not verified: {', '.join(names)}: {reason}")
     meanings = ", ".join(PARITY_FIGURES[columns[i]] for i in places if columns[i] in PARITY_FIGURES)
+    meanings = meanings.format(reference=verified.expected.primary.reference)
     say(f"{meanings}; on {len(verified.expected)} held-out samples")
     for expectation in verified.expected:
         say(source_worth(expectation))

@@ -12,11 +12,12 @@ def facts_of_verified(model: str, verified: Verified, started_at_utc: str) -> Fa
     """Return every artifact with its parity, those that do not run too."""
     records = [record for of_target in verified.records.values() for record in of_target]
     failed = len(verified.failures)
-    failure = f"{failed} of {len(records) + len(verified.errors)} artifacts are not the source model"
+    reference = verified.expected.primary.reference
+    failure = f"{failed} of {len(records) + len(verified.errors)} artifacts are not {reference}"
     return Facts(
         command="verify",
         model=model,
-        headline=failure if failed else f"all {len(records)} artifacts answer as the source model does",
+        headline=failure if failed else f"all {len(records)} artifacts answer as {reference} does",
         started_at_utc=started_at_utc,
         passed=not failed,
         checks=tuple(_checks(verified)),

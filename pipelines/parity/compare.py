@@ -63,7 +63,7 @@ def require_spread(expected: Expectation) -> None:
     its = "" if expected.name is None else f" {expected.name!r}"
     if spread < needed or not spread:
         raise GateError(
-            f"parity refused: the source model's outputs{its} differ by {spread:.3g} between "
+            f"parity refused: {expected.reference}'s outputs{its} differ by {spread:.3g} between "
             f"{len(expected.outputs)} samples, at least {needed:.3g} is needed ({SPREAD_FACTOR:g} times the "
             "tolerance), so agreement would prove nothing; give samples whose outputs differ"
         )
@@ -207,7 +207,7 @@ def compare(subject: str, got: Array, expected: Expectation, precision: str = FU
     _require_shapes(subject, got, expected)
     if is_text(got) != is_text(expected.outputs):
         got_kind, other = ("strings", "numbers") if is_text(got) else ("numbers", "strings")
-        raise GateError(f"{subject} gives {got_kind} where the source model gives {other}")
+        raise GateError(f"{subject} gives {got_kind} where {expected.reference} gives {other}")
     error, wanted = absolute_error(got, expected.outputs), flat(expected.outputs)
     reduced, allowed = precision != FULL_PRECISION, max_output_error(expected, precision)
     lost = accuracy_drop(got, expected)
@@ -244,12 +244,12 @@ def _require_shapes(subject: str, got: Array, expected: Expectation) -> None:
         for place, (shape, right) in enumerate(zip(shapes_of(got), shapes_of(wanted), strict=True)):
             if shape != right:
                 raise GateError(
-                    f"{subject} gives an output{its} of shape {shape} for sample {place}, the source model "
-                    f"gives {right}"
+                    f"{subject} gives an output{its} of shape {shape} for sample {place}, "
+                    f"{expected.reference} gives {right}"
                 )
     elif got.shape != wanted.shape:
         raise GateError(
-            f"{subject} gives outputs{its} of shape {got.shape}, the source model gives {wanted.shape}"
+            f"{subject} gives outputs{its} of shape {got.shape}, {expected.reference} gives {wanted.shape}"
         )
 
 
@@ -328,14 +328,15 @@ def explain_all(record: ParityRecord, got: Tensors, expected: Expectations) -> s
     if len(each) == 1:
         return line
     others = ", ".join(repr(output.output) for output in failed[1:])
-    head = f"{record.subject} is not the source model: "
+    head = f"{record.subject} is not {expected.by_output[name].reference}: "
     return f"{head}output {name!r}: {line.removeprefix(head)}{others and f'; also {others}'}"
 
 
 def explain_failure(record: ParityRecord, got: Array, expected: Expectation) -> str:
     """Explain a failure in one line: subject, metric, measured, allowed, and a tolerance's worst sample."""
     if record.absolute_tolerance is None:
-        return f"{record.subject} is not the source model: {'; '.join(_lost(record))}"
+        lost = "; ".join(_lost(record)).replace(Expectation.reference, expected.reference)
+        return f"{record.subject} is not {expected.reference}: {lost}"
     wanted, actual = flat(expected.outputs), flat(got)
     allowed = allowed_error(wanted, expected.tolerance)
     excess = absolute_error(got, expected.outputs) - allowed
@@ -347,7 +348,7 @@ def explain_failure(record: ParityRecord, got: Array, expected: Expectation) -> 
     element = f"[{', '.join(str(int(i)) for i in place)}]" if shape else ""
     beyond = len(set(np.searchsorted(sizes, np.flatnonzero(excess > 0), side="right").tolist()))
     return (
-        f"{record.subject} is not the source model: sample {sample}, output {element}: "
+        f"{record.subject} is not {expected.reference}: sample {sample}, output {element}: "
         f"expected {shown(wanted[worst])}, got {shown(actual[worst])} (allowed ±{allowed[worst]:.2g}); "
         f"{beyond} of {record.samples_count} samples are outside tolerance"
     )

@@ -63,7 +63,8 @@ class Expectation:
 
     Of one output. `labels` are classes, (n,) or, of tokens, one per position, where a negative one is not
     counted; `targets` (n, …) are values; each None if not known. Above `threshold` a single column chooses
-    class 1; None: 0.5 if the outputs are all within [0, 1], as probabilities are, else 0.
+    class 1; None: 0.5 if the outputs are all within [0, 1], as probabilities are, else 0. `reference` says in
+    messages whose outputs they are.
     """
 
     outputs: Array
@@ -73,6 +74,7 @@ class Expectation:
     targets: Array | None = None
     threshold: float | None = None
     name: str | None = None
+    reference: str = "the source model"
 
     def __post_init__(self) -> None:
         if self.threshold is None:
@@ -218,10 +220,24 @@ def expectations_of(spec: ModelSpec, samples: Samples, outputs: Tensors) -> Expe
     expectations = {}
     for name in (output.name for output in spec.outputs):
         labels, targets = truths[name].labels, truths[name].targets
-        expectation = Expectation(outputs[name], labels, spec.tolerance_of(name), targets=targets, name=name)
+        expectation = Expectation(
+            outputs[name],
+            labels,
+            spec.tolerance_of(name),
+            targets=targets,
+            name=name,
+            reference=_reference(spec),
+        )
         task = spec.task_of(name) or _derive(expectation)
         expectations[name] = replace(expectation, task=task, labels=labels if task in CHOOSING else None)
     return Expectations(expectations)
+
+
+def _reference(spec: ModelSpec) -> str:
+    """Name what artifacts are held to: of imported files one of them, where there is no source model."""
+    if spec.given is None:
+        return Expectation.reference
+    return f"the imported {spec.given.referred.kind} ({spec.given.referred.source})"
 
 
 def _derive(expectation: Expectation) -> Task:

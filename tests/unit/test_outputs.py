@@ -5,6 +5,7 @@ import math
 import re
 import xml.etree.ElementTree as ET
 
+import numpy as np
 import pytest
 import xmlschema
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -13,6 +14,7 @@ from report_mobile_fixture import make_mobile_run
 from report_parts import parity
 from report_slo_fixture import make_slo_run
 
+from models.spec import Tolerance
 from pipelines.errors import RequestError
 from pipelines.outputs.asked import FORMATS, asked_outputs, write_outputs
 from pipelines.outputs.bencher import slug
@@ -20,6 +22,7 @@ from pipelines.outputs.facts import Check, Facts, Figure
 from pipelines.outputs.markdown import SHOW
 from pipelines.outputs.of_run import facts_of_run
 from pipelines.outputs.of_verify import facts_of_verified
+from pipelines.parity.quality import Expectation, Expectations
 from pipelines.verify.stage import Verified
 
 RUNS = {"compare": make_run, "slo": make_slo_run, "mobile": make_mobile_run}
@@ -199,7 +202,7 @@ def verified(**changes) -> Verified:
     good, bad = parity("tflite/a.tflite"), parity("tflite/b.tflite", passed=False, accuracy=0.5)
     fields = {
         "records": {"tflite": (good, bad)},
-        "expected": None,
+        "expected": Expectations({"y": Expectation(np.zeros((2, 1)), None, Tolerance(0, 0), "none")}),
         "accuracy": 0.98,
         "failures": ("b is another model", "it does not load"),
         "errors": {"onnx/m.onnx": "it does not load"},
