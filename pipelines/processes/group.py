@@ -27,6 +27,8 @@ OUTGOING_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 FIRST_PORT = 10_000
 KUBERNETES_PORT = 30_000
 PORT_TRIES = 500
+# ExecuTorch's runtime says these on any machine that is no phone: they hide what a process died of.
+SAID_AT_EVERY_START = ("[cpuinfo_utils.cpp:", "[threadpool.cpp:")
 INTERRUPTS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 
@@ -215,8 +217,9 @@ def _why_killed() -> str:
 
 
 def last_lines(path: Path, count: int = 5) -> str:
-    """Return the last non-empty lines of a log, joined by " | ", with what may be behind them; "" if none."""
+    """Return the last telling lines of a log, joined by " | ", with what may be behind them; "" if none."""
     lines = [line.strip() for line in read_end(path).splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith(SAID_AT_EVERY_START)]
     return " | ".join(filter(None, (*lines[-count:], full_disk(path.parent), few_descriptors())))
 
 

@@ -184,9 +184,7 @@ def _ask_all(
 def _ask_one_by_one(task: Task, answers: _Answers, progress: Progress) -> None:
     """Ask each artifact in a process of its own, so that one that dies is an error of that artifact alone."""
     for entry in task.arguments["wanted"]:
-        alone = Task(
-            Path(entry["path"]).name, task.function, {**task.arguments, "wanted": [entry]}, task.limit_s
-        )
+        alone = Task(entry["key"], task.function, {**task.arguments, "wanted": [entry]}, task.limit_s)
         try:
             (outcome,) = run_tasks([alone], progress)
         except MachineError as error:

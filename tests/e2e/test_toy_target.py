@@ -87,6 +87,32 @@ def test_its_artifact_is_verified(exported):
     assert (parity["subject"], parity["passed"], parity["samples_count"]) == ("toy/matrix.npy", True, 200)
 
 
+MORTAL = """
+import dataclasses, os, signal, toy_target
+
+TARGET = dataclasses.replace(toy_target.TARGET, name="mortal", runtime="mortal:predict")
+
+
+def predict(artifact, artifact_format, inputs, outputs):
+    os.kill(os.getpid(), signal.SIGSEGV)
+"""
+
+
+def test_a_file_that_ends_its_process_is_one_line_and_the_others_are_verified(exported):
+    (exported / "packages" / "mortal.py").write_text(MORTAL)
+    modules = "toy_target,mortal"
+    done = tandem(exported, "export", "tiny.py", "--targets", "toy,mortal", module=modules)
+    assert done.returncode == 0, done.stderr
+    done = tandem(exported, "verify", "tiny.py", "--targets", "toy,mortal", "--json", module=modules)
+    assert done.returncode == 1
+    verified = json.loads(done.stdout)
+    assert [(one["subject"], one["passed"]) for one in verified["parity"]] == [("toy/matrix.npy", True)]
+    (failure,) = verified["failures"]
+    assert "mortal/matrix.npy" in failure
+    assert "SIGSEGV" in failure
+    assert complaint(done.stderr).endswith(failure)
+
+
 def test_it_is_served_until_somebody_ends_it(exported):
     command = [*TANDEM, "serve", "toy", "--model", "tiny.py", "--runner", "local", "--json"]
     with subprocess.Popen(

@@ -290,12 +290,12 @@ class Answers:
 
     def answer(self, task):
         folder, outputs, errors = task.arguments["folder"], {}, {}
-        for number, key in enumerate([e["key"] for e in task.arguments.get("wanted", [{"key": "source"}])]):
+        for key in [e["key"] for e in task.arguments.get("wanted", [{"key": "source"}])]:
             found = self.changed.get(key, OUTPUTS)
             if isinstance(found, str):
                 errors[key] = found
             else:
-                outputs[key] = answering._save({"logits": found}, folder, f"{task.title}-{number}")
+                outputs[key] = answering._save({"logits": found}, folder, key.replace("/", "-"))
         return {"outputs": outputs, "errors": errors}
 
 

@@ -245,6 +245,12 @@ def test_the_last_lines_are_those_with_something_in_them(tmp_path_factory, lines
     assert "\n" not in said
 
 
+def test_what_executorch_says_at_every_start_hides_nothing(tmp_path):
+    path = tmp_path / "log"
+    path.write_text("it broke\n[cpuinfo_utils.cpp:87] no midr\n[threadpool.cpp:66] Resetting\n")
+    assert last_lines(path) == "it broke"
+
+
 def test_a_log_that_is_not_there_or_not_text_is_no_trouble(tmp_path):
     assert last_lines(tmp_path / "none") == ""
     (tmp_path / "binary").write_bytes(b"\xff\xfe\nend")
