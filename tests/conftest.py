@@ -51,7 +51,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadFileS
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Look for no garbage in what is imported and collected, then or later: it stays, and it is a million objects."""
+    """Look for no garbage in what is imported and collected, then or later: it stays, a million objects."""
     gc.disable()
     try:
         return (yield)
