@@ -2,8 +2,10 @@
 
 import socket
 import ssl
+import struct
 import time
 import zlib
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -84,6 +86,16 @@ def tls_context(*, ca_file: str | None = None, insecure: bool = False) -> Any:
     return context
 
 
+def reset_when_closed(connection: Any) -> None:
+    """Let closing end a connection at once, for both sides.
+
+    An orderly end waits for a server that does not answer, for minutes, and each of them holds one of this
+    machine's ports: an overloaded server would use them up.
+    """
+    with suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 class Connection(gevent.socket.socket):  # type: ignore[misc]
     """A connection that remembers when it was last read from."""
 
@@ -91,7 +103,11 @@ class Connection(gevent.socket.socket):  # type: ignore[misc]
 
     def recv(self, *arguments: int) -> bytes:
         """Read what there is, and the clock with it."""
-        data: bytes = super().recv(*arguments)
+        try:
+            data: bytes = super().recv(*arguments)
+        except TimeoutError:
+            reset_when_closed(self)
+            raise
         self.read_ns = time.monotonic_ns()
         return data
 
@@ -103,7 +119,11 @@ class TlsConnection(gevent.ssl.SSLSocket):  # type: ignore[misc]
 
     def recv(self, *arguments: int) -> bytes:
         """Read what there is, and the clock with it."""
-        data: bytes = super().recv(*arguments)
+        try:
+            data: bytes = super().recv(*arguments)
+        except TimeoutError:
+            reset_when_closed(self)
+            raise
         self.read_ns = time.monotonic_ns()
         return data
 
