@@ -500,6 +500,7 @@ def test_what_is_large_but_plain_costs_little() -> None:
     assert json_cost(b"[" + b"0.123456789012345678," * 500_000 + b"1]") < 6 * 10_500_000
 
 
+@pytest.mark.slow
 def test_a_fed_bias_is_found_wherever_it_is_added() -> None:
     graph_pb2 = pytest.importorskip("tensorflow.core.framework.graph_pb2")
 

@@ -456,6 +456,7 @@ def redirected(words, redirection):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("redirection", ["2>&-", "<&- 2>&-", "2>/dev/full", "<&- >&- 2>&-", ">&-"])
 @pytest.mark.parametrize(("words", "code"), [("models", 0), ("nothing", 2), ("report /nowhere", 2)])
 def test_a_stream_that_is_closed_or_full_changes_no_exit_code(words, code, redirection):

@@ -62,6 +62,7 @@ def left_in(environment):
     )
 
 
+@pytest.mark.slow
 def test_it_is_made_on_first_use_and_used_offline_afterwards(tiny, tmp_path):
     told = []
     assert value_in(making.ensure(tiny, told.append)) == "7"
@@ -80,6 +81,7 @@ def test_other_pins_are_another_environment(tiny):
     assert replace(tiny).pins == {"tandem-tiny": "2.0"}
 
 
+@pytest.mark.slow
 def test_what_cannot_be_installed_leaves_nothing_and_says_why_in_one_line(tiny):
     tiny.lock.write_text("tandem-tiny==3.0\n")
     with pytest.raises(
@@ -90,6 +92,7 @@ def test_what_cannot_be_installed_leaves_nothing_and_says_why_in_one_line(tiny):
     assert left_in(tiny) == []
 
 
+@pytest.mark.slow
 def test_an_index_that_does_not_answer_is_named_as_the_reason(tiny, monkeypatch):
     for name, value in {
         "PIP_NO_INDEX": "0",
@@ -145,6 +148,7 @@ def test_a_lock_that_is_missing_is_said(tiny):
         making.ensure(tiny, lambda _: None)
 
 
+@pytest.mark.slow
 def test_of_two_makers_one_waits_for_the_other(tiny):
     command = [sys.executable, "-c", MAKER, str(tiny.locks)]
     both = [

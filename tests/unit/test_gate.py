@@ -242,6 +242,7 @@ def test_without_limits_p99_may_rise_by_five_per_cent():
     assert (limit.metric.key, limit.share) == ("p99", 0.05)
 
 
+@pytest.mark.slow
 def test_many_same_builds_fail_at_most_rarely_and_a_tenth_slower_nearly_always(decide):
     """On quiet machines rounds of p99 vary by some 2 %; what a gate of three blocks calls then."""
     fails = dict.fromkeys((1.0, 1.1), 0)

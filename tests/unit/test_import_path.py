@@ -46,6 +46,7 @@ def executed(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*.executed"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [[str(Path(sys.executable).with_name("tandem"))], [sys.executable, "-m", "pipelines.cli.main"]],

@@ -137,6 +137,7 @@ def test_a_server_that_dies_at_start_is_reported_with_its_last_words(plan):
     )
 
 
+@pytest.mark.slow
 def test_a_server_that_never_gets_ready_is_reported_with_what_it_said(plan):
     with (
         LocalServer(plan(ready_limit_s=3, status=lambda: "0 of 1 workers are READY")) as server,
@@ -166,6 +167,7 @@ def test_a_log_line_that_means_never_ends_the_wait_at_once(plan):
     assert time.monotonic() - started < 10
 
 
+@pytest.mark.slow
 def test_a_port_that_was_taken_meanwhile_is_said_in_the_server_s_own_words(plan):
     port = int(plan().launch.argv[-1])
     with (

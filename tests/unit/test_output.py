@@ -26,6 +26,7 @@ def run(command: list[str] | str, cwd: Path, **environment: str) -> subprocess.C
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "environment",
     [
@@ -53,6 +54,7 @@ def test_no_setting_of_a_terminal_fails_a_command(tmp_path, environment):
     assert b"Serve MODEL" in b" ".join(text.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "code"),
     [

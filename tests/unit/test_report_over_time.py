@@ -84,6 +84,7 @@ def test_data_begin_no_formula_and_keep_their_lines() -> None:
     assert list(csv.reader(io.StringIO(text))) == [["a", "b"], ["'=1+1", ""], ["x y", "0.1"]]
 
 
+@pytest.mark.slow
 def test_a_long_run_makes_a_small_page_that_says_what_it_leaves_out() -> None:
     rounds = tuple(
         COMPARED[number % 4].model_copy(

@@ -258,6 +258,7 @@ def test_the_first_failure_ends_the_others_and_all_they_started(shared):
     assert all_gone(pids_in(shared))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "tasks_count"), [(signal.SIGINT, 2), (signal.SIGKILL, 1)])
 def test_no_process_is_left_when_we_are_interrupted_or_killed(shared, number, tasks_count, tmp_path):
     command = [sys.executable, "-c", INTERRUPTED, str(shared), str(tasks_count)]
@@ -291,6 +292,7 @@ def descriptors():
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the folder of this very process
 
 
+@pytest.mark.slow
 def test_a_task_that_hangs_is_ended_by_name(shared):
     staying = [task("stay", limit_s=2.0, folder=str(shared)), task("stay", folder=str(shared))]
     with pytest.raises(errors.MachineError, match=r"^stay did not end within 2 s") as caught:
@@ -321,12 +323,14 @@ def test_a_limit_that_is_no_time_is_a_wrong_request(monkeypatch, asked):
         run_one("pid")
 
 
+@pytest.mark.slow
 def test_the_limit_can_be_changed(monkeypatch, shared):
     monkeypatch.setenv(tasks.LIMIT_VARIABLE, "1.5")
     with pytest.raises(errors.MachineError, match="did not end within 2 s"):
         run_one("stay", folder=str(shared))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["/bin/false", "/no/such/program", "/etc/passwd"])
 def test_a_child_that_dies_at_birth_leaks_nothing(monkeypatch, tmp_path, program):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

@@ -21,6 +21,7 @@ def tandem_in(folder, *arguments, remove):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [("export",), ("export", "--artifacts", "{elsewhere}"), ("doctor",)])
 def test_a_removed_working_directory_is_named(tmp_path, arguments):
     folder, elsewhere = tmp_path / "gone", tmp_path / "elsewhere"
