@@ -6,20 +6,23 @@ A rate that the machine does not hold at every moment shows in the progress: a s
 the time-out answers nobody in time any more. Then take a lower rate, and a --preset whose queue holds no more
 than arrives within the time-out.
 
-Each server in turn is started as `compare` starts it and gets an open load of the rate given, or of half the
-rate found by the SLO search in --run. Memory (anonymous pages, which no other program's loading of the same
-libraries moves), descriptors and threads of its whole process tree are sampled meanwhile. Printed are slopes
-per hour with their 95 % intervals, from the means of blocks of samples after the first fifth. Ends with 1 if
-requests failed, or a slope is certainly above its limit: 4 MB, 1 descriptor or 1 thread an hour.
+Each server in turn is started as `compare` starts it, warmed by one user, and gets an open load of
+the rate given, or of half the rate found by the SLO search in --run. Memory (anonymous pages, which no other
+program's loading of the same libraries moves), descriptors that are no connections, and threads of its whole
+process tree are sampled meanwhile, and kept in soak-TARGET.csv. An open load that meets a pause opens
+connections, so that their number is sampled too. Printed are slopes per hour with their 95 % intervals, from
+the means of blocks of samples after the first fifth. Ends with 1 if requests failed, or a slope is certainly
+above its limit: 4 MB, 1 descriptor or 1 thread an hour.
 """
 
 import argparse
+import csv
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -48,12 +51,14 @@ from pipelines.targets.presets import DEFAULT, resolve  # noqa: E402
 from pipelines.targets.server_plan import ServeRequest  # noqa: E402
 from pipelines.verify.stage import ensure_verified  # noqa: E402
 
-LIMITS_PER_HOUR = {"memory_mb": 4.0, "descriptors": 1.0, "threads": 1.0}
+LIMITS_PER_HOUR = {"memory_mb": 4.0, "descriptors": 1.0, "threads": 1.0, "connections": np.inf}
 SETTLING_SHARE = 0.2
 BLOCKS = 12
 LEAST_SAMPLES = 3
 SAMPLES_WANTED = 600
 HOUR_S = 3600.0
+WARMING_S = 20.0
+"""A soak looks for what grows: a cold server that refuses requests in its first seconds is another matter."""
 MINUTE = 60
 
 
@@ -124,6 +129,15 @@ class Watch:
         for name, value in found.items():
             self.values[name].append(value)
 
+    def save(self, file: Path) -> None:
+        """Write all samples as CSV, one line a moment."""
+        with file.open("w", newline="") as stream:
+            rows = csv.writer(stream)
+            rows.writerow(["time_s", *self.values])
+            started_s = self.times_s[0]
+            moments = (round(moment - started_s, 3) for moment in self.times_s)
+            rows.writerows(zip(moments, *self.values.values(), strict=True))
+
     def slopes(self) -> dict[str, Slope]:
         """Return the slope of every figure."""
         return {name: slope(self.times_s, values) for name, values in self.values.items()}
@@ -132,13 +146,16 @@ class Watch:
 def tree_figures(pid: int) -> dict[str, float]:
     """Return what a process and its descendants hold now."""
     root = psutil.Process(pid)
-    memory_bytes = descriptors = threads = 0
+    memory_bytes = descriptors = threads = connections = 0
     for process in (root, *root.children(recursive=True)):
         with suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
             memory_bytes += anonymous_bytes(process.pid)
-            descriptors += process.num_fds()
+            open_here = len(process.net_connections("tcp"))
+            descriptors += process.num_fds() - open_here
+            connections += open_here
             threads += process.num_threads()
-    return {"memory_mb": memory_bytes / 1e6, "descriptors": descriptors, "threads": threads}
+    counts = {"descriptors": descriptors, "threads": threads, "connections": connections}
+    return {"memory_mb": memory_bytes / 1e6, **counts}
 
 
 def anonymous_bytes(pid: int) -> int:
@@ -175,7 +192,11 @@ def soak(target: str, rate_per_s: float, options: argparse.Namespace) -> tuple[R
         with started(target, options, work) as (server, pool):
             interval_s = max(1.0, options.seconds / SAMPLES_WANTED)
             watch = Watch(server.pid, interval_s, partial(print_progress, target))
-            result, _ = generate(plan(server, rate_per_s, options.seconds, pool, work), work, watch.listen)
+            whole = plan(server, rate_per_s, options.seconds, pool, work)
+            warming = replace(whole, load="closed:1", duration_s=min(WARMING_S, options.seconds / 4))
+            generate(warming, work, lambda _report, _pid: False)
+            result, _ = generate(whole, work, watch.listen)
+            watch.save(Path(f"soak-{target}.csv"))
             server.require_alive("at the end of the soak")
             if result.errors_count:
                 keep_log(server, Path(f"soak-{target}.log"))

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import random
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -117,3 +118,27 @@ def test_memory_is_what_a_process_took_not_what_it_mapped(soak, tmp_path):
     after_heap = soak.tree_figures(os.getpid())["memory_mb"]
     assert after_file - before < 32 < after_heap - after_file
     del taken, mapped
+
+
+def test_connections_are_counted_beside_other_descriptors(soak):
+    before = soak.tree_figures(os.getpid())
+    pair = [socket.create_server(("127.0.0.1", 0))]
+    pair.append(socket.create_connection(pair[0].getsockname()))
+    with Path("/dev/null").open() as _held:
+        after = soak.tree_figures(os.getpid())
+    for one in pair:
+        one.close()
+    assert (after["connections"] - before["connections"], after["descriptors"] - before["descriptors"]) == (
+        2,
+        1,
+    )
+
+
+def test_samples_are_kept_as_a_table(soak, tmp_path):
+    watch = soak.Watch(os.getpid(), 0.0)
+    watch.look()
+    watch.look()
+    watch.save(tmp_path / "soak.csv")
+    lines = (tmp_path / "soak.csv").read_text().splitlines()
+    assert lines[0] == "time_s,memory_mb,descriptors,threads,connections"
+    assert [len(line.split(",")) for line in lines] == [5, 5, 5]
