@@ -154,24 +154,41 @@ def marked(mark: str) -> list[int]:
 
 
 def _carries(pid: int, mark: str) -> bool:
+    return f"{MARK}={mark}".encode() in (_environment(pid) or b"").split(b"\0")
+
+
+def _environment(pid: int) -> bytes | None:
+    """Return the environment that process `pid` was started with; None if it is gone or another user's."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123
-            return f"{MARK}={mark}".encode() in file.read().split(b"\0")
+            return file.read()
     except OSError:
-        return False
+        return None
+
+
+def someone_begins() -> bool:
+    """Return whether a process of this user shows no environment: one that begins a program has none yet.
+
+    So it does from the moment when whoever started it goes on until the kernel has laid the new program out.
+    """
+    names = os.listdir("/proc") if os.path.isdir("/proc") else []  # noqa: PTH112, PTH208
+    pids = (int(name) for name in names if name.isdecimal())
+    # Threads of the kernel and zombies have no program.
+    return any(_environment(pid) == b"" and os.path.exists(f"/proc/{pid}/exe") for pid in pids)  # noqa: PTH110
 
 
 def end_marked(mark: str, quiet_looks: int) -> None:
     """End every process with this mark: SIGTERM, and SIGCONT that the stopped ones heed it; then SIGKILL.
 
-    Looks again until `quiet_looks` times in a row there was none, since what ends may just have started more.
+    Looks again until `quiet_looks` times in a row there was none, since what ends may just have started more;
+    QUIET_LOOKS times while there is a process of which that cannot be said yet.
     """
     started, quiet = time.monotonic(), 0
     signalled: set[int] = set()
     while time.monotonic() - started < LIMIT_S:
         pids = marked(mark)
         quiet = 0 if pids else quiet + 1
-        if quiet >= quiet_looks:
+        if quiet >= quiet_looks and (quiet >= QUIET_LOOKS or not someone_begins()):
             return
         overdue = time.monotonic() - started > GRACE_S
         for pid in pids if overdue else set(pids) - signalled:

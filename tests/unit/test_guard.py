@@ -129,6 +129,36 @@ def test_a_command_that_ends_leaves_nothing_either(temporary):
     assert leftovers.MARK not in os.environ
 
 
+def test_a_process_that_has_not_begun_its_program_yet_is_ended_when_it_has(temporary, monkeypatch):
+    """As the kernel shows it: whoever started it goes on before its environment is there."""
+    mark, held = leftovers.claim(str(temporary))
+    environment = {**os.environ, leftovers.MARK: mark}
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env=environment)
+    shown, hidden_times = leftovers._environment, iter(range(2))
+
+    def later(pid):
+        return b"" if pid == child.pid and next(hidden_times, None) is not None else shown(pid)
+
+    monkeypatch.setattr(leftovers, "_environment", later)
+    try:
+        leftovers.clear(mark, quiet_looks=1)
+        assert child.poll() == -signal.SIGTERM
+    finally:
+        child.kill()
+        child.wait()
+        os.close(held)
+
+
+def test_a_process_without_an_environment_delays_the_end_and_does_not_prevent_it(temporary):
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env={}) as process:
+        assert wait_until(leftovers.someone_begins, 5)
+        with guarded():
+            pass
+        assert left_in(temporary) == []
+        assert process.poll() is None
+        process.kill()
+
+
 def test_a_command_whose_guard_was_killed_tidies_up_itself(temporary):
     with guarded():
         for process in psutil.Process().children():
