@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from loadtests.reason import Reason
-from loadtests.validity import ERRORS_SHARE_LIMIT, FINDINGS, GENERATOR_CHECKS, Invalidity
+from loadtests.validity import ERRORS_SHARE_LIMIT, FINDINGS, GENERATOR_CHECKS, SATURATED, Invalidity
 
 SERVER_CHECKS: Final = FINDINGS | {"warm"}
 """A round that does not pass these shows what the server does under such a rate, which p99 and errors judge.
@@ -15,8 +15,6 @@ Errors, wrong answers among them, are what overload looks like. Near its capacit
 more than 10 % from one second to the next for ever, however warm the server is. It is warm after the rounds
 at lower rates, and three rounds have to keep the limit.
 """
-
-SATURATED: Final = "generator_saturated"
 
 Phase = Literal["condition", "search", "confirm"]
 

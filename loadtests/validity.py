@@ -27,6 +27,8 @@ FINDINGS: Final[frozenset[Check]] = frozenset({"clean", "right"})
 """What a round that fails these shows of the server. It is not measured again: a server that sometimes fails
 would lose its bad rounds and be judged by its good ones."""
 
+SATURATED: Final = "generator_saturated"
+"""The generator had no more CPU time to give."""
 GENERATOR_CHECKS: Final[frozenset[Check]] = frozenset({"delivered", "lateness", "generator"})
 """A round that fails one of these shows that the load itself was not as asked."""
 
@@ -81,7 +83,7 @@ def invalidities(facts: RoundFacts) -> tuple[Invalidity, ...]:
         _at_most("sent_late", "lateness", LATE_SHARE_LIMIT, facts.late_share),
         _clean(facts),
         _right(facts),
-        _at_most("generator_saturated", "generator", GENERATOR_CPU_LIMIT, facts.generator_cpu_share),
+        _at_most(SATURATED, "generator", GENERATOR_CPU_LIMIT, facts.generator_cpu_share),
         _at_most("generator_starved", "generator", GENERATOR_WAITED_LIMIT, facts.generator_waited_share),
         _at_most("cpu_stolen", "quiet", STEAL_LIMIT, facts.steal_share),
         _at_most("foreign_cpu", "quiet", FOREIGN_CPU_LIMIT, facts.foreign_cpu_share),

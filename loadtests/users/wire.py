@@ -96,36 +96,28 @@ def reset_when_closed(connection: Any) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-class Connection(gevent.socket.socket):  # type: ignore[misc]
+class _Timed:
+    """Remembers when it was last read from, over whichever socket it is mixed into."""
+
+    read_ns = 0
+
+    def recv(self, *arguments: int) -> bytes:
+        """Read what there is, and the clock with it."""
+        try:
+            data: bytes = super().recv(*arguments)  # type: ignore[misc]
+        except TimeoutError:
+            reset_when_closed(self)
+            raise
+        self.read_ns = time.monotonic_ns()
+        return data
+
+
+class Connection(_Timed, gevent.socket.socket):  # type: ignore[misc]
     """A connection that remembers when it was last read from."""
 
-    read_ns = 0
 
-    def recv(self, *arguments: int) -> bytes:
-        """Read what there is, and the clock with it."""
-        try:
-            data: bytes = super().recv(*arguments)
-        except TimeoutError:
-            reset_when_closed(self)
-            raise
-        self.read_ns = time.monotonic_ns()
-        return data
-
-
-class TlsConnection(gevent.ssl.SSLSocket):  # type: ignore[misc]
+class TlsConnection(_Timed, gevent.ssl.SSLSocket):  # type: ignore[misc]
     """The same, encrypted."""
-
-    read_ns = 0
-
-    def recv(self, *arguments: int) -> bytes:
-        """Read what there is, and the clock with it."""
-        try:
-            data: bytes = super().recv(*arguments)
-        except TimeoutError:
-            reset_when_closed(self)
-            raise
-        self.read_ns = time.monotonic_ns()
-        return data
 
 
 class Wire:
