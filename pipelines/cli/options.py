@@ -130,7 +130,7 @@ sides_option = click.option(
     "`tandem export --artifacts` writes it, or TARGET@DIR for one of its targets. Or servers that run "
     "already: [NAME=]API+SCHEME://HOST[:PORT]/…MODEL[#BODY], such as "
     "today=tfserving+http://HOST:8501/v1/models/m; APIs are tfserving, torchserve and oip, over http, https, "
-    "grpc or grpcs.",
+    "grpc or grpcs, and plain, over http or https.",
 )
 former_sides_option = click.option(
     "--targets",

@@ -96,9 +96,12 @@ class Endpoint:
 
     def unknown_model(self) -> str:
         """Check that an unknown model is refused and that the server goes on."""
+        api = self.side.address.api
+        if APIS[api].marker is None:
+            raise NotApplicableError(f"requests of the API {api} name no model")
         endpoint, codec = self.server.plan.endpoint, find_codec(self.side.protocol.codec)
         body = codec.encode([sample(self.spec.samples().named, 0)], NO_MODEL)
-        ways = APIS[self.side.address.api].protocols(NO_MODEL)
+        ways = APIS[api].protocols(NO_MODEL)
         path = next(protocol.path for protocol in ways if protocol.codec == self.side.protocol.codec)
         headers = {} if self.side.protocol.transport == "grpc" else request_headers(codec, body)
         code, answer = self.side.access.ask(endpoint.base_url + path, body, headers)

@@ -1,4 +1,7 @@
-"""Running endpoints as sides: an API at an address, `API+SCHEME://HOST:PORT/…MODEL[#BODY]`."""
+"""Running endpoints as sides: an API at an address, `API+SCHEME://HOST:PORT/…MODEL[#BODY]`.
+
+The API `plain` is what many teams' own servers have: some path takes rows, answers rows, and names no model.
+"""
 
 import re
 from dataclasses import dataclass
@@ -31,26 +34,25 @@ class Api:
     """One API that servers have.
 
     Attributes:
-        marker: what precedes a model's name in a path of its REST API.
+        marker: what precedes a model's name in a path of its REST API; None where any path may answer, and
+            names no model.
         more: what may follow the name, each with a value.
         rest: path of a prediction, with the model's name and what follows it.
         bodies: codecs of the REST API, the usual one first.
-        method, codec: of a prediction over gRPC.
+        method, codec: of a prediction over gRPC; empty where the API has none.
     """
 
-    marker: str
+    marker: str | None
     more: tuple[str, ...]
     rest: str
     bodies: tuple[str, ...]
-    method: str
-    codec: str
+    method: str = ""
+    codec: str = ""
 
     def protocols(self, model: str) -> tuple[Protocol, ...]:
         """Return the ways to ask about `model`."""
-        return (
-            *(Protocol("http", body, self.rest.format(model=model)) for body in self.bodies),
-            Protocol("grpc", self.codec, self.method),
-        )
+        rest = (Protocol("http", body, self.rest.format(model=model)) for body in self.bodies)
+        return (*rest, *((Protocol("grpc", self.codec, self.method),) if self.method else ()))
 
 
 APIS = {
@@ -71,6 +73,7 @@ APIS = {
         "tensor-map",
     ),
     "oip": Api("/v2/models/", ("versions",), OIP_PATH, ("oip-json", "oip-binary"), OIP_METHOD, "oip-grpc"),
+    "plain": Api(None, (), "/{model}", ("json-rows",)),
 }
 
 
@@ -82,7 +85,7 @@ class Address:
         api: a name of `APIS`.
         scheme: a name of `SCHEMES`.
         prefix: path in front of the API's own.
-        model: the name it serves the model under.
+        model: the name it serves the model under; the last part of the path where the API has no names.
         version: what follows the name, such as `/versions/3`; empty for the server's own choice.
     """
 
@@ -105,7 +108,7 @@ class Address:
         return SCHEMES[self.scheme][0]
 
     def __str__(self) -> str:
-        marker = "/" if self.transport == "grpc" else APIS[self.api].marker
+        marker = "/" if self.transport == "grpc" else APIS[self.api].marker or "/"
         return f"{self.api}+{self.base_url}{marker}{self.model}{self.version}"
 
 
@@ -139,6 +142,8 @@ def read_address(text: str) -> tuple[Address, Protocol]:
         raise RequestError(f"{where}it cannot be read: {error!s:.160}") from error
     _require_plain(where, url, host)
     transport, usual_port = SCHEMES[scheme]
+    if transport == "grpc" and not APIS[api].method:
+        raise RequestError(f"{where}the API {api} has no gRPC; allowed are http and https")
     port = port or usual_port
     if port is None:
         raise RequestError(f"{where}it has no port; write {scheme}://{host}:PORT/MODEL")
@@ -167,6 +172,8 @@ def _require_plain(where: str, url: SplitResult, host: str) -> None:
 def _parts(where: str, api: Api, transport: Transport, path: str) -> tuple[str, str, str]:
     """Return prefix, model and version of a path."""
     path = path.rstrip("/")
+    if api.marker is None:
+        return _whole_path(where, path)
     prefix, marker, named = f"{path}/".partition(api.marker)
     if not marker or transport == "grpc":
         prefix, named = "", path.removeprefix("/")
@@ -189,6 +196,14 @@ def _parts(where: str, api: Api, transport: Transport, path: str) -> tuple[str, 
             "nothing"
         )
     return prefix, model, "/" + "/".join(more)
+
+
+def _whole_path(where: str, path: str) -> tuple[str, str, str]:
+    prefix, _, last = path.rpartition("/")
+    if not PART.fullmatch(last):
+        path = re.sub(r".*@", "…@", path, flags=re.DOTALL)
+        raise RequestError(f"{where}it has no path that takes rows, such as /predict, given {path or '/'!r}")
+    return prefix, last, ""
 
 
 def _protocol(where: str, address: Address, word: str) -> Protocol:

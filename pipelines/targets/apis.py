@@ -17,10 +17,11 @@ from pipelines.access import Access
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.http import fetch_json
 from pipelines.targets import oip, oip_grpc
-from pipelines.targets.address import Address
+from pipelines.targets.address import APIS, Address
 
 OK = 200
 MISSING = (400, 404)
+FAILED = 500
 AVAILABLE = 30
 """TensorFlow Serving's number of a version that serves."""
 
@@ -240,6 +241,16 @@ def _of_oip(server: Mapping[str, Any], answer: Mapping[str, Any]) -> Told:
     )
 
 
+def _plain_status(address: Address, access: Access) -> str | None:
+    """Ask for the path itself, which may refuse a GET: nothing of such a server reports readiness."""
+    code, _ = access.ask(f"{address.base_url}/{address.model}")
+    return f"{address.model} answers {code}" if code >= FAILED else None
+
+
+def _plain_told(address: Address, access: Access) -> Told:  # noqa: ARG001 - it reports nothing
+    return Told("plain API", UNKNOWN_VERSION, None)
+
+
 def _no_model(address: Address, code: int, answer: Any) -> RequestError:
     reason = answer.get("error", answer) if isinstance(answer, dict) else answer
     return RequestError(
@@ -249,8 +260,7 @@ def _no_model(address: Address, code: int, answer: Any) -> RequestError:
 
 def _no_metadata(url: str, code: int) -> MachineError:
     return MachineError(
-        f"{url} answers {code} without a model's metadata; is that its API? Allowed are tfserving, "
-        "torchserve and oip"
+        f"{url} answers {code} without a model's metadata; is that its API? Allowed are {', '.join(APIS)}"
     )
 
 
@@ -261,6 +271,7 @@ TELLERS: Mapping[tuple[str, str], Callable[[Address, Access], Told]] = {
     ("torchserve", "grpc"): _torchserve_told,
     ("oip", "http"): _oip_told,
     ("oip", "grpc"): _oip_grpc_told,
+    ("plain", "http"): _plain_told,
 }
 STATUSES: Mapping[tuple[str, str], Callable[[Address, Access], str | None]] = {
     ("tfserving", "http"): _tfserving_status,
@@ -269,4 +280,5 @@ STATUSES: Mapping[tuple[str, str], Callable[[Address, Access], str | None]] = {
     ("torchserve", "grpc"): _torchserve_grpc_status,
     ("oip", "http"): _oip_status,
     ("oip", "grpc"): _oip_grpc_status,
+    ("plain", "http"): _plain_status,
 }

@@ -31,6 +31,8 @@ from pipelines.targets.side import file_stem, parse_sides
         ),
         ("torchserve+http://h:8080/predictions/m/2", "http://h:8080", "/predictions/m/2", "json-rows", "m"),
         ("torchserve+http://[::1]:8080/m#npy", "http://[::1]:8080", "/predictions/m", "npy", "m"),
+        ("plain+http://h:8000/predict", "http://h:8000", "/predict", "json-rows", "predict"),
+        ("plain+https://h/team/v1/score/", "https://h:443/team/v1", "/score", "json-rows", "score"),
         ("oip+http://h:8000/resnet", "http://h:8000", "/v2/models/resnet/infer", "oip-json", "resnet"),
         (
             "oip+http://h:8000/x/v2/models/a.b/versions/1#oip-binary",
@@ -58,7 +60,7 @@ def test_an_address_says_where_and_how(text, base_url, path, codec, model):
     ("text", "said"),
     [
         ("localhost:8501/v1/models/m", "it has no scheme"),
-        ("http://h:8501/v1/models/m", "it names no API; write one of tfserving, torchserve, oip"),
+        ("http://h:8501/v1/models/m", "it names no API; write one of tfserving, torchserve, oip, plain"),
         ("tfservin+http://h:8501/m", "unknown API 'tfservin'; did you mean tfserving"),
         ("oip+ftp://h/m", "unknown scheme 'ftp'"),
         ("oip+grpc://h/m", "it has no port"),
@@ -75,6 +77,9 @@ def test_an_address_says_where_and_how(text, base_url, path, codec, model):
         ("me:pass-word@h:80/m", "it has no scheme"),
         ("oip+f://\nme:pass-word@h:80\n/m", "unknown scheme"),
         ("oip+http://h:80//me:pass-word@h/x y", "does not say which model"),
+        ("plain+grpc://h:1/predict", "the API plain has no gRPC; allowed are http and https"),
+        ("plain+http://h:1/", "no path that takes rows"),
+        ("plain+http://h/predict#raw", "unknown kind of body 'raw'; .*rows"),
         ("oip+http://h/m#rows", "unknown kind of body 'rows'; .*oip-json, oip-binary"),
     ],
 )

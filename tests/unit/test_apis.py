@@ -124,7 +124,25 @@ def test_a_server_that_is_not_ready_or_another_one_is_an_environment_failure(api
         asked(api, told(api, tensors()) | change)
 
 
-@pytest.mark.parametrize("url", ["oip+http://127.0.0.1:9/m", "tfserving+grpc://127.0.0.1:9/m"])
+@pytest.mark.parametrize("code", [200, 404, 405])
+def test_a_plain_server_is_taken_for_ready_whatever_its_route_says_to_a_get(code):
+    with serving(lambda *_: (code, {}, b"{}")) as (url, asked_for):
+        found = introduce("today", read_address(f"plain+{url}/team/predict")[0], ACCESS, SPEC)
+    assert (found.name, found.tensors) == ("plain API", None)
+    assert {path for path, _ in asked_for} == {"/team/predict"}
+
+
+def test_a_plain_server_that_fails_is_not_ready():
+    with (
+        serving(lambda *_: (500, {}, b"")) as (url, _),
+        pytest.raises(MachineError, match="predict answers 500"),
+    ):
+        introduce("today", read_address(f"plain+{url}/predict")[0], ACCESS, SPEC)
+
+
+@pytest.mark.parametrize(
+    "url", ["plain+http://127.0.0.1:9/predict", "oip+http://127.0.0.1:9/m", "tfserving+grpc://127.0.0.1:9/m"]
+)
 def test_nobody_there_is_an_environment_failure(url):
     with pytest.raises(MachineError, match=r"today: .*cannot be asked"):
         introduce("today", read_address(url)[0], ACCESS, SPEC)
