@@ -12,6 +12,7 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -20,6 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from pipelines.record.reading import read_run  # noqa: E402
 from pipelines.record.run import RunRecord  # noqa: E402
+from pipelines.record.slo import SloTargetRecord  # noqa: E402
 from pipelines.record.target import TargetRecord  # noqa: E402
 
 SIDES = "torchserve,triton,mlserver,python,tfserving"
@@ -31,33 +33,57 @@ NONE = "\N{EN DASH}"
 MEGA = 10**6
 
 
+@dataclass(frozen=True)
+class Lent:
+    """What other runs say of a model's server: its rate at the SLO, and the size of its image in bytes."""
+
+    rate: str = NONE
+    image_bytes: int | None = None
+
+
 def rows(runs: Iterable[RunRecord]) -> list[tuple[str, ...]]:
-    """Make a row per model, server and load of the comparisons, with the rate of the model's SLO search."""
+    """Make a row per model, server and load of the comparisons.
+
+    The rate at the SLO comes from the model's search, the size of an image from whichever run had it. A run
+    that gave no verdicts says nothing about speed: it lends its images alone.
+    """
     known = list(runs)
-    rates = {
-        (run.model.name, name): rate.rate_per_s
-        for run in known
-        if run.slo is not None and run.model is not None
-        for name, rate in run.slo.targets.items()
-    }
     return [
         row
         for run in known
-        if run.kind == "compare" and run.model is not None
+        if run.kind == "compare" and run.model and run.profile and run.profile.verdicts
         for name, target in run.targets.items()
         if target.role == "compared"
-        for row in _of_target(run.model.name, name, target, rates.get((run.model.name, name)))
+        for row in _of_target(run.model.name, name, target, _lent(known, run.model.name, name))
     ]
 
 
-def _of_target(model: str, name: str, target: TargetRecord, rate: float | None) -> list[tuple[str, ...]]:
-    implementation, image = target.implementation, target.implementation.image
+def _lent(runs: Sequence[RunRecord], model: str, side: str) -> Lent:
+    of_model = [run for run in runs if run.model is not None and run.model.name == model]
+    rates = [run.slo.targets[side] for run in of_model if run.slo is not None and side in run.slo.targets]
+    images = [
+        image.size_bytes
+        for run in of_model
+        if side in run.targets and (image := run.targets[side].implementation.image) is not None
+    ]
+    return Lent(_rate(rates[-1]) if rates else NONE, images[-1] if images else None)
+
+
+def _rate(found: SloTargetRecord) -> str:
+    """Return the rate, or the bound that is known of it."""
+    if found.rate_per_s is None and found.at_least_per_s is not None:
+        return f"at least {_figure(found.at_least_per_s)}"
+    return _figure(found.rate_per_s)
+
+
+def _of_target(model: str, name: str, target: TargetRecord, lent: Lent) -> list[tuple[str, ...]]:
+    implementation = target.implementation
     starts = [start.first_right_answer_s for start in target.cold_starts]
     steady = [one.until_steady_s for one in target.conditionings if one.until_steady_s is not None]
     after = (
-        _figure(rate),
+        lent.rate,
         _figure(target.memory.peak_bytes and target.memory.peak_bytes / MEGA),
-        _figure(None if image is None else image.size_bytes / MEGA),
+        _figure(lent.image_bytes and lent.image_bytes / MEGA),
         _figure(median(starts) if starts else None),
         _figure(median(steady) if steady else None),
         f"{implementation.protocol} {target.payload.codec if target.payload else ''}".strip(),

@@ -19,6 +19,7 @@ FOREIGN_CPU_LIMIT: Final = 0.05
 DELIVERED_LIMIT: Final = 0.99
 LATE_SHARE_LIMIT: Final = 0.01
 CAPPED_SHARE_LIMIT: Final = 0.01
+SLOWDOWN_LIMIT: Final = 1.2
 
 Check = Literal["interrupted", "warm", "delivered", "lateness", "clean", "right", "generator", "quiet"]
 
@@ -49,6 +50,7 @@ class RoundFacts:
         delivered_share: achieved / offered rate of an open load.
         late_share: of the requests of an open load, sent more than 1 ms after their time.
         capped_share: of the requests of a closed load, held back by the highest rate that was allowed.
+        slowdown: how many times as long a fixed computation took as it usually does in the run.
     """
 
     requests_count: int
@@ -64,6 +66,7 @@ class RoundFacts:
     generator_waited_share: float | None = None
     foreign_cores: float | None = None
     capped_share: float | None = None
+    slowdown: float | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ def invalidities(facts: RoundFacts) -> tuple[Invalidity, ...]:
         _at_most("cpu_stolen", "quiet", STEAL_LIMIT, facts.steal_share),
         _at_most("foreign_cpu", "quiet", FOREIGN_CPU_LIMIT, facts.foreign_cpu_share),
         _foreign_machine(facts),
+        _slower(facts),
     )
     return tuple(invalidity for invalidity in checks if invalidity)
 
@@ -135,6 +139,13 @@ def _foreign_machine(facts: RoundFacts) -> Invalidity | None:
     if cores is None or cores <= FOREIGN_CORES_LIMIT:
         return None
     return _invalid("foreign_cores", "quiet", cores=cores, limit=FOREIGN_CORES_LIMIT)
+
+
+def _slower(facts: RoundFacts) -> Invalidity | None:
+    """Judge what no clock of ours shows: a neighbour on the same physical core, or heat."""
+    if facts.slowdown is None or facts.slowdown <= SLOWDOWN_LIMIT:
+        return None
+    return _invalid("machine_slower", "quiet", slowdown=facts.slowdown, limit=SLOWDOWN_LIMIT)
 
 
 def _at_most(code: str, check: Check, limit: float, share: float | None) -> Invalidity | None:

@@ -76,6 +76,7 @@ def fresh_servers(session: Session, block: int) -> Iterator[dict[str, Server]]:
     """Yield a fresh server of every side in this block, correct and steady, all paused; end them with it."""
     with ExitStack() as stack:
         stack.enter_context(session.generator)
+        stack.enter_context(session.machine_speed.probing(session.settings.cores))
         ordered = rotated(session.of_block(block), block)
         planned = [(side, stack.enter_context(_planned(session, side, block))) for side in ordered]
         if block == 0:
@@ -216,6 +217,7 @@ def measure_once(
             session.folder,
             round_s or session.round_s,
             warmup_limit_s,
+            session.machine_speed,
         )
         driven = _with_batches(driven, before, _batching(server))
         parts = parts_ms(timings, _timings(server))

@@ -1,13 +1,15 @@
 """Who used the CPU while something was measured, core by core, read at two moments."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
 from pipelines.machine.cores import Cores
+from pipelines.machine.speed_probe import Totals
 from pipelines.measure.environment import own_cpu_s
+from pipelines.measure.machine_speed import Group, MachineSpeed
 from pipelines.runners.docker_cpu import engine_cpu_s
 from pipelines.runners.server import Place, Server
 from pipelines.targets.address import URL
@@ -34,8 +36,9 @@ class CpuReading:
         cores: by core number.
         server_s: CPU seconds of all servers of the run; those that are paused use nothing.
         generator_s: of the load generator.
-        harness_s: of this process, its ended children and the container engine, which run anywhere.
+        harness_s: of this process, its ended children, probes and the container engine, which run anywhere.
         measured_server_s: of the one server under load; None where that is not known.
+        probes: what the probes of the machine's speed had seen.
     """
 
     cores: Mapping[int, CoreClock]
@@ -43,6 +46,7 @@ class CpuReading:
     generator_s: float = 0.0
     harness_s: float = 0.0
     measured_server_s: float | None = 0.0
+    probes: Mapping[Group, Totals] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,12 @@ class Edges:
             return Neighbours()
         return neighbours(self.before, self.after, cores, place)
 
+    def slowdown(self, speed: MachineSpeed | None, place: Place = "cores") -> float | None:
+        """Return how many times as long as usual the machine needed for a computation; None if unknown."""
+        if speed is None or self.before is None or self.after is None:
+            return None
+        return speed.slowdown(self.before.probes, self.after.probes, place)
+
     @property
     def server_cpu_s(self) -> float | None:
         """What the server under load used in the window; None where it took its count along."""
@@ -88,7 +98,9 @@ class Edges:
         return used_s if used_s > 0 else None
 
 
-def read_cpu(server: Server, servers: Sequence[Server], generator_pid: int) -> CpuReading:
+def read_cpu(
+    server: Server, servers: Sequence[Server], generator_pid: int, speed: MachineSpeed | None = None
+) -> CpuReading:
     """Read all clocks: of every core, of the run's servers, of its generator, and of ourselves.
 
     A running endpoint counts while it is under load only: at other times it is a neighbour.
@@ -97,12 +109,15 @@ def read_cpu(server: Server, servers: Sequence[Server], generator_pid: int) -> C
     contained = any(other.plan.implementation.runner == "docker" for other in servers)
     ours = [other for other in servers if other is server or other.plan.implementation.runner != URL]
     used_s = {id(other): other.cpu_s() for other in ours}
+    probes = speed.read() if speed else {}
+    probes_s = sum(totals.used_s for totals in probes.values())
     return CpuReading(
         cores=cores,
         server_s=sum(seconds or 0.0 for seconds in used_s.values()),
         generator_s=_process_cpu_s(generator_pid),
-        harness_s=own_cpu_s() + (engine_cpu_s() if contained else 0.0),
+        harness_s=own_cpu_s() + probes_s + (engine_cpu_s() if contained else 0.0),
         measured_server_s=used_s[id(server)],
+        probes=probes,
     )
 
 

@@ -16,6 +16,7 @@ from loadtests.validity import Invalidity, RoundFacts, invalidities
 from pipelines.config.settings import MeasureSettings
 from pipelines.measure.cpu import Edges, Neighbours, read_cpu
 from pipelines.measure.generator import Generator, Listen, of_running, private_headers
+from pipelines.measure.machine_speed import MachineSpeed
 from pipelines.record.reason import recorded
 from pipelines.record.rounds import ErrorRecord, GeneratorRecord, LatencyRecord, RoundRecord
 from pipelines.runners.server import Server
@@ -67,11 +68,13 @@ def drive(
     run_folder: Path,
     round_s: float | None = None,
     warmup_limit_s: float | None = None,
+    speed: MachineSpeed | None = None,
 ) -> Driven:
     """Measure one round against a running server, `round_s` seconds or as long as the profile says.
 
     Args:
         warmup_limit_s: of its warm-up; None: as the profile says.
+        speed: whether the machine was as fast as usual; None where nobody looks.
 
     Raises:
         MachineError: the generator failed, or left no result.
@@ -96,25 +99,26 @@ def drive(
             **of_running(server, settings.max_rate_per_s),
         )
         edges, headers = Edges(), private_headers(server)
-        result, stopped = generator.run(plan, Path(name), _listen(edges, server, all_servers), headers)
+        result, stopped = generator.run(plan, Path(name), _listen(edges, server, all_servers, speed), headers)
     sent = _delivery(planned, samples, result)
     others = edges.neighbours(settings.cores, server.place)
-    failed_checks = invalidities(_facts(result, sent, others))
+    slowdown = edges.slowdown(speed, server.place)
+    failed_checks = invalidities(_facts(result, sent, others, slowdown))
     record = _record(
         planned, attempt, index, result, sent, others, samples.relative_to(run_folder), failed_checks
     )
-    counted = record.model_copy(update={"server_cpu_s": edges.server_cpu_s})
+    counted = record.model_copy(update={"server_cpu_s": edges.server_cpu_s, "slowdown": slowdown})
     return Driven(counted, failed_checks, result.server_gone, stopped)
 
 
-def _listen(edges: Edges, server: Server, servers: Sequence[Server]) -> Listen:
+def _listen(edges: Edges, server: Server, servers: Sequence[Server], speed: MachineSpeed | None) -> Listen:
     """Read the clocks at the window's edges, when the generator says so."""
 
     def listen(report: Report, generator_pid: int) -> bool:
         if report.kind == "opened":
-            edges.before = read_cpu(server, servers, generator_pid)
+            edges.before = read_cpu(server, servers, generator_pid, speed)
         elif report.kind == "closed":
-            edges.after = read_cpu(server, servers, generator_pid)
+            edges.after = read_cpu(server, servers, generator_pid, speed)
         return False
 
     return listen
@@ -142,7 +146,7 @@ def _delivery(planned: PlannedRound, samples_file: Path, result: RoundResult) ->
     )
 
 
-def _facts(result: RoundResult, sent: Delivery, others: Neighbours) -> RoundFacts:
+def _facts(result: RoundResult, sent: Delivery, others: Neighbours, slowdown: float | None) -> RoundFacts:
     return RoundFacts(
         requests_count=result.requests_count,
         errors_count=result.errors_count,
@@ -157,6 +161,7 @@ def _facts(result: RoundResult, sent: Delivery, others: Neighbours) -> RoundFact
         late_share=sent.late_share,
         generator_waited_share=result.generator.waited_share,
         capped_share=result.capped_share,
+        slowdown=slowdown,
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from loadtests.payloads import PayloadPool
 from pipelines.config.settings import MeasureSettings
 from pipelines.measure.generator import Generator
+from pipelines.measure.machine_speed import MachineSpeed
 from pipelines.measure.sides import Side
 from pipelines.record.conditioning import ConditioningRecord, DriftRecord
 from pipelines.record.in_process import InProcessRecord
@@ -93,6 +94,7 @@ class Session:
         round_s: how long rounds are, from the profile's least to its most; set by the first conditionings.
         measured: by side, in their order.
         generator: sends the load of every round; its process lives as long as the servers of a block.
+        machine_speed: whether the machine is as fast as usual.
     """
 
     settings: MeasureSettings
@@ -109,6 +111,7 @@ class Session:
     planned_count: int = 0
     measured: dict[str, Measured] = field(default_factory=dict)
     generator: Generator = field(default_factory=Generator)
+    machine_speed: MachineSpeed = field(default_factory=MachineSpeed)
 
     def __post_init__(self) -> None:
         self.measured = {side.name: Measured() for side in self.sides}

@@ -186,6 +186,13 @@ def _foreign_cores(figures: Figures) -> Said:
     )
 
 
+def _machine_slower(figures: Figures) -> Said:
+    return Said(
+        f"the machine needed {figures['slowdown']:.2f} times as long as usual for a fixed computation",
+        f"use a machine of its own, or one that keeps its speed (limit {figures['limit']:g})",
+    )
+
+
 def _drifted(figures: Figures) -> Said:
     pairs = zip(figures["sides"], figures["changes"], strict=True)
     changes = ", ".join(f"{side} by {change:+.0%}" for side, change in pairs)
@@ -286,6 +293,7 @@ MAKERS: Mapping[str, Callable[[Figures], Said]] = {
         "stop them and run again (limit {limit})",
     ),
     "foreign_cores": _foreign_cores,
+    "machine_slower": _machine_slower,
     "drifted": _drifted,
     # Comparisons
     "too_few_pairs": _plain("there are fewer than two valid pairs of rounds, so there is no interval"),

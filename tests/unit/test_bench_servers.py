@@ -5,6 +5,9 @@ from pathlib import Path
 
 from report_fixture import make_run
 
+from pipelines.record.implementation import ImageRecord
+from pipelines.record.slo import SloTargetRecord
+
 SOURCE = Path(__file__).parents[2] / "benchmarks" / "servers.py"
 SPEC = importlib.util.spec_from_file_location("bench_servers", SOURCE)
 servers = importlib.util.module_from_spec(SPEC)
@@ -42,3 +45,29 @@ def test_what_is_unknown_is_a_dash_and_zero_is_a_figure():
     assert servers._figure(0.0) == "0"
     assert servers._figure(12345.6) == "12,346"
     assert servers.table([]).count("\n") == 2
+
+
+def with_image(run, size_bytes):
+    """The run, as one in containers without verdicts would have been."""
+    targets = {}
+    for name, target in run.targets.items():
+        image = ImageRecord.model_construct(size_bytes=size_bytes)
+        implementation = target.implementation.model_copy(update={"image": image})
+        targets[name] = target.model_copy(update={"implementation": implementation})
+    profile = run.profile.model_copy(update={"verdicts": False})
+    return run.model_copy(update={"targets": targets, "profile": profile})
+
+
+def test_a_run_without_verdicts_lends_its_images_and_no_speed():
+    run = make_run()
+    lines = servers.rows([run, with_image(run, 321 * servers.MEGA)])
+    assert len(lines) == len(servers.rows([run]))
+    assert {column(line, "image MB") for line in lines} == {"321"}
+    assert {column(line, "image MB") for line in servers.rows([run])} == {servers.NONE}
+
+
+def test_a_rate_that_is_only_bounded_is_said_to_be():
+    found = SloTargetRecord.model_construct(rate_per_s=None, at_least_per_s=1234.5)
+    assert servers._rate(found) == "at least 1,234"
+    assert servers._rate(found.model_copy(update={"rate_per_s": 99.0})) == "99"
+    assert servers._rate(found.model_copy(update={"at_least_per_s": None})) == servers.NONE

@@ -28,6 +28,7 @@ def test_a_clean_quiet_round_may_be_used():
         ("steal_share", 0.05, 0.0501),
         ("foreign_cpu_share", 0.05, 0.0501),
         ("foreign_cores", 0.2, 0.201),
+        ("slowdown", 1.2, 1.201),
         ("steady", True, False),
         ("delivered_share", 0.99, 0.9899),
         ("late_share", 0.01, 0.0101),
@@ -85,6 +86,7 @@ def test_every_reason_is_given_at_once():
     steal_share=shares,
     foreign_cpu_share=shares,
     foreign_cores=st.none() | st.floats(0, 64),
+    slowdown=st.none() | st.floats(0, 4),
     interrupted=st.booleans(),
     steady=st.none() | st.booleans(),
     delivered_share=st.none() | st.floats(0, 1.5),
@@ -98,6 +100,7 @@ def test_a_round_is_valid_exactly_when_every_rule_holds(**facts):
         (facts["steal_share"] or 0) <= 0.05,
         (facts["foreign_cpu_share"] or 0) <= 0.05,
         (facts["foreign_cores"] or 0) <= 0.2,
+        (facts["slowdown"] or 0) <= 1.2,
         not facts["interrupted"],
         facts["steady"] in (None, True),
         facts["delivered_share"] is None or facts["delivered_share"] >= 0.99,
@@ -120,6 +123,7 @@ def test_a_round_is_valid_exactly_when_every_rule_holds(**facts):
         ({"steal_share": 0.5}, "quiet"),
         ({"foreign_cpu_share": 0.5}, "quiet"),
         ({"foreign_cores": 3.0}, "quiet"),
+        ({"slowdown": 1.6}, "quiet"),
     ],
 )
 def test_each_reason_has_the_name_of_its_check(changes, check):

@@ -1,0 +1,117 @@
+"""Is the machine as fast as usual? Probes beside the rounds, and how much slower a window was."""
+
+import mmap
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Literal
+
+from pipelines.machine import speed_probe
+from pipelines.machine.cores import Cores
+from pipelines.machine.speed_probe import KEPT_S, Totals
+from pipelines.processes.children import child_environment, python_module
+from pipelines.processes.group import before_exec, end_group, interrupts_held
+from pipelines.runners.server import Place
+
+MOST_CORES = 8
+"""Of one group, which a probe visits in turn: a dozen more would say the same, each of them less often."""
+LEAST_SAMPLES = 10
+LEAST_SECONDS = 10
+
+Group = Literal["server", "generator"]
+
+
+@dataclass
+class MachineSpeed:
+    """Probes of a run: they live as long as a block's servers, what was usual is remembered for all blocks.
+
+    Usual is the median over the last minutes, conditioning included: where a machine stays slower, that is
+    usual after some two minutes, and rounds are valid again.
+    """
+
+    _shared: dict[Group, mmap.mmap] = field(default_factory=dict)
+    _earlier: dict[Group, tuple[float, ...]] = field(default_factory=dict)
+
+    @contextmanager
+    def probing(self, cores: Cores) -> Iterator[None]:
+        """Time a computation on the servers' cores and on the generator's until the context ends."""
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tandem-speed-")))
+            for group, numbers in _groups(cores).items():
+                self._shared[group] = stack.enter_context(_probe(folder / group, _some(numbers)))
+            try:
+                yield
+            finally:
+                for group, totals in self.read().items():
+                    self._earlier[group] = (*self._earlier.get(group, ()), *totals.seconds)[-KEPT_S:]
+                self._shared.clear()
+
+    def read(self) -> dict[Group, Totals]:
+        """Read all probes; none where none runs."""
+        return {group: speed_probe.read(shared) for group, shared in self._shared.items()}
+
+    def slowdown(
+        self, before: Mapping[Group, Totals], after: Mapping[Group, Totals], place: Place
+    ) -> float | None:
+        """Return how many times as long the computation took between two readings as it usually does.
+
+        The larger of both groups; the generator's alone where the server is on another machine. None where
+        there are too few samples, or too few seconds to say what is usual.
+        """
+        looked_at = [group for group in before if place != "elsewhere" or group == "generator"]
+        ratios = [
+            _slowdown(before[group], after[group], self._earlier.get(group, ()))
+            for group in looked_at
+            if group in after
+        ]
+        return max((ratio for ratio in ratios if ratio is not None), default=None)
+
+
+def _slowdown(before: Totals, after: Totals, earlier: Sequence[float]) -> float | None:
+    count = after.count - before.count
+    seconds = (*earlier, *after.seconds)[-KEPT_S:]
+    if count < LEAST_SAMPLES or len(seconds) < LEAST_SECONDS:
+        return None
+    return (after.total_s - before.total_s) / count / median(seconds)
+
+
+def _groups(cores: Cores) -> dict[Group, tuple[int, ...]]:
+    if cores.shared:
+        return {"generator": tuple(sorted({*cores.server, *cores.generator}))}
+    return {"server": cores.server, "generator": cores.generator}
+
+
+def _some(cores: Sequence[int]) -> Sequence[int]:
+    """Choose at most `MOST_CORES`, spread evenly."""
+    if len(cores) <= MOST_CORES:
+        return cores
+    return [cores[place * len(cores) // MOST_CORES] for place in range(MOST_CORES)]
+
+
+@contextmanager
+def _probe(file: Path, cores: Sequence[int]) -> Iterator[mmap.mmap]:
+    """Run a probe that writes to `file`; one that cannot run writes nothing, and nothing is known then."""
+    file.write_bytes(bytes(speed_probe.SIZE))
+    command = [*python_module("pipelines.machine.speed_probe"), str(file), *map(str, cores)]
+    with interrupts_held():
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=child_environment(),
+            start_new_session=True,
+            preexec_fn=before_exec(),  # noqa: PLW1509 - system calls, no locks
+        )
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        with mmap.mmap(descriptor, speed_probe.SIZE, access=mmap.ACCESS_READ) as shared:
+            yield shared
+    finally:
+        os.close(descriptor)
+        end_group(process)
