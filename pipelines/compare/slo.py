@@ -48,6 +48,8 @@ LIMITS = SearchLimits(
     rechecks=3,
     min_rate_per_s=5.0,
     most_measurements=60,
+    # As long as it takes until a machine that has become slower counts as one of that speed, two minutes.
+    most_invalid=25,
 )
 USUAL_ROUNDS = (12, 30)
 """Of a first search; the later ones begin at the bracket that the last one found."""
