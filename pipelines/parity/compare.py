@@ -261,23 +261,23 @@ def _max_relative(error: Values, wanted: Array, tolerance: Tolerance) -> float:
     return float(min(relative.max(), WORST))
 
 
-def _lost(record: ParityRecord) -> list[str]:
+def _lost(record: ParityRecord, reference: str) -> list[str]:
     """Explain what a reduced precision lost too much of at one output: metric, measured and allowed."""
     failures = (
-        drop_failure(record, MAX_ACCURACY_DROP),
-        output_failure(record.output_error, record.max_output_error),
+        drop_failure(record, MAX_ACCURACY_DROP, reference),
+        output_failure(record.output_error, record.max_output_error, reference),
         spread_failure(record.spread_error, record.max_spread_error),
     )
     return [failure for failure in failures if failure]
 
 
-def drop_failure(record: ParityRecord, allowed: float) -> str | None:
+def drop_failure(record: ParityRecord, allowed: float, reference: str = Expectation.reference) -> str | None:
     """Explain a lost accuracy, or changed choices where there are no labels; None if they are kept."""
     if record.accuracy is not None and record.accuracy_drop is not None:
         if record.accuracy_drop <= allowed:
             return None
         return (
-            f"accuracy {record.accuracy:.4f}, the source model's is "
+            f"accuracy {record.accuracy:.4f}, {reference}'s is "
             f"{record.accuracy + record.accuracy_drop:.4f}: accuracy drop {record.accuracy_drop:.4f}, "
             f"at most {allowed:g} is allowed"
         )
@@ -287,15 +287,15 @@ def drop_failure(record: ParityRecord, allowed: float) -> str | None:
     return f"{what} {record.top1_agreement:.4f}, at least {1 - allowed:.4g} is allowed"
 
 
-def output_failure(error: float | None, allowed: float | None) -> str | None:
+def output_failure(
+    error: float | None, allowed: float | None, reference: str = Expectation.reference
+) -> str | None:
     """Explain an output error beyond what its precision is allowed; None if it is within that."""
     if error is None or allowed is None or error <= allowed:
         return None
     if error == WORST:
         return "it gives outputs that are not finite numbers"
-    return (
-        f"output error {error:.3g} of the source model's standard deviation, at most {allowed:g} is allowed"
-    )
+    return f"output error {error:.3g} of {reference}'s standard deviation, at most {allowed:g} is allowed"
 
 
 def spread_failure(error: float | None, allowed: float | None) -> str | None:
@@ -335,7 +335,7 @@ def explain_all(record: ParityRecord, got: Tensors, expected: Expectations) -> s
 def explain_failure(record: ParityRecord, got: Array, expected: Expectation) -> str:
     """Explain a failure in one line: subject, metric, measured, allowed, and a tolerance's worst sample."""
     if record.absolute_tolerance is None:
-        lost = "; ".join(_lost(record)).replace(Expectation.reference, expected.reference)
+        lost = "; ".join(_lost(record, expected.reference))
         return f"{record.subject} is not {expected.reference}: {lost}"
     wanted, actual = flat(expected.outputs), flat(got)
     allowed = allowed_error(wanted, expected.tolerance)

@@ -11,14 +11,17 @@ import pytest
 from test_both_roads import INPUTS, SPEC, expectations
 
 from models.tensors import sample
+from pipelines.access import Access
 from pipelines.errors import GateError, MachineError
 from pipelines.http import fetch
 from pipelines.processes.group import wait_until
+from pipelines.runners import url
 from pipelines.runners.local import LocalServer
 from pipelines.serve import readiness
 from pipelines.smoke import answers
 from pipelines.smoke.checklist import NotApplicableError
 from pipelines.smoke.subject import Subject
+from pipelines.targets.address import read_address
 from pipelines.targets.presets import Preset, resolve
 from pipelines.targets.python import app, server
 from pipelines.targets.python.configuration import from_info, unready
@@ -98,6 +101,14 @@ def test_its_configuration_is_its_own_word(running):
     assert (given.workers_count, given.threads_per_worker, given.rest_threads_count) == (2, 1, 0)
     assert (given.batch_max_size, given.max_request_bytes) == (1, 10_000)
     assert set(given.sources.values()) == {"server"}
+
+
+def test_given_by_its_address_it_is_proven_as_any_running_endpoint(running, tmp_path):
+    address, protocol = read_address(f"plain+{running.plan.endpoint.base_url}/predict")
+    pool = readiness.payload_pool(SPEC, expectations(), protocol.path, protocol=protocol)
+    with url.running(url.RunningSide("ours", address, protocol, Access()), SPEC, tmp_path) as found:
+        readiness.wait_until_right(found, pool)
+        assert (found.plan.implementation.name, found.place) == ("plain API", "here")
 
 
 def test_a_body_beyond_the_limit_is_refused_and_the_server_goes_on(running, subject):
