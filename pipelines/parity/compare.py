@@ -261,7 +261,7 @@ def _max_relative(error: Values, wanted: Array, tolerance: Tolerance) -> float:
     return float(min(relative.max(), WORST))
 
 
-def _lost(record: ParityRecord, reference: str) -> list[str]:
+def _lost(record: ParityRecord, reference: str = Expectation.reference) -> list[str]:
     """Explain what a reduced precision lost too much of at one output: metric, measured and allowed."""
     failures = (
         drop_failure(record, MAX_ACCURACY_DROP, reference),
