@@ -4,9 +4,10 @@ import ast
 import re
 
 import pytest
-from oip_servers import require
+from oip_servers import post, require, served, tensors
 from test_both_roads import SPEC, expectations
 from test_python_server import folder  # noqa: F401 - a fixture
+from told_times import told
 
 from loadtests.protos import message
 from pipelines.environments.known import find
@@ -66,6 +67,37 @@ def test_as_the_vendor_ships_it_a_worker_process_answers_right(folder):  # noqa:
         given = started.plan.given
         assert (given.workers_count, given.sources["workers_count"]) == (1, "rule")
         assert given.threads_per_worker is not None
+
+
+def test_the_counts_are_of_all_workers_and_of_whole_batches(folder):  # noqa: F811 - the fixture
+    """Two workers in turn; a lone request waits for a batch, and a run of three rows counts three times."""
+    asked = MLServerSettings(parallel_workers=2, torch_threads=1, max_batch_size=2, max_batch_time_ms=150)
+    with served("mlserver", folder, Preset("batching", asked)) as (started, _):
+        before = started.plan.endpoint.timings()
+        found = told(started, [lambda: answer(started, 1)] * 4)
+        assert set(found.counts.values()) == {4}
+        assert found.parts.keys() == {"frontend", "inference", "codec"}
+        assert found.parts["frontend"] >= 0.9 * asked.max_batch_time_ms
+        assert sum(found.parts.values()) <= found.client_ms
+        answer(started, 3)
+        handled, whole = (
+            total[1] - (earlier or (0, 0))[1]
+            for total, earlier in zip(counts(started.plan.endpoint.timings()), counts(before), strict=True)
+        )
+        assert (handled, whole) == (7, 5)
+
+
+def answer(started, rows):
+    """Ask for some rows, all alike."""
+    several = [
+        tensor | {"shape": [rows, *tensor["shape"][1:]], "data": tensor["data"] * rows}
+        for tensor in tensors()["inputs"]
+    ]
+    assert post(started, {"inputs": several})[0] == 200
+
+
+def counts(timings):
+    return timings.totals.get("inference"), timings.whole
 
 
 def test_a_file_that_is_none_is_reported_with_the_reason(tmp_path):

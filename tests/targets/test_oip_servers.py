@@ -10,8 +10,9 @@ import pytest
 from oip_servers import post, served, tensors
 from test_both_roads import INPUTS, OUTPUTS, SPEC, expectations
 from test_python_server import folder  # noqa: F401 - a fixture
+from told_times import require_within, told
 
-from loadtests.codecs import oip_binary, oip_json
+from loadtests.codecs import find_codec, oip_binary, oip_json
 from loadtests.protos import message
 from models.tensors import sample
 from pipelines.errors import GateError
@@ -102,6 +103,33 @@ def test_its_configuration_is_its_own_word(running, name):
     batch = {"triton": 1, "mlserver": 4}[name]
     assert (given.workers_count, given.threads_per_worker, given.batch_max_size) == (1, 1, batch)
     assert given.sources["threads_per_worker"] == "server"
+
+
+# What a body of many rows makes longer.
+BODIES = {"triton": "encode", "mlserver": "codec"}
+
+
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+def test_where_the_time_of_its_requests_goes_is_its_own_count(running, name, rest, grpc, transport):
+    protocol = next(one for one in find_target(name).protocols if one.transport == transport)
+    path, headers = protocol.path_of("several"), pool(protocol).headers
+    url = {"http": rest, "grpc": grpc}[transport] + path
+
+    def asking(rows):
+        body = find_codec(protocol.codec).encode([sample(SPEC.samples().named, 0)] * rows, "several")
+        return lambda: require_right(fetch(url, body, headers=headers))
+
+    parts = {"frontend", "inference", BODIES[name], *(["queue"] if name == "triton" else [])}
+    usual = told(running, [asking(1)] * 5)
+    require_within(usual, 5, parts)
+    large = told(running, [asking(10_000)])
+    require_within(large, 1, parts)
+    if transport == "http":
+        assert large.parts[BODIES[name]] > usual.parts[BODIES[name]]
+
+
+def require_right(answer):
+    assert answer[0] == 200, answer
 
 
 # REST: health and metadata

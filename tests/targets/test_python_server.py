@@ -2,13 +2,17 @@
 
 import json
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
 import psutil
 import pytest
 from test_both_roads import INPUTS, SPEC, expectations
+from told_times import require_within, told
 
 from models.tensors import sample
 from pipelines.access import Access
@@ -26,6 +30,7 @@ from pipelines.targets.presets import Preset, resolve
 from pipelines.targets.python import app, server
 from pipelines.targets.python.configuration import from_info, unready
 from pipelines.targets.python.settings import PythonSettings
+from pipelines.targets.python.timings import from_metrics
 from pipelines.targets.server_plan import ServeRequest
 from pipelines.targets.torchserve.export import SIGNATURE_NAME, signature
 
@@ -111,6 +116,40 @@ def test_given_by_its_address_it_is_proven_as_any_running_endpoint(running, tmp_
         assert (found.plan.implementation.name, found.place) == ("plain API", "here")
 
 
+def test_where_the_time_of_its_requests_goes_is_counted_by_all_workers(running, subject):
+    predict_url, single = running.plan.endpoint.predict_url, subject.pool.bodies[0]
+    large = json.dumps({"instances": [row()] * 40}).encode()
+    asked = [*([single] * 9), large]
+    found = told(running, [lambda body=body: require_right(fetch(predict_url, body)) for body in asked])
+    require_within(found, 10, {"frontend", "decode", "inference", "encode"})
+
+
+@pytest.mark.parametrize(("method", "place"), [("decode", 0), ("predict", 1), ("encode", 2)])
+def test_the_times_of_a_request_tell_its_parts_apart(model, monkeypatch, method, place):
+    right = getattr(model, method)
+    monkeypatch.setattr(model, method, lambda given: (time.sleep(0.1), right(given))[1])
+    _, marks = model.answer(body())
+    taken_ns = [after - before for before, after in pairwise(marks)]
+    assert len(taken_ns) == 3
+    assert max(taken_ns) == taken_ns[place] >= 0.1e9
+
+
+def test_every_worker_tells_the_same_and_what_was_refused_is_not_counted(running, subject):
+    endpoint = running.plan.endpoint
+    before = endpoint.timings()
+    with ThreadPoolExecutor(8) as threads:
+        bodies = [subject.pool.bodies[0], b"none"] * 20
+        statuses = list(threads.map(lambda asked: fetch(endpoint.predict_url, asked)[0], bodies))
+    assert statuses == [200, 400] * 20
+    assert wait_until(lambda: endpoint.timings().whole[1] == before.whole[1] + 20, limit_s=5)
+    first, *others = [endpoint.timings() for _ in range(10)]
+    assert all(other == first for other in others)
+
+
+def require_right(answer):
+    assert answer[0] == 200, answer
+
+
 def test_a_body_beyond_the_limit_is_refused_and_the_server_goes_on(running, subject):
     url = running.plan.endpoint.predict_url
     status, answer = fetch(url, b'{"instances": [' + b"1," * 6000 + b"1]}")
@@ -130,9 +169,12 @@ def test_a_file_that_is_none_is_reported_at_once_with_the_reason(tmp_path):
             started.wait_ready()
 
 
+def row():
+    return {name: array.tolist() for name, array in sample(SPEC.samples().named, 0).items()}
+
+
 def body(**changes):
-    row = {name: array.tolist() for name, array in sample(SPEC.samples().named, 0).items()}
-    return json.dumps({"instances": [row | changes]}).encode()
+    return json.dumps({"instances": [row() | changes]}).encode()
 
 
 @pytest.mark.parametrize(
@@ -179,6 +221,20 @@ def test_presets_are_options_of_the_server():
     assert "--no-access-log" in flags
     assert "--workers=cores" in flags
     assert "--pool-threads=0" in flags
+
+
+@pytest.mark.parametrize("pool_threads", [0, 4])
+def test_the_counts_of_all_workers_are_added_and_a_queue_is_told_where_there_is_one(tmp_path, pool_threads):
+    first, second = app.Counts(tmp_path / "7"), app.Counts(tmp_path / "8")
+    first.add(10_000_000, (0, 1_000_000, 3_000_000, 6_000_000, 10_000_000))
+    second.add(20_000_000, (5, 5, 5, 5, 5))
+    second.add(0, (5, 5, 5, 5, 1_000_000_005))
+    options = app.Options("m.pt", 2, 0, 0, pool_threads, 0, str(tmp_path))
+    found = from_metrics(app.metrics_of(options))
+    queue = {"queue": (pytest.approx(0.001), 3)} if pool_threads else {}
+    parts = {"decode": 0.002, "inference": 0.003, "encode": 1.004}
+    assert found.totals == queue | {part: (pytest.approx(own), 3) for part, own in parts.items()}
+    assert (found.whole, found.rest) == ((pytest.approx(0.03), 3), "frontend")
 
 
 def test_a_worker_for_every_core():

@@ -7,13 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from oip_servers import post, require, served
+from told_times import require_within, told
 
 from models.spec import ModelSpec, Samples, TensorSpec, Tolerance
 from pipelines.errors import MachineError
+from pipelines.http import fetch, fetch_json
+from pipelines.processes.group import wait_until
 from pipelines.runners.local import LocalServer
 from pipelines.serve import readiness
 from pipelines.targets.presets import Preset
 from pipelines.targets.server_plan import ServeRequest, plan_server
+from pipelines.targets.timings import metric_sum
 from pipelines.targets.torchserve.export import SIGNATURE_NAME, signature
 from pipelines.targets.triton.settings import TritonSettings
 
@@ -91,6 +95,43 @@ def test_requests_share_runs_and_each_gets_its_own_rows(running):
     now_answered, now_runs = running.plan.endpoint.batching()
     assert now_answered - answered == len(requests)
     assert now_runs - runs < len(requests)
+
+
+def test_a_request_that_waits_for_others_waits_in_the_queue(running):
+    found = told(running, [lambda: ask(running, [[1, 2]])] * 3)
+    require_within(found, 3, {"frontend", "queue", "inference", "encode"})
+    assert found.parts["queue"] >= 0.9 * ASKED.max_queue_delay_microseconds / 1000
+
+
+def test_each_request_of_a_batch_waits_for_all_of_it(running):
+    """Of a run with several requests the time counts for each of them, here of one row."""
+    endpoint = running.plan.endpoint
+
+    def runs():
+        _, answer = fetch_json(f"{endpoint.addresses['REST']}/v2/models/words/stats")
+        batches = answer["model_stats"][0]["batch_stats"]
+        return {int(one["batch_size"]): int(one["compute_infer"]["ns"]) for one in batches}
+
+    before, earlier = endpoint.timings().totals["inference"], runs()
+    assert [status for status, _ in together(running, [[[1, 2]]] * 8)] == [200] * 8
+    assert wait_until(lambda: endpoint.timings().totals["inference"][1] == before[1] + 8, limit_s=5)
+    spent = sum(rows * (ns - earlier.get(rows, 0)) for rows, ns in runs().items())
+    assert endpoint.timings().totals["inference"][0] - before[0] == pytest.approx(spent / 1e9)
+    assert max(runs()) == 8
+
+
+def test_its_metrics_tell_the_same_cut_to_microseconds(running):
+    endpoint = running.plan.endpoint
+    ask(running, [[1, 2]])
+    text = fetch(endpoint.addresses["metrics"])[1].decode()
+    timings = endpoint.timings()
+    totals = {**timings.totals, "whole": timings.whole}
+    names = {"whole": "request", "queue": "queue", "inference": "compute_infer", "encode": "compute_output"}
+    for part, name in names.items():
+        seconds, count = totals[part]
+        assert count == metric_sum(text, "nv_inference_request_success")
+        cut = seconds - metric_sum(text, f"nv_inference_{name}_duration_us") / 1e6
+        assert -1e-9 < cut < count * 1e-6
 
 
 def test_requests_of_other_lengths_are_not_put_together(running):

@@ -8,10 +8,12 @@ from pipelines.environments.known import MLSERVER
 from pipelines.environments.making import ensure
 from pipelines.files.atomic import write_atomically
 from pipelines.hosts import url_host
+from pipelines.http import fetch
 from pipelines.targets import oip
 from pipelines.targets.endpoint import Configuration, Endpoint
 from pipelines.targets.launch import Launch
 from pipelines.targets.mlserver.settings import MLServerSettings, configuration
+from pipelines.targets.mlserver.timings import from_metrics
 from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports
 
 RUNTIME = Path(__file__).with_name("model.py")
@@ -33,6 +35,7 @@ def plan(request: ServeRequest) -> ServerPlan:
     protocol = request.asked_by(NAME)
     folder = _write(request, settings, (rest, grpc, metrics))
     base_url, model = request.url(rest), request.spec.name
+    metrics_url = f"{request.url(metrics)}/metrics"
     grpc_address = f"{url_host(request.host)}:{grpc}"
     return ServerPlan(
         target=NAME,
@@ -57,7 +60,8 @@ def plan(request: ServeRequest) -> ServerPlan:
             model=model,
             status=lambda: oip.status(base_url, model),
             configuration=lambda: _configuration(base_url, model, settings),
-            addresses={"REST": base_url, "OIP gRPC": grpc_address},
+            timings=lambda: from_metrics(fetch(metrics_url)[1].decode(errors="replace")),
+            addresses={"REST": base_url, "OIP gRPC": grpc_address, "metrics": metrics_url},
         ),
     )
 

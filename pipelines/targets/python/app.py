@@ -3,9 +3,9 @@
 `POST /predict` takes `{"instances": [x, …]}`, each `x` a nested list, or an object of all inputs by name
 where there are several, and answers `{"predictions": [y, …]}`, each `y` a nested list, or an object where
 there are several outputs. `GET /ready` says whether every worker has loaded the model, `GET /info` which
-model is served and how. An error is `{"error": "…"}`: 400 for what the body or the model refuses, 413 for a
-body that is too large. The file says its own inputs and outputs (`signature.json` inside it), so nothing else
-is configured.
+model is served and how, `GET /metrics` what predictions took so far, by all workers. An error is
+`{"error": "…"}`: 400 for what the body or the model refuses, 413 for a body that is too large. The file says
+its own inputs and outputs (`signature.json` inside it), so nothing else is configured.
 
     python app.py MODEL.pt --port 8000 --workers cores --torch-threads 1
 """
@@ -13,13 +13,17 @@ is configured.
 import argparse
 import asyncio
 import json
+import mmap
 import os
+import struct
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +41,9 @@ ALL_CORES = "cores"
 # longer than uvicorn's 5 s on a busy machine, and the server would never be up.
 WORKER_START_LIMIT_S = 120
 POOL_THREADS = 40  # as many as Starlette has for handlers that are no coroutines
+# Every worker counts the predictions that it answered, and the nanoseconds of each of these.
+SPANS = ("whole", "queue", "decode", "inference", "encode")
+COUNTS = struct.Struct(f"{1 + len(SPANS)}q")
 KINDS = {"b": "true or false", "f": "numbers", "i": "whole numbers", "u": "whole numbers"}
 
 
@@ -49,7 +56,7 @@ class Options:
         torch_threads, torch_interop_threads: of each worker; 0 leaves PyTorch's default.
         pool_threads: forward passes that may run at the same time in a worker; 0 runs them on the event loop.
         max_body_bytes: the largest body that is taken; 0 for no limit.
-        ready: a folder in which every worker says that it has loaded the model.
+        ready: a folder in which every worker says that it has loaded the model, by a file with its counts.
     """
 
     model_file: str
@@ -138,9 +145,15 @@ class Model:
             rows = [dict(zip(self.outputs, row, strict=True)) for row in zip(*outputs, strict=True)]
         return orjson.dumps({"predictions": rows}, option=orjson.OPT_SERIALIZE_NUMPY)
 
-    def answer(self, body: bytes) -> bytes:
-        """Answer a request's body."""
-        return self.encode(self.predict(self.decode(body)))
+    def answer(self, body: bytes) -> tuple[bytes, tuple[int, ...]]:
+        """Answer a request's body; also return when that began, and when each part of it was done, in ns."""
+        began = time.perf_counter_ns()
+        batch = self.decode(body)
+        decoded = time.perf_counter_ns()
+        outputs = self.predict(batch)
+        computed = time.perf_counter_ns()
+        answer = self.encode(outputs)
+        return answer, (began, decoded, computed, time.perf_counter_ns())
 
 
 def array_of(tensor: dict[str, Any], values: list[Any]) -> np.ndarray:
@@ -191,6 +204,34 @@ def flat(answer: Any) -> list[torch.Tensor]:
     )
 
 
+class Counts:
+    """What one worker's predictions took, in a file that all workers read; its event loop alone writes it."""
+
+    def __init__(self, path: Path) -> None:
+        path.write_bytes(bytes(COUNTS.size))
+        with path.open("r+b") as file:
+            self.shared = mmap.mmap(file.fileno(), COUNTS.size)
+        self.totals = [0] * (1 + len(SPANS))
+
+    def add(self, whole_ns: int, marks: Sequence[int]) -> None:
+        """Count a prediction; `marks` are the times in ns between which its parts lie."""
+        taken = (1, whole_ns, *(after - before for before, after in pairwise(marks)))
+        self.totals = [total + own for total, own in zip(self.totals, taken, strict=True)]
+        self.shared[:] = COUNTS.pack(*self.totals)
+
+
+def counting(app: Any, held: dict[str, Any]) -> Callable[..., Any]:
+    """Make middleware that counts a prediction from its headers to the last byte of its answer."""
+
+    async def call(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        began = time.perf_counter_ns()
+        await app(scope, receive, send)
+        if "marks" in scope:  # what was refused has none
+            held["counts"].add(time.perf_counter_ns() - began, scope["marks"])
+
+    return call
+
+
 def make_app() -> FastAPI:
     """Make the application of one worker; uvicorn calls this in each."""
     options = Options(**json.loads(os.environ[OPTIONS_VARIABLE]))
@@ -201,17 +242,21 @@ def make_app() -> FastAPI:
         held["model"] = load(options)
         pool = ThreadPoolExecutor(options.pool_threads) if options.pool_threads else None
         held["answer"] = in_pool(held["model"].answer, pool)
-        (Path(options.ready) / str(os.getpid())).touch()
+        held["counts"] = Counts(Path(options.ready) / str(os.getpid()))
         yield
         if pool:
             pool.shutdown()
 
     app = FastAPI(title="plain server", lifespan=lifespan)
+    app.add_middleware(counting, held=held)
 
     @app.post("/predict")
     async def predict(request: Request) -> Response:
         body = await body_of(request, options.max_body_bytes)
-        return Response(await held["answer"](body), media_type="application/json")
+        asked = time.perf_counter_ns()
+        answer, marks = await held["answer"](body)
+        request.scope["marks"] = (asked, *marks)
+        return Response(answer, media_type="application/json")
 
     @app.get("/ready")
     async def ready() -> Response:
@@ -223,6 +268,10 @@ def make_app() -> FastAPI:
     async def info() -> Response:
         return Response(orjson.dumps(described(options, held["model"])), media_type="application/json")
 
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(metrics_of(options), media_type="text/plain; version=0.0.4")
+
     @app.exception_handler(RefusedError)
     async def refused(_: Request, error: RefusedError) -> Response:
         body = orjson.dumps({"error": str(error)})
@@ -231,13 +280,13 @@ def make_app() -> FastAPI:
     return app
 
 
-def in_pool(answer: Callable[[bytes], bytes], pool: ThreadPoolExecutor | None) -> Callable[[bytes], Any]:
+def in_pool(answer: Callable[[bytes], Any], pool: ThreadPoolExecutor | None) -> Callable[[bytes], Any]:
     """Make `answer` a coroutine: in a thread of the pool, or on the event loop where there is none."""
 
-    async def on_loop(body: bytes) -> bytes:
+    async def on_loop(body: bytes) -> Any:
         return answer(body)
 
-    async def in_thread(body: bytes) -> bytes:
+    async def in_thread(body: bytes) -> Any:
         return await asyncio.get_running_loop().run_in_executor(pool, answer, body)
 
     return in_thread if pool else on_loop
@@ -277,6 +326,24 @@ def load(options: Options) -> Model:
 def workers_ready(folder: str) -> int:
     """Count the live workers that have loaded the model."""
     return sum(Path(f"/proc/{mark.name}").exists() for mark in Path(folder).iterdir())
+
+
+def metrics_of(options: Options) -> str:
+    """Write what all workers counted, those that have ended too, in Prometheus' text format."""
+    files = map(Path.read_bytes, Path(options.ready).iterdir())
+    counts = [COUNTS.unpack(content) for content in files if content]
+    count, *taken_ns = map(sum, zip(*counts, strict=True))
+    seconds = {name: ns / 1e9 for name, ns in zip(SPANS, taken_ns, strict=True)}
+    if not options.pool_threads:
+        del seconds["queue"]  # a request then waits in its socket, where nothing counts
+    lines = (
+        "# TYPE plain_server_request_seconds summary",
+        f"plain_server_request_seconds_sum {seconds.pop('whole')}",
+        f"plain_server_request_seconds_count {count}",
+        "# TYPE plain_server_part_seconds_total counter",
+        *(f'plain_server_part_seconds_total{{part="{part}"}} {own}' for part, own in seconds.items()),
+    )
+    return "".join(f"{line}\n" for line in lines)
 
 
 def described(options: Options, model: Model) -> dict[str, Any]:

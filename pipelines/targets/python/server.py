@@ -5,11 +5,12 @@ from importlib import metadata
 from pathlib import Path
 
 from pipelines.errors import MachineError
-from pipelines.http import fetch_json
+from pipelines.http import fetch, fetch_json
 from pipelines.targets.endpoint import Configuration, Endpoint
 from pipelines.targets.launch import Launch
 from pipelines.targets.python.configuration import from_info, unready
 from pipelines.targets.python.settings import PythonSettings
+from pipelines.targets.python.timings import from_metrics
 from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports
 
 APP = Path(__file__).with_name("app.py")
@@ -57,6 +58,7 @@ def plan(request: ServeRequest) -> ServerPlan:
             model=request.spec.name,
             status=lambda: unready(*fetch_json(f"{base_url}/ready")),
             configuration=lambda: _configuration(base_url),
+            timings=lambda: from_metrics(fetch(f"{base_url}/metrics")[1].decode(errors="replace")),
             addresses={"REST": base_url},
         ),
     )

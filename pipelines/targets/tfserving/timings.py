@@ -1,8 +1,6 @@
 """Where a request's time went, by TensorFlow Serving's metrics; the embedded server's too."""
 
-import re
-
-from pipelines.targets.timings import Timings
+from pipelines.targets.timings import Timings, metric_sum
 
 US_PER_S = 1e6
 PREFIX = ":tensorflow:serving:"
@@ -26,9 +24,5 @@ def from_metrics(text: str) -> Timings:
 
 
 def _total(text: str, name: str) -> tuple[float, int] | None:
-    def total(suffix: str) -> float | None:
-        values = re.findall(rf"^{PREFIX}{name}_{suffix}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
-        return sum(map(float, values)) if values else None
-
-    micros, count = total("sum"), total("count")
+    micros, count = (metric_sum(text, f"{PREFIX}{name}_{suffix}") for suffix in ("sum", "count"))
     return None if micros is None or not count else (micros / US_PER_S, int(count))

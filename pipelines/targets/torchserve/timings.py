@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.http import fetch
-from pipelines.targets.timings import Timings
+from pipelines.targets.timings import Timings, metric_sum
 
 US_PER_S, NS_PER_S = 1e6, 1e9
 # In both of its modes of metrics, of every request: waiting for a worker, and all from its arrival on.
@@ -72,12 +72,7 @@ class TorchServeTimings:
 
 def from_page(text: str) -> tuple[tuple[float, int] | None, tuple[float, int] | None]:
     """Return seconds and count of whole requests, and of waiting, from metrics in Prometheus' text format."""
-
-    def total(name: str) -> float | None:
-        values = re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
-        return sum(map(float, values)) if values else None
-
-    count, whole, queue = total("ts_inference_requests_total"), total(WHOLE), total(QUEUE)
+    count, whole, queue = (metric_sum(text, name) for name in ("ts_inference_requests_total", WHOLE, QUEUE))
     if count is None or whole is None or queue is None:
         return None, None
     return (whole / US_PER_S, int(count)), (queue / US_PER_S, int(count))

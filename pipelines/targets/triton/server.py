@@ -3,6 +3,7 @@
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from pipelines.environments.known import TRITON
 from pipelines.environments.making import ensure
@@ -18,6 +19,7 @@ from pipelines.targets.launch import Launch
 from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports
 from pipelines.targets.triton.configuration import batches, configuration
 from pipelines.targets.triton.settings import TritonSettings, config
+from pipelines.targets.triton.timings import from_stats
 
 RUNTIME = Path(__file__).with_name("model.py")
 NAME = "triton"
@@ -80,7 +82,8 @@ def plan(request: ServeRequest) -> ServerPlan:
             model=model,
             status=lambda: oip.status(base_url, model),
             configuration=lambda: _configuration(base_url, f"http://127.0.0.1:{metrics}", model),
-            batching=(lambda: _batches(base_url, model)) if settings.dynamic_batching else None,
+            batching=(lambda: batches(_stats(base_url, model))) if settings.dynamic_batching else None,
+            timings=lambda: from_stats(_stats(base_url, model)),
             addresses={
                 "REST": base_url,
                 "OIP gRPC": grpc_address,
@@ -146,6 +149,6 @@ def _configuration(base_url: str, metrics_url: str, model: str) -> Configuration
     return configuration(answer, metrics.decode(errors="replace"))
 
 
-def _batches(base_url: str, model: str) -> tuple[int, int]:
-    _, stats = fetch_json(f"{base_url}/v2/models/{model}/stats")
-    return batches(stats)
+def _stats(base_url: str, model: str) -> Any:
+    """Return what the running server has counted of the model."""
+    return fetch_json(f"{base_url}/v2/models/{model}/stats")[1]
