@@ -133,8 +133,8 @@ def counters() -> tuple[list[Any], Any]:
     """Make this process's counts of seconds decoding, computing and encoding, and of what they are of.
 
     They are made late: only then does MLServer share them among its processes, and its metrics have the sum.
-    Made once: a model may be loaded again. `mlserver.log` has no counter, and its histograms cost ten times
-    as much and are missing from the metrics where the model runs in the server's own process.
+    Made once: a model may be loaded again. `mlserver.log` has histograms alone, which cost more and are
+    missing from MLServer's metrics where the model runs in the server's own process.
     """
     seconds = Counter("tandem_handled_seconds", "Seconds of our runtime, for each request", ["part"])
     count = Counter("tandem_handled", "Requests that our runtime answered; rows where MLServer batches")
