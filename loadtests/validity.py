@@ -50,7 +50,8 @@ class RoundFacts:
         delivered_share: achieved / offered rate of an open load.
         late_share: of the requests of an open load, sent more than 1 ms after their time.
         capped_share: of the requests of a closed load, held back by the highest rate that was allowed.
-        slowdown: how many times as long a fixed computation took as it usually does in the run.
+        server_slowdown, generator_slowdown: how many times as long as usually in the run a fixed computation
+            took on their cores.
     """
 
     requests_count: int
@@ -66,7 +67,8 @@ class RoundFacts:
     generator_waited_share: float | None = None
     foreign_cores: float | None = None
     capped_share: float | None = None
-    slowdown: float | None = None
+    server_slowdown: float | None = None
+    generator_slowdown: float | None = None
 
 
 @dataclass(frozen=True)
@@ -142,10 +144,18 @@ def _foreign_machine(facts: RoundFacts) -> Invalidity | None:
 
 
 def _slower(facts: RoundFacts) -> Invalidity | None:
-    """Judge what no clock of ours shows: a neighbour on the same physical core, or heat."""
-    if facts.slowdown is None or facts.slowdown <= SLOWDOWN_LIMIT:
+    """Judge what no clock of ours shows: a neighbour on the same physical core, or heat.
+
+    A slower generator counts as far as it was at work: one that mostly waits makes no latency longer.
+    """
+    server, generator, share = facts.server_slowdown, facts.generator_slowdown, facts.generator_cpu_share
+    if server is not None and server > SLOWDOWN_LIMIT:
+        return _invalid("machine_slower", "quiet", where="server", slowdown=server, limit=SLOWDOWN_LIMIT)
+    if generator is None or share is None or (generator - 1) * share <= SLOWDOWN_LIMIT - 1:
         return None
-    return _invalid("machine_slower", "quiet", slowdown=facts.slowdown, limit=SLOWDOWN_LIMIT)
+    return _invalid(
+        "machine_slower", "quiet", where="generator", slowdown=generator, limit=SLOWDOWN_LIMIT, share=share
+    )
 
 
 def _at_most(code: str, check: Check, limit: float, share: float | None) -> Invalidity | None:

@@ -80,11 +80,11 @@ class Edges:
             return Neighbours()
         return neighbours(self.before, self.after, cores, place)
 
-    def slowdown(self, speed: MachineSpeed | None, place: Place = "cores") -> float | None:
-        """Return how many times as long as usual the machine needed for a computation; None if unknown."""
+    def slowdowns(self, speed: MachineSpeed | None, place: Place = "cores") -> dict[Group, float]:
+        """Return how many times as long as usual a computation took, by group of cores, as far as known."""
         if speed is None or self.before is None or self.after is None:
-            return None
-        return speed.slowdown(self.before.probes, self.after.probes, place)
+            return {}
+        return speed.slowdowns(self.before.probes, self.after.probes, place)
 
     @property
     def server_cpu_s(self) -> float | None:

@@ -55,21 +55,21 @@ class MachineSpeed:
         """Read all probes; none where none runs."""
         return {group: speed_probe.read(shared) for group, shared in self._shared.items()}
 
-    def slowdown(
+    def slowdowns(
         self, before: Mapping[Group, Totals], after: Mapping[Group, Totals], place: Place
-    ) -> float | None:
+    ) -> dict[Group, float]:
         """Return how many times as long the computation took between two readings as it usually does.
 
-        The larger of both groups; the generator's alone where the server is on another machine. None where
-        there are too few samples, or too few seconds to say what is usual.
+        By group of cores; the generator's alone where the server is on another machine. A group with too few
+        samples, or too few seconds to say what is usual, is left out.
         """
         looked_at = [group for group in before if place != "elsewhere" or group == "generator"]
-        ratios = [
-            _slowdown(before[group], after[group], self._earlier.get(group, ()))
+        ratios = {
+            group: _slowdown(before[group], after[group], self._earlier.get(group, ()))
             for group in looked_at
             if group in after
-        ]
-        return max((ratio for ratio in ratios if ratio is not None), default=None)
+        }
+        return {group: ratio for group, ratio in ratios.items() if ratio is not None}
 
 
 def _slowdown(before: Totals, after: Totals, earlier: Sequence[float]) -> float | None:
@@ -82,7 +82,7 @@ def _slowdown(before: Totals, after: Totals, earlier: Sequence[float]) -> float 
 
 def _groups(cores: Cores) -> dict[Group, tuple[int, ...]]:
     if cores.shared:
-        return {"generator": tuple(sorted({*cores.server, *cores.generator}))}
+        return {"server": tuple(sorted({*cores.server, *cores.generator}))}
     return {"server": cores.server, "generator": cores.generator}
 
 

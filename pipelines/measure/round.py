@@ -1,7 +1,7 @@
 """Driving one round: the load generator in a process of its own, and what was going on around it."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from loadtests.validity import Invalidity, RoundFacts, invalidities
 from pipelines.config.settings import MeasureSettings
 from pipelines.measure.cpu import Edges, Neighbours, read_cpu
 from pipelines.measure.generator import Generator, Listen, of_running, private_headers
-from pipelines.measure.machine_speed import MachineSpeed
+from pipelines.measure.machine_speed import Group, MachineSpeed
 from pipelines.record.reason import recorded
 from pipelines.record.rounds import ErrorRecord, GeneratorRecord, LatencyRecord, RoundRecord
 from pipelines.runners.server import Server
@@ -102,12 +102,18 @@ def drive(
         result, stopped = generator.run(plan, Path(name), _listen(edges, server, all_servers, speed), headers)
     sent = _delivery(planned, samples, result)
     others = edges.neighbours(settings.cores, server.place)
-    slowdown = edges.slowdown(speed, server.place)
-    failed_checks = invalidities(_facts(result, sent, others, slowdown))
+    slowdowns = edges.slowdowns(speed, server.place)
+    failed_checks = invalidities(_facts(result, sent, others, slowdowns))
     record = _record(
         planned, attempt, index, result, sent, others, samples.relative_to(run_folder), failed_checks
     )
-    counted = record.model_copy(update={"server_cpu_s": edges.server_cpu_s, "slowdown": slowdown})
+    counted = record.model_copy(
+        update={
+            "server_cpu_s": edges.server_cpu_s,
+            "server_slowdown": slowdowns.get("server"),
+            "generator_slowdown": slowdowns.get("generator"),
+        }
+    )
     return Driven(counted, failed_checks, result.server_gone, stopped)
 
 
@@ -146,7 +152,9 @@ def _delivery(planned: PlannedRound, samples_file: Path, result: RoundResult) ->
     )
 
 
-def _facts(result: RoundResult, sent: Delivery, others: Neighbours, slowdown: float | None) -> RoundFacts:
+def _facts(
+    result: RoundResult, sent: Delivery, others: Neighbours, slowdowns: Mapping[Group, float]
+) -> RoundFacts:
     return RoundFacts(
         requests_count=result.requests_count,
         errors_count=result.errors_count,
@@ -161,7 +169,8 @@ def _facts(result: RoundResult, sent: Delivery, others: Neighbours, slowdown: fl
         late_share=sent.late_share,
         generator_waited_share=result.generator.waited_share,
         capped_share=result.capped_share,
-        slowdown=slowdown,
+        server_slowdown=slowdowns.get("server"),
+        generator_slowdown=slowdowns.get("generator"),
     )
 
 

@@ -73,8 +73,8 @@ class RoundRecord(Record):
     about open load, null under closed load. `server_cpu_s` is what the server under test used from before the
     warm-up to after the last answer. `requests_per_run` is how many requests shared a run of the model on
     average in that time, by the server's own count; null where it does not batch or does not tell.
-    `slowdown` is how many times as long as usual in the run a fixed computation took on the server's cores or
-    on the generator's, whichever were slower; null where too little is known.
+    `server_slowdown` and `generator_slowdown` are how many times as long as usual in the run a fixed
+    computation took on their cores; null where too little is known.
     `parts_ms` is where the time of a request went in that time, means by part; what the server tells alone.
     """
 
@@ -109,7 +109,8 @@ class RoundRecord(Record):
     server_cpu_s: float | None = None
     failed_checks: tuple[str, ...] = ()
     foreign_cores: float | None = None
-    slowdown: float | None = None
+    server_slowdown: float | None = None
+    generator_slowdown: float | None = None
     slices: tuple[SliceRecord, ...] = ()
     requests_per_run: float | None = None
     parts_ms: dict[str, float] = Field(default_factory=dict)

@@ -188,7 +188,8 @@ def _foreign_cores(figures: Figures) -> Said:
 
 def _machine_slower(figures: Figures) -> Said:
     return Said(
-        f"the machine needed {figures['slowdown']:.2f} times as long as usual for a fixed computation",
+        f"the {figures['where']}'s cores needed {figures['slowdown']:.2f} times as long as usual for a fixed "
+        "computation",
         f"use a machine of its own, or one that keeps its speed (limit {figures['limit']:g})",
     )
 

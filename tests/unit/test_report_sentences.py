@@ -49,9 +49,9 @@ def sentences_of(**changes):
             "other programs used 1.8 cores of the machine: stop them and run again (limit 0.2 cores)",
         ),
         (
-            {"slowdown": 1.62},
-            "the machine needed 1.62 times as long as usual for a fixed computation: use a machine of its "
-            "own, or one that keeps its speed (limit 1.2)",
+            {"server_slowdown": 1.62},
+            "the server's cores needed 1.62 times as long as usual for a fixed computation: use a machine of "
+            "its own, or one that keeps its speed (limit 1.2)",
         ),
         (
             {"steady": False},

@@ -28,7 +28,8 @@ def test_a_clean_quiet_round_may_be_used():
         ("steal_share", 0.05, 0.0501),
         ("foreign_cpu_share", 0.05, 0.0501),
         ("foreign_cores", 0.2, 0.201),
-        ("slowdown", 1.2, 1.201),
+        ("server_slowdown", 1.2, 1.201),
+        ("generator_slowdown", 1.4, 1.401),  # it was at work for half of the time
         ("steady", True, False),
         ("delivered_share", 0.99, 0.9899),
         ("late_share", 0.01, 0.0101),
@@ -86,7 +87,8 @@ def test_every_reason_is_given_at_once():
     steal_share=shares,
     foreign_cpu_share=shares,
     foreign_cores=st.none() | st.floats(0, 64),
-    slowdown=st.none() | st.floats(0, 4),
+    server_slowdown=st.none() | st.floats(0.1, 4),
+    generator_slowdown=st.none() | st.floats(0.1, 4),
     interrupted=st.booleans(),
     steady=st.none() | st.booleans(),
     delivered_share=st.none() | st.floats(0, 1.5),
@@ -100,7 +102,8 @@ def test_a_round_is_valid_exactly_when_every_rule_holds(**facts):
         (facts["steal_share"] or 0) <= 0.05,
         (facts["foreign_cpu_share"] or 0) <= 0.05,
         (facts["foreign_cores"] or 0) <= 0.2,
-        (facts["slowdown"] or 0) <= 1.2,
+        (facts["server_slowdown"] or 1) <= 1.2
+        and ((facts["generator_slowdown"] or 1) - 1) * (facts["generator_cpu_share"] or 0) <= 1.2 - 1,
         not facts["interrupted"],
         facts["steady"] in (None, True),
         facts["delivered_share"] is None or facts["delivered_share"] >= 0.99,
@@ -123,7 +126,8 @@ def test_a_round_is_valid_exactly_when_every_rule_holds(**facts):
         ({"steal_share": 0.5}, "quiet"),
         ({"foreign_cpu_share": 0.5}, "quiet"),
         ({"foreign_cores": 3.0}, "quiet"),
-        ({"slowdown": 1.6}, "quiet"),
+        ({"server_slowdown": 1.6}, "quiet"),
+        ({"generator_slowdown": 1.6}, "quiet"),
     ],
 )
 def test_each_reason_has_the_name_of_its_check(changes, check):
