@@ -45,13 +45,15 @@ def rows(runs: Iterable[RunRecord]) -> list[tuple[str, ...]]:
     """Make a row per model, server and load of the comparisons.
 
     The rate at the SLO comes from the model's search, the size of an image from whichever run had it. A run
-    that gave no verdicts says nothing about speed: it lends its images alone.
+    that gave no verdicts says nothing about speed: beside one that did it lends its images alone.
     """
     known = list(runs)
+    judged = {run.model.name for run in known if run.model and run.profile and run.profile.verdicts}
     return [
         row
         for run in known
-        if run.kind == "compare" and run.model and run.profile and run.profile.verdicts
+        if run.kind == "compare" and run.model and run.profile
+        if run.profile.verdicts or run.model.name not in judged
         for name, target in run.targets.items()
         if target.role == "compared"
         for row in _of_target(run.model.name, name, target, _lent(known, run.model.name, name))

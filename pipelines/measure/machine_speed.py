@@ -1,11 +1,10 @@
 """Is the machine as fast as usual? Probes beside the rounds, and how much slower a window was."""
 
 import mmap
-import os
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -41,9 +40,11 @@ class MachineSpeed:
     def probing(self, cores: Cores) -> Iterator[None]:
         """Time a computation on the servers' cores and on the generator's until the context ends."""
         with ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tandem-speed-")))
-            for group, numbers in _groups(cores).items():
-                self._shared[group] = stack.enter_context(_probe(folder / group, _some(numbers)))
+            # A full disk, or too many open files: what is measured will fail by it, and say so better.
+            with suppress(OSError):
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tandem-speed-")))
+                for group, numbers in _groups(cores).items():
+                    self._shared[group] = stack.enter_context(_probe(folder / group, _some(numbers)))
             try:
                 yield
             finally:
@@ -98,20 +99,20 @@ def _probe(file: Path, cores: Sequence[int]) -> Iterator[mmap.mmap]:
     """Run a probe that writes to `file`; one that cannot run writes nothing, and nothing is known then."""
     file.write_bytes(bytes(speed_probe.SIZE))
     command = [*python_module("pipelines.machine.speed_probe"), str(file), *map(str, cores)]
-    with interrupts_held():
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=child_environment(),
-            start_new_session=True,
-            preexec_fn=before_exec(),  # noqa: PLW1509 - system calls, no locks
-        )
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        with mmap.mmap(descriptor, speed_probe.SIZE, access=mmap.ACCESS_READ) as shared:
+    with file.open("rb") as stream:
+        shared = mmap.mmap(stream.fileno(), speed_probe.SIZE, access=mmap.ACCESS_READ)
+    with shared:
+        with interrupts_held():
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=child_environment(),
+                start_new_session=True,
+                preexec_fn=before_exec(),  # noqa: PLW1509 - system calls, no locks
+            )
+        try:
             yield shared
-    finally:
-        os.close(descriptor)
-        end_group(process)
+        finally:
+            end_group(process)

@@ -124,7 +124,9 @@ MODELS = ("m", "net.v1.5", "a:b", "größe", "m%20n", "..", "m" * 500, "")
 def an_address(rng: random.Random) -> str:
     api = rng.choice((*APIS, "kserve", ""))
     scheme = rng.choice((*SCHEMES, "ftp", ""))
-    place = rng.choice((*(one.marker for one in APIS.values()), "/", "/pre/fix/v1/models/", ""))
+    place = rng.choice(
+        (*(one.marker or "/pre/fix/" for one in APIS.values()), "/", "/pre/fix/v1/models/", "")
+    )
     body = rng.choice(("", "", *(f"#{word}" for word in BODIES), "#no"))
     parts = (rng.choice(HOSTS), rng.choice(PORTS), place, rng.choice(MODELS), rng.choice(MORE), body)
     return f"{api}+{scheme}://{''.join(parts)}"

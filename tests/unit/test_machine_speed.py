@@ -100,6 +100,16 @@ def test_probes_run_on_their_cores_and_end_with_the_servers():
     assert speed.read() == {}
 
 
+def test_a_probe_that_cannot_be_started_tells_nothing_and_ends_nothing(monkeypatch):
+    def fail(*_, **__):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(measuring.subprocess, "Popen", fail)
+    speed = MachineSpeed()
+    with speed.probing(TWO):
+        assert speed.read() == {}
+
+
 def test_what_was_usual_is_remembered_for_the_next_block(monkeypatch):
     speed = MachineSpeed()
     seen = {"generator": totals(seconds=(1.0, 2.0))}
