@@ -180,8 +180,9 @@ def _parts(where: str, api: Api, transport: Transport, path: str) -> tuple[str, 
     model, *more = named.rstrip("/").split("/")
     if not PART.fullmatch(model) or not all(map(PART.fullmatch, more)):
         usual = "/MODEL" if transport == "grpc" else f"{api.marker}MODEL or /MODEL"
-        path = re.sub(r".*@", "…@", path, flags=re.DOTALL)
-        raise RequestError(f"{where}it does not say which model; its path is {usual}, given {path or '/'!r}")
+        raise RequestError(
+            f"{where}it does not say which model; its path is {usual}, given {_blotted(path)!r}"
+        )
     if not more:
         return prefix, model, ""
     is_allowed = transport == "http" and (
@@ -201,9 +202,15 @@ def _parts(where: str, api: Api, transport: Transport, path: str) -> tuple[str, 
 def _whole_path(where: str, path: str) -> tuple[str, str, str]:
     prefix, _, last = path.rpartition("/")
     if not PART.fullmatch(last):
-        path = re.sub(r".*@", "…@", path, flags=re.DOTALL)
-        raise RequestError(f"{where}it has no path that takes rows, such as /predict, given {path or '/'!r}")
+        raise RequestError(
+            f"{where}it has no path that takes rows, such as /predict, given {_blotted(path)!r}"
+        )
     return prefix, last, ""
+
+
+def _blotted(path: str) -> str:
+    """Return the path without what may be a password."""
+    return re.sub(r".*@", "…@", path, flags=re.DOTALL) or "/"
 
 
 def _protocol(where: str, address: Address, word: str) -> Protocol:

@@ -196,8 +196,8 @@ def _torchserve_grpc_status(address: Address, access: Access) -> str | None:
     return None if '"Healthy"' in health else f"Ping answers {health!r}"
 
 
-def _torchserve_told(address: Address, access: Access) -> Told:  # noqa: ARG001 - it reports nothing
-    return Told("torchserve API", UNKNOWN_VERSION, None)
+def _nothing_told(address: Address, access: Access) -> Told:  # noqa: ARG001 - it reports nothing
+    return Told(f"{address.api} API", UNKNOWN_VERSION, None)
 
 
 def _oip_status(address: Address, access: Access) -> str | None:
@@ -247,10 +247,6 @@ def _plain_status(address: Address, access: Access) -> str | None:
     return f"{address.model} answers {code}" if code >= FAILED else None
 
 
-def _plain_told(address: Address, access: Access) -> Told:  # noqa: ARG001 - it reports nothing
-    return Told("plain API", UNKNOWN_VERSION, None)
-
-
 def _no_model(address: Address, code: int, answer: Any) -> RequestError:
     reason = answer.get("error", answer) if isinstance(answer, dict) else answer
     return RequestError(
@@ -267,11 +263,11 @@ def _no_metadata(url: str, code: int) -> MachineError:
 TELLERS: Mapping[tuple[str, str], Callable[[Address, Access], Told]] = {
     ("tfserving", "http"): _tfserving_told,
     ("tfserving", "grpc"): _tfserving_grpc_told,
-    ("torchserve", "http"): _torchserve_told,
-    ("torchserve", "grpc"): _torchserve_told,
+    ("torchserve", "http"): _nothing_told,
+    ("torchserve", "grpc"): _nothing_told,
     ("oip", "http"): _oip_told,
     ("oip", "grpc"): _oip_grpc_told,
-    ("plain", "http"): _plain_told,
+    ("plain", "http"): _nothing_told,
 }
 STATUSES: Mapping[tuple[str, str], Callable[[Address, Access], str | None]] = {
     ("tfserving", "http"): _tfserving_status,

@@ -12,6 +12,7 @@ from load_harness import GENERATOR_CORE, SERVER_CORE
 from pipelines.config.profiles import Profile
 from pipelines.config.settings import MeasureSettings
 from pipelines.machine.cores import Cores
+from pipelines.measure.machine_speed import MachineSpeed
 from pipelines.report.sentences import say
 
 pytestmark = [
@@ -64,6 +65,25 @@ def busy(program, *cores):
             )
             stack.callback(process.kill)
         yield
+
+
+def test_a_machine_that_becomes_slower_is_seen_by_probes_that_run_beside_every_round(tmp_path, monkeypatch):
+    counts = []
+
+    def slower(_speed, before, after, _place):
+        counts.append({group: after[group].count - before[group].count for group in before})
+        return {"server": 1.5, "generator": 1.0}
+
+    monkeypatch.setattr(MachineSpeed, "slowdowns", slower)
+    outcome = measured(tmp_path)
+    for record in outcome.all_rounds:
+        assert [one.code for one in record.invalid_reasons if one.code == "machine_slower"]
+        assert (record.server_slowdown, record.generator_slowdown) == (1.5, 1.0)
+    assert {one.verdict for one in outcome.comparisons} <= {"inconclusive", None}
+    assert counts
+    for each in counts:
+        assert set(each) == {"server", "generator"}
+        assert min(each.values()) > 0
 
 
 def measured(tmp_path, load="closed:4", options=("--delay", "constant:3")):

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.http import fetch
-from pipelines.targets.timings import Timings, metric_sum
+from pipelines.targets.timings import NS_PER_S, US_PER_S, Timings, metric_sum
 
-US_PER_S, NS_PER_S = 1e6, 1e9
 # In both of its modes of metrics, of every request: waiting for a worker, and all from its arrival on.
 QUEUE, WHOLE = "ts_queue_latency_microseconds", "ts_inference_latency_microseconds"
 LOGGED = re.compile(rb"(ts_queue_latency|ts_inference_latency)_microseconds\.Microseconds:([0-9.eE+-]+)\|")
