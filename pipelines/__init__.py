@@ -8,6 +8,7 @@ put_user_entries_last()
 # From the ground up: a room imports only rooms named before it. The entry of a stage is its `stage.py`.
 ROOMS = (
     ("import_path", "Keeps a user's files from hiding the standard library and our packages."),
+    ("units", "How many of one unit make another."),
     ("errors", "Errors a person can act on, each with its exit code."),
     ("hosts", "Addresses to listen on: checked, looked up, and written as URLs want them."),
     ("http", "One small HTTP request at a time, never for load."),

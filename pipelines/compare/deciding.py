@@ -58,7 +58,7 @@ class Deciding:
             self._note()
             return True
         # A profile's are for its few blocks; here every further block has as many.
-        self.run.session.retries_left = self.run.settings.profile.retries
+        self.run.session.allow_retries()
         return False
 
     def _note(self) -> None:

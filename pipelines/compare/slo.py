@@ -25,6 +25,7 @@ from pipelines.report.sentences import sentence
 from pipelines.run.run import Run, conclude, start_run
 from pipelines.runners.server import Runner, Server
 from pipelines.tasks.tasks import Progress
+from pipelines.units import MS_PER_S
 
 START_RATE_PER_S = 50.0
 LIKELY_SHARE = 0.5
@@ -66,7 +67,6 @@ UNKNOWN_TARGET = SloTargetRecord(
 )
 Bracket = tuple[float, float | None]
 """The highest rate that kept a limit, and the lowest that did not, where one is known."""
-MS_PER_S = 1000
 PRICE_LIMIT = 1e9
 
 
@@ -164,11 +164,13 @@ def search_one(
     name: str,
     servers: dict[str, Server],
     known: Bracket | None = None,
+    most_measurements: int = LIMITS.most_measurements,
 ) -> None:
     """Search the highest rate of one side in one block; what it finds is noted in the run.
 
     Args:
         known: a bracket of an earlier search, to begin at while no block has found one.
+        most_measurements: rounds at which the search ends with what it has confirmed.
     """
     points: list[RatePointRecord] = []
 
@@ -190,7 +192,8 @@ def search_one(
         points.append(rate_point(driven, found, question.p99_limit_ms))
         return found
 
-    done, limits = run.slo_points.setdefault(name, []), _limits(run, name)
+    done = run.slo_points.setdefault(name, [])
+    limits = replace(_limits(run, name), most_measurements=most_measurements)
     start_rate_per_s, first_step = beginning(run, name, known)
     start_rate_per_s = min(start_rate_per_s, limits.max_rate_per_s)
     try:

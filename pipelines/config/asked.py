@@ -56,13 +56,26 @@ def run_settings(*, profile: str, sides: str, **typed: Any) -> RunSettings:
     try:
         chosen = Profile.model_validate(find_profile(profile).model_dump() | changes)
         _require_within(chosen.loads, named.get("max_rate_per_s"))
-        return RunSettings(profile=chosen, sides=specs, cores=cores, **named)
+        settings = RunSettings(profile=chosen, sides=specs, cores=cores, **named)
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(map(str, problem["loc"]))
         raise RequestError(f"{place}: {problem['msg']}, given {problem['input']!r}") from error
     except LoadError as error:
         raise RequestError(str(error)) from error
+    _require_rows(specs, settings.rows)
+    return settings
+
+
+def _require_rows(sides: Sequence[SideSpec], rows: int) -> None:
+    """Raise RequestError if a side's server is configured for smaller requests."""
+    for side in sides:
+        most = side.preset.settings.most_rows
+        if most is not None and rows > most:
+            raise RequestError(
+                f"--rows is {rows}, and {side.name} takes {most} at most, the size of its batches; lower it, "
+                f"or give --set {side.name}.max_batch_size={rows}"
+            )
 
 
 def accesses_of(sides: Sequence[SideSpec], typed: dict[str, Any]) -> Accesses:

@@ -54,7 +54,9 @@ class Profile(Settings):
         default="one and all", description="threads that files for devices are timed with, if none is kept"
     )
     verdicts: bool = Field(default=True, description="whether it measures enough to say better or worse")
-    retries: int = Field(ge=0, description="invalid rounds that may be measured again, in the whole run")
+    retries: int = Field(
+        ge=0, description="invalid rounds that may be measured again, for every two compared sides"
+    )
 
     @field_validator("loads")
     @classmethod

@@ -1,7 +1,7 @@
 """Numbers and names as people read them: finished figures, changed only in their looks."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pipelines.console import text as plain_text
 
@@ -124,6 +124,11 @@ def plural(number: int, noun: str) -> str:
 def numbers(values: tuple[int, ...]) -> str:
     """List numbers as `2, 3`, or as a dash for none."""
     return ", ".join(map(str, values)) if values else MISSING
+
+
+def listed(items: Sequence[str]) -> str:
+    """Join as `a, b and c`."""
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
 def shortened(text: str, limit: int) -> str:

@@ -26,6 +26,7 @@ from pipelines.record.reading import file_within
 from pipelines.record.rounds import LatencyRecord, RoundRecord, SliceRecord
 from pipelines.record.run import RunRecord
 from pipelines.record.target import EcdfRecord, SummaryRecord, TargetRecord
+from pipelines.units import MS_PER_S
 
 Latencies = NDArray[np.int64]
 
@@ -145,9 +146,21 @@ def _with_costs(target: TargetRecord, targets: Mapping[str, TargetRecord], seed:
         costs = {
             "efficiency": judge_efficiency(own, rows, target.in_process, seed),
             "time_split": judge_time_split(summary, own, floor_of(target, summary.load, targets)),
+            "server_cpu_ms_per_row": _cpu_ms_per_row(own, rows),
         }
         summaries.append(summary.model_copy(update=costs))
     return target.model_copy(update={"summaries": tuple(summaries)})
+
+
+def _cpu_ms_per_row(rounds: Iterable[RoundRecord], rows: int) -> float | None:
+    """Return the server's CPU time over the `rows` of each request, of the valid rounds that have it."""
+    read = [
+        (record.server_cpu_s, record.requests_count)
+        for record in rounds
+        if record.valid and record.server_cpu_s is not None
+    ]
+    rows_count = rows * sum(count for _, count in read)
+    return MS_PER_S * sum(cpu_s for cpu_s, _ in read) / rows_count if rows_count else None
 
 
 def _summarise_round(

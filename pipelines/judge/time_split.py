@@ -7,7 +7,8 @@ from pipelines.record.reason import reason
 from pipelines.record.rounds import RoundRecord
 from pipelines.record.target import SummaryRecord, TargetRecord
 from pipelines.record.time_split import TimeSplitRecord
-from pipelines.targets.timings import MS_PER_S, PARTS
+from pipelines.targets.timings import PARTS
+from pipelines.units import MS_PER_S
 
 # The parts have to add up to p50 within this share of it.
 ALLOWED_SHARE = 0.10

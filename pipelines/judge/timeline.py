@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from loadtests.statistics import NS_PER_MS, percentile
 from pipelines.record.rounds import SliceRecord
+from pipelines.units import NS_PER_S
 
 RUN_SLICES: Final = 600
 ROUND_SLICES: Final = 20
-NS_PER_S: Final = 1e9
 
 
 def slices_per_round(rounds_count: int) -> int:

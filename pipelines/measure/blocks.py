@@ -206,19 +206,7 @@ def measure_once(
     server.resume()
     try:
         before, timings = _batching(server), _timings(server)
-        driven = drive(
-            session.generator,
-            planned,
-            attempt,
-            session.rounds_count,
-            server,
-            list(servers.values()),
-            session.settings,
-            session.folder,
-            round_s or session.round_s,
-            warmup_limit_s,
-            session.machine_speed,
-        )
+        driven = drive(session, planned, attempt, servers, round_s, warmup_limit_s)
         driven = _with_batches(driven, before, _batching(server))
         parts = parts_ms(timings, _timings(server))
         driven = replace(driven, record=driven.record.model_copy(update={"parts_ms": parts}))

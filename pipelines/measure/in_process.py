@@ -22,6 +22,7 @@ from pipelines.record.in_process import InProcessRecord
 from pipelines.record.reason import ReasonRecord, reason
 from pipelines.targets.registry import find_target
 from pipelines.tasks.tasks import Progress, Task, run_tasks
+from pipelines.units import NS_PER_MS, NS_PER_S
 
 # What a server loads, by the format it was exported to; an archive is around one of these.
 FORMATS = ("torchscript", "aotinductor", "saved-model")
@@ -31,7 +32,6 @@ MEASURED_S = 1.5
 LEAST_CALLS = 10
 STRETCHES = 10
 MOST_SAMPLES = 64
-NS_PER_S, NS_PER_MS = 1e9, 1e6
 
 
 def time_sides(

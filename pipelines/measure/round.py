@@ -13,10 +13,10 @@ from loadtests.reports import Report
 from loadtests.result import RoundResult
 from loadtests.rounds import PlannedRound
 from loadtests.validity import Invalidity, RoundFacts, invalidities
-from pipelines.config.settings import MeasureSettings
 from pipelines.measure.cpu import Edges, Neighbours, read_cpu
-from pipelines.measure.generator import Generator, Listen, of_running, private_headers
+from pipelines.measure.generator import Listen, of_running, private_headers
 from pipelines.measure.machine_speed import Group, MachineSpeed
+from pipelines.measure.session import Session
 from pipelines.record.reason import recorded
 from pipelines.record.rounds import ErrorRecord, GeneratorRecord, LatencyRecord, RoundRecord
 from pipelines.runners.server import Server
@@ -58,27 +58,23 @@ def bodies_file(folder: Path, codec: str) -> Path:
 
 
 def drive(
-    generator: Generator,
+    session: Session,
     planned: PlannedRound,
     attempt: int,
-    index: int,
-    server: Server,
-    all_servers: Sequence[Server],
-    settings: MeasureSettings,
-    run_folder: Path,
+    servers: Mapping[str, Server],
     round_s: float | None = None,
     warmup_limit_s: float | None = None,
-    speed: MachineSpeed | None = None,
 ) -> Driven:
-    """Measure one round against a running server, `round_s` seconds or as long as the profile says.
+    """Measure one round against a running server, `round_s` seconds or as long as the run's rounds are.
 
     Args:
         warmup_limit_s: of its warm-up; None: as the profile says.
-        speed: whether the machine was as fast as usual; None where nobody looks.
 
     Raises:
         MachineError: the generator failed, or left no result.
     """
+    settings, run_folder, speed = session.settings, session.folder, session.machine_speed
+    server, index = servers[planned.target], session.rounds_count
     stem = f"{index:03d}-{file_stem(planned.target)}-{planned.load.replace(':', '-')}"
     samples = run_folder / "samples" / f"{stem}.parquet"
     with tempfile.TemporaryDirectory(prefix="tandem-round-") as name:
@@ -86,7 +82,7 @@ def drive(
             url_base=server.plan.endpoint.base_url,
             load=planned.load,
             warmup_limit_s=settings.profile.warmup_limit_s if warmup_limit_s is None else warmup_limit_s,
-            duration_s=round_s or settings.profile.round_s,
+            duration_s=round_s or session.round_s,
             pool_file=pool_file(run_folder, planned.target),
             samples_file=samples,
             result_file=Path(name) / "result.json",
@@ -99,7 +95,8 @@ def drive(
             **of_running(server, settings.max_rate_per_s),
         )
         edges, headers = Edges(), private_headers(server)
-        result, stopped = generator.run(plan, Path(name), _listen(edges, server, all_servers, speed), headers)
+        listen = _listen(edges, server, list(servers.values()), speed)
+        result, stopped = session.generator.run(plan, Path(name), listen, headers)
     sent = _delivery(planned, samples, result)
     others = edges.neighbours(settings.cores, server.place)
     slowdowns = edges.slowdowns(speed, server.place)
@@ -117,7 +114,7 @@ def drive(
     return Driven(counted, failed_checks, result.server_gone, stopped)
 
 
-def _listen(edges: Edges, server: Server, servers: Sequence[Server], speed: MachineSpeed | None) -> Listen:
+def _listen(edges: Edges, server: Server, servers: Sequence[Server], speed: MachineSpeed) -> Listen:
     """Read the clocks at the window's edges, when the generator says so."""
 
     def listen(report: Report, generator_pid: int) -> bool:

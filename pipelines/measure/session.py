@@ -1,5 +1,6 @@
 """A measurement on its way: who takes part, what is measured of each so far, and how long the rest takes."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ ROUND_OVERHEAD_S = 0.5
 USUAL_WARMUP_S = 1.6
 SERVER_START_S = 7.0
 USUAL_CONDITIONING_S = 20.0
+PAIR = 2
 
 
 @dataclass
@@ -115,10 +117,15 @@ class Session:
 
     def __post_init__(self) -> None:
         self.measured = {side.name: Measured() for side in self.sides}
-        self.retries_left = self.settings.profile.retries
+        self.allow_retries()
         self.round_s = self.settings.profile.round_s
         if self.counted:
             self.planned_count = planned_rounds(self.settings, self.sides)
+
+    def allow_retries(self) -> None:
+        """Let as many more invalid rounds be measured again as the profile allows so many sides."""
+        compared = sum(side.role == "compared" for side in self.sides)
+        self.retries_left = math.ceil(self.settings.profile.retries * max(compared, PAIR) / PAIR)
 
     def of_block(self, block: int) -> list[Side]:
         """Return the sides that take part in that block."""

@@ -27,12 +27,12 @@ from pipelines.targets.address import Address
 from pipelines.targets.protocols import Protocol, Transport
 from pipelines.targets.server_plan import ServeRequest
 from pipelines.targets.side import SideSpec
+from pipelines.units import BYTES_PER_MB
 from pipelines.verify.stage import Verified
 
 Role = Literal["compared", "control", "floor"]
 NULL_NAME = "null"
 NULL_PATH = "/null/Predict"
-BYTES_PER_MB = 10**6
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,7 @@ from models.tensors import Sample
 from pipelines.measure.environment import cpu_shares, read_cpu
 from pipelines.mobile import memory
 from pipelines.targets.in_process import InProcessModel
-
-NS_PER_S = 1e9
-NS_PER_MS = 1e6
+from pipelines.units import NS_PER_MS, NS_PER_S
 
 
 @dataclass(frozen=True)

@@ -70,9 +70,9 @@ class RoundRecord(Record):
     the server. `slices` is the round stretch by stretch, fewer and longer ones the more rounds a run has;
     empty for what is not compared. `failed_checks` names the checks it did not pass, empty in a record older
     than that. `steady` is whether the warm-up ended in a steady state. `offered_per_s` to `late_share` are
-    about open load, null under closed load. `server_cpu_s` is what the server under test used from before the
-    warm-up to after the last answer. `requests_per_run` is how many requests shared a run of the model on
-    average in that time, by the server's own count; null where it does not batch or does not tell.
+    about open load, null under closed load. `server_cpu_s` is what the server under test used in the window.
+    `requests_per_run` is how many requests shared a run of the model on average, from before the warm-up to
+    after the last answer, by the server's own count; null where it does not batch or does not tell.
     `server_slowdown` and `generator_slowdown` are how many times as long as usual in the run a fixed
     computation took on their cores; null where too little is known.
     `parts_ms` is where the time of a request went in that time, means by part; what the server tells alone.

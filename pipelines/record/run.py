@@ -32,7 +32,7 @@ class ProfileRecord(Record):
     A warm-up ends at a steady state, after `warmup_limit_s` at the latest. `control` and `null` say whether
     A/A controls and the null server were measured, `control_blocks` whether every block had all controls or
     they took turns (`all first`: all in the first block, then turns), `retries` how many invalid rounds
-    might be redone.
+    might be measured again, for every two compared sides.
     `conditioning_limit_s` is the budget of a fresh server until it had to be steady, 0 for none; rounds were
     as long as p50's wandering asked for, from `round_s` to `longest_round_s`. `primary` is the metric that
     was judged by itself, `verdicts` whether any were given. `device_threads`: with how many threads files for

@@ -59,6 +59,8 @@ class SummaryRecord(Record):
     `round_range` holds, per metric, the smallest and the largest value any single valid round gave.
     `efficiency` is what was served over what the artifact does in process; null where either is unknown.
     `time_split` is where a request's time went, null where the server does not tell.
+    `server_cpu_ms_per_row` is the server's CPU time in the windows over the rows of their requests, null
+    where none of it was read.
     """
 
     load: str
@@ -72,6 +74,7 @@ class SummaryRecord(Record):
     ecdf: EcdfRecord | None
     efficiency: EfficiencyRecord | None = None
     time_split: TimeSplitRecord | None = None
+    server_cpu_ms_per_row: float | None = None
 
 
 class PayloadRecord(Record):

@@ -227,7 +227,7 @@ def _budget(run: RunRecord) -> list[str]:
     sides = pick.compared(run)
     ours = {name: target for name, target in sides.items() if target.implementation.runner != "url"}
     others = [name for name in sides if name not in ours]
-    unknown = [f"{_listed(others)} on a budget that is not known"] if others else []
+    unknown = [f"{fmt.listed(others)} on a budget that is not known"] if others else []
     if not ours:
         return unknown
     budget = next(iter(ours.values())).given
@@ -239,7 +239,7 @@ def _budget(run: RunRecord) -> list[str]:
         if budget.memory_limit_bytes
         else "memory unlimited",
     ]
-    return [f"{_listed(list(ours)) if others else 'each server'} on {', '.join(limits)}", *unknown]
+    return [f"{fmt.listed(list(ours)) if others else 'each server'} on {', '.join(limits)}", *unknown]
 
 
 def _machine(run: RunRecord) -> list[str]:
@@ -260,8 +260,8 @@ def _turns(run: RunRecord) -> str:
     clauses = []
     if against:
         who = "the other side is ahead in" if leader else "the sides differ in"
-        clauses.append(f"{who} {_listed(against)}")
-    clauses.append(f"perhaps {_listed(list(_fixed(run)))}, which this run did not vary")
+        clauses.append(f"{who} {fmt.listed(against)}")
+    clauses.append(f"perhaps {fmt.listed(list(_fixed(run)))}, which this run did not vary")
     return f"{_upper('; '.join(clauses))}."
 
 
@@ -284,14 +284,15 @@ def _fixed(run: RunRecord) -> Iterator[str]:
 def _not_shown(run: RunRecord) -> str:
     """Return what a reader might take from the page though it says nothing about it."""
     topics = [*_substituted(run), *_unmeasured(run), "any other machine"]
-    return f"{_upper(_listed(topics))}."
+    return f"{_upper(fmt.listed(topics))}."
 
 
 def _substituted(run: RunRecord) -> Iterator[str]:
-    for name, target in pick.compared(run).items():
-        if target.implementation.stand_in:
-            product = banners.product_of(name)
-            yield f"how fast {product} is ({target.implementation.name} answered)"
+    yield from dict.fromkeys(
+        f"how fast {banners.product_of(name, target)} is ({target.implementation.name} answered)"
+        for name, target in pick.compared(run).items()
+        if target.implementation.stand_in
+    )
 
 
 def _unmeasured(run: RunRecord) -> Iterator[str]:
@@ -306,8 +307,3 @@ def _unmeasured(run: RunRecord) -> Iterator[str]:
         yield "how far this machine differs from itself (no A/A control)"
     if run.slo is None:
         yield "the highest rate within a latency limit (tandem slo)"
-
-
-def _listed(items: list[str]) -> str:
-    """Join as `a, b and c`."""
-    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)

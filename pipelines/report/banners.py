@@ -3,6 +3,7 @@
 from pipelines.console import format as fmt
 from pipelines.record.fairness import AsymmetryRecord
 from pipelines.record.run import RunRecord
+from pipelines.record.target import TargetRecord
 from pipelines.report import pick, slo, verdicts
 from pipelines.report.reasons import kinds
 from pipelines.report.sentences import Said, say
@@ -81,11 +82,17 @@ def _nothing_called(run: RunRecord) -> bool:
 
 
 def _stand_ins(run: RunRecord) -> list[str]:
+    """Say what answered in place of a product, in one line for all sides of which it is true."""
+    sides: dict[tuple[str, str], list[str]] = {}
+    for name, target in pick.compared(run).items():
+        what = target.implementation
+        if what.stand_in:
+            answered = f"answered by {what.name} {what.version}", _instead(name, target, what.note)
+            sides.setdefault(answered, []).append(name)
     return [
-        f"{name} was answered by {target.implementation.name} {target.implementation.version}, "
-        f"{_instead(name, target.implementation.note)}. Read its figures as that server's."
-        for name, target in pick.compared(run).items()
-        if target.implementation.stand_in
+        f"{fmt.listed(names)} {'was' if len(names) == 1 else 'were'} {by}, {instead}. Read "
+        f"{'its' if len(names) == 1 else 'their'} figures as that server's."
+        for (by, instead), names in sides.items()
     ]
 
 
@@ -107,14 +114,14 @@ def _running(run: RunRecord) -> list[str]:
     return lines
 
 
-def _instead(name: str, note: str | None) -> str:
+def _instead(name: str, target: TargetRecord, note: str | None) -> str:
     """Return what it was not, and what the record notes of it."""
-    return f"not by {product_of(name)}" + (f" ({note.rstrip('.')})" if note else "")
+    return f"not by {product_of(name, target)}" + (f" ({note.rstrip('.')})" if note else "")
 
 
-def product_of(target: str) -> str:
-    """Return the product's own server, in words."""
-    product = product_name(target)
+def product_of(name: str, target: TargetRecord) -> str:
+    """Return the product's own server of the side `name`, in words."""
+    product = product_name(target.target or name)
     return f"{product}'s own server" if product else "the product the target is named after"
 
 

@@ -3,7 +3,6 @@
 from statistics import median
 
 from pipelines.console import format as fmt
-from pipelines.record.rounds import RoundRecord
 from pipelines.record.run import RunRecord
 from pipelines.record.target import PayloadRecord, TargetRecord
 from pipelines.report import pick
@@ -17,7 +16,6 @@ REMARK = (
 )
 NOT_BATCHED = "the server does not batch, or does not tell"
 NO_CPU = "no valid round in which the server's CPU time was read"
-MS_PER_S = 1000
 
 
 def protocol_table(run: RunRecord) -> Table:
@@ -67,9 +65,8 @@ def _row(target: TargetRecord, payload: PayloadRecord, load: str) -> tuple[Cell,
     valid = [record for record in target.rounds if record.valid and record.load == load]
     per_run = [record.requests_per_run for record in valid if record.requests_per_run is not None]
     shared = number(median(per_run) if per_run else None, fmt.significant, unit="", why=NOT_BATCHED)
-    cpu = number(_cpu_ms(valid, payload.rows), fmt.significant, unit="ms", why=NO_CPU)
     if summary is None or not summary.rounds_count:
-        return *request_cells, *(missing(NO_ROUND) for _ in range(4)), cpu, shared
+        return *request_cells, *(missing(NO_ROUND) for _ in range(4)), missing(NO_CPU), shared
     p50, rate = summary.latency_ms.p50, summary.throughput_per_s
     return (
         *request_cells,
@@ -77,7 +74,7 @@ def _row(target: TargetRecord, payload: PayloadRecord, load: str) -> tuple[Cell,
         latency_cell(summary.latency_ms, "p99"),
         number(None if p50 is None else p50 / payload.rows, fmt.significant, unit="ms", why=NO_ROUND),
         number(None if rate is None else rate * payload.rows, fmt.rate_number, unit="/s", why=NO_ROUND),
-        cpu,
+        number(summary.server_cpu_ms_per_row, fmt.significant, unit="ms", why=NO_CPU),
         shared,
     )
 
@@ -85,10 +82,3 @@ def _row(target: TargetRecord, payload: PayloadRecord, load: str) -> tuple[Cell,
 def _bytes(payload: PayloadRecord) -> Cell:
     least, most = payload.body_bytes_min, payload.body_bytes_max
     return word(fmt.count(most) if least == most else f"{fmt.count(least)} to {fmt.count(most)}")
-
-
-def _cpu_ms(rounds: list[RoundRecord], rows: int) -> float | None:
-    """Return the CPU time of the server for each row, in ms."""
-    read = [record for record in rounds if record.server_cpu_s is not None]
-    rows_count = sum(record.warmup_requests_count + record.requests_count for record in read) * rows
-    return MS_PER_S * sum(record.server_cpu_s or 0.0 for record in read) / rows_count if rows_count else None

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-NS_PER_S = 1e9
-US_PER_S = 1e6
+from pipelines.units import NS_PER_S, US_PER_S
+
 UNIFIED = ""
 
 

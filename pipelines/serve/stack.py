@@ -100,7 +100,7 @@ def _configurations(request: UpRequest) -> dict[str, Path]:
     folder = request.artifacts / spec.name / "configurations"
     return {
         CONTAINED[target].service: compose.write_configuration(
-            folder / f"{target}-{Path(preset.name).stem}", preset.settings_of(target).files(spec)
+            folder / f"{target}-{Path(preset.name).stem}", preset.fitted(spec).settings_of(target).files(spec)
         )
         for target, preset in request.presets.items()
     }

@@ -11,8 +11,8 @@ from pipelines.runners.docker_images import label_versions
 from pipelines.runners.docker_server import DockerServer
 from pipelines.smoke.checklist import CheckError, NotApplicableError, require
 from pipelines.smoke.subject import Subject
+from pipelines.units import NS_PER_S
 
-NS_PER_S = 1e9
 USUAL_INTERVAL_S = 30.0
 HEALTH_MARGIN_S = 15.0
 LOOK_S = 0.5

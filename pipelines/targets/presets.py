@@ -9,9 +9,9 @@ import importlib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -29,17 +29,31 @@ Value = bool | int | str | tuple[str | int, ...]
 
 
 class ServerSettings(BaseModel):
-    """What a preset may set of one server; None leaves it as the vendor ships it."""
+    """What a preset may set of one server; None leaves it as the vendor ships it.
+
+    `batching_settings` names those that make requests share a run of the model, its switch first.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    batching_settings: ClassVar[tuple[str, ...]] = ()
 
     def given(self) -> dict[str, Value]:
         """Return the settings that are set, by the server's own names."""
         return self.model_dump(exclude_none=True, exclude_defaults=True)
 
+    @classmethod
+    def batches(cls, spec: ModelSpec) -> bool:  # noqa: ARG003 - for those whose servers cannot batch all models
+        """Return whether requests of the model `spec` can share a run on this server."""
+        return True
+
     def files(self, spec: ModelSpec) -> dict[str, str]:
         """Return the files that an image's entry point starts from, by name; every target has its own."""
         raise NotImplementedError
+
+    @property
+    def most_rows(self) -> int | None:
+        """How many rows a request may have; None if there is no such limit."""
+        return None
 
     def max_request_bytes(self, spec: ModelSpec) -> int | None:  # noqa: ARG002 - for those that have a limit
         """Return the largest body that the server takes; None if there is no such limit."""
@@ -55,10 +69,19 @@ class Preset:
 
     Attributes:
         name: one of `SHIPPED`, or the path that was typed.
+        adapts: whether batching, which nobody asked for, is left out for models that cannot have it.
     """
 
     name: str = DEFAULT
     settings: ServerSettings = field(default_factory=ServerSettings)
+    adapts: bool = False
+
+    def fitted(self, spec: ModelSpec) -> "Preset":
+        """Return the preset for the model `spec`: batching that it cannot have stays only if asked for."""
+        if not self.adapts or self.settings.batches(spec):
+            return self
+        without = dict.fromkeys(self.settings.batching_settings)
+        return replace(self, settings=self.settings.model_copy(update=without))
 
     def settings_as(self, kind: type[SettingsType]) -> SettingsType:
         """Return the settings as the kind that a target's server takes; the vendor's where nothing is set."""
@@ -101,7 +124,8 @@ def _shipped(name: str, target: str) -> Preset:
     if find_target(target, SERVED).settings is None:
         return Preset(name)  # nothing of it can be set
     owner = _owner(target)
-    return Preset(name, _parse(TARGETS_FOLDER / owner / "presets" / f"{name}{SUFFIX}")[owner])
+    settings = _parse(TARGETS_FOLDER / owner / "presets" / f"{name}{SUFFIX}")[owner]
+    return Preset(name, settings, adapts=True)
 
 
 def _parse(path: Path) -> dict[str, ServerSettings]:
@@ -164,14 +188,21 @@ def _unknown_setting(target: str, key: str, kind: type[ServerSettings], where: s
 def changed(preset: Preset, target: str, changes: Mapping[str, Any], where: str) -> Preset:
     """Return `preset` with some settings changed and named in its name.
 
+    Batching that is switched off takes its other settings with it. Once one of them is asked for, so are all.
+
     Raises:
         RequestError: as `checked`.
     """
-    settings = checked(target, {**preset.settings.given(), **changes}, where)
+    batching = _kind(target).batching_settings
+    given = preset.settings.given()
+    if batching and changes.get(batching[0]) is False:
+        given = {name: value for name, value in given.items() if name not in batching}
+    settings = checked(target, {**given, **changes}, where)
     suffix = ",".join(
         f"{key}={'unset' if value is None else as_toml(value)}" for key, value in changes.items()
     )
-    return Preset(f"{preset.name}+{suffix}", settings)
+    adapts = preset.adapts and changes.keys().isdisjoint(batching)
+    return Preset(f"{preset.name}+{suffix}", settings, adapts)
 
 
 def as_toml(value: Any) -> str:

@@ -50,6 +50,7 @@ class ServeRequest:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "host", require_host(self.host))
+        object.__setattr__(self, "preset", self.preset.fitted(self.spec))
 
     def url(self, port: int, scheme: str = "http") -> str:
         """Return the URL of what listens on `port` of the host."""

@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-MS_PER_S, US_PER_S, NS_PER_S = 1000, 1e6, 1e9
+from pipelines.units import MS_PER_S
+
 # Of a request on its way, in this order; `codec` is decode and encode where a server does not tell them
 # apart, `frontend` what passes a request on to the process or thread with the model.
 PARTS = ("transport", "frontend", "queue", "decode", "inference", "encode", "codec")

@@ -14,6 +14,8 @@ LEAST_TRIALS = 3
 """Of a side: two presets, and something that was searched."""
 TRIAL_ROUNDS, FINAL_ROUNDS = 4, 10
 """Usual numbers of a trial that is beaten, and of a search from a known bracket with its confirmations."""
+LEAST_FINAL_ROUNDS = 20
+"""A search on fresh servers may have so many rounds whatever the time is."""
 LEAST_BLOCKS, MOST_BLOCKS = 2, 6
 
 
@@ -83,6 +85,16 @@ class Budget:
         """Return the seconds that the claim needs, on fresh servers of `sides_count` sides."""
         search_s = self.start_s + FINAL_ROUNDS * self.round_s
         return least_blocks(self.settings.profile) * sides_count * search_s
+
+    def final_rounds(self, searches_left: int, starts_left: int) -> int:
+        """Return the rounds that the next search on fresh servers may have, if all get an equal part.
+
+        Args:
+            searches_left: of all blocks that there have to be, the next one among them.
+            starts_left: servers that are still to be started for them.
+        """
+        left_s = self.within_s - self.elapsed_s - starts_left * self.start_s
+        return max(int(left_s / searches_left / self.round_s), LEAST_FINAL_ROUNDS)
 
     def allows_trial(self, final_sides_count: int, share: float) -> bool:
         """Return whether there is time for another trial in the first `share` of what the claim leaves."""

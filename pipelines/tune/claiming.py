@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from loadtests.rounds import rotated
-from pipelines.compare.slo import Bracket, SloQuestion, empty_slo, search_one
+from pipelines.compare.slo import LIMITS, Bracket, SloQuestion, empty_slo, search_one
 from pipelines.measure.blocks import fresh_servers
 from pipelines.measure.session import Session
 from pipelines.measure.sides import make_sides
@@ -45,9 +45,12 @@ def claim(run: Run, runner: Runner, sides: tuple[SideSpec, ...], budget: Budget,
     least, block, longest_s = least_blocks(run.settings.profile), 0, 0.0
     while block < least or (block < MOST_BLOCKS and budget.elapsed_s + longest_s <= budget.within_s):
         before_s = budget.elapsed_s
+        starts_left = len(names) * max(least - block - 1, 0)
         with fresh_servers(run.session, block) as servers:
-            for name in rotated(names, block):
-                search_one(run, question, block, name, servers, brackets[name])
+            for done, name in enumerate(rotated(names, block)):
+                most = budget.final_rounds(starts_left + len(names) - done, starts_left)
+                most = min(most, LIMITS.most_measurements)
+                search_one(run, question, block, name, servers, brackets[name], most)
         block += 1
         longest_s = max(longest_s, budget.elapsed_s - before_s)
         profile = run.settings.profile.model_copy(update={"blocks": block})

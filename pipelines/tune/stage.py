@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from models.spec import ModelSpec, load_model
 from pipelines.compare.slo import SloQuestion, require_possible, without_extras
 from pipelines.config.settings import RunSettings
 from pipelines.errors import RequestError
@@ -26,8 +27,8 @@ from pipelines.tune.space import Space, space_around
 from pipelines.tune.trial import RESOLUTION
 from pipelines.tune.trying import Candidate, rounds_so_far, try_candidate
 from pipelines.tune.writing import preset_text, require_writable
+from pipelines.units import MS_PER_S
 
-MS_PER_S = 1000
 Option = bool | int | float | str | tuple[str, ...] | None
 
 
@@ -64,13 +65,15 @@ def tune(
     _require_distinct(settings)
     require_writable(request.preset_file, force=request.force)
     settings = without_extras(settings)
-    cores_count = len(settings.cores.server)
+    cores_count, spec = len(settings.cores.server), load_model(settings.model)
     spaces = {
-        side.name: space_around(side.target, side.preset, cores_count, request.p99_limit_ms, axes_of)
+        side.name: space_around(
+            side.target, side.preset.fitted(spec), cores_count, request.p99_limit_ms, axes_of
+        )
         for side in settings.sides
     }
     budget = Budget(settings, request.within_s)
-    finals_count = sum(1 + len(_references(space)) for space in spaces.values())
+    finals_count = sum(1 + len(_references(space, spec)) for space in spaces.values())
     budget.require(len(spaces), finals_count)
     search = _kept(request, settings) or _empty(request, spaces)
     run = start_run("tune", settings, runner, command, progress, folder=request.resume, tune=search)
@@ -98,17 +101,17 @@ def _require_distinct(settings: RunSettings) -> None:
         )
 
 
-def _references(space: Space) -> dict[str, Preset]:
+def _references(space: Space, spec: ModelSpec) -> dict[str, Preset]:
     """Return the presets that a winner has to beat, by name: the search's own start, and the shipped ones."""
-    presets = {name: resolve(name, [space.target])[space.target] for name in SHIPPED}
+    presets = {name: resolve(name, [space.target])[space.target].fitted(spec) for name in SHIPPED}
     if all(space.base.settings != preset.settings for preset in presets.values()):
         presets = {Path(space.base.name).stem: space.base, **presets}
     return {DEFAULT: presets.pop(DEFAULT), **presets}
 
 
-def _beside(space: Space) -> list[Preset]:
+def _beside(space: Space, spec: ModelSpec) -> list[Preset]:
     """Return the references whose settings differ from the space's start."""
-    return [preset for preset in _references(space).values() if preset.settings != space.base.settings]
+    return [preset for preset in _references(space, spec).values() if preset.settings != space.base.settings]
 
 
 def _plan(spaces: Mapping[str, Space], request: TuneRequest) -> str:
@@ -142,11 +145,11 @@ def _measure(
     budget: Budget,
     progress: Progress,
 ) -> None:
-    finals_count = sum(1 + len(_references(space)) for space in spaces.values())
+    finals_count = sum(1 + len(_references(space, run.spec)) for space in spaces.values())
     for place, side in enumerate(run.settings.sides, start=1):
         searched = search_side(
             spaces[side.name],
-            _beside(spaces[side.name]),
+            _beside(spaces[side.name], run.spec),
             _search(run).sides[side.name],
             partial(_attempt, run, runner, side, budget, progress),
             partial(budget.allows_trial, finals_count, place / len(spaces)),
@@ -222,7 +225,7 @@ def _claim(
     finals: list[SideSpec] = []
     sides = dict(_search(run).sides)
     for name, (side, preset) in winners.items():
-        own = finalists(side, preset, _references(spaces[name]))
+        own = finalists(side, preset, _references(spaces[name], run.spec))
         finals += own
         sides[name] = sides[name].model_copy(update={"final": tuple(finalist.name for finalist in own)})
     run.tune = _search(run).model_copy(update={"sides": sides})

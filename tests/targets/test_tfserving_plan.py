@@ -4,10 +4,12 @@ import http.server
 import json
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
 from models.digits_cnn import MODEL
+from models.spec import TensorSpec
 from pipelines.processes.children import child_environment, python_module
 from pipelines.processes.group import free_ports
 from pipelines.targets.presets import resolve
@@ -78,6 +80,17 @@ def test_tuning_adds_flags_and_nothing_else(request_for):
     presets = [resolve(name, ["tfserving"])["tfserving"] for name in ("default", "tuned")]
     default, tuned = ({a.split("=")[0] for a in plan(request_for(preset=p)).launch.argv} for p in presets)
     assert default < tuned
+
+
+def test_a_model_that_cannot_be_batched_is_served_and_recorded_without_it(tmp_path, request_for):
+    preset = resolve("tuned", ["tfserving"])["tfserving"]
+    varying = replace(MODEL, inputs=(TensorSpec("x", "float32", (None, None, 8)),))
+    request = ServeRequest(varying, tmp_path / "artifacts", tmp_path, preset=preset)
+    for made, batched in ((plan(request_for(preset=preset)), True), (plan(request), False)):
+        assert made.implementation.preset == "tuned"
+        assert ("enable_batching" in made.implementation.settings) is batched
+        assert ("--enable_batching=true" in made.launch.argv) is batched
+        assert "--rest_api_num_threads=32" in made.launch.argv
 
 
 @contextmanager

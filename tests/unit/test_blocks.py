@@ -279,3 +279,12 @@ def test_why_a_server_answers_no_more_is_asked_of_its_runner(ended, gone, said):
 def test_a_server_that_answered_is_not_asked_why_it_did_not():
     driven = SimpleNamespace(record=SimpleNamespace(index=7), server_gone=False)
     blocks._require_server(driven, Ending(ended=False))
+
+
+@pytest.mark.parametrize(("sides", "allowed"), [("a", 3), ("ab", 3), ("abc", 5), ("abcde", 8)])
+def test_more_sides_may_have_more_rounds_measured_again(tmp_path, sides, allowed):
+    own = session(tmp_path, sides=tuple(sides))
+    assert own.retries_left == allowed
+    own.retries_left = 0
+    own.allow_retries()
+    assert own.retries_left == allowed

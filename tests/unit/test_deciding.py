@@ -63,15 +63,16 @@ def measuring(monkeypatch):
 
     def make(limit_s: float, words: list[str]):
         seconds = iter(range(0, 10_000, 100))
-        verdicts = iter(words)
+        verdicts, allowed = iter(words), []
         monkeypatch.setattr(deciding, "summarise", lambda *_: next(verdicts))
         monkeypatch.setattr(deciding, "is_decided", lambda word: word != "inconclusive")
         run = SimpleNamespace(
             looks=[],
             warnings=[],
             folder=None,
-            settings=SimpleNamespace(profile=SimpleNamespace(blocks=200, retries=4)),
-            session=SimpleNamespace(say=lambda _: None, retries_left=0),
+            settings=SimpleNamespace(profile=SimpleNamespace(blocks=200)),
+            session=SimpleNamespace(say=lambda _: None, allow_retries=lambda: allowed.append(True)),
+            allowed=allowed,
             record=lambda *_: None,
             save=lambda: None,
         )
@@ -97,7 +98,7 @@ def test_it_ends_when_it_is_decided(measuring):
 def test_every_further_block_may_measure_invalid_rounds_again(measuring):
     run, made = measuring(1000.0, ["inconclusive", "worse"])
     assert not made.enough(1)
-    assert run.session.retries_left == 4
+    assert run.allowed == [True]
 
 
 def test_it_ends_before_its_time_would_be_exceeded_and_spends_the_rest(measuring):

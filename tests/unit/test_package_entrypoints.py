@@ -10,6 +10,7 @@ from models.spec import load_model
 from pipelines.targets.presets import SHIPPED, Preset, resolve
 from pipelines.targets.server_plan import ServeRequest
 from pipelines.targets.tfserving import server as tfserving
+from pipelines.targets.tfserving.settings import CONTAINER_FOLDER
 from pipelines.targets.torchserve import server as torchserve
 
 DOCKER = Path(__file__).parents[2] / "docker"
@@ -148,6 +149,8 @@ def test_tfserving_gets_the_same_flags_as_on_a_host(presets, tmp_path):
     local = tfserving.plan(ServeRequest(SPEC, tmp_path, tmp_path, presets["tfserving"]))
     elsewhere = ("--host=", "--port=", "--rest_api_port=", "--model_", "--monitoring_config_file=")
     flags = [word for word in local.launch.argv if word.startswith("--") and not word.startswith(elsewhere)]
+    here, there = (f"--batching_parameters_file={folder}/batching" for folder in (tmp_path, CONTAINER_FOLDER))
+    flags = [there if word == here else word for word in flags]
     done = run_tfserving(etc(tmp_path, presets))
     assert done.stdout.splitlines() == [
         "--port=8500",

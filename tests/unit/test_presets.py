@@ -1,15 +1,17 @@
 """Presets: what is right resolves to one typed configuration, what is wrong is refused before any work."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from models.digits_cnn import MODEL
+from models.spec import ModelSpec, TensorSpec
 from pipelines.cli.main import main
 from pipelines.config.asked import run_settings
 from pipelines.errors import RequestError
-from pipelines.targets.presets import SHIPPED, Preset, resolve
+from pipelines.targets.presets import SHIPPED, Preset, changed, resolve
 from pipelines.targets.registry import SERVED
 from pipelines.targets.tfserving.settings import TFServingSettings
 from pipelines.targets.torchserve.settings import TorchServeSettings
@@ -205,3 +207,70 @@ def test_batching_of_torchserve_is_the_models_own():
     version = {"defaultVersion": True, "marName": f"{MODEL.name}.mar", "batchSize": 8, "maxBatchDelay": 5}
     assert json.loads(line.removeprefix("models=")) == {MODEL.name: {"1.0": version}}
     assert not [line for line in TorchServeSettings().properties(MODEL) if line.startswith("models=")]
+
+
+def model_of(shape: tuple[int | None, ...], outputs: tuple[int | None, ...] = (None, 2)) -> ModelSpec:
+    tensors = (TensorSpec("x", "float32", shape),), (TensorSpec("y", "float32", outputs),)
+    return replace(MODEL, inputs=tensors[0], outputs=tensors[1], labels=())
+
+
+FIXED, VARYING, NUMBERS = model_of((None, 8)), model_of((None, None, 8)), model_of((None, 8), (None,))
+
+
+@pytest.mark.parametrize(
+    ("target", "spec", "batched"),
+    [
+        ("torchserve", FIXED, True),
+        ("torchserve", VARYING, True),  # the handler sorts a batch by shape
+        ("torchserve", NUMBERS, True),
+        ("tfserving", FIXED, True),
+        ("tfserving", VARYING, False),
+        ("tfserving", NUMBERS, True),
+        ("triton", FIXED, True),
+        ("triton", VARYING, True),
+        ("triton", NUMBERS, False),
+    ],
+)
+def test_tuned_batches_the_models_that_the_server_is_able_to_batch(target, spec, batched):
+    tuned = resolve("tuned", [target])[target]
+    names = set(tuned.settings.batching_settings)
+    fitted = tuned.fitted(spec)
+    assert bool(names & fitted.settings.given().keys()) == batched
+    assert {k: v for k, v in fitted.settings.given().items() if k not in names} == {
+        k: v for k, v in tuned.settings.given().items() if k not in names
+    }
+    assert fitted.settings.files(spec)
+
+
+def test_batching_that_was_asked_for_stays_whatever_the_model(tmp_path):
+    tuned = resolve("tuned", ["tfserving"])["tfserving"]
+    asked = changed(tuned, "tfserving", {"max_batch_size": 8}, "--set")
+    assert asked.fitted(VARYING).settings.given()["max_batch_size"] == 8
+    other = changed(tuned, "tfserving", {"rest_api_num_threads": 8}, "--set")
+    assert "enable_batching" not in other.fitted(VARYING).settings.given()
+    file = tmp_path / "mine.toml"
+    file.write_text("[tfserving]\nenable_batching = true\n")
+    own = resolve(str(file), ["tfserving"])["tfserving"]
+    assert own.fitted(VARYING) == own
+
+
+@pytest.mark.parametrize(
+    ("target", "switch"), [("tfserving", "enable_batching"), ("triton", "dynamic_batching")]
+)
+def test_batching_is_switched_off_by_its_switch_alone(target, switch):
+    tuned = resolve("tuned", [target])[target]
+    off = changed(tuned, target, {switch: False}, "--set")
+    assert off.name == f"tuned+{switch}=false"
+    assert off.settings.given().keys() & set(tuned.settings.batching_settings) == {switch}
+
+
+@pytest.mark.parametrize("target", ["tfserving", "triton"])
+def test_more_rows_than_a_batch_holds_are_refused(target):
+    most = resolve("tuned", [target])[target].settings.most_rows
+    assert most
+    asked = {"profile": "smoke", "sides": f"{target}:tuned,torchserve:tuned", "model": "x"}
+    assert run_settings(**asked, rows=most).rows == most
+    with pytest.raises(RequestError, match=f"--rows is {most + 1}, and {target}:tuned takes {most} at most"):
+        run_settings(**asked, rows=most + 1)
+    larger = f"{target}:tuned.max_batch_size={most + 1}"
+    assert run_settings(**asked, rows=most + 1, changes=(larger,)).rows == most + 1

@@ -169,3 +169,12 @@ def test_what_is_not_known_of_a_running_endpoint_stands_on_top() -> None:
     said = banners(make_run(targets=run.targets | {"torchserve": changed}))
     (one,) = [banner for banner in said if "oip+http://192.0.2.1:8000/m" in banner]
     assert "cores, memory (Tandem did not start it); its CPU time (it runs on another machine)" in one
+
+
+def test_sides_of_one_target_that_the_same_server_answered_share_a_line() -> None:
+    run = make_run()
+    again = run.targets["tfserving"].model_copy(update={"target": "tfserving"})
+    said = banners(make_run(targets=run.targets | {"tfserving:tuned": again}))
+    (line,) = [one for one in said if "answered by" in one]
+    assert line.startswith("tfserving and tfserving:tuned were answered by tandem embedded server")
+    assert "not by TensorFlow Serving's own server" in line

@@ -37,6 +37,7 @@ class Round:
     load: str = "closed:1"
     valid: bool = True
     window_s: float = 2.0
+    server_cpu_s: float | None = None
 
 
 def fast(count, scale=1, seed=0):
@@ -80,6 +81,7 @@ def write(folder, index, planned):
         valid=planned.valid,
         invalid_reasons=() if planned.valid else (reason("foreign_cores", cores=3.0, limit=0.2),),
         interrupted=False,
+        server_cpu_s=planned.server_cpu_s,
     )
 
 
@@ -321,3 +323,17 @@ def test_a_raw_file_that_is_gone_or_damaged_is_named(tmp_path, damage):
         path.write_bytes(content[: len(content) // 2 if damage == "truncated" else 0])
     with pytest.raises(MachineError, match=r"round cannot be summarised: .*000\.parquet"):
         summarise(run, tmp_path)
+
+
+def test_the_servers_cpu_per_row_is_of_the_windows_alone(tmp_path):
+    """Warm-ups have requests as well (five in each round here), whose CPU time is in no window."""
+    planned = [
+        Round("torchserve", fast(100), server_cpu_s=2.0),
+        Round("torchserve", fast(300), server_cpu_s=1.0),
+        Round("torchserve", fast(500), server_cpu_s=9.0, valid=False),
+        Round("torchserve", fast(700)),
+        Round("tfserving", fast(10)),
+    ]
+    targets = run_of(tmp_path, planned).targets
+    assert targets["torchserve"].summaries[0].server_cpu_ms_per_row == pytest.approx(1000 * 3.0 / 400)
+    assert targets["tfserving"].summaries[0].server_cpu_ms_per_row is None

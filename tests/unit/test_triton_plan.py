@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from pydantic import ValidationError
 
+from models.digits_cnn import MODEL as DIGITS
 from models.spec import TensorSpec
 from pipelines import doctor
 from pipelines.environments import system
@@ -100,6 +101,8 @@ def test_shipped_presets_are_flags_and_parameters():
     assert settings["default"].flags() == []
     assert settings["tuned"].flags() == ["--allow-cpu-metrics=false", "--http-thread-count=2"]
     assert settings["tuned"].torch_threads == 1
+    lines = config(DIGITS, settings["tuned"], "x.pt").splitlines()
+    assert "dynamic_batching { max_queue_delay_microseconds: 0 }" in lines
 
 
 def test_its_configuration_is_the_servers_word():

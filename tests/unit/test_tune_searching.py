@@ -12,7 +12,7 @@ from pipelines.record.tune import TuneSideRecord, TuneTrialRecord
 from pipelines.targets.presets import Preset, resolve
 from pipelines.targets.side import parse_sides
 from pipelines.targets.tuning import axes_of
-from pipelines.tune.budget import Budget
+from pipelines.tune.budget import LEAST_FINAL_ROUNDS, Budget
 from pipelines.tune.claiming import finalists
 from pipelines.tune.searching import empty_side, next_candidate, search_side
 from pipelines.tune.space import Space, space_around
@@ -211,3 +211,17 @@ def test_a_space_around_an_own_preset_is_searched_from_there(tmp_path):
     assert found is not None
     assert isinstance(found[0].preset, Preset)
     assert found[0].levels["batch"] == "4"
+
+
+def test_searches_on_fresh_servers_share_the_time_that_is_left():
+    settings = run_settings(profile="quick", sides="torchserve", model="digits_cnn")
+    now = [0.0]
+    budget = Budget(settings, 900, clock=lambda: now[0])
+    each_s, start_s = budget.round_s, budget.start_s
+    now[0] = 300
+    assert budget.final_rounds(4, 2) == int((600 - 2 * start_s) / 4 / each_s) > LEAST_FINAL_ROUNDS
+    assert budget.final_rounds(1, 0) == int(600 / each_s)
+    now[0] = 899
+    assert budget.final_rounds(2, 0) == LEAST_FINAL_ROUNDS
+    now[0] = 1000
+    assert budget.final_rounds(2, 0) == LEAST_FINAL_ROUNDS

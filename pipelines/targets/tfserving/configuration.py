@@ -8,12 +8,12 @@ from pathlib import Path
 from pipelines.targets.endpoint import Configuration
 from pipelines.targets.tfserving.embedded.batching_parameters import BatchingParameters
 from pipelines.targets.tfserving.embedded.flags import default_threads
+from pipelines.units import US_PER_MS
 
 FLAG, RULE = "flag", "rule"
 # Of its batch scheduler, where the parameters' file does not say.
 LARGEST_BATCH, BATCH_DELAY_US, QUEUED_BATCHES = 1000, 0, 10
 REST_THREADS_PER_CORE = 4
-US_PER_MS = 1000
 Known = dict[str, tuple[float | None, str]]
 
 

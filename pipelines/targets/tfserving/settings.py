@@ -1,6 +1,6 @@
 """A TensorFlow model server's settings, by the names of its flags."""
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -26,6 +26,7 @@ Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 class TFServingSettings(ServerSettings):
     """What a preset may set: the flags that `tensorflow_model_server` and the embedded server both take."""
 
+    batching_settings: ClassVar[tuple[str, ...]] = ("enable_batching", *PARAMETERS)
     allowed_batch_sizes: tuple[Count, ...] | None = Field(default=None, strict=False)
     batch_timeout_micros: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     enable_batching: bool | None = None
@@ -53,6 +54,16 @@ class TFServingSettings(ServerSettings):
                 {"largest": largest},
             )
         return self
+
+    @classmethod
+    def batches(cls, spec: ModelSpec) -> bool:
+        """Return whether all samples have one shape: padding others may change their answers."""
+        return all(None not in tensor.shape[1:] for tensor in spec.inputs)
+
+    @property
+    def most_rows(self) -> int | None:
+        """How many rows a request may have: those of a batch, where there are batches."""
+        return (self.max_batch_size or DEFAULT_BATCH) if self.enable_batching else None
 
     def flags(self, folder: str = CONTAINER_FOLDER) -> list[str]:
         """Return the flags without those at the vendor's defaults; other files of `files` are in `folder`."""

@@ -2,8 +2,8 @@
 
 from pipelines.targets.tfserving.settings import PARAMETERS
 from pipelines.targets.tuning import Axis, Level, counted, delays_ms, doubling
+from pipelines.units import US_PER_MS
 
-US_PER_MS = 1000
 NO_BATCHING = Level("off", dict.fromkeys(("enable_batching", *PARAMETERS)))
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
@@ -80,6 +80,7 @@ class TorchServeSettings(ServerSettings):
     threads that PyTorch computes with in each worker (OMP_NUM_THREADS).
     """
 
+    batching_settings: ClassVar[tuple[str, ...]] = BATCHING
     batchSize: Count | None = None  # noqa: N815 - the server's own name
     maxBatchDelay: Count | None = None  # noqa: N815 - as above
     async_logging: bool | None = None

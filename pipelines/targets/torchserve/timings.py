@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.http import fetch
-from pipelines.targets.timings import NS_PER_S, US_PER_S, Timings, metric_sum
+from pipelines.targets.timings import Timings, metric_sum
+from pipelines.units import NS_PER_S, US_PER_S
 
 # In both of its modes of metrics, of every request: waiting for a worker, and all from its arrival on.
 QUEUE, WHOLE = "ts_queue_latency_microseconds", "ts_inference_latency_microseconds"

@@ -1,7 +1,7 @@
 """Triton's settings, by the names of its command line and of a model's config.pbtxt."""
 
 import json
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -31,6 +31,7 @@ class TritonSettings(ServerSettings):
     `instance_count` is the `count` of its `instance_group`: processes that each hold the model.
     """
 
+    batching_settings: ClassVar[tuple[str, ...]] = ("dynamic_batching", "max_batch_size", *BATCHER)
     allow_cpu_metrics: bool | None = None
     dynamic_batching: bool | None = None
     http_thread_count: Instances | None = None
@@ -54,6 +55,16 @@ class TritonSettings(ServerSettings):
         if largest > (self.max_batch_size or 0):
             raise PydanticCustomError("batching", "a preferred_batch_size is above max_batch_size")
         return self
+
+    @classmethod
+    def batches(cls, spec: ModelSpec) -> bool:
+        """Return whether the server's batching has a shape for every tensor: none of one number per row."""
+        return all(len(tensor.shape) > 1 for tensor in (*spec.inputs, *spec.outputs))
+
+    @property
+    def most_rows(self) -> int | None:
+        """How many rows a request may have."""
+        return self.max_batch_size
 
     def flags(self) -> list[str]:
         """Return the flags of the command line."""

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.targets.timings import NS_PER_S, Timings
+from pipelines.targets.timings import Timings
+from pipelines.units import NS_PER_S
 
 # Its statistics' names; in its metrics they are nv_inference_NAME_duration_us, cut to whole µs a request.
 WHOLE, QUEUE, INFERENCE, OUTPUT = "success", "queue", "compute_infer", "compute_output"

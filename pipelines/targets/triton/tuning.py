@@ -2,8 +2,8 @@
 
 from pipelines.targets.triton.settings import BATCHER
 from pipelines.targets.tuning import Axis, Level, counted, delays_ms, doubling
+from pipelines.units import US_PER_MS
 
-US_PER_MS = 1000
 OFF = Level("off", dict.fromkeys(("dynamic_batching", "max_batch_size", *BATCHER)))
 
 
