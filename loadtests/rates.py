@@ -81,6 +81,8 @@ class SearchLimits:
         tries: rounds of a rate in the search, one of which has to pass.
         rechecks: how often a search that has confirmed a rate goes on above, where the lowest rate that
             did not pass does now.
+        recheck_steps: how many steps of the resolution that has to lead up to be confirmed as well. Near
+            the limit a rate passes or does not by chance, and each confirmation takes as many rounds.
         min_rate_per_s, max_rate_per_s: rates outside are never measured.
         most_measurements: rounds of all kinds.
         most_invalid: of them, those that may be invalid and are measured again.
@@ -94,6 +96,7 @@ class SearchLimits:
     conditioning_rounds: int = 0
     tries: int = 2
     rechecks: int = 0
+    recheck_steps: int = 0
     min_rate_per_s: float = 1.0
     max_rate_per_s: float = 100_000.0
     most_measurements: int = 40

@@ -65,8 +65,9 @@ def search(
     passing rate must pass some further rounds, the round that chose it not counted: an objective is a
     promise, and a search picks lucky rounds, so a majority would promise too much. If it fails, the next
     lower rate has its turn. At last the lowest rate that broke is measured again: if it passes now, it broke
-    because of what is over, such as a cold server, and the search climbs from it. Where the generator is the
-    limit, what is found is a bound, for which a coarser resolution is good enough.
+    because of what is over, such as a cold server, and the search climbs from it; what that finds is
+    confirmed as well, if it is far enough above. Where the generator is the limit, what is found is a bound,
+    for which a coarser resolution is good enough.
 
     Invalid rounds are neither passes nor failures: they are measured again, within a budget.
 
@@ -156,7 +157,10 @@ class _Search:
             above = self._ceiling
             if self._confirmed is None or above == math.inf or not self._holds_now(above):
                 return
-            self._confirm(self._bisect(self._climb(above, self._resolution)))
+            higher = self._bisect(self._climb(above, self._resolution))
+            if higher * ROUNDING < self._confirmed * self._resolution**self._limits.recheck_steps:
+                return
+            self._confirm(higher)
 
     def _holds_now(self, rate_per_s: float) -> bool:
         """Measure a rate that broke once more, after rounds at others; if it passes, no ceiling counts."""

@@ -42,11 +42,13 @@ PATIENCE = 2.25
 when an open load sets in, and its queue lasts longer: that only makes a rate look worse than it is."""
 CONDITIONING_ROUND_S = 8.0
 """With its warm-up, ten seconds of an open load before any round counts."""
+# Of any profile, which has a resolution of its own.
 LIMITS = SearchLimits(
     bound_resolution=0.15,
     confirmations_failed=1,
     conditioning_rounds=1,
     rechecks=3,
+    recheck_steps=2,
     min_rate_per_s=5.0,
     most_measurements=60,
     # As long as it takes until a machine that has become slower counts as one of that speed, two minutes.
@@ -109,7 +111,8 @@ def search_slo(
     """
     require_possible(question, settings.timeout_s * MS_PER_S)
     run = start_run("slo", without_extras(settings), runner, command, progress)
-    run.slo = empty_slo(question, [side.name for side in run.session.sides])
+    names = [side.name for side in run.session.sides]
+    run.slo = empty_slo(question, names, run.settings.profile.slo_resolution)
     progress("slo", f"{_plan(run.settings, len(run.session.sides))}, into {run.folder}")
     return conclude(run, partial(_measure, question=question)), run.folder
 
@@ -134,11 +137,11 @@ def without_extras(settings: RunSettings) -> RunSettings:
     return settings.model_copy(update={"profile": settings.profile.model_copy(update=changes)})
 
 
-def empty_slo(question: SloQuestion, names: list[str]) -> SloRecord:
+def empty_slo(question: SloQuestion, names: list[str], resolution: float) -> SloRecord:
     """Return a search record without results; the first side is the candidate, the second the baseline."""
     return SloRecord(
         p99_limit_ms=question.p99_limit_ms,
-        resolution=LIMITS.resolution,
+        resolution=resolution,
         hourly_price=question.hourly_price,
         targets=dict.fromkeys(names, UNKNOWN_TARGET),
         candidate=names[0],
@@ -218,7 +221,9 @@ def _limits(run: Run, name: str) -> SearchLimits:
 
     A profile that conditions no server conditions none with an open load either.
     """
-    limits = LIMITS if run.settings.profile.conditioning_limit_s else replace(LIMITS, conditioning_rounds=0)
+    limits = replace(LIMITS, resolution=run.slo.resolution) if run.slo else LIMITS
+    if not run.settings.profile.conditioning_limit_s:
+        limits = replace(limits, conditioning_rounds=0)
     most = run.settings.max_rate_per_s
     if most is None or name not in {side.name for side in run.settings.running}:
         return limits
@@ -230,7 +235,7 @@ def beginning(run: Run, name: str, known: Bracket | None = None) -> tuple[float,
 
     The first one begins well below what the server did while it was conditioned: low rates need long rounds.
     """
-    blocks = run.slo.targets[name].blocks if run.slo else ()
+    blocks, resolution = (run.slo.targets[name].blocks, run.slo.resolution) if run.slo else ((), 0.0)
     found = [(one.rate_per_s, one.breaks_at_per_s) for one in blocks if one.rate_per_s]
     if known is not None:
         found.insert(0, known)
@@ -238,7 +243,7 @@ def beginning(run: Run, name: str, known: Bracket | None = None) -> tuple[float,
         return likely_rate_per_s(run.session.measured[name].conditionings), DOUBLE
     passes, breaks = found[-1]
     step = DOUBLE if breaks is None else breaks / passes
-    return passes, min(max(step, 1 + LIMITS.resolution), DOUBLE)
+    return passes, min(max(step, 1 + resolution), DOUBLE)
 
 
 def likely_rate_per_s(conditionings: Sequence[ConditioningRecord]) -> float:

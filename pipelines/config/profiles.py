@@ -54,6 +54,9 @@ class Profile(Settings):
         default="one and all", description="threads that files for devices are timed with, if none is kept"
     )
     verdicts: bool = Field(default=True, description="whether it measures enough to say better or worse")
+    slo_resolution: float = Field(
+        default=0.05, gt=0, le=1, description="rates of an SLO search nearer to each other are not told apart"
+    )
     retries: int = Field(
         ge=0, description="invalid rounds that may be measured again, for every two compared sides"
     )
@@ -77,6 +80,7 @@ PROFILES = {
             control=False,
             null=False,
             verdicts=False,
+            slo_resolution=0.1,
             retries=2,
         ),
         Profile(
@@ -92,6 +96,7 @@ PROFILES = {
             control_blocks="in turn",
             null=False,
             device_threads="one",
+            slo_resolution=0.1,
             retries=4,
         ),
         Profile(

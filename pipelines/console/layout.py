@@ -1,10 +1,12 @@
-"""Tables at any width: columns wrap between words, and where they cannot, a row becomes a list of its cells.
+"""Tables at any width: columns wrap between words, or head groups of rows, or a row becomes a list of cells.
 
 Left to itself, rich cuts what has no room, and "6.7e-06" cut to "6.7e-0" is another number.
 """
 
+import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +20,9 @@ TOKEN = re.compile(r"(?:(?<![\d.,])(?<![eE][+-])\d{1,3}(?:[ \u00a0\u202f]\d{3})+
 NUMBER = re.compile(r"[^\w]*\d[\d.,:/ \u00a0\u202f]*(?:[eE][-+]?\d+)?\D{0,8}", re.ASCII)
 LONGEST_WORD = 16
 GAP = 2
+LEAST_GROUP = 2
+"""Rows of a group, on average: with fewer, headings above groups save no lines."""
+BETWEEN = "  ·  "
 
 
 def fitted(table: "Table", rows: Sequence[Sequence["Text"]], width: int) -> "RenderableType":
@@ -26,15 +31,33 @@ def fitted(table: "Table", rows: Sequence[Sequence["Text"]], width: int) -> "Ren
     Its columns that may not wrap do so only where there is no other way. What needs more room than there is
     gets it, to be broken by the terminal, which cuts nothing.
     """
+    headings = _headings(table)
+    widths = _widths(table, headings, rows, width)
+    if widths is not None:
+        return _drawn(table, headings, rows, widths)
+    return _grouped(table, headings, rows, width) or _listed(headings, rows, width)
+
+
+def _headings(table: "Table") -> list["Text"]:
     from rich.text import Text
 
-    headings = [
+    return [
         column.header
         if isinstance(column.header, Text)
         else Text(str(column.header), table.header_style or "")
         for column in table.columns
     ]
-    cells = [[heading, *(row[place] for row in rows)] for place, heading in enumerate(headings)]
+
+
+def _columns(headings: Sequence["Text"], rows: Sequence[Sequence["Text"]]) -> list[list["Text"]]:
+    return [[heading, *(row[place] for row in rows)] for place, heading in enumerate(headings)]
+
+
+def _widths(
+    table: "Table", headings: Sequence["Text"], rows: Sequence[Sequence["Text"]], width: int
+) -> list[int] | None:
+    """Return widths that fold no number and no word of usual length; None if there are none."""
+    cells = _columns(headings, rows)
     most = [max(map(_width, column)) for column in cells]
     room = width - _overhead(table)
     for keep in (True, False):
@@ -44,8 +67,8 @@ def fitted(table: "Table", rows: Sequence[Sequence["Text"]], width: int) -> "Ren
             for fixed, whole, column in zip(stiff, most, cells, strict=True)
         ]
         if sum(least) <= room:
-            return _drawn(table, headings, rows, _shared(least, most, room))
-    return _listed(headings, rows, width)
+            return _shared(least, most, room)
+    return None
 
 
 def wrapped(text: "Text", width: int) -> "Text":
@@ -124,6 +147,72 @@ def _drawn(
     for row in rows:
         table.add_row(*(wrapped(cell, max(1, width)) for cell, width in zip(row, widths, strict=True)))
     return table
+
+
+def _grouped(
+    table: "Table", headings: Sequence["Text"], rows: Sequence[Sequence["Text"]], width: int
+) -> "RenderableType | None":
+    """Head groups of rows by the first columns, as few as make the rest fit, unwrapped where that can be.
+
+    None where no number of columns does, or groups would have hardly more than a row.
+    """
+    from rich.console import Group
+    from rich.text import Text
+
+    fits: dict[int, list[int]] = {}
+    whole: list[int] = []
+    for count in range(1, len(headings) - 1):
+        if len(rows) < LEAST_GROUP * len(list(_alike(rows, count))):
+            break
+        widths = _widths(_without(table, count), headings[count:], _cut(rows, count), width)
+        if widths is not None:
+            fits[count] = widths
+            if not _wraps(headings[count:], _cut(rows, count), widths):
+                whole.append(count)
+    if not fits:
+        return None
+    count = min(whole or fits)
+    parts: list[RenderableType] = []
+    for place, group in enumerate(_alike(rows, count)):
+        shared = [
+            Text.assemble((" ".join(name.plain.split()), "dim"), " ", cell)
+            for name, cell in zip(headings, group[0][:count], strict=False)
+            if cell.plain
+        ]
+        own = _drawn(_without(table, count), headings[count:], _cut(group, count), fits[count])
+        parts += [*([Text()] if place else []), wrapped(Text(BETWEEN).join(shared), width), own]
+    return Group(*parts)
+
+
+def _cut(rows: Sequence[Sequence["Text"]], count: int) -> list[Sequence["Text"]]:
+    return [row[count:] for row in rows]
+
+
+def _wraps(headings: Sequence["Text"], rows: Sequence[Sequence["Text"]], widths: Sequence[int]) -> bool:
+    """Return whether a cell has not all of its width."""
+    columns = _columns(headings, rows)
+    return any(max(map(_width, column)) > width for column, width in zip(columns, widths, strict=True))
+
+
+def _alike(rows: Sequence[Sequence["Text"]], count: int) -> Iterator[list[Sequence["Text"]]]:
+    """Yield the runs of rows whose first `count` cells are the same."""
+    for _, group in groupby(rows, lambda row: [cell.plain for cell in row[:count]]):
+        yield list(group)
+
+
+def _without(table: "Table", count: int) -> "Table":
+    """Return an empty table like `table` without its first `count` columns."""
+    rest = copy.copy(table)
+    rest.columns, rest.rows = [], []
+    for column in table.columns[count:]:
+        rest.add_column(
+            column.header,
+            header_style=column.header_style,
+            style=column.style,
+            justify=column.justify,
+            no_wrap=column.no_wrap,
+        )
+    return rest
 
 
 def _listed(headings: Sequence["Text"], rows: Sequence[Sequence["Text"]], width: int) -> "RenderableType":

@@ -35,8 +35,9 @@ class ProfileRecord(Record):
     might be measured again, for every two compared sides.
     `conditioning_limit_s` is the budget of a fresh server until it had to be steady, 0 for none; rounds were
     as long as p50's wandering asked for, from `round_s` to `longest_round_s`. `primary` is the metric that
-    was judged by itself, `verdicts` whether any were given. `device_threads`: with how many threads files for
-    devices were timed where nothing was kept.
+    was judged by itself, `verdicts` whether any were given. `slo_resolution`: rates nearer to each other are
+    not told apart by an SLO search. `device_threads`: with how many threads files for devices were timed
+    where nothing was kept.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ProfileRecord(Record):
     conditioning_limit_s: float = 0.0
     longest_round_s: float | None = None
     device_threads: Literal["one", "one and all"] = "one and all"
+    slo_resolution: float = 0.05
 
 
 class RunRecord(Record):

@@ -69,7 +69,7 @@ def _adopt(
         )
     )
     run.payloads = describe_payloads(ready_sides)
-    run.slo = empty_slo(question, [side.name for side in sides])
+    run.slo = empty_slo(question, [side.name for side in sides], run.settings.profile.slo_resolution)
 
 
 def _known(run: Run, spec: SideSpec) -> Bracket | None:

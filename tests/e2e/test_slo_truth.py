@@ -66,7 +66,11 @@ def test_the_rate_found_is_the_one_a_queueing_calculation_gives(tmp_path, monkey
     session = Session(settings, [server], tmp_path, _silent, on_plans=_nothing, on_round=_nothing)
     question = SloQuestion(p99_limit_ms=LIMIT_MS, hourly_price=None)
     run = SimpleNamespace(
-        session=session, settings=settings, folder=tmp_path, slo=empty_slo(question, ["queue"]), slo_points={}
+        session=session,
+        settings=settings,
+        folder=tmp_path,
+        slo=empty_slo(question, ["queue"], 0.1),
+        slo_points={},
     )
     points = _search(run, question, 0)
     assert points[0].rate_per_s == START_RATE_PER_S

@@ -33,6 +33,7 @@ PROFILE = Profile(
     round_s=0.2,
     loads=("closed:8",),
     control=False,
+    slo_resolution=1.0,
     null=False,
     retries=0,
 )

@@ -16,7 +16,7 @@ from pipelines.record.slo import SloBlockRecord
 
 
 def run_with(blocks=(), conditionings=()):
-    slo = slo_searching.empty_slo(SloQuestion(p99_limit_ms=20, hourly_price=None), ["a", "b"])
+    slo = slo_searching.empty_slo(SloQuestion(p99_limit_ms=20, hourly_price=None), ["a", "b"], 0.05)
     targets = {**slo.targets, "a": slo.targets["a"].model_copy(update={"blocks": tuple(blocks)})}
     measured = {"a": SimpleNamespace(conditionings=list(conditionings))}
     session = SimpleNamespace(measured=measured, say=str)
