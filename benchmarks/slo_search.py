@@ -10,7 +10,7 @@ wrong with it is the row. The output is the table of docs/statistics.md; the see
 import argparse
 import math
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 from loadtests.rates import RateMeasurement, SearchLimits  # noqa: E402
 from loadtests.slo import DOUBLE, search  # noqa: E402
 from pipelines.compare.slo import LIMITS  # noqa: E402
+from pipelines.config.profiles import find_profile  # noqa: E402
 
 SEED = 20
 BLOCKS = 3
@@ -48,6 +49,7 @@ class Server:
         cold_s: seconds of open load in which p99 is COLD_MS at least, in every block anew.
         stalls: share of rounds with a stall, whatever the rate.
         spell_rounds: so many in a row of one block have a p99 of SPELL times what it would be.
+        jitter: standard deviation of ln(capacity) from round to round: a shared machine's own speed.
         sends_up_to: of the true rate, what the generator sends in half of the rounds; a tenth less always.
     """
 
@@ -56,10 +58,13 @@ class Server:
     stalls: float = 0.0
     sends_up_to: float = math.inf
     spell_rounds: int = 0
+    jitter: float = 0.0
 
 
 SERVERS = (
     Server("steady"),
+    Server("5 % faster or slower from round to round", jitter=0.05),
+    Server("8 % faster or slower from round to round", jitter=0.08),
     Server("cold for 10 s of open load", cold_s=10),
     Server("cold for 20 s of open load", cold_s=20),
     Server("stalls in 5 % of rounds", stalls=0.05),
@@ -71,7 +76,10 @@ SERVERS = (
     Server("generator nearly at its limit", sends_up_to=1.02),
 )
 BEFORE = SearchLimits(min_rate_per_s=5.0)
-DESIGNS = {"before": BEFORE, "now": LIMITS}
+DESIGNS = {
+    "before": BEFORE,
+    **{name: replace(LIMITS, resolution=find_profile(name).slo_resolution) for name in ("full", "quick")},
+}
 
 
 @dataclass
@@ -90,7 +98,8 @@ class Simulated:
         """Draw a round."""
         cold = self.loaded_s < self.server.cold_s
         self.loaded_s += CONDITIONING_S if self.conditions and not self.loaded_s else ROUND_S
-        left = 1 - (rate_per_s / self.capacity_per_s) ** STEEPNESS
+        capacity_per_s = self.capacity_per_s * math.exp(self.source.normal(0, self.server.jitter))
+        left = 1 - (rate_per_s / capacity_per_s) ** STEEPNESS
         p99_ms = BASE_MS / left if left > 0 else math.inf
         p99_ms = min(p99_ms, 10 * LIMIT_MS) * math.exp(self.source.normal(0, NOISE))
         if self.spell_begins <= self.rounds_count < self.spell_begins + self.server.spell_rounds:

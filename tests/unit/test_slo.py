@@ -313,6 +313,20 @@ def test_a_rate_that_closes_the_bracket_has_its_second_round_after_the_confirmat
     assert closing == [before.rate_per_s, pytest.approx(before.breaks_at_per_s)]
 
 
+def test_a_recheck_that_leads_one_step_up_is_not_confirmed_where_two_are_asked():
+    """Near the limit a rate passes or does not by chance: each confirmation there takes as many rounds."""
+    before = find(oracle(500))
+    course, limit = {round(before.breaks_at_per_s): [99.0, 1.0]}, before.breaks_at_per_s * 1.01
+    eager, result = (
+        again(scripted(course, limit), before, rechecks=2, recheck_steps=steps) for steps in (0, 2)
+    )
+    assert eager.rate_per_s == pytest.approx(before.breaks_at_per_s)
+    assert result.rate_per_s == before.rate_per_s
+    assert (result.outcome, result.measurements[-1].phase) == ("found", "search")
+    assert result.breaks_at_per_s == pytest.approx(eager.breaks_at_per_s)
+    assert len(result.measurements) == len(eager.measurements) - 4
+
+
 def test_a_confirmed_rate_stays_where_the_search_above_it_ends_without_one():
     """The rounds are used up, or nothing above is confirmed: what was confirmed before is the answer."""
     course = {400: [99.0, 1.0, 99.0]}
@@ -456,10 +470,11 @@ def spell(oracle_measure, first, count):
 
 @pytest.mark.parametrize("first", range(1, 20, 3))
 @pytest.mark.parametrize("count", [6, 12, 18])
-def test_a_bad_spell_changes_what_it_costs_and_not_what_is_found(first, count):
-    limits = {"rechecks": 3, "confirmations_failed": 1, "most_measurements": 60}
+@pytest.mark.parametrize(("steps", "below"), [(0, 1.11), (2, 1.16)])
+def test_a_bad_spell_changes_what_it_costs_and_not_what_is_found(first, count, steps, below):
+    limits = {"rechecks": 3, "recheck_steps": steps, "confirmations_failed": 1, "most_measurements": 60}
     result = find(spell(oracle(900), first, count), 500, **limits)
-    assert 900 / 1.11 <= result.rate_per_s <= 900
+    assert 900 / below <= result.rate_per_s <= 900
     assert len(result.measurements) < limits["most_measurements"]
 
 
