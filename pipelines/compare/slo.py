@@ -40,6 +40,8 @@ WARMUP_LIMIT_S = 2.0
 PATIENCE = 2.25
 """So much longer is the warm-up of a rate that broke. A server that was paused may answer slowly for a while
 when an open load sets in, and its queue lasts longer: that only makes a rate look worse than it is."""
+# A request that takes so many times the limit tells no more by being waited for.
+TIMEOUT_FACTOR, TIMEOUT_LEAST_S = 100, 2.0
 CONDITIONING_ROUND_S = 8.0
 """With its warm-up, ten seconds of an open load before any round counts."""
 # Of any profile, which has a resolution of its own.
@@ -190,6 +192,7 @@ def search_one(
                 CONDITIONING_ROUND_S if len(points) < limits.conditioning_rounds else 0.0,
             ),
             patient_warmup_s(profile, rate_per_s, points),
+            search_timeout_s(question.p99_limit_ms, run.settings.timeout_s),
         )
         found = as_rate_measurement(driven, rate_per_s, run.folder)
         points.append(rate_point(driven, found, question.p99_limit_ms))
@@ -264,6 +267,12 @@ def patient_warmup_s(profile: Profile, rate_per_s: float, points: Sequence[RateP
     """Return the longest warm-up: the usual one, longer for a rate that broke in one of the points."""
     broke = any(point.rate_per_s == rate_per_s and not point.met for point in points)
     return profile.warmup_limit_s * (PATIENCE if broke else 1.0)
+
+
+def search_timeout_s(p99_limit_ms: float, timeout_s: float) -> float:
+    """Return when a request of a search has failed: an overload breaks the rate, and is over sooner."""
+    enough_s = max(TIMEOUT_FACTOR * p99_limit_ms / MS_PER_S, TIMEOUT_LEAST_S)
+    return min(timeout_s, enough_s)
 
 
 def as_rate_measurement(driven: Driven, rate_per_s: float, folder: Path) -> RateMeasurement:

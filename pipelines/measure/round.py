@@ -64,11 +64,13 @@ def drive(
     servers: Mapping[str, Server],
     round_s: float | None = None,
     warmup_limit_s: float | None = None,
+    timeout_s: float | None = None,
 ) -> Driven:
     """Measure one round against a running server, `round_s` seconds or as long as the run's rounds are.
 
     Args:
         warmup_limit_s: of its warm-up; None: as the profile says.
+        timeout_s: when a request without an answer has failed; None: as the settings say.
 
     Raises:
         MachineError: the generator failed, or left no result.
@@ -89,7 +91,7 @@ def drive(
             check_share=settings.check_share,
             # The two sides of a pair get the same payload order, checks and schedule.
             seed=settings.seed + 1000 * planned.block + planned.repetition,
-            timeout_s=settings.timeout_s,
+            timeout_s=timeout_s or settings.timeout_s,
             cores=settings.cores.generator,
             cores_shared=settings.cores.shared,
             **of_running(server, settings.max_rate_per_s),

@@ -12,6 +12,7 @@ from pipelines.compare.slo import (
     likely_rate_per_s,
     rate_point,
     rate_round_s,
+    search_timeout_s,
 )
 from pipelines.errors import GateError, MachineError
 from pipelines.measure.blocks import fresh_servers, measure_once
@@ -59,7 +60,8 @@ class _Trial:
         """Measure one round at a rate, and keep the point whatever it shows."""
         planned = PlannedRound(BLOCK, f"open:{rate_per_s:.6g}", len(self.points), self.name)
         window_s = rate_round_s(self.run.settings.profile, rate_per_s)
-        driven = measure_once(self.session, planned, 0, servers, window_s)
+        timeout_s = search_timeout_s(self.limit_ms, self.run.settings.timeout_s)
+        driven = measure_once(self.session, planned, 0, servers, window_s, timeout_s=timeout_s)
         measurement = as_rate_measurement(driven, rate_per_s, self.run.folder)
         self.points.append(rate_point(driven, measurement, self.limit_ms))
         return measurement

@@ -94,11 +94,13 @@ def searched(monkeypatch, blocks_count, *, stop_after=10**6, conditioning_limit_
     run.settings = SimpleNamespace(
         profile=SimpleNamespace(round_s=3.0, warmup_limit_s=2.0, conditioning_limit_s=conditioning_limit_s),
         max_rate_per_s=None,
+        timeout_s=10.0,
     )
     run.folder, run.slo_points = None, {}
     windows_s = {}
 
-    def measure_once(session, planned, attempt, servers, round_s, warmup_limit_s):
+    def measure_once(session, planned, attempt, servers, round_s, warmup_limit_s, timeout_s):
+        assert timeout_s == 2.0
         if len(windows_s) >= stop_after:
             raise KeyboardInterrupt
         rate = float(planned.load.removeprefix("open:"))
@@ -173,3 +175,11 @@ def test_an_interrupted_search_keeps_its_points_and_notes_no_outcome(monkeypatch
     run, windows_s = searched(monkeypatch, 2, stop_after=4)
     assert len(windows_s) == len(run.slo_points["a"]) == 4
     assert run.slo.targets["a"].blocks == ()
+
+
+@pytest.mark.parametrize(
+    ("limit_ms", "timeout_s", "expected_s"),
+    [(20, 10, 2), (5, 10, 2), (50, 10, 5), (500, 10, 10), (20, 0.5, 0.5)],
+)
+def test_a_search_waits_for_no_answer_that_could_not_change_anything(limit_ms, timeout_s, expected_s):
+    assert slo_searching.search_timeout_s(limit_ms, timeout_s) == expected_s
