@@ -9,7 +9,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -27,6 +28,8 @@ OUTGOING_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 FIRST_PORT = 10_000
 KUBERNETES_PORT = 30_000
 PORT_TRIES = 500
+# Of this process: more than one block's servers have, and far fewer than there are.
+_lately: deque[int] = deque(maxlen=2000)
 # ExecuTorch's runtime says these on any machine that is no phone: they hide what a process died of.
 SAID_AT_EVERY_START = ("[cpuinfo_utils.cpp:", "[threadpool.cpp:")
 INTERRUPTS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
@@ -130,25 +133,35 @@ def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
     """Find `count` different TCP ports that nothing listens on at `host` right now.
 
     They are none of those that the kernel gives to outgoing connections, which are many while a server is
-    loaded: one of them would have the port before a server that takes seconds to start listens on it.
+    loaded: one of them would have the port before a server that takes seconds to start listens on it. Nor
+    are they ports that were found lately: all servers of a block are planned before the first one starts.
 
     Raises:
         OSError: `host` is no address of this machine.
     """
-    ports = _ports_of_nobody()
-    candidates = iter(random.SystemRandom().sample(ports, min(len(ports), PORT_TRIES)))
+    ports, lately = _ports_of_nobody(), dict.fromkeys(_lately)
+    fresh = [port for port in ports if port not in lately]
+    random.SystemRandom().shuffle(fresh)
+    candidates = iter([*fresh[:PORT_TRIES], *(port for port in lately if port in ports)])
     with ExitStack() as held:
-        return [port_of(held.enter_context(_bound(host, candidates))) for _ in range(count)]
+        found = [port_of(held.enter_context(_bound(host, candidates, lately))) for _ in range(count)]
+    _lately.extend(found)
+    return found
 
 
-def _bound(host: str, candidates: Iterator[int]) -> socket.socket:
-    """Bind the first of `candidates` that is free, or where they end one that the kernel chooses."""
+def _bound(host: str, candidates: Iterator[int], lately: Collection[int]) -> socket.socket:
+    """Bind the first of `candidates` that is free; where they end the kernel chooses one, not of `lately`."""
     for port in candidates:
         try:
             return bound_socket(host, port)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
+    for _ in range(PORT_TRIES):
+        chosen = bound_socket(host, 0)
+        if port_of(chosen) not in lately:
+            return chosen
+        chosen.close()
     return bound_socket(host, 0)
 
 

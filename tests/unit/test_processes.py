@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 
 import psutil
 import pytest
@@ -190,6 +191,33 @@ def test_free_ports_are_given_to_no_outgoing_connection():
     if first <= processes.FIRST_PORT + 100:
         pytest.skip("this machine gives nearly all ports to outgoing connections")
     assert all(processes.FIRST_PORT <= port < first for port in free_ports(50))
+
+
+def test_no_port_is_found_twice_before_all_others_were(monkeypatch):
+    """All servers of a block are planned before the first one listens on any of its ports."""
+    monkeypatch.setattr(processes, "_lately", deque(maxlen=2000))
+    monkeypatch.setattr(processes, "_ports_of_nobody", lambda: range(20_000, 20_040))
+    found = [free_ports(5) for _ in range(6)]
+    assert len({port for ports in found for port in ports}) == 30
+    again = [free_ports(5) for _ in range(3)]
+    assert len({port for ports in again for port in ports}) == 15
+    assert all(20_000 <= port < 20_040 for ports in again for port in ports)
+
+
+def test_where_the_kernel_chooses_no_port_is_found_twice_either(monkeypatch):
+    real, calls = processes.bound_socket, []
+    with real("127.0.0.1", 0) as one:
+        before = one.getsockname()[1]
+
+    def bound(host, port):
+        calls.append(port)
+        return real(host, before if len(calls) == 1 else port)
+
+    monkeypatch.setattr(processes, "_ports_of_nobody", lambda: range(0))
+    monkeypatch.setattr(processes, "_lately", deque([before], maxlen=10))
+    monkeypatch.setattr(processes, "bound_socket", bound)
+    assert free_ports(1) != [before]
+    assert calls == [0, 0]
 
 
 def test_where_every_port_is_taken_the_kernel_chooses_one(monkeypatch):
