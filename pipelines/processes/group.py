@@ -4,6 +4,7 @@ import ctypes
 import errno
 import os
 import random
+import re
 import resource
 import signal
 import socket
@@ -30,8 +31,9 @@ KUBERNETES_PORT = 30_000
 PORT_TRIES = 500
 # Of this process: more than one block's servers have, and far fewer than there are.
 _lately: deque[int] = deque(maxlen=2000)
-# ExecuTorch's runtime says these on any machine that is no phone: they hide what a process died of.
-SAID_AT_EVERY_START = ("[cpuinfo_utils.cpp:", "[threadpool.cpp:")
+# What hides the reason for which a process died: frames of Java's stack, and what ExecuTorch's runtime says at
+# every start on a machine that is no phone.
+NOT_TELLING = re.compile(r"at [\w.$/<>]+\(.*\)$|\.\.\. \d+ more$|\[(cpuinfo_utils|threadpool)\.cpp:")
 INTERRUPTS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 
@@ -232,7 +234,7 @@ def _why_killed() -> str:
 def last_lines(path: Path, count: int = 5) -> str:
     """Return the last telling lines of a log, joined by " | ", with what may be behind them; "" if none."""
     lines = [line.strip() for line in read_end(path).splitlines() if line.strip()]
-    lines = [line for line in lines if not line.startswith(SAID_AT_EVERY_START)]
+    lines = [line for line in lines if not NOT_TELLING.match(line)]
     return " | ".join(filter(None, (*lines[-count:], full_disk(path.parent), few_descriptors())))
 
 

@@ -279,6 +279,21 @@ def test_what_executorch_says_at_every_start_hides_nothing(tmp_path):
     assert last_lines(path) == "it broke"
 
 
+def test_the_frames_of_a_java_stack_hide_nothing(tmp_path):
+    path = tmp_path / "log"
+    path.write_text(
+        "java.io.IOException: Failed to bind to address /127.0.0.1:22050\n"
+        "\tat io.grpc.internal.ServerImpl.start(ServerImpl.java:184)\n"
+        "\tat org.pytorch.serve.ModelServer$1.run(ModelServer.java:101)\n"
+        "Caused by: bind(..) failed: Address already in use\n"
+        "\tat java.base/java.lang.Thread.run(Unknown Source)\n\t... 12 more\n"
+    )
+    assert last_lines(path) == (
+        "java.io.IOException: Failed to bind to address /127.0.0.1:22050 | "
+        "Caused by: bind(..) failed: Address already in use"
+    )
+
+
 def test_a_log_that_is_not_there_or_not_text_is_no_trouble(tmp_path):
     assert last_lines(tmp_path / "none") == ""
     (tmp_path / "binary").write_bytes(b"\xff\xfe\nend")
