@@ -31,7 +31,7 @@ KUBERNETES_PORT = 30_000
 PORT_TRIES = 500
 # Of this process: more than one block's servers have, and far fewer than there are.
 _lately: deque[int] = deque(maxlen=2000)
-# What hides the reason for which a process died: frames of Java's stack, and what ExecuTorch's runtime says at
+# What hides the reason for which a process died: frames of a Java stack, what ExecuTorch's runtime says at
 # every start on a machine that is no phone.
 NOT_TELLING = re.compile(r"at [\w.$/<>]+\(.*\)$|\.\.\. \d+ more$|\[(cpuinfo_utils|threadpool)\.cpp:")
 INTERRUPTS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
