@@ -18,11 +18,13 @@ page is written by `make claims` from the runs in `docs/claims`, a folder per co
 A claim holds, or does not, by the verdicts of the runs: the 95 % interval outside the margin and beyond the
 machine's noise floor ([statistics](statistics.md)). Sizes are counted, and a difference within 5 % is none.
 `not measured` is a condition without a run, `undecided` one whose run gives no verdict, `it depends` what
-holds here and not there. `tandem claims --measure --runs DIR --page FILE` makes it for another machine.
+holds here and not there. A side that another server answered than the product it is named after says which.
+`tandem claims --measure --runs DIR --page FILE` makes it for another machine.
 """
 NOTHING = "None of the conditions has been measured on a named machine yet."
 NOWHERE = "The answer turns under none of the conditions that were measured and decided."
 ALONE = "Whether it turns is not known: no condition was decided."
+FIRST_OPEN = "Its first condition, the one that is meant, was not decided; this is what the others say."
 
 
 def render(claims: Sequence[Judged]) -> str:
@@ -61,7 +63,10 @@ def _overview(claims: Sequence[Judged]) -> str:
 
 
 def _main(judged: Judged) -> str:
-    return fmt.MISSING if judged.main is None else escaped(told(judged.main.finding))
+    if judged.main is None:
+        return fmt.MISSING
+    by = [f"{side} answered by {name}" for side, name in stand_ins(judged.tested[0], judged.main).items()]
+    return escaped("; ".join([told(judged.main.finding), *by]))
 
 
 def _section(judged: Judged, machines: dict[str, str]) -> Iterator[str]:
@@ -81,7 +86,7 @@ def _section(judged: Judged, machines: dict[str, str]) -> Iterator[str]:
 
 def _turns(judged: Judged) -> str:
     if judged.main is None:
-        return ALONE
+        return FIRST_OPEN if judged.is_decided else ALONE
     if not judged.turns:
         return NOWHERE
     told_ = [
@@ -99,8 +104,30 @@ def _rows(tested: Tested, machines: dict[str, str]) -> Iterator[str]:
     for answer in tested.answers:
         where = f"{machines[machine_of(tested.run)]}, {tested.run.started_at_utc[:10]}" if tested.run else ""
         finding = answer.finding
-        what = escaped(f"{finding.what}: {finding.sides[0]} against {finding.sides[1]}")
+        by = stand_ins(tested, answer)
+        sides = [f"{side} ({by[side]})" if side in by else side for side in finding.sides]
+        what = escaped(f"{finding.what}: {sides[0]} against {sides[1]}")
         yield f"| {title} | {what} | {answer.state} | {escaped(told(finding))} | {escaped(where)} |"
+
+
+def stand_ins(tested: Tested, answer: Answer) -> dict[str, str]:
+    """Return what answered, by the side of an answer that is not the product it is named after."""
+    targets = tested.run.targets if tested.run else {}
+    return {
+        side: targets[side].implementation.name
+        for side in answer.finding.sides
+        if not answer.finding.exact and side in targets and targets[side].implementation.stand_in
+    }
+
+
+def verdict_line(judged: Judged) -> str:
+    """Say a claim's verdict in one line, with what answered in place of products."""
+    answered: dict[str, str] = {}
+    for tested in judged.tested:
+        for answer in tested.answers:
+            answered |= stand_ins(tested, answer)
+    by = "; ".join(f"{side} answered by {name}" for side, name in answered.items())
+    return f"{judged.claim.text}: {judged.state}" + (f" ({by})" if by else "")
 
 
 def told(finding: Finding) -> str:
@@ -141,7 +168,9 @@ def _of_tested(tested: Tested) -> dict[str, Any]:
         "run_id": tested.run.run_id if tested.run else None,
         "machine": machine_of(tested.run) if tested.run else None,
         "why_not": tested.why,
-        "answers": [_of_answer(answer) for answer in tested.answers],
+        "answers": [
+            {**_of_answer(answer), "stand_ins": stand_ins(tested, answer)} for answer in tested.answers
+        ],
     }
 
 

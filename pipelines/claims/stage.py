@@ -61,6 +61,11 @@ class Judged:
         return "undecided" if states else "not measured"
 
     @property
+    def is_decided(self) -> bool:
+        """Whether any condition was decided."""
+        return self.state not in ("not measured", "undecided")
+
+    @property
     def main(self) -> Answer | None:
         """The first decided answer of the condition that is meant; None without one."""
         decided = (answer for answer in self.tested[0].answers if answer.state not in ("undecided",))

@@ -46,7 +46,7 @@ def claims(runs: Path, page: Path | None, measure: bool, again: str | None, as_j
         print_json(pages.facts(judgements))
     else:
         for judgement in judgements:
-            say(f"{judgement.claim.text}: {judgement.state}")
+            say(pages.verdict_line(judgement))
     if failed:
         return fail(f"not measured, their commands failed: {', '.join(failed)}", EXIT_MACHINE)
     return 0

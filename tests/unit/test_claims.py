@@ -13,7 +13,7 @@ from training_fixture import all_trainings, make_training, make_training_run
 
 from pipelines.claims import stage
 from pipelines.claims.known import CLAIMS, conditions
-from pipelines.claims.page import facts, machine_of, render, told
+from pipelines.claims.page import ALONE, FIRST_OPEN, facts, machine_of, render, told, verdict_line
 from pipelines.claims.stage import Judged, judge, measure_missing, without_runs
 from pipelines.cli.main import main, tandem
 from pipelines.console import format as fmt
@@ -104,6 +104,30 @@ def test_where_the_answer_turns_is_named(tmp_path: Path) -> None:
         ("serve-digits-grpc", "does not hold", "p99 under closed:8")
     ]
     assert "the same over gRPC, p99 under closed:8: does not hold" in render([found])
+
+
+def test_what_answered_in_place_of_a_product_is_named_everywhere(tmp_path: Path) -> None:
+    put(tmp_path, "serve-digits", served(serving("better", 0.3)))
+    found = judge(tmp_path)[SERVES]
+    page = render([found])
+    assert "tfserving (tandem embedded server) against torchserve" in page
+    assert "); tfserving answered by tandem embedded server |" in page
+    assert verdict_line(found) == (
+        "TensorFlow serves faster: holds (tfserving answered by tandem embedded server)"
+    )
+    (answer,) = facts([found])[0]["conditions"][0]["answers"]
+    assert answer["stand_ins"] == {"tfserving": "tandem embedded server"}
+
+
+def test_a_claim_whose_first_condition_is_open_says_so(tmp_path: Path) -> None:
+    put(tmp_path, "serve-digits-grpc", served(serving("better", 0.3)))
+    found = judge(tmp_path)[SERVES]
+    assert (found.state, found.main) == ("holds", None)
+    assert FIRST_OPEN in render([found])
+    assert ALONE not in render([found])
+    nothing = judge(tmp_path / "nothing")[SERVES]
+    assert ALONE in render([nothing])
+    assert FIRST_OPEN not in render([nothing])
 
 
 def test_every_figure_of_the_page_is_the_runs(tmp_path: Path) -> None:
