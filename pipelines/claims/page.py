@@ -1,7 +1,7 @@
 """The page of claims as Markdown, and the same for programs: made of runs, with no figure typed in."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipelines.claims.findings import Finding
@@ -65,8 +65,9 @@ def _overview(claims: Sequence[Judged]) -> str:
 def _main(judged: Judged) -> str:
     if judged.main is None:
         return fmt.MISSING
-    by = [f"{side} answered by {name}" for side, name in stand_ins(judged.tested[0], judged.main).items()]
-    return escaped("; ".join([told(judged.main.finding), *by]))
+    return escaped(
+        "; ".join([told(judged.main.finding), *_answered(stand_ins(judged.tested[0], judged.main))])
+    )
 
 
 def _section(judged: Judged, machines: dict[str, str]) -> Iterator[str]:
@@ -126,8 +127,12 @@ def verdict_line(judged: Judged) -> str:
     for tested in judged.tested:
         for answer in tested.answers:
             answered |= stand_ins(tested, answer)
-    by = "; ".join(f"{side} answered by {name}" for side, name in answered.items())
+    by = "; ".join(_answered(answered))
     return f"{judged.claim.text}: {judged.state}" + (f" ({by})" if by else "")
+
+
+def _answered(by_side: Mapping[str, str]) -> list[str]:
+    return [f"{side} answered by {name}" for side, name in by_side.items()]
 
 
 def told(finding: Finding) -> str:

@@ -159,19 +159,10 @@ def _grouped(
     from rich.console import Group
     from rich.text import Text
 
-    fits: dict[int, list[int]] = {}
-    whole: list[int] = []
-    for count in range(1, len(headings) - 1):
-        if len(rows) < LEAST_GROUP * len(list(_alike(rows, count))):
-            break
-        widths = _widths(_without(table, count), headings[count:], _cut(rows, count), width)
-        if widths is not None:
-            fits[count] = widths
-            if not _wraps(headings[count:], _cut(rows, count), widths):
-                whole.append(count)
-    if not fits:
+    chosen = _heading_columns(table, headings, rows, width)
+    if chosen is None:
         return None
-    count = min(whole or fits)
+    count, widths = chosen
     parts: list[RenderableType] = []
     for place, group in enumerate(_alike(rows, count)):
         shared = [
@@ -179,9 +170,27 @@ def _grouped(
             for name, cell in zip(headings, group[0][:count], strict=False)
             if cell.plain
         ]
-        own = _drawn(_without(table, count), headings[count:], _cut(group, count), fits[count])
+        own = _drawn(_without(table, count), headings[count:], _cut(group, count), widths)
         parts += [*([Text()] if place else []), wrapped(Text(BETWEEN).join(shared), width), own]
     return Group(*parts)
+
+
+def _heading_columns(
+    table: "Table", headings: Sequence["Text"], rows: Sequence[Sequence["Text"]], width: int
+) -> tuple[int, list[int]] | None:
+    """Return how many first columns head groups of rows, and the widths of the others; None if none may."""
+    chosen: tuple[int, list[int]] | None = None
+    for count in range(1, len(headings) - 1):
+        if len(rows) < LEAST_GROUP * len(list(_alike(rows, count))):
+            break
+        rest = _cut(rows, count)
+        widths = _widths(_without(table, count), headings[count:], rest, width)
+        if widths is None:
+            continue
+        if not _wraps(headings[count:], rest, widths):
+            return count, widths
+        chosen = chosen or (count, widths)
+    return chosen
 
 
 def _cut(rows: Sequence[Sequence["Text"]], count: int) -> list[Sequence["Text"]]:

@@ -143,8 +143,8 @@ def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
     """
     ports, lately = _ports_of_nobody(), dict.fromkeys(_lately)
     fresh = [port for port in ports if port not in lately]
-    random.SystemRandom().shuffle(fresh)
-    candidates = iter([*fresh[:PORT_TRIES], *(port for port in lately if port in ports)])
+    drawn = random.SystemRandom().sample(fresh, min(len(fresh), PORT_TRIES))
+    candidates = iter([*drawn, *(port for port in lately if port in ports)])
     with ExitStack() as held:
         found = [port_of(held.enter_context(_bound(host, candidates, lately))) for _ in range(count)]
     _lately.extend(found)

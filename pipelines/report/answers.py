@@ -290,8 +290,7 @@ def _not_shown(run: RunRecord) -> str:
 def _substituted(run: RunRecord) -> Iterator[str]:
     yield from dict.fromkeys(
         f"how fast {banners.product_of(name, target)} is ({target.implementation.name} answered)"
-        for name, target in pick.compared(run).items()
-        if target.implementation.stand_in
+        for name, target in pick.stand_ins(run).items()
     )
 
 

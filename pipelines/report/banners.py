@@ -84,11 +84,10 @@ def _nothing_called(run: RunRecord) -> bool:
 def _stand_ins(run: RunRecord) -> list[str]:
     """Say what answered in place of a product, in one line for all sides of which it is true."""
     sides: dict[tuple[str, str], list[str]] = {}
-    for name, target in pick.compared(run).items():
+    for name, target in pick.stand_ins(run).items():
         what = target.implementation
-        if what.stand_in:
-            answered = f"answered by {what.name} {what.version}", _instead(name, target, what.note)
-            sides.setdefault(answered, []).append(name)
+        answered = f"answered by {what.name} {what.version}", _instead(name, target)
+        sides.setdefault(answered, []).append(name)
     return [
         f"{fmt.listed(names)} {'was' if len(names) == 1 else 'were'} {by}, {instead}. Read "
         f"{'its' if len(names) == 1 else 'their'} figures as that server's."
@@ -114,8 +113,9 @@ def _running(run: RunRecord) -> list[str]:
     return lines
 
 
-def _instead(name: str, target: TargetRecord, note: str | None) -> str:
+def _instead(name: str, target: TargetRecord) -> str:
     """Return what it was not, and what the record notes of it."""
+    note = target.implementation.note
     return f"not by {product_of(name, target)}" + (f" ({note.rstrip('.')})" if note else "")
 
 

@@ -18,6 +18,11 @@ def compared(run: RunRecord) -> dict[str, TargetRecord]:
     return _of_roles(run, "compared")
 
 
+def stand_ins(run: RunRecord) -> dict[str, TargetRecord]:
+    """Return the compared targets that another server answered than the product they are named after."""
+    return {name: target for name, target in compared(run).items() if target.implementation.stand_in}
+
+
 def shown(run: RunRecord) -> dict[str, TargetRecord]:
     """Return the compared targets, then the harness floor, for the main tables and figures."""
     return compared(run) | _of_roles(run, "floor")

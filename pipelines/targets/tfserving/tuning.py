@@ -1,10 +1,10 @@
 """What a search may vary of a TensorFlow model server."""
 
-from pipelines.targets.tfserving.settings import PARAMETERS
+from pipelines.targets.tfserving.settings import TFServingSettings
 from pipelines.targets.tuning import Axis, Level, counted, delays_ms, doubling
 from pipelines.units import US_PER_MS
 
-NO_BATCHING = Level("off", dict.fromkeys(("enable_batching", *PARAMETERS)))
+NO_BATCHING = Level("off", dict.fromkeys(TFServingSettings.batching_settings))
 
 
 def axes(cores_count: int, limit_ms: float) -> tuple[Axis, ...]:

@@ -1,10 +1,10 @@
 """What a search may vary of Triton."""
 
-from pipelines.targets.triton.settings import BATCHER
+from pipelines.targets.triton.settings import TritonSettings
 from pipelines.targets.tuning import Axis, Level, counted, delays_ms, doubling
 from pipelines.units import US_PER_MS
 
-OFF = Level("off", dict.fromkeys(("dynamic_batching", "max_batch_size", *BATCHER)))
+OFF = Level("off", dict.fromkeys(TritonSettings.batching_settings))
 
 
 def axes(cores_count: int, limit_ms: float) -> tuple[Axis, ...]:
