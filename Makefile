@@ -29,8 +29,14 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help demo test setup check check-locks train export verify serve compare slo tune images up down logs smoke report gate history claims doctor bench bench-servers bench-truth bench-verdicts bench-kills soak lock test-fresh clean
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  Settings: MODEL=$(MODEL) PROFILE=$(PROFILE) TARGET=$(TARGET) RUN=$(RUN) PYTHON=$(or $(PYTHON),newest of 3.13 3.12 3.11)"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { \
+	    line = sprintf("  %-14s", $$1); count = split($$2, words, " "); \
+	    for (i = 1; i <= count; i++) { \
+	        if (length(line) + length(words[i]) > 78) { print line; line = sprintf("%16s", "") } \
+	        line = line " " words[i] } \
+	    print line }' $(MAKEFILE_LIST)
+	@echo "  Settings: MODEL=$(MODEL) PROFILE=$(PROFILE) TARGET=$(TARGET) RUN=$(RUN)"
+	@echo "            PYTHON=$(or $(PYTHON),newest of 3.13 3.12 3.11)"
 
 demo: setup  ## Set up, export, verify, compare both roads, and print where the report is
 	$(BIN)/tandem compare $(MODEL) --profile $(PROFILE)
@@ -150,9 +156,11 @@ bench-servers: setup  ## Compare all servers for two models in a table: some hou
 bench-truth: setup  ## Measure known delays and a schedule of 1,000/s: four minutes, on a quiet machine
 	$(BIN)/python benchmarks/known_delays.py
 
-bench-verdicts: setup  ## Count how often quick comparisons are wrong or miss 10 %: an hour, on a quiet machine
+bench-verdicts: setup  ## Count wrong and missed verdicts and gates: hours, on a quiet machine; goes on where it ended
 	$(BIN)/python benchmarks/verdict_trust.py same
 	$(BIN)/python benchmarks/verdict_trust.py slower
+	$(BIN)/python benchmarks/verdict_trust.py ending
+	$(BIN)/python benchmarks/verdict_trust.py gates
 
 bench-kills: setup  ## Kill commands at 200 random moments and look at what they leave: an hour
 	$(BIN)/python benchmarks/kills.py --count 200

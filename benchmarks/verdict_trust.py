@@ -1,50 +1,69 @@
-"""How often a verdict is wrong, and how often a real difference is called, in `quick` comparisons.
+"""How often a verdict or a gate is wrong, and how often a real difference is seen, on this machine.
 
-    python benchmarks/verdict_trust.py same         # one target against itself, on the model's own server
-    python benchmarks/verdict_trust.py slower       # a server of 10 ms against one of 11 ms
+    python benchmarks/verdict_trust.py same      # 20 quick comparisons of the embedded server with itself
+    python benchmarks/verdict_trust.py slower    # 10 quick comparisons of a server of 10 ms with one of 11 ms
+    python benchmarks/verdict_trust.py ending    # 20 of the embedded server with itself, until it is decided
+    python benchmarks/verdict_trust.py gates     # 10 self-tests of the gate
 
-Both run through the machinery of `tandem compare`, with the profile `quick` as it is: fresh servers per
-block, rotated rounds, A/A controls, all validity checks. `same` compares the embedded server with itself
-twenty times: every verdict but `equivalent` and `inconclusive` is a false one, and one of the twenty may have
-one. `slower` compares known-delay servers ten times: the primary metric, p99, has to be called `better` (for
-the server of 10 ms) in nine of them, and no verdict of any metric may have the wrong direction. A comparison
-takes some three minutes. What was measured goes to a JSON file after each, so that an interrupted run is not
-lost.
-`--quick` makes one comparison of a few seconds, to see that all of it runs; nothing is judged then.
+All run through the machinery of `tandem compare` as it is: fresh servers per block, rotated rounds, A/A
+controls, all validity checks.
+
+`same` and `ending`: every verdict but `equivalent` and `inconclusive` is a false one, and one comparison in
+twenty may have one. `slower`: the primary metric, p99, has to be called `better` (for the server of 10 ms) in
+nine of ten, and no verdict of any metric may have the wrong direction. `gates`: nothing may fail that is as
+the baseline, the slowdown has to fail in nine of ten, and one wrong answer in a thousand always; `--delay-ms`
+is the slowdown.
+
+Each takes three to five minutes, and what was measured is kept in a JSON file after each: a second command
+goes on where the first one ended, today or on another day. --afresh begins anew. --quick makes one of a few
+seconds, to see that all of it runs; nothing is judged then.
 """
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "e2e")]
 
-from known_session import Outcome, compare, known_delay  # noqa: E402 - after the path is mended
+from known_session import compare, known_delay  # noqa: E402 - after the path is mended
 
 from models.spec import load_model  # noqa: E402
+from pipelines.compare import stage as comparing  # noqa: E402
 from pipelines.config.asked import run_settings  # noqa: E402
 from pipelines.config.settings import RunSettings  # noqa: E402
 from pipelines.export.stage import export  # noqa: E402
+from pipelines.gate.self_test import LIMITS, SAME, SLOW, WRONG, SelfTestRequest, self_test  # noqa: E402
+from pipelines.gate.telling import line  # noqa: E402
 from pipelines.judge.verdicts import PRIMARY  # noqa: E402
 from pipelines.measure.sides import Side, make_sides  # noqa: E402
+from pipelines.record.comparison import ComparisonRecord  # noqa: E402
+from pipelines.record.rounds import RoundRecord  # noqa: E402
 from pipelines.runners.local import LocalRunner  # noqa: E402
 from pipelines.verify.stage import ensure_verified  # noqa: E402
 
+MODEL = "digits_cnn"
 QUICK = {"blocks": 1, "rounds": 2, "round_s": 0.5, "loads": "closed:2"}
-FALSE_ALARMS_ALLOWED = 1
-CALLED_NEEDED = 0.9
+ALARMS_ALLOWED = 0.05
+SEEN_NEEDED = 0.9
 QUIET_WORDS = ("equivalent", "inconclusive", None)
+Result = dict[str, Any]
+Options = argparse.Namespace
 Sides = Callable[[RunSettings], Sequence[Side]]
 
 
-def same(settings: RunSettings) -> Sequence[Side]:
+def model_itself(settings: RunSettings) -> Sequence[Side]:
     """Make two sides of one served target; the comparison adds the control."""
     spec = load_model(settings.model)
     export(settings.model, settings.artifacts, _silent, targets=settings.targets[:1])
@@ -52,7 +71,7 @@ def same(settings: RunSettings) -> Sequence[Side]:
     return [one for one in make_sides(settings, spec, verified, LocalRunner()) if one.role == "compared"]
 
 
-def slower(settings: RunSettings) -> Sequence[Side]:
+def known_delays(settings: RunSettings) -> Sequence[Side]:
     """Make two servers that differ by 10 %."""
     return [
         known_delay("ten", settings, "--delay", "constant:10"),
@@ -64,105 +83,182 @@ def _silent(_title: str, _text: str) -> None:
     return
 
 
-def repeat(
-    sides: Sides, times: int, seed: int, out: Path, *, profile: str = "quick", **changes: Any
-) -> list[dict[str, object]]:
-    """Carry out `times` comparisons, each with a seed of its own; print and keep one line for each.
-
-    `changes` are of the profile.
-    """
-    results: list[dict[str, object]] = []
-    for number in range(times):
-        settings = run_settings(
-            profile=profile,
-            model="digits_cnn",
-            sides="tfserving,tfserving",
-            seed=seed + number,
-            **changes,
-        )
-        started = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="tandem-trust-") as name:
-            outcome = compare(sides(settings), settings, Path(name))
-        results.append(_facts(outcome, number, time.monotonic() - started))
-        out.write_text(json.dumps(results, indent=1) + "\n")
-        print(_line(outcome, number, time.monotonic() - started), flush=True)
-    return results
+def of_fixed_design(sides: Sides, seed: int, folder: Path, options: Options) -> Result:
+    """Carry out one comparison of the profile `quick`."""
+    profile, changes = ("smoke", QUICK) if options.quick else ("quick", {})
+    settings = run_settings(profile=profile, model=MODEL, sides="tfserving,tfserving", seed=seed, **changes)
+    outcome = compare(sides(settings), settings, folder)
+    return _verdicts(outcome.all_rounds, outcome.comparisons)
 
 
-def _facts(outcome: Outcome, number: int, elapsed_s: float) -> dict[str, object]:
+def until_decided(seed: int, folder: Path, options: Options) -> Result:
+    """Carry out one comparison of a server with itself that ends when it is decided."""
+    settings = run_settings(
+        profile="quick",
+        model=MODEL,
+        sides="one=tfserving,other=tfserving",
+        seed=seed,
+        runs=folder,
+        decide_within=options.within,
+        **({name: QUICK[name] for name in ("rounds", "round_s")} if options.quick else {}),
+    ).model_copy(update={"mobile": False})
+    record, _ = comparing.compare(settings, LocalRunner(), [], _silent)
+    rounds = [one for target in record.targets.values() for one in target.rounds]
+    sequential = record.sequential
+    looks = sequential.looks if sequential else ()
+    return _verdicts(rounds, record.comparisons) | {"looks": len(looks), "decided": looks[-1].decided}
+
+
+def of_gate(_seed: int, folder: Path, options: Options) -> Result:
+    """Carry out one self-test of the gate."""
+    places = {"artifacts": ROOT / "artifacts", "runs": folder}
+    request = SelfTestRequest(MODEL, options.target, options.delay_ms, 1000, LIMITS, **places)
+    found = self_test(request, [], _silent)
     return {
-        "comparison": number,
-        "elapsed_s": round(elapsed_s, 1),
-        "invalid_rounds": sum(not record.valid for record in outcome.all_rounds),
-        "rounds": len(outcome.all_rounds),
-        "verdicts": {one.metric: one.verdict for one in outcome.comparisons},
-        "ratios": {one.metric: one.ratio for one in outcome.comparisons},
-        "intervals": {one.metric: one.interval for one in outcome.comparisons},
-        "noise_floors": {one.metric: one.noise_floor for one in outcome.comparisons},
+        "delay_ms": options.delay_ms,
+        "target": options.target,
+        "words": {trial.side: trial.word for trial in found.trials},
+        "findings": {trial.side: [line(one) for one in trial.findings] for trial in found.trials},
+        "factors": {
+            trial.side: {one.metric: one.factor for one in trial.findings if one.factor is not None}
+            for trial in found.trials
+        },
     }
 
 
-def _line(outcome: Outcome, number: int, elapsed_s: float) -> str:
-    said = "  ".join(
-        f"{one.metric} {one.verdict} {one.ratio:.3f} ({one.interval[0]:.3f}-{one.interval[1]:.3f})"
-        if one.ratio and one.interval
-        else f"{one.metric} {one.verdict}"
-        for one in outcome.comparisons
-    )
-    invalid = sum(not record.valid for record in outcome.all_rounds)
-    return (
-        f"{number + 1:>2}  {elapsed_s:5.0f} s  {invalid} of {len(outcome.all_rounds)} rounds invalid  {said}"
-    )
+def _verdicts(rounds: Sequence[RoundRecord], comparisons: Sequence[ComparisonRecord]) -> Result:
+    return {
+        "invalid_rounds": sum(not record.valid for record in rounds),
+        "rounds": len(rounds),
+        "verdicts": {one.metric: one.verdict for one in comparisons},
+        "ratios": {one.metric: one.ratio for one in comparisons},
+        "intervals": {one.metric: one.interval for one in comparisons},
+        "noise_floors": {one.metric: one.noise_floor for one in comparisons},
+    }
 
 
-def judge_same(results: Sequence[dict[str, object]]) -> bool:
-    """Judge that at most one comparison in twenty sees a difference."""
-    words = Counter(str(word) for result in results for word in _verdicts(result).values())
-    alarms = sum(any(word not in QUIET_WORDS for word in _verdicts(result).values()) for result in results)
+def judge_same(results: Sequence[Result]) -> bool:
+    """Judge that at most one comparison in twenty sees a difference, in any metric."""
+    words = Counter(str(word) for result in results for word in result["verdicts"].values())
+    alarms = sum(any(word not in QUIET_WORDS for word in one["verdicts"].values()) for one in results)
     print(f"verdicts: {dict(words)}; comparisons with a false alarm: {alarms} of {len(results)}")
-    return alarms <= FALSE_ALARMS_ALLOWED
+    return alarms <= ALARMS_ALLOWED * len(results)
 
 
-def judge_slower(results: Sequence[dict[str, object]]) -> bool:
-    """Judge whether nine of ten runs called the primary metric, and none the wrong direction."""
-    called = sum(_verdicts(result)[PRIMARY] == "better" for result in results)
-    wrong = sum("worse" in _verdicts(result).values() for result in results)
-    by_metric = {
-        metric: dict(Counter(str(_verdicts(result)[metric]) for result in results))
-        for metric in _verdicts(results[0])
-    }
-    print(f"{PRIMARY} called in {called} of {len(results)}; wrong direction in {wrong}; {by_metric}")
-    return called >= CALLED_NEEDED * len(results) and wrong == 0
+def judge_slower(results: Sequence[Result]) -> bool:
+    """Judge whether nine of ten comparisons called the primary metric, and none the wrong direction."""
+    called = sum(one["verdicts"][PRIMARY] == "better" for one in results)
+    wrong = sum("worse" in one["verdicts"].values() for one in results)
+    print(f"{PRIMARY} called in {called} of {len(results)}; wrong direction in {wrong}")
+    return called >= SEEN_NEEDED * len(results) and wrong == 0
 
 
-def _verdicts(result: dict[str, object]) -> dict[str, str | None]:
-    found = result["verdicts"]
-    assert isinstance(found, dict)
-    return found
+def judge_gates(results: Sequence[Result]) -> bool:
+    """Judge that nothing failed that is alike, and that what was injected did."""
+    words = {side: Counter(one["words"][side] for one in results) for side in (SAME, SLOW, WRONG)}
+    print("; ".join(f"{side}: {dict(counted)}" for side, counted in words.items()))
+    seen = words[SLOW]["fail"] >= SEEN_NEEDED * len(results) and words[WRONG]["fail"] == len(results)
+    return seen and not words[SAME]["fail"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is repeated, how often, and what is made of all the results."""
+
+    times: int
+    carry_out: Callable[[int, Path, Options], Result]
+    judge: Callable[[Sequence[Result]], bool]
+
+
+QUESTIONS: Mapping[str, Question] = {
+    "same": Question(20, partial(of_fixed_design, model_itself), judge_same),
+    "slower": Question(10, partial(of_fixed_design, known_delays), judge_slower),
+    "ending": Question(20, until_decided, judge_same),
+    "gates": Question(10, of_gate, judge_gates),
+}
+
+
+def repeat(question: Question, times: int, results: list[Result], out: Path, options: Options) -> None:
+    """Add results until there are `times`, each with a seed of its own; keep and print each."""
+    for number in range(len(results), times):
+        started_s = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="tandem-trust-") as name:
+            found = question.carry_out(options.seed + number, Path(name), options)
+        elapsed_s = round(time.monotonic() - started_s, 1)
+        results.append({"number": number, "elapsed_s": elapsed_s, **_now(), **found})
+        out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        print(_line(results[-1]), flush=True)
+
+
+def _now() -> Result:
+    commit = subprocess.run(
+        ["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return {"date": datetime.now(UTC).date().isoformat(), "commit": commit.stdout.strip() or None}
+
+
+def _line(result: Result) -> str:
+    head = f"{result['number'] + 1:>2}  {result['elapsed_s']:5.0f} s"
+    if "words" in result:
+        return f"{head}  " + "  ".join(f"{side} {word}" for side, word in result["words"].items())
+    said = "  ".join(_verdict(result, metric) for metric in result["verdicts"])
+    return f"{head}  {result['invalid_rounds']} of {result['rounds']} rounds invalid  {said}"
+
+
+def _verdict(result: Result, metric: str) -> str:
+    ratio, interval = result["ratios"][metric], result["intervals"][metric]
+    figures = f" {ratio:.3f} ({interval[0]:.3f}-{interval[1]:.3f})" if ratio and interval else ""
+    return f"{metric} {result['verdicts'][metric]}{figures}"
+
+
+def tell(results: Sequence[Result]) -> None:
+    """Print what all results show, a line per metric or injected fault."""
+    commits = ", ".join(sorted({str(one["commit"]) for one in results}))
+    minutes = sum(one["elapsed_s"] for one in results) / 60
+    print(f"{len(results)} in {minutes:.0f} min; commits: {commits}")
+    for metric in results[0].get("ratios", ()):
+        counted = dict(Counter(str(one["verdicts"][metric]) for one in results))
+        ratios = [one["ratios"][metric] for one in results if one["ratios"][metric]]
+        ends = [one["intervals"][metric] for one in results if one["intervals"][metric]]
+        spread = f"{min(ratios):.3f}, {median(ratios):.3f}, {max(ratios):.3f}" if ratios else "none"
+        width = f"{median((high - low) / 2 for low, high in ends):.1%}" if ends else "none"
+        print(f"{metric}: {counted}; ratios (least, median, largest): {spread}; half an interval: {width}")
+    for side in results[0].get("factors", ()):
+        for metric in results[0]["factors"][side]:
+            factors = [one["factors"][side][metric] for one in results if metric in one["factors"][side]]
+            print(
+                f"{side}, {metric}: factors (least, median, largest): "
+                f"{min(factors):.3f}, {median(factors):.3f}, {max(factors):.3f}"
+            )
 
 
 def main() -> int:
-    """Parse the command line, measure, and return 0 when the verdicts can be trusted."""
+    """Parse the command line, measure what is missing, and return 0 when the verdicts can be trusted."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("question", choices=("same", "slower"))
-    parser.add_argument("--times", type=int, help="comparisons; default 20 (same) or 10 (slower)")
-    parser.add_argument("--quick", action="store_true", help="one comparison of seconds, nothing is judged")
+    parser.add_argument("question", choices=tuple(QUESTIONS))
+    parser.add_argument("--times", type=int, help="how often; default 20 or 10")
+    parser.add_argument("--afresh", action="store_true", help="do not go on with what the file holds")
+    parser.add_argument("--quick", action="store_true", help="one of seconds, nothing is judged")
     parser.add_argument("--seed", type=int, default=1000)
-    parser.add_argument("--out", type=Path, help="JSON file; default build/verdict-trust-QUESTION.json")
+    parser.add_argument("--within", default="6min", help="time of each of `ending`")
+    parser.add_argument("--target", default="tfserving", help="of `gates`")
+    parser.add_argument("--delay-ms", type=float, default=5.0, help="slowdown of `gates`, ms")
+    parser.add_argument("--out", type=Path, help="JSON file; default docs/trust/QUESTION.json")
     options = parser.parse_args()
-    out = options.out or ROOT / "build" / f"verdict-trust-{options.question}.json"
+    question = QUESTIONS[options.question]
+    out = options.out or ROOT / "docs" / "trust" / f"{options.question}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
+    results = [] if options.afresh or not out.exists() else json.loads(out.read_text(encoding="utf-8"))
+    repeat(question, 1 if options.quick else options.times or question.times, results, out, options)
     if options.quick:
-        sides = {"same": same, "slower": slower}[options.question]
-        repeat(sides, 1, options.seed, out, profile="smoke", **QUICK)
         return 0
-    if options.question == "same":
-        good = judge_same(repeat(same, options.times or 20, options.seed, out))
-    else:
-        good = judge_slower(repeat(slower, options.times or 10, options.seed, out))
-    return 0 if good else 1
+    tell(results)
+    return 0 if question.judge(results) else 1
 
 
 if __name__ == "__main__":

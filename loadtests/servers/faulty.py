@@ -14,6 +14,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from loadtests.servers.http1 import response, take_request
 
 CHUNK_BYTES = 2**16
 OK_HEAD = b"HTTP/1.1 200"
+LATE_S = 0.002
+"""How late the event loop's timer may be: the last stretch of a delay is waited for without it."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ class Proxy:
                     await writer.drain()
                     continue
                 if is_post and self._faults.delay_s:
-                    await asyncio.sleep(self._faults.delay_s)
+                    await _hold(self._faults.delay_s)
                 above.write(request)
                 writer.write(self._kept(await _answer(from_above), is_post=is_post))
                 await writer.drain()
@@ -116,6 +119,15 @@ class Proxy:
     def _kept(self, answer: bytes, *, is_post: bool) -> bytes:
         self._answers += is_post
         return spoilt(answer) if is_post and self._faults.spoils(self._answers) else answer
+
+
+async def _hold(delay_s: float) -> None:
+    """Wait for a time to some microseconds, while other connections go on."""
+    until_s = time.perf_counter() + delay_s
+    if delay_s > LATE_S:
+        await asyncio.sleep(delay_s - LATE_S)
+    while time.perf_counter() < until_s:
+        await asyncio.sleep(0)
 
 
 async def _answer(stream: asyncio.StreamReader) -> bytes:

@@ -74,6 +74,12 @@ def test_the_table_of_servers():
     assert "| torchserve: torchserve 0.12.0 |" in said
 
 
+def test_what_the_lines_of_a_preset_are_worth():
+    recorded = str(ROOT / "tests/unit/recorded/version_1")
+    said = bench("preset_lines", "torchserve", "--from", recorded)
+    assert len(said.splitlines()) == 4  # its two sides, neither of which is a preset without a line
+
+
 def test_what_recording_costs():
     said = bench("recording_overhead", "--seconds", "0.3", "--pairs", "1", "--users", "2")
     rates = [float(rate) for rate in re.findall(r"median +\w+: +([\d.]+) requests/s", said)]
@@ -142,6 +148,8 @@ def test_verdict_trust(tmp_path):
     assert found["rounds"] >= 2
     assert "p50" in found["verdicts"]
     assert said.split()[0] == "1"
+    assert bench("verdict_trust", "slower", "--quick", "--out", str(out)) == ""  # it is there already
+    assert json.loads(out.read_text()) == [found]
 
 
 @pytest.mark.alone

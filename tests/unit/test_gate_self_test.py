@@ -1,5 +1,6 @@
 """The gate's self-test: the proxy that injects faults, and what the gate must make of them."""
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import psutil
 import pytest
 from gate_fixture import gated_run
 
+from loadtests.servers import faulty
 from loadtests.servers.faulty import Faults, other_numbers, spoilt
 from loadtests.servers.http1 import response
 from loadtests.statistics import samples_needed
@@ -133,6 +135,19 @@ def test_a_spoilt_answer_has_the_form_of_a_right_one():
     assert json.loads(whole.partition(b"\r\n\r\n")[2]) == other_numbers(right)
     for other in (response(503, b"{}"), response(200, b"no JSON")):
         assert spoilt(other) == other
+
+
+def test_a_delay_shorter_than_the_event_loops_timer_is_kept():
+    async def held_s():
+        started_s = time.perf_counter()
+        await faulty._hold(0.0003)
+        return time.perf_counter() - started_s
+
+    async def several():
+        return [await held_s() for _ in range(100)]
+
+    delays_s = asyncio.run(several())
+    assert 0.0003 <= min(delays_s) < 0.0006
 
 
 @pytest.fixture
