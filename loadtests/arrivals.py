@@ -20,9 +20,13 @@ USERS_LIMIT: Final = 8192
 """As many connections as open load may have; each costs two descriptors and some 100 kB."""
 
 IN_FLIGHT_LIMIT: Final = 8192
-# Files that a round needs besides its connections.
-SPARE_FILES: Final = 64
 """Requests of open load that may be unanswered at once. Beyond it, arrivals wait: sent late, or never."""
+
+SPARE_FILES: Final = 64
+"""Of the files this process may open, those that are not for connections."""
+
+REQUESTS_LIMIT: Final = 50_000_000
+"""Of one round: more than a generator sends in a quarter of an hour; 1.5 GB in memory when they are read."""
 
 _SYNTAX = re.compile(r"(closed|open):(\d+(?:\.\d+)?)")
 

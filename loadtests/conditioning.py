@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final, Literal, NamedTuple
 
-from loadtests.trend import Trend, trend
+from loadtests.trend import FEWEST_POINTS, Trend, trend
 
 STRETCHES_S: Final = (10, 15, 20, 30)
 """Seconds looked back over: the shortest shows a quiet server steady, noise takes a longer one."""
@@ -36,6 +36,10 @@ DIP_SHARE: Final = 0.10
 
 DIP_SPREADS: Final = 4.0
 """As many robust standard deviations below the median are no noise: 3 in 100,000 seconds of a normal one."""
+
+BIN_LEAST: Final = 10
+"""Requests of a second that is judged by itself: one more or less is then 10 % at most. Seconds of slower
+servers are judged several together."""
 
 AFTER_PAUSE_S: Final = 3
 """So many seconds after a pause belong to a stretch that shows that the pause changed nothing."""
@@ -99,11 +103,13 @@ def judge_seconds(seconds: Sequence[Second]) -> Judgement:
         start = places[-length]
         if not _spans_a_pause(seconds[start:]):
             continue
-        trends = _trends(judged[-length:])
+        bins = _binned(judged[-length:])
+        trends = _trends(bins, length)
         dips_belong = length == STRETCHES_S[-1]
-        if _all_within(trends) and (dips_belong or not _has_dip(judged[-length:])):
+        if _all_within(trends) and (dips_belong or not _has_dip(bins)):
             return Judgement("steady", _level_from(seconds, places[-length:]), *trends)
-    latest = _trends(judged[-STRETCHES_S[0] :])
+    shortest = judged[-STRETCHES_S[0] :]
+    latest = _trends(_binned(shortest), len(shortest))
     return Judgement("climbing" if _climbs(latest[0]) else "unsettled", None, *latest)
 
 
@@ -119,20 +125,49 @@ def _spans_a_pause(stretch: Sequence[Second]) -> bool:
     return bool(pauses) and sum(not second.resumed for second in stretch[pauses[0] :]) >= AFTER_PAUSE_S
 
 
-def _trends(seconds: Sequence[Second]) -> tuple[Trend | None, Trend | None]:
+def _binned(seconds: Sequence[Second]) -> list[Second]:
+    """Put as many neighbouring seconds together as give each of them `BIN_LEAST` requests.
+
+    At least as many are left as a trend needs, whatever they hold; a rest at the beginning is left out.
+    """
+    size = 1
+    while len(seconds) // (size + 1) >= FEWEST_POINTS and min(_counts(_merged(seconds, size))) < BIN_LEAST:
+        size += 1
+    return _merged(seconds, size)
+
+
+def _merged(seconds: Sequence[Second], size: int) -> list[Second]:
+    if size == 1:
+        return list(seconds)
+    starts = range(len(seconds) % size, len(seconds), size)
+    return [_sum(seconds[start : start + size]) for start in starts]
+
+
+def _sum(seconds: Sequence[Second]) -> Second:
+    """Return several seconds as one; their median latency is not known and not judged."""
+    used_s = [second.server_cpu_s for second in seconds if second.server_cpu_s is not None]
+    known_s = sum(used_s) if len(used_s) == len(seconds) else None
+    return Second(sum(_counts(seconds)), None, known_s)
+
+
+def _counts(seconds: Sequence[Second]) -> list[int]:
+    return [second.requests_count for second in seconds]
+
+
+def _trends(bins: Sequence[Second], length_s: int) -> tuple[Trend | None, Trend | None]:
     """Return the trends of throughput and of CPU per request; None for what cannot be told."""
-    counts = [second.requests_count for second in seconds]
-    if not all(counts):
+    counts = _counts(bins)
+    if not counts or not all(counts):
         return None, None
-    costs = [second.cpu_s_per_request for second in seconds]
-    known_costs = [cost for cost in costs if cost]
-    return trend(counts, SPAN_S), trend(known_costs, SPAN_S) if _is_telling(seconds, known_costs) else None
+    span = SPAN_S / (length_s // len(bins))
+    costs = [cost for cost in (one.cpu_s_per_request for one in bins) if cost]
+    return trend(counts, span), trend(costs, span) if _is_telling(bins, costs, length_s) else None
 
 
-def _is_telling(seconds: Sequence[Second], costs: Sequence[float]) -> bool:
+def _is_telling(bins: Sequence[Second], costs: Sequence[float], length_s: int) -> bool:
     """Return whether the CPU clock was read every second and advanced enough to be judged."""
-    used_s = sum(second.server_cpu_s or 0.0 for second in seconds)
-    return len(costs) == len(seconds) and used_s >= CPU_SHARE_LEAST * len(seconds)
+    used_s = sum(one.server_cpu_s or 0.0 for one in bins)
+    return len(costs) == len(bins) and used_s >= CPU_SHARE_LEAST * length_s
 
 
 def _all_within(trends: tuple[Trend | None, Trend | None]) -> bool:
@@ -142,12 +177,12 @@ def _all_within(trends: tuple[Trend | None, Trend | None]) -> bool:
     return cost is None or cost.is_within(CHANGE_LIMIT)
 
 
-def _has_dip(seconds: Sequence[Second]) -> bool:
+def _has_dip(bins: Sequence[Second]) -> bool:
     """Return whether a second's throughput lies below the others by more than noise explains.
 
     The spread is the median absolute deviation, scaled to a normal distribution's standard deviation.
     """
-    counts = [second.requests_count for second in seconds]
+    counts = _counts(bins)
     middle = median(counts)
     spread = 1.4826 * median(abs(count - middle) for count in counts)
     return middle - min(counts) > max(DIP_SHARE * middle, DIP_SPREADS * spread)

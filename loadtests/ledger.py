@@ -143,7 +143,7 @@ class Ledger:
         self._silent_since_ns: int | None = None
 
     def begin_warmup(self, warm_up: WarmUp) -> None:
-        """Let `warm_up` see every successful request until the window opens."""
+        """Let `warm_up` see every request until the window opens."""
         self._warm_up = warm_up
 
     def open_window(self, start_ns: int, end_ns: int, seconds: Seconds | None = None) -> None:
@@ -176,6 +176,8 @@ class Ledger:
         self._watch_server(exchange, failure)
         if failure is None:
             self._watch_speed(exchange, in_window=phase is self.window)
+        elif self._warm_up is not None:
+            self._warm_up.fail()
         return failure
 
     def _watch_speed(self, exchange: Exchange, *, in_window: bool) -> None:

@@ -195,7 +195,8 @@ def _begin(plan: RoundPlan, ledger: Ledger) -> WarmUp | None:
     if plan.warmup_limit_s == 0:
         return None
     limit_ns, load = round(plan.warmup_limit_s * NS_PER_S), plan.parsed_load
-    warm_up = WarmUp(time.monotonic_ns(), limit_ns, load.value if load.is_open else None)
+    rate_per_s, users_count = (load.value, 1) if load.is_open else (None, int(load.value))
+    warm_up = WarmUp(time.monotonic_ns(), limit_ns, rate_per_s, users_count)
     ledger.begin_warmup(warm_up)
     return warm_up
 

@@ -12,6 +12,8 @@ from loadtests.arrivals import Load, parse_load
 from loadtests.errors import LoadError, PlanError
 from loadtests.files import read_object, write_json
 
+SLOWEST_WARMUP_S = 60.0
+"""How long a slow server may take for the few requests without which nothing can be told of it."""
 SCHEMES = ("http", "https", "grpc", "grpcs")
 
 
@@ -59,6 +61,11 @@ class RoundPlan:
     insecure: bool = False
     private_headers: bool = False
     max_rate_per_s: float = 0.0
+
+    @property
+    def longest_warmup_s(self) -> float:
+        """Seconds that the warm-up takes at most, with a server too slow for `warmup_limit_s`."""
+        return max(self.warmup_limit_s, SLOWEST_WARMUP_S) if self.warmup_limit_s else 0.0
 
     def __post_init__(self) -> None:
         _require(

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from loadtests.arrivals import REQUESTS_LIMIT
 from loadtests.errors import RecorderError
 from loadtests.files import replacing
 
@@ -28,8 +29,6 @@ NOT_CHECKED: Final = -1
 BATCH_ROWS: Final = 512
 BATCH_NS: Final = 1_000_000_000
 ROW_GROUP_BATCHES: Final = 128
-ROWS_LIMIT: Final = 50_000_000
-"""More than a generator sends in a quarter of an hour; 1.5 GB in memory."""
 
 _ROW = struct.Struct("<qqqhib")
 _ROW_DTYPE = np.dtype(
@@ -142,6 +141,11 @@ class Recorder:
         rows_count, self._used = self._used // _ROW.size, 0
         if rows_count == 0 or self._failed:
             return
+        if self.rows_count > REQUESTS_LIMIT:
+            raise RecorderError(
+                f"one round has more than {REQUESTS_LIMIT:,} requests, the most that a report reads; make "
+                "rounds shorter (--round-s) and more of them (--rounds)"
+            )
         with self._disk_errors():
             self._stream.write_batch(_to_batch(self._buffer, rows_count))
 
@@ -226,7 +230,7 @@ def _require_recording(path: Path, file: pq.ParquetFile) -> None:
     """Look at what the file says of itself, before anything of it is decompressed."""
     if not file.schema_arrow.equals(SCHEMA):
         raise RecorderError(f"{path} is not a recording: it has the columns {file.schema_arrow.names}")
-    if not 0 <= file.metadata.num_rows <= ROWS_LIMIT:
+    if not 0 <= file.metadata.num_rows <= REQUESTS_LIMIT:
         raise RecorderError(f"{path} is not a recording: it claims {file.metadata.num_rows} requests")
 
 

@@ -86,7 +86,7 @@ def cost_per_million(rate_per_s: float, hourly_price: float) -> float:
     """Return what a million inferences cost at a steady rate, in the currency of the price.
 
     Args:
-        rate_per_s: inferences per second, above 0 (requests times the rows of each).
+        rate_per_s: inferences per second, above 0.
         hourly_price: of the machine.
     """
     if not rate_per_s > 0:

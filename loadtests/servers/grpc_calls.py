@@ -16,17 +16,13 @@ _TAIL: Final = http2.literal("grpc-status", "0")
 
 
 class ConstantCalls(asyncio.Protocol):
-    """One connection, every call of which is answered with `body`.
-
-    Raises:
-        ValueError: `body` does not fit one frame.
-    """
+    """One connection, every call of which is answered with `body`, in as many frames as it takes."""
 
     def __init__(self, body: bytes) -> None:
-        self._message = http2.message(body)
-        if len(self._message) > http2.LARGEST_FRAME:
-            largest = http2.LARGEST_FRAME - http2.PREFIX_BYTES
-            raise ValueError(f"the answer has {len(body)} bytes; allowed: {largest} at most")
+        message = http2.message(body)
+        self._parts = [
+            message[at : at + http2.LARGEST_FRAME] for at in range(0, len(message), http2.LARGEST_FRAME)
+        ]
         self._received = bytearray()
         self._greeted = False
         self._taken = 0
@@ -62,7 +58,7 @@ class ConstantCalls(asyncio.Protocol):
         answer = self._window(len(frame.payload)) if frame.kind == DATA else b""
         if frame.flags & END_STREAM:
             answer += http2.frame(HEADERS, END_HEADERS, frame.stream, _HEAD)
-            answer += http2.frame(DATA, 0, frame.stream, self._message)
+            answer += b"".join(http2.frame(DATA, 0, frame.stream, part) for part in self._parts)
             answer += http2.frame(HEADERS, END_HEADERS | END_STREAM, frame.stream, _TAIL)
         return answer
 

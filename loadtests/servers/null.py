@@ -45,8 +45,6 @@ def main() -> None:
     options = parser.parse_args()
     body = options.body_file.read_bytes() if options.body_file else DEFAULT_BODY
     answer = response(200, body)
-    if options.grpc:
-        ConstantCalls(body)  # says now that a body is too large
     with contextlib.suppress(KeyboardInterrupt), _runner() as runner:
         runner.run(
             serve(

@@ -8,6 +8,7 @@ A connection carries one call at a time, as a kept-alive HTTP/1.1 connection doe
 has a connection of its own, so that no call waits behind another in this client.
 """
 
+import contextlib
 import functools
 import socket
 from collections import deque
@@ -55,12 +56,13 @@ class GrpcWire:
     require_url = staticmethod(grpc_client.require_grpc_url)
 
     @functools.cached_property
-    def _address(self) -> tuple[int, Any]:
-        # A look-up goes through gevent's thread pool, for a number too; once is enough.
-        family, _, _, _, address = gevent.socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)[
-            0
-        ]
-        return family, address
+    def _addresses(self) -> list[tuple[int, Any]]:
+        """The addresses of the name, the one that answered last in front.
+
+        A look-up goes through gevent's thread pool, for a number too; once is enough.
+        """
+        found = gevent.socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        return [(family, address) for family, _, _, _, address in found]
 
     def idle_connection(self) -> GrpcConnection | None:
         """Take a connection that is there and alive for the next call; None when it will need a new one."""
@@ -117,7 +119,20 @@ class GrpcWire:
             self._idle.append(connection)
 
     def _connect(self) -> GrpcConnection:
-        family, address = self._address
+        """Connect to the first address that answers, as clients of HTTP do."""
+        *others, last = list(self._addresses)
+        for found in others:
+            with contextlib.suppress(OSError):
+                return self._preferred(found)
+        return self._preferred(last)
+
+    def _preferred(self, found: tuple[int, Any]) -> GrpcConnection:
+        connection = self._connect_to(*found)
+        self._addresses.remove(found)
+        self._addresses.insert(0, found)
+        return connection
+
+    def _connect_to(self, family: int, address: Any) -> GrpcConnection:
         plain = gevent.socket.socket(family, socket.SOCK_STREAM)
         try:
             plain.settimeout(self._timeout_s)

@@ -37,9 +37,6 @@ BACK_OFF_S: Final = 0.05
 LOOK_UP_NS: Final = NS_PER_S // 10
 """How often a user that waits for the next arrival looks whether the round has ended."""
 
-
-"""Of the files this process may open, those that are not for connections."""
-
 TOO_LATE_NS: Final = NS_PER_S // 4
 """An arrival that could not be sent so long after the round's end is not sent any more."""
 

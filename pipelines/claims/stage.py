@@ -3,8 +3,9 @@
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -156,21 +157,30 @@ def measure_missing(folder: Path, progress: Progress) -> tuple[str, ...]:
     failed = []
     for number, condition in enumerate(missing, start=1):
         title = f"[{number}/{len(missing)}] {condition.key}"
-        runs = Path("runs") / "claims" / condition.key
-        codes = []
-        for command in (*condition.before, (*condition.command, "--runs", str(runs))):
-            progress(title, f"tandem {' '.join(command)}")
-            codes.append(_command(command))
-            if codes[-1] > CHECK_FAILED:
-                break
-        # A check that failed is a result too, as of an artifact that is not good enough.
-        if codes[-1] > CHECK_FAILED or not (runs / "latest" / "run.json").is_file():
+        code, run = _measure(condition, partial(progress, title))
+        if run is None:
             failed.append(condition.key)
-            progress(title, f"failed with exit code {codes[-1]}")
+            progress(title, f"failed with exit code {code}")
             continue
-        _keep(runs / "latest", folder / condition.key)
+        _keep(run, folder / condition.key)
         progress(title, "done")
     return tuple(failed)
+
+
+def _measure(condition: Condition, say: Callable[[str], None]) -> tuple[int, Path | None]:
+    """Return the last exit code and the folder of the run, None where the command made none."""
+    runs = Path("runs") / "claims" / condition.key
+    before, latest = (runs / "latest").resolve(), runs / "latest"
+    for command in condition.before:
+        say(f"tandem {' '.join(command)}")
+        if code := _command(command):
+            return code, None
+    command = (*condition.command, "--runs", str(runs))
+    say(f"tandem {' '.join(command)}")
+    code = _command(command)
+    # A check that failed is a result too, as of an artifact that is not good enough.
+    made = latest.resolve() != before and (latest / "run.json").is_file()
+    return code, latest.resolve() if made and code <= CHECK_FAILED else None
 
 
 def _keep(run: Path, folder: Path) -> None:

@@ -265,7 +265,7 @@ def rate_round_s(profile: Profile, rate_per_s: float) -> float:
 
 def patient_warmup_s(profile: Profile, rate_per_s: float, points: Sequence[RatePointRecord]) -> float:
     """Return the longest warm-up: the usual one, longer for a rate that broke in one of the points."""
-    broke = any(point.rate_per_s == rate_per_s and not point.met for point in points)
+    broke = any(point.rate_per_s == rate_per_s and point.met is False for point in points)
     return profile.warmup_limit_s * (PATIENCE if broke else 1.0)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from loadtests.arrivals import parse_load
+from loadtests.arrivals import REQUESTS_LIMIT, parse_load
 from loadtests.errors import LoadError
 from pipelines.access import Accesses, read_accesses
 from pipelines.builds import is_build, read_builds
@@ -56,6 +56,7 @@ def run_settings(*, profile: str, sides: str, **typed: Any) -> RunSettings:
     try:
         chosen = Profile.model_validate(find_profile(profile).model_dump() | changes)
         _require_within(chosen.loads, named.get("max_rate_per_s"))
+        _require_readable(chosen)
         settings = RunSettings(profile=chosen, sides=specs, cores=cores, **named)
     except ValidationError as error:
         problem = error.errors()[0]
@@ -117,6 +118,16 @@ def _require_within(loads: Sequence[str], max_rate_per_s: float | None) -> None:
     for load in map(parse_load, loads):
         if max_rate_per_s is not None and load.is_open and load.value > max_rate_per_s:
             raise RequestError(f"{load} is more than --max-rate {max_rate_per_s:g} allows; lower it")
+
+
+def _require_readable(profile: Profile) -> None:
+    """Raise RequestError if a round of an open load would have more requests than can be read again."""
+    for load in map(parse_load, profile.loads):
+        if load.is_open and load.value * profile.round_s > REQUESTS_LIMIT:
+            raise RequestError(
+                f"{load} for {profile.round_s:g} s is more than {REQUESTS_LIMIT:,} requests in one round; "
+                "make rounds shorter with --round-s"
+            )
 
 
 def require_confirmed(addresses: Sequence[Address], max_rate_per_s: float | None, *, confirmed: bool) -> None:

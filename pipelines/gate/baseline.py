@@ -81,7 +81,7 @@ def pairs_within(run: RunRecord, baseline: str | None, candidate: str | None) ->
     """Pair the sides of one run: those named, or `new` against `base`, by target where there are several.
 
     Raises:
-        RequestError: there are no such sides.
+        RequestError: there are no such sides, or both are the same.
     """
     sides = tuple(pick.compared(run))
     chosen = [(baseline or BASE, candidate or NEW)]
@@ -91,6 +91,12 @@ def pairs_within(run: RunRecord, baseline: str | None, candidate: str | None) ->
             for name in sides
             if name == BASE or name.startswith(f"{BASE}-")
         ]
+    same = [one for one, other in chosen if one == other]
+    if same:
+        raise RequestError(
+            f"the gate would compare the side {same[0]} with itself, which always passes; name two sides "
+            f"with --baseline-side and --candidate-side: the run has {', '.join(sides)}"
+        )
     missing = [name for both in chosen for name in both if name not in sides]
     if missing or not chosen:
         lacks = ", ".join(missing) or f"{BASE}, {NEW}"
@@ -108,8 +114,13 @@ def pairs_across(baseline: RunRecord, candidate: RunRecord) -> tuple[Pair, ...]:
     """Pair every side of the candidate's run with the same side of the baseline's.
 
     Raises:
-        RequestError: the runs are of different models, loads, payloads or sides.
+        RequestError: the runs are the same, or of different models, loads, payloads or sides.
     """
+    if baseline.run_id == candidate.run_id:
+        raise RequestError(
+            f"baseline and candidate are one run, {candidate.run_id}, which always passes; leave one of them "
+            "out to compare its sides, or give another run"
+        )
     for what, theirs, ours in _asked(baseline, candidate):
         if theirs != ours:
             raise RequestError(

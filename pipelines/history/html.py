@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from html import escape
 
+from pipelines.console.format import plural
 from pipelines.console.text import one_line
 from pipelines.history.stage import History, Point, Series
 from pipelines.history.telling import change_text
@@ -46,7 +47,8 @@ def render(past: History) -> str:
 
 def _summary(past: History) -> str:
     moved = sum(bool(series.changes) for series in past.series)
-    return f"{len(past.entries)} runs, {len(past.series)} figures, {moved} of which moved to another level."
+    counted = f"{plural(len(past.entries), 'run')}, {plural(len(past.series), 'figure')}"
+    return f"{counted}, {moved} of which moved to another level."
 
 
 def _section(past: History, place: int, series: Series) -> str:
@@ -93,10 +95,9 @@ def _marks(past: History, series: Series, low: float, high: float) -> Iterator[s
         at = f"{x(place):.1f}"
         return f'<line class="{kind}" x1="{at}" x2="{at}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
 
-    own = {point.place for point in series.points}
-    for place, entry in enumerate(past.entries):
-        if entry.changed and place in own:
-            yield upright(place, "environment")
+    for point in series.points:
+        if point.changed:
+            yield upright(point.place, "environment")
     for change in series.changes:
         yield upright(series.points[change.place].place, "level")
     path = " ".join(f"{x(point.place):.1f},{y(point.figure.value):.1f}" for point in series.points)
@@ -141,5 +142,5 @@ def _runs(past: History) -> str:
     ]
     lost = "".join(f"<li>{_text(name)}: {_text(why)}</li>" for name, why in past.skipped.items())
     left_out = f"<h2>Left out</h2><ul>{lost}</ul>" if lost else ""
-    head = "<tr><th>run</th><th>commit</th><th>changed since the run before</th></tr>"
+    head = "<tr><th>run</th><th>commit</th><th>changed since the run of its kind before</th></tr>"
     return f"<section><h2>Runs</h2><table>{head}{''.join(rows)}</table>{left_out}</section>"

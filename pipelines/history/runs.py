@@ -11,6 +11,8 @@ from pipelines.files.atomic import disk_error
 from pipelines.history.stage import run_folders
 from pipelines.run.rebuild import read_coherent
 
+MOST_DAYS = 36_500
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -62,8 +64,10 @@ def chosen_to_prune(
     """
     if keep is None and older_than_days is None:
         raise RequestError("say what to keep: --keep 10, --older-than 30 (days), or both")
-    if (keep is not None and keep < 0) or (older_than_days is not None and older_than_days < 0):
-        raise RequestError("--keep and --older-than are not below 0")
+    if keep is not None and keep < 0:
+        raise RequestError(f"--keep is {keep}; it is not below 0")
+    if older_than_days is not None and not 0 <= older_than_days <= MOST_DAYS:
+        raise RequestError(f"--older-than is {older_than_days:g} days; allowed: 0 to {MOST_DAYS}")
     of_model = [run for run in runs if run.started_at_utc and model in (None, run.model)]
     return tuple(
         run

@@ -5,6 +5,7 @@ Nothing is kept beside the runs: their run.json files are read anew each time.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from pipelines.errors import RequestError, unknown
@@ -24,7 +25,7 @@ class Entry:
     """One run of the history.
 
     Attributes:
-        changed: in what its environment, model or commit differs from the run before it.
+        changed: in what its environment, model or commit differs from the run of its kind before it.
     """
 
     run_id: str
@@ -36,10 +37,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Point:
-    """A figure of one run; `place` is the run's index in the history."""
+    """A figure of one run.
+
+    Attributes:
+        place: the run's index in the history.
+        changed: in what the run differs from that of the figure before, as in Entry.
+    """
 
     place: int
     figure: Figure
+    changed: tuple[Difference, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,7 @@ def history(model: str, runs: Path, measure: str | None = None) -> History:
         raise RequestError(
             f"{runs} holds no complete run{_lost(skipped)}; measure one with `tandem compare {model}`"
         )
-    entries = tuple(_entry(run, before) for run, before in zip(mine, (None, *mine), strict=False))
+    entries = tuple(_entries(mine))
     series = tuple(_series(mine))
     if measure is not None:
         series = _only(series, measure)
@@ -143,9 +150,16 @@ def _read(runs: Path) -> tuple[list[RunRecord], dict[str, str]]:
     return complete, skipped
 
 
-def _entry(run: RunRecord, before: RunRecord | None) -> Entry:
-    changed = () if before is None else (*differences(before, run), *_of_model(before, run))
-    return Entry(run.run_id, run.started_at_utc, run.kind, run.environment.git_commit, changed)
+def _entries(runs: list[RunRecord]) -> Iterator[Entry]:
+    last_of_kind: dict[str, RunRecord] = {}
+    for run in runs:
+        changed = _changed(last_of_kind.get(run.kind), run)
+        yield Entry(run.run_id, run.started_at_utc, run.kind, run.environment.git_commit, changed)
+        last_of_kind[run.kind] = run
+
+
+def _changed(before: RunRecord | None, run: RunRecord) -> tuple[Difference, ...]:
+    return () if before is None else (*differences(before, run), *_of_model(before, run))
 
 
 def _of_model(before: RunRecord, run: RunRecord) -> Iterator[Difference]:
@@ -159,9 +173,16 @@ def _of_model(before: RunRecord, run: RunRecord) -> Iterator[Difference]:
 
 def _series(runs: list[RunRecord]) -> Iterator[Series]:
     points: dict[Key, list[Point]] = {}
+
+    @cache
+    def changed(last: int, place: int) -> tuple[Difference, ...]:
+        return _changed(runs[last], runs[place])
+
     for place, run in enumerate(runs):
         for figure in figures_of_run(run):
             labels = "/".join(text for name, text in figure.labels.items() if name != "model")
-            points.setdefault((labels, figure.measure, figure.unit), []).append(Point(place, figure))
+            own = points.setdefault((labels, figure.measure, figure.unit), [])
+            # Runs of several kinds take turns: what counts is the run that had this figure last.
+            own.append(Point(place, figure, changed(own[-1].place, place) if own else ()))
     for key, own in points.items():
         yield Series(key, tuple(own), find_changes([point.figure.value for point in own]))

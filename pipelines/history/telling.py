@@ -53,9 +53,9 @@ def run_of(past: History, series: Series, change: Change) -> str:
 
 def change_text(past: History, series: Series, change: Change) -> str:
     """Describe a change of the level, and what else changed in that run."""
-    entry = past.entries[series.points[change.place].place]
-    also = f" (with {', '.join(each.field for each in entry.changed)})" if entry.changed else ""
-    return f"to {fmt.ratio(change.factor)} times in {entry.run_id}{also}"
+    changed = series.points[change.place].changed
+    also = f" (with {', '.join(each.field for each in changed)})" if changed else ""
+    return f"to {fmt.ratio(change.factor)} times in {run_of(past, series, change)}{also}"
 
 
 def print_history(past: History) -> None:

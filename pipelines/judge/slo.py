@@ -20,15 +20,20 @@ TWO_SIDED_FOR_ONE: Final = 2 * CONFIDENCE - 1
 WITHOUT_RATE: Final = frozenset({"none", "not_measured"})
 
 
-def judge_slo(slo: SloRecord, seed: int) -> SloRecord:
-    """Compute highest rates, their ratio and its interval, and costs, from what each block's search found."""
-    targets = {name: _judge_target(target, slo, seed) for name, target in slo.targets.items()}
+def judge_slo(slo: SloRecord, seed: int, rows: int = 1) -> SloRecord:
+    """Compute highest rates, their ratio and its interval, and costs, from what each block's search found.
+
+    Args:
+        rows: of a request, each of them an inference.
+    """
+    price = None if slo.hourly_price is None else slo.hourly_price / rows
+    targets = {name: _judge_target(target, slo, seed, price) for name, target in slo.targets.items()}
     return slo.model_copy(update={"targets": targets} | _ratio(slo, targets, seed))
 
 
-def _judge_target(target: SloTargetRecord, slo: SloRecord, seed: int) -> SloTargetRecord:
+def _judge_target(target: SloTargetRecord, slo: SloRecord, seed: int, price: float | None) -> SloTargetRecord:
     """Judge a target; its rate's interval is that of its ratio to 1 per second, a logarithm per block."""
-    blocks, price = blocks_of(target), slo.hourly_price
+    blocks = blocks_of(target)
     mean = _mean([block.rate_per_s for block in blocks])
     bounded = any(block.outcome == "lower_bound" for block in blocks)
     rate, at_least = (None, mean) if bounded else (mean, None)

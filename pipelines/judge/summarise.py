@@ -25,6 +25,7 @@ from pipelines.judge.verdicts import METRICS, judge, metric_value
 from pipelines.record.reading import file_within
 from pipelines.record.rounds import LatencyRecord, RoundRecord, SliceRecord
 from pipelines.record.run import RunRecord
+from pipelines.record.sequential import SequentialRecord
 from pipelines.record.target import EcdfRecord, SummaryRecord, TargetRecord
 from pipelines.units import MS_PER_S
 
@@ -51,7 +52,7 @@ def summarise(run: RunRecord, folder: Path) -> RunRecord:
         for name, target in targets.items()
     }
     controls, comparisons = judge(
-        targets,
+        _looked_at(targets, run.sequential),
         margin=run.profile.margin,
         seed=run.profile.seed,
         primary=run.profile.primary,
@@ -59,7 +60,8 @@ def summarise(run: RunRecord, folder: Path) -> RunRecord:
         verdicts=run.profile.verdicts and (run.sequential is None or bool(run.sequential.looks)),
         looks=looks_of(run),
     )
-    slo = judge_slo(run.slo, run.profile.seed) if run.slo else None
+    rows = run.payload.rows if run.payload else 1
+    slo = judge_slo(run.slo, run.profile.seed, rows) if run.slo else None
     return run.model_copy(
         update={
             "targets": targets,
@@ -74,6 +76,24 @@ def summarise(run: RunRecord, folder: Path) -> RunRecord:
             ),
         }
     )
+
+
+def _looked_at(
+    targets: Mapping[str, TargetRecord], sequential: SequentialRecord | None
+) -> Mapping[str, TargetRecord]:
+    """Return the targets with the rounds of blocks that were looked at; all of them in a fixed design.
+
+    A run that ends inside a block has rounds for which no error rate was spent.
+    """
+    if sequential is None or not sequential.looks:
+        return targets
+    count = sequential.looks[-1].blocks_count
+    return {
+        name: target.model_copy(
+            update={"rounds": tuple(record for record in target.rounds if record.block < count)}
+        )
+        for name, target in targets.items()
+    }
 
 
 def looks_of(run: RunRecord) -> tuple[Look, ...]:

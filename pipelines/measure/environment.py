@@ -58,14 +58,19 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def _git_commit() -> str | None:
-    here = Path(__file__).parent
+def _git_commit(file: Path = Path(__file__)) -> str | None:
     with suppress(OSError, subprocess.SubprocessError):
-        command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-        return subprocess.run(
-            command, cwd=here, capture_output=True, text=True, timeout=10, check=True
-        ).stdout.strip()
+        # Installed packages may lie in somebody's repository, whose commit is not ours.
+        _git("ls-files", "--error-unmatch", file.name, cwd=file.parent)
+        return _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*", cwd=file.parent)
     return None
+
+
+def _git(*arguments: str, cwd: Path) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=cwd, capture_output=True, text=True, timeout=10, check=True
+    )
+    return done.stdout.strip()
 
 
 @dataclass(frozen=True)

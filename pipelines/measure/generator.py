@@ -63,7 +63,7 @@ class Generator:
         log, plan_file = folder / "generator.log", folder / "plan.json"
         plan.save(plan_file)
         order = Order(str(plan_file), str(log), dict(private_headers or {}))
-        limit_s = plan.warmup_limit_s + plan.duration_s + plan.timeout_s + START_AND_FINISH_S
+        limit_s = plan.longest_warmup_s + plan.duration_s + plan.timeout_s + START_AND_FINISH_S
         try:
             code, stopped = self._carry_out(order, listen, limit_s, plan.timeout_s + START_AND_FINISH_S)
         except BaseException:

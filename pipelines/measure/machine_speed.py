@@ -11,7 +11,7 @@ from statistics import median
 from typing import Literal
 
 from pipelines.machine import speed_probe
-from pipelines.machine.cores import Cores
+from pipelines.machine.cores import Cores, Siblings, thread_siblings
 from pipelines.machine.speed_probe import KEPT_S, Totals
 from pipelines.processes.children import child_environment, python_module
 from pipelines.processes.group import before_exec, end_group, interrupts_held
@@ -75,16 +75,25 @@ class MachineSpeed:
 
 def _slowdown(before: Totals, after: Totals, earlier: Sequence[float]) -> float | None:
     count = after.count - before.count
-    seconds = (*earlier, *after.seconds)[-KEPT_S:]
+    # The window's own seconds are not among them: a long one would be compared with itself.
+    seconds = (*earlier, *before.seconds)[-KEPT_S:]
     if count < LEAST_SAMPLES or len(seconds) < LEAST_SECONDS:
         return None
     return (after.total_s - before.total_s) / count / median(seconds)
 
 
-def _groups(cores: Cores) -> dict[Group, tuple[int, ...]]:
+def _groups(cores: Cores, siblings: Siblings = thread_siblings) -> dict[Group, tuple[int, ...]]:
+    """Return the cores of each group that can be judged.
+
+    Where hardware threads of one physical core serve, a server slows the probe by its own load, and the one
+    that uses more of them would look as if the machine had become slower.
+    """
+    groups: dict[Group, tuple[int, ...]] = {"server": cores.server, "generator": cores.generator}
     if cores.shared:
-        return {"server": tuple(sorted({*cores.server, *cores.generator}))}
-    return {"server": cores.server, "generator": cores.generator}
+        groups = {"server": tuple(sorted({*cores.server, *cores.generator}))}
+    if any(len(set(siblings(core)) & set(cores.server)) > 1 for core in cores.server):
+        del groups["server"]
+    return groups
 
 
 def _some(cores: Sequence[int]) -> Sequence[int]:

@@ -77,4 +77,4 @@ def _row(figure: Figure) -> str:
 
 def _more(things: tuple[object, ...] | list[Check]) -> str:
     hidden = len(things) - ROWS_LIMIT
-    return f"; {hidden} more are in the run's report" if hidden > 0 else ""
+    return f"; {hidden} more {'is' if hidden == 1 else 'are'} not shown" if hidden > 0 else ""

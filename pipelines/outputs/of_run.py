@@ -135,9 +135,8 @@ def _timing(labels: dict[str, str], timing: TimingRecord) -> Iterator[Figure]:
 
 def _checks(run: RunRecord) -> Iterator[Check]:
     yield _ended(run)
+    yield from _parities(run)
     for name, target in run.targets.items():
-        for parity in target.parity:
-            yield parity_check(parity)
         if target.role == "compared":
             yield from _answers(name, target, slo=run.slo is not None)
     if run.kind == "compare":
@@ -155,6 +154,21 @@ def _checks(run: RunRecord) -> Iterator[Check]:
 def _ended(run: RunRecord) -> Check:
     state: State = "passed" if run.status == "complete" else "failed"
     return Check("run", "complete", "the run came to its end", state, run.status_reason or run.status)
+
+
+def _parities(run: RunRecord) -> Iterator[Check]:
+    """Yield every artifact's check once; sides with unlike artifacts of one name are named."""
+    of_subjects: dict[str, dict[str, ParityRecord]] = {}
+    for name, target in run.targets.items():
+        for parity in target.parity:
+            of_subjects.setdefault(parity.subject, {})[name] = parity
+    for subject, of_sides in of_subjects.items():
+        first, *others = of_sides.values()
+        if all(other == first for other in others):
+            yield parity_check(first)
+            continue
+        for name, parity in of_sides.items():
+            yield replace(parity_check(parity), subject=f"{subject} of {name}")
 
 
 def parity_check(parity: ParityRecord) -> Check:

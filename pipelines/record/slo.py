@@ -45,7 +45,7 @@ class SloTargetRecord(Record):
     `rate_per_s` is the geometric mean of the blocks' rates, null unless every block found one. Where a block
     has only a lower bound (`lower_bound`), because the generator and not the server was the limit, the mean
     of rates and bounds is `at_least_per_s`, and `cost_at_most` belongs to that. Costs are of a million
-    requests, in the unit of `hourly_price`.
+    inferences, in the unit of `hourly_price`: of a million rows, where a request has several.
     """
 
     rate_per_s: float | None

@@ -197,7 +197,7 @@ def _loads(run: RunRecord) -> list[str]:
         return ["requests at random times (Poisson), ever more of them"]
     loads = [_load(load) for load in pick.loads(run)]
     listed = loads[:MOST_SAID]
-    more = [f"{len(loads) - len(listed)} more loads"] if len(loads) > len(listed) else []
+    more = [fmt.plural(len(loads) - len(listed), "more load")] if len(loads) > len(listed) else []
     return [", then ".join([*listed, *more])] if loads else []
 
 
@@ -205,14 +205,16 @@ def _load(load: str) -> str:
     kind, _, figure = load.partition(":")
     if kind == "closed":
         return f"{figure} {'request' if figure == '1' else 'requests'} at a time ({load})"
-    return f"{figure} requests per second at random times ({load})" if kind == "open" else load
+    requests = "request" if figure == "1" else "requests"
+    return f"{figure} {requests} per second at random times ({load})" if kind == "open" else load
 
 
 def _request(run: RunRecord) -> list[str]:
-    body = run.payload
-    if body is None:
+    of_sides = [target.payload for target in pick.compared(run).values() if target.payload is not None]
+    bodies = of_sides or ([run.payload] if run.payload is not None else [])
+    if not bodies:
         return []
-    low, high = body.body_bytes_min, body.body_bytes_max
+    low, high = min(body.body_bytes_min for body in bodies), max(body.body_bytes_max for body in bodies)
     size = fmt.exact_bytes(low) if low == high else f"{fmt.count(low)} to {fmt.exact_bytes(high)}"
     return [f"{_protocols(run)} requests of {size}"]
 
@@ -234,12 +236,16 @@ def _budget(run: RunRecord) -> list[str]:
     cores = f"core{'' if len(budget.cores) == 1 else 's'} {fmt.numbers(budget.cores)}" if budget.cores else ""
     limits = [
         cores or "no cores of its own",
-        *([f"{budget.cpus:g} cores' worth of time"] if budget.cpus is not None else []),
+        *([f"the time of {_cores(budget.cpus)}"] if budget.cpus is not None else []),
         f"{fmt.size(budget.memory_limit_bytes)} of memory"
         if budget.memory_limit_bytes
         else "memory unlimited",
     ]
     return [f"{fmt.listed(list(ours)) if others else 'each server'} on {', '.join(limits)}", *unknown]
+
+
+def _cores(count: float) -> str:
+    return f"{count:g} core{'' if count == 1 else 's'}"
 
 
 def _machine(run: RunRecord) -> list[str]:
@@ -259,7 +265,8 @@ def _turns(run: RunRecord) -> str:
     against = tradeoffs.against(run, leader)
     clauses = []
     if against:
-        who = "the other side is ahead in" if leader else "the sides differ in"
+        other = "the other side is" if len(pick.compared(run)) == 2 else "another side is"  # noqa: PLR2004
+        who = f"{other} ahead in" if leader else "the sides differ in"
         clauses.append(f"{who} {fmt.listed(against)}")
     clauses.append(f"perhaps {fmt.listed(list(_fixed(run)))}, which this run did not vary")
     return f"{_upper('; '.join(clauses))}."

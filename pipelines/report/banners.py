@@ -63,7 +63,8 @@ def not_alike(asymmetry: AsymmetryRecord) -> str:
 
 def _no_verdict(run: RunRecord) -> list[str]:
     """Warn only when nothing at all could be called and rounds were lost."""
-    lost = [record for target in pick.compared(run).values() for record in target.rounds if not record.valid]
+    compared = set(pick.compared(run))
+    lost = [record for record in pick.unused(run) if record.target in compared]
     if not lost or not _nothing_called(run):
         return []
     total = sum(len(target.rounds) for target in pick.compared(run).values())
@@ -74,7 +75,7 @@ def _no_verdict(run: RunRecord) -> list[str]:
 
 def _nothing_called(run: RunRecord) -> bool:
     if run.slo is not None:
-        return all(map(slo.nothing_known, run.slo.targets.values()))
+        return all(map(slo.not_measured, run.slo.targets.values()))
     return bool(run.comparisons) and all(
         comparison.verdict is None and not (comparison.reason and comparison.reason.code == "profile")
         for comparison in run.comparisons

@@ -163,6 +163,7 @@ def _background(run: RunRecord) -> dict[str, object]:
         "body": fmt.shortened(fmt.visible(run.payload.body_example), BODY_CHARACTERS)
         if run.payload
         else None,
+        "body_title": subjects.body_title(run),
     }
 
 

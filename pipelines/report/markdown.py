@@ -120,7 +120,7 @@ def _body(run: RunRecord) -> list[str]:
     if run.payload is None:
         return []
     body = fmt.shortened(fmt.one_line(run.payload.body_example), BODY_CHARACTERS)
-    return ["### Example of a request body", fenced(body)]
+    return [f"### {subjects.body_title(run)}", fenced(body)]
 
 
 def _reproduce(run: RunRecord) -> list[str]:

@@ -86,7 +86,8 @@ def _interval(comparison: ComparisonRecord) -> str:
     ratio = "unknown" if comparison.ratio is None else f"{comparison.ratio:.3g}"
     return (
         f"the ratio {ratio} ({100 * (comparison.verdict_confidence or 0):.3g}% interval {low:.3g} to "
-        f"{high:.3g}, {comparison.pairs_count} pairs of rounds in {comparison.blocks_count} blocks)"
+        f"{high:.3g}, {fmt.plural(comparison.pairs_count, 'pair')} of rounds in "
+        f"{fmt.plural(comparison.blocks_count, 'block')})"
     )
 
 
@@ -248,8 +249,8 @@ def _unexplained(figures: Figures) -> Said:
     if figures["share"] < 0:
         return Said(f"the parts are {-figures['share']:.0%} more than p50, as means are of a long tail")
     return Said(
-        f"{figures['unexplained_ms']:.3g} ms ({figures['share']:.0%} of p50) are in no part; not told: "
-        f"{missing}; what waits in a socket before the server reads it is in none either"
+        f"{fmt.significant(figures['unexplained_ms'])} ms ({figures['share']:.0%} of p50) are in no part; "
+        f"not told: {missing}; what waits in a socket before the server reads it is in none either"
     )
 
 
@@ -307,7 +308,8 @@ MAKERS: Mapping[str, Callable[[Figures], Said]] = {
     ),
     "highest_allowed": lambda figures: Said(f"{_kept(figures)}, the highest rate that was allowed"),
     "not_sent": lambda figures: Said(
-        f"the generator was not able to send {figures['rate_per_s']:.4g} requests/s, so no rate was measured"
+        f"the generator was not able to send {fmt.rate_number(figures['rate_per_s'])} requests/s, so no rate "
+        "was measured"
     ),
     "no_rate": lambda figures: Said(
         f"no rate keeps p99 within {figures['p99_limit_ms']:g} ms, not even "
@@ -318,8 +320,9 @@ MAKERS: Mapping[str, Callable[[Figures], Said]] = {
     "invalid_rounds": _invalid_rounds,
     # Searches for a configuration
     "beaten": lambda figures: Said(
-        f"it did not keep p99 within {figures['p99_limit_ms']:g} ms at {figures['breaks_at_per_s']:.4g} "
-        f"requests/s; another configuration sustains {figures['to_beat_per_s']:.4g}"
+        f"it did not keep p99 within {figures['p99_limit_ms']:g} ms at "
+        f"{fmt.rate_number(figures['breaks_at_per_s'])} requests/s; another configuration sustains "
+        f"{fmt.rate_number(figures['to_beat_per_s'])}"
     ),
     "trial_failed": _plain("the server of this configuration failed: {error}"),
     "side_without_rate": _plain("a search of {side} found no rate"),
@@ -386,4 +389,5 @@ MAKERS: Mapping[str, Callable[[Figures], Said]] = {
 
 
 def _kept(figures: Figures) -> str:
-    return f"p99 stays within {figures['p99_limit_ms']:g} ms up to {figures['rate_per_s']:.4g} requests/s"
+    rate = fmt.rate_number(figures["rate_per_s"])
+    return f"p99 stays within {figures['p99_limit_ms']:g} ms up to {rate} requests/s"

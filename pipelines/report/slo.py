@@ -9,6 +9,7 @@ from pipelines.report.sentences import sentence, sentences
 from pipelines.report.table import Cell, Column, Table, missing, number, target_cell, word
 
 NO_RATE = "the limit was kept at no rate"
+NO_SEARCH = "no search of it ended"
 ONE_SEARCH = "an interval needs two searches that found a rate"
 BOUND_ALONE = "a lower bound has no interval: how far the rate lies above it is not known"
 OUTCOMES = {
@@ -24,8 +25,10 @@ def headline(run: RunRecord) -> str:
     if run.slo is None:
         return ""
     limit = f"p99 ≤ {fmt.given_ms(run.slo.p99_limit_ms)}"
+    names = fmt.listed([pick.display_name(run, name) for name in run.slo.targets])
+    if all(map(not_searched, run.slo.targets.values())):
+        return fmt.one_line(f"How much {names} can take at {limit} was not measured: no search ended.")
     if all(map(not_measured, run.slo.targets.values())):
-        names = " and ".join(pick.display_name(run, name) for name in run.slo.targets)
         return fmt.one_line(f"How much {names} can take at {limit} was not measured: the searches gave up.")
     if all(map(kept_at_no_rate, run.slo.targets.values())):
         names = " nor ".join(pick.display_name(run, name) for name in run.slo.targets)
@@ -38,14 +41,23 @@ def nothing_known(target: SloTargetRecord) -> bool:
     return target.rate_per_s is None and target.at_least_per_s is None
 
 
+def not_searched(target: SloTargetRecord) -> bool:
+    """Return whether no search ended, as when the run is interrupted before."""
+    return not target.blocks
+
+
 def not_measured(target: SloTargetRecord) -> bool:
-    """Return whether every search had to give up, which says nothing of the server."""
+    """Return whether every search that ended had to give up, which says nothing of the server."""
     return nothing_known(target) and all(block.outcome == "not_measured" for block in target.blocks)
 
 
 def kept_at_no_rate(target: SloTargetRecord) -> bool:
     """Return whether every search found that the limit is kept at no rate."""
     return bool(target.blocks) and all(block.outcome == "none" for block in target.blocks)
+
+
+def _why_none(target: SloTargetRecord) -> str:
+    return NO_SEARCH if not_searched(target) else _why(target.reason, NO_RATE)
 
 
 def _why(reason: ReasonRecord | None, otherwise: str) -> str:
@@ -62,11 +74,13 @@ def _sides(run: RunRecord, slo: SloRecord) -> str:
         else:
             clauses.append(f"{who} {verb}{_bound(target)}{fmt.rate(value)}")
             verb = ""
-    return " and ".join(clauses)
+    return fmt.listed(clauses)
 
 
 def _no_rate(target: SloTargetRecord) -> str:
     """Describe a target without a rate: what some blocks found would be too good."""
+    if not_searched(target):
+        return f"was not measured ({NO_SEARCH})"
     if not_measured(target):
         return "was not measured"
     if kept_at_no_rate(target):
@@ -90,7 +104,14 @@ def _ratio(run: RunRecord, slo: SloRecord) -> str:
         return f"; no ratio: {sentence(slo.reason)}" if slo.reason else ""
     interval = f" (95{fmt.THIN}% interval {fmt.span(slo.interval, fmt.ratio)})" if slo.interval else ""
     alone = "" if slo.interval else f" (no interval: {_why(slo.reason, ONE_SEARCH)})"
-    return f": {fmt.ratio(slo.ratio)} times{interval}{alone}"
+    whose = f"{ours} sustains " if _is_of_several(slo) else ""
+    than = f" what {theirs} does" if whose else ""
+    return f": {whose}{fmt.ratio(slo.ratio)} times{than}{interval}{alone}"
+
+
+def _is_of_several(slo: SloRecord) -> bool:
+    """Return whether there are more sides than the two of the ratio."""
+    return len(slo.targets) > len((slo.candidate, slo.baseline))
 
 
 def _one_sided(slo: SloRecord, more: str, less: str, times: float) -> str:
@@ -118,8 +139,12 @@ def _undecided(run: RunRecord) -> list[str]:
         return []
     spreads = [max(rates) / min(rates) for target in run.slo.targets.values() if (rates := _found(target))]
     differs = fmt.ratio(max(spreads)) if spreads else ""
+    which = "Which of the two"
+    if run.slo.baseline is not None and _is_of_several(run.slo):
+        pair = (pick.display_name(run, name) for name in (run.slo.candidate, run.slo.baseline))
+        which = f"Which of {' and '.join(pair)}"
     return [
-        "Which of the two sustains more is not decided: the interval holds 1."
+        f"{which} sustains more is not decided: the interval holds 1."
         + (
             f" What two searches of the same target found differs by up to {differs} times;"
             if differs
@@ -141,7 +166,10 @@ def _found(target: SloTargetRecord) -> list[float]:
 
 def price(slo: SloRecord) -> str:
     """Format as `at 0.40 an hour`, without a currency."""
-    return "" if slo.hourly_price is None else f"at {slo.hourly_price:.2f} an hour"
+    if slo.hourly_price is None:
+        return ""
+    cents = f"{slo.hourly_price:.2f}"
+    return f"at {cents if float(cents) == slo.hourly_price else f'{slo.hourly_price:g}'} an hour"
 
 
 def rate_table(run: RunRecord) -> Table:
@@ -166,7 +194,7 @@ def rate_table(run: RunRecord) -> Table:
 
 
 def _rates(target: SloTargetRecord) -> tuple[Cell, ...]:
-    why = _why(target.reason, NO_RATE)
+    why = _why_none(target)
     if target.at_least_per_s is not None:
         return _bounded(target.at_least_per_s, fmt.rate_number, "≥", "/s"), missing(BOUND_ALONE)
     return (
@@ -185,7 +213,7 @@ def _bounded(value: float, show: fmt.Show, sign: str, unit: str) -> Cell:
 
 
 def _costs(target: SloTargetRecord) -> tuple[Cell, ...]:
-    why = _why(target.reason, NO_RATE)
+    why = _why_none(target)
     if target.cost_at_most is not None:
         return _bounded(target.cost_at_most, fmt.significant, "≤", ""), missing(BOUND_ALONE)
     return (

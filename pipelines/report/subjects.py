@@ -243,6 +243,15 @@ def raw_files(run: RunRecord) -> str:
     return "Every figure here can be recomputed from the raw requests, one file per round, next to this page."
 
 
+def body_title(run: RunRecord) -> str:
+    """Name the example of a request, with its side where sides sent different ones."""
+    sides = {name: target.payload for name, target in pick.compared(run).items() if target.payload}
+    if len({payload.body_example for payload in sides.values()}) <= 1:
+        return "Example of a request body"
+    first = next((name for name, payload in sides.items() if payload == run.payload), next(iter(sides)))
+    return f"Example of a request body, of {fmt.one_line(first)}"
+
+
 def method_table(run: RunRecord) -> Table:
     """Show how long and how often was measured, and how percentiles are defined."""
     ended = missing("the run did not end") if run.ended_at_utc is None else word(run.ended_at_utc)

@@ -54,5 +54,5 @@ def _row(split: TimeSplitRecord | None) -> tuple[Cell, ...]:
         for part in PARTS
     )
     p50 = number(split.p50_ms, fmt.significant, unit="ms", why=NOT_TOLD)
-    rest = word(f"{split.unexplained_ms:.3g} ({split.unexplained_share:.0%})")
+    rest = word(f"{fmt.significant(split.unexplained_ms)} ({split.unexplained_share:.0%})")
     return (p50, *parts, Cell(rest.text, why=sentences(split.reasons)) if split.reasons else rest)

@@ -98,9 +98,12 @@ def _ahead_cell(run: RunRecord, row: Row) -> Cell:
 
 
 def leader(run: RunRecord) -> str | None:
-    """Return the one side ahead in what the run was for, wherever anything was called; else None."""
+    """Return the one side ahead in what the run was for, wherever anything was called; else None.
+
+    A search sets two sides against each other, so among more of them it says nothing of the one in front.
+    """
     if run.slo is not None:
-        leaders = {_slo_ahead(run)} - {None, EVEN, OPEN}
+        leaders = {_slo_ahead(run)} - {None, EVEN, OPEN} if len(run.slo.targets) <= 2 else set()  # noqa: PLR2004
     else:
         leaders = {
             comparison.candidate if comparison.verdict == "better" else comparison.baseline
@@ -111,11 +114,12 @@ def leader(run: RunRecord) -> str | None:
 
 
 def against(run: RunRecord, leading: str | None) -> list[str]:
-    """List the trade-offs in which the other side is ahead, each with its figures."""
+    """List the trade-offs in which another side is ahead of `leading`, or of any, each with its figures."""
     return [
         f"{KINDS[off.measure].name} ({_figures(run, off)})"
         for off in run.trade_offs
         if (winner := _winner(off)) is not None and winner != leading
+        if leading in (None, off.candidate, off.baseline)
     ]
 
 

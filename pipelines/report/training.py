@@ -76,11 +76,17 @@ def headline(run: RunRecord) -> str:
         return f"{training.frameworks[0]} alone was trained; nothing was compared."
     comparison = next((each for each in training.comparisons if each.is_primary), None)
     if comparison is None or comparison.ratio is None:
-        return "No comparison of times: too few trainings were undisturbed by other programs."
+        return f"No comparison of times: {_too_few(run, training)}."
     times = f"{fmt.ratio(comparison.ratio)} times as long as in {comparison.baseline}"
     lead = f"An epoch in {comparison.candidate} takes {times}"
     span = f" ({fmt.span(comparison.interval, fmt.ratio)})" if comparison.interval else ""
     return f"{lead}{span}: {comparison.verdict or 'no verdict'}, {why(comparison)}."
+
+
+def _too_few(run: RunRecord, training: TrainingRecord) -> str:
+    if run.status == "complete" or any(not each.valid for each in training.trainings):
+        return "too few trainings were undisturbed by other programs"
+    return f"only {fmt.plural(len(training.trainings), 'training')} ended"
 
 
 def tables(run: RunRecord) -> list[Table]:
@@ -161,16 +167,27 @@ def figure_table(training: TrainingRecord) -> Table:
     columns = (Column("measure", numeric=False), *(Column(name) for name in training.frameworks))
     figures = {(figure.framework, figure.measure): figure for figure in training.figures}
     rows = tuple(
-        (word(name), *(_figure(figures.get((framework, measure))) for framework in training.frameworks))
+        (
+            word(name),
+            *(
+                _figure(figures.get((framework, measure)), _no_figure(training, framework))
+                for framework in training.frameworks
+            ),
+        )
         for measure, name in NAMES.items()
         if any((framework, measure) in figures for framework in training.frameworks)
     )
     return Table("What a training takes and gives", columns, rows)
 
 
-def _figure(figure: TrainingFigureRecord | None) -> Cell:
+def _no_figure(training: TrainingRecord, framework: str) -> str:
+    trained = any(each.framework == framework for each in training.trainings)
+    return f"no training of this framework {'was undisturbed' if trained else 'ended'}"
+
+
+def _figure(figure: TrainingFigureRecord | None, why_none: str) -> Cell:
     if figure is None:
-        return missing("no training of this framework was undisturbed")
+        return missing(why_none)
     show = SHOW[figure.measure]
     beside = fmt.span(figure.interval, show) if figure.interval else None
     return Cell(show(figure.value), exact=f"{figure.value} {UNITS[figure.measure]}", beside=beside)

@@ -4,6 +4,7 @@ Within a seed the frameworks and their controls are trained in the order A B B A
 with the other one, so that a machine that slowly changes is no advantage to either.
 """
 
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any, Final, Literal
 
 from loadtests.statistics import PERCENTILE_METHOD
 from loadtests.validity import FOREIGN_CORES_LIMIT, FOREIGN_CPU_LIMIT, STEAL_LIMIT
+from models.errors import ModelError
 from models.recipe import Session
 from models.spec import ModelSpec, load_model
 from models.weights import read_checkpoint
@@ -220,6 +222,12 @@ def _one(
     result: dict[str, Any],
     around: Neighbours,
 ) -> OneTrainingRecord:
+    for epoch, loss in enumerate((result["first_loss"], *result["losses"])):
+        if not math.isfinite(loss):
+            raise ModelError(
+                f"the recipe does not converge in {framework}: with seed {seed} the loss is {loss:g} after "
+                f"{epoch} epochs; lower its learning_rate, or look at the data"
+            )
     lacking = tuple(_disturbances(around))
     return OneTrainingRecord(
         index=index,

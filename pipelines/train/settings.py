@@ -103,8 +103,9 @@ def _frameworks(text: str) -> tuple[Framework, ...]:
         if name not in FRAMEWORKS:
             raise unknown("framework", name[:40], FRAMEWORKS, where="--framework: ")
     if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
         raise RequestError(
-            f"--framework names {names[0]!r} twice; every framework is also trained against itself, so name "
+            f"--framework names {twice!r} twice; every framework is also trained against itself, so name "
             "each once: torch,keras"
         )
     return tuple(cast("list[Framework]", names))

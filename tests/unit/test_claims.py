@@ -250,7 +250,7 @@ def test_only_what_is_missing_is_measured(tmp_path: Path, monkeypatch: pytest.Mo
         if words[0] == "mobile":
             return 3
         if words[0] != "export":
-            write_run(make_run(command=("tandem", *words)), runs / "latest")
+            made(make_run(command=("tandem", *words)), runs)
         return 1 if "docker" in words else 0
 
     monkeypatch.setattr(stage, "_command", command)
@@ -269,6 +269,40 @@ def test_only_what_is_missing_is_measured(tmp_path: Path, monkeypatch: pytest.Mo
     assert not (folder / "onnx").exists()
     with pytest.raises(RequestError):
         stage.remove(folder, ["onnx", "nothing"])
+
+
+def made(run: RunRecord, runs: Path) -> None:
+    """Write a run as a command does: in a folder of its own, which `latest` points at."""
+    folder = runs / f"run-{sum(1 for _ in runs.glob('run-*'))}"
+    write_run(run, folder)
+    (runs / "latest").unlink(missing_ok=True)
+    (runs / "latest").symlink_to(folder.name)
+
+
+@pytest.mark.parametrize("fails", ["compare", "export"])
+def test_the_run_of_before_is_not_taken_for_one_that_was_not_made(
+    fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that fails its checks before it has a run leaves `latest` where it was."""
+    monkeypatch.chdir(tmp_path)
+    key = next(one.key for one in conditions() if one.before and one.command[0] == "compare")
+    for one in conditions():
+        if one.key != key:
+            write_run(make_run(command=("tandem", *one.command)), tmp_path / "kept" / one.key)
+    old = Path("runs") / "claims" / key
+    made(make_run(command=("tandem", *BY_KEY[key].command)), old)
+    asked: list[str] = []
+
+    def command(words: tuple[str, ...]) -> int:
+        asked.append(words[0])
+        if words[0] == "compare" and fails != "compare":
+            made(make_run(command=("tandem", *words)), old)
+        return int(words[0] == fails)
+
+    monkeypatch.setattr(stage, "_command", command)
+    assert measure_missing(tmp_path / "kept", quiet) == (key,)
+    assert not (tmp_path / "kept" / key / "run.json").exists()
+    assert asked[-1] == fails
 
 
 def test_an_interruption_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,3 +120,19 @@ def test_a_climb_has_that_name_and_silence_is_not_steady():
     silent = [Second(0, None, 0.0)] * 15
     assert judge_seconds(silent).state == "unsettled"
     assert judge_seconds([]).state == "unsettled"
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [[8, 0], [1, 0], [3, 4, 3], [0, 0, 8, 0]],
+    ids=["convoys", "every other second", "three a second", "convoys of four seconds"],
+)
+def test_a_server_with_few_answers_a_second_is_judged_by_several_seconds_together(counts):
+    steady = seconds([counts[place % len(counts)] for place in range(BUDGET_S)])
+    assert 10 <= steady_after(steady) <= 31
+
+
+def test_a_slow_server_that_climbs_is_not_called_steady_before_it_has_levelled():
+    climbing = seconds([2 + min(place, 25) // 5 for place in range(BUDGET_S)])
+    found = steady_after(climbing)
+    assert found is None or found > 25

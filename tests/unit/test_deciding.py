@@ -134,6 +134,16 @@ def test_verdicts_of_a_looked_at_run_are_wider_and_still_decide_what_is_clear():
     assert p99[1].interval[0] < p99[0].interval[0] < p99[0].interval[1] < p99[1].interval[1]
 
 
+def test_rounds_of_a_block_that_nobody_looked_at_feed_no_verdict():
+    from pipelines.judge.summarise import _looked_at
+
+    run = looked(gated_run({"new": 2.0, "base": 1.0}, blocks=3), 0.3, 0.6)
+    judged = _looked_at(run.targets, run.sequential)
+    assert {record.block for target in judged.values() for record in target.rounds} == {0, 1}
+    assert judged.keys() == run.targets.keys()
+    assert _looked_at(run.targets, None) == run.targets
+
+
 def test_a_gate_on_such_a_run_takes_its_looks_into_account(tmp_path):
     from pipelines.gate.limits import METRICS, Limit
     from pipelines.gate.stage import GateRequest, gate

@@ -27,13 +27,14 @@ def kept(run, folder: Path) -> Path:
 
 @pytest.fixture
 def decide(tmp_path):
-    """The gate's result on one run or on two."""
+    """The gate's result on one run or on two, which are runs of their own unless one is given twice."""
     count = 0
 
     def run_gate(*runs, limits=P99, **options):
         nonlocal count
         count += 1
-        paths = [kept(run, tmp_path / f"{count}-{place}") for place, run in enumerate(runs)]
+        own = [run.model_copy(update={"run_id": f"{run.run_id}-{runs.index(run)}"}) for run in runs]
+        paths = [kept(run, tmp_path / f"{count}-{place}") for place, run in enumerate(own)]
         return gate(GateRequest(paths[0], paths[1] if len(paths) > 1 else None, limits, **options))
 
     return run_gate
@@ -70,6 +71,19 @@ def test_a_slower_build_fails_and_the_message_names_metric_factor_and_interval(d
     assert "p99 of" in told
     assert f"{found['p99'].factor:.3f} times the baseline's ({low:.3f}" in told
     assert "may rise by 5" in told
+
+
+@pytest.mark.parametrize("named", [("new", None), ("base", "base"), (None, "base")])
+def test_a_side_is_not_compared_with_itself(decide, named):
+    baseline, candidate = named
+    with pytest.raises(RequestError, match="itself, which always passes"):
+        decide(gated_run({"base": 1.0, "new": 1.3}), baseline_side=baseline, candidate_side=candidate)
+
+
+def test_a_run_is_not_compared_with_itself(decide):
+    run = gated_run({"torchserve": 1.0})
+    with pytest.raises(RequestError, match="one run"):
+        decide(run, run)
 
 
 def test_a_faster_build_passes_however_much_faster(decide):

@@ -1,8 +1,10 @@
 """The load generator's gRPC client against a server of gRPC's own library, which it shares nothing with."""
 
+import contextlib
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,8 +14,10 @@ import pytest
 from loadtests.errors import AddressError, PayloadError
 from loadtests.grpc_client import NotGrpc, call_once, encode_calls
 from loadtests.payloads import PayloadPool
+from loadtests.users import grpc_wire
 from loadtests.users.grpc_wire import GrpcWire
 from loadtests.users.wire import tls_context
+from pipelines.processes.group import free_ports, wait_until
 
 LARGEST = 5_000_000
 SIZES = (0, 1, 100, 16_379, 16_380, 65_535, 70_000, 1_000_003, LARGEST - 100)
@@ -245,6 +249,37 @@ def test_padded_frames_and_interleaved_pings_are_read():
     (call,) = encode_calls(pool(b"x"), url)
     assert wire.exchange(wire.ready(call, None), None).body == b"hello"
     wire.close()
+
+
+def test_the_next_address_of_a_name_is_tried_where_the_first_does_not_answer(url, monkeypatch):
+    port = int(url.rpartition(":")[2])
+    (free,) = free_ports(1, "127.0.0.1")
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", number)) for number in (free, port)]
+    monkeypatch.setattr(grpc_wire.gevent.socket, "getaddrinfo", lambda *_, **__: found)
+    wire = GrpcWire(f"grpc://two-addresses.example:{port}", timeout_s=5, concurrency=1)
+    (call,) = encode_calls(pool(b"abc"), url)
+    assert wire.exchange(wire.ready(call, None), None).body == b"abc"
+    assert [address for _, address in wire._addresses] == [("127.0.0.1", port), ("127.0.0.1", free)]
+    wire.close()
+
+
+@pytest.mark.parametrize("size", [0, 16_379, 16_380, 1_000_003])
+def test_the_null_server_answers_with_bodies_of_every_size(size, tmp_path):
+    (port,), body = free_ports(1, "127.0.0.1"), tmp_path / "body"
+    body.write_bytes(bytes(size))
+    options = ["--grpc", f"--port={port}", f"--body-file={body}"]
+    with subprocess.Popen([sys.executable, "-m", "loadtests.servers.null", *options]) as server:
+        try:
+            assert wait_until(lambda: _listens(port), limit_s=20)
+            assert call_once(f"grpc://127.0.0.1:{port}/test.Echo/Same", b"x", 10).body == bytes(size)
+        finally:
+            server.terminate()
+
+
+def _listens(port):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
 
 
 def test_nobody_there_and_silence_have_kinds_of_their_own():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from report_fixture import make_run
+from report_slo_fixture import make_slo_run
 
 from pipelines.cli.main import tandem
 from pipelines.errors import RequestError
@@ -81,6 +82,26 @@ def test_a_moved_level_and_a_new_version_are_marked_where_they_were(runs):
     told = next(one for one in facts(found)["series"] if one["measure"] == "p99")
     assert told["changes"][0]["run_id"].startswith("20261107")
     assert told["changes"][0]["factor"] == pytest.approx(1.3, rel=0.03)
+
+
+def test_what_changed_between_two_figures_is_told_although_another_run_came_between(tmp_path):
+    """A run of another kind was the first with the new version."""
+    base = make_run()
+    newer = base.environment.model_copy(update={"versions": {**base.environment.versions, "torch": "2.14.0"}})
+    keep(scaled(base, 1.0, 1), tmp_path)
+    keep(scaled(make_slo_run(), 1.0, 2, environment=newer), tmp_path)
+    keep(scaled(base, 1.0, 3, environment=newer), tmp_path)
+    found = history("digits_cnn", tmp_path)
+    (p99,) = [one for one in found.series if one.key == ("torchserve/closed:8", "p99", "ms")]
+    assert [point.place for point in p99.points] == [0, 2]
+    assert [str(one) for one in p99.points[1].changed] == ["version of torch (2.13.0 → 2.14.0)"]
+    assert [len(entry.changed) for entry in found.entries] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("days", [-1.0, float("inf"), float("nan"), 1e12])
+def test_an_age_that_cannot_be_is_a_wrong_request(days):
+    with pytest.raises(RequestError, match="--older-than"):
+        kept.chosen_to_prune((), model=None, keep=None, older_than_days=days)
 
 
 def test_the_page_needs_nothing_else_and_names_what_moved(runs):

@@ -41,7 +41,7 @@ def target(**changes):
     return SloTargetRecord(**(fields | changes))
 
 
-def judged(candidate, baseline=None, price=3.6):
+def judged(candidate, baseline=None, price=3.6, rows=1):
     targets = {"a": candidate} | ({"b": baseline} if baseline else {})
     return judge_slo(
         SloRecord(
@@ -56,7 +56,18 @@ def judged(candidate, baseline=None, price=3.6):
             reason=None,
         ),
         seed=1,
+        rows=rows,
     )
+
+
+def test_every_row_of_a_request_is_an_inference_that_is_paid_for():
+    alone, eight = judged(side(100, 110, 121)), judged(side(100, 110, 121), rows=8)
+    assert eight.targets["a"].cost_per_million == pytest.approx(1000 / 110 / 8)
+    assert eight.targets["a"].cost_interval == pytest.approx(
+        [end / 8 for end in alone.targets["a"].cost_interval]
+    )
+    assert judged(side(">3000"), rows=8).targets["a"].cost_at_most == pytest.approx(1000 / 3000 / 8)
+    assert eight.hourly_price == 3.6
 
 
 def test_rates_of_all_blocks_give_their_geometric_mean_an_interval_and_a_cost():

@@ -124,3 +124,18 @@ def test_what_was_usual_is_remembered_for_the_next_block(monkeypatch):
 def test_a_machine_of_many_cores_is_looked_at_on_a_few_of_them():
     assert measuring._some(range(4)) == range(4)
     assert measuring._some(range(64)) == [0, 8, 16, 24, 32, 40, 48, 56]
+
+
+def test_a_window_as_long_as_what_is_remembered_is_not_compared_with_itself():
+    before = totals(100, 100 * USUAL_S, (USUAL_S,) * 30)
+    slow = totals(5100, before.total_s + 5000 * 1.6 * USUAL_S, (1.6 * USUAL_S,) * KEPT_S)
+    assert MachineSpeed().slowdowns({"server": before}, {"server": slow}, "cores") == {
+        "server": pytest.approx(1.6)
+    }
+
+
+def test_cores_that_are_threads_of_one_physical_core_say_nothing_of_the_machine_while_they_serve():
+    cores = Cores(server=(0, 1, 2), generator=(3,))
+    pairs = {0: (0, 1), 1: (0, 1), 2: (2, 3), 3: (2, 3)}
+    assert measuring._groups(cores, pairs.__getitem__) == {"generator": (3,)}
+    assert measuring._groups(cores, lambda core: (core,)) == {"server": (0, 1, 2), "generator": (3,)}

@@ -172,6 +172,24 @@ def test_a_failed_check_fails_the_run():
     assert FORMATS["openmetrics"](facts).rstrip().endswith("0\n# EOF")
 
 
+def with_parity(run, **of_sides):
+    """The run, each of these sides with one artifact of this accuracy, all of one name."""
+    targets = {
+        name: target.model_copy(update={"parity": (parity("torchserve/m.pt", accuracy=of_sides[name]),)})
+        for name, target in run.targets.items()
+        if name in of_sides
+    }
+    return run.model_copy(update={"targets": targets})
+
+
+@pytest.mark.parametrize(("other", "cases"), [(0.98, 1), (0.91, 2)])
+def test_checks_of_one_artifact_are_one_and_those_of_unlike_builds_name_their_side(other, cases):
+    checks = facts_of_run(with_parity(make_run(), torchserve=0.98, tfserving=other)).checks
+    names = [(check.subject, check.name) for check in checks]
+    assert len(set(names)) == len(names)
+    assert sum(name == "parity" for _, name in names) == cases
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -10,7 +10,7 @@ from report_slo_fixture import make_slo_run
 
 from pipelines.console import format as fmt
 from pipelines.record.run import RunRecord
-from pipelines.report import tradeoffs
+from pipelines.report import pick, tradeoffs
 from pipelines.report.answers import answer, remarks
 from pipelines.report.verdicts import verdict_table
 
@@ -154,6 +154,43 @@ def test_trade_offs_of_the_other_side_are_what_would_change_it() -> None:
     assert text.startswith("The other side is ahead in peak memory (TorchServe 293 MB, tfserving 456 MB)")
     run = make_run(comparisons=(comparison(is_primary=True, verdict="better"),))
     assert answer(run).turns.startswith("Perhaps another protocol than REST")
+
+
+def test_trade_offs_of_other_pairs_are_not_held_against_the_one_in_front() -> None:
+    """The leader needs the least memory of all; that a third needs more than the second is no drawback."""
+    memory = next(off for off in RUN_TRADE_OFFS if off.measure == "peak_memory_bytes")
+    pairs = [("a", "b", "better"), ("a", "c", "better"), ("b", "c", "better")]
+    offs = tuple(
+        memory.model_copy(update={"candidate": one, "baseline": other, "verdict": verdict})
+        for one, other, verdict in pairs
+    )
+    run = make_run(trade_offs=offs)
+    assert tradeoffs.against(run, "a") == []
+    assert len(tradeoffs.against(run, "b")) == 1
+    assert len(tradeoffs.against(run, None)) == 3
+
+
+def test_sizes_of_requests_are_those_of_all_sides() -> None:
+    run = make_run()
+    first, *_, last = (name for name, target in run.targets.items() if target.role == "compared")
+    small = run.payload.model_copy(update={"body_bytes_min": 70, "body_bytes_max": 80})
+    targets = dict(run.targets)
+    targets[first] = targets[first].model_copy(update={"payload": run.payload})
+    targets[last] = targets[last].model_copy(update={"payload": small})
+    text = plain(answer(run.model_copy(update={"targets": targets})).conditions)
+    assert "REST requests of 70 to 5 127 bytes" in text
+
+
+@pytest.mark.parametrize(
+    ("loads", "said"),
+    [
+        (("open:1",), "1 request per second at random times (open:1)"),
+        (("open:2", "open:3", "open:4", "open:5", "open:6"), ", then 1 more load;"),
+    ],
+)
+def test_one_of_something_is_no_plural(loads: tuple[str, ...], said: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(pick, "loads", lambda _: loads)
+    assert said in plain(answer(make_run()).conditions)
 
 
 def test_what_was_not_measured_is_not_shown() -> None:

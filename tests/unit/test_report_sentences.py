@@ -97,7 +97,7 @@ FIGURES = {"p99_limit_ms": 50.0, "rate_per_s": 412.34}
 @pytest.mark.parametrize(
     ("found", "text"),
     [
-        (reason("limit_kept", **FIGURES), "p99 stays within 50 ms up to 412.3 requests/s"),
+        (reason("limit_kept", **FIGURES), "p99 stays within 50 ms up to 412 requests/s"),
         (
             reason("no_rate", p99_limit_ms=50.0, min_rate_per_s=5.0, block=2),
             "block 2: no rate keeps p99 within 50 ms, not even 5 requests/s",

@@ -9,7 +9,7 @@ from pipelines.judge.training import JUDGED, measured, refigured
 from pipelines.outputs.of_run import facts_of_run
 from pipelines.record.training import TrainingComparisonRecord, TrainingMeasure, TrainingRecord
 from pipelines.report.html import render_html
-from pipelines.report.training import headline
+from pipelines.report.training import figure_table, headline
 
 
 def comparison(training: TrainingRecord, measure: TrainingMeasure) -> TrainingComparisonRecord:
@@ -121,3 +121,14 @@ def test_the_page_has_a_curve_per_training() -> None:
     assert page.count("<title>torch, seed") == page.count("<title>keras, seed") == 2 * len(SEEDS)
     empty = make_training_run(training=make_training(trainings=()))
     assert 'class="search"' not in render_html(empty)
+
+
+def test_an_interrupted_run_does_not_blame_other_programs():
+    trainings = all_trainings()
+    first = make_training(trainings=trainings[:1])
+    text = headline(make_training_run(training=first, status="interrupted"))
+    assert "only 1 training ended" in text
+    cells = [row[2] for row in figure_table(first).rows]
+    assert {cell.why for cell in cells} == {"no training of this framework ended"}
+    noisy = make_training(trainings=all_trainings(NOISY))
+    assert "undisturbed" in headline(make_training_run(training=noisy))

@@ -1,5 +1,6 @@
 """A run of made-up trainings: its record after each, and how it ends when it is stopped or fails."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from training_fixture import one_training
 
 from models.spec import load_model
-from pipelines.errors import GateError, ProcessDiedError
+from pipelines.errors import GateError, ProcessDiedError, RequestError
 from pipelines.machine.cores import Cores
 from pipelines.measure.cpu import CpuReading, Neighbours
 from pipelines.run.rebuild import read_coherent, rebuild
@@ -128,6 +129,18 @@ def test_another_start_ends_it_before_the_next_training(
     with pytest.raises(GateError, match="do not start alike"):
         compared.train_compared(settings(tmp_path), ["tandem"], nobody)
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize("losses", [{"first_loss": math.nan}, {"losses": [0.5, math.inf]}])
+def test_a_recipe_that_does_not_converge_is_a_fault_of_the_model(
+    losses: dict[str, Any], asked: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(arguments: dict[str, Any]) -> dict[str, Any]:
+        return result_of(arguments) | {"epochs_s": [1.0, 1.0], "losses": [0.5, 0.4]} | losses
+
+    answer_with(monkeypatch, asked, answer)
+    with pytest.raises(RequestError, match="does not converge in torch: with seed 20"):
+        compared.train_compared(settings(tmp_path), ["tandem"], nobody)
 
 
 @pytest.mark.parametrize(
