@@ -70,7 +70,9 @@ def add_options(parser: ArgumentParser) -> None:
     group.add_argument(
         "--insecure", action="store_true", help="do not look at the certificate of an https address"
     )
-    group.add_argument("--ca-file", help="PEM file that vouches for it, beside none of the machine's own")
+    group.add_argument(
+        "--ca-file", help="PEM file of the authorities to trust, in place of the machine's own"
+    )
     group.add_argument("--seed", type=int, default=0, help="decides the order of payloads and checks")
 
 

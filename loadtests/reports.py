@@ -5,6 +5,7 @@ its own clocks then. `second` is one whole second of the window.
 """
 
 import json
+import os
 import statistics
 import sys
 from dataclasses import asdict, dataclass
@@ -31,9 +32,13 @@ class Report:
     p50_ms: float | None = None
 
     def say(self) -> None:
-        """Write the line."""
-        sys.stdout.write(json.dumps(asdict(self)) + "\n")
-        sys.stdout.flush()
+        """Write the line; nobody may be there to read it, and the round has its result all the same."""
+        try:
+            sys.stdout.write(json.dumps(asdict(self)) + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # What is left in the buffer would be tried again at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def read_report(line: str) -> Report | None:

@@ -22,7 +22,11 @@ from pipelines.cli.results import print_json
     "--page", type=click.Path(dir_okay=False, path_type=Path), help="Also write the page, as Markdown."
 )
 @click.option("--measure", is_flag=True, help="First measure every condition without a run; takes hours.")
-@click.option("--again", metavar="KEYS", help="With --measure: conditions to measure anew, comma-separated.")
+@click.option(
+    "--again",
+    metavar="KEYS",
+    help="With --measure: conditions to measure anew, comma-separated, by their folders in --runs.",
+)
 @json_option
 def claims(runs: Path, page: Path | None, measure: bool, again: str | None, as_json: bool) -> int:
     """Say which of the claims that articles repeat hold here, by runs of the commands that test them."""

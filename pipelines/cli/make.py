@@ -271,7 +271,8 @@ def mobile(
     "--only",
     multiple=True,
     metavar="KEY",
-    help="An image by name; may be repeated.  [default: those of torchserve, tfserving and locust]",
+    help="An image by name: torchserve, tfserving, tfserving-embedded, python, mlserver, triton, locust or "
+    "torchserve-naive; may be repeated.  [default: those of torchserve, tfserving and locust]",
 )
 @click.option("--force", is_flag=True, help="Build again, without the engine's cache.")
 @click.option("--compressed", is_flag=True, help="Measure compressed sizes too, about a minute per image.")

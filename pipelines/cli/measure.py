@@ -30,8 +30,14 @@ from pipelines.cli.results import command_line, end_run, print_json
 @model_argument
 @run_options
 @endpoint_options
-@click.option("--rounds", type=int, help="Measured rounds per block, load and target.")
-@click.option("--loads", help="Comma-separated closed:CONCURRENCY or open:RATE, such as closed:8,open:200.")
+@click.option(
+    "--rounds", type=int, help="Measured rounds per block, load and target.  [default: the profile's]"
+)
+@click.option(
+    "--loads",
+    help="Comma-separated closed:CONCURRENCY or open:RATE, such as closed:8,open:200.  "
+    "[default: the profile's]",
+)
 @click.option(
     "--decide-within",
     metavar="TIME",

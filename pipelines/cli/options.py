@@ -124,7 +124,7 @@ sides_option = click.option(
     default="torchserve,tfserving",
     show_default=True,
     metavar="SIDES",
-    help="What is compared, comma-separated, the first against the others: "
+    help="What is compared, comma-separated: every pair of `compare`, the first two of `slo`. "
     "[NAME=]TARGET[:PRESET][:rest|:grpc][:BODY], such as torchserve:tuned,tfserving:grpc; the same "
     "one twice is an A/A test. Or builds: base=ARTIFACTS_DIR,new=ARTIFACTS_DIR, a folder as "
     "`tandem export --artifacts` writes it, or TARGET@DIR for one of its targets. Or servers that run "
@@ -147,8 +147,8 @@ preset_option = click.option(
     default="default",
     show_default=True,
     metavar="NAME|FILE",
-    help="Server configuration of sides that name no preset: default, tuned, or a .toml file with a table "
-    "per target.",
+    help="Server configuration where nothing else is named: default, tuned, or a .toml file with a table per "
+    "target.",
 )
 
 
@@ -200,14 +200,23 @@ def endpoint_options(function: Command) -> Command:
 def run_options(function: Command) -> Command:
     """Add the options that every measuring command takes."""
     options = (
-        click.option("--profile", default="quick", show_default=True, help="smoke, quick or full."),
+        click.option(
+            "--profile",
+            default="quick",
+            show_default=True,
+            help="smoke, quick or full; how much each measures is in the README.",
+        ),
         sides_option,
         former_sides_option,
         preset_option,
         set_option,
         click.option("--rows", type=int, help="Samples that every request asks about.  [default: 1]"),
-        click.option("--blocks", type=int, help="Times that all servers are started afresh."),
-        click.option("--round-s", type=float, help="Length of each measured round, seconds."),
+        click.option(
+            "--blocks", type=int, help="Times that all servers are started afresh.  [default: the profile's]"
+        ),
+        click.option(
+            "--round-s", type=float, help="Length of each measured round, seconds.  [default: the profile's]"
+        ),
         click.option(
             "--seed",
             type=click.IntRange(0, 2**63 - 1),
@@ -220,7 +229,9 @@ def run_options(function: Command) -> Command:
             "allowed_asymmetries",
             multiple=True,
             metavar="FIELD",
-            help="Compare although FIELD differs between the sides; it is printed beside the result.",
+            help="Compare although FIELD differs between the sides; it is printed beside the result. Fields: "
+            "cores, cpus, memory_limit_bytes, runner, preset, protocol, body, payload_rows, payload_bytes, "
+            "model_digest.",
         ),
         click.option(
             "--pool-mb",

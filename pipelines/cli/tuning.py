@@ -27,12 +27,17 @@ NOT_KEPT = ("resume", "as_json", "force", "outputs")
 
 @command("tandem tune digits_cnn --sides torchserve --p99-ms 20")
 @model_argument
-@click.option("--p99-ms", "p99_limit_ms", type=float, help="Limit of the 99th percentile, ms.")
+@click.option(
+    "--p99-ms",
+    "p99_limit_ms",
+    type=float,
+    help="Limit of the 99th percentile, ms.  [required without --resume]",
+)
 @click.option(
     "--sides",
     metavar="SIDES",
     help="What is tuned, comma-separated, each target once: TARGET[:PRESET][:rest|:grpc][:BODY]. The search "
-    "starts from the preset.",
+    "starts from the preset.  [required without --resume]",
 )
 @click.option(
     "--preset",

@@ -11,8 +11,8 @@ from loadtests.errors import LoadError
 from pipelines.access import Accesses, read_accesses
 from pipelines.builds import is_build, read_builds
 from pipelines.config.profiles import DAY_S, Profile, find_profile
-from pipelines.config.settings import MeasureSettings, RunSettings
-from pipelines.errors import MachineError, RequestError
+from pipelines.config.settings import BUDGET, MeasureSettings, RunSettings
+from pipelines.errors import MachineError, RequestError, unknown
 from pipelines.machine.cores import asked_cores
 from pipelines.machine.listening import is_here
 from pipelines.targets.address import Address
@@ -37,6 +37,9 @@ def run_settings(*, profile: str, sides: str, **typed: Any) -> RunSettings:
     changed = typed.pop("changes", ())
     specs = apply_changes(_sides(sides, typed), changed)
     cores = asked_cores(typed.pop("server_cores", None), typed.pop("generator_core", None))
+    for field in typed.get("allowed_asymmetries") or ():
+        if field not in BUDGET:
+            raise unknown("field", field, BUDGET, where="--allow-asymmetry: ")
     typed["accesses"] = accesses_of(specs, typed)
     if all(side.address is not None for side in specs):
         typed["mobile"] = False

@@ -12,6 +12,11 @@ from pipelines.targets.side import SideSpec
 
 DEFAULT_SEED = 20
 ROWS_LIMIT = 4096
+BUDGET = (
+    *("cores", "cpus", "memory_limit_bytes", "runner", "preset", "protocol", "body"),
+    *("payload_rows", "payload_bytes", "model_digest"),
+)
+"""What compared sides are given alike, by the names that --allow-asymmetry takes."""
 POOL_LIMIT_MB = 4096
 
 

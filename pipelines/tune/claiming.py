@@ -51,6 +51,9 @@ def claim(run: Run, runner: Runner, sides: tuple[SideSpec, ...], budget: Budget,
                 most = budget.final_rounds(starts_left + len(names) - done, starts_left)
                 most = min(most, LIMITS.most_measurements)
                 search_one(run, question, block, name, servers, brackets[name], most)
+                # One that is interrupted here goes on with the time that is left.
+                run.tune = run.tune.model_copy(update={"elapsed_s": budget.elapsed_s})
+                run.save()
         block += 1
         longest_s = max(longest_s, budget.elapsed_s - before_s)
         profile = run.settings.profile.model_copy(update={"blocks": block})

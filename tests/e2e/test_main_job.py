@@ -9,6 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from main_job import processes_of, tandem
 
+from pipelines.config.settings import BUDGET
+
 pytestmark = pytest.mark.slow
 
 PERCENTILES = {"p50": 50, "p90": 90, "p95": 95, "p99": 99}
@@ -70,6 +72,10 @@ def test_the_record_says_who_answered_and_with_what(run):
         assert target["endpoint_parity"]["samples_count"] == 450
         assert target["memory"]["peak_bytes"] > 100_000_000
         assert target["cold_starts"][0]["first_right_answer_s"] >= target["cold_starts"][0]["ready_s"] > 0.5
+
+
+def test_every_budget_that_is_compared_can_be_allowed_to_differ_by_its_name(run):
+    assert run["fairness"]["checked"].keys() - {"implementation"} == set(BUDGET)
 
 
 def test_a_stand_in_is_never_called_the_product(run, compared):

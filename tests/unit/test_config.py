@@ -91,3 +91,18 @@ def test_verdicts_and_the_primary_metric_are_settings():
         assert run_settings(**given).primary == kept
     with pytest.raises(RequestError, match="primary"):
         run_settings(profile="quick", model="digits_cnn", sides="tfserving", primary="p42")
+
+
+def test_what_may_differ_is_named_as_it_is_recorded():
+    given = {"profile": "quick", "model": "digits_cnn", "sides": "tfserving"}
+    asked = run_settings(**given, allowed_asymmetries=("memory_limit_bytes", "body"))
+    assert asked.allowed_asymmetries == ("memory_limit_bytes", "body")
+    with pytest.raises(RequestError, match="did you mean protocol"):
+        run_settings(**given, allowed_asymmetries=("protocl",))
+
+
+def test_an_open_round_that_no_report_could_read_is_refused():
+    given = {"profile": "quick", "model": "digits_cnn", "sides": "tfserving", "loads": "open:10000"}
+    with pytest.raises(RequestError, match="--round-s"):
+        run_settings(**given, round_s=7200.0)
+    assert run_settings(**given, round_s=60.0).profile.round_s == 60
