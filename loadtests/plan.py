@@ -12,7 +12,7 @@ from loadtests.arrivals import Load, parse_load
 from loadtests.errors import LoadError, PlanError
 from loadtests.files import read_object, write_json
 
-SLOWEST_WARMUP_S = 60.0
+SLOWEST_WARMUP_S = 30.0
 """How long a slow server may take for the few requests without which nothing can be told of it."""
 SCHEMES = ("http", "https", "grpc", "grpcs")
 

@@ -34,7 +34,7 @@ class WarmUp:
 
     Where none of these windows can hold ten requests before the limit, windows of a few requests take their
     place, as many as there are users or a multiple: users who wait for a busy server are answered in
-    convoys. The limit then waits for twice as many as are compared, a minute at most, unless a request
+    convoys. The limit then waits for twice as many as are compared, half a minute at most, unless a request
     fails.
 
     Under open load the clock is the schedule's own, which ticks once for every arrival that is due, so that
