@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 CONFIDENCE: Final = 0.95
 RESAMPLES: Final = 10_000
 FEWEST_PAIRS: Final = 2
+LARGEST_LOGARITHM: Final = 690.0
+"""A little below that of the largest floating-point number, 709.8."""
 
 FEWEST_DEGREES: Final = 2.0
 """Floor of the degrees of freedom: with two blocks, a t of one (12.7) would hardly ever call anything."""
@@ -267,7 +269,11 @@ def _t_quantile(confidence: float, degrees: float) -> float:
 
 
 def _mirrored_exp(value: float) -> float:
-    """Return exp(value) such that the negated value gives the reciprocal, to the last digit."""
+    """Return exp(value) such that the negated value gives the reciprocal, to the last digit.
+
+    In a large family two blocks have intervals beyond any floating-point number; they end at its limits.
+    """
+    value = max(-LARGEST_LOGARITHM, min(value, LARGEST_LOGARITHM))
     return math.exp(value) if value >= 0 else 1 / math.exp(-value)
 
 

@@ -271,3 +271,12 @@ def test_unpaired_intervals_hold_the_truth_as_often_as_they_say(effect):
         interval = found.interval()
         held += interval.low <= 1 <= interval.high
     assert held / experiments > 0.92
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_interval_beyond_all_numbers_ends_at_their_limits(sign):
+    """Nine sides and two blocks that differ: a family of a hundred, judged by a t of few degrees."""
+    estimate = intervals.estimate_ratio([[sign * -9.0], [sign * 12.0]], seed=1)
+    interval = estimate.interval(1 - 1e-7)
+    assert 0 < interval.low < 1e-200
+    assert 1e200 < interval.high < math.inf
