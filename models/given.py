@@ -47,6 +47,7 @@ class GivenFile:
         inputs: the model's names of its inputs by its own, in its order.
         outputs: the same of its outputs.
         program: of an archive the TorchScript file taken out of it, relative as `path`; None if it has none.
+        program_sha256: of that file.
         findings: code in it that was found and trusted, and what else is worth knowing.
     """
 
@@ -59,6 +60,7 @@ class GivenFile:
     inputs: dict[str, str]
     outputs: dict[str, str]
     program: str | None = None
+    program_sha256: str | None = None
     findings: tuple[str, ...] = ()
 
 
@@ -246,13 +248,26 @@ def digest_of_given(given: Given) -> str:
     """
     hasher = hashlib.sha256()
     for file in given.files:
-        path = given.path_of(file)
-        digest = digest_of_path(path)
-        if digest != file.sha256:
-            what = "is missing" if digest is None else f"has sha256 {digest[:12]}…, not {file.sha256[:12]}…"
-            raise ModelError(f"{path} {what}, as it was imported from {file.source}; import the files again")
-        hasher.update(f"{file.kind}\0{digest}\n".encode())
+        hasher.update(f"{file.kind}\0{_unchanged(given, file, file.path, file.sha256)}\n".encode())
+        if file.program is not None:
+            digest = _unchanged(given, file, file.program, file.program_sha256)
+            hasher.update(f"{file.kind} program\0{digest}\n".encode())
     return hasher.hexdigest()
+
+
+def _unchanged(given: Given, file: GivenFile, path: str, sha256: str | None) -> str:
+    """Return the digest of what is at a path of an import's; raise ModelError if it is another one."""
+    place = given.folder / path
+    digest = digest_of_path(place)
+    if digest is not None and digest == sha256:
+        return digest
+    if digest is None:
+        what = "is missing"
+    elif sha256 is None:
+        what = "has no sha256 in the record of its import"
+    else:
+        what = f"has sha256 {digest:.12}…, not {sha256!s:.12}…"
+    raise ModelError(f"{place} {what}; it was imported from {file.source}: import the files again")
 
 
 def digest_of_path(path: Path) -> str | None:

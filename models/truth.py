@@ -29,6 +29,11 @@ class Truth:
     labels: Array | None = None
     targets: Array | None = None
 
+    def first(self, count: int) -> "Truth":
+        """Return what is known of the first `count` samples."""
+        labels = None if self.labels is None else self.labels[:count]
+        return Truth(labels, None if self.targets is None else self.targets[:count])
+
 
 def classes_of(output: TensorSpec) -> int | None:
     """Return how many classes an output has: its last dimension; None if dynamic or of whole numbers."""

@@ -200,7 +200,7 @@ class _Examination:
     def _quality(self, spec: ModelSpec, samples: Samples, outputs: Tensors) -> None:
         samples_count = count(outputs)
         with self._claim("labels", "test_samples"):
-            expected = expectations_of(spec, samples, _padded(outputs, samples)).first(samples_count)
+            expected = expectations_of(spec, samples, outputs)
         changing = {expectation.name for expectation in expected if not is_constant(expectation.outputs)}
         for expectation in expected:
             name = f"output {expectation.name}"
@@ -223,15 +223,6 @@ def _file_of(model: str) -> Path:
 
         return Path(models.__path__[0]) / model / "__init__.py"
     return Path(model)
-
-
-def _padded(outputs: Tensors, samples: Samples) -> Tensors:
-    """Repeat the last answer for samples that were not asked: labels are of all samples."""
-    missing = len(samples) - count(outputs)
-    if missing <= 0:
-        return outputs
-    places = [*range(count(outputs)), *([count(outputs) - 1] * missing)]
-    return take(outputs, places)
 
 
 def _doubt(spec: ModelSpec, samples: Samples, expected: Expectation, samples_count: int) -> str | None:

@@ -18,7 +18,7 @@ from pipelines.export.exporting import ExportOutcome, empty_folder
 from pipelines.files.atomic import locked, new_folder
 from pipelines.imported import placing
 from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
-from pipelines.roads.known import AUTO, TWIN, Asked, chosen, require_road
+from pipelines.roads.known import AUTO, KERAS, TWIN, Asked, chosen, require_road, shared_tools
 from pipelines.roads.known import sources as road_sources
 from pipelines.targets.registry import ORDINARY, TARGETS, find_target
 from pipelines.targets.target import Target
@@ -152,12 +152,14 @@ def _reason(
 
 
 def _key(spec: ModelSpec, target: Target, road: str | None = None) -> str:
-    """Return the export's key; without a twin, the roads' files and locks and a forced road count too."""
+    """Return the export's key; without a twin, a forced road and the roads' files and tools count too."""
     toolchain, sources = artifact.versions(target.toolchain), target.sources
+    if spec.whole:  # Keras is the source, whatever it is exported to
+        toolchain |= artifact.versions((KERAS,))
     if not placing.is_exported(spec, target.name):
         sources = [*sources, placing.SOURCE]
     elif target.roads and chosen(spec, target.roads, road) != (TWIN,):
-        toolchain = {**toolchain, "road": road or "any"}
+        toolchain |= {**artifact.versions(shared_tools(target.roads)), "road": road or "any"}
         sources = [*sources, *road_sources(target.roads)]
     return artifact.export_key(spec, toolchain, sources)
 

@@ -7,15 +7,19 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from models.errors import ModelError
-from models.given import GivenFile, load_program
+from models.given import Given, GivenFile, load_program
 from models.spec import ModelSpec
 from pipelines.files.atomic import copy_file, disk_error
 from pipelines.targets.exported import Exported, NotExported
+from pipelines.targets.torchserve.archive import unpack
 from pipelines.targets.torchserve.export import SIGNATURE_NAME, signature, write_archive
+from pipelines.targets.torchserve.runtime import signature_in
 
 SOURCE = Path(__file__)
 AS_IT_IS = "imported as it is"
@@ -98,8 +102,7 @@ def _once(written: Written) -> Written:
 def _for_torchserve(spec: ModelSpec, file: GivenFile, folder: Path) -> list[Exported]:
     archive = folder / f"{spec.name}.mar"
     if file.kind == "mar":
-        copy_file(_path(spec, file), archive)
-        return [Exported(archive.name, "torchserve-archive", file.precision, 0.0, road=AS_IT_IS)]
+        return [_archive(spec, file, archive)]
     script = folder / f"{spec.name}.pt"
     copy_file(_path(spec, file), script)
     written = [Exported(script.name, "torchscript", file.precision, 0.0, road=AS_IT_IS)]
@@ -109,13 +112,27 @@ def _for_torchserve(spec: ModelSpec, file: GivenFile, folder: Path) -> list[Expo
     return [*written, Exported(archive.name, "torchserve-archive", file.precision, 0.0, road=PACKED)]
 
 
+def _archive(spec: ModelSpec, file: GivenFile, archive: Path) -> Exported:
+    """Copy the archive; pack it anew where only its signature knows its tensors by other names."""
+    given = _given(spec)
+    if file.program and renames(file) and _goes_by_its_signature(given.path_of(file)):
+        write_archive(spec, given.folder / file.program, archive)
+        return Exported(archive.name, "torchserve-archive", file.precision, 0.0, road=RENAMED)
+    copy_file(given.path_of(file), archive)
+    return Exported(archive.name, "torchserve-archive", file.precision, 0.0, road=AS_IT_IS)
+
+
+def _goes_by_its_signature(archive: Path) -> bool:
+    with TemporaryDirectory(prefix="tandem-mar-") as folder:
+        return signature_in(Path(folder), unpack(archive, Path(folder))) is not None
+
+
 def _with_signature(spec: ModelSpec, file: GivenFile, folder: Path) -> list[Exported]:
     """Write the signature into the file itself, where its server reads inputs and outputs."""
     import torch
 
-    assert spec.given is not None  # noqa: S101 - it has files
     script = folder / f"{spec.name}.pt"
-    program = load_program(spec.given.folder, file)
+    program = load_program(_given(spec).folder, file)
     torch.jit.save(program, script, {SIGNATURE_NAME: json.dumps(signature(spec))})
     return [Exported(script.name, "torchscript", file.precision, 0.0, road=SIGNED)]
 
@@ -170,15 +187,34 @@ def _rename_onnx(path: Path, names: Mapping[str, str]) -> None:
     import onnx
 
     model = onnx.load(path)
-    graph = model.graph
-    inner = {name for node in graph.node for name in (*node.input, *node.output)} - set(names)
+    graphs = [*_graphs(model.graph)]
+    inner = {name for graph in graphs for name in _names_in(graph)} - set(names)
     renamed = {name: f"{name}_inner" for name in inner & set(names.values())} | dict(names)
-    for node in graph.node:
-        for values in (node.input, node.output):
-            values[:] = [renamed.get(name, name) for name in values]
-    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        value.name = renamed.get(value.name, value.name)
+    for graph in graphs:
+        for node in graph.node:
+            for values in (node.input, node.output):
+                values[:] = [renamed.get(name, name) for name in values]
+        for value in _values(graph):
+            value.name = renamed.get(value.name, value.name)
     path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _graphs(graph: Any) -> Iterator[Any]:
+    """Yield a graph and those inside its nodes, as the branches of an If, which take tensors from outside."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                yield from _graphs(body)
+
+
+def _names_in(graph: Any) -> set[str]:
+    of_nodes = {name for node in graph.node for name in (*node.input, *node.output)}
+    return of_nodes | {value.name for value in _values(graph)}
+
+
+def _values(graph: Any) -> list[Any]:
+    return [*graph.input, *graph.output, *graph.value_info, *graph.initializer]
 
 
 def _names_of(names: Mapping[str, str]) -> dict[str, str]:
@@ -195,8 +231,12 @@ def renames(file: GivenFile) -> bool:
 
 
 def _path(spec: ModelSpec, file: GivenFile) -> Path:
+    return _given(spec).path_of(file)
+
+
+def _given(spec: ModelSpec) -> Given:
     assert spec.given is not None  # noqa: S101 - it has files
-    return spec.given.path_of(file)
+    return spec.given
 
 
 PLACERS: dict[str, Callable[[ModelSpec, GivenFile, Path], list[Exported]]] = {

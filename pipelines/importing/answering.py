@@ -52,7 +52,7 @@ def answer_here(
 
     Args:
         names: the file's own names of the inputs, by the model's, in the program's order.
-        outputs: its own names of the outputs; None of a program, whose answers show them.
+        outputs: its own names of the outputs; None of a program whose answers alone show them.
 
     Raises:
         GateError: it does not answer.
@@ -60,8 +60,8 @@ def answer_here(
     progress(f"asking the {kind}")
     arrays = tensors.load(Path(samples))
     inputs = {own: arrays[name] for name, own in names.items()}
-    if kind in PROGRAMS and outputs is None:
-        answered = _program(kind, Path(path), inputs)
+    if kind in PROGRAMS:
+        answered = _program(kind, Path(path), inputs, outputs or ())
     else:
         answered = answers(kind, Path(path), inputs, list(outputs or ()))
     return [[name, *_described(array)] for name, array in answered.items()]
@@ -73,11 +73,11 @@ def _described(array: Array) -> tuple[str, list[list[int]]]:
     return dtype, [list(shape) for shape in shapes]
 
 
-def _program(kind: Kind, path: Path, inputs: Tensors) -> dict[str, Array]:
+def _program(kind: Kind, path: Path, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Array]:
     import torch
 
     module = load_program(path.parent, program_file(kind, path))
-    names: list[str] = []
+    names = list(outputs)
 
     def call(batch: Mapping[str, Array]) -> dict[str, Array]:
         with torch.inference_mode():

@@ -4,6 +4,7 @@ What would leave an archive, fill the disk or is no file is refused. What would 
 file is named, and taken in only where it is said to be trusted.
 """
 
+import re
 import shlex
 import zipfile
 from collections.abc import Iterator
@@ -15,18 +16,32 @@ from models.pickles import code_of_program, pickles_in
 from models.recognised import KINDS, WEIGHTS, kind_of_path
 from models.stored import KERAS, TORCHSCRIPT
 from pipelines.errors import GateError, RequestError
+from pipelines.importing import graph
 from pipelines.targets.torchserve.archive import DAMAGED, require_plain, unpack
 from pipelines.targets.torchserve.export import HANDLER, HANDLER_PARTS
 
 ZIPS = ("torchscript", "mar", "pt2")
 # What TensorFlow computes that reads, writes or runs something else than tensors.
-OPERATIONS = (
-    *("PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles"),
-    *("TextLineReader", "WholeFileReader", "FixedLengthRecordReaderV2", "DebugIdentityV2"),
+OPERATIONS = re.compile(
+    r"(?:Experimental)?(?:"
+    r"(?:Eager)?PyFunc(?:Stateless)?|ReadFile|WriteFile|MatchingFiles|ImmutableConst|Skipgram"
+    r"|GenerateVocabRemapping|LoadAndRemapMatrix|Debug(?:Identity|NanCount|NumericSummary)"
+    r"|CreateSummary(?:File|Db)Writer|Write\w*Summary|ImportEvent"
+    r"|(?:TextLine|WholeFile|FixedLengthRecord|TFRecord|LMDB)Reader|Snapshot(?:Nested)?DatasetReader"
+    r"|(?:TextLine|FixedLengthRecord|TFRecord|CSV|Sql|LMDB|MatchingFiles|Cache|DataService|Load|Save"
+    r"|Snapshot|SnapshotChunk|ListSnapshotChunks|Register)Dataset"
+    r"|DatasetToTFRecord|DatasetFromGraph|DistributedSave"
+    r")(?:V\d)?|Save(?:Slices)?|Restore(?:Slice)?"
 )
+PRINT, STREAM = "PrintV2", "output_stream"
+STREAMS = {b"stdout", b"stderr", b"log(info)", b"log(warning)", b"log(error)"}
+"""Where a graph may print to; everything else may be a file."""
+OTHER_GRAPHS = ("saved_model.cpb", "saved_model.pbtxt")
+"""Forms of a graph that TensorFlow reads as well, and that nothing here looks into."""
 TORCH_OPERATORS = ("aten::save", "aten::from_file", "aten::load", "prim::PythonOp")
 REQUIREMENTS = "requirements.txt"
 CODE = (".py", ".pyc", ".so", ".pyd")
+CODE_LIMIT_BYTES = 2**28
 KERAS_METADATA = "keras_metadata.pb"
 
 
@@ -91,6 +106,8 @@ def _archive(path: Path) -> Iterator[str]:
         serialized = model.get("serializedFile")
         if serialized and kind_of_path(root / serialized) != TORCHSCRIPT:
             yield f"its {serialized}, which its handler loads and which is no TorchScript"
+        elif serialized:
+            yield from _torchscript_code(root / serialized)
         if (root / REQUIREMENTS).is_file():
             yield f"its {REQUIREMENTS}, which TorchServe may install"
         for file in files:
@@ -100,33 +117,33 @@ def _archive(path: Path) -> Iterator[str]:
 def _saved_model(path: Path) -> Iterator[str]:
     """Yield operations that do more than compute, as the graph's file names them, and Lambda layers."""
     for file in sorted(path.rglob("saved_model.pb")):
-        content = file.read_bytes()
-        for name in OPERATIONS:
-            if _holds_name(content, name.encode()):
-                yield f"its operation {name}"
+        found = {name for node in graph.nodes(file.read_bytes()) if (name := _beyond_tensors(node))}
+        yield from (f"its operation {name}" for name in sorted(found))
     metadata = path / KERAS_METADATA
     if metadata.is_file():
         content = metadata.read_bytes()
         if b'"class_name": "Lambda"' in content or b'"class_name":"Lambda"' in content:
             yield f"a Keras Lambda layer in {KERAS_METADATA}"
     for file in sorted(path.rglob("*")):
-        if file.suffix in CODE:
+        if file.suffix in CODE or file.name in OTHER_GRAPHS:
             yield f"its file {file.relative_to(path)}"
 
 
-def _holds_name(content: bytes, name: bytes) -> bool:
-    """Return whether a protobuf has a text of just that: its length stands before it."""
-    return bytes([len(name)]) + name in content
+def _beyond_tensors(node: memoryview) -> str | None:
+    """Return the operation of a node that does more than compute."""
+    name = graph.operation_of(node)
+    if name == PRINT:
+        return None if STREAMS.issuperset(graph.texts_of(node, STREAM)) else f"{PRINT} to a file"
+    return name if OPERATIONS.fullmatch(name) else None
 
 
-def torchscript_code(path: Path) -> Iterator[str]:
+def _torchscript_code(path: Path) -> Iterator[str]:
     """Yield operators in a TorchScript program that touch files, as its own code names them."""
     with zipfile.ZipFile(path) as archive:
-        code = b"".join(
-            archive.read(info)
-            for info in archive.infolist()
-            if info.filename.endswith(".py") and info.file_size < 2**28
-        ).decode(errors="replace")
+        files = [info for info in archive.infolist() if info.filename.endswith(".py")]
+        short = [info for info in files if info.file_size < CODE_LIMIT_BYTES]
+        code = b"".join(map(archive.read, short)).decode(errors="replace")
+    yield from (f"its code {info.filename}, too long to read" for info in files if info not in short)
     for operator in TORCH_OPERATORS:
         name = operator.partition("::")[2]
         if f"torch.{name}(" in code or f"ops.aten.{name}(" in code:
@@ -139,7 +156,7 @@ def _exported(path: Path) -> Iterator[str]:
 
 
 def _torchscript(path: Path) -> Iterator[str]:
-    yield from torchscript_code(path)
+    yield from _torchscript_code(path)
     yield from _pickles(path)
 
 

@@ -6,15 +6,18 @@ shapes nor dtypes.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import prod
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from models.given import GivenFile, Kind, load_program
-from models.signature import DTYPES
+from models.signature import DTYPES, TensorSpec, tensors
 from pipelines.errors import GateError, first_line
 from pipelines.imported.saved_model import FLOAT32, LEAST_WEIGHTS, Read, Tensor, read_saved_model
+from pipelines.targets.torchserve.archive import unpack
+from pipelines.targets.torchserve.runtime import signature_in
 
 if TYPE_CHECKING:
     import torch
@@ -53,14 +56,14 @@ def read_here(files: Mapping[str, str], progress: Callable[[str], None]) -> dict
 def read_from(content: Mapping[str, Any]) -> Read:
     """Rebuild what was read from JSON."""
 
-    def tensors(entries: Iterable[Any] | None) -> tuple[Tensor, ...]:
+    def rebuilt(entries: Iterable[Any] | None) -> tuple[Tensor, ...]:
         return tuple(
             Tensor(entry["name"], entry["dtype"], None if entry["shape"] is None else tuple(entry["shape"]))
             for entry in entries or ()
         )
 
-    outputs = None if content["outputs"] is None else tensors(content["outputs"])
-    return Read(tensors(content["inputs"]), outputs, content["precision"], content["parameters_count"])
+    outputs = None if content["outputs"] is None else rebuilt(content["outputs"])
+    return Read(rebuilt(content["inputs"]), outputs, content["precision"], content["parameters_count"])
 
 
 def _program(path: Path) -> Read:
@@ -76,6 +79,24 @@ def _program(path: Path) -> Read:
         _precision_of_torch(state),
         sum(tensor.numel() for tensor in state if tensor.is_floating_point()),
     )
+
+
+def _archive(path: Path) -> Read:
+    """Read an archive's program, and what our own handler says of its tensors, where it is the archive's."""
+    with TemporaryDirectory(prefix="tandem-mar-") as folder:
+        manifest = unpack(path, Path(folder))
+        read = _program(Path(folder) / manifest["model"]["serializedFile"])
+        signature = signature_in(Path(folder), manifest)
+    if signature is None:
+        return read
+    inputs, outputs = (_of_signature(what, signature[what]) for what in ("inputs", "outputs"))
+    return replace(read, inputs=inputs, outputs=outputs)
+
+
+def _of_signature(what: str, entries: Iterable[Mapping[str, Any]]) -> tuple[Tensor, ...]:
+    """Return the tensors of an archive's signature; raise ModelError if no model has such ones."""
+    declared = [TensorSpec(entry["name"], entry["dtype"], (None, *entry["shape"])) for entry in entries]
+    return tuple(Tensor(one.name, one.dtype, one.shape) for one in tensors("the archive", what, declared))
 
 
 def program_file(kind: Kind, path: Path) -> GivenFile:
@@ -236,7 +257,7 @@ def _precision_of_lite(model: Any) -> str:
 
 READERS: dict[str, Callable[[Path], Read]] = {
     "torchscript": _program,
-    "mar": _program,
+    "mar": _archive,
     "pt2": _exported,
     "onnx": _onnx,
     "tflite": _tflite,

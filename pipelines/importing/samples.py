@@ -1,7 +1,7 @@
 """Samples for imported files: read from .npz or .npy, or random numbers where there are none."""
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import prod
 from pathlib import Path
 
@@ -39,9 +39,9 @@ def read_samples(path: Path, names: Sequence[Mapping[str, str]]) -> dict[str, Ar
     """
     if not path.is_file():
         raise RequestError(f"--samples {path} does not exist")
-    arrays = _arrays(path)
     inputs = list(names[0])
     renamed = {own: name for each in names for name, own in each.items()} | {name: name for name in inputs}
+    arrays = _arrays(path, renamed)
     labels = arrays.pop(LABELS_KEY, None) if LABELS_KEY not in renamed else None
     if len(inputs) == 1 and len(arrays) == 1:
         by_input = {inputs[0]: next(iter(arrays.values()))}
@@ -63,13 +63,13 @@ def read_samples(path: Path, names: Sequence[Mapping[str, str]]) -> dict[str, Ar
     return ordered if labels is None else {**ordered, LABELS: labels}
 
 
-def _arrays(path: Path) -> dict[str, Array]:
+def _arrays(path: Path, known: Collection[str]) -> dict[str, Array]:
     try:
         if not zipfile.is_zipfile(path):
             return {"": np.load(path, allow_pickle=False)}
         require_plain(path)
         with np.load(path, allow_pickle=False) as parts:
-            return _gathered({name: _array(parts[name], name) for name in parts.files})
+            return _gathered({name: _array(parts[name], name) for name in parts.files}, known)
     except GateError as error:
         raise GateError(f"--samples {path}: {error}") from error
     except Exception as error:  # a damaged file fails in as many ways as there are to damage one
@@ -85,13 +85,16 @@ def _array(part: object, name: str) -> Array:
     return part
 
 
-def _gathered(parts: dict[str, Array]) -> dict[str, Array]:
-    """Gather NAME.0, NAME.1 and so on into one array NAME whose samples differ in shape."""
+def _gathered(parts: dict[str, Array], known: Collection[str]) -> dict[str, Array]:
+    """Gather NAME.0, NAME.1 and so on into one array NAME whose samples differ in shape.
+
+    What is one of the `known` names of inputs, such as input.1, is no sample of another one.
+    """
     whole: dict[str, Array] = {}
     each: dict[str, dict[int, Array]] = {}
     for key, array in parts.items():
         name, dot, place = key.rpartition(".")
-        if dot and place.isdecimal():
+        if dot and place.isdecimal() and key not in known:
             each.setdefault(name, {})[int(place)] = array
         else:
             whole[key.removesuffix(WHOLE)] = array

@@ -55,6 +55,8 @@ PATHS: dict[Kind, str] = {
 }
 PROGRAM_OF_ARCHIVE = "archive.pt"
 TOLERANCE = {"absolute": 1e-4, "relative": 1e-4}
+TRIED: tuple[Kind, ...] = ("torchscript", "mar")
+"""What is tried with the shapes that its weights suggest."""
 # A target that serves or runs each kind of file; others are made of the same files when they are asked for.
 FIRST_TARGETS = ("torchserve", "tfserving", "tflite", "onnx")
 
@@ -163,12 +165,18 @@ def _copied(request: ImportRequest, folder: Path, progress: Progress) -> list[Gi
         by_source[typed] = inspecting.findings(path, kind, typed)
         files.append(GivenFile(kind, PATHS[kind], typed, digest_of_path(path) or "", size, FLOAT32, {}, {}))
     inspecting.require_trust(by_source, trust=request.trust)
-    return [
-        replace(
-            file, findings=by_source[file.source], program=_program_in(folder) if file.kind == "mar" else None
-        )
-        for file in files
-    ]
+    files = [replace(file, findings=by_source[file.source]) for file in files]
+    return [_with_program(file, folder) if file.kind == "mar" else file for file in files]
+
+
+def _with_program(file: GivenFile, folder: Path) -> GivenFile:
+    """Take the TorchScript program out of an archive, if it holds one."""
+    program = _program_in(folder)
+    return (
+        file
+        if program is None
+        else replace(file, program=program, program_sha256=digest_of_path(folder / program))
+    )
 
 
 def _program_in(folder: Path) -> str | None:
@@ -239,7 +247,7 @@ def _read(folder: Path, files: Sequence[GivenFile], progress: Progress) -> dict[
     by_framework: dict[str, dict[str, str]] = {}
     for file in files:
         if file.kind != "mar" or file.program:
-            by_framework.setdefault(FRAMEWORKS[file.kind], {})[file.kind] = str(_path(folder, file))
+            by_framework.setdefault(FRAMEWORKS[file.kind], {})[file.kind] = str(folder / file.path)
     tasks = [
         Task(f"{name} files", "pipelines.importing.reading:read_here", {"files": paths}, LIMIT_S)
         for name, paths in by_framework.items()
@@ -279,10 +287,16 @@ def _guessed(
     """Return the inputs, with shapes that a program takes where no file states them.
 
     Raises:
-        RequestError: it takes none of those tried.
+        RequestError: it takes none of those tried, or is no program of TorchScript, which alone is tried.
     """
     if all(tensor.shape is not None and tensor.dtype is not None for tensor in inputs.tensors):
         return inputs.tensors
+    if base not in TRIED:
+        unknown = next(tensor.name for tensor in inputs.tensors if None in (tensor.shape, tensor.dtype))
+        raise RequestError(
+            f"the {base} does not say the shape of its input {inputs.own[base][unknown]!r}; give --samples "
+            "FILE.npz with real inputs"
+        )
     file = next(file for file in files if file.kind == base)
     names = list(inputs.own[base].values())
     arguments = {"path": str(_path(folder, file)), "names": names}
@@ -314,7 +328,9 @@ def _outputs(
     for kind in kinds:
         file = next(file for file in files if file.kind == kind)
         declared = reads[kind].outputs
-        own = None if kind in PROGRAMS or declared is None else [output.name for output in declared]
+        # A program's answers show its outputs; only an archive has names for what its program gives.
+        shown = declared is None or (kind in PROGRAMS and kind != "mar")
+        own = None if shown else [output.name for output in declared or ()]
         arguments = {
             "kind": kind,
             "path": str(_path(folder, file)),

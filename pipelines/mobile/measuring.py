@@ -119,6 +119,11 @@ class Survey:
         """How many artifacts have been timed, in words."""
         return f"{len(self.timings)} of {len(self.subjects)} artifacts"
 
+    @property
+    def whole(self) -> bool:
+        """Whether no artifact failed that ran when it was verified; what failed now may run next time."""
+        return self.errors == self.verified.errors
+
     def measure(self) -> None:
         """Look into every artifact, then time each alone; what cannot be run is noted, the others go on.
 

@@ -85,7 +85,7 @@ def measure_mobile(
     def measure() -> None:
         survey.measure()
         if set(settings.targets) == set(IN_PROCESS):
-            kept.keep(prepared.root, prepared.key, survey.record(settings.limits), folder)
+            _keep(prepared, survey, survey.record(settings.limits))
 
     return conclude_whole(measure, finish, folder, lambda: str(survey.done)), folder
 
@@ -159,7 +159,13 @@ def measure_or_recall(
         raise
     mobile = survey.record(MobileLimits())
     note(mobile)
-    kept.keep(prepared.root, prepared.key, mobile, folder)
+    _keep(prepared, survey, mobile)
+
+
+def _keep(prepared: Prepared, survey: Survey, mobile: MobileRecord) -> None:
+    """Keep what was measured, unless something failed that may run the next time."""
+    if survey.whole:
+        kept.keep(prepared.root, prepared.key, mobile, survey.folder)
 
 
 def noise_warnings(mobile: MobileRecord) -> tuple[ReasonRecord, ...]:

@@ -213,13 +213,16 @@ class Expectations:
 def expectations_of(spec: ModelSpec, samples: Samples, outputs: Tensors) -> Expectations:
     """Return what artifacts of `spec` are held to, given the source model's `outputs` on `samples`.
 
+    Of fewer outputs than samples, as of the first ones alone.
+
     Raises:
         ModelError: the samples' labels do not fit the outputs.
     """
     truths = spec.truths(samples)
     expectations = {}
     for name in (output.name for output in spec.outputs):
-        labels, targets = truths[name].labels, truths[name].targets
+        known = truths[name].first(len(outputs[name]))
+        labels, targets = known.labels, known.targets
         expectation = Expectation(
             outputs[name],
             labels,

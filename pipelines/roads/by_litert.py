@@ -4,18 +4,21 @@ Float32 is litert-torch's own; the others are made of it by ai-edge-quantizer.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from models.spec import ModelSpec, load_unchanged
-from models.tensors import Array, samples
+from models.tensors import Array, count, samples, take
 from pipelines.errors import first_line
 from pipelines.roads.cures import bagged, first_of, without_transposed
 from pipelines.roads.lowerings import FORMS, operator_named
 from pipelines.roads.program import load_plain, traced_inputs
 
 WIDE = ("int64", "float64")
-CALIBRATION_SAMPLES = 64
+# Few: its quantiser looks at every tensor of every sample in Python.
+CALIBRATION_COUNT, CALIBRATION_SEED = 64, 5
 # Precisions by the quantiser's own recipes; None: it has none.
 RECIPES = {
     "float16": None,
@@ -40,10 +43,13 @@ def convert(model: str, digest: str, folder: str, progress: Callable[[str], None
     plain = _flatbuffer(spec)
     (target / "float32.tflite").write_bytes(plain)
     refused: dict[str, str] = {}
+    examples = calibration(spec)
     for precision, recipe in RECIPES.items():
+        if precision in STATIC and not examples:
+            continue  # there is nothing to learn ranges from
         progress(f"quantising to {precision}")
         try:
-            (target / f"{precision}.tflite").write_bytes(_quantised(spec, plain, precision, recipe))
+            (target / f"{precision}.tflite").write_bytes(_quantised(plain, precision, recipe, examples))
         except Exception as error:  # noqa: BLE001 - whatever the quantiser raises is why there is none
             refused[precision] = f"{type(error).__name__}: {first_line(error)}"
     (target / REFUSED).write_text(json.dumps(refused))
@@ -71,7 +77,9 @@ def _flatbuffer(spec: ModelSpec) -> bytes:
     return bytes(converted.model_content())
 
 
-def _quantised(spec: ModelSpec, plain: bytes, precision: str, recipe: str | None) -> bytes:
+def _quantised(
+    plain: bytes, precision: str, recipe: str | None, examples: Sequence[Mapping[str, Array]]
+) -> bytes:
     from ai_edge_quantizer import qtyping, quantizer
     from ai_edge_quantizer import recipe as recipes
 
@@ -93,14 +101,21 @@ def _quantised(spec: ModelSpec, plain: bytes, precision: str, recipe: str | None
         worker = quantizer.Quantizer(plain, getattr(recipes, recipe)())
     ranges = None
     if precision in STATIC:
-        ranges = worker.calibrate({"serving_default": list(_calibration(spec))}, num_threads=1)
+        ranges = worker.calibrate({"serving_default": examples}, num_threads=1)
     return bytes(worker.quantize(ranges, enable_progress_report=False).quantized_model)
 
 
-def _calibration(spec: ModelSpec) -> Iterator[dict[str, Array]]:
-    """Yield samples as the file's own signature names them: by their places."""
-    named = spec.examples().named
-    for number, one in enumerate(samples(named)):
-        if number == CALIBRATION_SAMPLES:
-            return
-        yield {f"args_{place}": array[None] for place, array in enumerate(one.values())}
+def calibration(spec: ModelSpec) -> list[dict[str, Array]]:
+    """Draw training samples, whose order may be that of their classes; none where there are none.
+
+    They are named as the file's own signature names them: by their places.
+    """
+    training = spec.training()
+    if training is None:
+        return []
+    there = count(training.named)
+    chosen = np.random.default_rng(CALIBRATION_SEED).permutation(there)[:CALIBRATION_COUNT]
+    return [
+        {f"args_{place}": array[None] for place, array in enumerate(one.values())}
+        for one in samples(take(training.named, chosen))
+    ]

@@ -10,7 +10,7 @@ from pipelines.errors import RequestError, unknown
 
 TWIN, AUTO = "twin", "auto"
 KERAS = "keras"
-"""What a record says where Keras is the source itself and has no twin."""
+"""What a record says where Keras is the source itself and has no twin; also its distribution's name."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ BY_LITERT = Road(
     LITERT,
     ("torch", "litert-torch", "litert-converter", "ai-edge-quantizer", "jax"),
 )
+FOR_ONNX = ("torch", "onnx")
+"""What the ONNX file is written with that a road `from_onnx` is given."""
 TO_SAVED_MODEL = {road.name: road for road in (BY_TORCHAX, BY_ONNX2TF)}
 TO_LITE = {road.name: road for road in (BY_LITERT, BY_ONNX2TF)}
 ALL = {road.name: road for road in (BY_TORCHAX, BY_LITERT, BY_ONNX2TF)}
@@ -102,6 +104,13 @@ def chosen(spec: ModelSpec, names: Sequence[str], forced: str | None) -> tuple[s
     if forced is not None and forced in names:
         return (forced,)
     return (TWIN,) if spec.build_keras is not None else tuple(name for name in names if name != TWIN)
+
+
+def shared_tools(names: Sequence[str]) -> tuple[str, ...]:
+    """List the distributions of ours, in no road's lock, that decide what a road without a twin writes."""
+    roads = [ALL[name] for name in names if name in ALL]
+    shared = {tool for road in roads for tool in road.environment.shares}
+    return tuple(sorted(shared.union(*(FOR_ONNX for road in roads if road.from_onnx))))
 
 
 def sources(names: Sequence[str]) -> list[Path]:

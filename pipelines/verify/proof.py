@@ -3,6 +3,7 @@
 import hashlib
 import io
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from models import truth
 from models.spec import ModelSpec
 from models.tensors import Array, Tensors, is_ragged
-from pipelines.artifacts.manifest import Manifest
+from pipelines.artifacts.manifest import Manifest, versions
 from pipelines.errors import GateError
 from pipelines.files.atomic import write_atomically
 from pipelines.files.regular import read_regular
@@ -22,29 +23,30 @@ from pipelines.parity import quality, seeding, source, tensorflow_source, watchi
 from pipelines.parity.quality import Expectations, flat, shapes_of
 from pipelines.record.base import Record
 from pipelines.record.parity import ParityRecord
-from pipelines.targets.registry import SERVED
+from pipelines.targets import asking
+from pipelines.targets.registry import SERVED, TARGETS
 
 PROOF_NAME = "verified.json"
 OUTPUTS_NAME = "verified-outputs.npz"
 PROOF_LIMIT_BYTES = 2**30
 OUTPUTS_LIMIT_BYTES = 2**33
-# Who passed by older rules is judged again.
-RULES = tuple(
-    Path(str(module.__file__))
-    for module in (parity, quality, seeding, source, tensorflow_source, truth, watching, reference)
-)
+# Who passed by older rules, or was asked in another way, is asked and judged again.
+MODULES = (parity, quality, seeding, source, tensorflow_source, truth, watching, reference, asking)
+RULES = (*(Path(str(module.__file__)) for module in MODULES), Path(__file__).with_name("answering.py"))
 Value = TypeVar("Value")
 
 
 class Proof(Record):
     """What was verified, so that unchanged artifacts need not be verified twice.
 
-    Holds the targets all of whose artifacts passed; `artifacts` is precision and digest by target and path.
-    The source model's outputs are in a file beside it.
+    Holds the targets all of whose artifacts passed; `artifacts` is precision and digest by target and path,
+    `runtimes` a digest of what each target's were asked through. The source model's outputs are in a file
+    beside it.
     """
 
     model_digest: str
     artifacts: dict[str, dict[str, str]]
+    runtimes: dict[str, str]
     question_sha256: str
     accuracy: float | None
     records: dict[str, tuple[ParityRecord, ...]]
@@ -118,6 +120,7 @@ def proven_records(
         name: proof.records[name]
         for name, manifest in manifests.items()
         if proof.artifacts.get(name) == _digests(manifest)
+        and proof.runtimes.get(name) == runtime_digest(name)
     }
 
 
@@ -152,6 +155,13 @@ def _digests(manifest: Manifest) -> dict[str, str]:
     return {a.path: f"{a.precision} {a.sha256}" for a in manifest.artifacts}
 
 
+def runtime_digest(target: str) -> str:
+    """Digest of what a target's artifacts are asked through: the code, and the versions of its tools."""
+    module = find_spec(TARGETS[target].runtime.partition(":")[0])
+    code = Path(str(module.origin)).read_bytes() if module else b""
+    return hashlib.sha256(code + str(versions(TARGETS[target].toolchain)).encode()).hexdigest()
+
+
 def keep_proof(
     root: Path,
     spec: ModelSpec,
@@ -169,6 +179,7 @@ def keep_proof(
     proof = Proof(
         model_digest=spec.digest,
         artifacts={name: _digests(manifests[name]) for name in passed},
+        runtimes={name: runtime_digest(name) for name in passed},
         question_sha256=question(spec),
         accuracy=expected.source_accuracy,
         records={name: records[name] for name in passed},
@@ -179,6 +190,7 @@ def keep_proof(
         proof = proof.model_copy(
             update={
                 "artifacts": _pick(before.artifacts, others) | proof.artifacts,
+                "runtimes": _pick(before.runtimes, others) | proof.runtimes,
                 "records": _pick(before.records, others) | proof.records,
             }
         )

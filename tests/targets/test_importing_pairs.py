@@ -10,6 +10,7 @@ import torch
 from test_importing import in_this_process
 
 from models.spec import ModelSpec, TensorSpec, Tolerance
+from pipelines.artifacts.manifest import read_manifest
 from pipelines.errors import GateError
 from pipelines.export import stage as exporting
 from pipelines.importing import stage
@@ -108,3 +109,61 @@ def test_of_two_files_the_second_is_the_same_model_or_is_found_out(tmp_path, rig
     with pytest.raises(GateError):
         stage.require_same(imported)
     assert not (tmp_path / "other" / "net").exists()
+
+
+class TwoHeads(torch.nn.Module):
+    """Scores, and the class that they choose."""
+
+    def __init__(self, weight):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 3, bias=False)
+        self.layer.weight.data = torch.tensor(weight)
+
+    def forward(self, features):
+        logits = self.layer(features)
+        return logits, logits.argmax(dim=1)
+
+
+@pytest.fixture(scope="module")
+def two_heads(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("heads")
+    draw = np.random.default_rng(3)
+    net = TwoHeads(draw.normal(size=(3, 4)).astype(np.float32)).eval()
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.freeze(torch.jit.trace(net, torch.ones(2, 4))), folder / "net.pt")
+    spec = ModelSpec(
+        name="net",
+        inputs=TensorSpec("row", "float32", (None, 4)),
+        outputs=(TensorSpec("logits", "float32", (None, 3)), TensorSpec("choice", "int64", (None,))),
+        tolerance=Tolerance(1e-5, 1e-5),
+        checkpoint=folder / "net.pt",
+        build_torch=lambda: net,
+        test_samples=lambda: None,
+    )
+    write_archive(spec, folder / "net.pt", folder / "net.mar")
+    np.savez(folder / "samples.npz", row=draw.normal(size=(12, 4)).astype(np.float32))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kinds", "names", "road"),
+    [
+        (["mar"], ["logits", "choice"], "imported as it is"),
+        (["torchscript", "mar"], ["output_0", "output_1"], "imported, with its tensors renamed"),
+    ],
+)
+def test_an_archive_of_several_outputs_is_imported_by_the_names_that_its_handler_answers(
+    tmp_path, two_heads, kinds, names, road
+):
+    files = {kind: two_heads / PATHS[kind] for kind in kinds}
+    request = stage.ImportRequest("net", files, tmp_path, two_heads / "samples.npz")
+    imported = stage.take_in(request, lambda *_: None)
+    assert imported.verified.failures == ()
+    assert [(one.name, one.dtype) for one in imported.spec.outputs] == list(
+        zip(names, ("float32", "int64"), strict=True)
+    )
+    (archive,) = [
+        one for one in read_manifest(tmp_path / "net" / "torchserve").artifacts if one.path == "net.mar"
+    ]
+    assert archive.road == road

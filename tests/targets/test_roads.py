@@ -1,5 +1,6 @@
 """Roads without a twin: which is tried, what proves it, what is said where none takes a model, the cures."""
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,10 @@ import torch
 from torch import nn
 
 from models.digits_cnn import MODEL
+from models.spec import Samples
 from pipelines.environments.known import ENVIRONMENTS
 from pipelines.errors import GateError, MachineError, RequestError
-from pipelines.roads import taking
+from pipelines.roads import by_litert, taking
 from pipelines.roads.converting import convert
 from pipelines.roads.cures import bagged, first_of, scanned, without_transposed
 from pipelines.roads.cures import replace as cured
@@ -62,6 +64,28 @@ def test_the_locks_decide_an_export_without_a_twin():
     names = {path.name for path in sources(KNOWN)}
     assert {"torchax.lock", "onnx2tf.lock", "by_torchax.py"} <= names
     assert "litert.lock" not in names
+
+
+def test_integers_by_litert_learn_their_ranges_from_the_drawn_training_samples():
+    inputs = np.arange(1000, dtype=np.float32).reshape(-1, 1, 1, 1) * np.ones((8, 8, 1), np.float32)
+    ordered = replace(PLAIN, train_samples=lambda: Samples(inputs), test_samples=lambda: Samples(inputs * 0))
+    found = by_litert.calibration(ordered)
+    assert {(*one, array.shape) for one in found for array in one.values()} == {("args_0", (1, 8, 8, 1))}
+    values = {float(one["args_0"].max()) for one in found}
+    assert len(values) == len(found) == by_litert.CALIBRATION_COUNT
+    assert min(values) < 250
+    assert max(values) > 750
+
+
+def test_without_training_samples_litert_writes_no_integers(tmp_path, monkeypatch):
+    spec = replace(PLAIN, train_samples=None)
+    monkeypatch.setattr(by_litert, "load_unchanged", lambda *_: spec)
+    monkeypatch.setattr(by_litert, "_flatbuffer", lambda _: b"float")
+    monkeypatch.setattr(by_litert, "_quantised", lambda *_: b"less")
+    by_litert.convert("digits_cnn", spec.digest, str(tmp_path / "to"), quiet)
+    assert json.loads((tmp_path / "to" / by_litert.REFUSED).read_text()) == {}
+    written = {path.stem for path in (tmp_path / "to").glob("*.tflite")}
+    assert written == {"float32", "float16", "dynamic-int8"}
 
 
 @pytest.fixture

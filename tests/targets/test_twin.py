@@ -1,6 +1,8 @@
 """The Keras twin against the torch module it was mapped from: whole, by layer, and with a wrong mapping."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,6 +115,19 @@ def test_the_classifier_after_the_flatten_gives_the_same(source, twin):
         theirs = source.classifier(torch.flatten(torch.from_numpy(x), 1)).numpy()
     flatten, classifier = twin.get_layer("flatten"), twin.get_layer("classifier")
     np.testing.assert_allclose(np.asarray(classifier(flatten(channels_last(x)))), theirs, **TIGHT)
+
+
+def test_the_twin_of_the_documentation_gives_what_its_module_gives():
+    from torch import nn
+
+    page = (Path(__file__).parents[2] / "docs" / "your-own-model.md").read_text()
+    (example,) = re.findall(r"```python\n(def build_keras.*?)```", page, re.DOTALL)
+    defined = {}
+    exec(example, defined)  # noqa: S102 - our own page
+    net = nn.Sequential(nn.Linear(10, 16), nn.Tanh(), nn.Linear(16, 1))
+    twin = defined["build_keras"]({name: tensor.numpy() for name, tensor in net.state_dict().items()})
+    x = np.random.default_rng(6).normal(size=(5, 10)).astype(np.float32)
+    np.testing.assert_allclose(keras_says(twin, x), torch_says(net, x), **TIGHT)
 
 
 def test_both_use_the_same_epsilon(source, twin):

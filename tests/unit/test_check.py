@@ -88,6 +88,13 @@ def test_a_spec_that_is_right_has_every_claim_ok(checked):
     assert sum(claim.what.startswith("source model") for claim in claims) == 7
 
 
+def test_a_slow_model_is_judged_by_the_samples_it_was_asked(checked, monkeypatch):
+    monkeypatch.setattr(stage, "QUALITY_S", 0.0)
+    claims = {claim.what: claim for claim in checked(("(60, 4)", "(5000, 4)"))}
+    assert claims["output y"].found.startswith("classes, the source model's accuracy is 100")
+    assert "on 32 samples" in claims["output y"].found
+
+
 LINEAR, FC, CLASSES = "Linear(4, 3)", "return self.fc(x)", ".argmax(axis=1)"
 HELD_OUT, BUILT = "    test_samples=t", "    build_torch=b"
 MISTAKES = {

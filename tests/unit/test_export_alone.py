@@ -1,5 +1,6 @@
 """A target that cannot be exported, or whose process dies, is listed with its reason; the others are kept."""
 
+import dataclasses
 import importlib
 import json
 from pathlib import Path
@@ -232,3 +233,25 @@ def test_a_damaged_artifact_is_not_kept(exporters):
     exporters.dies = {"onnx"}
     result = exporters.export(force=True)
     assert result.manifests["onnx"].key == artifact.TRY_AGAIN
+
+
+@pytest.mark.parametrize(
+    ("target", "changes", "tool"),
+    [
+        ("tfserving", {"build_keras": None}, "torch"),
+        ("tfserving", {"build_keras": None}, "onnx"),
+        ("tflite", {"build_keras": None}, "torch"),
+        ("onnx", {"whole": True}, "keras"),
+        ("torchserve", {"whole": True}, "keras"),
+    ],
+)
+def test_a_tool_of_ours_that_takes_part_in_an_export_outdates_it(monkeypatch, target, changes, tool):
+    def key(spec, version):
+        monkeypatch.setattr(
+            artifact, "versions", lambda names: {n: version if n == tool else "1" for n in names}
+        )
+        return stage._key(spec, TARGETS[target])
+
+    spec = dataclasses.replace(MODEL, **changes)
+    assert key(spec, "1") != key(spec, "2")
+    assert key(MODEL, "1") == key(MODEL, "2")

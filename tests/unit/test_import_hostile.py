@@ -171,11 +171,11 @@ def test_a_pickle_of_any_protocol_is_found_under_a_name_of_weights(tmp_path, pro
     assert dict(pickles_in(path)) == {"a/weights.pt": ("posix.mkdir",)}
 
 
-def mar(path, handler, more=()):
+def mar(path, handler, more=(), script=None):
     manifest = {"model": {"modelName": "m", "handler": "handler.py", "serializedFile": "net.pt"}}
-    script = io.BytesIO()
-    zipped(script, [("net/constants.pkl", pickle.dumps(())), ("net/code/__torch__.py", "")])
-    ours = {"handler.py": handler, "net.pt": script.getvalue()}
+    plain = io.BytesIO()
+    zipped(plain, [("net/constants.pkl", pickle.dumps(())), ("net/code/__torch__.py", "")])
+    ours = {"handler.py": handler, "net.pt": script or plain.getvalue()}
     ours |= {part.name: part.read_text() for part in HANDLER_PARTS}
     entries = {MANIFEST: json.dumps(manifest)} | ours | dict(more)
     return zipped(path, entries.items())
@@ -210,21 +210,91 @@ def test_code_in_a_model_archive_is_named(tmp_path, handler, more, found):
     assert inspecting.findings(mar(tmp_path / "a.mar", handler, more), "mar", "a.mar") == found
 
 
+def field(number, content, padding=b""):
+    """A field of a protobuf; `padding` lengthens the number that says how long it is."""
+    size = bytes([len(content) | 0x80 * bool(padding)]) + padding
+    return bytes([number << 3 | 2]) + size + content
+
+
+def node(operation, padding=b"", **texts):
+    attributes = [field(5, field(1, name.encode()) + field(2, value)) for name, value in texts.items()]
+    return field(1, b"name") + field(2, operation.encode(), padding) + b"".join(attributes)
+
+
+def saved_model(*of_graph, of_function=()):
+    functions = field(1, b"".join(field(3, each) for each in of_function))
+    nodes = b"".join(field(1, each) for each in of_graph)
+    return b"\x08\x01" + field(2, field(2, nodes + field(2, functions)))
+
+
+def found_in(folder, content):
+    (folder / "saved_model.pb").write_bytes(content)
+    return inspecting.findings(folder, "saved_model", "dir")
+
+
 def test_operations_and_lambda_layers_in_a_saved_model_are_named(tmp_path):
-    graph = b"\x0a\x06PyFunc\x12\x08ReadFile\x12\x07NotRead"
-    (tmp_path / "saved_model.pb").write_bytes(graph)
     (tmp_path / "keras_metadata.pb").write_bytes(b'.. {"class_name": "Lambda", "name": "l"} ..')
-    assert inspecting.findings(tmp_path, "saved_model", "dir") == (
+    graph = saved_model(node("ReadFile"), node("MatMul"), of_function=[node("PyFunc")])
+    assert found_in(tmp_path, graph) == (
         "its operation PyFunc",
         "its operation ReadFile",
         "a Keras Lambda layer in keras_metadata.pb",
     )
 
 
+@pytest.mark.parametrize(
+    "operation",
+    [
+        *("WriteFile", "EagerPyFunc", "PyFuncStateless", "DebugIdentityV3", "ImmutableConst", "SaveSlices"),
+        *("CreateSummaryFileWriter", "WriteScalarSummary", "WriteSummary", "ImportEvent"),
+        *("TextLineDataset", "TFRecordDatasetV2", "FixedLengthRecordDatasetV2", "ExperimentalCSVDataset"),
+        *("WholeFileReaderV2", "SnapshotDatasetReader", "SaveDatasetV2", "DatasetFromGraph"),
+    ],
+)
+def test_what_reads_or_writes_files_is_named_also_in_a_function(tmp_path, operation):
+    graph = saved_model(of_function=[node(operation)])
+    assert found_in(tmp_path, graph) == (f"its operation {operation}",)
+
+
+@pytest.mark.parametrize(
+    "operation", ["MatMul", "SaveV2", "RestoreV2", "ScalarSummary", "TensorSliceDataset", "MyReadFile"]
+)
+def test_what_computes_and_what_loads_the_weights_of_every_saved_model_is_not_named(tmp_path, operation):
+    assert found_in(tmp_path, saved_model(node(operation))) == ()
+
+
+def test_a_length_that_is_padded_hides_no_operation(tmp_path):
+    graph = saved_model(node("WriteFile", padding=b"\x80\x00"))
+    assert found_in(tmp_path, graph) == ("its operation WriteFile",)
+
+
+@pytest.mark.parametrize("value", [field(2, b"file:///home/u/.bashrc"), field(9, b"of_caller")])
+def test_printing_is_named_only_where_it_may_go_to_a_file(tmp_path, value):
+    printing = [node("PrintV2"), node("PrintV2", output_stream=field(2, b"stdout"))]
+    assert found_in(tmp_path, saved_model(*printing)) == ()
+    graph = saved_model(*printing, of_function=[node("PrintV2", output_stream=value)])
+    assert found_in(tmp_path, graph) == ("its operation PrintV2 to a file",)
+
+
+def test_a_graph_that_cannot_be_read_to_its_end_is_refused_and_other_forms_of_it_are_named(tmp_path):
+    with pytest.raises(GateError, match="damaged"):
+        found_in(tmp_path, saved_model(node("MatMul"))[:-1])
+    (tmp_path / "saved_model.cpb").write_bytes(b"x")
+    assert found_in(tmp_path, saved_model(node("MatMul"))) == ("its file saved_model.cpb",)
+
+
 def test_torchscript_that_writes_files_is_named(tmp_path):
     code = "def forward(self, x):\n  torch.save(x, 'here')\n  return x"
     path = zipped(tmp_path / "a.pt", [("a/code/__torch__.py", code), ("a/constants.pkl", pickle.dumps(()))])
     assert inspecting.findings(path, "torchscript", "a.pt") == ("its operator aten::save",)
+    archive = mar(tmp_path / "a.mar", HANDLER.read_text(), script=path.read_bytes())
+    assert inspecting.findings(archive, "mar", "a.mar") == ("its operator aten::save",)
+
+
+def test_torchscript_that_is_too_long_to_be_looked_through_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(inspecting, "CODE_LIMIT_BYTES", 4)
+    path = zipped(tmp_path / "a.pt", [("a/code/b.py", "x=12"), ("a/code/c.py", "x=1")])
+    assert inspecting.findings(path, "torchscript", "a.pt") == ("its code a/code/b.py, too long to read",)
 
 
 def test_code_needs_to_be_trusted_by_name():

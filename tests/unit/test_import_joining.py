@@ -1,6 +1,8 @@
 """One signature from several files, the samples for it, and the record of both."""
 
+import hashlib
 import json
+import zipfile
 
 import click
 import numpy as np
@@ -19,7 +21,7 @@ from pipelines.cli.main import tandem
 from pipelines.errors import GateError, RequestError
 from pipelines.imported import placing
 from pipelines.imported.saved_model import Read, Tensor
-from pipelines.importing import stage
+from pipelines.importing import reading, stage
 from pipelines.importing.joining import join
 from pipelines.importing.samples import fitted, random_samples, read_samples, shaped
 from pipelines.report.sentences import say
@@ -27,6 +29,9 @@ from pipelines.run import warnings
 from pipelines.serve import stage as serving
 from pipelines.smoke import stage as smoking
 from pipelines.targets.presets import resolve
+from pipelines.targets.torchserve.archive import MANIFEST
+from pipelines.targets.torchserve.export import HANDLER
+from pipelines.tasks.tasks import Outcome
 
 ROW = (None, 4)
 
@@ -130,6 +135,15 @@ def test_samples_that_differ_in_shape_leave_their_size_open(tmp_path):
     assert shaped([Tensor("x", None, None)], found) == (Tensor("x", "int64", (None, None)),)
 
 
+def test_a_name_of_an_input_is_no_sample_of_another_input(tmp_path):
+    own = [{"left": "input", "right": "input.1"}]
+    many, one = {"input": np.zeros((3, 2)), "input.1": np.ones((3, 4))}, np.zeros((1, 2))
+    np.savez(tmp_path / "a.npz", **many)
+    np.savez(tmp_path / "b.npz", **{"input.0": one[0], "input.1.0": one[0]})
+    assert [array.shape for array in read_samples(tmp_path / "a.npz", own).values()] == [(3, 2), (3, 4)]
+    assert [array.shape for array in read_samples(tmp_path / "b.npz", own).values()] == [(1, 2), (1, 2)]
+
+
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [
@@ -168,6 +182,45 @@ def test_the_reference_is_the_program_else_the_first_in_float32_else_the_first()
     assert reference(onnx="float32", pt2="float32") == "pt2"
     assert reference(tflite="int8", onnx="float32", torchscript="float32") == "onnx"
     assert reference(tflite="int8", onnx="float16") == "tflite"
+
+
+def test_shapes_are_tried_of_programs_alone_and_asked_for_of_other_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(stage, "run_tasks", lambda *_: [Outcome([["int64", [None, 5]]], 1.0)])
+
+    def guessed(kind):
+        inputs = join("input", {kind: [Tensor("x", "float32", None)]}, kind)
+        return stage._guessed(tmp_path, [file(kind)], kind, inputs, print)
+
+    for kind in ("saved_model", "onnx"):
+        with pytest.raises(
+            RequestError, match=rf"{kind} does not say the shape of its input 'x'; give --samp"
+        ):
+            guessed(kind)
+    for kind in ("torchscript", "mar"):
+        assert guessed(kind) == (Tensor("x", "int64", (None, 5)),)
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_an_archive_with_our_handler_says_its_names_dtypes_and_shapes(tmp_path, monkeypatch, ours):
+    entries = {
+        MANIFEST: json.dumps({"model": {"handler": "h.py", "serializedFile": "net.pt"}}),
+        "h.py": HANDLER.read_bytes() if ours else b"class Handler: ...",
+        "net.pt": b"",
+        "signature.json": json.dumps(
+            {
+                "inputs": [{"name": "image", "dtype": "uint8", "shape": [8, None]}],
+                "outputs": [{"name": name, "dtype": "int64", "shape": []} for name in ("choice", "amount")],
+            }
+        ),
+    }
+    with zipfile.ZipFile(tmp_path / "a.mar", "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    program = Read((Tensor("x", None, None),), None, "float16", 7)
+    monkeypatch.setattr(reading, "_program", lambda _: program)
+    outputs = Tensor("choice", "int64", (None,)), Tensor("amount", "int64", (None,))
+    signed = Read((Tensor("image", "uint8", (None, 8, None)),), outputs, "float16", 7)
+    assert reading.READERS["mar"](tmp_path / "a.mar") == (signed if ours else program)
 
 
 def write_import(root, *files, reference="onnx", random=True):
@@ -215,6 +268,31 @@ def test_a_file_that_is_not_what_was_imported_is_refused(tmp_path):
     folder = write_import(tmp_path / "net", file("onnx"))
     (folder / "model.onnx").write_bytes(b"another")
     with pytest.raises(ModelError, match=r"model\.onnx has sha256 .*imported from from/model\.onnx"):
+        _ = load_model(str(tmp_path / "net")).digest
+
+
+@pytest.mark.parametrize("change", [b"another", None])
+def test_a_program_taken_out_of_an_archive_that_is_not_what_was_imported_is_refused(tmp_path, change):
+    content = b"a program"
+    sha256 = hashlib.sha256(content).hexdigest()
+    archive = file("mar", program="archive.pt", program_sha256=sha256)
+    program = write_import(tmp_path / "net", archive, reference="mar") / "archive.pt"
+    program.write_bytes(content)
+    assert load_model(str(tmp_path / "net")).digest
+    program.unlink()
+    if change is not None:
+        program.write_bytes(change)
+    with pytest.raises(ModelError, match=r"archive\.pt .*imported from from/model\.mar"):
+        _ = load_model(str(tmp_path / "net")).digest
+
+
+def test_an_import_that_did_not_record_its_program_says_to_import_again(tmp_path):
+    folder = write_import(tmp_path / "net", file("mar", program="archive.pt"), reference="mar")
+    (folder / "archive.pt").write_bytes(b"a program")
+    record = json.loads((folder / given.RECORD).read_text())
+    del record["files"][0]["program_sha256"]
+    (folder / given.RECORD).write_text(json.dumps(record))
+    with pytest.raises(ModelError, match=r"archive\.pt has no sha256 .* import the files again"):
         _ = load_model(str(tmp_path / "net")).digest
 
 

@@ -369,6 +369,35 @@ def test_a_whole_run_is_published_and_kept(prepared, root, tmp_path, monkeypatch
 
 
 @pytest.mark.usefixtures("two_cores")
+def test_what_failed_once_is_measured_again_the_next_time(prepared, root, tmp_path, monkeypatch):
+    settings = MobileSettings(model="digits_cnn", runs=tmp_path / "runs")
+    Processes(monkeypatch).dies["m_int8.tflite"] = "time_here"
+    run, _ = stage.measure_mobile(settings, ["tandem", "mobile"], quiet)
+    assert [one.error is None for one in run.mobile.artifacts] == [True, False]
+    assert not (root / kept.KEPT_NAME).exists()
+    for dies, wanted in (("time_here", False), (None, True)):
+        notes, folder = [], tmp_path / f"run-{wanted}"
+        (folder / "samples").mkdir(parents=True)
+        Processes(monkeypatch).dies["m_int8.tflite"] = dies
+        stage.measure_or_recall("digits_cnn", prepared, folder, quiet, notes.append)
+        assert [one.error is None for one in notes[0].artifacts] == [True, wanted]
+        assert (root / kept.KEPT_NAME).exists() == wanted
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_what_did_not_run_when_it_was_verified_does_not_keep_the_rest_from_being_kept(
+    root, run_folder, monkeypatch
+):
+    Processes(monkeypatch)
+    verified = survey_of(root, run_folder, errors={"tflite/m_float32.tflite": "it does not load"}).verified
+    exported = ExportResult({"tflite": manifest_of(root)}, (), {}, {}, 0.0)
+    stage.measure_or_recall(
+        "digits_cnn", stage.Prepared(exported, verified, root, "key"), run_folder, quiet, print
+    )
+    assert (root / kept.KEPT_NAME).exists()
+
+
+@pytest.mark.usefixtures("two_cores")
 def test_a_record_with_one_thread_will_do_for_one_and_not_for_all(prepared, root, tmp_path, monkeypatch):
     Processes(monkeypatch)
     notes = []

@@ -1,6 +1,8 @@
 import dataclasses
 import math
 import shutil
+from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -461,6 +463,32 @@ def test_a_tighter_tolerance_is_verified_anew(exported, monkeypatch):
     verifying.ensure_verified("digits_cnn", exported, quiet)
     tighter = dataclasses.replace(MODEL, tolerance=Tolerance(1e-9, 0.0))
     monkeypatch.setattr(verifying, "load_model", lambda _: tighter)
+    verifying.ensure_verified("digits_cnn", exported, quiet)
+    assert answers.asked == 2
+
+
+def test_another_runtime_is_asked_anew_and_the_others_proof_stays(exported, monkeypatch):
+    answers = Answers(monkeypatch)
+    verifying.ensure_verified("digits_cnn", exported, quiet)
+    monkeypatch.setattr(
+        proof, "versions", lambda tools: {tool: "99" for tool in tools if tool == "ai-edge-litert"}
+    )
+    manifests = {name: artifact.read_manifest(exported / "digits_cnn" / name) for name in KEYS}
+    assert "tflite" not in proof.proven_records(MODEL, exported / "digits_cnn", manifests)
+    verifying.ensure_verified("digits_cnn", exported, quiet)
+    assert answers.asked == 2
+    verifying.ensure_verified("digits_cnn", exported, quiet)
+    assert answers.asked == 2
+
+
+@pytest.mark.parametrize("module", ["pipelines.targets.torchserve.runtime", "pipelines.targets.asking"])
+def test_changed_code_that_asks_is_asked_through_anew(exported, monkeypatch, tmp_path, module):
+    answers = Answers(monkeypatch)
+    verifying.ensure_verified("digits_cnn", exported, quiet)
+    changed, real = tmp_path / "changed.py", Path.read_bytes
+    changed.write_text("another way to ask")
+    found = Path(find_spec(module).origin)
+    monkeypatch.setattr(Path, "read_bytes", lambda path: real(changed if path == found else path))
     verifying.ensure_verified("digits_cnn", exported, quiet)
     assert answers.asked == 2
 

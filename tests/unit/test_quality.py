@@ -30,6 +30,18 @@ def expected(outputs, labels, **changes):
     return expectations_of(spec_of(outputs.shape[1], **changes), samples, {"y": outputs}).primary
 
 
+def test_of_the_first_outputs_alone_the_task_is_derived_from_their_labels_alone():
+    labels = np.arange(COUNT) % 4
+    samples = Samples(np.zeros((COUNT, 8, 8, 1), np.float32), labels)
+    outputs = np.eye(4, dtype=np.float32)[labels[:20]]
+    found = expectations_of(spec_of(4), samples, {"y": outputs}).primary
+    assert (found.task, found.labels.tolist(), found.accuracy(outputs)) == (
+        "classes",
+        labels[:20].tolist(),
+        1,
+    )
+
+
 @pytest.mark.parametrize(("probabilities", "threshold"), [(True, 0.5), (False, 0.0)])
 def test_a_single_column_chooses_by_the_threshold_of_its_range(probabilities, threshold):
     logits = DRAW.normal(size=(COUNT, 1))

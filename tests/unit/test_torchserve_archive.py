@@ -16,7 +16,7 @@ from test_artifact_hostile import LISTED, at_most
 
 from models.digits_cnn import MODEL
 from pipelines.errors import GateError
-from pipelines.targets.torchserve import archive, export
+from pipelines.targets.torchserve import archive, export, runtime
 from pipelines.targets.torchserve.runtime import predict
 
 HANDLER = """
@@ -65,10 +65,10 @@ def ask(tmp_path, temporary, monkeypatch):
     monkeypatch.setattr(archive, "SMALL_BYTES", SMALL_BYTES)
     monkeypatch.setattr(archive, "ENTRIES_LIMIT", ENTRIES_LIMIT)
 
-    def predict_with(content):
+    def predict_with(content, outputs=OUTPUTS):
         path = tmp_path / "m.mar"
         path.write_bytes(content)
-        return predict(path, "torchserve-archive", INPUTS, OUTPUTS)
+        return predict(path, "torchserve-archive", INPUTS, outputs)
 
     return predict_with
 
@@ -88,6 +88,62 @@ def test_an_archive_is_written_whatever_the_clock_says(tmp_path, monkeypatch):
 
 def test_a_good_archive_answers(ask):
     assert ask(zipped(parts()))["y"].tolist() == [[11.0], [12.0]]
+
+
+GIVING = """
+import json
+class Handler:
+    def initialize(self, context): ...
+    def handle(self, requests, context):
+        rows, places = %s, json.loads(requests[0]["body"])["instances"]
+        return [json.dumps({"predictions": [rows[int(place) - 1] for (place,) in places]})]
+"""
+
+
+def giving(predictions, outputs=None):
+    """An archive that gives these rows, with the signature of such outputs."""
+    said = {} if outputs is None else {"signature.json": json.dumps({"inputs": [], "outputs": outputs})}
+    return zipped(parts(**{"handler.py": GIVING % predictions}) | said)
+
+
+@pytest.mark.parametrize(("rows", "kind"), [([3, 4], "i"), ([True, False], "b"), ([0.5, 1.5], "f")])
+def test_numbers_of_a_handler_that_is_not_ours_say_their_dtype_themselves(ask, rows, kind):
+    lies = [{"name": "y", "dtype": "float16", "shape": []}]
+    for outputs in (None, lies):
+        found = ask(giving(rows, outputs))["y"]
+        assert (found.dtype.kind, found.dtype != np.float16, found.tolist()) == (kind, True, rows)
+
+
+@pytest.fixture
+def our_handler(tmp_path, monkeypatch):
+    """Takes the handler that was packed last for ours."""
+    path = tmp_path / "ours.py"
+    monkeypatch.setattr(runtime, "HANDLER", path)
+    return lambda predictions: path.write_text(GIVING % predictions)
+
+
+def test_the_signature_of_our_handler_says_the_dtype_whatever_the_only_output_is_called(ask, our_handler):
+    our_handler([0, 1])
+    found = ask(giving([0, 1], [{"name": "choice", "dtype": "float32", "shape": []}]))
+    assert found["y"].dtype == np.float32
+
+
+def test_several_outputs_are_taken_by_name_with_their_dtypes(ask, our_handler):
+    rows = [{"b": 1, "a": 0}, {"b": 2, "a": 1}]
+    our_handler(rows)
+    signed = [
+        {"name": name, "dtype": dtype, "shape": []} for name, dtype in (("a", "int8"), ("b", "float32"))
+    ]
+    found = ask(giving(rows, signed), ("a", "b"))
+    assert {name: (array.dtype.name, array.tolist()) for name, array in found.items()} == {
+        "a": ("int8", [0, 1]),
+        "b": ("float32", [1.0, 2.0]),
+    }
+
+
+def test_outputs_by_other_names_are_refused_by_these(ask):
+    with pytest.raises(GateError, match=r"has the outputs a, b; the model has output_0, output_1"):
+        ask(giving([{"a": 0, "b": 1}] * 2), ("output_0", "output_1"))
 
 
 def test_an_archive_written_to_a_pipe_answers(ask, tmp_path):

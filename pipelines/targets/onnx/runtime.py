@@ -61,6 +61,7 @@ class OnnxModel:
         self._fetches = list(self._wanted.values())
         self._given: dict[str, Array] = {}
         self._answers: list[Array] = []
+        self._refusals = _refusals()
 
     @property
     def takes_one(self) -> bool:
@@ -73,13 +74,14 @@ class OnnxModel:
         Raises:
             GateError: the file does not take such inputs.
         """
-        from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
+        return dict(zip(self._wanted, self._run(self._feed(batch)), strict=True))
 
+    def _run(self, inputs: Tensors) -> list[Array]:
         try:
-            answers = self._session.run(self._fetches, self._feed(batch))
-        except (Fail, InvalidArgument, RuntimeException) as error:
+            answers: list[Array] = self._session.run(self._fetches, inputs)
+        except self._refusals as error:
             raise GateError(f"{self._artifact} refuses its inputs: {first_line(error)}") from error
-        return dict(zip(self._wanted, answers, strict=True))
+        return answers
 
     def _feed(self, batch: Tensors) -> dict[str, Array]:
         wanted = matched(self._artifact, "input", list(batch), self._inputs_there)
@@ -94,8 +96,12 @@ class OnnxModel:
         self._given = self._feed(contiguous(sample))
 
     def invoke(self) -> None:
-        """Compute the outputs of the inputs that were set."""
-        self._answers = self._session.run(self._fetches, self._given)
+        """Compute the outputs of the inputs that were set.
+
+        Raises:
+            GateError: the file does not take such inputs.
+        """
+        self._answers = self._run(self._given)
 
     def outputs(self) -> Sample:
         """Return the outputs of the last `invoke`, without the batch dimension."""
@@ -104,7 +110,6 @@ class OnnxModel:
 
 def _session(artifact: Path, threads_count: int) -> Any:
     import onnxruntime as ort
-    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf, NoSuchFile
 
     ort.disable_telemetry_events()
     options = ort.SessionOptions()
@@ -113,8 +118,18 @@ def _session(artifact: Path, threads_count: int) -> Any:
     options.log_severity_level = ERRORS_ONLY
     try:
         return ort.InferenceSession(str(artifact), options, providers=[PROVIDER])
-    except (Fail, InvalidGraph, InvalidProtobuf, NoSuchFile) as error:
+    except _refusals() as error:
         raise GateError(f"{artifact} does not load as ONNX: {first_line(error)}") from error
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """Return what ONNX Runtime raises about a file or its inputs; its errors have no class in common."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as errors
+
+    return (
+        *(errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.InvalidProtobuf),
+        *(errors.NoSuchFile, errors.NotImplemented, errors.RuntimeException),
+    )
 
 
 def inspect(artifact: Path, artifact_format: str) -> Inspection:  # noqa: ARG001

@@ -17,7 +17,7 @@ from models.tensors import Array, Tensors, samples
 from pipelines.errors import GateError, first_line
 from pipelines.targets.asking import ask_in_batches, named
 from pipelines.targets.torchserve.archive import unpack
-from pipelines.targets.torchserve.export import SIGNATURE_NAME
+from pipelines.targets.torchserve.export import HANDLER, SIGNATURE_NAME
 from pipelines.targets.tracing import last_line
 
 
@@ -110,7 +110,7 @@ def _archive(path: Path, inputs: Tensors, outputs: Sequence[str]) -> dict[str, A
         manifest = unpack(path, Path(name))
         with _blamed(path):
             handler, context = _start_handler(Path(name), manifest)
-            dtypes = _dtypes(Path(name), outputs)
+            dtypes = _dtypes(Path(name), manifest, outputs)
 
             def call(batch: dict[str, Array]) -> dict[str, Array]:
                 body = json.dumps({"instances": _rows(batch)}).encode()
@@ -121,10 +121,9 @@ def _archive(path: Path, inputs: Tensors, outputs: Sequence[str]) -> dict[str, A
                     )
                 predictions = json.loads(answer)["predictions"]
                 if len(outputs) == 1:
-                    return {outputs[0]: np.asarray(predictions, dtypes.get(outputs[0]))}
-                return {
-                    name: np.asarray([row[name] for row in predictions], dtypes.get(name)) for name in outputs
-                }
+                    return {outputs[0]: _numbers(predictions, dtypes[outputs[0]])}
+                rows = [named(path, row, outputs) for row in predictions]
+                return {name: _numbers([row[name] for row in rows], dtypes[name]) for name in outputs}
 
             return ask_in_batches(path, call, inputs)
 
@@ -137,12 +136,30 @@ def _rows(batch: dict[str, Array]) -> list[Any]:
     return [{name: array.tolist() for name, array in sample.items()} for sample in samples(batch)]
 
 
-def _dtypes(folder: Path, outputs: Sequence[str]) -> dict[str, str]:
-    """Read the outputs' dtypes from the archive's signature, as JSON has none; else use float32."""
-    signature = folder / SIGNATURE_NAME
-    content = json.loads(signature.read_text()) if signature.is_file() else {}
-    dtypes = {output["name"]: output["dtype"] for output in content.get("outputs", [])}
-    return {name: dtypes.get(name, "float32") for name in outputs}
+def _numbers(values: Any, dtype: str | None) -> Array:
+    """Raise ValueError if what JSON held is something else."""
+    array = np.asarray(values, dtype)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"its predictions are {array.dtype}, no numbers")
+    return array
+
+
+def _dtypes(folder: Path, manifest: dict[str, Any], outputs: Sequence[str]) -> dict[str, str | None]:
+    """Return the outputs' dtypes, as JSON has none; None where nothing says it and the numbers have to."""
+    signed = (signature_in(folder, manifest) or {"outputs": []})["outputs"]
+    if len(signed) == len(outputs) == 1:
+        return {outputs[0]: signed[0]["dtype"]}
+    dtypes = {output["name"]: output["dtype"] for output in signed}
+    return {name: dtypes.get(name) for name in outputs}
+
+
+def signature_in(folder: Path, manifest: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what an unpacked archive says of its tensors if our handler answers by it, else None."""
+    file = folder / SIGNATURE_NAME
+    if not file.is_file() or (folder / manifest["model"]["handler"]).read_bytes() != HANDLER.read_bytes():
+        return None
+    signature: dict[str, Any] = json.loads(file.read_text())
+    return signature
 
 
 @contextmanager
