@@ -41,6 +41,10 @@ class ServerSettings(BaseModel):
         """Return the settings that are set, by the server's own names."""
         return self.model_dump(exclude_none=True, exclude_defaults=True)
 
+    def implied(self) -> dict[str, bool]:
+        """Return what is in force although nobody set it, because of what is set."""
+        return {}
+
     @classmethod
     def batches(cls, spec: ModelSpec) -> bool:  # noqa: ARG003 - for those whose servers cannot batch all models
         """Return whether requests of the model `spec` can share a run on this server."""
@@ -199,7 +203,9 @@ def changed(preset: Preset, target: str, changes: Mapping[str, Any], where: str)
         given = {name: value for name, value in given.items() if name not in batching}
     settings = checked(target, {**given, **changes}, where)
     suffix = ",".join(
-        f"{key}={'unset' if value is None else as_toml(value)}" for key, value in changes.items()
+        f"{key}={'unset' if value is None else as_toml(value)}"
+        for key, value in changes.items()
+        if value is not None or key in given
     )
     adapts = preset.adapts and changes.keys().isdisjoint(batching)
     return Preset(f"{preset.name}+{suffix}", settings, adapts)

@@ -28,7 +28,7 @@ class Protocol:
     Attributes:
         codec: a name of `loadtests.codecs.CODECS`.
         path: where to, with `{model}` for the model's name; over gRPC the method's full name.
-        refused_dtypes: of inputs, which the server does not read in such a body.
+        refused_dtypes: of tensors, which the server neither reads nor writes in such a body.
     """
 
     transport: Transport = "http"

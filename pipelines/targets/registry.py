@@ -137,7 +137,8 @@ TRITON = Target(
     environment="triton",
     title="NVIDIA Triton",
     protocols=(
-        *(Protocol("http", codec, "/v2/models/{model}/infer") for codec in ("oip-json", "oip-binary")),
+        Protocol("http", "oip-json", "/v2/models/{model}/infer", refused_dtypes=("float16",)),
+        Protocol("http", "oip-binary", "/v2/models/{model}/infer"),
         Protocol("grpc", "oip-grpc", "/inference.GRPCInferenceService/ModelInfer"),
     ),
     traces=True,

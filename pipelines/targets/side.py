@@ -47,18 +47,19 @@ def file_stem(side: str) -> str:
 
 
 def require_readable(sides: Iterable[SideSpec], spec: ModelSpec) -> None:
-    """Refuse sides that are asked in a way in which their server cannot read the model's inputs.
+    """Refuse sides that are asked in a way in which their server cannot read or write the model's tensors.
 
     Raises:
-        RequestError: naming the first input that is refused.
+        RequestError: naming the first tensor that is refused.
     """
     for side in sides:
-        for tensor in spec.inputs:
-            if tensor.dtype in side.protocol.refused_dtypes:
-                raise RequestError(
-                    f"{side.target} reads no {tensor.dtype} from JSON, which {spec.name}'s input "
-                    f"{tensor.name!r} is: ask it over gRPC (--sides {side.target}:grpc)"
-                )
+        for kind, does, tensors in (("input", "reads", spec.inputs), ("output", "writes", spec.outputs)):
+            for tensor in tensors:
+                if tensor.dtype in side.protocol.refused_dtypes:
+                    raise RequestError(
+                        f"{side.target} {does} no {tensor.dtype} in JSON, which {spec.name}'s {kind} "
+                        f"{tensor.name!r} is: ask it over gRPC (--sides {side.target}:grpc)"
+                    )
 
 
 def parse_sides(text: str, preset: str = DEFAULT) -> tuple[SideSpec, ...]:

@@ -25,6 +25,7 @@ RUN_ONLY = (
             "settings",
             "timings",
             "tuning",
+            "workers",
         )
     ),
 )

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from models.spec import ModelSpec
 from pipelines.errors import RequestError
+from pipelines.targets.presets import Preset
 from pipelines.targets.registry import SERVED, find_target
 
 Settings = Mapping[str, Any]
@@ -28,6 +30,8 @@ class Axis:
         key: the setting whose value says at which level a preset is.
         start: the level that a server has where `key` is not set.
         needs: the axis that has to be off its first level for this one to mean anything; None for none.
+        switch: the setting without which the server is at the first level whatever `key` says; None for none.
+        vendors: the value that `key` has where the switch is on and nobody set it.
     """
 
     name: str
@@ -35,6 +39,8 @@ class Axis:
     levels: tuple[Level, ...]
     start: int
     needs: str | None = None
+    switch: str | None = None
+    vendors: int | None = None
 
 
 def counted(
@@ -60,8 +66,13 @@ def delays_ms(limit_ms: float, least_ms: int = 1) -> tuple[int, ...]:
     return tuple(ms for ms in usual if ms == least_ms or least_ms < ms <= limit_ms / 2)
 
 
-def axes_of(target: str, cores_count: int, limit_ms: float) -> tuple[Axis, ...]:
-    """Return what can be varied of `target` on so many cores under a p99 limit: axes of two or more levels.
+def axes_of(
+    target: str, cores_count: int, limit_ms: float, spec: ModelSpec | None = None
+) -> tuple[Axis, ...]:
+    """Return what can be varied of `target` on so many cores under a p99 limit.
+
+    Args:
+        spec: the model; axes of batching are left out where its requests cannot share a run. None for any.
 
     Raises:
         RequestError: the target says of nothing that it could be varied.
@@ -75,12 +86,22 @@ def axes_of(target: str, cores_count: int, limit_ms: float) -> tuple[Axis, ...]:
         )
     module, _, function = entry.tuning.partition(":")
     make: Callable[[int, float], tuple[Axis, ...]] = getattr(importlib.import_module(module), function)
-    return tuple(axis for axis in make(cores_count, limit_ms) if len(axis.levels) > 1)
+    settings = Preset().settings_of(target)
+    fixed = set(settings.batching_settings if spec and not settings.batches(spec) else ())
+    # What another axis brings along is set with that, even if it has one level.
+    return tuple(
+        axis
+        for axis in make(cores_count, limit_ms)
+        if (len(axis.levels) > 1 or axis.needs)
+        and fixed.isdisjoint(key for level in axis.levels for key in level.settings)
+    )
 
 
 def at_preset(axis: Axis, settings: Settings, cores_count: int) -> Axis:
     """Return the axis as it starts from a preset's settings; a number not among its levels becomes one."""
-    value = cores_count if settings.get(axis.key) == "cores" else settings.get(axis.key)
+    if axis.switch and not settings.get(axis.switch):
+        return replace(axis, start=0)
+    value = cores_count if settings.get(axis.key) == "cores" else settings.get(axis.key, axis.vendors)
     numbers = [level.settings.get(axis.key) for level in axis.levels]
     if value in numbers:
         return replace(axis, start=axis.start if value is None else numbers.index(value))

@@ -68,7 +68,11 @@ def tune(
     cores_count, spec = len(settings.cores.server), load_model(settings.model)
     spaces = {
         side.name: space_around(
-            side.target, side.preset.fitted(spec), cores_count, request.p99_limit_ms, axes_of
+            side.target,
+            side.preset.fitted(spec),
+            cores_count,
+            request.p99_limit_ms,
+            partial(axes_of, spec=spec),
         )
         for side in settings.sides
     }

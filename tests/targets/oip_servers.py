@@ -24,7 +24,7 @@ from pipelines.targets.server_plan import ServeRequest, make_environments, plan_
 from pipelines.targets.triton.settings import TritonSettings
 
 PRESETS = {
-    "mlserver": MLServerSettings(parallel_workers=0, debug=False, torch_threads=1, max_batch_size=4),
+    "mlserver": MLServerSettings(parallel_workers=0, debug=False, torch_threads=1),
     "triton": TritonSettings(torch_threads=1, http_thread_count=2),
 }
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -98,10 +99,9 @@ def test_another_signature_is_seen_with_the_tensor(subject):
         answers.metadata(replace(subject, spec=replace(SPEC, inputs=inputs)))
 
 
-def test_its_configuration_is_its_own_word(running, name):
+def test_its_configuration_is_its_own_word(running):
     given = running.plan.given
-    batch = {"triton": 1, "mlserver": 4}[name]
-    assert (given.workers_count, given.threads_per_worker, given.batch_max_size) == (1, 1, batch)
+    assert (given.workers_count, given.threads_per_worker, given.batch_max_size) == (1, 1, 1)
     assert given.sources["threads_per_worker"] == "server"
 
 
@@ -289,6 +289,32 @@ def test_what_is_wrong_has_its_status_and_the_reason(running, name, body, status
     assert found == status[name], answer
     # "detail" is MLServer's own, where it cannot read a body.
     assert said in json.dumps(answer["detail" if found == UNREAD["mlserver"] else "error"])
+
+
+def test_a_string_does_not_give_its_length_to_every_number(running, name):
+    family = [running.pid, *(p.pid for p in psutil.Process(running.pid).children(recursive=True))]
+    before = list(map(peak_bytes, family))
+    data = [1] * 2000 + ["x" * 50_000]  # 400 MB, if all were as long
+    status, _ = post(running, tensors(tokens={"shape": [1, len(data)], "data": data}))
+    assert status == DATA[name]
+    grown = [after - own for after, own in zip(map(peak_bytes, family), before, strict=True)]
+    assert max(grown) < 100_000_000
+
+
+def peak_bytes(pid):
+    """The most memory that a process has held so far."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
+
+def test_a_message_over_grpc_is_not_held_to_four_megabytes(grpc, name):
+    path = "/inference.GRPCInferenceService/ModelInfer"
+    protocol = next(one for one in find_target(name).protocols if one.transport == "grpc")
+    one = sample(SPEC.samples().named, 0)
+    large = {**one, "tokens": np.resize(one["tokens"], 600_000)}
+    body = find_codec(protocol.codec).encode([large], "several")
+    assert len(body) > 4 * 2**20
+    assert fetch(grpc + path, body, headers=pool(protocol).headers)[0] == 200
 
 
 def test_a_number_beyond_its_datatype_is_refused_by_our_runtime_alone(running, name):

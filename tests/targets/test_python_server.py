@@ -3,6 +3,7 @@
 import json
 import os
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
@@ -188,6 +189,8 @@ def body(**changes):
         (body(pixel=[-1, 0]), "0 to 255"),
         (body(pixel=[256, 0]), "0 to 255"),
         (body(image=[[1, 2, True], [1, 2, 3]]), "takes numbers"),
+        (body(image=[[1, 2, "3"], [1, 2, 3]]), "takes numbers"),
+        (body(flag="yes"), "true or false"),
         (body(image=[[1, 2, 1e300], [1, 2, 3]]), "beyond"),
         (body(image=[[1, 2], [1, 2, 3]]), "differ in length"),
         (body(image=[1.0]), "has shape"),
@@ -199,6 +202,42 @@ def body(**changes):
 def test_what_is_wrong_is_said(model, asked, said):
     with pytest.raises(app.RefusedError, match=said):
         model.answer(asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "kinds"),
+    [
+        ({"instances": [[1.0, 2.5e-7], [3, 4]]}, set()),
+        ({"instances": [{"x": [1], "y": [2]}, {"x": [3], "y": [4]}], "id": "seven"}, set()),
+        ({"instances": [[1, True]]}, {bool}),
+        ({"instances": [[1, False]]}, {bool}),
+        ({"instances": [["a", 1]]}, {str}),
+        ({"instances": [{"x": ["true"], "y": [2]}]}, {str, bool}),
+    ],
+)
+def test_numbers_are_looked_at_one_by_one_only_where_something_else_may_be_among_them(asked, kinds):
+    assert app.unlike_numbers(json.dumps(asked).encode(), asked) == kinds
+
+
+def test_a_string_does_not_give_its_length_to_every_number(model):
+    asked = body(tokens=[1] * 2000 + ["x" * 1000])
+    tracemalloc.start()
+    try:
+        with pytest.raises(app.RefusedError, match="'tokens' is int64, which takes whole numbers"):
+            model.decode(asked)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_instances_for_which_there_is_no_memory_are_refused(model, monkeypatch):
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(app, "array_of", full)
+    with pytest.raises(app.RefusedError, match="more memory than there is") as caught:
+        model.decode(body())
+    assert caught.value.status == 400
 
 
 def test_the_models_own_refusal_is_one_line(model):

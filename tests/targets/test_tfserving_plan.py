@@ -3,18 +3,27 @@
 import http.server
 import json
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import pytest
 
 from models.digits_cnn import MODEL
 from models.spec import TensorSpec
+from pipelines.errors import MachineError
+from pipelines.export import stage as exporting
 from pipelines.processes.children import child_environment, python_module
 from pipelines.processes.group import free_ports
-from pipelines.targets.presets import resolve
+from pipelines.runners.local import LocalServer
+from pipelines.serve import readiness
+from pipelines.targets.containers import CONTAINED
+from pipelines.targets.presets import changed, resolve
 from pipelines.targets.server_plan import ServeRequest
+from pipelines.targets.tfserving.embedded.flags import parse_flags
+from pipelines.targets.tfserving.export import WARMUP_BATCHES
 from pipelines.targets.tfserving.server import BINARY, EMBEDDED_NAME, find_implementation, plan
+from pipelines.targets.tfserving.settings import TFServingSettings
+from pipelines.targets.tuning import axes_of
 
 VERSION = "TensorFlow ModelServer: 2.19.1-rc0\\nTensorFlow Library: 2.19.1\\n"
 
@@ -136,6 +145,63 @@ def test_ready_is_a_version_that_is_available(request_for, status, value, said):
     made = plan(request_for())
     with answering(int(flag(made, "rest_api_port")), status, value):
         assert made.endpoint.status() == said
+
+
+@pytest.mark.parametrize("runner", ["local", "docker"])
+def test_a_server_that_gave_every_version_up_is_not_waited_for(request_for, runner):
+    made = plan(request_for())
+    gone = versions("END", "END")
+    gone["model_version_status"][0]["status"] = {"error_code": "INVALID_ARGUMENT", "error_message": "no room"}
+    base_url, name = made.endpoint.base_url, MODEL.name
+    ask = {
+        "local": made.endpoint.status,
+        "docker": lambda: CONTAINED["tfserving"].status(base_url, name, lambda _: (1, "")),
+    }[runner]
+    served = answering(int(flag(made, "rest_api_port")), 200, gone)
+    with served, pytest.raises(MachineError, match="tfserving cannot serve the model: no room"):
+        ask()
+
+
+@pytest.mark.parametrize(
+    ("changes", "warms_up"),
+    [
+        ({"max_batch_size": 7}, False),
+        ({"max_batch_size": 8}, True),
+        ({"max_batch_size": 4, "enable_model_warmup": True}, True),
+        ({"enable_batching": False}, True),
+    ],
+)
+def test_records_that_no_batch_holds_are_not_replayed(request_for, changes, warms_up):
+    tuned = resolve("tuned", ["tfserving"])["tfserving"]
+    made = plan(request_for(preset=changed(tuned, "tfserving", changes, "--set")))
+    argv = made.launch.argv
+    start = next(place for place, word in enumerate(argv) if word.startswith("--host"))
+    assert parse_flags(argv[start:]).enable_model_warmup is warms_up
+    assert made.implementation.settings.get("enable_model_warmup", True) is warms_up
+
+
+@pytest.mark.slow
+def test_a_batch_of_two_rows_starts_with_an_artifact_whose_records_have_more(tmp_path):
+    exporting.export("digits_cnn", tmp_path, lambda *_: None, targets=("tfserving",))
+    folder = exporting.target_folder(tmp_path, "digits_cnn", "tfserving")
+    tuned = resolve("tuned", ["tfserving"])["tfserving"]
+    for changes, given_up in (({}, None), ({"enable_model_warmup": True}, "Task size 8 is larger")):
+        preset = changed(tuned, "tfserving", {"max_batch_size": 2, **changes}, "--set")
+        with readiness.work_folder() as work:
+            made = plan(ServeRequest(MODEL, folder, work, preset=preset))
+            with LocalServer(made) as running, ends_with(given_up):
+                assert running.wait_ready() < made.launch.ready_limit_s / 2
+
+
+def ends_with(reason):
+    return pytest.raises(MachineError, match=reason) if reason else nullcontext()
+
+
+def test_the_largest_record_fits_wherever_a_search_has_warm_up_on():
+    for level in next(axis for axis in axes_of("tfserving", 2, 20) if axis.name == "batch").levels:
+        settings = TFServingSettings.model_validate(level.settings)
+        off = "--enable_model_warmup=false" in settings.flags()
+        assert off == bool(settings.most_rows and settings.most_rows < max(WARMUP_BATCHES))
 
 
 def test_nothing_listening_is_an_os_error(request_for):

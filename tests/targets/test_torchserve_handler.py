@@ -178,6 +178,27 @@ def test_bad_requests_do_not_disturb_their_neighbours(ask):
     assert context.status == {1: (400, "Bad Request"), 3: (400, "Bad Request")}
 
 
+def test_a_request_for_which_there_is_no_memory_costs_no_other_its_answer(ask, handler, monkeypatch):
+    decode, forward = handler.decode, handler._forward
+
+    def full(request, *rest):
+        if request["body"] == {"instances": [sample(9)]}:
+            raise MemoryError
+        return decode(request, *rest)
+
+    def narrow(batches):
+        if len(batches) > 1:
+            raise MemoryError
+        return forward(batches)
+
+    monkeypatch.setattr(handler, "decode", full)
+    monkeypatch.setattr(handler, "_forward", narrow)
+    answers, context = ask(*({"instances": [sample(n)]} for n in (1, 9, 3)))
+    assert [predictions(answers[n]) for n in (0, 2)] == [[truth(1)], [truth(3)]]
+    assert answers[1] == {"error": "MemoryError"}
+    assert context.status == {1: (400, "Bad Request")}
+
+
 def test_named_inputs_give_the_same_as_plain_ones(ask):
     (plain, named), _ = ask({"instances": [sample(4)]}, {"instances": [{"x": sample(4)}]})
     assert plain == named

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import psutil
 import pytest
+from told_times import require_within, told
 
 from models.digits_cnn import MODEL
 from models.spec import TensorSpec
@@ -21,10 +22,10 @@ from pipelines.parity.quality import Expectation, Expectations
 from pipelines.processes.group import free_ports, wait_until
 from pipelines.runners.local import LocalServer
 from pipelines.serve import readiness
-from pipelines.targets.presets import resolve
+from pipelines.targets.presets import Preset, resolve
 from pipelines.targets.server_plan import ServeRequest
 from pipelines.targets.torchserve import server
-from pipelines.targets.torchserve.settings import body_limit_bytes
+from pipelines.targets.torchserve.settings import TorchServeSettings, body_limit_bytes
 
 QUIET_TORCH = [
     pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning"),
@@ -97,6 +98,21 @@ def test_lines_about_requests_are_left_out_and_workers_told_their_threads(reques
     assert loggers["org.pytorch.serve.wlm.WorkerThread"] == "warn"
     assert made.launch.env["OMP_NUM_THREADS"] == "1"
     assert not {"request_log", "torch_threads"} & set(properties(tmp_path))
+
+
+def test_metrics_that_are_logged_go_where_the_vendor_has_them_and_nowhere_else(
+    request_for, tmp_path, no_java
+):
+    made = server.plan(request_for(preset=Preset("quiet", TorchServeSettings(request_log=False))))
+    assert "metrics_mode" not in properties(tmp_path)  # the vendor's: log
+    tree = ElementTree.parse(tmp_path / "log4j2.xml")  # noqa: S314 - ours
+    files = {one.get("name"): one.get("fileName") for one in tree.iter("RollingFile")}
+    loggers = {one.get("name"): one for one in tree.iter("Logger")}
+    for name, file in (("TS_METRICS", "ts_metrics.log"), ("MODEL_METRICS", "model_metrics.log")):
+        (reference,) = loggers[name].iter("AppenderRef")
+        assert files[reference.get("ref")] == f"${{env:METRICS_LOCATION:-logs}}/{file}"
+        assert (loggers[name].get("level"), loggers[name].get("additivity")) == ("all", "false")
+    assert made.launch.env["METRICS_LOCATION"] == str(tmp_path / "logs")
 
 
 def test_what_fails_in_a_worker_is_still_logged(request_for, tmp_path, no_java):
@@ -222,6 +238,23 @@ def test_torchserve_starts_answers_pauses_and_leaves_nobody(archive, pool):
         assert json.loads(answer)["predictions"][0] == pytest.approx(expected, abs=1e-3)
         running.pause()
     assert wait_until(lambda: not alive(family), limit_s=30)
+
+
+@slow_torch
+def test_without_lines_of_requests_the_metrics_are_logged_as_by_the_vendor_and_tell_the_time(archive, pool):
+    quiet = Preset("quiet", TorchServeSettings(request_log=False, default_workers_per_model=2))
+    with readiness.work_folder() as work:
+        request = ServeRequest(MODEL, archive, work, preset=quiet)
+        with LocalServer(server.plan(request)) as running:
+            readiness.wait_until_right(running, pool)
+            url = running.plan.endpoint.predict_url
+            found = told(running, [lambda: fetch(url, pool.bodies[1])] * 6)
+            require_within(found, 6, {"frontend", "queue", "decode", "inference", "encode"})
+        assert (work / "logs" / "model_metrics.log").stat().st_size > 0
+        lines = running.plan.launch.log.read_text()
+    assert "MODEL_LOG" in lines
+    assert "ts_inference_latency" not in lines
+    assert "PredictionTime" not in lines
 
 
 def rewritten(archive, folder, name, change):

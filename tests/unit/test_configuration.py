@@ -1,6 +1,5 @@
 """What servers say of their configuration, and what their command lines do: nothing is assumed."""
 
-import json
 from types import SimpleNamespace
 
 import pytest
@@ -143,23 +142,6 @@ def test_a_record_of_before_still_reads():
     record = GivenRecord(**vars(old), memory_limit_bytes=None)
     assert record.sources == {}
     assert record.queue_max_count is None
-
-
-@pytest.mark.parametrize("as_text", [True, False])
-def test_a_worker_tells_how_many_requests_took_how_many_passes(as_text):
-    from pipelines.targets.torchserve.configuration import batches
-
-    counts = {"requests_count": 12, "passes_count": 3}
-    assert batches([{"customizedMetadata": json.dumps(counts) if as_text else counts}]) == (12, 3)
-    for answer in (
-        None,
-        [],
-        [{}],
-        [{"customizedMetadata": "x"}],
-        [{"customizedMetadata": {"passes_count": 1}}],
-    ):
-        with pytest.raises(OSError, match="does not tell of batches"):
-            batches(answer)
 
 
 def test_metrics_tell_how_many_requests_took_how_many_runs():

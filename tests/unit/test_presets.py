@@ -264,6 +264,14 @@ def test_batching_is_switched_off_by_its_switch_alone(target, switch):
     assert off.settings.given().keys() & set(tuned.settings.batching_settings) == {switch}
 
 
+def test_a_name_says_what_was_changed_and_nothing_that_was_unset_already():
+    on = {"enable_batching": True, "max_batch_size": 8, "allowed_batch_sizes": None}
+    batched = changed(Preset("mine", TFServingSettings()), "tfserving", on, "--set")
+    assert batched.name == "mine+enable_batching=true,max_batch_size=8"
+    off = changed(batched, "tfserving", dict.fromkeys(on), "--set")
+    assert off.name == f"{batched.name}+enable_batching=unset,max_batch_size=unset"
+
+
 @pytest.mark.parametrize("target", ["tfserving", "triton"])
 def test_more_rows_than_a_batch_holds_are_refused(target):
     most = resolve("tuned", [target])[target].settings.most_rows

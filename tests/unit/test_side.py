@@ -138,10 +138,24 @@ def test_another_difference_still_stops_the_comparison():
     assert differing(parse_sides("torchserve,tfserving", "tuned")) == frozenset()
 
 
-def test_float16_in_json_is_refused_for_tensorflow_serving_alone_before_anything_starts():
-    half = dataclasses.replace(MODEL, inputs=(TensorSpec("x", "float16", (None, 4)),))
-    require_readable(parse_sides("torchserve,tfserving:grpc"), half)
-    require_readable(parse_sides("torchserve,tfserving"), MODEL)
-    for text in ("torchserve,tfserving", "tfserving:columns"):
-        with pytest.raises(RequestError, match=r"float16 from JSON.*'x' is: .*tfserving:grpc"):
-            require_readable(parse_sides(text), half)
+READS = dataclasses.replace(MODEL, inputs=(TensorSpec("x", "float16", (None, 4)),))
+WRITES = dataclasses.replace(MODEL, outputs=(TensorSpec("y", "float16", (None, 4)),), labels=())
+
+
+@pytest.mark.parametrize(
+    "text", ["torchserve,tfserving", "tfserving:columns", "triton", "triton:oip-json", "mlserver,triton"]
+)
+def test_float16_in_json_is_refused_before_anything_starts_where_the_server_does_not_know_it(text):
+    sides = parse_sides(text)
+    require_readable(sides, MODEL)
+    for spec, tensor in ((READS, "reads no float16 .*'x' is"), (WRITES, "writes no float16 .*'y' is")):
+        with pytest.raises(RequestError, match=rf"(tfserving|triton) {tensor}: .*(tfserving|triton):grpc"):
+            require_readable(sides, spec)
+
+
+@pytest.mark.parametrize(
+    "text", ["torchserve,python,mlserver", "tfserving:grpc,triton:grpc,mlserver:grpc", "triton:oip-binary"]
+)
+def test_float16_is_taken_however_else_it_is_asked(text):
+    for spec in (READS, WRITES):
+        require_readable(parse_sides(text), spec)

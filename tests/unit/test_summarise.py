@@ -102,7 +102,7 @@ def run_of(folder, rounds, targets=("torchserve", "tfserving")):
         for name in targets
     }
     profile = ProfileRecord.model_construct(margin=0.05, seed=1)
-    run = RunRecord.model_construct(kind="compare", profile=profile, targets=parts, slo=None)
+    run = RunRecord.model_construct(kind="compare", profile=profile, targets=parts, slo=None, payload=None)
     return summarise(run, folder)
 
 

@@ -97,9 +97,8 @@ def test_invalid_rounds_and_servers_that_tell_nothing_give_none(summary):
     assert judge_time_split(summary, [*spoilt, *rounds([{}])], None) is None
 
 
-def told(pid=1, count=10, ns=1_000_000):
-    parts = {f"{part}_ns": ns for part in ("decode", "inference", "encode")}
-    return {"pid": pid, "handled_count": count, **parts}
+def told(count=10, ns=1_000_000):
+    return {"handled_count": count, **{f"{part}_ns": ns for part in ("decode", "inference", "encode")}}
 
 
 def test_torchserves_log_is_read_on_from_where_it_was_and_half_a_line_waits(tmp_path):
@@ -125,10 +124,10 @@ def test_a_log_that_began_anew_tells_no_queue(tmp_path):
     assert set(ask().totals) == {"decode", "inference", "encode"}
 
 
-def test_of_several_workers_always_the_same_one_tells(tmp_path):
-    answers = iter([told(7, 10), told(8, 99), told(8, 99), told(7, 20)])
+def test_the_handlers_parts_are_of_all_requests_that_its_workers_answered(tmp_path):
+    answers = iter([told(0, 0), told(20, 5_000_000)])
     ask = TorchServeTimings(lambda: next(answers), None, tmp_path / "none")
-    assert [ask().totals["decode"][1] for _ in range(2)] == [10, 20]
+    assert parts_ms(ask(), ask()) == dict.fromkeys(("decode", "inference", "encode"), 0.25)
     assert TorchServeTimings(dict, None, tmp_path / "none")().totals == {}
 
 

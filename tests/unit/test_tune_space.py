@@ -6,7 +6,7 @@ import math
 import pytest
 
 from pipelines.errors import RequestError
-from pipelines.targets.presets import Preset, resolve
+from pipelines.targets.presets import Preset, checked, resolve
 from pipelines.targets.registry import SERVED, find_target
 from pipelines.targets.tuning import axes_of, delays_ms, doubling
 from pipelines.tune.space import Space, next_point, space_around
@@ -41,12 +41,19 @@ def test_an_axis_that_means_nothing_makes_no_second_point():
     assert "delay" not in space.labels(space.start)
 
 
-def test_batching_that_is_turned_on_says_its_delay():
-    space = space_of("torchserve", 1, preset="default")
+@pytest.mark.parametrize(
+    ("target", "on"),
+    [
+        ("torchserve", {"batchSize": 2, "maxBatchDelay": 1}),
+        ("mlserver", {"max_batch_size": 2, "max_batch_time_ms": 1}),
+    ],
+)
+@pytest.mark.parametrize("limit_ms", [1, 20])
+def test_batching_that_is_turned_on_says_its_delay(target, on, limit_ms):
+    space = space_of(target, 1, limit_ms, preset="default")
     batch = [axis.name for axis in space.axes].index("batch")
-    on = next(one for one in space.neighbours(space.start) if one[batch] != space.start[batch])
-    given = space.preset(on).settings.given()
-    assert {"batchSize": 2, "maxBatchDelay": 1}.items() <= given.items()
+    point = next(one for one in space.neighbours(space.start) if one[batch] != space.start[batch])
+    assert on.items() <= space.preset(point).settings.given().items()
 
 
 def test_a_presets_own_value_is_where_the_search_starts():
@@ -69,6 +76,48 @@ def test_batching_of_a_preset_can_be_turned_off():
     assert off
     assert all("enable_batching" not in space_of("tfserving").preset(p).settings.given() for p in off)
     assert all("batch_timeout_micros" not in around.preset(p).settings.given() for p in off)
+
+
+@pytest.mark.parametrize(
+    ("target", "settings", "starts"),
+    [
+        ("tfserving", {"enable_batching": True, "max_batch_size": 16, "allowed_batch_sizes": (4, 16)}, "16"),
+        ("tfserving", {"enable_batching": True, "max_batch_size": 12, "allowed_batch_sizes": (12,)}, "12"),
+        ("tfserving", {"enable_batching": True}, "1000"),
+        ("tfserving", {"enable_batching": False}, "off"),
+        ("triton", {"dynamic_batching": True, "max_batch_size": 8, "preferred_batch_size": (8,)}, "8"),
+        ("triton", {"max_batch_size": 8}, "off"),
+        ("mlserver", {"max_batch_size": 8, "max_batch_time_ms": 5}, "8"),
+        ("torchserve", {"batchSize": 8}, "8"),
+    ],
+)
+def test_a_search_starts_where_a_preset_is_and_tries_every_batch_from_there(target, settings, starts):
+    base = Preset("mine.toml", checked(target, settings, "mine.toml"))
+    space = space_around(target, base, 2, 20, axes_of)
+    assert space.labels(space.start)["batch"] == starts
+    made = {point: space.preset(point).settings for point in every_point(space)}
+    assert made[space.start] == base.settings
+    assert len(set(map(str, made.values()))) == len(made)
+    batch = [axis.name for axis in space.axes].index("batch")
+    assert {point[batch] for point in made} == set(range(len(space.axes[batch].levels)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "limit_ms", "delays"),
+    [
+        ({}, 20, [1, 2, 5, 10]),
+        ({"batchSize": 8, "maxBatchDelay": 2}, 20, [1, 2, 5, 10]),
+        ({"batchSize": 8}, 20, [1, 2, 5, 10, 100]),  # what the vendor has
+        ({}, 200, [1, 2, 5, 10, 20, 50, 100]),
+    ],
+)
+def test_torchserves_delays_are_those_that_the_limit_allows_and_the_presets(settings, limit_ms, delays):
+    base = Preset("mine.toml", checked("torchserve", settings, "mine.toml"))
+    space = space_around("torchserve", base, 2, limit_ms, axes_of)
+    axis = next(axis for axis in space.axes if axis.name == "delay")
+    assert [level.settings["maxBatchDelay"] for level in axis.levels] == delays
+    if settings:
+        assert axis.levels[axis.start].settings["maxBatchDelay"] == settings.get("maxBatchDelay", 100)
 
 
 def smooth(space: Space, top: tuple[int, ...]):

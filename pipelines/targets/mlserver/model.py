@@ -167,6 +167,9 @@ def array_of(tensor: dict[str, Any], request_input: RequestInput) -> np.ndarray:
     if isinstance(data, bytes):
         array = np.frombuffer(data, dtype.newbyteorder("<")).copy()
     else:
+        # NumPy would give every number the room of the longest string.
+        if holds_text(data):
+            raise InferenceError(f"{name!r} is {datatype}, and holds other values")
         try:
             values = np.asarray(data)
             if values.size and values.dtype.kind not in {"b": "b", "f": "iuf"}.get(dtype.kind, "iu"):
@@ -174,14 +177,28 @@ def array_of(tensor: dict[str, Any], request_input: RequestInput) -> np.ndarray:
             if values.size and dtype.kind in "iu":
                 require_range(name, values, dtype)
             array = np.ascontiguousarray(values, dtype)
-        except (ValueError, OverflowError) as error:
-            raise InferenceError(f"{name!r}: {error}") from error
+        except (ValueError, OverflowError, MemoryError) as error:
+            raise InferenceError(f"{name!r}: {str(error) or type(error).__name__}") from error
     try:
         return array.reshape(request_input.shape)
     except ValueError as error:
         raise InferenceError(
             f"{name!r} has {array.size} values in the shape {list(request_input.shape)}"
         ) from error
+
+
+def holds_text(values: Any) -> bool:
+    """Return whether a string is in nested lists.
+
+    Numbers are added up, a fifth of what looking at each would cost; anything else cannot be.
+    """
+    if not isinstance(values, list):
+        return isinstance(values, str)
+    try:
+        sum(values)
+    except (TypeError, OverflowError):
+        return any(map(holds_text, values))
+    return False
 
 
 def require_range(name: str, values: np.ndarray, dtype: np.dtype) -> None:

@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from models.spec import ModelSpec
+from pipelines.errors import RequestError
 from pipelines.targets.endpoint import Configuration
 from pipelines.targets.presets import ServerSettings
 
+LARGEST_MESSAGE_BYTES = 2**31 - 1
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 # Of the one model there is, as clients may name it.
 VERSION = "1"
@@ -23,6 +26,7 @@ class MLServerSettings(ServerSettings):
     `max_batch_time_ms` is MLServer's `max_batch_time`, which is in seconds.
     """
 
+    batching_settings: ClassVar[tuple[str, ...]] = ("max_batch_size", "max_batch_time_ms")
     debug: bool | None = None
     gzip_enabled: bool | None = None
     max_batch_size: Count | None = None
@@ -30,13 +34,36 @@ class MLServerSettings(ServerSettings):
     parallel_workers: Annotated[int, Field(ge=0, le=1024)] | None = None
     torch_threads: Count | None = None
 
+    @model_validator(mode="after")
+    def _both_of_batching_or_neither(self) -> Self:
+        """Raise where one is missing: MLServer would then batch nothing."""
+        missing = [name for name in self.batching_settings if getattr(self, name) is None]
+        if len(missing) == 1:
+            raise PydanticCustomError("batching", f"batching needs {missing[0]} as well")
+        return self
+
+    @classmethod
+    def batches(cls, spec: ModelSpec) -> bool:
+        """Return whether all samples have one shape: MLServer gives all requests of a batch the first's."""
+        return all(None not in tensor.shape[1:] for tensor in spec.inputs)
+
     def server(self) -> dict[str, Any]:
-        """Return the settings of settings.json."""
+        """Return the settings of settings.json; a message over gRPC may be of any size, as a body may."""
         own = ("debug", "gzip_enabled", "parallel_workers")
-        return {name: value for name, value in self.given().items() if name in own}
+        given = {name: value for name, value in self.given().items() if name in own}
+        return {"grpc_max_message_length": LARGEST_MESSAGE_BYTES, **given}
 
     def model(self, spec: ModelSpec, uri: str) -> dict[str, Any]:
-        """Return the whole of model-settings.json."""
+        """Return the whole of model-settings.json.
+
+        Raises:
+            RequestError: batching was asked for a model whose samples differ in shape.
+        """
+        if (self.max_batch_size or 0) > 1 and not self.batches(spec):
+            raise RequestError(
+                f"mlserver cannot batch {spec.name}, whose samples may differ in shape: it would mix up "
+                "their rows; leave max_batch_size and max_batch_time_ms out of the preset"
+            )
         content: dict[str, Any] = {"name": spec.name, "implementation": "model.TorchScript"}
         if self.max_batch_size is not None:
             content["max_batch_size"] = self.max_batch_size

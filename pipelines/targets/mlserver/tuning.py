@@ -1,8 +1,9 @@
 """What a search may vary of MLServer."""
 
+from pipelines.targets.mlserver.settings import MLServerSettings
 from pipelines.targets.tuning import Axis, Level, counted, delays_ms, doubling
 
-OFF = Level("off", dict.fromkeys(("max_batch_size", "max_batch_time_ms")))
+OFF = Level("off", dict.fromkeys(MLServerSettings.batching_settings))
 
 
 def axes(cores_count: int, limit_ms: float) -> tuple[Axis, ...]:
@@ -11,10 +12,7 @@ def axes(cores_count: int, limit_ms: float) -> tuple[Axis, ...]:
     MLServer batches where both a size and a time are set; a size of 1 is none.
     """
     delays = delays_ms(limit_ms)
-    sizes = tuple(
-        Level(str(size), {"max_batch_size": size, "max_batch_time_ms": delays[0]})
-        for size in doubling(32, least=2)
-    )
+    sizes = tuple(Level(str(size), {"max_batch_size": size}) for size in doubling(32, least=2))
     return (
         counted("workers", "parallel_workers", (0, *doubling(cores_count)), 1),
         counted("threads", "torch_threads", doubling(cores_count), cores_count),

@@ -102,10 +102,14 @@ class Model:
         rows = request.get("instances") if isinstance(request, dict) else None
         if not isinstance(rows, list) or not rows:
             raise RefusedError('expected an object with "instances", a list that is not empty')
-        return [
-            torch.from_numpy(array_of(tensor, values))
-            for tensor, values in zip(self.inputs, self._columns(rows), strict=True)
-        ]
+        columns, kinds = self._columns(rows), unlike_numbers(body, request)
+        try:
+            return [
+                torch.from_numpy(array_of(tensor, values, kinds))
+                for tensor, values in zip(self.inputs, columns, strict=True)
+            ]
+        except MemoryError as error:
+            raise RefusedError("the instances need more memory than there is") from error
 
     def _columns(self, rows: list[Any]) -> list[list[Any]]:
         names = [tensor["name"] for tensor in self.inputs]
@@ -156,13 +160,33 @@ class Model:
         return answer, (began, decoded, computed, time.perf_counter_ns())
 
 
-def array_of(tensor: dict[str, Any], values: list[Any]) -> np.ndarray:
+def unlike_numbers(body: bytes, request: dict[str, Any]) -> frozenset[type]:
+    """Return what may be among the numbers of a body: bool where it has the words, text where it has quotes.
+
+    Keys have two quotes each; more are of strings. Looking at every number would cost more than parsing it.
+    """
+    rows = request["instances"]
+    keys = len(request) + (len(rows) * len(rows[0]) if isinstance(rows[0], dict) else 0)
+    beside = sum(isinstance(value, str) for value in request.values())
+    quoted = body.count(b'"') > 2 * (keys + beside)
+    worded = b"true" in body or b"false" in body
+    return frozenset(kind for kind, found in ((str, quoted), (bool, worded)) if found)
+
+
+def array_of(tensor: dict[str, Any], values: list[Any], kinds: frozenset[type]) -> np.ndarray:
     """Turn nested lists into an array of the tensor's dtype and shape.
+
+    Args:
+        kinds: what may be among them and is no number. NumPy would take true for 1, and would give every
+            number the room of the longest string.
 
     Raises:
         RefusedError: they are ragged, of another shape, or hold something else than the dtype takes.
     """
     dtype, name = np.dtype(tensor["dtype"]), tensor["name"]
+    refused = kinds - {bool} if dtype.kind == "b" else kinds
+    if refused and holds(values, refused):
+        raise RefusedError(f"{name!r} is {dtype}, which takes {KINDS[dtype.kind]}")
     try:
         array = np.asarray(values)
     except ValueError as error:
@@ -174,7 +198,7 @@ def array_of(tensor: dict[str, Any], values: list[Any]) -> np.ndarray:
     if not fits:
         raise RefusedError(f"an instance of {name!r} has shape {array.shape[1:]}, expected {wanted}")
     allowed = {"b": "b", "f": "iuf"}.get(dtype.kind, "iu")
-    if array.size and (array.dtype.kind not in allowed or (dtype.kind != "b" and holds_bool(values))):
+    if array.size and array.dtype.kind not in allowed:
         raise RefusedError(f"{name!r} is {dtype}, which takes {KINDS[dtype.kind]}")
     if array.size and dtype.kind in "iu":
         limits = np.iinfo(dtype)
@@ -187,12 +211,12 @@ def array_of(tensor: dict[str, Any], values: list[Any]) -> np.ndarray:
     return converted
 
 
-def holds_bool(values: Any) -> bool:
-    """Return whether true or false is among the numbers, which NumPy would take for 1 and 0."""
+def holds(values: Any, kinds: frozenset[type]) -> bool:
+    """Return whether anything of these kinds is in nested lists."""
     if not isinstance(values, list):
-        return isinstance(values, bool)
-    kinds = set(map(type, values))
-    return bool in kinds or (list in kinds and any(map(holds_bool, values)))
+        return type(values) in kinds
+    found = set(map(type, values))
+    return not kinds.isdisjoint(found) or (list in found and any(holds(one, kinds) for one in values))
 
 
 def flat(answer: Any) -> list[torch.Tensor]:

@@ -4,16 +4,14 @@ from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
-from pipelines.errors import MachineError
-from pipelines.http import fetch_json
 from pipelines.targets.container import Contained, Execute, Inside
 from pipelines.targets.endpoint import Configuration
 from pipelines.targets.image import Question, ServerImage
 from pipelines.targets.target import TARGETS_FOLDER
 from pipelines.targets.tfserving import embedded
 from pipelines.targets.tfserving.configuration import from_flags
+from pipelines.targets.tfserving.server import model_status
 
-HTTP_OK = 200
 STAND_IN_NOTE = (
     "not TensorFlow Serving: Tandem's own server on the TensorFlow runtime, speaking the same API; "
     "run where its official image can be pulled to measure the real one"
@@ -55,21 +53,13 @@ EMBEDDED = replace(
 )
 
 
-def _status(base_url: str, model: str, execute: Execute) -> str | None:  # noqa: ARG001 - not needed
+def _status(base_url: str, model: str, execute: Execute) -> str | None:  # noqa: ARG001 - asked from outside
     """Return None if a version is AVAILABLE, else the states of the versions.
 
     Raises:
-        MachineError: it has given up every version: waiting longer would change nothing.
+        MachineError: it has given up every version.
     """
-    status, answer = fetch_json(f"{base_url}/v1/models/{model}")
-    if status != HTTP_OK or not isinstance(answer, dict):
-        return f"the model status API answers {status}"
-    versions = answer.get("model_version_status", [])
-    states = [version.get("state", "?") for version in versions]
-    if states and set(states) == {"END"}:
-        reason = versions[0].get("status", {}).get("error_message") or "it gave the version up"
-        raise MachineError(f"tfserving cannot serve the model: {reason}")
-    return None if "AVAILABLE" in states else f"versions: {', '.join(states) or 'none'}"
+    return model_status(base_url, model)
 
 
 def _configuration(model: str, inside: Inside) -> Configuration:  # noqa: ARG001 - not needed

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from pipelines.artifacts.manifest import tensorflow_package, versions
+from pipelines.errors import MachineError
 from pipelines.files.atomic import write_atomically
 from pipelines.hosts import url_host
 from pipelines.http import fetch, fetch_json
@@ -21,6 +22,7 @@ from pipelines.targets.tfserving.settings import BATCHING, TFServingSettings
 from pipelines.targets.tfserving.timings import from_metrics
 
 BINARY = "tensorflow_model_server"
+HTTP_OK = 200
 MONITORING = "monitoring"
 REQUESTS, RIGHT, RUNS = "request_count", 'status="OK"', "batching_session:wrapped_run_count"
 BATCHING_FLAG = "enable_batching"
@@ -93,7 +95,7 @@ def plan(request: ServeRequest) -> ServerPlan:
                 [STAND_IN_NOTE if implementation.stand_in else OPEN_NOTE, *([NOTE] if compiled else [])]
             ),
             stand_in=implementation.stand_in,
-            settings=xla,
+            settings={**xla, **request.preset.settings_as(TFServingSettings).implied()},
         ),
         given=_given(request, implementation, flags),
         launch=Launch(
@@ -107,7 +109,7 @@ def plan(request: ServeRequest) -> ServerPlan:
             base_url=protocol.base_url(base_url, grpc_address),
             predict_path=protocol.path_of(name),
             model=name,
-            status=lambda: _status(base_url, name),
+            status=lambda: model_status(base_url, name),
             timings=lambda: from_metrics(fetch(base_url + METRICS_PATH)[1].decode(errors="replace")),
             batching=(lambda: _batches(base_url)) if f"--{BATCHING_FLAG}=true" in flags else None,
             addresses={
@@ -158,12 +160,19 @@ def metric_counts(text: str) -> tuple[int, int]:
     return int(sum(requests)), int(sum(runs))
 
 
-def _status(base_url: str, model: str) -> str | None:
-    """Return None if a version is AVAILABLE, else the states of the versions."""
+def model_status(base_url: str, model: str) -> str | None:
+    """Return None if a version is AVAILABLE, else the states of the versions.
+
+    Raises:
+        MachineError: it has given up every version: waiting longer would change nothing.
+        OSError: nothing listens.
+    """
     status, answer = fetch_json(f"{base_url}/v1/models/{model}")
-    if status != 200 or not isinstance(answer, dict):  # noqa: PLR2004
+    if status != HTTP_OK or not isinstance(answer, dict):
         return f"the model status API answers {status}"
     versions = answer.get("model_version_status", [])
-    if any(version.get("state") == "AVAILABLE" for version in versions):
-        return None
-    return f"versions: {', '.join(v.get('state', '?') for v in versions) or 'none'}"
+    states = [version.get("state", "?") for version in versions]
+    if states and set(states) == {"END"}:
+        reason = versions[0].get("status", {}).get("error_message") or "it gave the version up"
+        raise MachineError(f"tfserving cannot serve the model: {reason}")
+    return None if "AVAILABLE" in states else f"versions: {', '.join(states) or 'none'}"

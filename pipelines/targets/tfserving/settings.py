@@ -7,6 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from models.spec import ModelSpec
 from pipelines.targets.presets import ServerSettings
+from pipelines.targets.tfserving.export import WARMUP_BATCHES
 
 BATCHING = "batching"
 CONTAINER_FOLDER = "/etc/tandem/server"
@@ -65,9 +66,18 @@ class TFServingSettings(ServerSettings):
         """How many rows a request may have: those of a batch, where there are batches."""
         return (self.max_batch_size or DEFAULT_BATCH) if self.enable_batching else None
 
+    def implied(self) -> dict[str, bool]:
+        """Return the flags that nobody set and that what is set needs.
+
+        The server gives up a version of which a warm-up record has more rows than a batch holds.
+        """
+        too_small = self.most_rows is not None and self.most_rows < max(WARMUP_BATCHES)
+        return {"enable_model_warmup": False} if too_small and self.enable_model_warmup is None else {}
+
     def flags(self, folder: str = CONTAINER_FOLDER) -> list[str]:
         """Return the flags without those at the vendor's defaults; other files of `files` are in `folder`."""
-        own = {name: value for name, value in self.given().items() if name not in PARAMETERS}
+        given = {**self.given(), **self.implied()}
+        own = {name: value for name, value in given.items() if name not in PARAMETERS}
         batching = [f"--batching_parameters_file={folder}/{BATCHING}"] if self.enable_batching else []
         return [*(f"--{name}={str(value).lower()}" for name, value in own.items()), *batching]
 

@@ -22,7 +22,7 @@ def description_path(model: str) -> str:
 
 def unready(answer: Any) -> str | None:
     """Return None if every worker in a model's description is READY, else how many are."""
-    description = answer[0] if isinstance(answer, list) and answer and isinstance(answer[0], dict) else {}
+    description = _description(answer)
     listed = description.get("workers")
     workers = [worker for worker in listed if isinstance(worker, dict)] if isinstance(listed, list) else []
     ready = sum(worker.get("status") == "READY" for worker in workers)
@@ -33,10 +33,9 @@ def unready(answer: Any) -> str | None:
 
 def from_description(answer: Any) -> Configuration:
     """Return GivenRecord's fields from a model's description, without those it does not tell."""
-    description = answer[0] if isinstance(answer, list) and answer and isinstance(answer[0], dict) else {}
-    workers = description.get("workers")
+    description = _description(answer)
     fields = {
-        "workers_count": len(workers) if isinstance(workers, list) else None,
+        "workers_count": workers_count(answer),
         **{field: description.get(name) for field, name in TOLD.items()},
         **_threads(description.get("customizedMetadata")),
     }
@@ -46,26 +45,20 @@ def from_description(answer: Any) -> Configuration:
     return {**known_fields, "sources": dict.fromkeys(known_fields, ASKED)}
 
 
+def workers_count(answer: Any) -> int | None:
+    """Return how many workers are in a model's description; None if it does not tell."""
+    workers = _description(answer).get("workers")
+    return len(workers) if isinstance(workers, list) else None
+
+
 def described(answer: Any) -> dict[str, Any]:
     """Return what our handler reports of one worker; empty if it is another's."""
-    description = answer[0] if isinstance(answer, list) and answer and isinstance(answer[0], dict) else {}
-    return _described(description.get("customizedMetadata"))
+    return _described(_description(answer).get("customizedMetadata"))
 
 
-def batches(answer: Any) -> tuple[int, int]:
-    """Return a worker's requests answered and passes through the model, as our handler counts them.
-
-    If there are several workers, the server chooses which one is asked.
-
-    Raises:
-        OSError: it does not tell.
-    """
-    description = answer[0] if isinstance(answer, list) and answer and isinstance(answer[0], dict) else {}
-    counts = _described(description.get("customizedMetadata"))
-    try:
-        return int(counts["requests_count"]), int(counts["passes_count"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise OSError(f"the model's description does not tell of batches: {error}") from error
+def _description(answer: Any) -> dict[str, Any]:
+    """Return the description of the one version; empty if there is none."""
+    return answer[0] if isinstance(answer, list) and answer and isinstance(answer[0], dict) else {}
 
 
 def _queue(status: Any) -> int | None:

@@ -79,8 +79,8 @@ class Handler:
             packed = "gzip" in bodies.header(context, number, "Content-Encoding")
             try:
                 key, arrays = self.decode(request, packed, bodies.header(context, number, "Content-Type"))
-            except (ValueError, RecursionError) as error:
-                answers[number] = str(error)
+            except (ValueError, RecursionError, MemoryError) as error:
+                answers[number] = str(error) or type(error).__name__
             else:
                 shapes = tuple(array.shape[1:] for array in arrays)
                 alike.setdefault(shapes, []).append((number, key, arrays))
@@ -146,9 +146,12 @@ class Handler:
         self._check_signature(body.get("signature_name", ""))
         if ("instances" in body) == ("inputs" in body):
             raise ValueError('expected either the key "instances" or the key "inputs"')
-        if "inputs" in body:
-            return "outputs", self._arrays(self._columns(body["inputs"]), text)
-        return "predictions", self._arrays(self._rows(body["instances"]), text)
+        key, values = (
+            ("outputs", self._columns(body["inputs"]))
+            if "inputs" in body
+            else ("predictions", self._rows(body["instances"]))
+        )
+        return key, self._arrays(values, text, bodies.may_hold_text(body, text))
 
     def _unpacked(self, body: bytearray) -> list[np.ndarray]:
         """Read the inputs in a `.npy`, or by name in a `.npz`."""
@@ -215,9 +218,12 @@ class Handler:
                 raise ValueError(f"the inputs are {sorted(instance)}, expected {names}")
         return [[instance[name] for instance in instances] for name in names]
 
-    def _arrays(self, values: list[Any], text: Any) -> list[np.ndarray]:
+    def _arrays(self, values: list[Any], text: Any, quoted: bool) -> list[np.ndarray]:
         return self._alike(
-            [self._array(tensor, value, text) for tensor, value in zip(self.inputs, values, strict=True)]
+            [
+                self._array(tensor, value, text, quoted)
+                for tensor, value in zip(self.inputs, values, strict=True)
+            ]
         )
 
     def _alike(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
@@ -227,10 +233,10 @@ class Handler:
             raise ValueError(f"the inputs have different numbers of samples: {counts}")
         return arrays
 
-    def _array(self, tensor: dict[str, Any], nested: Any, text: Any) -> np.ndarray:
+    def _array(self, tensor: dict[str, Any], nested: Any, text: Any, quoted: bool) -> np.ndarray:
         where = f" of {tensor['name']!r}" if len(self.inputs) > 1 else ""
         try:
-            array = bodies.numbers(nested, tensor["dtype"], text)
+            array = bodies.numbers(nested, tensor["dtype"], text, quoted)
         except ValueError as error:
             raise ValueError(f"{error}{where and f', in the values{where}'}") from error
         self._check_shape(tensor, array)
@@ -253,7 +259,7 @@ class Handler:
         """
         try:
             return list(self._forward(batches))
-        except (RuntimeError, IndexError, ValueError) as error:
+        except (RuntimeError, IndexError, ValueError, MemoryError) as error:
             if len(batches) == 1:
                 said = str(error).strip().splitlines() or [type(error).__name__]
                 return [f"the model refuses the samples: {said[-1]}"]

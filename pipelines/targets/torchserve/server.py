@@ -1,6 +1,7 @@
 """Starting the real TorchServe on ports, folders and settings of its own."""
 
 import sys
+from collections.abc import Callable, Sequence
 from importlib import metadata, util
 from pathlib import Path
 
@@ -17,20 +18,16 @@ from pipelines.targets.server_plan import (
     ServerPlan,
     choose_ports,
 )
-from pipelines.targets.torchserve.configuration import (
-    batches,
-    described,
-    description_path,
-    from_description,
-    unready,
-)
+from pipelines.targets.torchserve.configuration import description_path, from_description, unready
 from pipelines.targets.torchserve.settings import TorchServeSettings
-from pipelines.targets.torchserve.timings import TorchServeTimings
+from pipelines.targets.torchserve.timings import COUNTS, TorchServeTimings
+from pipelines.targets.torchserve.workers import WorkerCounts
 
 MAIN_CLASS = "org.pytorch.serve.ModelServer"
 # A worker that cannot load the model dies and is started again, for ever, while the frontend looks healthy.
 WORKER_FAILURE = r"MODEL_LOG - ((?:\w+\.)*\w*(?:Error|Exception)\b.*)"
 IPV6_ALIAS = "tandem-host"
+BATCH_COUNTS = ("requests_count", "passes_count")
 PORT_NAMES = ("inference", "management", "metrics", "grpc_inference", "grpc_management")
 
 
@@ -78,7 +75,7 @@ def plan(request: ServeRequest) -> ServerPlan:
             predict_path=protocol.path_of(request.spec.name),
             model=request.spec.name,
             status=lambda: _status(management, request.spec.name),
-            batching=(lambda: _batches(management, request.spec.name)) if settings.batchSize else None,
+            batching=_batching(management, request.spec.name) if settings.batchSize else None,
             timings=_timings(request, settings, management, ports["metrics"]),
             configuration=lambda: _configuration(management, request.spec.name),
             addresses={
@@ -164,15 +161,28 @@ def _timings(
 ) -> TorchServeTimings:
     counts = settings.metrics_mode == "prometheus"
     return TorchServeTimings(
-        lambda: described(fetch_json(management + description_path(request.spec.name))[1]),
+        _workers(management, request.spec.name, COUNTS),
         f"http://127.0.0.1:{metrics_port}" if counts else None,
         request.work / "logs" / "ts_metrics.log",
     )
 
 
-def _batches(management: str, model: str) -> tuple[int, int]:
-    _, answer = fetch_json(management + description_path(model))
-    return batches(answer)
+def _workers(management: str, model: str, names: Sequence[str]) -> WorkerCounts:
+    return WorkerCounts(lambda: fetch_json(management + description_path(model))[1], names)
+
+
+def _batching(management: str, model: str) -> Callable[[], tuple[int, int]]:
+    """Return a way to ask for requests answered and passes through the model, as our handler counts them."""
+    counts = _workers(management, model, BATCH_COUNTS)
+
+    def ask() -> tuple[int, int]:
+        told = counts()
+        if not told:
+            raise OSError("the model's description does not tell of batches")
+        requests, passes = (told[name] for name in BATCH_COUNTS)
+        return requests, passes
+
+    return ask
 
 
 def _status(management: str, model: str) -> str | None:

@@ -28,15 +28,27 @@ CONTAINER_FOLDER = "/etc/tandem/server"
 LOGGING, ENVIRONMENT = "log4j2.xml", "environment"
 # Log what concerns the server and its workers, and nothing of single requests. The vendor's configuration
 # has fifteen lines for each: of access, of metrics, of these classes, and of the worker. All to one stream:
-# without files there is nothing to roll over, which packs 100 MB with gzip in the middle of a load.
+# without files there is nothing to roll over, which packs 100 MB with gzip in the middle of a load. Metrics
+# alone have files, the vendor's: where `metrics_mode` has them logged, the time split is read there.
 PER_REQUEST = ("wlm.BatchAggregator", "wlm.WorkerLifeCycle", "wlm.WorkerThread", "job.RestJob", "job.GRPCJob")
+METRICS = {"TS_METRICS": "ts_metrics", "MODEL_METRICS": "model_metrics"}
+METRICS_FILE = """
+    <RollingFile name="{name}" createOnDemand="true"
+        fileName="${{env:METRICS_LOCATION:-logs}}/{name}.log"
+        filePattern="${{env:METRICS_LOCATION:-logs}}/{name}.%d{{dd-MMM}}.log.gz">
+      <PatternLayout pattern="%d{{ISO8601}} - %m%n"/>
+      <Policies><SizeBasedTriggeringPolicy size="100 MB"/><TimeBasedTriggeringPolicy/></Policies>
+      <DefaultRolloverStrategy max="5"/>
+    </RollingFile>"""
+METRICS_LOGGER = """
+    <Logger name="{logger}" level="all" additivity="false"><AppenderRef ref="{name}"/></Logger>"""
 WITHOUT_REQUESTS = f"""\
 <?xml version="1.0" encoding="UTF-8"?>
 <Configuration>
   <Appenders>
     <Console name="STDOUT" target="SYSTEM_OUT">
       <PatternLayout pattern="%d{{ISO8601}} [%-5p] %t %c - %m%n"/>
-    </Console>
+    </Console>{"".join(METRICS_FILE.format(name=name) for name in METRICS.values())}
   </Appenders>
   <Loggers>
     <Logger name="ACCESS_LOG" level="off"/>
@@ -45,7 +57,7 @@ WITHOUT_REQUESTS = f"""\
     {"".join(f'<Logger name="org.pytorch.serve.{name}" level="warn"/>' for name in PER_REQUEST)}
     <Logger name="MODEL_LOG" level="all">
       <RegexFilter regex="Backend received inference at.*" onMatch="DENY" onMismatch="NEUTRAL"/>
-    </Logger>
+    </Logger>{"".join(METRICS_LOGGER.format(logger=logger, name=name) for logger, name in METRICS.items())}
     <Root level="info"><AppenderRef ref="STDOUT"/></Root>
   </Loggers>
 </Configuration>

@@ -165,14 +165,32 @@ def flat(answer: Any) -> list[Any]:
     return [one for part in answer for one in flat(part)] if isinstance(answer, (tuple, list)) else [answer]
 
 
-def numbers(nested: Any, dtype: str, text: Any) -> np.ndarray:
+def may_hold_text(body: dict[str, Any], text: Any) -> bool:
+    """Return whether the text of a body has more quotes than its keys explain: strings among its numbers.
+
+    Counting costs next to nothing, unlike looking at every number.
+    """
+    if not isinstance(text, str):
+        return True
+    given = body.get("inputs", body.get("instances"))
+    objects = [one for one in (given if isinstance(given, list) else [given]) if isinstance(one, dict)]
+    beside = sum(isinstance(value, str) for value in body.values())
+    return text.count('"') > 2 * (len(body) + beside + sum(map(len, objects)))
+
+
+def numbers(nested: Any, dtype: str, text: Any, quoted: bool) -> np.ndarray:
     """Turn nested lists into an array of that dtype.
 
     Floats may be written as whole numbers, integers may not be written as floats, and bool is true or false.
 
+    Args:
+        quoted: whether a string may be among them, of which NumPy would give every number the length.
+
     Raises:
         ValueError: they are ragged, or hold something else, or what is too large.
     """
+    if quoted:
+        require_kind(nested, dtype)
     try:
         array = np.asarray(nested)
     except (ValueError, OverflowError) as error:
@@ -181,16 +199,22 @@ def numbers(nested: Any, dtype: str, text: Any) -> np.ndarray:
         return array.astype(dtype)
     if dtype == "bool":
         if array.dtype.kind != "b":
-            wrong = next(leaf for leaf in leaves(nested) if not isinstance(leaf, bool))
-            raise ValueError(f"{shown(wrong)} is neither true nor false")
+            require_kind(nested, dtype)
         return array
     # NumPy mixes true and false with numbers.
     mixed = not isinstance(text, str) or "true" in text or "false" in text
     if array.dtype.kind not in "iuf" or (mixed and not kinds(nested) <= {int, float}):
-        for leaf in leaves(nested):
-            if type(leaf) not in (int, float):
-                raise ValueError(f"{shown(leaf)} is not a number")
+        require_kind(nested, dtype)
     return whole(array, nested, dtype) if dtype in RANGES else floats(array, dtype, text)
+
+
+def require_kind(nested: Any, dtype: str) -> None:
+    """Raise ValueError for the first leaf that is no number, or for bool neither true nor false."""
+    for leaf in leaves(nested):
+        if dtype == "bool" and not isinstance(leaf, bool):
+            raise ValueError(f"{shown(leaf)} is neither true nor false")
+        if dtype != "bool" and type(leaf) not in (int, float):
+            raise ValueError(f"{shown(leaf)} is not a number")
 
 
 def whole(array: np.ndarray, nested: Any, dtype: str) -> np.ndarray:

@@ -1,9 +1,8 @@
 """Where a request's time went, by TorchServe's and our handler's own report."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from pipelines.http import fetch
 from pipelines.targets.timings import Timings, metric_sum
@@ -13,17 +12,19 @@ from pipelines.units import NS_PER_S, US_PER_S
 QUEUE, WHOLE = "ts_queue_latency_microseconds", "ts_inference_latency_microseconds"
 LOGGED = re.compile(rb"(ts_queue_latency|ts_inference_latency)_microseconds\.Microseconds:([0-9.eE+-]+)\|")
 HANDLER_PARTS = ("decode", "inference", "encode")
-# One of several workers is asked, whichever the server chooses.
-TRIES = 12
+# Of what our handler counts in every worker.
+COUNTS = ("handled_count", *(f"{part}_ns" for part in HANDLER_PARTS))
 
 
 class TorchServeTimings:
     """Asks one server; made anew for every server, as it remembers what was read."""
 
-    def __init__(self, describe: Callable[[], dict[str, Any]], metrics: str | None, log: Path) -> None:
-        """Take the metrics API's address (`metrics`) if it counts, None if `log` has a line per request."""
-        self._describe, self._metrics, self._log = describe, metrics, log
-        self._worker: object = None
+    def __init__(self, counts: Callable[[], Mapping[str, int]], metrics: str | None, log: Path) -> None:
+        """Take a way to get the workers' sums of `COUNTS`, and where the frontend's own counts are.
+
+        `metrics` is the address of the metrics API if it counts, None if `log` has a line per request.
+        """
+        self._counts, self._metrics, self._log = counts, metrics, log
         self._offset = 0
         self._logged = {b"ts_queue_latency": [0.0, 0], b"ts_inference_latency": [0.0, 0]}
 
@@ -39,16 +40,11 @@ class TorchServeTimings:
         return Timings(totals, whole, "frontend" if queue and len(handled) == len(HANDLER_PARTS) else None)
 
     def _of_handler(self) -> dict[str, tuple[float, int]]:
-        """Return the parts within the handler of one worker, always the same."""
-        for _ in range(TRIES):
-            description = self._describe()
-            if "pid" not in description:
-                return {}
-            self._worker = self._worker or description["pid"]
-            if description["pid"] == self._worker:
-                count = int(description["handled_count"])
-                return {part: (description[f"{part}_ns"] / NS_PER_S, count) for part in HANDLER_PARTS}
-        return {}
+        """Return the parts within the handler, of the workers that told."""
+        counts = self._counts()
+        if not counts:
+            return {}
+        return {part: (counts[f"{part}_ns"] / NS_PER_S, counts["handled_count"]) for part in HANDLER_PARTS}
 
     def _from_page(self) -> tuple[tuple[float, int] | None, tuple[float, int] | None]:
         _, body = fetch(f"{self._metrics}/metrics")
