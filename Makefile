@@ -10,6 +10,8 @@ RUN ?= runs/latest
 P99_MS ?= 20
 # Where the CPU build of PyTorch is fetched from if pip's own configuration does not offer it.
 TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
+# It may hold a password: the shell reads it there, and pip from a pipe, so that it is in no process's arguments.
+export TORCH_INDEX_URL
 
 # The longest first, so that no process is left with one of them at the end.
 TEST_ORDER := tests/containers tests/e2e tests/targets tests/fuzz tests/unit
@@ -62,10 +64,18 @@ lint:
 
 setup: $(READY)  ## Install everything, pinned, into .venv (no CUDA packages)
 
-$(READY): $(LOCKS) pyproject.toml
+# Where a Python is named and the environment is another's, it is made anew.
+IDENTITY := -I -S -c 'import sys; print(sys.base_prefix, sys.version)'
+ifneq ($(PYTHON),)
+ANOTHER := $(shell exec 2>/dev/null; named=$$(requirements/find-python '$(PYTHON)'); \
+    [ ! -e $(VENV) ] || [ "$$("$$named" $(IDENTITY))" = "$$($(BIN)/python $(IDENTITY))" ] || echo another-python)
+endif
+.PHONY: another-python
+
+$(READY): $(LOCKS) pyproject.toml $(ANOTHER)
 	@python=$$(requirements/find-python "$(PYTHON)") || exit 2; \
 	echo "Installing into $(VENV) with $$($$python -V), $$python; the downloads may take some minutes"; \
-	$$python -m venv $(VENV)
+	$$python -m venv $(if $(ANOTHER),--clear) $(VENV)
 	@$(MAKE) --no-print-directory -j3 install-torch install-tensorflow install-rest
 	$(INSTALL) --no-build-isolation --editable .
 	@$(COMPILE)
@@ -84,8 +94,10 @@ TENSORFLOW := ^tensorflow
 .PHONY: install-torch install-tensorflow install-rest
 install-torch:
 	@grep '$(TORCH)' requirements/torch.lock | $(INSTALL) -r /dev/stdin 2>/dev/null || { \
-	    echo "pip is not configured to offer PyTorch's CPU build; fetching it from $(TORCH_INDEX_URL)"; \
-	    grep '$(TORCH)' requirements/torch.lock | $(INSTALL) --extra-index-url $(TORCH_INDEX_URL) -r /dev/stdin; } || { \
+	    shown=$$(echo "$$TORCH_INDEX_URL" | sed 's|//[^/]*@|//|'); \
+	    echo "pip is not configured to offer PyTorch's CPU build; fetching it from $$shown"; \
+	    { echo "--extra-index-url $$TORCH_INDEX_URL"; grep '$(TORCH)' requirements/torch.lock; } \
+	        | $(INSTALL) -r /dev/stdin; } || { \
 	    echo "no CPU build there for this Python; taking the package index's own, with the CUDA libraries it opens (2.7 GB)"; \
 	    $(INSTALL) -r requirements/torch-cuda.txt; }
 

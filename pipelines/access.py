@@ -26,6 +26,7 @@ FROM_ENVIRONMENT, FROM_FILE = "env:", "file:"
 SECRET_LIMIT_BYTES = 65_536
 HOW = "write 'Authorization: Bearer env:VARIABLE' or 'Authorization: file:PATH'"
 OK = 200
+SHOWN_BYTES = 200
 REDIRECTS = range(300, 400)
 REFUSED = (401, 403)
 BUSY = (429, 503)
@@ -84,8 +85,12 @@ class Access:
         answer = reply.body
         if reply.status != OK:
             answer = blotted(answer.decode(errors="replace"), self.secrets).encode()
-        self._require_welcome(url, reply, answer[:200].decode(errors="replace"))
+        self._require_welcome(url, reply, self.quoted(answer))
         return reply.status, answer
+
+    def quoted(self, answer: bytes) -> str:
+        """Return an answer's beginning as messages show it: a server may echo the headers it was sent."""
+        return blotted(answer[:SHOWN_BYTES].decode(errors="replace"), self.secrets)
 
     def _patiently(self, url: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
         for _ in range(TRIES - 1):
@@ -255,14 +260,14 @@ def _secret(name: str, source: str) -> str:
         if not secret:
             raise RequestError(f"--header: {name} is to come from the variable {variable}, which is not set")
         return secret
-    path = Path(source.removeprefix(FROM_FILE)).expanduser()
+    path = Path(source.removeprefix(FROM_FILE))
     try:
+        path = path.expanduser()
         with path.open("rb") as file:
             content = file.read(SECRET_LIMIT_BYTES + 1)
-    except OSError as error:
-        raise RequestError(
-            f"--header: {name} is to come from {path}, which cannot be read: {error.strerror}"
-        ) from error
+    except (OSError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or "there is no such user, or it has no home folder"
+        raise RequestError(f"--header: {name} is to come from {path}, which cannot be read: {why}") from error
     secret = content.decode(errors="replace").strip()
     if not secret or len(content) > SECRET_LIMIT_BYTES:
         raise RequestError(f"--header: {name} is to come from {path}, which is empty or too large")

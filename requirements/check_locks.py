@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from environments import NEWEST_GLIBC_MINOR, environments
 from indexes import Offer, offers, settings
@@ -83,7 +84,7 @@ def look_up(names: Iterable[str]) -> dict[str, list[Offer]]:
     try:
         found[TORCH] = offers(TORCH, (TORCH_INDEX_URL,))
     except RequestException:
-        sys.stdout.write(f"{TORCH_INDEX_URL} does not answer: torch is looked up without it\n")
+        sys.stdout.write(f"{urlsplit(TORCH_INDEX_URL).hostname} does not answer: torch is looked up without it\n")
     return found
 
 

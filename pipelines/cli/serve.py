@@ -109,7 +109,7 @@ def up(preset: str, changes: tuple[str, ...], as_json: bool, **options: Any) -> 
 @click.argument("project", required=False)
 @json_option
 def down(project: str | None, as_json: bool) -> None:
-    """Stop and remove the stack PROJECT, or all that `tandem up` started."""
+    """Stop and remove the stack PROJECT, or all that this user started here with `tandem up`."""
     from pipelines.console.printing import ProgressDisplay
     from pipelines.serve import stack
 
@@ -118,7 +118,7 @@ def down(project: str | None, as_json: bool) -> None:
     if as_json:
         print_json(removed)
     else:
-        say(f"removed: {', '.join(removed) or 'nothing, no stack was running'}")
+        say(f"removed: {', '.join(removed) or 'nothing, no stack of this user was running'}")
 
 
 @command("tandem logs --lines 20", guarded=False)
@@ -126,7 +126,7 @@ def down(project: str | None, as_json: bool) -> None:
 @click.option("--lines", default=100, show_default=True, type=click.IntRange(1, 10**6), help="Per container.")
 @json_option
 def logs(project: str | None, lines: int, as_json: bool) -> None:
-    """Print the last lines of every container that `tandem up` started."""
+    """Print the last lines of every container of the stack PROJECT, or of all this user's."""
     from pipelines.serve import stack
 
     texts = stack.logs(project, lines)

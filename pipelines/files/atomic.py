@@ -4,19 +4,25 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipelines.errors import MachineError
 from pipelines.files.leftovers import note_elsewhere
 
 IN_THE_WAY = (errno.EEXIST, errno.ELOOP, errno.ENOTDIR)
+DEVICES, OPEN_FILES = "/dev", "/dev/fd"
+STREAMS = (stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write `content` under a temporary name in the same folder, then rename.
+
+    What is no file to be replaced is written into: a device, a pipe, or what this process has open, such as
+    /dev/stdout. A reader that has gone away is no failure.
 
     Raises:
         MachineError: the disk is full or the folder cannot be written.
@@ -24,6 +30,11 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
     temporary: Path | None = None
     try:
+        stream = _open_stream(path)
+        if stream is not None:
+            with suppress(BrokenPipeError), os.fdopen(stream, "wb") as file:
+                file.write(data)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             temporary = Path(file.name)
@@ -37,6 +48,28 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         # Gone after a success; still there after any failure, Ctrl-C included.
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _open_stream(path: Path) -> int | None:
+    """Open what can only be written into; None for what is a file, is not there yet, or is a link.
+
+    Only the system's own links are followed: whoever shares a folder with us could make another.
+    """
+    if _folder(path) == DEVICES and path.is_symlink():  # /dev/stdout, /dev/stderr
+        path = path.parent / path.readlink()
+    if _folder(path) in (OPEN_FILES, f"/proc/{os.getpid()}/fd") and path.name.isdecimal():
+        # Opened by its name it would be written from the beginning, over what is there.
+        return os.dup(int(path.name))
+    if not path.exists() or stat.S_IFMT(path.lstat().st_mode) not in STREAMS:
+        return None
+    # Without waiting: for a pipe that nobody reads this is an error.
+    descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def _folder(path: Path) -> str:
+    return os.path.realpath(path.parent)
 
 
 FULL_BYTES = 256_000

@@ -12,6 +12,11 @@ DEFAULT_HOST = "unix:///var/run/docker.sock"
 ANSWER_LIMIT_S = 60
 
 
+def engine_host() -> str:
+    """Return the address of the engine: of DOCKER_HOST, else the default socket's. No context decides it."""
+    return os.environ.get("DOCKER_HOST") or DEFAULT_HOST
+
+
 def connect() -> "DockerClient":
     """Connect to the engine that DOCKER_HOST names, else to the default socket, and check that it answers.
 
@@ -23,7 +28,6 @@ def connect() -> "DockerClient":
 
     import docker
 
-    host = os.environ.get("DOCKER_HOST", DEFAULT_HOST)
     client = None
     try:
         client = docker.from_env(timeout=ANSWER_LIMIT_S)
@@ -31,7 +35,7 @@ def connect() -> "DockerClient":
     except (DockerException, RequestException, OSError) as error:
         if client is not None:
             client.close()
-        raise MachineError(explain(host, error)) from error
+        raise MachineError(explain(engine_host(), error)) from error
     return client
 
 

@@ -116,11 +116,10 @@ def _image_tags() -> frozenset[Tag]:
 
 
 def _fetch(requirements: list[str], folder: Path) -> None:
-    failed = _pip_download(requirements, folder, [])
+    failed = _pip_download(requirements, folder)
     if failed and any(name.startswith("torch==") for name in requirements):
-        failed = _pip_download(
-            requirements, folder, ["--extra-index-url", os.environ.get("TORCH_INDEX_URL") or TORCH_INDEX_URL]
-        )
+        index = os.environ.get("TORCH_INDEX_URL") or TORCH_INDEX_URL
+        failed = _pip_download([f"--extra-index-url {index}", *requirements], folder)
     if failed:
         raise MachineError(
             f"the wheels for the image are not in {folder} and pip cannot get them: {failed}; build once "
@@ -128,30 +127,33 @@ def _fetch(requirements: list[str], folder: Path) -> None:
         )
 
 
-def _pip_download(requirements: list[str], folder: Path, options: list[str]) -> str | None:
-    """Download wheels into `folder`; return None if all are there, else pip's last lines."""
+def _pip_download(lines: list[str], folder: Path) -> str | None:
+    """Download what a requirements file of these lines asks for; return None, or else pip's last words.
+
+    An index may hold a password: it goes through a pipe, which other users of this machine cannot list.
+    """
     pip = [sys.executable, "-P", "-m", "pip"]
     command = [*pip, "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     target = ["--only-binary=:all:", "--python-version", ".".join(map(str, IMAGE_PYTHON))]
     target += [argument for name in _platforms() for argument in ("--platform", name)]
     with subprocess.Popen(
-        [*command, *target, *options, "--dest", str(folder), *requirements],
+        [*command, *target, "--dest", str(folder), "--requirement", "/dev/stdin"],
         env=child_environment(),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
         preexec_fn=before_exec(),  # noqa: PLW1509 - only a prctl call, looked up beforehand
     ) as process:
         try:
-            output, _ = process.communicate()
+            output, _ = process.communicate("\n".join(lines).encode())
         finally:
             end_group(process)
     if process.returncode == 0:
         return None
-    lines = [
+    words = [
         line.strip()
         for line in output.decode(errors="replace").splitlines()
         if line.strip() and not line.startswith("WARNING")
     ]
-    return " | ".join(lines[-2:]) or how_it_ended(process.returncode)
+    return " | ".join(words[-2:]) or how_it_ended(process.returncode)

@@ -14,9 +14,18 @@ from contextlib import contextmanager, suppress
 from pipelines.errors import MachineError
 from pipelines.files import leftovers
 from pipelines.files.atomic import disk_error
+from pipelines.import_path import VARIABLE
 from pipelines.processes.group import interrupts_held
 
 END_LIMIT_S = 2 * leftovers.LIMIT_S
+# What a Python needs to start, and what finds the engine and talks to it. Nothing else: the guard starts
+# before a header's secret is taken out of our environment, and keeps what it is given.
+NEEDED = (
+    *("PATH", "HOME", "USER", "LOGNAME", "LD_LIBRARY_PATH", "LD_PRELOAD"),
+    *("PYTHONHOME", "PYTHONPATH", "PYTHONUSERBASE", "PYTHONNOUSERSITE", VARIABLE),
+    *("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"),
+    *("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_CONFIG", "SSH_AUTH_SOCK"),
+)
 REMOVE_CONTAINERS = (sys.executable, "-P", "-m", "pipelines.runners.docker_ownership")
 
 
@@ -46,7 +55,8 @@ def guarded() -> Iterator[None]:
 
 def _start(temporary: str) -> "tuple[subprocess.Popen[bytes], str]":
     """Start the guard; return it and the mark it has chosen."""
-    environment = {name: value for name, value in os.environ.items() if name != leftovers.MARK}
+    ours = {name: os.environ[name] for name in NEEDED if name in os.environ}
+    environment = {"PATH": os.defpath, **ours}  # an empty one is that of a process which only just begins
     command = [sys.executable, "-I", "-S", "-X", "utf8", leftovers.__file__, temporary, *REMOVE_CONTAINERS]
     try:
         guard = subprocess.Popen(

@@ -6,6 +6,7 @@ from pathlib import Path
 from pipelines.units import NS_PER_S, US_PER_S
 
 UNIFIED = ""
+PROC = Path("/proc")
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,16 @@ class ControlGroup:
     folders: dict[str, Path]
 
     @classmethod
-    def of(cls, pid: int, proc: Path = Path("/proc"), root: Path = Path("/sys/fs/cgroup")) -> "ControlGroup":
-        """Find the control groups of a process.
+    def of(
+        cls, pid: int, container_id: str, proc: Path = PROC, root: Path = Path("/sys/fs/cgroup")
+    ) -> "ControlGroup":
+        """Find the control groups of a container whose engine says that `pid` is its first process.
 
         Raises:
-            OSError: the process is gone, or its groups are not to be seen from here.
+            OSError: the process is gone, is another one here, or its groups are not to be seen from here.
         """
         folders = {}
-        for line in (proc / str(pid) / "cgroup").read_text().splitlines():
+        for line in lines_of(pid, container_id, proc):
             _, controllers, path = line.split(":", 2)
             for controller in controllers.split(","):
                 folder = _folder(root, controllers, controller, path)
@@ -76,6 +79,23 @@ class ControlGroup:
             cpu_s=None if cpu_ns is None else cpu_ns / NS_PER_S,
             oom_kills=_entry(memory / "memory.oom_control", "oom_kill"),
         )
+
+
+def lines_of(pid: int, container_id: str, proc: Path = PROC) -> list[str]:
+    """Return the kernel's lines about the control groups of process `pid` that are the container's own.
+
+    An engine in a virtual machine, or outside the container that we are in, counts other processes. Every
+    driver names a container's group after it: `docker/ID`, `docker-ID.scope`, `libpod-ID.scope`. A rootless
+    engine that was given no control groups makes none, and then nothing is counted for the container alone.
+
+    Raises:
+        OSError: there is no such process, or it is not the container's.
+    """
+    lines = (proc / str(pid) / "cgroup").read_text().splitlines()
+    own = [line for line in lines if container_id in line.split(":", 2)[2]]
+    if not own:
+        raise FileNotFoundError(f"process {pid} of this machine is not in the container {container_id[:12]}")
+    return own
 
 
 def _read_v2(folder: Path) -> Usage:

@@ -149,6 +149,6 @@ def runner_of(
 
 
 def clear(client: "DockerClient", progress: Progress) -> None:
-    """Remove what dead processes left on the engine."""
-    for project in ownership.remove_abandoned(client):
-        progress("runner", f"removed {project}, which a process that is dead had left")
+    """Remove what dead processes left on the engine; what it keeps is told and stands in nobody's way."""
+    for project, kept in ownership.remove_abandoned(client).items():
+        progress("runner", kept or f"removed {project}, which a process that is dead had left")

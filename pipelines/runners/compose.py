@@ -1,6 +1,7 @@
 """Making containers from docker/compose.yaml, the one place where limits and security options are written."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -10,8 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import MachineError
+from pipelines.errors import MachineError, RequestError
 from pipelines.files.atomic import write_atomically
+from pipelines.machine.cores import expand
 from pipelines.processes.children import tool_environment
 from pipelines.processes.group import end_group
 from pipelines.runners.docker_ownership import OWNER_LABEL, PROJECT_LABEL, owner
@@ -22,6 +24,9 @@ COMPOSE_FILE = DOCKER / "compose.yaml"
 CREATE_LIMIT_S = 120.0
 PROBE_LIMIT_S = 20.0
 LAST_LINES = 4
+# What docker/compose.yaml grants a server of one core, and what each further core adds.
+BASE_GIB, CORE_GIB, CORE_PIDS = 1, 1, 2048
+PIDS = re.compile("[1-9][0-9]{0,6}")
 
 
 @dataclass(frozen=True)
@@ -55,28 +60,86 @@ def create(stack: Stack, work: Path) -> None:
     write_atomically(override, json.dumps(_override(stack), indent=2))
     files = [argument for path in (COMPOSE_FILE, *stack.overlays, override) for argument in ("-f", str(path))]
     command = [*compose_command(), "-p", stack.project, *files, "up", "--no-start", *stack.services]
-    code, output = _run(command, tool_environment({**stack.variables, "COMPOSE_ANSI": "never"}))
+    code, output = _run(command, _environment(stack.variables))
     if code != 0:
         raise MachineError(f"compose could not make {', '.join(stack.services)}: {_last(output)}")
 
 
+def _environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return compose's environment: its engine is ours, whatever `docker context` names."""
+    from pipelines.package.engine import engine_host
+
+    environment = tool_environment({**variables, "COMPOSE_ANSI": "never", "DOCKER_HOST": engine_host()})
+    environment.pop("DOCKER_CONTEXT", None)
+    return environment
+
+
+def grants(cores: Sequence[int]) -> dict[str, str]:
+    """Return the variables that grant a server these cores, and memory and processes in proportion.
+
+    Many servers have a worker for every core, each with a thread for every core. What the user's environment
+    says of memory and processes stays.
+
+    Args:
+        cores: none for TANDEM_CPUSET's, else for the first that this process may use.
+
+    Raises:
+        RequestError: TANDEM_CPUSET is no list of cores.
+    """
+    asked = {"TANDEM_CPUSET": ",".join(map(str, cores)), "TANDEM_CPUS": str(len(cores))} if cores else {}
+    granted = cores or _usual_cores()
+    usual = {
+        "TANDEM_CPUSET": ",".join(map(str, granted)),
+        "TANDEM_MEMORY": f"{BASE_GIB + len(granted) * CORE_GIB}g",
+        "TANDEM_PIDS": str(len(granted) * CORE_PIDS),
+    }
+    return {name: value for name, value in usual.items() if not os.environ.get(name)} | asked
+
+
+def _usual_cores() -> tuple[int, ...]:
+    named = os.environ.get("TANDEM_CPUSET")
+    try:
+        return expand(named) if named else (min(os.sched_getaffinity(0)),)
+    except ValueError as error:
+        raise RequestError(
+            f"TANDEM_CPUSET is {named!r}: {error}; allowed: cores such as 0 or 0,2-3"
+        ) from error
+
+
 def _override(stack: Stack) -> dict[str, Any]:
-    """Add labels to everything, and the servers' configurations; limits and security stay as they are."""
+    """Add labels to everything, and the servers' configurations and numbers of processes."""
     import yaml
 
     described = yaml.safe_load(COMPOSE_FILE.read_text())
-    labels = stack.labels()
+    labels, limit = stack.labels(), _pids_limit(stack.variables)
     networks = described.get("networks") or {"default": None}
     volumes = described.get("volumes") or {}
     override: dict[str, Any] = {
         "services": {
             name: {"labels": labels, "volumes": _mounts(stack.configurations.get(name))}
+            | (limit if name in described["services"] else {})
             for name in stack.services
         },
         "networks": {name: {"labels": labels} for name in networks},
         "volumes": {name: {"labels": labels} for name in volumes},
     }
     return {"version": described["version"], **override} if "version" in described else override
+
+
+def _pids_limit(variables: Mapping[str, str]) -> dict[str, int]:
+    """Return the most processes and threads of a server, where something says it.
+
+    Raises:
+        RequestError: the user's environment says what is no such number.
+    """
+    text = variables.get("TANDEM_PIDS") or os.environ.get("TANDEM_PIDS")
+    if not text:
+        return {}
+    if not PIDS.fullmatch(text):
+        raise RequestError(
+            f"TANDEM_PIDS is {text[:80]!r}; allowed: a number of processes and threads above 0, such as 2048"
+        )
+    return {"pids_limit": int(text)}
 
 
 def _mounts(configuration: Path | None) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,13 +91,20 @@ class DockerRunner:
             container = _find(self.client, project, contained.service)
             plan = self._plan(target, contained, request, container)
             yield DockerServer(container, plan, contained, direct=self.direct)
-        finally:
-            self._remove(project)
+        except BaseException:
+            # What ended it says more than that it cannot be removed either.
+            with suppress(MachineError):
+                self._remove(project)
+            raise
+        self._remove(project)
 
     def _remove(self, project: str) -> None:
         """Remove what a project has; of an engine that is gone once it is back, if that is soon.
 
         The next command that finds it removes the rest.
+
+        Raises:
+            MachineError: the engine is there and refuses.
         """
         from requests.exceptions import RequestException
 
@@ -114,13 +121,14 @@ class DockerRunner:
 
     def _variables(self, contained: Contained, request: ServeRequest) -> dict[str, str]:
         rest_port = contained.port_variables[0]
-        cores = ",".join(map(str, request.cores))
         variables = {
             # Compose wants every image named, also those of services that it is not asked for.
             **{other.image_variable: "not-asked-for" for other in CONTAINED.values()},
             **{CONTAINED[name].image_variable: image.record.reference for name, image in self.images.items()},
             **({} if self.health_checks else {"TANDEM_HEALTH_INTERVAL": NEVER}),
-            **({"TANDEM_CPUSET": cores, "TANDEM_CPUS": str(len(request.cores))} if cores else {}),
+            **compose.grants(request.cores),
+            # A side and its control would want the one port that the user's environment names.
+            **{port: "0" for other in CONTAINED.values() for port in other.port_variables},
         }
         if request.rest_port:
             choose_ports(request, 1)  # refuses a port that is taken before anything is made
@@ -139,7 +147,7 @@ class DockerRunner:
                 version=image.version,
                 runner=self.name,
                 preset=request.preset.name,
-                settings=request.preset.settings.given(),
+                settings={**request.preset.settings.given(), **request.preset.settings.implied()},
                 protocol=protocol.name,
                 body=protocol.codec,
                 stand_in=image.stand_in,

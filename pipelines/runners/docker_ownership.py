@@ -3,15 +3,22 @@
 import os
 import secrets
 import socket
-from collections.abc import Iterable
-from contextlib import closing, suppress
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
+from pipelines.errors import MachineError
+from pipelines.runners.docker_trouble import why
+
 if TYPE_CHECKING:
+    from docker.errors import APIError
+
     from docker import DockerClient
 
 # Compose puts its own project label on all it makes; ours says that it is Tandem's, and whose.
@@ -21,6 +28,10 @@ COMPOSE_LABEL = "com.docker.compose.project"
 STANDING = "standing"
 # Where /proc/PID/stat has a process's start, after its name, which may hold anything.
 START_FIELD = 19
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+PID_NAMESPACE = Path("/proc/self/ns/pid")
+# A network or volume is refused until the container that uses it is gone, which others may be removing.
+GONE_LIMIT_S, LOOK_S = 10.0, 0.2
 Filters = dict[str, str | list[str] | bool]
 
 
@@ -30,9 +41,22 @@ def new_project(command: str) -> str:
 
 
 def owner() -> str:
-    """Identify this process in a label: host, process id and start, because ids are reused."""
+    """Identify this process in a label: host, process id and start, because ids are reused, and whose ids."""
     process = psutil.Process(os.getpid())
-    return f"{socket.gethostname()}/{process.pid}/{_start(process)}"
+    return f"{socket.gethostname()}/{process.pid}/{_start(process)}/{_whose_ids()}"
+
+
+def standing_owner() -> str:
+    """Identify this user of this machine in the label of what outlives its command."""
+    return f"{STANDING}/{socket.gethostname()}/{os.getuid()}"
+
+
+def _whose_ids() -> str:
+    """Name the boot and the namespace of our process ids: machines and containers share host names."""
+    try:
+        return f"{BOOT_ID.read_text().strip()}/{PID_NAMESPACE.stat().st_ino}"
+    except OSError:  # there is no /proc, and so no namespace of process ids
+        return "/"
 
 
 def _start(process: psutil.Process) -> str:
@@ -47,17 +71,28 @@ def _start(process: psutil.Process) -> str:
 def is_dead(owned_by: str) -> bool:
     """Return whether the owner of a label has certainly ended; False where it cannot be known from here."""
     try:
-        host, pid, started = owned_by.split("/")
-        if host != socket.gethostname():
+        host, pid, started, whose_ids = owned_by.split("/", 3)
+        if (host, whose_ids) != (socket.gethostname(), _whose_ids()):
             return False
         process = psutil.Process(int(pid))
         # A killed process whose parent has not asked for its exit code is dead all the same.
         ended = process.status() == psutil.STATUS_ZOMBIE
         return ended or _start(process) != started
-    except psutil.NoSuchProcess:
-        return True
+    except psutil.NoSuchProcess as error:
+        return not _exists(error.pid)
     except (ValueError, psutil.AccessDenied):
         return False
+
+
+def _exists(pid: int) -> bool:
+    """Return whether there is such a process: another user's may be hidden from /proc (hidepid)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # it is there and not ours; or that is no process id, which says nothing
+        return True
+    return True
 
 
 @dataclass(frozen=True)
@@ -88,32 +123,67 @@ def projects(client: "DockerClient") -> list[Leftover]:
     return [Leftover(*pair) for pair in sorted(found.items())]
 
 
-def remove_abandoned(client: "DockerClient") -> list[str]:
-    """Remove what dead processes left; never anything of a live one. Returns the projects' names."""
-    gone = [found.project for found in projects(client) if found.abandoned]
-    for project in gone:
+def remove_abandoned(client: "DockerClient") -> dict[str, str | None]:
+    """Remove what dead processes left; never anything of a live one.
+
+    Returns why the engine kept it by the project's name; None where it is gone.
+    """
+    return {found.project: _kept(client, found.project) for found in projects(client) if found.abandoned}
+
+
+def _kept(client: "DockerClient", project: str) -> str | None:
+    try:
         remove_project(client, project)
-    return gone
+    except MachineError as error:
+        return str(error)
+    return None
 
 
 def remove_project(client: "DockerClient", project: str) -> None:
-    """Remove a project's containers, networks and volumes; harmless where there are none."""
+    """Remove a project's containers, networks and volumes; harmless where there are none.
+
+    What the engine refuses is tried again for `GONE_LIMIT_S`: another command may be removing it as well.
+
+    Raises:
+        MachineError: the engine still refuses.
+    """
+    ends = time.monotonic() + GONE_LIMIT_S
+    while refusal := _remove_once(client, project):
+        if time.monotonic() > ends:
+            raise MachineError(
+                f"the engine does not remove {project}: {' '.join(why(refusal).split())}; remove it by hand, "
+                "or restart the engine"
+            ) from refusal
+        time.sleep(LOOK_S)
+
+
+def _remove_once(client: "DockerClient", project: str) -> "APIError | None":
+    """Remove what the engine lets go of; return the last thing it said against the rest."""
     from docker.errors import APIError, NotFound
 
+    refusal = None
+    try:
+        for remove in _removals(client, project):
+            try:
+                remove()
+            except NotFound:
+                continue
+            except APIError as error:
+                refusal = error
+    except APIError as error:
+        return error
+    return refusal
+
+
+def _removals(client: "DockerClient", project: str) -> Iterator[Callable[[], object]]:
+    """Yield what removes each thing of a project, containers first."""
     filters: Filters = {"label": f"{COMPOSE_LABEL}={project}"}
     for container in client.containers.list(all=True, filters=filters, ignore_removed=True):
-        with suppress(NotFound):
-            try:
-                container.remove(force=True, v=True)
-            except APIError as error:
-                if "already in progress" not in str(error):
-                    raise
+        yield partial(container.remove, force=True, v=True)
     for network in client.networks.list(filters=filters):
-        with suppress(NotFound):
-            network.remove()
+        yield network.remove
     for volume in client.volumes.list(filters=filters):
-        with suppress(NotFound):
-            volume.remove(force=True)
+        yield partial(volume.remove, force=True)
 
 
 def remains(client: "DockerClient", project: str) -> list[str]:

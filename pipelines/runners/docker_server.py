@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.errors import MachineError
 from pipelines.files.atomic import disk_error
 from pipelines.runners import docker_facts
-from pipelines.runners.cgroup import ControlGroup, Usage
+from pipelines.runners.cgroup import ControlGroup, Usage, lines_of
 from pipelines.runners.docker_start import StartedServer
 from pipelines.runners.docker_trouble import engine_errors, why
 from pipelines.targets.container import Contained, Inside
@@ -67,7 +67,9 @@ class DockerServer(StartedServer):
         attributes = self._inspect()
         self.require_alive("at start")
         with suppress(OSError):
-            self._group = ControlGroup.of(self.pid)
+            self._group = ControlGroup.of(self._engine_pid, self._id)
+        if self.cpu_s() is None:
+            self.place = "hidden"
         budget = docker_facts.given(attributes)
         # Part of its configuration: not in the engine's description of the container.
         budget = budget.model_copy(update={"max_request_bytes": self.plan.given.max_request_bytes})
@@ -190,8 +192,21 @@ class DockerServer(StartedServer):
 
     @property
     def pid(self) -> int:
-        """Process id of the container's first process, as this machine sees it."""
+        """Process id of the container's first process; 0 where this machine does not see it."""
+        try:
+            lines_of(self._engine_pid, self._id)
+        except OSError:
+            return 0
+        return self._engine_pid
+
+    @property
+    def _engine_pid(self) -> int:
+        """The same where the engine is, which may be another machine."""
         return int(self.container.attrs["State"]["Pid"])
+
+    @property
+    def _id(self) -> str:
+        return str(self.container.id)
 
     def pause(self) -> None:
         """Freeze the container."""
@@ -222,9 +237,9 @@ class DockerServer(StartedServer):
         """Return the container's peak memory, file pages included; None if the kernel does not count it."""
         return self.usage().peak_bytes
 
-    def cpu_s(self) -> float:
-        """Return the CPU seconds of the container so far, ended processes too."""
-        return self.usage().cpu_s or 0.0
+    def cpu_s(self) -> float | None:
+        """Return the CPU seconds of the container so far, ended processes too; None if not known."""
+        return self.usage().cpu_s
 
     def stop(self) -> None:
         """Stop the container gracefully, and keep its log; harmless if it has ended."""
@@ -235,11 +250,13 @@ class DockerServer(StartedServer):
             return
         self._stopped = True
         try:
-            with suppress(NotFound, RequestException):
-                self.resume()
+            self.resume()
+            with suppress(NotFound):
                 self.container.stop(timeout=STOP_GRACE_S)
         except APIError as error:
-            raise MachineError(f"cannot stop {self.plan.target}: {error.explanation}") from error
+            raise MachineError(f"cannot stop {self.plan.target}: {why(error)}") from error
+        except RequestException:  # the engine is gone; what follows finds that out
+            return
         finally:
             with suppress(*engine_errors()):
                 self._keep_log()

@@ -37,14 +37,17 @@ class StartedServer(ABC):
         try:
             self.start()
         except BaseException:
-            self.stop()
+            with suppress(MachineError):
+                self.stop()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        # What went wrong before says more than that it cannot be ended either.
+        with suppress(*((MachineError,) if error else ())):
+            self.stop()
 
     def wait_ready(self) -> float:
         """Wait until the server itself says it is ready; returns seconds since its start.

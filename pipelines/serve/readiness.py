@@ -15,6 +15,7 @@ from loadtests.errors import PayloadError
 from loadtests.payloads import CheckedOutput, PayloadPool, check_answer
 from models.spec import ModelSpec
 from models.tensors import Array, Sample, Tensors, count, is_text, joined, sample, shapes
+from pipelines.access import Access
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.files.atomic import short_folder
 from pipelines.files.leftovers import note_elsewhere
@@ -197,8 +198,7 @@ def wait_until_right(server: Server, pool: PayloadPool) -> Ready:
     if status != HTTP_OK or not check_answer(pool, CANARY_SAMPLE, body):
         raise GateError(
             f"{server.plan.target} is ready but its first answer is wrong: sample {CANARY_SAMPLE}, expected "
-            f"{_short(pool)}, got status {status}, "
-            f"{body[:200].decode(errors='replace')!r}"
+            f"{_short(pool)}, got status {status}, {_quoted(server, body)!r}"
         )
     ready = Ready(ready_s, time.monotonic() - server.started)
     server.read_configuration()
@@ -256,13 +256,17 @@ def _ask(
     ):
         raise GateError(
             f"{server.plan.target} answered sample {group[0]} with status {status} and "
-            f"{answer[:200].decode(errors='replace')!r}, expected predictions of {', '.join(names)}"
+            f"{_quoted(server, answer)!r}, expected predictions of {', '.join(names)}"
         )
     return [{name: predictions[name][row] for name in names} for row in range(len(group))]
 
 
 def _post(server: Server, pool: PayloadPool, body: bytes) -> tuple[int, bytes]:
     return server.plan.endpoint.ask(body, pool.headers)
+
+
+def _quoted(server: Server, answer: bytes) -> str:
+    return (server.plan.endpoint.access or Access()).quoted(answer)
 
 
 def _limit_hint(server: Server, body: bytes) -> str:

@@ -3,7 +3,7 @@
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.processes.group import port_holder
 from pipelines.runners import compose
 from pipelines.runners import docker_ownership as ownership
+from pipelines.runners.docker_trouble import engine_errors, why
 from pipelines.serve import readiness
 from pipelines.targets.containers import CONTAINED
 from pipelines.targets.presets import Preset
@@ -29,6 +30,7 @@ COMMAND = "up"
 PREFIX = f"tandem-{COMMAND}-"
 RIGHT_LIMIT_S = 180.0
 LOOK_S = 0.5
+HIGHEST_PORT, PORT_DIGITS = 65_535, 5
 STOP_LIMIT_S = 20
 
 
@@ -36,8 +38,8 @@ class StandingStack(compose.Stack):
     """A stack that outlives the command that started it: nobody may take it for abandoned."""
 
     def labels(self) -> dict[str, str]:
-        """Return the labels of any stack, but with no owner."""
-        return super().labels() | {ownership.OWNER_LABEL: ownership.STANDING}
+        """Return the labels of any stack, but with a user for an owner, and no process."""
+        return super().labels() | {ownership.OWNER_LABEL: ownership.standing_owner()}
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,12 @@ def up(request: UpRequest, progress: Progress) -> Standing:
     """Start both servers, and what was asked for beside them; returns once both answer a sample right.
 
     Raises:
-        RequestError: unknown target.
+        RequestError: unknown target, or a variable that names no port.
         GateError: a server answers wrong.
-        MachineError: no engine, no image, or a container that ended.
+        MachineError: no engine, no image, a port that is taken, or a container that ended.
     """
     _require(request)
+    _require_ports(request)
     from pipelines.package import connect
     from pipelines.runners.docker_images import find_images
 
@@ -80,6 +83,7 @@ def _stack(request: UpRequest, images: "Mapping[str, ContainerImage]", progress:
     from pipelines.package import ensure_images
 
     variables = {CONTAINED[name].image_variable: image.record.reference for name, image in images.items()}
+    variables |= compose.grants(()) | _generator_core()
     services, overlays = list(COMPARED), []
     if request.prometheus:
         services.append("prometheus")
@@ -89,7 +93,6 @@ def _stack(request: UpRequest, images: "Mapping[str, ContainerImage]", progress:
         services += ["locust-master", "locust-worker"]
         overlays.append(compose.DOCKER / "compose.locust.yaml")
         variables |= _load_variables(request, locust_image.reference, progress)
-    _require_ports()
     project, configurations = ownership.new_project(COMMAND), _configurations(request)
     return StandingStack(project, tuple(services), variables, tuple(overlays), configurations)
 
@@ -128,13 +131,35 @@ def _load_variables(request: UpRequest, image: str, progress: Progress) -> dict[
     }
 
 
-def _require_ports() -> None:
-    """Raise MachineError if a port that the environment asks for is taken, and name the process using it."""
-    for name in (port for target in COMPARED for port in CONTAINED[target].port_variables):
-        port = int(os.environ.get(name) or 0)
+def _generator_core() -> dict[str, str]:
+    """Choose the core of what is no server: the second that this process may use, where there is one."""
+    if os.environ.get("TANDEM_GENERATOR_CPUSET"):
+        return {}
+    return {"TANDEM_GENERATOR_CPUSET": str(sorted(os.sched_getaffinity(0))[:2][-1])}
+
+
+def _require_ports(request: UpRequest) -> None:
+    """Check the ports that the environment asks for.
+
+    Raises:
+        RequestError: one is no port.
+        MachineError: one is taken; names the process that uses it.
+    """
+    names = [port for target in COMPARED for port in CONTAINED[target].port_variables]
+    names += ["LOCUST_PORT"] if request.load_target else []
+    names += ["PROMETHEUS_PORT"] if request.prometheus else []
+    for name in names:
+        port = _port(name)
         holder = port_holder(port) if port else None
         if holder:
             raise MachineError(f"{name}={port} is taken ({holder}); choose another, or 0 for a free one")
+
+
+def _port(name: str) -> int:
+    text = os.environ.get(name) or "0"
+    if not (text.isascii() and text.isdecimal() and len(text) <= PORT_DIGITS and int(text) <= HIGHEST_PORT):
+        raise RequestError(f"{name} is {text[:80]!r}; allowed: 0 to {HIGHEST_PORT}, 0 for a free port")
+    return int(text)
 
 
 def _start(client: "DockerClient", stack: compose.Stack, progress: Progress) -> Standing:
@@ -149,8 +174,13 @@ def _start(client: "DockerClient", stack: compose.Stack, progress: Progress) -> 
         for target in COMPARED:
             progress(target, "waiting for a right answer")
             _wait_right(containers[target], target)
-    except BaseException:
-        ownership.remove_project(client, stack.project)
+    except BaseException as error:
+        # What went wrong says more than that it cannot be removed either; `tandem down` tries that again.
+        with suppress(MachineError, *engine_errors()):
+            ownership.remove_project(client, stack.project)
+        if isinstance(error, engine_errors()):
+            message = " ".join(why(error).split())
+            raise MachineError(f"the engine cannot start {stack.project}: {message}") from error
         raise
     return Standing(stack.project, _addresses(containers))
 
@@ -189,17 +219,22 @@ def _addresses(containers: Mapping[str, Any]) -> dict[str, str]:
     return addresses
 
 
-def standing(client: "DockerClient") -> list[str]:
-    """List the projects of stacks that `up` started on this engine."""
-    return [project.project for project in ownership.projects(client) if project.project.startswith(PREFIX)]
+def standing(client: "DockerClient") -> dict[str, bool]:
+    """Return the projects that `up` started on this engine, and whether this user of this machine did."""
+    ours = ownership.standing_owner()
+    return {
+        project.project: project.owner == ours
+        for project in ownership.projects(client)
+        if project.project.startswith(PREFIX)
+    }
 
 
 def down(project: str | None, progress: Progress) -> list[str]:
-    """Stop and remove one stack, or all that `up` started; also what a crash left of one. Their names.
+    """Stop and remove one stack, or all of this user's; also what a crash left of one. Their names.
 
     Raises:
         RequestError: there is no stack of that name.
-        MachineError: no engine answers.
+        MachineError: no engine answers, or it does not remove one.
     """
     from docker.errors import APIError
     from requests.exceptions import RequestException
@@ -207,7 +242,10 @@ def down(project: str | None, progress: Progress) -> list[str]:
     from pipelines.package import connect
 
     with closing(connect()) as client:
-        chosen = _chosen(standing(client), project)
+        there = standing(client)
+        chosen = _chosen(there, project)
+        for name in sorted(there.keys() - chosen) if project is None else ():
+            progress(name, "left: it is not of this user on this machine; `tandem down` takes its name too")
         for name in chosen:
             progress(name, "stopping")
             for container in _containers(client, name).values():
@@ -218,16 +256,16 @@ def down(project: str | None, progress: Progress) -> list[str]:
     return chosen
 
 
-def _chosen(there: Sequence[str], project: str | None) -> list[str]:
+def _chosen(there: Mapping[str, bool], project: str | None) -> list[str]:
     if project is None:
-        return list(there)
+        return [name for name, is_ours in there.items() if is_ours]
     if project not in there:
         raise RequestError(f"no stack is called {project!r}; standing: {', '.join(there) or 'none'}")
     return [project]
 
 
 def logs(project: str | None, lines: int) -> dict[str, str]:
-    """Return the last `lines` lines of every container of one stack, or of all, by "project service".
+    """Return the last `lines` lines of every container of one stack, or of all ours, by "project service".
 
     Raises:
         As `down`.

@@ -73,9 +73,10 @@ def capabilities(subject: Subject) -> str:
 
 def _proc_status(server: DockerServer) -> dict[str, str]:
     try:
+        # No process has the number 0, which stands for one that is not to be seen.
         lines = Path(f"/proc/{server.pid}/status").read_text().splitlines()
     except OSError as error:
-        raise NotApplicableError(f"its processes cannot be seen from here: {error.strerror}") from error
+        raise NotApplicableError("its processes cannot be seen from here") from error
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 

@@ -105,7 +105,7 @@ class Endpoint:
         path = next(protocol.path for protocol in ways if protocol.codec == self.side.protocol.codec)
         headers = {} if self.side.protocol.transport == "grpc" else request_headers(codec, body)
         code, answer = self.side.access.ask(endpoint.base_url + path, body, headers)
-        text = answer[:200].decode(errors="replace")
+        text = self.side.access.quoted(answer)
         require(code in REFUSALS, f"it gets status {code}, expected 404: {text}")
         return f"status {code}: {text[:80]}"
 

@@ -49,7 +49,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a task returned, and its wall time from process start to process end, in seconds."""
+    """What a task returned, and the wall time from its process's start to its result, in seconds."""
 
     result: Any
     elapsed_s: float

@@ -3,7 +3,6 @@
 import contextlib
 import gc
 import re
-import socket
 import subprocess
 import threading
 from dataclasses import replace
@@ -136,7 +135,8 @@ def test_an_engine_that_is_gone_is_the_reason_and_the_next_command_removes_what_
     monkeypatch.setattr(docker_containers, "BACK_LIMIT_S", 0.0)
     with subprocess.Popen(["true"]) as ended:
         # What this test makes belongs to a command that has ended, as it would have by then.
-        monkeypatch.setattr(compose, "owner", lambda: f"{socket.gethostname()}/{ended.pid}/0")
+        host, _, _, whose_ids = docker_ownership.owner().split("/", 3)
+        monkeypatch.setattr(compose, "owner", lambda: f"{host}/{ended.pid}/0/{whose_ids}")
     said, measured = measure(client, tmp_path, engine.kill, round_s=3.0)  # the server goes on
     assert "is gone in round 1: the container engine does not answer" in said
     assert measured == ["one", "other"]

@@ -93,6 +93,7 @@ def test_a_header_of_one_side_is_sent_to_no_other(monkeypatch):
         (f"{SECRET} {SECRET}: x", "no header"),
         ("Authorization: env:NOBODY_SET_THIS", "the variable NOBODY_SET_THIS, which is not set"),
         ("Authorization: file:/nowhere/at-all", "cannot be read"),
+        ("Authorization: file:~nobody-has-this-name/x", "cannot be read"),
         ("X-Tenant:", "empty"),
         ("X-Tenant: a\nb", "no header may hold"),
         ("Content-Length: 3", "the load generator's own"),

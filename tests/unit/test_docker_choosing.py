@@ -40,7 +40,7 @@ IMAGES = {"torchserve": ContainerImage("torchserve", "torchserve", "0.12.0", Fal
 @pytest.fixture
 def engine(monkeypatch):
     """What was asked of an engine; `fails` is raised by the look for images, `missing` by the engine."""
-    made = SimpleNamespace(clients=[], looks=0, sizes=0, cleared=0, fails=None, missing=None)
+    made = SimpleNamespace(clients=[], looks=0, sizes=0, cleared=0, leftovers={}, fails=None, missing=None)
 
     def connect():
         if made.missing:
@@ -60,7 +60,7 @@ def engine(monkeypatch):
 
     def remove_abandoned(_):
         made.cleared += 1
-        return []
+        return made.leftovers
 
     monkeypatch.setattr(pipelines.package, "connect", connect)
     monkeypatch.setattr(choosing, "find_images", find_images)
@@ -132,6 +132,15 @@ def test_a_run_looks_images_up_once_and_closes_its_one_client(engine, asked):
         assert (known.runner, known.runner_reason is None) == ("docker", asked == "docker")
     assert (engine.looks, engine.sizes, engine.cleared) == (1, 1, 1)
     assert [client.closed for client in engine.clients] == [1]
+
+
+def test_a_leftover_that_cannot_be_removed_is_told_and_stops_no_run(engine, told):
+    engine.leftovers = {"tandem-a": None, "tandem-b": "the engine does not remove tandem-b: busy"}
+    settings = run_settings(profile="smoke", sides="torchserve", model="digits_cnn", runner="docker")
+    with choosing.settled(settings, lambda title, text: told.append((title, text))) as (_, runner):
+        assert isinstance(runner, DockerRunner)
+    assert ("runner", "the engine does not remove tandem-b: busy") in told
+    assert any("tandem-a" in text for _, text in told)
 
 
 def test_a_client_is_closed_whatever_ends_the_run(engine):

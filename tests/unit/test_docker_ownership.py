@@ -8,7 +8,9 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from docker.errors import APIError, NotFound
 
+from pipelines.errors import MachineError
 from pipelines.processes.group import wait_until
 from pipelines.runners import docker_ownership as ownership
 
@@ -63,7 +65,7 @@ def engine(dead_owner):
 
 
 def test_only_what_a_dead_process_owned_is_removed(engine):
-    assert ownership.remove_abandoned(engine) == ["tandem-compare-dead"]
+    assert ownership.remove_abandoned(engine) == {"tandem-compare-dead": None}
     left = {thing.labels[ownership.PROJECT_LABEL] for thing in engine.things}
     assert left == {"tandem-compare-mine", "tandem-up-standing", "tandem-compare-elsewhere"}
     assert ownership.remains(engine, "tandem-compare-dead") == []
@@ -73,8 +75,73 @@ def test_only_what_a_dead_process_owned_is_removed(engine):
 def test_one_thing_alone_is_found_too(kind, dead_owner):
     engine = FakeEngine()
     engine.add(kind, "tandem-smoke-half", dead_owner)
-    assert ownership.remove_abandoned(engine) == ["tandem-smoke-half"]
+    assert ownership.remove_abandoned(engine) == {"tandem-smoke-half": None}
     assert engine.things == []
+
+
+def refusing(engine, kind, *refusals):
+    """Have the engine's one thing of a kind refuse to be removed, once for each refusal."""
+    (thing,) = (thing for thing in engine.things if thing.kind == kind)
+    remove, left = thing.remove, list(refusals)
+
+    def remove_or_refuse(**given):
+        if left:
+            raise left.pop(0)
+        remove(**given)
+
+    thing.remove = remove_or_refuse
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("container", "removal of container x is already in progress"),
+        ("network", "error while removing network: network x has active endpoints"),
+        ("volume", "remove x: volume is in use"),
+    ],
+)
+def test_what_is_refused_while_somebody_else_removes_it_as_well_is_tried_until_it_is_gone(
+    kind, text, monkeypatch
+):
+    monkeypatch.setattr(ownership, "LOOK_S", 0)
+    engine = FakeEngine()
+    for each in ("container", "network", "volume"):
+        engine.add(each, "tandem-smoke-both", None)
+    refusing(engine, kind, APIError("409 Client Error", explanation=text), APIError("403", explanation=text))
+    ownership.remove_project(engine, "tandem-smoke-both")
+    assert engine.things == []
+
+
+def test_what_somebody_else_has_removed_meanwhile_is_no_failure():
+    engine = FakeEngine()
+    engine.add("network", "tandem-smoke-both", None)
+    gone = engine.things[0]
+
+    def remove():
+        engine.things.remove(gone)
+        raise NotFound("404 Client Error")
+
+    gone.remove = remove
+    ownership.remove_project(engine, "tandem-smoke-both")
+    assert engine.things == []
+
+
+def test_a_leftover_that_the_engine_keeps_is_told_and_the_others_go(engine, dead_owner, monkeypatch):
+    monkeypatch.setattr(ownership, "GONE_LIMIT_S", 0)
+    monkeypatch.setattr(ownership, "LOOK_S", 0)
+    engine.add("volume", "tandem-compare-a", dead_owner)
+    kept = engine.things[-1]
+
+    def refuse(**_):
+        raise APIError("500 Server Error", explanation="device or\nresource busy")
+
+    kept.remove = refuse
+    told = ownership.remove_abandoned(engine)
+    assert told["tandem-compare-dead"] is None
+    assert "tandem-compare-a: device or resource busy" in told["tandem-compare-a"]
+    assert kept in engine.things
+    with pytest.raises(MachineError, match="tandem-compare-a"):
+        ownership.remove_project(engine, "tandem-compare-a")
 
 
 def test_what_remains_is_named(engine):
@@ -86,10 +153,40 @@ def test_what_remains_is_named(engine):
 
 
 def test_a_process_id_that_was_used_again_is_another_owner():
-    host, pid, started = ownership.owner().split("/")
+    host, pid, started, whose_ids = ownership.owner().split("/", 3)
     assert int(pid) == os.getpid()
-    assert not ownership.is_dead(f"{host}/{pid}/{started}")
-    assert ownership.is_dead(f"{host}/{pid}/{int(started) - 360_000}")
+    assert not ownership.is_dead(f"{host}/{pid}/{started}/{whose_ids}")
+    assert ownership.is_dead(f"{host}/{pid}/{int(started) - 360_000}/{whose_ids}")
+
+
+@pytest.mark.parametrize("field", [0, 3, 4])
+def test_an_owner_of_another_host_boot_or_namespace_is_not_known_to_be_dead(dead_owner, field):
+    assert ownership.is_dead(dead_owner)
+    fields = dead_owner.split("/")
+    fields[field] += "1"
+    assert not ownership.is_dead("/".join(fields))
+
+
+def test_an_owner_of_an_older_label_which_tells_no_namespace_is_not_known_to_be_dead(dead_owner):
+    assert not ownership.is_dead("/".join(dead_owner.split("/")[:3]))
+
+
+def test_an_owner_that_proc_hides_lives_if_the_kernel_knows_it(monkeypatch):
+    label = ownership.owner()
+
+    def hidden(pid):
+        raise psutil.NoSuchProcess(pid)
+
+    def not_ours(_pid, _signal):
+        raise PermissionError
+
+    monkeypatch.setattr(psutil, "Process", hidden)
+    monkeypatch.setattr(os, "kill", not_ours)
+    assert not ownership.is_dead(label)
+
+
+def test_what_stands_is_nobodys_leftover():
+    assert not ownership.is_dead(ownership.standing_owner())
 
 
 def test_a_clock_that_is_set_makes_nobody_dead(monkeypatch):

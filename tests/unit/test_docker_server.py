@@ -1,19 +1,23 @@
 """A container as a server on a pretended engine: what it is told, and how its troubles are named."""
 
+import os
 import time
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from docker.errors import APIError
 from requests.exceptions import ConnectionError as RequestsConnectionError
 
 from models.digits_cnn import MODEL
 from pipelines.cli.exits import explain
 from pipelines.errors import MachineError, RequestError
+from pipelines.package.engine import DEFAULT_HOST
 from pipelines.record.implementation import GivenRecord, ImageRecord, ImplementationRecord
-from pipelines.runners import compose
+from pipelines.runners import compose, docker_server
 from pipelines.runners import docker_containers as containers
+from pipelines.runners.cgroup import Usage
 from pipelines.runners.docker_containers import ContainerImage, DockerRunner
 from pipelines.runners.docker_server import DockerServer
 from pipelines.targets.containers import CONTAINED
@@ -35,6 +39,8 @@ LIMITS = {"CpusetCpus": "0", "NanoCpus": 10**9, "Memory": 2**30}
 
 class FakeContainer:
     """Keeps what it was told."""
+
+    id = "5f1d" * 16
 
     def __init__(self, **state):
         self.attrs = {
@@ -133,7 +139,7 @@ def test_an_engine_that_is_gone_is_named_and_nothing_hides_it(plan):
         container.gone = True
         running.resume()
         running.pause()
-        assert running.cpu_s() == 0
+        assert running.cpu_s() is None
         assert running._last_lines() == ""
         running.require_alive("in round 3")
     assert "cannot write" not in str(it.value)
@@ -200,6 +206,44 @@ def test_a_container_that_cannot_be_asked_stays_unknown(plan):
     with DockerServer(container, plan, CONTAINED["tfserving"], direct=True) as running:
         running.read_configuration()
         assert running.plan.given.workers_count is None
+
+
+def test_a_process_here_with_the_number_that_the_engine_tells_is_not_taken_for_the_containers(plan):
+    with server(FakeContainer(Pid=os.getpid()), plan) as running:
+        assert (running.pid, running.place) == (0, "hidden")
+        assert running.usage() == Usage(None, None, None, None)
+        assert (running.memory_bytes(), running.peak_bytes(), running.cpu_s()) == (None, None, None)
+
+
+def test_a_container_whose_process_is_seen_is_counted(plan, monkeypatch, tmp_path):
+    container = FakeContainer(Pid=os.getpid())
+    lines = [f"0::/docker/{container.id}"]
+    monkeypatch.setattr(docker_server, "lines_of", lambda *_: lines)
+    counted = Usage(memory_bytes=7, peak_bytes=9, cpu_s=2.5, oom_kills=0)
+    group = SimpleNamespace(read=lambda: counted)
+    monkeypatch.setattr(docker_server.ControlGroup, "of", lambda *_: group)
+    with server(container, plan) as running:
+        assert (running.pid, running.place) == (os.getpid(), "cores")
+        assert running.usage() == counted
+
+
+def test_a_stop_that_the_engine_refuses_is_told(plan):
+    container = FakeContainer()
+    running = server(container, plan)
+    running.start()
+    container.refuses["stop"] = refusal("permission denied")
+    with pytest.raises(MachineError, match="cannot stop torchserve: permission denied"):
+        running.stop()
+
+
+def test_what_went_wrong_before_a_refused_stop_is_what_is_told(plan):
+    container = FakeContainer()
+    container.refuses["stop"] = refusal("permission denied")
+    with pytest.raises(MachineError, match="its answers are wrong"), server(container, plan):
+        raise MachineError("its answers are wrong")
+    container.refuses["start"] = refusal("no such device")
+    with pytest.raises(MachineError, match="no such device"):
+        server(container, plan).__enter__()
 
 
 def test_it_says_what_it_was_really_given(plan):
@@ -322,6 +366,81 @@ def test_every_server_is_a_project_of_its_own_and_goes_again(runner, tmp_path):
     assert runner.stacks[0].variables["TORCHSERVE_IMAGE"] == "tandem/torchserve:x"
 
 
+def variables_of(runner, tmp_path, **changes):
+    with runner.runner.prepare("torchserve", request(tmp_path, **changes)):
+        return runner.stacks[-1].variables
+
+
+def test_memory_and_processes_grow_with_the_cores(runner, tmp_path, monkeypatch):
+    for name in ("TANDEM_MEMORY", "TANDEM_PIDS"):
+        monkeypatch.delenv(name, raising=False)
+    one = variables_of(runner, tmp_path, cores=(3,))
+    many = variables_of(runner, tmp_path, cores=tuple(range(62)))
+    server = yaml.safe_load(compose.COMPOSE_FILE.read_text())["services"]["torchserve"]
+    assert server["mem_limit"] == f"${{TANDEM_MEMORY:-{one['TANDEM_MEMORY']}}}"
+    assert server["pids_limit"] == int(one["TANDEM_PIDS"])
+    # TorchServe's workers hold PyTorch each, and have a thread for every core.
+    assert int(many["TANDEM_MEMORY"].removesuffix("g")) >= 62
+    assert int(many["TANDEM_PIDS"]) > 62 * 62
+
+
+def test_a_limit_of_the_users_own_stays(runner, tmp_path, monkeypatch):
+    monkeypatch.setenv("TANDEM_MEMORY", "3g")
+    monkeypatch.setenv("TANDEM_PIDS", "100")
+    assert not {"TANDEM_MEMORY", "TANDEM_PIDS"} & variables_of(runner, tmp_path, cores=(0, 1)).keys()
+
+
+def test_every_server_is_given_the_number_of_processes_and_nothing_else_is(monkeypatch):
+    monkeypatch.delenv("TANDEM_PIDS", raising=False)
+    services = ("torchserve", "locust-worker")
+    given = compose.Stack("tandem-x", services, compose.grants((0, 1)))
+    assert compose._override(given)["services"]["torchserve"]["pids_limit"] == 2 * 2048
+    assert "pids_limit" not in compose._override(given)["services"]["locust-worker"]
+    monkeypatch.setenv("TANDEM_PIDS", "100")
+    users = compose.Stack("tandem-x", services, compose.grants((0, 1)))
+    assert compose._override(users)["services"]["torchserve"]["pids_limit"] == 100
+    monkeypatch.setenv("TANDEM_PIDS", "many")
+    with pytest.raises(RequestError, match=r"TANDEM_PIDS is 'many'.*allowed"):
+        compose._override(users)
+
+
+@pytest.mark.parametrize(("named", "core"), [("", "6"), ("2-3", None)])
+def test_without_a_core_asked_for_it_is_one_that_this_process_may_use(
+    runner, tmp_path, monkeypatch, named, core
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {7, 6})
+    monkeypatch.setenv("TANDEM_CPUSET", named)
+    assert variables_of(runner, tmp_path, cores=()).get("TANDEM_CPUSET") == core
+
+
+def test_a_cpuset_that_is_none_is_refused(monkeypatch):
+    monkeypatch.setenv("TANDEM_CPUSET", "first")
+    with pytest.raises(RequestError, match=r"TANDEM_CPUSET is 'first'.*allowed"):
+        compose.grants(())
+
+
+def test_only_the_port_that_was_asked_for_is_published(runner, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHSERVE_PORT", "8080")
+    variables = variables_of(runner, tmp_path)
+    ports = {name: value for name, value in variables.items() if name.endswith("_PORT")}
+    assert set(ports.values()) == {"0"}
+    assert {"TORCHSERVE_PORT", "TORCHSERVE_GRPC_PORT", "TFSERVING_PORT"} <= ports.keys()
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"), [("tcp://10.0.0.1:2375", "tcp://10.0.0.1:2375"), ("", DEFAULT_HOST)]
+)
+def test_compose_talks_to_the_engine_that_we_talk_to(monkeypatch, tmp_path, host, expected):
+    monkeypatch.setenv("DOCKER_HOST", host)
+    monkeypatch.setenv("DOCKER_CONTEXT", "another")
+    given = []
+    monkeypatch.setattr(compose, "compose_command", lambda: ("compose",))
+    monkeypatch.setattr(compose, "_run", lambda _, environment: given.append(environment) or (0, ""))
+    compose.create(compose.Stack("tandem-x", ("torchserve",), {"A": "b"}), tmp_path)
+    assert (given[0]["DOCKER_HOST"], given[0]["A"]) == (expected, "b")
+    assert "DOCKER_CONTEXT" not in given[0]
+
+
 def test_a_containers_server_is_configured_from_files_that_its_user_may_read(runner, tmp_path):
     with runner.runner.prepare("torchserve", request(tmp_path)) as prepared:
         folder = runner.stacks[0].configurations["torchserve"]
@@ -388,6 +507,23 @@ def test_an_engine_that_stays_away_is_waited_for_once(runner, tmp_path, monkeypa
     first, second = (stack.project for stack in runner.stacks)
     assert asked.count(second) > 1
     assert asked.count(first) == 1
+
+
+def test_a_container_that_the_engine_does_not_remove_is_told(runner, tmp_path, monkeypatch):
+    def refuse(_, project):
+        raise MachineError(f"the engine does not remove {project}: busy")
+
+    monkeypatch.setattr(containers.ownership, "remove_project", refuse)
+    with (
+        pytest.raises(MachineError, match="the engine does not remove tandem-compare-"),
+        runner.runner.prepare("torchserve", request(tmp_path)),
+    ):
+        pass
+    with (
+        pytest.raises(MachineError, match="what ended the run"),
+        runner.runner.prepare("torchserve", request(tmp_path)),
+    ):
+        raise MachineError("what ended the run")
 
 
 @pytest.mark.parametrize("error", [MachineError("compose failed"), KeyboardInterrupt()])

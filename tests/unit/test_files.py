@@ -139,6 +139,73 @@ def test_a_parent_that_is_a_file_is_named(tmp_path):
         write_atomically(tmp_path / "x" / "y", "1")
 
 
+def test_a_pipe_is_written_into_and_stays_one(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_atomically(pipe, "content")
+    assert os.read(reader, 100) == b"content"
+    os.close(reader)
+    assert pipe.is_fifo()
+    assert names(tmp_path) == ["pipe"]
+
+
+def test_a_pipe_that_nobody_reads_is_an_error_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(MachineError, match="cannot write"):
+        write_atomically(tmp_path / "pipe", "content")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_device_is_written_into():
+    screen, device = os.openpty()
+    write_atomically(Path(os.ttyname(device)), "content")
+    assert os.read(screen, 100) == b"content"
+    os.close(device)
+    os.close(screen)
+
+
+def test_what_this_process_has_open_is_written_on_where_it_stands(tmp_path):
+    path = tmp_path / "x"
+    with path.open("w+b", buffering=0) as file:
+        file.write(b"before, ")
+        write_atomically(Path(f"/dev/fd/{file.fileno()}"), "content")
+        file.write(b", after")
+        assert os.fstat(file.fileno()).st_ino == path.stat().st_ino
+    assert path.read_text() == "before, content, after"
+
+
+def test_the_standard_output_is_written_to_and_keeps_its_file(tmp_path):
+    # Not in /dev itself: who replaces the link there, as root may, breaks this machine.
+    (tmp_path / "stdout").symlink_to("/proc/self/fd/1")
+    code = (
+        "import sys; from pathlib import Path; from pipelines.files import atomic; "
+        "atomic.DEVICES = sys.argv[1]; print('before', flush=True); "
+        "atomic.write_atomically(Path(sys.argv[1], 'stdout'), 'content\\n'); print('after')"
+    )
+    with (tmp_path / "x").open("wb") as file:
+        subprocess.run([sys.executable, "-c", code, str(tmp_path.resolve())], stdout=file, check=True)
+    assert (tmp_path / "x").read_text() == "before\ncontent\nafter\n"
+    assert (tmp_path / "stdout").is_symlink()
+
+
+def test_a_reader_that_has_gone_away_is_no_failure():
+    reader, writer = os.pipe()
+    os.close(reader)
+    write_atomically(Path(f"/dev/fd/{writer}"), "content")
+    os.close(writer)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.touch])
+def test_a_link_that_others_could_have_made_is_replaced_and_not_followed(make, tmp_path):
+    make(tmp_path / "theirs")
+    (tmp_path / "x").symlink_to("theirs")
+    write_atomically(tmp_path / "x", "content")
+    assert (tmp_path / "x").read_text() == "content"
+    assert not (tmp_path / "x").is_symlink()
+    assert (tmp_path / "theirs").stat().st_size == 0
+
+
 def test_a_new_folder_replaces_the_old_one_whole(tmp_path):
     final = tmp_path / "final"
     final.mkdir()

@@ -300,6 +300,18 @@ def test_a_guard_outlives_the_signals_of_a_closing_terminal(command):
     assert all_ended(said["pids"])
 
 
+def test_a_guard_is_given_none_of_the_secrets_in_our_environment(temporary, monkeypatch):
+    monkeypatch.setenv("TOKEN", "s3cr3t")
+    monkeypatch.setenv("DOCKER_HOST", "unix:///run/other.sock")
+    children = set(psutil.Process().children())
+    with guarded():
+        (guard,) = set(psutil.Process().children()) - children
+        environment = guard.environ()
+    assert "TOKEN" not in environment
+    assert environment["PATH"] == os.environ["PATH"]
+    assert environment["DOCKER_HOST"] == "unix:///run/other.sock"
+
+
 def test_a_guard_uses_next_to_no_processor_time(command):
     _, said = command
     used = psutil.Process(said["guard"]).cpu_times()

@@ -69,6 +69,35 @@ def test_pip_is_asked_for_the_images_python(folder, monkeypatch):
     assert f"manylinux_2_37_{MACHINE}" not in asked
 
 
+def test_the_password_of_an_index_is_in_no_argument(folder, monkeypatch):
+    index = "https://somebody:s3cr3t@packages.example/cpu"
+    monkeypatch.setenv("TORCH_INDEX_URL", index)
+    asked = []
+
+    class Pip:
+        returncode = 1
+
+        def __init__(self, command, env, **_):
+            assert not [text for text in (*command, *env.values()) if "s3cr3t" in text]
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def communicate(self, requirements):
+            asked.append(requirements.decode().splitlines())
+            return b"ERROR: no such wheel", None
+
+    monkeypatch.setattr(wheels.subprocess, "Popen", Pip)
+    monkeypatch.setattr(wheels, "end_group", lambda _: None)
+    with pytest.raises(MachineError, match="no such wheel") as caught:
+        wheels.collect({"torch": "2.13.0+cpu"}, quiet, "x")
+    assert asked == [["torch==2.13.0+cpu"], [f"--extra-index-url {index}", "torch==2.13.0+cpu"]]
+    assert "s3cr3t" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("machine", "package", "other"),
     [("x86_64", "tensorflow-cpu", "tensorflow"), ("aarch64", "tensorflow", "tensorflow-cpu")],

@@ -2,12 +2,14 @@ import http.server
 import json
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from loadtests.payloads import CheckedOutput, PayloadPool
+from pipelines.access import Access
 from pipelines.errors import GateError, MachineError
 from pipelines.record.implementation import GivenRecord
 from pipelines.serve import readiness
@@ -15,6 +17,7 @@ from pipelines.targets.endpoint import Endpoint
 
 RIGHT = (1.0, 2.0)
 LIMIT_BYTES = 7_000_000
+SECRET = "s3cr3t-tOken-0123456789"  # noqa: S105 - what must not be seen
 
 
 def pool(*bodies):
@@ -84,6 +87,18 @@ def test_a_wrong_first_answer_names_the_sample_what_was_expected_and_what_came(s
         readiness.wait_until_right(server, pool(b"{}"))
     for figure in ("sample 0", "[1, 2]", f"status {status}", json.dumps(predictions[1])):
         assert figure in str(raised.value)
+
+
+def test_a_wrong_answer_that_echoes_a_secret_header_is_shown_without_it():
+    access = Access({"Authorization": f"Bearer {SECRET}"}, (SECRET,))
+    verified = SimpleNamespace(expected=SimpleNamespace(outputs=np.array([RIGHT], np.float32)))
+    with answering(lambda _body: (200, f"was sent {SECRET}")) as server:
+        server.plan.endpoint = replace(server.plan.endpoint, access=access)
+        with pytest.raises(GateError, match=r"was sent \*\*\*") as first:
+            readiness.wait_until_right(server, pool(b"{}"))
+        with pytest.raises(GateError, match=r"was sent \*\*\*") as later:
+            readiness.check_endpoint(server, pool(b"0"), {"x": np.zeros((1, 1), np.float32)}, verified)
+    assert SECRET not in str(first.value) + str(later.value)
 
 
 @pytest.mark.parametrize("size_bytes", [LIMIT_BYTES, 100])
