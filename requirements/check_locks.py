@@ -84,7 +84,9 @@ def look_up(names: Iterable[str]) -> dict[str, list[Offer]]:
     try:
         found[TORCH] = offers(TORCH, (TORCH_INDEX_URL,))
     except RequestException:
-        sys.stdout.write(f"{urlsplit(TORCH_INDEX_URL).hostname} does not answer: torch is looked up without it\n")
+        sys.stdout.write(
+            f"{urlsplit(TORCH_INDEX_URL).hostname} does not answer: torch is looked up without it\n"
+        )
     return found
 
 
