@@ -186,7 +186,7 @@ ONNX2TF = Environment(
 MLSERVER = Environment(
     "mlserver",
     "MLServer, which needs a protobuf before 7",
-    disk_mb=420,
+    disk_mb=190,
     shares=("torch", "numpy", "jinja2", "typing-extensions"),
     pythons=("3.11",),
 )
