@@ -27,7 +27,7 @@ def banners(run: RunRecord) -> tuple[str, ...]:
         *_status(run),
         *_unfair(run),
         *(_no_verdict(run) or verdicts.primary_missing(run)),
-        *_running(run),
+        *_not_known(run),
         *_stand_ins(run),
         *_failed_parity(run),
     )
@@ -96,22 +96,31 @@ def _stand_ins(run: RunRecord) -> list[str]:
     ]
 
 
-def _running(run: RunRecord) -> list[str]:
-    """List what cannot be known of running endpoints, one line each."""
-    lines = []
-    for name, target in pick.compared(run).items():
-        if target.implementation.runner != "url":
-            continue
-        why: dict[str, list[str]] = {}
-        for what, cause in target.not_known.items():
-            why.setdefault(str(say(cause)), []).append(NOT_KNOWN.get(what, what))
-        unknown = "; ".join(f"{', '.join(what)} ({reason})" for reason, what in why.items())
-        lines.append(
-            f"{name} is {target.implementation.note or 'a server that somebody else runs'}. Not known: "
-            f"{unknown}. It was not started afresh for each block; a difference may be that of machines, "
-            "networks or other users. Stolen time and other programs were looked for on this machine alone."
-        )
-    return lines
+def _not_known(run: RunRecord) -> list[str]:
+    """List what cannot be known of running endpoints, and of containers elsewhere, one line each."""
+    return [
+        _of_running(name, target)
+        if target.implementation.runner == "url"
+        else f"Of {name} is not known: {_unknown(target)}."
+        for name, target in pick.compared(run).items()
+        if target.not_known
+    ]
+
+
+def _of_running(name: str, target: TargetRecord) -> str:
+    return (
+        f"{name} is {target.implementation.note or 'a server that somebody else runs'}. Not known: "
+        f"{_unknown(target)}. It was not started afresh for each block; a difference may be that of "
+        "machines, networks or other users. Stolen time and other programs were looked for on this machine "
+        "alone."
+    )
+
+
+def _unknown(target: TargetRecord) -> str:
+    why: dict[str, list[str]] = {}
+    for what, cause in target.not_known.items():
+        why.setdefault(str(say(cause)), []).append(NOT_KNOWN.get(what, what))
+    return "; ".join(f"{', '.join(what)} ({reason})" for reason, what in why.items())
 
 
 def _instead(name: str, target: TargetRecord) -> str:

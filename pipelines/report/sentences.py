@@ -366,6 +366,9 @@ MAKERS: Mapping[str, Callable[[Figures], Said]] = {
     "not_started_here": _plain("Tandem did not start it"),
     "another_machine": _plain("it runs on another machine"),
     "process_not_seen": _plain("the process that listens there cannot be told from here"),
+    "container_not_seen": _plain(
+        "its engine runs in a virtual machine or elsewhere, and its processes cannot be seen from here"
+    ),
     "only_core": _plain(SHARED, "run on a machine with at least two cores"),
     "shared_core": _plain(
         SHARED, "leave core {generator_cores} to one of them: --server-cores, --generator-core"

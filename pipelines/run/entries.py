@@ -158,7 +158,7 @@ def _served(side: Side, measured: Measured) -> TargetRecord:
         summaries=(),
         rounds=tuple(measured.rounds),
         log_file=None if is_running else f"logs/{file_stem(side.name)}-block{side.first_block}.log",
-        not_known=_not_known(measured) if is_running else {},
+        not_known=_not_known(measured) if is_running else _not_seen(measured),
         in_process=measured.in_process,
     )
 
@@ -175,6 +175,13 @@ def _not_known(measured: Measured) -> dict[str, ReasonRecord]:
     if measured.place == "elsewhere":
         unknown["neighbours_there"] = elsewhere
     return unknown
+
+
+def _not_seen(measured: Measured) -> dict[str, ReasonRecord]:
+    """List what cannot be known of a container whose processes this machine does not show, and why."""
+    if measured.place != "hidden":
+        return {}
+    return dict.fromkeys(("memory", "cpu", "neighbours"), reason("container_not_seen"))
 
 
 def _in_process(exported: ExportResult, verified: Verified, name: str) -> TargetRecord:

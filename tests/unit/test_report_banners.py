@@ -4,10 +4,12 @@ import pytest
 from report_fixture import CONTROL, invalid, make_run
 from report_parts import ASYMMETRY, FAIRNESS, comparison, parity
 
+from pipelines.measure.session import Measured
 from pipelines.record.reason import ReasonRecord, reason
 from pipelines.record.run import RunRecord
 from pipelines.report.banners import banners, warnings
 from pipelines.report.sentences import say
+from pipelines.run import entries
 
 
 def test_a_complete_run_of_real_products_has_no_banner() -> None:
@@ -169,6 +171,16 @@ def test_what_is_not_known_of_a_running_endpoint_stands_on_top() -> None:
     said = banners(make_run(targets=run.targets | {"torchserve": changed}))
     (one,) = [banner for banner in said if "oip+http://192.0.2.1:8000/m" in banner]
     assert "cores, memory (Tandem did not start it); its CPU time (it runs on another machine)" in one
+
+
+def test_what_is_not_known_of_a_container_elsewhere_stands_on_top() -> None:
+    run = make_run()
+    measured = Measured(place="hidden")
+    changed = run.targets["torchserve"].model_copy(update={"not_known": entries._not_seen(measured)})
+    said = banners(make_run(targets=run.targets | {"torchserve": changed}))
+    (one,) = [banner for banner in said if banner.startswith("Of torchserve is not known")]
+    assert "memory, its CPU time, what other programs used meanwhile" in one
+    assert entries._not_seen(Measured()) == {}
 
 
 def test_sides_of_one_target_that_the_same_server_answered_share_a_line() -> None:
