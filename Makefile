@@ -64,7 +64,7 @@ lint:
 
 setup: $(READY)  ## Install everything, pinned, into .venv (no CUDA packages)
 
-# Where a Python is named and the environment is another's, it is made anew.
+# Where a Python is named and the environment is another's, it is made anew; a folder that is no environment stays.
 IDENTITY := -I -S -c 'import sys; print(sys.base_prefix, sys.version)'
 ifneq ($(PYTHON),)
 ANOTHER := $(shell exec 2>/dev/null; named=$$(requirements/find-python '$(PYTHON)'); \
@@ -75,7 +75,7 @@ endif
 $(READY): $(LOCKS) pyproject.toml $(ANOTHER)
 	@python=$$(requirements/find-python "$(PYTHON)") || exit 2; \
 	echo "Installing into $(VENV) with $$($$python -V), $$python; the downloads may take some minutes"; \
-	$$python -m venv $(if $(ANOTHER),--clear) $(VENV)
+	$$python -m venv $(if $(ANOTHER),$(if $(wildcard $(VENV)/pyvenv.cfg),--clear)) $(VENV)
 	@$(MAKE) --no-print-directory -j3 install-torch install-tensorflow install-rest
 	$(INSTALL) --no-build-isolation --editable .
 	@$(COMPILE)

@@ -15,12 +15,13 @@ the baseline, the slowdown has to fail in nine of ten, and one wrong answer in a
 is the slowdown.
 
 Each takes three to five minutes, and what was measured is kept in a JSON file after each: a second command
-goes on where the first one ended, today or on another day. --afresh begins anew. --quick makes one of a few
-seconds, to see that all of it runs; nothing is judged then.
+goes on where the first one ended, today or on another day. --afresh begins anew. --quick makes one of seconds
+(`ending` and `gates`: of minutes), to see that all of it runs; nothing is judged or kept then, but in --out.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -103,9 +104,12 @@ def until_decided(seed: int, folder: Path, options: Options) -> Result:
         **({name: QUICK[name] for name in ("rounds", "round_s")} if options.quick else {}),
     ).model_copy(update={"mobile": False})
     record, _ = comparing.compare(settings, LocalRunner(), [], _silent)
+    if record.status != "complete":
+        raise KeyboardInterrupt
     rounds = [one for target in record.targets.values() for one in target.rounds]
     sequential = record.sequential
     looks = sequential.looks if sequential else ()
+    assert looks
     return _verdicts(rounds, record.comparisons) | {"looks": len(looks), "decided": looks[-1].decided}
 
 
@@ -115,8 +119,6 @@ def of_gate(_seed: int, folder: Path, options: Options) -> Result:
     request = SelfTestRequest(MODEL, options.target, options.delay_ms, 1000, LIMITS, **places)
     found = self_test(request, [], _silent)
     return {
-        "delay_ms": options.delay_ms,
-        "target": options.target,
         "words": {trial.side: trial.word for trial in found.trials},
         "findings": {trial.side: [line(one) for one in trial.findings] for trial in found.trials},
         "factors": {
@@ -185,7 +187,8 @@ def repeat(question: Question, times: int, results: list[Result], out: Path, opt
         with tempfile.TemporaryDirectory(prefix="tandem-trust-") as name:
             found = question.carry_out(options.seed + number, Path(name), options)
         elapsed_s = round(time.monotonic() - started_s, 1)
-        results.append({"number": number, "elapsed_s": elapsed_s, **_now(), **found})
+        told = {"number": number, "elapsed_s": elapsed_s, "asked": _asked(options)}
+        results.append({**told, **_now(), **found})
         out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         print(_line(results[-1]), flush=True)
 
@@ -251,14 +254,23 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="JSON file; default docs/trust/QUESTION.json")
     options = parser.parse_args()
     question = QUESTIONS[options.question]
+    if options.quick:
+        repeat(question, 1, [], options.out or Path(os.devnull), options)
+        return 0
     out = options.out or ROOT / "docs" / "trust" / f"{options.question}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     results = [] if options.afresh or not out.exists() else json.loads(out.read_text(encoding="utf-8"))
-    repeat(question, 1 if options.quick else options.times or question.times, results, out, options)
-    if options.quick:
-        return 0
+    if any(one["asked"] != _asked(options) for one in results):
+        parser.error(f"{out} holds results of other options; give those, another --out, or --afresh")
+    repeat(question, options.times or question.times, results, out, options)
     tell(results)
     return 0 if question.judge(results) else 1
+
+
+def _asked(options: Options) -> Result:
+    """Return the options that make results comparable."""
+    of_question = {"ending": ("within",), "gates": ("target", "delay_ms")}
+    return {name: getattr(options, name) for name in of_question.get(options.question, ())}
 
 
 if __name__ == "__main__":

@@ -166,8 +166,8 @@ def _trends(bins: Sequence[Second], length_s: int) -> tuple[Trend | None, Trend 
 
 def _is_telling(bins: Sequence[Second], costs: Sequence[float], length_s: int) -> bool:
     """Return whether the CPU clock was read every second and advanced enough to be judged."""
-    used_s = sum(one.server_cpu_s or 0.0 for one in bins)
-    return len(costs) == len(bins) and used_s >= CPU_SHARE_LEAST * length_s
+    used_s, bin_s = sum(one.server_cpu_s or 0.0 for one in bins), length_s // len(bins)
+    return len(costs) == len(bins) and used_s >= CPU_SHARE_LEAST * len(bins) * bin_s
 
 
 def _all_within(trends: tuple[Trend | None, Trend | None]) -> bool:
@@ -178,7 +178,7 @@ def _all_within(trends: tuple[Trend | None, Trend | None]) -> bool:
 
 
 def _has_dip(bins: Sequence[Second]) -> bool:
-    """Return whether a second's throughput lies below the others by more than noise explains.
+    """Return whether a bin's throughput lies below the others by more than noise explains.
 
     The spread is the median absolute deviation, scaled to a normal distribution's standard deviation.
     """

@@ -71,7 +71,8 @@ class WarmUp:
         """Return whether the server is warm, or the limit reached."""
         if self.steady or now_ns < self._limit_ns:
             return self.steady
-        told = self._failed or self._count >= 2 * WINDOWS_NEEDED * self._few
+        is_sparse = self._count * self._sparse_ns < self._few * (now_ns - self._start_ns)
+        told = self._failed or not is_sparse or self._count >= 2 * WINDOWS_NEEDED * self._few
         return told or now_ns >= max(self._limit_ns, self._start_ns + SLOWEST_NS)
 
     def enter(self, done_ns: int, latency_ns: int, due_count: int) -> None:

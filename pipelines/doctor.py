@@ -129,6 +129,15 @@ def _unless(value: str | None, remedy: str) -> str | None:
     return None if value else remedy
 
 
+def _tools_environment() -> dict[str, str]:
+    """Return the environment of what is asked: its engine is ours, whatever `docker context` names."""
+    from pipelines.package.engine import engine_host
+
+    environment = tool_environment({"DOCKER_HOST": engine_host()})
+    environment.pop("DOCKER_CONTEXT", None)
+    return environment
+
+
 def _ask(*command: str) -> str | None:
     """Return the first line a command prints; None if it is missing, fails or does not answer in time."""
     try:
@@ -138,7 +147,7 @@ def _ask(*command: str) -> str | None:
             text=True,
             timeout=PROBE_LIMIT_S,
             check=True,
-            env=tool_environment(),
+            env=_tools_environment(),
         )
     except (OSError, subprocess.SubprocessError):
         return None

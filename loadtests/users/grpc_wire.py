@@ -8,9 +8,9 @@ A connection carries one call at a time, as a kept-alive HTTP/1.1 connection doe
 has a connection of its own, so that no call waits behind another in this client.
 """
 
-import contextlib
 import functools
 import socket
+import ssl
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -57,7 +57,7 @@ class GrpcWire:
 
     @functools.cached_property
     def _addresses(self) -> list[tuple[int, Any]]:
-        """The addresses of the name, the one that answered last in front.
+        """The addresses of the name; once one has answered, that one alone.
 
         A look-up goes through gevent's thread pool, for a number too; once is enough.
         """
@@ -122,14 +122,17 @@ class GrpcWire:
         """Connect to the first address that answers, as clients of HTTP do."""
         *others, last = list(self._addresses)
         for found in others:
-            with contextlib.suppress(OSError):
-                return self._preferred(found)
-        return self._preferred(last)
+            try:
+                return self._settled(found)
+            except (TimeoutError, ssl.SSLError):
+                raise  # somebody is there: what the next address says would be another fault
+            except OSError:
+                continue
+        return self._settled(last)
 
-    def _preferred(self, found: tuple[int, Any]) -> GrpcConnection:
+    def _settled(self, found: tuple[int, Any]) -> GrpcConnection:
         connection = self._connect_to(*found)
-        self._addresses.remove(found)
-        self._addresses.insert(0, found)
+        self._addresses[:] = [found]
         return connection
 
     def _connect_to(self, family: int, address: Any) -> GrpcConnection:

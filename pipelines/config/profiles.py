@@ -25,7 +25,9 @@ class Profile(Settings):
     blocks: int = Field(ge=1, le=COUNT_LIMIT, description="times that servers are started afresh")
     rounds: int = Field(ge=1, le=COUNT_LIMIT, description="measured stretches per block, load and target")
     warmup_limit_s: float = Field(
-        ge=0, le=DAY_S, description="a warm-up that is not steady by then ends, seconds"
+        ge=0,
+        le=DAY_S,
+        description="a warm-up that is not steady by then ends, seconds; a slow server may get half a minute",
     )
     conditioning_limit_s: float = Field(
         default=0,

@@ -15,6 +15,7 @@ from pipelines.files.leftovers import note_elsewhere
 
 IN_THE_WAY = (errno.EEXIST, errno.ELOOP, errno.ENOTDIR)
 DEVICES, OPEN_FILES = "/dev", "/dev/fd"
+MOST_DESCRIPTORS = 2**31 - 1
 STREAMS = (stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK)
 
 
@@ -59,13 +60,22 @@ def _open_stream(path: Path) -> int | None:
         path = path.parent / path.readlink()
     if _folder(path) in (OPEN_FILES, f"/proc/{os.getpid()}/fd") and path.name.isdecimal():
         # Opened by its name it would be written from the beginning, over what is there.
-        return os.dup(int(path.name))
+        return os.dup(min(int(path.name), MOST_DESCRIPTORS))
     if not path.exists() or stat.S_IFMT(path.lstat().st_mode) not in STREAMS:
         return None
     # Without waiting: for a pipe that nobody reads this is an error.
     descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if not _is_ours(path, os.fstat(descriptor)):
+        os.close(descriptor)
+        return None
     os.set_blocking(descriptor, True)
     return descriptor
+
+
+def _is_ours(path: Path, opened: os.stat_result) -> bool:
+    """Return whether it is still no file, and the system's or our own: another's pipe may never be read."""
+    is_stream = stat.S_IFMT(opened.st_mode) in STREAMS
+    return is_stream and (_folder(path) == DEVICES or opened.st_uid == os.geteuid())
 
 
 def _folder(path: Path) -> str:

@@ -25,7 +25,7 @@ ZIPS = ("torchscript", "mar", "pt2")
 OPERATIONS = re.compile(
     r"(?:Experimental)?(?:"
     r"(?:Eager)?PyFunc(?:Stateless)?|ReadFile|WriteFile|MatchingFiles|ImmutableConst|Skipgram"
-    r"|GenerateVocabRemapping|LoadAndRemapMatrix|Debug(?:Identity|NanCount|NumericSummary)"
+    r"|RecordInput|FixedUnigramCandidateSampler|GenerateVocabRemapping|LoadAndRemapMatrix|Debug(?:Identity|NanCount|NumericSummary)"
     r"|CreateSummary(?:File|Db)Writer|Write\w*Summary|ImportEvent"
     r"|(?:TextLine|WholeFile|FixedLengthRecord|TFRecord|LMDB)Reader|Snapshot(?:Nested)?DatasetReader"
     r"|(?:TextLine|FixedLengthRecord|TFRecord|CSV|Sql|LMDB|MatchingFiles|Cache|DataService|Load|Save"
@@ -36,6 +36,9 @@ OPERATIONS = re.compile(
 PRINT, STREAM = "PrintV2", "output_stream"
 STREAMS = {b"stdout", b"stderr", b"log(info)", b"log(warning)", b"log(error)"}
 """Where a graph may print to; everything else may be a file."""
+PROTOBUFS, DESCRIPTOR = ("DecodeProtoV2", "EncodeProto"), "descriptor_source"
+BUILT_IN = (b"local://", b"bytes://")
+"""Where a descriptor of messages may come from; everything else is a file."""
 OTHER_GRAPHS = ("saved_model.cpb", "saved_model.pbtxt")
 """Forms of a graph that TensorFlow reads as well, and that nothing here looks into."""
 TORCH_OPERATORS = ("aten::save", "aten::from_file", "aten::load", "prim::PythonOp")
@@ -107,6 +110,7 @@ def _archive(path: Path) -> Iterator[str]:
         if serialized and kind_of_path(root / serialized) != TORCHSCRIPT:
             yield f"its {serialized}, which its handler loads and which is no TorchScript"
         elif serialized:
+            require_plain(root / serialized)
             yield from _torchscript_code(root / serialized)
         if (root / REQUIREMENTS).is_file():
             yield f"its {REQUIREMENTS}, which TorchServe may install"
@@ -134,6 +138,9 @@ def _beyond_tensors(node: memoryview) -> str | None:
     name = graph.operation_of(node)
     if name == PRINT:
         return None if STREAMS.issuperset(graph.texts_of(node, STREAM)) else f"{PRINT} to a file"
+    if name in PROTOBUFS:
+        is_file = not all(text.startswith(BUILT_IN) for text in graph.texts_of(node, DESCRIPTOR))
+        return f"{name} of a file" if is_file else None
     return name if OPERATIONS.fullmatch(name) else None
 
 

@@ -51,13 +51,14 @@ def summarise(run: RunRecord, folder: Path) -> RunRecord:
         name: _with_costs(target, targets, run.profile.seed) if target.role == "compared" else target
         for name, target in targets.items()
     }
+    # Blocks that nobody has looked at yet are not to be judged as if they were all there is.
+    verdicts = run.profile.verdicts and (run.sequential is None or bool(run.sequential.looks))
     controls, comparisons = judge(
         _looked_at(targets, run.sequential),
         margin=run.profile.margin,
         seed=run.profile.seed,
         primary=run.profile.primary,
-        # Blocks that nobody has looked at yet are not to be judged as if they were all there is.
-        verdicts=run.profile.verdicts and (run.sequential is None or bool(run.sequential.looks)),
+        verdicts=verdicts,
         looks=looks_of(run),
     )
     rows = run.payload.rows if run.payload else 1
@@ -72,7 +73,7 @@ def summarise(run: RunRecord, folder: Path) -> RunRecord:
             if run.tune
             else None,
             "trade_offs": judge_trade_offs(
-                targets, margin=run.profile.margin, seed=run.profile.seed, verdicts=run.profile.verdicts
+                targets, margin=run.profile.margin, seed=run.profile.seed, verdicts=verdicts
             ),
         }
     )

@@ -86,13 +86,17 @@ def _groups(cores: Cores, siblings: Siblings = thread_siblings) -> dict[Group, t
     """Return the cores of each group that can be judged.
 
     Where hardware threads of one physical core serve, a server slows the probe by its own load, and the one
-    that uses more of them would look as if the machine had become slower.
+    that uses more of them would look as if the machine had become slower. So would the generator's core
+    beside a thread that serves.
     """
     groups: dict[Group, tuple[int, ...]] = {"server": cores.server, "generator": cores.generator}
     if cores.shared:
         groups = {"server": tuple(sorted({*cores.server, *cores.generator}))}
-    if any(len(set(siblings(core)) & set(cores.server)) > 1 for core in cores.server):
+    serving = set(cores.server)
+    if any(len(set(siblings(core)) & serving) > 1 for core in cores.server):
         del groups["server"]
+    if any((set(siblings(core)) - {core}) & serving for core in cores.generator):
+        return {}
     return groups
 
 

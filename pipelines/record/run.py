@@ -29,7 +29,8 @@ SCHEMA_VERSION: Final = 2
 class ProfileRecord(Record):
     """How long and how often the run measured.
 
-    A warm-up ends at a steady state, after `warmup_limit_s` at the latest. `control` and `null` say whether
+    A warm-up ends at a steady state, after `warmup_limit_s` at the latest, or half a minute where a server is
+    too slow to be judged by then. `control` and `null` say whether
     A/A controls and the null server were measured, `control_blocks` whether every block had all controls or
     they took turns (`all first`: all in the first block, then turns), `retries` how many invalid rounds
     might be measured again, for every two compared sides.

@@ -182,7 +182,7 @@ def compose_command() -> tuple[str, ...]:
 def _answers(command: Sequence[str]) -> bool:
     try:
         done = subprocess.run(
-            command, capture_output=True, timeout=PROBE_LIMIT_S, check=False, env=tool_environment()
+            command, capture_output=True, timeout=PROBE_LIMIT_S, check=False, env=_environment({})
         )
     except (OSError, subprocess.SubprocessError):
         return False

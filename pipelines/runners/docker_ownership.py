@@ -128,15 +128,31 @@ def remove_abandoned(client: "DockerClient") -> dict[str, str | None]:
 
     Returns why the engine kept it by the project's name; None where it is gone.
     """
-    return {found.project: _kept(client, found.project) for found in projects(client) if found.abandoned}
+    abandoned = [found.project for found in projects(client) if found.abandoned]
+    refusals = _remove_all(client, abandoned)
+    return {
+        project: _refused(project, refusals[project]) if project in refusals else None
+        for project in abandoned
+    }
 
 
-def _kept(client: "DockerClient", project: str) -> str | None:
-    try:
-        remove_project(client, project)
-    except MachineError as error:
-        return str(error)
-    return None
+def _remove_all(client: "DockerClient", names: Iterable[str]) -> "dict[str, APIError]":
+    """Remove projects until the engine has let go of all, or `GONE_LIMIT_S` is over; return what it said."""
+    ends, refusals = time.monotonic() + GONE_LIMIT_S, _refusals(client, names)
+    while refusals and time.monotonic() < ends:
+        time.sleep(LOOK_S)
+        refusals = _refusals(client, refusals)
+    return refusals
+
+
+def _refusals(client: "DockerClient", names: Iterable[str]) -> "dict[str, APIError]":
+    answers = {project: _remove_once(client, project) for project in names}
+    return {project: refusal for project, refusal in answers.items() if refusal is not None}
+
+
+def _refused(project: str, refusal: "APIError") -> str:
+    said = " ".join(why(refusal).split())
+    return f"the engine does not remove {project}: {said}; remove it by hand, or restart the engine"
 
 
 def remove_project(client: "DockerClient", project: str) -> None:
@@ -147,14 +163,9 @@ def remove_project(client: "DockerClient", project: str) -> None:
     Raises:
         MachineError: the engine still refuses.
     """
-    ends = time.monotonic() + GONE_LIMIT_S
-    while refusal := _remove_once(client, project):
-        if time.monotonic() > ends:
-            raise MachineError(
-                f"the engine does not remove {project}: {' '.join(why(refusal).split())}; remove it by hand, "
-                "or restart the engine"
-            ) from refusal
-        time.sleep(LOOK_S)
+    refusals = _remove_all(client, [project])
+    if project in refusals:
+        raise MachineError(_refused(project, refusals[project])) from refusals[project]
 
 
 def _remove_once(client: "DockerClient", project: str) -> "APIError | None":

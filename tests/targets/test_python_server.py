@@ -197,6 +197,7 @@ def body(**changes):
         (body(tokens=[10**30]), "not JSON|takes whole"),
         (body(tokens=[1.0]), "takes whole numbers"),
         (body(flag=0), "true or false"),
+        (body(image="deep").replace(b'"deep"', b"[" * 900 + b'"a"' + b"]" * 900), "nested too deeply"),
     ],
 )
 def test_what_is_wrong_is_said(model, asked, said):

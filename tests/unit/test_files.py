@@ -157,6 +157,21 @@ def test_a_pipe_that_nobody_reads_is_an_error_and_not_waited_for(tmp_path):
     assert (tmp_path / "pipe").is_fifo()
 
 
+def test_a_pipe_of_another_user_is_replaced(tmp_path, monkeypatch):
+    """Its reader may never read, and hold us for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    write_atomically(tmp_path / "pipe", "content")
+    os.close(reader)
+    assert (tmp_path / "pipe").read_text() == "content"
+
+
+def test_a_descriptor_beyond_all_numbers_is_one_that_is_not_open():
+    with pytest.raises(MachineError, match="cannot write"):
+        write_atomically(Path("/dev/fd/99999999999"), "content")
+
+
 def test_a_device_is_written_into():
     screen, device = os.openpty()
     write_atomically(Path(os.ttyname(device)), "content")

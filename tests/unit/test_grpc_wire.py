@@ -259,8 +259,23 @@ def test_the_next_address_of_a_name_is_tried_where_the_first_does_not_answer(url
     wire = GrpcWire(f"grpc://two-addresses.example:{port}", timeout_s=5, concurrency=1)
     (call,) = encode_calls(pool(b"abc"), url)
     assert wire.exchange(wire.ready(call, None), None).body == b"abc"
-    assert [address for _, address in wire._addresses] == [("127.0.0.1", port), ("127.0.0.1", free)]
+    assert wire._addresses == [(socket.AF_INET, ("127.0.0.1", port))]
     wire.close()
+
+
+def test_an_address_that_is_slow_is_not_called_refused_because_another_is(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as busy:
+        full = [socket.create_connection(busy.getsockname(), timeout=1)]
+        (free,) = free_ports(1, "127.0.0.1")
+        places = [busy.getsockname(), ("127.0.0.1", free)]
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place) for place in places]
+        monkeypatch.setattr(grpc_wire.gevent.socket, "getaddrinfo", lambda *_, **__: found)
+        wire = GrpcWire(f"grpc://two-addresses.example:{free}", timeout_s=0.3, concurrency=1)
+        (call,) = encode_calls(pool(b"x"), "grpc://127.0.0.1:1")
+        with pytest.raises(wire.failures) as caught:
+            wire.exchange(wire.ready(call, None), None)
+        assert wire.failure_of(caught.value).kind == "timeout"
+        full[0].close()
 
 
 @pytest.mark.parametrize("size", [0, 16_379, 16_380, 1_000_003])

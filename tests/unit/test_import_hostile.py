@@ -249,6 +249,7 @@ def test_operations_and_lambda_layers_in_a_saved_model_are_named(tmp_path):
         *("CreateSummaryFileWriter", "WriteScalarSummary", "WriteSummary", "ImportEvent"),
         *("TextLineDataset", "TFRecordDatasetV2", "FixedLengthRecordDatasetV2", "ExperimentalCSVDataset"),
         *("WholeFileReaderV2", "SnapshotDatasetReader", "SaveDatasetV2", "DatasetFromGraph"),
+        *("RecordInput", "FixedUnigramCandidateSampler"),
     ],
 )
 def test_what_reads_or_writes_files_is_named_also_in_a_function(tmp_path, operation):
@@ -266,6 +267,30 @@ def test_what_computes_and_what_loads_the_weights_of_every_saved_model_is_not_na
 def test_a_length_that_is_padded_hides_no_operation(tmp_path):
     graph = saved_model(node("WriteFile", padding=b"\x80\x00"))
     assert found_in(tmp_path, graph) == ("its operation WriteFile",)
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        (b"local://", ()),
+        (b"bytes://abc", ()),
+        (b"/home/u/messages.pb", ("its operation DecodeProtoV2 of a file",)),
+    ],
+)
+def test_descriptors_of_messages_are_named_where_they_are_files(tmp_path, source, found):
+    graph = saved_model(node("DecodeProtoV2", descriptor_source=field(2, source)))
+    assert found_in(tmp_path, graph) == found
+
+
+def test_a_program_in_an_archive_that_unpacks_to_far_more_is_refused(tmp_path):
+    """The archive itself may be large; what grows is the program inside it."""
+    program = io.BytesIO()
+    with zipfile.ZipFile(program, "w", zipfile.ZIP_DEFLATED) as inner:
+        inner.writestr("net/constants.pkl", pickle.dumps(()))
+        inner.writestr("net/code/__torch__.py", bytes(120_000_000))
+    archive = mar(tmp_path / "a.mar", HANDLER.read_text(), script=program.getvalue())
+    with pytest.raises((GateError, RequestError), match="unpack to"):
+        inspecting.findings(archive, "mar", "a.mar")
 
 
 @pytest.mark.parametrize("value", [field(2, b"file:///home/u/.bashrc"), field(9, b"of_caller")])

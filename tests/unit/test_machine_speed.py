@@ -135,7 +135,10 @@ def test_a_window_as_long_as_what_is_remembered_is_not_compared_with_itself():
 
 
 def test_cores_that_are_threads_of_one_physical_core_say_nothing_of_the_machine_while_they_serve():
-    cores = Cores(server=(0, 1, 2), generator=(3,))
     pairs = {0: (0, 1), 1: (0, 1), 2: (2, 3), 3: (2, 3)}
-    assert measuring._groups(cores, pairs.__getitem__) == {"generator": (3,)}
-    assert measuring._groups(cores, lambda core: (core,)) == {"server": (0, 1, 2), "generator": (3,)}
+    groups = lambda server: measuring._groups(Cores(server=server, generator=(3,)), pairs.__getitem__)  # noqa: E731
+    assert groups((0, 1)) == {"generator": (3,)}
+    assert groups((0,)) == {"server": (0,), "generator": (3,)}
+    assert groups((0, 1, 2)) == groups((0, 2)) == {}, "a thread beside the generator's serves"
+    apart = Cores(server=(0, 1, 2), generator=(3,))
+    assert measuring._groups(apart, lambda core: (core,)) == {"server": (0, 1, 2), "generator": (3,)}

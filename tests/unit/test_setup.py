@@ -38,6 +38,7 @@ def ready(tmp_path, notes):
     """An environment that is made, and of a Python called `first`."""
     venv = tmp_path / "venv"
     interpreter(venv / "bin" / "python", "first", notes)
+    (venv / "pyvenv.cfg").touch()
     (venv / ".ready").touch()
     return venv
 
@@ -77,6 +78,15 @@ def test_half_an_environment_of_another_python_is_made_anew_too(ready, tmp_path,
     (ready / ".ready").unlink()
     second = interpreter(tmp_path / "second", "second", notes)
     assert f" -m venv --clear {ready}" in plan(ready, f"PYTHON={second}")
+
+
+def test_a_folder_that_is_no_environment_is_not_emptied(tmp_path, notes):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    second = interpreter(tmp_path / "second", "second", notes)
+    planned = plan(tmp_path / "mine", f"PYTHON={second}")
+    assert " -m venv" in planned
+    assert "--clear" not in planned
 
 
 def test_a_python_that_is_not_there_is_refused_and_the_environment_stays(ready):

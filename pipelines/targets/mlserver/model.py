@@ -167,17 +167,17 @@ def array_of(tensor: dict[str, Any], request_input: RequestInput) -> np.ndarray:
     if isinstance(data, bytes):
         array = np.frombuffer(data, dtype.newbyteorder("<")).copy()
     else:
-        # NumPy would give every number the room of the longest string.
-        if holds_text(data):
-            raise InferenceError(f"{name!r} is {datatype}, and holds other values")
         try:
+            # NumPy would give every number the room of the longest string.
+            if holds_text(data):
+                raise InferenceError(f"{name!r} is {datatype}, and holds other values")
             values = np.asarray(data)
             if values.size and values.dtype.kind not in {"b": "b", "f": "iuf"}.get(dtype.kind, "iu"):
                 raise InferenceError(f"{name!r} is {datatype}, and holds other values")
             if values.size and dtype.kind in "iu":
                 require_range(name, values, dtype)
             array = np.ascontiguousarray(values, dtype)
-        except (ValueError, OverflowError, MemoryError) as error:
+        except (ValueError, OverflowError, MemoryError, RecursionError) as error:
             raise InferenceError(f"{name!r}: {str(error) or type(error).__name__}") from error
     try:
         return array.reshape(request_input.shape)

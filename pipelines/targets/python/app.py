@@ -110,6 +110,8 @@ class Model:
             ]
         except MemoryError as error:
             raise RefusedError("the instances need more memory than there is") from error
+        except RecursionError as error:
+            raise RefusedError("the instances are nested too deeply") from error
 
     def _columns(self, rows: list[Any]) -> list[list[Any]]:
         names = [tensor["name"] for tensor in self.inputs]
