@@ -63,9 +63,11 @@ class Generator:
         log, plan_file = folder / "generator.log", folder / "plan.json"
         plan.save(plan_file)
         order = Order(str(plan_file), str(log), dict(private_headers or {}))
-        limit_s = plan.longest_warmup_s + plan.duration_s + plan.timeout_s + START_AND_FINISH_S
+        end_s = plan.timeout_s + START_AND_FINISH_S
         try:
-            code, stopped = self._carry_out(order, listen, limit_s, plan.timeout_s + START_AND_FINISH_S)
+            code, stopped = self._carry_out(
+                order, listen, plan.longest_warmup_s, plan.duration_s + end_s, end_s
+            )
         except BaseException:
             self._end()
             raise
@@ -78,11 +80,15 @@ class Generator:
         )
 
     def _carry_out(
-        self, order: Order, listen: Listen, limit_s: float, patience_s: float
+        self, order: Order, listen: Listen, warmup_s: float, window_s: float, patience_s: float
     ) -> tuple[int | None, bool]:
-        """Hand on every report until the round ends; return its exit code and whether we were interrupted."""
+        """Hand on every report until the round ends; return its exit code and whether we were interrupted.
+
+        A warm-up may take `warmup_s`, what follows it `window_s`, the end `patience_s` once it is asked for.
+        """
         process = self._ready(Path(order.log_file))
-        reports = _Reports(process, time.monotonic() + limit_s)
+        began_s = time.monotonic()
+        reports = _Reports(process, began_s + warmup_s + window_s, window_s)
         try:
             _give(process, order)
             return self._ended(reports.follow(listen)), False
@@ -96,7 +102,10 @@ class Generator:
             return None, True
         except subprocess.TimeoutExpired:
             words = last_lines(Path(order.log_file))
-            raise MachineError(f"the load generator did not finish within {limit_s:.0f} s: {words}") from None
+            waited_s = time.monotonic() - began_s
+            raise MachineError(
+                f"the load generator did not finish in time, after {waited_s:.0f} s: {words}"
+            ) from None
 
     def _ended(self, code: int | None) -> int | None:
         """Return the exit code; the process's own where it ended without one, and then it is cleared away."""
@@ -179,10 +188,14 @@ def _nobody_listens(_report: Report, _pid: int) -> bool:
 
 @dataclass
 class _Reports:
-    """What the generator writes on stdout, until `deadline` by the monotonic clock."""
+    """What the generator writes on stdout, until `deadline` by the monotonic clock.
+
+    Once the window has opened, no more than `window_s` are waited for.
+    """
 
     process: Process
     deadline: float
+    window_s: float
     _round_pid: int = 0
     _rest: bytes = b""
 
@@ -195,6 +208,8 @@ class _Reports:
         for line in self._lines():
             report = read_report(line)
             if report is not None:
+                if report.kind == "opened":
+                    self.deadline = min(self.deadline, time.monotonic() + self.window_s)
                 if listen(report, self._round_pid):
                     _interrupt(self.process)
                 continue

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -28,7 +29,11 @@ def generator():
 
 
 def children():
-    return [one for one in psutil.Process().children(recursive=True) if "loadtests.prefork" in one.cmdline()]
+    found = []
+    for one in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it ended between the two looks
+            found += [one] if "loadtests.prefork" in one.cmdline() else []
+    return found
 
 
 class Listener:
