@@ -83,7 +83,6 @@ class SearchLimits:
             did not pass does now.
         recheck_steps: how many steps of the resolution that has to lead up to be confirmed as well. Near
             the limit a rate passes or does not by chance, and each confirmation takes as many rounds.
-        recheck_within: rounds after which a confirmed rate is not rechecked any more.
         min_rate_per_s, max_rate_per_s: rates outside are never measured.
         most_measurements: rounds of all kinds.
         most_invalid: of them, those that may be invalid and are measured again.
@@ -98,7 +97,6 @@ class SearchLimits:
     tries: int = 2
     rechecks: int = 0
     recheck_steps: int = 0
-    recheck_within: int = 1000
     min_rate_per_s: float = 1.0
     max_rate_per_s: float = 100_000.0
     most_measurements: int = 40

@@ -155,8 +155,6 @@ class _Search:
         self._confirm(self._bisect(passing))
         for _ in range(self._limits.rechecks):
             above = self._ceiling
-            if len(self._measurements) >= self._limits.recheck_within:
-                return
             if self._confirmed is None or above == math.inf or not self._holds_now(above):
                 return
             higher = self._bisect(self._climb(above, self._resolution))

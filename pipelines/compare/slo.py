@@ -47,8 +47,6 @@ CONDITIONING_ROUND_S = 8.0
 # Of any profile, which has a resolution of its own.
 LIMITS = SearchLimits(
     bound_resolution=0.15,
-    # A search that took so many was hindered by noise, which would lead it up and down again.
-    recheck_within=25,
     confirmations_failed=1,
     conditioning_rounds=1,
     rechecks=3,

@@ -295,16 +295,6 @@ def test_without_a_recheck_a_cold_server_is_found_at_half_its_rate():
     assert rechecked.rate_per_s == pytest.approx(warm.rate_per_s, rel=0.05)
 
 
-def test_a_search_that_has_taken_many_rounds_is_not_rechecked():
-    """The server is cold at first, so that a recheck would lead up."""
-    always = find(cold(oracle(900), 2), 600, rechecks=3)
-    within = find(cold(oracle(900), 2), 600, rechecks=3, recheck_within=len(always.measurements))
-    few = find(cold(oracle(900), 2), 600, rechecks=3, recheck_within=5)
-    assert within.rate_per_s == always.rate_per_s > few.rate_per_s
-    assert few.outcome == "found"
-    assert few.measurements[-1].phase == "confirm"
-
-
 def test_the_recheck_of_a_rate_that_breaks_costs_one_round():
     plain, result = find(oracle(500), 100), find(oracle(500), 100, rechecks=2)
     assert (result.rate_per_s, result.breaks_at_per_s) == (plain.rate_per_s, plain.breaks_at_per_s)
