@@ -30,10 +30,16 @@ SAMPLES_NAME = "mobile-samples"
 
 
 class Kept(Record):
-    """A measurement; `key` changes with anything that could change it."""
+    """A measurement; `key` changes with anything that could change it.
+
+    `failed` are artifacts that ran when they were verified and could not be measured, `is_certain` whether
+    there are none, or they failed the last time as well.
+    """
 
     key: str
     mobile: MobileRecord
+    failed: tuple[str, ...] = ()
+    is_certain: bool = True
 
 
 def key_of(spec: ModelSpec, manifests: Mapping[str, Manifest]) -> str:
@@ -57,32 +63,45 @@ def key_of(spec: ModelSpec, manifests: Mapping[str, Manifest]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def keep(root: Path, key: str, mobile: MobileRecord, run_folder: Path) -> None:
+def keep(root: Path, key: str, mobile: MobileRecord, run_folder: Path, failed: Sequence[str] = ()) -> None:
     """Keep the record in `root`, with the raw calls of the run in `run_folder`.
+
+    Where artifacts `failed` that may run the next time, it is recalled only once they have failed twice.
 
     Raises:
         MachineError: the disk refused.
     """
+    earlier = _read(root)
+    again = earlier is not None and earlier.key == key and set(failed) <= set(earlier.failed)
+    kept = Kept(key=key, mobile=mobile, failed=tuple(failed), is_certain=not failed or again)
     with new_folder(root / SAMPLES_NAME) as folder:
         for timing in _timings(mobile):
             if timing.samples_file:
                 copy_file(run_folder / timing.samples_file, folder / Path(timing.samples_file).name)
-    write_atomically(root / KEPT_NAME, Kept(key=key, mobile=mobile).model_dump_json(indent=2) + "\n")
+    write_atomically(root / KEPT_NAME, kept.model_dump_json(indent=2) + "\n")
+
+
+def _read(root: Path) -> Kept | None:
+    with suppress(FileNotFoundError, ValidationError):
+        return Kept.model_validate_json((root / KEPT_NAME).read_bytes())
+    return None
 
 
 def recall(
     root: Path, key: str, run_folder: Path, threads_counts: Sequence[int] = (1,)
 ) -> MobileRecord | None:
-    """Return the kept record if it is of this `key`, whole, and has timings with so many threads.
+    """Return the kept record if it is of this `key`, certain, and has timings with so many threads.
 
     Its raw calls go into the run in `run_folder`.
 
     Raises:
         MachineError: the disk refused.
     """
-    with suppress(FileNotFoundError, ValidationError):
-        earlier = Kept.model_validate_json((root / KEPT_NAME).read_bytes())
-        if earlier.key == key and _covers(earlier.mobile, threads_counts):
+    earlier = _read(root)
+    if earlier is None or earlier.key != key or not earlier.is_certain:
+        return None
+    with suppress(FileNotFoundError):
+        if _covers(earlier.mobile, threads_counts):
             for timing in _timings(earlier.mobile):
                 if timing.samples_file:
                     source = root / SAMPLES_NAME / Path(timing.samples_file).name

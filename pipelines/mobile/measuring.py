@@ -120,9 +120,9 @@ class Survey:
         return f"{len(self.timings)} of {len(self.subjects)} artifacts"
 
     @property
-    def whole(self) -> bool:
-        """Whether no artifact failed that ran when it was verified; what failed now may run next time."""
-        return self.errors == self.verified.errors
+    def failed(self) -> list[str]:
+        """The artifacts that ran when they were verified and failed now, by TARGET/PATH."""
+        return sorted(self.errors.keys() - self.verified.errors.keys())
 
     def measure(self) -> None:
         """Look into every artifact, then time each alone; what cannot be run is noted, the others go on.

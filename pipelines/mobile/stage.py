@@ -163,9 +163,8 @@ def measure_or_recall(
 
 
 def _keep(prepared: Prepared, survey: Survey, mobile: MobileRecord) -> None:
-    """Keep what was measured, unless something failed that may run the next time."""
-    if survey.whole:
-        kept.keep(prepared.root, prepared.key, mobile, survey.folder)
+    """Keep what was measured; what failed may run the next time."""
+    kept.keep(prepared.root, prepared.key, mobile, survey.folder, survey.failed)
 
 
 def noise_warnings(mobile: MobileRecord) -> tuple[ReasonRecord, ...]:

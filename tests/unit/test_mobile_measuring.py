@@ -368,20 +368,28 @@ def test_a_whole_run_is_published_and_kept(prepared, root, tmp_path, monkeypatch
     assert notes == [run.mobile]
 
 
+def measured_or_recalled(prepared, tmp_path, name, monkeypatch, dies=None):
+    """Which artifacts have no error, where the second one's process dies in `dies`."""
+    notes, folder = [], tmp_path / name
+    (folder / "samples").mkdir(parents=True)
+    Processes(monkeypatch).dies["m_int8.tflite"] = dies
+    stage.measure_or_recall("digits_cnn", prepared, folder, quiet, notes.append)
+    return [one.error is None for one in notes[0].artifacts]
+
+
 @pytest.mark.usefixtures("two_cores")
-def test_what_failed_once_is_measured_again_the_next_time(prepared, root, tmp_path, monkeypatch):
-    settings = MobileSettings(model="digits_cnn", runs=tmp_path / "runs")
-    Processes(monkeypatch).dies["m_int8.tflite"] = "time_here"
-    run, _ = stage.measure_mobile(settings, ["tandem", "mobile"], quiet)
-    assert [one.error is None for one in run.mobile.artifacts] == [True, False]
-    assert not (root / kept.KEPT_NAME).exists()
-    for dies, wanted in (("time_here", False), (None, True)):
-        notes, folder = [], tmp_path / f"run-{wanted}"
-        (folder / "samples").mkdir(parents=True)
-        Processes(monkeypatch).dies["m_int8.tflite"] = dies
-        stage.measure_or_recall("digits_cnn", prepared, folder, quiet, notes.append)
-        assert [one.error is None for one in notes[0].artifacts] == [True, wanted]
-        assert (root / kept.KEPT_NAME).exists() == wanted
+def test_what_failed_once_is_measured_again_the_next_time(prepared, tmp_path, monkeypatch):
+    assert measured_or_recalled(prepared, tmp_path, "1", monkeypatch, "time_here") == [True, False]
+    assert measured_or_recalled(prepared, tmp_path, "2", monkeypatch) == [True, True]
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_what_failed_twice_does_not_have_everything_measured_for_ever(prepared, tmp_path, monkeypatch):
+    for name in ("1", "2"):
+        assert measured_or_recalled(prepared, tmp_path, name, monkeypatch, "time_here") == [True, False]
+    monkeypatch.setattr(Processes, "answer", lambda *_: pytest.fail("nothing is measured a third time"))
+    monkeypatch.setattr(kept, "keep", lambda *_: pytest.fail("nothing is kept a third time"))
+    assert measured_or_recalled(prepared, tmp_path, "3", monkeypatch) == [True, False]
 
 
 @pytest.mark.usefixtures("two_cores")
