@@ -9,7 +9,7 @@ from pathlib import Path
 from pipelines.environments.known import ENVIRONMENTS, Environment
 from pipelines.errors import MachineError
 from pipelines.machine.cores import Cores, listed, split_cores
-from pipelines.processes.children import tool_environment
+from pipelines.package.engine import engine_environment
 from pipelines.targets.needs import Check, checks_of, package
 from pipelines.targets.registry import TARGETS
 
@@ -129,15 +129,6 @@ def _unless(value: str | None, remedy: str) -> str | None:
     return None if value else remedy
 
 
-def _tools_environment() -> dict[str, str]:
-    """Return the environment of what is asked: its engine is ours, whatever `docker context` names."""
-    from pipelines.package.engine import engine_host
-
-    environment = tool_environment({"DOCKER_HOST": engine_host()})
-    environment.pop("DOCKER_CONTEXT", None)
-    return environment
-
-
 def _ask(*command: str) -> str | None:
     """Return the first line a command prints; None if it is missing, fails or does not answer in time."""
     try:
@@ -147,7 +138,7 @@ def _ask(*command: str) -> str | None:
             text=True,
             timeout=PROBE_LIMIT_S,
             check=True,
-            env=_tools_environment(),
+            env=engine_environment(),
         )
     except (OSError, subprocess.SubprocessError):
         return None

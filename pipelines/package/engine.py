@@ -1,9 +1,11 @@
 """Finding the container engine, and saying what to do where none answers."""
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pipelines.errors import MachineError
+from pipelines.processes.children import tool_environment
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -15,6 +17,13 @@ ANSWER_LIMIT_S = 60
 def engine_host() -> str:
     """Return the address of the engine: of DOCKER_HOST, else the default socket's. No context decides it."""
     return os.environ.get("DOCKER_HOST") or DEFAULT_HOST
+
+
+def engine_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of docker and compose: their engine is ours, whatever `docker context` names."""
+    environment = tool_environment({**(extra or {}), "DOCKER_HOST": engine_host()})
+    environment.pop("DOCKER_CONTEXT", None)
+    return environment
 
 
 def connect() -> "DockerClient":

@@ -14,7 +14,7 @@ from typing import Any
 from pipelines.errors import MachineError, RequestError
 from pipelines.files.atomic import write_atomically
 from pipelines.machine.cores import expand
-from pipelines.processes.children import tool_environment
+from pipelines.package.engine import engine_environment
 from pipelines.processes.group import end_group
 from pipelines.runners.docker_ownership import OWNER_LABEL, PROJECT_LABEL, owner
 from pipelines.targets.container import CONFIGURATION
@@ -60,18 +60,9 @@ def create(stack: Stack, work: Path) -> None:
     write_atomically(override, json.dumps(_override(stack), indent=2))
     files = [argument for path in (COMPOSE_FILE, *stack.overlays, override) for argument in ("-f", str(path))]
     command = [*compose_command(), "-p", stack.project, *files, "up", "--no-start", *stack.services]
-    code, output = _run(command, _environment(stack.variables))
+    code, output = _run(command, engine_environment({**stack.variables, "COMPOSE_ANSI": "never"}))
     if code != 0:
         raise MachineError(f"compose could not make {', '.join(stack.services)}: {_last(output)}")
-
-
-def _environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return compose's environment: its engine is ours, whatever `docker context` names."""
-    from pipelines.package.engine import engine_host
-
-    environment = tool_environment({**variables, "COMPOSE_ANSI": "never", "DOCKER_HOST": engine_host()})
-    environment.pop("DOCKER_CONTEXT", None)
-    return environment
 
 
 def grants(cores: Sequence[int]) -> dict[str, str]:
@@ -182,7 +173,7 @@ def compose_command() -> tuple[str, ...]:
 def _answers(command: Sequence[str]) -> bool:
     try:
         done = subprocess.run(
-            command, capture_output=True, timeout=PROBE_LIMIT_S, check=False, env=_environment({})
+            command, capture_output=True, timeout=PROBE_LIMIT_S, check=False, env=engine_environment()
         )
     except (OSError, subprocess.SubprocessError):
         return False
