@@ -15,14 +15,24 @@ from pipelines.cli.main import main
 
 TANDEM = (sys.executable, "-m", "pipelines.cli.main")
 TIMED_S = 0.25
-HURRIED = (
-    sys.executable,
-    "-c",
-    "from pipelines.cli.main import main; from pipelines.mobile.timing import TimingRules\n"
-    f"TimingRules.__init__.__defaults__ = (0.1, 50, {TIMED_S}, 130, 10.0, 1_000_000)\n"
-    "main()",
+
+
+def changed(*statements: str) -> tuple[str, ...]:
+    """`tandem` with something in it that is not as usual: `statements` are run before it."""
+    return (sys.executable, "-c", "\n".join((*statements, "from pipelines.cli.main import main", "main()")))
+
+
+HASTE = """
+from pipelines.config.profiles import PROFILES
+PROFILES["smoke"] = PROFILES["smoke"].model_copy(update={"warmup_limit_s": 0, "retries": 0})
+"""
+"""A smoke comparison warms nothing up and measures no round again: for tests that are not about figures."""
+HURRIED = changed(
+    HASTE,
+    "from pipelines.mobile.timing import TimingRules",
+    f"TimingRules.__init__.__defaults__ = (0.1, 50, {TIMED_S}, 130, 10.0, 1_000_000)",
 )
-"""`tandem` that times an artifact for devices for so long, a quarter of what it takes otherwise."""
+"""`tandem` in haste, which also times an artifact for devices for a quarter of the usual seconds."""
 PATIENCE_S = 240
 TOY_SERVER = "toy_target/app.py"
 OURS = (

@@ -9,7 +9,16 @@ from pathlib import Path
 
 import psutil
 import pytest
-from main_job import TOY_SERVER, answered, complaint, folders_left, processes_of, running, tandem
+from main_job import (
+    HURRIED,
+    TOY_SERVER,
+    answered,
+    complaint,
+    folders_left,
+    processes_of,
+    running,
+    tandem,
+)
 
 from pipelines.artifacts.contents import file_digests, sha256, size_bytes
 from pipelines.artifacts.manifest import read_manifest, write_manifest
@@ -139,7 +148,7 @@ QUICK = ("compare", "tiny.py", "--profile", "smoke", "--sides", "toy,toy", "--ro
 
 
 def test_a_killed_comparison_leaves_no_frozen_server_and_a_run_that_can_be_read(toys, temporary):
-    with running(*QUICK, cwd=toys) as process:
+    with running(*QUICK, cwd=toys, program=HURRIED) as process:
         wait_for_rounds(process, 1)
         tree = psutil.Process(process.pid).children(recursive=True)
         assert any(child.status() == psutil.STATUS_STOPPED for child in tree)
@@ -178,7 +187,7 @@ def wait_for_rounds(process, count: int) -> None:
 
 
 def test_ctrl_c_in_a_comparison_keeps_what_was_measured(toys):
-    with running(*QUICK, cwd=toys) as process:
+    with running(*QUICK, cwd=toys, program=HURRIED) as process:
         wait_for_rounds(process, 2)
         time.sleep(1)
         process.send_signal(signal.SIGINT)
@@ -194,7 +203,7 @@ def test_ctrl_c_in_a_comparison_keeps_what_was_measured(toys):
 
 
 def test_a_server_that_dies_in_a_round_is_named_and_its_rounds_are_kept(toys):
-    with running(*QUICK, cwd=toys) as process:
+    with running(*QUICK, "--round-s", "3", cwd=toys, program=HURRIED) as process:
         wait_for_rounds(process, 2)
         time.sleep(2)
         children = psutil.Process(process.pid).children(recursive=True)

@@ -80,6 +80,20 @@ def test_what_the_lines_of_a_preset_are_worth():
     assert len(said.splitlines()) == 4  # its two sides, neither of which is a preset without a line
 
 
+def test_started_and_by_address(tmp_path):
+    started = ROOT / "docs/claims/serve-digits"
+    said = bench("by_address", "--from", str(started), "--from", str(started))
+    count = len(said.splitlines()) - 4
+    assert f"{count} verdicts: {count} the same, 0 contradict one another; {count} intervals overlap" in said
+    run = json.loads((started / "run.json").read_text())
+    decided = next(one for one in run["comparisons"] if one["verdict"] in {"better", "worse"})
+    decided["verdict"] = {"better": "worse", "worse": "better"}[decided["verdict"]]
+    decided["interval"] = [1 / edge for edge in reversed(decided["interval"])]
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    said = bench("by_address", "--from", str(started), "--from", str(tmp_path), codes=(1,))
+    assert f"{count} verdicts: {count - 1} the same, 1 contradict one another; {count - 1} intervals" in said
+
+
 def test_what_recording_costs():
     said = bench("recording_overhead", "--seconds", "0.3", "--pairs", "1", "--users", "2")
     rates = [float(rate) for rate in re.findall(r"median +\w+: +([\d.]+) requests/s", said)]

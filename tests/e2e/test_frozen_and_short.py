@@ -6,13 +6,21 @@ import re
 import resource
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
-from main_job import TOY_SERVER, complaint, folders_left, processes_of, running, tandem
+from main_job import (
+    HASTE,
+    HURRIED,
+    TOY_SERVER,
+    changed,
+    complaint,
+    folders_left,
+    processes_of,
+    running,
+    tandem,
+)
 from tiny_disk import fill, mounted_disk
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
@@ -21,9 +29,6 @@ SIDES = ("--sides", "tfserving,tfserving", "--profile", "smoke", "--no-mobile")
 TOYS = ("tiny.py", "--sides", "toy,toy", "--profile", "smoke")
 SHORT = ("--loads", "closed:2", "--rounds", "1", "--round-s", "1")
 DESCRIPTORS = 12
-WITH = "import {module} as changed; changed.{name} = {value}; from pipelines.cli.main import main; main()"
-"""`tandem`, with one constant that would have the test wait."""
-TANDEM = str(Path(sys.executable).with_name("tandem"))
 
 
 @pytest.fixture
@@ -34,8 +39,9 @@ def project(exported, tmp_path):
 
 
 def tandem_with(constant, value):
+    """`tandem` in haste, with one constant that would have the test wait."""
     module, _, name = constant.rpartition(".")
-    return (sys.executable, "-c", WITH.format(module=module, name=name, value=value))
+    return changed(HASTE, f"import {module} as it", f"it.{name} = {value}")
 
 
 def wait_for_rounds(process, count):
@@ -72,7 +78,7 @@ def rounds_kept(project):
 
 def test_a_server_that_somebody_freezes_in_a_round_ends_the_run_and_its_rounds_are_kept(toys, temporary):
     short = ("--loads", "closed:2", "--rounds", "1", "--round-s", "3", "--timeout-s", "3")
-    with running("compare", *TOYS, *short, cwd=toys) as process:
+    with running("compare", *TOYS, *short, cwd=toys, program=HURRIED) as process:
         wait_for_rounds(process, 1)
         child(process, "loadtests.prefork")
         time.sleep(1.5)  # past the warm-up's first seconds
@@ -136,7 +142,7 @@ def test_ctrl_c_in_smoke_leaves_nothing_that_runs(project, temporary):
 
 def test_a_comparison_with_few_file_descriptors_is_one_line(project, temporary):
     done = subprocess.run(
-        [TANDEM, "compare", *SIDES, *SHORT],
+        [*HURRIED, "compare", *SIDES, *SHORT],
         cwd=project,
         capture_output=True,
         text=True,
@@ -154,7 +160,7 @@ def test_a_disk_that_fills_up_between_rounds_keeps_what_was_measured(toys, tmp_p
     with mounted_disk(tmp_path / "small", "16m") as disk:
         monkeypatch.setenv("TMPDIR", str(disk))
         several = ("--loads", "closed:2", "--rounds", "3", "--round-s", "1")
-        with running("compare", *TOYS, *several, cwd=toys) as process:
+        with running("compare", *TOYS, *several, cwd=toys, program=HURRIED) as process:
             wait_for_rounds(process, 1)
             fill(disk)
             _, stderr = process.communicate(timeout=240)
@@ -181,7 +187,7 @@ def test_a_home_that_is_not_there_is_no_hindrance(project):
     environment = {**os.environ, "HOME": "/proc/nothing"}
     environment["XDG_CACHE_HOME"] = environment["MPLCONFIGDIR"] = "/proc/nothing"
     done = subprocess.run(
-        [TANDEM, "compare", *SIDES, *SHORT],
+        [*HURRIED, "compare", *SIDES, *SHORT],
         cwd=project,
         env=environment,
         capture_output=True,
@@ -197,7 +203,8 @@ def test_a_working_directory_that_vanishes_ends_in_one_line(project, exported, t
     place = tmp_path / "going"
     place.mkdir()
     (place / "artifacts").symlink_to(exported / "artifacts")
-    with running("compare", *SIDES, *SHORT, "--runs", str(tmp_path / "kept"), cwd=place) as process:
+    short = (*SIDES, *SHORT, "--runs", str(tmp_path / "kept"))
+    with running("compare", *short, cwd=place, program=HURRIED) as process:
         wait_for_rounds(process, 1)
         (place / "artifacts").unlink()
         place.rmdir()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import tiny_models
-from main_job import TANDEM
+from main_job import HURRIED
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +20,7 @@ def place(tmp_path_factory) -> Path:
 
 def tandem(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*TANDEM, *arguments], cwd=place, capture_output=True, text=True, timeout=280, check=False
+        [*HURRIED, *arguments], cwd=place, capture_output=True, text=True, timeout=280, check=False
     )
 
 

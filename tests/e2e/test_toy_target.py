@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 import tiny_models
-from main_job import TANDEM, complaint
+from main_job import HURRIED, TANDEM, complaint
 
 from pipelines.http import fetch
 
@@ -36,7 +36,7 @@ def environment(place: Path, module: str = "toy_target") -> dict[str, str]:
 
 def tandem(place: Path, *arguments: str, module: str = "toy_target") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*TANDEM, *arguments],
+        [*HURRIED, *arguments],
         cwd=place,
         env=environment(place, module),
         capture_output=True,
