@@ -17,11 +17,13 @@ from models.spec import ModelError
 from pipelines.errors import UserError
 from pipelines.processes.group import die_with_parent
 from pipelines.tasks.failures import as_user_error
+from pipelines.tasks.lean import import_less
 
 
 def main() -> int:
     """Run the task on stdin; 0 if it returned, 1 if it raised."""
     die_with_parent()
+    import_less()
     with _own_stdout() as messages:
 
         def say(message: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ def main(arguments: Sequence[str]) -> int:
             sys.stdout.write(f"{SERVER_NAME} {_version()}\n")
             return 0
         _quiet_tensorflow()
+        _leave_out_wrappers()
         # Until the event loop takes over, a signal to stop ends a slow start as cleanly as Ctrl-C does.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
@@ -48,6 +49,11 @@ def _quiet_tensorflow() -> None:
     """Silence warnings of TensorFlow, which would bury the one line that says the server listens."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+def _leave_out_wrappers() -> None:
+    """Keep Keras, which comes with TensorFlow, from importing an installed scikit-learn: half a second."""
+    sys.modules["sklearn"] = None  # type: ignore[assignment]
 
 
 if __name__ == "__main__":
