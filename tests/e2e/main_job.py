@@ -27,12 +27,12 @@ from pipelines.config.profiles import PROFILES
 PROFILES["smoke"] = PROFILES["smoke"].model_copy(update={"warmup_limit_s": 0, "retries": 0})
 """
 """A smoke comparison warms nothing up and measures no round again: for tests that are not about figures."""
+HASTY = changed(HASTE)
 HURRIED = changed(
-    HASTE,
     "from pipelines.mobile.timing import TimingRules",
     f"TimingRules.__init__.__defaults__ = (0.1, 50, {TIMED_S}, 130, 10.0, 1_000_000)",
 )
-"""`tandem` in haste, which also times an artifact for devices for a quarter of the usual seconds."""
+"""`tandem` that times an artifact for devices for so long, a quarter of what it takes otherwise."""
 PATIENCE_S = 240
 TOY_SERVER = "toy_target/app.py"
 OURS = (

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from main_job import (
-    HURRIED,
+    HASTY,
     TOY_SERVER,
     answered,
     complaint,
@@ -148,7 +148,7 @@ QUICK = ("compare", "tiny.py", "--profile", "smoke", "--sides", "toy,toy", "--ro
 
 
 def test_a_killed_comparison_leaves_no_frozen_server_and_a_run_that_can_be_read(toys, temporary):
-    with running(*QUICK, cwd=toys, program=HURRIED) as process:
+    with running(*QUICK, cwd=toys, program=HASTY) as process:
         wait_for_rounds(process, 1)
         tree = psutil.Process(process.pid).children(recursive=True)
         assert any(child.status() == psutil.STATUS_STOPPED for child in tree)
@@ -187,7 +187,7 @@ def wait_for_rounds(process, count: int) -> None:
 
 
 def test_ctrl_c_in_a_comparison_keeps_what_was_measured(toys):
-    with running(*QUICK, cwd=toys, program=HURRIED) as process:
+    with running(*QUICK, cwd=toys, program=HASTY) as process:
         wait_for_rounds(process, 2)
         time.sleep(1)
         process.send_signal(signal.SIGINT)
@@ -203,7 +203,7 @@ def test_ctrl_c_in_a_comparison_keeps_what_was_measured(toys):
 
 
 def test_a_server_that_dies_in_a_round_is_named_and_its_rounds_are_kept(toys):
-    with running(*QUICK, "--round-s", "3", cwd=toys, program=HURRIED) as process:
+    with running(*QUICK, "--round-s", "3", cwd=toys, program=HASTY) as process:
         wait_for_rounds(process, 2)
         time.sleep(2)
         children = psutil.Process(process.pid).children(recursive=True)

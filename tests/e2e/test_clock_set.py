@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from main_job import HURRIED, folders_left, processes_of, tandem
+from main_job import HASTY, folders_left, processes_of, tandem
 
 pytestmark = [
     pytest.mark.slow,
@@ -62,7 +62,7 @@ def jumping_clock(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("jumping_clock")
 def test_a_clock_that_is_set_back_and_forth_moves_dates_and_nothing_else(toys, temporary):
     sides = ("--sides", "toy,toy", "--profile", "smoke", "--loads", "closed:2,open:40")
-    done = tandem("compare", "tiny.py", *sides, "--rounds", "1", "--round-s", "1", cwd=toys, program=HURRIED)
+    done = tandem("compare", "tiny.py", *sides, "--rounds", "1", "--round-s", "1", cwd=toys, program=HASTY)
     assert done.returncode == 0, done.stderr
     run = json.loads((toys / "runs/latest/run.json").read_text())
     assert run["status"] == "complete"

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from main_job import (
     HASTE,
-    HURRIED,
+    HASTY,
     TOY_SERVER,
     changed,
     complaint,
@@ -78,7 +78,7 @@ def rounds_kept(project):
 
 def test_a_server_that_somebody_freezes_in_a_round_ends_the_run_and_its_rounds_are_kept(toys, temporary):
     short = ("--loads", "closed:2", "--rounds", "1", "--round-s", "3", "--timeout-s", "3")
-    with running("compare", *TOYS, *short, cwd=toys, program=HURRIED) as process:
+    with running("compare", *TOYS, *short, cwd=toys, program=HASTY) as process:
         wait_for_rounds(process, 1)
         child(process, "loadtests.prefork")
         time.sleep(1.5)  # past the warm-up's first seconds
@@ -142,7 +142,7 @@ def test_ctrl_c_in_smoke_leaves_nothing_that_runs(project, temporary):
 
 def test_a_comparison_with_few_file_descriptors_is_one_line(project, temporary):
     done = subprocess.run(
-        [*HURRIED, "compare", *SIDES, *SHORT],
+        [*HASTY, "compare", *SIDES, *SHORT],
         cwd=project,
         capture_output=True,
         text=True,
@@ -160,7 +160,7 @@ def test_a_disk_that_fills_up_between_rounds_keeps_what_was_measured(toys, tmp_p
     with mounted_disk(tmp_path / "small", "16m") as disk:
         monkeypatch.setenv("TMPDIR", str(disk))
         several = ("--loads", "closed:2", "--rounds", "3", "--round-s", "1")
-        with running("compare", *TOYS, *several, cwd=toys, program=HURRIED) as process:
+        with running("compare", *TOYS, *several, cwd=toys, program=HASTY) as process:
             wait_for_rounds(process, 1)
             fill(disk)
             _, stderr = process.communicate(timeout=240)
@@ -187,7 +187,7 @@ def test_a_home_that_is_not_there_is_no_hindrance(project):
     environment = {**os.environ, "HOME": "/proc/nothing"}
     environment["XDG_CACHE_HOME"] = environment["MPLCONFIGDIR"] = "/proc/nothing"
     done = subprocess.run(
-        [*HURRIED, "compare", *SIDES, *SHORT],
+        [*HASTY, "compare", *SIDES, *SHORT],
         cwd=project,
         env=environment,
         capture_output=True,
@@ -204,7 +204,7 @@ def test_a_working_directory_that_vanishes_ends_in_one_line(project, exported, t
     place.mkdir()
     (place / "artifacts").symlink_to(exported / "artifacts")
     short = (*SIDES, *SHORT, "--runs", str(tmp_path / "kept"))
-    with running("compare", *short, cwd=place, program=HURRIED) as process:
+    with running("compare", *short, cwd=place, program=HASTY) as process:
         wait_for_rounds(process, 1)
         (place / "artifacts").unlink()
         place.rmdir()

@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from main_job import HURRIED, answered, complaint, tandem
+from main_job import HASTY, answered, complaint, tandem
 
 pytestmark = pytest.mark.slow
 
@@ -13,7 +13,7 @@ def test_two_server_cores_on_a_two_core_machine(exported):
     first, second = sorted(os.sched_getaffinity(0))[:2]
     asked = ("--server-cores", f"{first},{second}", "--generator-core", str(second))
     short = ("--profile", "smoke", "--rounds", "1", "--round-s", "1", "--loads", "closed:4", "--no-mobile")
-    done = tandem("compare", "digits_cnn", *short, *asked, cwd=exported, program=HURRIED)
+    done = tandem("compare", "digits_cnn", *short, *asked, cwd=exported, program=HASTY)
     assert done.returncode == 0, done.stderr
     run = json.loads((exported / "runs" / "latest" / "run.json").read_text())
     environment = run["environment"]

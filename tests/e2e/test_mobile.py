@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from main_job import HURRIED, TIMED_S, answered, complaint, folders_left, running, tandem
+from main_job import HASTY, HURRIED, TIMED_S, answered, complaint, folders_left, running, tandem
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -92,7 +92,7 @@ def test_the_report_is_rebuilt_identically(folder):
 
 def test_a_smoke_comparison_includes_what_was_measured_before(folder, run):
     short = ("--profile", "smoke", "--rounds", "1", "--round-s", "1", "--loads", "closed:4")
-    done = tandem("compare", "digits_cnn", "--sides", "tfserving", *short, cwd=folder, program=HURRIED)
+    done = tandem("compare", "digits_cnn", "--sides", "tfserving", *short, cwd=folder, program=HASTY)
     assert done.returncode == 0, done.stderr
     compared = json.loads((folder / "runs/latest/run.json").read_text())
     assert compared["kind"] == "compare"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import tiny_models
-from main_job import HURRIED
+from main_job import HASTY
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +20,7 @@ def place(tmp_path_factory) -> Path:
 
 def tandem(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*HURRIED, *arguments], cwd=place, capture_output=True, text=True, timeout=280, check=False
+        [*HASTY, *arguments], cwd=place, capture_output=True, text=True, timeout=280, check=False
     )
 
 

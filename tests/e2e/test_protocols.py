@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from main_job import HURRIED, answered, tandem
+from main_job import HASTY, answered, tandem
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +20,7 @@ def test_every_protocol_and_body_gives_right_answers_under_load(exported: Path, 
         *("compare", "digits_cnn", "--sides", ",".join(sides), "--rows", str(rows), "--profile", "smoke"),
         *("--rounds", "1", "--round-s", "1", "--loads", "closed:4", "--no-mobile"),
         cwd=exported,
-        program=HURRIED,
+        program=HASTY,
     )
     assert done.returncode == 0, done.stderr
     run = json.loads((exported / "runs" / "latest" / "run.json").read_text())

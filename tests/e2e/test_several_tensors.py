@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from main_job import HURRIED, processes_of, tandem
+from main_job import HASTY, processes_of, tandem
 
 pytestmark = pytest.mark.slow
 
@@ -77,7 +77,7 @@ def test_what_to_type_names_the_file(folder):
 def test_several_tensors_are_compared(folder):
     command = ("compare", "two tensors.py", "--profile", "smoke", "--sides", "torchserve", "--no-mobile")
     short = ("--rounds", "1", "--round-s", "1", "--loads", "closed:4")
-    done = tandem(*command, *short, "--runner", "local", cwd=folder, program=HURRIED)
+    done = tandem(*command, *short, "--runner", "local", cwd=folder, program=HASTY)
     assert done.returncode == 0, done.stderr
     run = json.loads((folder / "runs/latest/run.json").read_text())
     side = run["targets"]["torchserve"]

@@ -6,13 +6,14 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 import tiny_models
-from main_job import HURRIED, TANDEM, complaint
+from main_job import HASTY, TANDEM, complaint
 
 from pipelines.http import fetch
 
@@ -34,9 +35,11 @@ def environment(place: Path, module: str = "toy_target") -> dict[str, str]:
     return os.environ | {"TANDEM_TARGETS": module, "PYTHONPATH": str(place / "packages")}
 
 
-def tandem(place: Path, *arguments: str, module: str = "toy_target") -> subprocess.CompletedProcess[str]:
+def tandem(
+    place: Path, *arguments: str, module: str = "toy_target", program: Sequence[str] = TANDEM
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*HURRIED, *arguments],
+        [*program, *arguments],
         cwd=place,
         env=environment(place, module),
         capture_output=True,
@@ -60,6 +63,7 @@ def run(exported: Path) -> dict:
         exported,
         *("compare", "tiny.py", "--sides", "toy,toy", "--profile", "smoke", "--runner", "local"),
         *("--rounds", "1", "--round-s", "1", "--loads", "closed:4"),
+        program=HASTY,
     )
     assert done.returncode == 0, done.stderr
     return json.loads((exported / "runs" / "latest" / "run.json").read_text())

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from main_job import HURRIED, processes_of, tandem
+from main_job import HASTY, processes_of, tandem
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -14,7 +14,7 @@ SHORT = ("--profile", "smoke", "--no-mobile", "--loads", "closed:2", "--rounds",
     ("model", "sides"), [("digits_vit", "tfserving"), ("text_gru", "torchserve,tfserving")]
 )
 def test_a_model_of_the_zoo_is_compared_and_right(tmp_path, model, sides):
-    done = tandem("compare", model, *SHORT, "--sides", sides, cwd=tmp_path, program=HURRIED)
+    done = tandem("compare", model, *SHORT, "--sides", sides, cwd=tmp_path, program=HASTY)
     assert done.returncode == 0, done.stderr
     run = json.loads((tmp_path / "runs/latest/run.json").read_text())
     assert set(run["targets"]) == set(sides.split(","))
