@@ -199,18 +199,20 @@ def test_a_home_that_is_not_there_is_no_hindrance(project):
     assert rounds_kept(project) >= 2
 
 
-def test_a_working_directory_that_vanishes_ends_in_one_line(project, exported, tmp_path):
-    place = tmp_path / "going"
+def test_a_working_directory_that_vanishes_ends_in_one_line(toys):
+    place = toys / "going"
     place.mkdir()
-    (place / "artifacts").symlink_to(exported / "artifacts")
-    short = (*SIDES, *SHORT, "--runs", str(tmp_path / "kept"))
-    with running("compare", *short, cwd=place, program=HASTY) as process:
+    names = ("artifacts", "tiny.py", "tiny.safetensors")
+    for name in names:
+        (place / name).symlink_to(toys / name)
+    with running("compare", *TOYS, *SHORT, "--runs", str(toys / "kept"), cwd=place, program=HASTY) as process:
         wait_for_rounds(process, 1)
-        (place / "artifacts").unlink()
+        for name in names:
+            (place / name).unlink()
         place.rmdir()
         _, stderr = process.communicate(timeout=240)
     assert "Traceback" not in stderr
     assert process.returncode in {0, 1, 2, 3}, stderr
-    run = json.loads((tmp_path / "kept/latest/run.json").read_text())
+    run = json.loads((toys / "kept/latest/run.json").read_text())
     assert run["status"] in {"complete", "failed"}
-    assert processes_of(tmp_path) == []
+    assert processes_of(toys) == []
