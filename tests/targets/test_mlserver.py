@@ -1,7 +1,5 @@
-"""What is MLServer's own: its defaults, its message file and presets; its protocol is in test_oip_servers."""
+"""What is MLServer's own: its defaults, its workers and presets; its protocol is in test_oip_*."""
 
-import ast
-import re
 from dataclasses import replace
 
 import pytest
@@ -10,9 +8,8 @@ from test_both_roads import SPEC, expectations
 from test_python_server import folder  # noqa: F401 - a fixture
 from told_times import told
 
-from loadtests.protos import message
-from pipelines.environments.known import find
 from pipelines.errors import MachineError
+from pipelines.http import fetch
 from pipelines.runners.local import LocalServer
 from pipelines.serve import readiness
 from pipelines.targets.mlserver import server
@@ -27,7 +24,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning"),
 ]
 PROTOCOL = find_target("mlserver").protocols[0]
-OWN_PROTOCOL = "lib/python3.11/site-packages/mlserver/grpc/dataplane_pb2.py"
 # With as many tokens in every sample: what differs in shape is not batched.
 FIXED = replace(
     SPEC,
@@ -39,32 +35,6 @@ FIXED = replace(
         for tensor in SPEC.inputs
     ),
 )
-SERIALIZED = re.compile(r"AddSerializedFile\(\s*(b(?:'.*'|\".*\"))\s*\)", re.DOTALL)
-
-
-def test_its_messages_are_those_of_its_own_protocol_file():
-    """Each field that we use has the number, kind and label that the server's own file gives it."""
-    from google.protobuf import descriptor_pb2
-
-    require("mlserver")
-    text = (find("mlserver").folder / OWN_PROTOCOL).read_text()
-    own = descriptor_pb2.FileDescriptorProto.FromString(ast.literal_eval(SERIALIZED.search(text)[1]))
-    assert own.package == "inference"
-    methods = {one.name for one in own.service[0].method}
-    assert {"ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer"} <= methods
-    theirs = {one.name: one for one in own.message_type}
-    for name in ("ModelInferRequest", "ModelInferResponse", "ModelMetadataResponse", "InferTensorContents"):
-        same_fields(message(f"inference.{name}").DESCRIPTOR, theirs[name])
-
-
-def same_fields(ours, theirs):
-    numbers = {one.name: (one.number, one.type, one.label) for one in theirs.field}
-    for field in ours.fields:
-        label = 3 if field.is_repeated else 1
-        assert numbers[field.name] == (field.number, field.type, label), field.full_name
-    nested = {one.name: one for one in theirs.nested_type}
-    for one in ours.nested_types:
-        same_fields(one, nested[one.name])
 
 
 def test_as_the_vendor_ships_it_a_worker_process_answers_right(folder):  # noqa: F811 - the fixture
@@ -97,6 +67,18 @@ def test_the_counts_are_of_all_workers_and_of_whole_batches(folder):  # noqa: F8
             for total, earlier in zip(counts(started.plan.endpoint.timings()), counts(before), strict=True)
         )
         assert (handled, whole) == (7, 5)
+
+
+def test_a_model_that_is_loaded_again_is_counted_on(folder):  # noqa: F811 - the fixture
+    """MLServer imports the runtime's module anew for it, which must not count anew."""
+    with served("mlserver", folder) as (started, _):
+        answer(started, 1)
+        before, _ = counts(started.plan.endpoint.timings())
+        url = f"{started.plan.endpoint.addresses['REST']}/v2/repository/models/several"
+        assert fetch(f"{url}/load", b"{}")[0] == 200
+        answer(started, 1)
+        after, _ = counts(started.plan.endpoint.timings())
+        assert after[1] == before[1] + 1
 
 
 def answer(started, rows):

@@ -6,7 +6,6 @@ than those, or what the model refuses, is status 400 with the reason.
 
 import json
 import time
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,8 @@ DATATYPES = {
     **{f"float{bits}": f"FP{bits}" for bits in (16, 32, 64)},
 }
 NS_PER_S = 1e9
+# MLServer reloads this module for every load of a model, which keeps what was here.
+COUNTERS: list[Any] = globals().get("COUNTERS", [])
 
 
 class TorchScript(MLModel):  # type: ignore[misc, unused-ignore]
@@ -128,7 +129,6 @@ class TorchScript(MLModel):  # type: ignore[misc, unused-ignore]
         )
 
 
-@cache
 def counters() -> tuple[list[Any], Any]:
     """Make this process's counts of seconds decoding, computing and encoding, and of what they are of.
 
@@ -136,8 +136,11 @@ def counters() -> tuple[list[Any], Any]:
     Made once: a model may be loaded again. `mlserver.log` has histograms alone, which cost more and are
     missing from MLServer's metrics where the model runs in the server's own process.
     """
-    seconds = Counter("tandem_handled_seconds", "Seconds of our runtime, for each request", ["part"])
-    count = Counter("tandem_handled", "Requests that our runtime answered; rows where MLServer batches")
+    if not COUNTERS:
+        seconds = Counter("tandem_handled_seconds", "Seconds of our runtime, for each request", ["part"])
+        count = Counter("tandem_handled", "Requests that our runtime answered; rows where MLServer batches")
+        COUNTERS.extend((seconds, count))
+    seconds, count = COUNTERS
     return [seconds.labels(part=part) for part in ("decode", "inference", "encode")], count
 
 
@@ -171,7 +174,7 @@ def array_of(tensor: dict[str, Any], request_input: RequestInput) -> np.ndarray:
             # NumPy would give every number the room of the longest string.
             if holds_text(data):
                 raise InferenceError(f"{name!r} is {datatype}, and holds other values")
-            values = np.asarray(data)
+            values = numbers(data, dtype)
             if values.size and values.dtype.kind not in {"b": "b", "f": "iuf"}.get(dtype.kind, "iu"):
                 raise InferenceError(f"{name!r} is {datatype}, and holds other values")
             if values.size and dtype.kind in "iu":
@@ -185,6 +188,16 @@ def array_of(tensor: dict[str, Any], request_input: RequestInput) -> np.ndarray:
         raise InferenceError(
             f"{name!r} has {array.size} values in the shape {list(request_input.shape)}"
         ) from error
+
+
+def numbers(data: Any, dtype: np.dtype) -> np.ndarray:
+    """Convert nested lists as NumPy does, except UINT64 beyond INT64, of which it would make floats."""
+    values = np.asarray(data)
+    if dtype == np.uint64 and values.dtype.kind == "f":
+        objects = np.asarray(data, object)
+        if all(type(value) is int for value in objects.flat):
+            return objects.astype(np.uint64)
+    return values
 
 
 def holds_text(values: Any) -> bool:
