@@ -67,6 +67,9 @@ CODES: Final = {
     15: ("DATA_LOSS", 500),
     16: ("UNAUTHENTICATED", 401),
 }
+# The code that stands for an HTTP status of what does not speak gRPC itself, such as a proxy in front of a
+# server, by gRPC's own mapping of HTTP's statuses.
+OF_HTTP: Final = {"401": 16, "403": 7, "404": 12, "429": 14, "502": 14, "503": 14, "504": 14}
 GREETING: Final = http2.PREFACE + http2.greeting()
 
 
@@ -421,22 +424,27 @@ def _answer(connection: GrpcConnection, blocks: list[bytes], data: bytes) -> Ans
     headers: dict[str, str] = {}
     for block in blocks:
         headers = {**headers, **connection.headers(block)}
-    if headers.get(":status") != str(HTTP_OK) or not headers.get("content-type", "").startswith(
-        "application/grpc"
-    ):
-        raise NotGrpc(f"status {headers.get(':status')}, content type {headers.get('content-type')}")
-    code = headers.get("grpc-status", "")
+    status, code = headers.get(":status", ""), headers.get("grpc-status", "")
+    # A code counts whatever the status beside it: nginx refuses calls with 204 and a code.
+    if code.isdecimal() and int(code) != GRPC_OK:
+        return _refusal(int(code), unquote(headers.get("grpc-message", "")), connection.read_ns)
+    if not code and status in OF_HTTP:
+        page = " ".join(data.decode(errors="replace").split())
+        return _refusal(OF_HTTP[status], f"HTTP status {status}: {page}".rstrip(": "), connection.read_ns)
+    if status != str(HTTP_OK) or not headers.get("content-type", "").startswith("application/grpc"):
+        raise NotGrpc(f"status {status or None}, content type {headers.get('content-type')}")
     if not code.isdecimal():
         raise NotGrpc("the answer ends without a grpc-status")
-    if int(code) != GRPC_OK:
-        name, status = CODES.get(int(code), (f"code {code}", 500))
-        message = unquote(headers.get("grpc-message", ""))
-        return Answer(status, message.encode(), connection.read_ns, Failure(f"grpc {name}", message[:200]))
     if len(data) < PREFIX_BYTES or len(data) != PREFIX_BYTES + _number(data[1:]):
         raise NotGrpc(f"the answer's {len(data)} bytes are not one message")
     if data[0]:
         raise NotGrpc("the answer is compressed, which nobody asked for")
     return Answer(HTTP_OK, data[PREFIX_BYTES:], connection.read_ns, None)
+
+
+def _refusal(code: int, message: str, read_ns: int) -> Answer:
+    name, status = CODES.get(code, (f"code {code}", 500))
+    return Answer(status, message.encode(), read_ns, Failure(f"grpc {name}", message[:200]))
 
 
 def _number(payload: bytes) -> int:

@@ -1,5 +1,6 @@
 """Access to running endpoints: headers, whose values stay secret, certificates, patience."""
 
+import ctypes
 import os
 import re
 import ssl
@@ -167,7 +168,7 @@ class Accesses:
 def read_accesses(
     headers: Sequence[str], ca_file: Path | None, *, insecure: bool, timeout_s: float = TIMEOUT_S
 ) -> Accesses:
-    """Read the access options; remove variables that hold a secret from what child processes inherit.
+    """Read the access options; forget variables that hold a secret, see `_forget`.
 
     Raises:
         RequestError: a header that is none, a variable or file that holds nothing, or a CA file that cannot
@@ -178,8 +179,21 @@ def read_accesses(
     for text in headers:
         word = text.split()[-1] if text.split() else ""
         if word.startswith(FROM_ENVIRONMENT):
-            os.environ.pop(word.removeprefix(FROM_ENVIRONMENT), None)
+            _forget(word.removeprefix(FROM_ENVIRONMENT))
     return Accesses(parsed, ca_file, insecure, timeout_s)
+
+
+def _forget(variable: str) -> None:
+    """Remove a variable from what child processes inherit and from what the system reports of this one.
+
+    The kernel shows the memory that a process was started with, which removing a variable leaves as it was.
+    """
+    c_library = ctypes.CDLL(None)
+    c_library.getenv.restype = ctypes.c_void_p
+    place = c_library.getenv(os.fsencode(variable))
+    if place is not None:
+        ctypes.memset(place, ord("*"), len(ctypes.string_at(place)))
+    os.environ.pop(variable, None)
 
 
 def tls_context(ca_file: Path | None, *, insecure: bool) -> ssl.SSLContext:

@@ -72,6 +72,8 @@ def fetch_once(
     except urllib.error.HTTPError as error:
         with error:
             return Reply(error.code, error.read(), _lower(error.headers))
+    except http.client.RemoteDisconnected as error:
+        raise ConnectionError(f"{url} closed the connection without an answer") from error
     except http.client.HTTPException as error:
         raise ConnectionError(f"what answers at {url} does not speak HTTP: {error!r}") from error
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from loadtests.codecs import Sample, little_endian, packed_text, stacked, unpacked_text
 from loadtests.codecs.oip_json import DATATYPES, TEXT, datatype
+from loadtests.codecs.versions import split_version
 from loadtests.protos import message
 
 CONTENT_TYPE: Final = "application/grpc"
@@ -33,12 +34,13 @@ CONTENTS: Final = {
 
 
 def encode(samples: Sequence[Sample], model: str = "") -> bytes:
-    """Encode samples as one request to `model`.
+    """Encode samples as one request to `model`, or to its version after `/versions/`.
 
     Raises:
         PayloadError: a dtype that the protocol has not, or samples of different shapes.
     """
-    request = REQUEST(model_name=model)
+    name, _, version = split_version(model)
+    request = REQUEST(model_name=name, model_version=version)
     _fill(request.inputs, request.raw_input_contents, stacked(samples))
     body: bytes = request.SerializeToString(deterministic=True)
     return body

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from loadtests.codecs import Sample, npy, stacked
+from loadtests.codecs.versions import split_version
 from loadtests.protos import message
 
 CONTENT_TYPE: Final = "application/grpc"
@@ -19,12 +20,13 @@ RESPONSE: Final = message("org.pytorch.serve.grpc.inference.PredictionResponse")
 
 
 def encode(samples: Sequence[Sample], model: str = "") -> bytes:
-    """Encode samples as one request.
+    """Encode samples as one request to `model`, or to its version after `/`.
 
     Raises:
         PayloadError: samples of different shapes.
     """
-    request = REQUEST(model_name=model)
+    name, _, version = split_version(model)
+    request = REQUEST(model_name=name, model_version=version)
     for name, array in stacked(samples).items():
         request.input[name] = npy.pack(array)
     body: bytes = request.SerializeToString(deterministic=True)

@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from loadtests.codecs import Sample, little_endian, stacked
+from loadtests.codecs.versions import fill_model_spec
 from loadtests.errors import PayloadError
 from loadtests.protos import message
 
@@ -37,13 +38,13 @@ ELEMENTS_LIMIT: Final = 2**28
 
 
 def encode(samples: Sequence[Sample], model: str = "") -> bytes:
-    """Encode samples as one request.
+    """Encode samples as one request to `model`, or to its version after `/versions/` or `/labels/`.
 
     Raises:
         PayloadError: samples of different shapes, or of a dtype that TensorFlow does not have.
     """
     request = REQUEST()
-    request.model_spec.name = model
+    fill_model_spec(request.model_spec, model)
     for name, array in stacked(samples).items():
         _fill(request.inputs[name], array)
     body: bytes = request.SerializeToString(deterministic=True)

@@ -30,12 +30,17 @@ def smoke_sides(text: str, options: dict[str, Any]) -> tuple[tuple[str, ...], tu
     """Read targets and running endpoints from `text`; take the endpoints' access settings out of `options`.
 
     Raises:
-        As `parse_sides` and `accesses_of`.
+        RequestError: a time-out without a running endpoint, and as `parse_sides` and `accesses_of`.
     """
     parts = [part.strip() for part in text.split(",")]
     addresses = [part for part in parts if is_address(part.partition("=")[2] or part)]
     sides = parse_sides(",".join(addresses)) if addresses else ()
     accesses = accesses_of(sides, options)
+    if options.pop("timeout_s", None) is not None and not sides:
+        raise RequestError(
+            "--timeout-s is for running endpoints, and --sides names none; such as name=tfserving+"
+            "http://HOST:8501/v1/models/MODEL"
+        )
     running = tuple(
         RunningSide(side.name, side.address, side.protocol, accesses.of(side.name))
         for side in sides

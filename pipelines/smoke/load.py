@@ -24,7 +24,8 @@ def load(subject: Subject) -> str:
 def short_load(
     server: Server, pool: PayloadPool, cores: tuple[int, ...], max_rate_per_s: float | None = None
 ) -> str:
-    """Put a short load on any server; at most `max_rate_per_s` requests on a running endpoint."""
+    """Put a short load on any server; on a running endpoint at most `max_rate_per_s`, with its time-out."""
+    access = server.plan.endpoint.access
     with tempfile.TemporaryDirectory(prefix="tandem-smoke-") as name:
         folder = Path(name)
         pool.save(folder / "pool.zip")
@@ -38,7 +39,7 @@ def short_load(
             result_file=folder / "result.json",
             check_share=1.0,
             seed=0,
-            timeout_s=TIMEOUT_S,
+            timeout_s=TIMEOUT_S if access is None else access.timeout_s,
             cores=cores,
             **of_running(server, max_rate_per_s),
         )

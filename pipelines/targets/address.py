@@ -4,6 +4,7 @@ The API `plain` is what many teams' own servers have: some path takes rows, answ
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
@@ -27,6 +28,10 @@ SCHEMES: dict[str, tuple[Transport, int | None]] = {
 EXAMPLE = "tfserving+http://HOST:8501/v1/models/MODEL"
 LONGEST = 400
 PART = re.compile(r"[A-Za-z0-9._~@:-]+", re.ASCII)
+NUMBER = "NUMBER"
+"""Stands for a version that is a whole number of 64 bits."""
+
+DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -36,14 +41,14 @@ class Api:
     Attributes:
         marker: what precedes a model's name in a path of its REST API; None where any path may answer, and
             names no model.
-        more: what may follow the name, each with a value.
+        more: the word that may follow the name, and what comes after it; the same over gRPC.
         rest: path of a prediction, with the model's name and what follows it.
         bodies: codecs of the REST API, the usual one first.
         method, codec: of a prediction over gRPC; empty where the API has none.
     """
 
     marker: str | None
-    more: tuple[str, ...]
+    more: Mapping[str, str]
     rest: str
     bodies: tuple[str, ...]
     method: str = ""
@@ -58,7 +63,7 @@ class Api:
 APIS = {
     "tfserving": Api(
         "/v1/models/",
-        ("versions", "labels"),
+        {"versions": NUMBER, "labels": "LABEL"},
         "/v1/models/{model}:predict",
         ("json-rows", "json-columns"),
         "/tensorflow.serving.PredictionService/Predict",
@@ -66,14 +71,21 @@ APIS = {
     ),
     "torchserve": Api(
         "/predictions/",
-        ("",),
+        {"": "VERSION"},
         "/predictions/{model}",
         ("json-rows", "json-columns", "npy", "raw"),
         "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions",
         "tensor-map",
     ),
-    "oip": Api("/v2/models/", ("versions",), OIP_PATH, ("oip-json", "oip-binary"), OIP_METHOD, "oip-grpc"),
-    "plain": Api(None, (), "/{model}", ("json-rows",)),
+    "oip": Api(
+        "/v2/models/",
+        {"versions": "VERSION"},
+        OIP_PATH,
+        ("oip-json", "oip-binary"),
+        OIP_METHOD,
+        "oip-grpc",
+    ),
+    "plain": Api(None, {}, "/{model}", ("json-rows",)),
 }
 
 
@@ -85,7 +97,7 @@ class Address:
         api: a name of `APIS`.
         scheme: a name of `SCHEMES`.
         prefix: path in front of the API's own.
-        model: the name it serves the model under; the last part of the path where the API has no names.
+        name: what it serves the model under; the last part of the path where the API has no names.
         version: what follows the name, such as `/versions/3`; empty for the server's own choice.
     """
 
@@ -94,7 +106,7 @@ class Address:
     host: str
     port: int
     prefix: str
-    model: str
+    name: str
     version: str = ""
 
     @property
@@ -107,9 +119,19 @@ class Address:
         """What requests travel over."""
         return SCHEMES[self.scheme][0]
 
+    @property
+    def served(self) -> str:
+        """Name and version of the model, as the paths of a REST API have them."""
+        return self.name + self.version
+
+    @property
+    def model(self) -> str:
+        """What a request's body says of the model: over gRPC the version too, which REST has in the path."""
+        return self.served if self.transport == "grpc" else self.name
+
     def __str__(self) -> str:
         marker = "/" if self.transport == "grpc" else APIS[self.api].marker or "/"
-        return f"{self.api}+{self.base_url}{marker}{self.model}{self.version}"
+        return f"{self.api}+{self.base_url}{marker}{self.served}"
 
 
 def is_address(text: str) -> bool:
@@ -185,18 +207,21 @@ def _parts(where: str, api: Api, transport: Transport, path: str) -> tuple[str, 
         )
     if not more:
         return prefix, model, ""
-    is_allowed = transport == "http" and (
-        len(more) == 1 if api.more == ("",) else len(more) == 2 and more[0] in api.more  # noqa: PLR2004
-    )
-    if not is_allowed or not marker:
-        allowed = " or ".join(
-            f"{api.marker}MODEL/{f'{segment}/' if segment else ''}VERSION" for segment in api.more
-        )
+    # Over gRPC the path is the model's alone; what looks like that of a REST API is another mistake.
+    if not _is_version(api, more) or bool(marker) == (transport == "grpc"):
+        begin, over = ("/", "gRPC") if transport == "grpc" else (api.marker, "REST")
+        allowed = " or ".join(f"{begin}MODEL/{'/'.join(filter(None, pair))}" for pair in api.more.items())
         raise RequestError(
-            f"{where}{'/'.join(more)!r} follows the model's name; allowed over REST: {allowed}, over gRPC: "
-            "nothing"
+            f"{where}{'/'.join(more)!r} follows the model's name; allowed over {over}: {allowed}"
         )
     return prefix, model, "/" + "/".join(more)
+
+
+def _is_version(api: Api, more: list[str]) -> bool:
+    """Return whether what follows the model's name says which version."""
+    *words, version = more
+    kind = api.more.get("/".join(words))
+    return kind is not None and (kind != NUMBER or DIGITS.fullmatch(version) is not None)
 
 
 def _whole_path(where: str, path: str) -> tuple[str, str, str]:
@@ -217,7 +242,7 @@ def _protocol(where: str, address: Address, word: str) -> Protocol:
     """Return the first way to ask that fits what was requested."""
     offered = [
         protocol
-        for protocol in APIS[address.api].protocols(address.model + address.version)
+        for protocol in APIS[address.api].protocols(address.served)
         if protocol.transport == address.transport
     ]
     if not word:

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from loadtests.codecs.oip_json import NAMES
 from loadtests.codecs.tensor_proto import DTYPES
+from loadtests.codecs.versions import fill_model_spec
 from loadtests.protos import message
 from models.spec import ModelSpec
 from pipelines.access import Access
@@ -84,7 +85,7 @@ def status(address: Address, access: Access) -> str | None:
 
 
 def _tfserving_status(address: Address, access: Access) -> str | None:
-    code, answer = fetch_json(f"{address.base_url}/v1/models/{address.model}{address.version}", access.ask)
+    code, answer = fetch_json(f"{address.base_url}/v1/models/{address.served}", access.ask)
     if code in MISSING:
         raise _no_model(address, code, answer)
     if code != OK or not isinstance(answer, dict):
@@ -94,7 +95,7 @@ def _tfserving_status(address: Address, access: Access) -> str | None:
 
 
 def _tfserving_told(address: Address, access: Access) -> Told:
-    url = f"{address.base_url}/v1/models/{address.model}{address.version}/metadata"
+    url = f"{address.base_url}/v1/models/{address.served}/metadata"
     code, answer = fetch_json(url, access.ask)
     if code in MISSING:
         raise _no_model(address, code, answer)
@@ -166,7 +167,7 @@ def _tfserving_call(address: Address, access: Access, method: str, fields: Mappi
     """Return the answer of a call about the model, or the server's error text instead."""
     package, name = "tensorflow.serving", method.partition("/")[2]
     request = message(f"{package}.{name}Request")(**fields)
-    request.model_spec.name = address.model
+    fill_model_spec(request.model_spec, address.model)
     code, body = access.ask(f"{address.base_url}/{package}.{method}", request.SerializeToString())
     if code in MISSING:
         raise _no_model(address, code, body.decode(errors="replace"))
@@ -201,14 +202,14 @@ def _nothing_told(address: Address, access: Access) -> Told:  # noqa: ARG001 - i
 
 
 def _oip_status(address: Address, access: Access) -> str | None:
-    return oip.status(address.base_url, address.model + address.version, access.ask)
+    return oip.status(address.base_url, address.served, access.ask)
 
 
 def _oip_told(address: Address, access: Access) -> Told:
     code, server = fetch_json(f"{address.base_url}/v2", access.ask)
     if code != OK or not isinstance(server, dict):
         server = {}
-    url = f"{address.base_url}/v2/models/{address.model}{address.version}"
+    url = f"{address.base_url}/v2/models/{address.served}"
     code, answer = fetch_json(url, access.ask)
     if code in MISSING:
         raise _no_model(address, code, answer)
@@ -225,8 +226,10 @@ def _oip_grpc_told(address: Address, access: Access) -> Told:
     server = oip_grpc.server_metadata(address.base_url, access.ask)
     try:
         answer = oip_grpc.metadata(address.base_url, address.model, access.ask)
+    except oip_grpc.NoModelError as error:
+        raise RequestError(f"{address}: the server has no model {address.served!r}: {error}") from error
     except GateError as error:
-        raise RequestError(f"{address}: the server has no model {address.model!r}: {error}") from error
+        raise MachineError(f"{address} does not say what it serves: {error}") from error
     return _of_oip(server, answer)
 
 
@@ -250,7 +253,7 @@ def _plain_status(address: Address, access: Access) -> str | None:
 def _no_model(address: Address, code: int, answer: Any) -> RequestError:
     reason = answer.get("error", answer) if isinstance(answer, dict) else answer
     return RequestError(
-        f"{address}: the server has no model {address.model!r}; it answers {code}: {str(reason)[:200]}"
+        f"{address}: the server has no model {address.served!r}; it answers {code}: {str(reason)[:200]}"
     )
 
 

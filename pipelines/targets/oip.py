@@ -48,7 +48,8 @@ def require_signature(spec: ModelSpec, answer: Mapping[str, Any], *, named: bool
     Not `named`: the only tensor of a kind is the one there is, whatever it is called.
 
     Raises:
-        GateError: a tensor is missing, or of another datatype or shape: which, expected and found.
+        GateError: a tensor is missing, or of another datatype or shape, or there is an input that requests
+            would lack: which, expected and found. Outputs that the model has not do no harm.
     """
     for kind, tensors in (("inputs", spec.inputs), ("outputs", spec.outputs)):
         listed = answer.get(kind)
@@ -73,6 +74,19 @@ def require_signature(spec: ModelSpec, answer: Mapping[str, Any], *, named: bool
                 raise GateError(
                     f"the endpoint's {tensor.name!r} has the shape {entry.get('shape')}, expected {expected}"
                 )
+        if kind == "inputs":
+            _require_no_other(by_name, [tensor.name for tensor in tensors])
+
+
+def _require_no_other(found: Mapping[str, Mapping[str, Any]], wanted: Sequence[str]) -> None:
+    """Raise GateError if there is an input of another name: every request would lack it."""
+    other = next((name for name in sorted(found) if name not in wanted), None)
+    if other is not None:
+        what = f"{found[other].get('datatype')}, shape {found[other].get('shape')}"
+        raise GateError(
+            f"the endpoint's metadata has an input {other!r} ({what}) that the model has not; expected "
+            f"{', '.join(wanted)}, found {', '.join(sorted(found))}"
+        )
 
 
 def _fits(reported: Any, wanted: Sequence[int | None]) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+from loadtests.codecs.versions import split_version
 from loadtests.protos import message
 from pipelines.errors import GateError
 from pipelines.http import Ask, fetch
@@ -15,6 +16,12 @@ from pipelines.http import Ask, fetch
 OK = 200
 SERVICE = "/inference.GRPCInferenceService"
 PREDICT_PATH = f"{SERVICE}/ModelInfer"
+MISSING = (400, 404)
+"""HTTP statuses of the codes by which servers say that they have no such model."""
+
+
+class NoModelError(GateError):
+    """The server answers that it has no such model."""
 
 
 def status(base_url: str, model: str, ask: Ask = fetch) -> str | None:
@@ -22,13 +29,13 @@ def status(base_url: str, model: str, ask: Ask = fetch) -> str | None:
 
     Args:
         base_url: `grpc://HOST:PORT`.
-        model: its name.
+        model: its name, and its version after `/versions/`.
         ask: sends one call.
 
     Raises:
         OSError: nothing listens, or what listens does not speak gRPC.
     """
-    for method, about in (("ServerReady", {}), ("ModelReady", {"name": model})):
+    for method, about in (("ServerReady", {}), ("ModelReady", _named(model))):
         code, answer = _call(base_url, method, about, ask)
         if code != OK:
             return f"{method} answers {answer}"
@@ -38,17 +45,17 @@ def status(base_url: str, model: str, ask: Ask = fetch) -> str | None:
 
 
 def metadata(base_url: str, model: str, ask: Ask = fetch) -> Mapping[str, Any]:
-    """Return the server's metadata of the model: its name, versions, platform, inputs and outputs.
+    """Return the server's metadata of the model, named as in `status`: name, versions, platform, tensors.
 
     Raises:
-        GateError: it has no such model, or says nothing of the kind.
+        NoModelError: it has no such model.
+        GateError: it fails to answer.
         OSError: it does not answer.
     """
-    code, answer = _call(base_url, "ModelMetadata", {"name": model}, ask)
+    code, answer = _call(base_url, "ModelMetadata", _named(model), ask)
     if code != OK:
-        raise GateError(
-            f"{base_url} answers {answer} when asked about {model}; expected the model's metadata"
-        )
+        kind = NoModelError if code in MISSING else GateError
+        raise kind(f"{base_url} answers {answer} when asked about {model}; expected the model's metadata")
     tensors = {
         kind: [
             {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
@@ -70,6 +77,11 @@ def server_metadata(base_url: str, ask: Ask = fetch) -> Mapping[str, Any]:
     if code != OK:
         return {}
     return {"name": answer.name, "version": answer.version, "extensions": list(answer.extensions)}
+
+
+def _named(model: str) -> dict[str, str]:
+    name, _, version = split_version(model)
+    return {"name": name, "version": version}
 
 
 def _call(base_url: str, method: str, fields: Mapping[str, str], ask: Ask) -> tuple[int, Any]:

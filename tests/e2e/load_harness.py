@@ -116,13 +116,13 @@ def null_server() -> Iterator[tuple[subprocess.Popen[str], str]]:
             process.kill()
 
 
-def make_plan(folder: Path, url: str, **changes: Any) -> RoundPlan:
-    headers = {"Content-Type": "application/json"}
+def make_plan(folder: Path, url: str, *, transport: str = "http", **changes: Any) -> RoundPlan:
+    headers = {"Content-Type": "application/json"} if transport == "http" else {}
     bodies = tuple(b'{"instances":[[%d.0]]}' % number for number in range(8))
     outputs = (CheckedOutput("scores", 1e-4, 0.0, classes=True),)
-    PayloadPool("POST", "/predict", headers, bodies, ({"scores": np.array([0.1, 0.7, 0.2])},), outputs).save(
-        folder / "pool.zip"
-    )
+    expected = ({"scores": np.array([0.1, 0.7, 0.2])},)
+    pool = PayloadPool("POST", "/predict", headers, bodies, expected, outputs, transport=transport)
+    pool.save(folder / "pool.zip")
     settings: dict[str, Any] = {
         "url_base": url,
         "load": "closed:4",

@@ -2,15 +2,14 @@
 
 import json
 import subprocess
-import threading
-import time
-import zipfile
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 
-import psutil
+import endpoint_runs
 import pytest
-from main_job import complaint, tandem
+from endpoint_runs import HASTY, MACHINE, SAMPLES_COUNT, SHORT, codes, faulty, latest, only_round, place
+from main_job import complaint, running, tandem
+from secrecy import holding, watched
+from stub_endpoint import as_sides
 
 from pipelines.http import fetch
 from pipelines.processes.children import python_module
@@ -19,31 +18,26 @@ from pipelines.processes.group import free_ports, wait_until
 pytestmark = pytest.mark.slow
 
 SECRET = "n0b0dy-m4y-s33-7his-1234567890"  # noqa: S105 - what must not be seen
-MACHINE = {"quiet", "warm", "generator", "lateness"}
-"""Checks of a round that a busy machine fails, whoever serves."""
-
-SHORT = ("--profile", "smoke", "--rounds", "1", "--loads", "closed:2", "--round-s", "1")
 
 
-@contextmanager
-def server(exported: Path, work: Path, *faults: str):
-    """An embedded server that somebody starts by hand, behind a proxy with faults; yields its three ports."""
-    rest, grpc, front = free_ports(3)
+@pytest.fixture(scope="module")
+def ports(exported, tmp_path_factory):
+    """An embedded server that somebody starts by hand: its ports for REST and gRPC."""
+    rest, grpc = free_ports(2)
     base = exported / "artifacts" / "digits_cnn" / "tfserving" / "digits_cnn"
     command = [
         *python_module("pipelines.targets.tfserving.embedded"),
         *("--host=127.0.0.1", f"--port={grpc}", f"--rest_api_port={rest}"),
         *("--model_name=m", f"--model_base_path={base}"),
     ]
-    proxy = [*python_module("loadtests.servers.faulty"), "--port", str(front), "--upstream", str(rest)]
-    with (work / "server.log").open("wb") as log:
-        process = subprocess.Popen([*proxy, *faults, "--", *command], stdout=log, stderr=log)
-    try:
-        assert wait_until(lambda: answers(rest), limit_s=60)
-        yield rest, grpc, front
-    finally:
-        process.terminate()
-        process.wait(30)
+    log = tmp_path_factory.mktemp("server") / "server.log"
+    with log.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:
+        try:
+            assert wait_until(lambda: answers(rest), limit_s=60)
+            yield rest, grpc
+        finally:
+            process.terminate()
+            process.wait(30)
 
 
 def answers(port: int) -> bool:
@@ -52,64 +46,27 @@ def answers(port: int) -> bool:
     return False
 
 
-@contextmanager
-def watched(secret: str):
-    """What arguments and environments of all processes hold the secret while this runs."""
-    seen: list[str] = []
-    ended = threading.Event()
-
-    def look():
-        while not ended.is_set():
-            for process in psutil.process_iter():
-                with suppress(psutil.Error, OSError):
-                    told = [*process.cmdline(), *process.environ().values()]
-                    seen.extend(process.name() for one in told if secret in one)
-            time.sleep(0.3)
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield seen
-    finally:
-        ended.set()
-        thread.join()
-
-
-def holding(folder: Path, secret: str) -> list[str]:
-    """Files below a folder that hold the secret, packed or not."""
-    found = []
-    for path in folder.rglob("*"):
-        if path.is_file():
-            content = path.read_bytes()
-            if zipfile.is_zipfile(path):
-                with zipfile.ZipFile(path) as packed:
-                    content += b"".join(map(packed.read, packed.namelist()))
-            if secret.encode() in content:
-                found.append(str(path))
-    return found
+def compare(exported, runs, sides: str, *options: str) -> "subprocess.CompletedProcess[str]":
+    """A short comparison of these sides, with two users."""
+    given = ("--sides", sides, *SHORT, "--loads", "closed:2", "--runs", str(runs), *options)
+    return tandem("compare", "digits_cnn", *given, cwd=exported, program=HASTY)
 
 
 @pytest.fixture(scope="module")
-def done(exported: Path, tmp_path_factory):
+def done(exported, ports, tmp_path_factory):
     """One comparison of one server over REST behind a proxy that wants a token, and over gRPC."""
     work = tmp_path_factory.mktemp("endpoints")
     (work / "token").write_text(f"{SECRET}\n")
     (work / "header").write_text(f"Authorization: Bearer {SECRET}")
-    with server(exported, work, "--require-header-file", str(work / "header")) as (_, grpc, front):
+    rest, grpc = ports
+    with faulty(rest, "--require-header-file", str(work / "header")) as front:
         today = f"today=tfserving+http://127.0.0.1:{front}/v1/models/m"
-        new = f"new=tfserving+grpc://127.0.0.1:{grpc}/m"
+        sides = f"{today},new=tfserving+grpc://127.0.0.1:{grpc}/m"
         header = f"today=Authorization: Bearer file:{work / 'token'}"
-        with watched(SECRET) as seen:
-            finished = tandem(
-                *("compare", "digits_cnn", "--sides", f"{today},{new}", "--header", header),
-                *(*SHORT, "--max-rate", "5000", "--runs", str(work / "runs")),
-                cwd=exported,
-            )
-        refused = tandem(
-            *("compare", "digits_cnn", "--sides", f"{today},{new}", *SHORT, "--runs", str(work / "runs")),
-            cwd=exported,
-        )
-    return finished, refused, seen, work
+        with watched(SECRET) as watch:
+            finished = compare(exported, work / "runs", sides, "--header", header, "--max-rate", "5000")
+        refused = compare(exported, work / "runs", sides)
+    return finished, refused, watch, work
 
 
 def test_a_server_given_by_its_address_is_proven_and_measured(done):
@@ -154,11 +111,11 @@ def test_the_report_says_first_what_is_not_known(done):
 
 
 def test_a_token_is_in_no_file_no_output_and_no_process_list(done):
-    finished, refused, seen, work = done
+    finished, refused, watch, work = done
     assert holding(work / "runs", SECRET) == []
     for one in (finished, refused):
         assert SECRET not in one.stdout + one.stderr
-    assert seen == []
+    assert watch.seen == set()
     assert "file:" in " ".join(json.loads((work / "runs" / "latest" / "run.json").read_text())["command"])
 
 
@@ -169,18 +126,38 @@ def test_who_is_refused_is_told_what_to_give(done):
     assert "--header" in complaint(refused.stderr)
 
 
-def test_an_endpoint_that_answers_wrong_later_loses_its_rounds_and_nothing_else(exported, tmp_path):
-    faults = ("--wrong-after", "500", "--wrong-every", "2")
-    with server(exported, tmp_path, *faults) as (_, _, front):
-        finished = tandem(
-            *("compare", "digits_cnn", "--sides", f"a=tfserving+http://127.0.0.1:{front}/m", *SHORT),
-            *("--runs", str(tmp_path / "runs")),
-            cwd=exported,
-        )
+def test_an_endpoint_that_answers_wrong_later_loses_its_rounds_and_nothing_else(exported, ports, tmp_path):
+    with faulty(ports[0], "--wrong-after", "500", "--wrong-every", "2") as front:
+        finished = compare(exported, tmp_path / "runs", f"a=tfserving+http://127.0.0.1:{front}/m")
     assert finished.returncode == 0, finished.stderr
-    run = json.loads((tmp_path / "runs" / "latest" / "run.json").read_text())
-    (measured,) = run["targets"]["a"]["rounds"]
+    measured = only_round(latest(tmp_path / "runs"), "a")
     assert not measured["valid"]
-    assert "wrong_answers" in {one["code"] for one in measured["invalid_reasons"]}
+    assert "wrong_answers" in codes(measured)
     assert measured["wrong_count"] > 0
     assert (tmp_path / "runs" / "latest" / measured["samples_file"]).is_file()
+
+
+def test_a_torchserve_that_runs_is_measured_over_rest_and_grpc(tmp_path):
+    work = place(tmp_path)
+    serve = ("serve", "torchserve", "--model", "tiny.py", "--runner", "local", "--json")
+    with running(*serve, cwd=work) as process:
+        facts = json.loads(process.stdout.readline())
+        where = {name: url.rpartition("//")[2] for name, url in facts["endpoints"].items()}
+        sides = {
+            "rows": f"torchserve+http://{where['REST']}/predictions/tiny",
+            "files": f"torchserve+http://{where['REST']}/tiny#npy",
+            "calls": f"torchserve+grpc://{where['gRPC']}/tiny",
+        }
+        finished = endpoint_runs.compare(
+            work, work / "runs", as_sides(sides), "--loads", "open:40", "--round-s", "0.5"
+        )
+        process.terminate()
+        process.wait(60)
+    assert finished.returncode == 0, finished.stderr
+    run = latest(work / "runs")
+    for name, body in (("rows", "json-rows"), ("files", "npy"), ("calls", "tensor-map")):
+        assert run["targets"][name]["implementation"]["body"] == body
+        assert run["targets"][name]["endpoint_parity"]["samples_count"] == SAMPLES_COUNT
+        measured = only_round(run, name)
+        assert measured["requests_count"] > 0
+        assert (measured["errors_count"], measured["wrong_count"]) == (0, 0)

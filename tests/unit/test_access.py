@@ -6,10 +6,12 @@ import threading
 from contextlib import contextmanager
 
 import pytest
+from test_grpc_wire import one_answer, page
 
 from loadtests.private import BLOT, blotted
 from pipelines import access
 from pipelines.access import Access, hidden, read_accesses
+from pipelines.cli.exits import explain
 from pipelines.errors import MachineError, RequestError
 
 SECRET = "s3cr3t-tOken-0123456789"  # noqa: S105 - what must not be seen
@@ -162,6 +164,15 @@ def test_who_refuses_us_is_said_without_the_secret(monkeypatch, status, headers,
     assert SECRET not in str(caught.value)
     assert asked[0][1]["Authorization"] == f"Bearer {SECRET}"
     assert len(asked) == (access.TRIES if headers.get("Retry-After") == "0" else 1)
+
+
+@pytest.mark.parametrize(("status", "said"), [(b"401", "answers 401"), (b"403", "answers 403")])
+def test_a_proxy_that_refuses_a_grpc_call_in_plain_http_is_said_without_the_secret(monkeypatch, status, said):
+    url = one_answer(page(status, body=f"no {SECRET}".encode()))
+    with pytest.raises(RequestError, match=rf"{said} .*HTTP status {status.decode()}.*--header") as caught:
+        with_secret(monkeypatch).of("any").ask(f"{url}/a.B/C", b"")
+    assert SECRET not in str(caught.value)
+    assert explain(caught.value)[1] == 2
 
 
 def test_who_is_busy_for_a_moment_is_asked_again():

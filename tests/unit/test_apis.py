@@ -1,8 +1,11 @@
 """What running servers say of themselves over each API, before any load: who they are, and the tensors."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from types import SimpleNamespace
 
+import grpc as grpc_library
 import pytest
 from test_access import serving
 
@@ -10,7 +13,9 @@ from loadtests.codecs.oip_json import NAMES
 from loadtests.protos import message
 from models.spec import TensorSpec
 from pipelines.access import Access
-from pipelines.errors import GateError, MachineError, RequestError
+from pipelines.cli.exits import explain
+from pipelines.errors import GateError, MachineError, RequestError, UserError
+from pipelines.runners.url import RunningSide, running
 from pipelines.targets import apis
 from pipelines.targets.address import read_address
 from pipelines.targets.apis import introduce
@@ -94,10 +99,51 @@ def test_metadata_that_contradicts_the_signature_names_the_tensor(api, changed, 
         asked(api, told(api, tensors(**changed)))
 
 
+@pytest.mark.parametrize("ask", ["oip", "tfserving", "oip over gRPC", "tfserving over gRPC"])
+def test_an_input_that_the_model_has_not_is_refused_and_an_output_is_not(ask):
+    api, _, over_grpc = ask.partition(" over ")
+
+    def metadata(kind):
+        more = tensors()
+        more[kind].append(("mask", "INT64", [-1, 8]))
+        if over_grpc:
+            return grpc(api, (oip_answers if api == "oip" else tfserving_answers)(more=(kind, "mask")))
+        return asked(api, told(api, more))
+
+    assert {one["name"] for one in metadata("outputs").tensors["outputs"]} == {"logits", "mask"}
+    with pytest.raises(
+        GateError,
+        match=r"today: .* input 'mask' \(INT64, shape \[-1, 8\]\) .*; expected image, found image, mask",
+    ):
+        metadata("inputs")
+
+
 @pytest.mark.parametrize("api", ["oip", "tfserving"])
 def test_a_model_that_is_not_there_is_a_wrong_request(api):
     with pytest.raises(RequestError, match=r"has no model 'other'; it answers 404: no"):
         asked(api, told(api, tensors()), path="other")
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_a_torchserve_without_the_model_is_found_out_by_the_first_prediction(scheme, tmp_path):
+    def answer(path, _headers):
+        known = path == "/ping"
+        return (200, {}, b'{"status": "Healthy"}') if known else (404, {}, b'{"message": "no model m"}')
+
+    healthy = message("org.pytorch.serve.grpc.inference.TorchServeHealthResponse")(
+        health='{"status": "Healthy"}'
+    )
+    calls = {"Ping": lambda _: healthy.SerializeToString(), "Predictions": grpc_library.StatusCode.NOT_FOUND}
+    with serving(answer) as (rest, _), answering_calls(calls) as called:
+        url = rest if scheme == "http" else called
+        address, protocol = read_address(f"torchserve+{url}/m")
+        side = RunningSide("today", address, protocol, ACCESS)
+        with (
+            running(side, SPEC, tmp_path) as server,
+            pytest.raises(RequestError, match=r"answers 404: .*no model m.*have a model 'm'") as caught,
+        ):
+            server.plan.endpoint.ask(b"", {})
+    assert explain(caught.value)[1] == 2
 
 
 def test_a_server_that_was_told_no_tensors_contradicts_nothing():
@@ -153,6 +199,65 @@ def test_a_server_of_http_alone_is_said_over_grpc():
         introduce("today", read_address(f"oip+{url.replace('http', 'grpc')}/m")[0], ACCESS, SPEC)
 
 
+@contextmanager
+def answering_calls(answers):
+    """A server of gRPC's own library: what it does with a call, by method; a code refuses it."""
+
+    class Calls(grpc_library.GenericRpcHandler):
+        def service(self, details):
+            answer = answers.get(details.method.rpartition("/")[2], answers.get("*"))
+            if isinstance(answer, grpc_library.StatusCode):
+                return grpc_library.unary_unary_rpc_method_handler(
+                    lambda _, context: context.abort(answer, f"no model m, {answer.name}")
+                )
+            return grpc_library.unary_unary_rpc_method_handler(lambda body, _: answer(body))
+
+    server = grpc_library.server(ThreadPoolExecutor(2), handlers=(Calls(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"grpc://127.0.0.1:{port}"
+    finally:
+        server.stop(0)
+
+
+@pytest.mark.parametrize("api", ["oip", "tfserving", "torchserve"])
+@pytest.mark.parametrize("code", ["UNAUTHENTICATED", "PERMISSION_DENIED"])
+def test_who_is_refused_over_grpc_is_told_which_header_to_give(api, code):
+    with (
+        answering_calls({"*": grpc_library.StatusCode[code]}) as url,
+        pytest.raises(RequestError) as caught,
+    ):
+        introduce("today", read_address(f"{api}+{url}/m")[0], ACCESS, SPEC)
+    line, exit_code = explain(caught.value)
+    assert exit_code == 2
+    assert f"answers {401 if code == 'UNAUTHENTICATED' else 403}" in line
+    assert "--header" in line
+    assert code in line
+
+
+@pytest.mark.parametrize("api", ["oip", "tfserving"])
+@pytest.mark.parametrize(
+    ("code", "exit_code"),
+    [
+        ("NOT_FOUND", 2),
+        ("INVALID_ARGUMENT", 2),
+        ("UNAVAILABLE", 3),
+        ("INTERNAL", 3),
+        ("UNIMPLEMENTED", 3),
+        ("DEADLINE_EXCEEDED", 3),
+    ],
+)
+def test_only_a_server_that_says_so_has_no_such_model(api, code, exit_code):
+    answers = {"ServerMetadata": lambda _: b"", "*": grpc_library.StatusCode[code]}
+    with answering_calls(answers) as url, pytest.raises(UserError) as caught:
+        introduce("today", read_address(f"{api}+{url}/m")[0], ACCESS, SPEC)
+    line, found = explain(caught.value)
+    assert found == exit_code
+    assert code in line
+    assert ("the server has no model" in line) == (exit_code == 2)
+
+
 class FakeGrpc:
     """Answers calls by the end of their URL."""
 
@@ -168,10 +273,12 @@ def grpc(api, answers):
     return introduce("today", read_address(f"{api}+grpc://127.0.0.1:9/m")[0], FakeGrpc(answers), SPEC)
 
 
-def oip_answers(shape=(-1, 8, 8, 1), ready=True):
+def oip_answers(shape=(-1, 8, 8, 1), ready=True, more=None):
     metadata = message("inference.ModelMetadataResponse")(name="m")
     metadata.inputs.add(name="image", datatype=NAMES["float32"], shape=shape)
     metadata.outputs.add(name="logits", datatype="FP32", shape=(-1, 10))
+    if more:
+        getattr(metadata, more[0]).add(name=more[1], datatype="INT64", shape=(-1, 8))
     return {
         "/ServerMetadata": (200, message("inference.ServerMetadataResponse")(name="triton", version="2")),
         "/ModelMetadata": (200, metadata),
@@ -193,12 +300,13 @@ def test_oip_over_grpc_is_asked_the_same():
         grpc("oip", oip_answers() | {"/ServerReady": (200, b"\xff\xff")})
 
 
-def tfserving_answers(dtype=1):
+def tfserving_answers(dtype=1, more=None):
     signatures = message("tensorflow.serving.SignatureDefMap")()
     signature = signatures.signature_def["serving_default"]
-    for kind, (name, shape) in {"inputs": ("image", (-1, 8, 8, 1)), "outputs": ("logits", (-1, 10))}.items():
+    tensors = [("inputs", "image", dtype, (-1, 8, 8, 1)), ("outputs", "logits", dtype, (-1, 10))]
+    for kind, name, number, shape in [*tensors, *([(*more, 9, (-1, 8))] if more else [])]:
         one = getattr(signature, kind)[name]
-        one.dtype = dtype
+        one.dtype = number
         for size in shape:
             one.tensor_shape.dim.add(size=size)
     metadata = message("tensorflow.serving.GetModelMetadataResponse")()

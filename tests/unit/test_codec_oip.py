@@ -181,6 +181,12 @@ def test_a_grpc_request_names_model_and_tensors_and_holds_their_bytes():
         assert not one.HasField("contents"), "the protocol allows one of the two"
 
 
+@pytest.mark.parametrize(("model", "found"), [("m", ("m", "")), ("m/versions/2", ("m", "2")), ("", ("", ""))])
+def test_a_grpc_request_names_the_version_after_the_model(model, found):
+    request = oip_grpc.REQUEST.FromString(oip_grpc.encode(rows(), model))
+    assert (request.model_name, request.model_version) == found
+
+
 @pytest.mark.parametrize("kind", oip_json.DATATYPES)
 def test_grpc_answers_are_read_raw_and_typed(kind):
     array = np.array([[0, 1, 1]]).astype(oip_json.DATATYPES[kind])

@@ -217,7 +217,7 @@ RIGHT_END = frame(1, 5, 1, text(b"grpc-status", b"0"))
         (b"", "closed"),
         (RIGHT_HEAD, "closed"),
         (RIGHT_HEAD + frame(0, 0, 1, b"\0\0\0\0\x05hello"), "closed"),
-        (frame(1, 5, 1, b"\x8d"), "not gRPC"),  # status 404
+        (frame(1, 5, 1, b"\x8e"), "not gRPC"),  # status 500
         (frame(1, 5, 1, HEAD), "not gRPC"),  # no grpc-status
         (frame(1, 5, 1, b"\xff\xff\xff\xff\xff\xff\xff\xff"), "not gRPC"),
         (frame(3, 0, 1, b"\0\0\0\x08"), "not gRPC"),  # the call is reset
@@ -240,6 +240,47 @@ def test_what_is_no_right_answer_is_a_failure_with_a_kind(answer, kind):
         wire.exchange(wire.ready(call, None), None)
     assert wire.failure_of(caught.value).kind == kind
     assert wire.idle_connection() is None
+
+
+def answer_of(frames):
+    url = one_answer(frames)
+    wire = GrpcWire(url, timeout_s=5, concurrency=1)
+    (call,) = encode_calls(pool(b"x"), url)
+    answer = wire.exchange(wire.ready(call, None), None)
+    wire.close()
+    return answer
+
+
+def page(status, *more, body=b"<h1>\n Not  you </h1>"):
+    """What a proxy answers that knows nothing of gRPC."""
+    head = text(b":status", status) + text(b"content-type", b"text/html") + b"".join(more)
+    return frame(1, 4, 1, head) + frame(0, 1, 1, body)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "recorded"),
+    [
+        (b"401", "UNAUTHENTICATED", 401),
+        (b"403", "PERMISSION_DENIED", 403),
+        (b"404", "UNIMPLEMENTED", 501),
+        (b"429", "UNAVAILABLE", 503),
+        (b"502", "UNAVAILABLE", 503),
+        (b"503", "UNAVAILABLE", 503),
+        (b"504", "UNAVAILABLE", 503),
+    ],
+)
+def test_an_http_status_of_a_proxy_is_read_as_grpc_maps_it(status, code, recorded):
+    answer = answer_of(page(status))
+    assert answer.status == recorded
+    assert answer.failure == (f"grpc {code}", f"HTTP status {status.decode()}: <h1> Not you </h1>")
+    assert answer_of(page(status, body=b"")).failure.example == f"HTTP status {status.decode()}"
+
+
+@pytest.mark.parametrize("status", [b"200", b"204", b"401", b"503"])
+def test_a_code_of_grpc_counts_whatever_the_http_status_beside_it(status):
+    refused = text(b":status", status) + text(b"grpc-status", b"7") + text(b"grpc-message", b"not%20you")
+    answer = answer_of(frame(1, 5, 1, refused))
+    assert (answer.status, answer.failure) == (403, ("grpc PERMISSION_DENIED", "not you"))
 
 
 def test_padded_frames_and_interleaved_pings_are_read():

@@ -284,7 +284,7 @@ def answer_once(raw):
 
 
 def test_hanging_up_is_an_os_error():
-    with pytest.raises(OSError, match="closed connection"):
+    with pytest.raises(OSError, match="closed the connection"):
         fetch(answer_once(b""))
 
 
