@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs wheels into /opt/venv with nothing from the network, drops what serving never opens, and proves that the
+# Installs wheels into /opt/venv, beside what is there, with nothing from the network, drops what serving never opens, and proves that the
 # rest still imports:
 #
 #   install.sh WHEELS TRIM MODULES

@@ -77,30 +77,34 @@ def serve(
 
 @command("tandem up digits_cnn --locust tfserving")
 @model_argument
+@click.option("--targets", help="Comma-separated targets to start.  [default: torchserve,tfserving]")
 @preset_option
 @set_option
 @click.option(
     "--locust", "load_target", metavar="TARGET", help="Add Locust with its web page, driving TARGET."
 )
-@click.option("--prometheus", is_flag=True, help="Add Prometheus, scraping both servers.")
+@click.option("--prometheus", is_flag=True, help="Add Prometheus, scraping TorchServe and TensorFlow Serving.")
 @artifacts_option
 @json_option
-def up(preset: str, changes: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Start both servers of MODEL in containers that stand until `tandem down`."""
+def up(preset: str, changes: tuple[str, ...], as_json: bool, targets: str | None, **options: Any) -> None:
+    """Start servers of MODEL in containers that stand until `tandem down`."""
     from pipelines.console.printing import ProgressDisplay
     from pipelines.serve import stack
     from pipelines.targets.changes import change_targets
     from pipelines.targets.presets import resolve
-    from pipelines.targets.registry import COMPARED
+    from pipelines.targets.registry import COMPARED, find_target
 
-    presets = change_targets(resolve(preset, COMPARED), changes)
-    request = stack.UpRequest(presets=presets, **options)
+    names = tuple(part.strip() for part in targets.split(",")) if targets else COMPARED
+    for name in names:
+        find_target(name)
+    presets = change_targets(resolve(preset, names), changes)
+    request = stack.UpRequest(targets=tuple(dict.fromkeys(names)), presets=presets, **options)
     with ProgressDisplay(quiet=as_json) as progress:
         stands = stack.up(request, progress)
     if as_json:
         print_json(vars(stands))
         return
-    say(f"{stands.project} is running; both servers answered a sample correctly. `tandem down` stops it.")
+    say(f"{stands.project} is running; every server answered a sample correctly. `tandem down` stops it.")
     for name, address in stands.addresses.items():
         say(f"  {name:<20} {address}")
 

@@ -12,15 +12,8 @@ from pipelines.parity import source
 from pipelines.parity.compare import allowed_error
 from pipelines.parity.quality import absolute_error, flat, shapes_of
 from pipelines.targets.registry import TARGETS
+from pipelines.targets.target import Target
 
-# By kind the target whose runtime reads it, and the name of its format there.
-RUNTIMES = {
-    "torchscript": ("torchserve", "torchscript"),
-    "mar": ("torchserve", "torchserve-archive"),
-    "saved_model": ("tfserving", "saved-model"),
-    "tflite": ("tflite", "tflite"),
-    "onnx": ("onnx", "onnx"),
-}
 ASKED_AGAIN = 32
 
 
@@ -69,12 +62,22 @@ def answers(kind: str, path: Path, inputs: Tensors, outputs: list[str]) -> dict[
     Raises:
         GateError: it cannot be loaded, or has other inputs or outputs.
     """
-    target, its_format = RUNTIMES[kind]
-    module, function = TARGETS[target].runtime.split(":")
+    target, its_format = reader_of(kind)
+    module, function = target.runtime.split(":")
     arrays: dict[str, Array] = getattr(importlib.import_module(module), function)(
         path, its_format, inputs, outputs
     )
     return arrays
+
+
+def reader_of(kind: str) -> tuple[Target, str]:
+    """Return the first target that is made of such files, and how its runtime calls their format."""
+    return next(
+        (target, its_format)
+        for target in TARGETS.values()
+        for its_kind, its_format in target.imports
+        if its_kind == kind
+    )
 
 
 def _require_declared(spec: ModelSpec, file: GivenFile, array: Array, name: str) -> None:

@@ -10,13 +10,18 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, cast
 
+from packaging.utils import canonicalize_name
+
 from pipelines.errors import GateError
 from pipelines.files.atomic import disk_error
 from pipelines.files.regular import open_regular
-from pipelines.package.recipes import Content, Recipe
+from pipelines.package.recipes import TORCH_FOLDER, Content, Recipe
+from pipelines.package.wheels import PIP
 
 # A fixed time: the engine's cache must not see a change where only a checkout is newer.
 MTIME = 1_000_000_000
+# What is in the stage that all images with PyTorch have alike: no more than importing it takes.
+TORCH = frozenset({"torch", "numpy", "typing-extensions"})
 
 
 @contextmanager
@@ -42,12 +47,24 @@ def packed(recipe: Recipe, wheels: Iterable[Path]) -> Iterator[IO[bytes]]:
 
 def entries(recipe: Recipe, wheels: Iterable[Path]) -> dict[str, Content]:
     """Return everything in the context, by path."""
-    files = dict(recipe.files)
-    if recipe.pins:
-        pins = "".join(f"{name}=={version}\n" for name, version in recipe.pins.items())
-        files["wheels/requirements.txt"] = pins.encode()
-        files |= {f"wheels/{path.name}": path for path in wheels}
+    files, found = dict(recipe.files), list(wheels)
+    shared = TORCH if any(name.startswith(TORCH_FOLDER) for name in files) else frozenset[str]()
+    for folder, of_shared in ((TORCH_FOLDER, True), ("wheels/", False)):
+        pins = {name: version for name, version in recipe.pins.items() if (name in shared) == of_shared}
+        if pins:
+            lines = "".join(f"{name}=={version}\n" for name, version in pins.items())
+            files[f"{folder}requirements.txt"] = lines.encode()
+            # What installs them goes wherever something is installed.
+            files |= {
+                f"{folder}{path.name}": path
+                for path in found
+                if _name_of(path) == PIP or (_name_of(path) in shared) == of_shared
+            }
     return files
+
+
+def _name_of(wheel: Path) -> str:
+    return canonicalize_name(wheel.name.partition("-")[0])
 
 
 def _pack(file: IO[bytes], files: Mapping[str, Content], proven: Mapping[str, str]) -> None:

@@ -31,6 +31,9 @@ ALLOWED = (*KEYS, *(key for key in IMAGES if key not in SERVER_KEYS))
 USUAL_KEYS = (*(key for key in SERVER_KEYS if IMAGES[key][0] in COMPARED), LOCUST)
 TARGETS = tuple(CONTAINED)  # whose artifacts those serve
 REFERENCE_DIGITS = 12
+# PyTorch's files are trimmed in a stage that all images with them have alike.
+TORCH_TRIM = "stages/trim-torch.txt"
+TORCH_FOLDER = "torch/"
 Content = bytes | Path
 
 
@@ -141,8 +144,11 @@ def _build_files(key: str, trim: Sequence[str]) -> dict[str, Content]:
     files: dict[str, Content] = {"Dockerfile": dockerfile(key)}
     if "probe" in _stages(key):
         files["healthcheck/tandem-probe.c"] = DOCKER / "healthcheck" / "tandem-probe.c"
-    if "wheels" in _stages(key):
-        files |= {"install.sh": DOCKER / "stages" / "install.sh", "trim.txt": _joined(*trim)}
+    if {"wheels", "torch"} & set(_stages(key)):
+        own = [name for name in trim if name != TORCH_TRIM]
+        files |= {"install.sh": DOCKER / "stages" / "install.sh", "trim.txt": _joined(*own)}
+    if "torch" in _stages(key):
+        files[f"{TORCH_FOLDER}trim.txt"] = DOCKER / TORCH_TRIM
     return files
 
 
@@ -161,7 +167,8 @@ def _stages(key: str) -> tuple[str, ...]:
     image = IMAGES[key][1]
     if image.dockerfile:
         return ()
-    return ("python", "probe", "wheels") if image.imports else ("python", "probe")
+    packages = "torch" if TORCH_TRIM in image.trim else "wheels"
+    return ("python", "probe", packages) if image.imports else ("python", "probe")
 
 
 def _joined(*names: str) -> bytes:

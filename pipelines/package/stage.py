@@ -10,13 +10,13 @@ from pipelines.export.stage import export
 from pipelines.package.engine import connect
 from pipelines.package.ensuring import ensure_images, targets_of
 from pipelines.package.image import Image, compressed_bytes, remembered
-from pipelines.package.recipes import USUAL_KEYS
+from pipelines.package.recipes import IMAGES, USUAL_KEYS
 from pipelines.package.wheels import ROOT
 from pipelines.tasks.tasks import Progress
 
 SIZES = ROOT / "build" / "compressed-sizes.json"
-# The official image has to be pulled, which not every machine can; the embedded one is there for those.
-OPTIONAL = "tfserving"
+# Images of vendors have to be pulled, which not every machine can; their targets have others for those.
+OPTIONAL = tuple(key for key, (_, image) in IMAGES.items() if image.vendor)
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ def make_images(
     if road is not None and set(asked) != {"locust"}:
         # Remembered by the export, so that everything after it takes the same.
         export(model, artifacts, progress, targets=targets_of(asked), road=road)
-    required = [key for key in asked if only or key != OPTIONAL]
+    required = [key for key in asked if only or key not in OPTIONAL]
     images = ensure_images(model, artifacts, required, progress, force=force)
     not_built: dict[str, str] = {}
-    if OPTIONAL in asked and OPTIONAL not in required:
+    for key in (key for key in asked if key not in required):
         try:
-            images |= ensure_images(model, artifacts, [OPTIONAL], progress, force=force)
+            images |= ensure_images(model, artifacts, [key], progress, force=force)
         except MachineError as error:
-            not_built[OPTIONAL] = str(error)
+            not_built[key] = str(error)
     sized = {key: _sized(images[key], progress, measure=compressed) for key in asked if key in images}
     return Built(sized, not_built)
 

@@ -223,7 +223,7 @@ def check_endpoint(server: Server, pool: PayloadPool, inputs: Tensors, verified:
         answers |= zip(group, _ask(server, pool, codec, body, group), strict=True)
     got = typed(joined([answers[place] for place in range(count(inputs))]), verified.expected.tensors)
     record = parity.compare_all(f"{server.plan.target} endpoint", got, verified.expected)
-    parity.require_all(record, got, verified.expected)
+    parity.require(record, verified.expected.primary.reference)
     return record
 
 

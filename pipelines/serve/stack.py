@@ -1,6 +1,7 @@
 """Compose stacks that stand by themselves: `tandem up`, `tandem down`, `tandem logs`."""
 
 import os
+import re
 import tempfile
 import time
 from collections.abc import Mapping
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.spec import load_model
-from pipelines.errors import GateError, MachineError, RequestError
+from pipelines.errors import GateError, MachineError, RequestError, unknown
+from pipelines.machine.cores import expand, split_cores
 from pipelines.processes.group import port_holder
 from pipelines.runners import compose
 from pipelines.runners import docker_ownership as ownership
@@ -31,6 +33,8 @@ PREFIX = f"tandem-{COMMAND}-"
 RIGHT_LIMIT_S = 180.0
 LOOK_S = 0.5
 HIGHEST_PORT, PORT_DIGITS = 65_535, 5
+SERVER_CORES, GENERATOR_CORES = "TANDEM_CPUSET", "TANDEM_GENERATOR_CPUSET"
+SCRAPED = re.compile(r"- job_name: (\S+)")
 STOP_LIMIT_S = 20
 
 
@@ -48,6 +52,7 @@ class UpRequest:
 
     model: str
     artifacts: Path
+    targets: tuple[str, ...] = COMPARED
     presets: Mapping[str, Preset] = field(default_factory=dict)
     load_target: str | None = None
     prometheus: bool = False
@@ -62,10 +67,11 @@ class Standing:
 
 
 def up(request: UpRequest, progress: Progress) -> Standing:
-    """Start both servers, and what was asked for beside them; returns once both answer a sample right.
+    """Start the servers, and what was asked for beside them; returns once each answers a sample right.
 
     Raises:
-        RequestError: unknown target, or a variable that names no port.
+        RequestError: unknown target, one that is not in the stack or not scraped, or a variable that names
+            no port or no cores.
         GateError: a server answers wrong.
         MachineError: no engine, no image, a port that is taken, or a container that ended.
     """
@@ -75,7 +81,7 @@ def up(request: UpRequest, progress: Progress) -> Standing:
     from pipelines.runners.docker_images import find_images
 
     with closing(connect()) as client:
-        images = find_images(client, COMPARED, request.model, request.artifacts, progress)
+        images = find_images(client, request.targets, request.model, request.artifacts, progress)
         return _start(client, _stack(request, images, progress), progress)
 
 
@@ -83,8 +89,8 @@ def _stack(request: UpRequest, images: "Mapping[str, ContainerImage]", progress:
     from pipelines.package import ensure_images
 
     variables = {CONTAINED[name].image_variable: image.record.reference for name, image in images.items()}
-    variables |= compose.grants(()) | _generator_core()
-    services, overlays = list(COMPARED), []
+    variables |= compose.grants(()) | _cores()
+    services, overlays = [CONTAINED[name].service for name in images], []
     if request.prometheus:
         services.append("prometheus")
         overlays.append(compose.DOCKER / "compose.prometheus.yaml")
@@ -110,8 +116,17 @@ def _configurations(request: UpRequest) -> dict[str, Path]:
 
 
 def _require(request: UpRequest) -> None:
-    if request.load_target not in (None, *COMPARED):
-        raise RequestError(f"unknown target {request.load_target!r}; allowed: {', '.join(COMPARED)}")
+    for target in request.targets:
+        if target not in CONTAINED:
+            raise unknown("target", target, tuple(CONTAINED))
+    if request.load_target not in (None, *request.targets):
+        raise unknown("target", str(request.load_target), request.targets)
+    scraped = SCRAPED.findall((compose.DOCKER / "prometheus" / "prometheus.yml").read_text())
+    if request.prometheus and not {CONTAINED[name].service for name in request.targets} & set(scraped):
+        raise RequestError(
+            f"Prometheus scrapes none of {', '.join(request.targets)}; start one of those that it does, such "
+            f"as {scraped[0]}, or leave out Prometheus"
+        )
 
 
 def _load_variables(request: UpRequest, image: str, progress: Progress) -> dict[str, str]:
@@ -119,8 +134,9 @@ def _load_variables(request: UpRequest, image: str, progress: Progress) -> dict[
     spec = load_model(request.model)
     contained = CONTAINED[str(request.load_target)]
     verified = ensure_verified(request.model, request.artifacts, progress)
-    path = find_target(contained.service).protocols[0].path_of(spec.name)
-    pool = readiness.payload_pool(spec, verified.expected, path)
+    protocol = find_target(str(request.load_target)).protocols[0]
+    path = protocol.path_of(spec.name)
+    pool = readiness.payload_pool(spec, verified.expected, path, protocol=protocol)
     file = (request.artifacts / spec.name / f"payloads-{contained.service}.zip").resolve()
     pool.save(file)
     file.chmod(0o644)
@@ -131,11 +147,26 @@ def _load_variables(request: UpRequest, image: str, progress: Progress) -> dict[
     }
 
 
-def _generator_core() -> dict[str, str]:
-    """Choose the core of what is no server: the second that this process may use, where there is one."""
-    if os.environ.get("TANDEM_GENERATOR_CPUSET"):
-        return {}
-    return {"TANDEM_GENERATOR_CPUSET": str(sorted(os.sched_getaffinity(0))[:2][-1])}
+def _cores() -> dict[str, str]:
+    """Choose the servers' core, and one for what is no server: of another physical core, if there is one.
+
+    What the user's environment says of either stays, and the other keeps away from it.
+
+    Raises:
+        RequestError: a variable is no list of cores.
+    """
+    server, generator = (_named_cores(name) for name in (SERVER_CORES, GENERATOR_CORES))
+    split = split_cores(server=server, generator=generator[0] if generator else None)
+    chosen = {SERVER_CORES: split.server[0], GENERATOR_CORES: split.generator[0]}
+    return {name: str(core) for name, core in chosen.items() if not os.environ.get(name)}
+
+
+def _named_cores(variable: str) -> tuple[int, ...]:
+    text = os.environ.get(variable)
+    try:
+        return expand(text) if text else ()
+    except ValueError as error:
+        raise RequestError(f"{variable} is {text!r}: {error}; allowed: cores such as 0 or 0,2-3") from error
 
 
 def _require_ports(request: UpRequest) -> None:
@@ -145,7 +176,7 @@ def _require_ports(request: UpRequest) -> None:
         RequestError: one is no port.
         MachineError: one is taken; names the process that uses it.
     """
-    names = [port for target in COMPARED for port in CONTAINED[target].port_variables]
+    names = [port for target in request.targets for port in CONTAINED[target].port_variables]
     names += ["LOCUST_PORT"] if request.load_target else []
     names += ["PROMETHEUS_PORT"] if request.prometheus else []
     for name in names:
@@ -171,9 +202,9 @@ def _start(client: "DockerClient", stack: compose.Stack, progress: Progress) -> 
         # In the order asked for: a Locust worker looks for the name of its master once.
         for service in stack.services:
             containers[service].start()
-        for target in COMPARED:
+        for target in _targets_of(stack):
             progress(target, "waiting for a right answer")
-            _wait_right(containers[target], target)
+            _wait_right(containers[CONTAINED[target].service], target)
     except BaseException as error:
         # What went wrong says more than that it cannot be removed either; `tandem down` tries that again.
         with suppress(MachineError, *engine_errors()):
@@ -183,6 +214,10 @@ def _start(client: "DockerClient", stack: compose.Stack, progress: Progress) -> 
             raise MachineError(f"the engine cannot start {stack.project}: {message}") from error
         raise
     return Standing(stack.project, _addresses(containers))
+
+
+def _targets_of(stack: compose.Stack) -> list[str]:
+    return [name for name, contained in CONTAINED.items() if contained.service in stack.services]
 
 
 def _containers(client: "DockerClient", project: str) -> dict[str, Any]:

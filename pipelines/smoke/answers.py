@@ -12,17 +12,15 @@ from models.spec import ModelSpec
 from models.tensors import Array, Tensors, ask, count, sample, samples
 from pipelines.http import fetch
 from pipelines.smoke.checklist import CheckError, NotApplicableError, require
-from pipelines.smoke.messages import PREDICT_METHOD, TORCHSERVE_METHOD, array_of, message, tensor_of
 from pipelines.smoke.subject import Subject
-from pipelines.targets import oip_grpc
 from pipelines.targets.own_checks import OwnChecks, own_checks
+from pipelines.targets.protocols import Protocol
 from pipelines.targets.registry import find_target
 
 OK, BAD_REQUEST, NOT_FOUND = 200, 400, 404
 SAMPLES = 16
-ROWS = "json-rows"
-GRPC_LIMIT_S = 15.0
-OIP_GRPC = "OIP gRPC"  # the Open Inference Protocol's, among an endpoint's addresses
+ROWS, COLUMNS = "json-rows", "json-columns"
+GRPC_ADDRESSES = ("gRPC", "OIP gRPC")  # among an endpoint's addresses
 NO_MODEL, NO_INPUT = "no_such_model", "no_such_input"
 # A value that a dtype's values may not be written as, by the kind of the dtype.
 WRONG_VALUES = {
@@ -56,25 +54,26 @@ def rest_row(subject: Subject) -> str:
     """Check the row format, or the target's usual one; samples of one shape in one request."""
     if not _takes_rows(subject):
         return _right(subject, lambda batch: _by_codec(subject, batch), "predictions over REST")
+    url = subject.server.plan.endpoint.predict_url
     return _right(
         subject,
-        lambda batch: _answer(subject, _predict(subject, _rows_body(batch)), "predictions"),
+        lambda batch: _answer(subject, _predict(url, _rows_body(batch)), "predictions"),
         "predictions over REST",
     )
 
 
 def _takes_rows(subject: Subject) -> bool:
-    return any(protocol.codec == ROWS for protocol in find_target(subject.target).protocols)
+    return _protocol(subject, lambda protocol: protocol.codec == ROWS) is not None
+
+
+def _protocol(subject: Subject, wanted: Callable[[Protocol], bool]) -> Protocol | None:
+    """Return the first way to ask the target's server that is as wanted; None if it has none."""
+    return next(filter(wanted, find_target(subject.target).protocols), None)
 
 
 def _by_codec(subject: Subject, batch: Tensors) -> Tensors:
     """Return the answers to one request in the format of the subject's pool."""
     return _asked(subject, batch, subject.pool.codec, subject.server.plan.endpoint.predict_url)
-
-
-def _ask_oip(subject: Subject, batch: Tensors) -> Tensors:
-    address = subject.server.plan.endpoint.addresses[OIP_GRPC]
-    return _asked(subject, batch, "oip-grpc", f"grpc://{address}{oip_grpc.PREDICT_PATH}")
 
 
 def _asked(subject: Subject, batch: Tensors, codec_name: str, url: str) -> Tensors:
@@ -91,27 +90,30 @@ def _asked(subject: Subject, batch: Tensors, codec_name: str, url: str) -> Tenso
 
 
 def rest_columnar(subject: Subject) -> str:
-    """Check the columnar format, which only TensorFlow Serving has."""
-    if subject.target != "tfserving":
+    """Check the columnar format, of a target whose server takes it."""
+    protocol = _protocol(subject, lambda protocol: protocol.codec == COLUMNS)
+    if protocol is None:
         raise NotApplicableError(f"{subject.target} has no columnar format")
+    url = subject.url + protocol.path_of(subject.spec.name)
 
     def columns(batch: Tensors) -> dict[str, Array]:
         lists = {name: listed(array) for name, array in batch.items()}
         values = lists if len(lists) > 1 else next(iter(lists.values()))
-        return _answer(subject, _predict(subject, json.dumps({"inputs": values}).encode()), "outputs")
+        return _answer(subject, _predict(url, json.dumps({"inputs": values}).encode()), "outputs")
 
     return _right(subject, columns, "outputs over REST")
 
 
 def grpc(subject: Subject) -> str:
-    """Check the same samples over gRPC."""
-    addresses = subject.server.plan.endpoint.addresses
-    if OIP_GRPC in addresses:
-        return _right(subject, lambda batch: _ask_oip(subject, batch), "outputs over gRPC")
-    if "gRPC" not in addresses:
+    """Check the same samples over gRPC, by the method and in the messages that the target names."""
+    protocol = _protocol(subject, lambda protocol: protocol.transport == "grpc")
+    if protocol is None:
         raise NotApplicableError(f"{subject.target} has no gRPC")
-    call = _ask_torchserve if subject.target.startswith("torchserve") else _ask_tfserving
-    return _right(subject, lambda batch: call(subject, batch), "predictions over gRPC")
+    addresses = subject.server.plan.endpoint.addresses
+    address = next((addresses[name] for name in GRPC_ADDRESSES if name in addresses), None)
+    require(address is not None, f"{subject.target} says that it has gRPC, and nothing listens for it")
+    url = f"grpc://{address}{protocol.path_of(subject.spec.name)}"
+    return _right(subject, lambda batch: _asked(subject, batch, protocol.codec, url), "predictions over gRPC")
 
 
 def _right(subject: Subject, call: Callable[[Tensors], Tensors], what: str) -> str:
@@ -163,45 +165,6 @@ def _answer(subject: Subject, answer: Any, key: str) -> dict[str, Array]:
     if arrays is None:
         raise CheckError(f"its {key} are no numbers, truth values or text: {json.dumps(answer)[:200]}")
     return arrays
-
-
-def _ask_torchserve(subject: Subject, batch: Tensors) -> dict[str, Array]:
-    request = message(
-        "PredictionsRequest",
-        model_name=subject.spec.name,
-        input=[message("NamedBytes", key="data", value=_rows_body(batch))],
-    )
-    answer = _call(subject, TORCHSERVE_METHOD, request, "PredictionResponse")
-    return _answer(subject, _parsed(answer.prediction), "predictions")
-
-
-def _ask_tfserving(subject: Subject, batch: Tensors) -> dict[str, Array]:
-    request = message(
-        "PredictRequest",
-        model_spec=message("ModelSpec", name=subject.spec.name, signature_name="serving_default"),
-        inputs=[message("NamedTensor", key=name, value=tensor_of(array)) for name, array in batch.items()],
-    )
-    answer = _call(subject, PREDICT_METHOD, request, "PredictResponse")
-    outputs = {output.key: output.value for output in answer.outputs}
-    for output in subject.spec.outputs:
-        require(output.name in outputs, f"no output {output.name!r} in the answer: {sorted(outputs)}")
-    return {output.name: array_of(outputs[output.name]) for output in subject.spec.outputs}
-
-
-def _call(subject: Subject, method: str, request: Any, answer: str) -> Any:
-    import grpc as grpc_library
-
-    address = subject.server.plan.endpoint.addresses["gRPC"]
-    with grpc_library.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
-        call: Callable[..., Any] = channel.unary_unary(
-            method, type(request).SerializeToString, type(message(answer)).FromString
-        )
-        try:
-            return call(request, timeout=GRPC_LIMIT_S)
-        except grpc_library.RpcError as error:
-            raise CheckError(
-                f"{method} at {address} answers {error.code().name}: {error.details()}"
-            ) from error
 
 
 def wrong_bodies(spec: ModelSpec) -> dict[str, bytes]:
@@ -257,8 +220,8 @@ def unknown_model(subject: Subject) -> str:
     return f"status {NOT_FOUND}, in the server's own form"
 
 
-def _predict(subject: Subject, body: bytes) -> Any:
-    code, answer = fetch(subject.server.plan.endpoint.predict_url, body)
+def _predict(url: str, body: bytes) -> Any:
+    code, answer = fetch(url, body)
     require(code == OK, f"it answers {code}: {answer[:200].decode(errors='replace')}")
     return _parsed(answer)
 

@@ -25,9 +25,7 @@ class Question:
 
     path: str
     encode: Callable[[Sequence[Mapping[str, Array]]], bytes] = json_rows.encode
-    key_of: Callable[[str, int], str] = lambda name, count: (
-        f"predictions>{name}" if count > 1 else "predictions"
-    )
+    key_of: Callable[[str, int], str] = _rows_key
 
 
 OIP_QUESTION = Question(oip.PREDICT_PATH, oip_json.encode, lambda name, _: f"outputs>{name}>data")

@@ -18,10 +18,14 @@ WEIGHTS = Path(weights.__file__)
 CALIBRATION = TARGETS_FOLDER / "calibration.py"
 # What is traced, and what is proven of it.
 TRACING = TARGETS_FOLDER / "tracing.py"
+# How imported files are taken over, by what is shared for that.
+IMPORTS = TARGETS_FOLDER / "imports.py"
 # Modules of other people's targets, comma-separated; each holds a `Target` called TARGET.
 VARIABLE = "TANDEM_TARGETS"
 
 ARCHIVED = ("export.py", "handler.py", "tandem_bodies.py")
+# A program by itself, or the one in an archive.
+PROGRAM = (("torchscript", "torchscript"), ("mar", "torchserve-archive"))
 
 TORCHSERVE = Target(
     name="torchserve",
@@ -36,7 +40,7 @@ TORCHSERVE = Target(
     title="TorchServe",
     serving=("torchserve",),
     traces=True,
-    shared_sources=(TRACING,),
+    shared_sources=(TRACING, IMPORTS),
     protocols=(
         *(
             Protocol("http", codec, "/predictions/{model}")
@@ -46,6 +50,10 @@ TORCHSERVE = Target(
     ),
     settings="pipelines.targets.torchserve.settings:TorchServeSettings",
     tuning="pipelines.targets.torchserve.tuning:axes",
+    imports=PROGRAM[::-1],
+    place="pipelines.targets.torchserve.imported:place",
+    archives=True,
+    run_only=("configuration", "timings", "workers"),
 )
 PYTHON = Target(
     name="python",
@@ -63,6 +71,9 @@ PYTHON = Target(
     settings="pipelines.targets.python.settings:PythonSettings",
     tuning="pipelines.targets.python.tuning:axes",
     shared_sources=(TARGETS_FOLDER / "torchserve" / "export.py", TRACING),
+    imports=PROGRAM,
+    place="pipelines.targets.python.imported:place",
+    run_only=("app", "configuration", "timings"),
 )
 TORCHSERVE_PT2 = replace(
     TORCHSERVE,
@@ -76,6 +87,9 @@ TORCHSERVE_PT2 = replace(
     on_request=True,
     folder=TARGETS_FOLDER / "torchserve_pt2",
     shared_sources=(*(TARGETS_FOLDER / "torchserve" / name for name in ARCHIVED), TRACING),
+    imports=(),
+    place=None,
+    run_only=(),
 )
 TFSERVING = Target(
     name="tfserving",
@@ -100,6 +114,9 @@ TFSERVING = Target(
     roads=("twin", "torchax", "onnx2tf"),
     strings=True,
     shared_sources=(WEIGHTS,),
+    imports=(("saved_model", "saved-model"),),
+    place="pipelines.targets.tfserving.imported:place",
+    run_only=("compiled", "configuration", "timings"),
 )
 MLSERVER = Target(
     name="mlserver",
@@ -120,10 +137,13 @@ MLSERVER = Target(
     settings="pipelines.targets.mlserver.settings:MLServerSettings",
     tuning="pipelines.targets.mlserver.tuning:axes",
     shared_sources=(
-        TARGETS_FOLDER / "python" / "export.py",
+        *(TARGETS_FOLDER / "python" / name for name in ("export.py", "imported.py")),
         TARGETS_FOLDER / "torchserve" / "export.py",
         TRACING,
     ),
+    imports=PROGRAM,
+    place=PYTHON.place,
+    run_only=("model", "timings"),
 )
 TRITON = Target(
     name="triton",
@@ -145,6 +165,9 @@ TRITON = Target(
     settings="pipelines.targets.triton.settings:TritonSettings",
     tuning="pipelines.targets.triton.tuning:axes",
     shared_sources=MLSERVER.shared_sources,
+    imports=PROGRAM,
+    place=PYTHON.place,
+    run_only=("configuration", "model", "timings"),
 )
 TFLITE = Target(
     name="tflite",
@@ -155,8 +178,10 @@ TFLITE = Target(
     doctor="pipelines.targets.tflite.doctor",
     server=None,
     road="TensorFlow's road",
-    shared_sources=(TARGETS_FOLDER / "tfserving" / "export.py", CALIBRATION, WEIGHTS),
+    shared_sources=(TARGETS_FOLDER / "tfserving" / "export.py", CALIBRATION, WEIGHTS, IMPORTS),
     roads=("twin", "litert", "onnx2tf"),
+    imports=(("tflite", "tflite"),),
+    place="pipelines.targets.tflite.imported:place",
 )
 EXECUTORCH = Target(
     name="executorch",
@@ -178,7 +203,9 @@ ONNX = Target(
     server=None,
     road="read by both worlds",
     traces=True,
-    shared_sources=(TRACING,),
+    shared_sources=(TRACING, IMPORTS),
+    imports=(("onnx", "onnx"),),
+    place="pipelines.targets.onnx.imported:place",
 )
 BUILT_IN = {
     target.name: target

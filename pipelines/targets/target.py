@@ -6,29 +6,6 @@ from pathlib import Path
 from pipelines.targets.protocols import Protocol
 
 TARGETS_FOLDER = Path(__file__).parent
-# Modules of a target's folder that decide how an artifact runs, not what is in it.
-RUN_ONLY = (
-    "__init__.py",
-    *(
-        f"{name}.py"
-        for name in (
-            "app",
-            "archive",
-            "checks",
-            "compiled",
-            "configuration",
-            "model",
-            "container",
-            "doctor",
-            "runtime",
-            "server",
-            "settings",
-            "timings",
-            "tuning",
-            "workers",
-        )
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -42,6 +19,12 @@ class Target:
         framework: targets of one framework are exported by one process.
         toolchain: distributions whose versions decide the exported files.
         export: "module:function" (spec, folder, progress) -> list of `Exported` and `NotExported`.
+        imports: kinds of imported files that it is made of, the best first, each with the name of the format
+            in which its runtime reads such a file; none where it is made of a program alone.
+        place: "module:function" (spec, file, folder) -> list of `Exported`, of one imported file;
+            None where `imports` has none.
+        archives: whether it takes an archive as a whole, and what else was imported beside it; others take
+            the best file alone, and of an archive the program in it.
         runtime: "module:function" (artifact path, format, inputs) -> outputs, from files alone.
         shared_sources: files outside the target's folder that decide an export too.
         server: "module:function" that plans a server; None for targets that run in process.
@@ -60,6 +43,9 @@ class Target:
         presets_of: the target whose presets it takes, where it has none of its own.
         on_request: exported only where it is named: it takes long, or needs a tool beside ours.
         folder: where its modules are; None for a folder of ours with its name.
+        run_only: modules of its folder that decide how an artifact runs and not what is in it, beside those
+            named above for its runtime, its server and the like. Every other module of the folder decides
+            what is exported: a change of it exports anew.
     """
 
     name: str
@@ -85,10 +71,35 @@ class Target:
     presets_of: str | None = None
     on_request: bool = False
     folder: Path | None = None
+    imports: tuple[tuple[str, str], ...] = ()
+    place: str | None = None
+    archives: bool = False
+    run_only: tuple[str, ...] = ()
 
     @property
     def sources(self) -> list[Path]:
         """The files that decide what an export contains, beside the model's and the toolchain's."""
         folder = self.folder or TARGETS_FOLDER / self.name
-        own = [path for path in folder.glob("*.py") if path.name not in RUN_ONLY]
+        running = (
+            self.runtime,
+            self.server,
+            self.settings,
+            self.tuning,
+            self.checks,
+            self.container,
+            self.doctor,
+        )
+        left_out = {folder.name, *self.run_only, *(_module(name) for name in running if name)}
+        left_out -= {_module(self.export)}
+        own = [path for path in folder.glob("*.py") if _module_of(path) not in left_out]
         return [*sorted(own), *self.shared_sources]
+
+
+def _module(dotted: str) -> str:
+    """Return the last part of a module's name, which a function's may follow."""
+    return dotted.partition(":")[0].rpartition(".")[2]
+
+
+def _module_of(path: Path) -> str:
+    """Return the last part of a module's name by its file; a package has its folder's name."""
+    return path.parent.name if path.stem == "__init__" else path.stem

@@ -7,16 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from real_model import MODEL, say_nothing
+from real_model import MODEL, SERVERS, say_nothing
 
 from pipelines.errors import MachineError
 from pipelines.package import Image, connect, ensure_images, ensuring
 
 if TYPE_CHECKING:
     from docker import DockerClient
-
-# What can be built without a registry.
-BUILT = ("torchserve", "tfserving-embedded", "locust")
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +37,6 @@ def images(engine: "DockerClient", artifacts: Path) -> Iterator[Mapping[str, Ima
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ensuring, "remove_builders", lambda _: None)
-        found = ensure_images(MODEL, artifacts, BUILT, say_nothing)
+        found = ensure_images(MODEL, artifacts, (*SERVERS, "locust"), say_nothing)
     yield found
     ensuring.remove_builders(engine)

@@ -22,8 +22,8 @@ def client(engine):
 
 
 @pytest.fixture(scope="session")
-def runner(client, artifacts):
-    """A runner with an image for every target, built if they are missing."""
+def runner(client, images, artifacts):
+    """A runner with an image for every target, all of them built at once if they are missing."""
     return DockerRunner(client, find_images(client, TARGETS, MODEL, artifacts, say_nothing), "test")
 
 

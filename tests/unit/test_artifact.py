@@ -214,10 +214,13 @@ def test_the_export_key_covers_the_twins_code(tmp_path):
 
 def test_the_archives_handler_is_part_of_what_torchserve_exports():
     assert [path.name for path in TORCHSERVE.sources] == [
+        "archive.py",
         "export.py",
         "handler.py",
+        "imported.py",
         "tandem_bodies.py",
         "tracing.py",
+        "imports.py",
     ]
     assert all(path.is_file() for target in TARGETS.values() for path in target.sources)
 

@@ -117,6 +117,15 @@ def compose() -> list[str]:
     pytest.skip("needs docker compose or docker-compose")
 
 
+def test_no_server_needs_the_image_of_another(tmp_path):
+    """As for a stack of one server: compose looks at all of the file whatever is started."""
+    environment = {"PATH": "/usr/bin:/bin:/usr/local/bin", "HOME": str(tmp_path), "TRITON_IMAGE": "own:1"}
+    command = [*compose(), "-f", str(DOCKER / "compose.yaml"), "config"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load(done.stdout)["services"]["triton"]["image"] == "own:1"
+
+
 @pytest.mark.parametrize(
     "overlays",
     [[], *[[path] for path in OVERLAYS], OVERLAYS],

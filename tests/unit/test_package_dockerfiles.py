@@ -5,7 +5,8 @@ import re
 import pytest
 
 from pipelines.package.ensuring import BUILDER_LABEL
-from pipelines.package.recipes import KEYS, LOCUST, dockerfile
+from pipelines.package.recipes import IMAGES, KEYS, LOCUST, SERVER_KEYS, dockerfile
+from pipelines.targets.containers import CONTAINED
 
 ALL = KEYS
 OF_A_MODEL = (
@@ -72,10 +73,9 @@ def test_what_builds_is_not_shipped(key):
     assert not any(word == "COPY" and rest.startswith("wheels ") for word, rest in last_stage(key))
 
 
-@pytest.mark.parametrize(
-    ("key", "port"), [("torchserve", 8080), ("tfserving", 8501), ("tfserving-embedded", 8501)]
-)
-def test_health_means_a_right_answer(key, port):
+@pytest.mark.parametrize("key", SERVER_KEYS)
+def test_health_means_a_right_answer(key):
+    port = CONTAINED[IMAGES[key][0]].rest_port
     check = dict(last_stage(key))["HEALTHCHECK"]
     assert f'CMD ["/usr/local/bin/tandem-probe", "check", "{port}", "/etc/tandem/health"]' in check
     # Often enough to notice, rarely enough not to disturb a measurement.
@@ -125,8 +125,8 @@ def test_stages_that_only_build_are_labelled_and_the_image_is_not(key):
     assert found[tools + 1] == ("LABEL", f"{BUILDER_LABEL}=yes")
     stages = [rest for word, rest in found if word == "FROM"]
     kept = 1 if key == LOCUST else 2
-    assert all(stage.startswith("tools AS ") for stage in stages[2:-kept])
-    assert not any(stage.startswith("tools") for stage in stages[-kept:])
+    assert all(stage.startswith(("tools AS ", "torch AS ")) for stage in stages[2:-kept])
+    assert not any(stage.startswith(("tools", "torch")) for stage in stages[-kept:])
 
 
 @pytest.mark.parametrize("key", [key for key in ALL if key != LOCUST])

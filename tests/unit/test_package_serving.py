@@ -9,8 +9,9 @@ import pytest
 
 from models.spec import Samples, TensorSpec, Tolerance
 from pipelines.package import ensuring
+from pipelines.package.context import entries
 from pipelines.package.parts import parts as split
-from pipelines.package.recipes import DOCKER, ModelParts, make_recipe
+from pipelines.package.recipes import DOCKER, ModelParts, content_bytes, make_recipe
 from pipelines.package.settings import read_settings
 from pipelines.targets.mlserver.settings import MLServerSettings, configuration
 from pipelines.targets.registry import find_target
@@ -133,3 +134,27 @@ def test_health_is_asked_in_the_servers_own_words(parts, key, path, expected):
     files = make_recipe(key, parts, read_settings({})).files
     assert files["etc/health/request.http"].startswith(path)
     assert files["etc/health/expected.txt"] == expected
+
+
+def test_what_servers_of_pytorch_share_is_built_of_the_same_for_all_of_them(parts, tmp_path):
+    """The stage with PyTorch comes from the engine's cache for every image but the first."""
+    names = [f"{name}-1-py3-none-any.whl" for name in ("torch", "typing_extensions", "uvicorn", "pip")]
+    wheels = [tmp_path / name for name in names]
+    for path in wheels:
+        path.write_bytes(path.name.encode())
+    shared = {}
+    for key in ("python", "triton", "mlserver"):
+        recipe = make_recipe(key, parts, read_settings({}))
+        context = entries(recipe, wheels)
+        packages = {name for name in context if name.endswith(".whl")}
+        assert packages == {
+            *(f"torch/{name}" for name in (names[0], names[1], names[3])),
+            *(f"wheels/{name}" for name in names[2:]),
+        }
+        pins = {folder: context[f"{folder}/requirements.txt"].decode() for folder in ("torch", "wheels")}
+        lines = [line for text in pins.values() for line in text.splitlines()]
+        assert sorted(lines) == sorted(f"{name}=={version}" for name, version in recipe.pins.items())
+        stages = context["Dockerfile"].split(b"FROM torch AS wheels")[0].split(b"FROM tools AS torch")[1]
+        files = {name: content_bytes(text) for name, text in context.items() if name.startswith("torch/")}
+        shared[key] = stages, files, content_bytes(context["install.sh"])
+    assert shared["python"] == shared["triton"] == shared["mlserver"]

@@ -43,6 +43,7 @@ def test_an_engine_that_cannot_be_used_comes_with_its_remedy(said, remedy):
     assert "unix:///run/x.sock" in line
 
 
+@pytest.mark.slow
 def test_no_engine_is_found_out_by_asking(tmp_path):
     """In a process of its own: the SDK forgets to close the socket that did not connect."""
     done = subprocess.run(
@@ -124,6 +125,7 @@ def test_another_version_in_the_cache_does_not_do(cache, monkeypatch):
     assert asked == ["torch==2.12.0+cpu"]
 
 
+@pytest.mark.slow
 def test_wheels_that_cannot_be_had_are_named_with_the_cache(cache, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)

@@ -4,7 +4,7 @@ from typing import Any
 
 from pipelines.targets.endpoint import Configuration
 
-ASKED = "server"
+ASKED, RULE = "server", "rule"
 # GivenRecord's field and the server's.
 TOLD = {
     "workers_count": "workers",
@@ -18,10 +18,11 @@ TOLD = {
 def from_info(answer: Any) -> Configuration:
     """Return GivenRecord's fields from `GET /info`, without those it does not tell."""
     info = answer if isinstance(answer, dict) else {}
-    fields = {field: info[name] for field, name in TOLD.items() if info.get(name) is not None}
-    if fields:
-        fields["batch_max_size"] = 1  # it knows no batching
-    return {**fields, "sources": dict.fromkeys(fields, ASKED)}
+    told = {field: info[name] for field, name in TOLD.items() if info.get(name) is not None}
+    if not told:
+        return {"sources": {}}
+    # It knows no batching, so it does not tell of any.
+    return {**told, "batch_max_size": 1, "sources": {**dict.fromkeys(told, ASKED), "batch_max_size": RULE}}
 
 
 def unready(status: int, answer: Any) -> str | None:

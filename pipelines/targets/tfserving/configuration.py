@@ -1,7 +1,7 @@
 """How a TensorFlow model server is configured: the flags it was started with, else its rule."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,14 +15,33 @@ FLAG, RULE = "flag", "rule"
 LARGEST_BATCH, BATCH_DELAY_US, QUEUED_BATCHES = 1000, 0, 10
 REST_THREADS_PER_CORE = 4
 Known = dict[str, tuple[float | None, str]]
+NO_BATCHING: Known = {"batch_max_size": (1, RULE)}
+Read = Callable[[str], str | None]
+"""The text of the file that a flag names, where the server runs; None where it cannot be read."""
 
 
-def from_flags(argv: Sequence[str], cores_count: int | None, *, embedded: bool) -> Configuration:
-    """Return GivenRecord's fields from a command line; `cores_count` cores may be used, None if unknown."""
+def _read_here(path: str) -> str | None:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return None
+
+
+def from_flags(
+    argv: Sequence[str], cores_count: int | None, *, embedded: bool, read: Read = _read_here
+) -> Configuration:
+    """Return GivenRecord's fields from a command line.
+
+    Args:
+        cores_count: cores that may be used; None if that is unknown.
+        embedded: whether it is Tandem's own server.
+        read: the files that flags name.
+    """
     flags = _flags(argv)
+    batching = _batching(flags, read)
     rest = None
     if cores_count is not None:
-        rest = _embedded_threads(flags, cores_count) if embedded else REST_THREADS_PER_CORE * cores_count
+        rest = _embedded_threads(batching, cores_count) if embedded else REST_THREADS_PER_CORE * cores_count
     session = "tensorflow_session_parallelism"
     pairs: Known = {
         "workers_count": (1, RULE),  # it is one process
@@ -33,7 +52,7 @@ def from_flags(argv: Sequence[str], cores_count: int | None, *, embedded: bool) 
             flags, ("tensorflow_inter_op_parallelism", session), default=cores_count
         ),
         "rest_threads_count": _number(flags, ("rest_api_num_threads",), default=rest),
-        **_batching(flags),
+        **batching,
     }
     known_pairs = {name: pair for name, pair in pairs.items() if pair[0] is not None}
     return {
@@ -42,10 +61,15 @@ def from_flags(argv: Sequence[str], cores_count: int | None, *, embedded: bool) 
     }
 
 
-def _embedded_threads(flags: Mapping[str, str], cores_count: int) -> int:
-    """Return as many threads as the embedded server has: enough to gather a full batch, where it batches."""
-    largest, _ = _batching(flags).get("batch_max_size", (None, ""))
-    if flags.get("enable_batching", "false").lower() not in {"true", "1"} or largest is None:
+def _embedded_threads(batching: Known, cores_count: int) -> int | None:
+    """Return as many threads as the embedded server has: enough to gather a full batch, where it batches.
+
+    None where how it batches is unknown.
+    """
+    largest, _ = batching.get("batch_max_size", (None, ""))
+    if largest is None:
+        return None
+    if batching == NO_BATCHING:
         return default_threads(cores_count)
     waiting = BatchingParameters(max_batch_size=int(largest)).waiting_threads
     return max(default_threads(cores_count), waiting)
@@ -70,16 +94,12 @@ def _number(flags: Mapping[str, str], names: Sequence[str], default: int | None)
     return default, RULE
 
 
-def _batching(flags: Mapping[str, str]) -> Known:
+def _batching(flags: Mapping[str, str], read: Read) -> Known:
     if flags.get("enable_batching", "false").lower() not in {"true", "1"}:
-        return {"batch_max_size": (1, RULE)}
+        return NO_BATCHING
     named = flags.get("batching_parameters_file")
-    if named is None:
-        return _batching_of("")
-    try:
-        return _batching_of(Path(named).read_text())
-    except OSError:
-        return {}  # in a container, or gone: unknown
+    text = "" if named is None else read(named)
+    return {} if text is None else _batching_of(text)
 
 
 def _batching_of(parameters: str) -> Known:

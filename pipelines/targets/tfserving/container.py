@@ -63,11 +63,16 @@ def _status(base_url: str, model: str, execute: Execute) -> str | None:  # noqa:
 
 
 def _configuration(model: str, inside: Inside) -> Configuration:  # noqa: ARG001 - not needed
-    """Read what the serving process was started with."""
+    """Read what the serving process was started with; files that its flags name are inside too."""
+
+    def read(path: str) -> str | None:
+        code, text = inside.execute(["cat", path])
+        return text if code == 0 else None
+
     for argv in inside.commands:
         if any(word.startswith("--model_base_path") for word in argv):
             embedded = any(word.endswith(".embedded") for word in argv)
-            return from_flags(argv, inside.cores_count, embedded=embedded)
+            return from_flags(argv, inside.cores_count, embedded=embedded, read=read)
     return {}
 
 

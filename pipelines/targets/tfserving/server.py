@@ -19,7 +19,8 @@ from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports
 from pipelines.targets.tfserving.compiled import FLAG, NOTE, is_compiled
 from pipelines.targets.tfserving.configuration import from_flags
 from pipelines.targets.tfserving.settings import BATCHING, TFServingSettings
-from pipelines.targets.tfserving.timings import from_metrics
+from pipelines.targets.tfserving.timings import PREFIX, from_metrics
+from pipelines.targets.timings import metric_sum
 
 BINARY = "tensorflow_model_server"
 HTTP_OK = 200
@@ -154,10 +155,8 @@ def _batches(base_url: str) -> tuple[int, int]:
 
 def metric_counts(text: str) -> tuple[int, int]:
     """Count correctly answered requests and runs of batches in metrics in Prometheus' text format."""
-    counters = re.findall(r"^:tensorflow:serving:([\w:]+)(\{[^}]*\})? (\S+)$", text, re.MULTILINE)
-    requests = [float(value) for name, labels, value in counters if name == REQUESTS and RIGHT in labels]
-    runs = [float(value) for name, _, value in counters if name == RUNS]
-    return int(sum(requests)), int(sum(runs))
+    requests, runs = metric_sum(text, PREFIX + REQUESTS, RIGHT), metric_sum(text, PREFIX + RUNS)
+    return int(requests or 0), int(runs or 0)
 
 
 def model_status(base_url: str, model: str) -> str | None:

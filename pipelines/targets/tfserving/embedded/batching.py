@@ -100,10 +100,7 @@ class Batcher:
             last = queue[-1] if queue else None
             if last is None or last.closed or last.size + task.size > self.parameters.max_batch_size:
                 if len(queue) >= self.parameters.max_enqueued_batches:
-                    raise ServingError(
-                        Code.UNAVAILABLE,
-                        "The batch scheduling queue to which this task was submitted is full",
-                    )
+                    raise ServingError(Code.UNAVAILABLE, _FULL)
                 if last is not None:
                     last.closed = True
                 last = _Batch(run, task.queued_s)

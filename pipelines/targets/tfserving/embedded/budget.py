@@ -41,11 +41,6 @@ class Budget:
         self._return_freed = return_freed
         self._lock = threading.Lock()
 
-    @property
-    def used_bytes(self) -> int:
-        """What all open allowances hold."""
-        return self._used_bytes
-
     def open(self) -> "Allowance":
         """Open the share of one more request."""
         return Allowance(self)
