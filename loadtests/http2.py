@@ -17,7 +17,7 @@ END_HEADERS: Final = 0x4
 PADDED: Final = 0x8
 PRIORITY: Final = 0x20
 
-HEADER_TABLE_SIZE, ENABLE_PUSH, INITIAL_WINDOW_SIZE = 1, 2, 4
+HEADER_TABLE_SIZE, INITIAL_WINDOW_SIZE = 1, 4
 FIRST_WINDOW: Final = 65535
 """Bytes of a stream, and of a connection, that may be under way before anything else was agreed on."""
 

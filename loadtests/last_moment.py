@@ -10,6 +10,8 @@ from typing import Final
 
 import gevent  # type: ignore[import-untyped]
 
+from loadtests.arrivals import NS_PER_S
+
 LONGEST_NS: Final = 800_000
 SHARE_LIMIT: Final = 0.4
 """Of the core, what polling may take."""
@@ -25,12 +27,10 @@ LOOK_NS: Final = 100_000_000
 SMALLEST_PART: Final = 16
 """Of the longest time, what polling comes down to on a core that is too busy."""
 
-_NS_PER_S: Final = 1_000_000_000
-
 
 def ahead_ns(rate_per_s: float) -> int:
     """Return how long before each of `rate_per_s` arrivals to be awake."""
-    return round(min(LONGEST_NS, SHARE_LIMIT / rate_per_s * _NS_PER_S))
+    return round(min(LONGEST_NS, SHARE_LIMIT / rate_per_s * NS_PER_S))
 
 
 class LastMoment:

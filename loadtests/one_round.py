@@ -156,10 +156,10 @@ def _measure(
     """Wait for the window's beginning and for its end; the clocks are read at these two edges."""
     _wait(ledger, stop_requests, times, lambda now_ns: now_ns >= ledger.window_start_ns)
     times.before = _clocks(last_moment)
-    Report("opened", time.monotonic_ns()).say()
+    Report("opened").say()
     _wait(ledger, stop_requests, times, ledger.is_over, seconds)
     times.after = _clocks(last_moment)
-    Report("closed", time.monotonic_ns()).say()
+    Report("closed").say()
 
 
 def _runner(

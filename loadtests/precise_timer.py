@@ -9,10 +9,11 @@ from typing import Any, Final, Self
 
 import gevent  # type: ignore[import-untyped]
 
+from loadtests.arrivals import NS_PER_S
+
 _CLOCK_MONOTONIC: Final = 1
 _TFD_TIMER_ABSTIME: Final = 1
 _READABLE: Final = 1
-_NS_PER_S: Final = 1_000_000_000
 
 
 class _TimeSpec(ctypes.Structure):
@@ -38,7 +39,7 @@ class PreciseTimer:
         """Let other greenlets run until `deadline_ns` of the monotonic clock, unless it has passed."""
         if deadline_ns <= time.monotonic_ns():
             return
-        value = _TimeSpec(*divmod(deadline_ns, _NS_PER_S))
+        value = _TimeSpec(*divmod(deadline_ns, NS_PER_S))
         spec = _TimerSpec(_TimeSpec(0, 0), value)
         self._checked(self._libc.timerfd_settime(self._fd, _TFD_TIMER_ABSTIME, ctypes.byref(spec), None))
         gevent.get_hub().wait(self._watcher)

@@ -21,13 +21,11 @@ class Report:
 
     Attributes:
         kind: see above.
-        at_ns: the moment it speaks of, monotonic nanoseconds: an edge, or the end of the second.
         requests_count: successful requests that ended in the second; 0 for an edge.
         p50_ms: their median latency; None for an edge, and where there were none.
     """
 
     kind: Literal["opened", "second", "closed"]
-    at_ns: int
     requests_count: int = 0
     p50_ms: float | None = None
 
@@ -73,4 +71,4 @@ class Seconds:
     def _report(self) -> Report:
         latencies_ns = self._latencies_ns
         p50_ms = statistics.median(latencies_ns) / NS_PER_MS if latencies_ns else None
-        return Report("second", self._end_ns, len(latencies_ns), p50_ms)
+        return Report("second", len(latencies_ns), p50_ms)

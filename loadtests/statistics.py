@@ -8,6 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from loadtests.reason import Reason
+
 PERCENTILE_METHOD: Final = "linear"
 """numpy's name for the method: between the two nearest ranks, linearly (type 7 of Hyndman and Fan, 1996)."""
 
@@ -40,7 +42,7 @@ class LatencySummary:
     min: float | None
     max: float | None
     mean: float | None
-    reasons: dict[str, str]
+    reasons: dict[str, Reason]
     intervals: dict[str, tuple[float, float] | None]
 
 
@@ -129,7 +131,7 @@ def summarize_latency(successful_ns: NDArray[Any]) -> LatencySummary:
     figures = {f"p{q}": None if f"p{q}" in reasons else percentile(values, q) for q in PERCENTILES}
     intervals = {f"p{q}": None if f"p{q}" in reasons else percentile_interval(values, q) for q in PERCENTILES}
     if count == 0:
-        nothing = dict.fromkeys(("min", "max", "mean"), "no request succeeded")
+        nothing = dict.fromkeys(("min", "max", "mean"), Reason("none_succeeded"))
         return LatencySummary(
             **figures, min=None, max=None, mean=None, reasons=reasons | nothing, intervals=intervals
         )
@@ -166,8 +168,9 @@ def ecdf(values: NDArray[Any], points: int = 200) -> tuple[Floats, Floats]:
     return chosen, np.searchsorted(ordered, chosen, side="right") / len(ordered)
 
 
-def _too_few(q: int, count: int) -> str:
-    return f"p{q} needs at least {samples_needed(q)} successful requests, there are {count}"
+def _too_few(q: int, count: int) -> Reason:
+    figures = {"percentile": q, "needed_count": samples_needed(q), "succeeded_count": count}
+    return Reason("too_few_requests", figures)
 
 
 def _ranks(count: int, points: int) -> NDArray[np.intp]:

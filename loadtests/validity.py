@@ -44,7 +44,7 @@ class RoundFacts:
         generator_waited_share: of the window, that the generator was ready to run and had no core.
         steal_share: of a core that serves or generates, taken by other guests of the host.
         foreign_cores: cores' worth of the whole machine that neither server nor generator used.
-        foreign_cpu_share: of the cores that serve or of those that generate, used by other programs.
+        foreign_cpu_share: of a core that serves or generates, the most that other programs can have used.
         interrupted: the round ended before its time.
         steady: whether the server was warm when the window began; see loadtests/steady.py.
         delivered_share: achieved / offered rate of an open load.

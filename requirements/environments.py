@@ -6,6 +6,15 @@ PYTHONS = ("3.11", "3.12", "3.13")
 MACHINES = ("x86_64", "aarch64")
 # The oldest C library of a distribution that has such a Python: Ubuntu 22.04's is 2.35, Debian 12's 2.36.
 NEWEST_GLIBC_MINOR = 35
+# Pins of roads/*.lock that no index has a wheel for, by the machine or the Python that lacks it. There pip
+# has to build them, for which a compiler, CMake and HDF5's headers are needed: docs/platforms.md.
+WITHOUT_WHEEL = {
+    "litert": {"aarch64": ("litert-converter",)},
+    "onnx2tf": {
+        "aarch64": ("h5py", "onnxoptimizer", "onnxsim", "psutil", "tensorflow-cpu"),
+        "3.12": ("onnxsim",),
+    },
+}
 
 
 def environments() -> dict[tuple[str, str], dict[str, str]]:

@@ -20,15 +20,16 @@ TWO_SIDED_FOR_ONE: Final = 2 * CONFIDENCE - 1
 WITHOUT_RATE: Final = frozenset({"none", "not_measured"})
 
 
-def judge_slo(slo: SloRecord, seed: int, rows: int = 1) -> SloRecord:
+def judge_slo(slo: SloRecord, seed: int, rows: int = 1, *, verdicts: bool = True) -> SloRecord:
     """Compute highest rates, their ratio and its interval, and costs, from what each block's search found.
 
     Args:
         rows: of a request, each of them an inference.
+        verdicts: False for a profile that measures too little to say that one side sustains more.
     """
     price = None if slo.hourly_price is None else slo.hourly_price / rows
     targets = {name: _judge_target(target, slo, seed, price) for name, target in slo.targets.items()}
-    return slo.model_copy(update={"targets": targets} | _ratio(slo, targets, seed))
+    return slo.model_copy(update={"targets": targets} | _ratio(slo, targets, seed, verdicts=verdicts))
 
 
 def _judge_target(target: SloTargetRecord, slo: SloRecord, seed: int, price: float | None) -> SloTargetRecord:
@@ -109,7 +110,7 @@ def _interval(
     return interval.widened(1 + resolution) if interval else None
 
 
-def _ratio(slo: SloRecord, targets: Targets, seed: int) -> dict[str, object]:
+def _ratio(slo: SloRecord, targets: Targets, seed: int, *, verdicts: bool) -> dict[str, object]:
     """Return the fields of the record that are about both sides."""
     pairs = _block_ratios(slo, targets)
     nothing: dict[str, object] = dict.fromkeys(
@@ -121,6 +122,8 @@ def _ratio(slo: SloRecord, targets: Targets, seed: int) -> dict[str, object]:
     why = _why_no_ratio(slo.candidate, slo.baseline, targets)
     if why or not pairs:
         return fields | {"reason": why or reason("no_block_of_both")}
+    if not verdicts:
+        return fields | {"reason": reason("profile")}
     return fields | _said_of(pairs, slo.resolution, seed)
 
 

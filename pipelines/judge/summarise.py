@@ -51,8 +51,9 @@ def summarise(run: RunRecord, folder: Path) -> RunRecord:
         name: _with_costs(target, targets, run.profile.seed) if target.role == "compared" else target
         for name, target in targets.items()
     }
+    enough = run.profile.verdicts
     # Blocks that nobody has looked at yet are not to be judged as if they were all there is.
-    verdicts = run.profile.verdicts and (run.sequential is None or bool(run.sequential.looks))
+    verdicts = enough and (run.sequential is None or bool(run.sequential.looks))
     controls, comparisons = judge(
         _looked_at(targets, run.sequential),
         margin=run.profile.margin,
@@ -62,14 +63,16 @@ def summarise(run: RunRecord, folder: Path) -> RunRecord:
         looks=looks_of(run),
     )
     rows = run.payload.rows if run.payload else 1
-    slo = judge_slo(run.slo, run.profile.seed, rows) if run.slo else None
+    slo = judge_slo(run.slo, run.profile.seed, rows, verdicts=enough) if run.slo else None
     return run.model_copy(
         update={
             "targets": targets,
             "controls": controls,
             "comparisons": comparisons if run.kind == "compare" else (),
             "slo": slo,
-            "tune": judge_tune(run.tune, slo, run.profile.seed, partial(summarise_round, folder=folder))
+            "tune": judge_tune(
+                run.tune, slo, run.profile.seed, partial(summarise_round, folder=folder), verdicts=enough
+            )
             if run.tune
             else None,
             "trade_offs": judge_trade_offs(

@@ -12,18 +12,21 @@ from pipelines.record.tune import TuneClaimRecord, TuneRecord, TuneSideRecord, T
 Refigure = Callable[[RoundRecord], RoundRecord]
 
 
-def judge_tune(tune: TuneRecord, slo: SloRecord | None, seed: int, refigure: Refigure) -> TuneRecord:
+def judge_tune(
+    tune: TuneRecord, slo: SloRecord | None, seed: int, refigure: Refigure, *, verdicts: bool = True
+) -> TuneRecord:
     """Judge every trial's points by its raw rounds, and every claim by the searches of fresh servers.
 
     Args:
         slo: the searches of fresh servers, judged; None before there are any.
         refigure: a round with its figures, from its raw file.
+        verdicts: False for a profile that measures too little for any claim.
     """
     sides = {
         name: side.model_copy(
             update={
                 "trials": tuple(_trial(trial, tune.p99_limit_ms, refigure) for trial in side.trials),
-                "claims": _claims(side, slo, seed),
+                "claims": _claims(side, slo, seed, verdicts=verdicts),
             }
         )
         for name, side in tune.sides.items()
@@ -50,15 +53,17 @@ def _point(point: RatePointRecord, rounds: Mapping[int, RoundRecord], limit_ms: 
     return point.model_copy(update=changes)
 
 
-def _claims(side: TuneSideRecord, slo: SloRecord | None, seed: int) -> tuple[TuneClaimRecord, ...]:
+def _claims(
+    side: TuneSideRecord, slo: SloRecord | None, seed: int, *, verdicts: bool
+) -> tuple[TuneClaimRecord, ...]:
     """Compare the winner with every other side that fresh servers compared it with."""
     if slo is None or not side.final:
         return ()
     winner, *others = side.final
-    return tuple(_claim(slo, winner, other, seed) for other in others)
+    return tuple(_claim(slo, winner, other, seed, verdicts=verdicts) for other in others)
 
 
-def _claim(slo: SloRecord, winner: str, other: str, seed: int) -> TuneClaimRecord:
+def _claim(slo: SloRecord, winner: str, other: str, seed: int, *, verdicts: bool) -> TuneClaimRecord:
     if winner not in slo.targets or other not in slo.targets:
         nothing = reason("side_without_search", side=winner if winner not in slo.targets else other)
         return TuneClaimRecord(
@@ -70,7 +75,7 @@ def _claim(slo: SloRecord, winner: str, other: str, seed: int) -> TuneClaimRecor
             block_ratios=(),
             reason=nothing,
         )
-    pair = judge_slo(slo.model_copy(update={"candidate": winner, "baseline": other}), seed)
+    pair = judge_slo(slo.model_copy(update={"candidate": winner, "baseline": other}), seed, verdicts=verdicts)
     return TuneClaimRecord(
         against=other,
         ratio=pair.ratio,

@@ -1,12 +1,14 @@
 """From summarised rounds to ratios with intervals, noise floors, and verdicts."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from typing import Any
 
+from loadtests.drift import FEWEST_ROUNDS
 from loadtests.intervals import FEWEST_PAIRS, RatioEstimate, estimate_ratio
 from loadtests.multiplicity import Corrected, holm
 from loadtests.sequential import Look, repeated
@@ -84,7 +86,7 @@ class Question:
     Attributes:
         floors: noise floor of the candidate and of the baseline; None for a side without one.
         margin: relative difference that does not matter.
-        drifting: the sides whose rounds still drifted when the budget of conditioning ended.
+        drifting: the sides that were still getting faster, or not shown to have stopped.
         looks: all so far, if blocks are added until it is decided.
     """
 
@@ -171,8 +173,20 @@ def _questions(
 
 
 def still_climbs(target: TargetRecord, load: str) -> bool:
-    """Return whether its rounds still climbed in a block with the budget used up; a fall is no warm-up."""
-    return any(drift.load == load and not drift.resolved and drift.change > 0 for drift in target.drifts)
+    """Return whether it was still warming up in a block whose rounds are used, with the budget used up.
+
+    Its rounds still climbed (a fall is no warm-up), or its conditioning ended in a climb, or nothing showed
+    it level: neither its conditioning nor two rounds that could differ. Without conditioning none has to be.
+    """
+    if any(drift.load == load and not drift.resolved and drift.change > 0 for drift in target.drifts):
+        return True
+    # The state in which the rounds of a block met the server is that of its last conditioning.
+    states = {conditioning.block: conditioning.state for conditioning in target.conditionings}
+    rounds_counts = Counter(record.block for record in target.rounds if record.valid and record.load == load)
+    return any(
+        states.get(block) == "climbing" or (states.get(block) == "unsettled" and count < FEWEST_ROUNDS)
+        for block, count in rounds_counts.items()
+    )
 
 
 def _judged(questions: Sequence[Question], primary: str) -> dict[int, Corrected]:

@@ -1,5 +1,6 @@
 """Who used the CPU while something was measured, core by core, read at two moments."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,9 @@ from pipelines.targets.address import URL
 STAT = Path("/proc/stat")
 TICKS_PER_S = 100.0
 """USER_HZ, which is 100 on every architecture we run on (man 5 proc)."""
+TICK_S = 1 / 250
+"""How often the kernel looks who works: CONFIG_HZ of most distributions, whatever unit it counts in."""
+SPREADS = 2.0
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ class Neighbours:
 
     Attributes:
         foreign_cores: cores' worth of other programs, on the whole machine.
-        foreign_share: of the cores that serve, or of those that generate, whichever is larger.
+        foreign_share: of a core that serves or generates, the most that it may be; or of several cores
+            together.
         steal_share: the largest share of such a core that the host took.
     """
 
@@ -78,7 +83,7 @@ class Edges:
         """Return what was not ours in the window, where the server under load is at `place`."""
         if self.before is None or self.after is None:
             return Neighbours()
-        return neighbours(self.before, self.after, cores, place)
+        return neighbours(self.before, self.after, cores, place, each_core=True)
 
     def slowdowns(self, speed: MachineSpeed | None, place: Place = "cores") -> dict[Group, float]:
         """Return how many times as long as usual a computation took, by group of cores, as far as known."""
@@ -150,7 +155,9 @@ def _process_cpu_s(pid: int) -> float:
     return times.user + times.system
 
 
-def neighbours(before: CpuReading, after: CpuReading, cores: Cores, place: Place = "cores") -> Neighbours:
+def neighbours(
+    before: CpuReading, after: CpuReading, cores: Cores, place: Place = "cores", *, each_core: bool = False
+) -> Neighbours:
     """Return the cores used by neither servers nor generator nor ourselves.
 
     Which cores count depends on where the server under load is: elsewhere, only the generator's are looked
@@ -158,6 +165,9 @@ def neighbours(before: CpuReading, after: CpuReading, cores: Cores, place: Place
 
     Which core our own process ran on is not known, so its time is taken off every group of cores. It is some
     milliseconds in a second.
+
+    Args:
+        each_core: whether it is a share of the core that may have lost most; else of all cores of a group.
     """
     elapsed_s = max((_difference(before, after, core).total_s for core in after.cores), default=0.0)
     if elapsed_s <= 0:
@@ -168,8 +178,12 @@ def neighbours(before: CpuReading, after: CpuReading, cores: Cores, place: Place
     steal = _worst_steal(before, after, (() if place == "elsewhere" else cores.server) + cores.generator)
     if place == "hidden":
         return Neighbours(steal_share=steal)
+    share_of = _worst_foreign_share if each_core and place != "here" else _foreign_share
     groups = _groups(before, cores, place, server_s, generator_s)
-    shares = [_foreign_share(before, after, numbers, ours + harness_s) for numbers, ours in groups]
+    shares = [
+        share_of([_difference(before, after, number) for number in set(numbers)], ours_s + harness_s)
+        for numbers, ours_s in groups
+    ]
     busy_s = sum(_difference(before, after, core).busy_s for core in after.cores)
     foreign_s = busy_s - server_s - generator_s - harness_s
     return Neighbours(
@@ -192,14 +206,41 @@ def _groups(
     return [(cores.server, server_s), (cores.generator, generator_s)]
 
 
-def _foreign_share(
-    before: CpuReading, after: CpuReading, numbers: Sequence[int], ours_s: float
-) -> float | None:
-    clocks = [_difference(before, after, number) for number in set(numbers)]
+def _foreign_share(clocks: Sequence[CoreClock], ours_s: float) -> float | None:
     total_s = sum(clock.total_s for clock in clocks)
-    if total_s <= 0:
-        return None
-    return max(0.0, (sum(clock.busy_s for clock in clocks) - ours_s) / total_s)
+    return _foreign_s(clocks, ours_s) / total_s if total_s > 0 else None
+
+
+def _worst_foreign_share(clocks: Sequence[CoreClock], ours_s: float) -> float | None:
+    """Return the largest share of one core that others may have used.
+
+    On which of its cores a server was nobody can tell, so all that others used of a group may have been on
+    any one of them, up to what that one worked. The errors of the kernel's samples add up over the cores of
+    a group to more than is allowed of one, so that much is taken off first.
+    """
+    foreign_s = max(0.0, _foreign_s(clocks, ours_s) - _sampling_error_s(clocks))
+    return max(
+        (min(foreign_s, clock.busy_s) / clock.total_s for clock in clocks if clock.total_s > 0), default=None
+    )
+
+
+def _sampling_error_s(clocks: Sequence[CoreClock]) -> float:
+    """Return two standard deviations of the sampled work of several cores, whose errors are independent.
+
+    Who works on a core is looked at in every tick, so its work is binomial; one core is judged as it is.
+    """
+    if len(clocks) == 1:
+        return 0.0
+    variance = sum(
+        max(0.0, clock.busy_s * (clock.total_s - clock.busy_s) / clock.total_s) * TICK_S
+        for clock in clocks
+        if clock.total_s > 0
+    )
+    return SPREADS * math.sqrt(variance)
+
+
+def _foreign_s(clocks: Sequence[CoreClock], ours_s: float) -> float:
+    return max(0.0, sum(clock.busy_s for clock in clocks) - ours_s)
 
 
 def _worst_steal(before: CpuReading, after: CpuReading, numbers: Sequence[int]) -> float | None:

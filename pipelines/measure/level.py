@@ -73,7 +73,7 @@ def _conditioning(session: Session, name: str, server: Server, block: int, limit
 def _adapt_round_length(session: Session, needed_s: list[float | None]) -> None:
     """Let rounds be as long as p50 wanders, from the profile's least to its most."""
     longest_s = session.settings.profile.longest_round_s or session.round_s
-    session.round_s = min(longest_s, max(session.round_s, *(needed or 0.0 for needed in needed_s)))
+    session.round_s = min(longest_s, max([session.round_s, *(needed or 0.0 for needed in needed_s)]))
 
 
 def find_drifts(session: Session, block: int, load: str, servers: Mapping[str, Server]) -> dict[str, Drift]:

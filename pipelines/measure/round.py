@@ -17,7 +17,7 @@ from pipelines.measure.cpu import Edges, Neighbours, read_cpu
 from pipelines.measure.generator import Listen, of_running, private_headers
 from pipelines.measure.machine_speed import Group, MachineSpeed
 from pipelines.measure.session import Session
-from pipelines.record.reason import recorded
+from pipelines.record.reason import reason, recorded
 from pipelines.record.rounds import ErrorRecord, GeneratorRecord, LatencyRecord, RoundRecord
 from pipelines.runners.server import Server
 from pipelines.targets.side import file_stem
@@ -30,7 +30,7 @@ NOT_SUMMARISED = LatencyRecord(
     min=None,
     max=None,
     mean=None,
-    reasons={"all": "not summarised yet"},
+    reasons={"all": reason("not_summarised")},
 )
 
 

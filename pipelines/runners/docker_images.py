@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from pipelines.tasks.tasks import Progress
 
 if TYPE_CHECKING:
     from docker import DockerClient
+    from pipelines.package import Image
 
 
 def find_images(
@@ -22,16 +23,19 @@ def find_images(
 ) -> dict[str, ContainerImage]:
     """Find or build an image for every target on the client's engine.
 
+    Our own are all looked up at once, which reads and verifies the artifacts once.
+
     Raises:
         MachineError: an image is not there and cannot be built; says what to run.
     """
-    images = {}
-    for target in dict.fromkeys(targets):
+    wanted = list(dict.fromkeys(targets))
+    for target in wanted:
         if target not in CONTAINED:
             raise MachineError(f"there is no image of {target}; use --runner local")
-        named = os.environ.get(CONTAINED[target].image_variable)
-        images[target] = _named(client, target, named) if named else _ours(target, model, artifacts, progress)
-    return images
+    named = {target: os.environ.get(CONTAINED[target].image_variable) for target in wanted}
+    theirs = {target: _named(client, target, name) for target, name in named.items() if name}
+    ours = _ours([target for target in wanted if target not in theirs], model, artifacts, progress)
+    return {target: theirs.get(target) or ours[target] for target in wanted}
 
 
 def with_sizes(
@@ -80,26 +84,76 @@ def _named(client: "DockerClient", target: str, reference: str) -> ContainerImag
     return describe(target, record, image.labels)
 
 
-def _ours(target: str, model: str, artifacts: Path, progress: Progress) -> ContainerImage:
-    """Return the first of the target's images that is there or can be built."""
-    from pipelines.package import ensure_images
+def _ours(
+    targets: Sequence[str], model: str, artifacts: Path, progress: Progress
+) -> dict[str, ContainerImage]:
+    """Return for each target the first of its images that is there or can be built."""
+    if not targets:
+        return {}
+    keys = {target: _keys(target) for target in targets}
+    shelf = _Shelf(model, artifacts, progress)
+    shelf.look(list(dict.fromkeys(key for its in keys.values() for key in its)))
+    shelf.build([its[0] for its in keys.values()])
+    return {target: _described(target, _first(target, its, shelf)) for target, its in keys.items()}
 
-    problems = []
-    for key in (image.key for image in CONTAINED[target].images if not image.on_request):
+
+def _keys(target: str) -> list[str]:
+    return [image.key for image in CONTAINED[target].images if not image.on_request]
+
+
+def _first(target: str, keys: Sequence[str], shelf: "_Shelf") -> "Image":
+    for key in keys:
+        shelf.build([key])
+        if key in shelf.images:
+            return shelf.images[key]
+    raise MachineError(f"no image for {target}: {shelf.problems[keys[0]]}")
+
+
+@dataclass
+class _Shelf:
+    """Images of one model by key: what the engine has, what was built, and why some cannot be had."""
+
+    model: str
+    artifacts: Path
+    progress: Progress
+    images: "dict[str, Image]" = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+
+    def look(self, keys: Sequence[str]) -> None:
+        """Take what the engine has."""
+        from pipelines.package import image_status
+
+        for status in image_status(self.model, self.artifacts, keys, self.progress):
+            if status.image is not None:
+                self.images[status.key] = status.image
+                self.progress(status.key, "there already")
+
+    def build(self, keys: Sequence[str]) -> None:
+        """Build what is not here and was not tried, all at once; one by one where something fails."""
+        from pipelines.package import ensure_images
+
+        lacking = [key for key in keys if key not in self.images and key not in self.problems]
+        if not lacking:
+            return
         try:
-            image = ensure_images(model, artifacts, [key], progress)[key]
+            self.images |= ensure_images(self.model, self.artifacts, lacking, self.progress)
         except MachineError as error:
-            problems.append(str(error))
-            progress("images", f"{key} cannot be had: {error}")
-            continue
-        record = ImageRecord(
-            reference=image.reference,
-            id=image.image_id,
-            size_bytes=image.size_bytes,
-            compressed_bytes=image.compressed_bytes or _known_size(image.image_id),
-        )
-        return describe(target, record, image.labels)
-    raise MachineError(f"no image for {target}: {problems[0]}")
+            if len(lacking) > 1:  # which of them it was is not said
+                for key in lacking:
+                    self.build([key])
+                return
+            self.problems[lacking[0]] = str(error)
+            self.progress("images", f"{lacking[0]} cannot be had: {error}")
+
+
+def _described(target: str, image: "Image") -> ContainerImage:
+    record = ImageRecord(
+        reference=image.reference,
+        id=image.image_id,
+        size_bytes=image.size_bytes,
+        compressed_bytes=image.compressed_bytes or _known_size(image.image_id),
+    )
+    return describe(target, record, image.labels)
 
 
 def describe(target: str, record: ImageRecord, labels: Mapping[str, str]) -> ContainerImage:

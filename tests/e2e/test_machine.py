@@ -34,6 +34,25 @@ def test_two_server_cores_on_a_two_core_machine(exported):
     assert row == ["workers", "2", "(asked)", "1", "(rule)"]
 
 
+def test_a_machine_with_one_core_still_compares_and_says_what_it_costs(toys):
+    core = min(os.sched_getaffinity(0))
+    asked = ("--server-cores", str(core), "--generator-core", str(core))
+    short = ("--profile", "smoke", "--rounds", "1", "--round-s", "1", "--loads", "closed:2")
+    sides = ("--sides", "toy,toy", "--runner", "local")
+    done = tandem("compare", "tiny.py", *sides, *short, *asked, cwd=toys, program=HASTY)
+    assert done.returncode == 0, done.stderr
+    run = json.loads((toys / "runs" / "latest" / "run.json").read_text())
+    environment = run["environment"]
+    assert environment["server_cores"] == environment["generator_cores"] == [core]
+    (warning,) = [one for one in run["warnings"] if one["code"] in ("only_core", "shared_core")]
+    assert (warning["code"], warning["figures"]) == ("only_core", {"generator_cores": str(core)})
+    rounds = [one for target in run["targets"].values() for one in target["rounds"]]
+    assert len(rounds) == 2
+    assert all(one["requests_count"] > 0 and one["generator"]["cores"] == [core] for one in rounds)
+    # It would starve the server that it loads.
+    assert not any(one["generator"]["realtime"] for one in rounds)
+
+
 @pytest.mark.parametrize("command", [("compare",), ("slo", "--p99-ms", "20"), ("smoke", "--runner", "local")])
 def test_cores_are_looked_at_before_anything_is_done(tmp_path, command):
     name, *options = command

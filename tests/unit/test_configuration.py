@@ -7,6 +7,7 @@ import pytest
 from pipelines.record.implementation import GivenRecord
 from pipelines.targets.container import Inside
 from pipelines.targets.containers import CONTAINED
+from pipelines.targets.python.configuration import from_info
 from pipelines.targets.tfserving.configuration import from_flags
 from pipelines.targets.torchserve.configuration import from_description
 
@@ -97,9 +98,13 @@ def test_batching_is_read_from_its_parameters(tmp_path, switch):
     assert found["sources"]["queue_max_count"] == "rule"
 
 
-def test_parameters_that_are_out_of_sight_are_unknown():
-    found = from_flags(["--enable_batching", "--batching_parameters_file=/no/such"], 2, embedded=False)
+@pytest.mark.parametrize("embedded", [True, False])
+def test_parameters_that_cannot_be_read_are_unknown_and_so_is_what_depends_on_them(embedded):
+    flags = ["--enable_batching", "--batching_parameters_file=/no/such"]
+    found = from_flags(flags, 2, embedded=embedded)
     assert not {"batch_max_size", "batch_delay_ms", "queue_max_count"} & set(found)
+    # The embedded server has threads enough to gather a batch, and its size is not known.
+    assert ("rest_threads_count" in found) is not embedded
 
 
 def test_batching_that_is_off_is_off():
@@ -119,6 +124,47 @@ def test_a_containers_server_is_read_from_its_own_command_line(argv, rest):
     found = CONTAINED["tfserving"].configuration("x", inside)
     assert (found["inter_op_threads_count"], found["threads_per_worker"]) == (1, 4)
     assert found["rest_threads_count"] == rest
+
+
+BATCHING = "max_batch_size { value: 32 }\nbatch_timeout_micros { value: 1500 }\n"
+BATCHED = [
+    "--model_base_path=/models/x",
+    "--enable_batching",
+    "--batching_parameters_file=/etc/x/batching.config",
+]
+
+
+@pytest.mark.parametrize(("program", "rest"), [("tensorflow_model_server", 16), ("x.embedded", 32)])
+def test_a_containers_batching_is_read_inside_it(program, rest):
+    """The file is where the server is; the embedded server has a thread for each request of a batch."""
+    asked = []
+
+    def execute(command):
+        asked.append(command)
+        return 0, BATCHING
+
+    found = CONTAINED["tfserving"].configuration("x", Inside(execute, [[program, *BATCHED]], 4))
+    assert asked == [["cat", "/etc/x/batching.config"]]
+    assert (found["batch_max_size"], found["batch_delay_ms"], found["queue_max_count"]) == (32, 1.5, 10)
+    assert found["rest_threads_count"] == rest
+    assert found["sources"]["batch_max_size"] == "flag"
+
+
+def test_batching_that_cannot_be_read_inside_stays_unknown():
+    inside = Inside(lambda _: (1, "cat: /etc/x/batching.config: No such file"), [["x.embedded", *BATCHED]], 4)
+    found = CONTAINED["tfserving"].configuration("x", inside)
+    assert not {"batch_max_size", "batch_delay_ms", "queue_max_count", "rest_threads_count"} & set(found)
+
+
+def test_the_plain_server_is_not_said_to_tell_of_batching_that_it_does_not_know():
+    told = from_info({"workers": 2, "torch_threads": 1})
+    assert (told["workers_count"], told["batch_max_size"]) == (2, 1)
+    assert told["sources"] == {
+        "workers_count": "server",
+        "threads_per_worker": "server",
+        "batch_max_size": "rule",
+    }
+    assert from_info(None) == {"sources": {}}
 
 
 def test_a_container_whose_processes_are_unknown_says_nothing():

@@ -9,8 +9,10 @@ import pytest
 import pipelines.package
 from pipelines.config.asked import run_settings
 from pipelines.errors import MachineError, RequestError
+from pipelines.package.ensuring import Status
+from pipelines.package.image import Image
 from pipelines.record.implementation import ImageRecord
-from pipelines.runners import choosing
+from pipelines.runners import choosing, docker_images
 from pipelines.runners.docker_containers import ContainerImage, DockerRunner
 from pipelines.runners.docker_images import describe, label_versions, with_sizes
 from pipelines.runners.local import LocalRunner
@@ -192,3 +194,83 @@ def test_versions_come_from_the_label():
 @pytest.mark.parametrize("label", ["", "{", "[]", "3"])
 def test_a_label_that_is_no_object_holds_no_versions(label):
     assert label_versions({"io.tandem.versions": label}) == {}
+
+
+class Images:
+    """The package's own look-ups and builds, which take a client and the artifacts each time; noted."""
+
+    def __init__(self, there=(), cannot=()):
+        self.there, self.cannot, self.looks, self.builds = set(there), set(cannot), [], []
+
+    def status(self, _model, _artifacts, keys, _progress):
+        self.looks.append(tuple(keys))
+        return [Status(key, f"tandem/{key}:1", image_of(key) if key in self.there else None) for key in keys]
+
+    def ensure(self, _model, _artifacts, keys, _progress):
+        self.builds.append(tuple(keys))
+        for key in keys:
+            if key in self.cannot:
+                raise MachineError(f"{key} cannot be pulled")
+        self.there |= set(keys)
+        return {key: image_of(key) for key in keys}
+
+
+def image_of(key):
+    labels = {"io.tandem.implementation": f"tandem {key} server"}
+    return Image(key, key, f"tandem/{key}:1", f"sha256:{key}", 5, 3, labels)
+
+
+EVERY = ("torchserve", "tfserving", "python", "mlserver", "triton")
+
+
+@pytest.fixture
+def find(monkeypatch, tmp_path):
+    def look(images, targets=EVERY):
+        monkeypatch.setattr(pipelines.package, "image_status", images.status)
+        monkeypatch.setattr(pipelines.package, "ensure_images", images.ensure)
+        found = docker_images.find_images(Client(), targets, "digits_cnn", tmp_path, lambda *_: None)
+        return {target: image.record.reference for target, image in found.items()}
+
+    return look
+
+
+def test_the_images_of_five_sides_are_looked_up_at_once(find):
+    images = Images(there=EVERY)
+    assert find(images, (*EVERY, "tfserving")) == {target: f"tandem/{target}:1" for target in EVERY}
+    assert len(images.looks) == 1
+    assert images.builds == []
+
+
+def test_what_is_missing_is_built_at_once(find):
+    images = Images(there={"torchserve"})
+    assert set(find(images)) == set(EVERY)
+    assert (len(images.looks), images.builds) == (1, [("tfserving", "python", "mlserver", "triton")])
+
+
+def test_an_image_that_cannot_be_had_gives_way_to_the_next_and_keeps_no_other_from_being_built(find):
+    images = Images(cannot={"tfserving"})
+    found = find(images, ("torchserve", "tfserving"))
+    assert found == {"torchserve": "tandem/torchserve:1", "tfserving": "tandem/tfserving-embedded:1"}
+    # It is tried once more by itself, and not again.
+    assert images.builds.count(("tfserving",)) == 1
+
+
+def test_what_stands_in_is_taken_from_the_engine_once_the_product_cannot_be_had(find):
+    images = Images(there={"torchserve", "tfserving-embedded"}, cannot={"tfserving"})
+    assert find(images, ("torchserve", "tfserving"))["tfserving"] == "tandem/tfserving-embedded:1"
+    assert (len(images.looks), images.builds) == (1, [("tfserving",)])
+
+
+def test_a_target_without_any_image_is_named_with_why_the_first_failed(find):
+    with pytest.raises(MachineError, match="no image for tfserving: tfserving cannot be pulled"):
+        find(Images(cannot={"tfserving", "tfserving-embedded"}))
+
+
+def test_an_image_that_a_variable_names_is_not_looked_up_among_ours(find, monkeypatch):
+    asked = SimpleNamespace(id="sha256:9", attrs={"Size": 7}, labels={})
+    monkeypatch.setenv("TORCHSERVE_IMAGE", "mine:1")
+    monkeypatch.setattr(Client, "images", SimpleNamespace(get=lambda _: asked), raising=False)
+    images = Images(there=EVERY)
+    assert find(images, ("torchserve", "python")) == {"torchserve": "mine:1", "python": "tandem/python:1"}
+    assert images.looks == [("python",)]
+    assert find(Images(), ("torchserve",)) == {"torchserve": "mine:1"}

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from pipelines.judge.verdicts import judge
-from pipelines.record.conditioning import DriftRecord
+from pipelines.record.conditioning import ConditioningRecord, DriftRecord
 from pipelines.record.rounds import LatencyRecord, RoundRecord
 from pipelines.record.target import TargetRecord
 
@@ -194,3 +194,63 @@ def test_a_side_that_was_still_warming_up_gets_no_verdict(side, resolved):
     else:
         assert (words, codes) == ({"inconclusive"}, {"still_warming_up"})
         assert all(one.reason.figures["sides"] == (side,) for one in comparisons)
+
+
+def conditioned(*states, block=0):
+    """Conditionings of a block, one after the other, that ended so."""
+    return tuple(ConditioningRecord.model_construct(block=block, state=state) for state in states)
+
+
+ONE_EACH = {0: (2.0,), 1: (2.01,)}
+ONE_EACH_FAST = {0: (1.0,), 1: (1.01,)}
+STEADY = conditioned("steady", block=1)
+
+
+def judged_codes(slow, fast, conditionings, side="slow"):
+    """The codes of all verdicts, where `side` was conditioned so and the other one was found steady."""
+    targets = {
+        "slow": target(slow),
+        "fast": target(fast),
+        "slow-control": target(slow, "slow"),
+        "fast-control": target(fast, "fast"),
+    }
+    for name in ("slow", "fast"):
+        given = conditionings if name == side else (*conditioned("steady"), *STEADY)
+        targets[name] = targets[name].model_copy(update={"conditionings": given})
+    _, comparisons = judge(targets, margin=0.05, seed=1)
+    assert all(
+        one.reason.figures["sides"] == (side,) for one in comparisons if one.reason.code == "still_warming_up"
+    )
+    return {one.reason.code for one in comparisons}
+
+
+@pytest.mark.parametrize("side", ["slow", "fast"])
+@pytest.mark.parametrize("state", ["climbing", "unsettled"])
+def test_one_round_of_a_block_cannot_show_level_what_conditioning_did_not(state, side):
+    given = (*conditioned(state), *STEADY)
+    assert judged_codes(ONE_EACH, ONE_EACH_FAST, given, side) == {"still_warming_up"}
+
+
+def test_one_valid_round_of_several_shows_no_more():
+    short = {0: SLOW[0], 1: SLOW[1][:1]}
+    given = (*conditioned("steady"), *conditioned("unsettled", block=1))
+    assert judged_codes(short, FAST, given) == {"still_warming_up"}
+    assert judged_codes(SLOW, FAST, given) == {"beyond_margin"}, "two rounds that do not drift do"
+
+
+def test_a_budget_that_ends_in_a_climb_leaves_no_verdict_however_many_rounds_there_are():
+    assert judged_codes(SLOW, FAST, (*conditioned("climbing"), *STEADY)) == {"still_warming_up"}
+    # Conditioned further, it has levelled; or the other way round, in the same block.
+    assert judged_codes(SLOW, FAST, (*conditioned("climbing", "steady"), *STEADY)) == {"beyond_margin"}
+    assert judged_codes(SLOW, FAST, (*conditioned("steady", "climbing"), *STEADY)) == {"still_warming_up"}
+
+
+def test_a_server_that_was_shown_steady_or_never_conditioned_is_judged_by_single_rounds():
+    assert judged_codes(ONE_EACH, ONE_EACH_FAST, (*conditioned("steady"), *STEADY)) == {"beyond_margin"}
+    assert judged_codes(ONE_EACH, ONE_EACH_FAST, ()) == {"beyond_margin"}
+
+
+def test_a_block_without_a_round_that_counts_says_nothing_of_those_that_have_some():
+    """As when a run is interrupted while the servers of its last block are conditioned."""
+    given = (*conditioned("steady"), *STEADY, *conditioned("climbing", block=2))
+    assert judged_codes(SLOW, FAST, given) == {"beyond_margin"}

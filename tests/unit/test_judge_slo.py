@@ -3,8 +3,11 @@
 import math
 
 import pytest
+from report_slo_fixture import make_slo_run
+from test_report_tune import make_tune
 
 from pipelines.judge.slo import judge_slo
+from pipelines.judge.summarise import summarise
 from pipelines.record.reason import reason
 from pipelines.record.slo import SloBlockRecord, SloRecord, SloTargetRecord
 
@@ -180,3 +183,39 @@ def test_judging_again_changes_nothing_and_an_older_record_is_read():
     assert bounded.targets["a"].rate_per_s is None
     assert bounded.ratio_at_least is not None
     assert judge_slo(bounded, seed=1) == bounded
+
+
+def ratio_fields(found):
+    return [getattr(found, name) for name in ("ratio", "interval", "ratio_at_least", "ratio_at_most")]
+
+
+@pytest.mark.parametrize("baseline", [50, ">50"])
+def test_a_profile_without_verdicts_gives_rates_and_no_ratio(baseline, tmp_path):
+    """`smoke` conditions no server: what one sustains `times` the other would be a warm-up."""
+    searched = judged(side(100, 110, 120), side(baseline, 55, 60))
+    run = make_slo_run().model_copy(update={"targets": {}, "slo": searched})
+    assert run.profile is not None
+    told = summarise(run, tmp_path).slo
+    assert any(ratio_fields(told))
+    smoke = run.profile.model_copy(update={"verdicts": False})
+    silent = summarise(run.model_copy(update={"profile": smoke}), tmp_path).slo
+    assert ratio_fields(silent) == [None] * 4
+    assert silent.reason == reason("profile")
+    assert silent.targets == told.targets
+    assert silent.targets["a"].rate_per_s == pytest.approx((100 * 110 * 120) ** (1 / 3))
+
+
+def test_why_a_side_has_no_rate_is_said_before_what_the_profile_leaves_out():
+    found = judged(side("none"), side(100))
+    assert judge_slo(found, seed=1, verdicts=False).reason == reason("side_without_rate", side="a")
+
+
+@pytest.mark.parametrize("verdicts", [True, False])
+def test_a_search_for_a_configuration_claims_nothing_by_such_a_profile_either(verdicts, tmp_path):
+    run = make_slo_run().model_copy(update={"targets": {}, "tune": make_tune(), "kind": "tune"})
+    profile = run.profile.model_copy(update={"verdicts": verdicts})
+    (claim,) = (
+        summarise(run.model_copy(update={"profile": profile}), tmp_path).tune.sides["torchserve"].claims
+    )
+    assert (claim.ratio is not None) == (claim.interval is not None) == verdicts
+    assert (claim.reason == reason("profile")) == (not verdicts)

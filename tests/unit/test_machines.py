@@ -1,5 +1,6 @@
 """From one core to 64: the split, what every target and container is given, and whether that is fair."""
 
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -16,15 +17,18 @@ from pipelines.runners import docker_containers as containers
 from pipelines.runners.docker_containers import ContainerImage, DockerRunner
 from pipelines.targets import null
 from pipelines.targets.containers import CONTAINED
+from pipelines.targets.mlserver import server as mlserver
+from pipelines.targets.mlserver.settings import MLServerSettings
+from pipelines.targets.mlserver.settings import configuration as mlserver_configuration
 from pipelines.targets.protocols import Protocol
-from pipelines.targets.registry import SERVED, find_target
+from pipelines.targets.python.configuration import from_info
+from pipelines.targets.registry import COMPARED, SERVED
 from pipelines.targets.server_plan import ServeRequest, plan_server
 from pipelines.targets.tfserving.configuration import from_flags
 from pipelines.targets.torchserve import server as torchserve
 from pipelines.targets.torchserve.configuration import from_description
+from pipelines.targets.triton import server as triton
 
-# Those that need no environment of their own, which would have to be made.
-PLANNED = tuple(name for name in SERVED if find_target(name).environment is None)
 COUNTS = (1, 2, 3, 4, 16, 64)
 MEMORY_BYTES = 2 * 2**30
 
@@ -44,11 +48,35 @@ MACHINES = [
 
 
 @pytest.fixture(autouse=True)
-def no_programs(monkeypatch, tmp_path):
-    """Nothing is started: no Java is asked for its version, no binary is on PATH."""
-    java = SimpleNamespace(executable="java", version="25")
+def no_programs(monkeypatch, tmp_path_factory):
+    """Nothing is started or made: no Java is asked for its version, no binary is on PATH."""
+    java, empty = SimpleNamespace(executable="java", version="25"), tmp_path_factory.mktemp("path")
     monkeypatch.setattr(torchserve, "find_java", lambda: java)
-    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PATH", str(empty))
+    python = environment(tmp_path_factory.mktemp("environment"))
+    for server in (mlserver, triton):
+        monkeypatch.setattr(server, "ensure", lambda *_: python)
+
+
+def environment(folder):
+    """An environment's interpreter, and of its packages what a plan looks at."""
+    packages = folder / "lib" / "python3" / "site-packages"
+    shipped = packages / "pytriton" / "tritonserver"
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    for made in ("backends/python", f"python_backend_stubs/{version}"):
+        (shipped / made).mkdir(parents=True)
+    (shipped / "python_backend_stubs" / version / triton.STUB).touch()
+    return folder / "bin" / "python"
+
+
+def plans_of(folder, cores):
+    """What every served target is started from, on these cores."""
+    plans = {}
+    for name in SERVED:
+        work = folder / name
+        work.mkdir()
+        plans[name] = plan_server(name, ServeRequest(MODEL, folder, work, cores=cores))
+    return plans
 
 
 def answer(workers, threads):
@@ -91,22 +119,26 @@ def fairness(plans, givens):
     return check(entries.given(session, MODEL), allowed=())
 
 
+def unequal(found):
+    """What differs beside the bodies, which two of the servers have of a protocol of their own."""
+    return [one.field for one in found.asymmetries if one.field != "body"]
+
+
 @pytest.mark.parametrize("cores", MACHINES)
 def test_local_servers_get_the_same_budget_and_are_compared_whatever_they_make_of_it(tmp_path, cores):
-    plans = {
-        name: plan_server(name, ServeRequest(MODEL, tmp_path, tmp_path, cores=cores.server))
-        for name in PLANNED
-    }
+    plans = plans_of(tmp_path, cores.server)
+    assert {"mlserver", "triton"} < set(plans), "also those with an environment of their own"
     assert {plan.given.cores for plan in plans.values()} == {cores.server}
+    assert {plan.launch.cores for plan in plans.values()} == {cores.server}, "what it is pinned to"
     count = len(cores.server)
     givens = {name: plan.given for name, plan in plans.items()}
     assert givens["torchserve"].workers_count is None, "nobody has asked it yet"
     givens["torchserve"] = configured(plans["torchserve"], from_description(answer(count, count)))
     assert (givens["torchserve"].workers_count, givens["tfserving"].workers_count) == (count, 1)
     assert givens["tfserving"].threads_per_worker == count
-    found = fairness(plans, givens)
-    assert found.asymmetries == ()
-    require_fair(found)
+    assert unequal(fairness(plans, givens)) == []
+    usual = {name: plans[name] for name in COMPARED}
+    require_fair(fairness(usual, givens))
 
 
 @pytest.mark.parametrize("cores", MACHINES)
@@ -149,12 +181,16 @@ def test_containers_get_the_same_cpuset_limits_and_are_compared(tmp_path, monkey
     for plan in plans.values():
         given = plan.given
         assert (given.cores, given.cpus, given.memory_limit_bytes) == (cores.server, count, MEMORY_BYTES)
-    givens = {
-        "torchserve": configured(plans["torchserve"], from_description(answer(count, 1))),
-        "tfserving": configured(plans["tfserving"], from_flags([], count, embedded=False)),
+    told = {
+        "torchserve": from_description(answer(count, 1)),
+        "tfserving": from_flags([], count, embedded=False),
+        "python": from_info({"workers": count, "torch_threads": 1}),
+        "mlserver": mlserver_configuration({}, MLServerSettings()),
     }
+    givens = {name: configured(plan, told.get(name, {})) for name, plan in plans.items()}
     assert (givens["torchserve"].workers_count, givens["tfserving"].workers_count) == (count, 1)
-    assert fairness({name: plans[name] for name in givens}, givens).asymmetries == ()
+    assert unequal(fairness(plans, givens)) == []
+    require_fair(fairness({name: plans[name] for name in COMPARED}, givens))
 
 
 @pytest.mark.parametrize(
@@ -162,14 +198,12 @@ def test_containers_get_the_same_cpuset_limits_and_are_compared(tmp_path, monkey
     [("cores", (0, 1)), ("cpus", 1.0), ("memory_limit_bytes", 2**30)],
 )
 def test_another_budget_still_stops_a_comparison(tmp_path, field, value):
-    plans = {
-        name: plan_server(name, ServeRequest(MODEL, tmp_path, tmp_path, cores=(0, 1, 2))) for name in PLANNED
-    }
+    plans = plans_of(tmp_path, (0, 1, 2))
     budget = {"cpus": 3.0, "memory_limit_bytes": MEMORY_BYTES}
     givens = {name: plan.given.model_copy(update=budget) for name, plan in plans.items()}
     givens["tfserving"] = givens["tfserving"].model_copy(update={field: value})
-    found = fairness(plans, givens)
-    assert [one.field for one in found.asymmetries] == [field]
+    assert unequal(fairness(plans, givens)) == [field]
+    found = fairness({name: plans[name] for name in COMPARED}, givens)
     with pytest.raises(GateError, match=f"{field} differs"):
         require_fair(found)
 
