@@ -15,8 +15,8 @@ export TORCH_INDEX_URL
 
 # The longest first, so that no process is left with one of them at the end.
 TEST_ORDER := tests/containers tests/e2e tests/targets tests/fuzz tests/unit
-# More processes than two would have comparisons wait for one another's cores.
-TEST_JOBS ?= 2
+# Comparisons that run at the same time wait for one another, and starts and warm-ups leave cores idle meanwhile.
+TEST_JOBS ?= 3
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -172,6 +172,7 @@ bench-verdicts: setup  ## Count wrong and missed verdicts and gates: hours, on a
 	$(BIN)/python benchmarks/verdict_trust.py same
 	$(BIN)/python benchmarks/verdict_trust.py slower
 	$(BIN)/python benchmarks/verdict_trust.py ending
+	$(BIN)/python benchmarks/verdict_trust.py twofold
 	$(BIN)/python benchmarks/verdict_trust.py gates
 
 bench-kills: setup  ## Kill commands at 200 random moments and look at what they leave: an hour

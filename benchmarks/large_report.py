@@ -2,9 +2,10 @@
 
     python benchmarks/large_report.py --requests 10000000
 
-Writes a run of that many requests, two targets under three loads in rounds of the same length, from the
-recorded run that the tests keep; then computes every figure from the raw files and writes all pages, in a
-process of its own. Ends with 1 if that takes more than 20 s or 1 GB, or the page is larger than 1.5 MB.
+Writes a run of that many requests, two targets under three loads in rounds of the same length, with 40 s of
+load on every fresh server, from the recorded run that the tests keep; then computes every figure from the raw
+files and writes all pages, in a process of its own. Ends with 1 if that takes more than 20 s or 1 GB, or the
+page is larger than 1.5 MB.
 """
 
 import argparse
@@ -26,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from loadtests.recorder import SCHEMA  # noqa: E402
+from pipelines.record.conditioning import ConditioningRecord, SecondRecord  # noqa: E402
 from pipelines.record.reading import read_run  # noqa: E402
 from pipelines.record.rounds import RoundRecord  # noqa: E402
 from pipelines.record.run import RunRecord  # noqa: E402
@@ -37,6 +39,7 @@ LOADS = ("closed:1", "closed:8", "closed:16")
 SIDES = {"torchserve": 6e6, "tfserving": 2e6}
 """Median latency in nanoseconds."""
 BLOCKS = 4
+CONDITIONED_S = 40
 LIMIT_S, LIMIT_MB = 20.0, 1000.0
 BYTES_A_MB = 1e6
 
@@ -56,8 +59,8 @@ class Cost:
         return self.elapsed_s <= LIMIT_S and self.peak_mb <= LIMIT_MB and self.page_bytes <= LIMIT_BYTES
 
 
-def write_large_run(folder: Path, requests_count: int, rounds_count: int) -> None:
-    """Write a run of so many requests in all, spread over `rounds_count` rounds.
+def write_large_run(folder: Path, requests_count: int, rounds_count: int, blocks_count: int = BLOCKS) -> None:
+    """Write a run of so many requests in all, spread over `rounds_count` rounds in `blocks_count` blocks.
 
     Raises:
         OSError: the folder cannot be written.
@@ -66,16 +69,35 @@ def write_large_run(folder: Path, requests_count: int, rounds_count: int) -> Non
     template = next(one for one in recorded.targets["torchserve"].rounds)
     (folder / "samples").mkdir(parents=True)
     source, each = np.random.default_rng(1), max(1, requests_count // rounds_count)
-    made = [_round(folder, template, place, each, source) for place in _places(rounds_count)]
-    write_run(_with_rounds(recorded, made), folder)
+    places = _places(rounds_count, blocks_count)
+    made = [_round(folder, template, place, each, source) for place in places]
+    curves = tuple(_conditioning(block, source) for block in range(blocks_count))
+    write_run(_with_rounds(recorded, made, curves), folder)
 
 
-def _places(rounds_count: int) -> Iterator[tuple[int, int, int, str, str]]:
+def _conditioning(block: int, source: np.random.Generator) -> ConditioningRecord:
+    """Return the load on a fresh server of one block, second by second."""
+    counts = [int(count) for count in source.integers(500, 3000, CONDITIONED_S)]
+    return ConditioningRecord(
+        block=block,
+        load=LOADS[0],
+        samples_files=(),
+        state="steady",
+        until_steady_s=float(block % CONDITIONED_S),
+        until_steady_requests_count=sum(counts[: block % CONDITIONED_S]),
+        duration_s=float(CONDITIONED_S),
+        requests_count=sum(counts),
+        errors_count=0,
+        seconds=tuple(SecondRecord(requests_count=count, p50_ms=2.5, server_cpu_s=0.9) for count in counts),
+    )
+
+
+def _places(rounds_count: int, blocks_count: int) -> Iterator[tuple[int, int, int, str, str]]:
     """Yield index, block, repetition, load and target of every round, in the order measured."""
     pairs = [(load, side) for load in LOADS for side in SIDES]
     for index in range(rounds_count):
         turn, place = divmod(index, len(pairs))
-        block, repetition = turn % BLOCKS, turn // BLOCKS
+        block, repetition = turn % blocks_count, turn // blocks_count
         yield index, block, repetition, *pairs[place]
 
 
@@ -119,10 +141,15 @@ def _round(
     return template.model_copy(update=changes)
 
 
-def _with_rounds(recorded: RunRecord, made: list[RoundRecord]) -> RunRecord:
+def _with_rounds(
+    recorded: RunRecord, made: list[RoundRecord], conditionings: tuple[ConditioningRecord, ...]
+) -> RunRecord:
     targets = {
         name: recorded.targets[name].model_copy(
-            update={"rounds": tuple(one for one in made if one.target == name)}
+            update={
+                "rounds": tuple(one for one in made if one.target == name),
+                "conditionings": conditionings,
+            }
         )
         for name in SIDES
     }
@@ -147,13 +174,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--requests", type=int, default=10_000_000)
     parser.add_argument("--rounds", type=int, default=144)
+    parser.add_argument("--blocks", type=int, default=BLOCKS)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tandem-large-report-") as name:
-        write_large_run(Path(name) / "run", asked.requests, asked.rounds)
+        write_large_run(Path(name) / "run", asked.requests, asked.rounds, asked.blocks)
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
             cost = alone.submit(measure, Path(name) / "run").result()
     print(
-        f"{asked.requests:,} requests in {asked.rounds} rounds: {cost.elapsed_s:.1f} s (limit {LIMIT_S:g}; "
+        f"{asked.requests:,} requests in {asked.rounds} rounds, {asked.blocks} blocks: "
+        f"{cost.elapsed_s:.1f} s (limit {LIMIT_S:g}; "
         f"{cost.cpu_s:.1f} s of a processor), "
         f"{cost.peak_mb:.0f} MB (limit {LIMIT_MB:g}), page of {cost.page_bytes:,} bytes "
         f"(limit {LIMIT_BYTES:,})"

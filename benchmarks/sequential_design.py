@@ -33,6 +33,10 @@ RATIOS = (1.0, 1 + MARGIN, 1.1, 1.2, 2.0)
 NOISES = ((0.02, 0.0), (0.02, 0.02), (0.05, 0.05))
 """Standard deviations of ln(ratio): of a round, and of a block."""
 FIXED = (2, 4, MOST_BLOCKS)
+SERVER_S, ROUND_S = 30.0, 7.0
+"""Taken for a server until it is steady, and for a round: 150 s for a block of three servers."""
+SIDES = 2
+UNTIL_DECIDED = "until decided"
 
 Floats = NDArray[np.float64]
 
@@ -43,6 +47,11 @@ class Outcome:
 
     word: str
     blocks: int
+
+    def time_s(self, *, all_controls_first: bool) -> float:
+        """Return the time of its blocks, with one control in each, or both in the first."""
+        servers = self.blocks * (SIDES + 1) + (SIDES - 1) * all_controls_first
+        return servers * (SERVER_S + ROUNDS * ROUND_S)
 
 
 def simulate(source: np.random.Generator, ratio: float, noise: float, effect: float) -> Floats:
@@ -75,15 +84,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=1000, help="simulated runs per row")
     runs = parser.parse_args().runs
-    print("| noise of rounds, of blocks | true ratio | design | better | worse | equivalent | blocks, mean |")
-    print("|---|---|---|---|---|---|---|")
+    quick_s = Outcome("", FIXED[0]).time_s(all_controls_first=False)
+    print(
+        "| noise of rounds, of blocks | true ratio | design | better | worse | equivalent | blocks, mean | "
+        "time over that of `quick` |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     for noise, effect in NOISES:
         for ratio in RATIOS:
             source = np.random.default_rng(
                 [SEED, round(100 * noise), round(100 * effect), round(100 * ratio)]
             )
             data = [simulate(source, ratio, noise, effect) for _ in range(runs)]
-            rows = {"until decided": [sequential(one, seed) for seed, one in enumerate(data)]}
+            rows = {UNTIL_DECIDED: [sequential(one, seed) for seed, one in enumerate(data)]}
             for blocks in FIXED:
                 words = [_word(one[:blocks], seed, []) for seed, one in enumerate(data)]
                 rows[f"{blocks} blocks"] = [Outcome(word, blocks) for word in words]
@@ -93,8 +106,10 @@ def main() -> None:
                     for word in ("better", "worse", "equivalent")
                 ]
                 mean = sum(one.blocks for one in found) / runs
+                times_s = [one.time_s(all_controls_first=design == UNTIL_DECIDED) for one in found]
                 where = f"{100 * noise:g} %, {100 * effect:g} %"
-                print(f"| {where} | {ratio:.2f} | {design} | {' | '.join(shares)} | {mean:.1f} |", flush=True)
+                took = f"{mean:.1f} | {sum(times_s) / runs / quick_s:.2f}"
+                print(f"| {where} | {ratio:.2f} | {design} | {' | '.join(shares)} | {took} |", flush=True)
 
 
 if __name__ == "__main__":

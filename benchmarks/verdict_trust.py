@@ -3,6 +3,7 @@
     python benchmarks/verdict_trust.py same      # 20 quick comparisons of the embedded server with itself
     python benchmarks/verdict_trust.py slower    # 10 quick comparisons of a server of 10 ms with one of 11 ms
     python benchmarks/verdict_trust.py ending    # 20 of the embedded server with itself, until it is decided
+    python benchmarks/verdict_trust.py twofold   # 5 of it with itself at twice the p50, in both designs
     python benchmarks/verdict_trust.py gates     # 10 self-tests of the gate
 
 All run through the machinery of `tandem compare` as it is: fresh servers per block, rotated rounds, A/A
@@ -10,13 +11,16 @@ controls, all validity checks.
 
 `same` and `ending`: every verdict but `equivalent` and `inconclusive` is a false one, and one comparison in
 twenty may have one. `slower`: the primary metric, p99, has to be called `better` (for the server of 10 ms) in
-nine of ten, and no verdict of any metric may have the wrong direction. `gates`: nothing may fail that is as
-the baseline, the slowdown has to fail in nine of ten, and one wrong answer in a thousand always; `--delay-ms`
-is the slowdown.
+nine of ten, and no verdict of any metric may have the wrong direction. `twofold`: a delay of the server's own
+p50 in front of one side has to be called every time by both designs, by p50, and by the one that ends when it
+is decided in at most half the time of `quick`. `gates`: nothing may fail that is as the baseline, the
+slowdown has to fail in nine of ten, and one wrong answer in a thousand always; `--slowdown` is the delay, of
+the p50 that each self-test measures first, and four blocks are the default profile for gates.
 
 Each takes three to five minutes, and what was measured is kept in a JSON file after each: a second command
 goes on where the first one ended, today or on another day. --afresh begins anew. --quick makes one of seconds
-(`ending` and `gates`: of minutes), to see that all of it runs; nothing is judged or kept then, but in --out.
+(`ending`, `twofold` and `gates`: of minutes), to see that all of it runs; nothing is judged or kept then, but
+in --out.
 """
 
 import argparse
@@ -28,7 +32,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -40,17 +44,31 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "e2e")]
 
 from known_session import compare, known_delay  # noqa: E402 - after the path is mended
 
+from loadtests.servers.faulty import Faults  # noqa: E402
 from models.spec import load_model  # noqa: E402
 from pipelines.compare import stage as comparing  # noqa: E402
 from pipelines.config.asked import run_settings  # noqa: E402
 from pipelines.config.settings import RunSettings  # noqa: E402
 from pipelines.export.stage import export  # noqa: E402
-from pipelines.gate.self_test import LIMITS, SAME, SLOW, WRONG, SelfTestRequest, self_test  # noqa: E402
+from pipelines.gate.self_test import (  # noqa: E402
+    LIMITS,
+    LOAD,
+    SAME,
+    SLOW,
+    WRONG,
+    SelfTestRequest,
+    asked_slowdown,
+    behind,
+    measure_p50_ms,
+    self_test,
+)
 from pipelines.gate.telling import line  # noqa: E402
 from pipelines.judge.verdicts import PRIMARY  # noqa: E402
 from pipelines.measure.sides import Side, make_sides  # noqa: E402
 from pipelines.record.comparison import ComparisonRecord  # noqa: E402
 from pipelines.record.rounds import RoundRecord  # noqa: E402
+from pipelines.record.run import RunRecord  # noqa: E402
+from pipelines.run.run import conclude, start_run  # noqa: E402
 from pipelines.runners.local import LocalRunner  # noqa: E402
 from pipelines.verify.stage import ensure_verified  # noqa: E402
 
@@ -58,6 +76,8 @@ MODEL = "digits_cnn"
 QUICK = {"blocks": 1, "rounds": 2, "round_s": 0.5, "loads": "closed:2"}
 ALARMS_ALLOWED = 0.05
 SEEN_NEEDED = 0.9
+TIME_ALLOWED = 0.5
+QUICK_DESIGN, DECIDING = "quick", "until decided"
 QUIET_WORDS = ("equivalent", "inconclusive", None)
 Result = dict[str, Any]
 Options = argparse.Namespace
@@ -115,9 +135,8 @@ def until_decided(seed: int, folder: Path, options: Options) -> Result:
 
 def of_gate(_seed: int, folder: Path, options: Options) -> Result:
     """Carry out one self-test of the gate."""
-    places = {"artifacts": ROOT / "artifacts", "runs": folder}
-    request = SelfTestRequest(MODEL, options.target, options.delay_ms, 1000, LIMITS, **places)
-    found = self_test(request, [], _silent)
+    slowdown = asked_slowdown(options.slowdown)
+    found = self_test(_self_test(folder, options, slowdown), [], _silent)
     return {
         "words": {trial.side: trial.word for trial in found.trials},
         "findings": {trial.side: [line(one) for one in trial.findings] for trial in found.trials},
@@ -126,6 +145,60 @@ def of_gate(_seed: int, folder: Path, options: Options) -> Result:
             for trial in found.trials
         },
     }
+
+
+def _self_test(folder: Path, options: Options, slowdown: float | None = None) -> SelfTestRequest:
+    artifacts = ROOT / "artifacts"
+    return SelfTestRequest(MODEL, options.target, 0.0, 1000, LIMITS, artifacts, folder, slowdown)
+
+
+def of_twofold(seed: int, folder: Path, options: Options) -> Result:
+    """Compare a server with itself at twice its p50 in both designs, and time each from start to end.
+
+    The load is of one request at a time: under more a busy server hides a delay in its queue.
+    """
+    p50_ms = measure_p50_ms(_self_test(folder, options), [], _silent)
+    designs: dict[str, dict[str, Any]] = {QUICK_DESIGN: {}, DECIDING: {"decide_within": options.within}}
+    timed = {name: _delayed(p50_ms, seed, folder, options, changes) for name, changes in designs.items()}
+    return {
+        "p50_ms": p50_ms,
+        "words": {name: f"{verdict} in {elapsed_s:.0f} s" for name, (verdict, elapsed_s) in timed.items()},
+        "called": {name: verdict for name, (verdict, _) in timed.items()},
+        "elapsed": {name: elapsed_s for name, (_, elapsed_s) in timed.items()},
+    }
+
+
+def _delayed(
+    delay_ms: float, seed: int, folder: Path, options: Options, changes: dict[str, Any]
+) -> tuple[str | None, float]:
+    """Return the verdict on p50 of the delayed side, and the seconds that the whole run took."""
+    quick = {name: QUICK[name] for name in ("rounds", "round_s")} if options.quick else {}
+    settings = run_settings(
+        profile="quick",
+        model=MODEL,
+        sides=f"{SLOW}={options.target},{SAME}={options.target}",
+        loads=LOAD,
+        primary="p50",
+        seed=seed,
+        runs=folder,
+        artifacts=ROOT / "artifacts",
+        **(quick | changes),
+    ).model_copy(update={"mobile": False})
+    started_s = time.monotonic()
+    run = start_run("compare", settings, LocalRunner(), [], _silent)
+    faults = {SLOW: Faults(delay_s=delay_ms / 1000)}
+    run.session.sides = [
+        replace(side, prepare=behind(side, faults.get(side.control_of or side.name, Faults())))
+        for side in run.session.sides
+    ]
+    record = conclude(run, partial(comparing._measure, progress=_silent))
+    if record.status != "complete":
+        raise KeyboardInterrupt
+    return _primary(record), round(time.monotonic() - started_s, 1)
+
+
+def _primary(record: RunRecord) -> str | None:
+    return next((one.verdict for one in record.comparisons if one.is_primary), None)
 
 
 def _verdicts(rounds: Sequence[RoundRecord], comparisons: Sequence[ComparisonRecord]) -> Result:
@@ -163,6 +236,18 @@ def judge_gates(results: Sequence[Result]) -> bool:
     return seen and not words[SAME]["fail"]
 
 
+def judge_twofold(results: Sequence[Result]) -> bool:
+    """Judge that both designs called every difference, and the deciding one in at most half the time."""
+    called = {name: Counter(str(one["called"][name]) for one in results) for name in (QUICK_DESIGN, DECIDING)}
+    shares = [one["elapsed"][DECIDING] / one["elapsed"][QUICK_DESIGN] for one in results]
+    print("; ".join(f"{name}: {dict(counted)}" for name, counted in called.items()))
+    print(
+        f"time until decided over that of {QUICK_DESIGN}: median {median(shares):.2f}, most {max(shares):.2f}"
+    )
+    seen = all(counted["worse"] == len(results) for counted in called.values())
+    return seen and median(shares) <= TIME_ALLOWED
+
+
 @dataclass(frozen=True)
 class Question:
     """What is repeated, how often, and what is made of all the results."""
@@ -176,6 +261,7 @@ QUESTIONS: Mapping[str, Question] = {
     "same": Question(20, partial(of_fixed_design, model_itself), judge_same),
     "slower": Question(10, partial(of_fixed_design, known_delays), judge_slower),
     "ending": Question(20, until_decided, judge_same),
+    "twofold": Question(5, of_twofold, judge_twofold),
     "gates": Question(10, of_gate, judge_gates),
 }
 
@@ -248,9 +334,9 @@ def main() -> int:
     parser.add_argument("--afresh", action="store_true", help="do not go on with what the file holds")
     parser.add_argument("--quick", action="store_true", help="one of seconds, nothing is judged")
     parser.add_argument("--seed", type=int, default=1000)
-    parser.add_argument("--within", default="6min", help="time of each of `ending`")
-    parser.add_argument("--target", default="tfserving", help="of `gates`")
-    parser.add_argument("--delay-ms", type=float, default=5.0, help="slowdown of `gates`, ms")
+    parser.add_argument("--within", default="6min", help="time of each of `ending` and `twofold`")
+    parser.add_argument("--target", default="tfserving", help="of `gates` and `twofold`")
+    parser.add_argument("--slowdown", default="10%", help="of `gates`, of the p50 measured first")
     parser.add_argument("--out", type=Path, help="JSON file; default docs/trust/QUESTION.json")
     options = parser.parse_args()
     question = QUESTIONS[options.question]
@@ -269,7 +355,11 @@ def main() -> int:
 
 def _asked(options: Options) -> Result:
     """Return the options that make results comparable."""
-    of_question = {"ending": ("within",), "gates": ("target", "delay_ms")}
+    of_question = {
+        "ending": ("within",),
+        "twofold": ("within", "target"),
+        "gates": ("target", "slowdown"),
+    }
     return {name: getattr(options, name) for name in of_question.get(options.question, ())}
 
 

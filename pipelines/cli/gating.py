@@ -7,8 +7,15 @@ import click
 
 from pipelines.cli.command import command
 from pipelines.cli.exits import EXIT_GATE, fail
-from pipelines.cli.options import artifacts_option, json_option, output_option, runs_option
-from pipelines.cli.results import command_line, print_json
+from pipelines.cli.options import (
+    artifacts_option,
+    generator_core_option,
+    json_option,
+    output_option,
+    runs_option,
+    server_cores_option,
+)
+from pipelines.cli.results import command_line, failure_written, print_json
 
 LIMITED = ("p99", "p95", "p50", "throughput", "memory", "cold-start", "size", "image-size", "accuracy")
 HELPS = {
@@ -47,11 +54,27 @@ def limit_options(function: Any) -> Any:
 )
 @click.option("--baseline-side", metavar="SIDE", help="Baseline within one run.  [default: base]")
 @click.option("--candidate-side", metavar="SIDE", help="Candidate within one run.  [default: new]")
-@click.option("--self-test", is_flag=True, help="Inject faults into a server and show that the gate fires.")
-@click.option("--model", default="digits_cnn", show_default=True, help="Model of the self-test.")
-@click.option("--target", default="tfserving", show_default=True, help="Target that the self-test serves.")
 @click.option(
-    "--delay-ms", type=float, default=5, show_default=True, help="Delay that the self-test injects, ms."
+    "--sides",
+    metavar="NAMES",
+    help="Measure these sides first, interleaved, in place of BASELINE; such as base=ARTIFACTS_DIR,"
+    "new=ARTIFACTS_DIR.",
+)
+@click.option(
+    "--decide-within",
+    metavar="TIME",
+    help="With --sides: add blocks until the gate is decided, within a time such as 20min.  [default: the "
+    "four blocks of the profile for gates]",
+)
+@click.option("--self-test", is_flag=True, help="Inject faults into a server and show that the gate fires.")
+@click.option("--model", default="digits_cnn", show_default=True, help="Model of --sides and the self-test.")
+@click.option("--target", default="tfserving", show_default=True, help="Target that the self-test serves.")
+@click.option("--delay-ms", type=float, help="Delay that the self-test injects, ms.  [default: 5]")
+@click.option(
+    "--slowdown",
+    metavar="PERCENT",
+    help="Delay that the self-test injects, of the p50 that it measures first, such as 10%; in place of "
+    "--delay-ms, with the four blocks of the default profile for gates.",
 )
 @click.option(
     "--wrong-every",
@@ -60,6 +83,8 @@ def limit_options(function: Any) -> Any:
     show_default=True,
     help="One answer in so many is wrong in the self-test.",
 )
+@server_cores_option
+@generator_core_option
 @artifacts_option
 @runs_option
 @output_option
@@ -71,11 +96,16 @@ def gate(
     allow_environment: bool,
     baseline_side: str | None,
     candidate_side: str | None,
+    sides: str | None,
+    decide_within: str | None,
     self_test: bool,
     model: str,
     target: str,
-    delay_ms: float,
+    delay_ms: float | None,
+    slowdown: str | None,
     wrong_every: int,
+    server_cores: str | None,
+    generator_core: str | None,
     artifacts: Path,
     runs: Path,
     outputs: tuple[str, ...],
@@ -87,6 +117,8 @@ def gate(
     Without CANDIDATE, BASELINE is one run of `--sides base=ARTIFACTS_DIR,new=ARTIFACTS_DIR`, which measured
     both builds interleaved on this machine: the better way, since machines differ from day to day.
 
+    With --sides the gate measures such a run itself, and with --decide-within until its limits are decided.
+
     `fail` and `pass` are decided on the ends of intervals, by the rules of verdicts (docs/gate.md). Exit code
     1 on fail, and on undecided unless --undecided pass.
 
@@ -95,24 +127,54 @@ def gate(
     """
     from pipelines.gate import telling
     from pipelines.gate.limits import asked_limits
-    from pipelines.gate.self_test import LIMITS, SelfTestRequest
+    from pipelines.gate.self_test import LIMITS, USUAL_DELAY_MS, SelfTestRequest, asked_slowdown
     from pipelines.gate.stage import GateRequest, require_one_way
     from pipelines.gate.stage import gate as stage
     from pipelines.outputs.asked import asked_outputs, write_outputs
 
     wanted = asked_outputs(outputs)
     limits = asked_limits({key.replace("_", "-"): text for key, text in typed.items()})
+    if decide_within is not None and sides is None:
+        raise click.UsageError(
+            "--decide-within is of what the gate measures itself; name the sides with --sides, such as "
+            "base=ARTIFACTS_DIR,new=ARTIFACTS_DIR."
+        )
+    if (baseline is not None) + (sides is not None) + self_test > 1:
+        raise click.UsageError("BASELINE, --sides and --self-test are three ways to gate; choose one.")
     if self_test:
-        if baseline is not None:
-            raise click.UsageError("--self-test measures by itself; leave the runs out.")
+        if slowdown is not None and delay_ms is not None:
+            raise click.UsageError("--slowdown and --delay-ms are two ways to say one delay; leave one out.")
         speeds = limits if any(typed.values()) else LIMITS
-        self_test_request = SelfTestRequest(model, target, delay_ms, wrong_every, speeds, artifacts, runs)
+        share = None if slowdown is None else asked_slowdown(slowdown)
+        delay_ms = USUAL_DELAY_MS if delay_ms is None else delay_ms
+        self_test_request = SelfTestRequest(
+            *(model, target, delay_ms, wrong_every, speeds, artifacts, runs, share),
+            server_cores=server_cores,
+            generator_core=generator_core,
+        )
         return _self_test(self_test_request, wanted, as_json=as_json)
-    if baseline is None:
-        raise click.UsageError("Name a run as BASELINE, such as runs/latest, or --self-test.")
-    request = GateRequest(baseline, candidate, limits, allow_environment, baseline_side, candidate_side)
-    require_one_way(request)
-    result = stage(request)
+    if baseline is None and sides is None:
+        raise click.UsageError("Name a run as BASELINE, such as runs/latest, or --sides, or --self-test.")
+    request = GateRequest(
+        baseline or runs, candidate, limits, allow_environment, baseline_side, candidate_side
+    )
+    # Which model it was about is not known of a run that cannot be read.
+    with failure_written("gate", model if sides else str(baseline), wanted):
+        require_one_way(request)
+        if sides is None:
+            result = stage(request)
+        else:
+            result = _measured(
+                request,
+                as_json=as_json,
+                model=model,
+                sides=sides,
+                decide_within=decide_within,
+                server_cores=server_cores,
+                generator_core=generator_core,
+                artifacts=artifacts,
+                runs=runs,
+            )
     failed = result.word == "fail" or (result.word == "undecided" and undecided == "fail")
     if as_json:
         print_json(telling.facts(result))
@@ -122,6 +184,18 @@ def gate(
     return fail(f"gate: {telling.verdict(result)}", EXIT_GATE) if failed else 0
 
 
+def _measured(request: Any, *, as_json: bool, **typed: Any) -> Any:
+    from pipelines.config.asked import run_settings
+    from pipelines.console.printing import ProgressDisplay
+    from pipelines.gate.measuring import GATE_BLOCKS, measure_and_gate
+    from pipelines.runners.choosing import settled
+
+    blocks = GATE_BLOCKS if typed["decide_within"] is None else None
+    requested = run_settings(profile="quick", mobile=False, blocks=blocks, **typed)
+    with ProgressDisplay(quiet=as_json) as progress, settled(requested, progress) as (settings, runner):
+        return measure_and_gate(request, settings, runner, command_line(), progress)
+
+
 def _self_test(request: Any, outputs: tuple[Any, ...], *, as_json: bool) -> int:
     from dataclasses import asdict
 
@@ -129,7 +203,10 @@ def _self_test(request: Any, outputs: tuple[Any, ...], *, as_json: bool) -> int:
     from pipelines.gate import self_test as stage
     from pipelines.outputs.asked import write_outputs
 
-    with ProgressDisplay(quiet=as_json) as progress:
+    with (
+        failure_written("gate --self-test", request.model, outputs),
+        ProgressDisplay(quiet=as_json) as progress,
+    ):
         result = stage.self_test(request, command_line(), progress)
     facts = stage.facts_of_self_test(result)
     if as_json:

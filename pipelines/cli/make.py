@@ -18,7 +18,7 @@ from pipelines.cli.options import (
     runs_option,
     tensorboard_option,
 )
-from pipelines.cli.results import command_line, end_run, print_json
+from pipelines.cli.results import command_line, end_run, failure_written, print_json
 
 if TYPE_CHECKING:
     from pipelines.artifacts.manifest import Manifest
@@ -119,9 +119,8 @@ def _train_compared(
 
     wanted = asked_outputs(outputs)
     require_writer(tensorboard)
-    settings = training_settings(model, framework, **typed)
-    with ProgressDisplay(quiet=as_json) as progress:
-        run, folder = train_compared(settings, command_line(), progress)
+    with failure_written("train", model, wanted, tensorboard), ProgressDisplay(quiet=as_json) as progress:
+        run, folder = train_compared(training_settings(model, framework, **typed), command_line(), progress)
     return end_run(run, folder, as_json, wanted, tensorboard)
 
 
@@ -186,7 +185,7 @@ def verify(model: str, targets: str | None, artifacts: Path, outputs: tuple[str,
 
     chosen = None if targets is None else chosen_targets(targets)
     wanted, started_at_utc = asked_outputs(outputs), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    with ProgressDisplay(quiet=as_json) as progress:
+    with failure_written("verify", model, wanted), ProgressDisplay(quiet=as_json) as progress:
         verified = stage.verify(model, artifacts, progress, chosen)
     if as_json:
         print_json(tables.parity_facts(verified))
@@ -247,17 +246,16 @@ def mobile(
 
     wanted = asked_outputs(outputs)
     require_writer(tensorboard)
-    limits = mobile_limits(max_accuracy_drop, max_bytes)
-    settings = MobileSettings(
-        model=model,
-        limits=limits,
-        targets=chosen_targets(targets, IN_PROCESS),
-        force=force,
-        road=road,
-        artifacts=artifacts,
-        runs=runs,
-    )
-    with ProgressDisplay(quiet=as_json) as progress:
+    with failure_written("mobile", model, wanted, tensorboard), ProgressDisplay(quiet=as_json) as progress:
+        settings = MobileSettings(
+            model=model,
+            limits=mobile_limits(max_accuracy_drop, max_bytes),
+            targets=chosen_targets(targets, IN_PROCESS),
+            force=force,
+            road=road,
+            artifacts=artifacts,
+            runs=runs,
+        )
         run, folder = stage.measure_mobile(settings, command_line(), progress)
     ended = end_run(run, folder, as_json, wanted, tensorboard)
     if ended == 0:

@@ -23,7 +23,7 @@ from pipelines.cli.options import (
     server_cores_option,
     set_option,
 )
-from pipelines.cli.results import command_line, end_run, print_json
+from pipelines.cli.results import command_line, end_run, failure_written, print_json
 
 
 @command("tandem compare digits_cnn --profile smoke")
@@ -64,7 +64,7 @@ def compare(as_json: bool, **options: Any) -> int:
     """Serve MODEL on every target, prove the answers, measure under load, and say what differs."""
     from pipelines.compare.stage import compare as stage
 
-    return _measure(stage, as_json=as_json, **options)
+    return _measure("compare", stage, as_json=as_json, **options)
 
 
 @command("tandem slo digits_cnn --p99-ms 20")
@@ -82,7 +82,7 @@ def slo(as_json: bool, p99_limit_ms: float, hourly_price: float | None, **option
     if options["profile"] == "quick" and options["blocks"] is None:
         options["blocks"] = QUICK_BLOCKS
     question = SloQuestion(p99_limit_ms, hourly_price)
-    return _measure(partial(search_slo, question), as_json=as_json, **options)
+    return _measure("slo", partial(search_slo, question), as_json=as_json, **options)
 
 
 @command("tandem smoke digits_cnn --junit smoke.xml --summary smoke.md")
@@ -101,6 +101,11 @@ def slo(as_json: bool, p99_limit_ms: float, hourly_price: float | None, **option
 @former_sides_option
 @preset_option
 @endpoint_options
+@click.option(
+    "--timeout-s",
+    type=click.FloatRange(min=0.01, max=86_400),
+    help="A request to a running endpoint without an answer by then has failed, seconds; 10 if not given.",
+)
 @set_option
 @click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Also write JUnit XML here.")
 @click.option(
@@ -148,6 +153,7 @@ def smoke(
 
 
 def _measure(
+    kind: str,
     stage: Callable[..., Any],
     *,
     as_json: bool,
@@ -163,7 +169,8 @@ def _measure(
 
     wanted = asked_outputs(outputs)
     require_writer(tensorboard)
-    requested = run_settings(**options)
-    with ProgressDisplay(quiet=as_json) as progress, settled(requested, progress) as (settings, runner):
-        run, folder = stage(settings, runner, command_line(), progress)
+    with failure_written(kind, options["model"], wanted, tensorboard):
+        requested = run_settings(**options)
+        with ProgressDisplay(quiet=as_json) as progress, settled(requested, progress) as (settings, runner):
+            run, folder = stage(settings, runner, command_line(), progress)
     return end_run(run, folder, as_json, wanted, tensorboard)

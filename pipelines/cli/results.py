@@ -3,14 +3,16 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from pipelines.cli.exits import EXIT_INTERRUPTED, fail
-from pipelines.console.printing import say
+from pipelines.console.printing import complain, say
 
 
 def print_json(value: Any) -> None:
@@ -53,6 +55,57 @@ def end_run(
     if run.status == "interrupted":
         return fail(f"{run.status_reason}; what was measured is kept in {folder}", EXIT_INTERRUPTED)
     return 0
+
+
+@contextmanager
+def failure_written(
+    command: str, model: str, outputs: Sequence[Any], tensorboard: Path | None = None
+) -> Iterator[None]:
+    """Write what --output and --tensorboard asked for when the command fails too, and let the error go on.
+
+    A pipeline shows those files whatever happened. A run that had begun is written as far as it came; of one
+    that had not, there is its failure.
+    """
+    started_at_utc = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    try:
+        yield
+    except BaseException as error:
+        if outputs or tensorboard:
+            try:
+                _write_failure(error, (command, model, started_at_utc), outputs, tensorboard)
+            except Exception as second:  # noqa: BLE001 - the first failure is the one to end with
+                complain(f"tandem: what was asked for with --output is not whole: {second}")
+        raise
+
+
+def _write_failure(
+    error: BaseException, about: tuple[str, str, str], outputs: Sequence[Any], tensorboard: Path | None
+) -> None:
+    from pipelines.outputs.asked import write_outputs
+    from pipelines.outputs.of_failure import facts_of_failure
+    from pipelines.outputs.of_run import facts_of_run
+    from pipelines.run.failing import carried_by
+
+    command, model, started_at_utc = about
+    kept = carried_by(error)
+    # The self-test of a gate is a comparison, and what failed is the gate.
+    if kept is not None and kept.record.kind == command:
+        write_outputs(outputs, facts_of_run(kept.record))
+    else:
+        write_outputs(outputs, facts_of_failure(command, Path(model).stem, _why(error), started_at_utc))
+    if kept is not None and tensorboard is not None:
+        from pipelines.tensorboard.stage import write_board
+
+        write_board(kept.record, kept.folder, tensorboard)
+
+
+def _why(error: BaseException) -> str:
+    from pipelines.tasks.failures import as_user_error
+
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    known = as_user_error(error)
+    return str(known) if known else f"{type(error).__name__}: {error}"
 
 
 def command_line() -> list[str]:

@@ -19,7 +19,7 @@ from pipelines.cli.options import (
     server_cores_option,
     set_option,
 )
-from pipelines.cli.results import command_line, end_run
+from pipelines.cli.results import command_line, end_run, failure_written
 
 NOT_KEPT = ("resume", "as_json", "force", "outputs")
 """Options that say what to do with a search that goes on; all others are those it began with."""
@@ -111,10 +111,11 @@ def tune(context: click.Context, /, **options: Any) -> int:
         options=kept_options,
         resume=options["resume"],
     )
-    settings = run_settings(**typed)
     as_json = options["as_json"]
-    with ProgressDisplay(quiet=as_json) as progress, settled(settings, progress) as (chosen, runner):
-        run, folder = stage(request, chosen, runner, command_line(), progress)
+    with failure_written("tune", typed["model"], wanted):
+        settings = run_settings(**typed)
+        with ProgressDisplay(quiet=as_json) as progress, settled(settings, progress) as (chosen, runner):
+            run, folder = stage(request, chosen, runner, command_line(), progress)
     code = end_run(run, folder, as_json, wanted)
     sides = run.tune.sides if run.tune else {}
     without = [name for name, side in sides.items() if side.winner is None]

@@ -21,11 +21,15 @@ class Deciding:
     Attributes:
         limit_s: time for all blocks, from now on.
         clock: seconds that only rise.
+        decided: whether all that was asked is decided, where that is not the primary metric's verdicts.
+        asked: what was asked, in words, where that is not the primary metric.
     """
 
     run: Run
     limit_s: float
     clock: Callable[[], float] = time.monotonic
+    decided: Callable[[RunRecord], bool] | None = None
+    asked: str | None = None
     _started_s: float = field(init=False)
     _last_s: float = field(init=False)
     _longest_s: float = 0.0
@@ -49,7 +53,8 @@ class Deciding:
         share = 1.0 if is_last else elapsed_s / self.limit_s
         look = LookRecord(blocks_count=blocks_count, elapsed_s=elapsed_s, time_share=share, decided=False)
         self.run.looks.append(look)
-        decided = is_decided(summarise(self.run.record("interrupted", UNFINISHED), self.run.folder))
+        is_decided_now = self.decided or is_decided
+        decided = is_decided_now(summarise(self.run.record("interrupted", UNFINISHED), self.run.folder))
         self.run.looks[-1] = look.model_copy(update={"decided": decided})
         self.run.save()
         left = "it is decided" if decided else "the time is up" if is_last else "not decided yet"
@@ -69,7 +74,14 @@ class Deciding:
             "elapsed_s": last.elapsed_s,
             "limit_s": self.limit_s,
         }
-        self.run.warnings.append(reason("decided" if last.decided else "time_up", **figures))
+        if self.asked is None:
+            self.run.warnings.append(reason("decided" if last.decided else "time_up", **figures))
+        else:
+            ended = (
+                f"{self.asked} was decided" if last.decided else f"the time was up, {self.asked} undecided"
+            )
+            blocks = f"{last.blocks_count} blocks and {last.elapsed_s:.0f} s of {self.limit_s:.0f} s allowed"
+            self.run.warnings.append(reason("text", text=f"measuring ended when {ended}, after {blocks}"))
 
 
 def is_decided(record: RunRecord) -> bool:

@@ -15,7 +15,7 @@ from pipelines.mobile import kept
 from pipelines.mobile.gate import judge, refusals
 from pipelines.mobile.stage import Prepared, measure_or_recall, noise_warnings, prepare, sample_warnings
 from pipelines.record.mobile import MobileRecord
-from pipelines.record.reason import reason
+from pipelines.record.reason import ReasonRecord, reason
 from pipelines.record.run import RunRecord
 from pipelines.run.run import Run, conclude, start_run
 from pipelines.runners.server import Runner
@@ -107,5 +107,6 @@ def _note(run: Run, mobile: MobileRecord) -> None:
     """Take the record in, judged by the usual limits, with what its reader must know."""
     run.mobile = judge(mobile, MobileLimits())
     run.warnings += (*noise_warnings(run.mobile), *sample_warnings(run.mobile, run.spec))
-    for refusal in refusals(run.mobile):
-        run.warnings.append(reason("mobile_refused", model=run.settings.model, refusal=refusal))
+    for why in refusals(run.mobile):
+        figures = {**why.figures, "model": run.settings.model, "cause": why.code}
+        run.warnings.append(ReasonRecord(code="mobile_refused", figures=figures))

@@ -1,6 +1,6 @@
 """What is compared with what: two runs, or two sides of one, and whether they may be."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,9 +81,22 @@ def pairs_within(run: RunRecord, baseline: str | None, candidate: str | None) ->
     """Pair the sides of one run: those named, or `new` against `base`, by target where there are several.
 
     Raises:
+        RequestError: as `pair_names`.
+    """
+    return tuple(
+        Pair(new.removeprefix(f"{NEW}-") if new != NEW else NEW, run, new, run, base)
+        for base, new in pair_names(tuple(pick.compared(run)), baseline, candidate)
+    )
+
+
+def pair_names(
+    sides: Sequence[str], baseline: str | None, candidate: str | None
+) -> tuple[tuple[str, str], ...]:
+    """Return the names of baseline and candidate of every pair among the sides of one run.
+
+    Raises:
         RequestError: there are no such sides, or both are the same.
     """
-    sides = tuple(pick.compared(run))
     chosen = [(baseline or BASE, candidate or NEW)]
     if not (baseline or candidate):
         chosen = [
@@ -105,9 +118,7 @@ def pairs_within(run: RunRecord, baseline: str | None, candidate: str | None) ->
             "two of its sides: measure `--sides base=ARTIFACTS_DIR,new=ARTIFACTS_DIR`, name the sides with "
             "--baseline-side and --candidate-side, or give a second run"
         )
-    return tuple(
-        Pair(new.removeprefix(f"{NEW}-") if new != NEW else NEW, run, new, run, base) for base, new in chosen
-    )
+    return tuple(chosen)
 
 
 def pairs_across(baseline: RunRecord, candidate: RunRecord) -> tuple[Pair, ...]:
@@ -165,9 +176,9 @@ def differences(baseline: RunRecord, candidate: RunRecord) -> tuple[Difference, 
 
 
 def configured(baseline: RunRecord, candidate: RunRecord) -> tuple[Difference, ...]:
-    """List how the servers' configurations differ: that may be what the gate is asked about."""
+    """List how the configurations of the servers that both have differ: that may be what is asked about."""
     changes = []
-    for name in pick.compared(candidate):
+    for name in (name for name in pick.compared(candidate) if name in pick.compared(baseline)):
         theirs, ours = (run.targets[name].implementation for run in (baseline, candidate))
         before, after = (
             {"preset": implementation.preset, **implementation.settings} for implementation in (theirs, ours)
@@ -178,6 +189,15 @@ def configured(baseline: RunRecord, candidate: RunRecord) -> tuple[Difference, .
             if before.get(key) != after.get(key)
         ]
     return tuple(changes)
+
+
+def carried(baseline: RunRecord, candidate: RunRecord) -> tuple[Difference, ...]:
+    """List how the requests of the sides that both have differ."""
+    ours, theirs = pick.compared(candidate), pick.compared(baseline)
+    payloads = [(name, _carried(theirs[name]), _carried(ours[name])) for name in ours if name in theirs]
+    return tuple(
+        Difference(f"payload of {name}", before, after) for name, before, after in payloads if before != after
+    )
 
 
 def require_same(unlike: tuple[Difference, ...]) -> None:

@@ -4,6 +4,7 @@ One target is measured four times in one run, all behind the same proxy: `base` 
 with a delay in front of every request, `wrong` with one wrong answer in so many.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -13,11 +14,13 @@ from loadtests.servers.faulty import Faults
 from loadtests.statistics import samples_needed
 from pipelines.config.asked import run_settings
 from pipelines.config.settings import RunSettings
+from pipelines.console import format as fmt
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.gate.baseline import BASE, Pair
 from pipelines.gate.finding import Finding, Word
 from pipelines.gate.judging import findings, overall
 from pipelines.gate.limits import DEFAULT_LIMIT, METRICS, Limit
+from pipelines.gate.measuring import GATE_BLOCKS
 from pipelines.gate.telling import line, name_of
 from pipelines.measure.blocks import measure_blocks
 from pipelines.measure.sides import Side
@@ -45,7 +48,11 @@ SPARE = 1.25
 LIMITS = tuple(Limit(METRICS[key], DEFAULT_LIMIT) for key in ("p99", "p50", "throughput"))
 """Where none are asked for: a server that is too slow for a p99 still has the other two."""
 SPEEDS = frozenset({"p99", "p95", "p50", "throughput"})
+MOVED = frozenset({"p50", "throughput"})
+"""What a share of p50 slows down by about that share; p99 is larger, so its share is smaller."""
+USUAL_DELAY_MS = 5.0
 DELAY_LIMIT_MS = 1000.0
+SLOWDOWN_LIMIT = 10.0
 WRONG_EVERY_LIMIT = 10**6
 
 
@@ -56,6 +63,8 @@ class SelfTestRequest:
     Attributes:
         delay_ms: in front of every request of `slow`.
         wrong_every: one answer in so many of `wrong` has other numbers.
+        slowdown: the delay as a share of the p50 that the server has here, in place of `delay_ms`.
+        server_cores, generator_core: as typed, such as "0-2" and "3"; None to choose.
     """
 
     model: str
@@ -65,6 +74,15 @@ class SelfTestRequest:
     limits: tuple[Limit, ...]
     artifacts: Path
     runs: Path
+    slowdown: float | None = None
+    server_cores: str | None = None
+    generator_core: str | None = None
+
+    @property
+    def injected(self) -> str:
+        """What `slow` has, for people."""
+        of_p50 = "" if self.slowdown is None else f", {fmt.percent(self.slowdown)} of p50,"
+        return f"{self.delay_ms:.3g} ms{of_p50} before every request"
 
 
 @dataclass(frozen=True)
@@ -119,11 +137,14 @@ def self_test(request: SelfTestRequest, command: Sequence[str], progress: Progre
     """Measure the four sides and hold the gate's words against what was injected.
 
     Raises:
-        RequestError: a fault that cannot be.
+        RequestError: a fault that cannot be, or cores that this process may not use.
         MachineError: the server failed, or answered too little for a single wrong answer.
         KeyboardInterrupt: the user asked to stop; what was measured is kept.
     """
     _require_possible(request)
+    if request.slowdown is not None:
+        p50_ms = measure_p50_ms(request, command, progress)
+        request = replace(request, delay_ms=request.slowdown * p50_ms)
     run = start_run("compare", _settings(request), LocalRunner(), command, progress)
     proven = len(run.verified.expected)
     faults = {
@@ -131,7 +152,7 @@ def self_test(request: SelfTestRequest, command: Sequence[str], progress: Progre
         WRONG: Faults(wrong_every=request.wrong_every, wrong_after=proven + 1),
     }
     run.session.sides = [
-        replace(side, prepare=_behind(side, faults.get(side.control_of or side.name, Faults())))
+        replace(side, prepare=behind(side, faults.get(side.control_of or side.name, Faults())))
         for side in run.session.sides
         if side.name != UNCONTROLLED
     ]
@@ -146,8 +167,49 @@ def _measure(run: Run) -> None:
     measure_blocks(run.session)
 
 
+def measure_p50_ms(request: SelfTestRequest, command: Sequence[str], progress: Progress) -> float:
+    """Measure the p50 of the server behind a proxy without faults, in a run of one round.
+
+    Raises:
+        MachineError: the server failed, or the round gave no p50.
+        KeyboardInterrupt: the user asked to stop.
+    """
+    settings = _settings_of((BASE,), request, blocks=1, rounds=1)
+    run = start_run("compare", settings, LocalRunner(), command, progress)
+    run.session.sides = [
+        replace(side, prepare=behind(side, Faults())) for side in run.session.sides if side.name == BASE
+    ]
+    progress("self-test", f"measuring p50 of {request.target} behind a proxy, into {run.folder}")
+    record = conclude(run, _measure)
+    if record.status == "interrupted":
+        raise KeyboardInterrupt
+    p50s = [each.latency_ms.p50 for each in record.targets[BASE].rounds if each.latency_ms.p50 is not None]
+    if not p50s:
+        raise MachineError(
+            f"no round of {request.target} gave a p50 to slow it down by a share of; see {run.folder}, or "
+            "give --delay-ms in place of --slowdown"
+        )
+    return p50s[-1]
+
+
+def asked_slowdown(text: str) -> float:
+    """Parse a percentage of p50, such as 10%.
+
+    Raises:
+        RequestError: it is none, or out of range.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", text.strip(), re.ASCII)
+    share = float(match[1]) / 100 if match else 0.0
+    if not 0 < share <= SLOWDOWN_LIMIT:
+        raise RequestError(
+            f"--slowdown is {text[:40]!r}; a percentage of p50 is allowed, above 0%, at most "
+            f"{SLOWDOWN_LIMIT:.0%}, such as 10%"
+        )
+    return share
+
+
 def _require_possible(request: SelfTestRequest) -> None:
-    if not 0 < request.delay_ms <= DELAY_LIMIT_MS:
+    if request.slowdown is None and not 0 < request.delay_ms <= DELAY_LIMIT_MS:
         raise RequestError(
             f"--delay-ms is {request.delay_ms:g}; allowed: above 0, at most {DELAY_LIMIT_MS:g}, such as 5"
         )
@@ -163,19 +225,26 @@ def _require_possible(request: SelfTestRequest) -> None:
 
 
 def _settings(request: SelfTestRequest) -> RunSettings:
+    return _settings_of(NAMES, request, **({} if request.slowdown is None else {"blocks": GATE_BLOCKS}))
+
+
+def _settings_of(names: Sequence[str], request: SelfTestRequest, **changes: int) -> RunSettings:
     settings = run_settings(
         profile="quick",
-        sides=",".join(f"{name}={request.target}" for name in NAMES),
+        sides=",".join(f"{name}={request.target}" for name in names),
         model=request.model,
         loads=LOAD,
         round_s=max(ROUND_S, SPARE * samples_needed(99) * (request.delay_ms + USUAL_MS) / 1000),
         artifacts=request.artifacts,
         runs=request.runs,
+        server_cores=request.server_cores,
+        generator_core=request.generator_core,
+        **changes,
     )
     return settings.model_copy(update={"mobile": False})
 
 
-def _behind(side: Side, faults: Faults) -> Callable[[Path], AbstractContextManager[Server]]:
+def behind(side: Side, faults: Faults) -> Callable[[Path], AbstractContextManager[Server]]:
     """Put a proxy with these faults before the side's server; a side without faults has a proxy too."""
 
     @contextmanager
@@ -210,9 +279,11 @@ def behind_proxy(plan: ServerPlan, faults: Faults) -> ServerPlan:
 def _trials(record: RunRecord, request: SelfTestRequest) -> tuple[Trial, ...]:
     metrics = {limit.metric.key for limit in request.limits}
     slower = SPEEDS & metrics
+    if request.slowdown is not None:
+        slower = MOVED & metrics or slower
     expected: Mapping[str, tuple[str, frozenset[str]]] = {
         SAME: ("nothing", frozenset()),
-        SLOW: (f"{request.delay_ms:g} ms before every request", slower),
+        SLOW: (request.injected, slower),
         WRONG: (f"one wrong answer in {request.wrong_every}", frozenset({"answers"})),
     }
     _require_injected(record, request)

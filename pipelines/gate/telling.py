@@ -19,6 +19,8 @@ from pipelines.report.sentences import sentence
 STYLES: Mapping[Word, str] = {"pass": "green", "fail": "bold red", "undecided": "yellow"}
 STATES: Mapping[Word, State] = {"pass": "passed", "fail": "failed", "undecided": "skipped"}
 COUNTED = {"answers": "right answers", "failures": "failed requests"}
+COUNT_OF = {"answers": "wrong answers", "failures": "failed requests"}
+"""What the figure of each counts."""
 FACTOR_SHOWN = 1000
 NOISE = "the factor lies beyond the limit, but within this machine's own noise of {floor}"
 
@@ -244,11 +246,16 @@ def _check(finding: Finding) -> Check:
 
 
 def _figures(model: str, finding: Finding) -> Iterator[Figure]:
-    if finding.factor is None or finding.metric not in METRICS or METRICS[finding.metric].points:
-        return
+    """Yield the factor; of what is counted or is in points the candidate's own figure."""
     labels = {"model": model, "target": finding.side} | ({"load": finding.load} if finding.load else {})
-    low, high = finding.usual_interval or (None, None)
+    if finding.metric in COUNTED:
+        if finding.candidate is not None:
+            yield Figure(labels, COUNT_OF[finding.metric], "count", finding.candidate, True)
+        return
     metric = METRICS[finding.metric]
-    yield Figure(
-        labels, f"{metric.name} against baseline", "ratio", finding.factor, not metric.falls, low, high
-    )
+    if metric.points and finding.candidate is not None:
+        yield Figure(labels, metric.name, finding.unit, finding.candidate, not metric.falls)
+    elif finding.factor is not None:
+        low, high = finding.usual_interval or (None, None)
+        name = f"{metric.name} against baseline"
+        yield Figure(labels, name, "ratio", finding.factor, not metric.falls, low, high)

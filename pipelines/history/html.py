@@ -1,11 +1,13 @@
 """One page of trends, without a script or anything from elsewhere: a chart and a table per series."""
 
+import hashlib
+import re
 from collections.abc import Callable, Iterator
 from html import escape
 
 from pipelines.console.format import plural
 from pipelines.console.text import one_line
-from pipelines.history.stage import History, Point, Series
+from pipelines.history.stage import History, Key, Point, Series
 from pipelines.history.telling import change_text
 from pipelines.outputs.markdown import SHOW
 
@@ -23,7 +25,8 @@ svg { width: 100%; height: auto; font: 12px system-ui, sans-serif } svg text { f
 table { border-collapse: collapse; font-variant-numeric: tabular-nums } th, td { padding: .1rem .8rem .1rem 0;
   text-align: left; overflow-wrap: anywhere } h2 { font-size: 1.1rem; margin: 2rem 0 .3rem }
 .level { stroke: var(--bad); stroke-width: 2 } .environment { stroke: var(--faint); stroke-dasharray: 3 4 }
-.moved { color: var(--bad) }
+.moved { color: var(--bad) } .link { color: var(--faint); text-decoration: underline }
+h1, h2, li, p { overflow-wrap: anywhere }
 """
 
 
@@ -36,9 +39,10 @@ def render(past: History) -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>",
             f"<h1>{escape(title)}</h1>",
-            f"<p>{_summary(past)} Bars are 95&nbsp;% intervals; a dashed line is a run whose environment, "
-            "model or commit differs from the one before; a solid one is where a level moved.</p>",
-            *(_section(past, place, series) for place, series in enumerate(past.series)),
+            f"<p>{_summary(past)} Bars are 95&nbsp;% intervals, dotted ones ranges of rounds or servers; a "
+            "dashed line is a run whose environment, servers' configuration, requests, profile, model or "
+            "commit differs from the one before; a solid one is where a level moved.</p>",
+            *(_section(past, series) for series in past.series),
             _runs(past),
             "</main></body></html>\n",
         )
@@ -51,11 +55,20 @@ def _summary(past: History) -> str:
     return f"{counted}, {moved} of which moved to another level."
 
 
-def _section(past: History, place: int, series: Series) -> str:
+def section_id(key: Key) -> str:
+    """Return the id of a series on the page: of what is shown, so that a link still leads there later."""
+    words = re.sub(r"[^a-z0-9]+", "-", " ".join(key).lower()).strip("-")
+    # Names that differ in other characters alone would give one id.
+    return f"{words}-{hashlib.sha256(repr(key).encode()).hexdigest()[:6]}"
+
+
+def _section(past: History, series: Series) -> str:
     moves = "".join(
         f'<p class="moved">Moved: {_text(change_text(past, series, change))}</p>' for change in series.changes
     )
-    heading = f'<h2 id="figure-{place}">{_text(series.name)}</h2>'
+    place = section_id(series.key)
+    link = f'<a class="link" href="#{place}" aria-label="Link to {_text(series.name)}">#</a>'
+    heading = f'<h2 id="{place}">{_text(series.name)} {link}</h2>'
     return f"<section>{heading}{_chart(past, series)}{moves}{_table(past, series)}</section>"
 
 
@@ -77,7 +90,7 @@ def _chart(past: History, series: Series) -> str:
 
 
 def _range(series: Series) -> tuple[float, float]:
-    ends = [n for p in series.points for n in (p.figure.value, p.figure.low, p.figure.high) if n is not None]
+    ends = [n for p in series.points for n in (p.figure.value, *(p.figure.ends or ()))]
     low, high = min(ends), max(ends)
     return (low, high) if high > low else (low * 0.9, high * 1.1 or 1.0)
 
@@ -108,10 +121,12 @@ def _marks(past: History, series: Series, low: float, high: float) -> Iterator[s
 
 def _point(past: History, point: Point, x: float, y: Callable[[float], float]) -> Iterator[str]:
     figure, show = point.figure, SHOW[point.figure.unit]
-    if figure.low is not None and figure.high is not None:
+    if figure.ends is not None:
+        low, high = figure.ends
+        dots = "" if figure.has_interval else ' stroke-dasharray="2 2"'
         yield (
-            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y(figure.low):.1f}" y2="{y(figure.high):.1f}" '
-            'stroke="var(--line)"/>'
+            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y(low):.1f}" y2="{y(high):.1f}" '
+            f'stroke="var(--line)"{dots}/>'
         )
     hover = f"{past.entries[point.place].run_id}: {show(figure.value)}"
     yield (
@@ -125,12 +140,12 @@ def _table(past: History, series: Series) -> str:
     rows = []
     for point in series.points:
         figure = point.figure
-        span = (
-            "" if figure.low is None or figure.high is None else f"{show(figure.low)} to {show(figure.high)}"
-        )
+        span = "" if figure.ends is None else " to ".join(map(show, figure.ends))
+        if figure.ends is not None and not figure.has_interval:
+            span = f"range {span}"
         cells = (past.entries[point.place].run_id, show(figure.value), span)
         rows.append(f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in cells)}</tr>")
-    head = "<tr><th>run</th><th>value</th><th>95&nbsp;% interval</th></tr>"
+    head = "<tr><th>run</th><th>value</th><th>95&nbsp;% interval or range</th></tr>"
     return f"<details><summary>Figures</summary><table>{head}{''.join(rows)}</table></details>"
 
 

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from pipelines.errors import RequestError, unknown
-from pipelines.gate.baseline import Difference, differences
+from pipelines.gate.baseline import Difference, carried, configured, differences
 from pipelines.history.changes import Change, find_changes
 from pipelines.outputs.facts import Figure
 from pipelines.outputs.of_run import figures_of_run
@@ -25,7 +25,8 @@ class Entry:
     """One run of the history.
 
     Attributes:
-        changed: in what its environment, model or commit differs from the run of its kind before it.
+        changed: in what its environment, the servers' configuration, their requests, the profile, the model
+            or the commit differs from the run of its kind before it.
     """
 
     run_id: str
@@ -159,16 +160,40 @@ def _entries(runs: list[RunRecord]) -> Iterator[Entry]:
 
 
 def _changed(before: RunRecord | None, run: RunRecord) -> tuple[Difference, ...]:
-    return () if before is None else (*differences(before, run), *_of_model(before, run))
+    if before is None:
+        return ()
+    return (
+        *differences(before, run),
+        *configured(before, run),
+        *carried(before, run),
+        *_asked_of(before, run),
+    )
 
 
-def _of_model(before: RunRecord, run: RunRecord) -> Iterator[Difference]:
+def _asked_of(before: RunRecord, run: RunRecord) -> Iterator[Difference]:
+    """Yield in what else the two measured unlike things, or measured them in unlike ways."""
     for name, theirs, ours in (
+        ("kind", before.kind, run.kind),
+        ("loads", _loads(before), _loads(run)),
+        ("profile", _profile(before), _profile(run)),
         ("model digest", before.model.digest[:12], run.model.digest[:12]),
         ("commit", str(before.environment.git_commit), str(run.environment.git_commit)),
     ):
         if theirs != ours:
             yield Difference(name, theirs, ours)
+
+
+def _loads(run: RunRecord) -> str:
+    return ", ".join(run.profile.loads) if run.profile else "none"
+
+
+def _profile(run: RunRecord) -> str:
+    """Describe what of a profile may move a figure, and not only its interval."""
+    profile = run.profile
+    if profile is None:
+        return "none"
+    warming = f"{profile.conditioning_limit_s:g} s of conditioning, {profile.warmup_limit_s:g} s of warm-up"
+    return f"{profile.name}, rounds of {profile.round_s:g} s, {warming}"
 
 
 def _series(runs: list[RunRecord]) -> Iterator[Series]:

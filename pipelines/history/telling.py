@@ -43,6 +43,8 @@ def _point(past: History, point: Point) -> dict[str, Any]:
         "value": figure.value,
         "low": figure.low,
         "high": figure.high,
+        "least": figure.least,
+        "most": figure.most,
     }
 
 

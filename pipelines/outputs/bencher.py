@@ -1,4 +1,4 @@
-"""Bencher Metric Format: by benchmark and measure a value with the ends of its interval.
+"""Bencher Metric Format: by benchmark and measure a value with the ends of its interval, or of its range.
 
 https://bencher.dev/docs/reference/bencher-metric-format/
 """
@@ -9,14 +9,14 @@ import re
 from pipelines.outputs.facts import Facts
 
 SLUG_LIMIT = 64
+ENDS = ("lower_value", "upper_value")
 
 
 def render(facts: Facts) -> str:
-    """Render the figures; an end of an interval is left out where there is none."""
+    """Render the figures; ends are left out where there are none."""
     benchmarks: dict[str, dict[str, dict[str, float]]] = {}
     for figure in facts.figures:
-        ends = {"lower_value": figure.low, "upper_value": figure.high}
-        metric = {"value": figure.value} | {name: end for name, end in ends.items() if end is not None}
+        metric = {"value": figure.value, **dict(zip(ENDS, figure.ends or (), strict=False))}
         benchmarks.setdefault(figure.benchmark, {})[slug(f"{figure.measure}-{figure.unit}")] = metric
     return json.dumps(benchmarks, indent=2) + "\n"
 

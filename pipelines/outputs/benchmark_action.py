@@ -29,6 +29,8 @@ def _entry(figure: Figure) -> dict[str, str | float]:
         "unit": figure.unit,
         "value": figure.value,
     }
-    if figure.low is not None and figure.high is not None:
-        entry["range"] = f"{figure.low!r} to {figure.high!r}"
+    if figure.ends is not None:
+        low, high = figure.ends
+        entry["range"] = f"{low!r} to {high!r}"
+        entry["extra"] = "95 % interval" if figure.has_interval else "least and most of its rounds or servers"
     return entry

@@ -35,6 +35,8 @@ class Figure:
         measure: what was measured, such as `p99`.
         unit: of value, low and high; a key of UNITS.
         low, high: the 95 % interval; None without one.
+        least, most: of the rounds or the fresh servers that it comes from, where that is all that is known of
+            its spread; no interval. None where it has one, or comes from one alone.
     """
 
     labels: Mapping[str, str]
@@ -44,6 +46,21 @@ class Figure:
     lower_is_better: bool
     low: float | None = None
     high: float | None = None
+    least: float | None = None
+    most: float | None = None
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """The interval, else the least and the most; None without either."""
+        for low, high in ((self.low, self.high), (self.least, self.most)):
+            if low is not None and high is not None:
+                return low, high
+        return None
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether its ends are those of an interval."""
+        return self.low is not None and self.high is not None
 
     @property
     def benchmark(self) -> str:
@@ -60,6 +77,7 @@ UNITS: Mapping[str, str] = {
     "ratio": "ratio",
     "price": "",
     "number": "",
+    "count": "",
 }
 """Units of figures, each with its name in full; "" for those that have none."""
 

@@ -1,6 +1,7 @@
 """A Markdown summary for a step of CI or a comment on a pull request: short, whatever the command found."""
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 
 from pipelines.console import format as fmt
 from pipelines.console.text import code_cell, escaped
@@ -8,7 +9,7 @@ from pipelines.outputs.facts import Check, Facts, Figure
 
 ROWS_LIMIT = 12
 MARKS = {"passed": "✓", "failed": "✗", "skipped": "?"}
-SHOW = {
+SHOW: Mapping[str, Callable[[float], str]] = {
     "ms": fmt.milliseconds,
     "s": fmt.seconds,
     "bytes": lambda value: fmt.size(int(value)),
@@ -17,6 +18,7 @@ SHOW = {
     "ratio": fmt.ratio,
     "price": fmt.significant,
     "number": fmt.scientific,
+    "count": lambda value: fmt.count(int(value)),
 }
 
 
@@ -56,7 +58,7 @@ def _checks(checks: tuple[Check, ...]) -> list[str]:
 def _figures(figures: tuple[Figure, ...]) -> list[str]:
     if not figures:
         return []
-    head = ["| | measure | value | 95 % interval |", "|---|---|---:|---:|"]
+    head = ["| | measure | value | 95 % interval or range |", "|---|---|---:|---:|"]
     return [
         *head,
         *map(_row, figures[:ROWS_LIMIT]),
@@ -67,11 +69,9 @@ def _figures(figures: tuple[Figure, ...]) -> list[str]:
 
 def _row(figure: Figure) -> str:
     show = SHOW[figure.unit]
-    span = (
-        fmt.MISSING
-        if figure.low is None or figure.high is None
-        else fmt.span((figure.low, figure.high), show)
-    )
+    span = fmt.MISSING if figure.ends is None else fmt.span(figure.ends, show)
+    if figure.ends is not None and not figure.has_interval:
+        span = f"range {span}"
     return f"| {code_cell(figure.benchmark)} | {escaped(figure.measure)} | {show(figure.value)} | {span} |"
 
 

@@ -1,20 +1,24 @@
 """The checks and figures of a run record. Every figure is a field of run.json, as it stands there."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from pipelines.console import format as fmt
 from pipelines.outputs import of_training
 from pipelines.outputs.facts import Check, Facts, Figure, State
 from pipelines.record.comparison import ComparisonRecord
-from pipelines.record.mobile import MobileArtifactRecord, TimingRecord
+from pipelines.record.mobile import MobileArtifactRecord, MobileRecord, TimingRecord
 from pipelines.record.parity import ParityRecord
 from pipelines.record.run import RunRecord
-from pipelines.record.slo import SloTargetRecord
+from pipelines.record.slo import SloRecord, SloTargetRecord
 from pipelines.record.target import SummaryRecord, TargetRecord
-from pipelines.report import pick, training
+from pipelines.record.tradeoff import TradeOffRecord
+from pipelines.report import mobile, pick, training
 from pipelines.report.sentences import sentence, verdict_sentence
+from pipelines.report.tradeoffs import KINDS
 
+SERVED = ("compare", "slo")
 PERCENTILES = ("p50", "p95", "p99")
 VERDICT_STATES: dict[str | None, State] = {
     "better": "passed",
@@ -44,40 +48,51 @@ def facts_of_run(run: RunRecord) -> Facts:
 
 def figures_of_run(run: RunRecord) -> Iterator[Figure]:
     """Yield the figures, those that are decided by first."""
-    model = {"model": run.model.name}
+    model, rows = {"model": run.model.name}, _rows(run)
     for comparison in run.comparisons:
-        yield from _ratio(model, comparison)
+        yield from _ratio(model, rows, comparison)
     if run.slo:
-        yield from _slo_ratio(model, run)
+        # Rates within unlike limits, or of requests of unlike sizes, are not one figure.
+        within = {"limit": f"p99 within {run.slo.p99_limit_ms:g} ms"} | rows
+        yield from _slo_ratio(model, within, run.slo)
         for name, rates in run.slo.targets.items():
-            yield from _slo(model | {"target": name}, rates)
+            yield from _slo(model | {"target": name} | within, rates)
     for name, target in pick.compared(run).items():
         for summary in target.summaries if run.kind == "compare" else ():
-            yield from _summary(model | {"target": name, "load": summary.load}, summary)
-        yield from _target(model | {"target": name}, target)
+            yield from _summary(model | {"target": name, "load": summary.load} | rows, summary)
+        yield from _target(model | {"target": name}, rows, target)
+    if run.kind in SERVED:
+        yield from _until_steady(model, rows, run)
+        for trade_off in run.trade_offs:
+            yield from _trade_off(model, rows, trade_off)
     if run.training:
         yield from of_training.figures(model, run.training)
     for artifact in run.mobile.artifacts if run.mobile else ():
         yield from _mobile(model | {"target": artifact.target, "artifact": artifact.path}, artifact)
 
 
-def _ratio(labels: dict[str, str], comparison: ComparisonRecord) -> Iterator[Figure]:
+def _rows(run: RunRecord) -> dict[str, str]:
+    """Return the label of requests of several samples; a request of one has none."""
+    rows = run.payload.rows if run.payload else 1
+    return {} if rows == 1 else {"rows": f"{rows} rows"}
+
+
+def _ratio(labels: dict[str, str], rows: dict[str, str], comparison: ComparisonRecord) -> Iterator[Figure]:
     if comparison.ratio is None:
         return
     sides = {"target": comparison.candidate, "against": comparison.baseline, "load": comparison.load}
     low, high = comparison.interval or (None, None)
     less = pick.metric_key(comparison.metric) != pick.THROUGHPUT
     measure = f"{pick.metric_name(comparison.metric)} ratio"
-    yield Figure(labels | sides, measure, "ratio", comparison.ratio, less, low, high)
+    yield Figure(labels | sides | rows, measure, "ratio", comparison.ratio, less, low, high)
 
 
-def _slo_ratio(labels: dict[str, str], run: RunRecord) -> Iterator[Figure]:
-    slo = run.slo
-    if slo is None or slo.ratio is None:
+def _slo_ratio(labels: dict[str, str], within: dict[str, str], slo: SloRecord) -> Iterator[Figure]:
+    if slo.ratio is None:
         return
     sides = {"target": slo.candidate, "against": slo.baseline or ""}
     low, high = slo.interval or (None, None)
-    yield Figure(labels | sides, "rate ratio", "ratio", slo.ratio, False, low, high)
+    yield Figure(labels | sides | within, "rate ratio", "ratio", slo.ratio, False, low, high)
 
 
 def _slo(labels: dict[str, str], target: SloTargetRecord) -> Iterator[Figure]:
@@ -99,15 +114,26 @@ def _summary(labels: dict[str, str], summary: SummaryRecord) -> Iterator[Figure]
             low, high = latency.intervals.get(name) or (None, None)
             yield Figure(labels, name, "ms", value, True, low, high)
     if summary.throughput_per_s is not None:
-        yield Figure(labels, "throughput", "per_s", summary.throughput_per_s, False)
+        spread = summary.round_range.get(pick.THROUGHPUT, ())
+        figure = Figure(labels, "throughput", "per_s", summary.throughput_per_s, False)
+        yield _spread(figure, spread)
 
 
-def _target(labels: dict[str, str], target: TargetRecord) -> Iterator[Figure]:
+def _spread(figure: Figure, values: Iterable[float]) -> Figure:
+    """Add the least and the most of several values, unless the figure lies outside them."""
+    least, most = min(values, default=math.nan), max(values, default=math.nan)
+    if least < most and least <= figure.value <= most:
+        return replace(figure, least=least, most=most)
+    return figure
+
+
+def _target(labels: dict[str, str], rows: dict[str, str], target: TargetRecord) -> Iterator[Figure]:
     if target.memory.peak_bytes is not None:
-        yield Figure(labels, "peak memory", "bytes", target.memory.peak_bytes, True)
+        peaks = [peak.peak_bytes for peak in target.memory.block_peaks]
+        yield _spread(Figure(labels | rows, "peak memory", "bytes", target.memory.peak_bytes, True), peaks)
     if target.cold_starts:
-        slowest = max(start.first_right_answer_s for start in target.cold_starts)
-        yield Figure(labels, "cold start, slowest", "s", slowest, True)
+        starts = [start.first_right_answer_s for start in target.cold_starts]
+        yield _spread(Figure(labels, "cold start, slowest", "s", max(starts), True), starts)
     if target.endpoint_parity and target.endpoint_parity.accuracy is not None:
         yield Figure(labels, "accuracy", "share", target.endpoint_parity.accuracy, False)
     image = target.implementation.image
@@ -115,6 +141,40 @@ def _target(labels: dict[str, str], target: TargetRecord) -> Iterator[Figure]:
         yield Figure(labels, "image size", "bytes", image.size_bytes, True)
     for artifact in target.artifacts:
         yield Figure(labels | {"artifact": artifact.path}, "size", "bytes", artifact.size_bytes, True)
+
+
+def _until_steady(labels: dict[str, str], rows: dict[str, str], run: RunRecord) -> Iterator[Figure]:
+    """Yield the medians over each side's fresh servers, which a run of two sides or more has."""
+    medians: dict[str, float | None] = {}
+    for trade_off in run.trade_offs:
+        if trade_off.measure == "until_steady_s":
+            medians |= {
+                trade_off.candidate: trade_off.candidate_value,
+                trade_off.baseline: trade_off.baseline_value,
+            }
+    for name, median in medians.items():
+        if median is not None:
+            figure = Figure(labels | {"target": name} | rows, "time until steady", "s", median, True)
+            yield _spread(figure, _first_steady(run.targets[name]))
+
+
+def _first_steady(target: TargetRecord) -> list[float]:
+    """Return the times of the first load on each fresh server; none where one was not steady at its end."""
+    first: dict[int, float | None] = {}
+    for conditioning in target.conditionings:
+        first.setdefault(conditioning.block, conditioning.until_steady_s)
+    known = [seconds for seconds in first.values() if seconds is not None]
+    return known if len(known) == len(first) else []
+
+
+def _trade_off(labels: dict[str, str], rows: dict[str, str], trade_off: TradeOffRecord) -> Iterator[Figure]:
+    if trade_off.ratio is None:
+        return
+    sides = {"target": trade_off.candidate, "against": trade_off.baseline}
+    under_load = rows if trade_off.measure in ("peak_memory_bytes", "until_steady_s") else {}
+    low, high = trade_off.interval or (None, None)
+    name, less = KINDS[trade_off.measure].name, trade_off.measure != "accuracy"
+    yield Figure(labels | sides | under_load, f"{name} ratio", "ratio", trade_off.ratio, less, low, high)
 
 
 def _mobile(labels: dict[str, str], artifact: MobileArtifactRecord) -> Iterator[Figure]:
@@ -148,7 +208,7 @@ def _checks(run: RunRecord) -> Iterator[Check]:
     if run.mobile:
         yield from map(_device, run.mobile.artifacts)
         if run.kind == "mobile":
-            yield _choice(run.mobile.gate.chosen, run.mobile.gate.reason)
+            yield _choice(run.mobile)
 
 
 def _ended(run: RunRecord) -> Check:
@@ -228,15 +288,17 @@ def _rate(name: str, target: SloTargetRecord, limit_ms: float) -> Check:
 
 
 def _device(artifact: MobileArtifactRecord) -> Check:
-    detail = artifact.error or "; ".join(artifact.failures) or f"{fmt.size(artifact.size_bytes)}"
+    detail = artifact.error or mobile.failures(artifact) or f"{fmt.size(artifact.size_bytes)}"
     subject = f"{artifact.target}/{artifact.path}"
     return Check(
         subject, "fit to ship", "it runs, and keeps the limits", _state(artifact.passed), fmt.one_line(detail)
     )
 
 
-def _choice(chosen: str | None, why: str) -> Check:
-    return Check("gate", "choice", "an artifact is left to ship", _state(chosen is not None), chosen or why)
+def _choice(record: MobileRecord) -> Check:
+    chosen = record.gate.chosen
+    detail = chosen or mobile.choice(record)
+    return Check("gate", "choice", "an artifact is left to ship", _state(chosen is not None), detail)
 
 
 def _headline(run: RunRecord) -> str:
@@ -252,7 +314,7 @@ def _headline(run: RunRecord) -> str:
     if run.kind == "train":
         return training.headline(run)
     if run.mobile:
-        return f"to ship: {run.mobile.gate.chosen or 'nothing'} ({run.mobile.gate.reason})"
+        return f"to ship: {run.mobile.gate.chosen or 'nothing'} ({mobile.choice(run.mobile)})"
     return "one target was measured, and nothing compared"
 
 

@@ -1,4 +1,4 @@
-"""OpenMetrics text: a gauge per measure, and one for each end of its interval.
+"""OpenMetrics text: a gauge per measure, and one for each end of its interval or of its range.
 
 https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md
 """
@@ -9,12 +9,16 @@ from collections.abc import Iterable, Iterator
 from pipelines.console.text import visible
 from pipelines.outputs.facts import UNITS, Facts, Figure
 
-ENDS = ("low", "high")
-ENDS_MEAN = {"low": "lower end of the 95 % interval", "high": "upper end of the 95 % interval"}
+ENDS_MEAN = {
+    "low": "lower end of the 95 % interval",
+    "high": "upper end of the 95 % interval",
+    "least": "the least of its rounds or servers",
+    "most": "the most of its rounds or servers",
+}
 
 
 def render(facts: Facts) -> str:
-    """Render the figures; an interval's end is left out where there is none."""
+    """Render the figures; ends are left out where there are none."""
     families: dict[tuple[str, str], list[Figure]] = {}
     for figure in facts.figures:
         families.setdefault((_name(figure.measure), figure.unit), []).append(figure)
@@ -27,10 +31,10 @@ def _families(name: str, unit: str, figures: list[Figure]) -> Iterator[str]:
     unit_name = UNITS[unit]
     what = f"{figures[0].measure} of a tandem run"
     yield _family(f"tandem_{name}", unit_name, what, ((figure, figure.value) for figure in figures))
-    for end in ENDS:
+    for end, meaning in ENDS_MEAN.items():
         ends = [(figure, value) for figure in figures if (value := getattr(figure, end)) is not None]
         if ends:
-            yield _family(f"tandem_{name}_{end}", unit_name, f"{what}, {ENDS_MEAN[end]}", ends)
+            yield _family(f"tandem_{name}_{end}", unit_name, f"{what}, {meaning}", ends)
 
 
 def _family(name: str, unit: str, what: str, samples: Iterable[tuple[Figure, float]]) -> str:

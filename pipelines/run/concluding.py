@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipelines.record.run import RunRecord
+from pipelines.run.failing import Kept, carry
 from pipelines.run.run import Status
 from pipelines.tasks.failures import as_user_error
 
@@ -22,7 +23,7 @@ def conclude_whole(
 
     Raises:
         UserError: what a person can act on, with the folder in which what was measured is kept.
-        BaseException: anything else as it was raised.
+        BaseException: anything else as it was raised. Either carries the record (see `carried_by`).
     """
     try:
         work()
@@ -31,7 +32,8 @@ def conclude_whole(
     except BaseException as error:
         user_error = as_user_error(error)
         with suppress(Exception):  # the first failure is the one to tell
-            finish("failed", str(user_error) if user_error else f"{type(error).__name__}: {error}")
+            reason = str(user_error) if user_error else f"{type(error).__name__}: {error}"
+            carry(error, Kept(finish("failed", reason), folder))
         if user_error is None:
             raise
         raise type(user_error)(f"{user_error}; what was measured is kept in {folder}") from error

@@ -29,6 +29,7 @@ from pipelines.record.tune import TuneRecord
 from pipelines.report import write_report
 from pipelines.report.json import write_run
 from pipelines.run import entries
+from pipelines.run.failing import Kept, carry
 from pipelines.runners.server import Runner
 from pipelines.targets.apis import introduce
 from pipelines.targets.registry import IN_PROCESS
@@ -246,6 +247,7 @@ def conclude(run: Run, measure: Callable[[Run], None]) -> RunRecord:
     Raises:
         UserError: what a person can act on, with the folder in which what was measured is kept.
         BaseException: anything else as it was raised; the record is finished as far as that still works.
+            Either carries the record (see `carried_by`).
     """
     try:
         measure(run)
@@ -254,21 +256,24 @@ def conclude(run: Run, measure: Callable[[Run], None]) -> RunRecord:
         return _finish(run, "interrupted", f"interrupted after {run.session.rounds_count} rounds")
     except BaseException as error:
         user_error = as_user_error(error)
-        kept_note = _finish_failed(run, str(user_error) if user_error else f"{type(error).__name__}: {error}")
+        reason = str(user_error) if user_error else f"{type(error).__name__}: {error}"
+        kept_note = _finish_failed(run, reason, error)
         if user_error is None:
             raise
         raise type(user_error)(f"{user_error}{kept_note}") from error
 
 
-def _finish_failed(run: Run, reason: str) -> str:
+def _finish_failed(run: Run, reason: str, error: BaseException) -> str:
     """Finish a run that failed, and say where it is kept; a second failure must not hide the first.
 
     The record comes first, without figures: it takes least of what may be short, memory or disk.
     """
     kept_note = f"; {run.session.rounds_count} measured rounds are kept in {run.folder}"
     try:
-        write_run(run.record("failed", reason, datetime.now(UTC)), run.folder)
-        _finish(run, "failed", reason)
+        record = run.record("failed", reason, datetime.now(UTC))
+        carry(error, Kept(record, run.folder))
+        write_run(record, run.folder)
+        carry(error, Kept(_finish(run, "failed", reason), run.folder))
     except Exception:  # noqa: BLE001 - whatever it is, the run's own failure is the one to tell
         kept_note += f", its report is not: make room, then run `tandem report {run.folder}`"
     return kept_note

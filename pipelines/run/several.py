@@ -13,7 +13,7 @@ from pipelines.outputs.facts import Figure
 from pipelines.outputs.markdown import SHOW
 from pipelines.outputs.of_run import figures_of_run
 from pipelines.record.run import RunRecord
-from pipelines.report import answers, mobile, training
+from pipelines.report import answers, mobile, tradeoffs, training
 from pipelines.report.html import page_template
 from pipelines.report.table import Cell, Column, Table, code, missing, word
 from pipelines.run.environment import differing
@@ -110,8 +110,13 @@ def _link(several: Several, folder: Path) -> str:
 
 
 def tables(several: Several) -> list[Table]:
-    """Return the tables that have rows: every run's result, every figure, the environments' differences."""
-    all_tables = (_runs_table(several), figures_table(several.runs), differences_table(several.runs))
+    """Return the tables that have rows: results, trade-offs, every figure, the environments' differences."""
+    all_tables = (
+        _runs_table(several),
+        tradeoffs.table_of_runs(several.runs),
+        figures_table(several.runs),
+        differences_table(several.runs),
+    )
     return [table for table in all_tables if table.rows]
 
 

@@ -114,6 +114,17 @@ def test_a_first_block_longer_than_the_time_is_the_only_look(measuring):
     assert run.looks[0].time_share == 1.0
 
 
+def test_what_else_was_asked_ends_it_and_is_named(measuring):
+    run, made = measuring(1000.0, ["worse", "worse"])
+    words = iter([False, True])
+    made.decided, made.asked = (lambda _: next(words)), "the gate"
+    assert blocks_until_enough(made) == 2
+    assert [look.decided for look in run.looks] == [False, True]
+    said = sentence(run.warnings[0])
+    assert "the gate was decided, after 2 blocks and 200 s of 1000 s" in said
+    assert "primary metric" not in said
+
+
 def looked(run, *shares: float):
     looks = tuple(
         LookRecord(blocks_count=place + 1, elapsed_s=1.0, time_share=share, decided=False)
@@ -158,3 +169,54 @@ def test_a_gate_on_such_a_run_takes_its_looks_into_account(tmp_path):
         low, high = found.findings[-1].interval
         widths.append(high / low)
     assert widths[1] > widths[0]
+
+
+def stored_width(tmp_path, *runs) -> float:
+    """How wide the gate's interval of p99 is, of two stored runs."""
+    from pipelines.gate.limits import METRICS, Limit
+    from pipelines.gate.stage import GateRequest, gate
+
+    folders = []
+    for place, run in enumerate(runs):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        (folder / "run.json").write_text(run.model_copy(update={"run_id": str(place)}).model_dump_json())
+        folders.append(folder)
+    low, high = gate(GateRequest(*folders, (Limit(METRICS["p99"], 0.05),))).findings[-1].interval
+    return high / low
+
+
+def test_a_gate_on_stored_runs_takes_the_looks_of_both_into_account(tmp_path):
+    fixed = [gated_run({"torchserve": 1.0}, seed=seed) for seed in (1, 2)]
+    looks = [looked(run, 0.3, 0.6, 1.0) for run in fixed]
+    plain = stored_width(tmp_path, *fixed)
+    of_baseline = stored_width(tmp_path, looks[0], fixed[1])
+    of_candidate = stored_width(tmp_path, fixed[0], looks[1])
+    of_both = stored_width(tmp_path, *looks)
+    assert plain * 1.001 < of_baseline
+    assert of_baseline == pytest.approx(of_candidate)
+    assert of_candidate * 1.001 < of_both
+
+
+def test_whatever_made_two_stored_runs_end_the_truth_is_left_out_in_at_most_five_per_cent():
+    """Of pairs of looks the one that is worst is taken, which no rule could know."""
+    import numpy as np
+
+    from loadtests.intervals import RatioEstimate
+    from loadtests.sequential import Look
+    from pipelines.gate.measured import stopped
+
+    chance, runs, most = np.random.default_rng(7), 4000, 4
+    means = np.cumsum(chance.normal(size=(2, runs, most)), axis=2) / np.arange(1, most + 1)
+    outside = np.zeros(runs, dtype=bool)
+    for ours in range(1, most + 1):
+        for theirs in range(1, most + 1):
+            error = (1 / ours + 1 / theirs) ** 0.5
+            looks = [
+                tuple(Look(blocks, blocks / most) for blocks in range(1, last + 1)) for last in (ours, theirs)
+            ]
+            # Enough blocks of a known error, so that what is counted is the looks alone.
+            estimate = RatioEstimate(0.0, np.array([-1.0, 1.0]), error, 1e6, 9, 9)
+            reach = np.log(stopped(estimate, looks).interval().high)
+            outside |= np.abs(means[0, :, ours - 1] - means[1, :, theirs - 1]) > reach
+    assert 0.01 < outside.mean() <= 0.05

@@ -325,3 +325,15 @@ def test_a_figure_that_is_written_for_ci_has_the_usual_interval_whatever_the_wor
     figure = next(f for f in outputs_facts(result, passed=False).figures if f.measure.startswith("p99"))
     assert (figure.low, figure.high) == p99.usual_interval
     assert p99.interval[0] < figure.low < figure.high < p99.interval[1]
+
+
+def test_what_is_counted_and_the_accuracy_are_figures_too(decide):
+    run = gated_run({"base": 1.0, "new": 1.0}, wrong=["new"])
+    result = decide(run, limits=asked_limits({"accuracy": "1%"}))
+    found = json.loads(FORMATS["bencher"](outputs_facts(result, passed=False)))
+    assert found["digits_cnn/new"] == {
+        "wrong-answers-count": {"value": 1.0},
+        "failed-requests-count": {"value": 0.0},
+        "accuracy-share": {"value": 0.98},
+    }
+    assert "| wrong answers | 1 |" in FORMATS["markdown"](outputs_facts(result, passed=False))

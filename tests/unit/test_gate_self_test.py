@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -20,6 +21,7 @@ from loadtests.statistics import samples_needed
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.gate import self_test
 from pipelines.gate.limits import METRICS, Limit, asked_limits
+from pipelines.measure.sides import Side
 from pipelines.outputs.asked import FORMATS
 from pipelines.processes.group import free_ports
 
@@ -72,6 +74,74 @@ def test_a_machine_too_noisy_to_decide_is_no_fault_of_the_gate():
     found = self_test.SelfTestResult("x", self_test._trials(record, request()), Path("r"), "")
     with pytest.raises(MachineError, match="decided nothing: p99 of slow under closed:8: undecided"):
         self_test.require(found)
+
+
+@pytest.mark.parametrize(("text", "share"), [("10%", 0.1), ("2.5 %", 0.025), ("1000%", 10.0)])
+def test_a_slowdown_is_a_percentage(text, share):
+    assert self_test.asked_slowdown(text) == share
+
+
+@pytest.mark.parametrize("text", ["10", "0%", "1001%", "-1%", "ten"])
+def test_what_is_no_slowdown_is_refused(text):
+    with pytest.raises(RequestError, match="--slowdown is"):
+        self_test.asked_slowdown(text)
+
+
+@pytest.fixture
+def staged(monkeypatch):
+    """Runs that are not measured: their settings, and the delays of their sides, s; p50 is some 10 ms."""
+    runs, delays = [], []
+
+    def start_run(_kind, settings, *_):
+        sides = [Side(side.name, side.target, "compared", None, None, None, None) for side in settings.sides]
+        runs.append(settings)
+        verified = SimpleNamespace(expected=range(360))
+        return SimpleNamespace(session=SimpleNamespace(sides=sides), verified=verified, folder=Path("r"))
+
+    def behind(side, faults):
+        delays.append((side.name, faults.delay_s))
+
+    def conclude(run, _):
+        names = [side.name for side in run.session.sides]
+        return gated_run({name: 1.1 if name == "slow" else 1.0 for name in names}, wrong=["wrong"])
+
+    monkeypatch.setattr(self_test, "start_run", start_run)
+    monkeypatch.setattr(self_test, "behind", behind)
+    monkeypatch.setattr(self_test, "conclude", conclude)
+    return runs, delays
+
+
+def test_a_slowdown_is_of_the_p50_that_is_measured_first(staged):
+    runs, delays = staged
+    found = self_test.self_test(request(slowdown=0.1, limits=self_test.LIMITS), [], lambda *_: None)
+    first, second = runs
+    assert [side.name for side in first.sides] == ["base"]
+    assert (first.profile.blocks, first.profile.rounds) == (1, 1)
+    assert len(second.sides) == 4
+    assert second.profile.blocks == 4, "the default profile for gates"
+    delayed = {name: delay_s for name, delay_s in delays if delay_s}
+    assert delayed == {"slow": pytest.approx(0.001, rel=0.05)}
+    slow = found.trials[1]
+    assert "10 % of p50" in slow.injected.replace("\u202f", " ")
+    assert slow.expected == {"p50", "throughput"}
+    assert slow.passed
+
+
+def test_without_a_slowdown_nothing_is_measured_first(staged):
+    runs, delays = staged
+    self_test.self_test(request(), [], lambda *_: None)
+    assert [settings.profile.blocks for settings in runs] == [2]
+    assert ("slow", 0.005) in delays
+
+
+def test_a_server_without_a_p50_cannot_be_slowed_down_by_a_share_of_it(staged, monkeypatch):
+    record = gated_run({"base": 1.0})
+    base = record.targets["base"].model_copy(update={"rounds": ()})
+    monkeypatch.setattr(
+        self_test, "conclude", lambda *_: record.model_copy(update={"targets": {"base": base}})
+    )
+    with pytest.raises(MachineError, match="--delay-ms in place of --slowdown"):
+        self_test.self_test(request(slowdown=0.1), [], lambda *_: None)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import xml.etree.ElementTree as ET
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,6 +97,90 @@ def test_what_changed_between_two_figures_is_told_although_another_run_came_betw
     assert [point.place for point in p99.points] == [0, 2]
     assert [str(one) for one in p99.points[1].changed] == ["version of torch (2.13.0 → 2.14.0)"]
     assert [len(entry.changed) for entry in found.entries] == [0, 0, 1]
+
+
+def limited(limit_ms: float, rows: int, day: int) -> RunRecord:
+    run = scaled(make_slo_run(), 1.0, day)
+    slo = run.slo.model_copy(update={"p99_limit_ms": limit_ms})
+    return run.model_copy(update={"slo": slo, "payload": run.payload.model_copy(update={"rows": rows})})
+
+
+def test_rates_within_unlike_limits_and_of_unlike_requests_are_series_of_their_own(tmp_path):
+    for day, (limit_ms, rows) in enumerate([(20, 1), (50, 1), (20, 8), (20, 1)], start=1):
+        keep(limited(limit_ms, rows, day), tmp_path)
+    found = history("digits_cnn", tmp_path, "rate at the limit")
+    of_side = {
+        one.key[0]: [point.place for point in one.points]
+        for one in found.series
+        if one.key[0].startswith("tfserving/")
+    }
+    assert sorted(of_side.values()) == [[0, 3], [1], [2]], of_side
+
+
+def test_rows_part_series_under_load_and_leave_those_of_the_build_whole(tmp_path):
+    keep(scaled(make_run(), 1.0, 1), tmp_path)
+    run = scaled(make_run(), 1.0, 2)
+    keep(run.model_copy(update={"payload": run.payload.model_copy(update={"rows": 8})}), tmp_path)
+    counted = {one.key[:2]: len(one.points) for one in history("digits_cnn", tmp_path).series}
+    assert counted["torchserve/closed:8", "p99"] == counted["torchserve/closed:8/8 rows", "p99"] == 1
+    assert counted["torchserve", "peak memory"] == counted["torchserve/8 rows", "peak memory"] == 1
+    assert counted["torchserve", "accuracy"] == 2
+
+
+def configured(run: RunRecord, **changes) -> RunRecord:
+    target = run.targets["torchserve"]
+    who = target.implementation.model_copy(update=changes)
+    changed = target.model_copy(update={"implementation": who})
+    return run.model_copy(update={"targets": {**run.targets, "torchserve": changed}})
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (lambda run: configured(run, preset="tuned.toml"), "torchserve preset"),
+        (lambda run: configured(run, settings={"minWorkers": 4}), "torchserve minWorkers"),
+        (lambda run: configured(run, body="npy"), "payload of torchserve"),
+        (
+            lambda run: run.model_copy(update={"profile": run.profile.model_copy(update={"name": "full"})}),
+            "profile",
+        ),
+        (
+            lambda run: run.model_copy(
+                update={"profile": run.profile.model_copy(update={"loads": ("closed:99",)})}
+            ),
+            "loads",
+        ),
+    ],
+)
+def test_what_was_measured_otherwise_is_marked(tmp_path, change, field):
+    for day in (1, 2, 3):
+        run = scaled(make_run(), 1.0, day)
+        keep(change(run) if day > 1 else run, tmp_path)
+    found = history("digits_cnn", tmp_path)
+    assert [[one.field for one in entry.changed] for entry in found.entries] == [[], [field], []]
+    (p50,) = [one for one in found.series if one.key == ("torchserve/closed:8", "p50", "ms")]
+    assert [bool(point.changed) for point in p50.points] == [False, True, False]
+    assert 'class="environment"' in render(found)
+
+
+def test_runs_of_other_sides_are_compared_in_those_they_share(tmp_path):
+    run = make_run()
+    keep(scaled(run, 1.0, 1), tmp_path)
+    fewer = {name: target for name, target in run.targets.items() if name != "torchserve"}
+    keep(scaled(run.model_copy(update={"targets": fewer}), 1.0, 2), tmp_path)
+    keep(scaled(run, 1.0, 3), tmp_path)
+    changed = [entry.changed for entry in history("digits_cnn", tmp_path).entries]
+    assert not changed[0]
+    assert all(one.field.startswith("torchserve ") for both in changed[1:] for one in both)
+
+
+def test_a_link_to_a_figure_leads_there_when_there_are_more_figures(runs):
+    headings = re.compile(r'<h2 id="([^"]+)">([^<]+) <a')
+    some = dict(headings.findall(render(history("digits_cnn", runs, "p99"))))
+    everything = dict(headings.findall(render(history("digits_cnn", runs))))
+    assert some.items() < everything.items()
+    assert len(everything) == len(history("digits_cnn", runs).series)
+    assert len(set(everything.values())) == len(everything)
 
 
 @pytest.mark.parametrize("days", [-1.0, float("inf"), float("nan"), 1e12])

@@ -81,11 +81,13 @@ def test_a_result_that_could_not_be_written_is_said_to_be_lost(tmp_path):
     assert done.stderr.count(b"\n") == 1
 
 
+@pytest.mark.slow
 def test_json_is_json_on_any_terminal(tmp_path):
     done = run([TANDEM, "doctor", "--json"], tmp_path, PYTHONIOENCODING="ascii")
     assert isinstance(json.loads(done.stdout), list)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
 def test_a_fault_of_ours_is_exit_code_3_and_one_line_that_names_the_trace(tmp_path, environment):
     done = run([sys.executable, "-c", FAULT], tmp_path, TMPDIR=str(tmp_path), **environment)

@@ -16,6 +16,7 @@ from report_slo_fixture import make_slo_run
 
 from models.spec import Tolerance
 from pipelines.errors import RequestError
+from pipelines.judge.tradeoffs import judge_trade_offs
 from pipelines.outputs.asked import FORMATS, asked_outputs, write_outputs
 from pipelines.outputs.bencher import slug
 from pipelines.outputs.facts import Check, Facts, Figure
@@ -23,6 +24,8 @@ from pipelines.outputs.markdown import SHOW
 from pipelines.outputs.of_run import facts_of_run
 from pipelines.outputs.of_verify import facts_of_verified
 from pipelines.parity.quality import Expectation, Expectations
+from pipelines.record.conditioning import ConditioningRecord
+from pipelines.report import pick
 from pipelines.verify.stage import Verified
 
 RUNS = {"compare": make_run, "slo": make_slo_run, "mobile": make_mobile_run}
@@ -70,7 +73,7 @@ def openmetrics(facts) -> list[float]:
 def test_every_figure_is_one_of_run_json_and_none_is_lost(run, facts, read):
     recorded = numbers_in(json.loads(run.model_dump_json()))
     found = read(facts)
-    wanted = [n for f in facts.figures for n in (f.value, f.low, f.high) if n is not None]
+    wanted = [n for f in facts.figures for n in (f.value, *(f.ends or ()))]
     assert len(wanted) > 5
     assert sorted(found) == sorted(wanted)
     assert set(found) <= recorded
@@ -148,6 +151,80 @@ def hostile() -> Facts:
     figure = Figure({"model": name, "load": "closed:1"}, "p99", "ms", 1.5, True, 1.25, 1.75)
     check = Check(name, "x", "y", "failed", "<b>|`\x00")
     return Facts("compare", name, name, "2026-01-01T00:00:00Z", False, (check,), (figure,), (name,))
+
+
+def with_costs(run):
+    """The run, its sides steady after 3 and 5 s, and 4 and 4 s."""
+    steady = {"torchserve": (3.0, 5.0), "tfserving": (4.0, 4.0)}
+    targets = {
+        name: target.model_copy(
+            update={"conditionings": tuple(map(conditioning, range(2), steady.get(name, ())))}
+        )
+        for name, target in run.targets.items()
+    }
+    trade_offs = judge_trade_offs(targets, margin=0.05, seed=1)
+    return run.model_copy(update={"targets": targets, "trade_offs": trade_offs})
+
+
+def conditioning(block: int, until_steady_s: float) -> ConditioningRecord:
+    return ConditioningRecord(
+        block=block,
+        load="closed:8",
+        samples_files=(),
+        state="steady",
+        until_steady_s=until_steady_s,
+        until_steady_requests_count=1,
+        duration_s=until_steady_s,
+        requests_count=1,
+        errors_count=0,
+        seconds=(),
+    )
+
+
+def test_what_a_side_costs_has_the_range_of_its_servers_and_the_interval_of_its_ratio():
+    run = with_costs(make_run())
+    facts = facts_of_run(run)
+    found = json.loads(FORMATS["bencher"](facts))
+    side = run.targets["torchserve"]
+    starts = [start.first_right_answer_s for start in side.cold_starts]
+    own = found["digits_cnn/torchserve"]
+    assert own["cold-start-slowest-s"] == {
+        "value": max(starts),
+        "lower_value": min(starts),
+        "upper_value": max(starts),
+    }
+    assert own["time-until-steady-s"] == {"value": 4.0, "lower_value": 3.0, "upper_value": 5.0}
+    assert found["digits_cnn/tfserving"]["time-until-steady-s"] == {"value": 4.0}
+    (least, most) = pick.summary_of(side, "closed:8").round_range["throughput_per_s"]
+    throughput = found["digits_cnn/torchserve/closed:8"]["throughput-per-s"]
+    assert (throughput["lower_value"], throughput["upper_value"]) == (least, most)
+    recorded = {one.measure: one for one in run.trade_offs}
+    ratios = found["digits_cnn/torchserve/tfserving"]
+    for measure, name in (("peak_memory_bytes", "peak-memory"), ("until_steady_s", "time-until-steady")):
+        low, high = recorded[measure].interval
+        assert ratios[f"{name}-ratio-ratio"] == {
+            "value": recorded[measure].ratio,
+            "lower_value": low,
+            "upper_value": high,
+        }
+    shown = {one["name"]: one for one in json.loads(FORMATS["benchmark-bigger"](facts))}
+    assert "rounds" in shown["digits_cnn/torchserve/closed:8 throughput"]["extra"], "which is no interval"
+
+
+def limited(limit_ms: float, rows: int):
+    run = make_slo_run()
+    slo = run.slo.model_copy(update={"p99_limit_ms": limit_ms})
+    return run.model_copy(update={"slo": slo, "payload": run.payload.model_copy(update={"rows": rows})})
+
+
+def test_rates_within_unlike_limits_or_of_unlike_requests_have_unlike_names():
+    names = [
+        {one["name"] for one in json.loads(FORMATS["benchmark-bigger"](facts_of_run(limited(*asked))))}
+        for asked in ((20, 1), (50, 1), (20, 8))
+    ]
+    rates = [{name for name in own if "rate" in name} for own in names]
+    assert all(rates)
+    assert not (rates[0] & rates[1] or rates[0] & rates[2] or rates[1] & rates[2])
 
 
 @pytest.mark.parametrize("name", FORMATS)
