@@ -11,6 +11,7 @@ from loadtests.statistics import NS_PER_MS, percentile, samples_needed
 from pipelines.errors import MachineError
 from pipelines.record.mobile import MobileArtifactRecord, MobileRecord, TimingRecord
 from pipelines.record.reading import file_within
+from pipelines.record.reason import ReasonRecord, reason
 
 PERCENTILES = (50, 95)
 CALLS = "invoke_ns"
@@ -23,7 +24,7 @@ class Figures(TypedDict):
     runs_count: int
     p50_ms: float | None
     p95_ms: float | None
-    reasons: dict[str, str]
+    reasons: dict[str, ReasonRecord]
 
 
 def figures(calls_ns: npt.NDArray[np.int64]) -> Figures:
@@ -36,8 +37,8 @@ def figures(calls_ns: npt.NDArray[np.int64]) -> Figures:
     return Figures(runs_count=count, p50_ms=p50_ms, p95_ms=p95_ms, reasons=reasons)
 
 
-def _too_few(q: int, count: int) -> str:
-    return f"p{q} needs at least {samples_needed(q)} calls, there was time for {count}"
+def _too_few(q: int, count: int) -> ReasonRecord:
+    return reason("too_few_calls", percentile=q, needed_count=samples_needed(q), calls_count=count)
 
 
 def write_calls(path: Path, calls_ns: npt.NDArray[np.int64]) -> None:

@@ -1,16 +1,43 @@
 """A round stretch by stretch, so that drift and pauses are seen; bounded for a run of any length."""
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loadtests.statistics import NS_PER_MS, percentile
-from pipelines.record.rounds import SliceRecord
+from pipelines.record.rounds import RoundRecord, SliceRecord
 from pipelines.units import NS_PER_S
 
 RUN_SLICES: Final = 600
 ROUND_SLICES: Final = 20
+
+
+@dataclass(frozen=True)
+class Point:
+    """A stretch of a round: seconds since the run began, latencies in ms, requests per second."""
+
+    at_s: float
+    p50_ms: float | None
+    max_ms: float | None
+    per_s: float | None
+
+
+def points_of(record: RoundRecord, start_s: float) -> list[Point]:
+    """Return the stretches of a round that began `start_s` after the run's first; one where it has none."""
+    if not record.slices:
+        middle, latency = start_s + record.window_s / 2, record.latency_ms
+        return [Point(middle, latency.p50, latency.max, record.throughput_per_s)]
+    return [
+        Point(
+            start_s + part.start_s + part.length_s / 2,
+            part.p50_ms,
+            part.max_ms,
+            part.requests_count / part.length_s,
+        )
+        for part in record.slices
+    ]
 
 
 def slices_per_round(rounds_count: int) -> int:

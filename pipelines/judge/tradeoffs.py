@@ -1,7 +1,8 @@
 """What the sides' speed costs: memory, cold starts, warming up, images, accuracy, pair by pair."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from statistics import median
@@ -9,13 +10,15 @@ from typing import Any, Final
 
 from loadtests.intervals import RatioEstimate, estimate_ratio
 from loadtests.multiplicity import Corrected, holm
-from loadtests.verdict import Verdict, decide
+from loadtests.verdict import Verdict
+from pipelines.judge.accuracy import more_right, ratio_interval_of
+from pipelines.judge.bounds import Bound, decide_bounded
+from pipelines.record.conditioning import ConditioningRecord
 from pipelines.record.target import TargetRecord
 from pipelines.record.tradeoff import Measure, TradeOffRecord
 
 CURVE_S: Final = 1.0
 """A fresh server's curve has one point per second: no time until steady is known better."""
-CHANCE: Final = 0.05
 Blocks = Mapping[int, float]
 
 
@@ -31,7 +34,7 @@ def judge_trade_offs(
         verdicts: False for a profile that measures too little for any.
     """
     compared = [(name, target) for name, target in targets.items() if target.role == "compared"]
-    trade_offs: list[tuple[TradeOffRecord, RatioEstimate | None]] = []
+    trade_offs: list[tuple[TradeOffRecord, Judged | None]] = []
     for (candidate, ours), (baseline, theirs) in combinations(compared, 2):
         names = (candidate, baseline)
         trade_offs += [
@@ -39,10 +42,16 @@ def judge_trade_offs(
             (_of_images(ours, theirs, margin, names), None),
             (_of_accuracy(ours, theirs, names), None),
         ]
-    corrected = _family([estimate for _, estimate in trade_offs if estimate] if verdicts else [], margin)
-    return tuple(
-        _with_verdict(record, corrected.get(id(estimate)), estimate) for record, estimate in trade_offs
-    )
+    corrected = _family([judged for _, judged in trade_offs if judged] if verdicts else [], margin)
+    return tuple(_with_verdict(record, corrected.get(id(judged)), judged) for record, judged in trade_offs)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a verdict goes by. The ratio of a bounded estimate lies beyond it, on the side of `bound`."""
+
+    estimate: RatioEstimate
+    bound: Bound | None = None
 
 
 def _peaks(target: TargetRecord) -> Blocks:
@@ -53,12 +62,26 @@ def _cold_starts(target: TargetRecord) -> Blocks:
     return {start.block: start.first_right_answer_s for start in target.cold_starts}
 
 
-def _until_steady(target: TargetRecord) -> Blocks:
-    """Return the seconds of the first load on each fresh server; none for one not steady in time."""
-    first: dict[int, float | None] = {}
+def _fresh(target: TargetRecord) -> Mapping[int, ConditioningRecord]:
+    """Return the first load on each fresh server, by block."""
+    first: dict[int, ConditioningRecord] = {}
     for conditioning in target.conditionings:
-        first.setdefault(conditioning.block, conditioning.until_steady_s)
-    return {block: value for block, value in first.items() if value is not None}
+        first.setdefault(conditioning.block, conditioning)
+    return first
+
+
+def _until_steady(target: TargetRecord) -> Blocks:
+    """Return the seconds of the first load on each fresh server, infinite for one not steady in its budget.
+
+    Left out, such a server would favour its side: it is the slowest to get steady. One that was steady from a
+    start that was not seen has none.
+    """
+    seconds = {block: _seconds(conditioning) for block, conditioning in _fresh(target).items()}
+    return {block: value for block, value in seconds.items() if value is not None}
+
+
+def _seconds(conditioning: ConditioningRecord) -> float | None:
+    return conditioning.until_steady_s if conditioning.state == "steady" else math.inf
 
 
 BY_BLOCK: Final[Mapping[Measure, tuple[Callable[[TargetRecord], Blocks], float]]] = {
@@ -71,34 +94,67 @@ BY_BLOCK: Final[Mapping[Measure, tuple[Callable[[TargetRecord], Blocks], float]]
 
 def _of_blocks(
     measure: Measure, ours: TargetRecord, theirs: TargetRecord, seed: int, names: tuple[str, str]
-) -> tuple[TradeOffRecord, RatioEstimate | None]:
+) -> tuple[TradeOffRecord, Judged | None]:
     figures, least = BY_BLOCK[measure]
     ours_by, theirs_by = figures(ours), figures(theirs)
-    pairs = [
+    values = _value(measure, ours, ours_by), _value(measure, theirs, theirs_by)
+    blocks = sorted(ours_by.keys() & theirs_by.keys())
+    if measure == "peak_memory_bytes" and ours.memory.source != theirs.memory.source:
+        blocks = []  # Counted in two ways: neither is more.
+    endless = [math.isinf(by[block]) for block in blocks for by in (ours_by, theirs_by)]
+    if any(endless):
+        judged = _bounded(ours, theirs, blocks, seed)
+        return _record(measure, names, values, blocks_count=len(blocks)), judged
+    ratios = [
         [math.log(max(ours_by[block], least) / max(theirs_by[block], least))]
-        for block in sorted(ours_by.keys() & theirs_by.keys())
+        for block in blocks
         if max(ours_by[block], least) > 0 and max(theirs_by[block], least) > 0
     ]
-    if measure == "peak_memory_bytes" and ours.memory.source != theirs.memory.source:
-        pairs = []  # Counted in two ways: neither is more.
-    estimate = estimate_ratio(pairs, seed=seed)
+    estimate = estimate_ratio(ratios, seed=seed)
     usual = estimate.interval() if estimate else None
-    alone = math.exp(pairs[0][0]) if len(pairs) == 1 else None
+    alone = math.exp(ratios[0][0]) if len(ratios) == 1 else None
     record = _record(
         measure,
         names,
-        (_value(measure, ours, ours_by), _value(measure, theirs, theirs_by)),
+        values,
         ratio=usual.ratio if usual else alone,
-        interval=(usual.low, usual.high) if usual else None,
-        blocks_count=len(pairs),
+        interval=usual.ends if usual else None,
+        blocks_count=len(ratios),
     )
-    return record, estimate
+    return record, Judged(estimate) if estimate else None
+
+
+def _bounded(ours: TargetRecord, theirs: TargetRecord, blocks: Sequence[int], seed: int) -> Judged | None:
+    """Bound the ratio of times until steady by the budget of servers that still climbed when it ended.
+
+    Says nothing where servers of both sides did, in whatever blocks, or where one was not shown to climb.
+    """
+    sides = [[_fresh(side)[block] for block in blocks] for side in (ours, theirs)]
+    states = [{conditioning.state for conditioning in side} for side in sides]
+    if "unsettled" in states[0] | states[1] or ("climbing" in states[0] and "climbing" in states[1]):
+        return None
+    lasted = [list(map(_at_least_s, side)) for side in sides]
+    ratios = [[math.log(max(a, CURVE_S) / max(b, CURVE_S))] for a, b in zip(*lasted, strict=True)]
+    estimate = estimate_ratio(ratios, seed=seed)
+    bound: Bound = "at_least" if "climbing" in states[0] else "at_most"
+    return Judged(estimate, bound) if estimate else None
+
+
+def _at_least_s(conditioning: ConditioningRecord) -> float:
+    """Return the seconds until steady, or the whole budget where that ended before."""
+    if conditioning.until_steady_s is None:
+        return conditioning.duration_s
+    return conditioning.until_steady_s
 
 
 def _value(measure: Measure, target: TargetRecord, by_block: Blocks) -> float | None:
-    """Return the median over fresh servers; for a record without their peaks, the largest of all."""
+    """Return the median over fresh servers; for a record without their peaks, the largest of all.
+
+    None where half of them or more were not steady in their budget.
+    """
     if by_block:
-        return float(median(by_block.values()))
+        middle = float(median(by_block.values()))
+        return None if math.isinf(middle) else middle
     peak = target.memory.peak_bytes if measure == "peak_memory_bytes" else None
     return None if peak is None else float(peak)
 
@@ -119,6 +175,7 @@ def _of_images(
 
 
 def _of_accuracy(ours: TargetRecord, theirs: TargetRecord, names: tuple[str, str]) -> TradeOffRecord:
+    """Compare shares of right answers: exact on the samples, with the interval for more of their kind."""
     parities = [target.endpoint_parity for target in (ours, theirs)]
     candidate, baseline = (parity.accuracy if parity else None for parity in parities)
     if candidate is None or baseline is None:
@@ -127,24 +184,18 @@ def _of_accuracy(ours: TargetRecord, theirs: TargetRecord, names: tuple[str, str
         (1 - (parity.top1_agreement or 0)) * parity.samples_count for parity in parities if parity
     )
     samples = min(parity.samples_count for parity in parities if parity)
-    verdict = _more_right(round((candidate - baseline) * samples), round(disagreeing))
-    return _record("accuracy", names, (candidate, baseline), verdict=verdict)
-
-
-def _more_right(more: int, differing_at_most: int) -> str:
-    """Judge by a sign test whether one side is right more often than chance makes it.
-
-    Two sides differ in no more samples than each differs in from the source model, together; that many make
-    the test the least likely to reject.
-    """
-    from scipy.special import bdtrc  # scipy.stats takes a second to import
-
-    if more == 0:
-        return "equivalent"
-    differing = max(abs(more), differing_at_most)
-    most = (differing + abs(more)) // 2
-    rejected = 2 * bdtrc(most - 1, differing, 0.5) < CHANCE
-    return ("better" if more > 0 else "worse") if rejected else "inconclusive"
+    more = round((candidate - baseline) * samples)
+    verdict = more_right(more, round(disagreeing))
+    if not baseline:
+        return _record("accuracy", names, (candidate, baseline), verdict=verdict)
+    return _record(
+        "accuracy",
+        names,
+        (candidate, baseline),
+        ratio=candidate / baseline,
+        interval=ratio_interval_of(baseline, more, round(disagreeing), samples),
+        verdict=verdict,
+    )
 
 
 def _record(
@@ -162,30 +213,31 @@ def _record(
     )
 
 
-def _family(estimates: list[RatioEstimate], margin: float) -> dict[int, Corrected]:
+def _family(judged: list[Judged], margin: float) -> dict[int, Corrected]:
     """Judge each; a correction keeps the chance of any false verdict at five per cent.
 
     There is no noise floor: one figure per fresh server has in its interval all that differs between starts.
     """
 
-    def judged(estimate: RatioEstimate, confidence: float) -> Verdict:
-        interval = estimate.interval(confidence)
-        return decide(interval, lower_is_better=True, margin=margin, noise_floor=0.0, without_floor=())
+    def verdict(one: Judged, confidence: float) -> Verdict:
+        return decide_bounded(one.estimate, confidence, lower_is_better=True, margin=margin, bound=one.bound)
 
-    corrected = holm([partial(judged, estimate) for estimate in estimates])
-    return {id(estimate): each for estimate, each in zip(estimates, corrected, strict=True)}
+    corrected = holm([partial(verdict, one) for one in judged])
+    return {id(one): each for one, each in zip(judged, corrected, strict=True)}
 
 
 def _with_verdict(
-    record: TradeOffRecord, corrected: Corrected | None, estimate: RatioEstimate | None
+    record: TradeOffRecord, corrected: Corrected | None, judged: Judged | None
 ) -> TradeOffRecord:
-    if corrected is None or estimate is None:
+    if corrected is None or judged is None:
         return record
-    judged = estimate.interval(corrected.confidence)
+    interval = judged.estimate.interval(corrected.confidence)
+    # A bound has one end: the record holds no interval that is open.
+    verdict_interval = interval.ends if judged.bound is None else None
     return record.model_copy(
         update={
             "verdict": corrected.verdict.word,
             "verdict_confidence": corrected.confidence,
-            "verdict_interval": (judged.low, judged.high),
+            "verdict_interval": verdict_interval,
         }
     )

@@ -3,6 +3,7 @@
 from pipelines.record.artifact import NotExportedRecord
 from pipelines.record.base import Record
 from pipelines.record.parity import ParityRecord
+from pipelines.record.reason import ReasonOrText
 
 
 class TimingRecord(Record):
@@ -23,7 +24,7 @@ class TimingRecord(Record):
     elapsed_s: float
     p50_ms: float | None
     p95_ms: float | None
-    reasons: dict[str, str]
+    reasons: dict[str, ReasonOrText]
     peak_memory_bytes: int | None
     samples_file: str | None
     cpu_steal_share: float | None
@@ -37,9 +38,9 @@ class MobileArtifactRecord(Record):
     `delegated_ops_count` of `ops_count` operations run in the delegate (XNNPACK). `timings` holds one thread
     first, then all cores. `runtime_library` is a key of the record's `runtimes`. `on_pareto_front`: no other
     artifact is both smaller and at least as accurate. `failures` are the gate's reasons against it, each
-    with metric, found and allowed. `error` says why it could not be run; then what depends on it is null.
-    The errors are as in `ParityRecord`, `outputs` has those of each output; `mismatch` says why one in
-    float32 is not the source model.
+    with its figures and limits. `error` is what its runtime said when it could not be run; then what depends
+    on it is null. The errors are as in `ParityRecord`, `outputs` has those of each output; `mismatch` is why
+    one in float32 is not the source model.
     """
 
     target: str
@@ -64,13 +65,13 @@ class MobileArtifactRecord(Record):
     runtime_library: str
     on_pareto_front: bool
     passed: bool
-    failures: tuple[str, ...]
+    failures: tuple[ReasonOrText, ...]
     error: str | None
     rmse: float | None = None
     output_error: float | None = None
     max_output_error: float | None = None
     target_rmse: float | None = None
-    mismatch: str | None = None
+    mismatch: ReasonOrText | None = None
     outputs: tuple[ParityRecord, ...] = ()
 
 
@@ -84,12 +85,15 @@ class RuntimeLibraryRecord(Record):
 
 
 class MobileGateRecord(Record):
-    """What an artifact must keep to ship, and the smallest one that does; null limits were not asked for."""
+    """What an artifact must keep to ship, and the smallest one that does; null limits were not asked for.
+
+    The code of `reason` is `smallest`, `none_passes` or `none_exported`.
+    """
 
     max_accuracy_drop: float
     max_bytes: int | None
     chosen: str | None
-    reason: str
+    reason: ReasonOrText
 
 
 class MobileRecord(Record):

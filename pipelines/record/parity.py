@@ -1,6 +1,7 @@
 """Parity of an artifact or an endpoint, as run.json holds it."""
 
 from pipelines.record.base import Record
+from pipelines.record.reason import ReasonRecord
 
 
 class ParityRecord(Record):
@@ -10,7 +11,8 @@ class ParityRecord(Record):
     null, and its `output_error`, the root mean square error in standard deviations of the source model's
     outputs, must stay within `max_output_error`, and the accuracy it loses, if it chooses classes, within
     `max_accuracy_drop`. `rmse` is against the source model's outputs, `target_rmse` against the targets. Of a
-    regression `spread_error` is the largest error as a share of the range of the targets.
+    regression `spread_error` is the largest error as a share of the range of the targets. `failures` are why
+    it did not pass, each with its figures; empty in an older record.
 
     Of several outputs `outputs` has each one's own, by `output` and with its `task`. Then the errors above it
     are the worst, accuracy and choices are of the first output that has them, and all of them must pass.
@@ -35,4 +37,5 @@ class ParityRecord(Record):
     accuracy_drop: float | None = None
     spread_error: float | None = None
     max_spread_error: float | None = None
+    failures: tuple[ReasonRecord, ...] = ()
     outputs: tuple["ParityRecord", ...] = ()

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from pipelines.record.base import Record
-from pipelines.record.reason import ReasonRecord
+from pipelines.record.reason import ReasonOrText, ReasonRecord
 
 
 class LatencyRecord(Record):
@@ -20,7 +20,7 @@ class LatencyRecord(Record):
     min: float | None
     max: float | None
     mean: float | None
-    reasons: dict[str, str]
+    reasons: dict[str, ReasonOrText]
     intervals: dict[str, tuple[float, float] | None] = Field(default_factory=dict)
 
 

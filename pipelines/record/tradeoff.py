@@ -13,7 +13,10 @@ class TradeOffRecord(Record):
     A value is the median over the side's fresh servers, one per block, or the figure itself where there is
     only one. `ratio` is candidate / baseline of servers of the same block, with its 95 % interval;
     `verdict_interval` is the one that the verdict goes by: verdicts on a run's trade-offs are one family.
-    `verdict` is about the candidate, null where one side has no figure or too few servers were started.
+    Where a server was not steady within its budget there is no ratio, as its time is only bounded, and no
+    value where half of a side's were not. Of accuracy it is of the shares of right answers, with the interval
+    that as many samples of the same kind give. `verdict` is about the candidate, null where one side has no
+    figure or too few servers were started.
     """
 
     measure: Measure

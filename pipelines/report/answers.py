@@ -5,8 +5,11 @@ from dataclasses import dataclass
 
 from pipelines.console import format as fmt
 from pipelines.record.comparison import ComparisonRecord
+from pipelines.record.implementation import GivenRecord
 from pipelines.record.run import RunRecord
-from pipelines.report import banners, pick, slo, tradeoffs, tune
+from pipelines.record.target import TargetRecord
+from pipelines.record.tradeoff import Measure
+from pipelines.report import banners, pick, slo, tradeoffs, training, tune
 from pipelines.report.verdicts import judged_wider, undecided
 
 MOST_SAID = 4
@@ -42,7 +45,10 @@ class Answer:
 
 
 def answer(run: RunRecord) -> Answer:
-    """Answer for a run that compared servers or searched for their highest rate."""
+    """Answer for a run that compared servers, searched for their highest rate, or compared trainings."""
+    if run.kind == "train":
+        texts = (training.headline(run), *training.answer_parts(run))
+        return Answer(*map(fmt.one_line, texts))
     result = fmt.one_line(_headline(run))
     if not pick.compared(run):
         return Answer(result, "", "", "")
@@ -214,25 +220,38 @@ def _request(run: RunRecord) -> list[str]:
     bodies = of_sides or ([run.payload] if run.payload is not None else [])
     if not bodies:
         return []
+    rows = fmt.listed(list(dict.fromkeys(fmt.plural(body.rows, "row") for body in bodies)))
     low, high = min(body.body_bytes_min for body in bodies), max(body.body_bytes_max for body in bodies)
     size = fmt.exact_bytes(low) if low == high else f"{fmt.count(low)} to {fmt.exact_bytes(high)}"
-    return [f"{_protocols(run)} requests of {size}"]
+    return [f"{_protocols(run)} requests of {rows} and {size}"]
 
 
 def _protocols(run: RunRecord) -> str:
-    used = dict.fromkeys(target.implementation.protocol for target in pick.compared(run).values())
-    return " and ".join({"rest": "REST", "grpc": "gRPC"}.get(name, name) for name in used)
+    return " and ".join(dict.fromkeys(map(_protocol, pick.compared(run).values())))
+
+
+def _protocol(target: TargetRecord) -> str:
+    name = target.implementation.protocol
+    return {"rest": "REST", "grpc": "gRPC"}.get(name, name)
 
 
 def _budget(run: RunRecord) -> list[str]:
-    """Return the first side's budget, which all sides that Tandem starts have alike, and what is unknown."""
+    """Return the budget of sides that Tandem starts, each its own where they differ, and what is unknown."""
     sides = pick.compared(run)
     ours = {name: target for name, target in sides.items() if target.implementation.runner != "url"}
     others = [name for name in sides if name not in ours]
     unknown = [f"{fmt.listed(others)} on a budget that is not known"] if others else []
-    if not ours:
-        return unknown
-    budget = next(iter(ours.values())).given
+    budgets: dict[str, list[str]] = {}
+    for name, target in ours.items():
+        budgets.setdefault(_limits(target.given), []).append(name)
+    everyone = len(budgets) == 1 and not others
+    known = [
+        f"{'each server' if everyone else fmt.listed(names)} on {budget}" for budget, names in budgets.items()
+    ]
+    return [*known, *unknown]
+
+
+def _limits(budget: GivenRecord) -> str:
     cores = f"core{'' if len(budget.cores) == 1 else 's'} {fmt.numbers(budget.cores)}" if budget.cores else ""
     limits = [
         cores or "no cores of its own",
@@ -241,7 +260,7 @@ def _budget(run: RunRecord) -> list[str]:
         if budget.memory_limit_bytes
         else "memory unlimited",
     ]
-    return [f"{fmt.listed(list(ours)) if others else 'each server'} on {', '.join(limits)}", *unknown]
+    return ", ".join(limits)
 
 
 def _cores(count: float) -> str:
@@ -260,32 +279,104 @@ def _runners(run: RunRecord) -> list[str]:
 
 
 def _turns(run: RunRecord) -> str:
-    """List measured trade-offs that go the other way, then what was fixed and might turn the answer."""
+    """List trade-offs that go the other way or are open, what differs besides, then what was fixed."""
     leader = tradeoffs.leader(run)
-    against = tradeoffs.against(run, leader)
+    against, undecided_ones = tradeoffs.against(run, leader), tradeoffs.open_ones(run)
     clauses = []
     if against:
         other = "the other side is" if len(pick.compared(run)) == 2 else "another side is"  # noqa: PLR2004
         who = f"{other} ahead in" if leader else "the sides differ in"
-        clauses.append(f"{who} {fmt.listed(against)}")
+        clauses.append(f"{who} {_some(against)}")
+    if undecided_ones:
+        clauses.append(f"who is ahead in {_some(undecided_ones)} is not decided")
+    confounded = list(_confounded(run))
+    if confounded:
+        clauses.append(f"how much of the result comes from {fmt.listed(confounded)} is not known")
     clauses.append(f"perhaps {fmt.listed(list(_fixed(run)))}, which this run did not vary")
     return f"{_upper('; '.join(clauses))}."
 
 
+def _some(trade_offs: list[str]) -> str:
+    """List the first of several, and how many others there are: many sides make many pairs."""
+    more = len(trade_offs) - MOST_SAID
+    return fmt.listed([*trade_offs[:MOST_SAID], *([f"{more} more"] if more > 0 else [])])
+
+
+def _rows(run: RunRecord) -> dict[str, int]:
+    """Return the rows per request by side, as far as they are known."""
+    payloads = {name: target.payload or run.payload for name, target in pick.compared(run).items()}
+    return {name: payload.rows for name, payload in payloads.items() if payload is not None}
+
+
+def _confounded(run: RunRecord) -> Iterator[str]:
+    """Yield what the sides of different targets differ in besides; of one target it is what is compared."""
+    sides = pick.compared(run)
+    if len({target.target or name for name, target in sides.items()}) == 1:
+        return
+    rows = {name: fmt.plural(count, "row") for name, count in _rows(run).items()}
+    batches = {name: _batch(target) for name, target in sides.items()}
+    named = (
+        ("the protocol", {name: _protocol(target) for name, target in sides.items()}),
+        ("the rows per request", rows),
+        ("batching", batches if all(_is_known(target) for target in sides.values()) else {}),
+    )
+    for what, by_side in named:
+        if len(set(by_side.values())) > 1:
+            yield f"{what} ({', '.join(f'{name} {value}' for name, value in by_side.items())})"
+
+
+def _batch(target: TargetRecord) -> str:
+    size = target.given.batch_max_size or 1
+    return "none" if size == 1 else f"up to {size}"
+
+
+def _is_known(target: TargetRecord) -> bool:
+    return target.implementation.runner != "url" or target.given.batch_max_size is not None
+
+
 def _fixed(run: RunRecord) -> Iterator[str]:
-    protocols = {target.implementation.protocol for target in pick.compared(run).values()}
-    if len(protocols) == 1:
+    sides = pick.compared(run)
+    if len(set(map(_protocol, sides.values()))) == 1:
         yield f"another protocol than {_protocols(run)}"
-    batches = {target.given.batch_max_size for target in pick.compared(run).values()}
-    if batches <= {1, None} and "url" not in _runners(run):
-        yield "batching (no server formed any)"
-    if not any(off.measure == "cold_start_s" and off.verdict for off in run.trade_offs):
+    rows = set(_rows(run).values())
+    if len(rows) == 1:
+        yield f"more or fewer rows per request than {rows.pop()}" if rows != {1} else "more rows per request"
+    yield from _fixed_batching(run)
+    if not _is_judged(run, "cold_start_s"):
         yield "cold starts"
     yield "more cores"
+    if not _is_judged(run, "peak_memory_bytes"):
+        yield "what memory the servers take"
+    yield _fixed_memory(run)
     if run.slo is None:
         yield "the price per request (tandem slo --hourly-price)"
     elif run.slo.hourly_price is None:
         yield "the price per request (--hourly-price)"
+
+
+def _fixed_batching(run: RunRecord) -> Iterator[str]:
+    sides = pick.compared(run)
+    batches = {name: _batch(target) for name, target in sides.items()}
+    if "url" in _runners(run):
+        yield "batching (what servers behind addresses form is not known)"
+    elif set(batches.values()) == {"none"}:
+        yield "batching (no server formed any)"
+    elif len(set(batches.values())) == 1:
+        yield f"other batches than of {next(iter(batches.values()))}"
+    else:
+        listed = ", ".join(f"{name} {value}" for name, value in batches.items())
+        yield f"other batches ({listed})"
+
+
+def _fixed_memory(run: RunRecord) -> str:
+    limits = {target.given.memory_limit_bytes for target in pick.compared(run).values()}
+    return "a memory limit" if limits == {None} else "another memory limit"
+
+
+def _is_judged(run: RunRecord, measure: Measure) -> bool:
+    """Return whether it is said, decided or not, who is ahead in it; that stands in clauses of its own."""
+    own = [off for off in run.trade_offs if off.measure == measure]
+    return bool(own) and all(off.verdict is not None for off in own)
 
 
 def _not_shown(run: RunRecord) -> str:

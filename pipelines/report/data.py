@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 
 from pipelines.console.format import one_line
+from pipelines.judge.warming import cpu_ms_per_request
 from pipelines.record.comparison import ComparisonRecord
 from pipelines.record.mobile import MobileRecord
 from pipelines.record.rounds import RoundRecord
@@ -148,12 +149,16 @@ def of_time_splits(loads: Mapping[str, Mapping[str, TimeSplitRecord | None]]) ->
 def of_curves(curves: Curves) -> str:
     """Render fresh servers second by second."""
     rows = (
-        (name, conditioning.block, second, figures.requests_count, figures.p50_ms)
+        (
+            *(name, conditioning.block, second, figures.requests_count, figures.p50_ms),
+            cpu_ms_per_request(figures),
+        )
         for name, own in curves.items()
         for conditioning in own
         for second, figures in enumerate(conditioning.seconds, start=1)
     )
-    return to_csv(("target", "block", "second", "requests_count", "p50_ms"), rows)
+    columns = ("target", "block", "second", "requests_count", "p50_ms", "cpu_ms_per_request")
+    return to_csv(columns, rows)
 
 
 def of_search(slo: SloRecord) -> str:

@@ -1,6 +1,7 @@
 """How much of what an artifact does in process its server delivers."""
 
 from pipelines.console import format as fmt
+from pipelines.judge.per_row import rows_per_s
 from pipelines.record.run import RunRecord
 from pipelines.record.target import SummaryRecord, TargetRecord
 from pipelines.report import pick
@@ -40,7 +41,7 @@ def efficiency_table(run: RunRecord) -> Table:
 def _row(target: TargetRecord, summary: SummaryRecord | None) -> tuple[Cell, ...]:
     rows = target.payload.rows if target.payload else 1
     rate = summary.throughput_per_s if summary else None
-    served = number(None if rate is None else rate * rows, fmt.rate_number, unit="/s", why=NO_ROUND)
+    served = number(rows_per_s(rate, rows), fmt.rate_number, unit="/s", why=NO_ROUND)
     limit, efficiency = target.in_process, summary.efficiency if summary else None
     if limit is None:
         return *(missing(NOT_TIMED) for _ in range(3)), served, missing(NOT_TIMED)

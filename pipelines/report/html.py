@@ -2,7 +2,8 @@
 
 import re
 import shlex
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
@@ -28,23 +29,37 @@ from pipelines.report import (
     warming,
 )
 from pipelines.report.figures import draw
-from pipelines.report.table import Table, first_rows
+from pipelines.report.table import Table, first_rows, within_bytes
 
 BODY_CHARACTERS = 600
+MOST_NAMED = 20
 LIMIT_BYTES = 1_500_000
-WITHOUT_SERVERS = ("mobile", "train")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much of what grows with a run is shown: rows of a table, rounds in all figures, loads in detail."""
+    """How much of what grows with a run is shown.
+
+    Rows of a table, rounds in all figures, loads in detail, fresh servers in their figure, and bytes of a
+    figure with its data: a larger one is left out.
+    """
 
     rows: int
     rounds: int
     loads: int
+    servers: int
+    figure_bytes: int = LIMIT_BYTES
 
 
-LIMITS = (Limits(400, 600, 12), Limits(150, 240, 8), Limits(60, 90, 4), Limits(20, 24, 2))
+# With the last, which has neither table nor figure, a page has what does not grow with a run.
+LIMITS = (
+    Limits(400, 600, 12, 60),
+    Limits(150, 240, 8, 40),
+    Limits(60, 90, 4, 20),
+    Limits(20, 24, 2, 10),
+    Limits(20, 24, 2, 10, 40_000),
+    Limits(0, 24, 0, 0, 0),
+)
 
 
 def render_html(run: RunRecord) -> str:
@@ -60,23 +75,48 @@ def render_html(run: RunRecord) -> str:
     return page
 
 
+class Figures:
+    """Keeps the figures that are small enough, and the captions of those that are left out."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.left_out: list[str] = []
+        self._most_bytes = most_bytes
+
+    def kept(self, plot: sections.Plot | None) -> sections.Plot | None:
+        """Return the figure; None where there is none, or too large a one."""
+        if plot is None or len(plot.svg.encode()) + len(plot.data.encode()) <= self._most_bytes:
+            return plot
+        self.left_out.append(plot.caption)
+        return None
+
+    def kept_of(self, plots: Iterable[sections.Plot]) -> tuple[sections.Plot, ...]:
+        """Return those of several figures that are small enough."""
+        return tuple(kept for plot in plots if (kept := self.kept(plot)))
+
+
 def _render(run: RunRecord, limits: Limits) -> str:
+    figures = Figures(limits.figure_bytes)
     swatches = {name: Markup(draw.swatch(slot)) for name, slot in sections.slots(run).items()}  # noqa: S704
-    return page_template("report.html.j2").render(
+    return page_template(
+        "report.html.j2"
+    ).render(
         run=run,
+        any_load=bool(pick.loads(run)),
         title=f"{fmt.one_line(run.model.name)} – Tandem {fmt.one_line(run.run_id)}",  # noqa: RUF001
         model_name=fmt.one_line(run.model.name),
         swatches=swatches,
-        **_result(run, limits),
-        **_load(run, limits),
-        mobile=sections.mobile_section(run),
-        training=_training(run, limits),
-        **_background(run),
+        **_result(run, limits, figures),
+        **_load(run, limits, figures),
+        mobile=_mobile(run, limits, figures),
+        training=_training(run, limits, figures),
+        **_background(run, limits),
         **_end(run, limits),
+        left_out=figures.left_out[:MOST_NAMED],
+        left_out_count=len(figures.left_out),
     )
 
 
-def _result(run: RunRecord, limits: Limits) -> dict[str, object]:
+def _result(run: RunRecord, limits: Limits, figures: Figures) -> dict[str, object]:
     tables = (
         tune.claim_table(run),
         tradeoffs.table(run),
@@ -84,24 +124,25 @@ def _result(run: RunRecord, limits: Limits) -> dict[str, object]:
         slo.rate_table(run),
     )
     every = pick.all_rounds(run)
+    timeline = sections.timeline_figure(run, "timeline", every, limits.rounds) if run.slo else None
     return {
         "banners": banners.banners(run),
-        "answer": None if run.kind in WITHOUT_SERVERS else answers.answer(run),
+        "answer": None if run.kind == "mobile" else answers.answer(run),
         "remarks": (*tune.remarks(run), *slo.remarks(run), *answers.remarks(run)),
-        "forests": sections.forests(run, limits.loads),
+        "forests": figures.kept_of(sections.forests(run, limits.loads)),
         "result_tables": _filled(*tables, most=limits.rows),
-        "rates": sections.rates_figure(run),
-        "load_curve": None if run.slo else sections.load_curve_figure(run),
-        "timeline": sections.timeline_figure(run, "timeline", every, limits.rounds) if run.slo else None,
-        "search": _filled(slo.search_table(run)),
-        "surfaces": sections.surface_figures(run),
+        "rates": figures.kept(sections.rates_figure(run)),
+        "load_curve": None if run.slo else figures.kept(sections.load_curve_figure(run)),
+        "timeline": figures.kept(timeline),
+        "search": _filled(slo.search_table(run), most=limits.rows),
+        "surfaces": figures.kept_of(sections.surface_figures(run)),
         "tried": _filled(tune.setting_table(run), tune.trial_table(run), most=limits.rows),
-        "warnings": banners.warnings(run),
+        "warnings": banners.warnings(run)[: limits.rows],
         "implementations": subjects.implementation_table(run),
     }
 
 
-def _load(run: RunRecord, limits: Limits) -> dict[str, object]:
+def _load(run: RunRecord, limits: Limits, figures: Figures) -> dict[str, object]:
     """Return the sections of given loads; an SLO search tries so many rates that its curve replaces them."""
     if run.slo is not None:
         return {
@@ -111,19 +152,21 @@ def _load(run: RunRecord, limits: Limits) -> dict[str, object]:
             "time_split": None,
             "time_tables": [],
             "noise": [],
-            **_warming(run),
+            **_warming(run, limits, figures),
         }
     loads = pick.loads(run)
     detailed, others = loads[: limits.loads], loads[limits.loads : limits.rows]
     share = max(12, limits.rounds // max(1, len(detailed)))
     load_sections = [
-        sections.load_section(run, load, number, share) for number, load in enumerate(detailed, start=1)
+        _kept(sections.load_section(run, load, number, share), figures)
+        for number, load in enumerate(detailed, start=1)
     ]
+    time_figure = sections.time_figure(run) if len(loads) <= limits.loads else None
     return {
         "loads": load_sections,
         "more_loads": [measured.latency_table(run, load) for load in others],
-        "throughput": sections.throughput_figure(run) if len(loads) <= limits.rows else None,
-        "time_split": sections.time_figure(run) if len(loads) <= limits.loads else None,
+        "throughput": figures.kept(sections.throughput_figure(run)) if len(loads) <= limits.rows else None,
+        "time_split": figures.kept(time_figure),
         "time_tables": _filled(time_split.time_table(run), most=limits.rows),
         "noise": _filled(
             protocols.protocol_table(run),
@@ -131,35 +174,50 @@ def _load(run: RunRecord, limits: Limits) -> dict[str, object]:
             verdicts.noise_table(run),
             most=limits.rows,
         ),
-        **_warming(run),
+        **_warming(run, limits, figures),
     }
 
 
-def _warming(run: RunRecord) -> dict[str, object]:
+def _kept(section: sections.LoadSection, figures: Figures) -> sections.LoadSection:
+    """Return a load's section with the figures that are small enough."""
+    return replace(section, plots=figures.kept_of(section.plots), timeline=figures.kept(section.timeline))
+
+
+def _warming(run: RunRecord, limits: Limits, figures: Figures) -> dict[str, object]:
     return {
-        "curves": sections.curves_figure(run),
-        "warming": _filled(warming.warming_table(run), warming.drift_table(run)),
+        "curves": figures.kept(sections.curves_figure(run, limits.servers)) if limits.servers else None,
+        "warming": _filled(warming.warming_table(run), warming.drift_table(run), most=limits.rows),
     }
 
 
-def _training(run: RunRecord, limits: Limits) -> dict[str, object] | None:
+def _training(run: RunRecord, limits: Limits, figures: Figures) -> dict[str, object] | None:
     if run.kind != "train":
         return None
     return {
-        "headline": training.headline(run),
-        "plot": sections.losses_figure(run),
+        "plot": figures.kept(sections.losses_figure(run)),
         "tables": _filled(*training.tables(run), most=limits.rows),
     }
 
 
-def _background(run: RunRecord) -> dict[str, object]:
+def _mobile(run: RunRecord, limits: Limits, figures: Figures) -> sections.MobileSection | None:
+    section = sections.mobile_section(run)
+    if section is None:
+        return None
+    tables = tuple(_filled(*section.tables, most=limits.rows))
+    return replace(section, plot=figures.kept(section.plot), tables=tables)
+
+
+def _background(run: RunRecord, limits: Limits) -> dict[str, object]:
+    def filled(*tables: Table) -> list[Table]:
+        return _filled(*tables, most=limits.rows)
+
     return {
-        "before": _filled(subjects.artifact_table(run), subjects.parity_table(run)),
-        "given": _filled(verdicts.fairness_table(run), subjects.configuration_table(run)),
-        "servers": _filled(
+        "before": filled(subjects.artifact_table(run), subjects.parity_table(run)),
+        "given": filled(verdicts.fairness_table(run), subjects.configuration_table(run)),
+        "servers": filled(
             measured.image_table(run), measured.memory_table(run), measured.cold_start_table(run)
         ),
-        "about": _filled(subjects.model_table(run), subjects.method_table(run), subjects.machine_table(run)),
+        "about": filled(subjects.model_table(run), subjects.method_table(run), subjects.machine_table(run)),
         "body": fmt.shortened(fmt.visible(run.payload.body_example), BODY_CHARACTERS)
         if run.payload
         else None,
@@ -170,12 +228,13 @@ def _background(run: RunRecord) -> dict[str, object]:
 def _end(run: RunRecord, limits: Limits) -> dict[str, object]:
     rounds = (measured.rounds_table(run), measured.conditions_table(run), measured.errors_table(run))
     timings = mobile_tables.timing_table(run)
+    logs = [(name, target.log_file) for name, target in run.targets.items() if target.log_file]
     return {
         "invalid": _filled(measured.invalid_table(run), most=limits.rows),
         "command": shlex.join(run.command),
         "raw": subjects.raw_files(run),
         "rounds": _filled(slo.point_table(run), *rounds, timings, most=limits.rows),
-        "logs": [(name, target.log_file) for name, target in run.targets.items() if target.log_file],
+        "logs": logs[: limits.rows],
     }
 
 
@@ -207,6 +266,7 @@ def page_template(name: str) -> Template:
     )
     environment.lstrip_blocks = True
     environment.filters |= {"one_line": fmt.one_line, "breakable": _breakable, "lines": _lines}
+    environment.filters["bounded"] = within_bytes
     environment.globals["identifier"] = Identifiers()
     return environment.get_template(name)
 
@@ -225,5 +285,5 @@ def _breakable(text: str) -> Markup:
     return Markup("<wbr>").join(re.findall(r"[^/_.-]{1,16}[/_.-]?|[/_.-]", fmt.one_line(text)))
 
 
-def _filled(*tables: Table, most: int = 400) -> list[Table]:
-    return [first_rows(table, most) for table in tables if table.rows]
+def _filled(*tables: Table, most: int) -> list[Table]:
+    return [first_rows(table, most) for table in tables if table.rows and most]

@@ -60,18 +60,22 @@ def _result(run: RunRecord) -> list[str]:
 
 
 def _training(run: RunRecord) -> list[str]:
-    return ["## The answer", f"**{escaped(training.headline(run))}**", *_tables("", *training.tables(run))]
+    return [*_paragraph(run), *_tables("", *training.tables(run))]
+
+
+def _paragraph(run: RunRecord) -> list[str]:
+    answer = answers.answer(run)
+    parts = [f"**{name}:** {escaped(text)}" for name, text in answer.parts]
+    return ["## The answer", f"**{escaped(answer.result)}**", *parts]
 
 
 def _answers(run: RunRecord) -> list[str]:
-    answer = answers.answer(run)
-    parts = [f"**{name}:** {escaped(text)}" for name, text in answer.parts]
     remarks = [escaped(remark) for remark in (*tune.remarks(run), *slo.remarks(run), *answers.remarks(run))]
     tables = (
         *(tune.claim_table(run), tune.setting_table(run), tradeoffs.table(run), verdicts.verdict_table(run)),
         *(slo.rate_table(run), slo.search_table(run), tune.trial_table(run)),
     )
-    return ["## The answer", f"**{escaped(answer.result)}**", *parts, *remarks, *_tables("", *tables)]
+    return [*_paragraph(run), *remarks, *_tables("", *tables)]
 
 
 def _mobile(run: RunRecord) -> list[str]:

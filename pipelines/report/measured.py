@@ -9,7 +9,7 @@ from pipelines.record.run import RunRecord
 from pipelines.record.target import SummaryRecord
 from pipelines.report import pick
 from pipelines.report.reasons import kinds, reasons
-from pipelines.report.sentences import sentences
+from pipelines.report.sentences import sentence, sentences
 from pipelines.report.table import Cell, Column, Table, code, missing, number, target_cell, word
 
 PERCENTILES = ("p50", "p90", "p95", "p99", "max")
@@ -63,7 +63,8 @@ def _valid_rounds(summary: SummaryRecord) -> str:
 
 def latency_cell(latency: LatencyRecord, which: str) -> Cell:
     """Show one percentile with its interval, or a dash with the reason the record gives."""
-    why = latency.reasons.get(which, "not measured, and the record gives no reason")
+    reason = latency.reasons.get(which)
+    why = sentence(reason) if reason else "not measured, and the record gives no reason"
     cell = number(getattr(latency, which), fmt.significant, unit="ms", why=why)
     interval = latency.intervals.get(which)
     return replace(cell, beside=fmt.span(interval, fmt.significant)) if interval else cell

@@ -2,7 +2,9 @@
 
 from pipelines.console import format as fmt
 from pipelines.record.mobile import MobileArtifactRecord, MobileRecord, TimingRecord
+from pipelines.record.reason import ReasonRecord
 from pipelines.record.run import RunRecord
+from pipelines.report.sentences import sentence
 from pipelines.targets.registry import TARGETS
 
 HOST = "host CPU, not a phone"
@@ -19,14 +21,75 @@ def headline(mobile: MobileRecord) -> str:
 
 
 def reason(mobile: MobileRecord) -> str:
-    """Say why, in the gate's own words."""
-    text = fmt.one_line(mobile.gate.reason)
+    """Say why this one, with what it keeps, or why none; and why each of the others was rejected."""
+    text = choice(mobile)
     # What is chosen begins the sentence, and a path keeps its letters.
-    return f"{text}." if mobile.gate.chosen is not None else _sentence(text)
+    return f"{text}." if mobile.gate.chosen is not None else f"{text[:1].upper()}{text[1:]}."
 
 
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."
+def choice(mobile: MobileRecord) -> str:
+    """Say the same as `reason` in the middle of a sentence."""
+    why, best = mobile.gate.reason, chosen(mobile)
+    text = sentence(why)
+    if why.code == "smallest" and best is not None:
+        count = why.figures["passed_count"]
+        only = "the only one that passes" if count == 1 else f"the smallest of {count} that pass"
+        parts = (
+            f"{best.path}, {fmt.size(best.size_bytes)}, is {only}: {_kept(mobile, best)}",
+            _rejected(mobile),
+        )
+        return fmt.one_line("; ".join(parts))
+    if why.code == "none_passes":
+        return fmt.one_line(f"none of {why.figures['artifacts_count']} artifacts passes: {_failed(mobile)}")
+    return fmt.one_line(text)
+
+
+def _rejected(mobile: MobileRecord) -> str:
+    failed = _failed(mobile)
+    return f"rejected: {failed}" if failed else "none is rejected"
+
+
+def _failed(mobile: MobileRecord) -> str:
+    return "; ".join(
+        f"{artifact.path} ({failures(artifact)})" for artifact in mobile.artifacts if not artifact.passed
+    )
+
+
+def _kept(mobile: MobileRecord, best: MobileArtifactRecord) -> str:
+    """Say what the chosen artifact keeps of the source model, within which limits, and how fast it is."""
+    allowed = mobile.gate.max_accuracy_drop
+    facts = []
+    if best.accuracy is not None:
+        lost = best.accuracy_drop or 0.0
+        facts.append(f"accuracy {fmt.percent(best.accuracy)} (drop {lost:.4f}, allowed {allowed:g})")
+    elif best.top1_agreement is not None:
+        facts.append(f"top-1 agreement {best.top1_agreement:.4f} (at least {1 - allowed:g} is allowed)")
+    elif best.output_error is not None:
+        within = "" if best.max_output_error is None else f", allowed {best.max_output_error:g}"
+        facts.append(f"output error {best.output_error:.3g} of the source model's standard deviation{within}")
+    facts += [
+        f"largest error {output.spread_error:.3g} of the range of the targets, "
+        f"allowed {output.max_spread_error:g}"
+        for output in best.outputs
+        if output.spread_error is not None and output.max_spread_error is not None
+    ]
+    if mobile.gate.max_bytes is not None:
+        facts.append(f"at most {fmt.size(mobile.gate.max_bytes)} allowed")
+    if best.timings and best.timings[0].p50_ms is not None:
+        facts.append(f"p50 {fmt.milliseconds(best.timings[0].p50_ms)} with one thread on this host's CPU")
+    return ", ".join(facts)
+
+
+def failures(artifact: MobileArtifactRecord) -> str:
+    """Say why it may not ship; nothing if it may."""
+    return fmt.one_line("; ".join(map(sentence, artifact.failures)))
+
+
+def refusal(mobile: MobileRecord, why: ReasonRecord) -> str:
+    """Say why the check fails, and of which artifact, for a terminal."""
+    subject = f"{why.figures['artifact']}: " if "artifact" in why.figures else ""
+    text = choice(mobile) if why == mobile.gate.reason else f"{subject}{sentence(why)}"
+    return fmt.one_line(text).replace(fmt.THIN, " ")
 
 
 def _cost(artifact: MobileArtifactRecord) -> str:

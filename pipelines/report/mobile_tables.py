@@ -6,6 +6,7 @@ from pipelines.console import format as fmt
 from pipelines.record.mobile import MobileArtifactRecord, MobileRecord, TimingRecord
 from pipelines.record.run import RunRecord
 from pipelines.report import mobile as said
+from pipelines.report.sentences import sentence
 from pipelines.report.table import Cell, Column, Table, code, missing, number, target_cell, word
 
 BROKEN = "it could not be run: its error is below"
@@ -106,7 +107,7 @@ def _bytes(value: int) -> Cell:
 def _gate(mobile: MobileRecord, artifact: MobileArtifactRecord) -> Cell:
     if artifact.passed:
         return word("ship" if artifact is said.chosen(mobile) else "passes", tone="good")
-    return Cell("FAILS", why=fmt.one_line("; ".join(artifact.failures)) or None, tone="bad")
+    return Cell("FAILS", why=said.failures(artifact) or None, tone="bad")
 
 
 def speed_table(mobile: MobileRecord) -> Table:
@@ -163,7 +164,7 @@ def _percentile(artifact: MobileArtifactRecord, timing: TimingRecord | None, whi
         return missing(_unknown(artifact, why))
     reason = timing.reasons.get(f"{which}_ms") or timing.reasons.get(which)
     value: float | None = getattr(timing, f"{which}_ms")
-    why = reason or "not measured, and the record gives no reason"
+    why = sentence(reason) if reason else "not measured, and the record gives no reason"
     return number(value, fmt.significant, unit="ms", why=why)
 
 

@@ -8,6 +8,7 @@ from pipelines.record.parity import ParityRecord
 from pipelines.record.rounds import RoundRecord
 from pipelines.record.run import RunRecord
 from pipelines.record.target import SummaryRecord, TargetRecord
+from pipelines.report.sentences import sentence
 from pipelines.targets.registry import product_name
 
 THROUGHPUT = "throughput_per_s"
@@ -105,7 +106,7 @@ def percentile_reasons(run: RunRecord, comparison: ComparisonRecord) -> tuple[st
         rounds = run.targets[name].rounds if name in run.targets else ()
         own = [x.latency_ms.reasons for x in rounds if x.valid and x.load == comparison.load]
         reasons += [
-            f"{name}: {by_metric[key]}"
+            f"{name}: {sentence(by_metric[key])}"
             for by_metric in own
             if (key := metric_key(comparison.metric)) in by_metric
         ][:1]

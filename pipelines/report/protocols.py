@@ -1,8 +1,10 @@
 """The same model over every protocol and kind of body of a run: bytes, latency, and cost per row."""
 
-from statistics import median
+from dataclasses import replace
 
 from pipelines.console import format as fmt
+from pipelines.judge.per_row import interval_per_row, ms_per_row, requests_per_run, rows_per_s
+from pipelines.record.rounds import LatencyRecord
 from pipelines.record.run import RunRecord
 from pipelines.record.target import PayloadRecord, TargetRecord
 from pipelines.report import pick
@@ -62,21 +64,25 @@ def _row(target: TargetRecord, payload: PayloadRecord, load: str) -> tuple[Cell,
         _bytes(payload),
         word(str(payload.rows)),
     )
-    valid = [record for record in target.rounds if record.valid and record.load == load]
-    per_run = [record.requests_per_run for record in valid if record.requests_per_run is not None]
-    shared = number(median(per_run) if per_run else None, fmt.significant, unit="", why=NOT_BATCHED)
+    shared = number(requests_per_run(target.rounds, load), fmt.significant, unit="", why=NOT_BATCHED)
     if summary is None or not summary.rounds_count:
         return *request_cells, *(missing(NO_ROUND) for _ in range(4)), missing(NO_CPU), shared
-    p50, rate = summary.latency_ms.p50, summary.throughput_per_s
+    rate = rows_per_s(summary.throughput_per_s, payload.rows)
     return (
         *request_cells,
         latency_cell(summary.latency_ms, "p50"),
         latency_cell(summary.latency_ms, "p99"),
-        number(None if p50 is None else p50 / payload.rows, fmt.significant, unit="ms", why=NO_ROUND),
-        number(None if rate is None else rate * payload.rows, fmt.rate_number, unit="/s", why=NO_ROUND),
+        _per_row(summary.latency_ms, payload.rows),
+        number(rate, fmt.rate_number, unit="/s", why=NO_ROUND),
         number(summary.server_cpu_ms_per_row, fmt.significant, unit="ms", why=NO_CPU),
         shared,
     )
+
+
+def _per_row(latency: LatencyRecord, rows: int) -> Cell:
+    cell = number(ms_per_row(latency.p50, rows), fmt.significant, unit="ms", why=NO_ROUND)
+    interval = interval_per_row(latency.intervals.get("p50"), rows)
+    return replace(cell, beside=fmt.span(interval, fmt.significant)) if interval else cell
 
 
 def _bytes(payload: PayloadRecord) -> Cell:

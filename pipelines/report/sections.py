@@ -311,15 +311,16 @@ def surface_figures(run: RunRecord) -> list[Plot]:
     return plots
 
 
-def curves_figure(run: RunRecord) -> Plot | None:
-    """Draw the throughput of fresh servers over their first seconds."""
-    side_curves = warming.curves(run)
+def curves_figure(run: RunRecord, most_servers: int = 60) -> Plot | None:
+    """Draw throughput, p50 and CPU per request of fresh servers over their first seconds."""
+    side_curves, thinned = warming.curves(run, most_servers)
     return _plot(
         "curves",
-        "Throughput of fresh servers",
-        "one line per start, every second of its first load; the mark is where it was steady from",
+        "Throughput, p50 and CPU per request of fresh servers",
+        f"{thinned}one line per start, every second of its first load; the mark is where it was steady from",
         curves.curves_plot(side_curves, "curves", slots(run)),
         data.of_curves(side_curves),
+        legend=tuple(LegendEntry(name, fmt.one_line(name), "") for name in side_curves),
     )
 
 

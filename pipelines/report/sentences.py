@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.console import format as fmt
+from pipelines.parity.words import DIFFERENCES, differences_line
 from pipelines.record.comparison import ComparisonRecord
 from pipelines.record.reason import ReasonRecord
 
@@ -227,6 +228,30 @@ def _mobile_noise(figures: Figures) -> Said:
     )
 
 
+def _mobile_refused(figures: Figures) -> Said:
+    """Say what the gate of mobile artifacts found; an older record has the sentence itself."""
+    remedy = f"run `tandem mobile {shlex.quote(figures['model'])}`"
+    if "refusal" in figures:
+        return Said(f"the check of mobile artifacts failed: {figures['refusal']}", remedy)
+    if figures["cause"] == "mobile_refused":
+        raise ValueError("the reason of an artifact is not that of the check")
+    subject = f"{figures['artifact']}: " if "artifact" in figures else ""
+    cause = sentence(ReasonRecord(code=figures["cause"], figures=dict(figures)))
+    return Said(f"the check of mobile artifacts failed: {subject}{cause}", remedy)
+
+
+def _too_large(figures: Figures) -> Said:
+    size, limit = figures["size_bytes"], figures["limit_bytes"]
+    return Said(
+        f"size {fmt.size(size)}, at most {fmt.size(limit)} is allowed: {fmt.size(size - limit)} too much"
+    )
+
+
+def _different(code: str) -> Callable[[Figures], Said]:
+    """Return a maker of how outputs differ from the source model's, with the output's name."""
+    return lambda figures: Said(differences_line([ReasonRecord(code=code, figures=dict(figures))]))
+
+
 def _fewer_samples(figures: Figures) -> Said:
     counts = zip(figures["paths"], figures["samples_counts"], strict=True)
     return Said(
@@ -385,8 +410,26 @@ MAKERS: Mapping[str, Callable[[Figures], Said]] = {
         "read no efficiency of it; the comparison is not concerned",
     ),
     "mobile_failed": _mobile("mobile artifacts could not be measured: {error}"),
-    "mobile_refused": _mobile("the check of mobile artifacts failed: {refusal}"),
+    "mobile_refused": _mobile_refused,
     "mobile_noise": _mobile_noise,
+    # Why a figure is missing
+    "too_few_requests": _plain(
+        "p{percentile} needs at least {needed_count} successful requests, there are {succeeded_count}"
+    ),
+    "none_succeeded": _plain("no request succeeded"),
+    "not_summarised": _plain("not summarised yet"),
+    "too_few_calls": _plain(
+        "p{percentile} needs at least {needed_count} calls, there was time for {calls_count}"
+    ),
+    # Artifacts for devices
+    **{code: _different(code) for code in DIFFERENCES},
+    "too_large": _too_large,
+    "not_run": _plain("it could not be measured: {error}"),
+    "not_measurable": _plain("neither accuracy, top-1 agreement nor output error could be measured"),
+    "smallest": _plain("it is the smallest of {passed_count} of {artifacts_count} artifacts that pass"),
+    "none_passes": _plain("none of {artifacts_count} artifacts passes"),
+    "none_exported": _plain("no artifact could be exported for devices"),
+    "none_left": _plain("no artifact is left to ship"),
     "fewer_samples": _fewer_samples,
 }
 

@@ -1,10 +1,13 @@
 """What an SLO search says: a sentence, the rates with their costs, and every measurement."""
 
 from pipelines.console import format as fmt
+from pipelines.judge.rates import RatePair, rate_pairs, reversed_ratio, search_spread
 from pipelines.record.reason import ReasonRecord
+from pipelines.record.rounds import LatencyRecord
 from pipelines.record.run import RunRecord
 from pipelines.record.slo import RatePointRecord, SloBlockRecord, SloRecord, SloTargetRecord
 from pipelines.report import pick
+from pipelines.report.measured import latency_cell
 from pipelines.report.sentences import sentence, sentences
 from pipelines.report.table import Cell, Column, Table, missing, number, target_cell, word
 
@@ -99,7 +102,7 @@ def _ratio(run: RunRecord, slo: SloRecord) -> str:
     if slo.ratio_at_least is not None:
         return _one_sided(slo, ours, theirs, slo.ratio_at_least)
     if slo.ratio_at_most is not None:
-        return _one_sided(slo, theirs, ours, 1 / slo.ratio_at_most)
+        return _one_sided(slo, theirs, ours, reversed_ratio(slo.ratio_at_most))
     if slo.ratio is None:
         return f"; no ratio: {sentence(slo.reason)}" if slo.reason else ""
     interval = f" (95{fmt.THIN}% interval {fmt.span(slo.interval, fmt.ratio)})" if slo.interval else ""
@@ -135,33 +138,48 @@ def _reasons(run: RunRecord) -> list[str]:
 
 
 def _undecided(run: RunRecord) -> list[str]:
-    if run.slo is None or not _holds_one(run.slo):
+    if run.slo is None:
         return []
-    spreads = [max(rates) / min(rates) for target in run.slo.targets.values() if (rates := _found(target))]
-    differs = fmt.ratio(max(spreads)) if spreads else ""
-    which = "Which of the two"
-    if run.slo.baseline is not None and _is_of_several(run.slo):
-        pair = (pick.display_name(run, name) for name in (run.slo.candidate, run.slo.baseline))
-        which = f"Which of {' and '.join(pair)}"
+    several = _is_of_several(run.slo)
     return [
-        f"{which} sustains more is not decided: the interval holds 1."
-        + (
-            f" What two searches of the same target found differs by up to {differs} times;"
-            if differs
-            else ""
-        )
-        + " more --blocks narrow the interval."
+        _not_decided(run, pair, several=several) for pair in rate_pairs(run) if pair.verdict == "inconclusive"
     ]
 
 
-def _holds_one(slo: SloRecord) -> bool:
-    if slo.interval is not None:
-        return slo.interval[0] <= 1 <= slo.interval[1]
-    return (slo.ratio_at_least or 2) < 1 or (slo.ratio_at_most or 0) > 1
+def _not_decided(run: RunRecord, pair: RatePair, *, several: bool) -> str:
+    names = " and ".join(pick.display_name(run, name) for name in (pair.candidate, pair.baseline))
+    which = f"Which of {names if several else 'the two'} sustains more is not decided"
+    spread = search_spread(run.slo) if run.slo else None
+    differs = (
+        f" What two searches of the same target found differs by up to {fmt.ratio(spread)} times;"
+        if spread is not None
+        else ""
+    )
+    return f"{which}: {undecided_because(run, pair)}.{differs} more --blocks narrow the interval."
 
 
-def _found(target: SloTargetRecord) -> list[float]:
-    return [rate for rate in target.block_rates_per_s if rate]
+def undecided_because(run: RunRecord, pair: RatePair) -> str:
+    """Say why the verdict is open; nothing where it is not."""
+    if pair.verdict != "inconclusive" or run.profile is None:
+        return ""
+    low, high = pair.interval or (pair.at_least, pair.at_most)
+    if (low is None or low <= 1) and (high is None or high >= 1):
+        return "the interval holds 1"
+    return f"the interval reaches into {fmt.within(run.profile.margin)}, which do not matter"
+
+
+def is_bounded(pair: RatePair) -> bool:
+    """Return whether only one end of the ratio is known."""
+    return pair.at_least is not None or pair.at_most is not None
+
+
+def ratio_cell(pair: RatePair, why: str) -> Cell:
+    """Show the ratio, or what it is at least or at most, or why there is none."""
+    if pair.at_least is not None:
+        return _bounded(pair.at_least, fmt.ratio, "≥", "")
+    if pair.at_most is not None:
+        return _bounded(pair.at_most, fmt.ratio, "≤", "")
+    return number(pair.ratio, fmt.ratio, unit="", why=why)
 
 
 def price(slo: SloRecord) -> str:
@@ -296,10 +314,12 @@ def point_table(run: RunRecord) -> Table:
         (name, p) for name, target in (run.slo.targets if run.slo else {}).items() for p in target.points
     ]
     ordered = sorted(points, key=lambda pair: pair[1].round_index)
-    return Table("Every measurement of the search", columns, tuple(_point_row(*pair) for pair in ordered))
+    latencies = {record.index: record.latency_ms for record in pick.all_rounds(run)}
+    rows = tuple(_point_row(name, point, latencies.get(point.round_index)) for name, point in ordered)
+    return Table("Every measurement of the search", columns, rows)
 
 
-def _point_row(name: str, point: RatePointRecord) -> tuple[Cell, ...]:
+def _point_row(name: str, point: RatePointRecord, latency: LatencyRecord | None) -> tuple[Cell, ...]:
     limit = {True: "kept", False: "not kept", None: "not used"}[point.met]
     why = sentences(point.reasons) or "no answer in time"
     return (
@@ -308,8 +328,15 @@ def _point_row(name: str, point: RatePointRecord) -> tuple[Cell, ...]:
         target_cell(name),
         word(point.phase),
         number(point.rate_per_s, fmt.rate_number, unit="/s", why=why),
-        number(point.p99_ms, fmt.significant, unit="ms", why=why),
+        _p99(point, latency, why),
         word(fmt.percent(point.errors_share), exact=str(point.errors_share)),
         word(limit, tone="bad" if point.met is None else None),
         word(sentences(point.reasons)),
     )
+
+
+def _p99(point: RatePointRecord, latency: LatencyRecord | None, why: str) -> Cell:
+    """Show the p99 of a measurement with the interval that its round has."""
+    if latency is not None and latency.p99 is not None and latency.p99 == point.p99_ms:
+        return latency_cell(latency, "p99")
+    return number(point.p99_ms, fmt.significant, unit="ms", why=why)

@@ -24,6 +24,11 @@ SETTINGS = {
     "batch_delay_ms": "longest wait for a batch, ms",
     "queue_max_count": "queue, requests or batches",
 }
+CONTROL_BLOCKS = {
+    "all": "in all blocks",
+    "in turn": "in turn by block",
+    "all first": "all in the first block, then in turn by block",
+}
 SOURCES = {"server": "asked", "flag": "flag", "rule": "rule"}
 DIGEST_DIGITS = 12
 
@@ -129,7 +134,7 @@ def parity_table(run: RunRecord) -> Table:
         Column("samples", minor=True),
     )
     rows = tuple(
-        _parity_row(name, record, reduced=reduced, several=several)
+        _parity_row(name, record, _subject(run, name, parity), reduced=reduced, several=several)
         for name, parity in pick.parities(run)
         if run.targets[name].role != "control"
         for record in parity.outputs or (parity,)
@@ -155,7 +160,9 @@ def _reduced_cells(parity: ParityRecord) -> tuple[Cell, ...]:
     )
 
 
-def _parity_row(name: str, parity: ParityRecord, *, reduced: bool, several: bool) -> tuple[Cell, ...]:
+def _parity_row(
+    name: str, parity: ParityRecord, subject: Cell, *, reduced: bool, several: bool
+) -> tuple[Cell, ...]:
     errors = (
         parity.max_abs_error,
         parity.absolute_tolerance,
@@ -164,7 +171,7 @@ def _parity_row(name: str, parity: ParityRecord, *, reduced: bool, several: bool
     )
     return (
         target_cell(name),
-        _subject(name, parity.subject),
+        subject,
         *((word(parity.output or fmt.MISSING),) if several else ()),
         word("passed", tone="good") if parity.passed else word("FAILED", tone="bad"),
         *(number(value, fmt.scientific, unit="", why=REDUCED) for value in errors),
@@ -175,9 +182,11 @@ def _parity_row(name: str, parity: ParityRecord, *, reduced: bool, several: bool
     )
 
 
-def _subject(target: str, subject: str) -> Cell:
-    """Name what was checked, without the target's name, which stands in front of it already."""
-    return word(subject.removeprefix(f"{target}/").removeprefix(f"{target} "), exact=subject)
+def _subject(run: RunRecord, name: str, parity: ParityRecord) -> Cell:
+    """Name the artifact or the endpoint, without the target's name, which stands in front of it already."""
+    is_endpoint = parity is run.targets[name].endpoint_parity
+    path = parity.subject.removeprefix(f"{name}/")
+    return word("endpoint" if is_endpoint else path, exact=parity.subject)
 
 
 def _facts(caption: str, facts: list[tuple[str, Cell]], remark: str | None = None) -> Table:
@@ -286,7 +295,7 @@ def _verdict_facts(it: ProfileRecord) -> list[tuple[str, Cell]]:
 def _controls(it: ProfileRecord) -> str:
     if not it.control:
         return "none"
-    return "of every side" + (", in turn by block" if it.control_blocks == "in turn" else ", in all blocks")
+    return f"of every side, {CONTROL_BLOCKS[it.control_blocks]}"
 
 
 def _payload_facts(body: PayloadRecord) -> list[tuple[str, Cell]]:

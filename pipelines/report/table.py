@@ -1,5 +1,6 @@
 """Tables as values, built once from the record and drawn three ways, so that all three say the same."""
 
+import html
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,6 +10,8 @@ from pipelines.console.format import MISSING, one_line
 
 Figure = TypeVar("Figure", int, float)
 Tone = Literal["good", "bad"]
+MARKUP_BYTES = 100
+"""Around the text of a cell on the HTML page, at most."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,27 @@ def first_rows(table: Table, most: int) -> Table:
     left_out = f"The first {most} of {len(table.rows)} rows; run.json has all of them."
     remark = f"{table.remark} {left_out}" if table.remark else left_out
     return replace(table, rows=table.rows[:most], remark=remark)
+
+
+def within_bytes(table: Table, most: int) -> Table:
+    """Keep as many rows as are written in about `most` bytes, with a remark that says where the others are.
+
+    The first row always stays.
+    """
+    room = most - sum(_written(Cell(f"{column.name}{column.unit or ''}")) for column in table.columns)
+    kept = 0
+    for row in table.rows:
+        room -= sum(map(_written, row))
+        if room < 0:
+            break
+        kept += 1
+    return first_rows(table, max(1, kept))
+
+
+def _written(cell: Cell) -> int:
+    """Return about how many bytes a cell takes on the page; every character may have to be escaped."""
+    texts = (cell.text, cell.exact, cell.why, cell.beside)
+    return MARKUP_BYTES + sum(len(html.escape(text).encode()) for text in texts if text)
 
 
 def word(text: str, *, exact: str | None = None, tone: Tone | None = None) -> Cell:

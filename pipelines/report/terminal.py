@@ -54,10 +54,7 @@ def _print_result(run: RunRecord, console: Console) -> None:
     if run.kind == "train":
         _print_training(run, console)
         return
-    answer = answers.answer(run)
-    console.print(Text(f"\n{_plain(answer.result)}", "bold"))
-    for name, text in answer.parts:
-        _print_remark(f"{name}: {text}", "", console)
+    _print_answer(run, console)
     tables = (
         *(tune.claim_table(run), tune.setting_table(run), tradeoffs.table(run), verdicts.verdict_table(run)),
         *(slo.rate_table(run), slo.search_table(run), tune.trial_table(run)),
@@ -70,8 +67,15 @@ def _print_result(run: RunRecord, console: Console) -> None:
         _print_remark(remark, "yellow", console)
 
 
+def _print_answer(run: RunRecord, console: Console) -> None:
+    answer = answers.answer(run)
+    console.print(Text(f"\n{_plain(answer.result)}", "bold"))
+    for name, text in answer.parts:
+        _print_remark(f"{name}: {text}", "", console)
+
+
 def _print_training(run: RunRecord, console: Console) -> None:
-    console.print(Text(f"\n{_plain(training.headline(run))}", "bold"))
+    _print_answer(run, console)
     for table in training.tables(run):
         print_table(table, console)
         _print_remark(table.remark, "dim", console)

@@ -2,8 +2,10 @@
 
 from pipelines.console import format as fmt
 from pipelines.record.run import RunRecord
+from pipelines.record.target import SummaryRecord
 from pipelines.record.time_split import TimeSplitRecord
 from pipelines.report import pick
+from pipelines.report.measured import latency_cell
 from pipelines.report.sentences import sentences
 from pipelines.report.table import Cell, Column, Table, missing, number, target_cell, word
 from pipelines.targets.timings import PARTS
@@ -33,19 +35,23 @@ def time_table(run: RunRecord) -> Table:
         *(Column("decode + encode" if part == "codec" else part, "ms") for part in PARTS),
         Column("unexplained", "ms"),
     )
-    by_load = splits(run)
-    any_split = any(split for own in by_load.values() for split in own.values())
+    any_split = any(split for own in splits(run).values() for split in own.values())
     rows = tuple(
-        (target_cell(name, pick.label(run, name)), word(load), *_row(split))
-        for load, own in by_load.items()
-        for name, split in own.items()
+        (
+            target_cell(name, pick.label(run, name)),
+            word(load),
+            *_row(pick.summary_of(target, load)),
+        )
+        for load in pick.loads(run)
+        for name, target in pick.compared(run).items()
         if any_split
     )
     return Table("Parts of a request's time", columns, rows, REMARK)
 
 
-def _row(split: TimeSplitRecord | None) -> tuple[Cell, ...]:
-    if split is None:
+def _row(summary: SummaryRecord | None) -> tuple[Cell, ...]:
+    split = summary.time_split if summary else None
+    if summary is None or split is None:
         return tuple(missing(NOT_TOLD) for _ in range(len(PARTS) + 2))
     parts = (
         number(split.parts_ms.get(part), fmt.significant, unit="ms", why=NOT_TOLD)
@@ -53,6 +59,6 @@ def _row(split: TimeSplitRecord | None) -> tuple[Cell, ...]:
         else word("")
         for part in PARTS
     )
-    p50 = number(split.p50_ms, fmt.significant, unit="ms", why=NOT_TOLD)
     rest = word(f"{fmt.significant(split.unexplained_ms)} ({split.unexplained_share:.0%})")
+    p50 = latency_cell(summary.latency_ms, "p50")
     return (p50, *parts, Cell(rest.text, why=sentences(split.reasons)) if split.reasons else rest)

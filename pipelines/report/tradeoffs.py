@@ -1,21 +1,28 @@
 """Who is ahead in what: latency, throughput or rate, memory, image, cold start, warming up, accuracy."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from pipelines.console import format as fmt
+from pipelines.judge.rates import rate_pairs
 from pipelines.record.run import RunRecord
 from pipelines.record.target import SummaryRecord
 from pipelines.record.tradeoff import Measure, TradeOffRecord
 from pipelines.report import pick, slo
+from pipelines.report.measured import latency_cell
 from pipelines.report.sentences import sentence
 from pipelines.report.table import Cell, Column, Table, missing, number, target_cell, word
 from pipelines.report.verdicts import interval_cell, undecided
+from pipelines.report.warming import first_loads
 
 EVEN, OPEN = "even", "not decided"
 NO_INTERVAL = "an interval needs servers of two blocks"
 EXACT = "the figure is exact"
 CHANCE = "chance alone can make the difference"
+NEVER_STEADY = (
+    "a fresh server was not steady when the budget of conditioning ended: its time is longer by an unknown "
+    "amount, which gives a bound and no ratio"
+)
 LATENCY = ("p50", "p95", "p99")
 
 
@@ -43,8 +50,13 @@ KINDS: dict[Measure, Kind] = {
 REMARK = (
     "Ahead: by the verdict on the run's own interval; even: within the margin that does not matter. Peak "
     "memory, cold start (until the first right answer) and time until steady are medians over fresh servers, "
-    "their ratios are of servers of one block; an image's size is exact; accuracy is the live endpoint's."
+    "their ratios are of servers of one block; an image's size is exact; accuracy is the live endpoint's on "
+    "the held-out samples, its interval that of as many samples of the same kind. Beside a percentile its "
+    f"own 95{fmt.THIN}% interval."
 )
+
+
+OF_RUNS = "Each row is of the newest run that has it, and of that run alone."
 
 
 @dataclass(frozen=True)
@@ -89,6 +101,46 @@ def table(run: RunRecord) -> Table:
     return Table("Trade-offs: who is ahead in what", columns, cells, REMARK)
 
 
+def table_of_runs(runs: Sequence[RunRecord]) -> Table:
+    """Make one matrix of several runs: a row per measure and pair, each of the newest run that has it.
+
+    So a comparison and a search of one model stand together, latency beside rate.
+
+    Args:
+        runs: of one model, the oldest first.
+    """
+    newest: dict[tuple[str, frozenset[str]], tuple[RunRecord, Row]] = {}
+    for run in reversed(runs):
+        for row in (row for row in _rows(run) if any(cell.why is None for cell in row.values)):
+            newest.setdefault((row.name, frozenset((row.candidate, row.baseline))), (run, row))
+    columns = (
+        *(Column(name, numeric=False) for name in ("measure", "candidate", "baseline")),
+        *(Column(name) for name in ("candidate's", "baseline's")),
+        Column("ahead", numeric=False),
+        Column("ratio", minor=True),
+        Column("interval", f"95{fmt.THIN}%"),
+        Column("run", numeric=False),
+    )
+    cells = tuple(
+        (
+            *(word(name) for name in (row.name, row.candidate, row.baseline)),
+            *row.values,
+            _ahead_cell(run, row),
+            row.ratio,
+            row.interval,
+            word(run.run_id),
+        )
+        for run, row in sorted(newest.values(), key=lambda found: _place(found[1].name))
+    )
+    return Table("Trade-offs: who is ahead in what", columns, cells, f"{OF_RUNS} {REMARK}")
+
+
+def _place(name: str) -> int:
+    """Return where a measure stands: what comes from rounds or searches first, the others in their order."""
+    names = [kind.name for kind in KINDS.values()]
+    return names.index(name) + 1 if name in names else 0
+
+
 def _ahead_cell(run: RunRecord, row: Row) -> Cell:
     if row.ahead is None:
         return missing(row.why)
@@ -100,10 +152,14 @@ def _ahead_cell(run: RunRecord, row: Row) -> Cell:
 def leader(run: RunRecord) -> str | None:
     """Return the one side ahead in what the run was for, wherever anything was called; else None.
 
-    A search sets two sides against each other, so among more of them it says nothing of the one in front.
+    Of a search among more than two, the one ahead of all others.
     """
     if run.slo is not None:
-        leaders = {_slo_ahead(run)} - {None, EVEN, OPEN} if len(run.slo.targets) <= 2 else set()  # noqa: PLR2004
+        pairs = rate_pairs(run)
+        wins = [(pair.candidate, pair.baseline) for pair in pairs if pair.verdict == "better"]
+        wins += [(pair.baseline, pair.candidate) for pair in pairs if pair.verdict == "worse"]
+        beaten = {name: {loser for winner, loser in wins if winner == name} for name in run.slo.targets}
+        leaders = {name for name, losers in beaten.items() if losers == run.slo.targets.keys() - {name}}
     else:
         leaders = {
             comparison.candidate if comparison.verdict == "better" else comparison.baseline
@@ -120,6 +176,15 @@ def against(run: RunRecord, leading: str | None) -> list[str]:
         for off in run.trade_offs
         if (winner := _winner(off)) is not None and winner != leading
         if leading in (None, off.candidate, off.baseline)
+    ]
+
+
+def open_ones(run: RunRecord) -> list[str]:
+    """List the trade-offs in which it was measured who is ahead, and not decided, each with its figures."""
+    return [
+        f"{KINDS[off.measure].name} ({_figures(run, off)})"
+        for off in run.trade_offs
+        if off.verdict == "inconclusive"
     ]
 
 
@@ -141,7 +206,7 @@ def _rows(run: RunRecord) -> Iterator[Row]:
     yield from _of_search(run)
     order = list(KINDS)
     for off in sorted(run.trade_offs, key=lambda trade_off: order.index(trade_off.measure)):
-        yield _of_trade_off(off)
+        yield _of_trade_off(run, off)
 
 
 def _of_rounds(run: RunRecord) -> Iterator[Row]:
@@ -179,9 +244,8 @@ def _summary_cell(side: SummaryRecord | None, key: str) -> Cell:
         return missing(why)
     if key == pick.THROUGHPUT:
         return number(side.throughput_per_s, fmt.rate, unit="/s", why=why)
-    return number(
-        getattr(side.latency_ms, key), fmt.milliseconds, unit="ms", why=side.latency_ms.reasons.get(key, why)
-    )
+    cell = latency_cell(side.latency_ms, key)
+    return cell if cell.why else replace(cell, text=f"{cell.text}{fmt.THIN}ms")
 
 
 def _ahead(verdict: str | None, candidate: str, baseline: str) -> str | None:
@@ -190,46 +254,44 @@ def _ahead(verdict: str | None, candidate: str, baseline: str) -> str | None:
 
 
 def _of_search(run: RunRecord) -> Iterator[Row]:
-    search = run.slo
-    if search is None or search.baseline is None:
-        return
-    candidate, baseline = (search.targets[name] for name in (search.candidate, search.baseline))
-    why = sentence(search.reason) if search.reason else slo.ONE_SEARCH
-    yield Row(
-        f"rate with p99 ≤ {fmt.given_ms(search.p99_limit_ms)}",
-        search.candidate,
-        search.baseline,
-        (slo.rate_cell(candidate), slo.rate_cell(baseline)),
-        _slo_ahead(run),
-        why,
-        number(search.ratio, fmt.ratio, unit="", why=why),
-        interval_cell(search.interval, why),
-    )
+    """Yield the highest rates, a row per pair of sides."""
+    for pair in rate_pairs(run):
+        assert run.slo  # noqa: S101 - nothing else has pairs
+        candidate, baseline = (run.slo.targets[name] for name in (pair.candidate, pair.baseline))
+        why = sentence(pair.reason) if pair.reason else slo.ONE_SEARCH
+        yield Row(
+            f"rate with p99 ≤ {fmt.given_ms(run.slo.p99_limit_ms)}",
+            pair.candidate,
+            pair.baseline,
+            (slo.rate_cell(candidate), slo.rate_cell(baseline)),
+            _ahead(pair.verdict, pair.candidate, pair.baseline),
+            "" if pair.verdict == "equivalent" else slo.undecided_because(run, pair) or why,
+            slo.ratio_cell(pair, why),
+            interval_cell(pair.interval, slo.BOUND_ALONE if slo.is_bounded(pair) else why),
+        )
 
 
-def _slo_ahead(run: RunRecord) -> str | None:
-    search = run.slo
-    if search is None or search.baseline is None:
-        return None
-    low = search.interval[0] if search.interval else search.ratio_at_least
-    high = search.interval[1] if search.interval else search.ratio_at_most
-    if low is not None and low > 1:
-        return search.candidate
-    if high is not None and high < 1:
-        return search.baseline
-    return None if low is None and high is None else OPEN
+def _why_no_interval(run: RunRecord, off: TradeOffRecord) -> str:
+    if off.measure == "until_steady_s" and _never_steady(run, off):
+        return NEVER_STEADY
+    if off.candidate_value is None or off.baseline_value is None:
+        return KINDS[off.measure].why
+    return EXACT if off.measure in ("image_bytes", "accuracy") else NO_INTERVAL
 
 
-def _of_trade_off(off: TradeOffRecord) -> Row:
+def _never_steady(run: RunRecord, off: TradeOffRecord) -> bool:
+    """Return whether a fresh server of either side was not steady within its budget."""
+    sides = (run.targets[name] for name in (off.candidate, off.baseline) if name in run.targets)
+    return any(conditioning.state != "steady" for side in sides for conditioning in first_loads(side))
+
+
+def _of_trade_off(run: RunRecord, off: TradeOffRecord) -> Row:
     kind = KINDS[off.measure]
+    why = _why_no_interval(run, off)
     candidate, baseline = (
-        number(value, kind.show, unit=kind.unit, why=kind.why)
+        number(value, kind.show, unit=kind.unit, why=why if why == NEVER_STEADY else kind.why)
         for value in (off.candidate_value, off.baseline_value)
     )
-    exact = off.measure in ("image_bytes", "accuracy")
-    why = EXACT if exact else NO_INTERVAL
-    if off.candidate_value is None or off.baseline_value is None:
-        why = kind.why
     ahead = _ahead(off.verdict, off.candidate, off.baseline)
     undecided = CHANCE if off.measure == "accuracy" else "" if off.interval else why
     return Row(

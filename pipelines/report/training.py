@@ -79,8 +79,77 @@ def headline(run: RunRecord) -> str:
         return f"No comparison of times: {_too_few(run, training)}."
     times = f"{fmt.ratio(comparison.ratio)} times as long as in {comparison.baseline}"
     lead = f"An epoch in {comparison.candidate} takes {times}"
-    span = f" ({fmt.span(comparison.interval, fmt.ratio)})" if comparison.interval else ""
+    interval = fmt.span(comparison.interval, fmt.ratio) if comparison.interval else ""
+    seeds = fmt.plural(comparison.pairs_count, "seed")
+    span = f" (95{fmt.THIN}% interval {interval}, {seeds})" if interval else ""
     return f"{lead}{span}: {comparison.verdict or 'no verdict'}, {why(comparison)}."
+
+
+def answer_parts(run: RunRecord) -> tuple[str, str, str]:
+    """Say under what was trained, what would change the answer, and what is not shown."""
+    training = run.training
+    if training is None or not training.trainings:
+        return "", "", ""
+    return _conditions(run, training), _turns(training), _not_shown(training)
+
+
+def _conditions(run: RunRecord, training: TrainingRecord) -> str:
+    work = (
+        f"{fmt.plural(training.epochs_count, 'epoch')} of {fmt.plural(training.samples_count, 'sample')} in "
+        f"batches of {fmt.count(training.batch_size)}, from {fmt.plural(len(training.seeds), 'seed')}"
+    )
+    cores = f"core{'' if len(training.cores) == 1 else 's'} {fmt.numbers(training.cores)}"
+    budget = f"each training alone on {cores}, memory unlimited, of {run.environment.cpu_model}"
+    return f"{work}; {budget}."
+
+
+def _turns(training: TrainingRecord) -> str:
+    """List what the framework in front is behind in, what is open, and what was fixed."""
+    primary = next((each for each in training.comparisons if each.is_primary), None)
+    ahead = _winner(primary) if primary else None
+    others = [each for each in training.comparisons if not each.is_primary]
+    against = [_of_both(training, each) for each in others if _winner(each) not in (None, ahead)]
+    undecided = [_of_both(training, each) for each in others if each.verdict == "inconclusive"]
+    clauses = []
+    if against:
+        who = (
+            f"{next(x for x in training.frameworks if x != ahead)} is ahead in" if ahead else "they differ in"
+        )
+        clauses.append(f"{who} {fmt.listed(against)}")
+    if undecided:
+        clauses.append(f"who is ahead in {fmt.listed(undecided)} is not decided")
+    fixed = (
+        f"another batch size than {fmt.count(training.batch_size)}",
+        "more or longer epochs",
+        "more cores or an accelerator",
+        "a memory limit",
+    )
+    clauses.append(f"perhaps {fmt.listed(fixed)}, which this run did not vary")
+    text = "; ".join(clauses)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _winner(comparison: TrainingComparisonRecord) -> str | None:
+    ours, theirs = comparison.candidate, comparison.baseline
+    return {"better": ours, "worse": theirs}.get(comparison.verdict or "")
+
+
+def _of_both(training: TrainingRecord, comparison: TrainingComparisonRecord) -> str:
+    """Name a measure with the figures of both frameworks."""
+    show, own = SHOW[comparison.measure], [x for x in training.figures if x.measure == comparison.measure]
+    figures = ", ".join(f"{figure.framework} {show(figure.value)}" for figure in own)
+    return f"{NAMES[comparison.measure]} ({figures})"
+
+
+def _not_shown(training: TrainingRecord) -> str:
+    topics = [
+        "how fast either serves what it trained (tandem compare)",
+        *([] if training.controls else ["how far each framework differs from itself (no controls)"]),
+        "any other model",
+        "any other machine",
+    ]
+    text = fmt.listed(topics)
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _too_few(run: RunRecord, training: TrainingRecord) -> str:

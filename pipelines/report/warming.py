@@ -1,6 +1,7 @@
 """How long fresh servers took until they were steady, and where rounds still drifted."""
 
 from pipelines.console import format as fmt
+from pipelines.judge.warming import first_rate, steady_rate, until_steady_range
 from pipelines.record.conditioning import ConditioningRecord, DriftRecord
 from pipelines.record.run import RunRecord
 from pipelines.record.target import TargetRecord
@@ -19,14 +20,28 @@ NOT_STEADY = {
 }
 
 
-def curves(run: RunRecord) -> Curves:
-    """Return the first load of each side's fresh servers, in the order of blocks; no controls."""
-    return {
-        pick.label(run, name): _first(target) for name, target in pick.compared(run).items() if _first(target)
+def curves(run: RunRecord, most: int | None = None) -> tuple[Curves, str]:
+    """Return the first load of each side's fresh servers, in the order of blocks; no controls.
+
+    Of more than `most` servers those of some blocks, evenly over the run, and words that say so: sides of one
+    block stay together.
+    """
+    by_side = {
+        pick.label(run, name): first_loads(target)
+        for name, target in pick.compared(run).items()
+        if first_loads(target)
     }
+    servers_count = sum(map(len, by_side.values()))
+    if most is None or servers_count <= most:
+        return by_side, ""
+    blocks = sorted({conditioning.block for loads in by_side.values() for conditioning in loads})
+    every = -(-servers_count // most)
+    kept = set(blocks[::every])
+    thinned = {name: tuple(each for each in loads if each.block in kept) for name, loads in by_side.items()}
+    return thinned, f"one block in {every} of {len(blocks)}; "
 
 
-def _first(target: TargetRecord) -> tuple[ConditioningRecord, ...]:
+def first_loads(target: TargetRecord) -> tuple[ConditioningRecord, ...]:
     """Return the first conditioning of each block: that of a fresh server."""
     by_block: dict[int, ConditioningRecord] = {}
     for conditioning in target.conditionings:
@@ -48,23 +63,21 @@ def warming_table(run: RunRecord) -> Table:
     rows = tuple(
         (target_cell(name, pick.label(run, name)), *_row(conditioning))
         for name, target in pick.compared(run).items()
-        for conditioning in _first(target)
+        for conditioning in first_loads(target)
     )
     return Table("Time until steady", columns, rows, " ".join([REMARK, *_spreads(run)]))
 
 
 def _row(conditioning: ConditioningRecord) -> tuple[Cell, ...]:
     why = NOT_STEADY.get(conditioning.state, "")
-    counts = [second.requests_count for second in conditioning.seconds]
-    steady = counts[int(conditioning.until_steady_s) :] if conditioning.until_steady_s is not None else []
     return (
         word(str(conditioning.block)),
         number(conditioning.until_steady_s, fmt.significant, unit="s", why=why),
         word(fmt.count(conditioning.until_steady_requests_count))
         if conditioning.until_steady_requests_count is not None
         else missing(why),
-        number(counts[0] if counts else None, fmt.rate_number, unit="/s", why="not a whole second of load"),
-        number(sum(steady) / len(steady) if steady else None, fmt.rate_number, unit="/s", why=why),
+        number(first_rate(conditioning), fmt.rate_number, unit="/s", why="not a whole second of load"),
+        number(steady_rate(conditioning), fmt.rate_number, unit="/s", why=why),
         number(conditioning.duration_s, fmt.significant, unit="s", why=""),
     )
 
@@ -72,11 +85,12 @@ def _row(conditioning: ConditioningRecord) -> tuple[Cell, ...]:
 def _spreads(run: RunRecord) -> list[str]:
     """List each side's range over blocks."""
     lines = []
-    for label, records in curves(run).items():
-        times_s = [record.until_steady_s for record in records if record.until_steady_s is not None]
-        if times_s:
-            ends = fmt.significant(min(times_s)), fmt.significant(max(times_s))
-            lines.append(f"{label}: {ends[0]} to {ends[1]} s over {len(times_s)} of {len(records)} starts.")
+    for label, records in curves(run)[0].items():
+        spread = until_steady_range(records)
+        if spread is not None:
+            least, most, starts_count = spread
+            ends = f"{fmt.significant(least)} to {fmt.significant(most)} s"
+            lines.append(f"{label}: {ends} over {starts_count} of {len(records)} starts.")
     return lines
 
 

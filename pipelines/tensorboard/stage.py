@@ -13,8 +13,10 @@ from pipelines.tensorboard.board import Distribution, Part, Scalar
 from pipelines.tensorboard.of_run import parts_of, seconds_of
 
 NUMBERED: Final = 1000
+DT_FLOAT: Final = 1
+"""Of scalars: TensorBoard's usual loader, unlike that of --load_fast=false, passes over any other."""
 DT_DOUBLE: Final = 2
-"""Of tensors: a scalar of the older kind has 32 bits, and run.json's digits would not come back."""
+"""Of the buckets of distributions."""
 
 
 def require_writer(folder: Path | None) -> None:
@@ -90,7 +92,7 @@ def _write_part(part: Part, folder: Path, started_s: float) -> None:
 
 
 def _of_scalar(scalar: Scalar) -> Any:
-    return _tensor(scalar.tag, "scalars", [scalar.value], ())
+    return _summary(scalar.tag, "scalars", (), dtype=DT_FLOAT, float_val=[scalar.value])
 
 
 def _of_distribution(distribution: Distribution) -> Any:
@@ -98,19 +100,18 @@ def _of_distribution(distribution: Distribution) -> Any:
     flat = [
         number for bucket in distribution.buckets for number in (bucket.low, bucket.high, float(bucket.count))
     ]
-    return _tensor(distribution.tag, "histograms", flat, (len(distribution.buckets), 3))
+    shape = (len(distribution.buckets), 3)
+    return _summary(distribution.tag, "histograms", shape, dtype=DT_DOUBLE, double_val=flat)
 
 
-def _tensor(tag: str, plugin: str, values: list[float], shape: tuple[int, ...]) -> Any:
-    """Make a summary of doubles for one of TensorBoard's plugins."""
+def _summary(tag: str, plugin: str, shape: tuple[int, ...], **values: Any) -> Any:
+    """Make a summary with a tensor of these values for one of TensorBoard's plugins."""
     from tensorboardX.proto.summary_pb2 import Summary, SummaryMetadata
     from tensorboardX.proto.tensor_pb2 import TensorProto
     from tensorboardX.proto.tensor_shape_pb2 import TensorShapeProto
 
     tensor = TensorProto(
-        dtype=DT_DOUBLE,
-        tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in shape]),
-        double_val=values,
+        tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in shape]), **values
     )
     metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name=plugin))
     return Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)])

@@ -16,6 +16,14 @@ import websocket
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 START_S, ANSWER_S = 60.0, 60.0
+# By name: the code of a key, and what it types.
+KEYS = {
+    "Tab": (9, ""),
+    "Enter": (13, "\r"),
+    "ArrowRight": (39, ""),
+    "ArrowDown": (40, ""),
+    "End": (35, ""),
+}
 
 
 def find_chromium() -> str:
@@ -88,6 +96,19 @@ class Page:
         found = self.send("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
+
+    def resize(self, width: int, height: int = 900) -> None:
+        """Give the open page another width in CSS pixels, and wait until it is laid out anew."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.send("Emulation.setDeviceMetricsOverride", **size)
+        self.ask("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))")
+
+    def press(self, key: str, *, shift: bool = False) -> None:
+        """Press a key and let go of it, as a keyboard does: a name of KEYS."""
+        code, text = KEYS[key]
+        pressed = {"key": key, "code": key, "windowsVirtualKeyCode": code, "modifiers": 8 * shift}
+        self.send("Input.dispatchKeyEvent", type="keyDown", text=text, **pressed)
+        self.send("Input.dispatchKeyEvent", type="keyUp", **pressed)
 
     def close(self) -> None:
         """Let go of the tab."""

@@ -14,15 +14,16 @@ from pipelines.record.mobile import (
     RuntimeLibraryRecord,
     TimingRecord,
 )
+from pipelines.record.reason import ReasonRecord, reason
 from pipelines.record.run import RunRecord
 
 SOURCE_ACCURACY = 0.98611
 SAMPLES = 360
 CRASHED = "the process ended with signal 11 while it loaded the file"
-TOO_FEW = "9 calls are too few for p95: 130 are needed"
+TOO_FEW = reason("too_few_calls", percentile=95, needed_count=130, calls_count=9)
 NO_LITE = "this build of torch cannot write a lite interpreter file: XNNPACK is missing"
-CHOSEN = "digits_cnn_int8.tflite, 29.1 kB, is the smallest of 8 that pass: accuracy 98.06 %"
-BROKEN = ("accuracy drop 88.06 points, allowed 1 point",)
+CHOSEN = reason("smallest", passed_count=8, artifacts_count=10)
+BROKEN = (reason("accuracy_drop", accuracy=0.10556, accuracy_drop=0.88055, limit=0.01),)
 RUNTIMES = {
     "ai-edge-litert": RuntimeLibraryRecord(
         name="ai-edge-litert",
@@ -137,7 +138,7 @@ def mobile_artifacts() -> tuple[MobileArtifactRecord, ...]:
             variant="portable",
             timings=(),
             passed=False,
-            failures=(CRASHED,),
+            failures=(reason("not_run", error=CRASHED),),
             error=CRASHED,
             **nothing,
         ),
@@ -164,7 +165,7 @@ def make_mobile(**changes: Any) -> MobileRecord:
     return MobileRecord(**(fields | changes))
 
 
-def gate(chosen: str | None, reason: str, **changes: Any) -> MobileGateRecord:
+def gate(chosen: str | None, reason: ReasonRecord, **changes: Any) -> MobileGateRecord:
     """The gate's answer, with any field changed."""
     fields = {"max_accuracy_drop": 0.01, "max_bytes": None, "chosen": chosen, "reason": reason}
     return MobileGateRecord(**(fields | changes))
@@ -193,12 +194,12 @@ def make_mobile_run(mobile: MobileRecord | None = None, **changes: Any) -> RunRe
 
 def without_winner() -> MobileRecord:
     """The same artifacts with a limit that none keeps."""
-    failures = ("size 0.09 MB, allowed 20 kB",)
+    failures = (reason("too_large", size_bytes=90_000, limit_bytes=20_000),)
     failing = tuple(
         one.model_copy(update={"passed": False, "failures": (*one.failures, *failures)})
         for one in mobile_artifacts()
     )
     return make_mobile(
         artifacts=failing,
-        gate=gate(None, "none of 10 artifacts passes: all are over 20 kB", max_bytes=20_000),
+        gate=gate(None, reason("none_passes", passed_count=0, artifacts_count=10), max_bytes=20_000),
     )

@@ -7,11 +7,15 @@ import pytest
 from report_fixture import make_run
 from report_parts import ASYMMETRY, FAIRNESS, LOADS, comparison
 from report_slo_fixture import make_slo_run
+from training_fixture import make_training_run
 
 from pipelines.console import format as fmt
+from pipelines.record.conditioning import ConditioningRecord
 from pipelines.record.run import RunRecord
 from pipelines.report import pick, tradeoffs
 from pipelines.report.answers import answer, remarks
+from pipelines.report.html import render_html
+from pipelines.report.markdown import render_markdown
 from pipelines.report.verdicts import verdict_table
 
 RUN_TRADE_OFFS = make_run().trade_offs
@@ -143,7 +147,7 @@ def test_many_comparisons_are_counted_and_not_listed() -> None:
 def test_load_request_budget_and_machine_are_the_records() -> None:
     text = plain(answer(make_run()).conditions)
     assert "1 request at a time (closed:1), then 8 requests at a time (closed:8)" in text
-    assert "REST requests of 3 911 to 5 127 bytes" in text
+    assert "REST requests of 1 row and 3 911 to 5 127 bytes" in text
     assert "each server on core 0, memory unlimited" in text
     assert "as local processes on AMD EPYC 7B13" in text
 
@@ -178,7 +182,7 @@ def test_sizes_of_requests_are_those_of_all_sides() -> None:
     targets[first] = targets[first].model_copy(update={"payload": run.payload})
     targets[last] = targets[last].model_copy(update={"payload": small})
     text = plain(answer(run.model_copy(update={"targets": targets})).conditions)
-    assert "REST requests of 70 to 5 127 bytes" in text
+    assert "REST requests of 1 row and 70 to 5 127 bytes" in text
 
 
 @pytest.mark.parametrize(
@@ -191,6 +195,115 @@ def test_sizes_of_requests_are_those_of_all_sides() -> None:
 def test_one_of_something_is_no_plural(loads: tuple[str, ...], said: str, monkeypatch: Any) -> None:
     monkeypatch.setattr(pick, "loads", lambda _: loads)
     assert said in plain(answer(make_run()).conditions)
+
+
+def with_sides(**changes: dict[str, Any]) -> RunRecord:
+    """The run with parts of a side's record changed: `given`, `implementation` or `payload`."""
+    run = make_run()
+    targets = dict(run.targets)
+    for name, parts in changes.items():
+        payload = parts.pop("payload", {})
+        fields = {
+            part: getattr(targets[name], part).model_copy(update=values) for part, values in parts.items()
+        }
+        fields["payload"] = run.payload.model_copy(update=payload)
+        targets[name] = targets[name].model_copy(update=fields)
+    return run.model_copy(update={"targets": targets})
+
+
+def turns(run: RunRecord) -> str:
+    return plain(answer(run).turns)
+
+
+def test_rows_per_request_are_part_of_the_load_and_of_what_would_change_it() -> None:
+    one, eight = make_run(), {"payload": {"rows": 8}}
+    same = with_sides(torchserve=dict(eight), tfserving=dict(eight))
+    other = with_sides(torchserve=dict(eight), tfserving={})
+    assert "more rows per request," in turns(one)
+    assert "requests of 8 rows and" in answer(same).conditions
+    assert "more or fewer rows per request than 8" in turns(same)
+    assert "requests of 8 rows and 1 row and" in answer(other).conditions
+    assert "comes from the rows per request (torchserve 8 rows, tfserving 1 row) is not known" in turns(other)
+
+
+def test_batching_is_named_whatever_servers_formed() -> None:
+    batch = {"given": {"batch_max_size": 32}}
+    assert "batching (no server formed any)" in turns(make_run())
+    both = turns(with_sides(torchserve=dict(batch), tfserving=dict(batch)))
+    assert "other batches than of up to 32" in both
+    alone = turns(with_sides(torchserve=dict(batch)))
+    assert "other batches (torchserve up to 32, tfserving none)" in alone
+    assert "comes from batching (torchserve up to 32, tfserving none) is not known" in alone
+
+
+def test_protocols_that_differ_are_confounded_unless_they_are_what_is_compared() -> None:
+    grpc = {"implementation": {"protocol": "grpc"}}
+    apart = turns(with_sides(tfserving=dict(grpc)))
+    assert "comes from the protocol (torchserve REST, tfserving gRPC) is not known" in apart
+    assert "another protocol" not in apart
+    one = with_sides(tfserving=dict(grpc))
+    targets = {
+        name: target.model_copy(update={"target": "tfserving"}) if target.role == "compared" else target
+        for name, target in one.targets.items()
+    }
+    assert "is not known" not in turns(one.model_copy(update={"targets": targets}))
+
+
+@pytest.mark.parametrize("measure", ["peak_memory_bytes", "cold_start_s", "until_steady_s"])
+def test_an_undecided_trade_off_is_listed(measure: str) -> None:
+    values = {"candidate_value": 3.0, "baseline_value": 4.0}
+    offs = tuple(
+        one.model_copy(update={"verdict": "inconclusive", **values}) if one.measure == measure else one
+        for one in RUN_TRADE_OFFS
+    )
+    text = turns(make_run(trade_offs=offs))
+    listed = text.partition("ho is ahead in ")[2].partition(" is not decided")[0]
+    assert tradeoffs.KINDS[measure].name in listed
+    assert plain(tradeoffs.KINDS[measure].show(3.0)) in listed
+
+
+def test_the_trade_offs_of_many_pairs_are_counted_and_not_all_listed() -> None:
+    memory = next(off for off in RUN_TRADE_OFFS if off.measure == "peak_memory_bytes")
+    offs = tuple(
+        memory.model_copy(update={"baseline": f"side{number}", "verdict": "inconclusive"})
+        for number in range(9)
+    )
+    text = turns(make_run(trade_offs=offs))
+    assert text.count("peak memory (") == 4
+    assert "and 5 more is not decided" in text
+
+
+def test_memory_and_cold_starts_are_always_named() -> None:
+    decided = tuple(one.model_copy(update={"verdict": "equivalent"}) for one in RUN_TRADE_OFFS)
+    unknown = tuple(one.model_copy(update={"verdict": None}) for one in RUN_TRADE_OFFS)
+    assert "a memory limit" in turns(make_run(trade_offs=decided))
+    assert "what memory the servers take" in turns(make_run(trade_offs=unknown))
+    assert "cold starts," in turns(make_run(trade_offs=unknown))
+
+
+def test_budgets_that_differ_are_given_side_by_side() -> None:
+    run = with_sides(tfserving={"given": {"cores": (0, 1), "memory_limit_bytes": 2_000_000_000}})
+    text = plain(answer(run).conditions)
+    assert "; torchserve on core 0, memory unlimited; tfserving on cores 0, 1, 2.00 GB of memory;" in text
+    assert "each server" not in text
+
+
+def test_a_comparison_of_trainings_has_the_whole_paragraph() -> None:
+    found = answer(make_training_run())
+    assert found.result.startswith("An epoch in torch takes")
+    assert plain(found.conditions) == (
+        "6 epochs of 1 347 samples in batches of 32, from 5 seeds; each training alone on core 0, memory "
+        "unlimited, of AMD EPYC 7B13."
+    )
+    assert plain(found.turns).startswith("Torch is ahead in peak memory (torch 422 MB, keras 670 MB)")
+    assert "perhaps another batch size than 32" in found.turns
+    assert found.not_shown.startswith("How fast either serves what it trained")
+    for render in (render_html, render_markdown):
+        assert "What would change it:" in render(make_training_run())
+
+
+def test_a_training_without_a_pair_has_no_paragraph() -> None:
+    assert answer(make_training_run(training=None)).parts == ()
 
 
 def test_what_was_not_measured_is_not_shown() -> None:
@@ -237,6 +350,51 @@ def test_the_matrix_says_who_is_ahead_with_its_interval() -> None:
     ]
 
 
+def test_a_latency_in_the_matrix_has_its_own_interval_beside_it() -> None:
+    run = make_run()
+    row = next(row for row in tradeoffs.table(run).rows if row[0].text == "p99 under closed:1")
+    for cell, name in zip(row[1:3], ("torchserve", "tfserving"), strict=True):
+        summary = pick.summary_of(run.targets[name], "closed:1")
+        assert summary is not None
+        interval = summary.latency_ms.intervals["p99"]
+        assert interval is not None
+        assert cell.beside == fmt.span(interval, fmt.significant)
+        assert cell.text.endswith("ms")
+
+
+def test_the_accuracy_in_the_matrix_has_an_interval() -> None:
+    cells = matrix(make_run())["accuracy"]
+    assert cells[3] == "1.00"
+    assert cells[4] == "0.94-1.06"
+
+
+def test_a_server_that_never_was_steady_says_so_in_the_matrix() -> None:
+    offs = tuple(
+        one.model_copy(update={"candidate_value": None, "verdict": "worse"})
+        if one.measure == "until_steady_s"
+        else one
+        for one in RUN_TRADE_OFFS
+    )
+    climbing = ConditioningRecord(
+        block=0,
+        load="closed:8",
+        samples_files=(),
+        state="climbing",
+        until_steady_s=None,
+        until_steady_requests_count=None,
+        duration_s=30.0,
+        requests_count=1,
+        errors_count=0,
+        seconds=(),
+    )
+    run = make_run(trade_offs=offs)
+    slow = run.targets["torchserve"].model_copy(update={"conditionings": (climbing,)})
+    table = tradeoffs.table(run.model_copy(update={"targets": run.targets | {"torchserve": slow}}))
+    row = next(row for row in table.rows if row[0].text == "time until steady")
+    assert row[3].text == "tfserving"
+    assert {row[place].why for place in (1, 4, 5)} == {tradeoffs.NEVER_STEADY}
+
+
 @pytest.mark.parametrize(
     ("verdict", "ahead"),
     [
@@ -257,6 +415,20 @@ def test_the_matrix_of_a_search_has_its_rate() -> None:
     assert found["rate with p99 ≤ 20 ms"] == ["412", "1 949", "tfserving", "0.21", "0.19-0.23"]
     open_run = make_slo_run(interval=(0.9, 1.3), ratio=1.1)
     assert matrix(open_run)["rate with p99 ≤ 20 ms"][2] == "not decided"
+
+
+def test_the_matrix_of_several_runs_has_latency_and_rate_together() -> None:
+    older = make_run(run_id="older")
+    newer = make_run(run_id="newer", comparisons=older.comparisons[:4])
+    search = make_slo_run().model_copy(update={"run_id": "search"})
+    table = tradeoffs.table_of_runs([older, search, newer])
+    of_run = {plain(row[0].text): row[-1].text for row in table.rows}
+    assert of_run["p99 under closed:1"] == of_run["peak memory"] == "newer"
+    assert of_run["p99 under closed:8"] == "older"
+    assert of_run["rate with p99 ≤ 20 ms"] == "search"
+    assert len(of_run) == len(table.rows)
+    assert [row[0].text for row in table.rows][-3:] == ["peak memory", "cold start", "accuracy"]
+    assert all(len(row) == len(table.columns) for row in table.rows)
 
 
 def test_several_pairs_are_named_in_the_matrix() -> None:

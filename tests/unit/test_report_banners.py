@@ -1,15 +1,19 @@
 """What stands above everything: unfinished, unfair or empty results, fallbacks and failed parity."""
 
+from types import SimpleNamespace
+
 import pytest
 from report_fixture import CONTROL, invalid, make_run
 from report_parts import ASYMMETRY, FAIRNESS, comparison, parity
 
+from pipelines.machine.cores import Cores, split_cores
 from pipelines.measure.session import Measured
 from pipelines.record.reason import ReasonRecord, reason
 from pipelines.record.run import RunRecord
 from pipelines.report.banners import banners, warnings
 from pipelines.report.sentences import say
 from pipelines.run import entries
+from pipelines.run.warnings import run_warnings
 
 
 def test_a_complete_run_of_real_products_has_no_banner() -> None:
@@ -113,7 +117,8 @@ def test_a_primary_metric_that_was_not_measured_is_called_out() -> None:
         for said in banners(run)
     )
     target = run.targets["torchserve"]
-    reasons = {"p99": "p99 needs at least 662 successful requests, there are 410"}
+    figures = {"percentile": 99, "needed_count": 662, "succeeded_count": 410}
+    reasons = {"p99": reason("too_few_requests", **figures)}
     rounds = tuple(
         one.model_copy(
             update={"latency_ms": one.latency_ms.model_copy(update={"p99": None, "reasons": reasons})}
@@ -190,3 +195,32 @@ def test_sides_of_one_target_that_the_same_server_answered_share_a_line() -> Non
     (line,) = [one for one in said if "answered by" in one]
     assert line.startswith("tfserving and tfserving:tuned were answered by tandem embedded server")
     assert "not by TensorFlow Serving's own server" in line
+
+
+def pairs_of_threads(core: int) -> tuple[int, ...]:
+    """The hyper-threads of a machine whose physical cores are 0 and 1, 2 and 3, ..."""
+    return core & ~1, core | 1
+
+
+@pytest.mark.parametrize(
+    ("cores", "expected"),
+    [
+        (split_cores((4,)), reason("only_core", generator_cores="4")),
+        (split_cores((0, 1), server=(0, 1), generator=1), reason("shared_core", generator_cores="1")),
+        (
+            split_cores((0, 1), siblings=pairs_of_threads),
+            reason("hyper_threads", server_cores="0", generator_cores="1"),
+        ),
+        (
+            split_cores((0, 1, 2, 3), server=(0, 1, 2), siblings=pairs_of_threads),
+            reason("hyper_threads", server_cores="2", generator_cores="3"),
+        ),
+        (split_cores((0, 1), siblings=lambda core: (core,)), None),
+        (split_cores((0, 1, 2, 3), siblings=pairs_of_threads), None),
+    ],
+    ids=["one core", "shared", "one physical core", "asked for", "two cores", "two physical cores"],
+)
+def test_what_the_choice_of_cores_costs_is_said(cores: Cores, expected: ReasonRecord | None) -> None:
+    found = run_warnings(SimpleNamespace(cores=cores), {})
+    assert found == (() if expected is None else (expected,))
+    assert all(say(warning).remedy for warning in found)

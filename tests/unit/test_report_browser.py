@@ -10,6 +10,7 @@ from chromium import Page, open_browser
 from report_fixture import make_run
 from report_mobile_fixture import make_mobile_run
 from report_slo_fixture import make_slo_run
+from report_warming_fixture import conditioning, run_with
 from training_fixture import make_training_run
 
 from pipelines.console import format as fmt
@@ -20,7 +21,7 @@ from pipelines.run.several import Several, render_several
 pytestmark = pytest.mark.slow
 WIDTHS = (400, 900, 1600)
 PAGES = {
-    "compare": lambda: render_html(make_run()),
+    "compare": lambda: render_html(run_with(conditioning(0), conditioning(1, until=0.0))),
     "slo": lambda: render_html(make_slo_run()),
     "mobile": lambda: render_html(make_mobile_run()),
     "train": lambda: render_html(make_training_run()),

@@ -24,12 +24,13 @@ from test_report_pages import HOSTILE, Page, as_number, markdown_table
 
 from pipelines.console import format as fmt
 from pipelines.record.mobile import MobileArtifactRecord
-from pipelines.record.reason import reason
+from pipelines.record.reason import ReasonRecord, reason
 from pipelines.record.run import RunRecord
 from pipelines.report import mobile, write_report
 from pipelines.report.html import render_html
 from pipelines.report.json import render_json
 from pipelines.report.markdown import render_markdown
+from pipelines.report.sentences import sentence
 from pipelines.report.terminal import print_run
 
 RUN = make_mobile_run()
@@ -77,7 +78,7 @@ def test_it_says_what_to_ship_and_why(render) -> None:
 def test_it_says_that_none_passes(render) -> None:
     text = flat(render(make_mobile_run(without_winner())))
     assert "No artifact passes: ship none of them." in text
-    assert "None of 10 artifacts passes: all are over 20 kB." in text
+    assert "None of 10 artifacts passes: digits_cnn_float32.tflite (size 90.0 kB, at most 20.0 kB is" in text
     assert "in a file of at most 20 kB" in text
     assert " Ship digits" not in text
 
@@ -155,7 +156,8 @@ def test_a_target_with_two_formats_names_them() -> None:
 @pytest.mark.parametrize("render", RENDERERS)
 def test_what_is_missing_has_its_reason(render) -> None:
     text = flat(render(RUN))
-    for why in (TOO_FEW, CRASHED, NO_LITE, BROKEN[0], "not timed with more than one thread"):
+    codes = (sentence(TOO_FEW), sentence(BROKEN[0]))
+    for why in (*codes, CRASHED, NO_LITE, "not timed with more than one thread"):
         assert why in text
     for library in RUNTIMES.values():
         assert library.source in text
@@ -253,12 +255,17 @@ def test_terminal_keeps_to_its_width_and_cuts_no_figure(width: int) -> None:
     assert text.count("ship\n") + text.count("ship ") >= 1
 
 
+def said(text: str) -> ReasonRecord:
+    """What a field of a reason becomes that holds a sentence."""
+    return reason("text", text=text)
+
+
 def hostile_run() -> RunRecord:
     one = mobile_artifact(HOSTILE_TARGET, HOSTILE, 900, 0.9, 1.0, variant=HOSTILE)
-    crashed = one.model_copy(update={"error": HOSTILE, "failures": (HOSTILE,), "passed": False})
+    crashed = one.model_copy(update={"error": HOSTILE, "failures": (said(HOSTILE),), "passed": False})
     library = RUNTIMES["executorch"].model_copy(update={"source": HOSTILE, "name": HOSTILE})
     shown = make_mobile()
-    gate = shown.gate.model_copy(update={"reason": HOSTILE, "chosen": HOSTILE})
+    gate = shown.gate.model_copy(update={"reason": said(HOSTILE), "chosen": HOSTILE})
     refused = shown.not_exported[0].model_copy(update={"reason": HOSTILE, "target": HOSTILE})
     update = {"artifacts": (one, crashed), "gate": gate, "not_exported": (refused,)}
     return make_mobile_run(shown.model_copy(update=update | {"runtimes": {"executorch": library}}))

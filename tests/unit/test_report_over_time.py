@@ -9,9 +9,10 @@ from report_fixture import invalid, make_run
 from report_parts import LOADS
 from report_slo_fixture import make_slo_run
 
+from pipelines.judge.timeline import points_of
 from pipelines.report import data, pick, sections
 from pipelines.report.figures.load_curve import load_curve_plot
-from pipelines.report.figures.timeline import points, timeline_plot
+from pipelines.report.figures.timeline import timeline_plot
 from pipelines.report.html import LIMIT_BYTES, render_html
 
 RUN = make_run()
@@ -39,14 +40,14 @@ def test_every_round_is_drawn_and_only_unused_ones_are_shaded() -> None:
 def test_a_pause_leaves_a_gap_in_latency_and_none_in_throughput() -> None:
     one = COMPARED[0]
     pause = one.slices[2].model_copy(update={"requests_count": 0, "p50_ms": None, "max_ms": None})
-    found = points(one.model_copy(update={"slices": (*one.slices[:2], pause, *one.slices[3:])}), 0.0)
+    found = points_of(one.model_copy(update={"slices": (*one.slices[:2], pause, *one.slices[3:])}), 0.0)
     assert [point.p50_ms is None for point in found] == [False, False, True, False, False]
     assert found[2].per_s == 0
 
 
 def test_a_round_without_stretches_is_one_point() -> None:
     one = COMPARED[0].model_copy(update={"slices": ()})
-    (point,) = points(one, 100.0)
+    (point,) = points_of(one, 100.0)
     assert (point.at_s, point.p50_ms, point.per_s) == (105.0, one.latency_ms.p50, one.throughput_per_s)
     assert len(of_class(timeline([one]), "round")) == 1
 

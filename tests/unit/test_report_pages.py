@@ -20,6 +20,7 @@ from pipelines.report.html import render_html
 from pipelines.report.json import render_json
 from pipelines.report.markdown import render_markdown
 from pipelines.report.measured import PERCENTILES
+from pipelines.report.subjects import method_table
 from pipelines.report.terminal import print_run
 
 HOSTILE = '<script>alert("x")</script>|`*_[a](http://evil.example)_*`\n\x1b[31m"\'&amp;'
@@ -102,6 +103,7 @@ def test_latencies_read_back_from_the_pages_are_the_records(load: str) -> None:
             assert read[name] == pytest.approx(figures, rel=5e-3), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("load", LOADS)
 def test_a_percentiles_interval_stands_beside_it(load: str) -> None:
     caption = f"Latency and throughput under {load}"
@@ -259,6 +261,26 @@ def test_headings_cells_and_figures_are_labelled() -> None:
     assert len(identifiers) == len(set(identifiers))
     labels = [value for _, name, value in page.attributes if name == "aria-labelledby"]
     assert {one for label in labels for one in label.split()} <= set(identifiers)
+
+
+def test_every_heading_can_be_linked_to() -> None:
+    found = re.findall(r"<h[23]([^>]*)>", render_html(RUN))
+    assert len(found) > 20
+    assert all(re.search(r' id="[a-z0-9-]+"', attributes) for attributes in found)
+
+
+@pytest.mark.parametrize("blocks", ["all", "in turn", "all first"])
+def test_which_blocks_had_controls_is_the_profiles(blocks: str) -> None:
+    profile = RUN.profile.model_copy(update={"control_blocks": blocks})
+    (text,) = [
+        row[1].text for row in method_table(make_run(profile=profile)).rows if row[0].text == "A/A controls"
+    ]
+    words = {
+        "all": "in all blocks",
+        "in turn": "in turn by block",
+        "all first": "all in the first block, then in turn by block",
+    }
+    assert text == f"of every side, {words[blocks]}"
 
 
 @pytest.mark.parametrize("render", [render_html, render_markdown])

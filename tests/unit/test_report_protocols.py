@@ -3,11 +3,15 @@
 import pytest
 from report_fixture import make_run
 
+from pipelines.console import format as fmt
+from pipelines.judge.per_row import requests_per_run
 from pipelines.record.target import PayloadRecord
+from pipelines.record.time_split import TimeSplitRecord
 from pipelines.report import pick
 from pipelines.report.html import render_html
 from pipelines.report.markdown import render_markdown
 from pipelines.report.protocols import NOT_BATCHED, protocol_table
+from pipelines.report.time_split import time_table
 
 ROWS = 4
 
@@ -65,6 +69,8 @@ def test_figures_per_row_are_those_of_requests_over_their_rows():
     ]
     assert row[at["request"]].text == "100 to 120"
     assert float(row[at["per row"]].exact.split()[0]) == pytest.approx(summary.latency_ms.p50 / ROWS)
+    low, high = summary.latency_ms.intervals["p50"]
+    assert row[at["per row"]].beside == fmt.span((low / ROWS, high / ROWS), fmt.significant)
     assert float(row[at["rows"]].exact.split()[0]) == pytest.approx(summary.throughput_per_s * ROWS)
     assert float(row[at["server CPU per row"]].exact.split()[0]) == summary.server_cpu_ms_per_row
     assert row[at["requests per run"]].why == NOT_BATCHED
@@ -74,6 +80,30 @@ def test_batching_shows_what_it_achieved():
     alike = {name: payload("REST", "json-rows") for name in ("torchserve", "tfserving")}
     table = protocol_table(run_with(alike, requests_per_run=6.5))
     assert {row[-1].text for row in table.rows} == {"6.50"}
+
+
+def test_requests_that_share_a_run_are_those_of_the_middle_valid_round_of_the_load():
+    own = [one for one in make_run().targets["torchserve"].rounds if one.load == "closed:1"]
+    shares = zip((2.0, 9.0, 3.0, 50.0), (True, True, True, False), strict=True)
+    rounds = [
+        one.model_copy(update={"requests_per_run": share, "valid": valid})
+        for one, (share, valid) in zip(own, shares, strict=True)
+    ]
+    assert requests_per_run(rounds, "closed:1") == 3.0
+    assert requests_per_run(rounds, "closed:8") is None
+
+
+def test_the_p50_of_a_split_time_has_its_interval_beside_it():
+    run = make_run()
+    target = run.targets["torchserve"]
+    split = TimeSplitRecord(
+        p50_ms=2.9, parts_ms={"inference": 2.0}, unexplained_ms=0.9, unexplained_share=0.3
+    )
+    summaries = tuple(one.model_copy(update={"time_split": split}) for one in target.summaries)
+    targets = run.targets | {"torchserve": target.model_copy(update={"summaries": summaries})}
+    row = time_table(make_run(targets=targets)).rows[0]
+    interval = target.summaries[0].latency_ms.intervals["p50"]
+    assert row[2].beside == fmt.span(interval, fmt.significant)
 
 
 @pytest.mark.parametrize("render", [render_html, render_markdown])

@@ -48,6 +48,10 @@ def with_target(name: str, **changes: object) -> dict[str, object]:
     return targets | {name: targets[name].model_copy(update=changes)}
 
 
+def with_no_points(name: str) -> dict[str, object]:
+    return {name: search().targets[name].model_copy(update={"points": ()})}
+
+
 def curve(run: RunRecord = RUN) -> ET.Element:
     svg = rates_plot(search(run), "rates", slots(list(run.targets)))
     assert svg is not None
@@ -171,6 +175,7 @@ def test_a_bound_stands_as_such_in_tables_and_in_the_figure() -> None:
     [
         ({"ratio_at_least": 0.9}, True),
         ({"ratio_at_least": 1.1}, False),
+        ({"ratio_at_least": 1.02}, True),
         ({"ratio_at_most": 1.2}, True),
         ({"ratio_at_most": 0.3}, False),
     ],
@@ -269,10 +274,83 @@ def test_the_ratio_of_three_sides_names_its_two() -> None:
     text = headline(make_slo_run(targets=targets))
     assert "TorchServe sustains 412 /s, tfserving 1 949 /s and third 1 949 /s" in text
     assert ": TorchServe sustains 0.21 times what tfserving does (95" in text
-    undecided = make_slo_run(targets=targets, interval=(0.5, 2.0))
+    apart = tuple(
+        one.model_copy(update={"ratio": ratio})
+        for one, ratio in zip(search().block_ratios, (0.5, 1.0, 2.0), strict=True)
+    )
+    undecided = make_slo_run(targets=targets, interval=(0.4, 2.5), block_ratios=apart)
     assert "Which of TorchServe and tfserving sustains more" in " ".join(slo.remarks(undecided))
     assert tradeoffs.leader(make_slo_run(targets=targets)) is None
     assert tradeoffs.leader(RUN) == "tfserving"
+
+
+def three_sides(name: str, factor: float) -> dict[str, SloTargetRecord]:
+    """The two sides, and a third that found `factor` times the rates of tfserving."""
+    theirs = search().targets["tfserving"]
+    rates = tuple(factor * (one or 0) for one in theirs.block_rates_per_s)
+    blocks = tuple(
+        searched(block.block, "found", rate) for block, rate in zip(theirs.blocks, rates, strict=True)
+    )
+    third = theirs.model_copy(update={"block_rates_per_s": rates, "blocks": blocks})
+    return search().targets | {name: third}
+
+
+def test_every_pair_of_sides_has_its_rates_in_the_matrix() -> None:
+    run = make_slo_run(targets=three_sides("third", 3.0))
+    rows = [
+        [cell.text for cell in row] for row in tradeoffs.table(run).rows if row[0].text.startswith("rate")
+    ]
+    assert [row[1:3] for row in rows] == [
+        ["torchserve", "tfserving"],
+        ["torchserve", "third"],
+        ["tfserving", "third"],
+    ]
+    assert [row[5] for row in rows] == ["tfserving", "third", "third"]
+    assert [row[6] for row in rows] == ["0.21", "0.070", "0.33"]
+    assert all(fmt.TO in row[7] for row in rows)
+    assert tradeoffs.leader(run) == "third"
+
+
+@pytest.mark.parametrize(
+    ("interval", "ahead", "leader"),
+    [
+        ((0.97, 1.04), "even", None),
+        ((1.01, 1.04), "even", None),
+        ((1.01, 1.2), "not decided", None),
+        ((1.06, 1.2), "torchserve", "torchserve"),
+        ((0.8, 0.94), "tfserving", "tfserving"),
+        ((0.8, 0.96), "not decided", None),
+    ],
+)
+def test_a_rate_is_ahead_only_beyond_the_margin(
+    interval: tuple[float, float], ahead: str, leader: str | None
+) -> None:
+    run = make_slo_run(interval=interval, ratio=(interval[0] * interval[1]) ** 0.5)
+    row = next(row for row in tradeoffs.table(run).rows if row[0].text.startswith("rate"))
+    assert row[3].text == ahead
+    assert tradeoffs.leader(run) == leader
+    assert any("is not decided" in one for one in slo.remarks(run)) == (ahead == "not decided")
+
+
+def test_a_profile_without_verdicts_has_nobody_ahead() -> None:
+    profile = RUN.profile.model_copy(update={"verdicts": False})
+    for targets in (search().targets, three_sides("third", 3.0)):
+        run = make_slo_run(targets=targets).model_copy(update={"profile": profile})
+        rows = [row for row in tradeoffs.table(run).rows if row[0].text.startswith("rate")]
+        assert {row[-3].text for row in rows} == {fmt.MISSING}
+        assert tradeoffs.leader(run) is None
+
+
+def test_a_p99_of_a_search_has_its_rounds_interval_beside_it() -> None:
+    index = search().targets["torchserve"].points[0].round_index
+    own = next(one for one in RUN.targets["torchserve"].rounds if one.index == index)
+    point = search().targets["torchserve"].points[0].model_copy(update={"p99_ms": own.latency_ms.p99})
+    (row,) = slo.point_table(
+        make_slo_run(targets=with_target("torchserve", points=(point,)) | with_no_points("tfserving"))
+    ).rows
+    span = own.latency_ms.intervals["p99"]
+    assert span is not None
+    assert row[5].beside == fmt.span(span, fmt.significant)
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,7 @@ def test_parity_names_the_subject_without_its_target_and_leaves_the_control_out(
     control = RUN.targets[CONTROL].model_copy(update={"endpoint_parity": parity("tfserving endpoint")})
     run = make_run(targets={"torchserve": target, CONTROL: control})
     rows = subjects.parity_table(run).rows
-    assert [row[1].text for row in rows] == ["digits_cnn.pt", "rest"]
+    assert [row[1].text for row in rows] == ["digits_cnn.pt", "endpoint"]
     assert rows[0][1].exact == "torchserve/digits_cnn.pt"
 
 

@@ -6,10 +6,11 @@ import random
 import re
 import subprocess
 import sys
+import time
 import types
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ from tensorboard.main import run_main
 run_main()
 """
 SERVER_LIMIT_S = 60.0
-REQUESTS = 81
+REQUESTS, CALLS = 81, 500
 MAKERS = {"compare": make_run, "slo": make_slo_run, "mobile": make_mobile_run, "train": make_training_run}
 
 
@@ -58,20 +59,20 @@ def with_raw_files(run: RunRecord, folder: Path) -> RunRecord:
     for artifact in run.mobile.artifacts if run.mobile else ():
         for timing in artifact.timings:
             if timing.samples_file:
-                write_calls(folder / timing.samples_file, np.arange(1_000_000, 1_000_500))
+                write_calls(folder / timing.samples_file, np.arange(1_000_000, 1_000_000 + CALLS))
     return summarise(run, folder)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[RunRecord, Path]]:
-    """A run of a kind, and the folder of its event files: made once for all who ask."""
+    """A run of a kind, and the folder of its event files, beside the others': made once for all who ask."""
+    boards = tmp_path_factory.mktemp("boards")
 
     @cache
     def make(kind: str) -> tuple[RunRecord, Path]:
         folder = tmp_path_factory.mktemp(kind)
         run = with_raw_files(MAKERS[kind](), folder)
-        (folder / "boards").mkdir()
-        return run, write_board(run, folder, folder / "boards")
+        return run, write_board(run, folder, boards)
 
     return make
 
@@ -108,16 +109,21 @@ def numbers_in(value: Any) -> set[float]:
     return {float(value)} if isinstance(value, int | float) and not isinstance(value, bool) else set()
 
 
+def in_32_bits(values: Iterable[float]) -> set[float]:
+    """The numbers as TensorBoard has them."""
+    return set(np.array(list(values), np.float32).astype(float).tolist())
+
+
 @pytest.mark.parametrize("kind", MAKERS)
 def test_every_scalar_is_a_number_of_run_json_and_every_figure_is_there(
     made: Callable[[str], tuple[RunRecord, Path]], monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     run, folder = made(kind)
     found = list(scalars(read(folder, monkeypatch)))
-    assert set(found) <= numbers_in(json.loads(run.model_dump_json()))
+    assert set(found) <= in_32_bits(numbers_in(json.loads(run.model_dump_json())))
     wanted = [end for one in figures_of_run(run) for end in (one.value, one.low, one.high) if end is not None]
     assert wanted
-    assert set(wanted) <= set(found)
+    assert in_32_bits(wanted) <= set(found)
     assert len(found) >= len(wanted)
 
 
@@ -148,32 +154,128 @@ def test_a_training_has_its_curves_by_epoch(tmp_path: Path, monkeypatch: pytest.
     for one in run.training.trainings:
         found = series(readers[f"{one.framework}/seed-{one.seed}-{one.role}"], "training/loss")
         assert {step: float(value) for step, value in found.items()} == {
-            number: epoch.loss for number, epoch in enumerate(one.epochs, start=1)
+            number: float(np.float32(epoch.loss)) for number, epoch in enumerate(one.epochs, start=1)
         }
 
 
-def test_the_server_shows_scalars_distributions_and_settings(
-    made: Callable[[str], tuple[RunRecord, Path]],
+@pytest.fixture(scope="module")
+def served(made: Callable[[str], tuple[RunRecord, Path]]) -> Iterator["Served"]:
+    """One TensorBoard, as anybody starts it, over one folder with a run of every kind."""
+    boards = {made(kind)[1].parent for kind in MAKERS}
+    (folder,) = boards
+    distributed = sum(map(with_distributions, (made(kind)[0] for kind in MAKERS)))
+    with serving(folder) as address:
+        yield Served(address, len(list(folder.rglob("events.out.*"))), distributed)
+
+
+def with_distributions(run: RunRecord) -> int:
+    """How many parts of a run have any."""
+    artifacts = run.mobile.artifacts if run.kind == "mobile" and run.mobile else ()
+    return len(pick.compared(run)) + sum(any(one.samples_file for one in each.timings) for each in artifacts)
+
+
+class Served:
+    """What a real TensorBoard answers about every part, asked once it has loaded all of them."""
+
+    def __init__(self, address: str, parts_count: int, distributed_count: int) -> None:
+        self._address = address
+        self.scalars: dict[str, list[str]] = ask(address, "scalars/tags", once_it_has=parts_count)
+        self.histograms: dict[str, list[str]] = ask(address, "histograms/tags", once_it_has=distributed_count)
+
+    def scalar(self, part: str, tag: str) -> dict[int, float]:
+        """The values of a tag by step."""
+        return {step: value for _, step, value in ask(self._address, "scalars/scalars", run=part, tag=tag)}
+
+    def counts(self, part: str, tag: str) -> dict[int, float]:
+        """How many values a distribution has by step."""
+        drawn = ask(self._address, "histograms/histograms", run=part, tag=tag)
+        return {step: sum(row[2] for row in rows) for _, step, rows in drawn}
+
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """The settings of every part on the page of hyper-parameters."""
+        asked = {"allowedStatuses": ["STATUS_UNKNOWN"], "startIndex": 0, "sliceSize": 1000, "colParams": []}
+        groups = ask(self._address, "hparams/session_groups", body=asked)["sessionGroups"]
+        return {session["name"]: group["hparams"] for group in groups for session in group["sessions"]}
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_the_server_shows_every_scalar(
+    made: Callable[[str], tuple[RunRecord, Path]], served: Served, kind: str
 ) -> None:
-    run, folder = made("compare")
-    with serving(folder.parent) as address:
-        summary = pick.compared(run)["tfserving"].summaries[0]
-        part, tag = f"{run.run_id}/tfserving", f"{summary.load}/p50 ms"
-        ((_, step, value),) = ask(address, "scalars/scalars", run=part, tag=tag)
-        assert (step, value) == (0, summary.latency_ms.p50)
-        drawn = ask(address, "histograms/histograms", run=part, tag=f"{summary.load}/latency ms")
-        assert {sum(row[2] for row in rows) for _, _, rows in drawn} == {REQUESTS}
-        sessions = ask(
-            address,
-            "hparams/session_groups",
-            body={"allowedStatuses": ["STATUS_UNKNOWN"], "startIndex": 0, "sliceSize": 100, "colParams": []},
-        )
-    settings = {one["sessions"][0]["name"]: one["hparams"] for one in sessions["sessionGroups"]}
-    assert set(settings) == {f"{run.run_id}/{name}" for name in pick.compared(run)}
+    run, folder = made(kind)
+    parts = {name: tags for name, tags in served.scalars.items() if name.split("/")[0] == folder.name}
+    found = {
+        value for part, tags in parts.items() for tag in tags for value in served.scalar(part, tag).values()
+    }
+    assert found <= in_32_bits(numbers_in(json.loads(run.model_dump_json())))
+    wanted = [end for one in figures_of_run(run) for end in (one.value, one.low, one.high) if end is not None]
+    assert wanted
+    assert in_32_bits(wanted) <= found
+
+
+@pytest.mark.parametrize("kind", ["compare", "slo"])
+def test_the_server_shows_latencies_of_every_side_load_and_round(
+    made: Callable[[str], tuple[RunRecord, Path]], served: Served, kind: str
+) -> None:
+    run, folder = made(kind)
     for name, target in pick.compared(run).items():
-        own = settings[f"{run.run_id}/{name}"]
-        assert own["preset"] == target.implementation.preset
-        assert own.get("workers_count") == target.given.workers_count
+        part = f"{folder.name}/{name}"
+        valid = [one for one in target.rounds if one.valid]
+        loads = {one.load for one in valid}
+        assert set(served.histograms[part]) == {f"{load}/latency ms" for load in loads}
+        for load in loads:
+            steps = {one.index for one in valid if one.load == load}
+            assert served.counts(part, f"{load}/latency ms") == dict.fromkeys(steps, REQUESTS)
+
+
+def test_the_server_shows_single_calls_of_every_artifact(
+    made: Callable[[str], tuple[RunRecord, Path]], served: Served
+) -> None:
+    run, folder = made("mobile")
+    assert run.mobile is not None
+    for artifact in run.mobile.artifacts:
+        part = f"{folder.name}/{artifact.target}/{artifact.path}"
+        threads = [one.threads_count for one in artifact.timings if one.samples_file]
+        assert ("call ms" in served.histograms.get(part, ())) is bool(threads)
+        if threads:
+            assert served.counts(part, "call ms") == dict.fromkeys(threads, CALLS)
+
+
+def test_the_server_shows_what_a_search_tried_and_how_trainings_learned(
+    made: Callable[[str], tuple[RunRecord, Path]], served: Served
+) -> None:
+    run, folder = made("slo")
+    assert run.slo is not None
+    for name, search in run.slo.targets.items():
+        rates = {one.round_index: one.rate_per_s for one in search.points}
+        assert served.scalar(f"{folder.name}/{name}", "search/rate per_s") == pytest.approx(rates)
+    run, folder = made("train")
+    assert run.training is not None
+    for one in run.training.trainings:
+        losses = {number: epoch.loss for number, epoch in enumerate(one.epochs, start=1)}
+        part = f"{folder.name}/{one.framework}/seed-{one.seed}-{one.role}"
+        assert served.scalar(part, "training/loss") == pytest.approx(losses, rel=1e-6)
+
+
+def test_the_server_sets_every_part_against_its_settings(
+    made: Callable[[str], tuple[RunRecord, Path]], served: Served
+) -> None:
+    wanted: dict[str, dict[str, Any]] = {}
+    for kind in ("compare", "slo"):
+        run, folder = made(kind)
+        for name, target in pick.compared(run).items():
+            own = {"kind": kind, "preset": target.implementation.preset}
+            wanted[f"{folder.name}/{name}"] = own | {"workers_count": target.given.workers_count}
+    run, folder = made("mobile")
+    for artifact in run.mobile.artifacts if run.mobile else ():
+        own = {"kind": "mobile", "precision": artifact.precision, "variant": artifact.variant}
+        wanted[f"{folder.name}/{artifact.target}/{artifact.path}"] = own
+    run, folder = made("train")
+    for framework in run.training.frameworks if run.training else ():
+        wanted[f"{folder.name}/{framework}"] = {"kind": "train", "framework": framework, "batch_size": 32}
+    found = served.settings()
+    assert {part: {key: found[part].get(key) for key in own} for part, own in wanted.items()} == wanted
+    assert set(found) == set(wanted)
 
 
 class serving:  # noqa: N801 - a context
@@ -182,7 +284,7 @@ class serving:  # noqa: N801 - a context
     def __init__(self, folder: Path) -> None:
         command = [sys.executable, "-c", SERVE, "--logdir", str(folder), "--host", "127.0.0.1", "--port", "0"]
         self._process = subprocess.Popen(
-            [*command, "--load_fast=false"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
         )
 
     def __enter__(self) -> str:
@@ -201,8 +303,16 @@ class serving:  # noqa: N801 - a context
         self._process.communicate()
 
 
-def ask(address: str, path: str, body: Any = None, **query: str) -> Any:
-    """What a plugin of the server answers, once it has loaded the files."""
+def ask(address: str, path: str, body: Any = None, once_it_has: int = 0, **query: str) -> Any:
+    """What a plugin of the server answers, once that has so many entries: it loads in the background."""
+    deadline = time.monotonic() + SERVER_LIMIT_S
+    while len(found := _answer(address, path, body, query)) < once_it_has:
+        assert time.monotonic() < deadline, f"{path} has {len(found)} entries"
+        time.sleep(0.1)
+    return found
+
+
+def _answer(address: str, path: str, body: Any, query: dict[str, str]) -> Any:
     url = f"{address}data/plugin/{path}?{urllib.parse.urlencode(query)}"
     content = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, content, {"Content-Type": "application/json"})  # noqa: S310

@@ -8,6 +8,7 @@ import pytest
 from report_fixture import bare_target
 from report_parts import parity
 
+from pipelines.judge.accuracy import ratio_interval_of
 from pipelines.judge.tradeoffs import judge_trade_offs
 from pipelines.record.conditioning import ConditioningRecord
 from pipelines.record.implementation import ImageRecord
@@ -15,12 +16,12 @@ from pipelines.record.target import BlockPeakRecord, ColdStartRecord, MemoryReco
 from pipelines.record.tradeoff import TradeOffRecord
 
 
-def conditioning(block: int, until_s: float | None) -> ConditioningRecord:
+def conditioning(block: int, until_s: float | None, state: str) -> ConditioningRecord:
     return ConditioningRecord(
         block=block,
         load="closed:8",
         samples_file="samples/c.parquet",
-        state="unsettled" if until_s is None else "steady",
+        state=state if until_s is None else "steady",
         until_steady_s=until_s,
         until_steady_requests_count=None if until_s is None else 10,
         duration_s=30.0,
@@ -36,6 +37,7 @@ def side(
     starts: tuple[float, ...] = (2.0, 2.0),
     steady: tuple[float | None, ...] = (),
     image: int | None = None,
+    unsteady: str = "climbing",
     **changes: Any,
 ) -> TargetRecord:
     one = bare_target(
@@ -49,7 +51,7 @@ def side(
         cold_starts=tuple(
             ColdStartRecord(block=b, ready_s=1.0, first_right_answer_s=s) for b, s in enumerate(starts)
         ),
-        conditionings=tuple(conditioning(b, s) for b, s in enumerate(steady)),
+        conditionings=tuple(conditioning(b, s, unsteady) for b, s in enumerate(steady)),
         **changes,
     )
     reference = image and ImageRecord(reference="r:1", id="sha256:1", size_bytes=image, compressed_bytes=None)
@@ -105,10 +107,40 @@ def test_a_server_that_is_steady_at_once_counts_as_one_second() -> None:
     assert one["until_steady_s"].baseline_value == 0.0
 
 
-def test_a_server_that_was_never_steady_has_no_time() -> None:
-    one = judged(side("torchserve", steady=(None, None)), side("tfserving", steady=(1.0, 1.0)))
-    assert one["until_steady_s"].candidate_value is None
-    assert one["until_steady_s"].verdict is None
+def until_steady(ours: TargetRecord, theirs: TargetRecord) -> TradeOffRecord:
+    return judged(ours, theirs)["until_steady_s"]
+
+
+def test_a_server_that_still_climbed_at_the_end_of_its_budget_counts_against_its_side() -> None:
+    """Left out, a side that needed 4 s once and over 30 s twice would beat one that always needs 5 s."""
+    slow, quick = side("torchserve", steady=(4.0, None, None)), side("tfserving", steady=(5.0, 5.0, 5.0))
+    found = until_steady(slow, quick)
+    assert (found.candidate_value, found.baseline_value) == (None, 5.0)
+    assert (found.ratio, found.interval, found.verdict_interval) == (None, None, None)
+    assert found.verdict == "inconclusive"
+    always = until_steady(side("torchserve", steady=(None,) * 3), quick)
+    assert (always.verdict, always.ratio, always.blocks_count) == ("worse", None, 3)
+    assert until_steady(quick, side("torchserve", steady=(None,) * 3)).verdict == "better"
+
+
+def test_a_bound_decides_only_in_its_direction() -> None:
+    """Of 10 s against more than 30 s it may be said who is later, of 100 s against more than 30 s nothing."""
+    late = side("torchserve", steady=(100.0, 100.0, 100.0))
+    assert until_steady(late, side("tfserving", steady=(None,) * 3)).verdict == "inconclusive"
+    assert until_steady(side("tfserving", steady=(None,) * 3), late).verdict == "inconclusive"
+
+
+def test_most_of_the_servers_steady_is_a_median_and_no_ratio() -> None:
+    found = until_steady(side("torchserve", steady=(4.0, None, 6.0)), side("tfserving", steady=(1.0,) * 3))
+    assert (found.candidate_value, found.ratio, found.interval) == (6.0, None, None)
+
+
+def test_servers_of_both_sides_or_of_unknown_state_that_never_were_steady_decide_nothing() -> None:
+    both = until_steady(side("torchserve", steady=(None, 9.0)), side("tfserving", steady=(1.0, None)))
+    unknown = until_steady(
+        side("torchserve", steady=(None, None), unsteady="unsettled"), side("tfserving", steady=(1.0, 1.0))
+    )
+    assert (both.ratio, both.verdict) == (unknown.ratio, unknown.verdict) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +163,38 @@ def test_accuracy_is_called_only_beyond_chance(right: float, agreement: float, v
     assert found["accuracy"].verdict == verdict
 
 
+def test_accuracy_has_an_interval_that_agrees_with_its_verdict() -> None:
+    theirs = parity("rest", samples_count=1000, accuracy=0.99, top1_agreement=1.0)
+    for right, agreement in ((0.99, 1.0), (0.985, 0.995), (0.984, 0.994), (0.9, 0.91)):
+        ours = parity("rest", samples_count=1000, accuracy=right, top1_agreement=agreement)
+        found = judged(side("torchserve", endpoint_parity=ours), side("tfserving", endpoint_parity=theirs))[
+            "accuracy"
+        ]
+        assert found.ratio == pytest.approx(right / 0.99)
+        assert found.interval is not None
+        low, high = found.interval
+        assert low < found.ratio < high
+        assert (not low <= 1 <= high) == (found.verdict in ("better", "worse"))
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0.0, 0.0), (0.02, 0.0), (0.05, 0.04), (0.3, 0.1)])
+def test_the_interval_of_accuracy_holds_the_true_ratio(gained: float, lost: float) -> None:
+    """In 95 % of samples, less what chance does to 400 of them, however few the sides differ in."""
+    chance, held, count, baseline = random.Random(5), 0, 300, 0.9  # noqa: S311
+    for _ in range(400):
+        drawn = [chance.random() for _ in range(count)]
+        right, wrong = sum(x < gained for x in drawn), sum(gained <= x < gained + lost for x in drawn)
+        low, high = ratio_interval_of(baseline, right - wrong, right + wrong, count)
+        held += low <= 1 + (gained - lost) / baseline <= high
+    assert held / 400 >= 0.93
+
+
+def test_swapping_the_sides_mirrors_the_interval_of_accuracy() -> None:
+    low, high = ratio_interval_of(1.0, 7, 20, 300)
+    back = ratio_interval_of(1.0, -7, 20, 300)
+    assert (2 - high, 2 - low) == pytest.approx(back)
+
+
 def test_a_profile_without_verdicts_gives_none_of_measured_figures() -> None:
     found = judged(side("torchserve", (300, 303)), side("tfserving", (100, 101)), verdicts=False)
     assert found["peak_memory_bytes"].interval is not None
@@ -142,6 +206,7 @@ def test_controls_and_the_floor_are_not_compared() -> None:
     assert judge_trade_offs(targets, margin=0.05, seed=1) == ()
 
 
+@pytest.mark.slow
 def test_no_difference_is_hardly_ever_called_one() -> None:
     """Of three blocks with ten per cent of scatter: at most one run in twenty, in all measures together."""
     chance, false = random.Random(3), 0  # noqa: S311

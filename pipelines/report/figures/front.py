@@ -193,5 +193,5 @@ def _hover(mobile: MobileRecord, artifact: MobileArtifactRecord) -> str:
         parts.append(f"accuracy {percent(artifact.accuracy)}")
     if artifact.accuracy_drop is not None:
         parts.append(f"drop {points(artifact.accuracy_drop)} points")
-    parts.append("passes" if artifact.passed else f"fails: {'; '.join(artifact.failures)}")
+    parts.append("passes" if artifact.passed else f"fails: {said.failures(artifact)}")
     return ", ".join(parts)

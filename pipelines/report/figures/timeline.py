@@ -1,10 +1,10 @@
 """Latency and throughput over the whole run: drift within and between rounds, pauses, what was not used."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from pipelines.console.format import milliseconds, one_line, rate, significant
+from pipelines.judge.timeline import Point, points_of
 from pipelines.record.rounds import RoundRecord
 from pipelines.report.figures import draw
 from pipelines.report.figures.scales import Linear, Log, linear_ticks, log_domain, log_ticks, tick_label
@@ -17,16 +17,6 @@ SECONDS_A_MINUTE = 60.0
 MINUTES_FROM_S = 180.0
 
 
-@dataclass(frozen=True)
-class Point:
-    """A stretch of a round: seconds since the run began, latencies in ms, requests per second."""
-
-    at_s: float
-    p50_ms: float | None
-    max_ms: float | None
-    per_s: float | None
-
-
 def timeline_plot(
     rounds: Sequence[RoundRecord], name: str, slots: dict[str, int], unused: Collection[int], title: str
 ) -> str | None:
@@ -37,7 +27,7 @@ def timeline_plot(
         unused: indexes of rounds that feed no figure.
     """
     began = min((_second(record) for record in rounds), default=0.0)
-    series = [(record, points(record, _second(record) - began)) for record in rounds]
+    series = [(record, points_of(record, _second(record) - began)) for record in rounds]
     every = [point for _, own in series for point in own]
     latencies = [ms for point in every for ms in (point.p50_ms, point.max_ms) if ms]
     rates = [point.per_s for point in every if point.per_s is not None]
@@ -53,22 +43,6 @@ def timeline_plot(
     for record, own in series:
         _round(svg, record, own, slots[record.target], (x, y, per_s), spoilt=record.index in unused)
     return draw.to_text(svg)
-
-
-def points(record: RoundRecord, start_s: float) -> list[Point]:
-    """Return the stretches of a round that began `start_s` after the run's first; one where it has none."""
-    if not record.slices:
-        middle, latency = start_s + record.window_s / 2, record.latency_ms
-        return [Point(middle, latency.p50, latency.max, record.throughput_per_s)]
-    return [
-        Point(
-            start_s + part.start_s + part.length_s / 2,
-            part.p50_ms,
-            part.max_ms,
-            part.requests_count / part.length_s,
-        )
-        for part in record.slices
-    ]
 
 
 def _second(record: RoundRecord) -> float:

@@ -1,0 +1,128 @@
+"""The highest rates of a search, pair by pair: a search's record holds the ratio of one pair of its sides."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+from typing import Literal
+
+from loadtests.intervals import FEWEST_PAIRS, RatioEstimate, RatioInterval, estimate_ratio
+from loadtests.multiplicity import holm
+from loadtests.verdict import Verdict, decide
+from pipelines.judge.bounds import decide_bounded
+from pipelines.judge.slo import judge_slo
+from pipelines.record.reason import ReasonRecord
+from pipelines.record.run import ProfileRecord, RunRecord
+from pipelines.record.slo import SloRecord
+
+Word = Literal["better", "worse", "equivalent", "inconclusive"]
+
+
+@dataclass(frozen=True)
+class RatePair:
+    """Two sides' highest rates: candidate / baseline, as of SloRecord, and who is ahead.
+
+    `verdict` is by the margin; None where the run gives none, or too few searches found a rate.
+    """
+
+    candidate: str
+    baseline: str
+    ratio: float | None
+    interval: tuple[float, float] | None
+    at_least: float | None
+    at_most: float | None
+    reason: ReasonRecord | None
+    verdict: Word | None
+
+
+def rate_pairs(run: RunRecord) -> tuple[RatePair, ...]:
+    """Return every pair of sides of a search, the run's own first; verdicts are one family (Holm)."""
+    if run.slo is None or run.slo.baseline is None or run.profile is None:
+        return ()
+    searches = list(_searches(run, run.slo))
+    if len(searches) == 1:
+        return (_pair(run.slo, _word(run.slo, run.profile)),)
+    family = {place: one for place, search in enumerate(searches) if (one := _estimate(search, run))}
+    corrected = holm([partial(_verdict, run, searches[place], one) for place, one in family.items()])
+    words = {place: each.verdict.word for place, each in zip(family, corrected, strict=True)}
+    return tuple(_pair(search, words.get(place)) for place, search in enumerate(searches))
+
+
+def reversed_ratio(ratio: float) -> float:
+    """Return baseline / candidate of candidate / baseline."""
+    return 1 / ratio
+
+
+def search_spread(search: SloRecord) -> float | None:
+    """Return how many times the lowest rate that searches of one side found is its highest, at most."""
+    found = [[rate for rate in side.block_rates_per_s if rate] for side in search.targets.values()]
+    return max((max(rates) / min(rates) for rates in found if rates), default=None)
+
+
+def _searches(run: RunRecord, own: SloRecord) -> Iterator[SloRecord]:
+    """Yield the search as it would be, had each pair been the one whose ratio it records."""
+    yield own
+    for candidate, baseline in combinations(own.targets, 2):
+        if {candidate, baseline} == {own.candidate, own.baseline} or run.profile is None:
+            continue
+        sides = {name: own.targets[name] for name in (candidate, baseline)}
+        pair = own.model_copy(update={"candidate": candidate, "baseline": baseline, "targets": sides})
+        yield judge_slo(pair, run.profile.seed) if run.profile.verdicts else _without_figures(pair)
+
+
+def _without_figures(search: SloRecord) -> SloRecord:
+    nothing = dict.fromkeys(("ratio", "interval", "ratio_at_least", "ratio_at_most"))
+    return search.model_copy(update=nothing | {"block_ratios": ()})
+
+
+def _word(search: SloRecord, profile: ProfileRecord) -> Word | None:
+    """Return the verdict by the figures of the record."""
+    if not profile.verdicts:
+        return None
+    if search.ratio and search.interval:
+        low, high = search.interval
+        interval = RatioInterval(search.ratio, low, high, len(search.block_ratios), len(search.block_ratios))
+        return decide(interval, lower_is_better=False, margin=profile.margin, noise_floor=0.0).word
+    if len(search.block_ratios) < FEWEST_PAIRS:
+        return None
+    if search.ratio_at_least is not None:
+        return "better" if search.ratio_at_least > 1 + profile.margin else "inconclusive"
+    if search.ratio_at_most is not None:
+        return "worse" if search.ratio_at_most < 1 / (1 + profile.margin) else "inconclusive"
+    return None
+
+
+def _estimate(search: SloRecord, run: RunRecord) -> RatioEstimate | None:
+    known = (search.interval, search.ratio_at_least, search.ratio_at_most)
+    if run.profile is None or not run.profile.verdicts or all(figure is None for figure in known):
+        return None
+    return estimate_ratio([[math.log(pair.ratio)] for pair in search.block_ratios], seed=run.profile.seed)
+
+
+def _verdict(run: RunRecord, search: SloRecord, estimate: RatioEstimate, confidence: float) -> Verdict:
+    """Judge by the interval, which is no narrower than the steps between the rates that were tried."""
+    assert run.profile  # noqa: S101 - _estimate has looked
+    bound = next((pair.bound for pair in search.block_ratios if pair.bound), None)
+    return decide_bounded(
+        estimate,
+        confidence,
+        lower_is_better=False,
+        margin=run.profile.margin,
+        bound=bound,
+        widened=1 + search.resolution,
+    )
+
+
+def _pair(search: SloRecord, word: Word | None) -> RatePair:
+    assert search.baseline  # noqa: S101 - rate_pairs has looked
+    return RatePair(
+        candidate=search.candidate,
+        baseline=search.baseline,
+        ratio=search.ratio,
+        interval=search.interval,
+        at_least=search.ratio_at_least,
+        at_most=search.ratio_at_most,
+        reason=search.reason,
+        verdict=word,
+    )
