@@ -30,7 +30,12 @@ DTYPES = {
 
 
 class CheckpointError(ValueError):
-    """The bytes are no safetensors file that can be read; says in a few words why."""
+    """The bytes are no safetensors file that can be read; says in a few words why.
+
+    `missing`: there is no such file.
+    """
+
+    missing = False
 
 
 def _shown(value: object) -> str:

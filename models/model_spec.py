@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.checkpoint import CheckpointError
-from models.errors import ModelError
+from models.errors import ModelError, about
 from models.given import DEFAULT_ROOT, Given, digest_of_given
 from models.labels import require_labels
 from models.recipe import Recipe
@@ -91,46 +91,78 @@ class ModelSpec:
     given: Given | None = None
 
     def __post_init__(self) -> None:
-        name = self.name if isinstance(self.name, str) else ""
-        if not name.replace("_", "a").isalnum() or not name.isascii():
-            raise ModelError(f"model name {self.name!r}: only letters, digits and underscores are allowed")
+        self._require_name()
         self._require_parts()
-        object.__setattr__(self, "inputs", tensors(self.name, "inputs", self.inputs))
-        object.__setattr__(self, "outputs", tensors(self.name, "outputs", self.outputs))
+        for what in ("inputs", "outputs"):
+            with about(what):
+                object.__setattr__(self, what, tensors(self.name, what, getattr(self, what)))
         for what in ("labels", "tolerance", "task"):
-            self._require_outputs(what)
-        for output in self.outputs:
-            task = self.task_of(output.name)
-            if task not in (None, *get_args(Task)):
-                raise ModelError(f"task of {self.name} is {task!r}; allowed: {', '.join(get_args(Task))}")
-            require_task(self.name, output, task)
+            with about(what):
+                self._require_outputs(what)
+        with about("task"):
+            self._require_tasks()
         if self.text_tensors and not self.whole and self.given is None:
             raise ModelError(
                 f"{self.name} has strings at {self.text_tensors[0]!r}, and PyTorch has none; describe a "
                 "Keras model (models.keras_source.keras_spec), or import a SavedModel (tandem import)"
             )
         # A list will do; the digest and everything after it see a tuple.
-        named = {
-            output.name: require_labels(self.name, self._of(output, self.labels, ()), classes_of(output))
-            for output in self.outputs
-        }
+        with about("labels"):
+            named = {
+                output.name: require_labels(self.name, self._of(output, self.labels, ()), classes_of(output))
+                for output in self.outputs
+            }
         by_name = isinstance(self.labels, Mapping)
         object.__setattr__(self, "labels", named if by_name else named[self.outputs[0].name])
+
+    def _require_name(self) -> None:
+        name = self.name if isinstance(self.name, str) else ""
+        if not name.replace("_", "a").isalnum() or not name.isascii():
+            with about("name"):
+                raise ModelError(
+                    f"model name {self.name!r}: only letters, digits and underscores are allowed"
+                )
+
+    def _require_tasks(self) -> None:
+        """Raise ModelError if an output's task is none of ours, or not one for such an output."""
+        for output in self.outputs:
+            task = self.task_of(output.name)
+            if task not in (None, *get_args(Task)):
+                raise ModelError(f"task of {self.name} is {task!r}; allowed: {', '.join(get_args(Task))}")
+            require_task(self.name, output, task)
 
     def _require_parts(self) -> None:
         """Raise ModelError if a part is of another kind than declared."""
         object.__setattr__(self, "labels", () if self.labels is None else self.labels)
+        with about("checkpoint"):
+            self._require_checkpoint()
+        for name in ("build_torch", "test_samples", "train_samples", "build_keras", "train"):
+            with about(name):
+                self._require_function(name, needed=name in ("build_torch", "test_samples"))
+        with about("tolerance"):
+            self._require_tolerances()
+        with about("recipe"):
+            self._require_recipe()
+        if isinstance(self.ignored, str) or not all(isinstance(ignored, str) for ignored in self.ignored):
+            with about("ignored"):
+                raise ModelError(
+                    f"ignored of {self.name} is {self.ignored!r:.60}; a tuple of names is needed"
+                )
+
+    def _require_checkpoint(self) -> None:
         try:
             object.__setattr__(self, "checkpoint", Path(self.checkpoint))
         except TypeError as error:
             raise ModelError(
                 f"checkpoint of {self.name} is {self.checkpoint!r:.60}; a path is needed"
             ) from error
-        for name in ("build_torch", "test_samples", "train_samples", "build_keras", "train"):
-            part = getattr(self, name)
-            needed = name in ("build_torch", "test_samples")
-            if not callable(part) and (needed or part is not None):
-                raise ModelError(f"{name} of {self.name} is {part!r:.60}; a function is needed")
+
+    def _require_function(self, name: str, *, needed: bool) -> None:
+        part = getattr(self, name)
+        if not callable(part) and (needed or part is not None):
+            raise ModelError(f"{name} of {self.name} is {part!r:.60}; a function is needed")
+
+    def _require_tolerances(self) -> None:
         tolerances = self.tolerance.values() if isinstance(self.tolerance, Mapping) else [self.tolerance]
         for tolerance in tolerances:
             if not isinstance(tolerance, Tolerance):
@@ -138,13 +170,13 @@ class ModelSpec:
                     f"tolerance of {self.name} is {tolerance!r:.60}; Tolerance(absolute=1e-4, relative=1e-4) "
                     "or the like is needed, or one by each output's name"
                 )
+
+    def _require_recipe(self) -> None:
         if not isinstance(self.recipe, Recipe | None):
             raise ModelError(
                 f"recipe of {self.name} is {self.recipe!r:.60}; Recipe(samples=…, epochs=…, learning_rate=…) "
                 "is needed, or none"
             )
-        if isinstance(self.ignored, str) or not all(isinstance(ignored, str) for ignored in self.ignored):
-            raise ModelError(f"ignored of {self.name} is {self.ignored!r:.60}; a tuple of names is needed")
 
     def ignores(self, tensor: str) -> bool:
         """Return whether the checkpoint's tensor of that name is declared to be of no use."""
@@ -300,8 +332,7 @@ class ModelSpec:
         try:
             return files_of_checkpoint(self.checkpoint)
         except CheckpointError as error:
-            reason = str(error).removeprefix("it is ")
-            problem = "is missing" if reason == "missing" else f"cannot be used: {error}"
+            problem = "is missing" if error.missing else f"cannot be used: {error}"
             hint = f"run `tandem train {self.argument}`" if self.train else "say in the spec where it is"
             raise ModelError(f"checkpoint {self.checkpoint} of {self.name} {problem}; {hint}") from error
 

@@ -53,7 +53,9 @@ def files_of_checkpoint(path: Path) -> tuple[Path, ...]:
     if path.is_dir():
         path = _within(path)
     if not path.is_file():
-        raise CheckpointError("it is missing")
+        error = CheckpointError("it is missing")
+        error.missing = True
+        raise error
     if not path.name.endswith(INDEX_SUFFIX):
         return (path,)
     return (path, *(path.parent / name for name in sorted(set(_weight_map(path).values()))))

@@ -29,6 +29,7 @@ ARTIFACTS = Path(os.environ.get("TANDEM_TEST_ARTIFACTS", Path(__file__).resolve(
 
 SHARING = {
     "tests/containers/": "containers",  # the images, and one engine
+    "tests/targets/test_oip_": "oip",  # one Triton and one MLServer
     "tests/e2e/test_main_job.py": "comparison",
     "tests/e2e/test_readme.py": "comparison",
 }

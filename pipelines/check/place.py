@@ -1,18 +1,14 @@
 """Which line of a model file a mistake is about."""
 
 import ast
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-NAMED = re.compile(r" at (\S+\.py):(\d+)")
+from models.errors import ModelError
+
 OURS = Path(__file__).resolve().parent.parent
-PARTS = (
-    *("name", "inputs", "outputs", "labels", "tolerance", "task", "checkpoint", "ignored"),
-    *("build_torch", "build_keras", "test_samples", "train_samples"),
-)
 SPEC, TENSOR = "ModelSpec", "TensorSpec"
 
 
@@ -20,19 +16,23 @@ def place_of(error: BaseException, file: Path, keyword: str | None) -> tuple[str
     """Return what the error says, and the line it is about, as FILE:LINE relative to the working directory.
 
     The line that the error names itself; else the innermost one of the traceback beside `file` or below; else
-    that of `keyword` in the spec.
+    that of the part of the spec that it is about, or of `keyword`.
     """
-    message = " ".join(str(error).split()) or type(error).__name__
-    named = NAMED.search(message)
-    if named is not None:
-        return message.replace(named.group(0), "", 1), shown(Path(named.group(1)), int(named.group(2)))
+    if isinstance(error, ModelError) and error.place is not None:
+        return _one_line(error.unplaced or ""), shown(Path(error.place.file), error.place.line)
+    message = _one_line(str(error)) or type(error).__name__
     lines = [line for cause in _chain(error) for line in _frames(cause, file)]
     if lines and lines[-1][1] != line_of(file, None):
         return message, shown(*lines[-1])
     if lines:
-        # The spec itself was refused: the message says which part of it.
-        keyword = next((word for word in re.findall(r"[a-z_]+", message) if word in PARTS), keyword)
+        # The spec itself was refused.
+        parts = (cause.part for cause in _chain(error) if isinstance(cause, ModelError))
+        keyword = next((part for part in parts if part), keyword)
     return message, shown(file, line_of(file, keyword))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def shown(path: Path, line: int) -> str:

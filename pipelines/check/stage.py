@@ -20,7 +20,7 @@ from pipelines.errors import GateError, RequestError
 from pipelines.parity import tensorflow_source
 from pipelines.parity.compare import is_constant, output_spread, require_spread
 from pipelines.parity.quality import KAPPA_Z, Expectation, expectations_of, kappa_z, shapes_of
-from pipelines.parity.words import source_worth
+from pipelines.parity.words import worth
 from pipelines.tasks.tasks import Progress, Task, run_tasks
 
 LIMIT_S = 900.0
@@ -210,8 +210,7 @@ class _Examination:
             with self._claim(name, expectation.name):
                 require_spread(expectation)
             spread = output_spread(expectation.outputs)
-            worth = source_worth(expectation).removeprefix(f"output {expectation.name}: ")
-            self._ok(name, f"{worth}; {_asked(samples_count)}, spread {spread:.3g}")
+            self._ok(name, f"{worth(expectation)}; {_asked(samples_count)}, spread {spread:.3g}")
             doubt = _doubt(spec, samples, expectation, samples_count)
             if doubt:
                 self.claims.append(Claim(f"labels of {expectation.name}", "note", doubt))

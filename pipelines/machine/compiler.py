@@ -21,20 +21,28 @@ class Compiler:
     version: str
 
 
+class NoCompilerError(MachineError):
+    """There is no compiler that starts; `problem` and `remedy` are its message's two halves."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"{problem}; {REMEDY}")
+        self.problem, self.remedy = problem, REMEDY
+
+
 def find_compiler() -> Compiler:
     """Find the compiler named by CXX, else the usual one on PATH.
 
     Raises:
-        MachineError: there is none, or it does not start; says what to install.
+        NoCompilerError: there is none, or it does not start; says what to install.
     """
     name = os.environ.get("CXX") or USUAL
     executable = shutil.which(name)
     if executable is None:
-        raise MachineError(f"there is no C++ compiler {name} on PATH; {REMEDY}")
+        raise NoCompilerError(f"there is no C++ compiler {name} on PATH")
     try:
         done = subprocess.run(
             [executable, "--version"], capture_output=True, text=True, timeout=PROBE_LIMIT_S, check=True
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise MachineError(f"the C++ compiler {executable} does not start; {REMEDY}") from error
+        raise NoCompilerError(f"the C++ compiler {executable} does not start") from error
     return Compiler(executable, next(iter(done.stdout.splitlines()), "").strip())

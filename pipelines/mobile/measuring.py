@@ -20,6 +20,7 @@ from pipelines.errors import UserError
 from pipelines.judge.mobile import figures, write_calls
 from pipelines.mobile.gate import judge
 from pipelines.mobile.timing import TimingRules
+from pipelines.parity.compare import differences
 from pipelines.parity.quality import Expectations
 from pipelines.record.artifact import ArtifactRecord
 from pipelines.record.mobile import (
@@ -30,6 +31,7 @@ from pipelines.record.mobile import (
     TimingRecord,
 )
 from pipelines.record.parity import ParityRecord
+from pipelines.record.reason import ReasonRecord, reason
 from pipelines.targets.in_process import Inspection
 from pipelines.targets.libraries import installed_library
 from pipelines.targets.registry import TARGETS
@@ -222,7 +224,10 @@ class Survey:
             not_exported=tuple(r for manifest in self.manifests.values() for r in manifest.not_exported),
             runtimes={library.name: library for library in self.libraries.values()},
             gate=MobileGateRecord(
-                max_accuracy_drop=limits.max_accuracy_drop, max_bytes=None, chosen=None, reason=""
+                max_accuracy_drop=limits.max_accuracy_drop,
+                max_bytes=None,
+                chosen=None,
+                reason=reason("none_exported"),
             ),
         )
         return judge(record, limits)
@@ -249,7 +254,7 @@ class Survey:
             top1_agreement=parity_record.top1_agreement if parity_record else None,
             **_errors(parity_record),
             outputs=parity_record.outputs or (parity_record,) if parity_record else (),
-            mismatch=_mismatch(self.verified.mismatches.get(subject.key), parity_record),
+            mismatch=_mismatch(parity_record),
             timings=timings,
             runtime_library=self.libraries[subject.kind].name
             if subject.kind in self.libraries
@@ -299,11 +304,11 @@ def _errors(parity_record: ParityRecord | None) -> dict[str, Any]:
     return {name: getattr(parity_record, name) if parity_record else None for name in names}
 
 
-def _mismatch(line: str | None, parity_record: ParityRecord | None) -> str | None:
+def _mismatch(parity_record: ParityRecord | None) -> ReasonRecord | None:
     """Return why a float32 artifact is not the source model; the gate judges reduced precisions."""
-    if line is None or parity_record is None or parity_record.absolute_tolerance is None:
+    if parity_record is None or parity_record.passed or parity_record.absolute_tolerance is None:
         return None
-    return line.removeprefix(f"{parity_record.subject} is ")
+    return next(iter(differences(parity_record)), None)
 
 
 def _quiet(title: str, text: str) -> None:

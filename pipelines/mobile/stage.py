@@ -18,6 +18,7 @@ from pipelines.record.fairness import FairnessRecord
 from pipelines.record.mobile import MobileRecord, TimingRecord
 from pipelines.record.reason import ReasonRecord, reason
 from pipelines.record.run import RunRecord
+from pipelines.report.mobile import refusal
 from pipelines.run.concluding import conclude_whole
 from pipelines.run.entries import RunFacts, run_record
 from pipelines.run.run import Status, new_run_folder, publish
@@ -92,9 +93,8 @@ def measure_mobile(
 
 def require_gate(run: RunRecord) -> None:
     """Raise GateError if an artifact lost too much accuracy or does not run, or if none is left to ship."""
-    reasons = refusals(run.mobile) if run.mobile else ()
-    if reasons:
-        raise GateError("; ".join(reasons))
+    if run.mobile and (reasons := refusals(run.mobile)):
+        raise GateError("; ".join(refusal(run.mobile, why) for why in reasons))
 
 
 def prepare(

@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
+from loadtests.reason import Figure
 from models.spec import Tolerance
 from models.tensors import Array, Tensors, is_ragged, is_text
 from pipelines.errors import GateError
@@ -18,7 +19,9 @@ from pipelines.parity.quality import (
     rows_of,
     shapes_of,
 )
+from pipelines.parity.words import differences_line
 from pipelines.record.parity import ParityRecord
+from pipelines.record.reason import ReasonRecord, reason
 
 FULL_PRECISION = "float32"
 # What a reduced precision may lose of the source model's accuracy, or of its first choices without labels.
@@ -187,6 +190,7 @@ def _worst(each: list[ParityRecord]) -> ParityRecord:
             "max_output_error": beyond.max_output_error,
             "output": None,
             "task": None,
+            "failures": (),
             "outputs": tuple(each),
         }
     )
@@ -232,7 +236,10 @@ def compare(subject: str, got: Array, expected: Expectation, precision: str = FU
         spread_error=expected.spread_error(got),
         max_spread_error=allowed if expected.task == "regression" else None,
     )
-    return record.model_copy(update={"passed": not _lost(record)}) if reduced else record
+    if reduced:
+        failures = _lost(record)
+        return record.model_copy(update={"passed": not failures, "failures": failures})
+    return record if record.passed else record.model_copy(update={"failures": (_outside(got, expected),)})
 
 
 def _require_shapes(subject: str, got: Array, expected: Expectation) -> None:
@@ -261,48 +268,52 @@ def _max_relative(error: Values, wanted: Array, tolerance: Tolerance) -> float:
     return float(min(relative.max(), WORST))
 
 
-def _lost(record: ParityRecord, reference: str = Expectation.reference) -> list[str]:
-    """Explain what a reduced precision lost too much of at one output: metric, measured and allowed."""
+def _lost(record: ParityRecord) -> tuple[ReasonRecord, ...]:
+    """Return what a reduced precision lost too much of at one output."""
     failures = (
-        drop_failure(record, MAX_ACCURACY_DROP, reference),
-        output_failure(record.output_error, record.max_output_error, reference),
+        drop_failure(record, MAX_ACCURACY_DROP),
+        output_failure(record.output_error, record.max_output_error),
         spread_failure(record.spread_error, record.max_spread_error),
     )
-    return [failure for failure in failures if failure]
+    return tuple(failure for failure in failures if failure)
 
 
-def drop_failure(record: ParityRecord, allowed: float, reference: str = Expectation.reference) -> str | None:
-    """Explain a lost accuracy, or changed choices where there are no labels; None if they are kept."""
+def drop_failure(record: ParityRecord, allowed: float) -> ReasonRecord | None:
+    """Return a lost accuracy, or changed choices where there are no labels; None if they are kept."""
     if record.accuracy is not None and record.accuracy_drop is not None:
-        if record.accuracy_drop <= allowed:
-            return None
-        return (
-            f"accuracy {record.accuracy:.4f}, {reference}'s is "
-            f"{record.accuracy + record.accuracy_drop:.4f}: accuracy drop {record.accuracy_drop:.4f}, "
-            f"at most {allowed:g} is allowed"
-        )
-    if record.top1_agreement is None or round(1 - record.top1_agreement, 9) <= allowed:
+        return accuracy_failure(record.accuracy, record.accuracy_drop, allowed)
+    if record.top1_agreement is None:
         return None
-    what = "top-1 agreement" if record.task == "classes" else "agreement"
-    return f"{what} {record.top1_agreement:.4f}, at least {1 - allowed:.4g} is allowed"
+    code = "top1_agreement" if record.task == "classes" else "agreement"
+    return agreement_failure(record.top1_agreement, allowed, code)
 
 
-def output_failure(
-    error: float | None, allowed: float | None, reference: str = Expectation.reference
-) -> str | None:
-    """Explain an output error beyond what its precision is allowed; None if it is within that."""
+def accuracy_failure(accuracy: float, drop: float, allowed: float) -> ReasonRecord | None:
+    """Return a drop of the source model's accuracy beyond what is allowed; None if it is within that."""
+    if drop <= allowed:
+        return None
+    return reason("accuracy_drop", accuracy=accuracy, accuracy_drop=drop, limit=allowed)
+
+
+def agreement_failure(share: float, allowed: float, code: str) -> ReasonRecord | None:
+    """Return the share of samples with the source model's choice if too many have another one, else None."""
+    if round(1 - share - allowed, 9) <= 0:
+        return None
+    return reason(code, share=share, limit=round(1 - allowed, 9))
+
+
+def output_failure(error: float | None, allowed: float | None) -> ReasonRecord | None:
+    """Return an output error beyond what its precision is allowed; None if it is within that."""
     if error is None or allowed is None or error <= allowed:
         return None
-    if error == WORST:
-        return "it gives outputs that are not finite numbers"
-    return f"output error {error:.3g} of {reference}'s standard deviation, at most {allowed:g} is allowed"
+    return reason("not_finite") if error == WORST else reason("output_error", error=error, limit=allowed)
 
 
-def spread_failure(error: float | None, allowed: float | None) -> str | None:
-    """Explain a regression's largest error if it is beyond what is allowed; None if it is within that."""
+def spread_failure(error: float | None, allowed: float | None) -> ReasonRecord | None:
+    """Return a regression's largest error if it is beyond what is allowed; None if it is within that."""
     if error is None or allowed is None or error <= allowed or error == WORST:
         return None
-    return f"largest error {error:.3g} of the range of its targets, at most {allowed:g} is allowed"
+    return reason("spread_error", error=error, limit=allowed)
 
 
 def accuracy_drop(got: Array, expected: Expectation) -> float | None:
@@ -318,25 +329,27 @@ def accuracy_drop(got: Array, expected: Expectation) -> float | None:
     return round(before - after, 9)
 
 
-def explain_all(record: ParityRecord, got: Tensors, expected: Expectations) -> str:
-    """Explain the first output that does not pass, as `explain_failure`, and count the others."""
-    each = record.outputs or (record,)
-    failed = [output for output in each if not output.passed]
-    first = failed[0]
-    name = first.output or next(iter(expected.by_output))
-    line = explain_failure(first, got[name], expected.by_output[name])
-    if len(each) == 1:
-        return line
-    others = ", ".join(repr(output.output) for output in failed[1:])
-    head = f"{record.subject} is not {expected.by_output[name].reference}: "
-    return f"{head}output {name!r}: {line.removeprefix(head)}{others and f'; also {others}'}"
+def differences(record: ParityRecord) -> tuple[ReasonRecord, ...]:
+    """Return why the first output that does not pass does not, with its name and those of the others.
+
+    The figure `output` is its name where there are several, `also` are the others that do not pass.
+    """
+    failed = [output for output in record.outputs or (record,) if not output.passed]
+    if not failed or not record.outputs:
+        return failed[0].failures if failed else ()
+    named: dict[str, Figure] = {"output": failed[0].output or ""}
+    if failed[1:]:
+        named["also"] = tuple(output.output or "" for output in failed[1:])
+    return tuple(why.model_copy(update={"figures": {**why.figures, **named}}) for why in failed[0].failures)
 
 
-def explain_failure(record: ParityRecord, got: Array, expected: Expectation) -> str:
+def explain(record: ParityRecord, reference: str = Expectation.reference) -> str:
     """Explain a failure in one line: subject, metric, measured, allowed, and a tolerance's worst sample."""
-    if record.absolute_tolerance is None:
-        lost = "; ".join(_lost(record, expected.reference))
-        return f"{record.subject} is not {expected.reference}: {lost}"
+    return f"{record.subject} is not {reference}: {differences_line(differences(record), reference)}"
+
+
+def _outside(got: Array, expected: Expectation) -> ReasonRecord:
+    """Return the element that is furthest outside tolerance, and how many samples have one."""
     wanted, actual = flat(expected.outputs), flat(got)
     allowed = allowed_error(wanted, expected.tolerance)
     excess = absolute_error(got, expected.outputs) - allowed
@@ -345,13 +358,25 @@ def explain_failure(record: ParityRecord, got: Array, expected: Expectation) -> 
     sample = int(np.searchsorted(sizes, worst, side="right"))
     shape = shapes_of(expected.outputs)[sample]
     place = np.unravel_index(worst - (int(sizes[sample - 1]) if sample else 0), shape or (1,))
-    element = f"[{', '.join(str(int(i)) for i in place)}]" if shape else ""
-    beyond = len(set(np.searchsorted(sizes, np.flatnonzero(excess > 0), side="right").tolist()))
-    return (
-        f"{record.subject} is not {expected.reference}: sample {sample}, output {element}: "
-        f"expected {shown(wanted[worst])}, got {shown(actual[worst])} (allowed ±{allowed[worst]:.2g}); "
-        f"{beyond} of {record.samples_count} samples are outside tolerance"
+    return reason(
+        "outside_tolerance",
+        sample=sample,
+        place=tuple(map(int, place)) if shape else (),
+        expected=_figure(wanted[worst]),
+        got=_figure(actual[worst]),
+        allowed=_figure(allowed[worst]),
+        outside_count=len(set(np.searchsorted(sizes, np.flatnonzero(excess > 0), side="right").tolist())),
+        samples_count=len(got),
     )
+
+
+def _figure(value: object) -> int | float | str:
+    """Return a value of an output as run.json can hold it; what JSON has no number for, as text."""
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, np.floating) and np.isfinite(value):
+        return float(value)
+    return shown(value)
 
 
 def shown(value: object) -> str:
@@ -361,7 +386,7 @@ def shown(value: object) -> str:
     return str(value) if isinstance(value, np.integer | np.bool_) else f"{value:.6g}"
 
 
-def require_all(record: ParityRecord, got: Tensors, expected: Expectations) -> None:
+def require(record: ParityRecord, reference: str = Expectation.reference) -> None:
     """Raise GateError if the comparison failed, with subject, sample, expected and got."""
     if not record.passed:
-        raise GateError(explain_all(record, got, expected))
+        raise GateError(explain(record, reference))

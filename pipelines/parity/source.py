@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.errors import ModelError
+from models.errors import ModelError, placed
 from models.forward import flattened
 from models.signature import DTYPES, TensorSpec
 from models.spec import ModelSpec
@@ -198,9 +198,12 @@ def _require_no_reading(spec: ModelSpec, module: "torch.nn.Module", inputs: Tens
         _, batch = next(batches(inputs, size))
         read = watching.first_reading(module, _ordered(spec, batch))
         if read is not None:
-            raise ModelError(
-                f"source model {spec.name} has data-dependent control flow: {read}; an exported file would "
-                "keep what one input decided; express it in tensors (torch.where), or leave it out of forward"
+            what, place = read
+            raise placed(
+                f"source model {spec.name} has data-dependent control flow: it {what}",
+                place,
+                "; an exported file would keep what one input decided; express it in tensors (torch.where), "
+                "or leave it out of forward",
             )
 
 
@@ -227,9 +230,10 @@ def _require_input_kept(
         ):
             if not torch.equal(tensor, before):
                 place = watching.first_overwriting(module, _ordered(spec, take(batch, slice(1))))
-                raise ModelError(
-                    f"source model {spec.name} overwrites its input {name!r}{place}; work on a copy "
-                    "(x.clone(), inplace=False)"
+                raise placed(
+                    f"source model {spec.name} overwrites its input {name!r}",
+                    place,
+                    "; work on a copy (x.clone(), inplace=False)",
                 )
         return outputs
 
@@ -350,9 +354,10 @@ def _named(spec: ModelSpec, module: "torch.nn.Module", batch: int) -> Iterator[N
     except (Exception, SystemExit) as error:
         place = watching.place_of(error.__traceback__)
         reason = (str(error).strip().splitlines() or [""])[0]
-        raise ModelError(
-            f"source model {spec.name} fails on a batch of {batch}{place}: {type(error).__name__}: "
-            f"{reason}{_in_training(module)}"
+        raise placed(
+            f"source model {spec.name} fails on a batch of {batch}",
+            place,
+            f": {type(error).__name__}: {reason}{_in_training(module)}",
         ) from error
 
 

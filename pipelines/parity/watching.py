@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 import numpy as np
 
+from models.errors import Place
 from models.tensors import Array
 
 if TYPE_CHECKING:
@@ -34,29 +35,26 @@ READINGS = {
 OURS = Path(__file__).parent.parent
 
 
-def first_reading(module: "torch.nn.Module", inputs: Sequence[Array]) -> str | None:
+def first_reading(module: "torch.nn.Module", inputs: Sequence[Array]) -> tuple[str, Place | None] | None:
     """Describe what the module read of its `inputs`, each (n, …), and in which line; None if nothing."""
     import torch
 
-    read: list[str] = []
+    read: list[tuple[str, Place | None]] = []
 
     def note(function: Callable[..., Any]) -> None:
         what = READINGS.get(getattr(function, "__name__", ""))
         if what:
-            read.append(f"it {what}{_place(_frames(sys._getframe(2)))}")
+            read.append((what, _place(_frames(sys._getframe(2)))))
 
     _watch(module, note, [torch.tensor(array) for array in inputs], lambda _: None)
     return read[0] if read else None
 
 
-def first_overwriting(module: "torch.nn.Module", inputs: Sequence[Array]) -> str:
-    """Return where the module first wrote to one of its `inputs`, each (n, …), as ` at FILE:LINE`.
-
-    Empty if that cannot be seen.
-    """
+def first_overwriting(module: "torch.nn.Module", inputs: Sequence[Array]) -> Place | None:
+    """Return where the module first wrote to one of its `inputs`, each (n, …); None if that is not seen."""
     import torch
 
-    places: list[str] = []
+    places: list[Place | None] = []
     before = [np.array(array) for array in inputs]
     tensors = [torch.tensor(array) for array in inputs]
 
@@ -65,7 +63,7 @@ def first_overwriting(module: "torch.nn.Module", inputs: Sequence[Array]) -> str
             places.append(_place(_frames(sys._getframe(2))))
 
     _watch(module, lambda _: None, tensors, look)
-    return places[0] if places else ""
+    return places[0] if places else None
 
 
 def _watch(
@@ -107,8 +105,8 @@ def _as_if_tracing() -> Iterator[None]:
         yield
 
 
-def place_of(traceback: TracebackType | None) -> str:
-    """Return the innermost line of the model's or a library's file in a traceback, as ` at FILE:LINE`."""
+def place_of(traceback: TracebackType | None) -> Place | None:
+    """Return the innermost line of the model's or a library's file in a traceback; None if there is none."""
     lines = []
     while traceback is not None:
         lines.append((traceback.tb_frame.f_code.co_filename, traceback.tb_lineno))
@@ -122,7 +120,7 @@ def _frames(frame: FrameType | None) -> Iterator[tuple[str, int]]:
         frame = frame.f_back
 
 
-def _place(lines: "Iterator[tuple[str, int]]") -> str:
+def _place(lines: "Iterator[tuple[str, int]]") -> Place | None:
     """Return the first of the lines, innermost first, that is neither torch's nor ours."""
     import torch
 
@@ -130,5 +128,5 @@ def _place(lines: "Iterator[tuple[str, int]]") -> str:
     for name, line in lines:
         path = Path(name)
         if not name.startswith("<") and not any(folder in path.parents for folder in folders):
-            return f" at {name}:{line}"
-    return ""
+            return Place(name, line)
+    return None

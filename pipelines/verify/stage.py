@@ -244,7 +244,7 @@ def _judge(
             failed[key] = str(error)
         else:
             if not by_key[key].passed:
-                mismatches[key] = parity.explain_all(by_key[key], outputs[key], expected_here)
+                mismatches[key] = parity.explain(by_key[key], expected.primary.reference)
     records = {
         name: tuple(by_key[key] for key in _precisions({name: manifest}) if key in by_key)
         for name, manifest in manifests.items()

@@ -167,6 +167,14 @@ def test_verdict_trust(tmp_path):
     assert json.loads(out.read_text()) == [found]
 
 
+def test_verdict_trust_of_a_model_against_itself(exported, tmp_path):
+    out = tmp_path / "same.json"
+    bench("verdict_trust", "same", "--quick", "--out", str(out), cwd=exported)
+    (found,) = json.loads(out.read_text())
+    assert found["rounds"] >= 4  # two of each side
+    assert found["verdicts"].keys() == {"p50", "p95", "p99", "throughput_per_s"}
+
+
 @pytest.mark.alone
 @several_tries
 def test_mobile_agreement(exported):
@@ -180,7 +188,19 @@ def test_mobile_agreement(exported):
 
 def test_conditioning():
     said = bench("conditioning", "--runs", "2")
-    assert "early" in said
+    rows = re.findall(
+        r"^(\w+) +noise +(\d+)%  steady after +(\S+)(?: s)?  early +(\d+)%  never +(\d+)%$",
+        said,
+        re.MULTILINE,
+    )
+    by_shape = {(shape, noise): (after, early, never) for shape, noise, after, early, never in rows}
+    assert len(by_shape) == 6 * 3
+    assert by_shape["flat", "2"] == ("11", "0", "0")  # the shortest there is: ten seconds and the pause's
+    assert by_shape["late_step", "2"] == ("11", "100", "0")  # which nothing before the twentieth can know
+    assert int(by_shape["java", "2"][0]) > 15
+    drifts = dict(re.findall(r"^last/first ([\d.]+) +([\d.]+)%", said, re.MULTILINE))
+    assert float(drifts["1.0"]) <= 5
+    assert float(drifts["2.0"]) == 100
 
 
 def test_soak(exported):

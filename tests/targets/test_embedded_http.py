@@ -420,6 +420,7 @@ def states(models: ModelManager, name: str = "m") -> list[tuple[int, State]]:
     return [(status.version, status.state) for status in models.status(name)]
 
 
+@pytest.mark.slow
 def test_the_highest_version_is_served_and_replaces_the_one_before(tmp_path: Path) -> None:
     models, settings = manager(), [ModelSettings("m", tmp_path)]
     models.apply(settings)
@@ -436,6 +437,7 @@ def test_the_highest_version_is_served_and_replaces_the_one_before(tmp_path: Pat
         models.find("m", 2)
 
 
+@pytest.mark.slow
 def test_a_version_that_fails_is_reported_and_does_not_replace_a_good_one(tmp_path: Path) -> None:
     models, settings = manager(), [ModelSettings("m", tmp_path)]
     add(tmp_path, 1)
@@ -450,6 +452,7 @@ def test_a_version_that_fails_is_reported_and_does_not_replace_a_good_one(tmp_pa
     assert states(models) == [(2, State.AVAILABLE), (1, State.END)]
 
 
+@pytest.mark.slow
 def test_labels_policies_and_models_that_are_dropped(tmp_path: Path) -> None:
     models = manager()
     add(tmp_path, 1, 2, 3)
@@ -485,6 +488,7 @@ def test_folders_are_polled(tmp_path: Path) -> None:
         models.stop()
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_read_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,7 +106,8 @@ def test_its_configuration_is_its_own_word(running):
     given = running.plan.given
     assert (given.workers_count, given.threads_per_worker, given.rest_threads_count) == (2, 1, 0)
     assert (given.batch_max_size, given.max_request_bytes) == (1, 10_000)
-    assert set(given.sources.values()) == {"server"}
+    assert {name for name, source in given.sources.items() if source != "server"} == {"batch_max_size"}
+    assert given.sources["batch_max_size"] == "rule"
 
 
 def test_given_by_its_address_it_is_proven_as_any_running_endpoint(running, tmp_path):

@@ -259,6 +259,7 @@ class Enlarging(nn.Module):
         return larger(x, scale_factor=(2, 3)), larger(row, scale_factor=2), larger(x, scale_factor=1.5)
 
 
+@pytest.mark.slow
 def test_a_dynamic_size_is_enlarged_by_whole_factors_without_reckoning_in_floats():
     auto = torch.export.Dim.AUTO
     given = (torch.randn(3, 2, 5, 7), torch.randn(3, 2, 6))

@@ -290,6 +290,7 @@ def test_a_broken_archive_is_reported_at_once_with_the_reason(archive, tmp_path,
     assert wait_until(lambda: not alive(family), limit_s=30)
 
 
+@pytest.mark.slow
 def test_its_limits_let_images_of_512_by_512_in_and_are_never_below_the_vendors():
     image = TensorSpec("x", "float32", (None, 512, 512, 3))
     longest = len(json.dumps({"instances": np.full((1, 512, 512, 3), -1.1754943508222875e-38).tolist()}))

@@ -219,6 +219,7 @@ def test_a_sparse_file_without_end_is_not_read(exported):
         artifact.require_manifest(exported, MODEL)
 
 
+@pytest.mark.slow
 def test_ten_thousand_surplus_files_are_counted_not_listed(exported):
     for number in range(10_000):
         os.close(os.open(exported / f"m/1/{number:06}", os.O_CREAT | os.O_WRONLY))

@@ -161,6 +161,19 @@ def test_a_mistake_is_named_once_with_its_line(checked, name):
     assert str(wrong[0].place) not in wrong[0].found
 
 
+def test_words_of_a_message_are_not_taken_for_the_part_of_the_spec(checked):
+    (wrong,) = checked(('name="tiny"', 'name="outputs"'), ('"b", "c"', '"b"'))
+    assert (wrong.state, wrong.place) == ("wrong", line("    labels=("))
+
+
+def test_a_line_of_python_that_a_message_mentions_is_not_taken_for_the_mistake(checked):
+    said = 'raise ValueError("bad row at helper.py:3")'
+    claims = checked(("    x = draw", f"    {said}\n    x = draw"))
+    (wrong,) = [claim for claim in claims if claim.state == "wrong"]
+    assert wrong.place == line("    x = draw")
+    assert "bad row at helper.py:3" in wrong.found
+
+
 def test_what_depends_on_a_mistake_is_untested_and_the_rest_is_tested(checked):
     states = {claim.what: claim.state for claim in checked(("weights.safe", "gone.safe"))}
     assert states["architecture"] == states["source model"] == "untested"

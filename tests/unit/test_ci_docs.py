@@ -1,5 +1,6 @@
 """The pipelines of docs/ci follow their systems' published schemas, and call commands that exist."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -61,6 +62,43 @@ def test_its_commands_exist_with_their_options(path):
         if name == "gate":
             limits = {key: context.params[key.replace("-", "_")] for key in ("p99", "size", "accuracy")}
             assert len(asked_limits(limits)) == 3
+
+
+def steps(path: Path) -> list[dict]:
+    jobs = yaml.safe_load(path.read_text())["jobs"].values()
+    return [step for job in jobs for step in job["steps"]]
+
+
+def test_every_file_that_is_written_for_github_is_read_by_something_that_shows_it():
+    path = FOLDER / "github-gate.yml"
+    written = {
+        text.partition("=")[2]
+        for name, *arguments in commands(path)
+        for text in tandem.commands[name].make_context(name, arguments).params.get("outputs") or ()
+    }
+    assert {Path(name).suffix for name in written} == {".xml", ".md", ".json"}
+    readers = [
+        " ".join(strings(step))
+        for step in steps(path)
+        if "upload-artifact" not in step.get("uses", "") and "tandem" not in step.get("run", "")
+    ]
+    assert [name for name in written if not any(name in text for text in readers)] == []
+
+
+SHOWN = [step["run"] for step in steps(FOLDER / "github-gate.yml") if "Show what" in step.get("name", "")]
+
+
+@pytest.mark.parametrize("script", SHOWN)
+@pytest.mark.parametrize("there", [(), ("compare.md",), ("compare.md", "gate.md")])
+def test_the_summary_has_what_is_there_and_is_no_failure_of_its_own(tmp_path, script, there):
+    for name in there:
+        (tmp_path / name).write_text(f"what {name} says\n")
+    summary = tmp_path / "summary"
+    environment = {"PATH": os.environ["PATH"], "GITHUB_STEP_SUMMARY": str(summary)}
+    command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    text = summary.read_text() if summary.exists() else ""
+    assert all(f"what {name} says" in text for name in there if name in script)
 
 
 def test_a_command_with_an_unknown_option_would_be_found():

@@ -316,6 +316,7 @@ def test_an_interruption_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         measure_missing(tmp_path / "kept", quiet)
 
 
+@pytest.mark.slow
 def test_a_command_is_really_ours_and_its_code_comes_back() -> None:
     assert stage._command(["claims", "--again", "onnx"]) == 2
 

@@ -54,6 +54,14 @@ def test_without_one_the_target_fails_alone_before_any_work_and_doctor_says_what
     assert "CXX" in found.remedy
 
 
+def test_doctor_says_apart_what_is_wrong_and_what_to_do_whatever_the_name(empty_path, monkeypatch):
+    monkeypatch.setenv("CXX", "none; such")
+    (found,) = [check for check in doctor.examine() if check.name == "C++ compiler"]
+    assert found.found.endswith("none; such on PATH")
+    assert found.remedy.endswith(compiler.REMEDY)
+    assert "such" not in found.remedy
+
+
 def test_what_looks_values_up_is_compiled_so_that_a_wrong_one_cannot_end_the_server():
     assert options(TEXT, "g++")["cpp.threads"] == 1
     assert options(TEXT, "g++")["cpp.dynamic_threads"] is False

@@ -27,6 +27,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_claim_of_an_example_holds(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

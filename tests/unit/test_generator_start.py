@@ -11,6 +11,7 @@ from loadtests.arrivals import parse_load
 from loadtests.errors import LimitError
 
 
+@pytest.mark.slow
 def test_a_round_does_not_import_the_web_page():
     code = (
         "import sys; from loadtests.generator import leave_out_web_page; leave_out_web_page();"

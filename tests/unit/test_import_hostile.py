@@ -135,6 +135,7 @@ def test_names_that_climb_out_of_an_archive_are_refused(tmp_path, name, kind):
         inspecting.findings(path, kind, "given.zip")
 
 
+@pytest.mark.slow
 def test_a_link_in_an_archive_and_one_made_to_fill_the_disk_are_refused(tmp_path):
     link = zipfile.ZipInfo("net/link")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16

@@ -80,6 +80,7 @@ def test_without_a_model_the_spec_says_what_to_fill_in():
     assert "weights.safetensors of mine is missing" in states()["checkpoint"].found
 
 
+@pytest.mark.slow
 def test_a_torchscript_program_is_filled_in_and_every_claim_holds(here):
     torch.manual_seed(0)
     save_torchscript(conv(), here / "net.pt", torch.zeros(2, 3, 32, 32))
@@ -91,6 +92,7 @@ def test_a_torchscript_program_is_filled_in_and_every_claim_holds(here):
     assert states() == {}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_an_exported_program_gives_names_dtypes_and_shapes(here):
     torch.manual_seed(0)

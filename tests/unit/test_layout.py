@@ -59,6 +59,7 @@ def tables(draw):
     return table, draw(st.lists(st.lists(cells, min_size=count, max_size=count), min_size=1, max_size=4))
 
 
+@pytest.mark.slow
 @given(tables(), widths)
 @settings(max_examples=300, deadline=None)
 def test_no_table_cuts_a_number(made, width):

@@ -14,6 +14,7 @@ from pipelines.export.exporting import export_here
 from pipelines.mobile import kept, stage
 from pipelines.record.mobile import MobileRecord
 from pipelines.record.reason import reason
+from pipelines.report.sentences import sentence
 from pipelines.run import warnings
 from pipelines.targets.exported import Exported, NotExported
 from pipelines.targets.registry import IN_PROCESS, ORDINARY, SERVED, TARGETS
@@ -80,6 +81,7 @@ def export_with(monkeypatch, tmp_path):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("exporter", "target", "why"),
     [
@@ -162,5 +164,5 @@ def test_a_gate_that_says_no_is_a_warning_of_a_comparison(tmp_path):
     empty = MobileRecord.model_construct(artifacts=(), gate=gate, source_accuracy=None)
     comparing._note(run, empty)
     assert run.mobile.gate.chosen is None
-    refusal = "no artifact could be exported for devices"
-    assert run.warnings == [reason("mobile_refused", model="digits_cnn", refusal=refusal)]
+    assert run.warnings == [reason("mobile_refused", model="digits_cnn", cause="none_exported")]
+    assert "no artifact could be exported for devices" in sentence(run.warnings[0])

@@ -7,10 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.config.mobile import MobileLimits, mobile_limits, parse_bytes
-from pipelines.errors import RequestError
+from pipelines.console import format as fmt
+from pipelines.errors import GateError, RequestError
+from pipelines.mobile import stage
 from pipelines.mobile.front import on_front
 from pipelines.mobile.gate import judge, refusals
 from pipelines.record.mobile import MobileArtifactRecord, MobileGateRecord, MobileRecord, TimingRecord
+from pipelines.record.reason import reason
+from pipelines.record.run import RunRecord
+from pipelines.report import mobile as report
 
 SOURCE = 0.99
 
@@ -35,51 +40,64 @@ def one(path, size_bytes, accuracy=SOURCE, *, p50_ms=1.0, **changes):
 
 
 def judged(*artifacts, **limits):
-    gate = MobileGateRecord(max_accuracy_drop=0, max_bytes=None, chosen=None, reason="")
+    gate = MobileGateRecord(max_accuracy_drop=0, max_bytes=None, chosen=None, reason=reason("none_exported"))
     mobile = MobileRecord.model_construct(artifacts=artifacts, gate=gate, source_accuracy=SOURCE)
     return judge(mobile, MobileLimits(**limits))
+
+
+def found(mobile):
+    """Code and figures of every refusal."""
+    return [(why.code, why.figures) for why in refusals(mobile)]
 
 
 def test_the_smallest_that_passes_is_chosen_and_the_reason_says_why():
     mobile = judged(one("big.tflite", 100_000), one("small.tflite", 24_100, 0.988), one("bad.tflite", 9, 0.5))
     assert mobile.gate.chosen == "small.tflite"
     assert [artifact.passed for artifact in mobile.artifacts] == [True, True, False]
-    assert mobile.gate.reason == (
+    assert mobile.gate.reason == reason("smallest", passed_count=2, artifacts_count=3)
+    assert report.choice(mobile).replace(fmt.THIN, " ") == (
         "small.tflite, 24.1 kB, is the smallest of 2 that pass: accuracy 98.8 % (drop 0.0020, "
-        "allowed 0.01), p50 1.00 ms with one thread on this host's CPU; rejected: bad.tflite (accuracy drop "
-        "0.4900 (accuracy 0.5000), at most 0.01 is allowed: 0.4800 too much)"
+        "allowed 0.01), p50 1.00 ms with one thread on this host's CPU; rejected: bad.tflite (accuracy "
+        "0.5000, the source model's is 0.9900: accuracy drop 0.4900, at most 0.01 is allowed)"
     )
 
 
 def test_lost_accuracy_is_refused_with_metric_found_allowed_and_by_how_much():
     mobile = judged(one("good.tflite", 10), one("bad.tflite", 9, 0.5))
     assert mobile.gate.chosen == "good.tflite"
-    assert refusals(mobile) == (
-        "tflite/bad.tflite: accuracy drop 0.4900 (accuracy 0.5000), at most 0.01 is allowed: 0.4800 too much",
-    )
+    figures = {"accuracy": 0.5, "accuracy_drop": 0.49, "limit": 0.01}
+    assert mobile.artifacts[1].failures == (reason("accuracy_drop", **figures),)
+    assert found(mobile) == [("accuracy_drop", figures | {"artifact": "tflite/bad.tflite"})]
+    with pytest.raises(GateError, match=r"^tflite/bad\.tflite: accuracy 0\.5000, .* 0\.01 is allowed$"):
+        stage.require_gate(RunRecord.model_construct(mobile=mobile))
 
 
 def test_a_file_that_is_only_too_large_is_not_chosen_and_no_reason_to_say_no():
     mobile = judged(one("big", 5_000_000), one("small", 3_000_000), max_bytes=4_000_000)
     assert refusals(mobile) == ()
     assert mobile.gate.chosen == "small"
-    assert mobile.artifacts[0].failures == ("size 5.00 MB, at most 4.00 MB is allowed: 1.00 MB too much",)
+    assert mobile.artifacts[0].failures == (reason("too_large", size_bytes=5_000_000, limit_bytes=4_000_000),)
+    assert report.failures(mobile.artifacts[0]).replace(fmt.THIN, " ") == (
+        "size 5.00 MB, at most 4.00 MB is allowed: 1.00 MB too much"
+    )
 
 
 def test_none_small_enough_is_refused():
-    (said,) = refusals(judged(one("big", 5_000_000), max_bytes=4_000_000))
-    assert said.startswith("none of 1 artifacts passes: big (size 5.00 MB, at most 4.00 MB is allowed")
+    mobile = judged(one("big", 5_000_000), max_bytes=4_000_000)
+    assert found(mobile) == [("none_passes", {"passed_count": 0, "artifacts_count": 1})]
+    with pytest.raises(GateError, match=r"^none of 1 artifacts passes: big \(size 5\.00 MB, at most 4"):
+        stage.require_gate(RunRecord.model_construct(mobile=mobile))
 
 
 def test_an_artifact_that_does_not_run_is_refused_and_never_chosen():
     broken = one("broken", 1, None, top1_agreement=None, timings=(), error="it does not load")
     mobile = judged(broken, one("good", 10))
     assert mobile.gate.chosen == "good"
-    assert refusals(mobile) == ("tflite/broken: it could not be measured: it does not load",)
+    assert found(mobile) == [("not_run", {"error": "it does not load", "artifact": "tflite/broken"})]
 
 
 def test_no_artifacts_at_all_are_refused():
-    assert refusals(judged()) == ("no artifact could be exported for devices",)
+    assert found(judged()) == [("none_exported", {})]
 
 
 @pytest.mark.parametrize(("agreement", "passed"), [(0.99, True), (0.989, False)])
@@ -88,7 +106,8 @@ def test_without_labels_top1_agreement_decides(agreement, passed):
     assert mobile.artifacts[0].passed is passed
     assert bool(refusals(mobile)) is not passed
     if not passed:
-        assert "top-1 agreement 0.9890, at least 0.99 is allowed: 0.0010 too little" in refusals(mobile)[0]
+        figures = {"share": 0.989, "limit": 0.99, "artifact": "tflite/a"}
+        assert found(mobile) == [("top1_agreement", figures), ("none_left", {})]
 
 
 def test_a_drop_of_exactly_the_limit_passes_and_a_gain_passes():
@@ -174,9 +193,10 @@ def test_a_drop_that_is_no_share_is_a_wrong_request(drop):
 
 
 def test_a_float32_artifact_outside_tolerance_never_ships_however_accurate():
-    mobile = judged(one("wrong", 10, mismatch="not the source model: sample 3"), one("right", 99))
+    outside = reason("outside_tolerance", sample=3)
+    mobile = judged(one("wrong", 10, mismatch=outside), one("right", 99))
     assert mobile.gate.chosen == "right"
-    assert refusals(mobile) == ("tflite/wrong: not the source model: sample 3",)
+    assert found(mobile) == [("outside_tolerance", {"sample": 3, "artifact": "tflite/wrong"})]
 
 
 @pytest.mark.parametrize(("error", "passed"), [(0.2, True), (0.21, False), (1.7976931348623157e308, False)])
@@ -191,5 +211,5 @@ def test_outputs_that_choose_nothing_are_judged_and_ranked_by_their_error():
     near, far = one("near", 10, output_error=0.01, **fields), one("far", 10, output_error=0.05, **fields)
     mobile = judged(far, near, one("gone", 5, output_error=0.3, **fields))
     assert mobile.gate.chosen == "near"
-    assert [found.partition(":")[0] for found in refusals(mobile)] == ["tflite/gone"]
-    assert "accuracy" not in mobile.gate.reason
+    assert [why.figures["artifact"] for why in refusals(mobile)] == ["tflite/gone"]
+    assert "accuracy" not in report.choice(mobile)

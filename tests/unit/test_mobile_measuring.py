@@ -19,6 +19,7 @@ from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
 from pipelines.record.mobile import MobileRecord
 from pipelines.record.parity import ParityRecord
 from pipelines.record.reading import read_run
+from pipelines.record.reason import reason
 from pipelines.report.sentences import say
 from pipelines.targets.in_process import RuntimeLibrary
 from pipelines.tasks.tasks import Outcome
@@ -235,9 +236,14 @@ def test_an_interruption_keeps_what_was_measured(root, run_folder, monkeypatch):
     assert int8.error == "not measured: it was interrupted"
 
 
-def test_one_core_is_measured_once(monkeypatch):
-    monkeypatch.setattr(measuring.os, "sched_getaffinity", lambda _: {3})
-    assert measuring.threads_counts() == (1,)
+@pytest.mark.parametrize(
+    ("usable", "counts"),
+    [((3,), (1,)), ((0, 1), (1, 2)), (range(3), (1, 3)), (range(4), (1, 4)), ((5, 9, 40), (1, 3))]
+    + [(range(count), (1, count)) for count in (16, 64)],
+)
+def test_artifacts_are_timed_with_one_thread_and_with_all_cores(monkeypatch, usable, counts):
+    monkeypatch.setattr(measuring.os, "sched_getaffinity", lambda _: set(usable))
+    assert measuring.threads_counts() == counts
 
 
 @pytest.mark.parametrize(("count", "missing"), [(10, {"p50_ms", "p95_ms"}), (11, {"p95_ms"}), (130, set())])
@@ -246,7 +252,8 @@ def test_percentiles_need_enough_calls(count, missing):
     assert set(found["reasons"]) == missing
     assert {name for name in ("p50_ms", "p95_ms") if found[name] is None} == missing
     if "p95_ms" in missing:
-        assert found["reasons"]["p95_ms"] == f"p95 needs at least 130 calls, there was time for {count}"
+        why = reason("too_few_calls", percentile=95, needed_count=130, calls_count=count)
+        assert found["reasons"]["p95_ms"] == why
 
 
 @pytest.fixture

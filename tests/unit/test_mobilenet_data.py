@@ -70,6 +70,7 @@ def test_turning_the_digit_turns_the_image():
         assert (data.upscale(turned) == data.upscale(images)[by]).all()
 
 
+@pytest.mark.slow
 def test_the_split_is_that_of_digits_cnn():
     for ours, theirs in (
         (data.train_samples(), digits.train_samples()),

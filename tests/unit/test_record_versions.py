@@ -7,12 +7,17 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import RequestError
+from pipelines.record.mobile import MobileRecord
 from pipelines.record.reading import read_run
-from pipelines.record.reason import reason
+from pipelines.record.reason import ReasonRecord, reason
+from pipelines.record.run import RunRecord
+from pipelines.report.sentences import sentence
 from pipelines.run.rebuild import rebuild
 
 RECORDED = Path(__file__).parent / "recorded" / "version_1"
 """`tandem compare digits_cnn --profile smoke` on a machine that was busy: no round was valid."""
+
+CLAIM = Path(__file__).parents[2] / "docs" / "claims" / "mobile-digits"
 
 
 @pytest.fixture
@@ -38,8 +43,15 @@ def test_a_run_of_version_1_is_rebuilt_with_the_same_figures(folder, old):
     assert list(before) == list(after)
     assert len(before) == 10
     for index, one in before.items():
-        same = {name: after[index][name] for name in one if name != "invalid_reasons"}
+        same = {name: after[index][name] for name in one if name not in ("invalid_reasons", "latency_ms")}
         assert same == {name: one[name] for name in same}
+        before_ms, after_ms = one["latency_ms"], after[index]["latency_ms"]
+        assert {name: after_ms[name] for name in before_ms if name != "reasons"} == {
+            name: before_ms[name] for name in before_ms if name != "reasons"
+        }
+        assert {name: sentence(ReasonRecord(**why)) for name, why in after_ms["reasons"].items()} == (
+            before_ms["reasons"]
+        )
         texts = [why["figures"]["text"] for why in after[index]["invalid_reasons"]]
         assert texts == one["invalid_reasons"] != []
     assert {one["reason"]["code"] for one in new["comparisons"]} == {"too_few_pairs"}
@@ -112,6 +124,23 @@ def test_a_search_of_version_1_keeps_what_it_said(folder, old):
     assert found.reason == reason("text", text="block 0: no rate")
     assert found.blocks[0].reason == reason("text", text="no rate")
     assert [one.reasons for one in found.points] == [(reason("text", text="it was loud"),), ()]
+
+
+def test_sentences_of_version_2_where_codes_are_now_are_kept_as_text():
+    """As docs/claims/mobile-digits has them: the reason of the gate, of an artifact, of a missing figure."""
+    run = read_run(CLAIM)
+    old = json.loads((CLAIM / "run.json").read_text())["mobile"]
+    assert isinstance(old["gate"]["reason"], str)
+    assert run.mobile.gate.reason == reason("text", text=old["gate"]["reason"])
+    again = RunRecord.model_validate_json(run.model_dump_json())
+    assert again == run
+    old["artifacts"][0] |= {"failures": ["too slow"], "mismatch": "sample 3"}
+    old["artifacts"][0]["timings"][0]["reasons"] = {"p95_ms": "9 calls"}
+    mobile = MobileRecord.model_validate_json(json.dumps(old))
+    artifact = mobile.artifacts[0]
+    assert artifact.failures == (reason("text", text="too slow"),)
+    assert artifact.mismatch == reason("text", text="sample 3")
+    assert artifact.timings[0].reasons == {"p95_ms": reason("text", text="9 calls")}
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,7 @@ def test_a_pool_has_at_least_one_body_and_at_most_one_per_sample(images):
     assert payload_pool(spec, verified.expected, "/", 10**9).samples == tuple(range(SAMPLES))
 
 
+@pytest.mark.slow
 def test_the_pools_of_a_run_are_one_pool_on_disk(large_images, tmp_path):
     """The folder is not larger than one pool."""
     spec, verified = large_images

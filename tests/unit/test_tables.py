@@ -34,6 +34,7 @@ def printed(capsys, monkeypatch, verified, width):
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_no_width_cuts_a_number(verified, capsys, monkeypatch):
     whole = printed(capsys, monkeypatch, verified, 400)
     numbers = {cell for line in whole.splitlines()[1:5] for cell in line.split() if NUMBER.fullmatch(cell)}

@@ -162,6 +162,7 @@ def all_gone(pids):
     return wait_until(lambda: all(map(gone, pids)), limit_s=5, interval_s=0.02)
 
 
+@pytest.mark.slow
 def test_results_come_in_the_order_of_the_tasks_from_processes_at_the_same_time(tmp_path):
     slow, fast = str(tmp_path / "slow"), str(tmp_path / "fast")
     outcomes = run_tasks([task("meet", mine=slow, other=fast), task("meet", mine=fast, other=slow)], quiet)
@@ -169,6 +170,7 @@ def test_results_come_in_the_order_of_the_tasks_from_processes_at_the_same_time(
     assert outcomes[0].elapsed_s > outcomes[1].elapsed_s > 0
 
 
+@pytest.mark.slow
 def test_a_task_runs_in_a_process_of_its_own_and_says_what_it_does():
     said = []
     (outcome,) = run_tasks([task("add", a=1, b=2)], lambda *words: said.append(words))
@@ -201,6 +203,7 @@ def test_no_gpu_decides_what_is_exported(monkeypatch):
     assert run_one("environment")["CUDA_VISIBLE_DEVICES"] == ""
 
 
+@pytest.mark.slow
 def test_threads_of_tasks_that_share_the_cores_do_not_wait_spinning():
     alone = run_one("environment")
     together = [outcome.result for outcome in run_tasks([task("environment")] * 2, quiet)]
@@ -250,6 +253,7 @@ def test_a_function_that_is_not_there_is_an_error(function):
         run_tasks([Task("it", function, {}, 60)], quiet)
 
 
+@pytest.mark.slow
 def test_the_first_failure_ends_the_others_and_all_they_started(shared):
     folder = {"folder": str(shared)}
     with pytest.raises(errors.GateError, match="enough"):
@@ -310,6 +314,7 @@ def test_a_task_that_hangs_is_told_with_what_it_did_last(tmp_path):
         tasks._collect([child], messages, quiet)
 
 
+@pytest.mark.slow
 def test_a_task_that_ended_is_not_counted_as_hung(tmp_path):
     slow, fast = str(tmp_path / "slow"), str(tmp_path / "fast")
     tasks = [task("meet", mine=slow, other=fast), task("meet", mine=fast, other=slow)]

@@ -178,6 +178,7 @@ def test_shared_memory_that_cannot_be_written_is_said(monkeypatch, tmp_path):
     assert "needs shared memory: " in refused(TRITON)
 
 
+@pytest.mark.slow
 def test_a_libpython_that_goes_is_missed_by_an_environment_that_was_made(monkeypatch, tmp_path):
     made = Environment("triton", "a test", 1, locks=tmp_path, libpython=True)
     (tmp_path / "triton.lock").write_text("a==1\n")

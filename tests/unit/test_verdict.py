@@ -112,6 +112,7 @@ def narrowed(found, rounds_needed):
     return RatioInterval(found.ratio, low, high, 2, found.pairs_count + rounds_needed)
 
 
+@pytest.mark.slow
 @given(any_interval(), st.booleans(), floors)
 @settings(deadline=None)
 def test_the_suggested_rounds_decide_and_far_fewer_do_not(found, lower_is_better, floor):

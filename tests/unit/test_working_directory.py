@@ -41,6 +41,7 @@ def test_what_needs_no_folder_works_in_a_removed_one(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_folder_in_which_nobody_may_write_is_named():
     done = tandem_in("/proc", "export", "--targets", "onnx", remove=False)
     assert done.returncode == 3, done.stderr
