@@ -38,7 +38,7 @@ from loadtests.http2 import (
     WINDOW_UPDATE,
     Frame,
 )
-from loadtests.ledger import Answer, Failure
+from loadtests.ledger import SOCKET_KINDS, Answer, Failure, name_failure
 from loadtests.payloads import PayloadPool
 
 READ_BYTES: Final = 65536
@@ -86,20 +86,14 @@ GRPC_FAILURES: Final = (OSError, NotGrpc)
 
 _KINDS: Final = (
     (NotGrpc, "not gRPC"),
-    (TimeoutError, "timeout"),
-    (ssl.SSLError, "TLS"),
-    (ConnectionRefusedError, "refused"),
-    (ConnectionResetError, "reset"),
-    (BrokenPipeError, "reset"),
     (ConnectionClosedError, "closed"),
-    (OSError, "unreachable"),
+    *SOCKET_KINDS,
 )
 
 
 def failure_of(error: BaseException) -> Failure:
     """Name what went wrong on the wire."""
-    kind = next(name for type_, name in _KINDS if isinstance(error, type_))
-    return Failure(kind, f"{type(error).__name__}: {error}")
+    return name_failure(error, _KINDS)
 
 
 class Call(NamedTuple):

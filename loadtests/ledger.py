@@ -2,7 +2,8 @@
 
 import itertools
 import random
-from collections.abc import Iterator
+import ssl
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from loadtests.errors import RecorderError
@@ -26,6 +27,23 @@ class Failure(NamedTuple):
 
     kind: str
     example: str
+
+
+SOCKET_KINDS: Final = (
+    (TimeoutError, "timeout"),
+    (ssl.SSLError, "TLS"),
+    (ConnectionRefusedError, "refused"),
+    (ConnectionResetError, "reset"),
+    (BrokenPipeError, "reset"),
+    (OSError, "unreachable"),
+)
+"""What goes wrong on a socket, whatever is spoken over it."""
+
+
+def name_failure(error: BaseException, kinds: Iterable[tuple[type[BaseException], str]]) -> Failure:
+    """Name what went wrong on the wire by the first of `kinds` that it is."""
+    kind = next(name for type_, name in kinds if isinstance(error, type_))
+    return Failure(kind, f"{type(error).__name__}: {error}")
 
 
 class Answer(NamedTuple):

@@ -9,11 +9,16 @@ here the same messages are made in a pool of their own.
 
 from typing import Any, Final
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # type: ignore[import-untyped]
+from google.protobuf import (  # type: ignore[import-untyped]
+    descriptor_pb2,
+    descriptor_pool,
+    message_factory,
+    wrappers_pb2,
+)
 
 _Kind = descriptor_pb2.FieldDescriptorProto
-# Field: its number, its type, and "*" for repeated ones, "map" for one from text, "choice" for one of which
-# a message has one alone.
+# Field: its number, its type, and "*" for repeated ones, "map" for one from text, or the name of a choice, of
+# which a message has one field alone.
 _Fields = dict[str, tuple[int, str, str]]
 _NAME_AND_VERSION: Final[_Fields] = {"name": (1, "string", ""), "version": (2, "string", "")}
 _TENSOR: Final[_Fields] = {
@@ -80,7 +85,12 @@ _MESSAGES: Final[dict[str, _Fields]] = {
         "model_version_status": (1, "tensorflow.serving.ModelVersionStatus", "*"),
     },
     "org.pytorch.serve.grpc.inference.TorchServeHealthResponse": {"health": (1, "string", "")},
-    "tensorflow.serving.ModelSpec": {"name": (1, "string", ""), "signature_name": (3, "string", "")},
+    "tensorflow.serving.ModelSpec": {
+        "name": (1, "string", ""),
+        "version": (2, "google.protobuf.Int64Value", "version_choice"),
+        "signature_name": (3, "string", ""),
+        "version_label": (4, "string", "version_choice"),
+    },
     "tensorflow.serving.PredictRequest": {
         "model_spec": (1, "tensorflow.serving.ModelSpec", ""),
         "inputs": (2, "tensorflow.TensorProto", "map"),
@@ -96,11 +106,11 @@ _MESSAGES: Final[dict[str, _Fields]] = {
     },
     "org.pytorch.serve.grpc.inference.PredictionResponse": {"prediction": (1, "bytes", "")},
     "inference.InferParameter": {
-        "bool_param": (1, "bool", "choice"),
-        "int64_param": (2, "int64", "choice"),
-        "string_param": (3, "string", "choice"),
-        "double_param": (4, "double", "choice"),
-        "uint64_param": (5, "uint64", "choice"),
+        "bool_param": (1, "bool", "parameter_choice"),
+        "int64_param": (2, "int64", "parameter_choice"),
+        "string_param": (3, "string", "parameter_choice"),
+        "double_param": (4, "double", "parameter_choice"),
+        "uint64_param": (5, "uint64", "parameter_choice"),
     },
     "inference.InferTensorContents": {
         "bool_contents": (1, "bool", "*"),
@@ -155,9 +165,9 @@ def _fill(message: Any, full_name: str, fields: _Fields) -> None:
         added = message.field.add(name=field, number=number, label=_Kind.LABEL_OPTIONAL)
         if many in ("*", "map"):
             added.label = _Kind.LABEL_REPEATED
-        if many == "choice":
+        elif many:
             if not message.oneof_decl:
-                message.oneof_decl.add(name="parameter_choice")
+                message.oneof_decl.add(name=many)
             added.oneof_index = 0
         if many == "map":
             entry = f"{field.title().replace('_', '')}Entry"
@@ -177,6 +187,7 @@ def _fill(message: Any, full_name: str, fields: _Fields) -> None:
 
 def _pool() -> Any:
     pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
     files: dict[str, Any] = {}
     for full_name, fields in _MESSAGES.items():
         package, _, name = full_name.rpartition(".")
@@ -187,7 +198,7 @@ def _pool() -> Any:
             descriptor_pb2.FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto3"),
         )
         _fill(file.message_type.add(name=name), full_name, fields)
-    files["tensorflow.serving"].dependency.append("tensorflow.proto")
+    files["tensorflow.serving"].dependency.extend(["tensorflow.proto", wrappers_pb2.DESCRIPTOR.name])
     for file in files.values():
         pool.Add(file)
     return pool

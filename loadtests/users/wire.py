@@ -16,7 +16,7 @@ from geventhttpclient.connectionpool import ConnectionPool
 from geventhttpclient.response import HTTPConnectionClosed, HTTPSocketPoolResponse
 
 from loadtests.errors import AddressError, PayloadError
-from loadtests.ledger import Answer, Failure
+from loadtests.ledger import SOCKET_KINDS, Answer, Failure, name_failure
 from loadtests.payloads import PayloadPool
 
 READ_BYTES: Final = 65536
@@ -272,19 +272,12 @@ def decoded(body: bytes, encoding: Any) -> bytes:
 
 _KINDS: Final = (
     (EncodedAnswer, "encoded answer"),
-    (TimeoutError, "timeout"),
-    (ssl.SSLError, "TLS"),
-    (ConnectionRefusedError, "refused"),
-    (ConnectionResetError, "reset"),
-    (BrokenPipeError, "reset"),
     (HTTPConnectionClosed, "closed"),
     (HTTPParseError, "not HTTP"),
-    (socket.gaierror, "unreachable"),
-    (OSError, "unreachable"),
+    *SOCKET_KINDS,
 )
 
 
 def failure_of(error: BaseException) -> Failure:
     """Name what went wrong on the wire."""
-    kind = next(name for type_, name in _KINDS if isinstance(error, type_))
-    return Failure(kind, f"{type(error).__name__}: {error}")
+    return name_failure(error, _KINDS)

@@ -139,7 +139,7 @@ def told(finding: Finding) -> str:
     """Format the figure of a finding with its interval."""
     if finding.value is None:
         return fmt.MISSING
-    show = _points if finding.kind == "difference" else fmt.ratio
+    show = fmt.in_points if finding.kind == "difference" else fmt.ratio
     if finding.exact:
         return f"{show(finding.value)}, counted"
     return (
@@ -147,10 +147,6 @@ def told(finding: Finding) -> str:
         if finding.interval
         else show(finding.value)
     )
-
-
-def _points(share: float) -> str:
-    return f"{fmt.points(share)} points"
 
 
 def facts(claims: Sequence[Judged]) -> list[dict[str, Any]]:

@@ -83,7 +83,9 @@ def serve(
 @click.option(
     "--locust", "load_target", metavar="TARGET", help="Add Locust with its web page, driving TARGET."
 )
-@click.option("--prometheus", is_flag=True, help="Add Prometheus, scraping TorchServe and TensorFlow Serving.")
+@click.option(
+    "--prometheus", is_flag=True, help="Add Prometheus, scraping TorchServe and TensorFlow Serving."
+)
 @artifacts_option
 @json_option
 def up(preset: str, changes: tuple[str, ...], as_json: bool, targets: str | None, **options: Any) -> None:

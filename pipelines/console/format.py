@@ -104,6 +104,11 @@ def confidence(share: float) -> str:
     return f"{share * 100:.3g}{THIN}%"
 
 
+def in_points(share: float) -> str:
+    """Format a difference of shares in percentage points with the unit."""
+    return f"{points(share)} points"
+
+
 def points(share: float) -> str:
     """Format a difference of shares in percentage points without the unit, two decimals at most."""
     text = f"{share * 100:.2f}".rstrip("0").rstrip(".")

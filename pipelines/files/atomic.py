@@ -29,22 +29,39 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         MachineError: the disk is full or the folder cannot be written.
     """
     data = content.encode() if isinstance(content, str) else content
-    temporary: Path | None = None
     try:
         stream = _open_stream(path)
-        if stream is not None:
-            with suppress(BrokenPipeError), os.fdopen(stream, "wb") as file:
-                file.write(data)
+        if stream is None:
+            replace_file(path, data)
             return
+        with suppress(BrokenPipeError), os.fdopen(stream, "wb") as file:
+            file.write(data)
+    except OSError as error:
+        raise disk_error(path, error) from error
+
+
+def replace_file(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """Write a file under a temporary name in the same folder, then rename it over `path`.
+
+    Args:
+        durable: whether it must be on the disk before it is renamed, so that a power cut leaves none empty.
+
+    Raises:
+        OSError: the folder cannot be made or written; an older file at `path` is then untouched.
+    """
+    temporary: Path | None = None
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             temporary = Path(file.name)
             note_elsewhere(file.name)
             file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        # Temporary files are for their owner alone; these are for others too.
         temporary.chmod(0o644)
         temporary.replace(path)
-    except OSError as error:
-        raise disk_error(path, error) from error
     finally:
         # Gone after a success; still there after any failure, Ctrl-C included.
         if temporary is not None:

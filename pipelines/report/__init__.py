@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pipelines.files.atomic import replace_file
 from pipelines.record.run import RunRecord
 
 
@@ -33,8 +34,6 @@ def write_rendered(texts: dict[str, str], folder: Path) -> Path:
     Raises:
         OSError: the folder cannot be written.
     """
-    from pipelines.report import files
-
     for name, text in texts.items():
-        files.write_text(folder / name, text)
+        replace_file(folder / name, text.encode(), durable=True)
     return folder / "report.html"

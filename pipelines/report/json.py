@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from pipelines.files.atomic import replace_file
 from pipelines.record.run import RunRecord
-from pipelines.report.files import write_text
 
 
 def render_json(run: RunRecord) -> str:
@@ -18,5 +18,5 @@ def write_run(run: RunRecord, folder: Path) -> Path:
         OSError: the folder cannot be written.
     """
     path = folder / "run.json"
-    write_text(path, render_json(run))
+    replace_file(path, render_json(run).encode(), durable=True)
     return path

@@ -212,15 +212,11 @@ def _verdict(comparison: TrainingComparisonRecord) -> Cell:
 
 
 def _floor(measure: TrainingMeasure, floor: float | None) -> Cell:
-    return number(floor, _points if measure == "accuracy" else fmt.percent, unit="share", why=NO_FLOOR)
+    return number(floor, fmt.in_points if measure == "accuracy" else fmt.percent, unit="share", why=NO_FLOOR)
 
 
 def _show_difference(measure: TrainingMeasure) -> Callable[[float], str]:
-    return _points if measure == "accuracy" else fmt.ratio
-
-
-def _points(share: float) -> str:
-    return f"{fmt.points(share)} points"
+    return fmt.in_points if measure == "accuracy" else fmt.ratio
 
 
 def _span(measure: TrainingMeasure, ends: tuple[float, float] | None) -> Cell:

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from pipelines.record.run import RunRecord
-from pipelines.run.failing import Kept, carry
+from pipelines.run.failing import Kept, carry, fail
 from pipelines.run.run import Status
-from pipelines.tasks.failures import as_user_error
 
 
 def conclude_whole(
@@ -25,16 +25,16 @@ def conclude_whole(
         UserError: what a person can act on, with the folder in which what was measured is kept.
         BaseException: anything else as it was raised. Either carries the record (see `carried_by`).
     """
+
+    def keep(error: BaseException, reason: str) -> str:
+        with suppress(Exception):  # the first failure is the one to tell
+            carry(error, Kept(finish("failed", reason), folder))
+        return f"; what was measured is kept in {folder}"
+
     try:
         work()
     except KeyboardInterrupt:
         return finish("interrupted", f"interrupted after {done()}")
-    except BaseException as error:
-        user_error = as_user_error(error)
-        with suppress(Exception):  # the first failure is the one to tell
-            reason = str(user_error) if user_error else f"{type(error).__name__}: {error}"
-            carry(error, Kept(finish("failed", reason), folder))
-        if user_error is None:
-            raise
-        raise type(user_error)(f"{user_error}; what was measured is kept in {folder}") from error
+    except BaseException as error:  # noqa: BLE001 - raised again
+        fail(error, partial(keep, error))
     return finish("complete", None)

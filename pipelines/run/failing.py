@@ -1,9 +1,12 @@
 """What is kept of a run that failed, carried by the error that ended it to whoever writes it elsewhere."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from pipelines.record.run import RunRecord
+from pipelines.tasks.failures import as_user_error
 
 ATTRIBUTE = "tandem_kept_run"
 
@@ -19,6 +22,20 @@ class Kept:
 def carry(error: BaseException, kept: Kept) -> None:
     """Let an error carry the run that it ended."""
     setattr(error, ATTRIBUTE, kept)
+
+
+def fail(error: BaseException, finish: Callable[[str], str]) -> NoReturn:
+    """Let `finish` end the record with the reason, then raise the error with the note that it returns.
+
+    Raises:
+        UserError: what a person can act on.
+        BaseException: anything else as it was raised.
+    """
+    user_error = as_user_error(error)
+    kept_note = finish(str(user_error) if user_error else f"{type(error).__name__}: {error}")
+    if user_error is None:
+        raise error
+    raise type(user_error)(f"{user_error}{kept_note}") from error
 
 
 def carried_by(error: BaseException | None) -> Kept | None:

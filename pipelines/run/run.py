@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -29,13 +30,12 @@ from pipelines.record.tune import TuneRecord
 from pipelines.report import write_report
 from pipelines.report.json import write_run
 from pipelines.run import entries
-from pipelines.run.failing import Kept, carry
+from pipelines.run.failing import Kept, carry, fail
 from pipelines.runners.server import Runner
 from pipelines.targets.apis import introduce
 from pipelines.targets.registry import IN_PROCESS
 from pipelines.targets.server_plan import make_environments
 from pipelines.targets.side import require_readable
-from pipelines.tasks.failures import as_user_error
 from pipelines.tasks.tasks import Progress
 from pipelines.verify.proof import proven_records
 from pipelines.verify.stage import Verified, ensure_verified
@@ -254,16 +254,11 @@ def conclude(run: Run, measure: Callable[[Run], None]) -> RunRecord:
         return _finish(run, "complete", None)
     except KeyboardInterrupt:
         return _finish(run, "interrupted", f"interrupted after {run.session.rounds_count} rounds")
-    except BaseException as error:
-        user_error = as_user_error(error)
-        reason = str(user_error) if user_error else f"{type(error).__name__}: {error}"
-        kept_note = _finish_failed(run, reason, error)
-        if user_error is None:
-            raise
-        raise type(user_error)(f"{user_error}{kept_note}") from error
+    except BaseException as error:  # noqa: BLE001 - raised again
+        fail(error, partial(_finish_failed, run, error))
 
 
-def _finish_failed(run: Run, reason: str, error: BaseException) -> str:
+def _finish_failed(run: Run, error: BaseException, reason: str) -> str:
     """Finish a run that failed, and say where it is kept; a second failure must not hide the first.
 
     The record comes first, without figures: it takes least of what may be short, memory or disk.

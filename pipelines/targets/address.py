@@ -10,9 +10,17 @@ from urllib.parse import SplitResult, urlsplit
 
 from pipelines.errors import RequestError, unknown
 from pipelines.hosts import HOST_NAME, url_host
-from pipelines.targets.oip import PREDICT_PATH as OIP_PATH
-from pipelines.targets.oip_grpc import PREDICT_PATH as OIP_METHOD
-from pipelines.targets.protocols import BODIES, Protocol, Transport
+from pipelines.targets.protocols import (
+    BODIES,
+    OIP_METHOD,
+    OIP_PATH,
+    TFSERVING_METHOD,
+    TFSERVING_PATH,
+    TORCHSERVE_METHOD,
+    TORCHSERVE_PATH,
+    Protocol,
+    Transport,
+)
 
 URL = "url"
 """The name that a running endpoint has in the place of a target, and of a runner."""
@@ -64,17 +72,17 @@ APIS = {
     "tfserving": Api(
         "/v1/models/",
         {"versions": NUMBER, "labels": "LABEL"},
-        "/v1/models/{model}:predict",
+        TFSERVING_PATH,
         ("json-rows", "json-columns"),
-        "/tensorflow.serving.PredictionService/Predict",
+        TFSERVING_METHOD,
         "tensor-proto",
     ),
     "torchserve": Api(
         "/predictions/",
         {"": "VERSION"},
-        "/predictions/{model}",
+        TORCHSERVE_PATH,
         ("json-rows", "json-columns", "npy", "raw"),
-        "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions",
+        TORCHSERVE_METHOD,
         "tensor-map",
     ),
     "oip": Api(

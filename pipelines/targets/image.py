@@ -6,7 +6,7 @@ from pathlib import Path
 
 from loadtests.codecs import json_rows, oip_json
 from models.tensors import Array
-from pipelines.targets import oip
+from pipelines.targets.protocols import OIP_PATH
 
 
 def _rows_key(name: str, outputs_count: int) -> str:
@@ -28,7 +28,7 @@ class Question:
     key_of: Callable[[str, int], str] = _rows_key
 
 
-OIP_QUESTION = Question(oip.PREDICT_PATH, oip_json.encode, lambda name, _: f"outputs>{name}>data")
+OIP_QUESTION = Question(OIP_PATH, oip_json.encode, lambda name, _: f"outputs>{name}>data")
 
 
 @dataclass(frozen=True)

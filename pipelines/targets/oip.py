@@ -9,7 +9,6 @@ from pipelines.errors import GateError
 from pipelines.http import Ask, fetch, fetch_json
 
 OK = 200
-PREDICT_PATH = "/v2/models/{model}/infer"
 
 
 def status(base_url: str, model: str, ask: Ask = fetch) -> str | None:

@@ -12,10 +12,10 @@ from loadtests.codecs.versions import split_version
 from loadtests.protos import message
 from pipelines.errors import GateError
 from pipelines.http import Ask, fetch
+from pipelines.targets.protocols import OIP_METHOD
 
 OK = 200
-SERVICE = "/inference.GRPCInferenceService"
-PREDICT_PATH = f"{SERVICE}/ModelInfer"
+SERVICE = OIP_METHOD.rpartition("/")[0]
 MISSING = (400, 404)
 """HTTP statuses of the codes by which servers say that they have no such model."""
 

@@ -20,6 +20,14 @@ BODIES = {
 }
 """Codecs of `loadtests.codecs` by the words that people type."""
 
+# Where predictions are asked for, by API; over gRPC the method's full name.
+TFSERVING_PATH = "/v1/models/{model}:predict"
+TFSERVING_METHOD = "/tensorflow.serving.PredictionService/Predict"
+TORCHSERVE_PATH = "/predictions/{model}"
+TORCHSERVE_METHOD = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
+OIP_PATH = "/v2/models/{model}/infer"
+OIP_METHOD = "/inference.GRPCInferenceService/ModelInfer"
+
 
 @dataclass(frozen=True)
 class Protocol:

@@ -9,7 +9,15 @@ from pathlib import Path
 from models import weights
 from pipelines.artifacts.manifest import tensorflow_package
 from pipelines.errors import RequestError, unknown
-from pipelines.targets.protocols import Protocol
+from pipelines.targets.protocols import (
+    OIP_METHOD,
+    OIP_PATH,
+    TFSERVING_METHOD,
+    TFSERVING_PATH,
+    TORCHSERVE_METHOD,
+    TORCHSERVE_PATH,
+    Protocol,
+)
 from pipelines.targets.target import TARGETS_FOLDER, Target
 
 # How weights get into the Keras twin decides every TensorFlow artifact.
@@ -42,11 +50,8 @@ TORCHSERVE = Target(
     traces=True,
     shared_sources=(TRACING, IMPORTS),
     protocols=(
-        *(
-            Protocol("http", codec, "/predictions/{model}")
-            for codec in ("json-rows", "json-columns", "npy", "raw")
-        ),
-        Protocol("grpc", "tensor-map", "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"),
+        *(Protocol("http", codec, TORCHSERVE_PATH) for codec in ("json-rows", "json-columns", "npy", "raw")),
+        Protocol("grpc", "tensor-map", TORCHSERVE_METHOD),
     ),
     settings="pipelines.targets.torchserve.settings:TorchServeSettings",
     tuning="pipelines.targets.torchserve.tuning:axes",
@@ -104,10 +109,10 @@ TFSERVING = Target(
     title="TensorFlow Serving",
     protocols=(
         *(
-            Protocol("http", codec, "/v1/models/{model}:predict", refused_dtypes=("float16",))
+            Protocol("http", codec, TFSERVING_PATH, refused_dtypes=("float16",))
             for codec in ("json-rows", "json-columns")
         ),
-        Protocol("grpc", "tensor-proto", "/tensorflow.serving.PredictionService/Predict"),
+        Protocol("grpc", "tensor-proto", TFSERVING_METHOD),
     ),
     settings="pipelines.targets.tfserving.settings:TFServingSettings",
     tuning="pipelines.targets.tfserving.tuning:axes",
@@ -130,8 +135,8 @@ MLSERVER = Target(
     environment="mlserver",
     title="MLServer",
     protocols=(
-        Protocol("http", "oip-json", "/v2/models/{model}/infer"),
-        Protocol("grpc", "oip-grpc", "/inference.GRPCInferenceService/ModelInfer"),
+        Protocol("http", "oip-json", OIP_PATH),
+        Protocol("grpc", "oip-grpc", OIP_METHOD),
     ),
     traces=True,
     settings="pipelines.targets.mlserver.settings:MLServerSettings",
@@ -157,9 +162,9 @@ TRITON = Target(
     environment="triton",
     title="NVIDIA Triton",
     protocols=(
-        Protocol("http", "oip-json", "/v2/models/{model}/infer", refused_dtypes=("float16",)),
-        Protocol("http", "oip-binary", "/v2/models/{model}/infer"),
-        Protocol("grpc", "oip-grpc", "/inference.GRPCInferenceService/ModelInfer"),
+        Protocol("http", "oip-json", OIP_PATH, refused_dtypes=("float16",)),
+        Protocol("http", "oip-binary", OIP_PATH),
+        Protocol("grpc", "oip-grpc", OIP_METHOD),
     ),
     traces=True,
     settings="pipelines.targets.triton.settings:TritonSettings",

