@@ -19,12 +19,12 @@ from road_models import KINDS, write
 from models.errors import ModelError
 from models.spec import ModelSpec, load_model
 from models.tensors import Array
+from pipelines.environments.creation import ensure
 from pipelines.environments.known import Environment
-from pipelines.environments.making import ensure
 from pipelines.errors import GateError, first_line
+from pipelines.roads.choice import SIGNATURE
 from pipelines.roads.known import BY_LITERT, BY_ONNX2TF, BY_TORCHAX, Road
 from pipelines.roads.proof import read_truth, require_same, saved_model_call
-from pipelines.roads.taking import SIGNATURE
 from pipelines.targets.tflite.export import write_flatbuffer
 from pipelines.targets.tflite.runtime import predict
 from pipelines.targets.tfserving.export import loaded_function, save_function
@@ -93,7 +93,7 @@ def _run(
         ensure(environment, _tell)
     dotted = function if ":" in function else f"{PLACES[function]}:{function}"
     arguments = {"function": dotted, "orders": list(orders)}
-    task = Task(title, "pipelines.roads.converting:convert_each", arguments, LIMIT_S, environment)
+    task = Task(title, "pipelines.roads.conversion:convert_each", arguments, LIMIT_S, environment)
     (outcome,) = run_tasks([task], lambda name, text: _tell(f"{name}: {text}"))
     found: list[tuple[float, str | None]] = outcome.result
     return found

@@ -50,6 +50,7 @@ from pipelines.compare import stage as comparing  # noqa: E402
 from pipelines.config.asked import run_settings  # noqa: E402
 from pipelines.config.settings import RunSettings  # noqa: E402
 from pipelines.export.stage import export  # noqa: E402
+from pipelines.gate.presentation import line  # noqa: E402
 from pipelines.gate.self_test import (  # noqa: E402
     LIMITS,
     LOAD,
@@ -62,7 +63,6 @@ from pipelines.gate.self_test import (  # noqa: E402
     measure_p50_ms,
     self_test,
 )
-from pipelines.gate.telling import line  # noqa: E402
 from pipelines.judge.verdicts import PRIMARY  # noqa: E402
 from pipelines.measure.sides import Side, make_sides  # noqa: E402
 from pipelines.record.comparison import ComparisonRecord  # noqa: E402

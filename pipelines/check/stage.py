@@ -18,7 +18,7 @@ from models.weights import load_source, read_checkpoint
 from pipelines.check.place import place_of
 from pipelines.errors import GateError, RequestError
 from pipelines.parity import tensorflow_source
-from pipelines.parity.compare import is_constant, output_spread, require_spread
+from pipelines.parity.agreement import is_constant, output_spread, require_spread
 from pipelines.parity.quality import KAPPA_Z, Expectation, expectations_of, kappa_z, shapes_of
 from pipelines.parity.words import worth
 from pipelines.tasks.tasks import Progress, Task, run_tasks

@@ -125,7 +125,7 @@ def gate(
     --self-test measures one server four times behind a proxy, twice as it is, once with a delay and once with
     wrong answers, and exits with 1 unless the gate says fail exactly where it should.
     """
-    from pipelines.gate import telling
+    from pipelines.gate import presentation
     from pipelines.gate.limits import asked_limits
     from pipelines.gate.self_test import LIMITS, USUAL_DELAY_MS, SelfTestRequest, asked_slowdown
     from pipelines.gate.stage import GateRequest, require_one_way
@@ -177,18 +177,18 @@ def gate(
             )
     failed = result.word == "fail" or (result.word == "undecided" and undecided == "fail")
     if as_json:
-        print_json(telling.facts(result))
+        print_json(presentation.facts(result))
     else:
-        telling.print_result(result)
-    write_outputs(wanted, telling.outputs_facts(result, passed=not failed))
-    return fail(f"gate: {telling.verdict(result)}", EXIT_GATE) if failed else 0
+        presentation.print_result(result)
+    write_outputs(wanted, presentation.outputs_facts(result, passed=not failed))
+    return fail(f"gate: {presentation.verdict(result)}", EXIT_GATE) if failed else 0
 
 
 def _measured(request: Any, *, as_json: bool, **typed: Any) -> Any:
     from pipelines.config.asked import run_settings
     from pipelines.console.printing import ProgressDisplay
-    from pipelines.gate.measuring import GATE_BLOCKS, measure_and_gate
-    from pipelines.runners.choosing import settled
+    from pipelines.gate.interleaved import GATE_BLOCKS, measure_and_gate
+    from pipelines.runners.choice import settled
 
     blocks = GATE_BLOCKS if typed["decide_within"] is None else None
     requested = run_settings(profile="quick", mobile=False, blocks=blocks, **typed)

@@ -114,7 +114,7 @@ def _train_compared(
     from pipelines.console.printing import ProgressDisplay
     from pipelines.outputs.asked import asked_outputs
     from pipelines.tensorboard.stage import require_writer
-    from pipelines.train.compared import train_compared
+    from pipelines.train.comparison import train_compared
     from pipelines.train.settings import training_settings
 
     wanted = asked_outputs(outputs)

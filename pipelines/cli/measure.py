@@ -130,7 +130,7 @@ def smoke(
     """Deploy MODEL on every target, check all that a deployment must do, and take it down again."""
     from pipelines.console.printing import ProgressDisplay
     from pipelines.machine.cores import asked_cores
-    from pipelines.smoke import stage, telling
+    from pipelines.smoke import presentation, stage
     from pipelines.smoke.endpoints import smoke_sides
     from pipelines.targets.changes import change_targets
     from pipelines.targets.presets import resolve
@@ -144,11 +144,11 @@ def smoke(
     with ProgressDisplay(quiet=as_json) as progress:
         result = stage.smoke(request, progress)
     if as_json:
-        print_json(telling.facts(result))
+        print_json(presentation.facts(result))
     else:
-        telling.print_result(result)
+        presentation.print_result(result)
     if result.failures:
-        return fail(telling.verdict(result), EXIT_GATE)
+        return fail(presentation.verdict(result), EXIT_GATE)
     return 0
 
 
@@ -164,7 +164,7 @@ def _measure(
     from pipelines.config.asked import run_settings
     from pipelines.console.printing import ProgressDisplay
     from pipelines.outputs.asked import asked_outputs
-    from pipelines.runners.choosing import settled
+    from pipelines.runners.choice import settled
     from pipelines.tensorboard.stage import require_writer
 
     wanted = asked_outputs(outputs)

@@ -19,13 +19,13 @@ def history(model: str, measure: str | None, html: Path | None, runs: Path, as_j
     """Show every figure of MODEL over all complete runs, what changed in between, and which levels moved."""
     from pipelines.files.atomic import write_atomically
     from pipelines.history import html as page
-    from pipelines.history import stage, telling
+    from pipelines.history import presentation, stage
 
     past = stage.history(model, runs, measure)
     if as_json:
-        print_json(telling.facts(past))
+        print_json(presentation.facts(past))
     else:
-        telling.print_history(past)
+        presentation.print_history(past)
     if html is not None:
         write_atomically(html, page.render(past))
 

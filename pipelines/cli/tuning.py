@@ -96,7 +96,7 @@ def tune(context: click.Context, /, **options: Any) -> int:
     from pipelines.console.printing import ProgressDisplay
     from pipelines.outputs.asked import asked_outputs
     from pipelines.report.tune import not_measured
-    from pipelines.runners.choosing import settled
+    from pipelines.runners.choice import settled
     from pipelines.tune.stage import TuneRequest
     from pipelines.tune.stage import tune as stage
 
@@ -144,7 +144,7 @@ def _asked(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
 
 def _as_it_began(context: click.Context, options: dict[str, Any], folder: Path) -> dict[str, Any]:
     from pipelines.errors import RequestError
-    from pipelines.tune.resuming import read_search
+    from pipelines.tune.resume import read_search
 
     typed = [
         name

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from pipelines.compare.deciding import Deciding
+from pipelines.compare.looks import Deciding
 from pipelines.config.mobile import MobileLimits
 from pipelines.config.settings import RunSettings
 from pipelines.errors import UserError

@@ -14,9 +14,9 @@ from pipelines.artifacts import manifest as artifact
 from pipelines.artifacts.manifest import Manifest
 from pipelines.artifacts.owner import claim
 from pipelines.errors import GateError, MachineError, ProcessDiedError
-from pipelines.export.exporting import ExportOutcome, empty_folder
+from pipelines.export.work import ExportOutcome, empty_folder
 from pipelines.files.atomic import locked, new_folder
-from pipelines.imported import placing
+from pipelines.imported import placement
 from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
 from pipelines.roads.known import AUTO, KERAS, TWIN, Asked, chosen, require_road, shared_tools
 from pipelines.roads.known import sources as road_sources
@@ -156,8 +156,8 @@ def _key(spec: ModelSpec, target: Target, road: str | None = None) -> str:
     toolchain, sources = artifact.versions(target.toolchain), target.sources
     if spec.whole:  # Keras is the source, whatever it is exported to
         toolchain |= artifact.versions((KERAS,))
-    if not placing.is_exported(spec, target.name):
-        sources = [*sources, placing.SOURCE]
+    if not placement.is_exported(spec, target.name):
+        sources = [*sources, placement.SOURCE]
     elif target.roads and chosen(spec, target.roads, road) != (TWIN,):
         toolchain |= {**artifact.versions(shared_tools(target.roads)), "road": road or "any"}
         sources = [*sources, *road_sources(target.roads)]
@@ -258,7 +258,7 @@ def _run(
 
 def _traces(spec: ModelSpec, names: list[str]) -> bool:
     """Say whether an exporter of these targets traces the source model."""
-    return any(TARGETS[name].traces and placing.is_exported(spec, name) for name in names)
+    return any(TARGETS[name].traces and placement.is_exported(spec, name) for name in names)
 
 
 def _task(
@@ -276,7 +276,7 @@ def _task(
         "examine": examine,
         "folders": {name: str(paths[name]) for name in names},
     }
-    return Task(title, "pipelines.export.exporting:export_here", arguments, EXPORT_LIMIT_S)
+    return Task(title, "pipelines.export.work:export_here", arguments, EXPORT_LIMIT_S)
 
 
 def _finish(spec: ModelSpec, target: Target, folder: Path, outcome: ExportOutcome, road: str | None) -> None:

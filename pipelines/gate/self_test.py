@@ -17,11 +17,11 @@ from pipelines.config.settings import RunSettings
 from pipelines.console import format as fmt
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.gate.baseline import BASE, Pair
+from pipelines.gate.decision import findings, overall
 from pipelines.gate.finding import Finding, Word
-from pipelines.gate.judging import findings, overall
+from pipelines.gate.interleaved import GATE_BLOCKS
 from pipelines.gate.limits import DEFAULT_LIMIT, METRICS, Limit
-from pipelines.gate.measuring import GATE_BLOCKS
-from pipelines.gate.telling import line, name_of
+from pipelines.gate.presentation import line, name_of
 from pipelines.measure.blocks import measure_blocks
 from pipelines.measure.sides import Side
 from pipelines.outputs.facts import Check, Facts

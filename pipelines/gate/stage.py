@@ -14,8 +14,8 @@ from pipelines.gate.baseline import (
     read_gated,
     require_same,
 )
+from pipelines.gate.decision import findings, overall
 from pipelines.gate.finding import Finding, Word
-from pipelines.gate.judging import findings, overall
 from pipelines.gate.limits import Limit
 from pipelines.record.run import RunRecord
 

@@ -7,8 +7,8 @@ from html import escape
 
 from pipelines.console.format import plural
 from pipelines.console.text import one_line
+from pipelines.history.presentation import change_text
 from pipelines.history.stage import History, Key, Point, Series
-from pipelines.history.telling import change_text
 from pipelines.outputs.markdown import SHOW
 
 WIDTH, HEIGHT = 720, 180

@@ -9,7 +9,7 @@ from models.spec import ModelSpec
 from models.tensors import Array, Tensors, count, fits, take
 from pipelines.errors import GateError
 from pipelines.parity import source
-from pipelines.parity.compare import allowed_error
+from pipelines.parity.agreement import allowed_error
 from pipelines.parity.quality import absolute_error, flat, shapes_of
 from pipelines.targets.registry import TARGETS
 from pipelines.targets.target import Target

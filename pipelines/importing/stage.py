@@ -32,13 +32,13 @@ from pipelines.errors import GateError, RequestError
 from pipelines.export.stage import export
 from pipelines.files.atomic import disk_error, swap, write_atomically
 from pipelines.files.leftovers import note_elsewhere
-from pipelines.imported.placing import files_for
+from pipelines.imported.placement import files_for
 from pipelines.imported.saved_model import FLOAT32, Read, Tensor
-from pipelines.importing import inspecting
-from pipelines.importing.answering import observed
-from pipelines.importing.copying import take_copy
-from pipelines.importing.joining import Joined, inputs_of, join, spec_of
-from pipelines.importing.reading import FRAMEWORKS, read_from
+from pipelines.importing import inspection
+from pipelines.importing.answers import observed
+from pipelines.importing.copies import take_copy
+from pipelines.importing.file_facts import FRAMEWORKS, read_from
+from pipelines.importing.joint_signature import Joined, inputs_of, join, spec_of
 from pipelines.importing.samples import fitted, random_samples, read_samples, shaped
 from pipelines.targets.torchserve.archive import unpack
 from pipelines.tasks.tasks import Progress, Task, run_tasks
@@ -161,10 +161,10 @@ def _copied(request: ImportRequest, folder: Path, progress: Progress) -> list[Gi
         progress("import", f"looking through {source.name}")
         path, typed = folder / PATHS[kind], str(source)
         size = take_copy(source, path)
-        inspecting.require_kind(path, kind, typed)
-        by_source[typed] = inspecting.findings(path, kind, typed)
+        inspection.require_kind(path, kind, typed)
+        by_source[typed] = inspection.findings(path, kind, typed)
         files.append(GivenFile(kind, PATHS[kind], typed, digest_of_path(path) or "", size, FLOAT32, {}, {}))
-    inspecting.require_trust(by_source, trust=request.trust)
+    inspection.require_trust(by_source, trust=request.trust)
     files = [replace(file, findings=by_source[file.source]) for file in files]
     return [_with_program(file, folder) if file.kind == "mar" else file for file in files]
 
@@ -249,7 +249,7 @@ def _read(folder: Path, files: Sequence[GivenFile], progress: Progress) -> dict[
         if file.kind != "mar" or file.program:
             by_framework.setdefault(FRAMEWORKS[file.kind], {})[file.kind] = str(folder / file.path)
     tasks = [
-        Task(f"{name} files", "pipelines.importing.reading:read_here", {"files": paths}, LIMIT_S)
+        Task(f"{name} files", "pipelines.importing.file_facts:read_here", {"files": paths}, LIMIT_S)
         for name, paths in by_framework.items()
     ]
     contents: dict[str, Any] = {}
@@ -300,7 +300,7 @@ def _guessed(
     file = next(file for file in files if file.kind == base)
     names = list(inputs.own[base].values())
     arguments = {"path": str(_path(folder, file)), "names": names}
-    task = Task(f"{base}", "pipelines.importing.answering:guess_here", arguments, LIMIT_S)
+    task = Task(f"{base}", "pipelines.importing.answers:guess_here", arguments, LIMIT_S)
     (outcome,) = run_tasks([task], progress)
     if outcome.result is None:
         raise RequestError(
@@ -338,7 +338,7 @@ def _outputs(
             "names": inputs.own[kind],
             "outputs": own,
         }
-        tasks.append(Task(kind, "pipelines.importing.answering:answer_here", arguments, LIMIT_S))
+        tasks.append(Task(kind, "pipelines.importing.answers:answer_here", arguments, LIMIT_S))
     answered = {
         kind: observed(outcome.result, reads[kind].outputs, dynamic=dynamic)
         for kind, outcome in zip(kinds, run_tasks(tasks, progress), strict=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pipelines.config.mobile import MobileLimits
 from pipelines.mobile.front import on_front
-from pipelines.parity.compare import (
+from pipelines.parity.agreement import (
     accuracy_failure,
     agreement_failure,
     drop_failure,

@@ -13,13 +13,13 @@ from pipelines.export.stage import ExportResult, export
 from pipelines.machine.cores import split_cores
 from pipelines.mobile import kept
 from pipelines.mobile.gate import refusals
-from pipelines.mobile.measuring import Survey, threads_counts
+from pipelines.mobile.measurement import Survey, threads_counts
 from pipelines.record.fairness import FairnessRecord
 from pipelines.record.mobile import MobileRecord, TimingRecord
 from pipelines.record.reason import ReasonRecord, reason
 from pipelines.record.run import RunRecord
 from pipelines.report.mobile import refusal
-from pipelines.run.concluding import conclude_whole
+from pipelines.run.conclusion import conclude_whole
 from pipelines.run.entries import RunFacts, run_record
 from pipelines.run.run import Status, new_run_folder, publish
 from pipelines.targets.registry import IN_PROCESS

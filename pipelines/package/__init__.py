@@ -6,8 +6,8 @@ package does not import the Docker SDK.
 """
 
 from pipelines.package.engine import connect
-from pipelines.package.ensuring import ensure_images, image_status
 from pipelines.package.image import Image, compressed_bytes
+from pipelines.package.missing import ensure_images, image_status
 from pipelines.package.recipes import KEYS, SERVER_KEYS
 
 __all__ = [

@@ -16,7 +16,7 @@ from pipelines.package.image import REPOSITORY
 from pipelines.package.settings import Settings
 from pipelines.package.wheels import ROOT, share
 from pipelines.parity.quality import Expectations
-from pipelines.targets.containers import CONTAINED
+from pipelines.targets.contained import CONTAINED
 from pipelines.targets.image import Question, ServerImage
 from pipelines.targets.presets import Preset
 from pipelines.targets.registry import COMPARED

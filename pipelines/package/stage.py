@@ -8,8 +8,8 @@ from pathlib import Path
 from pipelines.errors import MachineError
 from pipelines.export.stage import export
 from pipelines.package.engine import connect
-from pipelines.package.ensuring import ensure_images, targets_of
 from pipelines.package.image import Image, compressed_bytes, remembered
+from pipelines.package.missing import ensure_images, targets_of
 from pipelines.package.recipes import IMAGES, USUAL_KEYS
 from pipelines.package.wheels import ROOT
 from pipelines.tasks.tasks import Progress

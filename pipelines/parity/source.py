@@ -19,7 +19,7 @@ from models.spec import ModelSpec
 from models.tensors import Array, Tensors, ask, batches, count, fits, is_text, take
 from models.weights import load_source
 from pipelines.parity import tensorflow_source, watching
-from pipelines.parity.compare import allowed_error, shown
+from pipelines.parity.agreement import allowed_error, shown
 from pipelines.parity.quality import absolute_error, flat, shapes_of
 from pipelines.parity.seeding import other_seeds
 

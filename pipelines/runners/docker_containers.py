@@ -13,8 +13,8 @@ from pipelines.record.implementation import ImageRecord, ImplementationRecord
 from pipelines.runners import compose, docker_facts
 from pipelines.runners import docker_ownership as ownership
 from pipelines.runners.docker_server import DockerServer
+from pipelines.targets.contained import CONTAINED
 from pipelines.targets.container import Contained
-from pipelines.targets.containers import CONTAINED
 from pipelines.targets.endpoint import Endpoint
 from pipelines.targets.launch import Launch
 from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pipelines.errors import MachineError
 from pipelines.record.implementation import ImageRecord
 from pipelines.runners.docker_containers import ContainerImage
-from pipelines.targets.containers import CONTAINED
+from pipelines.targets.contained import CONTAINED
 from pipelines.tasks.tasks import Progress
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from pipelines.access import Access
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.files.atomic import short_folder
 from pipelines.files.leftovers import note_elsewhere
-from pipelines.parity import compare as parity
+from pipelines.parity import agreement as parity
 from pipelines.parity.quality import Expectation, Expectations
 from pipelines.record.parity import ParityRecord
 from pipelines.record.target import ColdStartRecord

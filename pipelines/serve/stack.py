@@ -18,7 +18,7 @@ from pipelines.runners import compose
 from pipelines.runners import docker_ownership as ownership
 from pipelines.runners.docker_trouble import engine_errors, why
 from pipelines.serve import readiness
-from pipelines.targets.containers import CONTAINED
+from pipelines.targets.contained import CONTAINED
 from pipelines.targets.presets import Preset
 from pipelines.targets.registry import COMPARED, find_target
 from pipelines.tasks.tasks import Progress

@@ -11,7 +11,7 @@ from loadtests.payloads import PayloadPool
 from models.spec import ModelSpec, load_model
 from pipelines.export.stage import export, target_folder
 from pipelines.files.atomic import write_atomically
-from pipelines.runners.choosing import Wanted, choose, runner_of
+from pipelines.runners.choice import Wanted, choose, runner_of
 from pipelines.runners.server import Runner, Server
 from pipelines.serve import readiness
 from pipelines.serve.readiness import Ready

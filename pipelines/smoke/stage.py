@@ -17,7 +17,7 @@ from pipelines.files.atomic import disk_error, make_first, write_atomically
 from pipelines.files.log_ends import copy_ends
 from pipelines.machine.cores import Cores, split_cores
 from pipelines.runners import docker_ownership as ownership
-from pipelines.runners.choosing import Choice, choose, clear
+from pipelines.runners.choice import Choice, choose, clear
 from pipelines.runners.docker_containers import DockerRunner
 from pipelines.runners.docker_images import find_images
 from pipelines.runners.docker_server import DockerServer
@@ -25,7 +25,7 @@ from pipelines.runners.local import LocalRunner
 from pipelines.runners.server import Runner, Server
 from pipelines.runners.url import RunningSide
 from pipelines.serve import readiness
-from pipelines.smoke import answers, deployed, endpoints, writing
+from pipelines.smoke import answers, deployed, endpoints, outputs
 from pipelines.smoke.checklist import CheckError, Checklist, NotApplicableError, Outcome, require
 from pipelines.smoke.load import load
 from pipelines.smoke.subject import Subject
@@ -366,8 +366,8 @@ def _runs(pid: int) -> bool:
 def _write(
     request: SmokeRequest, folder: Path, outcomes: Sequence[Outcome], what: str, started_at_utc: str
 ) -> None:
-    xml = writing.junit(outcomes, "tandem.smoke", started_at_utc)
-    text = writing.markdown(outcomes, f"Smoke test of {what}")
+    xml = outputs.junit(outcomes, "tandem.smoke", started_at_utc)
+    text = outputs.markdown(outcomes, f"Smoke test of {what}")
     for path, content in (
         (folder / "smoke.xml", xml),
         (folder / "smoke.md", text),

@@ -7,7 +7,7 @@ from loadtests.payloads import PayloadPool
 from models.spec import ModelSpec
 from models.tensors import Tensors, count, take
 from pipelines.artifacts.manifest import Manifest
-from pipelines.parity import compare as parity
+from pipelines.parity import agreement as parity
 from pipelines.parity.quality import Expectations
 from pipelines.runners.docker_server import DockerServer
 from pipelines.runners.server import Server

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from models.spec import ModelSpec
 from pipelines.artifacts.manifest import Manifest
+from pipelines.environments.creation import ensure
 from pipelines.environments.known import find
-from pipelines.environments.making import ensure
 from pipelines.errors import MachineError, RequestError
 from pipelines.hosts import require_host, url_host
 from pipelines.processes.group import free_ports, port_holder

@@ -20,13 +20,13 @@ from pipelines.targets.side import SideSpec
 from pipelines.targets.tuning import axes_of
 from pipelines.tasks.tasks import Progress
 from pipelines.tune.budget import Budget
-from pipelines.tune.claiming import claim, finalists
-from pipelines.tune.resuming import kept_search, read_search
-from pipelines.tune.searching import empty_side, search_side
+from pipelines.tune.claim import claim, finalists
+from pipelines.tune.preset_file import preset_text, require_writable
+from pipelines.tune.rate_search import RESOLUTION
+from pipelines.tune.resume import kept_search, read_search
+from pipelines.tune.search import empty_side, search_side
 from pipelines.tune.space import Space, space_around
-from pipelines.tune.trial import RESOLUTION
-from pipelines.tune.trying import Candidate, rounds_so_far, try_candidate
-from pipelines.tune.writing import preset_text, require_writable
+from pipelines.tune.trial import Candidate, rounds_so_far, try_candidate
 from pipelines.units import MS_PER_S
 
 Option = bool | int | float | str | tuple[str, ...] | None

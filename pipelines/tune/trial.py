@@ -1,122 +1,171 @@
-"""One configuration's search for its highest rate, which ends as soon as it cannot be the best.
+"""Trying one configuration: a fresh server of its own, right answers, conditioning, and its highest rate."""
 
-The searched rate is a bracket: from the highest that kept the limit to the lowest that did not. A
-configuration whose bracket ends at what another one sustains cannot win, and is measured no further.
-"""
-
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
-from loadtests.rates import RateMeasurement, SearchLimits
+from loadtests.rates import RateMeasurement
 from loadtests.reason import Reason
-from loadtests.slo import DOUBLE, search
-
-RESOLUTION = 0.1
-LIMITS = SearchLimits(
-    resolution=RESOLUTION, confirmations=1, min_rate_per_s=5.0, most_measurements=18, most_invalid=3
+from loadtests.rounds import PlannedRound
+from pipelines.compare.slo import (
+    as_rate_measurement,
+    likely_rate_per_s,
+    rate_point,
+    rate_round_s,
+    search_timeout_s,
 )
-HEADROOM = 1.25
-"""A challenger is first asked so far below what it has to beat: most pass there, and have a rate to show."""
+from pipelines.errors import GateError, MachineError
+from pipelines.measure.blocks import fresh_servers, measure_once
+from pipelines.measure.session import Measured, Session
+from pipelines.measure.sides import make_sides
+from pipelines.record.reason import reason, recorded
+from pipelines.record.slo import RatePointRecord
+from pipelines.record.tune import TuneTrialRecord
+from pipelines.run.run import Run
+from pipelines.runners.server import Runner, Server
+from pipelines.targets.presets import Preset
+from pipelines.targets.side import SideSpec
+from pipelines.tasks.tasks import Progress
+from pipelines.tune.rate_search import LIMITS, Bracket, bracket
 
-Outcome = Literal["found", "lower_bound", "none", "not_measured", "beaten"]
-
-
-class _BeatenError(Exception):
-    """Raised inside a search: whatever the rest of it would find, it is not the highest."""
+BLOCK = 0
+SECONDS_LOOKED_AT = 5
 
 
 @dataclass(frozen=True)
-class Bracket:
-    """What a trial found; `measurements` with the phase that each was for."""
+class Candidate:
+    """What is tried next: `levels` by axis, none of a preset that stands beside the search."""
 
-    outcome: Outcome
-    rate_per_s: float | None
-    breaks_at_per_s: float | None
-    reason: Reason
-    measurements: tuple[RateMeasurement, ...]
+    number: int
+    preset: Preset
+    levels: dict[str, str]
+    must_start: bool = False
 
 
 @dataclass
-class _Watched:
-    """Measures for a search, and stops it when a rate has failed twice below what has to be beaten."""
+class _Trial:
+    """One trial on its way, in a session of its own."""
 
-    measure: Callable[[float], RateMeasurement]
-    p99_limit_ms: float
-    to_beat_per_s: float | None
-    errors_share: float
-    measurements: list[RateMeasurement] = field(default_factory=list)
-    passed_per_s: float | None = None
-    ceiling_per_s: float | None = None
-    _last_failed_per_s: float | None = None
-    _looks_below: int = 0
+    run: Run
+    session: Session
+    name: str
+    limit_ms: float
+    points: list[RatePointRecord] = field(default_factory=list)
 
-    def __call__(self, rate_per_s: float) -> RateMeasurement:
-        if self._is_beaten():
-            if self.passed_per_s is not None or self._looks_below:
-                raise _BeatenError
-            self._looks_below += 1  # one look, so that there is something to show
-        measurement = self.measure(rate_per_s)
-        self.measurements.append(measurement)
-        if measurement.valid:
-            self._note(measurement)
+    @property
+    def measured(self) -> Measured:
+        return self.session.measured[self.name]
+
+    def measure(self, servers: dict[str, Server], rate_per_s: float) -> RateMeasurement:
+        """Measure one round at a rate, and keep the point whatever it shows."""
+        planned = PlannedRound(BLOCK, f"open:{rate_per_s:.6g}", len(self.points), self.name)
+        window_s = rate_round_s(self.run.settings.profile, rate_per_s)
+        timeout_s = search_timeout_s(self.limit_ms, self.run.settings.timeout_s)
+        driven = measure_once(self.session, planned, 0, servers, window_s, timeout_s=timeout_s)
+        measurement = as_rate_measurement(driven, rate_per_s, self.run.folder)
+        self.points.append(rate_point(driven, measurement, self.limit_ms))
         return measurement
 
-    def _note(self, measurement: RateMeasurement) -> None:
-        rate = measurement.rate_per_s
-        within_limit = measurement.p99_ms is not None and measurement.p99_ms <= self.p99_limit_ms
-        if measurement.delivered and within_limit and measurement.errors_share <= self.errors_share:
-            self.passed_per_s = max(rate, self.passed_per_s or rate)
-            self._last_failed_per_s = None
-        elif measurement.delivered:
-            if self._last_failed_per_s == rate:
-                self.ceiling_per_s = min(rate, self.ceiling_per_s or rate)
-            self._last_failed_per_s = rate
 
-    def _is_beaten(self) -> bool:
-        if self.to_beat_per_s is None or self.ceiling_per_s is None:
-            return False
-        return self.ceiling_per_s <= beating(self.to_beat_per_s)
+def rounds_so_far(run: Run) -> int:
+    """Return the index of the run's next round; none is used twice, even after an interruption."""
+    sides = run.tune.sides.values() if run.tune else ()
+    return 1 + max((r.index for side in sides for trial in side.trials for r in trial.rounds), default=-1)
 
 
-def beating(rate_per_s: float) -> float:
-    """Return the lowest rate that a search can tell from `rate_per_s`, with room for rounding."""
-    return rate_per_s * (1 + RESOLUTION) * (1 + 1e-9)
+def try_candidate(
+    run: Run,
+    runner: Runner,
+    side: SideSpec,
+    candidate: Candidate,
+    best: TuneTrialRecord | None,
+    progress: Progress,
+) -> TuneTrialRecord:
+    """Measure a candidate as far as it matters beside the best so far.
 
-
-def bracket(
-    measure: Callable[[float], RateMeasurement],
-    *,
-    p99_limit_ms: float,
-    start_rate_per_s: float,
-    to_beat_per_s: float | None,
-    limits: SearchLimits = LIMITS,
-) -> Bracket:
-    """Find the highest rate that keeps the limit, as far as it matters.
-
-    Args:
-        measure: measures one round at a rate per second.
-        start_rate_per_s: where to begin while there is nothing to beat.
-        to_beat_per_s: the highest rate of another configuration; None for the first one.
+    Raises:
+        MachineError, GateError: a configuration that has to start did not, or gave wrong answers; of any
+            other that is a trial that failed.
+        KeyboardInterrupt: the user asked to stop; the trial is not kept.
     """
-    watched = _Watched(measure, p99_limit_ms, to_beat_per_s, limits.errors_share)
-    start, step = start_rate_per_s, DOUBLE
-    if to_beat_per_s is not None:
-        start = max(to_beat_per_s / HEADROOM, limits.min_rate_per_s)
-        step = max(to_beat_per_s * (1 + limits.resolution) / start, 1 + limits.resolution)
+    assert run.tune is not None  # noqa: S101 - it is a search's run
+    began_s = time.monotonic()
+    trial = _begin(run, runner, side, candidate, progress)
+    start_s: float | None = None
+    tried: Bracket | None = None
+    why: Reason | None = None
     try:
-        outcome = search(
-            watched, p99_limit_ms=p99_limit_ms, start_rate_per_s=start, first_step=step, limits=limits
-        )
-    except _BeatenError:
-        figures = {"p99_limit_ms": p99_limit_ms, "breaks_at_per_s": watched.ceiling_per_s or 0.0}
-        return Bracket(
-            "beaten",
-            watched.passed_per_s,
-            watched.ceiling_per_s,
-            Reason("beaten", {**figures, "to_beat_per_s": to_beat_per_s or 0.0}),
-            tuple(replace(measurement, phase="search") for measurement in watched.measurements),
-        )
-    return Bracket(
-        outcome.outcome, outcome.rate_per_s, outcome.breaks_at_per_s, outcome.reason, outcome.measurements
+        with fresh_servers(trial.session, BLOCK) as servers:
+            start_s = time.monotonic() - began_s
+            tried = bracket(
+                lambda rate: trial.measure(servers, rate),
+                p99_limit_ms=trial.limit_ms,
+                start_rate_per_s=likely_rate_per_s(trial.measured.conditionings),
+                to_beat_per_s=best.rate_per_s if best else None,
+                limits=LIMITS,
+            )
+    except (MachineError, GateError) as error:
+        if candidate.must_start:
+            raise
+        why = Reason("trial_failed", {"error": str(error)})
+    return _record(trial, candidate, tried, why, best, start_s, time.monotonic() - began_s)
+
+
+def _begin(run: Run, runner: Runner, side: SideSpec, candidate: Candidate, progress: Progress) -> _Trial:
+    name = f"{side.target}:trial{candidate.number}"
+    own = replace(side, name=name, preset=candidate.preset)
+    settings = run.settings.model_copy(update={"sides": (own,)})
+    profile = settings.profile.model_copy(update={"control": False, "null": False})
+    settings = settings.model_copy(update={"profile": profile})
+    sides = make_sides(settings, run.spec, run.verified, runner)
+    session = Session(settings, sides, run.folder, progress, counted=False, rounds_count=rounds_so_far(run))
+    assert run.tune is not None  # noqa: S101 - it is a search's run
+    return _Trial(run, session, name, run.tune.p99_limit_ms)
+
+
+def _record(
+    trial: _Trial,
+    candidate: Candidate,
+    tried: Bracket | None,
+    why: Reason | None,
+    best: TuneTrialRecord | None,
+    start_s: float | None,
+    duration_s: float,
+) -> TuneTrialRecord:
+    phases = [measurement.phase for measurement in tried.measurements] if tried else []
+    points = [
+        point.model_copy(update={"phase": phase}) for point, phase in zip(trial.points, phases, strict=False)
+    ] or trial.points
+    beaten = tried is not None and tried.outcome == "beaten"
+    return TuneTrialRecord(
+        number=candidate.number,
+        preset=candidate.preset.name,
+        levels=candidate.levels,
+        settings=candidate.preset.settings.given(),
+        outcome=tried.outcome if tried else "failed",
+        rate_per_s=tried.rate_per_s if tried else None,
+        breaks_at_per_s=tried.breaks_at_per_s if tried else None,
+        beaten_by=best.number if beaten and best else None,
+        closed_throughput_per_s=_closed_throughput(trial.measured),
+        start_s=start_s,
+        duration_s=duration_s,
+        reason=recorded(tried.reason) if tried else recorded(why) if why else reason("not_recorded"),
+        points=tuple(points),
+        rounds=tuple(trial.measured.rounds),
     )
+
+
+def _closed_throughput(measured: Measured) -> float | None:
+    """Return answers per second at the end of the conditioning: the mean of its last seconds."""
+    seconds = measured.conditionings[-1].seconds[-SECONDS_LOOKED_AT:] if measured.conditionings else ()
+    return sum(second.requests_count for second in seconds) / len(seconds) if seconds else None
+
+
+Try = Callable[[Candidate, TuneTrialRecord | None], TuneTrialRecord]
+"""Measures a candidate beside the best so far."""
+
+
+def best_trial(trials: Sequence[TuneTrialRecord]) -> TuneTrialRecord | None:
+    """Return the trial with the highest rate, the first of several; None if none has one."""
+    with_rate = [trial for trial in trials if trial.rate_per_s is not None]
+    return max(with_rate, key=lambda trial: trial.rate_per_s or 0.0, default=None)

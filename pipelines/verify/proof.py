@@ -18,7 +18,7 @@ from pipelines.errors import GateError
 from pipelines.files.atomic import write_atomically
 from pipelines.files.regular import read_regular
 from pipelines.imported import reference
-from pipelines.parity import compare as parity
+from pipelines.parity import agreement as parity
 from pipelines.parity import quality, seeding, source, tensorflow_source, watching
 from pipelines.parity.quality import Expectations, flat, shapes_of
 from pipelines.record.base import Record
@@ -32,7 +32,7 @@ PROOF_LIMIT_BYTES = 2**30
 OUTPUTS_LIMIT_BYTES = 2**33
 # Who passed by older rules, or was asked in another way, is asked and judged again.
 MODULES = (parity, quality, seeding, source, tensorflow_source, truth, watching, reference, asking)
-RULES = (*(Path(str(module.__file__)) for module in MODULES), Path(__file__).with_name("answering.py"))
+RULES = (*(Path(str(module.__file__)) for module in MODULES), Path(__file__).with_name("work.py"))
 Value = TypeVar("Value")
 
 

@@ -11,12 +11,11 @@ from models.tensors import Tensors, count
 from pipelines.artifacts.manifest import MANIFEST_NAME, Manifest, require_exported, require_manifest
 from pipelines.artifacts.private_copy import require_unchanged
 from pipelines.errors import GateError, MachineError
-from pipelines.parity import compare as parity
+from pipelines.parity import agreement as parity
 from pipelines.parity.quality import Expectations, expectations_of
 from pipelines.record.parity import ParityRecord
 from pipelines.targets.registry import ORDINARY, SERVED, TARGETS, USUALLY_SERVED
 from pipelines.tasks.tasks import Progress, Task, run_tasks
-from pipelines.verify.answering import SAMPLES_NAME
 from pipelines.verify.proof import (
     PROOF_NAME,
     keep_proof,
@@ -26,6 +25,7 @@ from pipelines.verify.proof import (
     same_question,
     source_outputs,
 )
+from pipelines.verify.work import SAMPLES_NAME
 
 # Whoever has not answered all held-out samples by then is taken for hung.
 ANSWERS_LIMIT_S = 1800.0
@@ -195,7 +195,7 @@ def _ask_one_by_one(task: Task, answers: _Answers, progress: Progress) -> None:
 
 def _source_task(model: str, digest: str, folder: str) -> Task:
     arguments = {"model": model, "digest": digest, "folder": folder}
-    return Task("source model", "pipelines.verify.answering:ask_source", arguments, ANSWERS_LIMIT_S)
+    return Task("source model", "pipelines.verify.work:ask_source", arguments, ANSWERS_LIMIT_S)
 
 
 def _artifact_tasks(
@@ -216,7 +216,7 @@ def _artifact_tasks(
         ]
         arguments = {"model": model, "folder": folder, "wanted": wanted}
         return Task(
-            f"{title} artifacts", "pipelines.verify.answering:artifact_outputs", arguments, ANSWERS_LIMIT_S
+            f"{title} artifacts", "pipelines.verify.work:artifact_outputs", arguments, ANSWERS_LIMIT_S
         )
 
     return (

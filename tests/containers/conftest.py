@@ -10,7 +10,7 @@ import pytest
 from real_model import MODEL, SERVERS, say_nothing
 
 from pipelines.errors import MachineError
-from pipelines.package import Image, connect, ensure_images, ensuring
+from pipelines.package import Image, connect, ensure_images, missing
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -36,7 +36,7 @@ def images(engine: "DockerClient", artifacts: Path) -> Iterator[Mapping[str, Ima
     The stages that only build stay until the last test: one that builds too does not make them again.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ensuring, "remove_builders", lambda _: None)
+        patch.setattr(missing, "remove_builders", lambda _: None)
         found = ensure_images(MODEL, artifacts, (*SERVERS, "locust"), say_nothing)
     yield found
-    ensuring.remove_builders(engine)
+    missing.remove_builders(engine)

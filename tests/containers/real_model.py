@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from pipelines.targets.containers import CONTAINED
+from pipelines.targets.contained import CONTAINED
 
 MODEL = "digits_cnn"
 TARGETS = tuple(CONTAINED)

@@ -15,12 +15,12 @@ from real_model import ARTIFACTS, MODEL, ROOT, SERVERS, say_nothing
 from models.spec import load_model
 from pipelines.artifacts.manifest import read_manifest
 from pipelines.errors import MachineError
-from pipelines.package import ensuring
+from pipelines.package import missing
 from pipelines.package.base import debian_base
-from pipelines.package.building import build
+from pipelines.package.build import build
 from pipelines.package.recipes import IMAGES, Recipe, make_recipe
 from pipelines.package.settings import Settings, read_settings
-from pipelines.targets.containers import CONTAINED
+from pipelines.targets.contained import CONTAINED
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 BUILT = (*SERVERS, "locust")
@@ -160,7 +160,7 @@ def test_the_official_dockerfile_bakes_starts_and_checks(engine, images):
     try:
         build(engine, stand_in, "scratch", [], say_nothing)
         settings = Settings(None, stand_in.reference)
-        parts = ensuring.model_parts(MODEL, ARTIFACTS, say_nothing)
+        parts = missing.model_parts(MODEL, ARTIFACTS, say_nothing)
         recipe = make_recipe("tfserving", parts, settings)
         reference = recipe.reference
         assert recipe.labels["io.tandem.implementation"] == f"docker {stand_in.reference}"
@@ -197,7 +197,7 @@ def test_a_failing_build_is_one_line_with_its_last_words_and_leaves_no_tag(engin
 
 INTERRUPTED = """
 import signal, sys
-from pipelines.package.building import build
+from pipelines.package.build import build
 from pipelines.package.engine import connect
 from pipelines.package.recipes import Recipe
 recipe = Recipe("trial", "trial", "tandem-test/trial:", {"Dockerfile": sys.argv[2].encode()}, {})

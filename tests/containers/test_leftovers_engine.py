@@ -10,8 +10,8 @@ import uuid
 
 import pytest
 
-from pipelines.package.ensuring import BUILDER_LABEL, remove_builders
 from pipelines.package.image import compressed_bytes, find_image
+from pipelines.package.missing import BUILDER_LABEL, remove_builders
 from pipelines.processes.group import wait_until
 from pipelines.runners import docker_ownership as ownership
 

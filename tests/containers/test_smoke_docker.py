@@ -7,7 +7,7 @@ import pytest
 from real_model import ARTIFACTS, MODEL, TARGETS, say_nothing
 
 from pipelines.smoke.stage import CHECKS, CONTAINER_CHECKS, SmokeRequest, smoke
-from pipelines.targets.containers import CONTAINED
+from pipelines.targets.contained import CONTAINED
 
 pytest_plugins = ("real_servers",)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -19,7 +19,7 @@ from pipelines.run.rebuild import rebuild
 from pipelines.runners.local import LocalRunner
 from pipelines.targets.presets import resolve
 from pipelines.targets.side import parse_sides
-from pipelines.tune import claiming, stage, trying
+from pipelines.tune import claim, stage, trial
 from pipelines.tune.stage import TuneRequest, tune
 
 pytestmark = pytest.mark.slow
@@ -52,13 +52,13 @@ def settings(artifacts, tmp_path, monkeypatch) -> RunSettings:
         p99_ms = 5.0 if rate_per_s <= capacity_per_s(driven.record.target) else 90.0
         return RateMeasurement(rate_per_s, p99_ms, 0.0)
 
-    for module in (trying, slo):
+    for module in (trial, slo):
         monkeypatch.setattr(module, "as_rate_measurement", judged)
         monkeypatch.setattr(module, "LIMITS", COARSE)
     monkeypatch.setattr(slo, "samples_needed", lambda _: 10)
-    monkeypatch.setattr(trying, "likely_rate_per_s", lambda _: 100.0)
+    monkeypatch.setattr(trial, "likely_rate_per_s", lambda _: 100.0)
     monkeypatch.setattr(stage, "SHIPPED", ("default",))
-    monkeypatch.setattr(claiming, "MOST_BLOCKS", 1)
+    monkeypatch.setattr(claim, "MOST_BLOCKS", 1)
     return RunSettings(
         profile=PROFILE,
         model="digits_cnn",

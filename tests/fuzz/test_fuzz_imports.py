@@ -17,7 +17,7 @@ from models.given import RECORD, parts_of_spec
 from models.pickles import called
 from models.recognised import kind_of_path
 from pipelines.errors import GateError, RequestError
-from pipelines.importing import inspecting
+from pipelines.importing import inspection
 from pipelines.importing.samples import read_samples
 from pipelines.targets.torchserve.archive import MANIFEST
 
@@ -179,8 +179,8 @@ def test_an_archive_to_import_is_looked_through_or_refused(tries, tmp_path):
         kind = rng.choice(list(ZIPS))
         path.write_bytes(forged(kind, rng))
         try:
-            inspecting.require_kind(path, kind, "given")
-            found = inspecting.findings(path, kind, "given")
+            inspection.require_kind(path, kind, "given")
+            found = inspection.findings(path, kind, "given")
         except (GateError, RequestError) as error:
             assert len(str(error)) < 1000
             continue
@@ -210,11 +210,11 @@ def test_any_file_is_of_some_kind_and_only_its_own_is_taken(tries, tmp_path):
         told = kind_of_path(path)
         assert isinstance(told, str)
         taken = []
-        for kind in inspecting.KINDS.values():
+        for kind in inspection.KINDS.values():
             with suppress(RequestError):
-                inspecting.require_kind(path, kind, "given")
+                inspection.require_kind(path, kind, "given")
                 taken.append(kind)
-        assert taken == [kind for name, kind in inspecting.KINDS.items() if name == told]
+        assert taken == [kind for name, kind in inspection.KINDS.items() if name == told]
 
 
 def test_a_forged_record_of_an_import_names_files_of_its_own_folder_or_is_refused(tries, tmp_path):

@@ -15,8 +15,8 @@ from models.digits_cnn import MODEL
 from models.spec import Samples
 from pipelines.environments.known import ENVIRONMENTS
 from pipelines.errors import GateError, MachineError, RequestError
-from pipelines.roads import by_litert, taking
-from pipelines.roads.converting import convert
+from pipelines.roads import by_litert, choice
+from pipelines.roads.conversion import convert
 from pipelines.roads.cures import bagged, first_of, scanned, without_transposed
 from pipelines.roads.cures import replace as cured
 from pipelines.roads.enlarging import enlarged
@@ -146,17 +146,17 @@ def roads(monkeypatch, truth):
             folder.mkdir()
             (folder / "by").write_text(road.name)
 
-        monkeypatch.setattr(taking, "convert", converts)
-        monkeypatch.setattr(taking, "_truth", lambda *_: Path())
-        monkeypatch.setattr(taking, "read_truth", lambda *_: truth)
-        monkeypatch.setattr(taking, "saved_model_call", lambda *_: right)
+        monkeypatch.setattr(choice, "convert", converts)
+        monkeypatch.setattr(choice, "_truth", lambda *_: Path())
+        monkeypatch.setattr(choice, "read_truth", lambda *_: truth)
+        monkeypatch.setattr(choice, "saved_model_call", lambda *_: right)
 
     return play
 
 
 def test_a_road_that_does_not_take_the_model_is_told_and_the_next_one_taken(roads, tmp_path):
     roads(torchax=GateError("operator aten.foo at net.py:7: no lowering"), onnx2tf=None)
-    taken = taking.to_saved_model(PLAIN, Asked("m"), KNOWN[1:], tmp_path / "1", quiet)
+    taken = choice.to_saved_model(PLAIN, Asked("m"), KNOWN[1:], tmp_path / "1", quiet)
     assert (taken.road, (tmp_path / "1" / "by").read_text()) == ("onnx2tf", "onnx2tf")
     assert taken.tools["onnx2tf"] == "1.29.24"
     assert taken.warnings == (
@@ -171,7 +171,7 @@ def test_where_none_takes_it_one_line_says_what_was_tried_and_what_can_be_done(r
     with pytest.raises(
         type(second), match=f"torchax: a; onnx2tf: {second}. .*build_keras.*--targets"
     ) as told:
-        taking.to_saved_model(PLAIN, Asked("m"), KNOWN[1:], tmp_path / "1", quiet)
+        choice.to_saved_model(PLAIN, Asked("m"), KNOWN[1:], tmp_path / "1", quiet)
     assert "\n" not in str(told.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -305,6 +305,6 @@ def test_what_has_no_other_form_stays(layer):
 def test_a_shipped_model_takes_the_road_where_its_environment_is_made(road, tmp_path):
     if not ENVIRONMENTS[road.environment.name].made:
         pytest.skip(f"the environment {road.environment.name} is not made; `tandem export --road` makes it")
-    taken = taking.to_saved_model(MODEL, Asked("digits_cnn"), [road.name], tmp_path / "1", quiet)
+    taken = choice.to_saved_model(MODEL, Asked("digits_cnn"), [road.name], tmp_path / "1", quiet)
     assert taken.max_abs_error < 1e-4
     assert (tmp_path / "1" / "saved_model.pb").is_file()

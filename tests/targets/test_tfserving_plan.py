@@ -16,7 +16,7 @@ from pipelines.processes.children import child_environment, python_module
 from pipelines.processes.group import free_ports
 from pipelines.runners.local import LocalServer
 from pipelines.serve import readiness
-from pipelines.targets.containers import CONTAINED
+from pipelines.targets.contained import CONTAINED
 from pipelines.targets.presets import changed, resolve
 from pipelines.targets.server_plan import ServeRequest
 from pipelines.targets.tfserving.embedded.flags import parse_flags

@@ -19,8 +19,8 @@ from models.weights import (
     load_twin,
     read_checkpoint,
 )
-from pipelines.parity import compare as parity
-from pipelines.parity.compare import Expectation
+from pipelines.parity import agreement as parity
+from pipelines.parity.agreement import Expectation
 
 pytestmark = [
     pytest.mark.slow,

@@ -12,8 +12,8 @@ from models.mobilenet_v2 import MODEL
 from models.mobilenet_v2.layout import blocks
 from models.spec import ModelError, Samples
 from models.weights import conv_kernel, depthwise_kernel, load_source, load_twin, read_checkpoint
-from pipelines.parity import compare as parity
-from pipelines.parity.compare import Expectation
+from pipelines.parity import agreement as parity
+from pipelines.parity.agreement import Expectation
 
 pytestmark = [
     pytest.mark.slow,

@@ -15,9 +15,9 @@ from test_report_tune import make_tune
 from training_fixture import make_training_run
 
 from pipelines.gate.limits import asked_limits
+from pipelines.gate.presentation import outputs_facts
 from pipelines.gate.self_test import SelfTestRequest, SelfTestResult, _trials, facts_of_self_test
 from pipelines.gate.stage import GateRequest, GateResult, gate
-from pipelines.gate.telling import outputs_facts
 from pipelines.history.stage import History, history
 from pipelines.judge.tradeoffs import judge_trade_offs
 from pipelines.judge.tune import judge_tune

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from pipelines.record.implementation import GivenRecord
+from pipelines.targets.contained import CONTAINED
 from pipelines.targets.container import Inside
-from pipelines.targets.containers import CONTAINED
 from pipelines.targets.python.configuration import from_info
 from pipelines.targets.tfserving.configuration import from_flags
 from pipelines.targets.torchserve.configuration import from_description

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from gate_fixture import gated_run
 
-from pipelines.compare import deciding
+from pipelines.compare import looks
 from pipelines.config.asked import MOST_BLOCKS, run_settings
 from pipelines.config.profiles import PROFILES
 from pipelines.errors import RequestError
@@ -64,8 +64,8 @@ def measuring(monkeypatch):
     def make(limit_s: float, words: list[str]):
         seconds = iter(range(0, 10_000, 100))
         verdicts, allowed = iter(words), []
-        monkeypatch.setattr(deciding, "summarise", lambda *_: next(verdicts))
-        monkeypatch.setattr(deciding, "is_decided", lambda word: word != "inconclusive")
+        monkeypatch.setattr(looks, "summarise", lambda *_: next(verdicts))
+        monkeypatch.setattr(looks, "is_decided", lambda word: word != "inconclusive")
         run = SimpleNamespace(
             looks=[],
             warnings=[],
@@ -76,7 +76,7 @@ def measuring(monkeypatch):
             record=lambda *_: None,
             save=lambda: None,
         )
-        return run, deciding.Deciding(run, limit_s, clock=lambda: float(next(seconds)))
+        return run, looks.Deciding(run, limit_s, clock=lambda: float(next(seconds)))
 
     return make
 

@@ -9,10 +9,10 @@ import pytest
 import pipelines.package
 from pipelines.config.asked import run_settings
 from pipelines.errors import MachineError, RequestError
-from pipelines.package.ensuring import Status
 from pipelines.package.image import Image
+from pipelines.package.missing import Status
 from pipelines.record.implementation import ImageRecord
-from pipelines.runners import choosing, docker_images
+from pipelines.runners import choice, docker_images
 from pipelines.runners.docker_containers import ContainerImage, DockerRunner
 from pipelines.runners.docker_images import describe, label_versions, with_sizes
 from pipelines.runners.local import LocalRunner
@@ -65,18 +65,18 @@ def engine(monkeypatch):
         return made.leftovers
 
     monkeypatch.setattr(pipelines.package, "connect", connect)
-    monkeypatch.setattr(choosing, "find_images", find_images)
+    monkeypatch.setattr(choice, "find_images", find_images)
     monkeypatch.setattr(pipelines.package, "compressed_bytes", compressed_bytes)
     monkeypatch.setattr(pipelines.package.image, "remember", lambda *_: None)
-    monkeypatch.setattr(choosing.ownership, "remove_abandoned", remove_abandoned)
+    monkeypatch.setattr(choice.ownership, "remove_abandoned", remove_abandoned)
     return made
 
 
 @pytest.fixture
 def choose(engine, told, tmp_path):
     def build(asked, wanted=True):
-        images = choosing.Wanted(["torchserve"], "digits_cnn", tmp_path) if wanted else None
-        with choosing.choose(asked, images, lambda title, text: told.append((title, text))) as found:
+        images = choice.Wanted(["torchserve"], "digits_cnn", tmp_path) if wanted else None
+        with choice.choose(asked, images, lambda title, text: told.append((title, text))) as found:
             assert not any(client.closed for client in engine.clients)
             return found
 
@@ -85,7 +85,7 @@ def choose(engine, told, tmp_path):
 
 def test_local_asks_no_engine(choose, engine, told):
     engine.missing = AssertionError("asked")
-    assert choose("local") == choosing.Choice()
+    assert choose("local") == choice.Choice()
     assert told == []
 
 
@@ -127,7 +127,7 @@ def test_the_engine_alone_is_enough_where_no_image_is_wanted(choose, engine):
 @pytest.mark.parametrize("asked", ["docker", "auto"])
 def test_a_run_looks_images_up_once_and_closes_its_one_client(engine, asked):
     settings = run_settings(profile="smoke", sides="torchserve", model="digits_cnn", runner=asked)
-    with choosing.settled(settings, lambda *_: None) as (known, runner):
+    with choice.settled(settings, lambda *_: None) as (known, runner):
         assert isinstance(runner, DockerRunner)
         assert runner.client is engine.clients[0]
         assert runner.images["torchserve"].record.compressed_bytes == 3
@@ -139,7 +139,7 @@ def test_a_run_looks_images_up_once_and_closes_its_one_client(engine, asked):
 def test_a_leftover_that_cannot_be_removed_is_told_and_stops_no_run(engine, told):
     engine.leftovers = {"tandem-a": None, "tandem-b": "the engine does not remove tandem-b: busy"}
     settings = run_settings(profile="smoke", sides="torchserve", model="digits_cnn", runner="docker")
-    with choosing.settled(settings, lambda title, text: told.append((title, text))) as (_, runner):
+    with choice.settled(settings, lambda title, text: told.append((title, text))) as (_, runner):
         assert isinstance(runner, DockerRunner)
     assert ("runner", "the engine does not remove tandem-b: busy") in told
     assert any("tandem-a" in text for _, text in told)
@@ -147,7 +147,7 @@ def test_a_leftover_that_cannot_be_removed_is_told_and_stops_no_run(engine, told
 
 def test_a_client_is_closed_whatever_ends_the_run(engine):
     settings = run_settings(profile="smoke", sides="torchserve", model="digits_cnn", runner="docker")
-    with pytest.raises(KeyboardInterrupt), choosing.settled(settings, lambda *_: None):
+    with pytest.raises(KeyboardInterrupt), choice.settled(settings, lambda *_: None):
         raise KeyboardInterrupt
     assert [client.closed for client in engine.clients] == [1]
 
@@ -161,7 +161,7 @@ def test_a_size_that_is_known_is_not_measured_again(engine):
 def test_the_reason_reaches_the_implementation(engine):
     engine.missing = NO_ENGINE
     settings = run_settings(profile="smoke", sides="torchserve", model="digits_cnn", runner="auto")
-    with choosing.settled(settings, lambda *_: None) as (known, runner):
+    with choice.settled(settings, lambda *_: None) as (known, runner):
         assert isinstance(runner, LocalRunner)
         assert runner.reason == known.runner_reason
         assert "not available" in runner.reason

@@ -20,7 +20,7 @@ from pipelines.runners import docker_containers as containers
 from pipelines.runners.cgroup import Usage
 from pipelines.runners.docker_containers import ContainerImage, DockerRunner
 from pipelines.runners.docker_server import DockerServer
-from pipelines.targets.containers import CONTAINED
+from pipelines.targets.contained import CONTAINED
 from pipelines.targets.endpoint import Endpoint
 from pipelines.targets.launch import Launch
 from pipelines.targets.presets import resolve

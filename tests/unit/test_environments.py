@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import doctor
-from pipelines.environments import known, making
+from pipelines.environments import creation, known
 from pipelines.environments.known import ENVIRONMENTS, Environment
 from pipelines.errors import MachineError, RequestError
 from pipelines.processes.children import child_environment
@@ -22,7 +22,7 @@ MAKER = """
 import sys
 from pathlib import Path
 from pipelines.environments.known import Environment
-from pipelines.environments.making import ensure
+from pipelines.environments.creation import ensure
 print(ensure(Environment("tiny", "a test", 1, locks=Path(sys.argv[1])), lambda text: print(text, flush=True)))
 """
 
@@ -65,11 +65,11 @@ def left_in(environment):
 @pytest.mark.slow
 def test_it_is_made_on_first_use_and_used_offline_afterwards(tiny, tmp_path):
     told = []
-    assert value_in(making.ensure(tiny, told.append)) == "7"
+    assert value_in(creation.ensure(tiny, told.append)) == "7"
     assert told[0].startswith("making the environment tiny, once (a test; 1 MB on disk")
     shutil.rmtree(tmp_path / "wheels")
     told.clear()
-    assert value_in(making.ensure(tiny, told.append)) == "7"
+    assert value_in(creation.ensure(tiny, told.append)) == "7"
     assert told == []
     assert left_in(tiny) == [tiny.folder.name]
 
@@ -87,7 +87,7 @@ def test_what_cannot_be_installed_leaves_nothing_and_says_why_in_one_line(tiny):
     with pytest.raises(
         MachineError, match=r"tiny cannot be made: .*tandem-tiny==3\.0.*package index once"
     ) as told:
-        making.ensure(tiny, lambda _: None)
+        creation.ensure(tiny, lambda _: None)
     assert "\n" not in str(told.value)
     assert left_in(tiny) == []
 
@@ -102,13 +102,13 @@ def test_an_index_that_does_not_answer_is_named_as_the_reason(tiny, monkeypatch)
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PIP_RETRIES", "0")
     with pytest.raises(MachineError, match="tiny cannot be made") as told:
-        making.ensure(tiny, lambda _: None)
+        creation.ensure(tiny, lambda _: None)
     assert "\n" not in str(told.value)
 
 
 def test_too_small_a_disk_is_said_before_anything_is_downloaded(tiny):
     with pytest.raises(MachineError, match=r"needs \d+ MB, .* has \d+ MB free.*TANDEM_ENVIRONMENTS"):
-        making.ensure(replace(tiny, disk_mb=10**9), lambda _: None)
+        creation.ensure(replace(tiny, disk_mb=10**9), lambda _: None)
     assert left_in(tiny) == []
 
 
@@ -116,7 +116,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(tiny, tmp_path, monkeypatch
     (tmp_path / "a file").write_text("")
     monkeypatch.setenv(known.FOLDER_VARIABLE, str(tmp_path / "a file" / "below"))
     with pytest.raises(MachineError, match="cannot write"):
-        making.ensure(tiny, lambda _: None)
+        creation.ensure(tiny, lambda _: None)
 
 
 @pytest.mark.parametrize("variable", ["HOME", known.FOLDER_VARIABLE])
@@ -126,7 +126,7 @@ def test_a_user_without_a_home_folder_is_told_what_to_set(tiny, monkeypatch, var
     monkeypatch.setenv(variable, "~nobody-of-this-name")
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
     with pytest.raises(MachineError, match=r"no home folder.*set HOME, or TANDEM_ENVIRONMENTS"):
-        making.ensure(tiny, lambda _: None)
+        creation.ensure(tiny, lambda _: None)
     check = doctor._environment(tiny)
     assert not check.ok
     assert "set HOME" in check.remedy
@@ -139,13 +139,13 @@ def test_a_home_folder_that_is_not_ours_to_look_into_holds_no_environment(tiny, 
 
 def test_a_python_without_wheels_is_refused_with_those_that_have_some(tiny):
     with pytest.raises(MachineError, match=r"cannot be made with Python 3\.\d+: .* wheels for 3\.9"):
-        making.ensure(replace(tiny, pythons=("3.9",)), lambda _: None)
+        creation.ensure(replace(tiny, pythons=("3.9",)), lambda _: None)
 
 
 def test_a_lock_that_is_missing_is_said(tiny):
     tiny.lock.unlink()
     with pytest.raises(MachineError, match="cannot be read"):
-        making.ensure(tiny, lambda _: None)
+        creation.ensure(tiny, lambda _: None)
 
 
 @pytest.mark.slow
@@ -171,7 +171,9 @@ def test_a_maker_that_is_interrupted_leaves_no_environment(tiny, tmp_path):
     # A pip that never comes to an end.
     slow = tmp_path / "slow.py"
     slow.write_text("import time\nprint('Installing it', flush=True)\ntime.sleep(600)\n")
-    script = MAKER.replace("from pipelines.environments.making import ensure", PATCHED.format(slow=str(slow)))
+    script = MAKER.replace(
+        "from pipelines.environments.creation import ensure", PATCHED.format(slow=str(slow))
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", script, str(tiny.locks)],
         stdout=subprocess.PIPE,
@@ -190,10 +192,10 @@ def test_a_maker_that_is_interrupted_leaves_no_environment(tiny, tmp_path):
 
 
 PATCHED = """
-from pipelines.environments import making
-whole = making._run
-making._run = lambda command, *rest: whole([command[0], {slow!r}], *rest)
-ensure = making.ensure
+from pipelines.environments import creation
+whole = creation._run
+creation._run = lambda command, *rest: whole([command[0], {slow!r}], *rest)
+ensure = creation.ensure
 """
 
 

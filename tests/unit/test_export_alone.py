@@ -13,7 +13,7 @@ from pipelines.artifacts import manifest as artifact
 from pipelines.cli.make import require_targets
 from pipelines.errors import GateError, MachineError, ProcessDiedError, RequestError
 from pipelines.export import stage
-from pipelines.export.exporting import export_here
+from pipelines.export.work import export_here
 from pipelines.targets.exported import Exported
 from pipelines.targets.registry import TARGETS
 from pipelines.targets.torchserve import export as torchserve

@@ -22,7 +22,7 @@ from kinds_fixture import RUNS, make_gate, make_history
 from rich.console import Console
 
 from pipelines.console import format as fmt
-from pipelines.gate import telling
+from pipelines.gate import presentation
 from pipelines.history.html import render as render_history
 from pipelines.outputs.asked import FORMATS
 from pipelines.outputs.facts import Facts
@@ -341,10 +341,10 @@ def gated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_every_number_that_the_gate_says_is_one_of_its_findings(gated: Any) -> None:
-    findings = json.loads(json.dumps(telling.facts(gated), default=dataclasses.asdict))
+    findings = json.loads(json.dumps(presentation.facts(gated), default=dataclasses.asdict))
     pool = numbers_in(findings, ("said",))
-    facts = telling.outputs_facts(gated, passed=gated.word == "pass")
-    for text in (facts.headline, junit_text(facts), telling.verdict(gated)):
+    facts = presentation.outputs_facts(gated, passed=gated.word == "pass")
+    for text in (facts.headline, junit_text(facts), presentation.verdict(gated)):
         found = list(said(re.sub(r"all \d+ findings|\(\d+ passed", "", text)))
         assert [one for one in found if not known(pool, *one)] == []
     for name in MACHINE:

@@ -10,8 +10,8 @@ from gate_fixture import gated_run
 from pipelines.cli.main import tandem
 from pipelines.errors import RequestError
 from pipelines.gate.limits import METRICS, Limit, asked_limits
+from pipelines.gate.presentation import facts, line, outputs_facts, verdict
 from pipelines.gate.stage import GateRequest, gate
-from pipelines.gate.telling import facts, line, outputs_facts, verdict
 from pipelines.outputs.asked import FORMATS
 from pipelines.report import write_report
 

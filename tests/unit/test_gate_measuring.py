@@ -11,10 +11,10 @@ from gate_fixture import gated_run
 from test_deciding import looked
 
 from pipelines.cli.main import tandem
-from pipelines.compare.deciding import is_decided
+from pipelines.compare.looks import is_decided
 from pipelines.config.asked import run_settings
 from pipelines.errors import RequestError
-from pipelines.gate import measuring
+from pipelines.gate import interleaved
 from pipelines.gate.limits import asked_limits
 from pipelines.gate.stage import GateRequest
 from pipelines.judge.summarise import looks_of
@@ -29,7 +29,7 @@ def request(**limits: str) -> GateRequest:
 
 
 def decided(run, **limits: str) -> bool:
-    return measuring.decided_by(request(**limits))(run)
+    return interleaved.decided_by(request(**limits))(run)
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,9 @@ def staged(monkeypatch, tmp_path):
         (run.folder / "run.json").write_text(seen.record.model_dump_json())
         return seen.record
 
-    monkeypatch.setattr(measuring, "start_run", start_run)
-    monkeypatch.setattr(measuring, "conclude", conclude)
-    monkeypatch.setattr(measuring, "measure_blocks", lambda _, until=None: seen.until.append(until))
+    monkeypatch.setattr(interleaved, "start_run", start_run)
+    monkeypatch.setattr(interleaved, "conclude", conclude)
+    monkeypatch.setattr(interleaved, "measure_blocks", lambda _, until=None: seen.until.append(until))
     return seen
 
 
@@ -134,18 +134,18 @@ def test_within_a_time_blocks_are_added_until_the_gate_is_decided(staged):
 def test_sides_that_are_no_pair_are_refused_before_anything_is_measured(staged):
     settings = run_settings(profile="quick", sides="one=tfserving,other=tfserving", model="digits_cnn")
     with pytest.raises(RequestError, match="no side base, new, only one, other"):
-        measuring.measure_and_gate(request(), settings, None, [], lambda *_: None)
+        interleaved.measure_and_gate(request(), settings, None, [], lambda *_: None)
     assert staged.started == []
     named = GateRequest(Path(), None, request().limits, baseline_side="one", candidate_side="other")
     staged.record = gated_run({"one": 1.0, "other": 1.3})
-    assert measuring.measure_and_gate(named, settings, None, [], lambda *_: None).word == "fail"
+    assert interleaved.measure_and_gate(named, settings, None, [], lambda *_: None).word == "fail"
 
 
 def test_an_interrupted_run_decides_nothing(staged):
     staged.record = staged.record.model_copy(update={"status": "interrupted"})
     settings = run_settings(profile="quick", sides=BUILDS[1], model="digits_cnn")
     with pytest.raises(KeyboardInterrupt):
-        measuring.measure_and_gate(request(), settings, None, [], lambda *_: None)
+        interleaved.measure_and_gate(request(), settings, None, [], lambda *_: None)
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from pipelines.errors import RequestError
 from pipelines.history import runs as kept
 from pipelines.history.changes import find_changes
 from pipelines.history.html import render
+from pipelines.history.presentation import facts
 from pipelines.history.stage import history
-from pipelines.history.telling import facts
 from pipelines.record.run import RunRecord
 
 MOVED_AT = 6

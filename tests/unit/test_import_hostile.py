@@ -17,7 +17,7 @@ from models.pickles import called, code_of_program, pickles_in, suspicious
 from models.recognised import kind_of_path
 from models.stored import read_stored
 from pipelines.errors import GateError, RequestError
-from pipelines.importing import copying, inspecting
+from pipelines.importing import copies, inspection
 from pipelines.importing.samples import read_samples
 from pipelines.targets.torchserve.archive import MANIFEST
 from pipelines.targets.torchserve.export import HANDLER, HANDLER_PARTS
@@ -132,7 +132,7 @@ def test_a_checkpoint_with_pickles_in_it_is_refused_and_not_read(tmp_path):
 def test_names_that_climb_out_of_an_archive_are_refused(tmp_path, name, kind):
     path = zipped(tmp_path / "a.zip", [(name, b"x")])
     with pytest.raises(GateError, match="no plain path inside the archive"):
-        inspecting.findings(path, kind, "given.zip")
+        inspection.findings(path, kind, "given.zip")
 
 
 @pytest.mark.slow
@@ -140,25 +140,25 @@ def test_a_link_in_an_archive_and_one_made_to_fill_the_disk_are_refused(tmp_path
     link = zipfile.ZipInfo("net/link")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     with pytest.raises(GateError, match="neither a file nor a folder"):
-        inspecting.findings(zipped(tmp_path / "a.pt", [(link, "/etc/passwd")]), "torchscript", "a.pt")
+        inspection.findings(zipped(tmp_path / "a.pt", [(link, "/etc/passwd")]), "torchscript", "a.pt")
     bomb = tmp_path / "b.pt"
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("net/data/0", bytes(200 * 2**20))
     with pytest.raises(GateError, match=r"its .* bytes unpack to 209715200"):
-        inspecting.findings(bomb, "pt2", "b.pt")
+        inspection.findings(bomb, "pt2", "b.pt")
 
 
 def test_a_damaged_archive_is_refused_in_one_line_whatever_part_is_damaged(tmp_path):
     path = zipped(
         tmp_path / "a.pt", [("net/constants.pkl", pickle.dumps(())), ("net/code/__torch__.py", "x = 1")]
     )
-    assert inspecting.findings(path, "torchscript", "a.pt") == ()
+    assert inspection.findings(path, "torchscript", "a.pt") == ()
     whole, seen = path.read_bytes(), set()
     for at in range(len(whole)):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
         kind_of_path(path)
         try:
-            inspecting.findings(path, "torchscript", "a.pt")
+            inspection.findings(path, "torchscript", "a.pt")
         except GateError as error:
             assert len(str(error).splitlines()) == 1
             seen.add(str(error)[:12])
@@ -208,7 +208,7 @@ def mar(path, handler, more=(), script=None):
     ],
 )
 def test_code_in_a_model_archive_is_named(tmp_path, handler, more, found):
-    assert inspecting.findings(mar(tmp_path / "a.mar", handler, more), "mar", "a.mar") == found
+    assert inspection.findings(mar(tmp_path / "a.mar", handler, more), "mar", "a.mar") == found
 
 
 def field(number, content, padding=b""):
@@ -230,7 +230,7 @@ def saved_model(*of_graph, of_function=()):
 
 def found_in(folder, content):
     (folder / "saved_model.pb").write_bytes(content)
-    return inspecting.findings(folder, "saved_model", "dir")
+    return inspection.findings(folder, "saved_model", "dir")
 
 
 def test_operations_and_lambda_layers_in_a_saved_model_are_named(tmp_path):
@@ -291,7 +291,7 @@ def test_a_program_in_an_archive_that_unpacks_to_far_more_is_refused(tmp_path):
         inner.writestr("net/code/__torch__.py", bytes(120_000_000))
     archive = mar(tmp_path / "a.mar", HANDLER.read_text(), script=program.getvalue())
     with pytest.raises((GateError, RequestError), match="unpack to"):
-        inspecting.findings(archive, "mar", "a.mar")
+        inspection.findings(archive, "mar", "a.mar")
 
 
 @pytest.mark.parametrize("value", [field(2, b"file:///home/u/.bashrc"), field(9, b"of_caller")])
@@ -312,23 +312,23 @@ def test_a_graph_that_cannot_be_read_to_its_end_is_refused_and_other_forms_of_it
 def test_torchscript_that_writes_files_is_named(tmp_path):
     code = "def forward(self, x):\n  torch.save(x, 'here')\n  return x"
     path = zipped(tmp_path / "a.pt", [("a/code/__torch__.py", code), ("a/constants.pkl", pickle.dumps(()))])
-    assert inspecting.findings(path, "torchscript", "a.pt") == ("its operator aten::save",)
+    assert inspection.findings(path, "torchscript", "a.pt") == ("its operator aten::save",)
     archive = mar(tmp_path / "a.mar", HANDLER.read_text(), script=path.read_bytes())
-    assert inspecting.findings(archive, "mar", "a.mar") == ("its operator aten::save",)
+    assert inspection.findings(archive, "mar", "a.mar") == ("its operator aten::save",)
 
 
 def test_torchscript_that_is_too_long_to_be_looked_through_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(inspecting, "CODE_LIMIT_BYTES", 4)
+    monkeypatch.setattr(inspection, "CODE_LIMIT_BYTES", 4)
     path = zipped(tmp_path / "a.pt", [("a/code/b.py", "x=12"), ("a/code/c.py", "x=1")])
-    assert inspecting.findings(path, "torchscript", "a.pt") == ("its code a/code/b.py, too long to read",)
+    assert inspection.findings(path, "torchscript", "a.pt") == ("its code a/code/b.py, too long to read",)
 
 
 def test_code_needs_to_be_trusted_by_name():
     found = {"a.mar": ("its own handler h.py",), "b.onnx": ()}
     with pytest.raises(RequestError, match=r"a\.mar: its own handler h\.py; say --trust"):
-        inspecting.require_trust(found, trust=False)
-    inspecting.require_trust(found, trust=True)
-    inspecting.require_trust({"b.onnx": ()}, trust=False)
+        inspection.require_trust(found, trust=False)
+    inspection.require_trust(found, trust=True)
+    inspection.require_trust({"b.onnx": ()}, trust=False)
 
 
 @pytest.mark.parametrize(
@@ -342,31 +342,31 @@ def test_code_needs_to_be_trusted_by_name():
 def test_a_file_of_another_kind_is_told_by_its_content(tmp_path, content, kind, said):
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(RequestError, match=said):
-        inspecting.require_kind(tmp_path / "file", kind, "file")
+        inspection.require_kind(tmp_path / "file", kind, "file")
 
 
 def test_a_folder_is_copied_whole_and_a_link_in_it_is_refused(tmp_path):
     (tmp_path / "from" / "variables").mkdir(parents=True)
     (tmp_path / "from" / "variables" / "data").write_bytes(b"12345")
     (tmp_path / "typed").symlink_to("from")
-    assert copying.take_copy(tmp_path / "typed", tmp_path / "to") == 5
+    assert copies.take_copy(tmp_path / "typed", tmp_path / "to") == 5
     assert (tmp_path / "to" / "variables" / "data").read_bytes() == b"12345"
     (tmp_path / "from" / "variables" / "link").symlink_to("/etc/passwd")
     with pytest.raises(GateError, match="variables/link is a symbolic link"):
-        copying.take_copy(tmp_path / "from", tmp_path / "again")
+        copies.take_copy(tmp_path / "from", tmp_path / "again")
     assert not (tmp_path / "again").exists()
 
 
 def test_a_fifo_and_what_does_not_fit_are_refused(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(GateError, match="is a FIFO"):
-        copying.take_copy(tmp_path / "fifo", tmp_path / "to")
+        copies.take_copy(tmp_path / "fifo", tmp_path / "to")
     (tmp_path / "file").write_bytes(b"12345")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 4}))
     with pytest.raises(RequestError, match=r"has 5 bytes and .* has room for 4"):
-        copying.take_copy(tmp_path / "file", tmp_path / "to")
+        copies.take_copy(tmp_path / "file", tmp_path / "to")
     with pytest.raises(RequestError, match="does not exist"):
-        copying.take_copy(tmp_path / "nothing", tmp_path / "to")
+        copies.take_copy(tmp_path / "nothing", tmp_path / "to")
     assert not (tmp_path / "to").exists()
 
 

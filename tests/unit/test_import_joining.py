@@ -19,10 +19,10 @@ from pipelines.cli import options
 from pipelines.cli.importing import import_files
 from pipelines.cli.main import tandem
 from pipelines.errors import GateError, RequestError
-from pipelines.imported import placing
+from pipelines.imported import placement
 from pipelines.imported.saved_model import Read, Tensor
-from pipelines.importing import reading, stage
-from pipelines.importing.joining import join
+from pipelines.importing import file_facts, stage
+from pipelines.importing.joint_signature import join
 from pipelines.importing.samples import fitted, random_samples, read_samples, shaped
 from pipelines.report.sentences import say
 from pipelines.run import warnings
@@ -217,10 +217,10 @@ def test_an_archive_with_our_handler_says_its_names_dtypes_and_shapes(tmp_path, 
         for name, content in entries.items():
             archive.writestr(name, content)
     program = Read((Tensor("x", None, None),), None, "float16", 7)
-    monkeypatch.setattr(reading, "_program", lambda _: program)
+    monkeypatch.setattr(file_facts, "_program", lambda _: program)
     outputs = Tensor("choice", "int64", (None,)), Tensor("amount", "int64", (None,))
     signed = Read((Tensor("image", "uint8", (None, 8, None)),), outputs, "float16", 7)
-    assert reading.READERS["mar"](tmp_path / "a.mar") == (signed if ours else program)
+    assert file_facts.READERS["mar"](tmp_path / "a.mar") == (signed if ours else program)
 
 
 def write_import(root, *files, reference="onnx", random=True):
@@ -324,11 +324,11 @@ def test_a_target_is_made_of_its_own_file_or_of_the_program_or_says_what_is_miss
     write_import(tmp_path / "both", file("torchscript"), file("onnx"), reference="torchscript")
     write_import(tmp_path / "one", file("onnx"))
     both, one = (load_model(str(tmp_path / name)) for name in ("both", "one"))
-    assert [f.kind for f in placing.files_for(both, "torchserve")] == ["torchscript"]
-    assert [placing.is_exported(both, name) for name in ("onnx", "tflite")] == [False, True]
-    assert [placing.is_exported(one, name) for name in ("onnx", "tflite")] == [False, False]
+    assert [f.kind for f in placement.files_for(both, "torchserve")] == ["torchscript"]
+    assert [placement.is_exported(both, name) for name in ("onnx", "tflite")] == [False, True]
+    assert [placement.is_exported(one, name) for name in ("onnx", "tflite")] == [False, False]
     with pytest.raises(ModelError, match=r"imported as onnx; import a file for it .--tflite., or a program"):
-        placing.place(one, "tflite", tmp_path, print)
+        placement.place(one, "tflite", tmp_path, print)
 
 
 def request(tmp_path, name="net", files=None, *, force=False):

@@ -16,7 +16,7 @@ from pipelines.runners import compose, docker_facts
 from pipelines.runners import docker_containers as containers
 from pipelines.runners.docker_containers import ContainerImage, DockerRunner
 from pipelines.targets import null
-from pipelines.targets.containers import CONTAINED
+from pipelines.targets.contained import CONTAINED
 from pipelines.targets.mlserver import server as mlserver
 from pipelines.targets.mlserver.settings import MLServerSettings
 from pipelines.targets.mlserver.settings import configuration as mlserver_configuration

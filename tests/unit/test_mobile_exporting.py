@@ -10,7 +10,7 @@ from pipelines.compare import stage as comparing
 from pipelines.config.asked import run_settings
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.export import stage as exporting
-from pipelines.export.exporting import export_here
+from pipelines.export.work import export_here
 from pipelines.mobile import kept, stage
 from pipelines.record.mobile import MobileRecord
 from pipelines.record.reason import reason

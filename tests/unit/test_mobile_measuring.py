@@ -12,8 +12,8 @@ from pipelines.config.mobile import MobileLimits, MobileSettings
 from pipelines.errors import MachineError
 from pipelines.export.stage import ExportResult
 from pipelines.judge.mobile import figures, read_calls, refigure
-from pipelines.mobile import kept, measuring, stage
-from pipelines.mobile.measuring import Survey
+from pipelines.mobile import kept, measurement, stage
+from pipelines.mobile.measurement import Survey
 from pipelines.parity.quality import Expectation, Expectations
 from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
 from pipelines.record.mobile import MobileRecord
@@ -51,8 +51,8 @@ class Processes:
 
     def __init__(self, monkeypatch):
         self.asked, self.dies, self.interrupt_at = [], {}, None
-        monkeypatch.setattr(measuring, "run_tasks", self.run_tasks)
-        monkeypatch.setattr(measuring, "installed_library", lambda *_: LIBRARY)
+        monkeypatch.setattr(measurement, "run_tasks", self.run_tasks)
+        monkeypatch.setattr(measurement, "installed_library", lambda *_: LIBRARY)
 
     def run_tasks(self, tasks, _):
         return [Outcome(self.answer(task), 1.0) for task in tasks]
@@ -158,7 +158,7 @@ def survey_of(root, run_folder, progress=quiet, errors=None, int8=(0.985, 200)):
 
 @pytest.fixture
 def two_cores(monkeypatch):
-    monkeypatch.setattr(measuring.os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(measurement.os, "sched_getaffinity", lambda _: {0, 1})
 
 
 @pytest.mark.usefixtures("two_cores")
@@ -242,8 +242,8 @@ def test_an_interruption_keeps_what_was_measured(root, run_folder, monkeypatch):
     + [(range(count), (1, count)) for count in (16, 64)],
 )
 def test_artifacts_are_timed_with_one_thread_and_with_all_cores(monkeypatch, usable, counts):
-    monkeypatch.setattr(measuring.os, "sched_getaffinity", lambda _: set(usable))
-    assert measuring.threads_counts() == counts
+    monkeypatch.setattr(measurement.os, "sched_getaffinity", lambda _: set(usable))
+    assert measurement.threads_counts() == counts
 
 
 @pytest.mark.parametrize(("count", "missing"), [(10, {"p50_ms", "p95_ms"}), (11, {"p95_ms"}), (130, set())])
@@ -368,7 +368,7 @@ def test_a_whole_run_is_published_and_kept(prepared, root, tmp_path, monkeypatch
     assert (folder / "report.html").is_file()
     stage.require_gate(run)
     notes = []
-    monkeypatch.setattr(measuring, "run_tasks", lambda *_: pytest.fail("nothing is measured twice"))
+    monkeypatch.setattr(measurement, "run_tasks", lambda *_: pytest.fail("nothing is measured twice"))
     other = tmp_path / "other"
     (other / "samples").mkdir(parents=True)
     stage.measure_or_recall("digits_cnn", prepared, other, quiet, notes.append)

@@ -17,7 +17,7 @@ from test_outputs import hostile
 
 from pipelines.outputs.asked import FORMATS
 from pipelines.outputs.facts import Facts
-from pipelines.smoke import writing
+from pipelines.smoke import outputs
 from pipelines.smoke.checklist import Outcome
 
 FOLDER = Path(__file__).resolve().parents[1] / "conformance" / "formats"
@@ -78,7 +78,7 @@ def test_junit_follows_jenkins_schema_and_its_counts_hold(facts: Facts) -> None:
 
 
 def test_junit_of_smoke_follows_jenkins_schema_and_its_counts_hold() -> None:
-    text = writing.junit(OUTCOMES, "tandem.smoke", "2026-01-01T00:00:00Z")
+    text = outputs.junit(OUTCOMES, "tandem.smoke", "2026-01-01T00:00:00Z")
     JUNIT.validate(text)
     assert counted(text) == {"tests": ("3", "3"), "failures": ("1", "1"), "skipped": ("1", "1")}
 

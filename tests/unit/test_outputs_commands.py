@@ -17,7 +17,7 @@ from test_outputs import verified
 from pipelines.cli.main import tandem
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.outputs.asked import FORMATS
-from pipelines.run.concluding import conclude_whole
+from pipelines.run.conclusion import conclude_whole
 from pipelines.run.run import conclude
 
 MEASURED = {
@@ -160,7 +160,7 @@ def test_an_interrupted_command_is_a_failure_that_says_so(monkeypatch, tmp_path)
     ("name", "place", "options"),
     [
         ("verify", "pipelines.verify.stage.verify", ()),
-        ("train", "pipelines.train.compared.train_compared", ("--framework", "torch,keras")),
+        ("train", "pipelines.train.comparison.train_compared", ("--framework", "torch,keras")),
         (
             "tune",
             "pipelines.tune.stage.tune",

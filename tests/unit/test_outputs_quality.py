@@ -12,7 +12,7 @@ from models.tensors import stacked
 from pipelines.config.mobile import MobileLimits
 from pipelines.errors import GateError
 from pipelines.mobile.gate import judge, refusals
-from pipelines.parity import compare as parity
+from pipelines.parity import agreement as parity
 from pipelines.parity.quality import Expectations, expectations_of
 from pipelines.record.mobile import MobileArtifactRecord, MobileGateRecord, MobileRecord
 from pipelines.record.reason import reason

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from pipelines.package.ensuring import BUILDER_LABEL
+from pipelines.package.missing import BUILDER_LABEL
 from pipelines.package.recipes import IMAGES, KEYS, LOCUST, SERVER_KEYS, dockerfile
-from pipelines.targets.containers import CONTAINED
+from pipelines.targets.contained import CONTAINED
 
 ALL = KEYS
 OF_A_MODEL = (

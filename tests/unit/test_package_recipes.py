@@ -13,7 +13,7 @@ from models.spec import Tolerance
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.package import recipes
 from pipelines.package.context import entries, packed
-from pipelines.package.ensuring import require_keys
+from pipelines.package.missing import require_keys
 from pipelines.package.recipes import LOCUST_WITHOUT, Recipe
 from pipelines.package.settings import TFSERVING_BASE, read_settings
 from pipelines.package.wheels import ROOT, share

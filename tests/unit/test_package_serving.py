@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.spec import Samples, TensorSpec, Tolerance
-from pipelines.package import ensuring
+from pipelines.package import missing
 from pipelines.package.context import entries
 from pipelines.package.parts import parts as split
 from pipelines.package.recipes import DOCKER, ModelParts, content_bytes, make_recipe
@@ -77,12 +77,12 @@ def test_only_what_the_engine_lacks_is_built(parts, monkeypatch, force, there, b
     recipe = make_recipe("python", parts, read_settings({}))
     done, wheels = [], []
     image = SimpleNamespace(reference=recipe.reference)
-    monkeypatch.setattr(ensuring, "find_image", lambda *_: image if done or force else None)
-    monkeypatch.setattr(ensuring, "build", lambda _client, part, *_, **__: done.append(part.reference))
-    monkeypatch.setattr(ensuring, "collect", lambda pins, *_: wheels.append(pins))
-    monkeypatch.setattr(ensuring.base, "debian_base", lambda *_: "debian:12")
-    monkeypatch.setattr(ensuring.base, "has_image", lambda *_: there)
-    assert ensuring._ensure(None, recipe, read_settings({}), lambda *_: None, force=force) is image
+    monkeypatch.setattr(missing, "find_image", lambda *_: image if done or force else None)
+    monkeypatch.setattr(missing, "build", lambda _client, part, *_, **__: done.append(part.reference))
+    monkeypatch.setattr(missing, "collect", lambda pins, *_: wheels.append(pins))
+    monkeypatch.setattr(missing.base, "debian_base", lambda *_: "debian:12")
+    monkeypatch.setattr(missing.base, "has_image", lambda *_: there)
+    assert missing._ensure(None, recipe, read_settings({}), lambda *_: None, force=force) is image
     runtime, whole = (part.reference for part in split(recipe, "debian:12"))
     assert done == [runtime, whole][-built:]
     assert wheels == [recipe.pins][: built - 1]

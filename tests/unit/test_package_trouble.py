@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipelines.errors import MachineError
-from pipelines.package import base, building, engine, image, stage, wheels
+from pipelines.package import base, build, engine, image, stage, wheels
 from pipelines.package.image import Image
 from pipelines.package.recipes import Recipe
 from pipelines.package.settings import Settings
@@ -58,8 +58,8 @@ def test_no_engine_is_found_out_by_asking(tmp_path):
 
 
 def follow(events):
-    lines, shown = deque(maxlen=building.LAST_LINES), []
-    failed = [building._follow("k", event, lines, lambda *said: shown.append(said[1])) for event in events]
+    lines, shown = deque(maxlen=build.LAST_LINES), []
+    failed = [build._follow("k", event, lines, lambda *said: shown.append(said[1])) for event in events]
     return failed, list(lines), shown
 
 
@@ -80,7 +80,7 @@ def test_a_build_shows_its_steps_and_keeps_the_last_lines_of_the_failing_one():
 
 
 def test_a_failed_build_is_one_line():
-    line = str(building.failure("torchserve", "step\nfailed", ["first", "second"]))
+    line = str(build.failure("torchserve", "step\nfailed", ["first", "second"]))
     assert (
         line == "the image torchserve could not be built: step failed; the step's last lines: first | second"
     )
@@ -94,7 +94,7 @@ def test_a_failed_build_is_one_line():
     ],
 )
 def test_a_full_disk_is_recognised(error, lines):
-    line = str(building.failure("torchserve", error, lines))
+    line = str(build.failure("torchserve", error, lines))
     assert "disk of the container engine is full" in line
     assert "docker image prune" in line
 
@@ -251,7 +251,7 @@ def test_a_compressed_size_is_remembered_by_image(tmp_path):
 
 def test_all_labels_are_one_step_and_read_back_as_they_are():
     labels = {"a.b": 'he said "$HOME \\ {x}"', "c": "plain words"}
-    recipe = building._labelled(Recipe("k", "k", "r:", {"Dockerfile": b"FROM scratch"}, {}), labels)
+    recipe = build._labelled(Recipe("k", "k", "r:", {"Dockerfile": b"FROM scratch"}, {}), labels)
     first, last = recipe.files["Dockerfile"].decode().splitlines()
     assert first == "FROM scratch"
     word, *pairs = shlex.split(last.replace("\\$", "$"))

@@ -17,12 +17,12 @@ from models.spec import Tolerance
 from pipelines.artifacts import contents
 from pipelines.artifacts import manifest as artifact
 from pipelines.errors import GateError, MachineError, RequestError
-from pipelines.parity import compare as parity
-from pipelines.parity.compare import Expectation
+from pipelines.parity import agreement as parity
+from pipelines.parity.agreement import Expectation
 from pipelines.record.artifact import NotExportedRecord
 from pipelines.targets.registry import TARGETS, USUALLY_SERVED
 from pipelines.tasks.tasks import Outcome
-from pipelines.verify import answering, proof
+from pipelines.verify import proof, work
 from pipelines.verify import stage as verifying
 
 TOLERANCE = Tolerance(absolute=1e-2, relative=1e-2)
@@ -297,7 +297,7 @@ class Answers:
             if isinstance(found, str):
                 errors[key] = found
             else:
-                outputs[key] = answering._save({"logits": found}, folder, key.replace("/", "-"))
+                outputs[key] = work._save({"logits": found}, folder, key.replace("/", "-"))
         return {"outputs": outputs, "errors": errors}
 
 
@@ -562,11 +562,11 @@ def test_outputs_of_another_shape_are_an_error_of_their_artifact_alone(exported,
 
 def test_an_artifact_that_does_not_answer_every_sample_does_not_pass(tmp_path, monkeypatch):
     two = SimpleNamespace(predict=lambda *_, outputs: {outputs[0]: OUTPUTS[:2]})
-    monkeypatch.setattr(answering, "load_model", lambda _: MODEL)
-    monkeypatch.setattr(answering.importlib, "import_module", lambda _: two)
+    monkeypatch.setattr(work, "load_model", lambda _: MODEL)
+    monkeypatch.setattr(work.importlib, "import_module", lambda _: two)
     wanted = [{"key": "torchserve/a.pt", "target": "torchserve", "path": "a.pt", "format": "torchscript"}]
     tensors.save(tmp_path / verifying.SAMPLES_NAME, MODEL.samples().named)
-    found = answering.artifact_outputs("digits_cnn", str(tmp_path), wanted, str)
+    found = work.artifact_outputs("digits_cnn", str(tmp_path), wanted, str)
     assert found["outputs"] == {}
     assert f"shape (2, 10) for {SAMPLES} samples" in found["errors"]["torchserve/a.pt"]
 

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from models.given import Given, GivenFile
-from pipelines.imported import placing, reference
+from pipelines.imported import placement, reference
 from pipelines.targets.exported import Exported
 from pipelines.targets.onnx.imported import rename
 from pipelines.targets.registry import TARGETS
@@ -94,23 +94,23 @@ def file(kind, program=None):
 def test_any_target_says_itself_what_it_is_made_of_and_who_places_it(own_target):
     own_target(("onnx", "own-onnx"), ("tflite", "own-lite"))
     spec, told = model(file("tflite"), file("onnx")), []
-    assert [one.kind for one in placing.files_for(spec, "own")] == ["onnx"]
-    assert not placing.is_exported(spec, "own")
-    (placed,) = placing.place(spec, "own", Path("folder"), told.append)
+    assert [one.kind for one in placement.files_for(spec, "own")] == ["onnx"]
+    assert not placement.is_exported(spec, "own")
+    (placed,) = placement.place(spec, "own", Path("folder"), told.append)
     assert (placed.path, placed.road) == ("net.onnx", "own")
     own_target()
-    assert placing.files_for(spec, "own") == ()
+    assert placement.files_for(spec, "own") == ()
 
 
 def test_an_archive_without_a_program_is_for_targets_that_take_archives(own_target):
     closed, opened = model(file("mar")), model(file("mar", "program.pt"), file("torchscript"))
     kinds = (("mar", "own-archive"), ("torchscript", "own-script"))
     own_target(*kinds)
-    assert placing.files_for(closed, "own") == ()
-    assert [one.kind for one in placing.files_for(opened, "own")] == ["mar"]
+    assert placement.files_for(closed, "own") == ()
+    assert [one.kind for one in placement.files_for(opened, "own")] == ["mar"]
     own_target(*kinds, archives=True)
-    assert [one.kind for one in placing.files_for(closed, "own")] == ["mar"]
-    assert [one.kind for one in placing.files_for(opened, "own")] == ["mar", "torchscript"]
+    assert [one.kind for one in placement.files_for(closed, "own")] == ["mar"]
+    assert [one.kind for one in placement.files_for(opened, "own")] == ["mar", "torchscript"]
 
 
 def test_the_reference_is_read_by_the_first_target_that_is_made_of_it(own_target, monkeypatch):
@@ -125,4 +125,4 @@ def test_the_reference_is_read_by_the_first_target_that_is_made_of_it(own_target
 def test_every_target_of_ours_that_is_made_of_files_can_place_them(target):
     assert bool(target.imports) == bool(target.place)
     if target.place:
-        assert callable(placing._placer(target.name))
+        assert callable(placement._placer(target.name))

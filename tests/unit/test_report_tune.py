@@ -14,7 +14,7 @@ from pipelines.report import answers, render_report, tune
 from pipelines.report.figures.surface import surface_plot
 from pipelines.run.coherence import contradiction
 from pipelines.targets.presets import Preset, checked, resolve
-from pipelines.tune.writing import preset_text
+from pipelines.tune.preset_file import preset_text
 
 
 def trial(number: int, outcome: str, rate: float | None, **levels: str) -> TuneTrialRecord:

@@ -7,9 +7,9 @@ import pytest
 from loadtests.errors import PayloadError
 from pipelines.errors import GateError, MachineError
 from pipelines.smoke.checklist import CheckError, Checklist, NotApplicableError, Outcome
+from pipelines.smoke.outputs import junit, markdown
+from pipelines.smoke.presentation import facts, verdict
 from pipelines.smoke.stage import SmokeResult
-from pipelines.smoke.telling import facts, verdict
-from pipelines.smoke.writing import junit, markdown
 
 
 def raising(error):

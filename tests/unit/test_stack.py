@@ -16,7 +16,7 @@ from pipelines.machine.cores import split_cores
 from pipelines.runners import compose, docker_images
 from pipelines.runners import docker_ownership as ownership
 from pipelines.serve import stack
-from pipelines.targets.containers import CONTAINED
+from pipelines.targets.contained import CONTAINED
 from pipelines.targets.registry import find_target
 
 

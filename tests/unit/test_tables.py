@@ -8,7 +8,7 @@ import pytest
 from test_outputs_quality import DRAW, START, floats, near, two
 
 from pipelines.cli import tables
-from pipelines.parity import compare as parity
+from pipelines.parity import agreement as parity
 from pipelines.parity.quality import Expectation, Expectations
 from pipelines.verify.stage import Verified
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from pipelines.console import printing as console
 from pipelines.console.printing import ProgressDisplay
 from pipelines.console.text import code, code_cell, escaped, fenced, one_line, visible
-from pipelines.smoke import writing
+from pipelines.smoke import outputs
 from pipelines.smoke.checklist import Outcome
 
 # Anything at all, and often what something would act upon.
@@ -74,7 +74,7 @@ def test_junit_stays_well_formed_and_says_what_was_found(name, sentence, detail)
     outcomes = [
         Outcome(f"{name}.x", sentence, state, detail, 1.0) for state in ("passed", "failed", "skipped")
     ]
-    xml = writing.junit(outcomes, name, "2026-01-01T00:00:00Z")
+    xml = outputs.junit(outcomes, name, "2026-01-01T00:00:00Z")
     assert XML.fullmatch(xml)
     root = ET.fromstring(xml.encode())  # noqa: S314 - ours
     (failure,) = root.iter("failure")
@@ -85,7 +85,7 @@ def test_junit_stays_well_formed_and_says_what_was_found(name, sentence, detail)
 @given(texts, texts)
 def test_the_summary_of_a_smoke_test_keeps_its_columns(name, detail):
     outcomes = [Outcome(name, "it works", "failed", detail, 1.0)]
-    lines = writing.markdown(outcomes, name).splitlines()
+    lines = outputs.markdown(outcomes, name).splitlines()
     assert lines[-1].startswith("| ✗ |")
     assert len(cells(lines[-1])) == 5
     assert "\n".join(lines).encode()

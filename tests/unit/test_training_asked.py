@@ -15,7 +15,7 @@ from models.spec import load_model
 from models.text_gru.recipe import RECIPE
 from pipelines.cli.main import main
 from pipelines.errors import GateError, RequestError
-from pipelines.train.compared import order, require_alike
+from pipelines.train.comparison import order, require_alike
 from pipelines.train.settings import trainable, training_settings
 
 SAMPLES = Samples(np.arange(20, dtype=np.float32).reshape(10, 2), np.arange(10))

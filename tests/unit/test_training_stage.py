@@ -14,7 +14,7 @@ from pipelines.machine.cores import Cores
 from pipelines.measure.cpu import CpuReading, Neighbours
 from pipelines.run.rebuild import read_coherent, rebuild
 from pipelines.tasks.tasks import Outcome, Progress, Task
-from pipelines.train import compared
+from pipelines.train import comparison
 from pipelines.train.settings import TrainingSettings, training_settings
 
 FIELDS = ("first_loss", "accuracy", "loaded_memory_bytes", "peak_memory_bytes", "settings")
@@ -36,7 +36,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     answer_with(monkeypatch, found, result_of)
     quiet = Neighbours(foreign_cores=0.0, foreign_share=0.0, steal_share=0.0)
-    monkeypatch.setattr(compared, "neighbours", lambda *_: quiet)
+    monkeypatch.setattr(comparison, "neighbours", lambda *_: quiet)
     return found
 
 
@@ -48,7 +48,7 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, found: list[dict[str, Any]], an
         found.append(dict(task.arguments))
         return [Outcome(answer(dict(task.arguments)), 0.1)]
 
-    monkeypatch.setattr(compared, "run_tasks", run_tasks)
+    monkeypatch.setattr(comparison, "run_tasks", run_tasks)
 
 
 def settings(runs: Path, frameworks: str = "torch,keras", **changes: Any) -> TrainingSettings:
@@ -61,7 +61,7 @@ def nobody(title: str, text: str) -> None:
 
 
 def test_a_run_is_complete_and_made_anew_from_its_record(asked: list[dict[str, Any]], tmp_path: Path) -> None:
-    run, folder = compared.train_compared(settings(tmp_path), ["tandem", "train"], nobody)
+    run, folder = comparison.train_compared(settings(tmp_path), ["tandem", "train"], nobody)
     assert (run.kind, run.status, len(asked)) == ("train", "complete", 8)
     assert run.training is not None
     assert [one.seed for one in run.training.trainings] == [20] * 4 + [21] * 4
@@ -71,7 +71,7 @@ def test_a_run_is_complete_and_made_anew_from_its_record(asked: list[dict[str, A
 
 
 def test_only_the_first_seeds_keras_model_is_kept(asked: list[dict[str, Any]], tmp_path: Path) -> None:
-    run, folder = compared.train_compared(settings(tmp_path, keep="keras"), ["tandem"], nobody)
+    run, folder = comparison.train_compared(settings(tmp_path, keep="keras"), ["tandem"], nobody)
     assert run.training is not None
     kept = [one for one in asked if one["keep"]]
     assert [(one["seed"], one["framework"]) for one in kept] == [(20, "keras")]
@@ -82,7 +82,7 @@ def test_only_the_first_seeds_keras_model_is_kept(asked: list[dict[str, Any]], t
 
 
 def test_one_framework_is_trained_with_its_control_alone(asked: list[dict[str, Any]], tmp_path: Path) -> None:
-    run, _ = compared.train_compared(settings(tmp_path, "keras"), ["tandem"], nobody)
+    run, _ = comparison.train_compared(settings(tmp_path, "keras"), ["tandem"], nobody)
     assert run.training is not None
     assert {one["framework"] for one in asked} == {"keras"}
     assert (len(asked), run.training.comparisons) == (4, ())
@@ -101,7 +101,7 @@ def test_what_was_trained_is_kept_when_it_is_interrupted(
     asked: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer_with(monkeypatch, asked, stop_after(3, KeyboardInterrupt, asked))
-    run, folder = compared.train_compared(settings(tmp_path), ["tandem"], nobody)
+    run, folder = comparison.train_compared(settings(tmp_path), ["tandem"], nobody)
     assert run.training is not None
     assert (run.status, len(run.training.trainings)) == ("interrupted", 3)
     assert read_coherent(folder) == run
@@ -112,7 +112,7 @@ def test_a_training_that_dies_leaves_a_failed_run(
 ) -> None:
     answer_with(monkeypatch, asked, stop_after(1, ProcessDiedError, asked))
     with pytest.raises(ProcessDiedError, match="it ended; what was measured is kept in"):
-        compared.train_compared(settings(tmp_path), ["tandem"], nobody)
+        comparison.train_compared(settings(tmp_path), ["tandem"], nobody)
     run = read_coherent((tmp_path / "latest").resolve())
     assert run.training is not None
     assert (run.status, len(run.training.trainings)) == ("failed", 1)
@@ -127,7 +127,7 @@ def test_another_start_ends_it_before_the_next_training(
 
     answer_with(monkeypatch, asked, answer)
     with pytest.raises(GateError, match="do not start alike"):
-        compared.train_compared(settings(tmp_path), ["tandem"], nobody)
+        comparison.train_compared(settings(tmp_path), ["tandem"], nobody)
     assert len(asked) == 2
 
 
@@ -140,7 +140,7 @@ def test_a_recipe_that_does_not_converge_is_a_fault_of_the_model(
 
     answer_with(monkeypatch, asked, answer)
     with pytest.raises(RequestError, match="does not converge in torch: with seed 20"):
-        compared.train_compared(settings(tmp_path), ["tandem"], nobody)
+        comparison.train_compared(settings(tmp_path), ["tandem"], nobody)
 
 
 @pytest.mark.parametrize(
@@ -163,8 +163,8 @@ def test_a_disturbed_training_says_by_what(
         assert (cores.server, cores.generator) == (settings(tmp_path).cores, ())
         return around
 
-    monkeypatch.setattr(compared, "neighbours", neighbours)
-    run, _ = compared.train_compared(settings(tmp_path, "torch", seeds=1), ["tandem"], nobody)
+    monkeypatch.setattr(comparison, "neighbours", neighbours)
+    run, _ = comparison.train_compared(settings(tmp_path, "torch", seeds=1), ["tandem"], nobody)
     assert run.training is not None
     one = run.training.trainings[0]
     assert (one.valid, [each.code for each in one.invalid_reasons]) == (not codes, codes)

@@ -11,8 +11,8 @@ from models.digits_cnn import MODEL as DIGITS
 from models.spec import TensorSpec
 from pipelines import doctor
 from pipelines.environments import system
+from pipelines.environments.creation import ensure
 from pipelines.environments.known import TRITON, Environment
-from pipelines.environments.making import ensure
 from pipelines.errors import MachineError, RequestError
 from pipelines.targets.presets import resolve
 from pipelines.targets.triton.configuration import batches, configuration

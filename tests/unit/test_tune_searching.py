@@ -13,11 +13,11 @@ from pipelines.targets.presets import Preset, resolve
 from pipelines.targets.side import parse_sides
 from pipelines.targets.tuning import axes_of
 from pipelines.tune.budget import LEAST_FINAL_ROUNDS, Budget
-from pipelines.tune.claiming import finalists
-from pipelines.tune.searching import empty_side, next_candidate, search_side
+from pipelines.tune.claim import finalists
+from pipelines.tune.rate_search import bracket
+from pipelines.tune.search import empty_side, next_candidate, search_side
 from pipelines.tune.space import Space, space_around
-from pipelines.tune.trial import bracket
-from pipelines.tune.trying import Candidate, best_trial
+from pipelines.tune.trial import Candidate, best_trial
 
 LIMIT_MS = 20.0
 TUNED, DEFAULT = (resolve(name, ["torchserve"])["torchserve"] for name in ("tuned", "default"))

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from loadtests.rates import RateMeasurement
-from pipelines.tune.trial import RESOLUTION, Bracket, bracket
+from pipelines.tune.rate_search import RESOLUTION, Bracket, bracket
 
 LIMIT_MS = 20.0
 

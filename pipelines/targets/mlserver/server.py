@@ -4,8 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
+from pipelines.environments.creation import ensure
 from pipelines.environments.known import MLSERVER
-from pipelines.environments.making import ensure
 from pipelines.files.atomic import write_atomically
 from pipelines.hosts import url_host
 from pipelines.http import fetch

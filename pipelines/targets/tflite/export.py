@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 from models.spec import ModelError, ModelSpec
 from pipelines.errors import first_line
 from pipelines.files.atomic import write_atomically
+from pipelines.roads.choice import to_lite
 from pipelines.roads.known import BY_LITERT, KERAS, TO_LITE, TWIN, Asked, chosen
-from pipelines.roads.taking import to_lite
 from pipelines.targets.calibration import nothing_to_calibrate_on
 from pipelines.targets.exported import Exported, NotExported
 from pipelines.targets.tflite import flatbuffer, metadata

@@ -13,8 +13,8 @@ from models.keras_source import as_taken, keras_on
 from models.spec import ModelError, ModelSpec
 from models.tensors import Array, Tensors, count, is_ragged, joined, sample, samples, shapes
 from models.weights import read_checkpoint
+from pipelines.roads.choice import to_saved_model
 from pipelines.roads.known import KERAS, TO_SAVED_MODEL, TWIN, Asked, chosen
-from pipelines.roads.taking import to_saved_model
 from pipelines.targets.exported import Exported, NotExported
 
 VERSION = "1"

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pipelines.environments.creation import ensure
 from pipelines.environments.known import TRITON
-from pipelines.environments.making import ensure
 from pipelines.environments.system import python_library
 from pipelines.errors import MachineError
 from pipelines.files.atomic import write_atomically

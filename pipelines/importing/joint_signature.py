@@ -12,7 +12,7 @@ from models.given import Kind
 from models.signature import NAME, STRING, TensorSpec
 from pipelines.errors import GateError
 from pipelines.imported.saved_model import Read, Shape, Tensor
-from pipelines.importing.reading import is_known
+from pipelines.importing.file_facts import is_known
 
 WIRE: Kind = "saved_model"
 """A SavedModel's names are in the requests to its server, so they are the model's."""

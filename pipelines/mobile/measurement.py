@@ -20,7 +20,7 @@ from pipelines.errors import UserError
 from pipelines.judge.mobile import figures, write_calls
 from pipelines.mobile.gate import judge
 from pipelines.mobile.timing import TimingRules
-from pipelines.parity.compare import differences
+from pipelines.parity.agreement import differences
 from pipelines.parity.quality import Expectations
 from pipelines.record.artifact import ArtifactRecord
 from pipelines.record.mobile import (
@@ -270,7 +270,7 @@ class Survey:
         return next((record for record in records if record.subject == subject.key), None)
 
 
-INSPECTING = "pipelines.mobile.inspecting:inspect_here"
+INSPECTING = "pipelines.mobile.inspection:inspect_here"
 TIMING = "pipelines.mobile.timing:time_here"
 # Beyond these a process is taken for hung that looks into artifacts, or times one.
 INSPECTION_LIMIT_S, TIMING_LIMIT_S = 1800.0, 900.0

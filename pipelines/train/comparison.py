@@ -30,7 +30,7 @@ from pipelines.record.reason import ReasonRecord, reason
 from pipelines.record.run import RunRecord
 from pipelines.record.training import EpochRecord, Framework, OneTrainingRecord, TrainingRecord
 from pipelines.report.json import write_run
-from pipelines.run.concluding import conclude_whole
+from pipelines.run.conclusion import conclude_whole
 from pipelines.run.entries import utc
 from pipelines.run.run import UNFINISHED, Status, new_run_folder, publish
 from pipelines.tasks.tasks import Progress, Task, run_tasks

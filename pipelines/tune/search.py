@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pipelines.record.tune import TuneAxisRecord, TuneSideRecord, TuneTrialRecord
 from pipelines.targets.presets import Preset
 from pipelines.tune.space import Point, Space, next_point
-from pipelines.tune.trying import Candidate, Try, best_trial
+from pipelines.tune.trial import Candidate, Try, best_trial
 
 Keep = Callable[[TuneSideRecord], None]
 

@@ -11,7 +11,7 @@ from pipelines.errors import MachineError, RequestError
 from pipelines.export.stage import export
 from pipelines.files.atomic import locked
 from pipelines.package import base
-from pipelines.package.building import build
+from pipelines.package.build import build
 from pipelines.package.engine import connect
 from pipelines.package.image import Image, find_image
 from pipelines.package.parts import parts

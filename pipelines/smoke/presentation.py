@@ -8,8 +8,8 @@ from rich.text import Text
 
 from pipelines.console.printing import print_table, say
 from pipelines.console.text import one_line
+from pipelines.smoke.outputs import MARKS
 from pipelines.smoke.stage import SmokeResult
-from pipelines.smoke.writing import MARKS
 
 STYLES = {"passed": "green", "failed": "bold red", "skipped": "dim"}
 

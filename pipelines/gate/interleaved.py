@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from pipelines.compare.deciding import Deciding
+from pipelines.compare.looks import Deciding
 from pipelines.config.settings import RunSettings
 from pipelines.gate.baseline import pair_names, pairs_within
+from pipelines.gate.decision import findings, overall
 from pipelines.gate.finding import UNDECIDED
-from pipelines.gate.judging import findings, overall
 from pipelines.gate.limits import METRICS
 from pipelines.gate.stage import GateRequest, GateResult, gate
 from pipelines.measure.blocks import measure_blocks

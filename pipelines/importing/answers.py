@@ -15,7 +15,7 @@ from models.tensors import Array, Tensors
 from pipelines.errors import GateError, first_line
 from pipelines.imported.reference import answers
 from pipelines.imported.saved_model import Tensor
-from pipelines.importing.reading import constants, program_file
+from pipelines.importing.file_facts import constants, program_file
 from pipelines.init.reading import Tensor as Guess
 from pipelines.init.reading import guessed_inputs, tried_with
 

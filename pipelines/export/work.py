@@ -11,7 +11,7 @@ from typing import Any
 from models.spec import ModelError, ModelSpec, load_unchanged
 from models.weights import read_checkpoint
 from pipelines.errors import MachineError, RequestError, UserError, first_line
-from pipelines.imported import placing
+from pipelines.imported import placement
 from pipelines.roads.known import Asked
 from pipelines.targets.exported import Exported, NotExported
 from pipelines.targets.registry import TARGETS
@@ -78,10 +78,10 @@ def _export_one(
         )
         with collected(warned):
             more = {"asked": request} if TARGETS[name].roads else {}
-            if placing.is_exported(spec, name):
+            if placement.is_exported(spec, name):
                 exported = exporter(spec, folder, progress, **more)
             else:
-                exported = placing.place(spec, name, folder, progress)
+                exported = placement.place(spec, name, folder, progress)
     except (RequestError, OSError):
         raise
     except Exception as error:  # noqa: BLE001 - of this target alone; the others are exported all the same

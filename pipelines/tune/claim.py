@@ -15,7 +15,7 @@ from pipelines.targets.presets import Preset
 from pipelines.targets.side import SideSpec
 from pipelines.tasks.tasks import Progress
 from pipelines.tune.budget import MOST_BLOCKS, Budget, least_blocks
-from pipelines.tune.trying import rounds_so_far
+from pipelines.tune.trial import rounds_so_far
 
 FOUND = "found"
 

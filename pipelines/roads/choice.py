@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from models.spec import ModelSpec
+from pipelines.environments.creation import ensure
 from pipelines.environments.known import Environment
-from pipelines.environments.making import ensure
 from pipelines.errors import GateError, MachineError, UserError
 from pipelines.roads.known import BY_ONNX2TF, TO_LITE, TO_SAVED_MODEL, Asked, Road
 from pipelines.roads.proof import Truth, flatbuffer_call, read_truth, require_same, saved_model_call
@@ -152,7 +152,7 @@ def _run(
 ) -> None:
     """Run the road's converter in a process of its own; raise GateError if it did not take the model."""
     arguments = {"function": function, **arguments}
-    task = Task(road.name, "pipelines.roads.converting:convert", arguments, road.limit_s, environment)
+    task = Task(road.name, "pipelines.roads.conversion:convert", arguments, road.limit_s, environment)
     (outcome,) = run_tasks([task], lambda _, text: progress(f"{road.name}: {text}"))
     if outcome.result is not None:
         raise GateError(outcome.result)
