@@ -104,7 +104,7 @@ def test_what_recording_costs():
 def test_what_the_report_of_a_long_run_costs():
     said = bench("large_report", "--requests", "20000", "--rounds", "12", codes=JUDGED)
     assert re.search(
-        r"^20,000 requests in 12 rounds: [\d.]+ s .* s of a processor.* page of [\d,]+ bytes", said
+        r"^20,000 requests in 12 rounds, 4 blocks: [\d.]+ s .* s of a processor.* page of [\d,]+ bytes", said
     )
 
 

@@ -87,7 +87,7 @@ def triple(tmp_path_factory):
 def test_what_verify_rejects_never_ships(triple):
     done, mobile, of = mobile_of(triple.parent, triple, 1)
     line = complaint(done.stderr)
-    assert "tflite/triple_float32.tflite: not the source model: sample " in line
+    assert "tflite/triple_float32.tflite: sample " in line
     assert "tflite/triple_int8.tflite: output error " in line
     assert mobile["gate"]["chosen"] is None
     assert of["float32"]["accuracy_drop"] == 0
@@ -110,8 +110,8 @@ def test_one_sigmoid_column_has_the_accuracy_of_its_threshold_and_fails_at_chanc
     path = write(tmp_path, "binary", DULL, columns=1, sigmoid=True, labels="('no', 'yes')")
     done, mobile, of = mobile_of(tmp_path, path, 1)
     line = complaint(done.stderr)
-    assert "tflite/binary_int8.tflite: accuracy drop " in line
-    assert "at most 0.01 is allowed: " in line
+    assert "tflite/binary_int8.tflite: accuracy 0." in line
+    assert "at most 0.01 is allowed" in line
     assert "binary_float32" not in line
     assert mobile["source_accuracy"] == of["float32"]["accuracy"] == 1
     assert of["float32"]["passed"]
