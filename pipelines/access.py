@@ -7,6 +7,7 @@ import ssl
 import time
 import urllib.error
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -39,13 +40,15 @@ LONGEST_WAIT_S = 10.0
 class Header:
     """One header for running endpoints; `side` is the only one that gets it, "" for all.
 
-    `secret` is the part of its value that came from outside the command line.
+    `secret` is the part of its value that came from outside the command line, and `variable` what it came
+    from, "" where that was no variable of the environment.
     """
 
     side: str
     name: str
     value: str = field(repr=False)
     secret: str = field(repr=False)
+    variable: str = ""
 
 
 @dataclass(frozen=True)
@@ -176,10 +179,9 @@ def read_accesses(
     """
     tls_context(ca_file, insecure=insecure)
     parsed = tuple(map(_read, headers))
-    for text in headers:
-        word = text.split()[-1] if text.split() else ""
-        if word.startswith(FROM_ENVIRONMENT):
-            _forget(word.removeprefix(FROM_ENVIRONMENT))
+    for header in parsed:
+        if header.variable:
+            _forget(header.variable)
     return Accesses(parsed, ca_file, insecure, timeout_s)
 
 
@@ -188,11 +190,12 @@ def _forget(variable: str) -> None:
 
     The kernel shows the memory that a process was started with, which removing a variable leaves as it was.
     """
-    c_library = ctypes.CDLL(None)
-    c_library.getenv.restype = ctypes.c_void_p
-    place = c_library.getenv(os.fsencode(variable))
-    if place is not None:
-        ctypes.memset(place, ord("*"), len(ctypes.string_at(place)))
+    with suppress(OSError):  # an interpreter without a C library to load, such as a static one
+        c_library = ctypes.CDLL(None)
+        c_library.getenv.restype = ctypes.c_void_p
+        place = c_library.getenv(os.fsencode(variable))
+        if place is not None:
+            ctypes.memset(place, ord("*"), len(ctypes.string_at(place)))
     os.environ.pop(variable, None)
 
 
@@ -264,7 +267,8 @@ def _read(text: str) -> Header:
         secret = ""
     if not value or not (value.isascii() and value.isprintable()):
         raise RequestError(f"--header: the value of {name} is empty, or holds what no header may hold")
-    return Header(match["side"] or "", name, value, secret)
+    variable = last.removeprefix(FROM_ENVIRONMENT) if last.startswith(FROM_ENVIRONMENT) else ""
+    return Header(match["side"] or "", name, value, secret, variable)
 
 
 def _secret(name: str, source: str) -> str:

@@ -1,9 +1,12 @@
 """The command that decides on runs: gate."""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from pipelines.cli.command import command
 from pipelines.cli.exits import EXIT_GATE, fail
@@ -15,7 +18,7 @@ from pipelines.cli.options import (
     runs_option,
     server_cores_option,
 )
-from pipelines.cli.results import command_line, failure_written, print_json
+from pipelines.cli.results import command_line, end_interrupted, failure_written, print_json
 
 LIMITED = ("p99", "p95", "p50", "throughput", "memory", "cold-start", "size", "image-size", "accuracy")
 HELPS = {
@@ -24,6 +27,14 @@ HELPS = {
     "image-size": "Share by which a target's container image may grow; 0% for not at all.",
     "accuracy": "Percentage points by which it may fall on the held-out samples; 0% for not at all.",
 }
+STORED, SIDES, SELF_TEST = "BASELINE", "--sides", "--self-test"
+WAYS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("undecided", "baseline_side", "candidate_side", "allow_environment"), (STORED, SIDES)),
+    "decide_within": (SIDES,),
+    **dict.fromkeys(("model", "server_cores", "generator_core", "artifacts", "runs"), (SIDES, SELF_TEST)),
+    **dict.fromkeys(("target", "delay_ms", "slowdown", "wrong_every"), (SELF_TEST,)),
+}
+"""By option the ways to gate in which it does something, where those are not all."""
 
 
 def limit_options(function: Any) -> Any:
@@ -134,13 +145,7 @@ def gate(
 
     wanted = asked_outputs(outputs)
     limits = asked_limits({key.replace("_", "-"): text for key, text in typed.items()})
-    if decide_within is not None and sides is None:
-        raise click.UsageError(
-            "--decide-within is of what the gate measures itself; name the sides with --sides, such as "
-            "base=ARTIFACTS_DIR,new=ARTIFACTS_DIR."
-        )
-    if (baseline is not None) + (sides is not None) + self_test > 1:
-        raise click.UsageError("BASELINE, --sides and --self-test are three ways to gate; choose one.")
+    _require_of(_way(baseline, sides, self_test=self_test))
     if self_test:
         if slowdown is not None and delay_ms is not None:
             raise click.UsageError("--slowdown and --delay-ms are two ways to say one delay; leave one out.")
@@ -153,28 +158,29 @@ def gate(
             generator_core=generator_core,
         )
         return _self_test(self_test_request, wanted, as_json=as_json)
-    if baseline is None and sides is None:
-        raise click.UsageError("Name a run as BASELINE, such as runs/latest, or --sides, or --self-test.")
     request = GateRequest(
         baseline or runs, candidate, limits, allow_environment, baseline_side, candidate_side
     )
-    # Which model it was about is not known of a run that cannot be read.
-    with failure_written("gate", model if sides else str(baseline), wanted):
-        require_one_way(request)
-        if sides is None:
-            result = stage(request)
-        else:
-            result = _measured(
-                request,
-                as_json=as_json,
-                model=model,
-                sides=sides,
-                decide_within=decide_within,
-                server_cores=server_cores,
-                generator_core=generator_core,
-                artifacts=artifacts,
-                runs=runs,
-            )
+    about = model if baseline is None else _model_of(baseline) if wanted else ""
+    try:
+        with failure_written("gate", about, wanted):
+            require_one_way(request)
+            if sides is None:
+                result = stage(request)
+            else:
+                result = _measured(
+                    request,
+                    as_json=as_json,
+                    model=model,
+                    sides=sides,
+                    decide_within=decide_within,
+                    server_cores=server_cores,
+                    generator_core=generator_core,
+                    artifacts=artifacts,
+                    runs=runs,
+                )
+    except KeyboardInterrupt as error:
+        return end_interrupted(error)
     failed = result.word == "fail" or (result.word == "undecided" and undecided == "fail")
     if as_json:
         print_json(presentation.facts(result))
@@ -182,6 +188,43 @@ def gate(
         presentation.print_result(result)
     write_outputs(wanted, presentation.outputs_facts(result, passed=not failed))
     return fail(f"gate: {presentation.verdict(result)}", EXIT_GATE) if failed else 0
+
+
+def _way(baseline: Path | None, sides: str | None, *, self_test: bool) -> str:
+    """Return which of the three ways to gate was chosen.
+
+    Raises:
+        UsageError: none, or more than one.
+    """
+    given = {STORED: baseline is not None, SIDES: sides is not None, SELF_TEST: self_test}
+    chosen = [way for way, is_given in given.items() if is_given]
+    if len(chosen) > 1:
+        raise click.UsageError("BASELINE, --sides and --self-test are three ways to gate; choose one.")
+    if not chosen:
+        raise click.UsageError("Name a run as BASELINE, such as runs/latest, or --sides, or --self-test.")
+    return chosen[0]
+
+
+def _require_of(way: str) -> None:
+    """Raise UsageError for an option on the command line that does nothing in this way to gate."""
+    context = click.get_current_context()
+    for option in context.command.params:
+        ways = WAYS.get(option.name or "", (way,))
+        typed = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
+        if typed and way not in ways:
+            raise click.UsageError(
+                f"{option.opts[0]} does nothing in a gate with {way}; leave it out, or gate with "
+                f"{' or '.join(ways)}."
+            )
+
+
+def _model_of(baseline: Path) -> str:
+    """Return the model of a run; where it cannot be read, its path is all that is known."""
+    from pipelines.record.reading import read_run
+
+    with suppress(Exception):
+        return read_run(baseline.parent if baseline.name == "run.json" else baseline).model.name
+    return str(baseline)
 
 
 def _measured(request: Any, *, as_json: bool, **typed: Any) -> Any:
@@ -203,11 +246,14 @@ def _self_test(request: Any, outputs: tuple[Any, ...], *, as_json: bool) -> int:
     from pipelines.gate import self_test as stage
     from pipelines.outputs.asked import write_outputs
 
-    with (
-        failure_written("gate --self-test", request.model, outputs),
-        ProgressDisplay(quiet=as_json) as progress,
-    ):
-        result = stage.self_test(request, command_line(), progress)
+    try:
+        with (
+            failure_written("gate --self-test", request.model, outputs),
+            ProgressDisplay(quiet=as_json) as progress,
+        ):
+            result = stage.self_test(request, command_line(), progress)
+    except KeyboardInterrupt as error:
+        return end_interrupted(error)
     facts = stage.facts_of_self_test(result)
     if as_json:
         print_json(asdict(facts))

@@ -53,8 +53,13 @@ def end_run(
         if not as_json:
             say(f"TensorBoard: {board}")
     if run.status == "interrupted":
-        return fail(f"{run.status_reason}; what was measured is kept in {folder}", EXIT_INTERRUPTED)
+        return _interrupted(run, folder)
     return 0
+
+
+def _interrupted(run: Any, folder: Path) -> int:
+    why = run.status_reason or "interrupted"
+    return fail(f"{why}; what was measured is kept in {folder}", EXIT_INTERRUPTED)
 
 
 @contextmanager
@@ -83,20 +88,38 @@ def _write_failure(
 ) -> None:
     from pipelines.outputs.asked import write_outputs
     from pipelines.outputs.of_failure import facts_of_failure
-    from pipelines.outputs.of_run import facts_of_run
+    from pipelines.outputs.of_run import facts_of_run, figures_of_run
     from pipelines.run.failing import carried_by
 
     command, model, started_at_utc = about
     kept = carried_by(error)
-    # The self-test of a gate is a comparison, and what failed is the gate.
-    if kept is not None and kept.record.kind == command:
-        write_outputs(outputs, facts_of_run(kept.record))
-    else:
-        write_outputs(outputs, facts_of_failure(command, Path(model).stem, _why(error), started_at_utc))
+    if kept is None:
+        facts = facts_of_failure(command, Path(model).stem, _why(error), started_at_utc)
+    elif kept.record.kind == command:
+        facts = facts_of_run(kept.record)
+    else:  # What a gate measures is a comparison, and what failed is the gate.
+        run, where = kept.record, f"What was measured is kept in {kept.folder}"
+        begun, figures = run.started_at_utc, tuple(figures_of_run(run))
+        facts = facts_of_failure(command, run.model.name, _why(error), begun, figures, (where,))
+    write_outputs(outputs, facts)
     if kept is not None and tensorboard is not None:
         from pipelines.tensorboard.stage import write_board
 
         write_board(kept.record, kept.folder, tensorboard)
+
+
+def end_interrupted(error: KeyboardInterrupt) -> int:
+    """Say where what was measured is kept, and return the exit code.
+
+    Raises:
+        KeyboardInterrupt: nothing had been measured.
+    """
+    from pipelines.run.failing import carried_by
+
+    kept = carried_by(error)
+    if kept is None:
+        raise error
+    return _interrupted(kept.record, kept.folder)
 
 
 def _why(error: BaseException) -> str:

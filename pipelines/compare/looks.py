@@ -1,4 +1,4 @@
-"""Blocks until it is decided: a look at the verdicts after every block, and when to end."""
+"""Blocks until it is decided: a look at what was asked after every block, and when to end."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from pipelines.judge.summarise import summarise
 from pipelines.record.comparison import ComparisonRecord
 from pipelines.record.reason import reason
 from pipelines.record.run import RunRecord
-from pipelines.record.sequential import LookRecord
+from pipelines.record.sequential import Asked, LookRecord
 from pipelines.run.run import UNFINISHED, Run
 
 UNDECIDED = (None, "inconclusive")
@@ -16,20 +16,20 @@ UNDECIDED = (None, "inconclusive")
 
 @dataclass
 class Deciding:
-    """Ends a comparison when its primary metric is decided, or before its time would be exceeded.
+    """Ends a comparison when what was asked is decided, or before its time would be exceeded.
 
     Attributes:
         limit_s: time for all blocks, from now on.
         clock: seconds that only rise.
         decided: whether all that was asked is decided, where that is not the primary metric's verdicts.
-        asked: what was asked, in words, where that is not the primary metric.
+        asked: what was asked, where that is not the primary metric.
     """
 
     run: Run
     limit_s: float
     clock: Callable[[], float] = time.monotonic
     decided: Callable[[RunRecord], bool] | None = None
-    asked: str | None = None
+    asked: Asked | None = None
     _started_s: float = field(init=False)
     _last_s: float = field(init=False)
     _longest_s: float = 0.0
@@ -51,7 +51,9 @@ class Deciding:
             elapsed_s + self._longest_s > self.limit_s or blocks_count >= self.run.settings.profile.blocks
         )
         share = 1.0 if is_last else elapsed_s / self.limit_s
-        look = LookRecord(blocks_count=blocks_count, elapsed_s=elapsed_s, time_share=share, decided=False)
+        look = LookRecord(
+            blocks_count=blocks_count, elapsed_s=elapsed_s, time_share=share, decided=False, asked=self.asked
+        )
         self.run.looks.append(look)
         is_decided_now = self.decided or is_decided
         decided = is_decided_now(summarise(self.run.record("interrupted", UNFINISHED), self.run.folder))
@@ -74,14 +76,8 @@ class Deciding:
             "elapsed_s": last.elapsed_s,
             "limit_s": self.limit_s,
         }
-        if self.asked is None:
-            self.run.warnings.append(reason("decided" if last.decided else "time_up", **figures))
-        else:
-            ended = (
-                f"{self.asked} was decided" if last.decided else f"the time was up, {self.asked} undecided"
-            )
-            blocks = f"{last.blocks_count} blocks and {last.elapsed_s:.0f} s of {self.limit_s:.0f} s allowed"
-            self.run.warnings.append(reason("text", text=f"measuring ended when {ended}, after {blocks}"))
+        code = "decided" if last.decided else "time_up"
+        self.run.warnings.append(reason(f"{self.asked}_{code}" if self.asked else code, **figures))
 
 
 def is_decided(record: RunRecord) -> bool:

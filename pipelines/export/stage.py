@@ -157,7 +157,7 @@ def _key(spec: ModelSpec, target: Target, road: str | None = None) -> str:
     if spec.whole:  # Keras is the source, whatever it is exported to
         toolchain |= artifact.versions((KERAS,))
     if not placement.is_exported(spec, target.name):
-        sources = [*sources, placement.SOURCE]
+        sources = [*sources, *target.placing_sources, placement.SOURCE]
     elif target.roads and chosen(spec, target.roads, road) != (TWIN,):
         toolchain |= {**artifact.versions(shared_tools(target.roads)), "road": road or "any"}
         sources = [*sources, *road_sources(target.roads)]

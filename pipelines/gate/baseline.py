@@ -95,15 +95,12 @@ def pair_names(
     """Return the names of baseline and candidate of every pair among the sides of one run.
 
     Raises:
-        RequestError: there are no such sides, or both are the same.
+        RequestError: there are no such sides, both are the same, or one has no partner.
     """
     chosen = [(baseline or BASE, candidate or NEW)]
     if not (baseline or candidate):
-        chosen = [
-            (name, NEW + name.removeprefix(BASE))
-            for name in sides
-            if name == BASE or name.startswith(f"{BASE}-")
-        ]
+        ends = [name.removeprefix(kind) for kind in (BASE, NEW) for name in sides if _is_of(name, kind)]
+        chosen = [(BASE + end, NEW + end) for end in dict.fromkeys(ends)]
     same = [one for one, other in chosen if one == other]
     if same:
         raise RequestError(
@@ -119,6 +116,10 @@ def pair_names(
             "--baseline-side and --candidate-side, or give a second run"
         )
     return tuple(chosen)
+
+
+def _is_of(name: str, kind: str) -> bool:
+    return name == kind or name.startswith(f"{kind}-")
 
 
 def pairs_across(baseline: RunRecord, candidate: RunRecord) -> tuple[Pair, ...]:
@@ -153,7 +154,7 @@ def _asked_of(run: RunRecord) -> dict[str, str]:
         "loads": ", ".join(profile.loads if profile else ()),
         "sides": ", ".join(pick.compared(run)),
         "payload": _payload(run.payload),
-    } | {f"payload of {name}": _carried(target) for name, target in pick.compared(run).items()}
+    } | {f"payload of {name}": _carried(run, name) for name in pick.compared(run)}
 
 
 def _payload(payload: PayloadRecord | None) -> str:
@@ -163,10 +164,18 @@ def _payload(payload: PayloadRecord | None) -> str:
     return f"{payload.protocol}, {payload.codec}, {payload.rows} rows, {size}"
 
 
-def _carried(target: TargetRecord) -> str:
+def _carried(run: RunRecord, name: str) -> str:
     """Describe a side's requests."""
-    who = target.implementation
-    return f"{who.protocol}, {who.body}, {_payload(target.payload)}"
+    who = run.targets[name].implementation
+    return f"{who.protocol}, {who.body}, {_payload(_payload_of(run, name))}"
+
+
+def _payload_of(run: RunRecord, name: str) -> PayloadRecord | None:
+    """Return what a side's requests carried; older runs have that of the run alone, None if it is another."""
+    own, who = run.targets[name].payload, run.targets[name].implementation
+    if own is not None or run.payload is None:
+        return own
+    return run.payload if (run.payload.protocol, run.payload.codec) == (who.protocol, who.body) else None
 
 
 def differences(baseline: RunRecord, candidate: RunRecord) -> tuple[Difference, ...]:
@@ -180,8 +189,9 @@ def configured(baseline: RunRecord, candidate: RunRecord) -> tuple[Difference, .
     changes = []
     for name in (name for name in pick.compared(candidate) if name in pick.compared(baseline)):
         theirs, ours = (run.targets[name].implementation for run in (baseline, candidate))
+        has_settings = all(_has_settings(run.targets[name]) for run in (baseline, candidate))
         before, after = (
-            {"preset": implementation.preset, **implementation.settings} for implementation in (theirs, ours)
+            {"preset": each.preset, **(each.settings if has_settings else {})} for each in (theirs, ours)
         )
         changes += [
             Difference(f"{name} {key}", str(before.get(key, "none")), str(after.get(key, "none")))
@@ -191,13 +201,26 @@ def configured(baseline: RunRecord, candidate: RunRecord) -> tuple[Difference, .
     return tuple(changes)
 
 
+def _has_settings(target: TargetRecord) -> bool:
+    """Return whether its settings are recorded: older records hold none, and no payload either."""
+    return bool(target.implementation.settings) or target.payload is not None
+
+
 def carried(baseline: RunRecord, candidate: RunRecord) -> tuple[Difference, ...]:
-    """List how the requests of the sides that both have differ."""
-    ours, theirs = pick.compared(candidate), pick.compared(baseline)
-    payloads = [(name, _carried(theirs[name]), _carried(ours[name])) for name in ours if name in theirs]
+    """List how the requests of the sides that both have differ, as far as both runs recorded them."""
+    both = [name for name in pick.compared(candidate) if name in pick.compared(baseline)]
+    payloads = [(name, *_carried_of_both(baseline, candidate, name)) for name in both]
     return tuple(
         Difference(f"payload of {name}", before, after) for name, before, after in payloads if before != after
     )
+
+
+def _carried_of_both(baseline: RunRecord, candidate: RunRecord, name: str) -> tuple[str, str]:
+    runs = (baseline, candidate)
+    if all(_payload_of(run, name) for run in runs):
+        return _carried(baseline, name), _carried(candidate, name)
+    theirs, ours = (run.targets[name].implementation for run in runs)
+    return f"{theirs.protocol}, {theirs.body}", f"{ours.protocol}, {ours.body}"
 
 
 def require_same(unlike: tuple[Difference, ...]) -> None:

@@ -65,6 +65,7 @@ def _found(question: Question, verdict: Verdict, confidence: float) -> Finding:
         rounds_needed=needed,
         noise_floor=question.floor if question.limit.metric.kind == "rounds" else None,
         usual_interval=(question.usual.low, question.usual.high),
+        open_ended=question.pair.candidate_run.sequential is not None,
     )
 
 

@@ -24,6 +24,7 @@ class Finding:
         reason: which rule gave the word, with its figures.
         rounds_needed: how many more pairs of rounds would probably decide.
         usual_interval: the 95 % interval, whatever the word goes by.
+        open_ended: whether blocks were added to the candidate's run until something was decided.
     """
 
     word: Word
@@ -41,6 +42,7 @@ class Finding:
     rounds_needed: int | None = None
     noise_floor: float | None = None
     usual_interval: tuple[float, float] | None = None
+    open_ended: bool = False
 
 
 def unknown(
@@ -63,4 +65,5 @@ def unknown(
         candidate=candidate,
         factor=None,
         reason=why,
+        open_ended=pair.candidate_run.sequential is not None,
     )

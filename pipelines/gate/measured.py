@@ -18,7 +18,7 @@ from pipelines.gate.baseline import Pair
 from pipelines.gate.finding import Finding, unknown
 from pipelines.gate.limits import Limit, Metric
 from pipelines.judge.summarise import looks_of
-from pipelines.judge.verdicts import by_place, pair_rounds, still_climbs
+from pipelines.judge.verdicts import by_place, metric_value, pair_rounds, still_climbs
 from pipelines.record.reason import reason
 from pipelines.record.target import TargetRecord
 from pipelines.report import pick
@@ -94,7 +94,7 @@ class Question:
 
 def of_rounds(pair: Pair, limit: Limit, seed: int) -> Iterator[Question | Finding]:
     """Ask once for each load, of what every round has a figure of."""
-    metric = RECORDED.get(limit.metric.key, limit.metric.key)
+    metric = _recorded(limit.metric.key)
     for load in dict.fromkeys(record.load for record in pair.ours.rounds):
         figures = [_summary(target, load, metric) for target in (pair.theirs, pair.ours)]
         estimate = _estimate(pair, load, metric, seed)
@@ -113,6 +113,17 @@ def of_rounds(pair: Pair, limit: Limit, seed: int) -> Iterator[Question | Findin
             floorless=tuple(name for name, floor in floors.items() if floor is None),
             climbing=_climbing(pair, load),
         )
+
+
+def _recorded(metric: str) -> str:
+    return RECORDED.get(metric, metric)
+
+
+def has_figure(target: TargetRecord, finding: Finding) -> bool:
+    """Return whether any round under the finding's load has the figure, an invalid one too."""
+    metric = _recorded(finding.metric)
+    rounds = (record for record in target.rounds if record.load == finding.load)
+    return any(metric_value(record, metric) is not None for record in rounds)
 
 
 def _climbing(pair: Pair, load: str) -> tuple[str, ...]:

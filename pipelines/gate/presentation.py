@@ -85,20 +85,26 @@ def why(finding: Finding) -> str:
 def _more(finding: Finding) -> str:
     across = "the interval reaches across the limit"
     if finding.metric in METRICS and METRICS[finding.metric].kind == "blocks":
-        return f"{across}: measure more fresh servers with --blocks"
+        return f"{across}: {_measure_more(finding, 'more fresh servers', '--blocks')}"
     if finding.rounds_needed is None:
         return f"{across}, and the factor is so near it that no reasonable number of rounds decides"
     needed = fmt.plural(finding.rounds_needed, "more pair")
-    return f"{across}: about {needed} of rounds would decide (--rounds, --blocks of `tandem compare`)"
+    more = _measure_more(finding, "them", "--rounds or --blocks")
+    return f"{across}: about {needed} of rounds would decide, {more}"
+
+
+def _measure_more(finding: Finding, what: str, options: str) -> str:
+    """Say by which options there is more of it; `tandem gate --sides` has none of a comparison's."""
+    if finding.open_ended:
+        return "give more time with --decide-within"
+    return f"measure {what} with {options} of `tandem compare`, or with --decide-within"
 
 
 def _no_floor(finding: Finding) -> str:
     sides = finding.reason.figures.get("sides")
     which = " and ".join(map(str, sides)) if isinstance(sides, tuple) and sides else "a side"
-    return (
-        f"no control of {which} gave an interval, so nobody knows this machine's own noise: measure again, "
-        "with more rounds or --profile full"
-    )
+    more = _measure_more(finding, "more", "--rounds or --profile full")
+    return f"no control of {which} gave an interval, so nobody knows this machine's own noise: {more}"
 
 
 def _beyond(finding: Finding) -> str:
@@ -129,12 +135,13 @@ REASONS: Mapping[str, Callable[[Finding], str]] = {
     ),
     "near_limit": lambda _: "the factor is so near the limit that no reasonable number of rounds decides it",
     "no_floor": _no_floor,
-    "too_few_blocks": lambda _: (
-        "fewer than two fresh servers of each side have this figure: measure more blocks with --blocks"
+    "too_few_blocks": lambda finding: (
+        "fewer than two fresh servers of each side have this figure: "
+        f"{_measure_more(finding, 'more of them', '--blocks')}"
     ),
-    "too_few_pairs": lambda _: (
-        "fewer than two valid rounds of each side have this figure: see why in the run's report, or measure "
-        "more and longer rounds"
+    "too_few_pairs": lambda finding: (
+        "fewer than two valid rounds of each side have this figure: see why in the run's report, or "
+        f"{_measure_more(finding, 'more and longer ones', '--rounds and --round-s')}"
     ),
     "not_recorded_of_both": lambda _: "not recorded of both: measure both where it is",
     "counted_differently": lambda finding: (
@@ -184,6 +191,7 @@ def facts(result: GateResult) -> dict[str, Any]:
         "baseline": result.baseline,
         "candidate": result.candidate,
         "interleaved": result.interleaved,
+        "left_out": list(result.left_out),
         "environment": [asdict(difference) for difference in result.environment],
         "configuration": [asdict(difference) for difference in result.configuration],
         "findings": [_finding(finding) for finding in result.findings],
@@ -216,6 +224,8 @@ def remarks(result: GateResult) -> Iterator[str]:
         yield f"Environments differ, allowed by --allow-environment: {unlike}"
     if result.configuration:
         yield f"Servers were configured differently: {'; '.join(map(str, result.configuration))}"
+    if result.left_out:
+        yield f"Measured and not gated, for they belong to no pair: {', '.join(result.left_out)}"
     if not result.interleaved:
         yield (
             "Two runs on two occasions: what changed in the machine between them is in the factors and not "

@@ -4,6 +4,7 @@ One target is measured four times in one run, all behind the same proxy: `base` 
 with a delay in front of every request, `wrong` with one wrong answer in so many.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -28,6 +29,7 @@ from pipelines.outputs.facts import Check, Facts
 from pipelines.processes.children import python_module
 from pipelines.processes.group import free_ports
 from pipelines.record.run import RunRecord
+from pipelines.run.failing import Kept, carrying
 from pipelines.run.run import Run, conclude, start_run
 from pipelines.runners.local import LocalRunner, LocalServer
 from pipelines.runners.server import Server
@@ -139,7 +141,7 @@ def self_test(request: SelfTestRequest, command: Sequence[str], progress: Progre
     Raises:
         RequestError: a fault that cannot be, or cores that this process may not use.
         MachineError: the server failed, or answered too little for a single wrong answer.
-        KeyboardInterrupt: the user asked to stop; what was measured is kept.
+        KeyboardInterrupt: the user asked to stop. Either error carries what was measured (see `carried_by`).
     """
     _require_possible(request)
     if request.slowdown is not None:
@@ -158,9 +160,11 @@ def self_test(request: SelfTestRequest, command: Sequence[str], progress: Progre
     ]
     progress("self-test", f"{len(NAMES)} sides of {request.target} behind a proxy, into {run.folder}")
     record = conclude(run, _measure)
-    if record.status == "interrupted":
-        raise KeyboardInterrupt
-    return SelfTestResult(record.model.name, _trials(record, request), run.folder, record.started_at_utc)
+    with carrying(Kept(record, run.folder)):
+        if record.status == "interrupted":
+            raise KeyboardInterrupt
+        trials = _trials(record, request)
+    return SelfTestResult(record.model.name, trials, run.folder, record.started_at_utc)
 
 
 def _measure(run: Run) -> None:
@@ -172,7 +176,7 @@ def measure_p50_ms(request: SelfTestRequest, command: Sequence[str], progress: P
 
     Raises:
         MachineError: the server failed, or the round gave no p50.
-        KeyboardInterrupt: the user asked to stop.
+        KeyboardInterrupt: the user asked to stop. Either error carries the run.
     """
     settings = _settings_of((BASE,), request, blocks=1, rounds=1)
     run = start_run("compare", settings, LocalRunner(), command, progress)
@@ -181,12 +185,17 @@ def measure_p50_ms(request: SelfTestRequest, command: Sequence[str], progress: P
     ]
     progress("self-test", f"measuring p50 of {request.target} behind a proxy, into {run.folder}")
     record = conclude(run, _measure)
-    if record.status == "interrupted":
-        raise KeyboardInterrupt
+    with carrying(Kept(record, run.folder)):
+        if record.status == "interrupted":
+            raise KeyboardInterrupt
+        return _last_p50_ms(record, request.target, run.folder)
+
+
+def _last_p50_ms(record: RunRecord, target: str, folder: Path) -> float:
     p50s = [each.latency_ms.p50 for each in record.targets[BASE].rounds if each.latency_ms.p50 is not None]
     if not p50s:
         raise MachineError(
-            f"no round of {request.target} gave a p50 to slow it down by a share of; see {run.folder}, or "
+            f"no round of {target} gave a p50 to slow it down by a share of; see {folder}, or "
             "give --delay-ms in place of --slowdown"
         )
     return p50s[-1]
@@ -221,6 +230,26 @@ def _require_possible(request: SelfTestRequest) -> None:
         raise RequestError(
             "the self-test injects a slowdown, and no limit is about speed; leave the limits out, or give "
             "--max-p99-regression, p95, p50 or throughput"
+        )
+    if request.slowdown is not None:
+        _require_beyond_limits(request.slowdown, request.limits)
+
+
+def _require_beyond_limits(slowdown: float, limits: Sequence[Limit]) -> None:
+    """Raise RequestError if a gate that is right would not say `fail` of such a slowdown."""
+    moved = [limit for limit in limits if limit.metric.key in MOVED]
+    if not moved:
+        raise RequestError(
+            "--slowdown is a share of p50, and no limit is about p50 or throughput; leave the limits out, or "
+            "give --max-p50-regression or --max-throughput-regression"
+        )
+    within = [limit for limit in moved if slowdown <= limit.margin]
+    if within:
+        allowing = ", ".join(f"{limit.metric.option} is {limit.share * 100:g}%" for limit in within)
+        least = math.ceil(max(limit.margin for limit in moved) * 1e4) / 100
+        raise RequestError(
+            f"--slowdown is {slowdown * 100:g}%, of which a gate says no `fail`: {allowing}; allowed: above "
+            f"{least:g}%, such as {2 * least:g}%, or give smaller limits"
         )
 
 
@@ -277,10 +306,8 @@ def behind_proxy(plan: ServerPlan, faults: Faults) -> ServerPlan:
 
 
 def _trials(record: RunRecord, request: SelfTestRequest) -> tuple[Trial, ...]:
-    metrics = {limit.metric.key for limit in request.limits}
-    slower = SPEEDS & metrics
-    if request.slowdown is not None:
-        slower = MOVED & metrics or slower
+    seen = SPEEDS if request.slowdown is None else MOVED
+    slower = seen & {limit.metric.key for limit in request.limits}
     expected: Mapping[str, tuple[str, frozenset[str]]] = {
         SAME: ("nothing", frozenset()),
         SLOW: (request.injected, slower),

@@ -7,6 +7,7 @@ from pathlib import Path
 from pipelines.errors import RequestError
 from pipelines.gate.baseline import (
     Difference,
+    Pair,
     configured,
     differences,
     pairs_across,
@@ -18,6 +19,7 @@ from pipelines.gate.decision import findings, overall
 from pipelines.gate.finding import Finding, Word
 from pipelines.gate.limits import Limit
 from pipelines.record.run import RunRecord
+from pipelines.report import pick
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,11 @@ class GateRequest:
     baseline_side: str | None = None
     candidate_side: str | None = None
 
+    @property
+    def names_sides(self) -> bool:
+        """Whether the sides to compare within one run were named."""
+        return bool(self.baseline_side or self.candidate_side)
+
 
 @dataclass(frozen=True)
 class GateResult:
@@ -46,6 +53,7 @@ class GateResult:
         environment: what the two runs do not share, where that was allowed.
         configuration: settings of servers that differ between two runs; no reason to refuse.
         interleaved: whether both were measured in one run.
+        left_out: measured sides of which nobody asked and which belong to no pair.
     """
 
     word: Word
@@ -57,6 +65,7 @@ class GateResult:
     baseline: str
     candidate: str
     started_at_utc: str
+    left_out: tuple[str, ...] = ()
 
     def of(self, word: Word) -> tuple[Finding, ...]:
         """Return the findings with that word."""
@@ -65,8 +74,7 @@ class GateResult:
 
 def require_one_way(request: GateRequest) -> None:
     """Raise RequestError for options of one run with two runs, or of two runs with one."""
-    named = request.baseline_side or request.candidate_side
-    if request.candidate is not None and named:
+    if request.candidate is not None and request.names_sides:
         raise RequestError(
             "--baseline-side and --candidate-side are of one run, and two were given; leave one out"
         )
@@ -116,7 +124,13 @@ def _within(run: RunRecord, request: GateRequest) -> GateResult:
         baseline=_named([pair.baseline for pair in pairs], run),
         candidate=_named([pair.candidate for pair in pairs], run),
         started_at_utc=run.started_at_utc,
+        left_out=() if request.names_sides else _without_pair(run, pairs),
     )
+
+
+def _without_pair(run: RunRecord, pairs: Sequence[Pair]) -> tuple[str, ...]:
+    paired = {name for pair in pairs for name in (pair.baseline, pair.candidate)}
+    return tuple(name for name in pick.compared(run) if name not in paired)
 
 
 def _named(sides: Sequence[str], run: RunRecord) -> str:

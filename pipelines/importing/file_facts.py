@@ -16,8 +16,7 @@ from models.given import GivenFile, Kind, load_program
 from models.signature import DTYPES, TensorSpec, tensors
 from pipelines.errors import GateError, first_line
 from pipelines.imported.saved_model import FLOAT32, LEAST_WEIGHTS, Read, Tensor, read_saved_model
-from pipelines.targets.torchserve.archive import unpack
-from pipelines.targets.torchserve.runtime import signature_in
+from pipelines.targets.torchserve.archive import signature_in, unpack
 
 if TYPE_CHECKING:
     import torch

@@ -7,25 +7,34 @@ CHANCE: Final = 0.05
 STEPS: Final = 60
 
 
-def more_right(more: int, differing_at_most: int) -> Literal["better", "worse", "equivalent", "inconclusive"]:
+def more_right(
+    more: int, differing_at_most: int, samples_count: int
+) -> Literal["better", "worse", "inconclusive"]:
     """Judge by a sign test whether one side is right more often than chance makes it.
 
     Two sides differ in no more samples than each differs in from the source model, together; that many make
     the test the least likely to reject.
+
+    Args:
+        more, differing_at_most, samples_count: as `ratio_interval_of`.
     """
     from scipy.special import bdtrc  # scipy.stats takes a second to import
 
     if more == 0:
-        return "equivalent"
-    most, differing = _discordant(more, differing_at_most)
-    rejected = 2 * bdtrc(most - 1, differing, 0.5) < CHANCE
+        return "inconclusive"
+    differing = _differing(more, differing_at_most, samples_count)
+    rejected = 2 * bdtrc(_alone(more, differing) - 1, differing, 0.5) < CHANCE
     return ("better" if more > 0 else "worse") if rejected else "inconclusive"
 
 
-def _discordant(more: int, differing_at_most: int) -> tuple[int, int]:
-    """Return in how many samples the side that is right more often is right alone, and in how many either."""
-    differing = max(abs(more), differing_at_most)
-    return (differing + abs(more)) // 2, differing
+def _differing(more: int, differing_at_most: int, samples_count: int) -> int:
+    """Return in how many samples the sides are taken to differ: in no more than there are."""
+    return min(max(abs(more), differing_at_most), samples_count)
+
+
+def _alone(more: int, differing: int) -> int:
+    """Return in how many of the differing samples the side that is right more often is right alone."""
+    return (differing + abs(more)) // 2
 
 
 def ratio_interval_of(
@@ -43,9 +52,9 @@ def ratio_interval_of(
         differing_at_most: samples that the two can differ in.
         samples_count: of either side.
     """
-    sign, most_differing = (1 if more >= 0 else -1), min(max(abs(more), differing_at_most), samples_count)
-    exact = _exact(abs(more), most_differing, samples_count)
-    score = _score(abs(more), most_differing, samples_count)
+    sign, differing = (1 if more >= 0 else -1), _differing(more, differing_at_most, samples_count)
+    exact = _exact(abs(more), differing, samples_count)
+    score = _score(abs(more), differing, samples_count)
     low, high = min(exact[0], score[0]), max(exact[1], score[1])
     ends = (low, high) if sign > 0 else (-high, -low)
     return float(max(0.0, 1 + ends[0] / baseline)), float(1 + ends[1] / baseline)
@@ -57,7 +66,7 @@ def _exact(more: int, differing: int, samples_count: int) -> tuple[float, float]
 
     if not differing:
         return 0.0, 0.0
-    right, _ = _discordant(more, differing)
+    right = _alone(more, differing)
     low = betaincinv(right, differing - right + 1, CHANCE / 2) if right else 0.0
     high = betaincinv(right + 1, differing - right, 1 - CHANCE / 2) if right < differing else 1.0
     return (2 * low - 1) * differing / samples_count, (2 * high - 1) * differing / samples_count

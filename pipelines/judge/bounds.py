@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from loadtests.intervals import RatioEstimate
+from loadtests.intervals import RatioEstimate, RatioInterval
 from loadtests.reason import Reason
 from loadtests.verdict import Verdict, decide
 
@@ -30,11 +30,25 @@ def decide_bounded(
     Raises:
         ValueError: as `decide`.
     """
-    level = confidence if bound is None else 2 * confidence - 1
-    interval = estimate.interval(level).widened(widened)
+    interval = _interval(estimate, confidence, bound, widened)
     verdict = decide(interval, lower_is_better=lower_is_better, margin=margin, noise_floor=0.0)
     more = "worse" if lower_is_better else "better"
     less = "better" if lower_is_better else "worse"
     if bound is None or verdict.word == (more if bound == "at_least" else less):
         return verdict
     return Verdict("inconclusive", Reason("near_limit", {}))
+
+
+def ends_of(
+    estimate: RatioEstimate, confidence: float, bound: Bound | None, widened: float = 1.0
+) -> tuple[float | None, float | None]:
+    """Return the ends of the interval that `decide_bounded` goes by; of a bounded ratio the limit alone."""
+    low, high = _interval(estimate, confidence, bound, widened).ends
+    return (None if bound == "at_most" else low), (None if bound == "at_least" else high)
+
+
+def _interval(
+    estimate: RatioEstimate, confidence: float, bound: Bound | None, widened: float
+) -> RatioInterval:
+    level = confidence if bound is None else 2 * confidence - 1
+    return estimate.interval(level).widened(widened)

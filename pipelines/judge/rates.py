@@ -1,29 +1,31 @@
 """The highest rates of a search, pair by pair: a search's record holds the ratio of one pair of its sides."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from typing import Literal
 
-from loadtests.intervals import FEWEST_PAIRS, RatioEstimate, RatioInterval, estimate_ratio
+from loadtests.intervals import CONFIDENCE, FEWEST_PAIRS, RatioEstimate, RatioInterval, estimate_ratio
 from loadtests.multiplicity import holm
 from loadtests.verdict import Verdict, decide
-from pipelines.judge.bounds import decide_bounded
+from pipelines.judge.bounds import Bound, decide_bounded, ends_of
 from pipelines.judge.slo import judge_slo
 from pipelines.record.reason import ReasonRecord
 from pipelines.record.run import ProfileRecord, RunRecord
 from pipelines.record.slo import SloRecord
 
 Word = Literal["better", "worse", "equivalent", "inconclusive"]
+Ends = tuple[float | None, float | None]
 
 
 @dataclass(frozen=True)
 class RatePair:
     """Two sides' highest rates: candidate / baseline, as of SloRecord, and who is ahead.
 
-    `verdict` is by the margin; None where the run gives none, or too few searches found a rate.
+    `verdict` is by the margin; None where the run gives none, or too few searches found a rate. It goes by
+    `verdict_interval`, of `verdict_confidence`: of a bounded ratio one end alone.
     """
 
     candidate: str
@@ -34,6 +36,17 @@ class RatePair:
     at_most: float | None
     reason: ReasonRecord | None
     verdict: Word | None
+    verdict_confidence: float | None
+    verdict_interval: Ends | None
+
+
+@dataclass(frozen=True)
+class _Called:
+    """A verdict with what it goes by."""
+
+    word: Word
+    confidence: float
+    ends: Ends
 
 
 def rate_pairs(run: RunRecord) -> tuple[RatePair, ...]:
@@ -42,11 +55,14 @@ def rate_pairs(run: RunRecord) -> tuple[RatePair, ...]:
         return ()
     searches = list(_searches(run, run.slo))
     if len(searches) == 1:
-        return (_pair(run.slo, _word(run.slo, run.profile)),)
+        return (_pair(run.slo, _of_record(run.slo, run.profile)),)
     family = {place: one for place, search in enumerate(searches) if (one := _estimate(search, run))}
     corrected = holm([partial(_verdict, run, searches[place], one) for place, one in family.items()])
-    words = {place: each.verdict.word for place, each in zip(family, corrected, strict=True)}
-    return tuple(_pair(search, words.get(place)) for place, search in enumerate(searches))
+    called = {
+        place: _Called(each.verdict.word, each.confidence, _ends(searches[place], one, each.confidence))
+        for (place, one), each in zip(family.items(), corrected, strict=True)
+    }
+    return tuple(_pair(search, called.get(place)) for place, search in enumerate(searches))
 
 
 def reversed_ratio(ratio: float) -> float:
@@ -54,10 +70,13 @@ def reversed_ratio(ratio: float) -> float:
     return 1 / ratio
 
 
-def search_spread(search: SloRecord) -> float | None:
-    """Return how many times the lowest rate that searches of one side found is its highest, at most."""
-    found = [[rate for rate in side.block_rates_per_s if rate] for side in search.targets.values()]
-    return max((max(rates) / min(rates) for rates in found if rates), default=None)
+def search_spread(search: SloRecord, names: Collection[str]) -> float | None:
+    """Return how many times the lowest rate that searches of one side found is its highest, at most.
+
+    Of the sides with these names, as far as two searches of it found a rate.
+    """
+    found = [[rate for rate in search.targets[name].block_rates_per_s if rate] for name in names]
+    return max((max(rates) / min(rates) for rates in found if len(rates) >= FEWEST_PAIRS), default=None)
 
 
 def _searches(run: RunRecord, own: SloRecord) -> Iterator[SloRecord]:
@@ -68,16 +87,17 @@ def _searches(run: RunRecord, own: SloRecord) -> Iterator[SloRecord]:
             continue
         sides = {name: own.targets[name] for name in (candidate, baseline)}
         pair = own.model_copy(update={"candidate": candidate, "baseline": baseline, "targets": sides})
-        yield judge_slo(pair, run.profile.seed) if run.profile.verdicts else _without_figures(pair)
+        yield judge_slo(pair, run.profile.seed, verdicts=run.profile.verdicts)
 
 
-def _without_figures(search: SloRecord) -> SloRecord:
-    nothing = dict.fromkeys(("ratio", "interval", "ratio_at_least", "ratio_at_most"))
-    return search.model_copy(update=nothing | {"block_ratios": ()})
+def _of_record(search: SloRecord, profile: ProfileRecord) -> _Called | None:
+    """Return the verdict by the figures of the record."""
+    word = _word(search, profile)
+    ends = search.interval or (search.ratio_at_least, search.ratio_at_most)
+    return _Called(word, CONFIDENCE, ends) if word else None
 
 
 def _word(search: SloRecord, profile: ProfileRecord) -> Word | None:
-    """Return the verdict by the figures of the record."""
     if not profile.verdicts:
         return None
     if search.ratio and search.interval:
@@ -103,18 +123,26 @@ def _estimate(search: SloRecord, run: RunRecord) -> RatioEstimate | None:
 def _verdict(run: RunRecord, search: SloRecord, estimate: RatioEstimate, confidence: float) -> Verdict:
     """Judge by the interval, which is no narrower than the steps between the rates that were tried."""
     assert run.profile  # noqa: S101 - _estimate has looked
-    bound = next((pair.bound for pair in search.block_ratios if pair.bound), None)
     return decide_bounded(
         estimate,
         confidence,
         lower_is_better=False,
         margin=run.profile.margin,
-        bound=bound,
+        bound=_bound(search),
         widened=1 + search.resolution,
     )
 
 
-def _pair(search: SloRecord, word: Word | None) -> RatePair:
+def _bound(search: SloRecord) -> Bound | None:
+    return next((pair.bound for pair in search.block_ratios if pair.bound), None)
+
+
+def _ends(search: SloRecord, estimate: RatioEstimate, confidence: float) -> Ends:
+    """Return the interval that `_verdict` goes by."""
+    return ends_of(estimate, confidence, _bound(search), 1 + search.resolution)
+
+
+def _pair(search: SloRecord, called: _Called | None) -> RatePair:
     assert search.baseline  # noqa: S101 - rate_pairs has looked
     return RatePair(
         candidate=search.candidate,
@@ -124,5 +152,7 @@ def _pair(search: SloRecord, word: Word | None) -> RatePair:
         at_least=search.ratio_at_least,
         at_most=search.ratio_at_most,
         reason=search.reason,
-        verdict=word,
+        verdict=called.word if called else None,
+        verdict_confidence=called.confidence if called else None,
+        verdict_interval=called.ends if called else None,
     )

@@ -76,7 +76,11 @@ def summarise(run: RunRecord, folder: Path) -> RunRecord:
             if run.tune
             else None,
             "trade_offs": judge_trade_offs(
-                targets, margin=run.profile.margin, seed=run.profile.seed, verdicts=verdicts
+                targets,
+                margin=run.profile.margin,
+                seed=run.profile.seed,
+                verdicts=verdicts,
+                looks=looks_of(run),
             ),
         }
     )

@@ -178,11 +178,12 @@ def still_climbs(target: TargetRecord, load: str) -> bool:
     Its rounds still climbed (a fall is no warm-up), or its conditioning ended in a climb, or nothing showed
     it level: neither its conditioning nor two rounds that could differ. Without conditioning none has to be.
     """
-    if any(drift.load == load and not drift.resolved and drift.change > 0 for drift in target.drifts):
+    rounds_counts = Counter(record.block for record in target.rounds if record.valid and record.load == load)
+    own = [drift for drift in target.drifts if drift.load == load and drift.block in rounds_counts]
+    if any(not drift.resolved and drift.change > 0 for drift in own):
         return True
     # The state in which the rounds of a block met the server is that of its last conditioning.
     states = {conditioning.block: conditioning.state for conditioning in target.conditionings}
-    rounds_counts = Counter(record.block for record in target.rounds if record.valid and record.load == load)
     return any(
         states.get(block) == "climbing" or (states.get(block) == "unsettled" and count < FEWEST_ROUNDS)
         for block, count in rounds_counts.items()

@@ -25,7 +25,11 @@ SPREADS = 2.0
 
 @dataclass(frozen=True)
 class CoreClock:
-    """Seconds one core has spent so far: working, and held back by the host of a virtual machine."""
+    """Seconds one core has spent so far: working for programs, held back by a virtual machine's host, in all.
+
+    Interrupts are no work of a program: most kernels keep them out of the times of processes, and whatever
+    is not ours would be taken for another program's.
+    """
 
     busy_s: float
     steal_s: float
@@ -143,8 +147,8 @@ def read_cores(stat: Path = STAT) -> dict[int, CoreClock]:
 def _core_clock(seconds: Sequence[float]) -> CoreClock:
     """Sum user, nice, system, idle, iowait, irq, softirq and steal; guest time is part of user."""
     user, nice, system, idle, iowait, irq, softirq, steal = [*seconds[:8], *[0.0] * (8 - len(seconds))]
-    busy_s = user + nice + system + irq + softirq
-    return CoreClock(busy_s, steal, busy_s + idle + iowait + steal)
+    busy_s = user + nice + system
+    return CoreClock(busy_s, steal, busy_s + idle + iowait + irq + softirq + steal)
 
 
 def _process_cpu_s(pid: int) -> float:

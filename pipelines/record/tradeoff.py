@@ -15,7 +15,9 @@ class TradeOffRecord(Record):
     `verdict_interval` is the one that the verdict goes by: verdicts on a run's trade-offs are one family.
     Where a server was not steady within its budget there is no ratio, as its time is only bounded, and no
     value where half of a side's were not. Of accuracy it is of the shares of right answers, with the interval
-    that as many samples of the same kind give. `verdict` is about the candidate, null where one side has no
+    that as many samples of the same kind give, and without one where the shares are of labelled positions. Of
+    a run that ended at a look, servers of blocks that were looked at count, and intervals hold at all looks
+    together. `verdict` is about the candidate, null where one side has no
     figure or too few servers were started.
     """
 

@@ -314,24 +314,23 @@ def _confounded(run: RunRecord) -> Iterator[str]:
     if len({target.target or name for name, target in sides.items()}) == 1:
         return
     rows = {name: fmt.plural(count, "row") for name, count in _rows(run).items()}
-    batches = {name: _batch(target) for name, target in sides.items()}
+    batches = {name: batch for name, target in sides.items() if (batch := _batch(target))}
     named = (
         ("the protocol", {name: _protocol(target) for name, target in sides.items()}),
         ("the rows per request", rows),
-        ("batching", batches if all(_is_known(target) for target in sides.values()) else {}),
+        ("batching", batches if len(batches) == len(sides) else {}),
     )
     for what, by_side in named:
         if len(set(by_side.values())) > 1:
             yield f"{what} ({', '.join(f'{name} {value}' for name, value in by_side.items())})"
 
 
-def _batch(target: TargetRecord) -> str:
-    size = target.given.batch_max_size or 1
-    return "none" if size == 1 else f"up to {size}"
-
-
-def _is_known(target: TargetRecord) -> bool:
-    return target.implementation.runner != "url" or target.given.batch_max_size is not None
+def _batch(target: TargetRecord) -> str | None:
+    """Return how large batches may be; None where it is not known, or batches formed against the record."""
+    size = target.given.batch_max_size
+    if size != 1:
+        return None if size is None else f"up to {size}"
+    return None if any((record.requests_per_run or 1) > 1 for record in target.rounds) else "none"
 
 
 def _fixed(run: RunRecord) -> Iterator[str]:
@@ -357,12 +356,14 @@ def _fixed(run: RunRecord) -> Iterator[str]:
 def _fixed_batching(run: RunRecord) -> Iterator[str]:
     sides = pick.compared(run)
     batches = {name: _batch(target) for name, target in sides.items()}
-    if "url" in _runners(run):
-        yield "batching (what servers behind addresses form is not known)"
+    unknown = [name for name, batch in batches.items() if batch is None]
+    if unknown:
+        yield f"batching (what batches {fmt.listed(unknown)} formed is not known)"
     elif set(batches.values()) == {"none"}:
         yield "batching (no server formed any)"
     elif len(set(batches.values())) == 1:
-        yield f"other batches than of {next(iter(batches.values()))}"
+        (size,) = {target.given.batch_max_size for target in sides.values()}
+        yield f"larger or smaller batches than {size}"
     else:
         listed = ", ".join(f"{name} {value}" for name, value in batches.items())
         yield f"other batches ({listed})"

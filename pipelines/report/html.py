@@ -2,8 +2,9 @@
 
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
@@ -31,8 +32,12 @@ from pipelines.report import (
 from pipelines.report.figures import draw
 from pipelines.report.table import Table, first_rows, within_bytes
 
+Item = TypeVar("Item")
+
 BODY_CHARACTERS = 600
 MOST_NAMED = 20
+LEAST_LISTED = 20
+"""Of warnings and logs, which have a place on every page, however long the run."""
 LIMIT_BYTES = 1_500_000
 
 
@@ -75,27 +80,47 @@ def render_html(run: RunRecord) -> str:
     return page
 
 
-class Figures:
-    """Keeps the figures that are small enough, and the captions of those that are left out."""
+class Kept:
+    """Keeps the figures that are small enough, the tables that have a place, and the names of all others."""
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, limits: Limits) -> None:
         self.left_out: list[str] = []
-        self._most_bytes = most_bytes
+        self._limits = limits
 
-    def kept(self, plot: sections.Plot | None) -> sections.Plot | None:
+    def filled(self, *tables: Table) -> list[Table]:
+        """Return the tables with a row, each with as many as there is room for."""
+        with_rows = [table for table in tables if table.rows]
+        if not self._limits.rows:
+            self.left_out += [f"the table “{table.caption}”" for table in with_rows]
+            return []
+        return [first_rows(table, self._limits.rows) for table in with_rows]
+
+    def some(self, what: str, items: Sequence[Item], most: int) -> Sequence[Item]:
+        """Return the first `most` items; how many more of what there are is said."""
+        if len(items) > most:
+            self.left_out.append(f"{what} ({len(items) - most} of {len(items)})")
+        return items[:most]
+
+    def has_place(self, what: str, has_place: bool) -> bool:
+        """Return whether it has a place; what has none is named."""
+        if not has_place:
+            self.left_out.append(what)
+        return has_place
+
+    def figure(self, plot: sections.Plot | None) -> sections.Plot | None:
         """Return the figure; None where there is none, or too large a one."""
-        if plot is None or len(plot.svg.encode()) + len(plot.data.encode()) <= self._most_bytes:
+        if plot is None or len(plot.svg.encode()) + len(plot.data.encode()) <= self._limits.figure_bytes:
             return plot
         self.left_out.append(plot.caption)
         return None
 
-    def kept_of(self, plots: Iterable[sections.Plot]) -> tuple[sections.Plot, ...]:
+    def figures(self, plots: Iterable[sections.Plot]) -> tuple[sections.Plot, ...]:
         """Return those of several figures that are small enough."""
-        return tuple(kept for plot in plots if (kept := self.kept(plot)))
+        return tuple(kept for plot in plots if (kept := self.figure(plot)))
 
 
 def _render(run: RunRecord, limits: Limits) -> str:
-    figures = Figures(limits.figure_bytes)
+    kept = Kept(limits)
     swatches = {name: Markup(draw.swatch(slot)) for name, slot in sections.slots(run).items()}  # noqa: S704
     return page_template(
         "report.html.j2"
@@ -105,44 +130,45 @@ def _render(run: RunRecord, limits: Limits) -> str:
         title=f"{fmt.one_line(run.model.name)} – Tandem {fmt.one_line(run.run_id)}",  # noqa: RUF001
         model_name=fmt.one_line(run.model.name),
         swatches=swatches,
-        **_result(run, limits, figures),
-        **_load(run, limits, figures),
-        mobile=_mobile(run, limits, figures),
-        training=_training(run, limits, figures),
-        **_background(run, limits),
-        **_end(run, limits),
-        left_out=figures.left_out[:MOST_NAMED],
-        left_out_count=len(figures.left_out),
+        **_result(run, limits, kept),
+        **_load(run, limits, kept),
+        mobile=_mobile(run, kept),
+        training=_training(run, kept),
+        **_background(run, kept),
+        **_end(run, limits, kept),
+        left_out=kept.left_out[:MOST_NAMED],
+        left_out_count=len(kept.left_out),
     )
 
 
-def _result(run: RunRecord, limits: Limits, figures: Figures) -> dict[str, object]:
+def _result(run: RunRecord, limits: Limits, kept: Kept) -> dict[str, object]:
     tables = (
         tune.claim_table(run),
         tradeoffs.table(run),
         verdicts.verdict_table(run),
         slo.rate_table(run),
     )
+    pictured = kept.some("pictures of ratios", sections.forest_keys(run), limits.loads)
     every = pick.all_rounds(run)
     timeline = sections.timeline_figure(run, "timeline", every, limits.rounds) if run.slo else None
     return {
         "banners": banners.banners(run),
         "answer": None if run.kind == "mobile" else answers.answer(run),
         "remarks": (*tune.remarks(run), *slo.remarks(run), *answers.remarks(run)),
-        "forests": figures.kept_of(sections.forests(run, limits.loads)),
-        "result_tables": _filled(*tables, most=limits.rows),
-        "rates": figures.kept(sections.rates_figure(run)),
-        "load_curve": None if run.slo else figures.kept(sections.load_curve_figure(run)),
-        "timeline": figures.kept(timeline),
-        "search": _filled(slo.search_table(run), most=limits.rows),
-        "surfaces": figures.kept_of(sections.surface_figures(run)),
-        "tried": _filled(tune.setting_table(run), tune.trial_table(run), most=limits.rows),
-        "warnings": banners.warnings(run)[: limits.rows],
+        "forests": kept.figures(sections.forests(run, len(pictured))),
+        "result_tables": kept.filled(*tables),
+        "rates": kept.figure(sections.rates_figure(run)),
+        "load_curve": None if run.slo else kept.figure(sections.load_curve_figure(run)),
+        "timeline": kept.figure(timeline),
+        "search": kept.filled(slo.search_table(run)),
+        "surfaces": kept.figures(sections.surface_figures(run)),
+        "tried": kept.filled(tune.setting_table(run), tune.trial_table(run)),
+        "warnings": kept.some("warnings", banners.warnings(run), max(limits.rows, LEAST_LISTED)),
         "implementations": subjects.implementation_table(run),
     }
 
 
-def _load(run: RunRecord, limits: Limits, figures: Figures) -> dict[str, object]:
+def _load(run: RunRecord, limits: Limits, kept: Kept) -> dict[str, object]:
     """Return the sections of given loads; an SLO search tries so many rates that its curve replaces them."""
     if run.slo is not None:
         return {
@@ -152,65 +178,70 @@ def _load(run: RunRecord, limits: Limits, figures: Figures) -> dict[str, object]
             "time_split": None,
             "time_tables": [],
             "noise": [],
-            **_warming(run, limits, figures),
+            **_warming(run, limits, kept),
         }
     loads = pick.loads(run)
-    detailed, others = loads[: limits.loads], loads[limits.loads : limits.rows]
+    shown = kept.some("loads", loads, limits.rows)
+    detailed, others = shown[: limits.loads], shown[limits.loads :]
     share = max(12, limits.rounds // max(1, len(detailed)))
     load_sections = [
-        _kept(sections.load_section(run, load, number, share), figures)
+        _kept(sections.load_section(run, load, number, share), kept)
         for number, load in enumerate(detailed, start=1)
     ]
-    time_figure = sections.time_figure(run) if len(loads) <= limits.loads else None
+    time_figure = None
+    if kept.has_place("where the time goes", len(loads) <= limits.loads or not time_split.splits(run)):
+        time_figure = sections.time_figure(run)
+    throughput = None
+    if kept.has_place("throughput", len(loads) <= limits.rows):
+        throughput = sections.throughput_figure(run)
     return {
         "loads": load_sections,
         "more_loads": [measured.latency_table(run, load) for load in others],
-        "throughput": figures.kept(sections.throughput_figure(run)) if len(loads) <= limits.rows else None,
-        "time_split": figures.kept(time_figure),
-        "time_tables": _filled(time_split.time_table(run), most=limits.rows),
-        "noise": _filled(
-            protocols.protocol_table(run),
-            efficiency.efficiency_table(run),
-            verdicts.noise_table(run),
-            most=limits.rows,
+        "throughput": kept.figure(throughput),
+        "time_split": kept.figure(time_figure),
+        "time_tables": kept.filled(time_split.time_table(run)),
+        "noise": kept.filled(
+            protocols.protocol_table(run), efficiency.efficiency_table(run), verdicts.noise_table(run)
         ),
-        **_warming(run, limits, figures),
+        **_warming(run, limits, kept),
     }
 
 
-def _kept(section: sections.LoadSection, figures: Figures) -> sections.LoadSection:
+def _kept(section: sections.LoadSection, kept: Kept) -> sections.LoadSection:
     """Return a load's section with the figures that are small enough."""
-    return replace(section, plots=figures.kept_of(section.plots), timeline=figures.kept(section.timeline))
+    return replace(section, plots=kept.figures(section.plots), timeline=kept.figure(section.timeline))
 
 
-def _warming(run: RunRecord, limits: Limits, figures: Figures) -> dict[str, object]:
+def _warming(run: RunRecord, limits: Limits, kept: Kept) -> dict[str, object]:
+    any_curve = any(map(warming.first_loads, pick.compared(run).values()))
+    curves = None
+    if kept.has_place("fresh servers until they were steady", bool(limits.servers) or not any_curve):
+        curves = sections.curves_figure(run, limits.servers)
     return {
-        "curves": figures.kept(sections.curves_figure(run, limits.servers)) if limits.servers else None,
-        "warming": _filled(warming.warming_table(run), warming.drift_table(run), most=limits.rows),
+        "curves": kept.figure(curves),
+        "warming": kept.filled(warming.warming_table(run), warming.drift_table(run)),
     }
 
 
-def _training(run: RunRecord, limits: Limits, figures: Figures) -> dict[str, object] | None:
+def _training(run: RunRecord, kept: Kept) -> dict[str, object] | None:
     if run.kind != "train":
         return None
     return {
-        "plot": figures.kept(sections.losses_figure(run)),
-        "tables": _filled(*training.tables(run), most=limits.rows),
+        "plot": kept.figure(sections.losses_figure(run)),
+        "tables": kept.filled(*training.tables(run)),
     }
 
 
-def _mobile(run: RunRecord, limits: Limits, figures: Figures) -> sections.MobileSection | None:
+def _mobile(run: RunRecord, kept: Kept) -> sections.MobileSection | None:
     section = sections.mobile_section(run)
     if section is None:
         return None
-    tables = tuple(_filled(*section.tables, most=limits.rows))
-    return replace(section, plot=figures.kept(section.plot), tables=tables)
+    tables = tuple(kept.filled(*section.tables))
+    return replace(section, plot=kept.figure(section.plot), tables=tables)
 
 
-def _background(run: RunRecord, limits: Limits) -> dict[str, object]:
-    def filled(*tables: Table) -> list[Table]:
-        return _filled(*tables, most=limits.rows)
-
+def _background(run: RunRecord, kept: Kept) -> dict[str, object]:
+    filled = kept.filled
     return {
         "before": filled(subjects.artifact_table(run), subjects.parity_table(run)),
         "given": filled(verdicts.fairness_table(run), subjects.configuration_table(run)),
@@ -225,16 +256,16 @@ def _background(run: RunRecord, limits: Limits) -> dict[str, object]:
     }
 
 
-def _end(run: RunRecord, limits: Limits) -> dict[str, object]:
+def _end(run: RunRecord, limits: Limits, kept: Kept) -> dict[str, object]:
     rounds = (measured.rounds_table(run), measured.conditions_table(run), measured.errors_table(run))
     timings = mobile_tables.timing_table(run)
     logs = [(name, target.log_file) for name, target in run.targets.items() if target.log_file]
     return {
-        "invalid": _filled(measured.invalid_table(run), most=limits.rows),
+        "invalid": kept.filled(measured.invalid_table(run)),
         "command": shlex.join(run.command),
         "raw": subjects.raw_files(run),
-        "rounds": _filled(slo.point_table(run), *rounds, timings, most=limits.rows),
-        "logs": logs[: limits.rows],
+        "rounds": kept.filled(slo.point_table(run), *rounds, timings),
+        "logs": kept.some("logs of servers", logs, max(limits.rows, LEAST_LISTED)),
     }
 
 
@@ -283,7 +314,3 @@ def _lines(text: str) -> Markup:
 def _breakable(text: str) -> Markup:
     """Let a path or digest break after a separator or 16 characters; copied, it is unbroken."""
     return Markup("<wbr>").join(re.findall(r"[^/_.-]{1,16}[/_.-]?|[/_.-]", fmt.one_line(text)))
-
-
-def _filled(*tables: Table, most: int) -> list[Table]:
-    return [first_rows(table, most) for table in tables if table.rows and most]

@@ -240,13 +240,18 @@ def time_figure(run: RunRecord) -> Plot | None:
     )
 
 
-def forests(run: RunRecord, most: int = 12) -> tuple[Plot, ...]:
-    """Draw one interval plot per load and pair of targets, the first `most` of them."""
-    keys = list(
+def forest_keys(run: RunRecord) -> tuple[tuple[str, str, str], ...]:
+    """Return the load, candidate and baseline of every interval plot."""
+    return tuple(
         dict.fromkeys(
             (comparison.load, comparison.candidate, comparison.baseline) for comparison in run.comparisons
         )
-    )[:most]
+    )
+
+
+def forests(run: RunRecord, most: int = 12) -> tuple[Plot, ...]:
+    """Draw one interval plot per load and pair of targets, the first `most` of them."""
+    keys = forest_keys(run)[:most]
     plots = [
         _forest(
             run,

@@ -205,9 +205,12 @@ def _drifted(figures: Figures) -> Said:
 
 
 def _still_warming_up(figures: Figures) -> Said:
+    sides = figures["sides"]
+    verb = "was" if len(sides) == 1 else "were"
     return Said(
-        f"still warming up: the rounds of {' and '.join(figures['sides'])} drifted from a block's first to "
-        "its last; allow more conditioning, or longer rounds"
+        f"{' and '.join(sides)} {verb} still getting faster, or not shown to have stopped, when the budget "
+        "of conditioning ended",
+        "allow more conditioning, or longer rounds",
     )
 
 
@@ -362,6 +365,13 @@ MAKERS: Mapping[str, Callable[[Figures], Said]] = {
     ),
     "time_up": lambda figures: Said(
         f"the time was up and the primary metric is not decided, after {_looked(figures)}",
+        "give more time with --decide-within",
+    ),
+    "gate_decided": lambda figures: Said(
+        f"measuring ended when the gate was decided, after {_looked(figures)}"
+    ),
+    "gate_time_up": lambda figures: Said(
+        f"the time was up and the gate is not decided, after {_looked(figures)}",
         "give more time with --decide-within",
     ),
     # Warnings

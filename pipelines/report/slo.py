@@ -1,5 +1,8 @@
 """What an SLO search says: a sentence, the rates with their costs, and every measurement."""
 
+import math
+
+from loadtests.intervals import CONFIDENCE
 from pipelines.console import format as fmt
 from pipelines.judge.rates import RatePair, rate_pairs, reversed_ratio, search_spread
 from pipelines.record.reason import ReasonRecord
@@ -147,25 +150,41 @@ def _undecided(run: RunRecord) -> list[str]:
 
 
 def _not_decided(run: RunRecord, pair: RatePair, *, several: bool) -> str:
-    names = " and ".join(pick.display_name(run, name) for name in (pair.candidate, pair.baseline))
+    sides = (pair.candidate, pair.baseline)
+    names = " and ".join(pick.display_name(run, name) for name in sides)
     which = f"Which of {names if several else 'the two'} sustains more is not decided"
-    spread = search_spread(run.slo) if run.slo else None
-    differs = (
-        f" What two searches of the same target found differs by up to {fmt.ratio(spread)} times;"
-        if spread is not None
-        else ""
+    spread = search_spread(run.slo, sides) if run.slo else None
+    then = (
+        "More"
+        if spread is None
+        else f"What two searches of the same target found differs by up to {fmt.ratio(spread)} times; more"
     )
-    return f"{which}: {undecided_because(run, pair)}.{differs} more --blocks narrow the interval."
+    return f"{which}: {undecided_because(run, pair)}. {then} --blocks narrow the interval."
 
 
 def undecided_because(run: RunRecord, pair: RatePair) -> str:
     """Say why the verdict is open; nothing where it is not."""
     if pair.verdict != "inconclusive" or run.profile is None:
         return ""
-    low, high = pair.interval or (pair.at_least, pair.at_most)
+    low, high = pair.verdict_interval or (None, None)
+    which = f"the interval{_judged_by(pair)}"
     if (low is None or low <= 1) and (high is None or high >= 1):
-        return "the interval holds 1"
-    return f"the interval reaches into {fmt.within(run.profile.margin)}, which do not matter"
+        return f"{which} holds 1"
+    return f"{which} reaches into {fmt.within(run.profile.margin)}, which do not matter"
+
+
+def _judged_by(pair: RatePair) -> str:
+    """Describe the interval of a verdict that is one of several; nothing where it is the one shown anyway."""
+    if pair.verdict_interval is None or pair.verdict_confidence is None:
+        return ""
+    if math.isclose(pair.verdict_confidence, CONFIDENCE):
+        return ""
+    low, high = pair.verdict_interval
+    confidence = fmt.confidence(pair.verdict_confidence)
+    if low is None or high is None:
+        end = f"at least {fmt.ratio(low)}" if low is not None else f"at most {fmt.ratio(high or 0)}"
+        return f" it is judged by ({confidence}, one-sided: {end})"
+    return f" it is judged by ({confidence}: {fmt.span((low, high), fmt.ratio)})"
 
 
 def is_bounded(pair: RatePair) -> bool:

@@ -1,9 +1,10 @@
 """Tables as values, built once from the record and drawn three ways, so that all three say the same."""
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate, takewhile
 from typing import Literal, TypeVar
 
 from pipelines.console.format import MISSING, one_line
@@ -86,14 +87,24 @@ def within_bytes(table: Table, most: int) -> Table:
 
     The first row always stays.
     """
+    return first_rows(table, _fitting(table, table.rows, most))
+
+
+def last_within_bytes(table: Table, most: int) -> Table:
+    """Keep as many of the last rows as `within_bytes` keeps of the first, with a remark that says so."""
+    kept = _fitting(table, table.rows[::-1], most)
+    if kept >= len(table.rows):
+        return table
+    left_out = f"The newest {kept} of {len(table.rows)} rows."
+    remark = f"{table.remark} {left_out}" if table.remark else left_out
+    return replace(table, rows=table.rows[-kept:], remark=remark)
+
+
+def _fitting(table: Table, rows: Iterable[tuple[Cell, ...]], most: int) -> int:
+    """Return how many of the rows are written in about `most` bytes with the headings; at least one."""
     room = most - sum(_written(Cell(f"{column.name}{column.unit or ''}")) for column in table.columns)
-    kept = 0
-    for row in table.rows:
-        room -= sum(map(_written, row))
-        if room < 0:
-            break
-        kept += 1
-    return first_rows(table, max(1, kept))
+    written = accumulate(sum(map(_written, row)) for row in rows)
+    return max(1, sum(1 for _ in takewhile(lambda so_far: so_far <= room, written)))
 
 
 def _written(cell: Cell) -> int:

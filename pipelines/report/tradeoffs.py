@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from pipelines.console import format as fmt
 from pipelines.judge.rates import rate_pairs
+from pipelines.record.conditioning import ConditioningRecord
 from pipelines.record.run import RunRecord
 from pipelines.record.target import SummaryRecord
 from pipelines.record.tradeoff import Measure, TradeOffRecord
@@ -19,10 +20,21 @@ EVEN, OPEN = "even", "not decided"
 NO_INTERVAL = "an interval needs servers of two blocks"
 EXACT = "the figure is exact"
 CHANCE = "chance alone can make the difference"
+FEW_SAMPLES = "as many are right, of so few samples that a difference beyond the margin may hide"
+OF_POSITIONS = (
+    "the share is of labelled positions, of which a sample has several: what chance does to it is not known"
+)
 NEVER_STEADY = (
     "a fresh server was not steady when the budget of conditioning ended: its time is longer by an unknown "
     "amount, which gives a bound and no ratio"
 )
+NO_BOUND = {
+    "unsettled": "the speed of a fresh server varied too much to show when it was steady, which gives "
+    "neither a ratio nor a bound",
+    "climbing": "fresh servers of both sides were not steady when the budget of conditioning ended: neither "
+    "time is known, which gives neither a ratio nor a bound",
+}
+NOT_WITHIN = "half of its fresh servers or more were not shown to be steady within the budget of conditioning"
 LATENCY = ("p50", "p95", "p99")
 
 
@@ -48,7 +60,8 @@ KINDS: dict[Measure, Kind] = {
     "accuracy": Kind("accuracy", fmt.percent, "of 1", "the outputs choose no class, or there are no labels"),
 }
 REMARK = (
-    "Ahead: by the verdict on the run's own interval; even: within the margin that does not matter. Peak "
+    "Ahead: by the verdict, which goes by a wider interval than the one of "
+    f"95{fmt.THIN}% where several are judged together; even: within the margin that does not matter. Peak "
     "memory, cold start (until the first right answer) and time until steady are medians over fresh servers, "
     "their ratios are of servers of one block; an image's size is exact; accuracy is the live endpoint's on "
     "the held-out samples, its interval that of as many samples of the same kind. Beside a percentile its "
@@ -189,12 +202,17 @@ def open_ones(run: RunRecord) -> list[str]:
 
 
 def _figures(run: RunRecord, off: TradeOffRecord) -> str:
-    show = KINDS[off.measure].show
     sides = ((off.candidate, off.candidate_value), (off.baseline, off.baseline_value))
     return ", ".join(
-        f"{pick.display_name(run, name)} {fmt.MISSING if value is None else show(value)}"
-        for name, value in sides
+        f"{pick.display_name(run, name)} {_figure(run, off.measure, name, value)}" for name, value in sides
     )
+
+
+def _figure(run: RunRecord, measure: Measure, name: str, value: float | None) -> str:
+    if value is not None:
+        return KINDS[measure].show(value)
+    budgets = _budgets_s(run, name) if measure == "until_steady_s" else []
+    return f"not within {fmt.seconds(min(budgets))}" if budgets else fmt.MISSING
 
 
 def _winner(off: TradeOffRecord) -> str | None:
@@ -272,35 +290,81 @@ def _of_search(run: RunRecord) -> Iterator[Row]:
 
 
 def _why_no_interval(run: RunRecord, off: TradeOffRecord) -> str:
-    if off.measure == "until_steady_s" and _never_steady(run, off):
-        return NEVER_STEADY
-    if off.candidate_value is None or off.baseline_value is None:
-        return KINDS[off.measure].why
-    return EXACT if off.measure in ("image_bytes", "accuracy") else NO_INTERVAL
+    if off.measure == "until_steady_s" and (why := _why_never_steady(run, off)):
+        return why
+    sides = ((off.candidate, off.candidate_value), (off.baseline, off.baseline_value))
+    without = [name for name, value in sides if value is None]
+    if without and off.ratio is None:
+        return _why_no_value(run, off.measure, without[0])
+    if off.measure == "accuracy":
+        return OF_POSITIONS
+    return EXACT if off.measure == "image_bytes" else NO_INTERVAL
 
 
-def _never_steady(run: RunRecord, off: TradeOffRecord) -> bool:
-    """Return whether a fresh server of either side was not steady within its budget."""
-    sides = (run.targets[name] for name in (off.candidate, off.baseline) if name in run.targets)
-    return any(conditioning.state != "steady" for side in sides for conditioning in first_loads(side))
+def _why_never_steady(run: RunRecord, off: TradeOffRecord) -> str:
+    """Say what fresh servers that were not steady within their budget leave; nothing where all were.
+
+    Of servers of the same block alone, as the ratio is.
+    """
+    ours, theirs = (_first_loads(run, name) for name in (off.candidate, off.baseline))
+    both = ours.keys() & theirs.keys()
+    states = [{side[block].state for block in both} for side in (ours, theirs)]
+    if "unsettled" in states[0] | states[1]:
+        return NO_BOUND["unsettled"]
+    if "climbing" in states[0] & states[1]:
+        return NO_BOUND["climbing"]
+    return NEVER_STEADY if "climbing" in states[0] | states[1] else ""
+
+
+def _first_loads(run: RunRecord, name: str) -> dict[int, ConditioningRecord]:
+    """Return the first load on each fresh server that counts, by block: in blocks that were looked at."""
+    if name not in run.targets:
+        return {}
+    looks = run.sequential.looks if run.sequential else ()
+    return {
+        load.block: load
+        for load in first_loads(run.targets[name])
+        if not looks or load.block < looks[-1].blocks_count
+    }
+
+
+def _budgets_s(run: RunRecord, name: str) -> list[float]:
+    """Return how long fresh servers of a side were loaded that were not steady by then."""
+    return [load.duration_s for load in _first_loads(run, name).values() if load.state != "steady"]
+
+
+def _why_no_value(run: RunRecord, measure: Measure, name: str) -> str:
+    is_late = measure == "until_steady_s" and _budgets_s(run, name)
+    return NOT_WITHIN if is_late else KINDS[measure].why
+
+
+def _why_open(off: TradeOffRecord, why: str) -> str:
+    """Say why a verdict is open: by the interval that it goes by, where that is not the one shown."""
+    if off.measure == "accuracy":
+        return FEW_SAMPLES if off.candidate_value == off.baseline_value else CHANCE
+    if off.interval is None:
+        return why
+    if off.verdict_interval in (None, off.interval):
+        return ""
+    confidence = fmt.confidence(off.verdict_confidence or 0)
+    return f"judged by {confidence}: {fmt.span(off.verdict_interval, fmt.ratio)}"
 
 
 def _of_trade_off(run: RunRecord, off: TradeOffRecord) -> Row:
     kind = KINDS[off.measure]
     why = _why_no_interval(run, off)
     candidate, baseline = (
-        number(value, kind.show, unit=kind.unit, why=why if why == NEVER_STEADY else kind.why)
-        for value in (off.candidate_value, off.baseline_value)
+        number(value, kind.show, unit=kind.unit, why=_why_no_value(run, off.measure, name))
+        for name, value in ((off.candidate, off.candidate_value), (off.baseline, off.baseline_value))
     )
     ahead = _ahead(off.verdict, off.candidate, off.baseline)
-    undecided = CHANCE if off.measure == "accuracy" else "" if off.interval else why
     return Row(
         kind.name,
         off.candidate,
         off.baseline,
         (candidate, baseline),
         ahead,
-        undecided if ahead == OPEN else "" if ahead else why,
+        _why_open(off, why) if ahead == OPEN else "" if ahead else why,
         number(off.ratio, fmt.ratio, unit="", why=why),
         interval_cell(off.interval, why),
     )

@@ -1,6 +1,7 @@
-"""What is kept of a run that failed, carried by the error that ended it to whoever writes it elsewhere."""
+"""What is kept of a run, carried by the error that ended its command to whoever writes it elsewhere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -13,7 +14,7 @@ ATTRIBUTE = "tandem_kept_run"
 
 @dataclass(frozen=True)
 class Kept:
-    """A failed run's record and its folder."""
+    """A run's record and its folder."""
 
     record: RunRecord
     folder: Path
@@ -22,6 +23,16 @@ class Kept:
 def carry(error: BaseException, kept: Kept) -> None:
     """Let an error carry the run that it ended."""
     setattr(error, ATTRIBUTE, kept)
+
+
+@contextmanager
+def carrying(kept: Kept) -> Iterator[None]:
+    """Let whatever ends what is done with a run carry it, an interruption as well."""
+    try:
+        yield
+    except BaseException as error:
+        carry(error, kept)
+        raise
 
 
 def fail(error: BaseException, finish: Callable[[str], str]) -> NoReturn:

@@ -15,10 +15,13 @@ from pipelines.outputs.of_run import figures_of_run
 from pipelines.record.run import RunRecord
 from pipelines.report import answers, mobile, tradeoffs, training
 from pipelines.report.html import page_template
-from pipelines.report.table import Cell, Column, Table, code, missing, word
+from pipelines.report.table import Cell, Column, Table, code, last_within_bytes, missing, word
 from pipelines.run.environment import differing
 from pipelines.run.rebuild import holding_together, read_coherent
 
+TABLE_BYTES = 400_000
+"""Of the table of runs on the page: a little less than the page gives any table."""
+RUNS_CAPTION = "The runs"
 NOT_THERE = "this run has no such figure"
 FIGURES_REMARK = (
     "Every figure as its run.json has it, with its own 95% interval. Rounds of different runs are no pairs: "
@@ -96,7 +99,7 @@ def render_several(several: Several) -> str:
         count=len(several.runs),
         differences=len(differing(several.runs)),
         links=[(run.run_id, _link(several, folder)) for run, folder in _named(several)],
-        tables=tables(several),
+        tables=[_newest(table) for table in tables(several)],
         swatches={},
     )
 
@@ -118,6 +121,11 @@ def tables(several: Several) -> list[Table]:
         differences_table(several.runs),
     )
     return [table for table in all_tables if table.rows]
+
+
+def _newest(table: Table) -> Table:
+    """Return the table of runs, the oldest first, with the newest that fit; every other table as it is."""
+    return last_within_bytes(table, TABLE_BYTES) if table.caption == RUNS_CAPTION else table
 
 
 def _runs_table(several: Several) -> Table:
@@ -142,7 +150,7 @@ def _runs_table(several: Several) -> Table:
         )
         for run in several.runs
     )
-    return Table("The runs", columns, rows)
+    return Table(RUNS_CAPTION, columns, rows)
 
 
 def _says(run: RunRecord) -> str:

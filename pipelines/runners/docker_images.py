@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,12 +93,17 @@ def _ours(
     keys = {target: _keys(target) for target in targets}
     shelf = _Shelf(model, artifacts, progress)
     shelf.look(list(dict.fromkeys(key for its in keys.values() for key in its)))
-    shelf.build([its[0] for its in keys.values()])
+    # A vendor's image has to be pulled, which not every machine can: it is tried by itself, after the others.
+    shelf.build([its[0] for target, its in keys.items() if its[0] not in _vendors(target)])
     return {target: _described(target, _first(target, its, shelf)) for target, its in keys.items()}
 
 
 def _keys(target: str) -> list[str]:
     return [image.key for image in CONTAINED[target].images if not image.on_request]
+
+
+def _vendors(target: str) -> list[str]:
+    return [image.key for image in CONTAINED[target].images if image.vendor]
 
 
 def _first(target: str, keys: Sequence[str], shelf: "_Shelf") -> "Image":
@@ -120,10 +125,15 @@ class _Shelf:
     problems: dict[str, str] = field(default_factory=dict)
 
     def look(self, keys: Sequence[str]) -> None:
-        """Take what the engine has."""
+        """Take what the engine has, all at once; one by one where something fails."""
         from pipelines.package import image_status
 
-        for status in image_status(self.model, self.artifacts, keys, self.progress):
+        try:
+            statuses = image_status(self.model, self.artifacts, keys, self.progress)
+        except MachineError as error:
+            self._one_by_one(self.look, keys, error)
+            return
+        for status in statuses:
             if status.image is not None:
                 self.images[status.key] = status.image
                 self.progress(status.key, "there already")
@@ -138,12 +148,18 @@ class _Shelf:
         try:
             self.images |= ensure_images(self.model, self.artifacts, lacking, self.progress)
         except MachineError as error:
-            if len(lacking) > 1:  # which of them it was is not said
-                for key in lacking:
-                    self.build([key])
-                return
-            self.problems[lacking[0]] = str(error)
-            self.progress("images", f"{lacking[0]} cannot be had: {error}")
+            self._one_by_one(self.build, lacking, error)
+
+    def _one_by_one(
+        self, attempt: Callable[[Sequence[str]], None], keys: Sequence[str], error: MachineError
+    ) -> None:
+        """Attempt each of several keys by itself, as the error does not say whose it is; note it of one."""
+        if len(keys) > 1:
+            for key in keys:
+                attempt([key])
+            return
+        self.problems[keys[0]] = str(error)
+        self.progress("images", f"{keys[0]} cannot be had: {error}")
 
 
 def _described(target: str, image: "Image") -> ContainerImage:

@@ -22,6 +22,7 @@ from pipelines.machine.listening import is_here, listeners
 from pipelines.record.implementation import GivenRecord, ImplementationRecord
 from pipelines.runners.local import process_cpu_s, process_tree
 from pipelines.runners.server import Place
+from pipelines.targets import oip
 from pipelines.targets.address import URL, Address
 from pipelines.targets.apis import Told, introduce, status
 from pipelines.targets.endpoint import Endpoint
@@ -167,11 +168,11 @@ def running(side: RunningSide, spec: ModelSpec, work: Path) -> Iterator[RunningS
     """
     metadata = introduce(side.name, side.address, side.access, spec)
     place, pids = where_is(side.address)
-    yield RunningServer(side, _plan(side, metadata, work), place, pids)
+    yield RunningServer(side, _plan(side, spec, metadata, work), place, pids)
 
 
-def _plan(side: RunningSide, metadata: Told, work: Path) -> ServerPlan:
-    address = side.address
+def _plan(side: RunningSide, spec: ModelSpec, metadata: Told, work: Path) -> ServerPlan:
+    address, tensors = side.address, metadata.tensors
     return ServerPlan(
         target=side.name,
         implementation=ImplementationRecord(
@@ -193,5 +194,6 @@ def _plan(side: RunningSide, metadata: Told, work: Path) -> ServerPlan:
             status=lambda: status(address, side.access),
             addresses={side.protocol.name: str(address)},
             access=side.access,
+            hint=oip.surplus_inputs(spec, tensors, named=metadata.named) if tensors is not None else "",
         ),
     )

@@ -198,7 +198,7 @@ def wait_until_right(server: Server, pool: PayloadPool) -> Ready:
     if status != HTTP_OK or not check_answer(pool, CANARY_SAMPLE, body):
         raise GateError(
             f"{server.plan.target} is ready but its first answer is wrong: sample {CANARY_SAMPLE}, expected "
-            f"{_short(pool)}, got status {status}, {_quoted(server, body)!r}"
+            f"{_short(pool)}, got status {status}, {_quoted(server, body)!r}{_refusal_hint(server, status)}"
         )
     ready = Ready(ready_s, time.monotonic() - server.started)
     server.read_configuration()
@@ -257,6 +257,7 @@ def _ask(
         raise GateError(
             f"{server.plan.target} answered sample {group[0]} with status {status} and "
             f"{_quoted(server, answer)!r}, expected predictions of {', '.join(names)}"
+            f"{_refusal_hint(server, status)}"
         )
     return [{name: predictions[name][row] for name in names} for row in range(len(group))]
 
@@ -267,6 +268,12 @@ def _post(server: Server, pool: PayloadPool, body: bytes) -> tuple[int, bytes]:
 
 def _quoted(server: Server, answer: bytes) -> str:
     return (server.plan.endpoint.access or Access()).quoted(answer)
+
+
+def _refusal_hint(server: Server, status: int) -> str:
+    """Add what is known of why a server may refuse a request."""
+    hint = server.plan.endpoint.hint
+    return f"; {hint}" if hint and status != HTTP_OK else ""
 
 
 def _limit_hint(server: Server, body: bytes) -> str:

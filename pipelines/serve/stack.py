@@ -156,7 +156,8 @@ def _cores() -> dict[str, str]:
         RequestError: a variable is no list of cores.
     """
     server, generator = (_named_cores(name) for name in (SERVER_CORES, GENERATOR_CORES))
-    split = split_cores(server=server, generator=generator[0] if generator else None)
+    usable = os.sched_getaffinity(0) - set(generator[1:])  # its first core is set aside by the split itself
+    split = split_cores(usable or None, server=server, generator=generator[0] if generator else None)
     chosen = {SERVER_CORES: split.server[0], GENERATOR_CORES: split.generator[0]}
     return {name: str(core) for name, core in chosen.items() if not os.environ.get(name)}
 

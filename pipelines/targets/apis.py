@@ -109,6 +109,7 @@ def _tfserving_told(address: Address, access: Access) -> Told:
                     "shape": None
                     if tensor["tensor_shape"].get("unknown_rank")
                     else [int(dim["size"]) for dim in tensor["tensor_shape"].get("dim", [])],
+                    "optional": name in signature.get("defaults", {}),
                 }
                 for name, tensor in signature[kind].items()
             ]

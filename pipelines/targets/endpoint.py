@@ -32,6 +32,7 @@ class Endpoint:
             not tell. Raises OSError where it does not answer.
         addresses: everything that listens, by name, for people.
         access: how to reach a running endpoint; None for a server of ours.
+        hint: what may be the reason if it refuses a right request; "" where nothing is known.
     """
 
     base_url: str
@@ -43,6 +44,7 @@ class Endpoint:
     timings: Callable[[], Timings] | None = None
     addresses: Mapping[str, str] = field(default_factory=dict)
     access: Access | None = None
+    hint: str = ""
 
     @property
     def predict_url(self) -> str:

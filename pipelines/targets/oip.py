@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from loadtests.codecs.oip_json import NAMES
-from models.spec import ModelSpec
+from models.spec import ModelSpec, TensorSpec
 from pipelines.errors import GateError
 from pipelines.http import Ask, fetch, fetch_json
 
 OK = 200
+HINT_CHARACTERS = 500
 
 
 def status(base_url: str, model: str, ask: Ask = fetch) -> str | None:
@@ -47,15 +48,11 @@ def require_signature(spec: ModelSpec, answer: Mapping[str, Any], *, named: bool
     Not `named`: the only tensor of a kind is the one there is, whatever it is called.
 
     Raises:
-        GateError: a tensor is missing, or of another datatype or shape, or there is an input that requests
-            would lack: which, expected and found. Outputs that the model has not do no harm.
+        GateError: a tensor is missing, or of another datatype or shape: which, expected and found. Outputs
+            that the model has not do no harm; of inputs `surplus_inputs` tells.
     """
     for kind, tensors in (("inputs", spec.inputs), ("outputs", spec.outputs)):
-        listed = answer.get(kind)
-        entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
-        by_name = {str(entry.get("name")): entry for entry in entries}
-        if not named and len(tensors) == len(by_name) == 1:
-            by_name = {tensors[0].name: next(iter(by_name.values()))}
+        by_name = _listed(answer, kind, tensors, named=named)
         for tensor in tensors:
             if tensor.name not in by_name:
                 raise GateError(
@@ -73,19 +70,40 @@ def require_signature(spec: ModelSpec, answer: Mapping[str, Any], *, named: bool
                 raise GateError(
                     f"the endpoint's {tensor.name!r} has the shape {entry.get('shape')}, expected {expected}"
                 )
-        if kind == "inputs":
-            _require_no_other(by_name, [tensor.name for tensor in tensors])
 
 
-def _require_no_other(found: Mapping[str, Mapping[str, Any]], wanted: Sequence[str]) -> None:
-    """Raise GateError if there is an input of another name: every request would lack it."""
-    other = next((name for name in sorted(found) if name not in wanted), None)
-    if other is not None:
-        what = f"{found[other].get('datatype')}, shape {found[other].get('shape')}"
-        raise GateError(
-            f"the endpoint's metadata has an input {other!r} ({what}) that the model has not; expected "
-            f"{', '.join(wanted)}, found {', '.join(sorted(found))}"
-        )
+def surplus_inputs(spec: ModelSpec, answer: Mapping[str, Any], *, named: bool = True) -> str:
+    """Describe the inputs in a model's metadata that requests will lack; "" where there are none.
+
+    Whether the server does without them only a request can tell: most metadata, such as Triton's, lists those
+    that may be left out like any other. What is marked `optional` is not described.
+    """
+    found = _listed(answer, "inputs", spec.inputs, named=named)
+    wanted = [tensor.name for tensor in spec.inputs]
+    surplus = [
+        f"{name!r} ({entry.get('datatype')}, shape {entry.get('shape')})"
+        for name, entry in sorted(found.items())
+        if name not in wanted and entry.get("optional") is not True
+    ]
+    if not surplus:
+        return ""
+    hint = (
+        f"the endpoint's metadata has inputs that the model has not, and no request: {', '.join(surplus)}; "
+        f"expected {', '.join(wanted)}, found {', '.join(sorted(found))}"
+    )
+    return " ".join(hint.split())[:HINT_CHARACTERS]  # a stranger's words, in one line of ours
+
+
+def _listed(
+    answer: Mapping[str, Any], kind: str, tensors: Sequence[TensorSpec], *, named: bool
+) -> dict[str, Mapping[str, Any]]:
+    """Return the inputs or outputs in a model's metadata by name; see `require_signature` for `named`."""
+    listed = answer.get(kind)
+    entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+    by_name: dict[str, Mapping[str, Any]] = {str(entry.get("name")): entry for entry in entries}
+    if not named and len(tensors) == len(by_name) == 1:
+        return {tensors[0].name: next(iter(by_name.values()))}
+    return by_name
 
 
 def _fits(reported: Any, wanted: Sequence[int | None]) -> bool:

@@ -48,7 +48,7 @@ TORCHSERVE = Target(
     title="TorchServe",
     serving=("torchserve",),
     traces=True,
-    shared_sources=(TRACING, IMPORTS),
+    shared_sources=(TRACING,),
     protocols=(
         *(Protocol("http", codec, TORCHSERVE_PATH) for codec in ("json-rows", "json-columns", "npy", "raw")),
         Protocol("grpc", "tensor-map", TORCHSERVE_METHOD),
@@ -57,6 +57,7 @@ TORCHSERVE = Target(
     tuning="pipelines.targets.torchserve.tuning:axes",
     imports=PROGRAM[::-1],
     place="pipelines.targets.torchserve.imported:place",
+    placing=(IMPORTS,),
     archives=True,
     run_only=("configuration", "timings", "workers"),
 )
@@ -78,6 +79,7 @@ PYTHON = Target(
     shared_sources=(TARGETS_FOLDER / "torchserve" / "export.py", TRACING),
     imports=PROGRAM,
     place="pipelines.targets.python.imported:place",
+    placing=(IMPORTS,),
     run_only=("app", "configuration", "timings"),
 )
 TORCHSERVE_PT2 = replace(
@@ -94,6 +96,7 @@ TORCHSERVE_PT2 = replace(
     shared_sources=(*(TARGETS_FOLDER / "torchserve" / name for name in ARCHIVED), TRACING),
     imports=(),
     place=None,
+    placing=(),
     run_only=(),
 )
 TFSERVING = Target(
@@ -121,6 +124,7 @@ TFSERVING = Target(
     shared_sources=(WEIGHTS,),
     imports=(("saved_model", "saved-model"),),
     place="pipelines.targets.tfserving.imported:place",
+    placing=(IMPORTS,),
     run_only=("compiled", "configuration", "timings"),
 )
 MLSERVER = Target(
@@ -142,12 +146,13 @@ MLSERVER = Target(
     settings="pipelines.targets.mlserver.settings:MLServerSettings",
     tuning="pipelines.targets.mlserver.tuning:axes",
     shared_sources=(
-        *(TARGETS_FOLDER / "python" / name for name in ("export.py", "imported.py")),
+        TARGETS_FOLDER / "python" / "export.py",
         TARGETS_FOLDER / "torchserve" / "export.py",
         TRACING,
     ),
     imports=PROGRAM,
     place=PYTHON.place,
+    placing=(TARGETS_FOLDER / "python" / "imported.py", IMPORTS),
     run_only=("model", "timings"),
 )
 TRITON = Target(
@@ -172,6 +177,7 @@ TRITON = Target(
     shared_sources=MLSERVER.shared_sources,
     imports=PROGRAM,
     place=PYTHON.place,
+    placing=MLSERVER.placing,
     run_only=("configuration", "model", "timings"),
 )
 TFLITE = Target(
@@ -183,10 +189,11 @@ TFLITE = Target(
     doctor="pipelines.targets.tflite.doctor",
     server=None,
     road="TensorFlow's road",
-    shared_sources=(TARGETS_FOLDER / "tfserving" / "export.py", CALIBRATION, WEIGHTS, IMPORTS),
+    shared_sources=(TARGETS_FOLDER / "tfserving" / "export.py", CALIBRATION, WEIGHTS),
     roads=("twin", "litert", "onnx2tf"),
     imports=(("tflite", "tflite"),),
     place="pipelines.targets.tflite.imported:place",
+    placing=(IMPORTS,),
 )
 EXECUTORCH = Target(
     name="executorch",
@@ -208,9 +215,10 @@ ONNX = Target(
     server=None,
     road="read by both worlds",
     traces=True,
-    shared_sources=(TRACING, IMPORTS),
+    shared_sources=(TRACING,),
     imports=(("onnx", "onnx"),),
     place="pipelines.targets.onnx.imported:place",
+    placing=(IMPORTS,),
 )
 BUILT_IN = {
     target.name: target

@@ -23,6 +23,7 @@ class Target:
             in which its runtime reads such a file; none where it is made of a program alone.
         place: "module:function" (spec, file, folder) -> list of `Exported`, of one imported file;
             None where `imports` has none.
+        placing: files outside the target's folder that decide too what is made of an imported file.
         archives: whether it takes an archive as a whole, and what else was imported beside it; others take
             the best file alone, and of an archive the program in it.
         runtime: "module:function" (artifact path, format, inputs) -> outputs, from files alone.
@@ -73,14 +74,37 @@ class Target:
     folder: Path | None = None
     imports: tuple[tuple[str, str], ...] = ()
     place: str | None = None
+    placing: tuple[Path, ...] = ()
     archives: bool = False
     run_only: tuple[str, ...] = ()
 
     @property
     def sources(self) -> list[Path]:
         """The files that decide what an export contains, beside the model's and the toolchain's."""
-        folder = self.folder or TARGETS_FOLDER / self.name
-        running = (
+        left_out = {"__init__", *self.run_only, *map(self._stem, self._running)}
+        if self.place is not None:
+            left_out.add(self._stem(self.place))
+        left_out -= {self._stem(self.export)}
+        own = [path for path in self._folder.glob("*.py") if path.stem not in left_out]
+        return [*sorted(own), *self.shared_sources]
+
+    @property
+    def placing_sources(self) -> list[Path]:
+        """The files that decide, beside `sources`, what is made of an imported file."""
+        if self.place is None:
+            return []
+        own = self._folder / f"{self._stem(self.place)}.py"
+        placing = [*([own] if own.is_file() else []), *self.placing]
+        return [path for path in placing if path not in self.sources]
+
+    @property
+    def _folder(self) -> Path:
+        return self.folder or TARGETS_FOLDER / self.name
+
+    @property
+    def _running(self) -> list[str]:
+        """What decides how an artifact runs, by module or function."""
+        named = (
             self.runtime,
             self.server,
             self.settings,
@@ -89,17 +113,13 @@ class Target:
             self.container,
             self.doctor,
         )
-        left_out = {folder.name, *self.run_only, *(_module(name) for name in running if name)}
-        left_out -= {_module(self.export)}
-        own = [path for path in folder.glob("*.py") if _module_of(path) not in left_out]
-        return [*sorted(own), *self.shared_sources]
+        return [name for name in named if name]
 
+    def _stem(self, dotted: str) -> str:
+        """Return the name of the file, without its ending, of a module, which a function's may follow.
 
-def _module(dotted: str) -> str:
-    """Return the last part of a module's name, which a function's may follow."""
-    return dotted.partition(":")[0].rpartition(".")[2]
-
-
-def _module_of(path: Path) -> str:
-    """Return the last part of a module's name by its file; a package has its folder's name."""
-    return path.parent.name if path.stem == "__init__" else path.stem
+        A module of the package's own name is not the package, which is the file `__init__`.
+        """
+        own = self._folder.name
+        package, _, name = dotted.partition(":")[0].rpartition(".")
+        return "__init__" if name == own and package.rpartition(".")[2] != own else name

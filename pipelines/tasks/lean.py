@@ -8,7 +8,6 @@ from types import ModuleType
 from typing import Final
 
 WRAPPERS: Final = "keras.src.wrappers"
-LAST_OF_WRAPPERS: Final = "SKLearnTransformer"
 
 
 class WithoutWrapped(MetaPathFinder):
@@ -34,8 +33,9 @@ class WithoutWrapped(MetaPathFinder):
 
 
 def _wrappers_are_imported() -> bool:
-    wrappers = sys.modules.get(WRAPPERS)
-    return wrappers is not None and not hasattr(wrappers, LAST_OF_WRAPPERS)
+    # The import system itself marks a module so, until its last line has run.
+    spec = getattr(sys.modules.get(WRAPPERS), "__spec__", None)
+    return bool(getattr(spec, "_initializing", False))
 
 
 def import_less() -> None:

@@ -120,10 +120,12 @@ def test_what_the_system_says_of_tandem_itself_is_overwritten(done, work):
 
 def test_a_watch_sees_a_secret_in_arguments_and_in_environments():
     secret = "t0-be-f0und-1029384756"  # noqa: S105 - what is to be seen
-    sleeping = [sys.executable, "-c", "input()"]
+    sleeping = [sys.executable, "-c", "print(flush=True); input()"]
     with watched(secret) as watch:
         for command, given in (([*sleeping, secret], {}), (sleeping, {"HIDDEN": secret})):
-            with subprocess.Popen(command, env=os.environ | given, stdin=subprocess.PIPE):
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            with subprocess.Popen(command, env=os.environ | given, **pipes) as process:
+                process.stdout.readline()  # until then it may still be a copy of this process
                 watch.look(secret.encode())
     assert {sight.where for sight in watch.seen} == {"arguments", "environment"}
 

@@ -70,6 +70,23 @@ def test_a_secret_comes_from_the_environment_and_is_not_inherited(monkeypatch):
     assert SECRET not in repr(found) + repr(found.of("any")) + str(found)
 
 
+@pytest.mark.parametrize(
+    "header", ["X-Api-Key:env:TOKEN", "new=X-Api-Key:env:TOKEN", "X-Api-Key:\tenv:TOKEN "]
+)
+def test_a_secret_is_not_inherited_however_its_header_is_spaced(monkeypatch, header):
+    assert with_secret(monkeypatch, header).of("new").headers == {"X-Api-Key": SECRET}
+    assert "TOKEN" not in access.os.environ
+
+
+def test_a_secret_is_not_inherited_where_there_is_no_c_library_to_load(monkeypatch):
+    def refuse(_):
+        raise OSError("Dynamic loading not supported")
+
+    monkeypatch.setattr(access.ctypes, "CDLL", refuse)
+    assert with_secret(monkeypatch).of("any").headers == {"Authorization": f"Bearer {SECRET}"}
+    assert "TOKEN" not in access.os.environ
+
+
 def test_a_secret_comes_from_a_file_without_its_line_break(tmp_path):
     (tmp_path / "key").write_text(f"{SECRET}\n")
     found = read_accesses((f"X-Api-Key: file:{tmp_path / 'key'}",), None, insecure=False)

@@ -16,7 +16,7 @@ from pipelines.access import Access
 from pipelines.cli.exits import explain
 from pipelines.errors import GateError, MachineError, RequestError, UserError
 from pipelines.runners.url import RunningSide, running
-from pipelines.targets import apis
+from pipelines.targets import apis, oip
 from pipelines.targets.address import read_address
 from pipelines.targets.apis import introduce
 
@@ -100,7 +100,8 @@ def test_metadata_that_contradicts_the_signature_names_the_tensor(api, changed, 
 
 
 @pytest.mark.parametrize("ask", ["oip", "tfserving", "oip over gRPC", "tfserving over gRPC"])
-def test_an_input_that_the_model_has_not_is_refused_and_an_output_is_not(ask):
+def test_an_input_that_the_model_has_not_is_named_in_case_of_a_refusal_and_an_output_is_not(ask):
+    """Metadata of most servers does not say which inputs may be left out."""
     api, _, over_grpc = ask.partition(" over ")
 
     def metadata(kind):
@@ -110,12 +111,48 @@ def test_an_input_that_the_model_has_not_is_refused_and_an_output_is_not(ask):
             return grpc(api, (oip_answers if api == "oip" else tfserving_answers)(more=(kind, "mask")))
         return asked(api, told(api, more))
 
-    assert {one["name"] for one in metadata("outputs").tensors["outputs"]} == {"logits", "mask"}
-    with pytest.raises(
-        GateError,
-        match=r"today: .* input 'mask' \(INT64, shape \[-1, 8\]\) .*; expected image, found image, mask",
-    ):
-        metadata("inputs")
+    more = metadata("outputs")
+    assert {one["name"] for one in more.tensors["outputs"]} == {"logits", "mask"}
+    assert oip.surplus_inputs(SPEC, more.tensors, named=more.named) == ""
+    more = metadata("inputs")
+    hint = oip.surplus_inputs(SPEC, more.tensors, named=more.named)
+    assert "'mask' (INT64, shape [-1, 8])" in hint
+    assert hint.endswith("expected image, found image, mask")
+
+
+def test_what_a_stranger_calls_its_inputs_stays_one_short_line():
+    more = {"inputs": [{"name": f"a\nb{number}" * 99, "shape": [-1]} for number in range(99)]}
+    hint = oip.surplus_inputs(SPEC, more)
+    assert len(hint.splitlines()) == 1
+    assert len(hint) <= 500
+
+
+@pytest.mark.parametrize("api", ["oip", "tfserving"])
+def test_an_input_that_is_marked_as_one_to_leave_out_explains_no_refusal(api):
+    more = tensors()
+    more["inputs"].append(("mask", "INT64", [-1, 8]))
+    pages = told(api, more)
+    if api == "oip":
+        pages["/v2/models/m"]["inputs"][1]["optional"] = True
+    else:
+        definition = pages["/v1/models/m/metadata"]["metadata"]["signature_def"]["signature_def"]
+        definition["serving_default"]["defaults"] = {"mask": {"dtype": "DT_INT64"}}
+    found = asked(api, pages)
+    assert oip.surplus_inputs(SPEC, found.tensors, named=found.named) == ""
+
+
+def test_the_inputs_that_requests_lack_go_along_with_a_running_server(tmp_path):
+    more = tensors()
+    more["inputs"].append(("mask", "INT64", [-1, 8]))
+    pages = told("oip", more)
+
+    def answer(at, _headers):
+        return (200, {}, json.dumps(pages[at]).encode())
+
+    with serving(answer) as (url, _):
+        address, protocol = read_address(f"oip+{url}/m")
+        with running(RunningSide("today", address, protocol, ACCESS), SPEC, tmp_path) as server:
+            assert "'mask'" in server.plan.endpoint.hint
 
 
 @pytest.mark.parametrize("api", ["oip", "tfserving"])

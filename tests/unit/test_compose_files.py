@@ -44,6 +44,14 @@ def test_every_overlay_is_looked_at():
     assert len(services()) == 8
 
 
+@pytest.mark.parametrize("name", read(DOCKER / "compose.yaml")["services"])
+def test_a_server_without_its_image_is_pulled_from_nobody(name):
+    """A repository on Docker Hub belongs to whoever registers its name; nothing listens on port 1 of here."""
+    image = read(DOCKER / "compose.yaml")["services"][name]["image"]
+    variable, unset = re.fullmatch(r"\$\{([A-Z]+_IMAGE):-(.+)\}", image).groups()
+    assert re.fullmatch(rf"localhost:1/[a-z]+:set-{variable}", unset)
+
+
 def test_all_servers_are_granted_the_same():
     servers = read(DOCKER / "compose.yaml")["services"]
     assert set(servers) == {"torchserve", "tfserving", "python", "triton", "mlserver"}

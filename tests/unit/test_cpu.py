@@ -107,11 +107,30 @@ def test_the_kernels_lines_are_read_by_core_number_whatever_cores_are_offline(tm
     )
     clocks = read_cores(stat)
     assert sorted(clocks) == [0, 3]
-    assert clocks[0].busy_s == pytest.approx(4.33)
+    assert clocks[0].busy_s == pytest.approx(4.2)
     assert clocks[0].steal_s == pytest.approx(0.8)
     assert clocks[0].total_s == pytest.approx(45.63)
     assert clocks[3] == CoreClock(pytest.approx(0.01), 0.0, pytest.approx(0.1))
     assert read_cores(tmp_path / "missing") == {}
+
+
+@pytest.mark.parametrize("serving", [1, 15])
+def test_interrupts_on_serving_cores_are_no_other_program(tmp_path, serving):
+    """Processes are not charged for them, so nobody of ours could be either."""
+    split = Cores(server=tuple(range(serving)), generator=(serving,))
+
+    def reading_of(ticks):
+        """Each core: 99 % user, 0.5 % softirq; its idle time makes up the rest."""
+        stat = tmp_path / "stat"
+        line = f"{ticks * 198 // 200} 0 0 {ticks // 200} 0 0 {ticks // 200} 0 0 0"
+        stat.write_text("".join(f"cpu{core} {line}\n" for core in range(serving + 1)))
+        ours_s = ticks * 198 // 200 / 100
+        return CpuReading(read_cores(stat), server_s=serving * ours_s, generator_s=ours_s)
+
+    edges = Edges(reading_of(0), reading_of(2000))
+    found = edges.neighbours(split)
+    assert found.foreign_cores == pytest.approx(0.0, abs=1e-6)
+    assert found.foreign_share == pytest.approx(0.0, abs=1e-6)
 
 
 def test_the_clocks_of_this_machine_can_be_read():

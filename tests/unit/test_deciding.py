@@ -117,12 +117,23 @@ def test_a_first_block_longer_than_the_time_is_the_only_look(measuring):
 def test_what_else_was_asked_ends_it_and_is_named(measuring):
     run, made = measuring(1000.0, ["worse", "worse"])
     words = iter([False, True])
-    made.decided, made.asked = (lambda _: next(words)), "the gate"
+    made.decided, made.asked = (lambda _: next(words)), "gate"
     assert blocks_until_enough(made) == 2
     assert [look.decided for look in run.looks] == [False, True]
-    said = sentence(run.warnings[0])
-    assert "the gate was decided, after 2 blocks and 200 s of 1000 s" in said
-    assert "primary metric" not in said
+    assert {look.asked for look in run.looks} == {"gate"}
+    (warning,) = run.warnings
+    assert warning.code == "gate_decided"
+    assert (warning.figures["blocks_count"], warning.figures["elapsed_s"]) == (2, 200)
+    assert "primary metric" not in sentence(warning)
+
+
+def test_what_else_was_asked_may_be_undecided_when_the_time_is_up(measuring):
+    run, made = measuring(60.0, ["inconclusive"])
+    made.decided, made.asked = (lambda _: False), "gate"
+    assert blocks_until_enough(made) == 1
+    (warning,) = run.warnings
+    assert warning.code == "gate_time_up"
+    assert "more time with --decide-within" in sentence(warning)
 
 
 def looked(run, *shares: float):

@@ -199,11 +199,15 @@ def test_a_label_that_is_no_object_holds_no_versions(label):
 class Images:
     """The package's own look-ups and builds, which take a client and the artifacts each time; noted."""
 
-    def __init__(self, there=(), cannot=()):
-        self.there, self.cannot, self.looks, self.builds = set(there), set(cannot), [], []
+    def __init__(self, there=(), cannot=(), unknown=()):
+        self.there, self.cannot, self.unknown = set(there), set(cannot), set(unknown)
+        self.looks, self.builds = [], []
 
     def status(self, _model, _artifacts, keys, _progress):
         self.looks.append(tuple(keys))
+        for key in keys:
+            if key in self.unknown:
+                raise MachineError(f"{key} cannot be exported here")
         return [Status(key, f"tandem/{key}:1", image_of(key) if key in self.there else None) for key in keys]
 
     def ensure(self, _model, _artifacts, keys, _progress):
@@ -244,15 +248,33 @@ def test_the_images_of_five_sides_are_looked_up_at_once(find):
 def test_what_is_missing_is_built_at_once(find):
     images = Images(there={"torchserve"})
     assert set(find(images)) == set(EVERY)
-    assert (len(images.looks), images.builds) == (1, [("tfserving", "python", "mlserver", "triton")])
+    assert (len(images.looks), images.builds) == (1, [("python", "mlserver", "triton"), ("tfserving",)])
 
 
 def test_an_image_that_cannot_be_had_gives_way_to_the_next_and_keeps_no_other_from_being_built(find):
     images = Images(cannot={"tfserving"})
     found = find(images, ("torchserve", "tfserving"))
     assert found == {"torchserve": "tandem/torchserve:1", "tfserving": "tandem/tfserving-embedded:1"}
-    # It is tried once more by itself, and not again.
-    assert images.builds.count(("tfserving",)) == 1
+    assert images.builds == [("torchserve",), ("tfserving",), ("tfserving-embedded",)]
+
+
+def test_a_vendors_image_that_cannot_be_had_leaves_the_others_one_build(find):
+    """What they share is built once, and removed after each build."""
+    images = Images(cannot={"tfserving"})
+    assert find(images)["tfserving"] == "tandem/tfserving-embedded:1"
+    assert images.builds[0] == ("torchserve", "python", "mlserver", "triton")
+    assert not set(images.builds[0]) & {key for build in images.builds[1:] for key in build}
+
+
+def test_an_image_that_cannot_even_be_looked_up_gives_way_to_the_next(find):
+    images = Images(there={"torchserve", "tfserving-embedded"}, unknown={"tfserving"})
+    assert find(images, ("torchserve", "tfserving")) == {
+        "torchserve": "tandem/torchserve:1",
+        "tfserving": "tandem/tfserving-embedded:1",
+    }
+    assert images.builds == []
+    with pytest.raises(MachineError, match="no image for python: python cannot be exported here"):
+        find(Images(there=EVERY, unknown={"python"}))
 
 
 def test_what_stands_in_is_taken_from_the_engine_once_the_product_cannot_be_had(find):

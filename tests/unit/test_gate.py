@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from gate_fixture import gated_run
+from report_fixture import make_run
+from test_deciding import looked
 
 from pipelines.cli.main import tandem
 from pipelines.errors import RequestError
 from pipelines.gate.limits import METRICS, Limit, asked_limits
-from pipelines.gate.presentation import facts, line, outputs_facts, verdict
+from pipelines.gate.presentation import facts, line, outputs_facts, remarks, verdict
 from pipelines.gate.stage import GateRequest, gate
 from pipelines.outputs.asked import FORMATS
 from pipelines.report import write_report
@@ -42,6 +44,10 @@ def decide(tmp_path):
 
 def words(result) -> dict[str, str]:
     return {one.metric: one.word for one in result.findings}
+
+
+def reasons(result) -> dict[str, str]:
+    return {one.metric: one.reason.code for one in result.findings}
 
 
 def test_the_same_build_passes_interleaved_and_stored(decide):
@@ -160,7 +166,7 @@ def test_a_server_that_still_climbed_is_neither_passed_nor_failed(decide):
     targets = {**run.targets, "new": run.targets["new"].model_copy(update={"drifts": (drift,)})}
     result = decide(run.model_copy(update={"targets": targets}))
     assert words(result)["p99"] == "undecided"
-    assert "still warming up" in verdict(result)
+    assert reasons(result)["p99"] == "still_warming_up"
 
 
 def environment(run, **changes):
@@ -234,6 +240,54 @@ def test_a_run_without_the_two_sides_says_how_to_get_them(decide):
         ("x", "pass"),
         ("y", "fail"),
     }
+
+
+@pytest.mark.parametrize(
+    ("sides", "lacking"), [(("base-x", "new-x", "new-y"), "base-y"), (("base", "new", "new-y"), "base-y")]
+)
+def test_a_candidate_without_a_baseline_is_refused_unless_a_pair_is_named(decide, sides, lacking):
+    run = gated_run(dict.fromkeys(sides, 1.0))
+    with pytest.raises(RequestError, match=f"no side {lacking}, only"):
+        decide(run)
+    named = decide(run, baseline_side=sides[0], candidate_side=sides[1])
+    assert (named.word, named.left_out) == ("pass", ())
+
+
+def test_sides_that_belong_to_no_pair_are_named(decide):
+    result = decide(gated_run({"base": 1.0, "new": 1.0, "other": 2.0}))
+    assert result.word == "pass"
+    assert result.left_out == ("other",)
+    assert facts(result)["left_out"] == ["other"]
+    assert any("other" in said for said in remarks(result))
+    assert list(remarks(decide(gated_run({"base": 1.0, "new": 1.0})))) == []
+
+
+def test_what_an_older_run_did_not_record_is_no_difference(decide):
+    older = gated_run({"torchserve": 1.0})
+    payload = make_run().payload
+    newer = changed(gated_run({"torchserve": 1.0}, seed=2), payload=payload, settings={"minWorkers": 1})
+    other = changed(older, payload=payload, settings={"minWorkers": 4})
+    older, newer, other = (run.model_copy(update={"payload": payload}) for run in (older, newer, other))
+    result = decide(older, newer)
+    assert (result.word, result.configuration) == ("pass", ())
+    assert [one.field for one in decide(other, newer).configuration] == ["torchserve minWorkers"]
+
+
+def changed(run, *, payload, settings):
+    """The run whose one side has recorded payload and settings."""
+    (name, target), *_ = run.targets.items()
+    who = target.implementation.model_copy(update={"settings": settings})
+    new = target.model_copy(update={"payload": payload, "implementation": who})
+    return run.model_copy(update={"targets": {**run.targets, name: new}})
+
+
+def test_a_run_that_ended_when_it_was_decided_is_told_of_more_time_and_not_of_blocks(decide):
+    run = gated_run({"base": 1.0, "new": 1.0}, noise=0.1, rounds=2, blocks=2)
+    limits = asked_limits({"p99": "5%", "memory": "1%"})
+    for made, option in ((run, "--blocks of `tandem compare`"), (looked(run, 0.5, 1.0), "more time with")):
+        unsure = decide(made, limits=limits).of("undecided")
+        assert {one.metric for one in unsure} == {"p99", "memory"}
+        assert [line(one) for one in unsure if option not in line(one)] == []
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from pipelines.gate.limits import asked_limits
 from pipelines.gate.stage import GateRequest
 from pipelines.judge.summarise import looks_of
 from pipelines.judge.verdicts import judge
+from pipelines.run.failing import carried_by
 
 SLOWER = {"base": 1.0, "new": 1.3}
 ALIKE = {"base": 1.0, "new": 1.0}
@@ -65,6 +66,41 @@ def test_what_no_block_decides_keeps_nobody_waiting():
     run = looked(gated_run(ALIKE), 0.3, 0.6, 0.9)
     assert decided(run, p99="5%", **{"image-size": "0%"})
     assert not decided(gated_run(ALIKE, blocks=1), p99="50%", memory="50%"), "memory needs two blocks"
+
+
+def without(run, name: str, **changes):
+    """The run in which one side's record is another."""
+    target = run.targets[name]
+    return run.model_copy(update={"targets": {**run.targets, name: target.model_copy(update=changes)}})
+
+
+def without_p99(run, name: str, *, valid: bool):
+    """The run in which no round of one side is valid, or has a p99."""
+    rounds = tuple(
+        one.model_copy(update={"valid": False})
+        if valid
+        else one.model_copy(update={"latency_ms": one.latency_ms.model_copy(update={"p99": None})})
+        for one in run.targets[name].rounds
+    )
+    return without(run, name, rounds=rounds)
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_from_the_second_block_on_figures_that_a_side_has_not_keep_nobody_waiting(blocks):
+    run = gated_run(ALIKE, blocks=blocks)
+    decides = blocks > 1
+    memory = run.targets["base"].memory
+    limits = {"p50": "50%"}
+    assert decided(without(run, "base", cold_starts=()), **limits, **{"cold-start": "50%"}) is decides
+    none = memory.model_copy(update={"block_peaks": (), "peak_bytes": None})
+    assert decided(without(run, "new", memory=none), **limits, memory="50%") is decides
+    other = memory.model_copy(update={"source": "cgroup"})
+    assert decided(without(run, "new", memory=other), **limits, memory="50%") is decides
+    assert decided(without_p99(run, "new", valid=False), **limits, p99="50%") is decides
+
+
+def test_rounds_that_were_not_valid_may_be_valid_in_the_next_block():
+    assert not decided(without_p99(gated_run(ALIKE), "new", valid=True), p99="50%")
 
 
 def test_a_figure_of_fresh_servers_is_as_wide_as_all_looks_need(tmp_path):
@@ -127,7 +163,7 @@ def test_within_a_time_blocks_are_added_until_the_gate_is_decided(staged):
     assert settings.profile.control_blocks == "all first"
     (until,) = staged.until
     deciding = until.__self__
-    assert (deciding.limit_s, deciding.asked) == (1200, "the gate")
+    assert (deciding.limit_s, deciding.asked) == (1200, "gate")
     assert deciding.decided(staged.record)
 
 
@@ -144,14 +180,49 @@ def test_sides_that_are_no_pair_are_refused_before_anything_is_measured(staged):
 def test_an_interrupted_run_decides_nothing(staged):
     staged.record = staged.record.model_copy(update={"status": "interrupted"})
     settings = run_settings(profile="quick", sides=BUILDS[1], model="digits_cnn")
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stopped:
         interleaved.measure_and_gate(request(), settings, None, [], lambda *_: None)
+    kept = carried_by(stopped.value)
+    assert kept is not None
+    assert kept.record is staged.record
+
+
+def test_what_an_interrupted_gate_measured_is_named_and_written(staged, tmp_path, capsys):
+    stopped = {"status": "interrupted", "status_reason": "interrupted after 7 rounds"}
+    staged.record = staged.record.model_copy(update=stopped)
+    board = tmp_path / "bencher.json"
+    done = invoke(*BUILDS, "--json", "--output", f"bencher={board}")
+    assert done.return_value == 130, done.exception
+    assert str(tmp_path / "run") in done.stderr
+    assert json.loads(board.read_text()).keys() >= {"digits_cnn/new", "digits_cnn/base"}
+
+
+def test_cores_of_the_environment_are_no_option_of_a_stored_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("TANDEM_SERVER_CORES", "0")
+    (tmp_path / "run.json").write_text(gated_run(ALIKE).model_dump_json())
+    assert invoke(str(tmp_path)).return_value == 0
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["runs/latest", "--decide-within", "20min"], "name the sides with --sides"),
+        (
+            ["runs/latest", "--decide-within", "20min"],
+            "gate with BASELINE; .*with --sides",
+        ),
+        (["runs/latest", "--slowdown", "10%"], "--slowdown does nothing in a gate with BASELINE"),
+        (["runs/latest", "--model", "digits_cnn"], "--model does nothing in a gate with BASELINE"),
+        (["runs/latest", "--server-cores", "0"], "--server-cores does nothing in a gate with BASELINE"),
+        ([*BUILDS, "--slowdown", "10%"], "--slowdown does nothing in a gate with --sides"),
+        (["--self-test", "--undecided", "pass"], "--undecided does nothing in a gate with --self-test"),
+        (
+            ["--self-test", "--candidate-side", "slow"],
+            "--candidate-side does nothing",
+        ),
+        (
+            ["--self-test", "--allow-environment"],
+            "--allow-environment does nothing",
+        ),
         (["runs/latest", *BUILDS], "three ways"),
         (["--self-test", *BUILDS], "three ways"),
         ([], "or --sides"),

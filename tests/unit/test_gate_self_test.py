@@ -24,6 +24,7 @@ from pipelines.gate.limits import METRICS, Limit, asked_limits
 from pipelines.measure.sides import Side
 from pipelines.outputs.asked import FORMATS
 from pipelines.processes.group import free_ports
+from pipelines.run.failing import carried_by
 
 P99 = (Limit(METRICS["p99"], 0.05),)
 
@@ -141,15 +142,41 @@ def test_a_server_without_a_p50_cannot_be_slowed_down_by_a_share_of_it(staged, m
         self_test, "conclude", lambda *_: record.model_copy(update={"targets": {"base": base}})
     )
     with pytest.raises(MachineError, match="--delay-ms in place of --slowdown"):
-        self_test.self_test(request(slowdown=0.1), [], lambda *_: None)
+        self_test.self_test(request(slowdown=0.1, limits=self_test.LIMITS), [], lambda *_: None)
+
+
+@pytest.mark.parametrize("slowdown", [None, 0.1])
+def test_a_self_test_that_was_stopped_carries_what_it_measured(staged, monkeypatch, slowdown):
+    record = gated_run({"base": 1.0}).model_copy(update={"status": "interrupted"})
+    monkeypatch.setattr(self_test, "conclude", lambda *_: record)
+    asked = request(slowdown=slowdown, limits=self_test.LIMITS)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        self_test.self_test(asked, [], lambda *_: None)
+    assert carried_by(stopped.value).record is record
+
+
+def test_a_self_test_with_too_few_answers_carries_what_it_measured(staged):
+    with pytest.raises(MachineError, match="smaller --wrong-every") as failed:
+        self_test.self_test(request(wrong_every=10**6), [], lambda *_: None)
+    assert carried_by(failed.value).record.targets.keys() >= {"slow", "wrong"}
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"), [({"delay_ms": 0}, "--delay-ms is 0"), ({"wrong_every": 0}, "--wrong-every is 0")]
+    ("changes", "said"),
+    [
+        ({"delay_ms": 0}, "--delay-ms is 0"),
+        ({"wrong_every": 0}, "--wrong-every is 0"),
+        ({"slowdown": 0.1}, "no limit is about p50 or throughput"),
+        ({"slowdown": 0.03, "limits": self_test.LIMITS}, r"above 5\.27%"),
+        ({"slowdown": 0.05, "limits": asked_limits({"p50": "5%"})}, "above 5%"),
+        ({"slowdown": 0.052, "limits": asked_limits({"throughput": "5%"})}, r"above 5\.27%"),
+        ({"slowdown": 0.1, "limits": asked_limits({"p50": "5%", "throughput": "20%"})}, "above 25%"),
+    ],
 )
-def test_faults_that_cannot_be_are_refused_before_any_work(changes, said):
+def test_faults_that_cannot_be_are_refused_before_any_work(staged, changes, said):
     with pytest.raises(RequestError, match=said):
         self_test.self_test(request(**changes), [], lambda *_: None)
+    assert staged == ([], [])
 
 
 def test_a_server_too_slow_for_a_single_wrong_answer_is_said():

@@ -127,10 +127,10 @@ def test_rows_part_series_under_load_and_leave_those_of_the_build_whole(tmp_path
     assert counted["torchserve", "accuracy"] == 2
 
 
-def configured(run: RunRecord, **changes) -> RunRecord:
+def configured(run: RunRecord, payload=None, **changes) -> RunRecord:
     target = run.targets["torchserve"]
     who = target.implementation.model_copy(update=changes)
-    changed = target.model_copy(update={"implementation": who})
+    changed = target.model_copy(update={"implementation": who, "payload": payload or target.payload})
     return run.model_copy(update={"targets": {**run.targets, "torchserve": changed}})
 
 
@@ -155,12 +155,28 @@ def configured(run: RunRecord, **changes) -> RunRecord:
 def test_what_was_measured_otherwise_is_marked(tmp_path, change, field):
     for day in (1, 2, 3):
         run = scaled(make_run(), 1.0, day)
+        run = configured(run, run.payload)
         keep(change(run) if day > 1 else run, tmp_path)
     found = history("digits_cnn", tmp_path)
     assert [[one.field for one in entry.changed] for entry in found.entries] == [[], [field], []]
     (p50,) = [one for one in found.series if one.key == ("torchserve/closed:8", "p50", "ms")]
     assert [bool(point.changed) for point in p50.points] == [False, True, False]
     assert 'class="environment"' in render(found)
+
+
+@pytest.mark.parametrize("payload", [make_run().payload, None])
+def test_what_an_older_version_did_not_record_is_no_change(tmp_path, payload):
+    """Runs were once without the payload of every side and the settings of its server."""
+    newer = configured(make_run(), make_run().payload, settings={"minWorkers": 1})
+    older = make_run(payload=payload)
+    for day, run in ((1, older), (2, newer), (3, configured(newer, settings={"minWorkers": 4}))):
+        keep(scaled(run, 1.0, day), tmp_path)
+    found = history("digits_cnn", tmp_path)
+    assert [[one.field for one in entry.changed] for entry in found.entries] == [
+        [],
+        [],
+        ["torchserve minWorkers"],
+    ]
 
 
 def test_runs_of_other_sides_are_compared_in_those_they_share(tmp_path):

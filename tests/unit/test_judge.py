@@ -250,6 +250,19 @@ def test_a_server_that_was_shown_steady_or_never_conditioned_is_judged_by_single
     assert judged_codes(ONE_EACH, ONE_EACH_FAST, ()) == {"beyond_margin"}
 
 
+def test_a_drift_of_a_block_without_a_round_that_counts_says_nothing_of_the_others():
+    targets = {
+        "slow": target(SLOW),
+        "fast": target(FAST),
+        "slow-control": target(SLOW, "slow"),
+        "fast-control": target(FAST, "fast"),
+    }
+    drift = DriftRecord(block=2, load="closed:8", change=0.5, resolved=False)
+    targets["slow"] = targets["slow"].model_copy(update={"drifts": (drift,)})
+    _, comparisons = judge(targets, margin=0.05, seed=1)
+    assert {one.reason.code for one in comparisons} == {"beyond_margin"}
+
+
 def test_a_block_without_a_round_that_counts_says_nothing_of_those_that_have_some():
     """As when a run is interrupted while the servers of its last block are conditioned."""
     given = (*conditioned("steady"), *STEADY, *conditioned("climbing", block=2))

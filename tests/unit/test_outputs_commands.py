@@ -17,7 +17,9 @@ from test_outputs import verified
 from pipelines.cli.main import tandem
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.outputs.asked import FORMATS
+from pipelines.outputs.of_run import facts_of_run
 from pipelines.run.conclusion import conclude_whole
+from pipelines.run.failing import Kept, carry
 from pipelines.run.run import conclude
 
 MEASURED = {
@@ -133,6 +135,32 @@ def test_a_gate_that_cannot_be_asked_fails_in_its_files(tmp_path):
     assert isinstance(done.exception, RequestError)
     (message,) = failures(files["junit"])
     assert "holds no run.json" in message
+
+
+@pytest.mark.parametrize("place", ["run", "run/run.json"])
+def test_a_gate_that_cannot_decide_names_the_model_of_its_run(tmp_path, place):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(make_run(status="interrupted").model_dump_json())
+    done, files = invoke(tmp_path, "gate", str(tmp_path / place))
+    assert isinstance(done.exception, RequestError)
+    assert ET.fromstring(files["junit"])[0].get("name") == "tandem gate digits_cnn"  # noqa: S314 - our own
+
+
+def test_a_gate_whose_server_dies_writes_what_it_had_measured(monkeypatch, tmp_path):
+    folder = tmp_path / "runs" / "20261120-142233-digits_cnn"
+    folder.mkdir(parents=True)
+
+    def measure(*_):
+        error = MachineError("the server of new died")
+        carry(error, Kept(make_run(status="failed"), folder))
+        raise error
+
+    monkeypatch.setattr("pipelines.gate.interleaved.measure_and_gate", measure)
+    done, files = invoke(tmp_path, "gate", "--sides", "base=tfserving,new=tfserving")
+    assert isinstance(done.exception, MachineError)
+    assert failures(files["junit"]) == ["run.complete: the server of new died"]
+    assert str(folder) in files["markdown"]
+    assert json.loads(files["bencher"]) == json.loads(FORMATS["bencher"](facts_of_run(make_run())))
 
 
 def test_an_output_that_cannot_be_written_does_not_hide_the_failure(nobody, tmp_path):

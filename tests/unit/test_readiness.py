@@ -89,6 +89,18 @@ def test_a_wrong_first_answer_names_the_sample_what_was_expected_and_what_came(s
         assert figure in str(raised.value)
 
 
+@pytest.mark.parametrize("status", [400, 200])
+def test_what_may_be_why_a_request_is_refused_is_told_where_it_is(status):
+    with answering(lambda _body: (status, "no")) as server:
+        server.plan.endpoint = replace(server.plan.endpoint, hint="it lists an input 'mask'")
+        with pytest.raises(GateError) as first:
+            readiness.wait_until_right(server, pool(b"{}"))
+        with pytest.raises(GateError) as later:
+            readiness.check_endpoint(server, pool(b"0"), {"x": np.zeros((1, 1), np.float32)}, None)
+    for error in (first, later):
+        assert ("it lists an input 'mask'" in str(error.value)) == (status == 400)
+
+
 def test_a_wrong_answer_that_echoes_a_secret_header_is_shown_without_it():
     access = Access({"Authorization": f"Bearer {SECRET}"}, (SECRET,))
     verified = SimpleNamespace(expected=SimpleNamespace(outputs=np.array([RIGHT], np.float32)))

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 from report_fixture import make_run
-from report_parts import LOADS, no_latency
+from report_parts import LOADS, comparison, no_latency
 from rich.console import Console
 
 from pipelines.console import format as fmt
 from pipelines.record.reading import read_run
 from pipelines.record.reason import reason
 from pipelines.record.run import RunRecord
+from pipelines.report import html as report_html
 from pipelines.report import pick, write_report
 from pipelines.report.html import render_html
 from pipelines.report.json import render_json
@@ -325,3 +326,49 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         write_report(make_run(run_id="other"), tmp_path)
     assert page.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.md", "run.json"]
+
+
+LAST = report_html.LIMITS[-1]
+
+
+def left_out(run: RunRecord) -> str:
+    found = re.search(r"Left out, so that this page stays small: (.*?) run.json has", render_html(run))
+    return html.unescape(found[1]) if found else ""
+
+
+def test_what_has_no_place_on_the_smallest_page_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole tables and curves, and not the figures alone; of warnings the first stay."""
+    assert left_out(RUN) == ""
+    monkeypatch.setattr(report_html, "LIMITS", (LAST,))
+    monkeypatch.setattr(report_html, "MOST_NAMED", 1000)
+    many = tuple(reason("text", text=f"warning {number} of many") for number in range(25))
+    run = make_run(warnings=many)
+    named = left_out(run)
+    full = Page(html_of_all(run, monkeypatch))
+    smallest = Page(render_html(run))
+    gone = full.tables.keys() - smallest.tables.keys()
+    of_loads = {caption for caption in gone if caption.endswith(tuple(f"under {load}" for load in LOADS))}
+    assert all(caption in named for caption in gone - of_loads)
+    assert len(gone - of_loads) > 5
+    assert f"pictures of ratios ({len(LOADS)} of {len(LOADS)})" in named
+    assert f"loads ({len(LOADS)} of {len(LOADS)})" in named
+    assert re.search(r"warnings \(\d+ of \d+\)", named)
+    assert "warning 0 of many" in render_html(run)
+
+
+def html_of_all(run: RunRecord, monkeypatch: pytest.MonkeyPatch) -> str:
+    with monkeypatch.context() as patched:
+        patched.setattr(report_html, "LIMITS", (report_html.Limits(400, 600, 12, 60),))
+        return render_html(run)
+
+
+def test_pictures_of_ratios_beyond_the_first_are_named() -> None:
+    rows = tuple(comparison(load=f"closed:{number}") for number in range(1, 15))
+    named = left_out(make_run(comparisons=rows))
+    assert "pictures of ratios (2 of 14)" in named
+
+
+def test_where_the_time_goes_is_named_where_there_are_too_many_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_html, "LIMITS", (report_html.Limits(400, 600, 1, 60),))
+    monkeypatch.setattr("pipelines.report.time_split.splits", lambda _: {"closed:1": {}})
+    assert "where the time goes" in left_out(RUN)

@@ -11,6 +11,8 @@ from report_slo_fixture import bounded, make_slo_run, no_rate, searched
 from rich.console import Console
 
 from pipelines.console import format as fmt
+from pipelines.judge.rates import RatePair, rate_pairs, search_spread
+from pipelines.judge.slo import judge_slo
 from pipelines.record.reason import reason
 from pipelines.record.run import RunRecord
 from pipelines.record.slo import SloRecord, SloTargetRecord
@@ -63,7 +65,7 @@ def of_class(svg: ET.Element, *names: str) -> list[ET.Element]:
 
 
 def test_an_interval_that_holds_1_decides_nothing_and_says_so() -> None:
-    assert "is not decided" not in render_html(RUN)
+    assert "sustains more is not decided" not in render_html(RUN)
     for render in RENDERERS:
         text = " ".join(render(make_slo_run(ratio=0.9, interval=(0.5, 1.7))).replace(fmt.THIN, " ").split())
         assert "Which of the two sustains more is not decided: the interval holds 1." in text
@@ -330,6 +332,88 @@ def test_a_rate_is_ahead_only_beyond_the_margin(
     assert row[3].text == ahead
     assert tradeoffs.leader(run) == leader
     assert any("is not decided" in one for one in slo.remarks(run)) == (ahead == "not decided")
+
+
+def apart(ratios: tuple[float, ...]) -> dict[str, SloTargetRecord]:
+    """Three sides, no two of them far apart; the first found `ratios` times the 100 /s of the second."""
+    found = {"torchserve": ratios, "tfserving": (1.0,) * 3, "third": (1.3, 1.2, 1.1)}
+    one = search().targets["tfserving"]
+    return {
+        name: one.model_copy(
+            update={
+                "block_rates_per_s": tuple(100 * factor for factor in own),
+                "blocks": tuple(searched(block, "found", 100 * factor) for block, factor in enumerate(own)),
+            }
+        )
+        for name, own in found.items()
+    }
+
+
+def open_pair(ratios: tuple[float, ...]) -> tuple[RunRecord, RatePair]:
+    run = make_slo_run(targets=apart(ratios))
+    slo_record = judge_slo(search(run), 1)
+    run = run.model_copy(update={"slo": slo_record})
+    return run, rate_pairs(run)[0]
+
+
+def test_an_open_rate_of_several_is_explained_by_the_interval_it_is_judged_by() -> None:
+    """Its interval of 95 % is narrower than the one of a family of three, none of which is decided."""
+    run, pair = open_pair((1.17, 1.2, 1.23))
+    assert pair.verdict == "inconclusive"
+    assert pair.interval is not None
+    assert pair.verdict_interval is not None
+    assert pair.verdict_confidence is not None
+    low, high = pair.verdict_interval
+    assert pair.verdict_confidence > 0.95
+    assert low is not None
+    assert high is not None
+    assert low < pair.interval[0] < pair.interval[1] < high
+    said_why = slo.undecided_because(run, pair)
+    assert fmt.span((low, high), fmt.ratio) in said_why
+    assert fmt.confidence(pair.verdict_confidence) in said_why
+    assert ("holds 1" in said_why) == (low <= 1 <= high)
+
+
+def test_the_only_pair_is_judged_by_the_interval_shown() -> None:
+    run = make_slo_run(ratio=1.1, interval=(1.01, 1.2))
+    (pair,) = rate_pairs(run)
+    assert (pair.verdict_confidence, pair.verdict_interval) == (0.95, (1.01, 1.2))
+    assert slo.undecided_because(run, pair).startswith("the interval reaches into")
+
+
+def test_the_spread_beside_a_pair_is_that_of_its_own_sides_searches() -> None:
+    rates = {"torchserve": (100.0, 110.0, None), "tfserving": (100.0,), "third": (100.0, 500.0, 200.0)}
+    targets = {
+        name: search().targets["tfserving"].model_copy(update={"block_rates_per_s": own})
+        for name, own in rates.items()
+    }
+    record = search().model_copy(update={"targets": targets})
+    assert search_spread(record, ("torchserve", "tfserving")) == pytest.approx(1.1)
+    assert search_spread(record, ("tfserving", "third")) == pytest.approx(5.0)
+    assert search_spread(record, ("tfserving",)) is None, "one search differs from none"
+
+
+def test_without_two_searches_of_a_side_nothing_is_said_of_their_spread() -> None:
+    one_rate = {
+        name: target.model_copy(update={"block_rates_per_s": target.block_rates_per_s[:1]})
+        for name, target in search().targets.items()
+    }
+    text = " ".join(slo.remarks(make_slo_run(targets=one_rate, ratio=0.9, interval=(0.5, 1.7))))
+    assert "differs by" not in text
+    assert "the interval holds 1. More --blocks" in text
+
+
+def test_every_pair_of_a_profile_without_verdicts_says_that_it_is_the_profile() -> None:
+    profile = RUN.profile.model_copy(update={"verdicts": False})
+    slow = {"torchserve": no_rate(search().targets["torchserve"])}
+    run = make_slo_run(targets=three_sides("third", 3.0) | slow, reason=reason("side_without_rate", side="x"))
+    pairs = rate_pairs(run.model_copy(update={"profile": profile}))
+    assert [pair.reason.code for pair in pairs if pair.reason] == [
+        "side_without_rate",
+        "side_without_rate",
+        "profile",
+    ]
+    assert [(pair.ratio, pair.interval, pair.verdict) for pair in pairs[1:]] == [(None, None, None)] * 2
 
 
 def test_a_profile_without_verdicts_has_nobody_ahead() -> None:

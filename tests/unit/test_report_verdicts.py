@@ -153,10 +153,10 @@ FIGURES = "the ratio 1.07 (95% interval 1.06 to 1.08, 4 pairs of rounds in 2 blo
         ),
         (
             {"reason": reason("still_warming_up", sides=("a", "b"))},
-            "still warming up: the rounds of a and b drifted from a block's first to its last; allow more "
-            "conditioning, or longer rounds",
-            "still warming up: the rounds of a and b drifted from a block's first to its last; allow more "
-            "conditioning, or longer rounds",
+            "a and b were still getting faster, or not shown to have stopped, when the budget of "
+            "conditioning ended: allow more conditioning, or longer rounds",
+            "a and b were still getting faster, or not shown to have stopped, when the budget of "
+            "conditioning ended: allow more conditioning, or longer rounds",
         ),
     ],
 )

@@ -17,7 +17,8 @@ from pipelines.console import format as fmt
 from pipelines.outputs.of_run import figures_of_run
 from pipelines.record.run import RunRecord
 from pipelines.report.json import write_run
-from pipelines.run.several import differences_table, figures_table, read_several, render_several
+from pipelines.run import several as several_runs
+from pipelines.run.several import Several, differences_table, figures_table, read_several, render_several
 
 OTHER = ENVIRONMENT.model_copy(
     update={"cpu_model": "Another CPU", "versions": ENVIRONMENT.versions | {"torch": "2.14.0"}}
@@ -132,6 +133,20 @@ def test_open_opens_the_page_or_says_that_nobody_can(
     assert cli._run(["report", "--open", *map(str, two)]) == 0
     assert asked == [(two[0].parent / "report-digits_cnn.html").resolve().as_uri()]
     assert ("no browser could be started" in capsys.readouterr().err) is not opened
+
+
+def test_of_more_runs_than_fit_the_newest_stay_with_a_remark_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(several_runs, "TABLE_BYTES", 8_000)
+    runs = tuple(make_run(run_id=f"run-{number}") for number in range(20))
+    page = render_several(Several(tuple(Path(f"runs/{run.run_id}") for run in runs), runs))
+    table, after = page.partition("<table")[2].split("</table>", 1)
+    shown = re.findall(r"run-\d+", table)
+    assert 1 < len(shown) < len(runs)
+    assert shown == [run.run_id for run in runs[-len(shown) :]]
+    assert f"The newest {len(shown)} of 20 rows." in page
+    assert "The first" not in after.partition("<h2")[0]
 
 
 def test_a_missing_figure_is_a_dash_with_its_reason() -> None:

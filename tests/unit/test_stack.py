@@ -134,6 +134,9 @@ def test_locust_asks_the_target_in_its_own_words(monkeypatch, tmp_path, target):
         ({}, "0", "3"),
         ({"TANDEM_CPUSET": "2-3"}, None, "1"),
         ({"TANDEM_GENERATOR_CPUSET": "0"}, "2", None),
+        ({"TANDEM_GENERATOR_CPUSET": "0,2"}, "3", None),
+        ({"TANDEM_GENERATOR_CPUSET": "0-1"}, "2", None),
+        ({"TANDEM_GENERATOR_CPUSET": "0-3"}, "0", None),
         ({"TANDEM_CPUSET": "1", "TANDEM_GENERATOR_CPUSET": "2"}, None, None),
     ],
 )
@@ -141,8 +144,8 @@ def test_servers_and_generator_get_cores_that_are_no_hyper_threads_of_one_anothe
     engine, monkeypatch, tmp_path, environment, server, generator
 ):
     pairs = {0: (0, 1), 1: (0, 1), 2: (2, 3), 3: (2, 3)}
-    machine = partial(split_cores, usable=(0, 1, 2, 3), siblings=pairs.__getitem__)
-    monkeypatch.setattr(stack, "split_cores", machine)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
+    monkeypatch.setattr(stack, "split_cores", partial(split_cores, siblings=pairs.__getitem__))
     for name in ("TANDEM_CPUSET", "TANDEM_GENERATOR_CPUSET"):
         monkeypatch.delenv(name, raising=False)
     for name, text in environment.items():

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from loadtests.intervals import estimate_ratio
 from loadtests.recorder import Recorder, RequestRecord
 from pipelines.errors import MachineError
 from pipelines.judge.summarise import METRICS, summarise
@@ -21,7 +22,8 @@ from pipelines.record.implementation import ImplementationRecord
 from pipelines.record.reason import reason
 from pipelines.record.rounds import GeneratorRecord, RoundRecord
 from pipelines.record.run import ProfileRecord, RunRecord
-from pipelines.record.target import MemoryRecord, TargetRecord
+from pipelines.record.sequential import LookRecord, SequentialRecord
+from pipelines.record.target import ColdStartRecord, MemoryRecord, TargetRecord
 
 NEEDED = {50: 11, 90: 64, 95: 130, 99: 662}
 
@@ -104,6 +106,33 @@ def run_of(folder, rounds, targets=("torchserve", "tfserving")):
     profile = ProfileRecord.model_construct(margin=0.05, seed=1)
     run = RunRecord.model_construct(kind="compare", profile=profile, targets=parts, slo=None, payload=None)
     return summarise(run, folder)
+
+
+def test_trade_offs_of_a_run_that_ended_at_a_look_are_judged_at_its_looks(tmp_path):
+    """The third block's servers started ten times as slowly, and nobody had looked at it."""
+    plain = run_of(tmp_path, [Round("torchserve", fast(20)), Round("tfserving", fast(20))])
+    seconds = {"torchserve": (2.0, 2.2, 30.0), "tfserving": (1.0, 1.0, 1.0)}
+    targets = {
+        name: target.model_copy(
+            update={
+                "cold_starts": tuple(
+                    ColdStartRecord(block=block, ready_s=0.5, first_right_answer_s=each)
+                    for block, each in enumerate(seconds[name])
+                )
+            }
+        )
+        for name, target in plain.targets.items()
+    }
+    looks = tuple(
+        LookRecord(blocks_count=count, elapsed_s=60.0 * count, time_share=0.1 * count, decided=count == 2)
+        for count in (1, 2)
+    )
+    sequential = SequentialRecord(decide_within_s=600.0, looks=looks)
+    run = summarise(plain.model_copy(update={"targets": targets, "sequential": sequential}), tmp_path)
+    (one,) = [off for off in run.trade_offs if off.measure == "cold_start_s"]
+    assert (one.candidate_value, one.blocks_count) == (2.1, 2)
+    fixed = estimate_ratio([[math.log(2.0)], [math.log(2.2)]], seed=1).interval()
+    assert one.interval[0] < fixed.low < fixed.high < one.interval[1]
 
 
 def read_ms(folder, record):

@@ -16,7 +16,7 @@ from test_artifact_hostile import LISTED, at_most
 
 from models.digits_cnn import MODEL
 from pipelines.errors import GateError
-from pipelines.targets.torchserve import archive, export, runtime
+from pipelines.targets.torchserve import archive, export
 from pipelines.targets.torchserve.runtime import predict
 
 HANDLER = """
@@ -118,7 +118,7 @@ def test_numbers_of_a_handler_that_is_not_ours_say_their_dtype_themselves(ask, r
 def our_handler(tmp_path, monkeypatch):
     """Takes the handler that was packed last for ours."""
     path = tmp_path / "ours.py"
-    monkeypatch.setattr(runtime, "HANDLER", path)
+    monkeypatch.setattr(archive, "HANDLER", path)
     return lambda predictions: path.write_text(GIVING % predictions)
 
 

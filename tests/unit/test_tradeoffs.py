@@ -8,7 +8,8 @@ import pytest
 from report_fixture import bare_target
 from report_parts import parity
 
-from pipelines.judge.accuracy import ratio_interval_of
+from loadtests.sequential import Look, look_confidence
+from pipelines.judge.accuracy import more_right, ratio_interval_of
 from pipelines.judge.tradeoffs import judge_trade_offs
 from pipelines.record.conditioning import ConditioningRecord
 from pipelines.record.implementation import ImageRecord
@@ -78,6 +79,38 @@ def test_a_clear_difference_of_fresh_servers_is_called_with_its_interval() -> No
     assert one.ratio <= one.interval[1] <= one.verdict_interval[1]  # type: ignore[operator]
 
 
+LOOKS = (Look(1, 0.2), Look(2, 0.4), Look(3, 0.6))
+
+
+def test_a_run_that_ended_at_a_look_has_the_intervals_of_its_looks() -> None:
+    """Servers are looked at as often as rounds are: a plain interval of 95 % would be too narrow."""
+    sides = side("torchserve", (300, 330, 270)), side("tfserving", (100, 101, 99))
+    plain, looked = judged(*sides)["peak_memory_bytes"], judged(*sides, looks=LOOKS)["peak_memory_bytes"]
+    assert look_confidence(LOOKS, 0.95) > 0.96
+    for narrow, wide in (
+        (plain.interval, looked.interval),
+        (plain.verdict_interval, looked.verdict_interval),
+    ):
+        assert narrow is not None
+        assert wide is not None
+        assert wide[0] < narrow[0] < narrow[1] < wide[1]
+    assert plain.ratio == looked.ratio
+
+
+def test_servers_of_a_block_that_nobody_looked_at_do_not_count() -> None:
+    """As when a run is interrupted in its third block, whose server was ten times as large."""
+    two = (
+        side("torchserve", (300, 303), (1.0, 1.1), (9.0, 9.0)),
+        side("tfserving", (100, 101), (1.0, 1.0), (4.0, 4.0)),
+    )
+    three = (
+        side("torchserve", (300, 303, 3000), (1.0, 1.1, 11.0), (9.0, 9.0, None)),
+        side("tfserving", (100, 101, 99), (1.0, 1.0, 1.0), (4.0, 4.0, 4.0)),
+    )
+    assert judged(*three, looks=LOOKS[:2]) == judged(*two, looks=LOOKS[:2])
+    assert judged(*three)["peak_memory_bytes"].candidate_value == 303
+
+
 def test_swapping_the_sides_mirrors_the_verdict() -> None:
     a, b = side("torchserve", starts=(1.0, 1.01, 0.99)), side("tfserving", starts=(4.0, 4.1, 3.9))
     there, back = judged(a, b)["cold_start_s"], judged(b, a)["cold_start_s"]
@@ -109,6 +142,26 @@ def test_a_server_that_is_steady_at_once_counts_as_one_second() -> None:
 
 def until_steady(ours: TargetRecord, theirs: TargetRecord) -> TradeOffRecord:
     return judged(ours, theirs)["until_steady_s"]
+
+
+def test_a_time_known_to_a_second_has_an_interval_at_least_that_wide() -> None:
+    """Of 1 s against 2 s in every block nothing is known but that one is not much longer."""
+    found = until_steady(side("torchserve", steady=(1.0,) * 3), side("tfserving", steady=(2.0,) * 3))
+    assert found.interval == (pytest.approx(0.25), pytest.approx(1.0))
+    assert found.verdict_interval == (pytest.approx(0.25), pytest.approx(1.0))
+    assert found.verdict == "inconclusive"
+    far = until_steady(side("torchserve", steady=(10.0,) * 3), side("tfserving", steady=(20.0,) * 3))
+    assert far.interval == (pytest.approx(0.5 / 1.1), pytest.approx(0.5 * 1.1))
+    assert far.verdict == "better"
+
+
+def test_a_bound_within_a_second_of_the_other_side_decides_nothing() -> None:
+    """Both ended at about 2 s, one of them because its budget did."""
+    late = side("torchserve", steady=(None,) * 3)
+    budget_s = late.conditionings[0].duration_s
+    near, far = budget_s / 1.06, budget_s / 1.2
+    assert until_steady(late, side("tfserving", steady=(near,) * 3)).verdict == "inconclusive"
+    assert until_steady(late, side("tfserving", steady=(far,) * 3)).verdict == "worse"
 
 
 def test_a_server_that_still_climbed_at_the_end_of_its_budget_counts_against_its_side() -> None:
@@ -161,6 +214,58 @@ def test_accuracy_is_called_only_beyond_chance(right: float, agreement: float, v
     theirs = parity("rest", samples_count=1000, accuracy=0.99, top1_agreement=1.0)
     found = judged(side("torchserve", endpoint_parity=ours), side("tfserving", endpoint_parity=theirs))
     assert found["accuracy"].verdict == verdict
+
+
+def accuracy_of(*changes: dict[str, Any]) -> TradeOffRecord:
+    sides = [
+        side(name, endpoint_parity=parity("rest", **({"accuracy": 0.99, "top1_agreement": 1.0} | own)))
+        for name, own in zip(("torchserve", "tfserving"), changes, strict=True)
+    ]
+    return judged(*sides)["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("samples_count", "agreement", "verdict"),
+    [
+        (1000, 1.0, "equivalent"),
+        (20, 1.0, "inconclusive"),
+        (1000, 0.9, "equivalent"),
+        (300, 0.8, "inconclusive"),
+    ],
+)
+def test_as_many_right_are_even_only_where_the_interval_lies_within_the_margin(
+    samples_count: int, agreement: float, verdict: str
+) -> None:
+    found = accuracy_of(
+        {"samples_count": samples_count}, {"samples_count": samples_count, "top1_agreement": agreement}
+    )
+    assert found.ratio == 1
+    assert found.interval is not None
+    assert found.verdict == verdict
+    assert (1 / 1.05 <= found.interval[0] <= found.interval[1] <= 1.05) == (verdict == "equivalent")
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_shares_of_labelled_positions_are_no_counts_of_samples(nested: bool) -> None:
+    """A sample has many positions; a sign test over samples knows nothing of them."""
+    tokens = {"task": "tokens", "samples_count": 1000}
+    own = (
+        {"outputs": (parity("rest", accuracy=None, task="none"), parity("rest", **tokens))}
+        if nested
+        else tokens
+    )
+    found = accuracy_of({**own, "samples_count": 1000, "accuracy": 0.5}, {**own, "samples_count": 1000})
+    assert found.ratio == pytest.approx(0.5 / 0.99)
+    assert (found.interval, found.verdict) == (None, None)
+    assert accuracy_of({"task": "classes", "accuracy": 0.5}, {"task": "classes"}).verdict == "worse"
+
+
+def test_sides_differ_in_no_more_samples_than_there_are() -> None:
+    """Each differs from the source model in all of 20 samples; together that is still not 40."""
+    assert more_right(11, 40, 20) == more_right(11, 20, 20) == "better"
+    low, high = ratio_interval_of(0.4, 11, 40, 20)
+    assert low > 1
+    assert high > low
 
 
 def test_accuracy_has_an_interval_that_agrees_with_its_verdict() -> None:

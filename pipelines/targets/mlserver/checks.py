@@ -16,6 +16,8 @@ def metadata(running: Running) -> str:
     answer = oip.metadata(running.endpoint.addresses["REST"], running.endpoint.model)
     require(answer.get("name") == running.spec.name, f"it serves {answer.get('name')!r}")
     oip.require_signature(running.spec, answer)
+    surplus = oip.surplus_inputs(running.spec, answer)
+    require(not surplus, surplus)
     return f"{answer['name']}, signature as the model's"
 
 

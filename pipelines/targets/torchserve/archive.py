@@ -13,6 +13,7 @@ from typing import IO, Any
 from pipelines.errors import GateError
 from pipelines.files.atomic import disk_error
 from pipelines.files.regular import CHUNK_BYTES, open_regular, read_regular
+from pipelines.targets.torchserve.export import HANDLER, SIGNATURE_NAME
 
 MANIFEST = "MAR-INF/MANIFEST.json"
 MANIFEST_LIMIT_BYTES = 2**20
@@ -54,6 +55,15 @@ def unpack(path: Path, folder: Path) -> dict[str, Any]:
     except DAMAGED as error:
         raise GateError(f"{path} is not a model archive: {error}") from error
     return _manifest(path, folder, [info.filename for info in infos if not info.is_dir()])
+
+
+def signature_in(folder: Path, manifest: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what an unpacked archive says of its tensors if our handler answers by it, else None."""
+    file = folder / SIGNATURE_NAME
+    if not file.is_file() or (folder / manifest["model"]["handler"]).read_bytes() != HANDLER.read_bytes():
+        return None
+    signature: dict[str, Any] = json.loads(file.read_text())
+    return signature
 
 
 def require_plain(path: Path) -> None:

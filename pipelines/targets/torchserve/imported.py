@@ -8,9 +8,8 @@ from models.spec import ModelSpec
 from pipelines.files.atomic import copy_file
 from pipelines.targets.exported import Exported
 from pipelines.targets.imports import AS_IT_IS, PACKED, RENAMED, given_of, path_of, renames
-from pipelines.targets.torchserve.archive import unpack
+from pipelines.targets.torchserve.archive import signature_in, unpack
 from pipelines.targets.torchserve.export import write_archive
-from pipelines.targets.torchserve.runtime import signature_in
 
 
 def place(spec: ModelSpec, file: GivenFile, folder: Path) -> list[Exported]:

@@ -16,8 +16,7 @@ import numpy as np
 from models.tensors import Array, Tensors, samples
 from pipelines.errors import GateError, first_line
 from pipelines.targets.asking import ask_in_batches, named
-from pipelines.targets.torchserve.archive import unpack
-from pipelines.targets.torchserve.export import HANDLER, SIGNATURE_NAME
+from pipelines.targets.torchserve.archive import signature_in, unpack
 from pipelines.targets.tracing import last_line
 
 
@@ -151,15 +150,6 @@ def _dtypes(folder: Path, manifest: dict[str, Any], outputs: Sequence[str]) -> d
         return {outputs[0]: signed[0]["dtype"]}
     dtypes = {output["name"]: output["dtype"] for output in signed}
     return {name: dtypes.get(name) for name in outputs}
-
-
-def signature_in(folder: Path, manifest: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what an unpacked archive says of its tensors if our handler answers by it, else None."""
-    file = folder / SIGNATURE_NAME
-    if not file.is_file() or (folder / manifest["model"]["handler"]).read_bytes() != HANDLER.read_bytes():
-        return None
-    signature: dict[str, Any] = json.loads(file.read_text())
-    return signature
 
 
 @contextmanager

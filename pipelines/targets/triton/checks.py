@@ -25,6 +25,8 @@ def metadata(running: Running) -> str:
     require(answer.get("name") == running.spec.name, f"it serves {answer.get('name')!r}")
     require(answer.get("platform") == "python", f"its platform is {answer.get('platform')!r}")
     oip.require_signature(running.spec, answer)
+    surplus = oip.surplus_inputs(running.spec, answer)
+    require(not surplus, surplus)
     return f"{answer['name']}, signature as the model's"
 
 
