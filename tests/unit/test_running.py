@@ -28,7 +28,7 @@ def listening():
 
 def test_nothing_is_known_of_a_server_that_cannot_be_seen(listening, tmp_path):
     one = side(listening)
-    plan = url._plan(one, Told("triton", "2", None), tmp_path)
+    plan = url._plan(one, None, Told("triton", "2", None), tmp_path)
     with RunningServer(one, plan, "hidden", None) as server:
         server.resume()
         server.require_alive("at once")
@@ -44,7 +44,7 @@ def test_the_time_of_the_process_that_listens_is_read_where_it_can_be_seen(liste
     one = side(listening)
     place, pids = where_is(one.address)
     assert place == "here"
-    server = RunningServer(one, url._plan(one, Told("triton", "2", None), tmp_path), place, pids)
+    server = RunningServer(one, url._plan(one, None, Told("triton", "2", None), tmp_path), place, pids)
     server.resume()
     before = server.cpu_s()
     sum(number * number for number in range(3_000_000))
@@ -62,7 +62,7 @@ def test_nobody_there_any_more_is_an_environment_failure(listening, tmp_path):
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         one = side(bound.getsockname()[1])
-        server = RunningServer(one, url._plan(one, Told("x", "1", None), tmp_path), "hidden", None)
+        server = RunningServer(one, url._plan(one, None, Told("x", "1", None), tmp_path), "hidden", None)
         with pytest.raises(MachineError, match=r"today: nothing answers at .* in round 3"):
             server.require_alive("in round 3")
         with pytest.raises(MachineError, match=r"today: nothing answers at .* in round 3"):
@@ -71,7 +71,7 @@ def test_nobody_there_any_more_is_an_environment_failure(listening, tmp_path):
 
 def test_a_silent_server_of_somebody_else_has_no_log_to_look_at(listening, tmp_path):
     one = side(listening)
-    server = RunningServer(one, url._plan(one, Told("x", "1", None), tmp_path), "hidden", None)
+    server = RunningServer(one, url._plan(one, None, Told("x", "1", None), tmp_path), "hidden", None)
     with pytest.raises(MachineError, match=r"^today stopped answering in round 3$"):
         server.explain_silence("in round 3")
 
