@@ -2,11 +2,16 @@
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import tiny_models
 from main_job import tandem
+
+if TYPE_CHECKING:
+    from stub_endpoint import Stub
 
 TOY = Path(__file__).with_name("toy_target")
 
@@ -48,6 +53,23 @@ def toys(exported_toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def _have_toys(patch: pytest.MonkeyPatch, folder: Path) -> None:
     patch.setenv("TANDEM_TARGETS", TOY.name)
     patch.setenv("PYTHONPATH", str(folder / "packages"))
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny model and few samples, for commands about servers given by their address."""
+    from endpoint_runs import place
+
+    return place(tmp_path_factory.mktemp("endpoints"))
+
+
+@pytest.fixture(scope="module")
+def stub(work: Path) -> "Iterator[Stub]":
+    """A server of that model, which speaks every API."""
+    from stub_endpoint import serving
+
+    with serving(work) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

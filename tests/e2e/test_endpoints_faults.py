@@ -14,11 +14,10 @@ from endpoint_runs import (
     faulty,
     latest,
     only_round,
-    place,
     samples_of,
 )
 from main_job import complaint
-from stub_endpoint import Refused, addresses, as_sides, serving
+from stub_endpoint import Refused, addresses, as_sides
 
 pytestmark = pytest.mark.slow
 
@@ -33,17 +32,6 @@ FAULTS = {
     "moved": ({"http 307"}, ("--redirect-every", "4")),
 }
 """By side: how its failures are called, and how they come to be."""
-
-
-@pytest.fixture(scope="module")
-def work(tmp_path_factory):
-    return place(tmp_path_factory.mktemp("faults"))
-
-
-@pytest.fixture(scope="module")
-def stub(work):
-    with serving(work) as started:
-        yield started
 
 
 def stumble(number: int) -> None:

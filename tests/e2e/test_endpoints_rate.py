@@ -4,9 +4,9 @@ import time
 
 import numpy as np
 import pytest
-from endpoint_runs import SAMPLES_COUNT, codes, compare, latest, place, samples_of
+from endpoint_runs import SAMPLES_COUNT, codes, compare, latest, samples_of
 from main_job import HASTE, changed, tandem
-from stub_endpoint import OIP, addresses, as_sides, serving
+from stub_endpoint import OIP, addresses, as_sides
 
 pytestmark = pytest.mark.slow
 
@@ -31,17 +31,6 @@ slo.START_RATE_PER_S = 1000.0
 slo.search_one.__defaults__ = (None, 2)
 """
 """It would begin above what is allowed, and ends after two rounds."""
-
-
-@pytest.fixture(scope="module")
-def work(tmp_path_factory):
-    return place(tmp_path_factory.mktemp("rate"))
-
-
-@pytest.fixture(scope="module")
-def stub(work):
-    with serving(work) as started:
-        yield started
 
 
 def most_in_a_second(times_ns) -> int:

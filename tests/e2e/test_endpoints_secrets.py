@@ -7,10 +7,10 @@ import sys
 
 import grpc
 import pytest
-from endpoint_runs import SAMPLES_COUNT, compare, latest, only_round, place
+from endpoint_runs import SAMPLES_COUNT, compare, latest, only_round
 from main_job import HASTE, changed, tandem
 from secrecy import CONTROL, Sight, holding, watched
-from stub_endpoint import Refused, addresses, as_sides, serving
+from stub_endpoint import Refused, addresses, as_sides
 
 pytestmark = pytest.mark.slow
 
@@ -31,17 +31,6 @@ def _noted(event, values):
 sys.addaudithook(_noted)
 """
 """Notes what every process that Tandem starts is given, however short it lives."""
-
-
-@pytest.fixture(scope="module")
-def work(tmp_path_factory):
-    return place(tmp_path_factory.mktemp("secrets"))
-
-
-@pytest.fixture(scope="module")
-def stub(work):
-    with serving(work) as started:
-        yield started
 
 
 def quote(number: int) -> None:

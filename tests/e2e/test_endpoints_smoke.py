@@ -3,25 +3,14 @@
 import json
 
 import pytest
-from endpoint_runs import SAMPLES_COUNT, place
+from endpoint_runs import SAMPLES_COUNT
 from main_job import complaint, tandem
-from stub_endpoint import addresses, as_sides, serving
+from stub_endpoint import addresses, as_sides
 
 pytestmark = pytest.mark.slow
 
 CHECKS = ("ready", "samples", "rows", "unknown-model", "load")
 LIMIT_PER_S = 40
-
-
-@pytest.fixture(scope="module")
-def work(tmp_path_factory):
-    return place(tmp_path_factory.mktemp("smoke"))
-
-
-@pytest.fixture(scope="module")
-def stub(work):
-    with serving(work) as started:
-        yield started
 
 
 def smoke(work, sides, *options):

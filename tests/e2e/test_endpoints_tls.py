@@ -4,7 +4,7 @@ import shutil
 import subprocess
 
 import pytest
-from endpoint_runs import MACHINE, codes, compare, latest, only_round, place
+from endpoint_runs import MACHINE, codes, compare, latest, only_round
 from load_harness import make_plan, run
 from main_job import complaint
 from stub_endpoint import OIP, Tls, addresses, as_sides, serving
@@ -28,11 +28,6 @@ def certificate(folder, name, subject="IP:127.0.0.1") -> Tls:
     files = ("-keyout", str(made.key), "-out", str(made.certificate))
     subprocess.run(["openssl", "req", "-x509", *kind, *names, *files], check=True, capture_output=True)
     return made
-
-
-@pytest.fixture(scope="module")
-def work(tmp_path_factory):
-    return place(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="module")
