@@ -163,7 +163,7 @@ bench: setup  ## Measure what recording costs, and how fast the embedded server 
 	$(BIN)/python benchmarks/embedded_server.py
 
 bench-servers: setup  ## Compare all servers for two models in a table: some hours, on a quiet machine
-	$(BIN)/python benchmarks/servers.py digits_cnn mobilenet_v2
+	$(BIN)/python benchmarks/servers.py digits_cnn=20 mobilenet_v2=200
 
 bench-truth: setup  ## Measure known delays and a schedule of 1,000/s: four minutes, on a quiet machine
 	$(BIN)/python benchmarks/known_delays.py

@@ -22,6 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from pipelines.machine.cores import listed, split_cores  # noqa: E402
 from pipelines.record.comparison import ComparisonRecord  # noqa: E402
 from pipelines.record.reading import read_run  # noqa: E402
 from pipelines.record.run import RunRecord  # noqa: E402
@@ -103,11 +104,12 @@ def _verdict(one: ComparisonRecord) -> str:
 
 @contextmanager
 def standing(model: str, sides: Sequence[str]) -> Iterator[str]:
-    """Keep a server of every side running; yield them as sides by their addresses."""
+    """Keep a server of every side running, on cores as `compare` gives its own; yield their addresses."""
     servers: list[subprocess.Popen[str]] = []
+    cores = ("--server-cores", listed(split_cores().server))
     try:
         for side in sides:
-            command = [*TANDEM, "serve", side, "--model", model, "--runner", "local", "--json"]
+            command = [*TANDEM, "serve", side, "--model", model, "--runner", "local", *cores, "--json"]
             servers.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         yield ",".join(itertools.starmap(_by_address, zip(sides, servers, strict=True)))
     finally:

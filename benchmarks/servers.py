@@ -1,11 +1,12 @@
 """All servers on one machine for one or more models, as the Markdown table of docs/successors.md.
 
-    python benchmarks/servers.py digits_cnn mobilenet_v2 --p99-ms 50
+    python benchmarks/servers.py digits_cnn=20 mobilenet_v2=200
     python benchmarks/servers.py --from runs/A --from runs/B
 
 Measures each model with `tandem compare` and `tandem slo` under the profile given, one after the other, and
-prints what run.json holds. With --from nothing is measured: the table is made of runs that are there. A
-figure without valid rounds is a dash, never a guess.
+prints what run.json holds; behind `=` stands the limit of its p99, ms. Where a container engine answers, a
+comparison of seconds comes first, for the sizes of the images alone. With --from nothing is measured: the
+table is made of runs that are there. A figure without valid rounds is a dash, never a guess.
 """
 
 import argparse
@@ -31,6 +32,7 @@ HEAD = (
 )
 NONE = "\N{EN DASH}"
 MEGA = 10**6
+P99_MS = 50.0
 
 
 @dataclass(frozen=True)
@@ -111,21 +113,49 @@ def table(lines: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in found)
 
 
-def measure(model: str, arguments: argparse.Namespace) -> list[Path]:
-    """Compare and search `model`; return the folders of both runs.
+def asked(text: str) -> tuple[str, float]:
+    """Read MODEL or MODEL=P99_MS.
+
+    Raises:
+        ValueError: the limit is no number.
+    """
+    model, _, limit_ms = text.partition("=")
+    return model, float(limit_ms or P99_MS)
+
+
+def measure(model: str, limit_ms: float, given: argparse.Namespace, *, images: bool) -> list[Path]:
+    """Compare and search `model`; return the folders of the runs.
 
     Raises:
         SystemExit: a command failed, with its exit code.
     """
-    sides, profile, runner = arguments.sides, arguments.profile, arguments.runner
-    common = ["--sides", sides, "--profile", profile, "--runner", runner]
+    sides, full = ("--sides", given.sides), ("--profile", given.profile)
+    rounds = () if given.round_s is None else ("--round-s", str(given.round_s))
+    compare = ("compare", model, *sides, "--no-mobile")
+    commands = [
+        (*compare, *full, *rounds, "--primary", "throughput"),
+        ("slo", model, *sides, *full, "--p99-ms", str(limit_ms)),
+    ]
+    if images:
+        commands.insert(0, (*compare, "--profile", "smoke", "--rounds", "1", "--runner", "docker"))
     folders = []
-    for command in (["compare", model], ["slo", model, "--p99-ms", str(arguments.p99_ms)]):
-        done = subprocess.run([sys.executable, "-m", "pipelines.cli", *command, *common], check=False)
+    for command in commands:
+        done = subprocess.run([sys.executable, "-m", "pipelines.cli", *command], check=False)
         if done.returncode:
             raise SystemExit(done.returncode)
         folders.append(Path("runs/latest").resolve())
     return folders
+
+
+def engine_answers() -> bool:
+    """Return whether a container engine answers; without one the table has no sizes of images."""
+    try:
+        found = subprocess.run(["docker", "version"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        found = False
+    if not found:
+        sys.stderr.write("no container engine answers: sizes of images stay unknown\n")
+    return found
 
 
 def main() -> None:
@@ -133,16 +163,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("models", nargs="*")
+    parser.add_argument("models", nargs="*", type=asked, metavar="MODEL[=P99_MS]")
     parser.add_argument("--sides", default=SIDES)
     parser.add_argument("--profile", default="full")
-    parser.add_argument("--runner", default="local")
-    parser.add_argument("--p99-ms", type=float, default=50.0)
+    parser.add_argument("--round-s", type=float)
     parser.add_argument("--from", dest="folders", action="append", type=Path, default=[])
-    arguments = parser.parse_args()
-    if bool(arguments.models) == bool(arguments.folders):
+    given = parser.parse_args()
+    if bool(given.models) == bool(given.folders):
         parser.error("name models to measure, or runs with --from")
-    folders = arguments.folders or [one for model in arguments.models for one in measure(model, arguments)]
+    images = bool(given.models) and engine_answers()
+    folders = given.folders or [
+        folder
+        for model, limit_ms in given.models
+        for folder in measure(model, limit_ms, given, images=images)
+    ]
     sys.stdout.write(table(rows(map(read_run, folders))))
 
 

@@ -115,21 +115,27 @@ def search_slo(
     run = start_run("slo", without_extras(settings), runner, command, progress)
     names = [side.name for side in run.session.sides]
     run.slo = empty_slo(question, names, run.settings.profile.slo_resolution)
-    progress("slo", f"{_plan(run.settings, len(run.session.sides))}, into {run.folder}")
+    windows_s = [run.settings.profile.round_s] * len(names)
+    progress("slo", f"{expected(run.settings, windows_s)}, into {run.folder}")
     return conclude(run, partial(_measure, question=question)), run.folder
 
 
-def _plan(settings: RunSettings, sides_count: int) -> str:
-    """Estimate how many rounds there will be and how long they take, as far as a search allows."""
-    later_blocks = settings.profile.blocks - 1
-    rounds = [
-        sides_count * (first + later_blocks * later)
-        for first, later in zip(USUAL_ROUNDS, USUAL_LATER_ROUNDS, strict=True)
+def expected(settings: RunSettings, windows_s: Sequence[float]) -> str:
+    """Estimate how many rounds there will be and how long they take, as far as a search allows.
+
+    Args:
+        windows_s: length of a round's window, for each side.
+    """
+    blocks, sides_count = settings.profile.blocks, len(windows_s)
+    per_side = [
+        first + (blocks - 1) * later for first, later in zip(USUAL_ROUNDS, USUAL_LATER_ROUNDS, strict=True)
     ]
-    minutes = [count * round_s(settings) / 60 for count in rounds]
+    all_sides_s = sum(round_s(settings, window_s) for window_s in windows_s)
+    least, most = (count * all_sides_s / 60 for count in per_side)
+    counts = [count * sides_count for count in per_side]
     return (
-        f"{settings.profile.blocks * sides_count} searches, usually {rounds[0]} to {rounds[1]} rounds "
-        f"in all, at most {LIMITS.most_measurements} each; about {minutes[0]:.0f} to {minutes[1]:.0f} min"
+        f"{blocks * sides_count} searches, usually {counts[0]} to {counts[1]} rounds in all, "
+        f"at most {LIMITS.most_measurements} each; about {least:.0f} to {most:.0f} min"
     )
 
 
@@ -158,8 +164,18 @@ def _measure(run: Run, question: SloQuestion) -> None:
     names = [side.name for side in run.session.sides]
     for block in range(run.settings.profile.blocks):
         with fresh_servers(run.session, block) as servers:
+            if block == 0:
+                run.session.say(
+                    f"now that their speed is known: {expected(run.settings, _windows_s(run, names))}"
+                )
             for name in rotated(names, block):
                 search_one(run, question, block, name, servers)
+
+
+def _windows_s(run: Run, names: Sequence[str]) -> list[float]:
+    """Return how long a round of each side is at a rate that it is likely to sustain."""
+    rates_per_s = [likely_rate_per_s(run.session.measured[name].conditionings) for name in names]
+    return [rate_round_s(run.settings.profile, rate_per_s) for rate_per_s in rates_per_s]
 
 
 def search_one(

@@ -413,6 +413,12 @@ MAKERS: Mapping[str, Callable[[Figures], Said]] = {
         "physical core: each slows the other",
         "give them physical cores of their own with --server-cores and --generator-core",
     ),
+    "endpoint_shares_core": _plain(
+        "the processes of {side} may use core {generator_cores}, where the load is generated: each slows the "
+        "other",
+        "keep them on other cores: `taskset --cpu-list {server_cores}` before its command, or `tandem serve "
+        "--server-cores {server_cores}`",
+    ),
     "mobile_not_measured": _mobile("mobile artifacts were not measured"),
     "unexplained": _unexplained,
     "in_process_failed": _plain(

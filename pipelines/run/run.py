@@ -31,6 +31,7 @@ from pipelines.report import write_report
 from pipelines.report.json import write_run
 from pipelines.run import entries
 from pipelines.run.failing import Kept, carry, fail
+from pipelines.run.warnings import endpoint_warnings
 from pipelines.runners.server import Runner
 from pipelines.targets.apis import introduce
 from pipelines.targets.registry import IN_PROCESS
@@ -173,6 +174,10 @@ def start_run(
         if side.address is not None:
             progress("endpoints", f"asking {side.name} at {side.address} what it serves")
             introduce(side.name, side.address, settings.accesses.of(side.name), spec)
+    warnings = endpoint_warnings(settings)
+    for warning in warnings:
+        core = warning.figures["generator_cores"]
+        progress("endpoints", f"{warning.figures['side']} may use core {core}, where its load is generated")
     builds = _verified_builds(settings, progress)
     # Builds are served as they are; nothing is exported for them.
     targets = () if builds else settings.targets
@@ -190,6 +195,7 @@ def start_run(
     started = datetime.now(UTC)
     run = Run(kind, settings, spec, tuple(command), exported, verified, folder, session, payloads, started)
     run.tune = tune
+    run.warnings += warnings
     run.adopt(session)
     run.save()
     return run

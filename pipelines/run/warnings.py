@@ -8,6 +8,7 @@ from pipelines.export.stage import ExportResult
 from pipelines.machine.cores import Cores, listed
 from pipelines.record.reason import ReasonRecord, reason
 from pipelines.record.target import TargetRecord
+from pipelines.runners.url import cores_seen
 
 
 def import_warnings(spec: ModelSpec) -> tuple[ReasonRecord, ...]:
@@ -38,6 +39,28 @@ def run_warnings(settings: RunSettings, served: Mapping[str, TargetRecord]) -> t
         if t.implementation.stand_in and t.role == "compared"
     ]
     return (*stand_ins, *_core_warnings(settings.cores))
+
+
+def endpoint_warnings(settings: RunSettings) -> tuple[ReasonRecord, ...]:
+    """Warn of running endpoints whose processes may use the core on which their load is generated.
+
+    Raises:
+        MachineError: there is no such host.
+    """
+    if settings.cores.shared:
+        return ()
+    generator = settings.cores.generator
+    seen = {side.name: cores_seen(side.address) for side in settings.running if side.address is not None}
+    return tuple(
+        reason(
+            "endpoint_shares_core",
+            side=name,
+            generator_cores=listed(generator),
+            server_cores=listed(settings.cores.server),
+        )
+        for name, cores in seen.items()
+        if cores.intersection(generator)
+    )
 
 
 def empty_exports(exported: ExportResult, model: str) -> tuple[ReasonRecord, ...]:

@@ -7,7 +7,7 @@ known where it listens on this machine and /proc tells which process that is.
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -157,6 +157,20 @@ def where_is(address: Address) -> tuple[Place, frozenset[int] | None]:
         return "elsewhere", None
     pids = listeners(address.port)
     return ("here" if pids else "hidden"), pids
+
+
+def cores_seen(address: Address) -> frozenset[int]:
+    """Return the CPU cores that the processes of a server may use; empty where they cannot be seen from here.
+
+    Raises:
+        MachineError: there is no such host.
+    """
+    cores: set[int] = set()
+    for pid in where_is(address)[1] or ():
+        for process in process_tree(pid):
+            with suppress(psutil.Error):
+                cores.update(process.cpu_affinity())
+    return frozenset(cores)
 
 
 @contextmanager

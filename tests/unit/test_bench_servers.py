@@ -2,7 +2,9 @@
 
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 from report_fixture import make_run
 
 from pipelines.record.implementation import ImageRecord
@@ -71,3 +73,28 @@ def test_a_rate_that_is_only_bounded_is_said_to_be():
     assert servers._rate(found) == "at least 1,234"
     assert servers._rate(found.model_copy(update={"rate_per_s": 99.0})) == "99"
     assert servers._rate(found.model_copy(update={"at_least_per_s": None})) == servers.NONE
+
+
+@pytest.mark.parametrize("images", [True, False])
+def test_each_model_has_its_own_limit_and_containers_only_where_an_engine_answers(monkeypatch, images):
+    commands = []
+
+    def run(command, **_):
+        commands.append(tuple(command[3:]))
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(servers.subprocess, "run", run)
+    given = SimpleNamespace(sides="torchserve,python", profile="quick", round_s=12.0)
+    model, limit_ms = servers.asked("mobilenet_v2=200")
+    folders = servers.measure(model, limit_ms, given, images=images)
+    assert len(folders) == len(commands) == 2 + images
+    assert [command[:2] for command in commands[-2:]] == [("compare", model), ("slo", model)]
+    assert commands[-1][-2:] == ("--p99-ms", "200.0")
+    assert [command[-2:] == ("--runner", "docker") for command in commands] == [True] * images + [False] * 2
+    assert servers.asked("digits_cnn") == ("digits_cnn", servers.P99_MS)
+
+
+def test_an_engine_that_does_not_answer_is_said(monkeypatch, capsys):
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert not servers.engine_answers()
+    assert capsys.readouterr().err

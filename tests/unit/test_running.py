@@ -4,12 +4,15 @@ import socket
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from pipelines.access import Access
 from pipelines.errors import MachineError
+from pipelines.machine.cores import Cores
+from pipelines.run.warnings import endpoint_warnings
 from pipelines.runners import url
-from pipelines.runners.url import RunningServer, RunningSide, where_is
+from pipelines.runners.url import RunningServer, RunningSide, cores_seen, where_is
 from pipelines.targets.address import read_address
 from pipelines.targets.apis import Told
 from pipelines.verify import stage
@@ -52,6 +55,25 @@ def test_the_time_of_the_process_that_listens_is_read_where_it_can_be_seen(liste
     assert before is not None
     assert after is not None
     assert after > before
+
+
+@pytest.mark.parametrize(
+    ("server", "generator", "warned"), [((0,), (1,), True), ((1,), (0,), False), ((0, 1), (0,), False)]
+)
+def test_a_server_that_may_use_the_generators_core_is_named(
+    monkeypatch, listening, server, generator, warned
+):
+    monkeypatch.setattr(psutil.Process, "cpu_affinity", lambda _: [1])
+    one = SimpleNamespace(name="today", address=side(listening).address)
+    cores = Cores(server=server, generator=generator)
+    found = endpoint_warnings(SimpleNamespace(cores=cores, running=(one,)))
+    assert [(code.code, code.figures["side"], code.figures["server_cores"]) for code in found] == [
+        ("endpoint_shares_core", "today", "0")
+    ] * warned
+
+
+def test_the_cores_of_processes_that_cannot_be_seen_are_not_known():
+    assert cores_seen(side(80, "192.0.2.1").address) == frozenset()
 
 
 def test_an_address_outside_is_elsewhere():
