@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING
 
 from pipelines.errors import MachineError
 from pipelines.files.atomic import disk_error, locked
+from pipelines.package.engine import engine_errors
 from pipelines.package.image import REPOSITORY
 from pipelines.package.settings import DEBIAN_BASE, Settings
 from pipelines.package.wheels import ROOT
@@ -72,13 +73,10 @@ def has_image(client: "DockerClient", reference: str) -> bool:
 
 def pull(client: "DockerClient", reference: str, progress: Progress) -> str | None:
     """Pull an image; return None if it is here now, else why the registry did not give it."""
-    from docker.errors import APIError
-    from requests.exceptions import RequestException
-
     progress(reference, "pulling")
     try:
         client.images.pull(reference)
-    except (APIError, RequestException) as error:
+    except engine_errors() as error:
         text = getattr(error, "explanation", None) or str(error)
         return " ".join(str(text).split())
     return None

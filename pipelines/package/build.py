@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import MachineError
 from pipelines.package.context import packed
+from pipelines.package.engine import engine_errors
 from pipelines.package.recipes import Recipe, content_bytes
 from pipelines.tasks.tasks import Progress
 
@@ -41,9 +42,6 @@ def build(
     Raises:
         MachineError: a step failed; with the last lines of its output.
     """
-    from docker.errors import APIError
-    from requests.exceptions import RequestException
-
     proxies = {name: os.environ[name] for name in PROXY_VARIABLES if os.environ.get(name)}
     lines: deque[str] = deque(maxlen=LAST_LINES)
     progress(recipe.key, "sending the build context")
@@ -63,7 +61,7 @@ def build(
             )
             # To the end even after an error: an answer that was not read leaves its connection open.
             errors = [event["error"] for event in events if _follow(recipe.key, event, lines, progress)]
-        except (APIError, RequestException) as error:
+        except engine_errors() as error:
             text = getattr(error, "explanation", None) or str(error)
             raise failure(recipe.key, str(text), lines) from error
     if errors:

@@ -1,7 +1,8 @@
 """Finding the container engine, and saying what to do where none answers."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from pipelines.errors import MachineError
@@ -26,6 +27,15 @@ def engine_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]
     return environment
 
 
+def engine_errors() -> tuple[type[Exception], ...]:
+    """Return the exceptions of the engine's client: the engine refuses, cannot be reached, or breaks off."""
+    from docker.errors import APIError
+    from requests.exceptions import RequestException
+    from urllib3.exceptions import HTTPError  # of an answer that is read in pieces
+
+    return APIError, HTTPError, RequestException
+
+
 def connect() -> "DockerClient":
     """Connect to the engine that DOCKER_HOST names, else to the default socket, and check that it answers.
 
@@ -46,6 +56,24 @@ def connect() -> "DockerClient":
             client.close()
         raise MachineError(explain(engine_host(), error)) from error
     return client
+
+
+@contextmanager
+def engine() -> Iterator["DockerClient"]:
+    """Yield a client of the engine, and close it.
+
+    Raises:
+        MachineError: there is no engine, or what it was asked for failed where nothing else says so.
+    """
+    with closing(connect()) as client:
+        try:
+            yield client
+        except engine_errors() as error:
+            said = " ".join(str(getattr(error, "explanation", None) or error).split())
+            raise MachineError(
+                f"the container engine at {engine_host()} refused or broke off: {said}; see that "
+                "`docker version` answers and `docker system df` shows room, then run again"
+            ) from error
 
 
 def explain(host: str, error: Exception) -> str:

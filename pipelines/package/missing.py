@@ -1,7 +1,7 @@
 """The images stage: build what is missing from verified artifacts, and say what would have to be built."""
 
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from pipelines.export.stage import export
 from pipelines.files.atomic import locked
 from pipelines.package import base
 from pipelines.package.build import build
-from pipelines.package.engine import connect
+from pipelines.package.engine import engine, engine_errors
 from pipelines.package.image import Image, find_image
 from pipelines.package.parts import parts
 from pipelines.package.recipes import ALLOWED, IMAGES, LOCUST, TARGETS, ModelParts, Recipe, make_recipe
@@ -62,7 +62,7 @@ def ensure_images(
         MachineError: no engine, a base image that cannot be had, or a build that failed.
     """
     require_keys(keys)
-    with closing(connect()) as client:
+    with engine() as client:
         settings = read_settings()
         recipes = _recipes(model, artifacts, keys, settings, progress)
         lock = wheel_folder().parent / ".images.lock"
@@ -80,10 +80,7 @@ def remove_builders(client: "DockerClient") -> None:
 
     Only what carries our label, has no name and is part of no image that has one.
     """
-    from docker.errors import APIError
-    from requests.exceptions import RequestException
-
-    with suppress(APIError, RequestException):
+    with suppress(*engine_errors()):
         client.images.prune(filters={"dangling": True, "label": [BUILDER_LABEL]})
 
 
@@ -96,7 +93,7 @@ def image_status(model: str, artifacts: Path, keys: Sequence[str], progress: Pro
         As `ensure_images`, but nothing is built.
     """
     require_keys(keys)
-    with closing(connect()) as client:
+    with engine() as client:
         recipes = _recipes(model, artifacts, keys, read_settings(), progress)
         return [Status(r.key, r.reference, find_image(client, r.key, r.target, r.reference)) for r in recipes]
 

@@ -1,13 +1,12 @@
 """`tandem images`: all images of one model, with their sizes; failures are reported, not fatal."""
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelines.errors import MachineError
 from pipelines.export.stage import export
-from pipelines.package.engine import connect
+from pipelines.package.engine import engine
 from pipelines.package.image import Image, compressed_bytes, remembered
 from pipelines.package.missing import ensure_images, targets_of
 from pipelines.package.recipes import IMAGES, USUAL_KEYS
@@ -66,6 +65,6 @@ def _sized(image: Image, progress: Progress, *, measure: bool) -> Image:
     known = remembered(SIZES).get(image.image_id)
     if known is None and measure:
         progress(image.key, "measuring its compressed size")
-        with closing(connect()) as client:
+        with engine() as client:
             known = compressed_bytes(client, image, SIZES)
     return replace(image, compressed_bytes=known)

@@ -1,6 +1,7 @@
 """Servers that somebody else runs, given by their address: the same figures, and no trace of a secret."""
 
 import json
+import os
 import subprocess
 from contextlib import suppress
 
@@ -91,6 +92,14 @@ def test_a_server_given_by_its_address_is_proven_and_measured(done):
             assert set(measured["failed_checks"]) <= MACHINE
     assert set(run["fairness"]["checked"]["cores"].values()) == {"not known"}
     assert all(one["on_purpose"] for one in run["fairness"]["asymmetries"])
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core is shared by all")
+def test_servers_that_may_use_the_generators_core_are_named(done):
+    *_, work = done
+    run = json.loads((work / "runs" / "latest" / "run.json").read_text())
+    found = [one["figures"]["side"] for one in run["warnings"] if one["code"] == "endpoint_shares_core"]
+    assert found == ["today", "new"]
 
 
 def test_the_time_of_the_process_that_listens_is_the_servers(done):

@@ -10,6 +10,9 @@ from collections import deque
 from types import SimpleNamespace
 
 import pytest
+from docker.errors import APIError
+from requests.exceptions import RequestException
+from urllib3.exceptions import ProtocolError
 
 from pipelines.errors import MachineError
 from pipelines.package import base, build, engine, image, stage, wheels
@@ -41,6 +44,35 @@ def test_an_engine_that_cannot_be_used_comes_with_its_remedy(said, remedy):
     line = engine.explain("unix:///run/x.sock", OSError(said))
     assert remedy in line
     assert "unix:///run/x.sock" in line
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ProtocolError("Connection broken: IncompleteRead(0 bytes read)"),
+        RequestException("Connection aborted"),
+        APIError("500 Server Error", explanation="no space left on device"),
+    ],
+)
+def test_an_engine_that_breaks_off_is_a_fault_of_the_machine_and_its_client_is_closed(monkeypatch, error):
+    closed = []
+    monkeypatch.setattr(engine, "connect", lambda: SimpleNamespace(close=lambda: closed.append(1)))
+    with pytest.raises(MachineError, match=r"broken|aborted|no space left"), engine.engine():
+        raise error
+    assert closed
+
+
+def test_a_size_that_breaks_off_is_a_fault_of_the_machine(monkeypatch, tmp_path):
+    def broken(_):
+        yield b"x" * 100
+        raise ProtocolError("Connection broken")
+
+    client = SimpleNamespace(api=SimpleNamespace(get_image=broken), close=lambda: None)
+    monkeypatch.setattr(engine, "connect", lambda: client)
+    monkeypatch.setattr(stage, "SIZES", tmp_path / "sizes.json")
+    own = Image("locust", None, "tandem/locust:1", "sha256:1", 5, None, {})
+    with pytest.raises(MachineError, match="Connection broken"):
+        stage._sized(own, lambda *_: None, measure=True)
 
 
 @pytest.mark.slow
