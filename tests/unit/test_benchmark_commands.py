@@ -24,8 +24,8 @@ MEASURES = ("compare", "slo")
 class Typed:
     """Takes commands as `subprocess` does, and leaves the recorded run behind those that measure."""
 
-    def __init__(self, folder: Path, code: int = 0):
-        self.folder, self.code, self.commands, self.ended = folder, code, [], 0
+    def __init__(self, folder: Path, code: int = 0, *, engine: bool = False):
+        self.folder, self.code, self.engine, self.commands, self.ended = folder, code, engine, [], 0
 
     def _parse(self, command):
         assert command[:3] == TANDEM
@@ -36,8 +36,11 @@ class Typed:
         self.commands.append((name, parsed.params))
         return name, parsed.params
 
-    def run(self, command, *, check):
+    def run(self, command, *, check, capture_output=False):
         assert not check
+        if command == ["docker", "version"]:
+            assert capture_output
+            return SimpleNamespace(returncode=0 if self.engine else 1)
         name, options = self._parse(command)
         assert name in MEASURES
         given = {key: options[key] for key in ("profile", "sides", "model", "runner") if options.get(key)}
@@ -70,8 +73,8 @@ class Typed:
 def bench(monkeypatch, tmp_path):
     """Run the `main` of a benchmark with these arguments; what it typed."""
 
-    def run(name, *arguments, code=0):
-        typed = Typed(tmp_path, code)
+    def run(name, *arguments, code=0, engine=False):
+        typed = Typed(tmp_path, code, engine=engine)
         monkeypatch.setattr(sys, "path", list(sys.path))
         monkeypatch.chdir(tmp_path)
         spec = importlib.util.spec_from_file_location(f"bench_{name}", ROOT / "benchmarks" / f"{name}.py")
@@ -91,7 +94,7 @@ def bench(monkeypatch, tmp_path):
 
 
 def test_servers_compares_and_searches_every_model(bench, capsys):
-    typed = bench("servers", "digits_cnn", "mobilenet_v2", "--profile", "smoke", "--p99-ms", "20")
+    typed = bench("servers", "digits_cnn=20", "mobilenet_v2=200", "--profile", "smoke", "--round-s", "2")
     assert [(name, options["model"]) for name, options in typed.measured] == [
         ("compare", "digits_cnn"),
         ("slo", "digits_cnn"),
@@ -102,8 +105,18 @@ def test_servers_compares_and_searches_every_model(bench, capsys):
     assert {options["sides"] for _, options in typed.measured} == {
         "torchserve,triton,mlserver,python,tfserving"
     }
-    assert [options["p99_limit_ms"] for name, options in typed.measured if name == "slo"] == [20.0, 20.0]
+    assert [options["p99_limit_ms"] for name, options in typed.measured if name == "slo"] == [20.0, 200.0]
+    assert [options["round_s"] for name, options in typed.measured if name == "compare"] == [2.0, 2.0]
     assert "| torchserve: torchserve 0.12.0 |" in capsys.readouterr().out
+
+
+def test_servers_compares_containers_for_their_images_where_an_engine_answers(bench):
+    typed = bench("servers", "digits_cnn", "--profile", "quick", engine=True)
+    assert [(name, options["profile"], options["runner"]) for name, options in typed.measured] == [
+        ("compare", "smoke", "docker"),
+        ("compare", "quick", "local"),
+        ("slo", "quick", "local"),
+    ]
 
 
 @pytest.mark.parametrize(
