@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 
 from pipelines.errors import MachineError
 from pipelines.files.atomic import disk_error, locked
-from pipelines.package.engine import engine_errors
+from pipelines.package.engine import engine_errors, said
 from pipelines.package.image import REPOSITORY
 from pipelines.package.settings import DEBIAN_BASE, Settings
 from pipelines.package.wheels import ROOT
@@ -77,8 +77,7 @@ def pull(client: "DockerClient", reference: str, progress: Progress) -> str | No
     try:
         client.images.pull(reference)
     except engine_errors() as error:
-        text = getattr(error, "explanation", None) or str(error)
-        return " ".join(str(text).split())
+        return said(error)
     return None
 
 

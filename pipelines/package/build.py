@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import MachineError
 from pipelines.package.context import packed
-from pipelines.package.engine import engine_errors
+from pipelines.package.engine import engine_errors, said
 from pipelines.package.recipes import Recipe, content_bytes
 from pipelines.tasks.tasks import Progress
 
@@ -62,8 +62,7 @@ def build(
             # To the end even after an error: an answer that was not read leaves its connection open.
             errors = [event["error"] for event in events if _follow(recipe.key, event, lines, progress)]
         except engine_errors() as error:
-            text = getattr(error, "explanation", None) or str(error)
-            raise failure(recipe.key, str(text), lines) from error
+            raise failure(recipe.key, said(error), lines) from error
     if errors:
         raise failure(recipe.key, errors[0], lines)
 
@@ -100,11 +99,11 @@ def _follow(key: str, event: dict[str, Any], lines: deque[str], progress: Progre
 
 def failure(key: str, error: str, lines: "deque[str] | list[str]") -> MachineError:
     """Make the one-line error for a build that failed."""
-    said = " ".join(error.split())[:LINE_LIMIT]
+    line = " ".join(error.split())[:LINE_LIMIT]
     if "no space left on device" in f"{error} {' '.join(lines)}".lower():
         return MachineError(
             f"the disk of the container engine is full, so the image {key} was not built; free space, for "
             "example with `docker image prune`, and try again"
         )
     last = " | ".join(lines) or "none"
-    return MachineError(f"the image {key} could not be built: {said}; the step's last lines: {last}")
+    return MachineError(f"the image {key} could not be built: {line}; the step's last lines: {last}")

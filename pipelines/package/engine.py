@@ -36,6 +36,11 @@ def engine_errors() -> tuple[type[Exception], ...]:
     return APIError, HTTPError, RequestException
 
 
+def said(error: Exception) -> str:
+    """Return what one of `engine_errors` says, on one line; the engine's own words where it gave some."""
+    return " ".join(str(getattr(error, "explanation", None) or error).split())
+
+
 def connect() -> "DockerClient":
     """Connect to the engine that DOCKER_HOST names, else to the default socket, and check that it answers.
 
@@ -69,10 +74,9 @@ def engine() -> Iterator["DockerClient"]:
         try:
             yield client
         except engine_errors() as error:
-            said = " ".join(str(getattr(error, "explanation", None) or error).split())
             raise MachineError(
-                f"the container engine at {engine_host()} refused or broke off: {said}; see that "
-                "`docker version` answers and `docker system df` shows room, then run again"
+                f"the container engine at {engine_host()} refused or broke off: {said(error)}; "
+                "see that `docker version` answers and `docker system df` shows room, then run again"
             ) from error
 
 

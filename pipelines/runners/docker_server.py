@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import MachineError
 from pipelines.files.atomic import disk_error
+from pipelines.package.engine import engine_errors
 from pipelines.runners import docker_facts
 from pipelines.runners.cgroup import ControlGroup, Usage, lines_of
 from pipelines.runners.docker_start import StartedServer
-from pipelines.runners.docker_trouble import engine_errors, why
+from pipelines.runners.docker_trouble import why
 from pipelines.targets.container import Contained, Inside
 from pipelines.targets.endpoint import Configuration, Endpoint
 from pipelines.targets.server_plan import ServerPlan

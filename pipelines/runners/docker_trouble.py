@@ -1,9 +1,5 @@
 """What goes wrong with a container engine, in words: it refuses, or it is gone."""
 
-from pipelines.package.engine import engine_errors
-
-__all__ = ["ENGINE_GONE", "engine_errors", "why"]
-
 ENGINE_GONE = (
     "the container engine does not answer any more; if it was stopped or restarted its containers ended with "
     "it: start it (`docker version` shows whether it answers) and run again"

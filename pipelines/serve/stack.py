@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from models.spec import load_model
 from pipelines.errors import GateError, MachineError, RequestError, unknown
 from pipelines.machine.cores import expand, split_cores
+from pipelines.package.engine import engine_errors
 from pipelines.processes.group import port_holder
 from pipelines.runners import compose
 from pipelines.runners import docker_ownership as ownership
-from pipelines.runners.docker_trouble import engine_errors, why
+from pipelines.runners.docker_trouble import why
 from pipelines.serve import readiness
 from pipelines.targets.contained import CONTAINED
 from pipelines.targets.presets import Preset
@@ -272,9 +273,6 @@ def down(project: str | None, progress: Progress) -> list[str]:
         RequestError: there is no stack of that name.
         MachineError: no engine answers, or it does not remove one.
     """
-    from docker.errors import APIError
-    from requests.exceptions import RequestException
-
     from pipelines.package import connect
 
     with closing(connect()) as client:
@@ -286,7 +284,7 @@ def down(project: str | None, progress: Progress) -> list[str]:
             progress(name, "stopping")
             for container in _containers(client, name).values():
                 # What does not stop is removed by force below.
-                with suppress(APIError, RequestException):
+                with suppress(*engine_errors()):
                     container.stop(timeout=STOP_LIMIT_S)
             ownership.remove_project(client, name)
     return chosen
