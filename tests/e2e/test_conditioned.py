@@ -38,7 +38,7 @@ def settings(**changes):
 
 @several_tries
 def test_a_server_that_doubles_its_speed_is_not_compared_before_it_did(tmp_path):
-    """Twenty milliseconds, and ten after some load: conditioning ends before that, the rounds see it."""
+    """Halve the delay after 14 s of load: the rounds see it, or the end of a long conditioning does."""
     chosen = settings()
     sides = [
         known_delay("doubling", chosen, "--delay", "constant:20", "--faster-after-s", "14"),
@@ -47,16 +47,22 @@ def test_a_server_that_doubles_its_speed_is_not_compared_before_it_did(tmp_path)
     outcome = compare(sides, chosen, tmp_path)
     doubling, level = outcome.targets["doubling"], outcome.targets["level"]
     assert_steady_from_the_start(level, tmp_path)
-    # What was seen is on record, whatever the machine made of the rest.
-    assert doubling.conditionings[0].state == "steady"
-    assert doubling.drifts
-    assert doubling.drifts[0].change == pytest.approx(1, abs=0.3)
+    # What was seen is on record, whatever the machine made of the rest. A noisy machine makes the first
+    # conditioning longer than its ten seconds; one that outlasts the change has to see it.
+    first = doubling.conditionings[0]
+    assert first.state == "steady"
+    seen_before_the_rounds = first.seconds[-1].p50_ms < 15
+    if seen_before_the_rounds:
+        assert first.until_steady_s > 0
+    else:
+        assert doubling.drifts
+        assert doubling.drifts[0].change == pytest.approx(1, abs=0.3)
     for comparison in outcome.comparisons:
         if comparison.reason.code == "still_warming_up":
             assert comparison.verdict == "inconclusive"
         elif comparison.metric == "p50" and comparison.ratio is not None:
             assert comparison.ratio == pytest.approx(1, abs=0.1)
-    if doubling.drifts[-1].resolved:
+    if doubling.drifts and doubling.drifts[-1].resolved:
         assert len(doubling.conditionings) > 1
         set_aside = [r for r in (*doubling.rounds, *level.rounds) if "drift" in r.failed_checks]
         assert {r.target for r in set_aside} == {"doubling", "level"}
