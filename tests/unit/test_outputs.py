@@ -4,6 +4,7 @@ import json
 import math
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +28,8 @@ from pipelines.parity.quality import Expectation, Expectations
 from pipelines.record.conditioning import ConditioningRecord
 from pipelines.report import pick
 from pipelines.verify.stage import Verified
+
+JUNIT = xmlschema.XMLSchema(Path(__file__).resolve().parents[1] / "conformance" / "formats" / "junit-10.xsd")
 
 RUNS = {"compare": make_run, "slo": make_slo_run, "mobile": make_mobile_run}
 
@@ -86,41 +89,9 @@ def test_the_summary_shows_the_same_figures_in_its_digits(facts):
     assert len(text) < 5_000
 
 
-# The parts of the schema that Jenkins and its readers agree on.
-# https://github.com/jenkinsci/xunit-plugin/blob/master/src/main/resources/org/jenkinsci/plugins/xunit/types/model/xsd/junit-10.xsd
-JUNIT = """<?xml version="1.0" encoding="UTF-8"?>
-<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" elementFormDefault="qualified">
-  <xs:element name="failure"><xs:complexType mixed="true">
-    <xs:attribute name="type" type="xs:string"/><xs:attribute name="message" type="xs:string"/>
-  </xs:complexType></xs:element>
-  <xs:element name="skipped"><xs:complexType mixed="true">
-    <xs:attribute name="type" type="xs:string"/><xs:attribute name="message" type="xs:string"/>
-  </xs:complexType></xs:element>
-  <xs:element name="testcase"><xs:complexType>
-    <xs:choice minOccurs="0" maxOccurs="unbounded">
-      <xs:element ref="skipped"/><xs:element ref="failure"/><xs:element name="system-out" type="xs:string"/>
-    </xs:choice>
-    <xs:attribute name="name" type="xs:string" use="required"/>
-    <xs:attribute name="time" type="xs:decimal"/><xs:attribute name="classname" type="xs:string"/>
-  </xs:complexType></xs:element>
-  <xs:element name="testsuite"><xs:complexType>
-    <xs:sequence><xs:element ref="testcase" minOccurs="0" maxOccurs="unbounded"/></xs:sequence>
-    <xs:attribute name="name" type="xs:string" use="required"/>
-    <xs:attribute name="tests" type="xs:nonNegativeInteger" use="required"/>
-    <xs:attribute name="failures" type="xs:nonNegativeInteger"/>
-    <xs:attribute name="errors" type="xs:nonNegativeInteger"/>
-    <xs:attribute name="skipped" type="xs:nonNegativeInteger"/>
-    <xs:attribute name="time" type="xs:decimal"/><xs:attribute name="timestamp" type="xs:dateTime"/>
-  </xs:complexType></xs:element>
-  <xs:element name="testsuites"><xs:complexType>
-    <xs:sequence><xs:element ref="testsuite" minOccurs="0" maxOccurs="unbounded"/></xs:sequence>
-  </xs:complexType></xs:element>
-</xs:schema>"""
-
-
 def test_junit_follows_the_schema_and_counts_what_it_holds(facts):
     text = FORMATS["junit"](facts)
-    xmlschema.XMLSchema(JUNIT).validate(text)
+    JUNIT.validate(text)
     suite = ET.fromstring(text)[0]  # noqa: S314 - our own
     assert int(suite.get("tests")) == len(suite) == len(facts.checks)
     assert int(suite.get("failures")) == len(suite.findall(".//failure"))
@@ -232,7 +203,7 @@ def test_names_from_elsewhere_break_no_format(name):
     text = FORMATS[name](hostile())
     assert "\x1b" not in text
     if name == "junit":
-        xmlschema.XMLSchema(JUNIT).validate(text)
+        JUNIT.validate(text)
     elif name == "openmetrics":
         assert len(list(text_string_to_metric_families(text))) == 4
     elif name == "markdown":
@@ -316,7 +287,7 @@ def test_a_verification_has_a_check_per_artifact_and_its_figures():
         ("executorch", "skipped"),
     ]
     text = FORMATS["junit"](found)
-    xmlschema.XMLSchema(JUNIT).validate(text)
+    JUNIT.validate(text)
     assert "b is another model" in text
     assert found.headline == "2 of 3 artifacts are not the source model"
     recorded = [n for one in verified().records["tflite"] for n in (one.max_abs_error, one.accuracy)]
