@@ -24,15 +24,23 @@ def explain(error: Exception) -> tuple[str, int]:
         return str(error), error.exit_code
     if isinstance(error, click.ClickException):
         return _usage(error), EXIT_REQUEST
-    if type(error).__module__.startswith("requests."):
+    if is_of_engine(error):
         from pipelines.runners.docker_trouble import ENGINE_GONE
 
-        return ENGINE_GONE, EXIT_MACHINE  # only the container engine is asked with that library
+        return ENGINE_GONE, EXIT_MACHINE
     if isinstance(error, OSError):
         # Of the two files of a copy, a full disk is where the second one is.
         name = error.filename2 if error.errno in DISK_FULL and error.filename2 else error.filename
         return f"{error.strerror or error}: {name or where_it_is_full()}", EXIT_MACHINE
     return str(error), EXIT_REQUEST
+
+
+def is_of_engine(error: Exception) -> bool:
+    """Return whether it comes from the libraries with which the container engine is asked, and nobody else.
+
+    By their names: most commands need none of them.
+    """
+    return type(error).__module__.startswith(("requests.", "urllib3."))
 
 
 def explain_load(error: MemoryError | ImportError | SystemError) -> str:

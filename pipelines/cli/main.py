@@ -18,6 +18,7 @@ from pipelines.cli.exits import (
     explain_fault,
     explain_load,
     fail,
+    is_of_engine,
 )
 from pipelines.console import output
 from pipelines.console.printing import flush_output, open_closed_streams
@@ -85,7 +86,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (MemoryError, ImportError, SystemError) as error:
         return fail(explain_load(error), EXIT_MACHINE)
     except Exception as error:  # noqa: BLE001 - the last line of defence
-        return fail(explain_fault(error), EXIT_MACHINE)
+        return fail(*(explain(error) if is_of_engine(error) else (explain_fault(error), EXIT_MACHINE)))
 
 
 def _carry_out(arguments: Sequence[str] | None) -> int:

@@ -9,9 +9,10 @@ import pytest
 import yaml
 from docker.errors import APIError
 from requests.exceptions import ConnectionError as RequestsConnectionError
+from urllib3.exceptions import ProtocolError
 
 from models.digits_cnn import MODEL
-from pipelines.cli.exits import explain
+from pipelines.cli import main as cli
 from pipelines.errors import MachineError, RequestError
 from pipelines.package.engine import DEFAULT_HOST
 from pipelines.record.implementation import GivenRecord, ImageRecord, ImplementationRecord
@@ -152,10 +153,22 @@ def test_an_engine_that_is_gone_before_the_start_is_named(plan):
         server(container, plan).start()
 
 
-def test_what_the_engine_s_client_raises_elsewhere_is_one_line_about_the_engine():
-    said, code = explain(RequestsConnectionError(("Connection aborted.", ConnectionRefusedError(111, "no"))))
-    assert code == 3
-    assert said.startswith("the container engine does not answer any more")
+@pytest.mark.parametrize(
+    "error",
+    [
+        RequestsConnectionError(("Connection aborted.", ConnectionRefusedError(111, "no"))),
+        ProtocolError("Connection broken: IncompleteRead(3 bytes read)"),
+    ],
+)
+def test_what_the_engine_s_client_raises_elsewhere_is_one_line_about_the_engine(error, monkeypatch, capsys):
+    def break_off(_):
+        raise error
+
+    monkeypatch.setattr(cli, "_carry_out", break_off)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["logs"])
+    assert ended.value.code == 3
+    assert capsys.readouterr().err.startswith("tandem: the container engine does not answer any more")
 
 
 def test_it_is_frozen_thawed_and_stopped_and_its_log_is_kept(plan):
