@@ -1,6 +1,5 @@
 """Where a server's requests spent their time, by its own report, and the part between two reports."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -53,15 +52,3 @@ def _mean_ms(before: tuple[float, int], after: tuple[float, int]) -> float | Non
     """Return the mean in ms; None if no request came in between, or the count began anew."""
     seconds, count = after[0] - before[0], after[1] - before[1]
     return MS_PER_S * seconds / count if count > 0 and seconds >= 0 else None
-
-
-def metric_sum(text: str, name: str, labels: str = "") -> float | None:
-    """Return the sum of a metric's samples in Prometheus' text format; None where it has none.
-
-    Args:
-        name: of the samples, as they are: with `_total`, `_sum` or `_count` where they have that.
-        labels: a pattern that is in the labels of those that count.
-    """
-    samples = re.findall(rf"^{re.escape(name)}(?:\{{(.*)\}})? (\S+)$", text, re.MULTILINE)
-    values = [float(value) for own, value in samples if re.search(labels, own)]
-    return sum(values) if values else None

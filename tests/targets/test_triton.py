@@ -16,8 +16,8 @@ from pipelines.processes.group import wait_until
 from pipelines.runners.local import LocalServer
 from pipelines.serve import readiness
 from pipelines.targets.presets import Preset
+from pipelines.targets.prometheus import metric_sum
 from pipelines.targets.server_plan import ServeRequest, plan_server
-from pipelines.targets.timings import metric_sum
 from pipelines.targets.torchserve.export import SIGNATURE_NAME, signature
 from pipelines.targets.triton.settings import TritonSettings
 

@@ -3,8 +3,9 @@
 import pytest
 
 from pipelines.targets.mlserver import timings as mlserver
+from pipelines.targets.prometheus import metric_sum
 from pipelines.targets.python import timings as python
-from pipelines.targets.timings import Timings, metric_sum, parts_ms
+from pipelines.targets.timings import Timings, parts_ms
 from pipelines.targets.triton import timings as triton
 
 # `GET /v2/models/several/stats` of Triton 2.51.0 before and after 20 requests.
@@ -125,7 +126,13 @@ def test_the_plain_servers_parts_without_the_whole_leave_fastapis():
 def test_a_metric_is_summed_over_its_labels_and_its_name_is_no_prefix():
     text = 'a{x="{1}",y="2"} 1\na{x="3"} 2.5e1\na_total 7\nba 9\n# a 5\na_created{x="3"} 4\n'
     assert metric_sum(text, "a") == 26.0
-    assert metric_sum(text, "a", 'x="3"') == 25.0
+    assert metric_sum(text, "a", x="3") == 25.0
     assert metric_sum(text, "a_total") == 7.0
-    assert metric_sum(text, "a", 'x="4"') is None
+    assert metric_sum(text, "a", x=".*1.*", y="2") == 1.0
+    assert metric_sum(text, "a", x="4") is None
+    assert metric_sum(text, "a", z=".+") is None
     assert metric_sum(text, "c") is None
+
+
+def test_what_is_no_metrics_has_none():
+    assert metric_sum("a page of words\nthat is none", "a") is None

@@ -1,10 +1,14 @@
 """Where a request's time went, by the metrics of MLServer and of our runtime in it."""
 
-from pipelines.targets.timings import Timings, metric_sum
+from collections.abc import Mapping
+
+from pipelines.targets.prometheus import metric_sum
+from pipelines.targets.timings import Timings
 
 # All of a request, whichever API it came by, and within that all but reading its body and writing its answer.
 REST, GRPC = "rest_server_request_duration_seconds", "grpc_server_handling_seconds"
-OF_REST, OF_GRPC = 'path="[^"]*/infer"', 'grpc_method="ModelInfer"'
+OF_REST, OF_GRPC = {"path": ".*/infer"}, {"grpc_method": "ModelInfer"}
+EVERY: Mapping[str, str] = {}
 INSIDE = "model_infer_request_duration"
 HANDLED, HANDLED_SECONDS = "tandem_handled_total", "tandem_handled_seconds_total"
 HANDLER_PARTS = ("decode", "inference", "encode")
@@ -26,7 +30,7 @@ def from_metrics(text: str) -> Timings:
 def _handled(text: str) -> dict[str, tuple[float, int]]:
     """Return what our runtime counted in all workers, once one of them has loaded the model."""
     count = metric_sum(text, HANDLED)
-    seconds = {part: metric_sum(text, HANDLED_SECONDS, f'part="{part}"') for part in HANDLER_PARTS}
+    seconds = {part: metric_sum(text, HANDLED_SECONDS, part=part) for part in HANDLER_PARTS}
     return {part: (own, int(count)) for part, own in seconds.items() if own is not None and count is not None}
 
 
@@ -36,7 +40,7 @@ def _whole(text: str) -> tuple[float, int]:
     return rest[0] + grpc[0], rest[1] + grpc[1]
 
 
-def _total(text: str, name: str, labels: str = "") -> tuple[float, int]:
+def _total(text: str, name: str, patterns: Mapping[str, str] = EVERY) -> tuple[float, int]:
     """Return seconds and count; MLServer has no samples of what nobody has asked for yet."""
-    seconds, count = (metric_sum(text, f"{name}_{suffix}", labels) or 0.0 for suffix in ("sum", "count"))
+    seconds, count = (metric_sum(text, f"{name}_{suffix}", **patterns) or 0.0 for suffix in ("sum", "count"))
     return seconds, int(count)

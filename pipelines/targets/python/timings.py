@@ -1,6 +1,7 @@
 """Where a request's time went, by the plain server's own counts."""
 
-from pipelines.targets.timings import Timings, metric_sum
+from pipelines.targets.prometheus import metric_sum
+from pipelines.targets.timings import Timings
 
 WHOLE, PARTS = "plain_server_request_seconds", "plain_server_part_seconds_total"
 COUNTED = ("queue", "decode", "inference", "encode")
@@ -15,6 +16,6 @@ def from_metrics(text: str) -> Timings:
     seconds, count = (metric_sum(text, f"{WHOLE}_{suffix}") for suffix in ("sum", "count"))
     if seconds is None or count is None:
         return Timings({})
-    parts = {part: metric_sum(text, PARTS, f'part="{part}"') for part in COUNTED}
+    parts = {part: metric_sum(text, PARTS, part=part) for part in COUNTED}
     totals = {part: (own, int(count)) for part, own in parts.items() if own is not None}
     return Timings(totals, (seconds, int(count)), "frontend")

@@ -15,17 +15,17 @@ from pipelines.processes.children import python_module
 from pipelines.record.implementation import GivenRecord
 from pipelines.targets.endpoint import Endpoint
 from pipelines.targets.launch import Launch
+from pipelines.targets.prometheus import metric_sum
 from pipelines.targets.server_plan import ServeRequest, ServerPlan, choose_ports
 from pipelines.targets.tfserving.compiled import FLAG, NOTE, is_compiled
 from pipelines.targets.tfserving.configuration import from_flags
 from pipelines.targets.tfserving.settings import BATCHING, TFServingSettings
 from pipelines.targets.tfserving.timings import PREFIX, from_metrics
-from pipelines.targets.timings import metric_sum
 
 BINARY = "tensorflow_model_server"
 HTTP_OK = 200
 MONITORING = "monitoring"
-REQUESTS, RIGHT, RUNS = "request_count", 'status="OK"', "batching_session:wrapped_run_count"
+REQUESTS, RIGHT, RUNS = "request_count", "OK", "batching_session:wrapped_run_count"
 BATCHING_FLAG = "enable_batching"
 METRICS_PATH = "/monitoring/prometheus/metrics"
 EMBEDDED_NAME = "tandem embedded server"
@@ -155,7 +155,7 @@ def _batches(base_url: str) -> tuple[int, int]:
 
 def metric_counts(text: str) -> tuple[int, int]:
     """Count correctly answered requests and runs of batches in metrics in Prometheus' text format."""
-    requests, runs = metric_sum(text, PREFIX + REQUESTS, RIGHT), metric_sum(text, PREFIX + RUNS)
+    requests, runs = metric_sum(text, PREFIX + REQUESTS, status=RIGHT), metric_sum(text, PREFIX + RUNS)
     return int(requests or 0), int(runs or 0)
 
 

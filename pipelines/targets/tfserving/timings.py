@@ -1,6 +1,7 @@
 """Where a request's time went, by TensorFlow Serving's metrics; the embedded server's too."""
 
-from pipelines.targets.timings import Timings, metric_sum
+from pipelines.targets.prometheus import metric_sum
+from pipelines.targets.timings import Timings
 from pipelines.units import US_PER_S
 
 PREFIX = ":tensorflow:serving:"

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pipelines.http import fetch
-from pipelines.targets.timings import Timings, metric_sum
+from pipelines.targets.prometheus import metric_sum
+from pipelines.targets.timings import Timings
 from pipelines.units import NS_PER_S, US_PER_S
 
 # In both of its modes of metrics, of every request: waiting for a worker, and all from its arrival on.

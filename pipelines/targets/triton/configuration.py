@@ -1,16 +1,14 @@
 """How a running Triton is configured and what it has done, in its own words."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.targets.endpoint import Configuration
+from pipelines.targets.prometheus import samples
 
 ASKED = "server"
 # What our runtime says of each of its processes, beside the server's own metrics.
-THREADS = re.compile(
-    r'^tandem_torch_threads\{[^}]*kind="(?P<kind>intra|inter)"[^}]*\} (?P<count>\d+)', re.MULTILINE
-)
+THREADS = "tandem_torch_threads"
 PARAMETERS = {"intra": "threads_per_worker", "inter": "inter_op_threads_count"}
 
 
@@ -35,8 +33,8 @@ def configuration(config: Any, metrics: str) -> Configuration:
 def _threads(metrics: str) -> dict[str, int | None]:
     """Return the threads of the processes that hold the model, where all of them say the same."""
     counts: dict[str, set[int]] = {}
-    for sample in THREADS.finditer(metrics):
-        counts.setdefault(sample["kind"], set()).add(int(sample["count"]))
+    for labels, value in samples(metrics, THREADS):
+        counts.setdefault(labels["kind"], set()).add(int(value))
     return {
         PARAMETERS[kind]: next(iter(values)) if len(values) == 1 else None for kind, values in counts.items()
     }
