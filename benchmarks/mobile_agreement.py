@@ -19,8 +19,8 @@ import numpy as np
 
 from models import tensors
 from models.spec import ModelSpec, load_model
-from pipelines.mobile.timing import TimingRules
-from pipelines.tasks.tasks import Task, run_tasks
+from pipelines.mobile.timing import TimingRules, time_here
+from pipelines.tasks.tasks import run_tasks, task_of
 
 LIMIT_S = 120.0
 SAMPLES = 16
@@ -64,18 +64,20 @@ def plain_us(artifact: Path, samples: Path, seconds: float) -> float:
 
 def ours_us(artifact: Path, spec: ModelSpec, work: Path, seconds: float) -> float:
     """Return the median of our measurement over `seconds`, in microseconds."""
-    arguments = {
-        "runtime": "pipelines.targets.tflite.runtime",
-        "artifact": str(artifact),
-        "artifact_format": "tflite",
-        "threads_count": 1,
-        "samples": str(work / NAMED),
-        "outputs": [output.name for output in spec.outputs],
-        "modules": ["ai_edge_litert.interpreter"],
-        "calls": str(work / "calls.npy"),
-        "rules": vars(TimingRules(warmup_s=seconds / 2, measured_s=seconds)),
-    }
-    task = Task(artifact.name, "pipelines.mobile.timing:time_here", arguments, LIMIT_S + 10 * seconds)
+    task = task_of(
+        artifact.name,
+        LIMIT_S + 10 * seconds,
+        time_here,
+        runtime="pipelines.targets.tflite.runtime",
+        artifact=artifact,
+        artifact_format="tflite",
+        threads_count=1,
+        samples=work / NAMED,
+        outputs=[output.name for output in spec.outputs],
+        modules=["ai_edge_litert.interpreter"],
+        calls=work / "calls.npy",
+        rules=TimingRules(warmup_s=seconds / 2, measured_s=seconds),
+    )
     run_tasks([task], lambda *_: None)
     return float(np.median(np.load(work / "calls.npy"))) / 1e3
 

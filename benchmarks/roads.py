@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,12 +24,13 @@ from pipelines.environments.creation import ensure
 from pipelines.environments.known import Environment
 from pipelines.errors import GateError, first_line
 from pipelines.roads.choice import SIGNATURE
+from pipelines.roads.conversion import convert_each
 from pipelines.roads.known import BY_LITERT, BY_ONNX2TF, BY_TORCHAX, Road
 from pipelines.roads.proof import read_truth, require_same, saved_model_call
 from pipelines.targets.tflite.export import write_flatbuffer
 from pipelines.targets.tflite.runtime import predict
 from pipelines.targets.tfserving.export import loaded_function, save_function
-from pipelines.tasks.tasks import Task, run_tasks
+from pipelines.tasks.tasks import run_tasks, task_of
 
 LIMIT_S = 7200.0
 SAVED, LITE = "SavedModel", "TensorFlow Lite"
@@ -92,11 +94,10 @@ def _run(
     if environment is not None:
         ensure(environment, _tell)
     dotted = function if ":" in function else f"{PLACES[function]}:{function}"
-    arguments = {"function": dotted, "orders": list(orders)}
-    task = Task(title, "pipelines.roads.conversion:convert_each", arguments, LIMIT_S, environment)
+    task = task_of(title, LIMIT_S, convert_each, function=dotted, orders=list(orders))
+    task = replace(task, environment=environment)
     (outcome,) = run_tasks([task], lambda name, text: _tell(f"{name}: {text}"))
-    found: list[tuple[float, str | None]] = outcome.result
-    return found
+    return outcome.result
 
 
 def _tell(text: str) -> None:

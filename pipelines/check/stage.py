@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from pipelines.parity import tensorflow_source
 from pipelines.parity.agreement import is_constant, output_spread, require_spread
 from pipelines.parity.quality import KAPPA_Z, Expectation, expectations_of, kappa_z, shapes_of
 from pipelines.parity.words import worth
-from pipelines.tasks.tasks import Progress, Task, run_tasks
+from pipelines.tasks.tasks import Progress, run_tasks, task_of
 
 LIMIT_S = 900.0
 # So many samples are asked in every way; of a fast model all of them, once more, for its quality.
@@ -58,14 +58,13 @@ def check(model: str, progress: Progress) -> list[Claim]:
         raise RequestError(
             f"{model} was imported as files and has no spec to check; run `tandem verify {model}`"
         )
-    task = Task("check", "pipelines.check.stage:check_here", {"model": model}, LIMIT_S)
-    (outcome,) = run_tasks([task], progress)
-    return [Claim(**claim) for claim in outcome.result]
+    (outcome,) = run_tasks([task_of("check", LIMIT_S, check_here, model=model)], progress)
+    return outcome.result
 
 
-def check_here(model: str, progress: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Check the model in this process; return claims as JSON."""
-    return [asdict(claim) for claim in _Examination(model, progress).run()]
+def check_here(progress: Callable[[str], None], model: str) -> list[Claim]:
+    """Check the model in this process."""
+    return _Examination(model, progress).run()
 
 
 class _FailedError(Exception):

@@ -4,9 +4,8 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from models.spec import ModelSpec, load_model
 from pipelines.artifacts import contents
@@ -14,15 +13,16 @@ from pipelines.artifacts import manifest as artifact
 from pipelines.artifacts.manifest import Manifest
 from pipelines.artifacts.owner import claim
 from pipelines.errors import GateError, MachineError, ProcessDiedError
-from pipelines.export.work import ExportOutcome, empty_folder
+from pipelines.export.work import ExportOutcome, empty_folder, export_here
 from pipelines.files.atomic import locked, new_folder
 from pipelines.imported import placement
 from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
 from pipelines.roads.known import AUTO, KERAS, TWIN, Asked, chosen, require_road, shared_tools
 from pipelines.roads.known import sources as road_sources
+from pipelines.targets.exported import Exported
 from pipelines.targets.registry import ORDINARY, TARGETS, find_target
 from pipelines.targets.target import Target
-from pipelines.tasks.tasks import Progress, Task, run_tasks
+from pipelines.tasks.tasks import Progress, Task, run_tasks, task_of
 
 # An export that is not done by then is taken for hung.
 EXPORT_LIMIT_S = 1800.0
@@ -181,8 +181,8 @@ def _export_targets(
         written, pipeline_s = _run(requests, spec, left, progress)
         outcomes |= written
         for name, outcome in outcomes.items():
-            if outcome["again"] and _is_whole(spec, root / name, TARGETS[name], roads[name]):
-                kept_reasons[name] = outcome["failure"]
+            if outcome.again and _is_whole(spec, root / name, TARGETS[name], roads[name]):
+                kept_reasons[name] = outcome.failure or ""
                 shutil.rmtree(paths[name])
             else:
                 _finish(spec, TARGETS[name], paths[name], outcome, roads[name])
@@ -201,7 +201,7 @@ def _impossible(spec: ModelSpec, target: Target) -> ExportOutcome | None:
         f"{spec.name} has strings at {', '.join(map(repr, spec.text_tensors))}, and {target.name} takes "
         f"and gives none; {able} does"
     )
-    return {"exported": [], "warnings": [], "failure": reason, "again": False}
+    return ExportOutcome(failure=reason)
 
 
 def _is_whole(spec: ModelSpec, folder: Path, target: Target, road: str | None) -> bool:
@@ -248,7 +248,7 @@ def _run(
                 results |= outcome.result
             except ProcessDiedError as error:
                 empty_folder(path)
-                results[name] = {"exported": [], "warnings": [], "failure": str(error), "again": True}
+                results[name] = ExportOutcome(failure=str(error), again=True)
             seconds[TARGETS[name].framework] += time.monotonic() - started
         return results, seconds
     for outcome in outcomes:
@@ -268,54 +268,54 @@ def _task(
     names: list[str],
     paths: dict[str, Path],
     examine: bool,
-) -> Task:
-    arguments = {
-        "model": requests[names[0]].model,
-        "roads": {name: requests[name].road for name in names},
-        "digest": digest,
-        "examine": examine,
-        "folders": {name: str(paths[name]) for name in names},
-    }
-    return Task(title, "pipelines.export.work:export_here", arguments, EXPORT_LIMIT_S)
+) -> Task[dict[str, ExportOutcome]]:
+    return task_of(
+        title,
+        EXPORT_LIMIT_S,
+        export_here,
+        model=requests[names[0]].model,
+        roads={name: requests[name].road for name in names},
+        digest=digest,
+        examine=examine,
+        folders={name: paths[name] for name in names},
+    )
 
 
 def _finish(spec: ModelSpec, target: Target, folder: Path, outcome: ExportOutcome, road: str | None) -> None:
-    toolchain, exported = artifact.versions(target.toolchain), outcome["exported"]
-    artifacts = tuple(
-        _describe(target.name, folder, entry, toolchain) for entry in exported if "reason" not in entry
-    )
-    refused = tuple(NotExportedRecord(target=target.name, **entry) for entry in exported if "reason" in entry)
+    toolchain = artifact.versions(target.toolchain)
+    artifacts = tuple(_describe(target.name, folder, one, toolchain) for one in outcome.exported)
+    refused = tuple(NotExportedRecord(target=target.name, **asdict(one)) for one in outcome.refused)
     if not artifacts and not refused:
-        failure = outcome["failure"] or "its exporter wrote no artifact and gave no reason"
+        failure = outcome.failure or "its exporter wrote no artifact and gave no reason"
         refused = (
             NotExportedRecord(target=target.name, format="", precision="", variant=None, reason=failure),
         )
     manifest = Manifest(
-        key=artifact.TRY_AGAIN if outcome["again"] else _key(spec, target, road),
+        key=artifact.TRY_AGAIN if outcome.again else _key(spec, target, road),
         model=spec.name,
         model_digest=spec.digest,
         target=target.name,
         artifacts=artifacts,
         not_exported=refused,
         files=contents.file_digests(folder, [a.path for a in artifacts]),
-        warnings=tuple(outcome["warnings"]),
+        warnings=outcome.warnings,
         road=road,
     )
     artifact.write_manifest(folder, manifest)
 
 
-def _describe(target: str, folder: Path, entry: dict[str, Any], toolchain: dict[str, str]) -> ArtifactRecord:
-    path = folder / entry["path"]
+def _describe(target: str, folder: Path, entry: Exported, toolchain: dict[str, str]) -> ArtifactRecord:
+    path = folder / entry.path
     return ArtifactRecord(
         target=target,
-        path=entry["path"],
-        format=entry["format"],
-        precision=entry["precision"],
-        variant=entry["variant"],
+        path=entry.path,
+        format=entry.format,
+        precision=entry.precision,
+        variant=entry.variant,
         size_bytes=contents.size_bytes(path),
         gzip_bytes=contents.gzip_bytes(path),
         sha256=contents.sha256(path),
-        export_s=round(entry["export_s"], 3),
-        toolchain={**toolchain, **entry["tools"]},
-        road=entry["road"],
+        export_s=round(entry.export_s, 3),
+        toolchain={**toolchain, **entry.tools},
+        road=entry.road,
     )

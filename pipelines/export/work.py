@@ -3,10 +3,9 @@
 import importlib
 import shutil
 import traceback
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from models.spec import ModelError, ModelSpec, load_unchanged
 from models.weights import read_checkpoint
@@ -17,9 +16,19 @@ from pipelines.targets.exported import Exported, NotExported
 from pipelines.targets.registry import TARGETS
 from pipelines.tasks.warned import collected
 
-ExportOutcome = dict[str, Any]
-"""Of one target: what was `exported` or refused, its `warnings`, why it failed as a whole (`failure`), and
-whether that was the machine's fault (`again`)."""
+
+@dataclass(frozen=True)
+class ExportOutcome:
+    """What an exporter did for one target.
+
+    `failure` is why it failed as a whole, and `again` whether that was the machine's fault.
+    """
+
+    exported: tuple[Exported, ...] = ()
+    refused: tuple[NotExported, ...] = ()
+    warnings: tuple[str, ...] = ()
+    failure: str | None = None
+    again: bool = False
 
 
 def empty_folder(folder: Path) -> None:
@@ -32,12 +41,12 @@ def empty_folder(folder: Path) -> None:
 
 
 def export_here(
+    progress: Callable[[str], None],
     model: str,
-    roads: dict[str, str | None],
+    roads: Mapping[str, str | None],
     digest: str,
     examine: bool,
-    folders: dict[str, str],
-    progress: Callable[[str], None],
+    folders: Mapping[str, Path],
 ) -> dict[str, ExportOutcome]:
     """Export each named target into its folder, in one framework's process, or say why not.
 
@@ -56,7 +65,7 @@ def export_here(
         progress("examining the source model")
         require_deployable(spec)
     return {
-        name: _export_one(spec, name, Path(folder), progress, Asked(model, roads[name]))
+        name: _export_one(spec, name, folder, progress, Asked(model, roads[name]))
         for name, folder in folders.items()
     }
 
@@ -90,13 +99,12 @@ def _export_one(
         failure += f"; its exporter warned: {warned[0]}" if warned else ""
         empty_folder(folder)
         again = isinstance(error, MachineError | ImportError | MemoryError)
-        return {"exported": [], "warnings": warned, "failure": failure, "again": again}
-    return {
-        "exported": [asdict(entry) for entry in exported],
-        "warnings": warned,
-        "failure": None,
-        "again": False,
-    }
+        return ExportOutcome(warnings=tuple(warned), failure=failure, again=again)
+    return ExportOutcome(
+        tuple(one for one in exported if isinstance(one, Exported)),
+        tuple(one for one in exported if isinstance(one, NotExported)),
+        tuple(warned),
+    )
 
 
 def unforeseen(error: Exception) -> str:

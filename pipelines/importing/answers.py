@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,21 @@ MOST_GUESSED = 2
 ONE = "output"
 
 
-def guess_here(path: str, names: list[str], progress: Callable[[str], None]) -> list[Any] | None:
+@dataclass(frozen=True)
+class Answered:
+    """An output as it was for several samples, each of one of the `shapes`."""
+
+    name: str
+    dtype: str
+    shapes: tuple[tuple[int, ...], ...]
+
+
+def guess_here(
+    progress: Callable[[str], None], path: Path, names: Sequence[str]
+) -> list[tuple[str, tuple[int | None, ...]]] | None:
     """Find dtypes and shapes of a TorchScript program's inputs by trying what its weights suggest."""
     progress("trying shapes")
-    program: Any = load_program(Path(path).parent, program_file("torchscript", Path(path)))
+    program: Any = load_program(path.parent, program_file("torchscript", path))
     state = program.state_dict()
     held = state or {f"constant {n}": tensor for n, tensor in enumerate(constants(program))}
     guesses = list(guessed_inputs({name: tuple(tensor.shape) for name, tensor in held.items()}))
@@ -36,18 +48,18 @@ def guess_here(path: str, names: list[str], progress: Callable[[str], None]) -> 
         if tried_with(
             program, [Guess(n, t.dtype, t.shape, False) for n, t in zip(names, tried, strict=True)]
         ):
-            return [[guess.dtype, list(guess.shape)] for guess in tried]
+            return [(guess.dtype, guess.shape) for guess in tried]
     return None
 
 
 def answer_here(
-    kind: Kind,
-    path: str,
-    samples: str,
-    names: dict[str, str],
-    outputs: list[str] | None,
     progress: Callable[[str], None],
-) -> list[Any]:
+    kind: Kind,
+    path: Path,
+    samples: Path,
+    names: Mapping[str, str],
+    outputs: Sequence[str] | None,
+) -> list[Answered]:
     """Name, dtype and shapes of each output that a file gives for the samples, in its own order.
 
     Args:
@@ -58,19 +70,19 @@ def answer_here(
         GateError: it does not answer.
     """
     progress(f"asking the {kind}")
-    arrays = tensors.load(Path(samples))
+    arrays = tensors.load(samples)
     inputs = {own: arrays[name] for name, own in names.items()}
     if kind in PROGRAMS:
-        answered = _program(kind, Path(path), inputs, outputs or ())
+        answered = _program(kind, path, inputs, outputs or ())
     else:
-        answered = answers(kind, Path(path), inputs, list(outputs or ()))
-    return [[name, *_described(array)] for name, array in answered.items()]
+        answered = answers(kind, path, inputs, list(outputs or ()))
+    return [_described(name, array) for name, array in answered.items()]
 
 
-def _described(array: Array) -> tuple[str, list[list[int]]]:
+def _described(name: str, array: Array) -> Answered:
     shapes = sorted({np.asarray(sample).shape for sample in array})
     dtype = STRING if tensors.is_text(array) else str(np.asarray(array[0]).dtype)
-    return dtype, [list(shape) for shape in shapes]
+    return Answered(name, dtype, tuple(shapes))
 
 
 def _program(kind: Kind, path: Path, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Array]:
@@ -120,19 +132,19 @@ def _leaves(answer: Any) -> "Sequence[Any]":
 
 
 def observed(
-    answered: Sequence[Any], declared: Sequence[Tensor] | None, *, dynamic: bool
+    answered: Sequence[Answered], declared: Sequence[Tensor] | None, *, dynamic: bool
 ) -> tuple[Tensor, ...]:
     """Return outputs as they were answered; a dynamic size stays so where inputs are `dynamic`."""
     outputs = []
-    for place, (name, dtype, shapes) in enumerate(answered):
-        if len({len(shape) for shape in shapes}) > 1:
-            raise GateError(f"the output {name!r} has another number of dimensions for other samples")
-        sizes = [axis[0] if len(set(axis)) == 1 else None for axis in zip(*shapes, strict=True)]
+    for place, one in enumerate(answered):
+        if len({len(shape) for shape in one.shapes}) > 1:
+            raise GateError(f"the output {one.name!r} has another number of dimensions for other samples")
+        sizes = [axis[0] if len(set(axis)) == 1 else None for axis in zip(*one.shapes, strict=True)]
         shape = None if declared is None else declared[place].shape
         if dynamic and shape is not None and len(shape) == len(sizes) + 1:
             sizes = [
                 None if declared_size is None else size
                 for size, declared_size in zip(sizes, shape[1:], strict=True)
             ]
-        outputs.append(Tensor(name, dtype, (None, *sizes)))
+        outputs.append(Tensor(one.name, one.dtype, (None, *sizes)))
     return tuple(outputs)

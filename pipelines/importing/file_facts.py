@@ -6,7 +6,7 @@ shapes nor dtypes.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,17 +32,17 @@ FRAMEWORKS: dict[Kind, str] = {
 FLOAT16, DYNAMIC, INT8, INT16X8 = "float16", "dynamic-int8", "int8", "int16x8"
 
 
-def read_here(files: Mapping[str, str], progress: Callable[[str], None]) -> dict[str, Any]:
-    """Read what each file says, by kind, as JSON; a framework's files in one process.
+def read_here(progress: Callable[[str], None], files: Mapping[Kind, Path]) -> dict[Kind, Read]:
+    """Read what each file says; a framework's files in one process.
 
     Raises:
         GateError: one cannot be read.
     """
-    by_kind = {}
+    by_kind: dict[Kind, Read] = {}
     for kind, path in files.items():
         progress(f"reading {kind}")
         try:
-            by_kind[kind] = asdict(READERS[kind](Path(path)))
+            by_kind[kind] = READERS[kind](path)
         except GateError:
             raise
         except Exception as error:
@@ -50,19 +50,6 @@ def read_here(files: Mapping[str, str], progress: Callable[[str], None]) -> dict
                 f"the {kind} cannot be read: {type(error).__name__}: {first_line(error)}"
             ) from error
     return by_kind
-
-
-def read_from(content: Mapping[str, Any]) -> Read:
-    """Rebuild what was read from JSON."""
-
-    def rebuilt(entries: Iterable[Any] | None) -> tuple[Tensor, ...]:
-        return tuple(
-            Tensor(entry["name"], entry["dtype"], None if entry["shape"] is None else tuple(entry["shape"]))
-            for entry in entries or ()
-        )
-
-    outputs = None if content["outputs"] is None else rebuilt(content["outputs"])
-    return Read(rebuilt(content["inputs"]), outputs, content["precision"], content["parameters_count"])
 
 
 def _program(path: Path) -> Read:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from models import tensors
 from models.given import (
@@ -35,13 +34,13 @@ from pipelines.files.leftovers import note_elsewhere
 from pipelines.imported.placement import files_for
 from pipelines.imported.saved_model import FLOAT32, Read, Tensor
 from pipelines.importing import inspection
-from pipelines.importing.answers import observed
+from pipelines.importing.answers import answer_here, guess_here, observed
 from pipelines.importing.copies import take_copy
-from pipelines.importing.file_facts import FRAMEWORKS, read_from
+from pipelines.importing.file_facts import FRAMEWORKS, read_here
 from pipelines.importing.joint_signature import Joined, inputs_of, join, spec_of
 from pipelines.importing.samples import fitted, random_samples, read_samples, shaped
 from pipelines.targets.torchserve.archive import unpack
-from pipelines.tasks.tasks import Progress, Task, run_tasks
+from pipelines.tasks.tasks import Progress, run_tasks, task_of
 from pipelines.verify.stage import Verified, verify
 
 LIMIT_S = 600.0
@@ -244,18 +243,17 @@ def _path(folder: Path, file: GivenFile) -> Path:
 
 def _read(folder: Path, files: Sequence[GivenFile], progress: Progress) -> dict[Kind, Read]:
     """Read what each file says; of an archive its program, and nothing where it has none."""
-    by_framework: dict[str, dict[str, str]] = {}
+    by_framework: dict[str, dict[Kind, Path]] = {}
     for file in files:
         if file.kind != "mar" or file.program:
-            by_framework.setdefault(FRAMEWORKS[file.kind], {})[file.kind] = str(folder / file.path)
+            by_framework.setdefault(FRAMEWORKS[file.kind], {})[file.kind] = folder / file.path
     tasks = [
-        Task(f"{name} files", "pipelines.importing.file_facts:read_here", {"files": paths}, LIMIT_S)
-        for name, paths in by_framework.items()
+        task_of(f"{name} files", LIMIT_S, read_here, files=paths) for name, paths in by_framework.items()
     ]
-    contents: dict[str, Any] = {}
+    reads: dict[Kind, Read] = {}
     for outcome in run_tasks(tasks, progress):
-        contents |= outcome.result
-    return {file.kind: read_from(contents[file.kind]) for file in files if file.kind in contents}
+        reads |= outcome.result
+    return {file.kind: reads[file.kind] for file in files if file.kind in reads}
 
 
 def _base(files: Sequence[GivenFile], reads: Mapping[Kind, Read]) -> Kind:
@@ -299,8 +297,7 @@ def _guessed(
         )
     file = next(file for file in files if file.kind == base)
     names = list(inputs.own[base].values())
-    arguments = {"path": str(_path(folder, file)), "names": names}
-    task = Task(f"{base}", "pipelines.importing.answers:guess_here", arguments, LIMIT_S)
+    task = task_of(base, LIMIT_S, guess_here, path=_path(folder, file), names=names)
     (outcome,) = run_tasks([task], progress)
     if outcome.result is None:
         raise RequestError(
@@ -308,7 +305,7 @@ def _guessed(
             "suggest it does not take; give --samples FILE.npz with real inputs"
         )
     return tuple(
-        replace(tensor, dtype=dtype, shape=tuple(shape))
+        replace(tensor, dtype=dtype, shape=shape)
         for tensor, (dtype, shape) in zip(inputs.tensors, outcome.result, strict=True)
     )
 
@@ -331,14 +328,17 @@ def _outputs(
         # A program's answers show its outputs; only an archive has names for what its program gives.
         shown = declared is None or (kind in PROGRAMS and kind != "mar")
         own = None if shown else [output.name for output in declared or ()]
-        arguments = {
-            "kind": kind,
-            "path": str(_path(folder, file)),
-            "samples": str(folder / SAMPLES),
-            "names": inputs.own[kind],
-            "outputs": own,
-        }
-        tasks.append(Task(kind, "pipelines.importing.answers:answer_here", arguments, LIMIT_S))
+        task = task_of(
+            kind,
+            LIMIT_S,
+            answer_here,
+            kind=kind,
+            path=_path(folder, file),
+            samples=folder / SAMPLES,
+            names=inputs.own[kind],
+            outputs=own,
+        )
+        tasks.append(task)
     answered = {
         kind: observed(outcome.result, reads[kind].outputs, dynamic=dynamic)
         for kind, outcome in zip(kinds, run_tasks(tasks, progress), strict=True)

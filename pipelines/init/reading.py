@@ -6,7 +6,7 @@ learn the shapes that its file does not hold.
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,22 +50,10 @@ class Found:
     outputs: tuple[Tensor, ...] = ()
 
 
-def read_here(path: str, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Run `read` as a task; return JSON."""
+def read_here(progress: Callable[[str], None], path: Path) -> Found:
+    """Run `read` as a task."""
     progress("reading")
-    return asdict(read(Path(path)))
-
-
-def found_from(said: Mapping[str, Any]) -> Found:
-    """Rebuild what was found from JSON."""
-
-    def tensor(one: Mapping[str, Any]) -> Tensor:
-        return Tensor(one["name"], one["dtype"], tuple(one["shape"]), one["sure"])
-
-    shapes = {name: tuple(shape) for name, shape in said["tensors"].items()}
-    return Found(
-        said["kind"], shapes, tuple(map(tensor, said["inputs"])), tuple(map(tensor, said["outputs"]))
-    )
+    return read(path)
 
 
 def read(path: Path) -> Found:

@@ -12,8 +12,8 @@ from models.spec import model_names
 from models.stored import EXPORTED, KERAS, TORCHSCRIPT
 from pipelines.errors import RequestError
 from pipelines.files.atomic import write_atomically
-from pipelines.init.reading import Found, Tensor, found_from
-from pipelines.tasks.tasks import Progress, Task, run_tasks
+from pipelines.init.reading import Found, Tensor, read_here
+from pipelines.tasks.tasks import Progress, run_tasks, task_of
 
 LIMIT_S = 300.0
 SHOWN_TENSORS = 12
@@ -65,9 +65,8 @@ def init(path: Path, source: Path | None, progress: Progress, *, force: bool = F
 
 
 def _read(source: Path, progress: Progress) -> Found:
-    task = Task("init", "pipelines.init.reading:read_here", {"path": str(source.absolute())}, LIMIT_S)
-    (outcome,) = run_tasks([task], progress)
-    return found_from(outcome.result)
+    (outcome,) = run_tasks([task_of("init", LIMIT_S, read_here, path=source.absolute())], progress)
+    return outcome.result
 
 
 def _relative(source: Path | None, path: Path) -> str:

@@ -21,7 +21,7 @@ from pipelines.record.artifact import ArtifactRecord
 from pipelines.record.in_process import InProcessRecord
 from pipelines.record.reason import ReasonRecord, reason
 from pipelines.targets.registry import find_target
-from pipelines.tasks.tasks import Progress, Task, run_tasks
+from pipelines.tasks.tasks import Progress, run_tasks, task_of
 from pipelines.units import NS_PER_MS, NS_PER_S
 
 # What a server loads, by the format it was exported to; an archive is around one of these.
@@ -100,31 +100,33 @@ def _time(
     with tempfile.TemporaryDirectory(prefix="tandem-in-process-") as folder:
         samples = Path(folder) / "samples.npz"
         tensors.save(samples, tensors.take(spec.samples().named, slice(MOST_SAMPLES)))
-        arguments = {
-            "runtime": find_target(target).runtime.split(":")[0],
-            "artifact": str(path),
-            "artifact_format": artifact.format,
-            "samples": str(samples),
-            "rows": batch,
-            "outputs": [output.name for output in spec.outputs],
-            "cores": list(cores),
-        }
-        task = Task(f"{target} in process", "pipelines.measure.in_process:time_here", arguments, LIMIT_S)
+        task = task_of(
+            f"{target} in process",
+            LIMIT_S,
+            time_here,
+            runtime=find_target(target).runtime.split(":")[0],
+            file=path,
+            artifact=artifact,
+            samples=samples,
+            rows=batch,
+            outputs=[output.name for output in spec.outputs],
+            cores=cores,
+        )
         (outcome,) = run_tasks([task], progress)
-    return InProcessRecord(path=artifact.path, format=artifact.format, **outcome.result)
+    return outcome.result
 
 
 def time_here(
+    progress: Callable[[str], None],
     runtime: str,
-    artifact: str,
-    artifact_format: str,
-    samples: str,
+    file: Path,
+    artifact: ArtifactRecord,
+    samples: Path,
     rows: int,
     outputs: Sequence[str],
     cores: Sequence[int],
-    progress: Callable[[str], None],
-) -> dict[str, Any]:
-    """Load the artifact and call it on `cores` until it was seen enough, in a process of its own.
+) -> InProcessRecord:
+    """Load the artifact's file and call it on `cores` until it was seen enough, in a process of its own.
 
     Args:
         runtime: name of the target's runtime module.
@@ -132,13 +134,13 @@ def time_here(
         rows: samples in a call, of one shape.
     """
     module = importlib.import_module(runtime)
-    batches = list(full_batches(tensors.load(Path(samples)), rows))
+    batches = list(full_batches(tensors.load(samples), rows))
     threads = len(cores) or len(os.sched_getaffinity(0))
     progress("loading")
     # Before the libraries start threads of their own, which stay where they are started.
     if cores:
         os.sched_setaffinity(0, cores)
-    call = module.open_call(Path(artifact), artifact_format, threads, outputs)
+    call = module.open_call(file, artifact.format, threads, outputs)
     until = time.perf_counter() + WARMUP_S
     call(batches[0])
     while time.perf_counter() < until:
@@ -146,12 +148,14 @@ def time_here(
             call(batch)
     progress("measuring")
     calls_ns = timed(call, batches)
-    return {
-        "cores": list(cores),
-        "threads_count": threads,
-        "rows": rows,
+    return InProcessRecord(
+        path=artifact.path,
+        format=artifact.format,
+        cores=tuple(cores),
+        threads_count=threads,
+        rows=rows,
         **figures(calls_ns, rows),
-    }
+    )
 
 
 def full_batches(samples: tensors.Tensors, rows: int) -> Iterator[dict[str, Array]]:

@@ -19,7 +19,8 @@ from pipelines.config.mobile import MobileLimits
 from pipelines.errors import UserError
 from pipelines.judge.mobile import figures, write_calls
 from pipelines.mobile.gate import judge
-from pipelines.mobile.timing import TimingRules
+from pipelines.mobile.inspection import Inspected, inspect_here
+from pipelines.mobile.timing import TimingRules, time_here
 from pipelines.parity.agreement import differences
 from pipelines.parity.quality import Expectations
 from pipelines.record.artifact import ArtifactRecord
@@ -35,7 +36,7 @@ from pipelines.record.reason import ReasonRecord, reason
 from pipelines.targets.in_process import Inspection
 from pipelines.targets.libraries import installed_library
 from pipelines.targets.registry import TARGETS
-from pipelines.tasks.tasks import Progress, Task, run_tasks
+from pipelines.tasks.tasks import Progress, Task, run_tasks, task_of
 from pipelines.verify.stage import Verified
 
 # Calls take so many real samples in turn: more would only be conversion work between calls.
@@ -93,7 +94,7 @@ class Survey:
     counts: tuple[int, ...] = field(default_factory=threads_counts)
     libraries: dict[Kind, RuntimeLibraryRecord] = field(default_factory=dict)
     inspections: dict[str, Inspection] = field(default_factory=dict)
-    modules: dict[Kind, list[str]] = field(default_factory=dict)
+    modules: dict[Kind, tuple[str, ...]] = field(default_factory=dict)
     timings: dict[str, list[TimingRecord]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     memory_source: str | None = None
@@ -165,19 +166,21 @@ class Survey:
     def _inspect(self, groups: list[list[Subject]], samples: Path) -> None:
         tasks = [self._inspection(subjects, samples) for subjects in groups]
         for subjects, outcome in zip(groups, run_tasks(tasks, self.progress), strict=True):
-            self.modules.setdefault(subjects[0].kind, outcome.result["modules"])
-            for subject, inspection in zip(subjects, outcome.result["inspections"], strict=True):
-                self.inspections[subject.key] = Inspection(**inspection)
+            self.modules.setdefault(subjects[0].kind, outcome.result.modules)
+            for subject, inspection in zip(subjects, outcome.result.inspections, strict=True):
+                self.inspections[subject.key] = inspection
 
-    def _inspection(self, subjects: list[Subject], samples: Path) -> Task:
+    def _inspection(self, subjects: list[Subject], samples: Path) -> Task[Inspected]:
         target, artifact_format = subjects[0].kind
-        arguments = {
-            **_runtime(target),
-            "artifacts": [(str(subject.file), subject.record.format) for subject in subjects],
-            "samples": str(samples),
-            "outputs": self.output_names,
-        }
-        return Task(f"{target} {artifact_format} inspection", INSPECTING, arguments, INSPECTION_LIMIT_S)
+        return task_of(
+            f"{target} {artifact_format} inspection",
+            INSPECTION_LIMIT_S,
+            inspect_here,
+            runtime=_runtime(target),
+            artifacts=[(subject.file, subject.record.format) for subject in subjects],
+            samples=samples,
+            outputs=self.output_names,
+        )
 
     def _time(self, subject: Subject, place: str, samples: Path, work: Path) -> None:
         for threads_count in self.counts:
@@ -192,24 +195,27 @@ class Survey:
 
     def _time_once(self, subject: Subject, threads_count: int, samples: Path, work: Path) -> TimingRecord:
         calls = work / "calls.npy"
-        arguments = {
-            **_runtime(subject.target),
-            "artifact": str(subject.file),
-            "artifact_format": subject.record.format,
-            "threads_count": threads_count,
-            "samples": str(samples),
-            "outputs": self.output_names,
-            "modules": self.modules.get(subject.kind, []),
-            "calls": str(calls),
-            "rules": asdict(self.rules),
-        }
-        (outcome,) = run_tasks([Task(subject.key, TIMING, arguments, TIMING_LIMIT_S)], _quiet)
-        result: dict[str, Any] = outcome.result
-        self.memory_source = result.pop("memory_source")
+        task = task_of(
+            subject.key,
+            TIMING_LIMIT_S,
+            time_here,
+            runtime=_runtime(subject.target),
+            artifact=subject.file,
+            artifact_format=subject.record.format,
+            threads_count=threads_count,
+            samples=samples,
+            outputs=self.output_names,
+            modules=self.modules.get(subject.kind, ()),
+            calls=calls,
+            rules=self.rules,
+        )
+        (outcome,) = run_tasks([task], _quiet)
+        found = asdict(outcome.result)
+        self.memory_source = found.pop("memory_source")
         calls_ns = np.load(calls, allow_pickle=False)
         name = f"samples/mobile-{subject.key.replace('/', '-')}-{threads_count}.npz"
         write_calls(self.folder / name, calls_ns)
-        return TimingRecord(threads_count=threads_count, samples_file=name, **result, **figures(calls_ns))
+        return TimingRecord(threads_count=threads_count, samples_file=name, **found, **figures(calls_ns))
 
     def record(self, limits: MobileLimits) -> MobileRecord:
         """Return the record so far, judged by `limits`."""
@@ -270,14 +276,13 @@ class Survey:
         return next((record for record in records if record.subject == subject.key), None)
 
 
-INSPECTING = "pipelines.mobile.inspection:inspect_here"
-TIMING = "pipelines.mobile.timing:time_here"
 # Beyond these a process is taken for hung that looks into artifacts, or times one.
 INSPECTION_LIMIT_S, TIMING_LIMIT_S = 1800.0, 900.0
 
 
-def _runtime(target: str) -> dict[str, str]:
-    return {"runtime": TARGETS[target].runtime.split(":")[0]}
+def _runtime(target: str) -> str:
+    """Return the name of the target's runtime module."""
+    return TARGETS[target].runtime.split(":")[0]
 
 
 def _spread(inputs: Tensors) -> Tensors:

@@ -5,10 +5,9 @@ import importlib
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,18 +48,32 @@ class TimingRules:
         return count >= self.wished_runs or elapsed_s >= self.patience_s
 
 
+@dataclass(frozen=True)
+class Timed:
+    """What a measurement found beside the calls: see `TimingRecord`; `memory_source` says how it was read."""
+
+    load_ms: float
+    first_inference_ms: float
+    warmup_runs_count: int
+    elapsed_s: float
+    peak_memory_bytes: int | None
+    memory_source: str
+    cpu_steal_share: float | None
+    foreign_cpu_share: float | None
+
+
 def time_here(
+    progress: Callable[[str], None],
     runtime: str,
-    artifact: str,
+    artifact: Path,
     artifact_format: str,
     threads_count: int,
-    samples: str,
+    samples: Path,
     outputs: Sequence[str],
     modules: Sequence[str],
-    calls: str,
-    rules: dict[str, Any],
-    progress: Callable[[str], None],
-) -> dict[str, Any]:
+    calls: Path,
+    rules: TimingRules,
+) -> Timed:
     """Load the artifact, call it until it was seen enough, and write nanoseconds per call to `calls` (.npy).
 
     Args:
@@ -68,35 +81,33 @@ def time_here(
         samples: a file of one or more samples, as `models.tensors.save` writes it; calls take them in turn.
         outputs: names of the model's outputs, in order.
         modules: what the runtime imports on its first use; imported before anything is measured.
-        rules: the fields of `TimingRules`.
     """
-    inputs = list(tensors.samples(tensors.load(Path(samples))))
+    inputs = list(tensors.samples(tensors.load(samples)))
     module = _import_all(runtime, modules)
     gc.collect()
     start = memory.mark()
     progress("loading")
     began = time.perf_counter_ns()
-    model: InProcessModel = module.open_model(Path(artifact), artifact_format, threads_count, outputs)
+    model: InProcessModel = module.open_model(artifact, artifact_format, threads_count, outputs)
     load_ns = time.perf_counter_ns() - began
-    limits = TimingRules(**rules)
     first_ns = _call(model, inputs[0])
-    warmup_runs = _warm_up(model, inputs, limits.warmup_s)
+    warmup_runs = _warm_up(model, inputs, rules.warmup_s)
     peak_bytes = memory.peak_above_bytes(start)
     progress("measuring")
     before = read_cpu()
-    calls_ns, elapsed_s = timed_calls(model, inputs, limits)
+    calls_ns, elapsed_s = timed_calls(model, inputs, rules)
     shares = cpu_shares(before, read_cpu())
     np.save(calls, calls_ns)
-    return {
-        "load_ms": load_ns / NS_PER_MS,
-        "first_inference_ms": first_ns / NS_PER_MS,
-        "warmup_runs_count": warmup_runs,
-        "elapsed_s": elapsed_s,
-        "peak_memory_bytes": peak_bytes,
-        "memory_source": start.source,
-        "cpu_steal_share": asdict(shares)["steal"],
-        "foreign_cpu_share": asdict(shares)["foreign"],
-    }
+    return Timed(
+        load_ms=load_ns / NS_PER_MS,
+        first_inference_ms=first_ns / NS_PER_MS,
+        warmup_runs_count=warmup_runs,
+        elapsed_s=elapsed_s,
+        peak_memory_bytes=peak_bytes,
+        memory_source=start.source,
+        cpu_steal_share=shares.steal,
+        foreign_cpu_share=shares.foreign,
+    )
 
 
 def _import_all(runtime: str, modules: Sequence[str]) -> ModuleType:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,9 +11,17 @@ from models.spec import ModelSpec
 from pipelines.environments.creation import ensure
 from pipelines.environments.known import Environment
 from pipelines.errors import GateError, MachineError, UserError
+from pipelines.roads import conversion
 from pipelines.roads.known import BY_ONNX2TF, TO_LITE, TO_SAVED_MODEL, Asked, Road
-from pipelines.roads.proof import Truth, flatbuffer_call, read_truth, require_same, saved_model_call
-from pipelines.tasks.tasks import Task, run_tasks
+from pipelines.roads.proof import (
+    Truth,
+    flatbuffer_call,
+    read_truth,
+    require_same,
+    saved_model_call,
+    write_truth,
+)
+from pipelines.tasks.tasks import run_tasks, task_of
 
 SIGNATURE = "serving_default"
 TRUTH_LIMIT_S = 600.0
@@ -113,8 +121,8 @@ def none_takes(spec: ModelSpec, refused: Sequence[tuple[str, str]]) -> str:
 
 def _truth(spec: ModelSpec, asked: Asked, work: Path, progress: Callable[[str], None]) -> Path:
     file = work / "truth.npz"
-    arguments = {"model": asked.model, "digest": spec.digest, "file": str(file)}
-    task = Task("source model", "pipelines.roads.proof:write_truth", arguments, TRUTH_LIMIT_S)
+    model, digest = asked.model, spec.digest
+    task = task_of("source model", TRUTH_LIMIT_S, write_truth, model=model, digest=digest, file=str(file))
     run_tasks([task], lambda _, text: progress(text))
     return file
 
@@ -151,8 +159,8 @@ def _run(
     progress: Callable[[str], None],
 ) -> None:
     """Run the road's converter in a process of its own; raise GateError if it did not take the model."""
-    arguments = {"function": function, **arguments}
-    task = Task(road.name, "pipelines.roads.conversion:convert", arguments, road.limit_s, environment)
+    task = task_of(road.name, road.limit_s, conversion.convert, function=function, **arguments)
+    task = replace(task, environment=environment)
     (outcome,) = run_tasks([task], lambda _, text: progress(f"{road.name}: {text}"))
     if outcome.result is not None:
         raise GateError(outcome.result)

@@ -10,7 +10,7 @@ from pipelines.errors import UserError
 from pipelines.roads.refusal import explain
 
 
-def convert(function: str, progress: Callable[[str], None], **arguments: Any) -> str | None:
+def convert(progress: Callable[[str], None], /, function: str, **arguments: Any) -> str | None:
     """Call the converter "module:function"; None, or why it did not take the model.
 
     Raises:
@@ -27,12 +27,12 @@ def convert(function: str, progress: Callable[[str], None], **arguments: Any) ->
 
 
 def convert_each(
-    function: str, orders: list[dict[str, Any]], progress: Callable[[str], None]
+    progress: Callable[[str], None], function: str, orders: list[dict[str, Any]]
 ) -> list[tuple[float, str | None]]:
     """Run `convert` for several models in one process; return each one's seconds and refusal."""
     results = []
     for order in orders:
         started = time.monotonic()
-        refused = convert(function, progress, **order)
+        refused = convert(progress, function, **order)
         results.append((time.monotonic() - started, refused))
     return results

@@ -20,7 +20,7 @@ Truth = dict[str, list[Array]]
 """Per output what the source model gives for each sample."""
 
 
-def write_truth(model: str, digest: str, file: str, progress: Callable[[str], None]) -> None:
+def write_truth(progress: Callable[[str], None], model: str, digest: str, file: str) -> None:
     """Write the source model's outputs for its first held-out samples, each asked alone, to a `.npz`."""
     import torch
 

@@ -1,8 +1,9 @@
 """Runs one task in a process of its own: `python -m pipelines.tasks.task_main`, the task as JSON on stdin.
 
-The task names a function "module:function" and its keyword arguments. The function also gets `progress`, a
-callable for one line of text. What it returns must be JSON. Everything the function or a library prints goes
-to stderr; stdout carries only our messages, one JSON object a line: progress, then result or error.
+The task names a function "module:function" and its keyword arguments, which become what its annotations
+say. Its first argument is a callable for one line of progress. What it returns becomes JSON.
+Everything the function or a library prints goes to stderr; stdout carries only our messages, one JSON object
+a line: progress, then result or error.
 """
 
 import importlib
@@ -18,6 +19,7 @@ from pipelines.errors import UserError
 from pipelines.processes.group import die_with_parent
 from pipelines.tasks.failures import as_user_error
 from pipelines.tasks.lean import import_less
+from pipelines.tasks.wire import encoded, typed_arguments
 
 
 def main() -> int:
@@ -27,15 +29,14 @@ def main() -> int:
     with _own_stdout() as messages:
 
         def say(message: dict[str, Any]) -> None:
-            messages.write(json.dumps(message) + "\n")
+            messages.write(encoded(message) + "\n")
             messages.flush()
 
         task = json.load(sys.stdin)
         try:
-            result = _resolve(task["function"])(
-                **task["arguments"], progress=lambda text: say({"progress": text})
-            )
-            say({"result": result})
+            function = resolve(task["function"])
+            arguments = typed_arguments(function, task["arguments"])
+            say({"result": function(lambda text: say({"progress": text}), **arguments)})
         except (UserError, ModelError) as error:
             say({"error": str(error), "kind": type(error).__name__})
             return 1
@@ -57,7 +58,8 @@ def _own_stdout() -> IO[str]:
     return messages
 
 
-def _resolve(dotted: str) -> Callable[..., Any]:
+def resolve(dotted: str) -> Callable[..., Any]:
+    """Import the function "module:function"."""
     module, function = dotted.split(":")
     resolved: Callable[..., Any] = getattr(importlib.import_module(module), function)
     return resolved

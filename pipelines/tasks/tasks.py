@@ -11,16 +11,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import IO, Any, cast
+from typing import IO, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, get_type_hints
 
 from models.spec import ModelError
 from pipelines import errors
 from pipelines.environments.known import Environment
 from pipelines.processes.children import child_environment, python_module
 from pipelines.processes.group import before_exec, end_group, how_it_ended, interrupts_held, last_lines
+from pipelines.tasks.wire import encoded, typed
 
-# Says which task, and what it is doing now.
+# Says which task, and what it is doing now; of one task the latter alone.
 Progress = Callable[[str, str], None]
+Say = Callable[[str], None]
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2"}
 # Threads of OpenMP wait for one another spinning, each on a core of its own. Where several tasks share the
@@ -33,11 +37,12 @@ Messages = SimpleQueue[tuple[int, dict[str, Any] | None]]
 
 
 @dataclass(frozen=True)
-class Task:
-    """A function "module:function" with its JSON arguments, shown to people as `title`.
+class Task(Generic[Result]):
+    """A function "module:function" with its arguments, shown to people as `title`; `task_of` makes one.
 
     After `limit_s` seconds it is taken for hung and ended; `TANDEM_TASK_LIMIT_S` replaces every task's limit.
-    It runs in this Python, or in that of another `environment`, which has to be made.
+    It runs in this Python, or in that of another `environment`, which has to be made. `result` is the type of
+    what it returns.
     """
 
     title: str
@@ -45,19 +50,42 @@ class Task:
     arguments: Mapping[str, Any]
     limit_s: float
     environment: Environment | None = None
+    result: Any = Any
+
+
+def task_of(
+    title: str,
+    limit_s: float,
+    function: Callable[Concatenate[Say, Arguments], Result],
+    /,
+    *positional: Arguments.args,
+    **arguments: Arguments.kwargs,
+) -> Task[Result]:
+    """Make a task of a call of `function`, whose first parameter, for progress, its process gives.
+
+    Arguments and result travel as JSON and are on the other side again what the function's annotations say:
+    numbers, texts, paths, dataclasses, records, and containers of those.
+
+    Args:
+        positional: none; arguments are given by name.
+    """
+    assert not positional  # noqa: S101 - a call in this package
+    result = get_type_hints(function).get("return", Any)
+    name = f"{function.__module__}:{function.__qualname__}"
+    return Task(title, name, arguments, limit_s, result=result)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(Generic[Result]):
     """What a task returned, and the wall time from its process's start to its result, in seconds."""
 
-    result: Any
+    result: Result
     elapsed_s: float
 
 
 @dataclass
 class _Child:
-    task: Task
+    task: Task[Any]
     process: subprocess.Popen[bytes]
     log: Path
     limit_s: float
@@ -70,7 +98,7 @@ class _Child:
         return self.started + self.limit_s - time.monotonic()
 
 
-def run_tasks(tasks: Sequence[Task], progress: Progress) -> list[Outcome]:
+def run_tasks(tasks: Sequence[Task[Result]], progress: Progress) -> list[Outcome[Result]]:
     """Run all tasks at once, each in a process of its own; outcomes come in the order of `tasks`.
 
     Raises:
@@ -99,12 +127,12 @@ def run_tasks(tasks: Sequence[Task], progress: Progress) -> list[Outcome]:
                 reader.join(READER_LIMIT_S)
 
 
-def _start(task: Task, log: Path, variables: Mapping[str, str]) -> _Child:
+def _start(task: Task[Any], log: Path, variables: Mapping[str, str]) -> _Child:
     """Start a child; its task is a file and no pipe: a child that dies at birth breaks nothing of ours."""
     order, limit_s = log.with_suffix(".json"), _limit_s(task)
     python = None if task.environment is None else task.environment.python
     of_environment = {} if task.environment is None else task.environment.variables
-    order.write_text(json.dumps({"function": task.function, "arguments": dict(task.arguments)}))
+    order.write_text(encoded({"function": task.function, "arguments": dict(task.arguments)}))
     try:
         with log.open("wb") as stderr, order.open("rb") as stdin:
             process = subprocess.Popen(
@@ -122,7 +150,7 @@ def _start(task: Task, log: Path, variables: Mapping[str, str]) -> _Child:
     return _Child(task, process, log, limit_s)
 
 
-def _limit_s(task: Task) -> float:
+def _limit_s(task: Task[Any]) -> float:
     """Return the task's limit; raise RequestError if the environment's is no number of seconds."""
     limit_text = os.environ.get(LIMIT_VARIABLE)
     if not limit_text:
@@ -158,7 +186,7 @@ def _message(line: bytes) -> dict[str, Any]:
 
 
 def _next(
-    children: list[_Child], outcomes: Mapping[int, Outcome], messages: Messages
+    children: list[_Child], outcomes: Mapping[int, Outcome[Any]], messages: Messages
 ) -> tuple[int, dict[str, Any] | None]:
     """Return the next message of any child.
 
@@ -173,8 +201,8 @@ def _next(
         raise _hung(first) from None
 
 
-def _collect(children: list[_Child], messages: Messages, progress: Progress) -> list[Outcome]:
-    outcomes: dict[int, Outcome] = {}
+def _collect(children: list[_Child], messages: Messages, progress: Progress) -> list[Outcome[Any]]:
+    outcomes: dict[int, Outcome[Any]] = {}
     while len(outcomes) < len(children):
         number, message = _next(children, outcomes, messages)
         child = children[number]
@@ -187,9 +215,24 @@ def _collect(children: list[_Child], messages: Messages, progress: Progress) -> 
         elif "error" in message:
             raise _failure(child, message)
         else:
-            outcomes[number] = Outcome(message["result"], time.monotonic() - child.started)
+            elapsed_s = time.monotonic() - child.started
+            outcomes[number] = Outcome(_result(child.task, message["result"]), elapsed_s)
             progress(child.task.title, "done")
     return [outcomes[number] for number in range(len(children))]
+
+
+def _result(task: Task[Any], told: Any) -> Any:
+    """Return what was told as what the task returns; MachineError if it is something else."""
+    from pydantic import ValidationError
+
+    try:
+        return typed(task.result, told)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = "".join(f"[{part!r}]" for part in first["loc"])
+        raise errors.MachineError(
+            f"{task.title} failed: its result{place} is not what it should be: {first['msg']}"
+        ) from error
 
 
 def _failure(child: _Child, message: dict[str, Any]) -> Exception:

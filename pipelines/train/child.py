@@ -4,7 +4,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.checkpoint import read_tensors
-from models.recipe import Predict, Session
+from models.recipe import Fitted, Predict, Session
 from models.spec import ModelSpec, load_model
 from models.tensors import ask
 from pipelines.errors import MachineError
@@ -21,7 +21,21 @@ OTHER = {"torch": ("tensorflow", "keras"), "keras": ("torch",)}
 ASKED_AT_ONCE = 32
 
 
-def initial_here(model: str, seeds: Sequence[int], folder: str, progress: Callable[[str], None]) -> None:
+@dataclass(frozen=True)
+class Trained:
+    """One training: what it took, and what came of it.
+
+    `loaded_memory_bytes` is what the process held with the framework and the data, before the first step,
+    `peak_memory_bytes` the most it ever held.
+    """
+
+    fitted: Fitted
+    accuracy: float
+    loaded_memory_bytes: int
+    peak_memory_bytes: int
+
+
+def initial_here(progress: Callable[[str], None], model: str, seeds: Sequence[int], folder: str) -> None:
     """Write the untrained weights of every seed as `folder`/SEED.safetensors."""
     from safetensors.numpy import save_file
 
@@ -33,6 +47,7 @@ def initial_here(model: str, seeds: Sequence[int], folder: str, progress: Callab
 
 
 def fit_here(
+    progress: Callable[[str], None],
     model: str,
     framework: str,
     seed: int,
@@ -41,8 +56,7 @@ def fit_here(
     cores: Sequence[int],
     weights: str,
     keep: str | None,
-    progress: Callable[[str], None],
-) -> dict[str, Any]:
+) -> Trained:
     """Train once and say what it took; writes the trained model to `keep`, if that is given.
 
     Raises:
@@ -67,12 +81,7 @@ def fit_here(
     if keep is not None:
         progress("writing the model")
         loop.write(trained, Path(keep))
-    return {
-        **asdict(fitted),
-        "accuracy": _accuracy(spec, predict),
-        "loaded_memory_bytes": loaded_bytes[0],
-        "peak_memory_bytes": peak_bytes,
-    }
+    return Trained(fitted, _accuracy(spec, predict), loaded_bytes[0], peak_bytes)
 
 
 def memory_bytes(field: str) -> int:

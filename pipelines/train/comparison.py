@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from loadtests.statistics import PERCENTILE_METHOD
 from loadtests.validity import FOREIGN_CORES_LIMIT, FOREIGN_CPU_LIMIT, STEAL_LIMIT
@@ -33,8 +33,9 @@ from pipelines.report.json import write_run
 from pipelines.run.conclusion import conclude_whole
 from pipelines.run.entries import utc
 from pipelines.run.run import UNFINISHED, Status, new_run_folder, publish
-from pipelines.tasks.tasks import Progress, Task, run_tasks
+from pipelines.tasks.tasks import Progress, run_tasks, task_of
 from pipelines.train import deployable
+from pipelines.train.child import Trained, fit_here, initial_here
 from pipelines.train.settings import TrainingSettings
 
 LIMIT_S: Final = 24 * 3600.0
@@ -67,8 +68,9 @@ class Trainings:
         """
         with tempfile.TemporaryDirectory(prefix="tandem-train-") as name:
             weights = Path(name)
-            arguments = {"model": self.settings.model, "seeds": self.settings.seeds, "folder": name}
-            run_tasks([Task("weights", f"{CHILD}:initial_here", arguments, LIMIT_S)], self.progress)
+            model, seeds = self.settings.model, self.settings.seeds
+            initial = task_of("weights", LIMIT_S, initial_here, model=model, seeds=seeds, folder=name)
+            run_tasks([initial], self.progress)
             for seed, framework, role in order(self.settings):
                 self.done.append(self._train(seed, framework, role, weights / f"{seed}.safetensors"))
                 require_alike(self.done)
@@ -78,20 +80,22 @@ class Trainings:
         settings = self.settings
         wanted = settings.keep == framework and role == "compared" and seed == settings.seeds[0]
         keep = self.folder / deployable.FILE if wanted else None
-        arguments = {
-            "model": settings.model,
-            "framework": framework,
-            "seed": seed,
-            "epochs": settings.epochs_count,
-            "batch_size": settings.batch_size,
-            "cores": settings.cores,
-            "weights": str(weights),
-            "keep": str(keep) if keep else None,
-        }
         total = len(list(order(settings)))
-        title = f"[{len(self.done) + 1}/{total}] {framework}, seed {seed}"
+        task = task_of(
+            f"[{len(self.done) + 1}/{total}] {framework}, seed {seed}",
+            LIMIT_S,
+            fit_here,
+            model=settings.model,
+            framework=framework,
+            seed=seed,
+            epochs=settings.epochs_count,
+            batch_size=settings.batch_size,
+            cores=settings.cores,
+            weights=str(weights),
+            keep=str(keep) if keep else None,
+        )
         began, before = datetime.now(UTC), _reading()
-        (outcome,) = run_tasks([Task(title, f"{CHILD}:fit_here", arguments, LIMIT_S)], self.progress)
+        (outcome,) = run_tasks([task], self.progress)
         around = neighbours(before, _reading(), _cores(settings))
         if keep:
             self.kept = deployable.keep(self.spec, self.folder)
@@ -158,9 +162,6 @@ class Trainings:
         )
 
 
-CHILD: Final = "pipelines.train.child"
-
-
 def train_compared(
     settings: TrainingSettings, command: Sequence[str], progress: Progress
 ) -> tuple[RunRecord, Path]:
@@ -219,10 +220,11 @@ def _one(
     framework: Framework,
     role: Role,
     started: str,
-    result: dict[str, Any],
+    trained: Trained,
     around: Neighbours,
 ) -> OneTrainingRecord:
-    for epoch, loss in enumerate((result["first_loss"], *result["losses"])):
+    fitted = trained.fitted
+    for epoch, loss in enumerate((fitted.first_loss, *fitted.losses)):
         if not math.isfinite(loss):
             raise ModelError(
                 f"the recipe does not converge in {framework}: with seed {seed} the loss is {loss:g} after "
@@ -237,18 +239,18 @@ def _one(
         started_at_utc=started,
         epochs=tuple(
             EpochRecord(elapsed_s=elapsed_s, loss=loss)
-            for elapsed_s, loss in zip(result["epochs_s"], result["losses"], strict=True)
+            for elapsed_s, loss in zip(fitted.epochs_s, fitted.losses, strict=True)
         ),
-        first_loss=result["first_loss"],
-        accuracy=result["accuracy"],
-        loaded_memory_bytes=result["loaded_memory_bytes"],
-        peak_memory_bytes=result["peak_memory_bytes"],
+        first_loss=fitted.first_loss,
+        accuracy=trained.accuracy,
+        loaded_memory_bytes=trained.loaded_memory_bytes,
+        peak_memory_bytes=trained.peak_memory_bytes,
         foreign_cores=around.foreign_cores,
         foreign_cpu_share=around.foreign_share,
         cpu_steal_share=around.steal_share,
         valid=not lacking,
         invalid_reasons=lacking,
-        settings=result["settings"],
+        settings=fitted.settings,
     )
 
 

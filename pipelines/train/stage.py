@@ -10,7 +10,7 @@ from typing import Any
 from models.spec import load_model
 from pipelines.errors import RequestError
 from pipelines.files.atomic import write_atomically
-from pipelines.tasks.tasks import Progress, Task, run_tasks
+from pipelines.tasks.tasks import Progress, run_tasks, task_of
 
 # Nobody trains longer on purpose without a word about it; see `Task`.
 TRAIN_LIMIT_S = 24 * 3600.0
@@ -39,15 +39,14 @@ def train(model: str, progress: Progress) -> TrainOutcome:
     if spec.train is None:
         raise RequestError(f"{spec.name} has no training: its ModelSpec gives no `train`")
     before = _digest(spec.checkpoint)
-    task = Task(f"train {spec.name}", "pipelines.train.stage:train_here", {"model": model}, TRAIN_LIMIT_S)
-    (outcome,) = run_tasks([task], progress)
-    record: dict[str, Any] = outcome.result
+    (outcome,) = run_tasks([task_of(f"train {spec.name}", TRAIN_LIMIT_S, train_here, model=model)], progress)
+    record = outcome.result
     write_atomically(spec.checkpoint.with_name("training.json"), json.dumps(record, indent=2) + "\n")
     reproduced = None if before is None else before == _digest(spec.checkpoint)
     return TrainOutcome(record, spec.checkpoint, reproduced)
 
 
-def train_here(model: str, progress: Callable[[str], None]) -> dict[str, Any]:
+def train_here(progress: Callable[[str], None], model: str) -> dict[str, Any]:
     """Train the model in the training process."""
     spec = load_model(model)
     if spec.train is None:

@@ -15,7 +15,7 @@ from pipelines.parity import agreement as parity
 from pipelines.parity.quality import Expectations, expectations_of
 from pipelines.record.parity import ParityRecord
 from pipelines.targets.registry import ORDINARY, SERVED, TARGETS, USUALLY_SERVED
-from pipelines.tasks.tasks import Progress, Task, run_tasks
+from pipelines.tasks.tasks import Progress, Task, run_tasks, task_of
 from pipelines.verify.proof import (
     PROOF_NAME,
     keep_proof,
@@ -25,7 +25,7 @@ from pipelines.verify.proof import (
     same_question,
     source_outputs,
 )
-from pipelines.verify.work import SAMPLES_NAME
+from pipelines.verify.work import SAMPLES_NAME, SOURCE, Answers, Wanted, artifact_outputs, ask_source
 
 # Whoever has not answered all held-out samples by then is taken for hung.
 ANSWERS_LIMIT_S = 1800.0
@@ -72,9 +72,9 @@ def verify(model: str, artifacts: Path, progress: Progress, targets: Sequence[st
     with TemporaryDirectory(prefix="tandem-verify-") as folder:
         # Loaded once for all processes: a model's own function may read or compute for seconds.
         tensors.save(Path(folder) / SAMPLES_NAME, samples.named)
-        answers = _ask_all(model, spec.digest, root, manifests, folder, progress)
-        outputs = {key: read_tensors(Path(path).read_bytes()) for key, path in answers.outputs.items()}
-    expected = expectations_of(spec, samples, outputs["source"])
+        answers = _ask_all(model, spec.digest, root, manifests, Path(folder), progress)
+        outputs = {key: read_tensors(path.read_bytes()) for key, path in answers.outputs.items()}
+    expected = expectations_of(spec, samples, outputs[SOURCE])
     parity.require_spreads(expected)
     require_unchanged(manifests, {name: require_manifest(root / name, spec) for name in manifests})
     verified = replace(
@@ -151,25 +151,13 @@ def _notes(spec: ModelSpec) -> tuple[str, ...]:
     return () if spec.given is None else spec.given.notes
 
 
-@dataclass
-class _Answers:
-    """By TARGET/PATH: an .npz file of outputs, or why there are none."""
-
-    outputs: dict[str, str] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
-
-    def add(self, result: Mapping[str, dict[str, str]]) -> None:
-        self.outputs |= result["outputs"]
-        self.errors |= result["errors"]
-
-
 def _ask_all(
-    model: str, digest: str, root: Path, manifests: Mapping[str, Manifest], folder: str, progress: Progress
-) -> _Answers:
+    model: str, digest: str, root: Path, manifests: Mapping[str, Manifest], folder: Path, progress: Progress
+) -> Answers:
     """Ask all at once; should a process die, ask the source once more, and each artifact by itself."""
     served, in_process = _artifact_tasks(model, root, manifests, folder)
-    source = _source_task(model, digest, folder)
-    answers = _Answers()
+    source = task_of("source model", ANSWERS_LIMIT_S, ask_source, model=model, digest=digest, folder=folder)
+    answers = Answers()
     try:
         for outcome in run_tasks([source, *served, *in_process], progress):
             answers.add(outcome.result)
@@ -181,26 +169,21 @@ def _ask_all(
     return answers
 
 
-def _ask_one_by_one(task: Task, answers: _Answers, progress: Progress) -> None:
+def _ask_one_by_one(task: Task[Answers], answers: Answers, progress: Progress) -> None:
     """Ask each artifact in a process of its own, so that one that dies is an error of that artifact alone."""
-    for entry in task.arguments["wanted"]:
-        alone = Task(entry["key"], task.function, {**task.arguments, "wanted": [entry]}, task.limit_s)
+    for wanted in task.arguments["wanted"]:
+        alone = replace(task, title=wanted.key, arguments={**task.arguments, "wanted": [wanted]})
         try:
             (outcome,) = run_tasks([alone], progress)
         except MachineError as error:
-            answers.errors[entry["key"]] = str(error)
+            answers.errors[wanted.key] = str(error)
         else:
             answers.add(outcome.result)
 
 
-def _source_task(model: str, digest: str, folder: str) -> Task:
-    arguments = {"model": model, "digest": digest, "folder": folder}
-    return Task("source model", "pipelines.verify.work:ask_source", arguments, ANSWERS_LIMIT_S)
-
-
 def _artifact_tasks(
-    model: str, root: Path, manifests: Mapping[str, Manifest], folder: str
-) -> tuple[list[Task], list[Task]]:
+    model: str, root: Path, manifests: Mapping[str, Manifest], folder: Path
+) -> tuple[list[Task[Answers]], list[Task[Answers]]]:
     """Make one task per framework for the served targets, and one per target that runs in process."""
     served: dict[str, list[str]] = {}
     for name, manifest in manifests.items():
@@ -208,16 +191,14 @@ def _artifact_tasks(
             served.setdefault(TARGETS[name].framework, []).append(name)
     in_process = [name for name in manifests if name not in SERVED]
 
-    def task(title: str, names: list[str]) -> Task:
+    def task(title: str, names: list[str]) -> Task[Answers]:
         wanted = [
-            {"target": name, "path": str(root / name / a.path), "format": a.format, "key": f"{name}/{a.path}"}
+            Wanted(f"{name}/{a.path}", name, root / name / a.path, a.format)
             for name in names
             for a in manifests[name].artifacts
         ]
-        arguments = {"model": model, "folder": folder, "wanted": wanted}
-        return Task(
-            f"{title} artifacts", "pipelines.verify.work:artifact_outputs", arguments, ANSWERS_LIMIT_S
-        )
+        title = f"{title} artifacts"
+        return task_of(title, ANSWERS_LIMIT_S, artifact_outputs, model=model, folder=folder, wanted=wanted)
 
     return (
         [task(framework, names) for framework, names in sorted(served.items())],

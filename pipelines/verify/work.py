@@ -2,10 +2,10 @@
 
 import importlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,9 +23,33 @@ TRIED_SAMPLES = 4
 LEAST_SAMPLES = 64
 # In the folder that the processes of one verification share.
 SAMPLES_NAME = "samples.npz"
+SOURCE = "source"
 
 
-def ask_source(model: str, digest: str, folder: str, progress: Callable[[str], None]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Wanted:
+    """One artifact that is to answer; `key` is TARGET/PATH."""
+
+    key: str
+    target: str
+    path: Path
+    format: str
+
+
+@dataclass
+class Answers:
+    """By TARGET/PATH, or "source": an .npz file of outputs, or why there are none."""
+
+    outputs: dict[str, Path] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+
+    def add(self, other: "Answers") -> None:
+        """Take those of another process too."""
+        self.outputs |= other.outputs
+        self.errors |= other.errors
+
+
+def ask_source(progress: Callable[[str], None], model: str, digest: str, folder: Path) -> Answers:
     """Write the source model's outputs on the samples in `folder` as an .npz file, in a process of its own.
 
     Raises:
@@ -35,34 +59,31 @@ def ask_source(model: str, digest: str, folder: str, progress: Callable[[str], N
 
     progress("running the checkpoint")
     spec = load_unchanged(model, digest)
-    outputs = outputs_of(spec, tensors.load(Path(folder) / SAMPLES_NAME))
-    return {"outputs": {"source": _save(outputs, folder, "source")}, "errors": {}}
+    outputs = outputs_of(spec, tensors.load(folder / SAMPLES_NAME))
+    return Answers({SOURCE: _save(outputs, folder, SOURCE)})
 
 
 def artifact_outputs(
-    model: str, folder: str, wanted: list[dict[str, str]], progress: Callable[[str], None]
-) -> dict[str, Any]:
+    progress: Callable[[str], None], model: str, folder: Path, wanted: Sequence[Wanted]
+) -> Answers:
     """Write what artifacts reloaded from disk make of the samples in `folder`, in a process of its own."""
     spec = load_model(model)
-    inputs, names = tensors.load(Path(folder) / SAMPLES_NAME), [output.name for output in spec.outputs]
-    outputs: dict[str, str] = {}
-    errors: dict[str, str] = {}
-    for number, entry in enumerate(wanted):
-        progress(f"running {Path(entry['path']).name}")
-        module, function = TARGETS[entry["target"]].runtime.split(":")
+    inputs, names = tensors.load(folder / SAMPLES_NAME), [output.name for output in spec.outputs]
+    answers = Answers()
+    for number, one in enumerate(wanted):
+        progress(f"running {one.path.name}")
+        module, function = TARGETS[one.target].runtime.split(":")
         runtime = getattr(importlib.import_module(module), function)
-        predict = partial(runtime, Path(entry["path"]), entry["format"], outputs=names)
+        predict = partial(runtime, one.path, one.format, outputs=names)
         try:
-            chosen = inputs if entry["target"] in SERVED else _affordable(predict, inputs)
+            chosen = inputs if one.target in SERVED else _affordable(predict, inputs)
             result = predict(chosen)
-            _require_all_answered(entry["key"], result, spec, count(chosen))
+            _require_all_answered(one.key, result, spec, count(chosen))
         except GateError as error:
-            errors[entry["key"]] = str(error)
+            answers.errors[one.key] = str(error)
         else:
-            outputs[entry["key"]] = _save(
-                result, folder, f"{entry['target']}-{Path(entry['path']).name}-{number}"
-            )
-    return {"outputs": outputs, "errors": errors}
+            answers.outputs[one.key] = _save(result, folder, f"{one.target}-{one.path.name}-{number}")
+    return answers
 
 
 def _require_all_answered(key: str, result: Tensors, spec: ModelSpec, samples_count: int) -> None:
@@ -93,7 +114,7 @@ def _affordable(predict: Callable[[Tensors], Tensors], inputs: Tensors) -> Tenso
     return take(inputs, slice(max(LEAST_SAMPLES, int(AFFORDABLE_S / each_s))))
 
 
-def _save(outputs: Tensors, folder: str, name: str) -> str:
-    path = Path(folder) / f"{name}.npz"
+def _save(outputs: Tensors, folder: Path, name: str) -> Path:
+    path = folder / f"{name}.npz"
     path.write_bytes(tensor_bytes(outputs))
-    return str(path)
+    return path

@@ -1,6 +1,5 @@
 """`tandem import` on real files: each kind alone and with others, and a file of another model."""
 
-import importlib
 import io
 import json
 import shutil
@@ -21,7 +20,9 @@ from pipelines.export import stage as exporting
 from pipelines.importing import stage
 from pipelines.targets.tflite import flatbuffer
 from pipelines.targets.tflite.runtime import by_name
+from pipelines.tasks.task_main import resolve
 from pipelines.tasks.tasks import Outcome
+from pipelines.tasks.wire import encoded, typed, typed_arguments
 from pipelines.verify import stage as verifying
 
 pytestmark = [
@@ -30,14 +31,14 @@ pytestmark = [
 ]
 
 
-def in_this_process(tasks, _):
+def in_this_process(asked, _):
     """Tasks one after the other, with arguments and results as JSON as between processes."""
     outcomes = []
-    for task in tasks:
-        module, function = task.function.split(":")
-        arguments = json.loads(json.dumps(dict(task.arguments)))
-        result = getattr(importlib.import_module(module), function)(**arguments, progress=str)
-        outcomes.append(Outcome(json.loads(json.dumps(result)), 0.1))
+    for task in asked:
+        function = resolve(task.function)
+        arguments = typed_arguments(function, json.loads(encoded(dict(task.arguments))))
+        told = json.loads(encoded(function(str, **arguments)))
+        outcomes.append(Outcome(typed(task.result, told), 0.1))
     return outcomes
 
 

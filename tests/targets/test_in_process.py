@@ -8,6 +8,7 @@ from models.digits_cnn import MODEL
 from pipelines.errors import MachineError
 from pipelines.measure import in_process
 from pipelines.measure.session import Measured
+from pipelines.record.in_process import InProcessRecord
 from pipelines.verify.stage import ensure_verified
 
 pytestmark = pytest.mark.slow
@@ -60,15 +61,12 @@ def test_one_file_in_equal_batches_is_timed_once_and_a_failure_fails_nothing_els
     assert [(one.code, one.figures["target"]) for one in failures] == [
         ("in_process_failed", side.name) for side in session.sides
     ]
-    figures = {
-        "cores": [0],
-        "threads_count": 1,
-        "rows": 3,
-        **in_process.figures([10**6] * 20, 3),
-    }
+    found = InProcessRecord(
+        path="a", format="x", cores=CORES, threads_count=1, rows=3, **in_process.figures([10**6] * 20, 3)
+    )
     asked.clear()
     monkeypatch.setattr(
-        in_process, "run_tasks", lambda tasks, _: asked.extend(tasks) or [SimpleNamespace(result=figures)]
+        in_process, "run_tasks", lambda tasks, _: asked.extend(tasks) or [SimpleNamespace(result=found)]
     )
     assert in_process.time_sides(session, MODEL, ROWS, CORES, lambda *_: None) == []
     assert len(asked) == 2

@@ -201,9 +201,9 @@ def test_a_refusal_without_words_names_the_operator():
 
 
 def test_whatever_a_converter_raises_is_its_answer():
-    assert convert("json:loads", quiet, s="{") is not None
+    assert convert(quiet, "json:loads", s="{") is not None
     with pytest.raises(RequestError, match="ours"):
-        convert(f"{__name__}:asks", quiet)
+        convert(quiet, f"{__name__}:asks")
 
 
 def asks(progress):

@@ -17,12 +17,8 @@ from pipelines.errors import RequestError
 from pipelines.imported.saved_model import Read
 from pipelines.imported.saved_model import Tensor as Said
 from pipelines.init import reading, stage
-
-
-class Outcome:
-    def __init__(self, result):
-        self.result = json.loads(json.dumps(result))
-
+from pipelines.tasks.tasks import Outcome
+from pipelines.tasks.wire import encoded, typed
 
 # A spec that loads a TorchScript file does what PyTorch calls deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -34,7 +30,8 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def read(tasks, _):
-        return [Outcome(reading.read_here(tasks[0].arguments["path"], str))]
+        found = json.loads(encoded(reading.read_here(str, **tasks[0].arguments)))
+        return [Outcome(typed(tasks[0].result, found), 0.1)]
 
     monkeypatch.setattr(stage, "run_tasks", read)
     return tmp_path
@@ -47,7 +44,7 @@ def init(source=None, *, name="mine.py", force=False):
 
 
 def states(path="mine.py"):
-    claims = [checking.Claim(**one) for one in checking.check_here(path, lambda _: None)]
+    claims = checking.check_here(lambda _: None, path)
     return {claim.what: claim for claim in claims if claim.state not in ("ok", "note")}
 
 

@@ -13,7 +13,9 @@ from pipelines.errors import MachineError
 from pipelines.export.stage import ExportResult
 from pipelines.judge.mobile import figures, read_calls, refigure
 from pipelines.mobile import kept, measurement, stage
+from pipelines.mobile.inspection import Inspected
 from pipelines.mobile.measurement import Survey
+from pipelines.mobile.timing import Timed
 from pipelines.parity.quality import Expectation, Expectations
 from pipelines.record.artifact import ArtifactRecord, NotExportedRecord
 from pipelines.record.mobile import MobileRecord
@@ -21,24 +23,24 @@ from pipelines.record.parity import ParityRecord
 from pipelines.record.reading import read_run
 from pipelines.record.reason import reason
 from pipelines.report.sentences import say
-from pipelines.targets.in_process import RuntimeLibrary
+from pipelines.targets.in_process import Inspection, RuntimeLibrary
 from pipelines.tasks.tasks import Outcome
 from pipelines.verify.stage import Verified
 
 NAMES = ("m_float32.tflite", "m_int8.tflite")
 ACCURACY = 0.99
 CALLS_NS = np.arange(1000, 1200, dtype=np.int64)
-FOUND = {
-    "load_ms": 1.5,
-    "first_inference_ms": 0.5,
-    "warmup_runs_count": 9,
-    "elapsed_s": 1.25,
-    "peak_memory_bytes": 4096,
-    "memory_source": "somewhere",
-    "cpu_steal_share": 0.0,
-    "foreign_cpu_share": 0.02,
-}
-INSPECTION = {"parameters_count": 10, "ops_count": 3, "delegated_ops_count": 2, "delegate": "XNNPACK"}
+FOUND = Timed(
+    load_ms=1.5,
+    first_inference_ms=0.5,
+    warmup_runs_count=9,
+    elapsed_s=1.25,
+    peak_memory_bytes=4096,
+    memory_source="somewhere",
+    cpu_steal_share=0.0,
+    foreign_cpu_share=0.02,
+)
+INSPECTION = Inspection(parameters_count=10, ops_count=3, delegated_ops_count=2, delegate="XNNPACK")
 LIBRARY = RuntimeLibrary("LiteRT", "1", 7, "a file")
 
 
@@ -70,12 +72,12 @@ class Processes:
             if self.dies.get(Path(path).name) == function:
                 raise MachineError(f"{Path(path).name} ended without a result (exit code -11)")
         if function == "inspect_here":
-            return {"modules": ["json"], "inspections": [INSPECTION] * len(paths)}
+            return Inspected((INSPECTION,) * len(paths), ("json",))
         if self.interrupt_at == Path(paths[0]).name:
             raise KeyboardInterrupt
-        assert arguments["modules"] == ["json"]
+        assert arguments["modules"] == ("json",)
         np.save(arguments["calls"], CALLS_NS * arguments["threads_count"])
-        return dict(FOUND)
+        return FOUND
 
 
 def parity_of(name, accuracy, samples_count=200):

@@ -121,26 +121,25 @@ def test_a_whole_measurement_reports_what_it_did(monkeypatch, tmp_path):
     model = Model(takes_s=0.002)
     opened = runtime_module(monkeypatch, tmp_path, model)
     found = timing.time_here(
+        str,
         "made_up_runtime",
-        str(tmp_path / "m.x"),
+        tmp_path / "m.x",
         "x",
         2,
-        str(tmp_path / "samples.npz"),
+        tmp_path / "samples.npz",
         ["y"],
         ["json", "no.such.module"],
-        str(tmp_path / "calls.npy"),
-        vars(QUICK),
-        str,
+        tmp_path / "calls.npy",
+        QUICK,
     )
     calls_ns = np.load(tmp_path / "calls.npy")
     assert opened == [(tmp_path / "m.x", "x", 2, ["y"])]
-    assert found["warmup_runs_count"] >= 1
-    assert model.events.count("invoke") == 1 + found["warmup_runs_count"] + len(calls_ns)
-    assert found["first_inference_ms"] >= 2
-    assert found["load_ms"] >= 0
-    assert found["peak_memory_bytes"] >= 0
-    assert found["memory_source"] in {memory.EXACT, memory.GROWTH}
-    assert "foreign_cpu_share" in found
+    assert found.warmup_runs_count >= 1
+    assert model.events.count("invoke") == 1 + found.warmup_runs_count + len(calls_ns)
+    assert found.first_inference_ms >= 2
+    assert found.load_ms >= 0
+    assert found.peak_memory_bytes >= 0
+    assert found.memory_source in {memory.EXACT, memory.GROWTH}
 
 
 def test_peak_memory_counts_what_is_gone_again():

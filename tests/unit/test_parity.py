@@ -292,13 +292,15 @@ class Answers:
 
     def answer(self, task):
         folder, outputs, errors = task.arguments["folder"], {}, {}
-        for key in [e["key"] for e in task.arguments.get("wanted", [{"key": "source"}])]:
+        for key in (
+            [one.key for one in task.arguments["wanted"]] if "wanted" in task.arguments else ["source"]
+        ):
             found = self.changed.get(key, OUTPUTS)
             if isinstance(found, str):
                 errors[key] = found
             else:
                 outputs[key] = work._save({"logits": found}, folder, key.replace("/", "-"))
-        return {"outputs": outputs, "errors": errors}
+        return work.Answers(outputs, errors)
 
 
 def quiet(title, text):
@@ -390,7 +392,7 @@ def test_an_artifact_whose_process_dies_is_an_error_of_its_own(exported, monkeyp
     answers = Answers(monkeypatch)
 
     def run_tasks(tasks, progress):
-        if any(entry["key"] == bad for task in tasks for entry in task.arguments.get("wanted", ())):
+        if any(one.key == bad for task in tasks for one in task.arguments.get("wanted", ())):
             raise MachineError("it ended without a result")
         return answers.run_tasks(tasks, progress)
 
@@ -564,11 +566,11 @@ def test_an_artifact_that_does_not_answer_every_sample_does_not_pass(tmp_path, m
     two = SimpleNamespace(predict=lambda *_, outputs: {outputs[0]: OUTPUTS[:2]})
     monkeypatch.setattr(work, "load_model", lambda _: MODEL)
     monkeypatch.setattr(work.importlib, "import_module", lambda _: two)
-    wanted = [{"key": "torchserve/a.pt", "target": "torchserve", "path": "a.pt", "format": "torchscript"}]
+    wanted = [work.Wanted("torchserve/a.pt", "torchserve", Path("a.pt"), "torchscript")]
     tensors.save(tmp_path / verifying.SAMPLES_NAME, MODEL.samples().named)
-    found = work.artifact_outputs("digits_cnn", str(tmp_path), wanted, str)
-    assert found["outputs"] == {}
-    assert f"shape (2, 10) for {SAMPLES} samples" in found["errors"]["torchserve/a.pt"]
+    found = work.artifact_outputs(str, "digits_cnn", tmp_path, wanted)
+    assert found.outputs == {}
+    assert f"shape (2, 10) for {SAMPLES} samples" in found.errors["torchserve/a.pt"]
 
 
 def test_a_relative_tolerance_that_a_constant_would_keep_proves_nothing():

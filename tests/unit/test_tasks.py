@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import signal
 import subprocess
@@ -9,10 +10,13 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from types import SimpleNamespace
+from typing import Any, Literal
 
 import psutil
 import pytest
@@ -21,8 +25,8 @@ from orphans import reaped_orphans  # noqa: F401 - a fixture
 from models.spec import ModelError
 from pipelines import errors
 from pipelines.processes.group import wait_until
-from pipelines.tasks import tasks
-from pipelines.tasks.tasks import Task, run_tasks
+from pipelines.tasks import tasks, wire
+from pipelines.tasks.tasks import Task, run_tasks, task_of
 
 pytestmark = pytest.mark.usefixtures("reaped_orphans")
 
@@ -31,14 +35,14 @@ import os, pathlib, subprocess, sys, time
 from models.spec import ModelError
 from pipelines import errors
 
-def add(a, b, progress):
+def add(progress, a, b):
     progress("adding")
     return {"sum": a + b}
 
 def pid(progress):
     return os.getpid()
 
-def meet(mine, other, progress):
+def meet(progress, mine, other):
     """Returns only while the other one runs too."""
     pathlib.Path(mine).touch()
     end = time.monotonic() + 20
@@ -50,17 +54,17 @@ def meet(mine, other, progress):
         time.sleep(0.2)
     return mine
 
-def raise_known(kind, text, progress):
+def raise_known(progress, kind, text):
     raise {"ModelError": ModelError, **vars(errors)}[kind](text)
 
-def raise_of_load_test(kind, progress):
+def raise_of_load_test(progress, kind):
     from loadtests import errors
     raise getattr(errors, kind)("the disk is full")
 
 def raise_unknown(progress):
     raise ValueError("a very odd thing")
 
-def vanish(code, progress):
+def vanish(progress, code):
     print("the last words", file=sys.stderr, flush=True)
     os._exit(code)
 
@@ -89,7 +93,7 @@ def multi_line(progress):
     progress("first\\nsecond")
     return None
 
-def stay(folder, progress):
+def stay(progress, folder):
     stubborn = subprocess.Popen(["sh", "-c", "trap '' TERM; echo up; exec sleep 60"], stdout=subprocess.PIPE)
     stubborn.stdout.readline()
     path = pathlib.Path(folder, str(os.getpid()))
@@ -98,7 +102,7 @@ def stay(folder, progress):
     progress("staying")
     time.sleep(60)
 
-def fail_when_somebody_stays(folder, progress):
+def fail_when_somebody_stays(progress, folder):
     end = time.monotonic() + 20
     while not [p for p in pathlib.Path(folder).iterdir() if not p.suffix] and time.monotonic() < end:
         time.sleep(0.01)
@@ -177,6 +181,50 @@ def test_a_task_runs_in_a_process_of_its_own_and_says_what_it_does():
     assert outcome.result == {"sum": 3}
     assert said == [("add", "adding"), ("add", "done")]
     assert run_one("pid") != os.getpid()
+
+
+@dataclass(frozen=True)
+class Place:
+    file: Path
+    size: tuple[int | None, ...]
+
+
+def moved(progress, places: Sequence[Place], to: Path, shares: Mapping[str, float]) -> dict[str, Place]:
+    assert all(type(place) is Place for place in places)
+    progress(f"moving to {to.name}")
+    return {place.file.name: Place(to / place.file.name, (*place.size, None)) for place in places}
+
+
+@pytest.mark.slow
+def test_arguments_and_results_are_what_annotations_say_on_both_sides(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    places, said = [Place(Path("a/\udcff"), (1, None)), Place(Path("b"), ())], []
+    asked = task_of("it", 60, moved, places=places, to=Path("/there"), shares={"a": math.inf})
+    (outcome,) = run_tasks([asked], lambda *words: said.append(words[1]))
+    assert outcome.result == {
+        "\udcff": Place(Path("/there/\udcff"), (1, None, None)),
+        "b": Place(Path("/there/b"), (None,)),
+    }
+    assert said == ["moving to there", "done"]
+
+
+@pytest.mark.parametrize("told", [{"a": {"file": "a", "size": ["x"]}}, ["a"], None])
+def test_a_result_of_another_kind_is_the_machines_fault(told):
+    asked = task_of("it", 60, moved, places=[], to=Path(), shares={})
+    with pytest.raises(errors.MachineError, match=r"^it failed: its result.* is not what it should be: "):
+        tasks._result(asked, told)
+
+
+@pytest.mark.parametrize(
+    "hint", [str, int | None, Sequence[float], dict[str, list[bool]], Literal["a", "b"], Any]
+)
+def test_what_json_has_is_taken_as_it_is_without_a_library(monkeypatch, hint):
+    def function(progress, x: hint, *, y: hint):
+        pass
+
+    monkeypatch.setattr(wire, "typed", lambda *_: pytest.fail("it was made anew"))
+    arguments = {"x": object(), "y": object()}
+    assert wire.typed_arguments(function, arguments) is arguments
 
 
 def test_no_tasks_give_no_outcomes():

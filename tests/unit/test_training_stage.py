@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from training_fixture import one_training
 
+from models.recipe import Fitted
 from models.spec import load_model
 from pipelines.errors import GateError, ProcessDiedError, RequestError
 from pipelines.machine.cores import Cores
@@ -15,19 +17,22 @@ from pipelines.measure.cpu import CpuReading, Neighbours
 from pipelines.run.rebuild import read_coherent, rebuild
 from pipelines.tasks.tasks import Outcome, Progress, Task
 from pipelines.train import comparison
+from pipelines.train.child import Trained
 from pipelines.train.settings import TrainingSettings, training_settings
 
-FIELDS = ("first_loss", "accuracy", "loaded_memory_bytes", "peak_memory_bytes", "settings")
-Answer = Callable[[dict[str, Any]], dict[str, Any]]
+Answer = Callable[[dict[str, Any]], Trained]
 
 
-def result_of(arguments: dict[str, Any]) -> dict[str, Any]:
+def result_of(arguments: dict[str, Any], **changes: Any) -> Trained:
     """What a training process would say."""
     one = one_training(0, arguments["seed"], arguments["framework"], "compared")
-    return {name: getattr(one, name) for name in FIELDS} | {
-        "epochs_s": [epoch.elapsed_s for epoch in one.epochs],
-        "losses": [epoch.loss for epoch in one.epochs],
-    }
+    fitted = Fitted(
+        tuple(epoch.elapsed_s for epoch in one.epochs),
+        tuple(epoch.loss for epoch in one.epochs),
+        one.first_loss,
+        one.settings,
+    )
+    return Trained(replace(fitted, **changes), one.accuracy, one.loaded_memory_bytes, one.peak_memory_bytes)
 
 
 @pytest.fixture
@@ -41,7 +46,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 def answer_with(monkeypatch: pytest.MonkeyPatch, found: list[dict[str, Any]], answer: Answer) -> None:
-    def run_tasks(tasks: Sequence[Task], progress: Progress) -> list[Outcome]:
+    def run_tasks(tasks: Sequence[Task[Any]], progress: Progress) -> list[Outcome[Any]]:
         (task,) = tasks
         if task.function.endswith(":initial_here"):
             return [Outcome(None, 0.1)]
@@ -89,7 +94,7 @@ def test_one_framework_is_trained_with_its_control_alone(asked: list[dict[str, A
 
 
 def stop_after(count: int, error: type[BaseException], asked: list[dict[str, Any]]) -> Answer:
-    def answer(arguments: dict[str, Any]) -> dict[str, Any]:
+    def answer(arguments: dict[str, Any]) -> Trained:
         if len(asked) > count:
             raise error("it ended")
         return result_of(arguments)
@@ -121,9 +126,9 @@ def test_a_training_that_dies_leaves_a_failed_run(
 def test_another_start_ends_it_before_the_next_training(
     asked: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def answer(arguments: dict[str, Any]) -> dict[str, Any]:
+    def answer(arguments: dict[str, Any]) -> Trained:
         worse = {"first_loss": 2.5} if arguments["framework"] == "keras" else {}
-        return result_of(arguments) | worse
+        return result_of(arguments, **worse)
 
     answer_with(monkeypatch, asked, answer)
     with pytest.raises(GateError, match="do not start alike"):
@@ -131,12 +136,12 @@ def test_another_start_ends_it_before_the_next_training(
     assert len(asked) == 2
 
 
-@pytest.mark.parametrize("losses", [{"first_loss": math.nan}, {"losses": [0.5, math.inf]}])
+@pytest.mark.parametrize("losses", [{"first_loss": math.nan}, {"losses": (0.5, math.inf)}])
 def test_a_recipe_that_does_not_converge_is_a_fault_of_the_model(
     losses: dict[str, Any], asked: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def answer(arguments: dict[str, Any]) -> dict[str, Any]:
-        return result_of(arguments) | {"epochs_s": [1.0, 1.0], "losses": [0.5, 0.4]} | losses
+    def answer(arguments: dict[str, Any]) -> Trained:
+        return result_of(arguments, **{"epochs_s": (1.0, 1.0), "losses": (0.5, 0.4)} | losses)
 
     answer_with(monkeypatch, asked, answer)
     with pytest.raises(RequestError, match="does not converge in torch: with seed 20"):
