@@ -185,7 +185,7 @@ def test_the_reference_is_the_program_else_the_first_in_float32_else_the_first()
 
 
 def test_shapes_are_tried_of_programs_alone_and_asked_for_of_other_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(stage, "run_tasks", lambda *_: [Outcome([["int64", [None, 5]]], 1.0)])
+    monkeypatch.setattr(stage, "run_tasks", lambda *_: [Outcome([("int64", (None, 5))], 1.0)])
 
     def guessed(kind):
         inputs = join("input", {kind: [Tensor("x", "float32", None)]}, kind)
