@@ -136,6 +136,7 @@ def test_what_is_refused_and_what_is_not(sent: bytes, status: bytes) -> None:
     run(scenario)
 
 
+@pytest.mark.slow
 def test_a_client_that_reads_only_when_all_is_sent_learns_why_it_was_refused() -> None:
     async def scenario(http: HttpServer, echo: Echo, port: int) -> None:
         head, body = b"POST /p HTTP/1.1\r\nContent-Length: 20000000\r\n\r\n", b"x" * 1_000_000
@@ -146,6 +147,7 @@ def test_a_client_that_reads_only_when_all_is_sent_learns_why_it_was_refused() -
     run(scenario)
 
 
+@pytest.mark.slow
 def test_a_refused_client_that_never_hangs_up_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(http: HttpServer, echo: Echo, port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -225,6 +227,7 @@ class Recorder(Echo):
         return super().handle(request, quick)
 
 
+@pytest.mark.slow
 def test_one_client_that_pipelines_does_not_hold_up_the_others() -> None:
     recorder = Recorder()
 
@@ -239,6 +242,7 @@ def test_one_client_that_pipelines_does_not_hold_up_the_others() -> None:
     run(scenario, api=recorder)
 
 
+@pytest.mark.slow
 def test_answers_that_nobody_reads_stop_the_answering_and_end_with_the_drain() -> None:
     class Large(Recorder):
         def handle(self, request: Request, quick: bool = False) -> Response:
@@ -332,6 +336,7 @@ def test_an_offer_to_upgrade_is_not_taken_and_the_body_is_read(
 SHORT = Limits(max_body_bytes=1000, max_connections=3, idle_timeout_s=0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "answer"),
     [
@@ -349,6 +354,7 @@ def test_clients_that_stall_are_hung_up_on(sent: bytes, answer: bytes) -> None:
     run(scenario, SHORT)
 
 
+@pytest.mark.slow
 def test_a_head_does_not_take_for_ever_by_coming_in_drops() -> None:
     async def scenario(http: HttpServer, echo: Echo, port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -363,6 +369,7 @@ def test_a_head_does_not_take_for_ever_by_coming_in_drops() -> None:
     run(scenario, SHORT)
 
 
+@pytest.mark.slow
 def test_a_slow_answer_is_no_stall() -> None:
     async def scenario(http: HttpServer, echo: Echo, port: int) -> None:
         slow = asyncio.create_task(exchange(port, b"GET /slow HTTP/1.1\r\nConnection: close\r\n\r\n"))

@@ -192,6 +192,7 @@ def test_float64_text_reads_back_exactly(value: float) -> None:
     assert back == value or (math.isnan(back) and math.isnan(value))
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(width=32), min_size=12, max_size=40))
 def test_many_floats_at_once_read_like_one_by_one(values: list[float]) -> None:
     assert float_texts(np.array(values, dtype=np.float32)) == [float32_text(value) for value in values]
@@ -498,6 +499,7 @@ def test_a_thread_that_waits_holds_no_job() -> None:
     assert workers.stop(5)
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=300))
 def test_any_bytes_have_a_cost(raw: bytes) -> None:
     padded = raw + b"\x12" * 70_000

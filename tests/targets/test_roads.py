@@ -185,6 +185,7 @@ class Reader(nn.Module):
         return -x
 
 
+@pytest.mark.slow
 def test_a_refusal_names_the_operator_or_the_reason_and_the_place_in_the_model():
     with pytest.raises(Exception) as told:
         torch.export.export(Reader(), (torch.ones(2),))
@@ -220,6 +221,7 @@ CONVOLUTIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", CONVOLUTIONS, ids=str)
 def test_a_transposed_convolution_is_a_plain_one_over_zeros_in_between(layer):
     module = nn.Sequential(layer)
@@ -231,6 +233,7 @@ def test_a_transposed_convolution_is_a_plain_one_over_zeros_in_between(layer):
         torch.testing.assert_close(module(x), wanted)
 
 
+@pytest.mark.slow
 def test_a_recurrent_layer_keeps_its_dynamic_length_as_one_operator():
     module = nn.Sequential(nn.GRU(4, 5, 2, batch_first=True, bidirectional=True))
     cured(module, scanned)

@@ -30,6 +30,7 @@ arrays = st.sampled_from(
 ).flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=3)))
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), arrays, max_size=4))
 def test_tensors_come_back_as_the_formats_own_library_wrote_and_reads_them(tensors):
     content = save(tensors)

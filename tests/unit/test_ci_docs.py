@@ -25,11 +25,13 @@ def follows(path: Path, schema: str) -> bool:
     return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PIPELINES, ids=lambda path: path.name)
 def test_a_pipeline_follows_its_published_schema(path):
     assert follows(path, SCHEMAS[path.name.partition("-")[0]])
 
 
+@pytest.mark.slow
 def test_a_pipeline_with_a_misspelt_key_does_not(tmp_path):
     broken = tmp_path / "github.yml"
     broken.write_text((FOLDER / "github-gate.yml").read_text().replace("runs-on", "runs_on"))

@@ -125,6 +125,7 @@ def compose() -> list[str]:
     pytest.skip("needs docker compose or docker-compose")
 
 
+@pytest.mark.slow
 def test_no_server_needs_the_image_of_another(tmp_path):
     """As for a stack of one server: compose looks at all of the file whatever is started."""
     environment = {"PATH": "/usr/bin:/bin:/usr/local/bin", "HOME": str(tmp_path), "TRITON_IMAGE": "own:1"}
@@ -134,6 +135,7 @@ def test_no_server_needs_the_image_of_another(tmp_path):
     assert yaml.safe_load(done.stdout)["services"]["triton"]["image"] == "own:1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overlays",
     [[], *[[path] for path in OVERLAYS], OVERLAYS],

@@ -72,6 +72,7 @@ def test_noise_takes_longer_and_is_never_a_climb():
     assert np.median(found) > 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.02, 0.05, 0.08])
 def test_a_java_like_climb_is_not_called_steady_before_it_has_levelled(noise):
     rates = exponential(400, 1220, tau_s=8)

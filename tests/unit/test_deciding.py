@@ -209,6 +209,7 @@ def test_a_gate_on_stored_runs_takes_the_looks_of_both_into_account(tmp_path):
     assert of_candidate * 1.001 < of_both
 
 
+@pytest.mark.slow
 def test_whatever_made_two_stored_runs_end_the_truth_is_left_out_in_at_most_five_per_cent():
     """Of pairs of looks the one that is worst is taken, which no rule could know."""
     import numpy as np

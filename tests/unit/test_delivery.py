@@ -58,6 +58,7 @@ def test_nothing_has_no_rate_and_no_share():
     assert delivery.delivered_share(50.0, 0.0) == 0
 
 
+@pytest.mark.slow
 @given(times, st.integers(0, 2 * SECOND), st.integers(1, 2 * SECOND))
 def test_counted_one_by_one(requests, start, length):
     due = np.array([scheduled for scheduled, _ in requests], dtype=np.int64)

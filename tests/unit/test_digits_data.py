@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from models.digits_cnn import data
 
@@ -14,6 +15,7 @@ print(len(data.test_samples().inputs), "sklearn" in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_the_split_is_scikit_learns():
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -36,6 +38,7 @@ def test_the_split_is_scikit_learns():
         np.testing.assert_array_equal(samples.labels, expected)
 
 
+@pytest.mark.slow
 def test_the_digits_load_without_scikit_learn():
     command = [sys.executable, "-W", "error", "-c", WITHOUT_IMPORT]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)

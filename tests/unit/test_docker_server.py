@@ -322,6 +322,7 @@ def test_a_container_that_stopped_answering_and_lives_is_said_to_be_silent(plan,
         server(FakeContainer(), plan).explain_silence("in round 7")
 
 
+@pytest.mark.slow
 def test_unready_for_ever_ends_with_what_it_said_last(plan):
     container = FakeContainer()
     running = server(container, plan)

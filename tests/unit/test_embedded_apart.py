@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+import pytest
+
 import pipelines
 from pipelines.targets.tfserving import embedded
 
@@ -23,6 +25,7 @@ def taken(path: Path) -> set[tuple[str, str]]:
     return found
 
 
+@pytest.mark.slow
 def test_nothing_else_is_taken_from_its_inside_but_what_its_readme_names():
     outside = [path for path in ROOT.rglob("*.py") if FOLDER not in path.parents]
     found = set().union(*map(taken, outside))

@@ -68,6 +68,7 @@ def test_requests_of_several_rows_fill_a_batch_by_rows():
     assert model.sizes == [6, 6]
 
 
+@pytest.mark.slow
 def test_an_open_batch_waits_for_its_time_and_no_longer():
     made, _ = batcher(max_batch_size=8, batch_timeout_micros=400_000, num_batch_threads=1)
     model, began = Doubler(), time.monotonic()
@@ -83,6 +84,7 @@ def test_without_a_timeout_a_free_thread_takes_what_is_there():
     assert model.sizes == [1]
 
 
+@pytest.mark.slow
 def test_while_a_thread_is_busy_requests_gather():
     made, _ = batcher(max_batch_size=16, num_batch_threads=1)
     model = Doubler(delay_s=0.2)
@@ -121,6 +123,7 @@ def test_variable_lengths_are_padded_with_their_first_value_where_asked():
     assert [run.shape for run in model.runs] == [(2, 3)]
 
 
+@pytest.mark.slow
 def test_a_batch_is_filled_up_to_an_allowed_size_with_its_first_row():
     made, noted = batcher(
         max_batch_size=8, batch_timeout_micros=400_000, num_batch_threads=1, allowed_batch_sizes=(4, 8)
@@ -145,6 +148,7 @@ def test_models_do_not_meet():
     assert (first.sizes, second.sizes) == ([1], [1])
 
 
+@pytest.mark.slow
 def test_a_full_queue_refuses_and_says_so():
     made, _ = batcher(max_batch_size=1, num_batch_threads=1, max_enqueued_batches=2)
     answers = asked(made, Doubler(delay_s=0.3), [[[number]] for number in range(8)])

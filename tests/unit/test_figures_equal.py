@@ -137,6 +137,7 @@ def fits(text: str, unit: str, shown: str, exact: float) -> bool:
     return shows(shown, exact, SHARE if "%" in text else 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", RUNS)
 def test_every_cell_of_the_page_is_a_rounded_figure_of_the_record(kind: str) -> None:
     recorded = numbers_in(json.loads(render_json(made(kind))))
@@ -260,6 +261,7 @@ def number_of(text: str) -> str:
     return re.findall(NUMBER, text)[0].rstrip(fmt.THIN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["html", "markdown", "terminal"])
 def test_every_figure_a_consumer_gets_is_in_the_reports(run: RunRecord, name: str) -> None:
     out = io.StringIO()
@@ -353,6 +355,7 @@ def test_every_number_that_the_gate_says_is_one_of_its_findings(gated: Any) -> N
     assert all(f"| {SHOW[one.unit](one.value)} |" in summary for one in facts.figures)
 
 
+@pytest.mark.slow
 def test_every_figure_of_a_history_is_that_of_its_run(tmp_path: Path) -> None:
     past = make_history(tmp_path, runs_count=4)
     sections = re.findall(r"<section>(.*?)</section>", render_history(past), re.DOTALL)

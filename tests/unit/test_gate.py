@@ -230,6 +230,7 @@ def test_runs_that_do_not_compare_are_refused(decide, change, said):
         decide(run, change(run))
 
 
+@pytest.mark.slow
 def test_a_run_without_the_two_sides_says_how_to_get_them(decide):
     with pytest.raises(RequestError, match=r"no side base, new, only torchserve.*--sides base=ARTIFACTS_DIR"):
         decide(gated_run({"torchserve": 1.0}))
@@ -326,6 +327,7 @@ def invoke(*arguments: str):
     return CliRunner().invoke(tandem, ["gate", *arguments], standalone_mode=False)
 
 
+@pytest.mark.slow
 def test_exit_codes_and_outputs(tmp_path):
     same = kept(gated_run({"base": 1.0, "new": 1.0}), tmp_path / "same")
     slow = kept(gated_run({"base": 1.0, "new": 1.3}), tmp_path / "slow")

@@ -48,6 +48,7 @@ def test_it_goes_by_the_limits_and_not_by_the_primary_metric():
     assert not decided(run, p99="50%", throughput="7.5%")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("factor", [0.8, 1.0, 1.03, 1.08, 1.2])
 def test_where_p99_is_limited_by_the_margin_what_the_comparison_decides_the_gate_decides(factor, seed):

@@ -55,6 +55,7 @@ def test_a_gate_that_sees_both_faults_and_no_third_passes():
     assert "<failure" not in FORMATS["junit"](self_test.facts_of_self_test(found))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -279,6 +280,7 @@ def ask(url: str) -> tuple[float, dict]:
     raise AssertionError("nobody listens")
 
 
+@pytest.mark.slow
 def test_the_proxy_delays_spoils_and_ends_with_its_server(proxied):
     url, process = proxied
     answers = [ask(url) for _ in range(4)]

@@ -173,6 +173,7 @@ def test_an_unknown_method_is_unimplemented(ask):
     assert (answer.status, answer.failure.kind) == (501, "grpc UNIMPLEMENTED")
 
 
+@pytest.mark.slow
 def test_a_body_beyond_the_servers_limit_is_refused_and_the_next_is_answered(ask):
     assert ask(b"z" * (LARGEST + 1)).failure.kind == "grpc RESOURCE_EXHAUSTED"
     assert ask(b"fine").body == b"fine"
@@ -304,6 +305,7 @@ def test_the_next_address_of_a_name_is_tried_where_the_first_does_not_answer(url
     wire.close()
 
 
+@pytest.mark.slow
 def test_an_address_that_is_slow_is_not_called_refused_because_another_is(monkeypatch):
     with socket.create_server(("127.0.0.1", 0), backlog=0) as busy:
         full = [socket.create_connection(busy.getsockname(), timeout=1)]

@@ -101,6 +101,7 @@ def left_in(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
 def test_a_killed_command_leaves_no_process_and_no_folder(command, temporary, tmp_path):
     process, said = command
     kill(process)
@@ -170,6 +171,7 @@ def test_a_command_whose_guard_was_killed_tidies_up_itself(temporary):
     assert left_in(temporary) == []
 
 
+@pytest.mark.slow
 def test_the_next_start_sweeps_what_a_command_and_its_guard_left(command, temporary, tmp_path):
     process, said = command
     os.kill(said["guard"], signal.SIGKILL)
@@ -292,6 +294,7 @@ def test_a_process_without_the_mark_is_not_ended(tmp_path, monkeypatch):
         os.close(held)
 
 
+@pytest.mark.slow
 def test_a_guard_outlives_the_signals_of_a_closing_terminal(command):
     process, said = command
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -73,6 +73,7 @@ def test_figures_are_those_of_the_runs_in_their_order(runs):
     assert [point.figure.value for point in p99.points] == recorded
 
 
+@pytest.mark.slow
 def test_a_moved_level_and_a_new_version_are_marked_where_they_were(runs):
     found = history("digits_cnn", runs)
     assert [place for place, entry in enumerate(found.entries) if entry.changed] == [MOVED_AT]
@@ -190,6 +191,7 @@ def test_runs_of_other_sides_are_compared_in_those_they_share(tmp_path):
     assert all(one.field.startswith("torchserve ") for both in changed[1:] for one in both)
 
 
+@pytest.mark.slow
 def test_a_link_to_a_figure_leads_there_when_there_are_more_figures(runs):
     headings = re.compile(r'<h2 id="([^"]+)">([^<]+) <a')
     some = dict(headings.findall(render(history("digits_cnn", runs, "p99"))))
@@ -205,6 +207,7 @@ def test_an_age_that_cannot_be_is_a_wrong_request(days):
         kept.chosen_to_prune((), model=None, keep=None, older_than_days=days)
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_else_and_names_what_moved(runs):
     page = render(history("digits_cnn", runs, "p99"))
     assert "http" not in page
@@ -249,6 +252,7 @@ def series(levels: list[tuple[int, float]], noise: float, seed: int) -> list[flo
     return [float(level * np.exp(chance.normal(0, noise))) for count, level in levels for _ in range(count)]
 
 
+@pytest.mark.slow
 def test_levels_that_move_are_found_and_noise_is_not():
     """The rates of docs/history.md, as far as a short test can tell."""
     found = [find_changes(series([(10, 1.0), (10, 1.2)], 0.05, seed)) for seed in range(40)]

@@ -283,6 +283,7 @@ def test_descriptors_of_messages_are_named_where_they_are_files(tmp_path, source
     assert found_in(tmp_path, graph) == found
 
 
+@pytest.mark.slow
 def test_a_program_in_an_archive_that_unpacks_to_far_more_is_refused(tmp_path):
     """The archive itself may be large; what grows is the program inside it."""
     program = io.BytesIO()

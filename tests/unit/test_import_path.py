@@ -70,6 +70,7 @@ def test_the_command_line_runs_in_a_project_with_files_of_these_names(project, c
     assert "digits_cnn" in [model["name"] for model in json.loads(done.stdout)]
 
 
+@pytest.mark.slow
 def test_a_project_with_pipelines_of_its_own_keeps_them_and_gets_our_command(project, monkeypatch):
     (project / "pipelines").mkdir()
     (project / "pipelines" / "__init__.py").write_text(BOOBY_TRAP)
@@ -81,6 +82,7 @@ def test_a_project_with_pipelines_of_its_own_keeps_them_and_gets_our_command(pro
     assert executed(project) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module",
     ["pipelines.tasks.task_main", "loadtests.generator", "loadtests.prefork", "loadtests.servers.null"],

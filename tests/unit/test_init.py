@@ -222,6 +222,7 @@ SOURCES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SOURCES)
 def test_what_holds_no_weights_is_named_by_its_content(here, kind):
     write, said = SOURCES[kind]

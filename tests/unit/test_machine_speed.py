@@ -87,6 +87,7 @@ def test_a_probe_keeps_the_last_minutes_only():
     assert {round(one * NS_PER_S) for one in found.seconds} == set(range(4, KEPT_S + 4))
 
 
+@pytest.mark.slow
 def test_probes_run_on_their_cores_and_end_with_the_servers():
     cores = sorted(os.sched_getaffinity(0))
     own = Cores(server=(cores[0],), generator=(cores[-1],))

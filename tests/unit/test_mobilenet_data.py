@@ -30,6 +30,7 @@ def plain_bilinear(image, side):
     return [[pixel(row, column) for column in range(side)] for row in range(side)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [16, 24, 96])
 def test_every_pixel_is_the_plain_definition_s(side):
     image = np.random.default_rng(side).integers(0, 17, (8, 8))
@@ -80,6 +81,7 @@ def test_the_split_is_that_of_digits_cnn():
         assert (ours.inputs == data.upscale(theirs.inputs)).all()
 
 
+@pytest.mark.slow
 def test_no_held_out_image_is_in_the_training_part():
     train = {image.tobytes() for image in data.train_samples().inputs}
     held_out = [image.tobytes() for image in data.test_samples().inputs]

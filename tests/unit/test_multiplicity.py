@@ -29,6 +29,7 @@ def textbook(values, error):
     return rejected
 
 
+@pytest.mark.slow
 @given(probabilities, st.sampled_from([0.05, 0.1, 0.01]))
 def test_it_decides_what_the_textbook_rejects(values, error):
     found = holm([judge(p) for p in values], confidence=1 - error)

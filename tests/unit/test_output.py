@@ -75,6 +75,7 @@ def test_the_reader_may_go_and_only_a_lost_result_is_a_failure(tmp_path, line, c
     assert b"Exception ignored" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_result_that_could_not_be_written_is_said_to_be_lost(tmp_path):
     done = run("$TANDEM models --json >/dev/full", tmp_path)
     assert done.stderr.startswith(b"tandem: No space left on device: ")

@@ -51,6 +51,7 @@ def complaints(schema: str, text: str) -> list[str]:
     return [error.message for error in validator.iter_errors(value)]
 
 
+@pytest.mark.slow
 def test_every_kind_is_looked_at(every: dict[str, Facts]) -> None:
     assert set(NAMES) == set(every)
 
@@ -68,6 +69,7 @@ def counted(text: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_junit_follows_jenkins_schema_and_its_counts_hold(facts: Facts) -> None:
     text = FORMATS["junit"](facts)
     JUNIT.validate(text)

@@ -39,6 +39,7 @@ def passes(got, expected, tolerance=TOLERANCE):
     ).passed
 
 
+@pytest.mark.slow
 @given(data=st.data(), samples=st.integers(1, 5), classes=st.integers(1, 4))
 def test_compare_agrees_with_a_loop_over_the_elements(data, samples, classes):
     expected = data.draw(hnp.arrays(np.float32, (samples, classes), elements=plain))

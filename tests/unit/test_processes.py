@@ -86,6 +86,7 @@ def test_a_process_that_ignores_the_request_is_killed_after_its_grace():
     assert 0.2 <= time.monotonic() - started < 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["group", "session"])
 @pytest.mark.parametrize("program", [STUBBORN], ids=["stubborn"])
 def test_grandchildren_end_too_even_in_a_session_of_their_own(kind, program):
@@ -118,6 +119,7 @@ def test_a_paused_group_may_say_goodbye_as_well(tmp_path):
     assert (tmp_path / "word").read_text() == "said goodbye"
 
 
+@pytest.mark.slow
 def test_a_paused_family_leaves_nobody():
     process, grandchild = start(PARENT_OF, "session", STUBBORN)
     for pid in (process.pid, int(grandchild)):

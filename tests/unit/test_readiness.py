@@ -54,7 +54,7 @@ def answering(answer):
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         try:
             yield fake_server(f"http://127.0.0.1:{server.server_port}/predict")
         finally:

@@ -43,6 +43,7 @@ def as_rows(samples):
     ]
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(requests=st.lists(records, max_size=60), batch_rows=st.integers(1, 20))
 def test_every_request_comes_back_in_order(tmp_path, requests, batch_rows):
@@ -108,6 +109,7 @@ def test_a_killed_process_leaves_every_whole_batch(tmp_path):
     assert not partial_path(path).exists()
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(share=st.floats(0, 1))
 def test_recovery_from_a_file_cut_anywhere(tmp_path, share):
@@ -201,6 +203,7 @@ print(len(os.listdir("/proc/self/task")) - before)
 """
 
 
+@pytest.mark.slow
 def test_reading_needs_no_other_thread(tmp_path):
     """Where memory is too short to start one, reading would wait for it for ever, deaf to SIGTERM."""
     path = tmp_path / "r.parquet"

@@ -319,6 +319,7 @@ def test_budgets_that_differ_are_given_side_by_side() -> None:
     assert "each server" not in text
 
 
+@pytest.mark.slow
 def test_a_comparison_of_trainings_has_the_whole_paragraph() -> None:
     found = answer(make_training_run())
     assert found.result.startswith("An epoch in torch takes")

@@ -47,6 +47,7 @@ def test_a_point_and_a_name_per_artifact_with_an_accuracy() -> None:
     assert not any("int8 portable" in text for text in texts(svg))
 
 
+@pytest.mark.slow
 def test_failures_are_crossed_out_and_the_choice_has_a_ring() -> None:
     assert len(of_class(plot(make_mobile()), "cross-out")) == 1
     assert len(of_class(plot(make_mobile()), "ring")) == 1
@@ -112,6 +113,7 @@ def test_equal_accuracies_still_have_an_axis() -> None:
     assert len(ticks) >= 2
 
 
+@pytest.mark.slow
 def test_limits_are_drawn_where_they_are() -> None:
     mobile = make_mobile(gate=gate(None, "none", max_bytes=40_000))
     upright = [one for one in of_class(plot(mobile), "limit") if one.get("x1") == one.get("x2")]

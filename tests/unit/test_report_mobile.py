@@ -163,6 +163,7 @@ def test_what_is_missing_has_its_reason(render) -> None:
         assert library.source in text
 
 
+@pytest.mark.slow
 def test_nothing_that_was_not_measured_reads_zero() -> None:
     crashed = rows(RUN, SIZES)["int8", "executorch portable"]
     assert [cell[0] for cell in crashed[4:8]] == [fmt.MISSING] * 4
@@ -176,6 +177,7 @@ def test_failures_stand_out() -> None:
     assert read["float16", "tflite"][-1] == "passes"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("render", RENDERERS)
 def test_every_table_of_latencies_says_whose_they_are(render) -> None:
     captions = [line for line in flat(render(RUN)).split("precision") if "host CPU, not a phone" in line]
@@ -230,6 +232,7 @@ def test_a_comparison_includes_the_mobile_artifacts_after_the_loads(render) -> N
     assert text.index("tfserving") < text.index(f"Ship {INT8}")
 
 
+@pytest.mark.slow
 def test_served_latencies_and_those_in_process_share_no_table() -> None:
     tables = Page(render_html(make_run(mobile=make_mobile()))).tables
     for caption, found in tables.items():
@@ -238,6 +241,7 @@ def test_served_latencies_and_those_in_process_share_no_table() -> None:
             assert not any("torchserve" in word for word in words), caption
 
 
+@pytest.mark.slow
 def test_variants_of_exported_artifacts_have_a_column() -> None:
     plain = Page(render_html(RUN)).tables["Artifacts"]
     assert "variant" not in plain[0]
@@ -284,16 +288,19 @@ def test_hostile_names_stay_text() -> None:
     assert all(line.endswith(" |") for line in text.splitlines() if line.startswith("| "))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("render", [*RENDERERS, render_json])
 def test_same_record_same_text(render) -> None:
     again = RunRecord.model_validate_json(render_json(RUN))
     assert render(RUN) == render(again)
 
 
+@pytest.mark.slow
 def test_write_report(tmp_path) -> None:
     assert write_report(RUN, tmp_path).read_text(encoding="utf-8") == render_html(RUN)
 
 
+@pytest.mark.slow
 def test_identifiers_are_unique() -> None:
     page = Page(render_html(make_run(mobile=make_mobile())))
     identifiers = [value for _, name, value in page.attributes if name == "id"]

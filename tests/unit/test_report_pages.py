@@ -93,6 +93,7 @@ def expected(load: str) -> dict[str, list[float]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("load", LOADS)
 def test_latencies_read_back_from_the_pages_are_the_records(load: str) -> None:
     caption = f"Latency and throughput under {load}"
@@ -139,6 +140,7 @@ def test_hovering_shows_every_digit() -> None:
     assert f'title="{fmt.exact_bytes(104_441)}"' in render_html(RUN)
 
 
+@pytest.mark.slow
 def test_null_is_a_dash_with_its_reason_and_never_zero() -> None:
     reason = "12 requests are too few for p99: 662 are needed"
     target = RUN.targets["torchserve"]
@@ -243,6 +245,7 @@ def test_hostile_names_move_no_cursor() -> None:
     assert "\x1b" not in terminal(hostile_run())
 
 
+@pytest.mark.slow
 def test_the_page_fetches_nothing() -> None:
     text = render_html(RUN)
     links = [value for _, name, value in Page(text).attributes if name in ("src", "href", "srcset", "data")]
@@ -294,6 +297,7 @@ def test_the_things_a_reader_needs_to_repeat_the_run(render) -> None:
         assert all(one.sha256[:12] in text for one in target.artifacts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("render", [*RENDERERS, render_json])
 def test_same_record_same_text(render) -> None:
     again = RunRecord.model_validate_json(render_json(RUN))
@@ -305,6 +309,7 @@ def test_terminal_keeps_to_its_width(width: int) -> None:
     assert max(map(len, terminal(RUN, width).splitlines())) <= width
 
 
+@pytest.mark.slow
 def test_write_report(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "one"
     page = write_report(RUN, folder)
@@ -314,6 +319,7 @@ def test_write_report(tmp_path: Path) -> None:
     assert read_run(folder) == RUN
 
 
+@pytest.mark.slow
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = write_report(RUN, tmp_path)
     before = page.read_bytes()
@@ -336,6 +342,7 @@ def left_out(run: RunRecord) -> str:
     return html.unescape(found[1]) if found else ""
 
 
+@pytest.mark.slow
 def test_what_has_no_place_on_the_smallest_page_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole tables and curves, and not the figures alone; of warnings the first stay."""
     assert left_out(RUN) == ""

@@ -64,6 +64,7 @@ def of_class(svg: ET.Element, *names: str) -> list[ET.Element]:
     return [one for one in svg.iter() if set(names) <= set(one.get("class", "").split())]
 
 
+@pytest.mark.slow
 def test_an_interval_that_holds_1_decides_nothing_and_says_so() -> None:
     assert "sustains more is not decided" not in render_html(RUN)
     for render in RENDERERS:

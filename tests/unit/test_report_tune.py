@@ -92,6 +92,7 @@ def test_without_fresh_servers_nothing_is_claimed(run):
     assert judge_tune(before, run.slo, 20, lambda record: record).sides["torchserve"].claims == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("outcome", "said"), [("none", "kept the limit"), ("not_measured", "be measured")])
 def test_what_could_not_be_measured_is_not_said_to_break_the_limit(run, outcome, said):
     side = run.tune.sides["torchserve"]

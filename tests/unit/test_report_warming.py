@@ -133,6 +133,7 @@ def test_drifts_are_listed_with_what_followed():
     assert len({row[4] for row in rows}) == 2
 
 
+@pytest.mark.slow
 def test_the_pages_show_it_and_older_runs_have_none():
     for render in (render_html, render_markdown):
         assert "Time until steady" in render(run_with(conditioning()))

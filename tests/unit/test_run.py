@@ -35,6 +35,7 @@ def ending(error):
     return measure
 
 
+@pytest.mark.slow
 def test_a_whole_run_is_complete(run):
     assert run_module.conclude(run, lambda _: None).status == "complete"
     assert (run.folder / "report.html").is_file()
@@ -46,6 +47,7 @@ def test_an_interrupt_is_no_error(run):
     assert kept(run).status_reason == "interrupted after 3 rounds"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "becomes"),
     [
@@ -67,6 +69,7 @@ def test_what_a_person_can_act_on_says_where_the_run_is_kept(run, error, becomes
     assert (run.folder.parent / "latest").resolve() == run.folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [ValueError("odd"), MemoryError(), SystemExit(4), OSError("refused"), AssertionError(), GeneratorExit()],

@@ -80,6 +80,7 @@ def test_an_address_outside_is_elsewhere():
     assert where_is(side(80, "192.0.2.1").address) == ("elsewhere", None)
 
 
+@pytest.mark.slow
 def test_nobody_there_any_more_is_an_environment_failure(listening, tmp_path):
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))

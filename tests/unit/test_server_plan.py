@@ -96,6 +96,7 @@ def test_planning_a_server_for_a_device_target_is_a_wrong_request(request_for):
         server_plan.plan_server("tflite", request_for())
 
 
+@pytest.mark.slow
 def test_naming_a_target_imports_no_framework():
     code = (
         "import sys; from pipelines.targets.registry import TARGETS; TARGETS['torchserve'].sources;"

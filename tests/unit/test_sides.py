@@ -117,6 +117,7 @@ def model_of_images(pixels_count):
     return spec, SimpleNamespace(expected=Expectations(by_output), manifests={})
 
 
+@pytest.mark.slow
 def test_a_pool_is_bounded_and_spread_over_the_held_out_set(images):
     spec, verified = images
     all_bytes = len(payload_pool(spec, verified.expected, "/", 10**9).bodies[0]) * SAMPLES
@@ -132,6 +133,7 @@ def test_a_pool_is_bounded_and_spread_over_the_held_out_set(images):
     assert [output.classes for output in pool.outputs] == [True, False]
 
 
+@pytest.mark.slow
 def test_a_pool_has_at_least_one_body_and_at_most_one_per_sample(images):
     spec, verified = images
     assert len(payload_pool(spec, verified.expected, "/", 1).bodies) == 1
@@ -165,6 +167,7 @@ def test_the_pools_of_a_run_are_one_pool_on_disk(large_images, tmp_path):
     assert all(np.array_equal(null.expected_of(1)[name], constant[name][0].ravel()) for name in constant)
 
 
+@pytest.mark.slow
 def test_what_the_null_server_answers_is_right_for_every_request(images, tmp_path):
     spec, verified = images
     settings = run_settings(profile="full", sides="torchserve", model="images", artifacts=tmp_path)

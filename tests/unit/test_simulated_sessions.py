@@ -49,6 +49,7 @@ def measure(monkeypatch, tmp_path):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("warmup_s", [0.75, 1.5])
 def test_quick_never_compares_a_server_before_it_doubled_its_speed_after_twenty_seconds(measure, warmup_s):
     made, targets, comparisons = measure(QUICK, {"doubling": doubling, "level": steady}, warmup_s)
@@ -78,6 +79,7 @@ def test_quick_conditions_a_steady_server_for_twelve_seconds_at_most(measure):
     assert {one.verdict for one in comparisons} == {"equivalent"}
 
 
+@pytest.mark.slow
 def test_a_server_that_is_never_done_is_conditioned_for_the_budget_and_compared_by_nothing(measure):
     profile = QUICK.model_copy(update={"rounds": 1})
     _, targets, comparisons = measure(profile, {"climbing": climbing, "level": steady})
@@ -112,6 +114,7 @@ def convoys(height):
     return lambda load_s: 1 + (height if load_s % 4 < 2 else -height)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("height", "least_s", "most_s"), [(0.02, 3, 3), (0.11, 3.1, 3.9), (0.3, 4, 4)], ids=str
 )
@@ -122,6 +125,7 @@ def test_rounds_are_as_long_as_the_conditioned_servers_p50_wanders(measure, heig
     assert least_s <= window_s <= most_s
 
 
+@pytest.mark.slow
 def test_a_climb_is_no_wandering(measure):
     def warming(load_s: float) -> float:
         return FAST_PER_S - 400 * math.exp(-load_s / 3)

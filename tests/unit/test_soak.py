@@ -109,6 +109,7 @@ def test_a_soak_configures_its_server_as_asked(soak, tmp_path, monkeypatch):
     assert asked == [("torchserve", 7)]
 
 
+@pytest.mark.slow
 def test_memory_is_what_a_process_took_not_what_it_mapped(soak, tmp_path):
     mapped = np.memmap(tmp_path / "file", np.uint8, "w+", shape=64_000_000)
     before = soak.tree_figures(os.getpid())["memory_mb"]

@@ -28,6 +28,7 @@ def test_percentile_is_the_one_counted_out_by_hand(numbers, q):
     assert tandem.percentile(np.array(numbers), q) == pytest.approx(percentile_by_hand(numbers, q), rel=1e-12)
 
 
+@pytest.mark.slow
 @given(values, st.integers(1, 99))
 def test_percentile_is_scipys(numbers, q):
     theirs = scipy.stats.mstats.mquantiles(numbers, [q / 100], alphap=1, betap=1)[0]
@@ -168,6 +169,7 @@ def binomial(k, count, share):
     return math.fsum(math.comb(count, i) * share**i * (1 - share) ** (count - i) for i in range(k + 1))
 
 
+@pytest.mark.slow
 @given(st.integers(1, 200), st.sampled_from([50, 90, 95]))
 @settings(max_examples=40, deadline=None)
 def test_the_interval_of_a_percentile_has_the_ranks_of_the_binomial_distribution(count, q):

@@ -175,6 +175,7 @@ def write_exported(net, path):
     torch.export.save(torch.export.export(net, (torch.zeros(2, 3),)), path)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("write", [write_torchscript, write_exported])
 def test_the_weights_of_a_program_fill_the_architecture_it_was_made_from(net, tmp_path, write):

@@ -88,6 +88,7 @@ def allowed(file: str) -> set[str]:
     return {name for files in ALLOWED.values() for name in files.get(file, ())}
 
 
+@pytest.mark.slow
 def test_no_other_module_knows_a_target_by_its_name(found):
     new = [
         f"{file}:{line} names {name}"

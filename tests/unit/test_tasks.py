@@ -231,6 +231,7 @@ def test_no_tasks_give_no_outcomes():
     assert run_tasks([], quiet) == []
 
 
+@pytest.mark.slow
 def test_whatever_is_printed_does_not_disturb_the_messages():
     said = []
     (outcome,) = run_tasks([task("chatter")], lambda *words: said.append(words[1]))
@@ -238,10 +239,12 @@ def test_whatever_is_printed_does_not_disturb_the_messages():
     assert said == ["one", "two", "done"]
 
 
+@pytest.mark.slow
 def test_a_large_result_arrives_whole():
     assert run_one("big") == "x" * 2_000_000
 
 
+@pytest.mark.slow
 def test_a_line_break_inside_a_message_does_not_break_the_protocol():
     assert run_one("multi_line") is None
 
@@ -259,6 +262,7 @@ def test_threads_of_tasks_that_share_the_cores_do_not_wait_spinning():
     assert [one["OMP_WAIT_POLICY"] for one in together] == ["PASSIVE"] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["UserError", "RequestError", "GateError", "MachineError", "ModelError"])
 def test_an_error_for_people_keeps_its_kind_and_its_words(kind):
     expected = ModelError if kind == "ModelError" else getattr(errors, kind)
@@ -268,6 +272,7 @@ def test_an_error_for_people_keeps_its_kind_and_its_words(kind):
     assert str(caught.value) == "sample 3 is wrong"
 
 
+@pytest.mark.slow
 def test_an_unforeseen_error_is_the_machines_with_its_kind_and_words():
     with pytest.raises(errors.MachineError) as caught:
         run_one("raise_unknown")
@@ -276,6 +281,7 @@ def test_an_unforeseen_error_is_the_machines_with_its_kind_and_words():
     assert "\n" not in said
 
 
+@pytest.mark.slow
 def test_a_process_that_vanishes_is_reported_with_code_and_last_words():
     with pytest.raises(errors.MachineError) as caught:
         run_one("vanish", code=42)
@@ -284,17 +290,20 @@ def test_a_process_that_vanishes_is_reported_with_code_and_last_words():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("function", "code"), [("kill_myself", -9), ("leave", 0)])
 def test_a_process_killed_or_left_early_is_no_success(function, code):
     with pytest.raises(errors.MachineError, match=rf"ended without a result \(exit code {code}\b"):
         run_one(function)
 
 
+@pytest.mark.slow
 def test_a_result_that_is_not_json_is_an_error():
     with pytest.raises(errors.MachineError, match="not_json failed: TypeError"):
         run_one("not_json")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", ["the_tasks:nowhere", "no_such_module:f"])
 def test_a_function_that_is_not_there_is_an_error(function):
     with pytest.raises(errors.MachineError, match=r"it failed: (AttributeError|ModuleNotFoundError)"):
@@ -331,6 +340,7 @@ def test_no_process_is_left_when_we_are_interrupted_or_killed(shared, number, ta
                 os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_an_interrupt_while_waiting_ends_every_process(shared):
     def interrupt(title, text):
         raise KeyboardInterrupt
@@ -397,6 +407,7 @@ def test_a_child_that_dies_at_birth_leaks_nothing(monkeypatch, tmp_path, program
     assert not list(tmp_path.glob("tandem-tasks-*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["RecorderError", "PayloadError"])
 def test_an_error_of_the_load_test_in_a_task_is_one_for_people(kind):
     expected = errors.MachineError if kind == "RecorderError" else errors.RequestError
@@ -413,6 +424,7 @@ def test_a_line_that_is_no_message_is_an_error():
     assert messages.get_nowait() == (0, None)
 
 
+@pytest.mark.slow
 def test_no_log_is_left(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "importable"))
     run_one("add", a=1, b=1)
@@ -430,6 +442,7 @@ def test_a_message_cut_short_by_a_kill_does_not_hang_us():
     assert messages.get_nowait() == (0, None)
 
 
+@pytest.mark.slow
 def test_the_worker_answers_in_lines_of_json():
     request = {"function": "the_tasks:chatter", "arguments": {}}
     started = time.monotonic()

@@ -114,6 +114,7 @@ def in_32_bits(values: Iterable[float]) -> set[float]:
     return set(np.array(list(values), np.float32).astype(float).tolist())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MAKERS)
 def test_every_scalar_is_a_number_of_run_json_and_every_figure_is_there(
     made: Callable[[str], tuple[RunRecord, Path]], monkeypatch: pytest.MonkeyPatch, kind: str
@@ -127,6 +128,7 @@ def test_every_scalar_is_a_number_of_run_json_and_every_figure_is_there(
     assert len(found) >= len(wanted)
 
 
+@pytest.mark.slow
 def test_latencies_are_counted_per_side_load_and_round(
     made: Callable[[str], tuple[RunRecord, Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +200,7 @@ class Served:
         return {session["name"]: group["hparams"] for group in groups for session in group["sessions"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MAKERS)
 def test_the_server_shows_every_scalar(
     made: Callable[[str], tuple[RunRecord, Path]], served: Served, kind: str
@@ -213,6 +216,7 @@ def test_the_server_shows_every_scalar(
     assert in_32_bits(wanted) <= found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["compare", "slo"])
 def test_the_server_shows_latencies_of_every_side_load_and_round(
     made: Callable[[str], tuple[RunRecord, Path]], served: Served, kind: str
@@ -358,6 +362,7 @@ def test_a_run_is_written_beside_another_of_its_name_and_nothing_half(tmp_path: 
     assert sorted(one.name for one in tmp_path.iterdir()) == [first.name, second.name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command", [["compare"], ["slo", "--p99-ms", "20"], ["mobile"], ["train", "--framework", "torch"]]
 )

@@ -51,6 +51,7 @@ def cells(row):
     return re.findall(r"((?:\\[!-/:-@\[-`{-~]|[^|])*)\|", row.removeprefix("|"))
 
 
+@pytest.mark.slow
 @given(texts, texts)
 def test_a_markdown_row_keeps_its_columns(text, other):
     row = f"| {escaped(text)} | {code_cell(other)} | end |"
@@ -69,6 +70,7 @@ def test_code_is_fenced_by_more_backticks_than_it_holds(text):
         assert longest < len(ticks[0])
 
 
+@pytest.mark.slow
 @given(texts, texts, texts)
 def test_junit_stays_well_formed_and_says_what_was_found(name, sentence, detail):
     outcomes = [

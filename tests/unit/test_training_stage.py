@@ -65,6 +65,7 @@ def nobody(title: str, text: str) -> None:
     """Looks."""
 
 
+@pytest.mark.slow
 def test_a_run_is_complete_and_made_anew_from_its_record(asked: list[dict[str, Any]], tmp_path: Path) -> None:
     run, folder = comparison.train_compared(settings(tmp_path), ["tandem", "train"], nobody)
     assert (run.kind, run.status, len(asked)) == ("train", "complete", 8)

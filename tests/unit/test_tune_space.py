@@ -145,6 +145,7 @@ def climb(space: Space, rate, most: int = 10_000):
     return tried
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "cores"), [("torchserve", 1), ("torchserve", 4), ("tfserving", 4), ("python", 2)]
 )

@@ -79,6 +79,7 @@ def test_every_reason_is_given_at_once():
     )
 
 
+@pytest.mark.slow
 @given(
     requests_count=st.integers(1, 10**6),
     errors_count=st.integers(0, 10**4),

@@ -91,6 +91,7 @@ def test_after_a_flatten_each_weight_meets_the_pixel_it_was_trained_on(out, chan
             assert moved[position, o] == kernel[o, torch_order.index(pixel)]
 
 
+@pytest.mark.slow
 @given(data=st.data(), channels=sizes, height=sizes, width=sizes)
 def test_a_dense_layer_gives_the_same_after_either_flatten(data, channels, height, width):
     whole = st.integers(-100, 100).map(np.float32)

@@ -49,6 +49,7 @@ def exchanged(listener, answer):
     return seen, raised, ports_held(port)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"])
 def test_a_request_that_is_given_up_holds_no_port(listener, answer):
     assert exchanged(listener, answer) == ([ConnectionResetError], TimeoutError, [])

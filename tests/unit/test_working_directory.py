@@ -34,6 +34,7 @@ def test_a_removed_working_directory_is_named(tmp_path, arguments):
     assert not elsewhere.exists()
 
 
+@pytest.mark.slow
 def test_what_needs_no_folder_works_in_a_removed_one(tmp_path):
     folder = tmp_path / "gone"
     folder.mkdir()
