@@ -23,6 +23,10 @@ BLOCK_DEVIATION: Final = 0.10
 """What blocks are taken to differ by while there is one, a standard deviation of ln(ratio): a single block
 cannot tell. Twice what repeated comparisons of one server with itself showed."""
 
+ASSUMED_FLOOR: Final = math.expm1(1.96 * BLOCK_DEVIATION)
+"""The noise floor of a side whose control comes with the second block, 22 %: so far from no difference does
+the ratio of such blocks reach in 95 % of cases."""
+
 GRID: Final = 801
 SURE_Z: Final = 9.0
 

@@ -49,7 +49,7 @@ def run_settings(*, profile: str, sides: str, **typed: Any) -> RunSettings:
     }
     if (within := named.pop("decide_within", None)) is not None:
         named["decide_within_s"] = parse_duration(within)
-        changes |= _open_ended(changes, find_profile(profile))
+        changes |= _open_ended(changes, find_profile(profile), len(specs))
     if named.get("primary") == "throughput":
         named["primary"] = "throughput_per_s"
     if "round_s" in changes:
@@ -175,8 +175,12 @@ def parse_duration(text: str, option: str = "--decide-within") -> float:
     return seconds
 
 
-def _open_ended(changes: dict[str, Any], profile: Profile) -> dict[str, Any]:
-    """Return the changes for blocks until a decision: all controls first, so that it may come soon."""
+def _open_ended(changes: dict[str, Any], profile: Profile, sides_count: int) -> dict[str, Any]:
+    """Return the changes for blocks until a decision.
+
+    Where controls take turns, two sides have theirs by the second block, and the first may be decided with
+    one. Of more sides all have theirs in the first.
+    """
     if "blocks" in changes:
         raise RequestError("--decide-within adds blocks until it is decided; leave --blocks out")
     if not profile.verdicts:
@@ -184,8 +188,8 @@ def _open_ended(changes: dict[str, Any], profile: Profile) -> dict[str, Any]:
             f"--decide-within needs a profile that gives verdicts, and {profile.name} gives none; use quick "
             "or full"
         )
-    turns = {"control_blocks": "all first"} if profile.control_blocks == "in turn" else {}
-    return {"blocks": MOST_BLOCKS} | turns
+    in_turn = profile.control_blocks == "in turn" and sides_count > 2  # noqa: PLR2004 - said above
+    return {"blocks": MOST_BLOCKS} | ({"control_blocks": "all first"} if in_turn else {})
 
 
 def _sides(text: str, typed: dict[str, Any]) -> tuple[SideSpec, ...]:

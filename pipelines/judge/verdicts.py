@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -11,7 +11,7 @@ from typing import Any
 from loadtests.drift import FEWEST_ROUNDS
 from loadtests.intervals import FEWEST_PAIRS, RatioEstimate, estimate_ratio
 from loadtests.multiplicity import Corrected, holm
-from loadtests.sequential import Look, repeated
+from loadtests.sequential import ASSUMED_FLOOR, Look, repeated
 from loadtests.verdict import Verdict, decide, larger_floor, noise_floor, still_warming_up
 from pipelines.record.comparison import ComparisonRecord, ControlRecord
 from pipelines.record.reason import reason, recorded
@@ -147,6 +147,7 @@ def judge(
         for load in _loads([target])
         for metric in METRICS
     )
+    controls += tuple(_assumed(targets, controls, looks))
     bare_questions = _questions(targets, controls, margin, seed, primary)
     questions = [replace(question, looks=tuple(looks)) for question in bare_questions]
     corrected = _judged(questions, primary) if verdicts else {}
@@ -154,6 +155,34 @@ def judge(
         _comparison(question, corrected.get(place), is_primary=question.metric == primary)
         for place, question in enumerate(questions)
     )
+
+
+def _assumed(
+    targets: Targets, controls: Sequence[ControlRecord], looks: Sequence[Look]
+) -> Iterator[ControlRecord]:
+    """Yield a noise floor for sides whose control comes with the second block, where the first is looked at.
+
+    Only beside one that was measured: where no side has a control, no difference is called.
+    """
+    if [look.blocks for look in looks] != [1]:
+        return
+    measured = {(control.load, control.metric): control.target for control in controls}
+    controlled = {target.control_of for target in targets.values() if target.rounds}
+    for name, target in targets.items():
+        if target.role != "compared" or name in controlled:
+            continue
+        for load, metric in measured:
+            if load in _loads([target]):
+                yield ControlRecord(
+                    load=load,
+                    metric=metric,
+                    target=name,
+                    ratio=None,
+                    interval=None,
+                    pairs_count=0,
+                    noise_floor=ASSUMED_FLOOR,
+                    assumed=True,
+                )
 
 
 def _questions(

@@ -43,7 +43,8 @@ class ControlRecord(Record):
     """An A/A control: one target against a second server of itself, same machinery, same statistics.
 
     `noise_floor` is the relative difference that no difference at all can show here; a difference inside it
-    is not called.
+    is not called. It is `assumed`, and nothing else is there, where a run was decided before the side's
+    control had its turn.
     """
 
     load: str
@@ -53,3 +54,4 @@ class ControlRecord(Record):
     interval: tuple[float, float] | None
     pairs_count: int
     noise_floor: float | None
+    assumed: bool = False

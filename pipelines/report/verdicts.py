@@ -1,7 +1,9 @@
 """The verdicts, the noise floor and fairness as tables."""
 
+from dataclasses import replace
 from typing import Final
 
+from loadtests.sequential import BLOCK_DEVIATION
 from pipelines.console import format as fmt
 from pipelines.record.comparison import ComparisonRecord, ControlRecord
 from pipelines.record.run import RunRecord
@@ -9,6 +11,10 @@ from pipelines.report import pick, sentences
 from pipelines.report.table import Cell, Column, Table, Tone, missing, number, target_cell, word
 
 NO_INTERVAL = "an interval needs two pairs of valid rounds"
+ASSUMED = (
+    "decided before its control had its turn; the noise floor is not measured but that of blocks that "
+    f"differ by {fmt.within(BLOCK_DEVIATION)}"
+)
 NO_VERDICT = "no verdict was given"
 NO_FLOOR = "a side has no A/A control that gave an interval"
 TONES: Final[dict[str | None, Tone]] = {"better": "good", "worse": "bad"}
@@ -157,15 +163,23 @@ def noise_table(run: RunRecord) -> Table:
 
 
 def _noise_row(control: ControlRecord) -> tuple[Cell, ...]:
+    why = ASSUMED if control.assumed else NO_INTERVAL
     return (
         word(control.load),
         word(pick.metric_name(control.metric)),
         target_cell(control.target),
-        number(control.ratio, fmt.ratio, unit="", why=NO_INTERVAL),
-        interval_cell(control.interval, NO_INTERVAL),
+        number(control.ratio, fmt.ratio, unit="", why=why),
+        interval_cell(control.interval, why),
         word(fmt.count(control.pairs_count)),
-        missing(NO_INTERVAL) if control.noise_floor is None else floor_cell(control.noise_floor),
+        _floor_of(control),
     )
+
+
+def _floor_of(control: ControlRecord) -> Cell:
+    if control.noise_floor is None:
+        return missing(NO_INTERVAL)
+    cell = floor_cell(control.noise_floor)
+    return replace(cell, why=ASSUMED) if control.assumed else cell
 
 
 def fairness_table(run: RunRecord) -> Table:

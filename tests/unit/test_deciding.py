@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 from gate_fixture import gated_run
 
+from loadtests.sequential import ASSUMED_FLOOR, Look
 from pipelines.compare import looks
 from pipelines.config.asked import MOST_BLOCKS, run_settings
 from pipelines.config.profiles import PROFILES
@@ -19,11 +20,15 @@ def settings(**changes):
     return run_settings(profile="quick", sides="torchserve,tfserving", model="digits_cnn", **changes)
 
 
-def test_a_profile_becomes_open_ended_with_all_controls_first():
+def test_a_profile_becomes_open_ended_and_its_controls_take_turns_between_two_sides():
     made = settings(decide_within="20min")
     assert made.decide_within_s == 1200
     assert made.profile.blocks == MOST_BLOCKS
-    assert made.profile.control_blocks == "all first"
+    assert made.profile.control_blocks == "in turn"
+    three = run_settings(
+        profile="quick", sides="torchserve,tfserving,python", model="digits_cnn", decide_within="20min"
+    )
+    assert three.profile.control_blocks == "all first"
     assert settings().decide_within_s is None
     assert settings().profile == PROFILES["quick"]
 
@@ -50,11 +55,19 @@ def test_what_is_refused(changes, said):
         run_settings(profile="smoke", sides="torchserve", model="digits_cnn", decide_within="20min")
 
 
-def test_controls_of_all_sides_come_first_and_then_in_turn():
-    profile = settings(decide_within="20min").profile
-    sides = [Side(name, name, "compared", None, prepare=None, pool=None, prove=None) for name in "AB"]
-    taking_part = [[one.takes_part(block) for one in controls(sides, profile)] for block in range(4)]
-    assert taking_part == [[True, True], [False, True], [True, False], [False, True]]
+@pytest.mark.parametrize(
+    ("how", "names", "expected"),
+    [
+        ("in turn", "AB", ["A", "B", "A", "B"]),
+        ("all first", "ABC", ["ABC", "B", "C", "A"]),
+    ],
+)
+def test_controls_take_turns_and_those_of_many_sides_come_first(how, names, expected):
+    profile = settings(decide_within="20min").profile.model_copy(update={"control_blocks": how})
+    sides = [Side(name, name, "compared", None, prepare=None, pool=None, prove=None) for name in names]
+    made = controls(sides, profile)
+    taking_part = ["".join(one.control_of for one in made if one.takes_part(block)) for block in range(4)]
+    assert taking_part == expected
 
 
 @pytest.fixture
@@ -154,6 +167,54 @@ def test_verdicts_of_a_looked_at_run_are_wider_and_still_decide_what_is_clear():
     p99 = [next(one for one in found if one.is_primary) for found in (plain, wide)]
     assert p99[0].verdict == p99[1].verdict == "worse"
     assert p99[1].interval[0] < p99[0].interval[0] < p99[0].interval[1] < p99[1].interval[1]
+
+
+FIRST = (Look(1, 0.2),)
+
+
+def judged_first_block(factor, *, without, noise=0.01, looks=FIRST):
+    """A first block in which the sides `without` have no control: its controls by side, and p99's verdict."""
+    targets = dict(gated_run({"new": factor, "base": 1.0}, blocks=1, rounds=3, noise=noise).targets)
+    for side in without:
+        del targets[f"{side}-control"]
+    controls, comparisons = judge(targets, margin=0.05, seed=1, looks=looks)
+    primary = next(one for one in comparisons if one.is_primary)
+    return {one.target: one for one in controls if one.metric == primary.metric}, primary
+
+
+def test_a_first_block_with_one_control_assumes_the_other_sides_floor_and_says_so():
+    controls, found = judged_first_block(2.0, without=["base"])
+    assert found.verdict == "worse"
+    assert found.noise_floor == ASSUMED_FLOOR == pytest.approx(0.217, abs=0.001)
+    assert (controls["new"].assumed, controls["new"].pairs_count) == (False, 3)
+    assumed = controls["base"]
+    assert assumed.assumed
+    assert (assumed.ratio, assumed.interval, assumed.pairs_count) == (None, None, 0)
+    # With both measured it would be called as well, and no floor of a quiet block is as large.
+    both, called = judged_first_block(2.0, without=[])
+    assert called.verdict == "worse"
+    assert not any(one.assumed for one in both.values())
+    assert called.noise_floor < ASSUMED_FLOOR
+
+
+def test_the_larger_floor_counts_where_a_measured_one_is_beyond_the_assumed():
+    controls, found = judged_first_block(1.3, without=["base"], noise=0.2)
+    assert found.noise_floor == controls["new"].noise_floor > ASSUMED_FLOOR
+    assert found.verdict == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("without", "looks"),
+    [
+        (["new", "base"], (Look(1, 0.2),)),  # nothing says what this machine shows
+        (["base"], (Look(1, 0.2), Look(2, 0.4))),  # it had its turn
+        (["base"], ()),  # as many blocks as were asked for
+    ],
+)
+def test_no_floor_is_assumed_otherwise(without, looks):
+    controls, found = judged_first_block(2.0, without=without, looks=looks)
+    assert not any(one.assumed for one in controls.values())
+    assert (found.verdict, found.reason.code, found.noise_floor) == ("inconclusive", "no_floor", None)
 
 
 def test_rounds_of_a_block_that_nobody_looked_at_feed_no_verdict():

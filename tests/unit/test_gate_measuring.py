@@ -161,7 +161,7 @@ def test_within_a_time_blocks_are_added_until_the_gate_is_decided(staged):
     assert done.return_value == 1
     (settings,) = staged.started
     assert settings.decide_within_s == 1200
-    assert settings.profile.control_blocks == "all first"
+    assert settings.profile.control_blocks == "in turn"
     (until,) = staged.until
     deciding = until.__self__
     assert (deciding.limit_s, deciding.asked) == (1200, "gate")

@@ -14,7 +14,7 @@ from pipelines.report import measured, pick, sections, subjects
 from pipelines.report.html import render_html
 from pipelines.report.sentences import verdict_sentence
 from pipelines.report.terminal import print_run
-from pipelines.report.verdicts import explanation, fairness_table, noise_table
+from pipelines.report.verdicts import ASSUMED, explanation, fairness_table, noise_table
 
 RUN = make_run()
 
@@ -49,6 +49,15 @@ def test_a_control_without_an_interval_has_dashes_with_a_reason() -> None:
     row = noise_table(make_run(controls=(one,))).rows[0]
     assert [row[index].text for index in (3, 4, 6)] == [fmt.MISSING] * 3
     assert row[4].why
+
+
+def test_a_floor_that_was_assumed_is_shown_as_such() -> None:
+    assumed = {"interval": None, "ratio": None, "pairs_count": 0, "noise_floor": 0.2166, "assumed": True}
+    one = RUN.controls[0].model_copy(update=assumed)
+    row = noise_table(make_run(controls=(one,))).rows[0]
+    assert [row[index].text for index in (3, 4, 6)] == [fmt.MISSING, fmt.MISSING, fmt.within(0.2166)]
+    assert {row[index].why for index in (3, 4, 6)} == {ASSUMED}
+    assert "not measured but" in render_html(make_run(controls=(one,)))
 
 
 def test_without_a_control_there_is_no_section() -> None:
