@@ -86,7 +86,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (MemoryError, ImportError, SystemError) as error:
         return fail(explain_load(error), EXIT_MACHINE)
     except Exception as error:  # noqa: BLE001 - the last line of defence
-        return fail(*(explain(error) if is_of_engine(error) else (explain_fault(error), EXIT_MACHINE)))
+        message, code = explain(error) if is_of_engine(error) else (explain_fault(error), EXIT_MACHINE)
+        return fail(message, code)
 
 
 def _carry_out(arguments: Sequence[str] | None) -> int:

@@ -188,8 +188,10 @@ def _open_ended(changes: dict[str, Any], profile: Profile, sides_count: int) -> 
             f"--decide-within needs a profile that gives verdicts, and {profile.name} gives none; use quick "
             "or full"
         )
-    in_turn = profile.control_blocks == "in turn" and sides_count > 2  # noqa: PLR2004 - said above
-    return {"blocks": MOST_BLOCKS} | ({"control_blocks": "all first"} if in_turn else {})
+    changed: dict[str, Any] = {"blocks": MOST_BLOCKS}
+    if profile.control_blocks == "in turn" and sides_count > 2:  # noqa: PLR2004 - said above
+        changed["control_blocks"] = "all first"
+    return changed
 
 
 def _sides(text: str, typed: dict[str, Any]) -> tuple[SideSpec, ...]:

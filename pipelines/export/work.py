@@ -1,11 +1,11 @@
 """Do the work of an export process: the targets of one framework, each into its folder."""
 
-import importlib
 import shutil
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 
 from models.spec import ModelError, ModelSpec, load_unchanged
 from models.weights import read_checkpoint
@@ -79,12 +79,9 @@ def _export_one(
         RequestError: what was asked for cannot be.
         OSError: the disk refused.
     """
-    module, function = TARGETS[name].export.split(":")
     warned: list[str] = []
     try:
-        exporter: Callable[..., list[Exported | NotExported]] = getattr(
-            importlib.import_module(module), function
-        )
+        exporter: Callable[..., list[Exported | NotExported]] = resolve_name(TARGETS[name].export)
         with collected(warned):
             more = {"asked": request} if TARGETS[name].roads else {}
             if placement.is_exported(spec, name):

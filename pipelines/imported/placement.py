@@ -3,10 +3,10 @@
 A file is copied as it is wherever it can be: its record says so, and says what was added or renamed.
 """
 
-import importlib
 import time
 from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 
 from models.errors import ModelError
 from models.given import GivenFile
@@ -65,10 +65,7 @@ def _placer(target: str) -> Callable[[ModelSpec, GivenFile, Path], list[Exported
     dotted = TARGETS[target].place
     if dotted is None:
         raise TypeError(f"the target {target} names imported files that it is made of, and no `place`")
-    module, function = dotted.split(":")
-    placer: Callable[[ModelSpec, GivenFile, Path], list[Exported]] = getattr(
-        importlib.import_module(module), function
-    )
+    placer: Callable[[ModelSpec, GivenFile, Path], list[Exported]] = resolve_name(dotted)
     return placer
 
 

@@ -1,7 +1,7 @@
 """What the imported file answers that all others are held against, where there is no source model."""
 
-import importlib
 from pathlib import Path
+from pkgutil import resolve_name
 
 from models.errors import ModelError
 from models.given import GivenFile
@@ -63,10 +63,7 @@ def answers(kind: str, path: Path, inputs: Tensors, outputs: list[str]) -> dict[
         GateError: it cannot be loaded, or has other inputs or outputs.
     """
     target, its_format = reader_of(kind)
-    module, function = target.runtime.split(":")
-    arrays: dict[str, Array] = getattr(importlib.import_module(module), function)(
-        path, its_format, inputs, outputs
-    )
+    arrays: dict[str, Array] = resolve_name(target.runtime)(path, its_format, inputs, outputs)
     return arrays
 
 

@@ -166,23 +166,25 @@ def _assumed(
     """
     if [look.blocks for look in looks] != [1]:
         return
-    measured = {(control.load, control.metric): control.target for control in controls}
-    controlled = {target.control_of for target in targets.values() if target.rounds}
+    measured = dict.fromkeys((control.load, control.metric) for control in controls)
+    controlled = {control.target for control in controls}
     for name, target in targets.items():
-        if target.role != "compared" or name in controlled:
-            continue
-        for load, metric in measured:
-            if load in _loads([target]):
-                yield ControlRecord(
-                    load=load,
-                    metric=metric,
-                    target=name,
-                    ratio=None,
-                    interval=None,
-                    pairs_count=0,
-                    noise_floor=ASSUMED_FLOOR,
-                    assumed=True,
-                )
+        if target.role == "compared" and name not in controlled:
+            own_loads = _loads([target])
+            yield from (_assumed_floor(name, *place) for place in measured if place[0] in own_loads)
+
+
+def _assumed_floor(name: str, load: str, metric: str) -> ControlRecord:
+    return ControlRecord(
+        load=load,
+        metric=metric,
+        target=name,
+        ratio=None,
+        interval=None,
+        pairs_count=0,
+        noise_floor=ASSUMED_FLOOR,
+        assumed=True,
+    )
 
 
 def _questions(

@@ -70,7 +70,7 @@ def _served_file(side: Side, session: Session) -> tuple[Path, ArtifactRecord] | 
         return None
     if plan.implementation.runner != "local" or side.target not in side.verified.manifests:
         return None
-    module = importlib.import_module(find_target(side.target).runtime.split(":")[0])
+    module = importlib.import_module(find_target(side.target).runtime_module)
     if not hasattr(module, "open_call"):
         return None
     artifacts = side.verified.manifests[side.target].artifacts
@@ -104,7 +104,7 @@ def _time(
             f"{target} in process",
             LIMIT_S,
             time_here,
-            runtime=find_target(target).runtime.split(":")[0],
+            runtime=find_target(target).runtime_module,
             file=path,
             artifact=artifact,
             samples=samples,

@@ -176,7 +176,7 @@ class Survey:
             f"{target} {artifact_format} inspection",
             INSPECTION_LIMIT_S,
             inspect_here,
-            runtime=_runtime(target),
+            runtime=TARGETS[target].runtime_module,
             artifacts=[(subject.file, subject.record.format) for subject in subjects],
             samples=samples,
             outputs=self.output_names,
@@ -199,7 +199,7 @@ class Survey:
             subject.key,
             TIMING_LIMIT_S,
             time_here,
-            runtime=_runtime(subject.target),
+            runtime=TARGETS[subject.target].runtime_module,
             artifact=subject.file,
             artifact_format=subject.record.format,
             threads_count=threads_count,
@@ -278,11 +278,6 @@ class Survey:
 
 # Beyond these a process is taken for hung that looks into artifacts, or times one.
 INSPECTION_LIMIT_S, TIMING_LIMIT_S = 1800.0, 900.0
-
-
-def _runtime(target: str) -> str:
-    """Return the name of the target's runtime module."""
-    return TARGETS[target].runtime.split(":")[0]
 
 
 def _spread(inputs: Tensors) -> Tensors:

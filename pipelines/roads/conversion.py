@@ -1,8 +1,8 @@
 """The process of one conversion: what its converter says of a model it does not take, in one line."""
 
-import importlib
 import time
 from collections.abc import Callable
+from pkgutil import resolve_name
 from typing import Any
 
 from models.errors import ModelError
@@ -16,9 +16,8 @@ def convert(progress: Callable[[str], None], /, function: str, **arguments: Any)
     Raises:
         ModelError, UserError: the converter's own.
     """
-    module, name = function.split(":")
     try:
-        getattr(importlib.import_module(module), name)(progress=progress, **arguments)
+        resolve_name(function)(progress=progress, **arguments)
     except (ModelError, UserError):
         raise
     except Exception as error:  # noqa: BLE001 - whatever another's converter raises is its answer

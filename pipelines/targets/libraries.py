@@ -14,6 +14,6 @@ def installed_library(target: str, artifact_format: str) -> RuntimeLibrary:
     Raises:
         MachineError: it is not installed.
     """
-    module = importlib.import_module(TARGETS[target].runtime.split(":")[0])
+    module = importlib.import_module(TARGETS[target].runtime_module)
     library: RuntimeLibrary = module.runtime_library(artifact_format)
     return library

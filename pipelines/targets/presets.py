@@ -5,12 +5,12 @@ not set is left as the vendor ships it. `resolve` makes of it one typed configur
 lines, configuration files and records come from that alone.
 """
 
-import importlib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -220,6 +220,5 @@ def _kind(target: str) -> type[ServerSettings]:
     settings = find_target(target, SERVED).settings
     if settings is None:
         return ServerSettings
-    module, _, name = settings.partition(":")
-    kind: type[ServerSettings] = getattr(importlib.import_module(module), name)
+    kind: type[ServerSettings] = resolve_name(settings)
     return kind

@@ -1,11 +1,11 @@
 """What a target says about the server it wants started; a runner starts it."""
 
-import importlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 
 from models.spec import ModelSpec
 from pipelines.artifacts.manifest import Manifest
@@ -124,8 +124,7 @@ def plan_server(target: str, request: ServeRequest) -> ServerPlan:
     entry = find_target(target)
     if entry.server is None:
         raise RequestError(f"{target} runs in process and has no server; allowed: {', '.join(SERVED)}")
-    module, function = entry.server.split(":")
-    plan: ServerPlan = getattr(importlib.import_module(module), function)(request)
+    plan: ServerPlan = resolve_name(entry.server)(request)
     return plan
 
 

@@ -79,6 +79,11 @@ class Target:
     run_only: tuple[str, ...] = ()
 
     @property
+    def runtime_module(self) -> str:
+        """The module that `runtime` is in; it also opens and inspects artifacts for devices."""
+        return self.runtime.partition(":")[0]
+
+    @property
     def sources(self) -> list[Path]:
         """The files that decide what an export contains, beside the model's and the toolchain's."""
         left_out = {"__init__", *self.run_only, *map(self._stem, self._running)}

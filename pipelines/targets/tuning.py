@@ -1,8 +1,8 @@
 """What a search may vary of a target's server: axes of levels, declared in the target's own folder."""
 
-import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from pkgutil import resolve_name
 from typing import Any
 
 from models.spec import ModelSpec
@@ -84,8 +84,7 @@ def axes_of(
             f"{target} has no settings to tune; allowed: {', '.join(able)}, or a target whose `tuning` names "
             "its axes"
         )
-    module, _, function = entry.tuning.partition(":")
-    make: Callable[[int, float], tuple[Axis, ...]] = getattr(importlib.import_module(module), function)
+    make: Callable[[int, float], tuple[Axis, ...]] = resolve_name(entry.tuning)
     settings = Preset().settings_of(target)
     fixed = set(settings.batching_settings if spec and not settings.batches(spec) else ())
     # What another axis brings along is set with that, even if it has one level.

@@ -6,12 +6,11 @@ Everything the function or a library prints goes to stderr; stdout carries only 
 a line: progress, then result or error.
 """
 
-import importlib
 import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from pkgutil import resolve_name
 from typing import IO, Any
 
 from models.spec import ModelError
@@ -34,7 +33,7 @@ def main() -> int:
 
         task = json.load(sys.stdin)
         try:
-            function = resolve(task["function"])
+            function = resolve_name(task["function"])
             arguments = typed_arguments(function, task["arguments"])
             say({"result": function(lambda text: say({"progress": text}), **arguments)})
         except (UserError, ModelError) as error:
@@ -56,13 +55,6 @@ def _own_stdout() -> IO[str]:
     messages = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return messages
-
-
-def resolve(dotted: str) -> Callable[..., Any]:
-    """Import the function "module:function"."""
-    module, function = dotted.split(":")
-    resolved: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    return resolved
 
 
 if __name__ == "__main__":

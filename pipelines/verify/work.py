@@ -1,11 +1,11 @@
 """Do the work of a verification process: ask the source model, or the artifacts of one framework."""
 
-import importlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 
 import numpy as np
 
@@ -72,9 +72,7 @@ def artifact_outputs(
     answers = Answers()
     for number, one in enumerate(wanted):
         progress(f"running {one.path.name}")
-        module, function = TARGETS[one.target].runtime.split(":")
-        runtime = getattr(importlib.import_module(module), function)
-        predict = partial(runtime, one.path, one.format, outputs=names)
+        predict = partial(resolve_name(TARGETS[one.target].runtime), one.path, one.format, outputs=names)
         try:
             chosen = inputs if one.target in SERVED else _affordable(predict, inputs)
             result = predict(chosen)

@@ -1,7 +1,6 @@
 """`tandem import` on real files: each kind alone and with others, and a file of another model."""
 
 import io
-import json
 import shutil
 import warnings
 import zipfile
@@ -11,6 +10,7 @@ import onnx
 import pytest
 import torch
 from ai_edge_litert.interpreter import Interpreter
+from tasks_here import in_this_process
 from torch import nn
 
 from models.spec import load_model
@@ -20,26 +20,12 @@ from pipelines.export import stage as exporting
 from pipelines.importing import stage
 from pipelines.targets.tflite import flatbuffer
 from pipelines.targets.tflite.runtime import by_name
-from pipelines.tasks.task_main import resolve
-from pipelines.tasks.tasks import Outcome
-from pipelines.tasks.wire import encoded, typed, typed_arguments
 from pipelines.verify import stage as verifying
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning"),
 ]
-
-
-def in_this_process(asked, _):
-    """Tasks one after the other, with arguments and results as JSON as between processes."""
-    outcomes = []
-    for task in asked:
-        function = resolve(task.function)
-        arguments = typed_arguments(function, json.loads(encoded(dict(task.arguments))))
-        told = json.loads(encoded(function(str, **arguments)))
-        outcomes.append(Outcome(typed(task.result, told), 0.1))
-    return outcomes
 
 
 @pytest.fixture(autouse=True)

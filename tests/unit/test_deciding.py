@@ -213,7 +213,7 @@ def test_the_larger_floor_counts_where_a_measured_one_is_beyond_the_assumed():
 )
 def test_no_floor_is_assumed_otherwise(without, looks):
     controls, found = judged_first_block(2.0, without=without, looks=looks)
-    assert not any(one.assumed for one in controls.values())
+    assert [side for side, one in controls.items() if one.assumed] == []
     assert (found.verdict, found.reason.code, found.noise_floor) == ("inconclusive", "no_floor", None)
 
 

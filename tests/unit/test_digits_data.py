@@ -8,6 +8,8 @@ import pytest
 
 from models.digits_cnn import data
 
+pytestmark = pytest.mark.slow
+
 WITHOUT_IMPORT = """
 import sys
 from models.digits_cnn import data
@@ -15,7 +17,6 @@ print(len(data.test_samples().inputs), "sklearn" in sys.modules)
 """
 
 
-@pytest.mark.slow
 def test_the_split_is_scikit_learns():
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -38,7 +39,6 @@ def test_the_split_is_scikit_learns():
         np.testing.assert_array_equal(samples.labels, expected)
 
 
-@pytest.mark.slow
 def test_the_digits_load_without_scikit_learn():
     command = [sys.executable, "-W", "error", "-c", WITHOUT_IMPORT]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tasks_here import in_this_process
 
 from models.digits_cnn import MODEL
 from models.spec import ModelError
@@ -13,11 +14,9 @@ from pipelines.artifacts import manifest as artifact
 from pipelines.cli.make import require_targets
 from pipelines.errors import GateError, MachineError, ProcessDiedError, RequestError
 from pipelines.export import stage
-from pipelines.export.work import export_here
 from pipelines.targets.exported import Exported
 from pipelines.targets.registry import TARGETS
 from pipelines.targets.torchserve import export as torchserve
-from pipelines.tasks.tasks import Outcome
 from pipelines.tasks.warned import collected, note
 
 NAMES = ("torchserve", "onnx")
@@ -58,7 +57,7 @@ class Exporters:
                 for folder in task.arguments["folders"].values():
                     (Path(folder) / "half").write_text("a dead process left this")
                 raise ProcessDiedError(f"{task.title} ended without a result (exit code -9, SIGKILL)")
-            outcomes.append(Outcome(export_here(**task.arguments, progress=str), 1.0))
+            outcomes += in_this_process([task], _)
         return outcomes
 
     def export(self, targets=NAMES, *, force=False, **exporters):

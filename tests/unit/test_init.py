@@ -7,6 +7,7 @@ import zipfile
 import pytest
 import torch
 from safetensors.torch import save_file
+from tasks_here import in_this_process
 from torch import nn
 
 from models.errors import ModelError
@@ -17,8 +18,6 @@ from pipelines.errors import RequestError
 from pipelines.imported.saved_model import Read
 from pipelines.imported.saved_model import Tensor as Said
 from pipelines.init import reading, stage
-from pipelines.tasks.tasks import Outcome
-from pipelines.tasks.wire import encoded, typed
 
 # A spec that loads a TorchScript file does what PyTorch calls deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -29,11 +28,7 @@ def here(tmp_path, monkeypatch):
     """In a folder of its own, with the reading done in this process."""
     monkeypatch.chdir(tmp_path)
 
-    def read(tasks, _):
-        found = json.loads(encoded(reading.read_here(str, **tasks[0].arguments)))
-        return [Outcome(typed(tasks[0].result, found), 0.1)]
-
-    monkeypatch.setattr(stage, "run_tasks", read)
+    monkeypatch.setattr(stage, "run_tasks", in_this_process)
     return tmp_path
 
 

@@ -3,6 +3,7 @@
 import importlib
 
 import pytest
+from tasks_here import in_this_process
 
 from models.digits_cnn import MODEL
 from pipelines.artifacts import manifest as artifact
@@ -10,7 +11,6 @@ from pipelines.compare import stage as comparing
 from pipelines.config.asked import run_settings
 from pipelines.errors import GateError, MachineError, RequestError
 from pipelines.export import stage as exporting
-from pipelines.export.work import export_here
 from pipelines.mobile import kept, stage
 from pipelines.record.mobile import MobileRecord
 from pipelines.record.reason import reason
@@ -18,16 +18,10 @@ from pipelines.report.sentences import sentence
 from pipelines.run import warnings
 from pipelines.targets.exported import Exported, NotExported
 from pipelines.targets.registry import IN_PROCESS, ORDINARY, SERVED, TARGETS
-from pipelines.tasks.tasks import Outcome
 
 
 def quiet(title, text):
     pass
-
-
-def run_here(tasks, _):
-    """Tasks of the export stage, in this process."""
-    return [Outcome(export_here(**task.arguments, progress=str), 1.0) for task in tasks]
 
 
 def exporter(spec, folder, progress, **_):
@@ -44,7 +38,7 @@ def exported(monkeypatch, tmp_path):
     import pipelines.targets.tflite.export as module
 
     monkeypatch.setattr(module, "export", exporter)
-    monkeypatch.setattr(exporting, "run_tasks", run_here)
+    monkeypatch.setattr(exporting, "run_tasks", in_this_process)
     return exporting.export("digits_cnn", tmp_path, quiet, targets=("tflite",))
 
 
@@ -75,7 +69,7 @@ def export_with(monkeypatch, tmp_path):
     def run(exporter, target):
         module = importlib.import_module(TARGETS[target].export.split(":")[0])
         monkeypatch.setattr(module, TARGETS[target].export.split(":")[1], exporter)
-        monkeypatch.setattr(exporting, "run_tasks", run_here)
+        monkeypatch.setattr(exporting, "run_tasks", in_this_process)
         return exporting.export("digits_cnn", tmp_path, quiet, targets=(target,))
 
     return run

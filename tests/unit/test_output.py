@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 TANDEM = str(Path(sys.executable).with_name("tandem"))
 FAULT = (
     "import sys; from pipelines import doctor; from pipelines.cli.main import main; "
@@ -26,7 +28,6 @@ def run(command: list[str] | str, cwd: Path, **environment: str) -> subprocess.C
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "environment",
     [
@@ -54,7 +55,6 @@ def test_no_setting_of_a_terminal_fails_a_command(tmp_path, environment):
     assert b"Serve MODEL" in b" ".join(text.split())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "code"),
     [
@@ -75,20 +75,17 @@ def test_the_reader_may_go_and_only_a_lost_result_is_a_failure(tmp_path, line, c
     assert b"Exception ignored" not in done.stderr
 
 
-@pytest.mark.slow
 def test_a_result_that_could_not_be_written_is_said_to_be_lost(tmp_path):
     done = run("$TANDEM models --json >/dev/full", tmp_path)
     assert done.stderr.startswith(b"tandem: No space left on device: ")
     assert done.stderr.count(b"\n") == 1
 
 
-@pytest.mark.slow
 def test_json_is_json_on_any_terminal(tmp_path):
     done = run([TANDEM, "doctor", "--json"], tmp_path, PYTHONIOENCODING="ascii")
     assert isinstance(json.loads(done.stdout), list)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("environment", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
 def test_a_fault_of_ours_is_exit_code_3_and_one_line_that_names_the_trace(tmp_path, environment):
     done = run([sys.executable, "-c", FAULT], tmp_path, TMPDIR=str(tmp_path), **environment)

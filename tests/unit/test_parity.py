@@ -566,7 +566,7 @@ def test_outputs_of_another_shape_are_an_error_of_their_artifact_alone(exported,
 def test_an_artifact_that_does_not_answer_every_sample_does_not_pass(tmp_path, monkeypatch):
     two = SimpleNamespace(predict=lambda *_, outputs: {outputs[0]: OUTPUTS[:2]})
     monkeypatch.setattr(work, "load_model", lambda _: MODEL)
-    monkeypatch.setattr(work.importlib, "import_module", lambda _: two)
+    monkeypatch.setattr("importlib.import_module", lambda _: two)
     wanted = [work.Wanted("torchserve/a.pt", "torchserve", Path("a.pt"), "torchscript")]
     tensors.save(tmp_path / verifying.SAMPLES_NAME, MODEL.samples().named)
     found = work.artifact_outputs(str, "digits_cnn", tmp_path, wanted)

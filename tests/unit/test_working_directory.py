@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 TANDEM = (sys.executable, "-P", "-m", "pipelines.cli")
 
 
@@ -21,7 +23,6 @@ def tandem_in(folder, *arguments, remove):
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [("export",), ("export", "--artifacts", "{elsewhere}"), ("doctor",)])
 def test_a_removed_working_directory_is_named(tmp_path, arguments):
     folder, elsewhere = tmp_path / "gone", tmp_path / "elsewhere"
@@ -34,7 +35,6 @@ def test_a_removed_working_directory_is_named(tmp_path, arguments):
     assert not elsewhere.exists()
 
 
-@pytest.mark.slow
 def test_what_needs_no_folder_works_in_a_removed_one(tmp_path):
     folder = tmp_path / "gone"
     folder.mkdir()
@@ -42,7 +42,6 @@ def test_what_needs_no_folder_works_in_a_removed_one(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
 def test_a_folder_in_which_nobody_may_write_is_named():
     done = tandem_in("/proc", "export", "--targets", "onnx", remove=False)
     assert done.returncode == 3, done.stderr

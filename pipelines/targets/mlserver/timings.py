@@ -1,14 +1,10 @@
 """Where a request's time went, by the metrics of MLServer and of our runtime in it."""
 
-from collections.abc import Mapping
-
 from pipelines.targets.prometheus import metric_sum
 from pipelines.targets.timings import Timings
 
 # All of a request, whichever API it came by, and within that all but reading its body and writing its answer.
 REST, GRPC = "rest_server_request_duration_seconds", "grpc_server_handling_seconds"
-OF_REST, OF_GRPC = {"path": ".*/infer"}, {"grpc_method": "ModelInfer"}
-EVERY: Mapping[str, str] = {}
 INSIDE = "model_infer_request_duration"
 HANDLED, HANDLED_SECONDS = "tandem_handled_total", "tandem_handled_seconds_total"
 HANDLER_PARTS = ("decode", "inference", "encode")
@@ -36,11 +32,11 @@ def _handled(text: str) -> dict[str, tuple[float, int]]:
 
 def _whole(text: str) -> tuple[float, int]:
     """Return seconds and count of all requests, over REST and gRPC."""
-    rest, grpc = _total(text, REST, OF_REST), _total(text, GRPC, OF_GRPC)
+    rest, grpc = _total(text, REST, path=".*/infer"), _total(text, GRPC, grpc_method="ModelInfer")
     return rest[0] + grpc[0], rest[1] + grpc[1]
 
 
-def _total(text: str, name: str, patterns: Mapping[str, str] = EVERY) -> tuple[float, int]:
+def _total(text: str, name: str, **patterns: str) -> tuple[float, int]:
     """Return seconds and count; MLServer has no samples of what nobody has asked for yet."""
     seconds, count = (metric_sum(text, f"{name}_{suffix}", **patterns) or 0.0 for suffix in ("sum", "count"))
     return seconds, int(count)
