@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Any
 
 from loadtests.drift import FEWEST_ROUNDS
-from loadtests.intervals import FEWEST_PAIRS, RatioEstimate, estimate_ratio
+from loadtests.intervals import FEWEST_PAIRS, RatioEstimate, estimate_alike, estimate_ratio
 from loadtests.multiplicity import Corrected, holm
 from loadtests.sequential import ASSUMED_FLOOR, Look, repeated
 from loadtests.verdict import Verdict, decide, larger_floor, noise_floor, still_warming_up
@@ -77,6 +77,14 @@ def by_place(target: TargetRecord, load: str, metric: str) -> dict[tuple[int, in
         if record.valid and record.load == load and value:
             values[record.block, record.repetition] = value
     return values
+
+
+def _by_server(target: TargetRecord, load: str, metric: str) -> Iterable[list[float]]:
+    """Return ln(figure) of every valid round, by block, each of which had a fresh server."""
+    servers: dict[int, list[float]] = {}
+    for (block, _), value in by_place(target, load, metric).items():
+        servers.setdefault(block, []).append(math.log(value))
+    return servers.values()
 
 
 @dataclass(frozen=True)
@@ -244,7 +252,14 @@ def _control(
 ) -> ControlRecord:
     original = target.control_of or name
     pairs = pair_rounds(target, targets[original], load, metric)
-    estimate = pairs.estimate(seed)
+    if len(pairs.by_block) == 1:
+        alike = [one for key, one in targets.items() if original in (key, one.control_of)]
+        (log_ratios,) = pairs.by_block
+        estimate = estimate_alike(
+            log_ratios, [rounds for one in alike for rounds in _by_server(one, load, metric)]
+        )
+    else:
+        estimate = pairs.estimate(seed)
     interval = estimate.interval() if estimate else None
     return ControlRecord(
         load=load,

@@ -73,14 +73,31 @@ def test_two_quiet_controls_let_a_difference_be_called_also_from_one_block_each(
     assert found.verdict == "worse"
 
 
+@pytest.mark.parametrize("rounds_count", [1, 2, 3])
+def test_a_control_that_lost_rounds_to_the_machine_still_gives_a_floor(rounds_count):
+    """Two pairs alone have a t of 12.7: 3.5 times as slow was not called, within a floor of 358 %."""
+    loud = {0: (20.0, 21.5, 19.0), 1: (21.0, 19.5, 22.0)}
+    control = {0: (19.2, 21.9, 20.4)[:rounds_count]}
+    targets = {
+        "slow": target(loud),
+        "fast": target({block: tuple(value / 3.5 for value in values) for block, values in loud.items()}),
+        "slow-control": target(control, "slow"),
+        "fast-control": target({1: (5.7, 5.8, 5.6)}, "fast"),
+    }
+    known, found = floors(targets)
+    assert 0.05 < known["slow"] < 0.5
+    assert found.verdict == "worse"
+    assert found.noise_floor == max(known.values())
+
+
 @pytest.mark.parametrize("only", ["slow", "fast", None])
 def test_a_side_without_a_usable_control_is_named_and_nothing_is_called(only):
     targets = {"slow": target(SLOW), "fast": target(FAST)}
     if only:
         targets[f"{only}-control"] = target({"slow": SLOW, "fast": FAST}[only], control_of=only)
-    # One pair of rounds gives no interval, so this control is there and is of no use.
+    # A control without a valid round is there and is of no use.
     other = "fast" if only == "slow" else "slow"
-    targets[f"{other}-control"] = target({0: (1.0,)}, control_of=other)
+    targets[f"{other}-control"] = target({0: ()}, control_of=other)
     _, found = floors(targets)
     assert math.isclose(found.ratio, 2, rel_tol=0.05)
     assert (found.verdict, found.noise_floor, found.rounds_needed) == ("inconclusive", None, None)
