@@ -147,7 +147,12 @@ class DockerServer(StartedServer):
         return code or 0, b"".join([output] if isinstance(output, bytes) else output).decode(errors="replace")
 
     def _watch(self) -> None:
-        self.require_alive("at start")
+        try:
+            self.require_alive("at start")
+        except MachineError:
+            # The reason in its log tells more than its exit code and last lines.
+            self._require_no_failure()
+            raise
 
     def _watch_unready(self) -> None:
         """Look for a failure in the log; asking the engine for it costs too much to do at every look."""

@@ -70,8 +70,11 @@ class LocalServer(StartedServer):
                 ) from error
 
     def _watch(self) -> None:
-        self.require_alive("at start")
-        self._require_no_failure()
+        try:
+            self.require_alive("at start")
+        finally:
+            # Also of a dead one: the reason in its log tells more than its exit code and last lines.
+            self._require_no_failure()
 
     def _watch_unready(self) -> None:
         """Do nothing: the log was read a moment ago."""

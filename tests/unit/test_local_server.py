@@ -138,6 +138,15 @@ def test_a_server_that_dies_at_start_is_reported_with_its_last_words(plan):
     )
 
 
+def test_one_that_died_of_its_model_is_reported_with_the_reason_though_it_said_more_afterwards(plan):
+    program = "import sys; print('BadModel: no such layer'); print('unloading\\n' * 20); sys.exit(1)"
+    server = LocalServer(plan(program, failure_pattern=r"(BadModel: .*)"))
+    with server, pytest.raises(MachineError) as caught:
+        wait_until(lambda: not server.alive, limit_s=20, interval_s=0.01)
+        server.wait_ready()
+    assert str(caught.value) == "torchserve cannot serve the model: BadModel: no such layer"
+
+
 @pytest.mark.slow
 def test_a_server_that_never_gets_ready_is_reported_with_what_it_said(plan):
     with (
