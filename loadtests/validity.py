@@ -14,6 +14,8 @@ ERRORS_SHARE_LIMIT: Final = 0.001
 GENERATOR_CPU_LIMIT: Final = 0.8
 GENERATOR_WAITED_LIMIT: Final = 0.05
 STEAL_LIMIT: Final = 0.05
+P99_STEAL_LIMIT: Final = 0.01
+"""Where the host takes more, the slowest hundredth of all requests may be those that it made wait."""
 FOREIGN_CORES_LIMIT: Final = 0.2
 FOREIGN_CPU_LIMIT: Final = 0.05
 DELIVERED_LIMIT: Final = 0.99
@@ -32,6 +34,11 @@ SATURATED: Final = "generator_saturated"
 """The generator had no more CPU time to give."""
 GENERATOR_CHECKS: Final[frozenset[Check]] = frozenset({"delivered", "lateness", "generator"})
 """A round that fails one of these shows that the load itself was not as asked."""
+
+
+def spoils(metric: str, steal_share: float | None) -> bool:
+    """Return whether time that was stolen may have made this figure of a round that is otherwise valid."""
+    return metric == "p99" and steal_share is not None and steal_share > P99_STEAL_LIMIT
 
 
 @dataclass(frozen=True)

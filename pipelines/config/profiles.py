@@ -99,7 +99,7 @@ PROFILES = {
             null=False,
             device_threads="one",
             slo_resolution=0.1,
-            retries=4,
+            retries=8,
         ),
         Profile(
             name="full",

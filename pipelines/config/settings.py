@@ -24,6 +24,9 @@ class MeasureSettings(Settings):
     """How rounds are measured, for any sides."""
 
     profile: Profile
+    primary: Literal["p50", "p95", "p99", "throughput_per_s"] = Field(
+        default="p99", description="the metric that is judged by itself; the others are one family"
+    )
     seed: int = Field(default=DEFAULT_SEED, ge=0, description="of payloads, checks, schedules and intervals")
     check_share: float = Field(default=1.0, ge=0.01, le=1, description="share of answers checked, 0.01 to 1")
     timeout_s: float = Field(
@@ -50,9 +53,6 @@ class RunSettings(MeasureSettings):
     runner: str = Field(default="local", description="where servers live: local, docker or auto")
     runner_reason: str | None = Field(default=None, description="why that runner, once auto is settled")
     margin: float = Field(default=0.05, gt=0, lt=1, description="differences within this are equivalent")
-    primary: Literal["p50", "p95", "p99", "throughput_per_s"] = Field(
-        default="p99", description="the metric that is judged by itself; the others are one family"
-    )
     decide_within_s: float | None = Field(
         default=None,
         gt=0,

@@ -12,6 +12,7 @@ from loadtests.drift import FEWEST_ROUNDS
 from loadtests.intervals import FEWEST_PAIRS, RatioEstimate, estimate_alike, estimate_ratio
 from loadtests.multiplicity import Corrected, holm
 from loadtests.sequential import ASSUMED_FLOOR, Look, repeated
+from loadtests.validity import spoils
 from loadtests.verdict import Verdict, decide, larger_floor, noise_floor, still_warming_up
 from pipelines.record.comparison import ComparisonRecord, ControlRecord
 from pipelines.record.reason import reason, recorded
@@ -23,6 +24,8 @@ HIGHER_IS_BETTER = frozenset({"throughput_per_s"})
 PRIMARY = "p99"
 
 Targets = Mapping[str, TargetRecord]
+Place = tuple[int, int]
+"""Block and repetition of a round."""
 
 
 def metric_value(record: RoundRecord | SummaryRecord, metric: str) -> float | None:
@@ -60,23 +63,56 @@ class Pairs:
 
 
 def pair_rounds(candidate: TargetRecord, baseline: TargetRecord, load: str, metric: str) -> Pairs:
-    """Pair valid rounds of the same block, load and repetition, which were measured one after the other."""
-    ours, theirs = by_place(candidate, load, metric), by_place(baseline, load, metric)
+    """Pair valid rounds of the same block, load and repetition, which were measured one after the other.
+
+    Pairs of which a figure is spoilt by stolen time are left out, but for blocks that have no others.
+    """
+    ours, theirs = _figures(candidate, load, metric), _figures(baseline, load, metric)
+    ratios = {
+        place: _Figure(
+            math.log(ours[place].value / theirs[place].value), ours[place].spoilt or theirs[place].spoilt
+        )
+        for place in sorted(ours.keys() & theirs.keys())
+    }
     blocks: dict[int, list[float]] = {}
-    for block, repetition in sorted(ours.keys() & theirs.keys()):
-        ratio = ours[block, repetition] / theirs[block, repetition]
-        blocks.setdefault(block, []).append(math.log(ratio))
+    for (block, _), ratio in _least_spoilt(ratios).items():
+        blocks.setdefault(block, []).append(ratio.value)
     return Pairs(tuple(map(tuple, blocks.values())))
 
 
-def by_place(target: TargetRecord, load: str, metric: str) -> dict[tuple[int, int], float]:
-    """Return the metric of every valid round under a load that has it, by block and repetition."""
-    values = {}
+def by_place(target: TargetRecord, load: str, metric: str) -> dict[Place, float]:
+    """Return the metric of every valid round under a load that has it, by block and repetition.
+
+    Figures that are spoilt by stolen time are left out, but for blocks that have no others.
+    """
+    found = _least_spoilt(_figures(target, load, metric))
+    return {place: figure.value for place, figure in found.items()}
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """A figure of a round, or the logarithm of a pair's ratio, and whether stolen time may have made it."""
+
+    value: float
+    spoilt: bool
+
+
+def _figures(target: TargetRecord, load: str, metric: str) -> dict[Place, _Figure]:
+    """Return the metric of every valid round that has it; of two attempts the last that is not spoilt."""
+    found: dict[Place, _Figure] = {}
     for record in target.rounds:
-        value = metric_value(record, metric)
+        value, place = metric_value(record, metric), (record.block, record.repetition)
         if record.valid and record.load == load and value:
-            values[record.block, record.repetition] = value
-    return values
+            figure = _Figure(value, spoils(metric, record.cpu_steal_share))
+            if place not in found or found[place].spoilt or not figure.spoilt:
+                found[place] = figure
+    return found
+
+
+def _least_spoilt(figures: Mapping[Place, _Figure]) -> dict[Place, _Figure]:
+    """Leave out what is spoilt in each block that has anything else."""
+    clean = {block for (block, _), figure in figures.items() if not figure.spoilt}
+    return {place: figure for place, figure in figures.items() if not figure.spoilt or place[0] not in clean}
 
 
 def _by_server(target: TargetRecord, load: str, metric: str) -> Iterable[list[float]]:

@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from loadtests.rounds import PlannedRound, block_rounds, rotated
-from loadtests.validity import is_finding
+from loadtests.validity import P99_STEAL_LIMIT, is_finding, spoils
 from pipelines.files.log_ends import copy_ends
 from pipelines.measure import level
 from pipelines.measure.round import Driven, bodies_file, drive, pool_file
 from pipelines.measure.session import Session
 from pipelines.measure.sides import Side
 from pipelines.record.conditioning import DriftRecord
+from pipelines.record.reason import ReasonRecord, reason
 from pipelines.record.rounds import RoundRecord
 from pipelines.report.sentences import sentence
 from pipelines.runners.server import Server
@@ -142,7 +143,8 @@ def _prove(session: Session, side: Side, server: Server, block: int) -> None:
 def measure_round(session: Session, planned: PlannedRound, servers: dict[str, Server]) -> RoundRecord:
     """Measure a round, and again while it is invalid and the budget allows; returns the last attempt.
 
-    A round that fails because of the server (a finding) is a result and not measured again.
+    So is one whose primary figure is spoilt by stolen time. A round that fails because of the server (a
+    finding) is a result and not measured again.
 
     Raises:
         MachineError: the server died or stopped answering, or the generator failed.
@@ -152,12 +154,22 @@ def measure_round(session: Session, planned: PlannedRound, servers: dict[str, Se
     attempt = sum(_place(record) == _place(planned) for record in earlier)
     while True:
         record = measure_once(session, planned, attempt, servers).record
-        if record.valid or session.retries_left <= 0 or is_finding(record.failed_checks):
+        why = _why_again(session, record)
+        if why is None or session.retries_left <= 0 or is_finding(record.failed_checks):
             return record
         session.retries_left -= 1
         session.planned_count += 1
         attempt += 1
-        session.say(f"measuring again: {sentence(record.invalid_reasons[0])}")
+        session.say(f"measuring again: {sentence(why)}")
+
+
+def _why_again(session: Session, record: RoundRecord) -> ReasonRecord | None:
+    if not record.valid:
+        return record.invalid_reasons[0]
+    settings, share = session.settings, record.cpu_steal_share
+    if share is not None and settings.profile.verdicts and spoils(settings.primary, share):
+        return reason("cpu_stolen", share=share, limit=P99_STEAL_LIMIT)
+    return None
 
 
 def _place(planned: PlannedRound | RoundRecord) -> tuple[int, str, int]:

@@ -31,7 +31,8 @@ def settings(**changes):
         "null": False,
         "retries": 3,
     }
-    return MeasureSettings(profile=Profile(**(fields | changes)))
+    primary = changes.pop("primary", "p99")
+    return MeasureSettings(profile=Profile(**(fields | changes)), primary=primary)
 
 
 def nothing(*_given):
@@ -45,8 +46,8 @@ def session(tmp_path, sides=("a", "b"), **changes):
     return Session(here, everyone, tmp_path, nothing, on_plans=nothing, on_round=nothing)
 
 
-def measured_with(monkeypatch, tmp_path, *checks):
-    """The attempts when every one of them fails these checks."""
+def measured_with(monkeypatch, tmp_path, *checks, steal_share=None, **changes):
+    """The attempts when every one of them fails these checks, and the host takes so much of a core."""
     found = [Invalidity("wrong_answers", {"wrong_count": 1}, check=check) for check in checks]
     attempts = []
 
@@ -54,14 +55,33 @@ def measured_with(monkeypatch, tmp_path, *checks):
         attempts.append(attempt)
         record = SimpleNamespace(
             valid=not found,
+            cpu_steal_share=steal_share,
             invalid_reasons=tuple(map(recorded, found)),
             failed_checks=tuple(one.check for one in found),
         )
         return SimpleNamespace(record=record, found=tuple(found))
 
     monkeypatch.setattr(blocks, "measure_once", once)
-    blocks.measure_round(session(tmp_path), PLANNED, {})
+    blocks.measure_round(session(tmp_path, **changes), PLANNED, {})
     return attempts
+
+
+@pytest.mark.parametrize(
+    ("steal_share", "primary", "verdicts", "again"),
+    [
+        (0.02, "p99", True, 3),
+        (0.009, "p99", True, 0),
+        (0.02, "p50", True, 0),
+        (0.02, "p99", False, 0),
+        (None, "p99", True, 0),
+    ],
+)
+def test_a_round_whose_slowest_requests_the_host_may_have_made_is_measured_again_for_p99(
+    monkeypatch, tmp_path, steal_share, primary, verdicts, again
+):
+    changes = {"primary": primary, "verdicts": verdicts}
+    attempts = measured_with(monkeypatch, tmp_path, steal_share=steal_share, **changes)
+    assert attempts == list(range(again + 1))
 
 
 @pytest.mark.parametrize("check", sorted(FINDINGS))

@@ -4,10 +4,12 @@ import math
 
 import pytest
 
-from pipelines.judge.verdicts import judge
+from pipelines.judge.verdicts import by_place, judge, pair_rounds
 from pipelines.record.conditioning import ConditioningRecord, DriftRecord
 from pipelines.record.rounds import LatencyRecord, RoundRecord
 from pipelines.record.target import TargetRecord
+
+LOAD = "closed:8"
 
 
 def latency(value):
@@ -20,10 +22,11 @@ def rounds(values):
         RoundRecord.model_construct(
             block=block,
             repetition=repetition,
-            load="closed:8",
+            load=LOAD,
             valid=True,
             latency_ms=latency(value),
             throughput_per_s=1000 / value,
+            cpu_steal_share=None,
         )
         for block, own in values.items()
         for repetition, value in enumerate(own)
@@ -284,3 +287,40 @@ def test_a_block_without_a_round_that_counts_says_nothing_of_those_that_have_som
     """As when a run is interrupted while the servers of its last block are conditioned."""
     given = (*conditioned("steady"), *STEADY, *conditioned("climbing", block=2))
     assert judged_codes(SLOW, FAST, given) == {"beyond_margin"}
+
+
+def stolen(values, shares, control_of=None):
+    """A side whose rounds lost these shares of a core to the host, block by block."""
+    record = target(values, control_of)
+    flat = [share for block in values for share in shares[block]]
+    lost = [
+        one.model_copy(update={"cpu_steal_share": share})
+        for one, share in zip(record.rounds, flat, strict=True)
+    ]
+    return record.model_copy(update={"rounds": tuple(lost)})
+
+
+def test_p99_is_compared_in_rounds_that_the_host_left_alone():
+    """1 % of the time is all that p99 looks at. Seen: 10.8 ms, and 15 ms with 3 % stolen."""
+    values = {0: (10.8, 15.0, 11.0), 1: (11.1, 16.2, 15.5)}
+    shares = {0: (0.003, 0.03, 0.0), 1: (0.01, 0.045, 0.02)}
+    ours, theirs = stolen(values, shares), target({0: (10.8,) * 3, 1: (10.8,) * 3})
+    p99 = pair_rounds(ours, theirs, LOAD, "p99")
+    assert p99.ratios == pytest.approx([10.8 / 10.8, 11.0 / 10.8, 11.1 / 10.8])
+    assert pair_rounds(theirs, ours, LOAD, "p99").ratios == pytest.approx([1 / one for one in p99.ratios])
+    assert pair_rounds(ours, theirs, LOAD, "p50").count == 6
+    assert list(by_place(ours, LOAD, "p99")) == [(0, 0), (0, 2), (1, 0)]
+
+
+def test_a_block_that_was_never_left_alone_still_counts():
+    values = {0: (10.8, 11.0), 1: (15.0, 16.0)}
+    ours = stolen(values, {0: (0.0, 0.0), 1: (0.03, 0.02)})
+    assert pair_rounds(ours, target({0: (10.0,) * 2, 1: (10.0,) * 2}), LOAD, "p99").count == 4
+
+
+def test_of_two_attempts_the_one_that_was_left_alone_counts_whichever_came_first():
+    once = stolen({0: (15.0,)}, {0: (0.03,)}).rounds
+    again = stolen({0: (10.8,)}, {0: (0.0,)}).rounds
+    for attempts in (once + again, again + once):
+        both = target({}).model_copy(update={"rounds": attempts})
+        assert by_place(both, LOAD, "p99") == {(0, 0): pytest.approx(10.8)}
