@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from loadtests.sequential import BLOCK_DEVIATION
+from loadtests.validity import P99_STEAL_LIMIT, spoils
 from pipelines.console import format as fmt
 from pipelines.record.comparison import ComparisonRecord, ControlRecord
 from pipelines.record.run import RunRecord
@@ -46,8 +47,26 @@ def verdict_table(run: RunRecord) -> Table:
     )
     rows = tuple(_verdict_row(run, comparison, several=several) for comparison in run.comparisons)
     corrected = any(comparison.verdict_confidence for comparison in run.comparisons)
-    remark = f"{RATIO_REMARK} {FAMILY_REMARK}" if corrected else RATIO_REMARK
-    return Table(_caption(run, several=several), columns, rows, remark)
+    remarks = (RATIO_REMARK, FAMILY_REMARK if corrected else "", _stolen_remark(run))
+    return Table(_caption(run, several=several), columns, rows, " ".join(filter(None, remarks)))
+
+
+def _stolen_remark(run: RunRecord) -> str:
+    """Say why p99 has fewer pairs, where it has; older runs compared it in all valid rounds."""
+    spoilt = sum(record.valid and spoils("p99", record.cpu_steal_share) for record in pick.all_rounds(run))
+    counts = {(one.load, one.candidate, one.baseline, one.metric): one.pairs_count for one in run.comparisons}
+    fewer = any(
+        metric == "p50" and counts.get((*place, "p99"), count) < count
+        for (*place, metric), count in counts.items()
+    )
+    if not spoilt or not fewer:
+        return ""
+    limit = fmt.percent(P99_STEAL_LIMIT)
+    return (
+        f"p99 has fewer pairs: {fmt.plural(spoilt, 'valid round')} lost more than {limit} of a core to other "
+        "guests of the host, which alone can make the slowest hundredth of requests, and counted for p99 "
+        "only where a block had no other."
+    )
 
 
 def _caption(run: RunRecord, *, several: bool) -> str:

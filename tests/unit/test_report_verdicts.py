@@ -14,7 +14,7 @@ from pipelines.report import measured, pick, sections, subjects
 from pipelines.report.html import render_html
 from pipelines.report.sentences import verdict_sentence
 from pipelines.report.terminal import print_run
-from pipelines.report.verdicts import ASSUMED, explanation, fairness_table, noise_table
+from pipelines.report.verdicts import ASSUMED, explanation, fairness_table, noise_table, verdict_table
 
 RUN = make_run()
 
@@ -23,6 +23,23 @@ def test_the_noise_floor_is_the_records() -> None:
     table = noise_table(RUN)
     assert [row[-1].text for row in table.rows] == [fmt.within(one.noise_floor or 0) for one in RUN.controls]
     assert "the larger noise floor of its two sides" in (table.remark or "")
+
+
+@pytest.mark.parametrize(
+    ("share", "p99_pairs", "explained"), [(0.03, 4, True), (0.01, 4, False), (0.03, 6, False)]
+)
+def test_p99_from_fewer_pairs_than_the_rest_is_explained(
+    share: float, p99_pairs: int, explained: bool
+) -> None:
+    """Not in a run from before that rule, which has stolen time and all pairs."""
+    target = RUN.targets["torchserve"]
+    rounds = (target.rounds[0].model_copy(update={"cpu_steal_share": share}), *target.rounds[1:])
+    run = make_run(
+        targets=RUN.targets | {"torchserve": target.model_copy(update={"rounds": rounds})},
+        comparisons=(comparison(pairs_count=p99_pairs), comparison(metric="p50", pairs_count=6)),
+    )
+    remark = verdict_table(run).remark or ""
+    assert ("p99 has fewer pairs: 1 valid round lost more than 1" in remark) == explained
 
 
 def test_both_sides_controls_have_rows() -> None:
