@@ -295,7 +295,8 @@ def as_rate_measurement(driven: Driven, rate_per_s: float, folder: Path) -> Rate
     """Measure a rate from the raw file of its round."""
     record = summarise_round(driven.record, folder)
     errors_share = record.errors_count / record.requests_count if record.requests_count else 1.0
-    return as_measurement(rate_per_s, record.latency_ms.p99, errors_share, driven.found)
+    share = record.cpu_steal_share
+    return as_measurement(rate_per_s, record.latency_ms.p99, errors_share, driven.found, share)
 
 
 def rate_point(driven: Driven, found: RateMeasurement, p99_limit_ms: float) -> RatePointRecord:

@@ -54,10 +54,15 @@ def verdict_table(run: RunRecord) -> Table:
 def _stolen_remark(run: RunRecord) -> str:
     """Say why p99 has fewer pairs, where it has; older runs compared it in all valid rounds."""
     spoilt = sum(record.valid and spoils("p99", record.cpu_steal_share) for record in pick.all_rounds(run))
-    counts = {(one.load, one.candidate, one.baseline, one.metric): one.pairs_count for one in run.comparisons}
+    p99 = {
+        (one.load, one.candidate, one.baseline): one.pairs_count
+        for one in run.comparisons
+        if one.metric == "p99"
+    }
     fewer = any(
-        metric == "p50" and counts.get((*place, "p99"), count) < count
-        for (*place, metric), count in counts.items()
+        p99.get((one.load, one.candidate, one.baseline), one.pairs_count) < one.pairs_count
+        for one in run.comparisons
+        if one.metric == "p50"
     )
     if not spoilt or not fewer:
         return ""

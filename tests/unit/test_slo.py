@@ -500,3 +500,21 @@ def test_a_saturated_generator_gets_no_second_try():
         return RateMeasurement(rate, 1.0, 0.0, delivered=not reasons, reasons=reasons)
 
     assert rates(find(measure, 400, resolution=0.5)) == [400, 800, 1600, math.sqrt(800 * 1600), 800, 800, 800]
+
+
+@pytest.mark.parametrize(
+    ("steal_share", "codes", "valid"),
+    [
+        (0.03, ["sent_late"], False),
+        (0.005, ["sent_late"], True),
+        (None, ["sent_late"], True),
+        (0.03, ["sent_late", "generator_saturated"], True),  # it had no time left either way
+    ],
+)
+def test_a_generator_that_was_robbed_of_its_core_has_not_met_its_own_limit(steal_share, codes, valid):
+    """Seen: a third of a core used, 2 to 4 % stolen, five rounds late: 569/s at least, not 807/s."""
+    checks = {"sent_late": "lateness", "generator_saturated": "generator"}
+    found = [Invalidity(code, {}, check=checks[code]) for code in codes]
+    measured = as_measurement(654.0, 12.0, 0.0, found, steal_share)
+    assert measured.valid == valid
+    assert measured.delivered == (not valid)
