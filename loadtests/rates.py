@@ -10,9 +10,9 @@ from loadtests.validity import (
     ERRORS_SHARE_LIMIT,
     FINDINGS,
     GENERATOR_CHECKS,
-    P99_STEAL_LIMIT,
     SATURATED,
     Invalidity,
+    spoils,
 )
 
 SERVER_CHECKS: Final = FINDINGS | {"warm"}
@@ -67,7 +67,7 @@ def as_measurement(
     generator with CPU time to spare that sent late while the host took its core: no limit of its own.
     """
     said = [one for one in found if one.check not in SERVER_CHECKS]
-    is_robbed = (steal_share or 0) > P99_STEAL_LIMIT and all(one.code != SATURATED for one in said)
+    is_robbed = spoils("p99", steal_share) and all(one.code != SATURATED for one in said)
     own = GENERATOR_CHECKS - {"lateness"} if is_robbed else GENERATOR_CHECKS
     foreign = [one for one in said if one.check not in own]
     return RateMeasurement(

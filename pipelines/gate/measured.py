@@ -1,7 +1,7 @@
 """Measured metrics of a pair: the figures of both sides, their ratio, and how far it is from the limit."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -18,7 +18,7 @@ from pipelines.gate.baseline import Pair
 from pipelines.gate.finding import Finding, unknown
 from pipelines.gate.limits import Limit, Metric
 from pipelines.judge.summarise import looks_of
-from pipelines.judge.verdicts import by_place, metric_value, pair_rounds, still_climbs
+from pipelines.judge.verdicts import logs_by_block, metric_value, pair_rounds, still_climbs
 from pipelines.record.reason import reason
 from pipelines.record.target import TargetRecord
 from pipelines.report import pick
@@ -134,7 +134,7 @@ def _climbing(pair: Pair, load: str) -> tuple[str, ...]:
 def _estimate(pair: Pair, load: str, metric: str, seed: int) -> RatioEstimate | None:
     if pair.interleaved:
         return _looked_at(pair, pair_rounds(pair.ours, pair.theirs, load, metric).estimate(seed))
-    ours, theirs = (_by_block(by_place(target, load, metric)) for target in (pair.ours, pair.theirs))
+    ours, theirs = (logs_by_block(target, load, metric) for target in (pair.ours, pair.theirs))
     return _looked_at(pair, estimate_unpaired(ours, theirs, seed=seed))
 
 
@@ -183,13 +183,6 @@ class StoppedEstimate(RatioEstimate):
         for own in self.looks:
             level = look_confidence(own, level)
         return replace(super().interval(level), confidence=confidence)
-
-
-def _by_block(values: Mapping[tuple[int, int], float]) -> list[list[float]]:
-    blocks: dict[int, list[float]] = {}
-    for (block, _), value in sorted(values.items()):
-        blocks.setdefault(block, []).append(math.log(value))
-    return list(blocks.values())
 
 
 def _floors(pair: Pair, load: str, metric: str) -> dict[str, float | None]:

@@ -72,12 +72,9 @@ def pair_rounds(candidate: TargetRecord, baseline: TargetRecord, load: str, metr
         place: _Figure(
             math.log(ours[place].value / theirs[place].value), ours[place].spoilt or theirs[place].spoilt
         )
-        for place in sorted(ours.keys() & theirs.keys())
+        for place in ours.keys() & theirs.keys()
     }
-    blocks: dict[int, list[float]] = {}
-    for (block, _), ratio in _least_spoilt(ratios).items():
-        blocks.setdefault(block, []).append(ratio.value)
-    return Pairs(tuple(map(tuple, blocks.values())))
+    return Pairs(_in_blocks({place: ratio.value for place, ratio in _least_spoilt(ratios).items()}))
 
 
 def by_place(target: TargetRecord, load: str, metric: str) -> dict[Place, float]:
@@ -115,12 +112,16 @@ def _least_spoilt(figures: Mapping[Place, _Figure]) -> dict[Place, _Figure]:
     return {place: figure for place, figure in figures.items() if not figure.spoilt or place[0] not in clean}
 
 
-def _by_server(target: TargetRecord, load: str, metric: str) -> Iterable[list[float]]:
-    """Return ln(figure) of every valid round, by block, each of which had a fresh server."""
-    servers: dict[int, list[float]] = {}
-    for (block, _), value in by_place(target, load, metric).items():
-        servers.setdefault(block, []).append(math.log(value))
-    return servers.values()
+def logs_by_block(target: TargetRecord, load: str, metric: str) -> tuple[tuple[float, ...], ...]:
+    """Return ln(figure) of the rounds of `by_place`, by block, each of which had a fresh server."""
+    return _in_blocks({place: math.log(value) for place, value in by_place(target, load, metric).items()})
+
+
+def _in_blocks(values: Mapping[Place, float]) -> tuple[tuple[float, ...], ...]:
+    blocks: dict[int, list[float]] = {}
+    for (block, _), value in sorted(values.items()):
+        blocks.setdefault(block, []).append(value)
+    return tuple(map(tuple, blocks.values()))
 
 
 @dataclass(frozen=True)
@@ -292,7 +293,7 @@ def _control(
         alike = [one for key, one in targets.items() if original in (key, one.control_of)]
         (log_ratios,) = pairs.by_block
         estimate = estimate_alike(
-            log_ratios, [rounds for one in alike for rounds in _by_server(one, load, metric)]
+            log_ratios, [rounds for one in alike for rounds in logs_by_block(one, load, metric)]
         )
     else:
         estimate = pairs.estimate(seed)

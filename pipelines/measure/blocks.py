@@ -167,8 +167,8 @@ def _why_again(session: Session, record: RoundRecord) -> ReasonRecord | None:
     if not record.valid:
         return record.invalid_reasons[0]
     settings, share = session.settings, record.cpu_steal_share
-    if share is not None and settings.profile.verdicts and spoils(settings.primary, share):
-        return reason("cpu_stolen", share=share, limit=P99_STEAL_LIMIT)
+    if settings.profile.verdicts and spoils(settings.primary, share):
+        return reason("cpu_stolen", share=share or 0.0, limit=P99_STEAL_LIMIT)
     return None
 
 
