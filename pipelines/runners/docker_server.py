@@ -1,6 +1,5 @@
 """A server as a container of the compose file: created with its limits, started, frozen, thawed, removed."""
 
-import re
 import socket
 import time
 from collections.abc import Callable
@@ -146,23 +145,9 @@ class DockerServer(StartedServer):
             raise ConnectionError(f"nothing can be run inside: {error.explanation}") from error
         return code or 0, b"".join([output] if isinstance(output, bytes) else output).decode(errors="replace")
 
-    def _watch(self) -> None:
-        try:
-            self.require_alive("at start")
-        except MachineError:
-            # The reason in its log tells more than its exit code and last lines.
-            self._require_no_failure()
-            raise
-
     def _watch_unready(self) -> None:
         """Look for a failure in the log; asking the engine for it costs too much to do at every look."""
         self._require_no_failure()
-
-    def _require_no_failure(self) -> None:
-        pattern = self.plan.launch.failure_pattern
-        match = re.search(pattern, self._recent_log()) if pattern else None
-        if match:
-            raise MachineError(f"{self.plan.target} cannot serve the model: {match.group(1)}")
 
     def require_alive(self, when: str) -> None:
         """Raise MachineError if the container ended, or a process in it was killed at its memory limit."""

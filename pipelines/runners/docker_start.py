@@ -1,5 +1,6 @@
 """What every server's start has in common, wherever it lives: entering, leaving, waiting until ready."""
 
+import re
 import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
@@ -107,13 +108,28 @@ class StartedServer(ABC):
     def stop(self) -> None:
         """End it; harmless if it has ended."""
 
-    @abstractmethod
     def _watch(self) -> None:
         """Look at a server that is not ready yet.
 
         Raises:
             MachineError: it never will be.
         """
+        try:
+            self.require_alive("at start")
+        except MachineError:
+            # The reason in its log tells more than its exit code and last lines.
+            self._require_no_failure()
+            raise
+
+    def _require_no_failure(self) -> None:
+        pattern = self.plan.launch.failure_pattern
+        match = re.search(pattern, self._recent_log()) if pattern else None
+        if match:
+            raise MachineError(f"{self.plan.target} cannot serve the model: {match.group(1)}")
+
+    @abstractmethod
+    def _recent_log(self) -> str:
+        """Return the end of its log, at least what came since the last look; empty if it cannot be read."""
 
     @abstractmethod
     def _watch_unready(self) -> None:

@@ -1,7 +1,6 @@
 """A server as a local process tree: started, paused, resumed and ended together with all it starts."""
 
 import os
-import re
 import signal
 import subprocess
 import time
@@ -70,11 +69,8 @@ class LocalServer(StartedServer):
                 ) from error
 
     def _watch(self) -> None:
-        try:
-            self.require_alive("at start")
-        finally:
-            # Also of a dead one: the reason in its log tells more than its exit code and last lines.
-            self._require_no_failure()
+        super()._watch()
+        self._require_no_failure()
 
     def _watch_unready(self) -> None:
         """Do nothing: the log was read a moment ago."""
@@ -82,11 +78,8 @@ class LocalServer(StartedServer):
     def _last_lines(self) -> str:
         return last_lines(self.plan.launch.log)
 
-    def _require_no_failure(self) -> None:
-        pattern = self.plan.launch.failure_pattern
-        match = re.search(pattern, self._log.read()) if pattern else None
-        if match:
-            raise MachineError(f"{self.plan.target} cannot serve the model: {match.group(1)}")
+    def _recent_log(self) -> str:
+        return self._log.read()
 
     @property
     def alive(self) -> bool:
