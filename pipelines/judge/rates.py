@@ -1,11 +1,12 @@
 """The highest rates of a search, pair by pair: a search's record holds the ratio of one pair of its sides."""
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
-from typing import Literal
+from statistics import median
+from typing import Final, Literal
 
 from loadtests.intervals import CONFIDENCE, FEWEST_PAIRS, RatioEstimate, RatioInterval, estimate_ratio
 from loadtests.multiplicity import holm
@@ -13,11 +14,37 @@ from loadtests.verdict import Verdict, decide
 from pipelines.judge.bounds import Bound, decide_bounded, ends_of
 from pipelines.judge.slo import judge_slo
 from pipelines.record.reason import ReasonRecord
+from pipelines.record.rounds import RoundRecord
 from pipelines.record.run import ProfileRecord, RunRecord
-from pipelines.record.slo import SloRecord
+from pipelines.record.slo import SloRecord, SloTargetRecord
 
 Word = Literal["better", "worse", "equivalent", "inconclusive"]
 Ends = tuple[float | None, float | None]
+
+SEARCHES_AGREE: Final = 1.25
+"""Searches of one side on a quiet machine find rates that are at most this many times apart."""
+
+
+@dataclass(frozen=True)
+class MachineChange:
+    """How many times as long a fixed computation took the server's cores in one block as in another."""
+
+    slow_block: int
+    fast_block: int
+    times: float
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """The lowest and highest rate that searches of one side found, requests/s, and their ratio.
+
+    `machine` is None where nobody timed it.
+    """
+
+    lowest_per_s: float
+    highest_per_s: float
+    times: float
+    machine: MachineChange | None
 
 
 @dataclass(frozen=True)
@@ -70,13 +97,30 @@ def reversed_ratio(ratio: float) -> float:
     return 1 / ratio
 
 
-def search_spread(search: SloRecord, names: Collection[str]) -> float | None:
-    """Return how many times the lowest rate that searches of one side found is its highest, at most.
+def disagreement(target: SloTargetRecord, rounds: Sequence[RoundRecord]) -> Disagreement | None:
+    """Return how far apart the rates are that a side's searches found; None where they agree.
 
-    Of the sides with these names, as far as two searches of it found a rate.
+    Args:
+        target: a bound is not what a search found, and so is left out.
+        rounds: of that side, which say how fast the machine was.
     """
-    found = [[rate for rate in search.targets[name].block_rates_per_s if rate] for name in names]
-    return max((max(rates) / min(rates) for rates in found if len(rates) >= FEWEST_PAIRS), default=None)
+    rates = [rate for rate in target.block_rates_per_s if rate]
+    if len(rates) < FEWEST_PAIRS or max(rates) / min(rates) <= SEARCHES_AGREE:
+        return None
+    return Disagreement(min(rates), max(rates), max(rates) / min(rates), _machine_change(rounds))
+
+
+def _machine_change(rounds: Sequence[RoundRecord]) -> MachineChange | None:
+    """Compare the blocks by the median over their rounds; None unless two blocks were timed."""
+    timed: dict[int, list[float]] = {}
+    for record in rounds:
+        if record.server_probe_ms is not None:
+            timed.setdefault(record.block, []).append(record.server_probe_ms)
+    if len(timed) < FEWEST_PAIRS:
+        return None
+    by_block = {block: median(values) for block, values in timed.items()}
+    slow, fast = max(by_block, key=by_block.__getitem__), min(by_block, key=by_block.__getitem__)
+    return MachineChange(slow, fast, by_block[slow] / by_block[fast])
 
 
 def _searches(run: RunRecord, own: SloRecord) -> Iterator[SloRecord]:

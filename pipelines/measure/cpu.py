@@ -10,7 +10,7 @@ import psutil
 from pipelines.machine.cores import Cores
 from pipelines.machine.speed_probe import Totals
 from pipelines.measure.environment import own_cpu_s
-from pipelines.measure.machine_speed import Group, MachineSpeed
+from pipelines.measure.machine_speed import Group, MachineSpeed, probe_ms
 from pipelines.runners.docker_cpu import engine_cpu_s
 from pipelines.runners.server import Place, Server
 from pipelines.targets.address import URL
@@ -94,6 +94,12 @@ class Edges:
         if speed is None or self.before is None or self.after is None:
             return {}
         return speed.slowdowns(self.before.probes, self.after.probes, place)
+
+    def server_probe_ms(self, place: Place = "cores") -> float | None:
+        """Return how long the same computation took on the server's cores; None where it was not timed."""
+        if self.before is None or self.after is None or place == "elsewhere":
+            return None
+        return probe_ms(self.before.probes, self.after.probes, "server")
 
     @property
     def server_cpu_s(self) -> float | None:

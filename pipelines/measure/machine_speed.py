@@ -16,6 +16,7 @@ from pipelines.machine.speed_probe import KEPT_S, Totals
 from pipelines.processes.children import child_environment, python_module
 from pipelines.processes.group import before_exec, end_group, interrupts_held
 from pipelines.runners.server import Place
+from pipelines.units import MS_PER_S
 
 MOST_CORES = 8
 """Of one group, which a probe visits in turn: a dozen more would say the same, each of them less often."""
@@ -73,13 +74,26 @@ class MachineSpeed:
         return {group: ratio for group, ratio in ratios.items() if ratio is not None}
 
 
+def probe_ms(before: Mapping[Group, Totals], after: Mapping[Group, Totals], group: Group) -> float | None:
+    """Return the mean CPU ms that the computation took between two readings; None with too few samples."""
+    if group not in before or group not in after:
+        return None
+    mean_s = _mean_s(before[group], after[group])
+    return None if mean_s is None else mean_s * MS_PER_S
+
+
 def _slowdown(before: Totals, after: Totals, earlier: Sequence[float]) -> float | None:
-    count = after.count - before.count
+    mean_s = _mean_s(before, after)
     # The window's own seconds are not among them: a long one would be compared with itself.
     seconds = (*earlier, *before.seconds)[-KEPT_S:]
-    if count < LEAST_SAMPLES or len(seconds) < LEAST_SECONDS:
+    if mean_s is None or len(seconds) < LEAST_SECONDS:
         return None
-    return (after.total_s - before.total_s) / count / median(seconds)
+    return mean_s / median(seconds)
+
+
+def _mean_s(before: Totals, after: Totals) -> float | None:
+    count = after.count - before.count
+    return None if count < LEAST_SAMPLES else (after.total_s - before.total_s) / count
 
 
 def _groups(cores: Cores, siblings: Siblings = thread_siblings) -> dict[Group, tuple[int, ...]]:

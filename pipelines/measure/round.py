@@ -111,6 +111,7 @@ def drive(
             "server_cpu_s": edges.server_cpu_s,
             "server_slowdown": slowdowns.get("server"),
             "generator_slowdown": slowdowns.get("generator"),
+            "server_probe_ms": edges.server_probe_ms(server.place),
         }
     )
     return Driven(counted, failed_checks, result.server_gone, stopped)

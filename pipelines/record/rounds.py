@@ -74,7 +74,8 @@ class RoundRecord(Record):
     `requests_per_run` is how many requests shared a run of the model on average, from before the warm-up to
     after the last answer, by the server's own count; null where it does not batch or does not tell.
     `server_slowdown` and `generator_slowdown` are how many times as long as usual in the run a fixed
-    computation took on their cores; null where too little is known.
+    computation took on their cores, `server_probe_ms` the CPU ms that it took on the server's; null where
+    too little is known.
     `parts_ms` is where the time of a request went in that time, means by part; what the server tells alone.
     """
 
@@ -111,6 +112,7 @@ class RoundRecord(Record):
     foreign_cores: float | None = None
     server_slowdown: float | None = None
     generator_slowdown: float | None = None
+    server_probe_ms: float | None = None
     slices: tuple[SliceRecord, ...] = ()
     requests_per_run: float | None = None
     parts_ms: dict[str, float] = Field(default_factory=dict)

@@ -4,7 +4,13 @@ import math
 
 from loadtests.intervals import CONFIDENCE
 from pipelines.console import format as fmt
-from pipelines.judge.rates import RatePair, rate_pairs, reversed_ratio, search_spread
+from pipelines.judge.rates import (
+    Disagreement,
+    RatePair,
+    disagreement,
+    rate_pairs,
+    reversed_ratio,
+)
 from pipelines.record.reason import ReasonRecord
 from pipelines.record.rounds import LatencyRecord
 from pipelines.record.run import RunRecord
@@ -128,8 +134,8 @@ def _one_sided(slo: SloRecord, more: str, less: str, times: float) -> str:
 
 
 def remarks(run: RunRecord) -> tuple[str, ...]:
-    """Say why a rate is missing or only a lower bound, and that the ratio decides nothing; a line each."""
-    return tuple(map(fmt.one_line, (*_reasons(run), *_undecided(run))))
+    """Say why a rate is missing or a bound, that searches disagree, that nothing is decided; a line each."""
+    return tuple(map(fmt.one_line, (*_reasons(run), *_disagreeing(run), *_undecided(run))))
 
 
 def _reasons(run: RunRecord) -> list[str]:
@@ -138,6 +144,29 @@ def _reasons(run: RunRecord) -> list[str]:
         for name, target in (run.slo.targets if run.slo else {}).items()
         if target.rate_per_s is None and target.reason
     ]
+
+
+def _disagreeing(run: RunRecord) -> list[str]:
+    """Say whose searches are farther apart than a quiet machine makes them, and what the machine did."""
+    sides = run.slo.targets if run.slo else {}
+    found = {name: disagreement(target, run.targets[name].rounds) for name, target in sides.items()}
+    return [
+        f"{pick.display_name(run, name)}: its searches found "
+        f"{fmt.span((one.lowest_per_s, one.highest_per_s), fmt.rate_number)} requests/s, "
+        f"{fmt.ratio(one.times)} times apart{_machine(one)}."
+        for name, one in found.items()
+        if one
+    ]
+
+
+def _machine(found: Disagreement) -> str:
+    """Say how much slower the server's cores were in one search than in another; nothing where not known."""
+    if found.machine is None:
+        return ""
+    return (
+        f"; the server's cores needed {fmt.ratio(found.machine.times)} times as long for a fixed computation "
+        f"in block {found.machine.slow_block} as in block {found.machine.fast_block}"
+    )
 
 
 def _undecided(run: RunRecord) -> list[str]:
@@ -153,13 +182,7 @@ def _not_decided(run: RunRecord, pair: RatePair, *, several: bool) -> str:
     sides = (pair.candidate, pair.baseline)
     names = " and ".join(pick.display_name(run, name) for name in sides)
     which = f"Which of {names if several else 'the two'} sustains more is not decided"
-    spread = search_spread(run.slo, sides) if run.slo else None
-    then = (
-        "More"
-        if spread is None
-        else f"What two searches of the same target found differs by up to {fmt.ratio(spread)} times; more"
-    )
-    return f"{which}: {undecided_because(run, pair)}. {then} --blocks narrow the interval."
+    return f"{which}: {undecided_because(run, pair)}. More --blocks narrow the interval."
 
 
 def undecided_because(run: RunRecord, pair: RatePair) -> str:

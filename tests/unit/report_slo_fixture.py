@@ -29,6 +29,7 @@ def make_slo_run(**changes: Any) -> RunRecord:
             found.extend(_search(chance, index, name, block))
     slo = make_slo(points).model_copy(update=changes)
     targets = {name: _target(name, found) for name, found in points.items()}
+    targets |= {name: targets["tfserving"] for name in slo.targets if name not in targets}
     run = make_run(kind="slo", comparisons=(), controls=(), warnings=(), slo=slo, targets=targets)
     command = ("tandem", "slo", "models/digits_cnn", "--p99-ms", "20", "--hourly-price", "0.40")
     profile = PROFILE.model_copy(update={"blocks": 3, "loads": (), "control": False, "null": False})

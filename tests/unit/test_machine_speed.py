@@ -10,7 +10,7 @@ from pipelines.machine import speed_probe
 from pipelines.machine.cores import Cores
 from pipelines.machine.speed_probe import KEPT_S, NS_PER_S, SIZE, Tally, Totals, probe, read
 from pipelines.measure import machine_speed as measuring
-from pipelines.measure.machine_speed import MachineSpeed
+from pipelines.measure.machine_speed import MachineSpeed, probe_ms
 from pipelines.processes.group import wait_until
 
 TWO = Cores(server=(0,), generator=(1,))
@@ -45,6 +45,14 @@ def test_too_little_is_no_slowdown_and_no_full_speed():
     assert slowdowns(window(1.5, count=9), window(1.5, usual=(USUAL_S,) * 9)) == {}
     assert slowdowns(window(1.5, count=9), window(1.3)) == {"generator": pytest.approx(1.3)}
     assert MachineSpeed().slowdowns({}, {}, "cores") == {}
+
+
+def test_how_long_it_took_is_known_without_anything_usual():
+    before, after = window(1.5, usual=())
+    assert probe_ms({"server": before}, {"server": after}, "server") == pytest.approx(1.5e3 * USUAL_S)
+    few_before, few_after = window(1.5, count=9)
+    assert probe_ms({"server": few_before}, {"server": few_after}, "server") is None
+    assert probe_ms({"server": before}, {"server": after}, "generator") is None
 
 
 def test_usual_is_what_most_seconds_were_and_a_machine_that_stays_slower_becomes_so():
