@@ -157,7 +157,11 @@ def measure_missing(folder: Path, progress: Progress) -> tuple[str, ...]:
     failed = []
     for number, condition in enumerate(missing, start=1):
         title = f"[{number}/{len(missing)}] {condition.key}"
-        code, run = _measure(condition, partial(progress, title))
+        try:
+            code, run = _measure(condition, partial(progress, title))
+        except KeyboardInterrupt:
+            progress(title, f"interrupted; what was measured is in {folder}, --measure goes on here")
+            raise
         if run is None:
             failed.append(condition.key)
             progress(title, f"failed with exit code {code}")

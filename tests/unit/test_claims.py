@@ -312,8 +312,10 @@ def test_an_interruption_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise KeyboardInterrupt
 
     monkeypatch.setattr(stage, "_command", command)
+    said: list[str] = []
     with pytest.raises(KeyboardInterrupt):
-        measure_missing(tmp_path / "kept", quiet)
+        measure_missing(tmp_path / "kept", lambda _, text: said.append(text))
+    assert str(tmp_path / "kept") in said[-1]
 
 
 @pytest.mark.slow
