@@ -115,7 +115,7 @@ def search_slo(
     run = start_run("slo", without_extras(settings), runner, command, progress)
     names = [side.name for side in run.session.sides]
     run.slo = empty_slo(question, names, run.settings.profile.slo_resolution)
-    windows_s = [run.settings.profile.round_s] * len(names)
+    windows_s = [least_round_s(run.settings.profile)] * len(names)
     progress("slo", f"{expected(run.settings, windows_s)}, into {run.folder}")
     return conclude(run, partial(_measure, question=question)), run.folder
 
@@ -274,9 +274,14 @@ def likely_rate_per_s(conditionings: Sequence[ConditioningRecord]) -> float:
     return max(throughput_per_s * LIKELY_SHARE, LIMITS.min_rate_per_s)
 
 
+def least_round_s(profile: Profile) -> float:
+    """Return how long rounds of a search are at least, seconds."""
+    return profile.slo_round_s or profile.round_s
+
+
 def rate_round_s(profile: Profile, rate_per_s: float) -> float:
-    """Return a window long enough for a p99, and never shorter than the profile's rounds."""
-    return max(profile.round_s, SPARE * samples_needed(99) / rate_per_s)
+    """Return a window long enough for a p99, and never shorter than the profile's rounds of a search."""
+    return max(least_round_s(profile), SPARE * samples_needed(99) / rate_per_s)
 
 
 def patient_warmup_s(profile: Profile, rate_per_s: float, points: Sequence[RatePointRecord]) -> float:

@@ -53,7 +53,7 @@ def run_settings(*, profile: str, sides: str, **typed: Any) -> RunSettings:
     if named.get("primary") == "throughput":
         named["primary"] = "throughput_per_s"
     if "round_s" in changes:
-        changes["longest_round_s"] = None
+        changes |= dict.fromkeys(("longest_round_s", "slo_round_s"))
     if "loads" in changes:
         changes["loads"] = _split(changes["loads"])
     try:

@@ -59,6 +59,12 @@ class Profile(Settings):
     slo_resolution: float = Field(
         default=0.05, gt=0, le=1, description="rates of an SLO search nearer to each other are not told apart"
     )
+    slo_round_s: float | None = Field(
+        default=None,
+        ge=ROUND_LEAST_S,
+        le=DAY_S,
+        description="round_s of an SLO search; None: as round_s, seconds",
+    )
     retries: int = Field(
         ge=0, description="invalid rounds that may be measured again, for every two compared sides"
     )
@@ -91,14 +97,15 @@ PROFILES = {
             rounds=3,
             warmup_limit_s=8,
             conditioning_limit_s=80,
-            round_s=3,
-            longest_round_s=4,
+            round_s=5,
+            longest_round_s=6,
             loads=("closed:8",),
             control=True,
             control_blocks="in turn",
             null=False,
             device_threads="one",
             slo_resolution=0.1,
+            slo_round_s=3,
             retries=8,
         ),
         Profile(

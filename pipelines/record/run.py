@@ -37,8 +37,8 @@ class ProfileRecord(Record):
     `conditioning_limit_s` is the budget of a fresh server until it had to be steady, 0 for none; rounds were
     as long as p50's wandering asked for, from `round_s` to `longest_round_s`. `primary` is the metric that
     was judged by itself, `verdicts` whether any were given. `slo_resolution`: rates nearer to each other are
-    not told apart by an SLO search. `device_threads`: with how many threads files for devices were timed
-    where nothing was kept.
+    not told apart by an SLO search, whose rounds are `slo_round_s` at least. `device_threads`: with how many
+    threads files for devices were timed where nothing was kept.
     """
 
     name: str
@@ -60,6 +60,7 @@ class ProfileRecord(Record):
     longest_round_s: float | None = None
     device_threads: Literal["one", "one and all"] = "one and all"
     slo_resolution: float = 0.05
+    slo_round_s: float | None = None
 
 
 class RunRecord(Record):

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from pipelines.compare.slo import least_round_s
 from pipelines.config.profiles import Profile
 from pipelines.config.settings import RunSettings
 from pipelines.errors import RequestError
@@ -66,7 +67,11 @@ class Budget:
     @property
     def round_s(self) -> float:
         """The next round: the mean of all trials', at first a guess."""
-        return sum(self.rounds_s) / len(self.rounds_s) if self.rounds_s else round_s(self.settings)
+        return (
+            sum(self.rounds_s) / len(self.rounds_s)
+            if self.rounds_s
+            else round_s(self.settings, least_round_s(self.settings.profile))
+        )
 
     def note(self, trial: TuneTrialRecord) -> None:
         """Learn from a trial how long things take here."""

@@ -92,7 +92,9 @@ def searched(monkeypatch, blocks_count, *, stop_after=10**6, conditioning_limit_
     run = run_with()
     run.session.measured["a"].conditionings.append(conditioning(1000))
     run.settings = SimpleNamespace(
-        profile=SimpleNamespace(round_s=3.0, warmup_limit_s=2.0, conditioning_limit_s=conditioning_limit_s),
+        profile=SimpleNamespace(
+            round_s=3.0, slo_round_s=None, warmup_limit_s=2.0, conditioning_limit_s=conditioning_limit_s
+        ),
         max_rate_per_s=None,
         timeout_s=10.0,
     )

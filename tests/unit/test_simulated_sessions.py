@@ -13,6 +13,7 @@ from pipelines.judge.verdicts import judge
 from pipelines.measure import blocks, level
 
 QUICK = PROFILES["quick"]
+THREE_TO_FOUR = QUICK.model_copy(update={"round_s": 3.0, "longest_round_s": 4.0})
 FAST_PER_S, SLOW_PER_S = 600.0, 300.0
 DOUBLES_AFTER_S = 20.0
 CLIMB_PER_S = 0.03
@@ -95,7 +96,7 @@ def test_a_server_that_is_never_done_is_conditioned_for_the_budget_and_compared_
     [([None, 1.0], 3.0), ([3.5, None], 3.5), ([3.5, 3.9], 3.9), ([40.0], 4.0), ([None], 3.0), ([], 3.0)],
 )
 def test_rounds_grow_with_the_side_that_wanders_most_up_to_the_profiles_limit(tmp_path, needed_s, round_s):
-    made = session(QUICK, {"a": steady}, tmp_path)
+    made = session(THREE_TO_FOUR, {"a": steady}, tmp_path)
     level._adapt_round_length(made, needed_s)
     assert made.round_s == pytest.approx(round_s)
     level._adapt_round_length(made, [None])
@@ -120,7 +121,7 @@ def convoys(height):
 )
 def test_rounds_are_as_long_as_the_conditioned_servers_p50_wanders(measure, height, least_s, most_s):
     """By theory some 0.25 s · height² · 4 / 0.05²: slices of a quarter of a second go together by fours."""
-    _, targets, _ = measure(QUICK, {"wandering": steady, "level": steady}, wandering=convoys(height))
+    _, targets, _ = measure(THREE_TO_FOUR, {"wandering": steady, "level": steady}, wandering=convoys(height))
     (window_s,) = {one.window_s for target in targets.values() for one in target.rounds}
     assert least_s <= window_s <= most_s
 
