@@ -7,7 +7,6 @@ into a temporary folder.
 """
 
 import argparse
-import multiprocessing
 import socket
 import statistics
 import subprocess
@@ -15,6 +14,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from apart import run_apart
 
 ROOT = Path(__file__).parents[1]
 RECORDED = ROOT / "tests/conformance/tfserving-2.20.0"
@@ -73,9 +74,7 @@ def grpc_latencies_s(port: int, seconds: float) -> list[float]:
 def measure(name: str, port: int, connections: int, seconds: float) -> str:
     """Return one line: protocol, connections, requests per second and percentiles in ms."""
     processes = min(connections, 2)
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        task = (name, port, connections // processes, seconds)
-        parts = pool.starmap(many, [task] * processes, chunksize=1)
+    parts = run_apart(many, [(name, port, connections // processes, seconds)] * processes)
     latencies = sorted(1000 * latency for part in parts for latency in part)
     p99 = latencies[int(0.99 * len(latencies))]
     return (

@@ -14,14 +14,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from apart import run_apart
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -178,8 +177,7 @@ def main() -> int:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tandem-large-report-") as name:
         write_large_run(Path(name) / "run", asked.requests, asked.rounds, asked.blocks)
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
-            cost = alone.submit(measure, Path(name) / "run").result()
+        (cost,) = run_apart(measure, [(Path(name) / "run",)])
     print(
         f"{asked.requests:,} requests in {asked.rounds} rounds, {asked.blocks} blocks: "
         f"{cost.elapsed_s:.1f} s (limit {LIMIT_S:g}; "

@@ -5,6 +5,7 @@ import gc
 import os
 import pickle
 import shutil
+import signal
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, nullcontext
@@ -23,6 +24,13 @@ settings.load_profile("tandem")
 # process of tests has the two the other way round, or all servers share a core and leave the other idle.
 if int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 2:
     os.environ["TANDEM_GENERATOR_CORE"] = str(min(os.sched_getaffinity(0)))
+
+# Where /dev/shm is not writable, as in some containers, joblib warns when scikit-learn or Keras imports it.
+os.environ.setdefault("JOBLIB_MULTIPROCESSING", "0")
+
+# What a shell has begun in the background ignores Ctrl-C, and so would all that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ARTIFACTS = Path(os.environ.get("TANDEM_TEST_ARTIFACTS", Path(__file__).resolve().parents[1] / "artifacts"))
 """The same folder as everybody's, so that what is exported and built already is not made again."""

@@ -86,6 +86,23 @@ def test_an_archive_is_written_whatever_the_clock_says(tmp_path, monkeypatch):
         assert {one.date_time[0] for one in made.infolist()} == {1980}
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the packager's own
+def test_an_archive_is_written_in_a_folder_of_any_name(tmp_path):
+    folder = tmp_path / "a, b [1] *? c:d"
+    folder.mkdir()
+    (folder / "model.pt").write_bytes(b"traced")
+    export.write_archive(MODEL, folder / "model.pt", folder / "digits_cnn.mar")
+    with zipfile.ZipFile(folder / "digits_cnn.mar") as made:
+        names = {
+            "model.pt",
+            "handler.py",
+            export.SIGNATURE_NAME,
+            *(part.name for part in export.HANDLER_PARTS),
+        }
+        assert names <= set(made.namelist())
+    assert {file.name for file in folder.iterdir()} == {"model.pt", "digits_cnn.mar"}
+
+
 def test_a_good_archive_answers(ask):
     assert ask(zipped(parts()))["y"].tolist() == [[11.0], [12.0]]
 

@@ -5,6 +5,7 @@ import shutil
 import time
 import zipfile
 from collections.abc import Callable, Iterable
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -127,16 +128,20 @@ def write_archive(spec: ModelSpec, model: Path, archive: Path) -> None:
     from model_archiver.model_packaging import package_model
     from model_archiver.model_packaging_utils import ModelExportUtils
 
-    described = archive.with_name(SIGNATURE_NAME)
+    folder = archive.parent.absolute()
+    described = folder / SIGNATURE_NAME
     described.write_text(json.dumps(signature(spec)))
+    handler, *parts = (Path(shutil.copy2(file, folder)) for file in (HANDLER, *HANDLER_PARTS))
+    # Names without folders: the archiver splits paths at commas and colons, and takes brackets for wildcards.
     config = ModelArchiverConfig(
         model_name=spec.name,
         version="1.0",
-        serialized_file=str(model),
-        handler=str(HANDLER),
-        extra_files=",".join(map(str, (described, *HANDLER_PARTS))),
-        export_path=str(archive.parent),
+        serialized_file=str(model.absolute()),
+        handler=handler.name,
+        extra_files=",".join(file.name for file in (described, *parts)),
+        export_path=str(folder),
     )
-    with patch.object(zipfile, "time", EARLIEST):
+    with chdir(folder), patch.object(zipfile, "time", EARLIEST):
         package_model(config, manifest=ModelExportUtils.generate_manifest_json(config))
-    described.unlink()
+    for file in (described, handler, *parts):
+        file.unlink()
