@@ -141,7 +141,7 @@ class Environment:
         if self.libpython:
             require_python_library(self.name)
         if self.shared_memory:
-            require_shared_memory(self.name)
+            require_shared_memory(f"the environment {self.name}")
 
 
 def root() -> Path:

@@ -50,12 +50,17 @@ def require_python_library(name: str) -> None:
         )
 
 
-def require_shared_memory(name: str) -> None:
-    """Raise MachineError if this user cannot make files in shared memory."""
+def require_shared_memory(who: str, otherwise: str = "do without it here") -> None:
+    """Raise MachineError if this user cannot make files in shared memory.
+
+    Args:
+        who: needs it, in a sentence.
+        otherwise: what can be done where it cannot be had.
+    """
     if not os.access(SHARED_MEMORY, os.W_OK | os.X_OK):
         raise MachineError(
-            f"the environment {name} needs shared memory: {SHARED_MEMORY} is not there, or may not be "
-            "written to; mount a tmpfs there with the mode 1777, or do without it here"
+            f"{who} needs shared memory: {SHARED_MEMORY} is not there, or may not be written to; mount a "
+            f"tmpfs there with the mode 1777, or {otherwise}"
         )
 
 

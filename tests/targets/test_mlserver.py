@@ -1,5 +1,6 @@
 """What is MLServer's own: its defaults, its workers and presets; its protocol is in test_oip_*."""
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,8 @@ from test_both_roads import SPEC, expectations
 from test_python_server import folder  # noqa: F401 - a fixture
 from told_times import told
 
+from pipelines.environments import system
+from pipelines.environments.system import require_shared_memory
 from pipelines.errors import MachineError
 from pipelines.http import fetch
 from pipelines.runners.local import LocalServer
@@ -37,7 +40,24 @@ FIXED = replace(
 )
 
 
-def test_as_the_vendor_ships_it_a_worker_process_answers_right(folder):  # noqa: F811 - the fixture
+@pytest.fixture
+def shared_memory():
+    """Where worker processes have their queues; under CI a missing one is a failure."""
+    try:
+        require_shared_memory("a worker process")
+    except MachineError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+
+
+def test_workers_without_shared_memory_are_refused_before_anything_is_started(folder, monkeypatch, tmp_path):  # noqa: F811 - the fixture
+    monkeypatch.setattr(system, "SHARED_MEMORY", str(tmp_path / "none"))
+    with readiness.work_folder() as work, pytest.raises(MachineError, match="parallel_workers = 0"):
+        server.plan(ServeRequest(SPEC, folder, work))
+
+
+def test_as_the_vendor_ships_it_a_worker_process_answers_right(folder, shared_memory):  # noqa: F811 - the fixture
     require("mlserver")
     with (
         readiness.work_folder() as work,
@@ -51,7 +71,7 @@ def test_as_the_vendor_ships_it_a_worker_process_answers_right(folder):  # noqa:
         assert given.threads_per_worker is not None
 
 
-def test_the_counts_are_of_all_workers_and_of_whole_batches(folder):  # noqa: F811 - the fixture
+def test_the_counts_are_of_all_workers_and_of_whole_batches(folder, shared_memory):  # noqa: F811 - the fixture
     """Two workers in turn; a lone request waits for a batch, and a run of three rows counts three times."""
     asked = MLServerSettings(parallel_workers=2, torch_threads=1, max_batch_size=2, max_batch_time_ms=150)
     with served("mlserver", folder, Preset("batching", asked), FIXED) as (started, _):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipelines.environments.creation import ensure
 from pipelines.environments.known import MLSERVER
+from pipelines.environments.system import require_shared_memory
 from pipelines.files.atomic import write_atomically
 from pipelines.hosts import url_host
 from pipelines.http import fetch
@@ -27,11 +28,14 @@ def plan(request: ServeRequest) -> ServerPlan:
     """Plan an MLServer for one TorchScript file.
 
     Raises:
-        MachineError: its environment cannot be made, or the port is taken.
+        MachineError: its environment cannot be made, the port is taken, or its workers lack shared memory.
     """
+    settings = request.preset.settings_as(MLServerSettings)
+    if settings.parallel_workers != 0:
+        # Their queues are semaphores there.
+        require_shared_memory("a worker process of MLServer", "take a preset with parallel_workers = 0")
     python = ensure(MLSERVER, lambda _: None)
     rest, grpc, metrics = choose_ports(request, 3)
-    settings = request.preset.settings_as(MLServerSettings)
     protocol = request.asked_by(NAME)
     folder = _write(request, settings, (rest, grpc, metrics))
     base_url, model = request.url(rest), request.spec.name
