@@ -1,7 +1,6 @@
 """The real servers that speak the Open Inference Protocol, each started once for all that is asked of it."""
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from needs import needed
 from oip_models import add_models, write_echoes, write_several
 from test_both_roads import OUTPUTS, SPEC, expectations
 
@@ -22,7 +22,6 @@ from loadtests.payloads import PayloadPool
 from loadtests.protos import message
 from models.tensors import sample
 from pipelines.environments.known import find
-from pipelines.errors import MachineError
 from pipelines.files import leftovers
 from pipelines.http import fetch, fetch_json
 from pipelines.processes.group import wait_until
@@ -57,12 +56,7 @@ def require(name: str) -> None:
     environment = find(name)
     if ".".join(map(str, sys.version_info[:2])) not in environment.pythons:
         pytest.skip(f"{name} is for Python {', '.join(environment.pythons)}")
-    try:
-        environment.require_system()
-    except MachineError as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+    needed(environment.require_system)
     make_environments([name], lambda *_: None)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -128,20 +129,18 @@ def write_archive(spec: ModelSpec, model: Path, archive: Path) -> None:
     from model_archiver.model_packaging import package_model
     from model_archiver.model_packaging_utils import ModelExportUtils
 
-    folder = archive.parent.absolute()
-    described = folder / SIGNATURE_NAME
-    described.write_text(json.dumps(signature(spec)))
-    handler, *parts = (Path(shutil.copy2(file, folder)) for file in (HANDLER, *HANDLER_PARTS))
     # Names without folders: the archiver splits paths at commas and colons, and takes brackets for wildcards.
     config = ModelArchiverConfig(
         model_name=spec.name,
         version="1.0",
         serialized_file=str(model.absolute()),
-        handler=handler.name,
-        extra_files=",".join(file.name for file in (described, *parts)),
-        export_path=str(folder),
+        handler=HANDLER.name,
+        extra_files=",".join((SIGNATURE_NAME, *(part.name for part in HANDLER_PARTS))),
+        export_path=str(archive.parent.absolute()),
     )
-    with chdir(folder), patch.object(zipfile, "time", EARLIEST):
-        package_model(config, manifest=ModelExportUtils.generate_manifest_json(config))
-    for file in (described, handler, *parts):
-        file.unlink()
+    with TemporaryDirectory(prefix="tandem-archive-") as folder:
+        (Path(folder) / SIGNATURE_NAME).write_text(json.dumps(signature(spec)))
+        for part in (HANDLER, *HANDLER_PARTS):
+            shutil.copy2(part, folder)
+        with chdir(folder), patch.object(zipfile, "time", EARLIEST):
+            package_model(config, manifest=ModelExportUtils.generate_manifest_json(config))
