@@ -390,14 +390,21 @@ def with_machine(run: RunRecord, probe_ms: tuple[float | None, ...]) -> RunRecor
     return run.model_copy(update={"targets": {**run.targets, "torchserve": timed}})
 
 
+def told_of_searches(run: RunRecord) -> list[str]:
+    """The remark that searches disagree, of the one side whose searches do."""
+    found = [one for one in slo.remarks(run) if "its searches found" in one]
+    assert len(found) == 1, f"one remark that searches disagree, of {slo.remarks(run)}"
+    return found
+
+
 def test_searches_of_a_side_that_disagree_are_told_with_what_the_machine_did() -> None:
     rates = {"block_rates_per_s": (366.0, 589.0, 648.0)}
     run = with_machine(make_slo_run(targets=with_target("torchserve", **rates)), (0.42, 0.34, 0.30))
-    (line,) = [one for one in slo.remarks(run) if "its searches found" in one]
+    (line,) = told_of_searches(run)
     assert line.startswith("TorchServe") and "1.77 times apart" in line
     assert "1.40 times as long" in line and "in block 1 as in block 3" in line
     for unknown in ((0.42, None, None), (None, None, None)):
-        (line,) = [one for one in slo.remarks(with_machine(run, unknown)) if "its searches found" in one]
+        (line,) = told_of_searches(with_machine(run, unknown))
         assert "1.77 times apart." in line and "as long" not in line
 
 
