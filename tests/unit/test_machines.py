@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from models.digits_cnn import MODEL
+from pipelines.environments import system
 from pipelines.errors import GateError
 from pipelines.machine.cores import split_cores
 from pipelines.measure.fairness import check, require_fair
@@ -56,6 +57,8 @@ def no_programs(monkeypatch, tmp_path_factory):
     python = environment(tmp_path_factory.mktemp("environment"))
     for server in (mlserver, triton):
         monkeypatch.setattr(server, "ensure", lambda *_: python)
+    # A plan for another machine does not depend on what this one allows.
+    monkeypatch.setattr(system, "SHARED_MEMORY", str(empty))
 
 
 def environment(folder):
