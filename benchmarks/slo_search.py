@@ -65,11 +65,13 @@ SERVERS = (
     Server("steady"),
     Server("5 % faster or slower from round to round", jitter=0.05),
     Server("8 % faster or slower from round to round", jitter=0.08),
+    Server("20 % faster or slower from round to round", jitter=0.2),
     Server("cold for 10 s of open load", cold_s=10),
     Server("cold for 20 s of open load", cold_s=20),
     Server("stalls in 5 % of rounds", stalls=0.05),
     Server("stalls in 10 % of rounds", stalls=0.10),
     Server("stalls in 15 % of rounds", stalls=0.15),
+    Server("cold for 40 s of open load", cold_s=40),
     Server("cold for 10 s, stalls in 10 %", cold_s=10, stalls=0.1),
     Server("bad spell of 10 rounds", spell_rounds=10),
     Server("bad spell of 20 rounds", spell_rounds=20),
@@ -89,7 +91,7 @@ class Simulated:
     server: Server
     source: np.random.Generator
     capacity_per_s: float
-    conditions: bool
+    conditions_left: int
     spell_begins: int = NEVER
     rounds_count: int = field(default=0)
     loaded_s: float = field(default=0.0)
@@ -97,7 +99,7 @@ class Simulated:
     def measure(self, rate_per_s: float) -> RateMeasurement:
         """Draw a round."""
         cold = self.loaded_s < self.server.cold_s
-        self.loaded_s += CONDITIONING_S if self.conditions and not self.loaded_s else ROUND_S
+        self.loaded_s += CONDITIONING_S if self.conditions_left else ROUND_S
         capacity_per_s = self.capacity_per_s * math.exp(self.source.normal(0, self.server.jitter))
         left = 1 - (rate_per_s / capacity_per_s) ** STEEPNESS
         p99_ms = BASE_MS / left if left > 0 else math.inf
@@ -112,6 +114,7 @@ class Simulated:
         late = self.server.sends_up_to * TRUTH_PER_S
         chance = 0.0 if late == math.inf else min(1.0, max(0.0, 0.5 + 5 * (rate_per_s / late - 1)))
         delivered = self.source.random() >= chance
+        self.conditions_left = 0 if delivered and p99_ms <= LIMIT_MS else max(0, self.conditions_left - 1)
         return RateMeasurement(rate_per_s, p99_ms, 0.0, delivered=delivered)
 
 
@@ -134,7 +137,7 @@ def simulate(server: Server, limits: SearchLimits, source: np.random.Generator) 
         factor = math.exp(source.normal(0, BLOCK_NOISE))
         begins = int(source.integers(SPELL_WITHIN)) if block == spell_block else NEVER
         capacity_per_s = CAPACITY_PER_S * factor
-        one = Simulated(server, source, capacity_per_s, bool(limits.conditioning_rounds), begins)
+        one = Simulated(server, source, capacity_per_s, limits.conditioning_rounds, begins)
         found = search(
             one.measure, p99_limit_ms=LIMIT_MS, start_rate_per_s=start, first_step=step, limits=limits
         )

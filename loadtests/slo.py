@@ -148,7 +148,8 @@ class _Search:
 
     def _search(self, start_per_s: float, first_step: float) -> None:
         for _ in range(self._limits.conditioning_rounds):
-            self._next(start_per_s, "condition")  # valid or not, it was a load
+            if self._keeps(self._next(start_per_s, "condition")):  # valid or not, it was a load
+                break
         passing = self._bracket(start_per_s, first_step)
         if passing is None:
             return
@@ -239,6 +240,11 @@ class _Search:
                 break  # more of it would only fill queues: no pause does that
         self._broke[rate_per_s] = outcome
         return False
+
+    def _keeps(self, found: RateMeasurement) -> bool:
+        """Return whether a round was sent, and kept the limit without too many errors."""
+        usable = found.valid and found.delivered and found.errors_share <= self._limits.errors_share
+        return usable and found.p99_ms is not None and found.p99_ms <= self._p99_limit_ms
 
     def _outcome(self, rate_per_s: float, phase: Phase = "search") -> _Outcome:
         """Measure until there is a valid round.

@@ -43,12 +43,12 @@ when an open load sets in, and its queue lasts longer: that only makes a rate lo
 # A request that takes so many times the limit tells no more by being waited for.
 TIMEOUT_FACTOR, TIMEOUT_LEAST_S = 100, 2.0
 CONDITIONING_ROUND_S = 8.0
-"""With its warm-up, ten seconds of an open load before any round counts."""
+"""With its warm-up, ten seconds of an open load: before any round counts, until the limit is kept once."""
 # Of any profile, which has a resolution of its own.
 LIMITS = SearchLimits(
     bound_resolution=0.15,
     confirmations_failed=1,
-    conditioning_rounds=1,
+    conditioning_rounds=3,
     rechecks=3,
     recheck_steps=2,
     min_rate_per_s=5.0,
@@ -205,7 +205,7 @@ def search_one(
             servers,
             max(
                 rate_round_s(profile, rate_per_s),
-                CONDITIONING_ROUND_S if len(points) < limits.conditioning_rounds else 0.0,
+                CONDITIONING_ROUND_S if still_conditions(points, limits) else 0.0,
             ),
             patient_warmup_s(profile, rate_per_s, points),
             search_timeout_s(question.p99_limit_ms, run.settings.timeout_s),
@@ -288,6 +288,11 @@ def patient_warmup_s(profile: Profile, rate_per_s: float, points: Sequence[RateP
     """Return the longest warm-up: the usual one, longer for a rate that broke in one of the points."""
     broke = any(point.rate_per_s == rate_per_s and point.met is False for point in points)
     return profile.warmup_limit_s * (PATIENCE if broke else 1.0)
+
+
+def still_conditions(points: Sequence[RatePointRecord], limits: SearchLimits) -> bool:
+    """Return whether the next round of a search is one of those that count for nothing, as `search` has it."""
+    return len(points) < limits.conditioning_rounds and not any(point.met for point in points)
 
 
 def search_timeout_s(p99_limit_ms: float, timeout_s: float) -> float:

@@ -157,6 +157,16 @@ def test_an_open_load_conditions_a_server_before_a_round_counts(monkeypatch):
     assert {window_s for number, (_, window_s, _) in windows_s.items() if number not in firsts} == {3.0}
 
 
+@pytest.mark.parametrize(("slow_starts", "conditioned"), [([1], 2), ([1, 2], 2), ([], 1)])
+def test_an_open_load_goes_on_until_the_server_keeps_the_limit_once(monkeypatch, slow_starts, conditioned):
+    """A round that broke has a longer warm-up the next time, so the second one keeps it."""
+    run, windows_s = searched(monkeypatch, 1, slow_starts=slow_starts)
+    phases = [point.phase for point in run.slo_points["a"]]
+    assert phases[: conditioned + 1] == ["condition"] * conditioned + ["search"]
+    lengths = [window_s for _, window_s, _ in windows_s.values()]
+    assert lengths == [8.0] * conditioned + [3.0] * (len(lengths) - conditioned)
+
+
 def test_a_profile_without_conditioning_has_none_of_an_open_load_either(monkeypatch):
     run, windows_s = searched(monkeypatch, 1, conditioning_limit_s=0)
     assert {point.phase for point in run.slo_points["a"]} == {"search", "confirm"}

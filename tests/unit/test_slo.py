@@ -269,9 +269,16 @@ def test_a_load_before_counts_for_nothing_and_is_named():
     assert [one.phase for one in result.measurements][:3] == ["condition", "condition", "search"]
 
 
-def test_a_load_before_that_is_invalid_is_not_repeated():
-    result = find(spoiled(oracle(500), {1}), 100, resolution=0.5, conditioning_rounds=1, most_invalid=0)
-    assert rates(result)[:3] == [100, 100, 200]
+@pytest.mark.parametrize(("cold_rounds", "conditioned"), [(0, 1), (1, 2), (2, 3), (3, 3), (9, 3)])
+def test_a_load_before_ends_with_the_first_round_that_keeps_the_limit(cold_rounds, conditioned):
+    result = find(cold(oracle(500), cold_rounds), 100, resolution=0.5, conditioning_rounds=3)
+    assert [one.phase for one in result.measurements].count("condition") == conditioned
+    assert [one.phase for one in result.measurements][conditioned] == "search"
+
+
+def test_invalid_rounds_before_count_as_load_and_are_no_answer():
+    result = find(spoiled(oracle(500), {1}), 100, resolution=0.5, conditioning_rounds=2, most_invalid=0)
+    assert [one.phase for one in result.measurements][:3] == ["condition", "condition", "search"]
     assert result.outcome == "found"
 
 
