@@ -90,8 +90,8 @@ class SearchLimits:
             found there is a bound.
         confirmations: rounds that a rate has to pass at the end.
         confirmations_failed: rounds that it may fail until then, each of which is followed by another.
-        conditioning_rounds: at most so many rounds at the start rate, which count for nothing, until one keeps
-            the limit: an open load warms what the closed one did not.
+        conditioning_rounds: at most so many rounds at the start rate, which count for nothing, until one
+            keeps the limit: an open load warms what the closed one did not.
         tries: rounds of a rate in the search, one of which has to pass.
         rechecks: how often a search that has confirmed a rate goes on above, where the lowest rate that
             did not pass does now.

@@ -291,7 +291,7 @@ def patient_warmup_s(profile: Profile, rate_per_s: float, points: Sequence[RateP
 
 
 def still_conditions(points: Sequence[RatePointRecord], limits: SearchLimits) -> bool:
-    """Return whether the next round of a search is one of those that count for nothing, as `search` has it."""
+    """Return whether the next round is one of those that count for nothing, as `search` has it."""
     return len(points) < limits.conditioning_rounds and not any(point.met for point in points)
 
 
