@@ -110,6 +110,28 @@ def disagreement(target: SloTargetRecord, rounds: Sequence[RoundRecord]) -> Disa
     return Disagreement(min(rates), max(rates), max(rates) / min(rates), _machine_change(rounds))
 
 
+def confirming_requests_count(run: RunRecord) -> int | None:
+    """Return the fewest requests that confirmed a rate, of any side and block; None where none did.
+
+    What a server does less often than that, such as packing its logs, may be in none of the searches.
+    """
+    if run.slo is None:
+        return None
+    counts = []
+    for name, searched in run.slo.targets.items():
+        rounds = run.targets[name].rounds if name in run.targets else ()
+        sent = {record.index: record.requests_count for record in rounds}
+        for block in searched.blocks:
+            kept = [
+                sent.get(point.round_index, 0)
+                for point in searched.points
+                if (point.block, point.phase, point.met) == (block.block, "confirm", True)
+                and point.rate_per_s == block.rate_per_s
+            ]
+            counts += [sum(kept)] if kept else []
+    return min(counts, default=None)
+
+
 def _machine_change(rounds: Sequence[RoundRecord]) -> MachineChange | None:
     """Compare the blocks by the median over their rounds; None unless two blocks were timed."""
     timed: dict[int, list[float]] = {}

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipelines.console import format as fmt
+from pipelines.judge.rates import confirming_requests_count
 from pipelines.record.comparison import ComparisonRecord
 from pipelines.record.implementation import GivenRecord
 from pipelines.record.run import RunRecord
@@ -405,3 +406,8 @@ def _unmeasured(run: RunRecord) -> Iterator[str]:
         yield "how far this machine differs from itself (no A/A control)"
     if run.slo is None:
         yield "the highest rate within a latency limit (tandem slo)"
+    elif requests_count := confirming_requests_count(run):
+        yield (
+            f"what a server does less often than every {fmt.count(requests_count)} requests, such as "
+            "packing its logs (no rate was confirmed by fewer)"
+        )

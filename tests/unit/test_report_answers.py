@@ -10,6 +10,7 @@ from report_slo_fixture import make_slo_run
 from training_fixture import make_training_run
 
 from pipelines.console import format as fmt
+from pipelines.judge.rates import confirming_requests_count
 from pipelines.judge.summarise import looks_of
 from pipelines.judge.tradeoffs import judge_trade_offs
 from pipelines.record.conditioning import ConditioningRecord
@@ -344,6 +345,37 @@ def test_what_was_not_measured_is_not_shown() -> None:
     assert "container images" in text
     assert "no A/A control" in text
     assert "any other machine" in text
+
+
+def test_a_search_does_not_show_what_is_rarer_than_its_confirmations_are_long() -> None:
+    """Three rounds of three seconds see nothing of a server that packs its logs every 30,700 requests."""
+    run = make_slo_run()
+    searched = run.slo.targets["torchserve"]
+    confirming = [point for point in searched.points if (point.block, point.phase) == (2, "confirm")]
+    kept = [point.round_index for point in confirming if point.met]
+    assert len(kept) == 2
+    short = {number: 100 + number for number in kept}
+    rounds = tuple(
+        record.model_copy(update={"requests_count": short.get(record.index, 5000)})
+        for record in run.targets["torchserve"].rounds
+    )
+    targets = {
+        name: target.model_copy(
+            update={
+                "rounds": rounds
+                if name == "torchserve"
+                else tuple(one.model_copy(update={"requests_count": 9000}) for one in target.rounds)
+            }
+        )
+        for name, target in run.targets.items()
+    }
+    changed = run.model_copy(update={"targets": targets})
+    assert confirming_requests_count(changed) == sum(short.values())
+    assert f"every {fmt.count(sum(short.values()))} requests" in answer(changed).not_shown
+    unsearched = {name: one.model_copy(update={"points": ()}) for name, one in run.slo.targets.items()}
+    nothing = run.model_copy(update={"slo": run.slo.model_copy(update={"targets": unsearched})})
+    assert confirming_requests_count(nothing) is None
+    assert "less often" not in answer(nothing).not_shown
 
 
 def test_a_run_without_anything_has_an_answer() -> None:
