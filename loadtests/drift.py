@@ -30,11 +30,26 @@ class Drift:
         return self.change > 0
 
 
-def find_drift(speeds: Sequence[float]) -> Drift | None:
+def find_drift(speeds: Sequence[float], probes_ms: Sequence[float | None] = ()) -> Drift | None:
     """Return how the speeds of rounds, in order and above zero, drift; None where they do not.
 
-    Speed is any figure that is higher the faster the server is: throughput, or 1 / p50.
+    A machine that changes its own speed from round to round makes a steady server look like one that warms
+    up. So where every round knows how long a fixed computation took beside it, what would be no drift on a
+    machine of one speed is none.
+
+    Args:
+        speeds: any figure that is higher the faster the server is: throughput, or 1 / p50.
+        probes_ms: how long that computation took on the server's cores in each round.
     """
+    found = _drift(speeds)
+    timed_ms = [probe_ms for probe_ms in probes_ms if probe_ms]
+    if found is None or len(timed_ms) != len(speeds):
+        return found
+    own = _drift([speed * probe_ms for speed, probe_ms in zip(speeds, timed_ms, strict=True)])
+    return found if own is not None and own.climbs == found.climbs else None
+
+
+def _drift(speeds: Sequence[float]) -> Drift | None:
     if len(speeds) < FEWEST_ROUNDS:
         return None
     ratio = speeds[-1] / speeds[0]

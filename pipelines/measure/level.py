@@ -83,7 +83,8 @@ def find_drifts(session: Session, block: int, load: str, servers: Mapping[str, S
     drifts = {}
     for name in servers:
         rounds = [r for r in session.measured[name].rounds if (r.block, r.load) == (block, load) and r.valid]
-        drift = find_drift([speed for r in rounds if (speed := _speed(r, session.folder))])
+        known = [(speed, r.server_probe_ms) for r in rounds if (speed := _speed(r, session.folder))]
+        drift = find_drift([speed for speed, _ in known], [probe_ms for _, probe_ms in known])
         if drift is not None:
             drifts[name] = drift
     return drifts

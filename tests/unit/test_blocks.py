@@ -151,8 +151,8 @@ def test_blocks_end_when_it_is_enough_and_their_servers_have_ended_by_then(
 class Block:
     """One block whose speeds are given, pass by pass, by name; nothing is started or loaded."""
 
-    def __init__(self, monkeypatch, tmp_path, *passes, **changes):
-        self.passes, self.conditioned = list(passes), []
+    def __init__(self, monkeypatch, tmp_path, *passes, probes_ms=(None, None, None), **changes):
+        self.passes, self.conditioned, self.probes_ms = list(passes), [], probes_ms
         self.session = session(tmp_path, control=False, rounds=3, conditioning_limit_s=40, **changes)
         self.servers = {name: SimpleNamespace(resume=nothing, pause=nothing) for name in ("a", "b")}
         monkeypatch.setattr(blocks, "measure_round", self._measure)
@@ -161,7 +161,8 @@ class Block:
 
     def _measure(self, _session, planned, _servers):
         speed = self.passes[0][planned.target][planned.repetition]
-        self.session.measured[planned.target].rounds.append(Round(planned, speed))
+        probe_ms = self.probes_ms[planned.repetition]
+        self.session.measured[planned.target].rounds.append(Round(planned, speed, probe_ms))
         if planned.repetition == 2 and len(self.session.measured["a"].rounds) == len(
             self.session.measured["b"].rounds
         ):
@@ -180,8 +181,9 @@ class Block:
 class Round(SimpleNamespace):
     """As much of a round's record as is looked at."""
 
-    def __init__(self, planned, speed):
+    def __init__(self, planned, speed, probe_ms):
         super().__init__(
+            server_probe_ms=probe_ms,
             block=planned.block,
             load=planned.load,
             repetition=planned.repetition,
@@ -223,6 +225,18 @@ def test_who_climbs_is_conditioned_further_and_the_rounds_of_both_are_measured_a
         assert (why.code, why.figures["sides"]) == ("drifted", ("a",))
         assert why.figures["changes"] == (pytest.approx(1.1),)
     assert block.session.planned_count == 6 * 2 + 6
+
+
+@pytest.mark.parametrize(
+    ("probes_ms", "conditioned"), [((0.42, 0.28, 0.2), []), ((0.4, 0.41, 0.4), [("a", 40)])]
+)
+def test_who_got_faster_with_the_machine_alone_is_not_measured_again(
+    monkeypatch, tmp_path, probes_ms, conditioned
+):
+    block = Block(monkeypatch, tmp_path, CLIMB, LEVEL, probes_ms=probes_ms)
+    ours, _ = block.run()
+    assert block.conditioned == conditioned
+    assert len(ours.drifts) == len(conditioned)
 
 
 def test_when_the_budget_is_used_up_the_rounds_stay_and_the_drift_is_not_resolved(monkeypatch, tmp_path):
