@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -100,8 +100,13 @@ def artifacts(request: pytest.FixtureRequest) -> Path:
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
     with _locked(ARTIFACTS):
         if not (ARTIFACTS / "digits_cnn").exists():
-            whole = request.getfixturevalue("whole_export").folder
-            shutil.copytree(whole / "digits_cnn", ARTIFACTS / "digits_cnn")
+            whole, copy = request.getfixturevalue("whole_export").folder, ARTIFACTS / ".tests.copy"
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(whole / "digits_cnn", copy)
+            # A command of another test may have made it meanwhile; the export adds what is missing there.
+            with suppress(OSError):
+                copy.rename(ARTIFACTS / "digits_cnn")
+            shutil.rmtree(copy, ignore_errors=True)
         export("digits_cnn", ARTIFACTS, _say_nothing)
         ensure_verified("digits_cnn", ARTIFACTS, _say_nothing, ORDINARY)
     return ARTIFACTS
