@@ -8,6 +8,9 @@ A just-in-time compiler that shares a core with the server takes whole seconds o
 levelled, so a short stretch must be free of such dips too. A server that still dips after half a minute does
 so for good, and its longest stretch is judged with them.
 
+Nor may such compilers, where their CPU time can be read, take more than a fiftieth of the server's: its speed
+may be level while single answers wait for them, and the slowest answers are what p99 is made of.
+
 It also has to be steady across a pause. What a just-in-time compiler assumed while the same connections were
 busy all the time (that none is closed, that nothing times out) is wrong the first time that rounds come and
 go: TorchServe then fell from 1,250 to 800 requests a second and compiled for another eight seconds, which a
@@ -47,6 +50,12 @@ AFTER_PAUSE_S: Final = 3
 CPU_SHARE_LEAST: Final = 0.2
 """Below this share of a core the ticks of the kernel's CPU clock, 10 ms, are noise of 5 % and more."""
 
+COMPILERS_SHARE: Final = 0.02
+"""Of a server's CPU time: with more, its just-in-time compilers make the slowest of its answers."""
+
+COMPILES_FOR_GOOD_S: Final = 60
+"""Seconds of load after which what still compiles is taken for the server's own way."""
+
 State = Literal["steady", "climbing", "unsettled"]
 
 
@@ -59,12 +68,14 @@ class Second(NamedTuple):
         server_cpu_s: CPU seconds of the server in it; None where nobody could tell.
         resumed: whether the server was paused just before. Such a second is not judged: rounds have a
             warm-up of their own for it.
+        compilers_cpu_s: of `server_cpu_s`, that of just-in-time compilers; None where nobody could tell.
     """
 
     requests_count: int
     p50_ms: float | None
     server_cpu_s: float | None
     resumed: bool = False
+    compilers_cpu_s: float | None = None
 
     @property
     def cpu_s_per_request(self) -> float | None:
@@ -106,7 +117,12 @@ def judge_seconds(seconds: Sequence[Second]) -> Judgement:
         bins = _binned(judged[-length:])
         trends = _trends(bins, length)
         dips_belong = length == STRETCHES_S[-1]
-        if _all_within(trends) and (dips_belong or not _has_dip(bins)):
+        compiling_belongs = len(judged) >= COMPILES_FOR_GOOD_S
+        if (
+            _all_within(trends)
+            and (dips_belong or not _has_dip(bins))
+            and (compiling_belongs or not _compiles(judged[-length:]))
+        ):
             return Judgement("steady", _level_from(seconds, places[-length:]), *trends)
     shortest = judged[-STRETCHES_S[0] :]
     latest = _trends(_binned(shortest), len(shortest))
@@ -186,6 +202,16 @@ def _has_dip(bins: Sequence[Second]) -> bool:
     middle = median(counts)
     spread = 1.4826 * median(abs(count - middle) for count in counts)
     return middle - min(counts) > max(DIP_SHARE * middle, DIP_SPREADS * spread)
+
+
+def _compiles(seconds: Sequence[Second]) -> bool:
+    """Return whether just-in-time compilers took more than their share of the CPU time, where it is known."""
+    known = [
+        (second.compilers_cpu_s, second.server_cpu_s)
+        for second in seconds
+        if second.compilers_cpu_s is not None and second.server_cpu_s is not None
+    ]
+    return sum(used_s for used_s, _ in known) > COMPILERS_SHARE * sum(all_s for _, all_s in known)
 
 
 def _climbs(throughput: Trend | None) -> bool:

@@ -19,6 +19,7 @@ from loadtests.round_length import round_needed_s
 from loadtests.statistics import succeeded
 from pipelines.config.profiles import Profile
 from pipelines.config.settings import MeasureSettings
+from pipelines.measure.compilers import CompilerClock
 from pipelines.measure.generator import Generator, of_running, private_headers
 from pipelines.record.conditioning import ConditioningRecord, SecondRecord
 from pipelines.runners.server import Server
@@ -91,7 +92,8 @@ class Conditioning:
             MachineError: it stopped answering, or the generator failed.
             KeyboardInterrupt: the user asked to stop.
         """
-        watch = _Watch(self.server, self.tell, self.seconds, after_pause=bool(self._turns))
+        compilers = CompilerClock(self.server.pid)
+        watch = _Watch(self.server, compilers, self.tell, self.seconds, after_pause=bool(self._turns))
         first, number = len(self.seconds), len(self._turns)
         samples_file = self.stem.with_name(f"{self.stem.name}-{number}.parquet")
         with tempfile.TemporaryDirectory(prefix="tandem-condition-") as name:
@@ -164,23 +166,34 @@ class _Watch:
     """Collects the seconds as the generator says them, and ends the load when the server is steady."""
 
     server: Server
+    compilers: CompilerClock
     tell: Callable[[Sequence[Second]], None]
     seconds: list[Second]
     after_pause: bool
     _cpu_s: float | None = 0.0
+    _compilers_s: float | None = None
 
     def __call__(self, report: Report, _generator_pid: int) -> bool:
         if report.kind == "closed":
             return False
         before_s, self._cpu_s = self._cpu_s, self.server.cpu_s()
+        compiled_s, self._compilers_s = self._compilers_s, self.compilers.read_s()
         if report.kind == "opened":
             return False
         used_s = 0.0 if before_s is None or self._cpu_s is None else self._cpu_s - before_s
         resumed, self.after_pause = self.after_pause, False
-        second = Second(report.requests_count, report.p50_ms, used_s if used_s > 0 else None, resumed)
+        compilers_s = _between_s(compiled_s, self._compilers_s)
+        second = Second(
+            report.requests_count, report.p50_ms, used_s if used_s > 0 else None, resumed, compilers_s
+        )
         self.seconds.append(second)
         self.tell(self.seconds)
         return judge_seconds(self.seconds).state == "steady"
+
+
+def _between_s(before_s: float | None, after_s: float | None) -> float | None:
+    """Return what was used between two readings; a compiler's thread that ended takes its count along."""
+    return None if before_s is None or after_s is None else max(0.0, after_s - before_s)
 
 
 def conditioning_load(profile: Profile) -> str:

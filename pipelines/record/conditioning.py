@@ -11,13 +11,15 @@ from pipelines.record.base import Record
 class SecondRecord(Record):
     """One second of conditioning: successful requests, their p50, and the server's CPU seconds.
 
-    `resumed` is whether the server was paused just before it; such a second is not judged.
+    `resumed` is whether the server was paused just before it; such a second is not judged. `compilers_cpu_s`
+    is what just-in-time compilers used of the CPU seconds; null where that could not be read.
     """
 
     requests_count: int
     p50_ms: float | None
     server_cpu_s: float | None
     resumed: bool = False
+    compilers_cpu_s: float | None = None
 
 
 class ConditioningRecord(Record):

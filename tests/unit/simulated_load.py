@@ -48,6 +48,7 @@ class SimulatedServer:
     load_s: float = 0.0
     paused: bool = True
     place: str = "cores"
+    pid: int = 0
 
     @property
     def plan(self):
