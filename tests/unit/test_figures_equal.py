@@ -202,7 +202,12 @@ def known(pool: set[float], shown: str, unit: str) -> bool:
 
 def pool_of(run: RunRecord) -> set[float]:
     """What sentences may say: figures of the record but for raw ones, and what is derived of them."""
-    return numbers_in(json.loads(render_json(run)), RAW) | set(map(float, derived(run))) | {0.95}
+    return (
+        numbers_in(json.loads(render_json(run)), RAW)
+        | set(map(float, derived(run)))
+        | set(map(float, confirmed(run)))
+        | {0.95}
+    )
 
 
 def derived(run: RunRecord) -> Iterator[float]:
@@ -216,6 +221,18 @@ def derived(run: RunRecord) -> Iterator[float]:
             yield sum(getattr(one, name) for one in target.rounds)
     if run.mobile:
         yield sum(one.passed for one in run.mobile.artifacts)
+
+
+def confirmed(run: RunRecord) -> Iterator[int]:
+    """Sum the requests of the rounds that confirmed each search's rate."""
+    for name, searched in run.slo.targets.items() if run.slo else ():
+        rounds = {one.index: one for one in run.targets[name].rounds}
+        rates = {block.block: block.rate_per_s for block in searched.blocks}
+        sums: dict[int, int] = {}
+        for point in searched.points:
+            if point.phase == "confirm" and point.met and rates.get(point.block) == point.rate_per_s:
+                sums[point.block] = sums.get(point.block, 0) + rounds[point.round_index].requests_count
+        yield from sums.values()
 
 
 def sentences_of(kind: str) -> dict[str, str]:
