@@ -108,6 +108,7 @@ def judge_seconds(seconds: Sequence[Second]) -> Judgement:
     """
     places = [place for place, second in enumerate(seconds) if not second.resumed]
     judged = [seconds[place] for place in places]
+    compiling_belongs = len(judged) >= COMPILES_FOR_GOOD_S
     for length in STRETCHES_S:
         if len(judged) < length:
             break
@@ -117,7 +118,6 @@ def judge_seconds(seconds: Sequence[Second]) -> Judgement:
         bins = _binned(judged[-length:])
         trends = _trends(bins, length)
         dips_belong = length == STRETCHES_S[-1]
-        compiling_belongs = len(judged) >= COMPILES_FOR_GOOD_S
         if (
             _all_within(trends)
             and (dips_belong or not _has_dip(bins))

@@ -148,7 +148,8 @@ class _Search:
 
     def _search(self, start_per_s: float, first_step: float) -> None:
         for _ in range(self._limits.conditioning_rounds):
-            if self._keeps(self._next(start_per_s, "condition")):  # valid or not, it was a load
+            found = self._next(start_per_s, "condition")  # valid or not, it was a load
+            if self._told(found) is _Outcome.PASSED:
                 break
         passing = self._bracket(start_per_s, first_step)
         if passing is None:
@@ -241,10 +242,17 @@ class _Search:
         self._broke[rate_per_s] = outcome
         return False
 
-    def _keeps(self, found: RateMeasurement) -> bool:
-        """Return whether a round was sent, and kept the limit without too many errors."""
-        usable = found.valid and found.delivered and found.errors_share <= self._limits.errors_share
-        return usable and found.p99_ms is not None and found.p99_ms <= self._p99_limit_ms
+    def _told(self, found: RateMeasurement) -> _Outcome | None:
+        """Return what a round says of its rate; None for one that is invalid or has too few requests."""
+        if not found.valid:
+            return None
+        if not found.delivered:
+            return _Outcome.NOT_DELIVERED
+        if found.errors_share > self._limits.errors_share:
+            return _Outcome.BROKE
+        if found.p99_ms is None:
+            return None
+        return _Outcome.PASSED if found.p99_ms <= self._p99_limit_ms else _Outcome.BROKE
 
     def _outcome(self, rate_per_s: float, phase: Phase = "search") -> _Outcome:
         """Measure until there is a valid round.
@@ -254,12 +262,9 @@ class _Search:
         """
         while True:
             found = self._next(rate_per_s, phase)
-            if found.valid and not found.delivered:
-                return _Outcome.NOT_DELIVERED
-            if found.valid and found.errors_share > self._limits.errors_share:
-                return _Outcome.BROKE
-            if found.valid and found.p99_ms is not None:
-                return _Outcome.PASSED if found.p99_ms <= self._p99_limit_ms else _Outcome.BROKE
+            outcome = self._told(found)
+            if outcome is not None:
+                return outcome
             self._note_invalid(found)
 
     def _next(self, rate_per_s: float, phase: Phase) -> RateMeasurement:

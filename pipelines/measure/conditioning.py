@@ -180,19 +180,17 @@ class _Watch:
         compiled_s, self._compilers_s = self._compilers_s, self.compilers.read_s()
         if report.kind == "opened":
             return False
-        used_s = 0.0 if before_s is None or self._cpu_s is None else self._cpu_s - before_s
+        used_s = _between_s(before_s, self._cpu_s)
         resumed, self.after_pause = self.after_pause, False
         compilers_s = _between_s(compiled_s, self._compilers_s)
-        second = Second(
-            report.requests_count, report.p50_ms, used_s if used_s > 0 else None, resumed, compilers_s
-        )
+        second = Second(report.requests_count, report.p50_ms, used_s or None, resumed, compilers_s)
         self.seconds.append(second)
         self.tell(self.seconds)
         return judge_seconds(self.seconds).state == "steady"
 
 
 def _between_s(before_s: float | None, after_s: float | None) -> float | None:
-    """Return what was used between two readings; a compiler's thread that ended takes its count along."""
+    """Return what was used between two readings; what has ended takes its count along."""
     return None if before_s is None or after_s is None else max(0.0, after_s - before_s)
 
 

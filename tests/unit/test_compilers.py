@@ -80,8 +80,8 @@ def test_children_and_single_threads_of_a_process_count():
     finally:
         done.set()
         thread.join()
-        for pid in children._pids[::-1]:
-            os.kill(pid, signal.SIGKILL)
+        for process in children._tree[::-1]:
+            process.kill()
         launcher.communicate()
 
 
