@@ -19,7 +19,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from loadtests.rates import RateMeasurement, SearchLimits  # noqa: E402
+from loadtests.rates import Phase, RateMeasurement, SearchLimits  # noqa: E402
 from loadtests.slo import DOUBLE, search  # noqa: E402
 from pipelines.compare.slo import LIMITS  # noqa: E402
 from pipelines.config.profiles import find_profile  # noqa: E402
@@ -29,7 +29,7 @@ BLOCKS = 3
 LIMIT_MS = 20.0
 START_PER_S = 500.0
 AGREE = 1.25
-ROUND_S, CONDITIONING_S = 5.0, 10.0
+ROUND_S, CONDITIONING_S = 4.0, 9.0
 """Of load: a warm-up and a window."""
 BASE_MS, STEEPNESS, CAPACITY_PER_S = 6.0, 8, 1000.0
 TRUTH_PER_S = CAPACITY_PER_S * (1 - BASE_MS / LIMIT_MS) ** (1 / STEEPNESS)
@@ -39,6 +39,7 @@ NOISE, BLOCK_NOISE = 0.3, 0.03
 SPELL, SPELL_WITHIN, NEVER = 5.0, 15, -1000
 """Times p99, in one block of a run, from one of its first rounds on."""
 STALL_MS, COLD_MS = 150.0, 28.0
+COMPILES = 0.5
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Server:
 
     Attributes:
         cold_s: seconds of open load in which p99 is COLD_MS at least, in every block anew.
+        compiles_s: seconds of open load in which compilers work in half of the rounds, which stall.
         stalls: share of rounds with a stall, whatever the rate.
         spell_rounds: so many in a row of one block have a p99 of SPELL times what it would be.
         jitter: standard deviation of ln(capacity) from round to round: a shared machine's own speed.
@@ -55,6 +57,7 @@ class Server:
 
     name: str
     cold_s: float = 0.0
+    compiles_s: float = 0.0
     stalls: float = 0.0
     sends_up_to: float = math.inf
     spell_rounds: int = 0
@@ -73,6 +76,7 @@ SERVERS = (
     Server("stalls in 15 % of rounds", stalls=0.15),
     Server("cold for 40 s of open load", cold_s=40),
     Server("cold for 10 s, stalls in 10 %", cold_s=10, stalls=0.1),
+    Server("compiles for 60 s of open load", compiles_s=60),
     Server("bad spell of 10 rounds", spell_rounds=10),
     Server("bad spell of 20 rounds", spell_rounds=20),
     Server("generator nearly at its limit", sends_up_to=1.02),
@@ -91,15 +95,15 @@ class Simulated:
     server: Server
     source: np.random.Generator
     capacity_per_s: float
-    conditions_left: int
     spell_begins: int = NEVER
     rounds_count: int = field(default=0)
     loaded_s: float = field(default=0.0)
 
-    def measure(self, rate_per_s: float) -> RateMeasurement:
+    def measure(self, rate_per_s: float, phase: Phase) -> RateMeasurement:
         """Draw a round."""
         cold = self.loaded_s < self.server.cold_s
-        self.loaded_s += CONDITIONING_S if self.conditions_left else ROUND_S
+        compiling = self.loaded_s < self.server.compiles_s and self.source.random() < COMPILES
+        self.loaded_s += CONDITIONING_S if phase == "condition" else ROUND_S
         capacity_per_s = self.capacity_per_s * math.exp(self.source.normal(0, self.server.jitter))
         left = 1 - (rate_per_s / capacity_per_s) ** STEEPNESS
         p99_ms = BASE_MS / left if left > 0 else math.inf
@@ -109,13 +113,12 @@ class Simulated:
         self.rounds_count += 1
         if cold:
             p99_ms = max(p99_ms, COLD_MS)
-        if self.source.random() < self.server.stalls:
+        if compiling or self.source.random() < self.server.stalls:
             p99_ms = max(p99_ms, STALL_MS)
         late = self.server.sends_up_to * TRUTH_PER_S
         chance = 0.0 if late == math.inf else min(1.0, max(0.0, 0.5 + 5 * (rate_per_s / late - 1)))
         delivered = self.source.random() >= chance
-        self.conditions_left = 0 if delivered and p99_ms <= LIMIT_MS else max(0, self.conditions_left - 1)
-        return RateMeasurement(rate_per_s, p99_ms, 0.0, delivered=delivered)
+        return RateMeasurement(rate_per_s, p99_ms, 0.0, delivered=delivered, compiling=compiling)
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ def simulate(server: Server, limits: SearchLimits, source: np.random.Generator) 
         factor = math.exp(source.normal(0, BLOCK_NOISE))
         begins = int(source.integers(SPELL_WITHIN)) if block == spell_block else NEVER
         capacity_per_s = CAPACITY_PER_S * factor
-        one = Simulated(server, source, capacity_per_s, limits.conditioning_rounds, begins)
+        one = Simulated(server, source, capacity_per_s, begins)
         found = search(
             one.measure, p99_limit_ms=LIMIT_MS, start_rate_per_s=start, first_step=step, limits=limits
         )

@@ -101,14 +101,18 @@ class Judgement:
     cpu_per_request: Trend | None
 
 
-def judge_seconds(seconds: Sequence[Second]) -> Judgement:
+def judge_seconds(seconds: Sequence[Second], *, awaits_compilers: bool = True) -> Judgement:
     """Return whether the server has stopped getting faster, from every second of load since its start.
 
     A steady stretch holds a pause at least; where it began is said in seconds of all load.
+
+    Args:
+        seconds: in order.
+        awaits_compilers: whether a server is not steady while just-in-time compilers take its CPU time.
     """
     places = [place for place, second in enumerate(seconds) if not second.resumed]
     judged = [seconds[place] for place in places]
-    compiling_belongs = len(judged) >= COMPILES_FOR_GOOD_S
+    compiling_belongs = not awaits_compilers or len(judged) >= COMPILES_FOR_GOOD_S
     for length in STRETCHES_S:
         if len(judged) < length:
             break
@@ -211,7 +215,12 @@ def _compiles(seconds: Sequence[Second]) -> bool:
         for second in seconds
         if second.compilers_cpu_s is not None and second.server_cpu_s is not None
     ]
-    return sum(used_s for used_s, _ in known) > COMPILERS_SHARE * sum(all_s for _, all_s in known)
+    return compiles(sum(used_s for used_s, _ in known), sum(all_s for _, all_s in known))
+
+
+def compiles(compilers_cpu_s: float, server_cpu_s: float) -> bool:
+    """Return whether just-in-time compilers took more of a server's CPU seconds than a warm one's do."""
+    return compilers_cpu_s > COMPILERS_SHARE * server_cpu_s
 
 
 def _climbs(throughput: Trend | None) -> bool:

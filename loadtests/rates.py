@@ -37,6 +37,7 @@ class RateMeasurement:
         delivered: whether the generator was able to send that load.
         valid: whether nothing else, such as a noisy neighbour, made the round useless.
         reasons: why it was not delivered or not valid; none when it was both.
+        compiling: whether the server's just-in-time compilers took CPU time that its answers waited for.
         phase: what it was for.
     """
 
@@ -46,6 +47,7 @@ class RateMeasurement:
     delivered: bool = True
     valid: bool = True
     reasons: tuple[Reason, ...] = ()
+    compiling: bool = False
     phase: Phase = field(default="search", compare=False)
 
     @property
@@ -92,6 +94,8 @@ class SearchLimits:
         confirmations_failed: rounds that it may fail until then, each of which is followed by another.
         conditioning_rounds: at most so many rounds at the start rate, which count for nothing, until one
             keeps the limit: an open load warms what the closed one did not.
+        compiling_rounds: at most so many instead for a server whose compilers work, until they rest; and
+            afterwards at most so many more rounds that did not pass while they worked, measured again.
         tries: rounds of a rate in the search, one of which has to pass.
         rechecks: how often a search that has confirmed a rate goes on above, where the lowest rate that
             did not pass does now.
@@ -108,6 +112,7 @@ class SearchLimits:
     confirmations: int = 3
     confirmations_failed: int = 0
     conditioning_rounds: int = 0
+    compiling_rounds: int = 0
     tries: int = 2
     rechecks: int = 0
     recheck_steps: int = 0

@@ -43,8 +43,8 @@ class SloResult:
     measurements: tuple[RateMeasurement, ...]
 
 
-Measure = Callable[[float], RateMeasurement]
-"""Measures one round at a rate per second."""
+Measure = Callable[[float, Phase], RateMeasurement]
+"""Measures one round at a rate per second, and is told what it is for."""
 
 
 def search(
@@ -69,7 +69,9 @@ def search(
     confirmed as well, if it is far enough above. Where the generator is the limit, what is found is a bound,
     for which a coarser resolution is good enough.
 
-    Invalid rounds are neither passes nor failures: they are measured again, within a budget.
+    Invalid rounds are neither passes nor failures: they are measured again, within a budget. So is a round
+    that did not pass while the server's compilers worked, `compiling_rounds` times at most: a server that
+    compiles for good is like that.
 
     Raises:
         ValueError: a start outside the limits' rates, or a first step that is not above 1.
@@ -122,6 +124,7 @@ class _Search:
         self._limits = limits
         self._measurements: list[RateMeasurement] = []
         self._invalid_count = 0
+        self._compiling_left = limits.compiling_rounds
         self._broke: dict[float, _Outcome] = {}
         self._confirmed: float | None = None
         self._rechecked: dict[float, _Outcome] = {}
@@ -147,10 +150,7 @@ class _Search:
         return 1 + max(self._limits.resolution, self._limits.bound_resolution if bounded else 0)
 
     def _search(self, start_per_s: float, first_step: float) -> None:
-        for _ in range(self._limits.conditioning_rounds):
-            found = self._next(start_per_s, "condition")  # valid or not, it was a load
-            if self._told(found) is _Outcome.PASSED:
-                break
+        self._condition(start_per_s)
         passing = self._bracket(start_per_s, first_step)
         if passing is None:
             return
@@ -163,6 +163,16 @@ class _Search:
             if higher * ROUNDING < self._confirmed * self._resolution**self._limits.recheck_steps:
                 return
             self._confirm(higher)
+
+    def _condition(self, rate_per_s: float) -> None:
+        """Load the server before any round counts; a round that is invalid was a load as well."""
+        compiled, enough = False, self._limits.conditioning_rounds
+        for count in range(1, max(enough, self._limits.compiling_rounds) + 1):
+            found = self._next(rate_per_s, "condition")
+            if found.compiling and count < self._limits.compiling_rounds:
+                compiled = True
+            elif compiled or count >= enough or self._told(found) is _Outcome.PASSED:
+                return
 
     def _holds_now(self, rate_per_s: float) -> bool:
         """Measure a rate that broke once more, after rounds at others; if it passes, no ceiling counts."""
@@ -255,7 +265,7 @@ class _Search:
         return _Outcome.PASSED if found.p99_ms <= self._p99_limit_ms else _Outcome.BROKE
 
     def _outcome(self, rate_per_s: float, phase: Phase = "search") -> _Outcome:
-        """Measure until there is a valid round.
+        """Measure until there is a round that tells something of the warm server.
 
         Raises:
             _GiveUpError: no more measurements are allowed.
@@ -263,15 +273,18 @@ class _Search:
         while True:
             found = self._next(rate_per_s, phase)
             outcome = self._told(found)
-            if outcome is not None:
+            if outcome is None:
+                self._note_invalid(found)
+            elif outcome is _Outcome.PASSED or not found.compiling or not self._compiling_left:
                 return outcome
-            self._note_invalid(found)
+            else:
+                self._compiling_left -= 1
 
     def _next(self, rate_per_s: float, phase: Phase) -> RateMeasurement:
         if len(self._measurements) >= self._limits.most_measurements:
             count = self._limits.most_measurements
             raise _GiveUpError(Reason("unsettled", {"rounds_count": count}))
-        self._measurements.append(replace(self._measure(rate_per_s), phase=phase))
+        self._measurements.append(replace(self._measure(rate_per_s, phase), phase=phase))
         return self._measurements[-1]
 
     def _note_invalid(self, found: RateMeasurement) -> None:

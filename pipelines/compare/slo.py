@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from loadtests.rates import RateMeasurement, SearchLimits, as_measurement
+from loadtests.conditioning import compiles
+from loadtests.rates import Phase, RateMeasurement, SearchLimits, as_measurement
 from loadtests.rounds import PlannedRound, rotated
 from loadtests.slo import DOUBLE, SloResult, search
 from loadtests.statistics import samples_needed
@@ -36,19 +37,18 @@ QUICK_BLOCKS = 3
 # An open load's arrivals vary: a round long enough on average would often be a few requests short.
 SPARE = 1.15
 # A rate near the server's means or beyond never becomes steady; what it does to p99 shows soon enough.
-WARMUP_LIMIT_S = 2.0
-PATIENCE = 2.25
-"""So much longer is the warm-up of a rate that broke. A server that was paused may answer slowly for a while
-when an open load sets in, and its queue lasts longer: that only makes a rate look worse than it is."""
+WARMUP_LIMIT_S = 1.0
 # A request that takes so many times the limit tells no more by being waited for.
 TIMEOUT_FACTOR, TIMEOUT_LEAST_S = 100, 2.0
 CONDITIONING_ROUND_S = 8.0
-"""With its warm-up, ten seconds of an open load: before any round counts, until the limit is kept once."""
+"""With its warm-up, ten seconds of an open load: before any round counts, until compilers rest or the limit
+is kept."""
 # Of any profile, which has a resolution of its own.
 LIMITS = SearchLimits(
     bound_resolution=0.15,
     confirmations_failed=1,
     conditioning_rounds=3,
+    compiling_rounds=6,
     rechecks=3,
     recheck_steps=2,
     min_rate_per_s=5.0,
@@ -140,8 +140,17 @@ def expected(settings: RunSettings, windows_s: Sequence[float]) -> str:
 
 
 def without_extras(settings: RunSettings) -> RunSettings:
-    """Leave out the control, the null server and retries: a search compares what targets sustain."""
-    changes = {"control": False, "null": False, "warmup_limit_s": WARMUP_LIMIT_S, "retries": 0}
+    """Leave out the control, the null server and retries: a search compares what targets sustain.
+
+    Nor does a closed load wait for compilers, which meet other code under an open one and are awaited there.
+    """
+    changes = {
+        "control": False,
+        "null": False,
+        "warmup_limit_s": WARMUP_LIMIT_S,
+        "retries": 0,
+        "conditioning_awaits_compilers": False,
+    }
     return settings.model_copy(update={"profile": settings.profile.model_copy(update=changes)})
 
 
@@ -195,7 +204,7 @@ def search_one(
     """
     points: list[RatePointRecord] = []
 
-    def measure(rate_per_s: float) -> RateMeasurement:
+    def measure(rate_per_s: float, phase: Phase) -> RateMeasurement:
         planned = PlannedRound(block, f"open:{rate_per_s:.6g}", len(points), name)
         profile = run.settings.profile
         driven = measure_once(
@@ -203,15 +212,11 @@ def search_one(
             planned,
             0,
             servers,
-            max(
-                rate_round_s(profile, rate_per_s),
-                CONDITIONING_ROUND_S if still_conditions(points, limits) else 0.0,
-            ),
-            patient_warmup_s(profile, rate_per_s, points),
-            search_timeout_s(question.p99_limit_ms, run.settings.timeout_s),
+            max(rate_round_s(profile, rate_per_s), CONDITIONING_ROUND_S if phase == "condition" else 0.0),
+            timeout_s=search_timeout_s(question.p99_limit_ms, run.settings.timeout_s),
         )
         found = as_rate_measurement(driven, rate_per_s, run.folder)
-        points.append(rate_point(driven, found, question.p99_limit_ms))
+        points.append(rate_point(driven, found, question.p99_limit_ms, phase))
         return found
 
     done = run.slo_points.setdefault(name, [])
@@ -226,10 +231,6 @@ def search_one(
             first_step=first_step,
             limits=limits,
         )
-        points[:] = [
-            point.model_copy(update={"phase": found.phase})
-            for point, found in zip(points, result.measurements, strict=True)
-        ]
         _note(run, name, block, result)
     finally:
         done.extend(points)
@@ -242,7 +243,7 @@ def _limits(run: Run, name: str) -> SearchLimits:
     """
     limits = replace(LIMITS, resolution=run.slo.resolution) if run.slo else LIMITS
     if not run.settings.profile.conditioning_limit_s:
-        limits = replace(limits, conditioning_rounds=0)
+        limits = replace(limits, conditioning_rounds=0, compiling_rounds=0)
     most = run.settings.max_rate_per_s
     if most is None or name not in {side.name for side in run.settings.running}:
         return limits
@@ -284,17 +285,6 @@ def rate_round_s(profile: Profile, rate_per_s: float) -> float:
     return max(least_round_s(profile), SPARE * samples_needed(99) / rate_per_s)
 
 
-def patient_warmup_s(profile: Profile, rate_per_s: float, points: Sequence[RatePointRecord]) -> float:
-    """Return the longest warm-up: the usual one, longer for a rate that broke in one of the points."""
-    broke = any(point.rate_per_s == rate_per_s and point.met is False for point in points)
-    return profile.warmup_limit_s * (PATIENCE if broke else 1.0)
-
-
-def still_conditions(points: Sequence[RatePointRecord], limits: SearchLimits) -> bool:
-    """Return whether the next round is one of those that count for nothing, as `search` has it."""
-    return len(points) < limits.conditioning_rounds and not any(point.met for point in points)
-
-
 def search_timeout_s(p99_limit_ms: float, timeout_s: float) -> float:
     """Return when a request of a search has failed: an overload breaks the rate, and is over sooner."""
     enough_s = max(TIMEOUT_FACTOR * p99_limit_ms / MS_PER_S, TIMEOUT_LEAST_S)
@@ -306,17 +296,21 @@ def as_rate_measurement(driven: Driven, rate_per_s: float, folder: Path) -> Rate
     record = summarise_round(driven.record, folder)
     errors_share = record.errors_count / record.requests_count if record.requests_count else 1.0
     share = record.cpu_steal_share
-    return as_measurement(rate_per_s, record.latency_ms.p99, errors_share, driven.found, share)
+    found = as_measurement(rate_per_s, record.latency_ms.p99, errors_share, driven.found, share)
+    compilers_s, server_s = record.compilers_cpu_s, record.server_cpu_s
+    if compilers_s is None or server_s is None:
+        return found
+    return replace(found, compiling=compiles(compilers_s, server_s))
 
 
-def rate_point(driven: Driven, found: RateMeasurement, p99_limit_ms: float) -> RatePointRecord:
-    """Record the round as a point; what it was for is entered when the search has said it."""
+def rate_point(driven: Driven, found: RateMeasurement, p99_limit_ms: float, phase: Phase) -> RatePointRecord:
+    """Record the round as a point, with what it was for."""
     usable = found.valid and found.delivered
     kept = found.p99_ms is not None and found.p99_ms <= p99_limit_ms
     return RatePointRecord(
         round_index=driven.record.index,
         block=driven.record.block,
-        phase=found.phase,
+        phase=phase,
         rate_per_s=found.rate_per_s,
         p99_ms=found.p99_ms,
         errors_share=found.errors_share,

@@ -35,6 +35,10 @@ class Profile(Settings):
         le=DAY_S,
         description="load on a fresh server until it is steady, at most and in all; 0 for none, seconds",
     )
+    conditioning_awaits_compilers: bool = Field(
+        default=True,
+        description="whether that load goes on while just-in-time compilers take the server's processor time",
+    )
     round_s: float = Field(
         ge=ROUND_LEAST_S, le=DAY_S, description="least length of each measured stretch, seconds"
     )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtests.arrivals import NS_PER_S, parse_load
-from loadtests.conditioning import Second, judge_seconds
+from loadtests.conditioning import Judgement, Second, judge_seconds
 from loadtests.plan import RoundPlan
 from loadtests.recorder import read_samples
 from loadtests.reports import Report
@@ -20,6 +20,7 @@ from loadtests.statistics import succeeded
 from pipelines.config.profiles import Profile
 from pipelines.config.settings import MeasureSettings
 from pipelines.measure.compilers import CompilerClock
+from pipelines.measure.cpu import between_s
 from pipelines.measure.generator import Generator, of_running, private_headers
 from pipelines.record.conditioning import ConditioningRecord, SecondRecord
 from pipelines.runners.server import Server
@@ -79,7 +80,12 @@ class Conditioning:
     @property
     def is_over(self) -> bool:
         """Whether the server is steady, or its seconds are used up."""
-        return self._left_s < SHORTEST_TURN_S or judge_seconds(self.seconds).state == "steady"
+        return self._left_s < SHORTEST_TURN_S or self._judged.state == "steady"
+
+    @property
+    def _judged(self) -> Judgement:
+        awaits = self.settings.profile.conditioning_awaits_compilers
+        return judge_seconds(self.seconds, awaits_compilers=awaits)
 
     @property
     def _left_s(self) -> float:
@@ -93,7 +99,7 @@ class Conditioning:
             KeyboardInterrupt: the user asked to stop.
         """
         compilers = CompilerClock(self.server.pid)
-        watch = _Watch(self.server, compilers, self.tell, self.seconds, after_pause=bool(self._turns))
+        watch = _Watch(self.server, compilers, self._enter, after_pause=bool(self._turns))
         first, number = len(self.seconds), len(self._turns)
         samples_file = self.stem.with_name(f"{self.stem.name}-{number}.parquet")
         with tempfile.TemporaryDirectory(prefix="tandem-condition-") as name:
@@ -106,6 +112,12 @@ class Conditioning:
             self.server.explain_silence(CONDITIONED)
         if stopped:
             raise KeyboardInterrupt
+
+    def _enter(self, second: Second) -> bool:
+        """Keep a second and tell all of them; return whether they show a steady server."""
+        self.seconds.append(second)
+        self.tell(self.seconds)
+        return self._judged.state == "steady"
 
     def _plan(self, number: int, samples_file: Path, folder: Path) -> RoundPlan:
         settings = self.settings
@@ -130,7 +142,7 @@ class Conditioning:
         """Return what run.json holds of it; nothing before the first turn."""
         if not self._turns:
             return ()
-        judged = judge_seconds(self.seconds)
+        judged = self._judged
         # What a running endpoint answered before is not known.
         is_fresh = self.server.plan.implementation.runner != URL
         until_steady_s = judged.until_steady_s if is_fresh else None
@@ -154,7 +166,7 @@ class Conditioning:
 
     def round_needed_s(self) -> float | None:
         """Return how long rounds have to be, from the steady stretch alone: a climb is no wandering."""
-        until_s = judge_seconds(self.seconds).until_steady_s
+        until_s = self._judged.until_steady_s
         if until_s is None:
             return None
         parts = [_steady_part(turn, until_s) for turn in self._turns]
@@ -163,12 +175,11 @@ class Conditioning:
 
 @dataclass
 class _Watch:
-    """Collects the seconds as the generator says them, and ends the load when the server is steady."""
+    """Makes a second of what the generator says, and ends the load when the server is steady with it."""
 
     server: Server
     compilers: CompilerClock
-    tell: Callable[[Sequence[Second]], None]
-    seconds: list[Second]
+    enter: Callable[[Second], bool]
     after_pause: bool
     _cpu_s: float | None = 0.0
     _compilers_s: float | None = None
@@ -180,18 +191,11 @@ class _Watch:
         compiled_s, self._compilers_s = self._compilers_s, self.compilers.read_s()
         if report.kind == "opened":
             return False
-        used_s = _between_s(before_s, self._cpu_s)
+        used_s = between_s(before_s, self._cpu_s)
         resumed, self.after_pause = self.after_pause, False
-        compilers_s = _between_s(compiled_s, self._compilers_s)
+        compilers_s = between_s(compiled_s, self._compilers_s)
         second = Second(report.requests_count, report.p50_ms, used_s or None, resumed, compilers_s)
-        self.seconds.append(second)
-        self.tell(self.seconds)
-        return judge_seconds(self.seconds).state == "steady"
-
-
-def _between_s(before_s: float | None, after_s: float | None) -> float | None:
-    """Return what was used between two readings; what has ended takes its count along."""
-    return None if before_s is None or after_s is None else max(0.0, after_s - before_s)
+        return self.enter(second)
 
 
 def conditioning_load(profile: Profile) -> str:

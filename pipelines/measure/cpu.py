@@ -9,6 +9,7 @@ import psutil
 
 from pipelines.machine.cores import Cores
 from pipelines.machine.speed_probe import Totals
+from pipelines.measure.compilers import CompilerClock
 from pipelines.measure.environment import own_cpu_s
 from pipelines.measure.machine_speed import Group, MachineSpeed, probe_ms
 from pipelines.runners.docker_cpu import engine_cpu_s
@@ -46,6 +47,7 @@ class CpuReading:
         generator_s: of the load generator.
         harness_s: of this process, its ended children, probes and the container engine, which run anywhere.
         measured_server_s: of the one server under load; None where that is not known.
+        compilers_s: of that, what its just-in-time compilers used; None where that is not known.
         probes: what the probes of the machine's speed had seen.
     """
 
@@ -54,6 +56,7 @@ class CpuReading:
     generator_s: float = 0.0
     harness_s: float = 0.0
     measured_server_s: float | None = 0.0
+    compilers_s: float | None = None
     probes: Mapping[Group, Totals] = field(default_factory=dict)
 
 
@@ -112,9 +115,25 @@ class Edges:
         used_s = after_s - before_s
         return used_s if used_s > 0 else None
 
+    @property
+    def compilers_cpu_s(self) -> float | None:
+        """What its just-in-time compilers used in the window; a thread that ended takes its count along."""
+        if self.before is None or self.after is None:
+            return None
+        return between_s(self.before.compilers_s, self.after.compilers_s)
+
+
+def between_s(before_s: float | None, after_s: float | None) -> float | None:
+    """Return what was used between two readings, at least 0: what has ended takes its count along."""
+    return None if before_s is None or after_s is None else max(0.0, after_s - before_s)
+
 
 def read_cpu(
-    server: Server, servers: Sequence[Server], generator_pid: int, speed: MachineSpeed | None = None
+    server: Server,
+    servers: Sequence[Server],
+    generator_pid: int,
+    speed: MachineSpeed | None = None,
+    compilers: CompilerClock | None = None,
 ) -> CpuReading:
     """Read all clocks: of every core, of the run's servers, of its generator, and of ourselves.
 
@@ -132,6 +151,7 @@ def read_cpu(
         generator_s=_process_cpu_s(generator_pid),
         harness_s=own_cpu_s() + probes_s + (engine_cpu_s() if contained else 0.0),
         measured_server_s=used_s[id(server)],
+        compilers_s=compilers.read_s() if compilers else None,
         probes=probes,
     )
 

@@ -13,6 +13,7 @@ from loadtests.reports import Report
 from loadtests.result import RoundResult
 from loadtests.rounds import PlannedRound
 from loadtests.validity import Invalidity, RoundFacts, invalidities
+from pipelines.measure.compilers import CompilerClock
 from pipelines.measure.cpu import Edges, Neighbours, read_cpu
 from pipelines.measure.generator import Listen, of_running, private_headers
 from pipelines.measure.machine_speed import Group, MachineSpeed
@@ -109,6 +110,7 @@ def drive(
     counted = record.model_copy(
         update={
             "server_cpu_s": edges.server_cpu_s,
+            "compilers_cpu_s": edges.compilers_cpu_s,
             "server_slowdown": slowdowns.get("server"),
             "generator_slowdown": slowdowns.get("generator"),
             "server_probe_ms": edges.server_probe_ms(server.place),
@@ -119,12 +121,13 @@ def drive(
 
 def _listen(edges: Edges, server: Server, servers: Sequence[Server], speed: MachineSpeed) -> Listen:
     """Read the clocks at the window's edges, when the generator says so."""
+    compilers = CompilerClock(server.pid)
 
     def listen(report: Report, generator_pid: int) -> bool:
         if report.kind == "opened":
-            edges.before = read_cpu(server, servers, generator_pid, speed)
+            edges.before = read_cpu(server, servers, generator_pid, speed, compilers)
         elif report.kind == "closed":
-            edges.after = read_cpu(server, servers, generator_pid, speed)
+            edges.after = read_cpu(server, servers, generator_pid, speed, compilers)
         return False
 
     return listen

@@ -108,6 +108,7 @@ class RoundRecord(Record):
     achieved_per_s: float | None
     late_share: float | None
     server_cpu_s: float | None = None
+    compilers_cpu_s: float | None = None
     failed_checks: tuple[str, ...] = ()
     foreign_cores: float | None = None
     server_slowdown: float | None = None

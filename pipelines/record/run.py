@@ -34,7 +34,8 @@ class ProfileRecord(Record):
     A/A controls and the null server were measured, `control_blocks` whether every block had all controls or
     they took turns (`all first`: all in the first block, then turns), `retries` how many invalid rounds
     might be measured again, for every two compared sides.
-    `conditioning_limit_s` is the budget of a fresh server until it had to be steady, 0 for none; rounds were
+    `conditioning_limit_s` is the budget of a fresh server until it had to be steady, 0 for none, and
+    `conditioning_awaits_compilers` whether it was not while just-in-time compilers used its CPU; rounds were
     as long as p50's wandering asked for, from `round_s` to `longest_round_s`. `primary` is the metric that
     was judged by itself, `verdicts` whether any were given. `slo_resolution`: rates nearer to each other are
     not told apart by an SLO search, whose rounds are `slo_round_s` at least. `device_threads`: with how many
@@ -57,6 +58,7 @@ class ProfileRecord(Record):
     primary: Literal["p50", "p95", "p99", "throughput_per_s"] = "p99"
     verdicts: bool = True
     conditioning_limit_s: float = 0.0
+    conditioning_awaits_compilers: bool = True
     longest_round_s: float | None = None
     device_threads: Literal["one", "one and all"] = "one and all"
     slo_resolution: float = 0.05

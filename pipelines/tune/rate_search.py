@@ -4,13 +4,12 @@ The searched rate is a bracket: from the highest that kept the limit to the lowe
 configuration whose bracket ends at what another one sustains cannot win, and is measured no further.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
-from loadtests.rates import RateMeasurement, SearchLimits
+from loadtests.rates import Phase, RateMeasurement, SearchLimits
 from loadtests.reason import Reason
-from loadtests.slo import DOUBLE, search
+from loadtests.slo import DOUBLE, Measure, search
 
 RESOLUTION = 0.1
 LIMITS = SearchLimits(
@@ -28,7 +27,7 @@ class _BeatenError(Exception):
 
 @dataclass(frozen=True)
 class Bracket:
-    """What a trial found; `measurements` with the phase that each was for."""
+    """What a trial found, and all that was measured."""
 
     outcome: Outcome
     rate_per_s: float | None
@@ -41,7 +40,7 @@ class Bracket:
 class _Watched:
     """Measures for a search, and stops it when a rate has failed twice below what has to be beaten."""
 
-    measure: Callable[[float], RateMeasurement]
+    measure: Measure
     p99_limit_ms: float
     to_beat_per_s: float | None
     errors_share: float
@@ -51,12 +50,12 @@ class _Watched:
     _last_failed_per_s: float | None = None
     _looks_below: int = 0
 
-    def __call__(self, rate_per_s: float) -> RateMeasurement:
+    def __call__(self, rate_per_s: float, phase: Phase) -> RateMeasurement:
         if self._is_beaten():
             if self.passed_per_s is not None or self._looks_below:
                 raise _BeatenError
             self._looks_below += 1  # one look, so that there is something to show
-        measurement = self.measure(rate_per_s)
+        measurement = self.measure(rate_per_s, phase)
         self.measurements.append(measurement)
         if measurement.valid:
             self._note(measurement)
@@ -85,7 +84,7 @@ def beating(rate_per_s: float) -> float:
 
 
 def bracket(
-    measure: Callable[[float], RateMeasurement],
+    measure: Measure,
     *,
     p99_limit_ms: float,
     start_rate_per_s: float,
@@ -115,7 +114,7 @@ def bracket(
             watched.passed_per_s,
             watched.ceiling_per_s,
             Reason("beaten", {**figures, "to_beat_per_s": to_beat_per_s or 0.0}),
-            tuple(replace(measurement, phase="search") for measurement in watched.measurements),
+            tuple(watched.measurements),
         )
     return Bracket(
         outcome.outcome, outcome.rate_per_s, outcome.breaks_at_per_s, outcome.reason, outcome.measurements

@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
-from loadtests.rates import RateMeasurement
+from loadtests.rates import Phase, RateMeasurement
 from loadtests.reason import Reason
 from loadtests.rounds import PlannedRound
 from pipelines.compare.slo import (
@@ -56,14 +57,14 @@ class _Trial:
     def measured(self) -> Measured:
         return self.session.measured[self.name]
 
-    def measure(self, servers: dict[str, Server], rate_per_s: float) -> RateMeasurement:
+    def measure(self, servers: dict[str, Server], rate_per_s: float, phase: Phase) -> RateMeasurement:
         """Measure one round at a rate, and keep the point whatever it shows."""
         planned = PlannedRound(BLOCK, f"open:{rate_per_s:.6g}", len(self.points), self.name)
         window_s = rate_round_s(self.run.settings.profile, rate_per_s)
         timeout_s = search_timeout_s(self.limit_ms, self.run.settings.timeout_s)
         driven = measure_once(self.session, planned, 0, servers, window_s, timeout_s=timeout_s)
         measurement = as_rate_measurement(driven, rate_per_s, self.run.folder)
-        self.points.append(rate_point(driven, measurement, self.limit_ms))
+        self.points.append(rate_point(driven, measurement, self.limit_ms, phase))
         return measurement
 
 
@@ -98,7 +99,7 @@ def try_candidate(
         with fresh_servers(trial.session, BLOCK) as servers:
             start_s = time.monotonic() - began_s
             tried = bracket(
-                lambda rate: trial.measure(servers, rate),
+                partial(trial.measure, servers),
                 p99_limit_ms=trial.limit_ms,
                 start_rate_per_s=likely_rate_per_s(trial.measured.conditionings),
                 to_beat_per_s=best.rate_per_s if best else None,
@@ -132,10 +133,6 @@ def _record(
     start_s: float | None,
     duration_s: float,
 ) -> TuneTrialRecord:
-    phases = [measurement.phase for measurement in tried.measurements] if tried else []
-    points = [
-        point.model_copy(update={"phase": phase}) for point, phase in zip(trial.points, phases, strict=False)
-    ] or trial.points
     beaten = tried is not None and tried.outcome == "beaten"
     return TuneTrialRecord(
         number=candidate.number,
@@ -150,7 +147,7 @@ def _record(
         start_s=start_s,
         duration_s=duration_s,
         reason=recorded(tried.reason) if tried else recorded(why) if why else reason("not_recorded"),
-        points=tuple(points),
+        points=tuple(trial.points),
         rounds=tuple(trial.measured.rounds),
     )
 

@@ -21,6 +21,13 @@ def run(compared: Path) -> dict:
     return json.loads((compared / "run.json").read_text())
 
 
+def test_what_compilers_used_is_of_every_round_and_of_java_alone(run):
+    """TorchServe of the profile smoke is cold: its compilers work all the time."""
+    used = {name: [one["compilers_cpu_s"] for one in side["rounds"]] for name, side in run["targets"].items()}
+    assert all(seconds > 0 for seconds in used["torchserve"])
+    assert set(used["tfserving"]) == {0.0}
+
+
 def test_a_second_export_does_nothing_and_says_so(exported):
     before = {p: p.stat().st_mtime_ns for p in (exported / "artifacts").rglob("*") if p.is_file()}
     done = tandem("export", "digits_cnn", cwd=exported)

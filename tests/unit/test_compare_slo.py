@@ -87,7 +87,9 @@ def test_every_blocks_outcome_rate_and_bracket_are_kept(outcome):
 CAPACITY_PER_S = 700.0
 
 
-def searched(monkeypatch, blocks_count, *, stop_after=10**6, conditioning_limit_s=80.0, slow_starts=()):
+def searched(
+    monkeypatch, blocks_count, *, stop_after=10**6, conditioning_limit_s=80.0, cold=(), compiling=()
+):
     """A run of `search_one` per block on a server that keeps the limit up to a rate, without any server."""
     run = run_with()
     run.session.measured["a"].conditionings.append(conditioning(1000))
@@ -101,20 +103,18 @@ def searched(monkeypatch, blocks_count, *, stop_after=10**6, conditioning_limit_
     run.folder, run.slo_points = None, {}
     windows_s = {}
 
-    def measure_once(session, planned, attempt, servers, round_s, warmup_limit_s, timeout_s):
+    def measure_once(session, planned, attempt, servers, round_s, timeout_s):
         assert timeout_s == 2.0
         if len(windows_s) >= stop_after:
             raise KeyboardInterrupt
         rate = float(planned.load.removeprefix("open:"))
-        windows_s[len(windows_s)] = (rate, round_s, warmup_limit_s)
+        windows_s[len(windows_s)] = (rate, round_s)
         return SimpleNamespace(record=SimpleNamespace(index=len(windows_s), block=planned.block))
 
     def as_measurement(driven, rate_per_s, folder):
         number = driven.record.index
-        kept = rate_per_s <= CAPACITY_PER_S
-        if number in slow_starts and windows_s[number - 1][2] < 4:
-            kept = False
-        return RateMeasurement(rate_per_s, 10.0 if kept else 30.0, 0.0)
+        kept = rate_per_s <= CAPACITY_PER_S and number not in cold
+        return RateMeasurement(rate_per_s, 10.0 if kept else 30.0, 0.0, compiling=number in compiling)
 
     monkeypatch.setattr(slo_searching, "measure_once", measure_once)
     monkeypatch.setattr(slo_searching, "as_rate_measurement", as_measurement)
@@ -144,7 +144,7 @@ def test_later_searches_begin_at_the_bracket_and_find_the_same_rate_with_fewer_r
 
 def test_rounds_are_long_enough_for_a_p99(monkeypatch):
     _, windows_s = searched(monkeypatch, 1)
-    for rate, window_s, _ in windows_s.values():
+    for rate, window_s in windows_s.values():
         assert window_s >= 3.0
         assert rate * window_s >= 662
 
@@ -153,34 +153,28 @@ def test_an_open_load_conditions_a_server_before_a_round_counts(monkeypatch):
     run, windows_s = searched(monkeypatch, 2)
     firsts = [point.round_index - 1 for point in run.slo_points["a"] if point.phase == "condition"]
     assert [point.block for point in run.slo_points["a"] if point.phase == "condition"] == [0, 1]
-    assert [window_s for number, (_, window_s, _) in windows_s.items() if number in firsts] == [8.0, 8.0]
-    assert {window_s for number, (_, window_s, _) in windows_s.items() if number not in firsts} == {3.0}
+    assert [window_s for number, (_, window_s) in windows_s.items() if number in firsts] == [8.0, 8.0]
+    assert {window_s for number, (_, window_s) in windows_s.items() if number not in firsts} == {3.0}
 
 
-@pytest.mark.parametrize(("slow_starts", "conditioned"), [([1], 2), ([1, 2], 2), ([], 1)])
-def test_an_open_load_goes_on_until_the_server_keeps_the_limit_once(monkeypatch, slow_starts, conditioned):
-    """A round that broke has a longer warm-up the next time, so the second one keeps it."""
-    run, windows_s = searched(monkeypatch, 1, slow_starts=slow_starts)
+@pytest.mark.parametrize(
+    ("cold", "compiling", "conditioned"),
+    [([], [], 1), ([1], [], 2), ([1, 2, 3, 4], [], 3), ([], [1, 2, 3, 4], 5), ([1, 2, 3], [1, 2], 3)],
+)
+def test_an_open_load_goes_on_until_the_limit_is_kept_or_compilers_rest(
+    monkeypatch, cold, compiling, conditioned
+):
+    run, windows_s = searched(monkeypatch, 1, cold=cold, compiling=compiling)
     phases = [point.phase for point in run.slo_points["a"]]
     assert phases[: conditioned + 1] == ["condition"] * conditioned + ["search"]
-    lengths = [window_s for _, window_s, _ in windows_s.values()]
+    lengths = [window_s for _, window_s in windows_s.values()]
     assert lengths == [8.0] * conditioned + [3.0] * (len(lengths) - conditioned)
 
 
 def test_a_profile_without_conditioning_has_none_of_an_open_load_either(monkeypatch):
     run, windows_s = searched(monkeypatch, 1, conditioning_limit_s=0)
     assert {point.phase for point in run.slo_points["a"]} == {"search", "confirm"}
-    assert {window_s for _, window_s, _ in windows_s.values()} == {3.0}
-
-
-def test_a_rate_that_broke_has_a_longer_warm_up(monkeypatch):
-    """What an open load meets when it sets in after a pause is no break: the same rate passes later."""
-    _, plain = searched(monkeypatch, 1)
-    run, windows_s = searched(monkeypatch, 1, slow_starts=[2])
-    rates = [(rate, warmup_s) for rate, _, warmup_s in windows_s.values()]
-    assert rates[:4] == [(500, 2.0), (500, 2.0), (500, 4.5), (1000, 2.0)]
-    assert run.slo.targets["a"].blocks[0].rate_per_s == pytest.approx(680, rel=0.05)
-    assert len(windows_s) == len(plain) + 1
+    assert {window_s for _, window_s in windows_s.values()} == {3.0}
 
 
 def test_an_interrupted_search_keeps_its_points_and_notes_no_outcome(monkeypatch):

@@ -113,7 +113,7 @@ class Server:
 def test_every_second_says_what_compilers_used_in_it():
     """A thread that ended takes its count along: that second is 0, never below."""
     seconds = []
-    watch = _Watch(Server(), Clock(5.0, 5.2, 5.2, 1.0, None, None), lambda _: None, seconds, False)
+    watch = _Watch(Server(), Clock(5.0, 5.2, 5.2, 1.0, None, None), seconds.append, after_pause=False)
     watch(Report("opened"), 1)
     for _ in range(5):
         watch(Report("second", 100, 5.0), 1)

@@ -162,6 +162,12 @@ def test_what_compilers_may_take_and_that_they_are_waited_for_a_minute(share, ex
     assert steady_after(compiling([share] * 90)) == pytest.approx(expected, abs=1)
 
 
+def test_compilers_need_not_be_awaited():
+    load = compiling([0.3] * 90)
+    found = [judge_seconds(load[:count], awaits_compilers=False).state for count in (11, 90)]
+    assert found == ["steady", "steady"]
+
+
 def test_seconds_of_an_idle_server_or_unknown_compilers_change_nothing():
     unknown = compiling([None if second % 2 else 0.0 for second in range(BUDGET_S)])
     assert steady_after(unknown) == steady_after(seconds([1000] * BUDGET_S))

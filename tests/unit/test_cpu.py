@@ -38,6 +38,16 @@ def test_a_neighbour_is_the_same_on_a_large_machine_as_on_a_small_one(cores):
     assert found.foreign_share == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize(
+    ("before_s", "after_s", "expected"),
+    [(1.0, 1.3, 0.3), (1.0, 0.4, 0.0), (None, 0.4, None), (0.1, None, None)],
+)
+def test_what_compilers_used_in_a_window(before_s, after_s, expected):
+    found = Edges(reading({}, compilers_s=before_s), reading({}, compilers_s=after_s)).compilers_cpu_s
+    assert found == (None if expected is None else pytest.approx(expected))
+    assert Edges(reading({}, compilers_s=1.0)).compilers_cpu_s is None
+
+
 def test_other_cores_count_for_the_machine_and_not_for_ours():
     split = Cores(server=(0,), generator=(1,))
     after = reading({0: 5.0, 1: 5.0, 3: 10.0}, cores=4, at_s=10, server_s=5.0, generator_s=5.0)

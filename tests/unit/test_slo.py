@@ -1,3 +1,4 @@
+import dataclasses
 import math
 import random
 
@@ -18,7 +19,7 @@ starts = st.floats(2, 20_000)
 def oracle(threshold, generator_limit=math.inf):
     """A server whose p99 is at the limit exactly at the threshold, sent by a generator with a limit."""
 
-    def measure(rate):
+    def measure(rate, phase="search"):
         p99_ms = LIMIT_MS * rate / threshold
         # Right to the last digit: a rounded product may lie on the wrong side.
         p99_ms = (
@@ -127,7 +128,7 @@ def test_no_rate_meets_the_limit():
 
 
 def test_too_many_errors_break_a_rate_whatever_p99_is():
-    def measure(rate):
+    def measure(rate, phase="search"):
         return RateMeasurement(rate, 1.0 if rate < 2000 else None, 0.001 if rate <= 300 else 0.0011)
 
     result = find(measure)
@@ -172,7 +173,7 @@ def spoiled(measure, spoil):
     """The same measurements, but the ones whose numbers are in `spoil` are invalid, with absurd figures."""
     count = 0
 
-    def spoiling(rate):
+    def spoiling(rate, phase="search"):
         nonlocal count
         count += 1
         found = measure(rate)
@@ -203,7 +204,7 @@ def test_more_invalid_rounds_than_allowed_end_the_search_with_the_reason():
 
 
 def test_a_round_with_too_few_requests_for_a_p99_is_neither_pass_nor_failure():
-    result = find(lambda rate: RateMeasurement(rate, None, 0.0))
+    result = find(lambda rate, _phase: RateMeasurement(rate, None, 0.0))
     assert result.outcome == "not_measured"
     assert (result.reason.code, result.reason.figures["last"]) == ("invalid_rounds", "too_few_for_p99")
 
@@ -220,7 +221,7 @@ def scripted(*p99_by_round):
     """A server that behaves differently every time a rate is measured; the last value stays."""
     seen = {}
 
-    def measure(rate):
+    def measure(rate, phase="search"):
         times = seen[rate] = seen.get(rate, 0) + 1
         values = p99_by_round[0].get(round(rate), [1.0] if rate < p99_by_round[1] else [99.0])
         return RateMeasurement(rate, values[min(times, len(values)) - 1], 0.0)
@@ -254,7 +255,7 @@ def cold(oracle_measure, rounds):
     """The same server, but it keeps the limit at no rate in its first rounds."""
     count = 0
 
-    def measure(rate):
+    def measure(rate, phase="search"):
         nonlocal count
         count += 1
         found = oracle_measure(rate)
@@ -274,6 +275,59 @@ def test_a_load_before_ends_with_the_first_round_that_keeps_the_limit(cold_round
     result = find(cold(oracle(500), cold_rounds), 100, resolution=0.5, conditioning_rounds=3)
     assert [one.phase for one in result.measurements].count("condition") == conditioned
     assert [one.phase for one in result.measurements][conditioned] == "search"
+
+
+@pytest.mark.parametrize(
+    ("compiling_rounds", "cold_rounds", "conditioned"),
+    [(0, 0, 1), (2, 0, 3), (9, 0, 5), (2, 9, 3), (1, 2, 2)],
+)
+def test_a_load_before_goes_on_while_compilers_work(compiling_rounds, cold_rounds, conditioned):
+    """Five rounds at most; where they rest the server is warm, whether its rate is too high or not."""
+    measure, count = cold(oracle(500), cold_rounds), 0
+
+    def compiling(rate, phase="search"):
+        nonlocal count
+        count += 1
+        return dataclasses.replace(measure(rate), compiling=count <= compiling_rounds)
+
+    result = find(compiling, 100, resolution=0.5, conditioning_rounds=3, compiling_rounds=5)
+    assert [one.phase for one in result.measurements].count("condition") == conditioned
+
+
+def compiles_in(oracle_measure, rounds):
+    """The same server, but in those rounds, counted from 0, its compilers work and its p99 breaks."""
+    count = -1
+
+    def measure(rate, phase="search"):
+        nonlocal count
+        count += 1
+        found = oracle_measure(rate)
+        return dataclasses.replace(found, p99_ms=99.0, compiling=True) if count in rounds else found
+
+    return measure
+
+
+def test_a_round_that_broke_while_compilers_worked_is_measured_again():
+    plain = find(oracle(500), 100, resolution=0.5)
+    result = find(compiles_in(oracle(500), {0, 1, 4}), 100, resolution=0.5, compiling_rounds=3)
+    assert (result.rate_per_s, result.breaks_at_per_s) == (plain.rate_per_s, plain.breaks_at_per_s)
+    # Three before any counts, the last of them at rest; then the first round at 200/s once more.
+    assert rates(result) == [*[100] * 3, 100, 200, *rates(plain)[1:]]
+
+
+def test_a_server_that_compiles_for_good_is_like_that():
+    result = find(compiles_in(oracle(500), set(range(10**6))), 100, compiling_rounds=3)
+    assert (result.outcome, result.rate_per_s) == ("none", None)
+    never = find(cold(oracle(500), 10**6), 100)
+    assert len(result.measurements) == len(never.measurements) + 6
+
+
+def test_a_round_that_passes_although_compilers_work_has_passed():
+    def measure(rate, phase="search"):
+        return dataclasses.replace(oracle(500)(rate), compiling=rate <= 500)
+
+    plain, result = find(oracle(500), 100), find(measure, 100)
+    assert rates(result) == rates(plain)
 
 
 def test_invalid_rounds_before_count_as_load_and_are_no_answer():
@@ -361,7 +415,7 @@ def test_one_failed_confirmation_of_four_where_that_is_allowed(fails, kept):
 def test_a_rate_that_is_never_confirmed_is_never_reported():
     lucky = set()
 
-    def measure(rate):
+    def measure(rate, phase="search"):
         first = rate not in lucky
         lucky.add(rate)
         return RateMeasurement(rate, 1.0 if first and rate < 300 else 99.0, 0.0)
@@ -374,7 +428,7 @@ def noisy_queue(capacity, seed):
     """The p99 of waiting plus serving in M/M/1, ln(100) / (capacity - rate), with 5 % noise."""
     source = random.Random(seed)  # noqa: S311 - noise, not a secret
 
-    def measure(rate):
+    def measure(rate, phase="search"):
         if rate >= capacity:
             return RateMeasurement(rate, 1e4, 0.0)
         true_ms = 1000 * math.log(100) / (capacity - rate)
@@ -396,7 +450,7 @@ def test_a_noisy_queue_is_found_near_its_true_rate(capacity, seed):
 def test_every_measurement_is_kept_in_order():
     seen = []
 
-    def measure(rate):
+    def measure(rate, phase="search"):
         seen.append(oracle(700)(rate))
         return seen[-1]
 
@@ -464,7 +518,7 @@ def spell(oracle_measure, first, count):
     """The same server, but it keeps the limit at no rate in `count` rounds in a row from round `first` on."""
     seen = 0
 
-    def measure(rate):
+    def measure(rate, phase="search"):
         nonlocal seen
         seen += 1
         found = oracle_measure(rate)
@@ -502,7 +556,7 @@ def test_a_bound_s_resolution_leaves_the_server_s_own_limit_alone():
 def test_a_saturated_generator_gets_no_second_try():
     saturated = Reason("generator_saturated", {})
 
-    def measure(rate):
+    def measure(rate, phase="search"):
         reasons = (saturated,) if rate > 1000 else ()
         return RateMeasurement(rate, 1.0, 0.0, delivered=not reasons, reasons=reasons)
 

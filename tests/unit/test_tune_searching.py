@@ -51,7 +51,7 @@ class Servers:
         self.asked.append(str(candidate.preset.settings.given()))
         capacity = capacity_per_s(candidate.preset.settings.given())
 
-        def measure(rate_per_s: float) -> RateMeasurement:
+        def measure(rate_per_s: float, phase: str) -> RateMeasurement:
             self.now_s += 5
             kept = rate_per_s <= capacity
             delivered = rate_per_s <= self.sends_up_to

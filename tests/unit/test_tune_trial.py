@@ -14,7 +14,7 @@ def server(capacity_per_s: float, *, wander: float = 0.0, sends_up_to: float = 1
     """A server that keeps the limit up to its capacity, which wanders from round to round."""
     chance = random.Random(seed)  # noqa: S311
 
-    def measure(rate_per_s: float) -> RateMeasurement:
+    def measure(rate_per_s: float, phase: str) -> RateMeasurement:
         capacity = capacity_per_s * (1 + chance.uniform(-wander, wander))
         p99_ms = 5.0 if rate_per_s <= capacity else 60.0
         return RateMeasurement(rate_per_s, p99_ms, 0.0, delivered=rate_per_s <= sends_up_to)
@@ -72,8 +72,8 @@ def test_one_bad_round_beats_nobody():
     """A stall in the first round at the rate to beat: the second one decides."""
     honest, stalls = server(3000), iter([True])
 
-    def measure(rate_per_s: float) -> RateMeasurement:
-        found = honest(rate_per_s)
+    def measure(rate_per_s: float, phase: str) -> RateMeasurement:
+        found = honest(rate_per_s, phase)
         if rate_per_s > 1000 and next(stalls, False):
             return RateMeasurement(rate_per_s, 900.0, 0.0)
         return found
