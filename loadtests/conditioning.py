@@ -215,12 +215,7 @@ def _compiles(seconds: Sequence[Second]) -> bool:
         for second in seconds
         if second.compilers_cpu_s is not None and second.server_cpu_s is not None
     ]
-    return compiles(sum(used_s for used_s, _ in known), sum(all_s for _, all_s in known))
-
-
-def compiles(compilers_cpu_s: float, server_cpu_s: float) -> bool:
-    """Return whether just-in-time compilers took more of a server's CPU seconds than a warm one's do."""
-    return compilers_cpu_s > COMPILERS_SHARE * server_cpu_s
+    return sum(used_s for used_s, _ in known) > COMPILERS_SHARE * sum(all_s for _, all_s in known)
 
 
 def _climbs(throughput: Trend | None) -> bool:

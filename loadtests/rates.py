@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from loadtests.conditioning import COMPILERS_SHARE
 from loadtests.reason import Reason
 from loadtests.validity import (
     ERRORS_SHARE_LIMIT,
@@ -36,7 +37,7 @@ class RateMeasurement:
         errors_share: failed requests of all, 0 to 1.
         delivered: whether the generator was able to send that load.
         valid: whether nothing else, such as a noisy neighbour, made the round useless.
-        reasons: why it was not delivered or not valid; none when it was both.
+        reasons: why it was not delivered or not valid, and that compilers worked; otherwise none.
         compiling: whether the server's just-in-time compilers took CPU time that its answers waited for.
         phase: what it was for.
     """
@@ -62,23 +63,28 @@ def as_measurement(
     errors_share: float,
     found: Iterable[Invalidity],
     steal_share: float | None = None,
+    compilers_share: float | None = None,
 ) -> RateMeasurement:
     """Make a measurement of a round and the checks it did not pass, which mean something else here.
 
     See GENERATOR_CHECKS and SERVER_CHECKS; every other check still makes the round useless. So does a
     generator with CPU time to spare that sent late while the host took its core: no limit of its own.
+    `compilers_share`: of the server's CPU time, what its just-in-time compilers took; None if unknown.
     """
     said = [one for one in found if one.check not in SERVER_CHECKS]
     is_robbed = spoils("p99", steal_share) and all(one.code != SATURATED for one in said)
     own = GENERATOR_CHECKS - {"lateness"} if is_robbed else GENERATOR_CHECKS
     foreign = [one for one in said if one.check not in own]
+    compiling = compilers_share is not None and compilers_share > COMPILERS_SHARE
+    working = Reason("compilers_worked", {"share": compilers_share or 0.0, "limit": COMPILERS_SHARE})
     return RateMeasurement(
         rate_per_s=rate_per_s,
         p99_ms=p99_ms,
         errors_share=errors_share,
         delivered=len(foreign) == len(said),
         valid=not foreign,
-        reasons=tuple(said),
+        reasons=(*said, working) if compiling else tuple(said),
+        compiling=compiling,
     )
 
 

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from loadtests.conditioning import compiles
 from loadtests.rates import Phase, RateMeasurement, SearchLimits, as_measurement
 from loadtests.rounds import PlannedRound, rotated
 from loadtests.slo import DOUBLE, SloResult, search
@@ -41,7 +40,7 @@ WARMUP_LIMIT_S = 1.0
 # A request that takes so many times the limit tells no more by being waited for.
 TIMEOUT_FACTOR, TIMEOUT_LEAST_S = 100, 2.0
 CONDITIONING_ROUND_S = 8.0
-"""With its warm-up, ten seconds of an open load: before any round counts, until compilers rest or the limit
+"""With its warm-up, nine seconds of an open load: before any round counts, until compilers rest or the limit
 is kept."""
 # Of any profile, which has a resolution of its own.
 LIMITS = SearchLimits(
@@ -295,12 +294,15 @@ def as_rate_measurement(driven: Driven, rate_per_s: float, folder: Path) -> Rate
     """Measure a rate from the raw file of its round."""
     record = summarise_round(driven.record, folder)
     errors_share = record.errors_count / record.requests_count if record.requests_count else 1.0
-    share = record.cpu_steal_share
-    found = as_measurement(rate_per_s, record.latency_ms.p99, errors_share, driven.found, share)
     compilers_s, server_s = record.compilers_cpu_s, record.server_cpu_s
-    if compilers_s is None or server_s is None:
-        return found
-    return replace(found, compiling=compiles(compilers_s, server_s))
+    return as_measurement(
+        rate_per_s,
+        record.latency_ms.p99,
+        errors_share,
+        driven.found,
+        record.cpu_steal_share,
+        None if compilers_s is None or server_s is None else compilers_s / server_s,
+    )
 
 
 def rate_point(driven: Driven, found: RateMeasurement, p99_limit_ms: float, phase: Phase) -> RatePointRecord:

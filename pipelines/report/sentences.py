@@ -322,6 +322,10 @@ MAKERS: Mapping[str, Callable[[Figures], Said]] = {
         "{found} of the cores that serve or generate was used by other programs",
         "stop them and run again (limit {limit})",
     ),
+    "compilers_worked": _share(
+        "just-in-time compilers took {found} of the server's processor time, of a warm one {limit} at most",
+        "warm the server for longer before it is measured",
+    ),
     "foreign_cores": _foreign_cores,
     "machine_slower": _machine_slower,
     "drifted": _drifted,

@@ -579,3 +579,15 @@ def test_a_generator_that_was_robbed_of_its_core_has_not_met_its_own_limit(steal
     measured = as_measurement(654.0, 12.0, 0.0, found, steal_share)
     assert measured.valid == valid
     assert measured.delivered == (not valid)
+
+
+@pytest.mark.parametrize(
+    ("compilers_share", "compiling"), [(None, False), (0.0, False), (0.02, False), (0.021, True)]
+)
+def test_compilers_are_said_beside_what_else_was_found(compilers_share, compiling):
+    late = Invalidity("foreign_cpu", {}, check="quiet")
+    measured = as_measurement(654.0, 12.0, 0.0, [late], None, compilers_share)
+    assert measured.compiling == compiling
+    assert [one.code for one in measured.reasons] == ["foreign_cpu", "compilers_worked"][: 1 + compiling]
+    assert not measured.valid
+    assert as_measurement(654.0, 12.0, 0.0, [], None, compilers_share).valid
