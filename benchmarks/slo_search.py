@@ -19,7 +19,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from loadtests.rates import Phase, RateMeasurement, SearchLimits  # noqa: E402
+from loadtests.rates import COMPILING, Phase, RateMeasurement, SearchLimits  # noqa: E402
+from loadtests.reason import Reason  # noqa: E402
 from loadtests.slo import DOUBLE, search  # noqa: E402
 from pipelines.compare.slo import LIMITS  # noqa: E402
 from pipelines.config.profiles import find_profile  # noqa: E402
@@ -118,7 +119,8 @@ class Simulated:
         late = self.server.sends_up_to * TRUTH_PER_S
         chance = 0.0 if late == math.inf else min(1.0, max(0.0, 0.5 + 5 * (rate_per_s / late - 1)))
         delivered = self.source.random() >= chance
-        return RateMeasurement(rate_per_s, p99_ms, 0.0, delivered=delivered, compiling=compiling)
+        reasons = (Reason(COMPILING, {}),) if compiling else ()
+        return RateMeasurement(rate_per_s, p99_ms, 0.0, delivered=delivered, reasons=reasons)
 
 
 @dataclass(frozen=True)

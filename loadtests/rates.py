@@ -24,6 +24,8 @@ more than 10 % from one second to the next for ever, however warm the server is.
 at lower rates, and three rounds have to keep the limit.
 """
 
+COMPILING: Final = "compilers_worked"
+
 Phase = Literal["condition", "search", "confirm"]
 
 
@@ -38,7 +40,6 @@ class RateMeasurement:
         delivered: whether the generator was able to send that load.
         valid: whether nothing else, such as a noisy neighbour, made the round useless.
         reasons: why it was not delivered or not valid, and that compilers worked; otherwise none.
-        compiling: whether the server's just-in-time compilers took CPU time that its answers waited for.
         phase: what it was for.
     """
 
@@ -48,13 +49,20 @@ class RateMeasurement:
     delivered: bool = True
     valid: bool = True
     reasons: tuple[Reason, ...] = ()
-    compiling: bool = False
     phase: Phase = field(default="search", compare=False)
 
     @property
     def saturated(self) -> bool:
         """Whether the generator had no more CPU time to give."""
-        return any(reason.code == SATURATED for reason in self.reasons)
+        return self._has(SATURATED)
+
+    @property
+    def compiling(self) -> bool:
+        """Whether the server's just-in-time compilers took CPU time that its answers waited for."""
+        return self._has(COMPILING)
+
+    def _has(self, code: str) -> bool:
+        return any(reason.code == code for reason in self.reasons)
 
 
 def as_measurement(
@@ -75,16 +83,16 @@ def as_measurement(
     is_robbed = spoils("p99", steal_share) and all(one.code != SATURATED for one in said)
     own = GENERATOR_CHECKS - {"lateness"} if is_robbed else GENERATOR_CHECKS
     foreign = [one for one in said if one.check not in own]
-    compiling = compilers_share is not None and compilers_share > COMPILERS_SHARE
-    working = Reason("compilers_worked", {"share": compilers_share or 0.0, "limit": COMPILERS_SHARE})
+    reasons: list[Reason] = list(said)
+    if compilers_share is not None and compilers_share > COMPILERS_SHARE:
+        reasons.append(Reason(COMPILING, {"share": compilers_share, "limit": COMPILERS_SHARE}))
     return RateMeasurement(
         rate_per_s=rate_per_s,
         p99_ms=p99_ms,
         errors_share=errors_share,
         delivered=len(foreign) == len(said),
         valid=not foreign,
-        reasons=(*said, working) if compiling else tuple(said),
-        compiling=compiling,
+        reasons=tuple(reasons),
     )
 
 

@@ -206,7 +206,6 @@ def measure_once(
     attempt: int,
     servers: dict[str, Server],
     round_s: float | None = None,
-    warmup_limit_s: float | None = None,
     timeout_s: float | None = None,
 ) -> Driven:
     """Measure a round, valid or not; lengths and time-out are the run's where they are not given.
@@ -219,7 +218,7 @@ def measure_once(
     server.resume()
     try:
         before, timings = _batching(server), _timings(server)
-        driven = drive(session, planned, attempt, servers, round_s, warmup_limit_s, timeout_s)
+        driven = drive(session, planned, attempt, servers, round_s, timeout_s)
         driven = _with_batches(driven, before, _batching(server))
         parts = parts_ms(timings, _timings(server))
         driven = replace(driven, record=driven.record.model_copy(update={"parts_ms": parts}))

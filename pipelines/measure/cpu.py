@@ -109,11 +109,7 @@ class Edges:
         """What the server under load used in the window; None where it took its count along."""
         if self.before is None or self.after is None:
             return None
-        before_s, after_s = self.before.measured_server_s, self.after.measured_server_s
-        if before_s is None or after_s is None:
-            return None
-        used_s = after_s - before_s
-        return used_s if used_s > 0 else None
+        return between_s(self.before.measured_server_s, self.after.measured_server_s) or None
 
     @property
     def compilers_cpu_s(self) -> float | None:

@@ -64,13 +64,11 @@ def drive(
     attempt: int,
     servers: Mapping[str, Server],
     round_s: float | None = None,
-    warmup_limit_s: float | None = None,
     timeout_s: float | None = None,
 ) -> Driven:
     """Measure one round against a running server, `round_s` seconds or as long as the run's rounds are.
 
     Args:
-        warmup_limit_s: of its warm-up; None: as the profile says.
         timeout_s: when a request without an answer has failed; None: as the settings say.
 
     Raises:
@@ -84,7 +82,7 @@ def drive(
         plan = RoundPlan(
             url_base=server.plan.endpoint.base_url,
             load=planned.load,
-            warmup_limit_s=settings.profile.warmup_limit_s if warmup_limit_s is None else warmup_limit_s,
+            warmup_limit_s=settings.profile.warmup_limit_s,
             duration_s=round_s or session.round_s,
             pool_file=pool_file(run_folder, planned.target),
             samples_file=samples,

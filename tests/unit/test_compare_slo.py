@@ -114,7 +114,8 @@ def searched(
     def as_measurement(driven, rate_per_s, folder):
         number = driven.record.index
         kept = rate_per_s <= CAPACITY_PER_S and number not in cold
-        return RateMeasurement(rate_per_s, 10.0 if kept else 30.0, 0.0, compiling=number in compiling)
+        reasons = (Reason("compilers_worked", {}),) if number in compiling else ()
+        return RateMeasurement(rate_per_s, 10.0 if kept else 30.0, 0.0, reasons=reasons)
 
     monkeypatch.setattr(slo_searching, "measure_once", measure_once)
     monkeypatch.setattr(slo_searching, "as_rate_measurement", as_measurement)

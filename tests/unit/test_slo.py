@@ -12,6 +12,7 @@ from loadtests.slo import cost_interval, cost_per_million, search
 from loadtests.validity import Invalidity
 
 LIMIT_MS = 50.0
+AT_WORK = (Reason("compilers_worked", {}),)
 thresholds = st.floats(5, 50_000)
 starts = st.floats(2, 20_000)
 
@@ -288,7 +289,7 @@ def test_a_load_before_goes_on_while_compilers_work(compiling_rounds, cold_round
     def compiling(rate, phase="search"):
         nonlocal count
         count += 1
-        return dataclasses.replace(measure(rate), compiling=count <= compiling_rounds)
+        return dataclasses.replace(measure(rate), reasons=AT_WORK if count <= compiling_rounds else ())
 
     result = find(compiling, 100, resolution=0.5, conditioning_rounds=3, compiling_rounds=5)
     assert [one.phase for one in result.measurements].count("condition") == conditioned
@@ -302,7 +303,7 @@ def compiles_in(oracle_measure, rounds):
         nonlocal count
         count += 1
         found = oracle_measure(rate)
-        return dataclasses.replace(found, p99_ms=99.0, compiling=True) if count in rounds else found
+        return dataclasses.replace(found, p99_ms=99.0, reasons=AT_WORK) if count in rounds else found
 
     return measure
 
@@ -324,7 +325,7 @@ def test_a_server_that_compiles_for_good_is_like_that():
 
 def test_a_round_that_passes_although_compilers_work_has_passed():
     def measure(rate, phase="search"):
-        return dataclasses.replace(oracle(500)(rate), compiling=rate <= 500)
+        return dataclasses.replace(oracle(500)(rate), reasons=AT_WORK if rate <= 500 else ())
 
     plain, result = find(oracle(500), 100), find(measure, 100)
     assert rates(result) == rates(plain)
